@@ -1,0 +1,275 @@
+"""The records that everything passes on: frozen, without behaviour beyond looking at themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.files import sha256_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape (without the batch; None is any size) and dtype of one input."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Random access to labelled data.
+
+    Attributes:
+        ids: A stable name for each example (a path relative to its folder, a row number).
+        read: `read(i)` gives the input of example i: one array, or a dict of arrays, as `spec` says.
+        targets: What is to be predicted, first axis the examples: int32 (n,) class numbers, float32 (n, k) labels
+            0/1 or values to regress.
+        spec: `ArraySpec`, or a dict of them, of what `read` gives.
+        digests: sha256 of each example's content, before any resizing.
+        groups: A name a group for each example that must stay on one side of a split; () where there are none.
+        weights: float32 (n,) weight of each example in the loss, or None.
+        augment: `augment(x, seed)` gives a changed copy of an input as a pure function of it and of the integer seed.
+        recipe: What turned the files into inputs (image size, background), so that cached results know it.
+    """
+
+    ids: tuple[str, ...]
+    read: Callable[[int], Any]
+    targets: np.ndarray
+    spec: Any
+    digests: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
+    augment: Callable[[Any, int], Any] | None = None
+    recipe: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content: names, digests, targets and the recipe, in order."""
+        targets = np.ascontiguousarray(self.targets)
+        weights = b"" if self.weights is None else np.ascontiguousarray(self.weights).tobytes()
+        return sha256_bytes(
+            self.recipe, str(self.spec), *self.ids, *self.digests, str(targets.dtype), targets.tobytes(), weights
+        )
+
+    def subset(self, indices: Sequence[int]) -> Examples:
+        """The examples at `indices`, in that order."""
+        chosen = [int(i) for i in indices]
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[i] for i in chosen),
+            read=lambda i: self.read(chosen[i]),
+            targets=self.targets[np.asarray(chosen, dtype=np.int64)],
+            digests=tuple(self.digests[i] for i in chosen),
+            groups=tuple(self.groups[i] for i in chosen) if self.groups else (),
+            weights=None if self.weights is None else self.weights[np.asarray(chosen, dtype=np.int64)],
+        )
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that is left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Training, validation and test examples, the names of the labels, and what the preflight found.
+
+    `duplicates` holds groups of ids with the same content that lie in more than one split.
+    """
+
+    train: Examples
+    val: Examples
+    test: Examples
+    labels: tuple[str, ...] = ()
+    quarantine: tuple[Quarantined, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content of all three."""
+        return sha256_bytes(*(e.fingerprint for e in (self.train, self.val, self.test)), *self.labels)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own optimizer.
+
+    Attributes:
+        epochs: Passes over the training examples, >= 0.
+        lr: Peak learning rate, > 0.
+        unfrozen: Share of the module's depth that trains, in [0, 1], from the head down; the head always trains.
+        lr_decay: Factor on the rate per block towards the input, in (0, 1].
+        warmup: Share of the phase's steps over which the rate rises linearly to `lr`, in [0, 1).
+        cosine: Whether the rate then falls to 0 along a cosine.
+        patience: Epochs without improvement of the validation score after which the phase ends; None trains all.
+        weight_decay: Decoupled weight decay of AdamW, >= 0; 0 is Adam.
+        clip_norm: Largest global norm of the gradient, or None.
+        batch_stats: "frozen" keeps BatchNorm (and the module's own dropout) in inference mode; "adapt" runs the
+            whole module in training mode.
+    """
+
+    epochs: int
+    lr: float
+    unfrozen: float = 0.0
+    lr_decay: float = 1.0
+    warmup: float = 0.0
+    cosine: bool = False
+    patience: int | None = None
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    batch_stats: str = "frozen"
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": (self.epochs >= 0, "be 0 or more"),
+            "lr": (self.lr > 0, "be positive"),
+            "unfrozen": (0 <= self.unfrozen <= 1, "lie in [0, 1]"),
+            "lr_decay": (0 < self.lr_decay <= 1, "lie in (0, 1]"),
+            "warmup": (0 <= self.warmup < 1, "lie in [0, 1)"),
+            "patience": (self.patience is None or self.patience > 0, "be positive or None"),
+            "weight_decay": (self.weight_decay >= 0, "be 0 or more"),
+            "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "be positive or None"),
+            "batch_stats": (self.batch_stats in ("frozen", "adapt"), 'be "frozen" or "adapt"'),
+        }
+        for name, (fine, rule) in checks.items():
+            if not fine:
+                raise InputError(f"`{name}` of a Phase must {rule}. Received: {name}={getattr(self, name)!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a task measured on some examples.
+
+    Attributes:
+        scores: Flat, plain floats: `accuracy`, `accuracy_low`, `accuracy_high`, `macro_f1`, ...
+        details: Plain JSON data for the report, one key a section ("confusion", "per_class", "calibration", "mistakes").
+        outputs: float32 decoded outputs, first axis the examples.
+    """
+
+    scores: Mapping[str, float]
+    details: Mapping[str, Any]
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned on top of a module, as functions.
+
+    Attributes:
+        name: Short name, also the default folder of a run: "classify".
+        labels: Names of the outputs; () where outputs have none.
+        head: Features (one tensor (batch, d)) -> raw outputs (logits), through fresh Keras layers.
+        loss: A fresh Keras loss on (targets, raw outputs).
+        metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
+        decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
+        evaluate: (targets, decoded outputs, ids) -> Evaluation, in NumPy.
+        check: (splits) -> None; raises InputError where the data cannot be learned by this task.
+        sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
+        monitor: Name of the validation figure by which the best weights are chosen, and its direction.
+        output: Name of the exported output: "probabilities".
+        recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    head: Callable[[Any], Any]
+    loss: Callable[[], keras.losses.Loss]
+    metrics: Callable[[], list[keras.metrics.Metric]]
+    decode: Callable[[Any], Any]
+    evaluate: Callable[[np.ndarray, np.ndarray, Sequence[str]], Evaluation]
+    check: Callable[[Splits], None]
+    recipe: tuple[str, Mapping[str, Any]]
+    sample_weights: Callable[[np.ndarray], np.ndarray] | None = None
+    monitor: tuple[str, str] = ("val_loss", "min")
+    output: str = "outputs"
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What one phase did.
+
+    Attributes:
+        phase: What was asked.
+        history: One list a figure ("loss", "val_loss", "lr", ...), one value an epoch.
+        seconds: Wall-clock seconds, features included; `features_seconds` of them for the features.
+        proof: What moved and what did not: counts, and sha256 of the frozen weights before and after.
+        had: What the phase could do: unfrozen share, parameters trained, where the module was cut.
+        best_epoch: Epoch (from 1) of the phase's best validation figure; 0 where none was run.
+        improved: Whether this phase bettered all phases before it.
+    """
+
+    phase: Phase
+    history: Mapping[str, list[float]]
+    seconds: float
+    features_seconds: float
+    proof: Mapping[str, Any]
+    had: Mapping[str, Any]
+    best_epoch: int
+    improved: bool
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One exported file and how it agrees with the Keras model on the held-out examples.
+
+    `failure` is the sentence that says why the file was kept aside, or None.
+    """
+
+    format: str
+    file: str
+    bytes: int
+    latency_ms: float
+    largest_difference: float
+    agreement: float
+    score: float
+    score_change: float
+    passed: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model and the record that reproduces it.
+
+    Attributes:
+        model: The Keras model, best weights restored.
+        task: The task it was trained for.
+        data: The splits; of a run opened from its folder, the few examples kept for exports.
+        phases: One result a phase.
+        evaluation: Scores on the test split, or None before it was evaluated.
+        seconds: Wall-clock seconds by stage: import, data, phases, evaluate, export, report.
+        record: Plain data: command, versions, seed, module handle and sha256, fingerprint of the data.
+        exports: What was exported so far.
+        folder: Where it is kept, or None.
+    """
+
+    model: keras.Model
+    task: Task
+    data: Splits
+    phases: tuple[PhaseResult, ...] = ()
+    evaluation: Evaluation | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    exports: tuple[Exported, ...] = ()
+    folder: Path | None = None
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Flat scores on the test split."""
+        return {} if self.evaluation is None else self.evaluation.scores
