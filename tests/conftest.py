@@ -1,0 +1,27 @@
+"""What all tests share: a quiet TensorFlow, a cache of their own, and fixture modules built once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+@pytest.fixture(scope="session")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`module_folder(kind)`: the fixture SavedModel of that kind (a key of `modules.WRITERS`), written on first use."""
+    root = tmp_path_factory.mktemp("modules")
+
+    def folder(kind: str) -> Path:
+        from modules import WRITERS
+
+        target = root / kind
+        return target if target.exists() else WRITERS[kind](target)
+
+    return folder
