@@ -26,6 +26,17 @@ class ArraySpec:
 
 
 @dataclass(frozen=True, eq=False)
+class Selected:
+    """`read` of a subset: its example i is example `indices[i]` of what `read` gave before."""
+
+    read: Callable[[int], Any]
+    indices: tuple[int, ...]
+
+    def __call__(self, i: int) -> Any:
+        return self.read(self.indices[i])
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Random access to labelled data.
 
@@ -70,7 +81,7 @@ class Examples:
         return dataclasses.replace(
             self,
             ids=tuple(self.ids[i] for i in chosen),
-            read=lambda i: self.read(chosen[i]),
+            read=Selected(self.read, tuple(chosen)),
             targets=self.targets[np.asarray(chosen, dtype=np.int64)],
             digests=tuple(self.digests[i] for i in chosen),
             groups=tuple(self.groups[i] for i in chosen) if self.groups else (),
@@ -90,7 +101,8 @@ class Quarantined:
 class Splits:
     """Training, validation and test examples, the names of the labels, and what the preflight found.
 
-    `duplicates` holds groups of ids with the same content that lie in more than one split.
+    `duplicates` holds groups of ids with the same content that lie in more than one split; `notes` are sentences
+    on whatever else is odd about the data, for the report.
     """
 
     train: Examples
@@ -99,6 +111,7 @@ class Splits:
     labels: tuple[str, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
