@@ -1,0 +1,81 @@
+"""evaluate on a small Keras model: batches, padding, shapes, headline, memory of the order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tlkit import tasks
+from tlkit.errors import InputError
+from tlkit.evaluation import decoded_outputs, evaluate, example_scores, headline
+from tlkit.types import ArraySpec, Examples
+
+
+@pytest.fixture(scope="module")
+def model():
+    import keras
+
+    image = keras.Input((4, 4, 3), name="image")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    keras.utils.set_random_seed(0)
+    return keras.Model(image, tasks.classify(["dark", "light", "grey"]).head(flat))
+
+
+def shades(count, size=4):
+    ids = tuple(f"{i}.png" for i in range(count))
+    read = lambda i: np.full((size, size, 3), i * 7 % 256, np.uint8)
+    return Examples(ids, read, np.arange(count, dtype=np.int32) % 3, ArraySpec((size, size, 3), "uint8"), ids)
+
+
+def test_outputs_equal_predict_whatever_the_batch_size(model):
+    import keras
+
+    data, task = shades(13), tasks.classify(["dark", "light", "grey"])
+    whole = keras.ops.softmax(model.predict(np.stack([data.read(i) for i in range(13)]), verbose=0))
+    for batch_size in (1, 5, 13, 32):
+        assert np.allclose(decoded_outputs(model, task, data, batch_size=batch_size), whole, atol=1e-6)
+    result = evaluate(model, task, data)
+    assert result.outputs.dtype == np.float32
+    assert result.scores["accuracy"] == np.mean(np.argmax(whole, 1) == data.targets)
+
+
+def test_a_short_last_batch_is_not_traced_anew(model):
+    import keras
+
+    traced = []
+    image = keras.Input((4, 4, 3))
+    spy = keras.Model(image, keras.layers.Lambda(lambda x: (traced.append(1), model(x))[1])(image))
+    traced.clear()
+    decoded_outputs(spy, tasks.classify(["a", "b", "c"]), shades(13), batch_size=5)
+    assert len(traced) == 1
+
+
+def test_dict_inputs():
+    import keras
+
+    inputs = {"a": keras.Input((2,), name="a"), "b": keras.Input((2,), name="b")}
+    both = keras.Model(inputs, keras.layers.Add()([inputs["a"], inputs["b"]]))
+    spec = {"a": ArraySpec((2,), "float32"), "b": ArraySpec((2,), "float32")}
+    read = lambda i: {"a": np.array([i, 0], np.float32), "b": np.array([0, i], np.float32)}
+    data = Examples(tuple("abcde"), read, np.ones((5, 2), np.float32), spec, tuple("abcde"))
+    assert decoded_outputs(both, tasks.regress(["x", "y"]), data, batch_size=2)[:, 1].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_headline_and_example_scores(model):
+    task = tasks.classify(["dark", "light", "grey"])
+    result = evaluate(model, task, shades(9))
+    line = headline(result)
+    assert (line.name, line.value, line.interval) == ("accuracy", result.scores["accuracy"], "Wilson")
+    assert line.low <= line.value <= line.high
+    assert example_scores(result).mean() == pytest.approx(line.value)
+    assert headline(dataclasses.replace(result, details={})) is None
+
+
+def test_what_cannot_be_evaluated(model):
+    task = tasks.classify(["dark", "light", "grey"])
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        evaluate(model, task, shades(0))
+    with pytest.raises(InputError, match=r"takes inputs of shape \(4, 4, 3\)"):
+        evaluate(model, task, shades(3, size=8))
+    with pytest.raises(InputError, match="`batch_size` must be 1 or more"):
+        evaluate(model, task, shades(3), batch_size=0)

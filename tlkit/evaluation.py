@@ -1,0 +1,111 @@
+"""evaluate: run a model over examples and let its task say how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.batches import chunks, read_batches
+from tlkit.errors import InputError
+from tlkit.types import ArraySpec, Evaluation, Examples, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The score that stands for the whole evaluation; higher is better.
+
+    `low` and `high` are its 95 % interval, `interval` the interval's name ("Wilson", "bootstrap"); `unit` is "share"
+    for what reads well as a percentage.
+    """
+
+    name: str
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    interval: str
+    unit: str
+
+
+def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Evaluation:
+    """Scores of a model on some examples, with confidence intervals, confusion and worst mistakes.
+
+    Args:
+        model: Takes batches of what `examples.read` gives, and returns the task's raw outputs.
+        task: Decodes and measures.
+        examples: With targets; at least one.
+        batch_size: Examples at a time, >= 1; memory does not grow with the count of examples.
+
+    Returns:
+        Flat `scores`, `details` for the report, and the decoded `outputs`.
+
+    Raises:
+        InputError: If there are no examples, or they do not have the shape that the model takes.
+    """
+    if not len(examples):
+        raise InputError("There is nothing to evaluate: the examples are empty.")
+    outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
+    return task.evaluate(examples.targets, outputs, examples.ids)
+
+
+def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> np.ndarray:
+    """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time."""
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
+    _check_shape(model, examples)
+    return np.concatenate(list(_batches(model, task, examples, batch_size)))
+
+
+def headline(evaluation: Evaluation) -> Headline | None:
+    """The score that the task calls its headline, with its interval; None where the task names none."""
+    named = evaluation.details.get("headline")
+    if named is None:
+        return None
+    name, scores = named["name"], evaluation.scores
+    ends = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    return Headline(name, named["label"], scores[name], *ends, named["interval"], named["unit"])
+
+
+def example_scores(evaluation: Evaluation) -> np.ndarray:
+    """float64 (n,) score of each example, higher is better: what `tasks.metrics.paired_interval` compares.
+
+    1 for right and 0 for wrong in classification; minus the error in standard deviations in regression.
+    """
+    return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
+
+
+def _batches(model: keras.Model, task: Task, examples: Examples, batch_size: int) -> Iterator[np.ndarray]:
+    import keras
+
+    pieces = chunks(np.arange(len(examples)), min(batch_size, len(examples)))
+    for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
+        # a last batch of another size would be traced anew, which takes longer than a few examples twice
+        padded = _padded(inputs, len(pieces[0]) - len(piece))
+        decoded = keras.ops.convert_to_numpy(task.decode(model.predict_on_batch(padded)))
+        yield np.asarray(decoded[: len(piece)], dtype=np.float32)
+
+
+def _padded(inputs: Any, missing: int) -> Any:
+    if isinstance(inputs, dict):
+        return {key: _padded(value, missing) for key, value in inputs.items()}
+    return np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+
+
+def _check_shape(model: keras.Model, examples: Examples) -> None:
+    spec, wanted = examples.spec, getattr(model, "input_shape", None)
+    if not isinstance(spec, ArraySpec) or not isinstance(wanted, tuple):
+        return
+    fits = len(wanted) == len(spec.shape) + 1 and all(
+        a is None or b is None or a == b for a, b in zip(wanted[1:], spec.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"The model takes inputs of shape {wanted[1:]}: read the examples at that size. "
+            f"Received: shape={spec.shape}."
+        )

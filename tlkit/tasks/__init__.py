@@ -1,0 +1,10 @@
+"""Tasks, one a file: what a module is adapted to. Importing this imports neither Keras nor TensorFlow.
+
+A new task is one new file and one line here; its recipe's import path is `tlkit.tasks.<name>`.
+"""
+
+from tlkit.tasks.classification import classify
+from tlkit.tasks.recording import restore
+from tlkit.tasks.regression import regress
+
+__all__ = ["classify", "regress", "restore"]

@@ -1,0 +1,240 @@
+"""Classification: one label an example, or several."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.tasks import classification_scores as measures
+from tlkit.tasks import heads, recording
+from tlkit.types import Examples, Splits, Task
+
+if TYPE_CHECKING:
+    import keras
+
+MONITORS = {"val_loss": "min", "val_accuracy": "max"}
+
+
+def classify(
+    labels: Sequence[str],
+    hidden: Sequence[int] = (),
+    dropout: float = 0.2,
+    activation: str = "relu",
+    l2: float = 0.0,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: str | Mapping[str, float] | None = None,
+    focal_gamma: float | None = None,
+    multi_label: bool = False,
+    head: Callable[[Any], Any] | None = None,
+    monitor: str = "val_loss",
+) -> Task:
+    """Say which label an example has, or with `multi_label` which of them.
+
+    Raw outputs are one logit a label, two for two classes: a softmax over one unit learns nothing. Targets are int32
+    (n,) class numbers, or float32 (n, k) of 0 and 1 with `multi_label`, which then decodes by a sigmoid.
+
+    Args:
+        labels: Name of each output, in the order of the targets' numbers.
+        hidden: Widths of dense layers between features and outputs.
+        dropout: Share of features dropped before each dense layer, in [0, 1).
+        activation: Activation of the hidden layers.
+        l2: Factor of the squared weights of the head in the loss, >= 0.
+        label_smoothing: Share of each target spread over all classes, in [0, 1).
+        class_weights: Weight of each class in the loss: None, "balanced" (n / (k * count)), or label -> weight, where
+            a label left out weighs 1. Not with `multi_label`.
+        focal_gamma: Focus on hard examples by this power, > 0 (2 in the paper), or None for cross-entropy.
+        multi_label: Whether an example has any number of labels rather than exactly one.
+        head: Your own head in place of the dense stack: features (batch, d) -> logits (batch, len(labels)). The
+            run's record keeps its import path, so a lambda or a function of a notebook makes a run that opens and
+            exports, but whose model `build` can make again only from a task that you pass anew.
+        monitor: Figure that chooses the best weights: "val_loss" or "val_accuracy".
+
+    Returns:
+        A task for `build`, `fit`, `finetune`.
+
+    Raises:
+        InputError: If an argument is out of its range, or labels are too few or repeat.
+
+    Example:
+        >>> classify(["cat", "dog"], hidden=[128], class_weights="balanced").monitor
+        ('val_loss', 'min')
+    """
+    names = tuple(str(label) for label in labels)
+    recipe = recording.record(
+        "tlkit.tasks.classify",
+        {
+            "labels": names, "hidden": hidden, "dropout": dropout, "activation": activation, "l2": l2,
+            "label_smoothing": label_smoothing, "class_weights": class_weights, "focal_gamma": focal_gamma,
+            "multi_label": multi_label, "head": head, "monitor": monitor,
+        },
+    )  # fmt: skip
+    _check_labels(names, multi_label)
+    heads.check_stack(hidden, dropout, l2)
+    _check_options(label_smoothing, focal_gamma, monitor)
+    stack = functools.partial(
+        heads.dense_stack, outputs=len(names), hidden=tuple(hidden), dropout=dropout, activation=activation, l2=l2
+    )
+    return Task(
+        name="classify",
+        labels=names,
+        head=functools.partial(heads.own_head, head=head, outputs=len(names)) if head else stack,
+        loss=functools.partial(_loss, multi_label, label_smoothing, focal_gamma or 0.0),
+        metrics=functools.partial(_metrics, multi_label),
+        decode=_sigmoid if multi_label else _softmax,
+        evaluate=functools.partial(measures.multi_label if multi_label else measures.single_label, names),
+        check=functools.partial(_check_several if multi_label else _check_one, names),
+        sample_weights=_weighting(names, class_weights, multi_label),
+        monitor=(monitor, MONITORS[monitor]),
+        output="probabilities",
+        recipe=recipe,
+    )
+
+
+def balanced_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """float32 (k,) weights that give every class the same say: n / (k * count); a class without examples weighs 0."""
+    counts = np.bincount(targets, minlength=num_classes)
+    weights = len(targets) / (num_classes * np.maximum(counts, 1))
+    return np.where(counts > 0, weights, 0.0).astype(np.float32)
+
+
+def _loss(multi_label: bool, smoothing: float, gamma: float) -> keras.losses.Loss:
+    import keras
+
+    from tlkit.tasks import losses
+
+    if multi_label:
+        plain = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+        return losses.BinaryFocal(gamma, smoothing) if gamma else plain
+    if gamma or smoothing:
+        return losses.SparseFocal(gamma, smoothing)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _metrics(multi_label: bool) -> list[keras.metrics.Metric]:
+    import keras
+
+    from tlkit.tasks import losses
+
+    if multi_label:
+        return [keras.metrics.MeanMetricWrapper(losses.label_accuracy, name="accuracy")]
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
+def _softmax(raw: Any) -> Any:
+    import keras
+
+    return keras.ops.softmax(raw, axis=-1)
+
+
+def _sigmoid(raw: Any) -> Any:
+    import keras
+
+    return keras.ops.sigmoid(raw)
+
+
+def _weighting(
+    labels: tuple[str, ...], wanted: str | Mapping[str, float] | None, multi_label: bool
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    if wanted is None:
+        return None
+    if multi_label:
+        raise InputError("`class_weights` weighs examples by their one label: leave it out with `multi_label=True`.")
+    if isinstance(wanted, str):
+        if wanted != "balanced":
+            raise InputError(f'`class_weights` must be None, "balanced" or a mapping. Received: {wanted!r}.')
+        return lambda targets: balanced_weights(targets, len(labels))[targets]
+    unknown = sorted(set(wanted) - set(labels))
+    if unknown:
+        raise InputError(f"`class_weights` names labels that the task does not have: {_listed(unknown)}.")
+    if any(not 0 <= weight < float("inf") for weight in wanted.values()):
+        raise InputError(f"`class_weights` must be finite and 0 or more. Received: {dict(wanted)!r}.")
+    table = np.asarray([wanted.get(label, 1.0) for label in labels], dtype=np.float32)
+    return lambda targets: table[targets]
+
+
+def _check_labels(labels: tuple[str, ...], multi_label: bool) -> None:
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise InputError(f"Labels must differ from each other, but these repeat: {_listed(repeated)}.")
+    least = 1 if multi_label else 2
+    if len(labels) < least:
+        raise InputError(
+            f"Classification needs at least {least} label{'s' if least > 1 else ''}: with a single class there is "
+            f"nothing to tell apart. Received: labels={list(labels)!r}."
+        )
+
+
+def _check_options(label_smoothing: float, focal_gamma: float | None, monitor: str) -> None:
+    if not 0 <= label_smoothing < 1:
+        raise InputError(f"`label_smoothing` must lie in [0, 1). Received: label_smoothing={label_smoothing!r}.")
+    if focal_gamma is not None and focal_gamma <= 0:
+        raise InputError(f"`focal_gamma` must be positive or None. Received: focal_gamma={focal_gamma!r}.")
+    if monitor not in MONITORS:
+        raise InputError(f"`monitor` must be one of {', '.join(MONITORS)}. Received: monitor={monitor!r}.")
+
+
+def _check_one(labels: tuple[str, ...], splits: Splits) -> None:
+    _check_common(labels, splits)
+    for name, examples in _named(splits):
+        _check_numbers(labels, name, examples)
+    missing = [labels[i] for i in np.flatnonzero(np.bincount(splits.train.targets, minlength=len(labels)) == 0)]
+    if missing:
+        raise InputError(f"The training split has no example of {_listed(missing)}: add some, or leave the label out.")
+
+
+def _check_several(labels: tuple[str, ...], splits: Splits) -> None:
+    _check_common(labels, splits)
+    for name, examples in _named(splits):
+        targets = examples.targets
+        if targets.ndim != 2 or targets.shape[1] != len(labels):
+            raise InputError(
+                f"With `multi_label=True` the {name} targets must be (n, {len(labels)}) of 0 and 1, one column a "
+                f"label. Received: shape={targets.shape}."
+            )
+        if not np.isin(targets, (0, 1)).all():
+            raise InputError(f"The {name} targets of a multi-label task must be 0 or 1 everywhere.")
+    never = [labels[i] for i in np.flatnonzero(splits.train.targets.sum(axis=0) == 0)]
+    if never:
+        raise InputError(f"No training example has the label {_listed(never)}: add some, or leave the label out.")
+
+
+def _check_common(labels: tuple[str, ...], splits: Splits) -> None:
+    if splits.labels and splits.labels != labels:
+        raise InputError(
+            f"The task's labels are not the data's, in the same order: make the task from `data.labels`. "
+            f"Received: {_listed(labels)}, and the data has {_listed(splits.labels)}."
+        )
+    for name, examples in (("training", splits.train), ("validation", splits.val)):
+        if not len(examples):
+            raise InputError(f"The {name} split is empty: give more examples, or a larger share of them to it.")
+
+
+def _check_numbers(labels: tuple[str, ...], name: str, examples: Examples) -> None:
+    targets = examples.targets
+    if targets.ndim == 2:
+        raise InputError(
+            f"The {name} targets hold several labels an example: use `classify(labels, multi_label=True)`. "
+            f"Received: shape={targets.shape}."
+        )
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise InputError(f"The {name} targets must be whole class numbers (n,). Received: dtype={targets.dtype}.")
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(labels):
+        wrong = int(np.flatnonzero((targets < 0) | (targets >= len(labels)))[0])
+        raise InputError(
+            f"The task has {len(labels)} labels, so targets must lie in [0, {len(labels) - 1}]. "
+            f"Received: {int(targets[wrong])} for `{examples.ids[wrong]}` of the {name} split."
+        )
+
+
+def _named(splits: Splits) -> tuple[tuple[str, Examples], ...]:
+    return (("training", splits.train), ("validation", splits.val), ("test", splits.test))
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,118 @@
+"""Keras losses and metrics on raw outputs. Imports Keras at the top: import it inside functions only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def focal_softmax(targets: Any, logits: Any, gamma: float) -> Any:
+    """Focal loss over classes: sum over classes of -t (1 - p)^gamma log p, with p = softmax(logits).
+
+    keras.losses.categorical_focal_crossentropy clips p at 1e-7, so an example that is wrong by more than 16 logits
+    gives no gradient at all; log p is taken from the logits here.
+
+    Args:
+        targets: float (batch, k), rows that add up to 1 (one-hot, or smoothed).
+        logits: float (batch, k).
+        gamma: Focus on hard examples, >= 0; 0 is cross-entropy.
+
+    Returns:
+        float (batch,) losses.
+
+    Source: Lin et al. 2017, arXiv:1708.02002, eq. 4 (without alpha: class weights do that).
+    """
+    log_p = ops.log_softmax(logits, axis=-1)
+    rest = ops.maximum(1.0 - ops.exp(log_p), 1e-7)  # at 0 the power's gradient is infinite for gamma < 1
+    return -ops.sum(targets * ops.power(rest, gamma) * log_p, axis=-1)
+
+
+def focal_sigmoid(targets: Any, logits: Any, gamma: float) -> Any:
+    """Focal loss of independent labels, averaged over them; p = sigmoid(logits).
+
+    Args:
+        targets: float (batch, k) in [0, 1].
+        logits: float (batch, k).
+        gamma: Focus on hard labels, >= 0; 0 is binary cross-entropy.
+
+    Returns:
+        float (batch,) losses.
+
+    Source: Lin et al. 2017, arXiv:1708.02002, eq. 4 (without alpha), with log(1 - sigmoid(z)) = -softplus(z).
+    """
+    present = ops.exp(-gamma * ops.softplus(logits)) * ops.softplus(-logits)
+    absent = ops.exp(-gamma * ops.softplus(-logits)) * ops.softplus(logits)
+    return ops.mean(targets * present + (1.0 - targets) * absent, axis=-1)
+
+
+def smoothed_one_hot(targets: Any, num_classes: int, smoothing: float) -> Any:
+    """Class numbers (batch,) as float32 (batch, num_classes), `smoothing` of the mass spread over all classes."""
+    one_hot = ops.one_hot(ops.cast(ops.reshape(targets, (-1,)), "int32"), num_classes, dtype="float32")
+    return one_hot * (1.0 - smoothing) + smoothing / num_classes
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class SparseFocal(keras.losses.Loss):  # type: ignore[misc]
+    """Cross-entropy of class numbers on logits, with focus (`gamma`) and label smoothing; both may be 0."""
+
+    def __init__(self, gamma: float = 0.0, smoothing: float = 0.0, name: str = "sparse_focal", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+        self.gamma = gamma
+        self.smoothing = smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of class numbers (batch,) and logits (batch, k)."""
+        return focal_softmax(smoothed_one_hot(y_true, y_pred.shape[-1], self.smoothing), y_pred, self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "gamma": self.gamma, "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class BinaryFocal(keras.losses.Loss):  # type: ignore[misc]
+    """Focal loss of several labels an example on logits, with label smoothing towards 0.5."""
+
+    def __init__(self, gamma: float = 2.0, smoothing: float = 0.0, name: str = "binary_focal", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+        self.gamma = gamma
+        self.smoothing = smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of labels 0/1 (batch, k) and logits (batch, k)."""
+        return focal_sigmoid(y_true * (1.0 - self.smoothing) + 0.5 * self.smoothing, y_pred, self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "gamma": self.gamma, "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class ScaledError(keras.losses.Loss):  # type: ignore[misc]
+    """Error of standardised values: `kind` ("mse", "mae", "huber") between (y - mean) / std and the raw outputs."""
+
+    def __init__(
+        self, kind: str, mean: list[float], std: list[float], name: str = "scaled_error", **keras_arguments: Any
+    ):
+        super().__init__(name=name, **keras_arguments)
+        self.kind, self.mean, self.std = kind, list(mean), list(std)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of values (batch, k) and raw outputs (batch, k)."""
+        y_true = ops.reshape(y_true, ops.shape(y_pred))
+        wanted = (y_true - ops.convert_to_tensor(self.mean)) / ops.convert_to_tensor(self.std)
+        return keras.losses.get({"mse": "mean_squared_error", "mae": "mean_absolute_error"}.get(self.kind, self.kind))(
+            wanted, y_pred
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "kind": self.kind, "mean": self.mean, "std": self.std}
+
+
+def label_accuracy(targets: Any, logits: Any) -> Any:
+    """Share of labels right in each example, a logit above 0 being a yes: float (batch,)."""
+    yes = ops.cast(logits > 0, "float32")
+    return ops.mean(ops.cast(ops.equal(yes, ops.cast(targets, "float32")), "float32"), axis=-1)

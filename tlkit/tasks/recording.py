@@ -1,0 +1,121 @@
+"""A task as plain data: the import path of the function that made it, and its arguments, both ways."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tlkit.errors import InputError
+from tlkit.types import Task
+
+SHELVES = ("tlkit.tasks", "tlkit.methods")  # what a run folder from elsewhere may name without `trust`
+
+
+def record(path: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The recipe of a task: its function's import path and arguments as plain JSON data.
+
+    A Task among the arguments becomes `{"recipe": [path, arguments]}`, a function `{"function": "package.name"}`.
+
+    Args:
+        path: Import path of the function, `tlkit.tasks.classify`.
+        arguments: What it was called with.
+
+    Returns:
+        The recipe, for `Task.recipe` and `restore`.
+    """
+    return path, {name: _plain(value) for name, value in arguments.items()}
+
+
+def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
+    """Make a task again from its recipe.
+
+    Opening somebody's run must not run somebody's code, so without `trust` only tlkit's own tasks and methods are
+    called. A user's own head is imported when it is called, not before: a saved model opens without it.
+
+    Args:
+        recipe: Import path and plain arguments, as in `Task.recipe` or task.json.
+        trust: Whether functions outside tlkit may be imported.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: If the path lies outside tlkit and `trust` is False, or does not lead to a function.
+
+    Example:
+        >>> restore(("tlkit.tasks.classify", {"labels": ["cat", "dog"]})).labels
+        ('cat', 'dog')
+    """
+    path, arguments = _parts(recipe)
+    function = _found(path, trust)
+    try:
+        made = function(**{name: _live(value, trust) for name, value in arguments.items()})
+    except TypeError as error:
+        raise InputError(f"The recipe's arguments do not fit `{path}`: {error}.") from error
+    if not isinstance(made, Task):
+        raise InputError(f"`{path}` does not make a Task. Received: {type(made).__name__}.")
+    return made
+
+
+def _parts(recipe: Sequence[Any]) -> tuple[str, Mapping[str, Any]]:
+    match recipe:
+        case [str(path), Mapping() as arguments]:
+            return path, arguments
+    raise InputError(f"A task's recipe must be an import path and its arguments. Received: {recipe!r}.")
+
+
+def _found(path: str, trust: bool) -> Callable[..., Any]:
+    module_name, _, name = path.rpartition(".")
+    if module_name not in SHELVES and not trust:
+        raise InputError(
+            f"The task was made by `{path}`, which is not part of tlkit: pass `trust=True` to import it, or `task=`."
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"`{path}` cannot be imported: {error}.") from error
+    public = getattr(module, "__all__", ()) if module_name in SHELVES else vars(module)
+    function = getattr(module, name, None) if name in public else None
+    if not callable(function):
+        raise InputError(f"`{module_name}` has no function `{name}`; was this recipe written by another version?")
+    return function  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Task):
+        return {"recipe": [value.recipe[0], dict(value.recipe[1])]}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {"function": import_path(value)} if callable(value) else value
+
+
+def import_path(function: Any) -> str | None:
+    """Where `function` can be imported from ("package.module.name"), or None: a lambda or a local function has none."""
+    path = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '')}"
+    unreachable = path.startswith(("None.", "__main__.")) or path.endswith(".") or "<" in path
+    return None if unreachable else path
+
+
+def _live(value: Any, trust: bool) -> Any:
+    match value:
+        case {"recipe": inner}:
+            return restore(inner, trust=trust)
+        case {"function": path}:
+            return _postponed(path, trust)
+    return value
+
+
+def _postponed(path: str | None, trust: bool) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        if path is None:
+            raise InputError(
+                "This run's own head has no import path (a lambda, or a function of a notebook): pass `task=` anew."
+            )
+        return _found(path, trust)(*arguments)
+
+    module, _, name = (path or "<unknown>.<unknown>").rpartition(".")
+    call.__module__, call.__qualname__ = module, name  # so that recording it again gives the same recipe
+    return call
