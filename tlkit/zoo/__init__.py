@@ -1,0 +1,14 @@
+"""Modules that pip can install: hub-format SavedModels built from weights that registry packages carry.
+
+One file a module, named like it, with its `CARD` and a `build(files, folder)`; one line here.
+"""
+
+from tlkit.zoo.card import Card, Package
+from tlkit.zoo.store import build, cards, folder
+
+NAMES = (
+    "efficientnet-lite0",
+    "efficientnet-lite0-imagenet",
+)
+
+__all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]

@@ -1,0 +1,17 @@
+"""The process that builds one zoo module: `python -m tlkit.zoo.builder ORDER`, ORDER being JSON from `store`."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+
+def main(order: str) -> None:
+    """Build what the order names, from the files it names, into its folder."""
+    wanted = json.loads(order)
+    module = importlib.import_module(f"tlkit.zoo.{wanted['name'].replace('-', '_')}")
+    module.build({key: Path(path) for key, path in wanted["files"].items()}, Path(wanted["folder"]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

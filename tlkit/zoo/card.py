@@ -1,0 +1,88 @@
+"""What a zoo module is, and which package carries its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Package:
+    """A registry package pinned to one archive.
+
+    Attributes:
+        name: Its name in the registry.
+        version: The only version that is accepted.
+        sha256: Of the wheel.
+        files: Path inside the wheel -> sha256 of the file there; what a module is built from.
+        download_mb: Size of the wheel in megabytes.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    files: Mapping[str, str]
+    download_mb: float
+
+    @property
+    def source(self) -> str:
+        """The requirement that names it: `name==version`."""
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts about one zoo module; the same in `tlkit zoo` and, as JSON, inside the module.
+
+    Attributes:
+        name: Handle without its `zoo:`.
+        summary: One line.
+        modality: "image", "text", "audio".
+        licence: SPDX name of the licence of the weights.
+        credits: Whose weights these are.
+        package: Where they come from.
+        inputs: What the module takes, in words.
+        outputs: What it gives, in words.
+        input_range: Lowest and highest value of its inputs, or None where that has no meaning.
+        parameters: Count of all weights, statistics of BatchNorm included.
+        recipe: Number of the way it is built; another number builds anew.
+    """
+
+    name: str
+    summary: str
+    modality: str
+    licence: str
+    credits: str
+    package: Package
+    inputs: str
+    outputs: str
+    input_range: tuple[float, float] | None
+    parameters: int
+    recipe: int = 1
+
+    @property
+    def source(self) -> str:
+        """Package and version of the weights."""
+        return self.package.source
+
+    @property
+    def sha256(self) -> str:
+        """Of the package's archive."""
+        return self.package.sha256
+
+    @property
+    def download_mb(self) -> float:
+        """Size of what is downloaded to build it."""
+        return self.package.download_mb
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as kept in the module."""
+        words = ("name", "summary", "modality", "licence", "credits", "source", "sha256", "inputs", "outputs")
+        return {
+            **{word: getattr(self, word) for word in words},
+            "input_range": None if self.input_range is None else list(self.input_range),
+            "parameters": self.parameters,
+            "recipe": self.recipe,
+            "download_mb": self.download_mb,
+        }

