@@ -1,0 +1,58 @@
+"""tlkit: any pretrained module in, your task out, on the phone, with proof.
+
+Names are loaded when they are first used, so that `import tlkit` stays quick and TensorFlow comes only when it must.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_FROM = {
+    "HubLayer": ("tlkit.layer", "HubLayer"),
+    "Task": ("tlkit.types", "Task"),
+    "Phase": ("tlkit.types", "Phase"),
+    "Examples": ("tlkit.types", "Examples"),
+    "Splits": ("tlkit.types", "Splits"),
+    "Run": ("tlkit.types", "Run"),
+    "inspect": ("tlkit.inspection", "inspect_module"),
+    "build": ("tlkit.model", "build"),
+    "fit": ("tlkit.training", "fit"),
+    "extract": ("tlkit.features", "extract"),
+    "evaluate": ("tlkit.evaluation", "evaluate"),
+    "export": ("tlkit.finetuning", "export"),
+    "finetune": ("tlkit.finetuning", "finetune"),
+    "load": ("tlkit.runs", "load"),
+    "data": ("tlkit.data", None),
+    "tasks": ("tlkit.tasks", None),
+    "plans": ("tlkit.plans", None),
+    "zoo": ("tlkit.zoo", None),
+}
+
+__all__ = ["__version__", *_FROM]
+
+if TYPE_CHECKING:
+    from tlkit import data, plans, tasks, zoo
+    from tlkit.evaluation import evaluate
+    from tlkit.features import extract
+    from tlkit.finetuning import export, finetune
+    from tlkit.inspection import inspect_module as inspect
+    from tlkit.layer import HubLayer
+    from tlkit.model import build
+    from tlkit.runs import load
+    from tlkit.training import fit
+    from tlkit.types import Examples, Phase, Run, Splits, Task
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
+    module, attribute = _FROM[name]
+    loaded = importlib.import_module(module)
+    return loaded if attribute is None else getattr(loaded, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

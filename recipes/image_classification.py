@@ -1,0 +1,58 @@
+"""Classify images: a folder with one folder of images a class, and a pretrained module, become a phone's classifier.
+
+    tlkit run image_classification --data flower_photos --module zoo:efficientnet-lite0 --out runs/flowers
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tlkit
+
+
+def main(
+    data: Path,
+    module: str = "zoo:efficientnet-lite0",
+    out: Path = Path("runs/image_classification"),
+    epochs: tuple[int, int] = (10, 5),
+    lr: tuple[float, float] = (3e-3, 3e-4),
+    unfrozen: float = 0.25,
+    image_size: tuple[int, int] | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    augment: bool = False,
+    strict: bool = False,
+    formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic", "int8"),
+    max_drop: float = 0.01,
+) -> tlkit.Run:
+    """Adapt a module to a folder of images and export the result.
+
+    Args:
+        data: Folder with one folder of images a class (or train/, val/ and test/ folders of such).
+        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        out: Folder of the run.
+        epochs: Epochs with the module frozen, and with its top unfrozen.
+        lr: Peak learning rates of the two phases.
+        unfrozen: Share of the module's depth that trains in the second phase.
+        image_size: Height and width, for modules that take any.
+        batch_size: Images a step.
+        seed: Of the split, the head and the order of images.
+        augment: Whether training images are also flipped, cropped and recoloured.
+        strict: Fail on a broken file instead of leaving it out.
+        formats: What to export.
+        max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
+    """
+    changes = tlkit.data.image.augmentation() if augment else None
+    splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes)
+    task = tlkit.tasks.classify(splits.labels)
+    phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
+    run = tlkit.finetune(
+        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size
+    )
+    return tlkit.export(run, formats=formats, max_drop=max_drop)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

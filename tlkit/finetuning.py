@@ -1,0 +1,142 @@
+"""finetune: from a module and data to a saved, evaluated run. Nothing here that a recipe could not write."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkit import plans, runs
+from tlkit.data.image import resized
+from tlkit.errors import GateError, InputError
+from tlkit.evaluation import evaluate
+from tlkit.exporting import export as export_files
+from tlkit.layer import HubLayer
+from tlkit.model import BACKBONE, backbone_of, build, is_image, own_image_size, range_warning
+from tlkit.progress import Progress, shown
+from tlkit.training import fit
+from tlkit.types import Phase, Run, Splits, Task
+
+RANGE_SAMPLE = 16  # images by which the input range is checked
+
+
+def finetune(
+    handle: Any,
+    task: Task,
+    data: Splits,
+    phases: Sequence[Phase] | None = None,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    image_size: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Adapt a pretrained module to a task: build, fit, evaluate on the test split, save.
+
+    Args:
+        handle: A HubLayer or what HubLayer takes as handle.
+        task: What to learn: `tasks.classify(data.labels)`.
+        data: Splits; images get the size that the module takes.
+        phases: What to train, in order; None takes `plans.recommend` for this many examples.
+        out: Folder of the run; None is "runs/<task>".
+        seed: Of the head's first weights, the order of examples and all else that is random.
+        batch_size: Examples a step, >= 1.
+        image_size: (height, width), for modules that take any.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        The saved run; `tlkit.export(run)` makes the files for phones.
+
+    Raises:
+        InputError: If module, data and task do not fit; before any training.
+        TrainingError: If the loss is not finite, or frozen weights moved.
+    """
+    progress = progress or shown()
+    seconds: dict[str, float] = {}
+    task.check(data)
+    model, data = _built(handle, task, data, seed, image_size, seconds, progress)
+    plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
+    run = fit(model, task, data, plan, seed=seed, batch_size=batch_size, progress=progress)
+    started = time.perf_counter()
+    run = replace(run, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
+    seconds["evaluate"] = time.perf_counter() - started
+    run = replace(run, seconds={**seconds, **run.seconds})
+    run = replace(run, record=runs.describe(run, seed=seed, batch_size=batch_size, command=_command()))
+    return runs.save(run, out or Path("runs") / task.name)
+
+
+def _built(
+    handle: Any,
+    task: Task,
+    data: Splits,
+    seed: int,
+    image_size: tuple[int, int] | None,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> tuple[keras.Model, Splits]:
+    started = time.perf_counter()
+    keras.utils.set_random_seed(seed % 2**32)
+    layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    model = build(layer, task, image_size=image_size)
+    seconds["module"] = time.perf_counter() - started
+    started = time.perf_counter()
+    if is_image(layer):
+        height, width = model.input.shape[1:3]
+        data = resized(data, (height, width))
+        _check_range(layer, data, progress)
+    seconds["data"] = time.perf_counter() - started
+    return model, data
+
+
+def _check_range(layer: HubLayer, data: Splits, progress: Progress) -> None:
+    images = np.stack([data.train.read(i) for i in range(min(RANGE_SAMPLE, len(data.train)))])
+    warning = range_warning(layer, images)
+    if warning:
+        progress.line(f"warning: {warning}")
+
+
+def _command() -> str:
+    """The command that is running, as one would type it again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
+
+
+def export(run: Run | str | Path, folder: str | Path | None = None, **options: Any) -> Run:
+    """Write SavedModel and TFLite files, prove that they agree with the model, and renew run.json and report.html.
+
+    Args:
+        run: A Run, or the folder of one.
+        folder: Where the files go; None is the run's folder.
+        **options: `formats`, `gates`: see `tlkit.exporting.export`.
+
+    Returns:
+        The run with its `exports`.
+
+    Raises:
+        GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
+    """
+    opened = run if isinstance(run, Run) else runs.load(run)
+    if not isinstance(opened, Run):
+        raise InputError(f"`export` takes a run or its folder. Received: {run!r}.")
+    started = time.perf_counter()
+    target = Path(folder) if folder is not None else opened.folder
+    failure: GateError | None = None
+    try:
+        exports = export_files(opened, target, **options)
+    except GateError as error:
+        failure, exports = error, error.args[1] if len(error.args) > 1 else ()
+    seconds = {**opened.seconds, "export": time.perf_counter() - started}
+    done = runs.save_record(replace(opened, exports=tuple(exports), seconds=seconds))
+    if failure is not None:
+        raise failure
+    return done
+
+

@@ -1,0 +1,265 @@
+"""A module and a task become one plain keras.Model; a model is arranged into what a phase freezes and what it trains."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkit import graph as graphs
+from tlkit.errors import InputError
+from tlkit.files import sha256_bytes
+from tlkit.layer import HubLayer
+from tlkit.types import Phase, Task
+
+BACKBONE = "backbone"
+HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
+CANDIDATE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+
+
+def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """A keras.Model: input, the module as layer "backbone", the task's head; its outputs are raw (logits).
+
+    An image module takes pixels 0..255 as "image"; the layer scales them into the module's own range.
+
+    Args:
+        backbone: A HubLayer, or anything that HubLayer takes as handle.
+        task: What the head is for.
+        image_size: (height, width) for a module that takes any; None takes the module's own.
+
+    Raises:
+        InputError: If the module does not say which size it takes, or gives nothing to put a head on.
+    """
+    layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
+    if is_image(layer) and layer.input_range is None:
+        layer.input_range = established_range(layer)[0]
+    inputs = _inputs(layer, image_size)
+    features = _pooled(_single(layer(inputs), layer))
+    return keras.Model(inputs, task.head(features), name=task.name)
+
+
+def is_image(layer: HubLayer) -> bool:
+    """Whether the module takes one float tensor (batch, height, width, 1 or 3)."""
+    leaves = layer.endpoint.input_leaves
+    shape = leaves[0].shape
+    return len(leaves) == 1 and leaves[0].dtype.is_floating and shape.rank == 4 and shape[-1] in (1, 3)
+
+
+def own_image_size(layer: HubLayer) -> tuple[int, int] | None:
+    """(height, width) that the module was exported for; None where it takes any."""
+    height, width = layer.endpoint.input_leaves[0].shape[1:3]
+    if height is None or width is None:
+        size = layer.card.get("image_size")
+        return (int(size[0]), int(size[1])) if size else None
+    return int(height), int(width)
+
+
+def established_range(layer: HubLayer) -> tuple[tuple[float, float], str]:
+    """Range that an image module expects of pixels, and how that is known: card, graph, or convention."""
+    known = layer.card.get("input_range")
+    if known:
+        return (float(known[0]), float(known[1])), "its card says so"
+    try:
+        affine = graphs.input_affine(layer.graph)
+    except InputError:
+        affine = None
+    if affine is not None and np.max(np.abs(affine.scale)) < 1 / 32:  # as Rescaling(1/255) or (1/127.5, -1)
+        return (0.0, 255.0), "its graph begins by scaling such values down"
+    return HUB_RANGE, "the convention of TF Hub's image modules"
+
+
+def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
+    """Compare what the data gives at the module's first BatchNorm with the moments stored there.
+
+    Args:
+        layer: An image module with its `input_range`.
+        images: uint8 or float (n, height, width, 3), pixels 0..255.
+
+    Returns:
+        A sentence if another usual range fits far better (a third of the misfit or less), else None.
+    """
+    try:
+        norms = graphs.batch_norms(layer.graph)
+    except InputError:
+        return None
+    if not norms or layer.input_range is None:
+        return None
+    ranges = dict.fromkeys((tuple(layer.input_range), *CANDIDATE_RANGES))
+    misfits = {r: _misfit(layer, norms[0], images, r) for r in ranges}
+    best = min(misfits, key=lambda r: misfits[r])
+    own = misfits[tuple(layer.input_range)]
+    if best == tuple(layer.input_range) or misfits[best] > own / 3:
+        return None
+    return (
+        f"The data in the range {layer.input_range} lies {own:.1f} standard deviations from what {layer.handle} saw in "
+        f"its pretraining; in {best} it lies {misfits[best]:.1f}. Pass HubLayer(..., input_range={best}) if that is its range."
+    )
+
+
+def _misfit(layer: HubLayer, norm: Any, images: np.ndarray, value_range: tuple[float, float]) -> float:
+    """Mean distance of the data's channel means from the stored ones, in stored standard deviations."""
+    low, high = value_range
+    entering = graphs.part(layer.graph, list(layer.graph.inputs), [norm.tensor])
+    values = np.asarray(entering(keras.ops.convert_to_tensor(images.astype("float32") * (high - low) / 255 + low))[0])
+    variables = layer.endpoint.variables
+    mean, variance = (np.asarray(variables[i]) for i in (norm.mean, norm.variance))
+    found = values.reshape(-1, values.shape[-1]).mean(axis=0)
+    return float(np.mean(np.abs(found - mean) / np.sqrt(variance + norm.epsilon)))
+
+
+def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
+    specs = layer.endpoint.inputs
+    if isinstance(specs, Mapping):
+        return {k: keras.Input(s.shape[1:], dtype=s.dtype.name, name=k) for k, s in specs.items()}
+    if not is_image(layer):
+        return keras.Input(specs.shape[1:], dtype=specs.dtype.name, name="inputs")
+    own = own_image_size(layer)
+    fixed = layer.endpoint.input_leaves[0].shape[1:3].as_list()
+    if image_size is not None and None not in fixed and tuple(image_size) != tuple(fixed):
+        raise InputError(
+            f"{layer.handle} takes images of {fixed[0]}x{fixed[1]} only; leave image_size out. "
+            f"Received: image_size={tuple(image_size)}."
+        )
+    size = image_size or own
+    if size is None:
+        raise InputError(f"{layer.handle} takes images of any size; say which: image_size=(224, 224).")
+    return keras.Input((*size, specs.shape[-1]), name="image")
+
+
+def _single(outputs: Any, layer: HubLayer) -> Any:
+    if not isinstance(outputs, Mapping):
+        return outputs
+    for key in ("default", "pooled_output"):
+        if key in outputs:
+            return outputs[key]
+    if len(outputs) == 1:
+        return next(iter(outputs.values()))
+    raise InputError(f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {sorted(outputs)}).")
+
+
+def _pooled(features: Any) -> Any:
+    """Feature maps averaged over space; vectors as they are."""
+    if len(features.shape) == 4:
+        return keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    if len(features.shape) == 3:
+        return keras.layers.GlobalAveragePooling1D(name="pool")(features)
+    if len(features.shape) != 2:
+        raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
+    return features
+
+
+def backbone_of(model: keras.Model) -> HubLayer | None:
+    """The one HubLayer of a model; None where there is none, or several."""
+    found = [layer for layer in model.layers if isinstance(layer, HubLayer)]
+    return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """A model as one phase sees it.
+
+    Attributes:
+        trained: The model that trains: from the tensor at the cut (or the inputs) to the raw outputs.
+        front: Batch of inputs -> tensor at the cut; None where nothing can be computed once.
+        key: Hash of all that decides what `front` gives.
+        had: What is trained, for the record: share of depth, parameters, the cut's name.
+    """
+
+    trained: keras.Model
+    front: Callable[[Any], Any] | None
+    key: str
+    had: Mapping[str, Any]
+
+
+def arrange(model: keras.Model, phase: Phase) -> Arrangement:
+    """Set the trainable flags that a phase asks for and split the model at its cut."""
+    layer = backbone_of(model)
+    if layer is None:
+        _warn_unsplit(phase, "it has no HubLayer, or several")
+        return _arrangement(model, model, None, None, "none")
+    layer.batch_stats = phase.batch_stats
+    if phase.unfrozen > 0:
+        layer.unfreeze(phase.unfrozen)
+    else:
+        layer.trainable = False
+    head = _head_of(model, layer)
+    if phase.batch_stats == "adapt" or head is None:
+        return _arrangement(model, model, layer, None, "adapt" if head is not None else "not a chain")
+    if phase.unfrozen == 0:
+        return _arrangement(model, head, layer, _whole_front(model, layer), "output")
+    cut = layer.cut_for(phase.unfrozen)
+    if cut is None:
+        return _arrangement(model, model, layer, None, "input")
+    front, back = layer.split(cut)
+    tensor = keras.Input(cut.shape[1:], name="at_cut")
+    trained = keras.Model(tensor, head(back(tensor)), name=f"{model.name}_back")
+    return _arrangement(model, trained, layer, _after(_before(model, layer), front), cut.tensor)
+
+
+def _warn_unsplit(phase: Phase, reason: str) -> None:
+    if phase.unfrozen not in (0.0, 1.0):
+        warnings.warn(f"The model trains as it is, whatever `unfrozen` says: {reason}.", stacklevel=3)
+
+
+def _head_of(model: keras.Model, layer: HubLayer) -> keras.Model | None:
+    """The layers behind the backbone as a model of their own; None where other paths lead around it."""
+    try:
+        return keras.Model(layer.output, model.output, name=f"{model.name}_head")
+    except (ValueError, AttributeError):
+        return None
+
+
+def _before(model: keras.Model, layer: HubLayer) -> Callable[[Any], Any] | None:
+    """What the model does before the backbone; None where its input is the backbone's."""
+    if keras.tree.flatten(layer.input)[0] is keras.tree.flatten(model.input)[0]:
+        return None
+    before = keras.Model(model.input, layer.input)
+    return lambda x: before(x, training=False)
+
+
+def _after(first: Callable[[Any], Any] | None, then: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return then if first is None else lambda x: then(first(x))
+
+
+def _whole_front(model: keras.Model, layer: HubLayer) -> Callable[[Any], Any]:
+    return _after(_before(model, layer), lambda x: layer(x, training=False))
+
+
+def _arrangement(
+    model: keras.Model, trained: keras.Model, layer: HubLayer | None, front: Callable[[Any], Any] | None, cut: str
+) -> Arrangement:
+    training = {id(v) for v in trained.trainable_variables}
+    had = {
+        "unfrozen": _share_trained(layer, training),
+        "parameters": int(sum(math.prod(v.shape) for v in trained.trainable_variables)),
+        "parameters_of": int(sum(math.prod(v.shape) for v in model.weights)),
+        "cut": cut,
+    }
+    key = "" if front is None else _front_key(model, layer, trained, cut)
+    return Arrangement(trained, front, key, had)
+
+
+def _share_trained(layer: HubLayer | None, training: set[int]) -> float:
+    if layer is None or not any(id(v) in training for v in layer.variables):
+        return 0.0
+    cut = layer.cut_for(layer.unfrozen)
+    return 1.0 if cut is None else round(1.0 - cut.depth, 4)
+
+
+def _front_key(model: keras.Model, layer: HubLayer | None, trained: keras.Model, cut: str) -> str:
+    """Hash of the frozen variables in front of the cut, the graph, the range and the cut's name."""
+    behind = {id(v) for v in trained.variables}
+    front = [v for v in model.variables if id(v) not in behind]
+    graph = b"" if layer is None else layer.packed_graph()
+    scaling = "" if layer is None else str(layer.input_range)
+    return sha256_bytes(cut, scaling, graph, weights_hash(front))
+
+
+def weights_hash(variables: Any) -> str:
+    """sha256 over the values of variables, in their order."""
+    return sha256_bytes(*(np.ascontiguousarray(v).tobytes() for v in variables))

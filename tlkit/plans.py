@@ -1,0 +1,86 @@
+"""Plans: phases as pure functions of plain facts."""
+
+from __future__ import annotations
+
+from tlkit.errors import InputError
+from tlkit.types import Phase
+
+
+def feature_extraction(epochs: int = 20, lr: float = 1e-3) -> tuple[Phase, ...]:
+    """The module stays frozen; only the head is trained.
+
+    Args:
+        epochs: Passes over the training examples, >= 0.
+        lr: Learning rate of the head.
+
+    Example:
+        >>> feature_extraction(epochs=3)[0].unfrozen
+        0.0
+    """
+    return (Phase(epochs=epochs, lr=lr),)
+
+
+def two_phase(
+    epochs: tuple[int, int] = (10, 5),
+    lr: tuple[float, float] = (3e-3, 3e-4),
+    unfrozen: float = 0.25,
+    lr_decay: float = 1.0,
+    patience: int | None = None,
+) -> tuple[Phase, ...]:
+    """Train the head on the frozen module, then the top of the module with it at a low rate.
+
+    The second phase warms up and then decays along a cosine: fresh Adam moments make the first steps rough.
+
+    Args:
+        epochs: Of the frozen and of the unfrozen phase; a phase of 0 epochs is left out.
+        lr: Peak rates of the two.
+        unfrozen: Share of the module's depth that trains in the second phase, in (0, 1]; 1 is the whole module.
+        lr_decay: Factor on the second phase's rate per block towards the input, in (0, 1].
+        patience: Epochs without improvement that end a phase; None trains all.
+
+    Example:
+        >>> [p.unfrozen for p in two_phase(epochs=(10, 5))]
+        [0.0, 0.25]
+    """
+    if len(epochs) != 2 or len(lr) != 2:
+        raise InputError(f"`epochs` and `lr` hold two numbers each. Received: epochs={epochs!r}, lr={lr!r}.")
+    frozen = Phase(epochs=epochs[0], lr=lr[0], patience=patience)
+    tuned = Phase(
+        epochs=epochs[1],
+        lr=lr[1],
+        unfrozen=unfrozen,
+        lr_decay=lr_decay,
+        warmup=0.1,
+        cosine=True,
+        patience=patience,
+    )
+    return tuple(p for p in (frozen, tuned) if p.epochs)
+
+
+def recommend(num_examples: int, num_classes: int = 2) -> tuple[Phase, ...]:
+    """Phases for so much data: the more examples, the more of the module can move without overfitting.
+
+    Args:
+        num_examples: Training examples, >= 1.
+        num_classes: Outputs of the head, >= 1.
+
+    Returns:
+        Two phases. The head always gets at least about 100 steps of 32 examples.
+
+    Example:
+        >>> [p.unfrozen for p in recommend(200, 10)]
+        [0.0, 0.25]
+        >>> [p.unfrozen for p in recommend(50_000, 10)]
+        [0.0, 1.0]
+    """
+    if num_examples < 1 or num_classes < 1:
+        raise InputError(
+            "`num_examples` and `num_classes` must be 1 or more. "
+            f"Received: num_examples={num_examples!r}, num_classes={num_classes!r}."
+        )
+    head_epochs = max(5, min(30, -(-3200 // num_examples)))
+    if num_examples < 2_000:
+        return two_phase(epochs=(head_epochs, 5), unfrozen=0.25, patience=5)
+    if num_examples < 20_000:
+        return two_phase(epochs=(head_epochs, 5), unfrozen=0.5, lr=(1e-3, 2e-4), patience=3)
+    return two_phase(epochs=(head_epochs, 3), unfrozen=1.0, lr=(1e-3, 1e-4), lr_decay=0.9, patience=3)
