@@ -203,7 +203,12 @@ def write_signature_only(folder: Path) -> Path:
     """No `__call__`, no variable list: one signature, dict out."""
     module, root = Plain(), tf.Module()
     root.kept = module.weights
-    serve = tf.function(lambda image: {"features": module(image), "twice": 2.0 * module(image)})
+
+    @tf.function
+    def serve(image: Any) -> Mapping[str, Any]:
+        features = module(image)
+        return {"features": features, "twice": 2.0 * features}
+
     tf.saved_model.save(root, str(folder), signatures=serve.get_concrete_function(image=IMAGE))
     return folder
 

@@ -1,0 +1,27 @@
+"""Pure functions on one inference graph: what it is made of, where it can be cut, and its parts."""
+
+from tlkit.graph.blocks import Block, blocks, taps
+from tlkit.graph.cutting import Cut, cuts, depth_order, nearest_cut, split, unfrozen_variables, variables_in_front
+from tlkit.graph.flat import Graph, flatten, part, with_output
+from tlkit.graph.looking import Affine, BatchNorm, batch_norms, input_affine
+
+__all__ = [
+    "Affine",
+    "BatchNorm",
+    "Block",
+    "Cut",
+    "Graph",
+    "batch_norms",
+    "blocks",
+    "cuts",
+    "depth_order",
+    "flatten",
+    "input_affine",
+    "nearest_cut",
+    "part",
+    "split",
+    "taps",
+    "unfrozen_variables",
+    "variables_in_front",
+    "with_output",
+]

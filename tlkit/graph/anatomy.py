@@ -1,0 +1,146 @@
+"""What each op of a flat graph carries: data, weights, cost; in the order of a walk from the outputs to the inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlkit.graph.flat import Graph, remembered
+
+CONVOLUTIONS = {  # op -> which inputs are (features, kernel)
+    "Conv2D": (0, 1), "DepthwiseConv2dNative": (0, 1), "Conv3D": (0, 1), "Conv": (0, 1), "FusedConv2D": (0, 1),
+    "Conv2DBackpropInput": (2, 1), "Conv3DBackpropInputV2": (2, 1),
+}  # fmt: skip
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "XlaDotV2", "_FusedMatMul")
+LOOKUPS = ("ResourceGather", "ResourceGatherNd", "GatherV2", "Gather", "GatherNd")
+NOTHING: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The graph's ops in first-use order, and what flows through each.
+
+    Attributes:
+        ops: Every op that an output needs, inputs of an op always before it.
+        place: Name of an op -> its position in `ops`.
+        data: Whether something of the function's inputs reaches the op, by position.
+        weights: Variables that reach an op which no data reaches, by position.
+        weighty: Whether data and weights have met at the op or before it, by position.
+        consumed: Variables that meet data at the op itself, by position.
+        bearing: Positions of the ops that bear weights: convolutions, dense products, embedding look-ups.
+        cost: Multiplications and additions of one example, by position; open sizes count as 1.
+    """
+
+    ops: tuple[Any, ...]
+    place: Mapping[str, int]
+    data: tuple[bool, ...]
+    weights: tuple[frozenset[int], ...]
+    weighty: tuple[bool, ...]
+    consumed: tuple[frozenset[int], ...]
+    bearing: tuple[int, ...]
+    cost: tuple[float, ...]
+
+
+def anatomy(graph: Graph) -> Anatomy:
+    """The graph's anatomy, worked out once."""
+    return remembered(graph, "anatomy", lambda: _anatomy(graph))  # type: ignore[no-any-return]
+
+
+def _anatomy(graph: Graph) -> Anatomy:
+    ops = tuple(_walk(graph))
+    place = {op.name: i for i, op in enumerate(ops)}
+    held = _resource_ops(graph)
+    fed = {t.op.name for t in graph.whole.inputs[: len(graph.inputs)]}
+    data, weights, weighty, consumed = [], [], [], []
+    for op in ops:
+        before = [place[t.op.name] for t in op.inputs]
+        touched = op.name in fed or any(data[i] for i in before)
+        reaching = held.get(op.name, NOTHING).union(*(weights[i] for i in before))
+        data.append(touched)
+        weights.append(NOTHING if touched else reaching)
+        consumed.append(reaching if touched else NOTHING)
+        weighty.append(touched and (bool(reaching) or any(weighty[i] for i in before)))
+    bearing = tuple(i for i, op in enumerate(ops) if consumed[i] and _bears(op, place, weights))
+    cost = tuple(_cost(graph, op) for op in ops)
+    return Anatomy(ops, place, tuple(data), tuple(weights), tuple(weighty), tuple(consumed), bearing, cost)
+
+
+def _resource_ops(graph: Graph) -> dict[str, frozenset[int]]:
+    """Placeholder of a captured variable in the whole function's graph -> the variable's index."""
+    by_capture = {id(external): name for name, external in graph.captures.items()}
+    inner = graph.whole.inputs[len(graph.inputs) :]
+    pairs = zip(graph.whole.captured_inputs, inner, strict=True)
+    names = {t.op.name: by_capture[id(external)] for external, t in pairs}
+    return {op: frozenset({graph.resources[n]}) for op, n in names.items() if n in graph.resources}
+
+
+def _walk(graph: Graph) -> Iterator[Any]:
+    """Ops in the order of a depth-first walk from the outputs: each right behind what it needs, first input first."""
+    seen: set[str] = set()
+    for output in graph.whole.outputs:
+        stack: list[tuple[Any, Iterator[Any]]] = [(output.op, iter(output.op.inputs))]
+        seen_before = output.op.name in seen
+        seen.add(output.op.name)
+        while stack and not seen_before:
+            op, rest = stack[-1]
+            fresh = next((t.op for t in rest if t.op.name not in seen), None)
+            if fresh is None:
+                yield stack.pop()[0]
+            else:
+                seen.add(fresh.name)
+                stack.append((fresh, iter(fresh.inputs)))
+
+
+def _bears(op: Any, place: Mapping[str, int], weights: list[frozenset[int]]) -> bool:
+    def weight_only(i: int) -> bool:
+        return i < len(op.inputs) and bool(weights[place[op.inputs[i].op.name]])
+
+    if op.type in CONVOLUTIONS:
+        return weight_only(CONVOLUTIONS[op.type][1])
+    if op.type in LOOKUPS:
+        return weight_only(0)
+    return op.type in PRODUCTS and (weight_only(0) or weight_only(1))
+
+
+def sizes(graph: Graph, tensor: str) -> tuple[int | None, ...] | None:
+    """Static shape of a tensor, batch included, or None where even the rank is open."""
+    shape = graph.shapes.get(tensor)
+    return None if shape is None or shape.rank is None else tuple(shape.as_list())
+
+
+def elements(shape: tuple[int | None, ...] | None) -> int:
+    """Elements of one example; open sizes count as 1."""
+    return math.prod(d or 1 for d in (shape or ())[1:])
+
+
+def _cost(graph: Graph, op: Any) -> float:
+    if not op.outputs:
+        return 0.0
+    out = elements(sizes(graph, op.outputs[0].name))
+    if op.type in CONVOLUTIONS:
+        kernel = sizes(graph, op.inputs[CONVOLUTIONS[op.type][1]].name) or ()
+        if "Backprop" in op.type:  # the kernel is applied at each place of the smaller input
+            return 2.0 * elements(sizes(graph, op.inputs[2].name)) * math.prod(d or 1 for d in kernel[:-1])
+        inner = kernel[:2] if op.type == "DepthwiseConv2dNative" else kernel[:-1]
+        return 2.0 * out * math.prod(d or 1 for d in inner)
+    if op.type == "Einsum":
+        return 2.0 * _einsum_cost(graph, op)
+    if op.type in PRODUCTS:
+        left = sizes(graph, op.inputs[0].name) or (1,)
+        transposed = any(op.node_def.attr[k].b for k in ("transpose_a", "adj_x"))
+        return 2.0 * out * ((left[-2] if transposed else left[-1]) or 1)
+    return 0.0
+
+
+def _einsum_cost(graph: Graph, op: Any) -> float:
+    """Product of the sizes of all labels but the batch's."""
+    labels: dict[str, int] = {}
+    terms = op.get_attr("equation").decode().split("->")[0].split(",")
+    for term, tensor in zip(terms, op.inputs, strict=True):
+        shape = sizes(graph, tensor.name) or ()
+        letters = term.replace("...", "")
+        for letter, size in zip(reversed(letters), reversed(shape), strict=False):
+            labels[letter] = max(labels.get(letter, 1), size or 1)
+    return float(math.prod(labels.values()))

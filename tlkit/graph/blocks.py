@@ -1,0 +1,223 @@
+"""The blocks that a module is made of, and its feature maps by stride."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
+from tlkit.graph.cutting import Cut, cuts, depth_order, parameters, steps, variables_in_front
+from tlkit.graph.flat import Graph, remembered
+
+# What networks call their repeated parts, with the number that follows: block_3, blocks.3, conv2_block1, Mixed_5b.
+WORD = r"(?:blocks?|layers?|stage|unit|cell|mbconv|expanded_conv|bottleneck|mixed|transformer|resblock)[._/-]*\d+[a-z]?"
+NUMBERED = re.compile(rf"^(.*?{WORD}(?:[._/-]+{WORD})?)(?![a-z0-9])", re.IGNORECASE)
+ANONYMOUS = re.compile(r"^(variable|kernel|weights?|w|bias|b|gamma|beta|embeddings?|unknown|arg|constant)?[_\d:]*$", re.I)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of the module between two cuts.
+
+    Attributes:
+        name: What its variables have in common, or "block_03" where their names say nothing.
+        tensor: The tensor that it ends with, a cut; None where the module ends in several outputs.
+        shape: That tensor's shape, batch first; None where unknown.
+        variables: Indices of its variables, in order of first use.
+        parameters: Count of their elements.
+        ops: Count of its weight-bearing ops.
+        depth: Share of the module's weight-bearing ops up to its end, in (0, 1].
+        cost: Share of the forward pass's multiplications, in [0, 1].
+    """
+
+    name: str
+    tensor: str | None
+    shape: tuple[int | None, ...] | None
+    variables: tuple[int, ...]
+    parameters: int
+    ops: int
+    depth: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Atom:
+    """What lies between two neighbouring cuts; nothing smaller can be frozen."""
+
+    end: Cut | None
+    variables: tuple[int, ...]
+    ops: int
+    cost: float
+    key: str | None  # the numbered part of the network that its variables' names tell
+    rank: int  # of what its first weight-bearing op gives
+    grows: bool  # whether its widest tensor is larger than what enters it
+
+
+def blocks(graph: Graph) -> tuple[Block, ...]:
+    """The module's blocks, input side first; () where it cannot be cut.
+
+    Residual and branching stretches, which nothing can cut, are blocks of their own unless names tell that several
+    belong together. Chains of single ops are joined where names tell so or, without names, up to the place where the
+    feature maps grow again: a bottleneck's expansion opens a new block.
+    """
+    return remembered(graph, "blocks", lambda: tuple(_blocks(graph)))  # type: ignore[no-any-return]
+
+
+def _blocks(graph: Graph) -> list[Block]:
+    groups: list[list[_Atom]] = []
+    for atom in _atoms(graph):
+        if groups and _belongs(groups[-1], atom):
+            groups[-1].append(atom)
+        else:
+            groups.append([atom])
+    found, done = [], 0
+    total = sum(atom.ops for group in groups for atom in group)
+    for number, group in enumerate(groups):
+        done += sum(atom.ops for atom in group)
+        found.append(_block(graph, group, number, done / max(1, total)))
+    return _distinct(found)
+
+
+def _belongs(group: Sequence[_Atom], atom: _Atom) -> bool:
+    key = group[-1].key
+    if key is not None or atom.key is not None:
+        return key == atom.key
+    return not atom.grows and all(a.ops == 1 and a.rank == atom.rank for a in (*group, atom))
+
+
+def _block(graph: Graph, group: Sequence[_Atom], number: int, depth: float) -> Block:
+    variables = tuple(v for atom in group for v in atom.variables)
+    end = group[-1].end
+    return Block(
+        name=_name([graph.variables[v].name for v in variables], number),
+        tensor=end.tensor if end else None,
+        shape=end.shape if end else None,
+        variables=variables,
+        parameters=sum(parameters(graph, v) for v in variables),
+        ops=sum(atom.ops for atom in group),
+        depth=depth,
+        cost=sum(atom.cost for atom in group),
+    )
+
+
+def _atoms(graph: Graph) -> list[_Atom]:
+    ends: list[Cut | None] = [cut for cut in steps(graph) if cut.ops_in_front > 0]
+    if not ends:
+        return []
+    last = ends[-1]
+    if last is not None and last.ops_in_front < last.ops:
+        ends.append(None)
+    known = anatomy(graph)
+    atoms: list[_Atom] = []
+    before: Cut | None = None
+    for end in ends:
+        atoms.append(_atom(graph, known, before, end))
+        before = end
+    return atoms
+
+
+def _atom(graph: Graph, known: Anatomy, before: Cut | None, end: Cut | None) -> _Atom:
+    front = set(variables_in_front(graph, before)) if before else set()
+    upto = variables_in_front(graph, end) if end else depth_order(graph)
+    variables = tuple(v for v in upto if v not in front)
+    first = before.ops_in_front if before else 0
+    last = end.ops_in_front if end else len(known.bearing)
+    shapes = [sizes(graph, known.ops[i].outputs[0].name) or () for i in known.bearing[first:last]]
+    return _Atom(
+        end=end,
+        variables=variables,
+        ops=last - first,
+        cost=(before.cost_behind if before else 1.0) - (end.cost_behind if end else 0.0),
+        key=_key([graph.variables[v].name for v in variables]),
+        rank=len(shapes[0]),
+        grows=before is not None and max(map(elements, shapes), default=0) > before.size,
+    )
+
+
+# Names
+
+
+def _key(names: Sequence[str]) -> str | None:
+    """The numbered part that most of the names speak of."""
+    found = [m.group(1) for name in names if (m := NUMBERED.match(name))]
+    return max(set(found), key=found.count) if len(found) * 2 > len(names) else None
+
+
+def _name(names: Sequence[str], number: int) -> str:
+    """What the names have in common, up to a whole word, or the block's number."""
+    if key := _key(names):
+        return key.strip("/._-")
+    paths = ["/".join(name.split(":")[0].split("/")[:-1]) or name.split(":")[0] for name in names]
+    first, last = min(paths, default=""), max(paths, default="")
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    common = first[:same]
+    if len(set(paths)) > 1:  # back to where a word ends
+        common = re.sub(r"[^/._-]*$", "", common)
+    common = common.strip("/._-")
+    if common and not ANONYMOUS.match(common):
+        return common
+    named = [p for p in paths if not ANONYMOUS.match(p)]
+    return named[0] if named and len(named) == len(paths) else f"block_{number:02d}"
+
+
+def _distinct(found: Sequence[Block]) -> list[Block]:
+    """The blocks with their numbers behind names that occur twice."""
+    names = [block.name for block in found]
+    return [
+        replace(block, name=f"{block.name}_{i:02d}") if names.count(block.name) > 1 else block
+        for i, block in enumerate(found)
+    ]
+
+
+# Feature maps
+
+SHRINKING = ("Mean", "Max", "Sum", "Reshape", "Squeeze", "MatMul", "Einsum", "Softmax")
+STRIDED = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool", "MaxPoolV2", "FusedConv2D")
+
+
+def taps(graph: Graph) -> Mapping[int, str]:
+    """Stride -> name of the last feature map (batch, height, width, channels) at that stride, input side first.
+
+    Ends of blocks are preferred, then cuts, then any feature map that weights have touched.
+    """
+    known = anatomy(graph) if graph.problem is None else None
+    if known is None:
+        return {}
+    strides = _strides(graph, known)
+    ends = [b.tensor for b in blocks(graph) if b.tensor]
+    every = [op.outputs[0].name for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs]
+    found: dict[int, str] = {}
+    for names in (ends, [c.tensor for c in cuts(graph)], every):
+        last = {strides[name]: name for name in names if name in strides}
+        found |= {stride: name for stride, name in last.items() if stride not in found}
+    return dict(sorted(found.items()))
+
+
+def _strides(graph: Graph, known: Anatomy) -> dict[str, int]:
+    """Stride of every 4-D tensor that comes from the input by convolutions, poolings and what keeps places."""
+    strides: dict[str, int] = {
+        t.name: 1 for t in graph.whole.inputs[: len(graph.inputs)] if t.shape.rank == 4 and t.dtype.is_floating
+    }
+    for i, op in enumerate(known.ops):
+        if not known.data[i] or op.type in SHRINKING or not op.inputs:
+            continue
+        before = [strides[t.name] for t in op.inputs if t.name in strides]
+        for tensor in op.outputs[:1]:
+            shape = sizes(graph, tensor.name)
+            if before and shape is not None and len(shape) == 4 and 1 not in shape[1:3]:
+                strides[tensor.name] = _stride_behind(graph, op, max(before))
+    return strides
+
+
+def _stride_behind(graph: Graph, op: Any, before: int) -> int:
+    if op.type in STRIDED and "strides" in op.node_def.attr:
+        return before * max(op.get_attr("strides"))
+    old, new = (sizes(graph, t.name) for t in (op.inputs[0], op.outputs[0]))
+    if "Resize" in op.type and old and new and old[1] and new[1]:
+        return max(1, math.ceil(before * old[1] / new[1] - 0.5))
+    if op.type == "SpaceToDepth":
+        return before * int(op.get_attr("block_size"))
+    return max(1, before // int(op.get_attr("block_size"))) if op.type == "DepthToSpace" else before
