@@ -1,0 +1,161 @@
+"""All examples of a source -> `Splits`: divided or as the source says, checked, with what is odd about them noted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkit.data.labelling import Labelled, strata
+from tlkit.data.preflight import listed
+from tlkit.data.splitting import PARTS, divide
+from tlkit.errors import InputError
+from tlkit.types import Examples, Quarantined, Splits
+
+
+def assemble(
+    whole: Examples,
+    labelled: Labelled,
+    *,
+    shares: Sequence[float],
+    seed: int,
+    fixed: Sequence[int] = (),
+    augment: Callable[[Any, int], Any] | None = None,
+    quarantine: Sequence[Quarantined] = (),
+) -> Splits:
+    """Divide examples into training, validation and test.
+
+    Args:
+        whole: All sound examples; their groups stay whole.
+        labelled: Their targets, with the names of the classes.
+        shares: Share of each part, from `splitting.checked_shares`.
+        seed: Another seed gives another division.
+        fixed: The part of each example where the source says so. A part that it lacks is taken out of training.
+        augment: Goes with the training examples alone.
+        quarantine: What was left out.
+
+    Raises:
+        InputError: If there are too few examples for the parts or for the classes.
+    """
+    check_classes(labelled, quarantine)
+    parts = _placed(whole, labelled, shares, seed, fixed)
+    _check_parts(parts, labelled, shares if not fixed else [float(part in fixed) for part in range(len(PARTS))])
+    train, val, test = (whole.subset([i for i, own in enumerate(parts) if own == part]) for part in range(len(PARTS)))
+    return Splits(
+        train=dataclasses.replace(train, augment=augment),
+        val=val,
+        test=test,
+        labels=labelled.names,
+        quarantine=tuple(quarantine),
+        duplicates=duplicates(whole, parts),
+        notes=(*_contradictions(whole, labelled), *_absences(labelled, parts), *_torn_groups(whole, parts)),
+    )
+
+
+def check_classes(labelled: Labelled, quarantine: Sequence[Quarantined] = ()) -> None:
+    """Refuse what would train without an error and learn nothing: one class, or a class without examples."""
+    total = len(labelled.targets)
+    if total == 0:
+        raise InputError(f"There is no usable example{_blame(quarantine)}.")
+    if labelled.kind != "classes":
+        return
+    if len(labelled.names) < 2:
+        raise InputError(f"All {total} examples are of one class, {labelled.names[0]!r}: a classifier needs two.")
+    counts = np.bincount(labelled.targets, minlength=len(labelled.names))
+    empty = [name for name, count in zip(labelled.names, counts, strict=True) if count == 0]
+    if empty:
+        few = f"{total} examples are too few for {len(labelled.names)} classes: " if total < len(labelled.names) else ""
+        others = f" and {len(empty) - 1} more have" if len(empty) > 1 else " has"
+        raise InputError(
+            f"{few}the class {empty[0]!r}{others} no usable example{_blame(quarantine)}. "
+            "Add some, or remove the class: its output would never learn."
+        )
+
+
+def duplicates(whole: Examples, parts: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+    """Groups of ids with the same content in more than one part."""
+    alike = _alike(whole.digests)
+    return tuple(tuple(whole.ids[i] for i in same) for same in alike if len({parts[i] for i in same}) > 1)
+
+
+def _placed(
+    whole: Examples, labelled: Labelled, shares: Sequence[float], seed: int, fixed: Sequence[int]
+) -> tuple[int, ...]:
+    labels = strata(labelled)
+    if not fixed:
+        return divide(whole.ids, labels, shares, seed=seed, groups=whole.groups)
+    missing = [part for part in range(1, len(PARTS)) if part not in fixed and shares[part] > 0]
+    given = [i for i, part in enumerate(fixed) if part == 0]
+    if not missing or not given:
+        return tuple(fixed)
+    wanted = [share if part in (0, *missing) else 0.0 for part, share in enumerate(shares)]
+    inner = divide(
+        [whole.ids[i] for i in given],
+        [labels[i] for i in given],
+        [share / sum(wanted) for share in wanted],
+        seed=seed,
+        groups=[whole.groups[i] for i in given] if whole.groups else (),
+    )
+    moved = dict(zip(given, inner, strict=True))
+    return tuple(moved.get(i, part) for i, part in enumerate(fixed))
+
+
+def _check_parts(parts: Sequence[int], labelled: Labelled, shares: Sequence[float]) -> None:
+    counts = Counter(parts)
+    for part, name in enumerate(PARTS):
+        if (shares[part] > 0 or part == 0) and counts[part] == 0:
+            raise InputError(
+                f"{len(parts)} examples are too few: the {name} part would be empty. Add examples, or groups, or pass "
+                "`split` with a share of 0 for a part that you can do without."
+            )
+    if labelled.kind == "classes":
+        trained = set(labelled.targets[[i for i, part in enumerate(parts) if part == 0]].tolist())
+        for number, name in enumerate(labelled.names):
+            if number not in trained:
+                raise InputError(f"The class {name!r} has no training example: its output would never learn.")
+
+
+def _alike(digests: Sequence[str]) -> list[list[int]]:
+    same: dict[str, list[int]] = defaultdict(list)
+    for i, digest in enumerate(digests):
+        same[digest].append(i)
+    return [members for members in same.values() if len(members) > 1]
+
+
+def _contradictions(whole: Examples, labelled: Labelled) -> list[str]:
+    odd = [same for same in _alike(whole.digests) if len({labelled.targets[i].tobytes() for i in same}) > 1]
+    if not odd:
+        return []
+    first = " and ".join(repr(whole.ids[i]) for i in odd[0][:3])
+    count = "One content appears" if len(odd) == 1 else f"{len(odd)} contents appear"
+    return [f"{count} under different labels, so at least one label is wrong: {first}."]
+
+
+def _absences(labelled: Labelled, parts: Sequence[int]) -> list[str]:
+    if labelled.kind != "classes":
+        return []
+    notes = []
+    for part in sorted(set(parts) - {0}):
+        here = set(labelled.targets[[i for i, own in enumerate(parts) if own == part]].tolist())
+        absent = [name for number, name in enumerate(labelled.names) if number not in here]
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            notes.append(f"The {PARTS[part]} part has no example of the class {absent[0]!r}{more}.")
+    return notes
+
+
+def _torn_groups(whole: Examples, parts: Sequence[int]) -> list[str]:
+    places: dict[str, set[int]] = defaultdict(set)
+    for group, part in zip(whole.groups, parts, strict=False):
+        places[group].add(part)
+    torn = sorted(group for group, own in places.items() if len(own) > 1)
+    if not torn:
+        return []
+    return [f"{len(torn)} groups lie in more than one part, as the source divides them: {torn[0]!r} first."]
+
+
+def _blame(quarantine: Sequence[Quarantined]) -> str:
+    return f"; {len(quarantine)} were left out: {listed(quarantine)}" if quarantine else ""

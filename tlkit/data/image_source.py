@@ -1,0 +1,288 @@
+"""Where an image's bytes come from, how they are checked, and what `Examples.read` makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tlkit.data import pixels
+from tlkit.data.assembly import assemble
+from tlkit.data.labelling import Labelled
+from tlkit.data.pixels import Colour
+from tlkit.data.preflight import Checked, preflight, strict_message
+from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.data.spool import Blob, blob_digest
+from tlkit.errors import InputError
+from tlkit.types import ArraySpec, Examples, Quarantined, Selected, Splits
+
+ImageSize = int | tuple[int, int]
+Augment = Callable[[np.ndarray, int], np.ndarray]
+
+_VERSION = 1  # of what turns a file into pixels; a change makes cached features and fingerprints new
+_HEAD_BYTES = 512
+_PASSED_OVER = (
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log"),
+    *(".ini", ".cfg", ".py", ".ipynb", ".db", ".npy", ".npz"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageReader:
+    """`read` of image Examples: a source of files' bytes or uint8 arrays, and what is made of them.
+
+    Safe to call from many threads; Pillow releases the interpreter's lock while it decodes and resizes.
+    """
+
+    source: Callable[[int], Blob]
+    background: Colour
+    image_size: tuple[int, int] | None = None
+
+    def __call__(self, i: int) -> np.ndarray:
+        """uint8 (H, W, 3) of example i."""
+        blob = self.source(i)
+        to_picture = pixels.decode if isinstance(blob, bytes) else pixels.from_array
+        picture = to_picture(blob, self.background)  # type: ignore[arg-type]
+        return np.array(picture if self.image_size is None else pixels.resize(picture, self.image_size))
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Shape and dtype of what it gives; None where each picture has its own size."""
+        return ArraySpec((*(self.image_size or (None, None)), 3), "uint8")
+
+    @property
+    def recipe(self) -> str:
+        """Everything that decides the pixels, besides the content of the files."""
+        size = "own" if self.image_size is None else "{}x{}".format(*self.image_size)
+        colour = ",".join(str(value) for value in self.background)
+        return f"image v{_VERSION} size={size} resize=stretch,bilinear,antialias background={colour}"
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Bytes of files, by position."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, i: int) -> bytes:
+        """Content of file i."""
+        try:
+            return self.paths[i].read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{str(self.paths[i])!r} was sound at the start and cannot be read now: {error}."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all image sources take, checked before anything is read; `data.image.from_folder` says what each means."""
+
+    image_size: ImageSize | None
+    split: Sequence[float]
+    seed: int
+    groups: Groups | None
+    background: Colour
+    augment: Augment | None
+    strict: bool = False
+    progress: bool = False
+    max_pixels: int = pixels.MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        checked_shares(self.split)
+        self.reader(lambda i: b"")
+
+    def reader(self, source: Callable[[int], Blob]) -> ImageReader:
+        """The reader of a source, at the size and on the background that were asked for."""
+        size = None if self.image_size is None else checked_size(self.image_size)
+        return ImageReader(source, checked_colour(self.background), size)
+
+
+def checked_size(image_size: Any) -> tuple[int, int]:
+    """(height, width) from one number or two.
+
+    Example:
+        >>> checked_size(224)
+        (224, 224)
+    """
+    both = (image_size, image_size) if isinstance(image_size, int | np.integer) else tuple(image_size)
+    if len(both) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in both):
+        raise InputError(f"`image_size` must be positive, a number or (height, width). Received: {image_size!r}.")
+    return int(both[0]), int(both[1])
+
+
+def checked_colour(colour: Any) -> Colour:
+    """Three whole numbers from 0 to 255."""
+    values = tuple(int(value) for value in colour)
+    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+        raise InputError(f"`background` must be three numbers from 0 to 255. Received: background={colour!r}.")
+    return values
+
+
+def from_files(
+    names: Sequence[str],
+    paths: Sequence[Path],
+    labelled: Labelled,
+    *,
+    fixed: Sequence[int],
+    options: Options,
+    quarantine: Sequence[Quarantined] = (),
+) -> Splits:
+    """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
+    if quarantine and options.strict:
+        raise InputError(strict_message(quarantine, len(names) + len(quarantine), "images"))
+
+    def check(i: int) -> Checked:
+        return check_file(paths[i], options.background, options.max_pixels)
+
+    source = FileSource(tuple(paths))
+    return _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+
+
+def from_blobs(
+    ids: Sequence[str], source: Callable[[int], Blob], labelled: Labelled, *, fixed: Sequence[int], options: Options
+) -> Splits:
+    """Splits of encoded bytes or uint8 arrays that a source gives by position."""
+
+    def check(i: int) -> Checked:
+        return check_blob(source(i), options.background, options.max_pixels)
+
+    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+
+
+def check_file(path: Path, background: Colour, max_pixels: int) -> Checked:
+    """Look at one file: read its header, then its content, and decode it. Never raises."""
+    head = b""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Checked(reason="no regular file")
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if not head:
+                return Checked(reason="empty: it has 0 bytes", ignored=False)
+            file.seek(0)
+            pixels.check_size(pixels.open_header(file), max_pixels)  # before the content of a huge file is read
+            file.seek(0)
+            data = file.read()
+        pixels.verify(data, background, max_pixels)
+    except FileNotFoundError:
+        return Checked(reason="a link to a file that is not there")
+    except PermissionError:
+        return Checked(reason="it may not be read: change its permissions")
+    except Exception as error:  # Pillow's decoders raise anything on broken data
+        return _refused(path, error, head)
+    return Checked(digest=blob_digest(data))
+
+
+def check_blob(blob: Blob, background: Colour, max_pixels: int) -> Checked:
+    """Look at one image in memory. Never raises."""
+    try:
+        if isinstance(blob, bytes):
+            pixels.verify(blob, background, max_pixels)
+    except Exception as error:  # as above
+        head = blob[:_HEAD_BYTES] if isinstance(blob, bytes) else b""
+        return Checked(reason=pixels.explain(error, head) if head else "empty: it has 0 bytes")
+    return Checked(digest=blob_digest(blob))
+
+
+def checked_arrays(arrays: Iterable[Any]) -> Iterator[np.ndarray]:
+    """uint8 forms of image arrays, one by one.
+
+    Raises:
+        InputError: Naming the array that is no image; or at the end, if all lay in 0 to 1.
+    """
+    largest, scaled = 0.0, True
+    for i, array in enumerate(arrays):
+        try:
+            image = pixels.as_uint8(array)
+        except InputError as error:
+            raise InputError(f"Image {i} cannot be used: {error}.") from error
+        scaled = scaled and np.asarray(array).dtype.kind == "f"
+        largest = max(largest, float(np.max(array)) if scaled else 255.0)
+        yield image
+    if scaled and 0 < largest <= 1:
+        raise InputError("All images hold floats in 0 to 1, and pixels count from 0 to 255: multiply them by 255.")
+
+
+def resized_examples(examples: Examples, size: tuple[int, int]) -> Examples:
+    """The same examples read at another size; through subsets, down to the source."""
+    read = _resized_reader(examples.read, size)
+    if isinstance(read, ImageReader | Selected) and (inner := _inner(read)) is not None:
+        return dataclasses.replace(examples, read=read, spec=inner.spec, recipe=inner.recipe)
+    if not isinstance(examples.spec, ArraySpec) or len(examples.spec.shape) != 3 or examples.spec.dtype != "uint8":
+        raise InputError(f"Only images, uint8 (H, W, 3), can be resized. Received: {examples.spec}.")
+    return dataclasses.replace(
+        examples,
+        read=functools.partial(_read_resized, examples.read, size),
+        spec=ArraySpec((*size, 3), "uint8"),
+        recipe=f"{examples.recipe} then size={size[0]}x{size[1]}",
+    )
+
+
+def _resized_reader(read: Callable[[int], Any], size: tuple[int, int]) -> Callable[[int], Any]:
+    if isinstance(read, ImageReader):
+        return dataclasses.replace(read, image_size=size)
+    if isinstance(read, Selected):
+        return dataclasses.replace(read, read=_resized_reader(read.read, size))
+    return read
+
+
+def _inner(read: Callable[[int], Any]) -> ImageReader | None:
+    while isinstance(read, Selected):
+        read = read.read
+    return read if isinstance(read, ImageReader) else None
+
+
+def _read_resized(read: Callable[[int], np.ndarray], size: tuple[int, int], i: int) -> np.ndarray:
+    return np.array(pixels.resize(Image.fromarray(read(i)), size))
+
+
+def _refused(path: Path, error: Exception, head: bytes) -> Checked:
+    ignored = isinstance(error, UnidentifiedImageError) and passed_over(path)
+    return Checked(ignored=True) if ignored else Checked(reason=pixels.explain(error, head))
+
+
+def passed_over(path: Path) -> bool:
+    """Whether a file that is no image never claimed to be one, such as notes.txt or Thumbs.db."""
+    return path.suffix.lower() in _PASSED_OVER or (not path.suffix and path.name.isupper())
+
+
+def _splits(
+    ids: Sequence[str],
+    source: Callable[[int], Blob],
+    check: Callable[[int], Checked],
+    *,
+    labelled: Labelled,
+    fixed: Sequence[int],
+    options: Options,
+    quarantine: Sequence[Quarantined] = (),
+) -> Splits:
+    groups = group_names(options.groups, ids)
+    found = preflight(ids, check, noun="images", strict=options.strict, progress=options.progress)
+    kept = np.array(found.sound, dtype=np.int64)
+    reader = options.reader(source)
+    whole = Examples(
+        ids=tuple(ids[i] for i in kept),
+        read=Selected(reader, found.sound),
+        targets=labelled.targets[kept],
+        spec=reader.spec,
+        digests=found.digests,
+        groups=tuple(groups[i] for i in kept) if groups else (),
+        recipe=reader.recipe,
+    )
+    return assemble(
+        whole,
+        dataclasses.replace(labelled, targets=labelled.targets[kept]),
+        shares=checked_shares(options.split),
+        seed=options.seed,
+        fixed=[fixed[i] for i in kept] if fixed else (),
+        augment=options.augment,
+        quarantine=(*quarantine, *found.quarantine),
+    )

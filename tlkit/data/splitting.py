@@ -1,0 +1,175 @@
+"""Who goes into training, validation and test: seeded, stratified, grouped, and the same on every machine.
+
+The order comes from sha256 of the seed and the example's name, not from a random generator, whose stream may change
+with its version. So a split depends on names, labels, seed and shares alone, and not on the order of a directory.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tlkit.errors import InputError
+from tlkit.files import sha256_bytes
+
+PARTS = ("train", "val", "test")
+PART_NAMES = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2, "testing": 2}
+
+Groups = Callable[[str], object] | Mapping[str, object] | Sequence[object]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Examples that stay together."""
+
+    name: str
+    members: tuple[int, ...]
+    counts: Mapping[int | None, int]  # label -> how many members carry it; None -> how many there are
+
+
+@dataclass(frozen=True, eq=False)
+class _Needs:
+    """What each part still lacks, of each label (None is any); filled in place while units are dealt out."""
+
+    lacking: dict[int | None, list[float]]
+    given: dict[int | None, list[int]]  # units, not examples
+
+
+def name_key(name: str, seed: int) -> str:
+    """Sort key of a name: sha256 of seed and name, composed (NFC) so that macOS and Linux agree on accents.
+
+    Example:
+        >>> name_key("cat.png", 0)[:8]
+        'db8cb8bf'
+    """
+    return sha256_bytes(str(seed), unicodedata.normalize("NFC", name))
+
+
+def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
+    """Shares of training, validation and test that sum to 1.
+
+    Raises:
+        InputError: If there are not three numbers >= 0, of which the first is positive.
+
+    Example:
+        >>> checked_shares((8, 1, 1))
+        (0.8, 0.1, 0.1)
+    """
+    shares = tuple(float(share) for share in split)
+    if len(shares) != len(PARTS) or min(shares) < 0 or not 0 < shares[0] < float("inf") or sum(shares) == float("inf"):
+        raise InputError(
+            "`split` must be three shares for training, validation and test, none negative and the first positive, "
+            f"such as (0.7, 0.15, 0.15). Received: split={split!r}."
+        )
+    return tuple(share / sum(shares) for share in shares)
+
+
+def group_names(groups: Groups | None, ids: Sequence[str]) -> tuple[str, ...]:
+    """A group's name for each id, from a function of the id, a mapping of ids, or a sequence in the order of `ids`.
+
+    Raises:
+        InputError: If an id has no group, or a sequence has another length.
+    """
+    if groups is None:
+        return ()
+    if callable(groups):
+        return tuple(str(groups(name)) for name in ids)
+    if isinstance(groups, Mapping):
+        missing = [name for name in ids if name not in groups]
+        if missing:
+            raise InputError(
+                f"`groups` names no group for {len(missing)} of {len(ids)} examples, {missing[0]!r} first."
+            )
+        return tuple(str(groups[name]) for name in ids)
+    if isinstance(groups, str) or len(groups) != len(ids):
+        raise InputError(
+            f"`groups` must be a function of an example's id, a mapping from ids, or a sequence of {len(ids)} groups. "
+            f"Received: {groups!r:.60} ({len(groups)} items)."
+        )
+    return tuple(str(group) for group in groups)
+
+
+def divide(
+    ids: Sequence[str],
+    labels: Sequence[Sequence[int]],
+    shares: Sequence[float],
+    *,
+    seed: int = 0,
+    groups: Sequence[str] = (),
+) -> tuple[int, ...]:
+    """The part (0, 1, ...) of each example, so that every label has its share in every part.
+
+    Iterative stratification: the rarest label is dealt out first, each unit (an example, or a group) to the part that
+    lacks that label most. A label carried by at least as many units as there are parts reaches all of them.
+
+    Args:
+        ids: A name for each example; names decide the order, so they must differ.
+        labels: The labels of each example: one for classes, any number for multi-label data.
+        shares: Share of each part, summing to 1; a part of share 0 gets nothing.
+        seed: Another seed gives another division.
+        groups: A name for each example; examples of one group go to one part. () where there are none.
+
+    Returns:
+        One number in [0, len(shares)) for each example.
+
+    Example:
+        >>> divide(["a", "b", "c", "d"], [[0], [0], [1], [1]], (0.5, 0.5))
+        (1, 0, 0, 1)
+
+    Source: Sechidis, Tsoumakas and Vlahavas 2011, doi:10.1007/978-3-642-23808-6_10 (iterative stratification).
+    """
+    units = _units(ids, labels, groups, seed)
+    carriers: dict[int | None, list[int]] = defaultdict(list)
+    for number, unit in enumerate(units):
+        own: list[int | None] = [label for label in unit.counts if label is not None]
+        for label in own or [None]:
+            carriers[label].append(number)
+    needs = _needs(units, shares)
+    part_of_unit: dict[int, int] = {}
+    for label in sorted(carriers, key=lambda one: (one is None, len(carriers[one]), one or 0)):
+        waiting = [number for number in carriers[label] if number not in part_of_unit]
+        for done, number in enumerate(waiting):
+            part = _neediest(needs, label, left=len(waiting) - done, shares=shares)
+            part_of_unit[number] = part
+            _give(needs, units[number], part)
+    parts = {member: part_of_unit[number] for number, unit in enumerate(units) for member in unit.members}
+    return tuple(parts[i] for i in range(len(ids)))
+
+
+def _units(ids: Sequence[str], labels: Sequence[Sequence[int]], groups: Sequence[str], seed: int) -> list[_Unit]:
+    """Units in the order in which they are dealt out: large ones first, while there is room to even them out."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, name in enumerate(groups or ids):
+        members[name].append(i)
+    units = [
+        _Unit(name, tuple(own), Counter([*(None for _ in own), *(label for i in own for label in labels[i])]))
+        for name, own in members.items()
+    ]
+    return sorted(units, key=lambda unit: (-len(unit.members).bit_length(), name_key(unit.name, seed), unit.name))
+
+
+def _needs(units: Sequence[_Unit], shares: Sequence[float]) -> _Needs:
+    totals: Counter[int | None] = Counter()
+    for unit in units:
+        totals.update(unit.counts)
+    return _Needs(
+        lacking={label: [share * total for share in shares] for label, total in totals.items()},
+        given={label: [0 for _ in shares] for label in totals},
+    )
+
+
+def _neediest(needs: _Needs, label: int | None, *, left: int, shares: Sequence[float]) -> int:
+    """The part that lacks `label` most; among the parts without any of it, when only as many units are left."""
+    able = [part for part, share in enumerate(shares) if share > 0]
+    without = [part for part in able if needs.given[label][part] == 0]
+    choice = without if without and left <= len(without) else able
+    # rounded, so that sums of floats in another order cannot tip a tie
+    return max(choice, key=lambda p: (round(needs.lacking[label][p], 6), round(needs.lacking[None][p], 6), -p))
+
+
+def _give(needs: _Needs, unit: _Unit, part: int) -> None:
+    for label, count in unit.counts.items():
+        needs.lacking[label][part] -= count
+        needs.given[label][part] += 1

@@ -1,0 +1,133 @@
+"""TensorFlow Datasets builders -> encoded images at random access, with their targets."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from tlkit.data import labelling
+from tlkit.data.labelling import Labelled
+from tlkit.data.splitting import PART_NAMES
+from tlkit.data.spool import Blob, spool
+from tlkit.errors import InputError
+from tlkit.types import Selected
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of all splits of a builder, one after the other; `parts` is () where it has one split only."""
+
+    ids: tuple[str, ...]
+    parts: tuple[int, ...]
+    read: Callable[[int], Blob]
+    labelled: Labelled
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """One feature of several random-access sources, one after the other."""
+
+    sources: tuple[Sequence[Row], ...]
+    ends: tuple[int, ...]
+    feature: str
+
+    def __call__(self, i: int) -> Any:
+        """The feature of row i, counted through all sources."""
+        k = bisect.bisect_right(self.ends, i)
+        return self.sources[k][i - (self.ends[k - 1] if k else 0)][self.feature]
+
+
+def open_table(builder: Any, feature: str, label: str) -> Table:
+    """Open a builder by name, folder or object; one whose files cannot be read at random is spooled once.
+
+    Raises:
+        InputError: If it cannot be opened, lacks a feature, or has no training split.
+    """
+    opened = _opened(builder)
+    _check_features(opened, feature, label)
+    names = [name for name in opened.info.splits if name in PART_NAMES]
+    if "train" not in names:
+        raise InputError(f"The builder {opened.name!r} has no split 'train': it has {', '.join(opened.info.splits)}.")
+    counts = [int(opened.info.splits[name].num_examples) for name in names]
+    parts = tuple(PART_NAMES[name] for name, count in zip(names, counts, strict=True) for _ in range(count))
+    read, answers = _columns(opened, names, counts, feature, label)
+    return Table(
+        ids=tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count)),
+        parts=parts if len(names) > 1 else (),
+        read=read,
+        labelled=_labelled(answers, opened.info.features[label]),
+    )
+
+
+def _columns(
+    builder: Any, names: Sequence[str], counts: Sequence[int], feature: str, label: str
+) -> tuple[Callable[[int], Blob], list[Any]]:
+    ends = tuple(accumulate(counts))
+    try:
+        sources = tuple(builder.as_data_source(split=name, decoders=_encoded(feature)) for name in names)
+    except NotImplementedError:  # TFRecord cannot be read at random
+        answers: list[Any] = []
+        kept, positions = spool(_iterated(builder, names, feature, label, answers))
+        return Selected(kept, positions), answers
+    answer = Columns(sources, ends, label)
+    return Columns(sources, ends, feature), [answer(i) for i in range(ends[-1])]
+
+
+def _iterated(builder: Any, names: Sequence[str], feature: str, label: str, answers: list[Any]) -> Iterator[bytes]:
+    for name in names:
+        for row in builder.as_dataset(split=name, decoders=_encoded(feature), shuffle_files=False).as_numpy_iterator():
+            answers.append(row[label])
+            yield bytes(row[feature])
+
+
+def _encoded(feature: str) -> dict[str, Any]:
+    """Leave decoding to us: tfds would drop what `pixels` looks at (alpha, rotation, damage)."""
+    import tensorflow_datasets as tfds
+
+    return {feature: tfds.decode.SkipDecoding()}
+
+
+def _labelled(answers: list[Any], feature: Any) -> Labelled:
+    names = getattr(feature, "names", None)
+    if names is not None:
+        return labelling.from_values(answers, names)
+    inner = getattr(getattr(feature, "feature", None), "names", None)
+    if inner is not None:
+        return labelling.from_sets([[inner[int(number)] for number in several] for several in answers], inner)
+    return labelling.from_values([a.decode() if isinstance(a, bytes) else a for a in answers])
+
+
+def _check_features(builder: Any, feature: str, label: str) -> None:
+    import tensorflow_datasets as tfds
+
+    known = list(builder.info.features)
+    for name in (feature, label):
+        if name not in known:
+            raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(known)}.")
+    if not isinstance(builder.info.features[feature], tfds.features.Image):
+        raise InputError(f"The feature {feature!r} of {builder.name!r} is no image; name the one that is with `image`.")
+
+
+def _opened(builder: Any) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        if not isinstance(builder, str | os.PathLike):
+            opened = builder
+        elif Path(builder).expanduser().is_dir():
+            return tfds.builder_from_directory(str(Path(builder).expanduser()))
+        else:
+            opened = tfds.builder(str(builder))
+        if not opened.is_prepared():
+            opened.download_and_prepare(file_format="array_record")
+    except Exception as error:  # tfds raises its own kinds, and those of every download library
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"TensorFlow Datasets cannot open {str(builder)!r}: {reason}") from error
+    return opened
