@@ -1,5 +1,7 @@
 """What tlkit raises: each message is one sentence that names the thing and the fix."""
 
+from typing import Any
+
 
 class TlkitError(Exception):
     """Base of all errors that tlkit raises on purpose; the command line prints the message alone."""
@@ -30,6 +32,14 @@ class TrainingError(TlkitError, RuntimeError):
 
 
 class GateError(TlkitError, RuntimeError):
-    """An exported file disagrees with the model; the files that agree have been written."""
+    """An exported file disagrees with the model; the files that agree have been written.
+
+    Attributes:
+        exports: One `Exported` a file, those that agree too.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, exports: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.exports = exports

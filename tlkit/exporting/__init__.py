@@ -1,0 +1,34 @@
+"""Export of trained runs: SavedModel and TFLite files that are shown to agree with the Keras model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlkit.exporting.bundle import FILES, export
+    from tlkit.exporting.gates import Gates
+    from tlkit.exporting.heldout import spread
+    from tlkit.exporting.predicting import Prediction, predict
+    from tlkit.exporting.tables import text
+
+_HOMES = {
+    "FILES": "bundle",
+    "Gates": "gates",
+    "Prediction": "predicting",
+    "export": "bundle",
+    "predict": "predicting",
+    "spread": "heldout",
+    "text": "tables",
+}
+__all__ = ["FILES", "Gates", "Prediction", "export", "predict", "spread", "text"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

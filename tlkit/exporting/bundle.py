@@ -1,0 +1,120 @@
+"""The export of a run: write SavedModel and TFLite files, run each apart from training, keep those that agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tlkit.errors import GateError, InputError
+from tlkit.exporting import heldout, metadata, placing, producing, tables
+from tlkit.exporting.gates import Comparison, Gates, compare, failure
+from tlkit.files import write_atomic
+from tlkit.types import Exported, Run
+
+FILES = {
+    "saved_model": "saved_model",
+    "float32": "model.tflite",
+    "float16": "model_float16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+}
+MOST_EXAMPLES = 2000  # more would take long and hardly narrow the intervals
+
+
+def export(
+    run: Run,
+    folder: str | os.PathLike[str] | None = None,
+    formats: Sequence[str] = tuple(FILES),
+    gates: Gates = Gates(),  # noqa: B008 (frozen)
+    *,
+    threads: int | None = None,
+    timeout_s: float = 1800.0,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Exported, ...]:
+    """Write a run's SavedModel and TFLite files, each checked against the Keras model.
+
+    Every file is run in another process over the held-out examples: TFLite files by LiteRT, the SavedModel by
+    TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked.
+
+    Args:
+        run: A run of `finetune`, `fit` or `load`.
+        folder: Where to write; None is the run's own folder.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8".
+        gates: What a file must keep to.
+        threads: Of the interpreter, also when files are timed; None is 2, or 1 on a single core.
+        timeout_s: Seconds after which a worker that hangs is given up.
+        say: Is told each stage in a few words.
+
+    Returns:
+        One record a file, in the order of `formats`.
+
+    Raises:
+        GateError: If a file falls short of its gate or cannot be made. The others have been written, it is kept aside
+            under another ending, and the error carries all records as `exports`.
+        InputError: If the run has no held-out examples, or an argument is out of its range.
+    """
+    target = _target(run, folder)
+    wanted = _checked(formats)
+    cores = min(2, os.cpu_count() or 1)
+    settings = producing.Settings(threads or cores, timeout_s, say or (lambda stage: None))
+    examples = heldout.held_out(run.data, MOST_EXAMPLES)
+    with placing.staging(target) as stage:
+        produced = producing.produce(run, examples, wanted, stage, settings)
+        found = [_judged(run, examples.targets, produced, name, gates) for name in wanted]
+        exports = tuple(_placed(produced.made[e.format], e, target) for e in found)
+    write_atomic(target / metadata.LABELS, metadata.label_lines(run.task.labels))
+    if not all(e.passed for e in exports):
+        raise GateError("Not every exported file passed its gate.\n" + tables.text(exports), exports)
+    return exports
+
+
+def _target(run: Run, folder: str | os.PathLike[str] | None) -> Path:
+    chosen = folder if folder is not None else run.folder
+    if chosen is None:
+        raise InputError('The run has no folder of its own; say where to write: export(run, folder="exported").')
+    return Path(chosen)
+
+
+def _checked(formats: Sequence[str]) -> tuple[str, ...]:
+    wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
+    unknown = [name for name in wanted if name not in FILES]
+    if unknown or not wanted:
+        raise InputError(f"`formats` must be some of {', '.join(FILES)}. Received: formats={list(wanted)!r}.")
+    return wanted
+
+
+def _judged(run: Run, targets: np.ndarray, produced: producing.Produced, name: str, gates: Gates) -> Exported:
+    made = produced.made[name]
+    if made.path is None:
+        return Exported(name, FILES[name], 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
+    probabilities = run.task.output == "probabilities"
+    found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
+    if why is None:
+        found = compare(produced.expected, made.outputs, targets, probabilities=probabilities, gates=gates)
+        why = failure(name, found, gates)
+    return Exported(
+        format=name,
+        file=FILES[name] if why is None else FILES[name] + placing.ASIDE,
+        bytes=placing.size(made.path),
+        latency_ms=made.latency_ms,
+        largest_difference=found.difference,
+        agreement=found.agreement,
+        score=found.score,
+        score_change=found.score_change,
+        passed=why is None,
+        failure=why,
+    )
+
+
+def _placed(made: producing.Made, exported: Exported, target: Path) -> Exported:
+    """Put a file in its place; where none could be made, that of an earlier model must not pass for this one's."""
+    final = target / FILES[exported.format]
+    if made.path is None:
+        placing.remove(final)
+        placing.remove(final.with_name(final.name + placing.ASIDE))
+    else:
+        placing.place(made.path, final, passed=exported.passed)
+    return exported

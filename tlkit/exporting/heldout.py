@@ -1,0 +1,76 @@
+"""The examples that exported files are checked and int8 ranges are measured with, on disk where workers find them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.types import Examples, Splits
+
+
+def spread(targets: np.ndarray, count: int, seed: int = 0) -> tuple[int, ...]:
+    """Indices of at most `count` examples, taken from all classes in turn; the same for the same seed.
+
+    Args:
+        targets: int (n,) class numbers; of any other targets the examples are drawn without regard to them.
+        count: How many, > 0.
+        seed: Of the draw.
+
+    Example:
+        >>> sorted(np.array([0, 0, 0, 0, 1])[list(spread(np.array([0, 0, 0, 0, 1]), 2))].tolist())
+        [0, 1]
+    """
+    order = np.random.default_rng(seed).permutation(len(targets))
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        return tuple(int(i) for i in order[:count])
+    turn = np.zeros(len(targets), np.int64)  # how many of its class come before it
+    for label in np.unique(targets):
+        own = targets[order] == label
+        turn[own] = np.arange(own.sum())
+    return tuple(int(i) for i in order[np.argsort(turn, kind="stable")][:count])
+
+
+def held_out(data: Splits, most: int) -> Examples:
+    """Test examples (validation examples where there are none), at most `most` of them."""
+    examples = data.test if len(data.test) else data.val
+    if not len(examples):
+        raise InputError("The run has neither test nor validation examples to check an export with; load it with some.")
+    return examples if len(examples) <= most else examples.subset(sorted(spread(examples.targets, most)))
+
+
+def store(
+    examples: Examples,
+    names: Sequence[str],
+    folder: Path,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Write the inputs of all examples as one .npy file a model input; the arrays given back stay on disk.
+
+    Args:
+        examples: Whose inputs to write.
+        names: Names of the model's inputs; an example that is a plain array is the only one's.
+        folder: Where to; is made.
+        change: Applied to each example (with its batch axis of 1) before it is written.
+    """
+    folder.mkdir(parents=True)
+    arrays: dict[str, np.ndarray] = {}
+    for i in range(len(examples)):
+        for name, value in _by_name(examples.read(i), names).items():
+            row = value[None] if change is None else change(value[None])
+            if name not in arrays:
+                shape = (len(examples), *row.shape[1:])
+                arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=row.dtype, shape=shape)
+            arrays[name][i] = row[0]
+    for array in arrays.values():
+        array.flush()  # type: ignore[attr-defined]
+    return arrays
+
+
+def _by_name(example: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+    if isinstance(example, Mapping):
+        return {name: np.asarray(example[name]) for name in names}
+    return {names[0]: np.asarray(example)}

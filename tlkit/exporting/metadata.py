@@ -1,0 +1,176 @@
+"""TFLite metadata: what a .tflite file says about itself, so that mobile clients need no code of ours.
+
+Metadata is a FlatBuffer of its own (identifier "M001") in a buffer of the model, and files it names are a stored ZIP
+archive appended to the model. Tables are written by slot number, in the order in which Google's metadata_schema.fbs
+(github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata) declares their fields, so that no generated schema is
+needed; a table is a dict of slot to value.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from tlkit.errors import InputError
+
+CARD = "tlkit.json"  # what tlkit itself wants to know, beside the files that other clients read
+LABELS = "labels.txt"
+_NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
+_IMAGE_PROPERTIES, _RGB = 2, 1  # members of ContentProperties and ColorSpaceType
+_FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
+
+Table = dict[int, Any]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about itself.
+
+    Attributes:
+        name: Of the model.
+        description: One or two sentences.
+        inputs: Metadata table of each input, by its name in the signature.
+        outputs: The same of each output.
+        files: Content of the associated files by name; labels, vocabularies.
+        card: Plain data for tlkit's own use.
+    """
+
+    name: str
+    description: str
+    inputs: Mapping[str, Table]
+    outputs: Mapping[str, Table]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def image_input(name: str) -> Table:
+    """Table of an RGB image of pixels 0..255; the scaling is inside the model, so its mean is 0 and its deviation 1."""
+    normalization = {0: _NORMALIZATION, 1: {0: [0.0], 1: [1.0]}}
+    content = {0: _IMAGE_PROPERTIES, 1: {0: _RGB}}
+    return {
+        0: name,
+        1: "RGB image, pixels 0 to 255, resized to the input's height and width.",
+        3: content,
+        4: [normalization],
+        5: {0: [255.0], 1: [0.0]},
+    }
+
+
+def plain_tensor(name: str, description: str) -> Table:
+    """Table of a tensor without further meaning."""
+    return {0: name, 1: description, 3: {0: _FEATURE_PROPERTIES, 1: {}}}
+
+
+def score_output(name: str, *, labelled: bool) -> Table:
+    """Table of scores in [0, 1], named by the labels file where `labelled`."""
+    table: Table = plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}}
+    return table | {6: [{0: LABELS, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}]} if labelled else table
+
+
+def label_lines(labels: Sequence[str]) -> bytes:
+    """One label a line, as clients read them; line breaks inside a label become spaces."""
+    return "".join(" ".join(label.splitlines()) + "\n" for label in labels).encode()
+
+
+def attach(model: bytes, metadata: Metadata) -> bytes:
+    """The model with metadata and files inside; what it had before is replaced.
+
+    Args:
+        model: Content of a .tflite file with one signature or more.
+        metadata: What to write. Names of inputs and outputs are those of the model's first signature.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    tree.description = metadata.description
+    _set_buffer(schema, tree, _encode(metadata, tree))
+    builder = flatbuffers.Builder(len(model) + 65536)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return _append(bytes(builder.Output()), {**metadata.files, CARD: json.dumps(dict(metadata.card)).encode()})
+
+
+def read_files(model: bytes) -> dict[str, bytes]:
+    """Associated files of a .tflite file by name; none where it has no metadata."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return {}
+
+
+def read_card(model: bytes) -> dict[str, Any]:
+    """What tlkit wrote about the model, or, of somebody else's file, at least its labels."""
+    files = read_files(model)
+    if CARD in files:
+        return dict(json.loads(files[CARD]))
+    return {"labels": files[LABELS].decode().rstrip("\n").split("\n")} if LABELS in files else {}
+
+
+def _encode(metadata: Metadata, tree: Any) -> bytes:
+    inputs, outputs = _ordered(tree, metadata.inputs, metadata.outputs)
+    subgraph = {0: "main", 2: inputs, 3: outputs}
+    model = {0: metadata.name, 1: metadata.description, 2: "v1", 3: [subgraph], 4: "tlkit", 7: _PARSER}
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, model), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _ordered(tree: Any, inputs: Mapping[str, Table], outputs: Mapping[str, Table]) -> tuple[list[Table], list[Table]]:
+    """Tables in the order of the first subgraph's tensors, which is not that of the signature."""
+    if not tree.signatureDefs:
+        raise InputError("TFLite metadata needs a model with a signature; convert it from a SavedModel.")
+    signature, graph = tree.signatureDefs[0], tree.subgraphs[0]
+    names_in = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
+    names_out = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
+    return [inputs[names_in[i]] for i in graph.inputs], [outputs[names_out[i]] for i in graph.outputs]
+
+
+def _set_buffer(schema: Any, tree: Any, data: bytes) -> None:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, np.uint8)
+    known = [m for m in tree.metadata or [] if m.name in (_NAME, _NAME.encode())]
+    if known:
+        tree.buffers[known[0].buffer] = buffer
+        return
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _NAME, len(tree.buffers)
+    tree.buffers.append(buffer)
+    tree.metadata = [*(tree.metadata or []), entry]
+
+
+def _append(model: bytes, files: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO(model)
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():  # a fixed date keeps equal models equal to the byte
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return out.getvalue()
+
+
+def _write(builder: Any, value: Any) -> int:
+    """Write a string, a list of floats, a list of tables, or a table, and return its offset."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, list):
+        return _write_vector(builder, value)
+    offsets = {slot: item if isinstance(item, int) else _write(builder, item) for slot, item in value.items()}
+    builder.StartObject(max(value, default=-1) + 1)
+    for slot, item in offsets.items():
+        byte = isinstance(value[slot], int)  # plain integers are enums and union tags: one byte
+        (builder.PrependInt8Slot if byte else builder.PrependUOffsetTRelativeSlot)(slot, item, 0)
+    return int(builder.EndObject())
+
+
+def _write_vector(builder: Any, values: list[Any]) -> int:
+    numbers = bool(values) and isinstance(values[0], float)
+    items = values if numbers else [_write(builder, value) for value in values]
+    builder.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        (builder.PrependFloat32 if numbers else builder.PrependUOffsetTRelative)(item)
+    return int(builder.EndVector())

@@ -1,0 +1,171 @@
+"""SavedModels of a run: one for servers, and one of a single example that the TFLite converter starts from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkit.exporting.modality import Tensors, modality_of
+from tlkit.types import Run, Task
+
+BACKBONE, FEATURES = "backbone", "features"
+
+Core = Callable[[Tensors], tuple[Tensors, Tensors]]  # model inputs -> decoded outputs, features; all by name
+
+
+def trace(run: Run) -> Core:
+    """One graph of the model, its decoding and its features in inference mode, for all that needs it.
+
+    Tracing and saving a graph takes most of the time of writing a SavedModel, so all signatures share this one.
+    """
+    backbone = run.model.get_layer(BACKBONE).output if has_features(run.model) else None
+    outputs = [run.model.output] if backbone is None else [run.model.output, backbone]
+    model = keras.Model(run.model.input, outputs)
+    specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def core(given: Tensors) -> tuple[Tensors, Tensors]:
+        raw, *rest = model(_structured(given), training=False)
+        features = rest[0] if rest else {}
+        return named_outputs(run.task, raw), features if isinstance(features, Mapping) else {FEATURES: features}
+
+    return core  # type: ignore[no-any-return]
+
+
+def inputs_of(model: keras.Model) -> Tensors:
+    """The model's symbolic inputs by name."""
+    return {tensor.name: tensor for tensor in model.inputs}
+
+
+def has_features(model: keras.Model) -> bool:
+    """Whether a layer named "backbone" says what the model's features are."""
+    return any(layer.name == BACKBONE for layer in model.layers)
+
+
+def named_outputs(task: Task, raw: Any) -> Tensors:
+    """What the task reads from the model's raw outputs, by name."""
+    decoded = task.decode(raw)
+    return dict(decoded) if isinstance(decoded, Mapping) else {task.output: decoded}
+
+
+def expected(core: Core, inputs: Mapping[str, np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
+    """What the Keras model gives for the inputs, decoded, float32 by name; on the CPU, where files are run too."""
+    batches: list[Tensors] = []
+    with tf.device("/CPU:0"):
+        for start in range(0, len(next(iter(inputs.values()))), batch_size):
+            batch = {k: tf.cast(v[start : start + batch_size], _dtype(core, k)) for k, v in inputs.items()}
+            batches.append({k: np.asarray(v, np.float32) for k, v in core(batch)[0].items()})
+    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+
+def write_serving(run: Run, core: Core, folder: Path) -> None:
+    """Write the SavedModel for servers.
+
+    Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
+    outputs; `classify`, where outputs are scores of labels, gives `classes` (strings) and `scores`, both (batch, k),
+    best first; `embedding` gives the `features` that the layer named "backbone" computes.
+
+    Args:
+        run: The trained model and its task.
+        core: Of `trace(run)`.
+        folder: Where to write; must be empty or absent.
+    """
+    specs, prepare = modality_of(run.data.test.spec).serving(inputs_of(run.model))
+    signatures = {
+        name: _endpoint(specs, prepare, core, choose).get_concrete_function()
+        for name, choose in _signatures(run).items()
+    }
+    _save(run.model, signatures, folder)
+
+
+def write_convertible(run: Run, folder: Path) -> None:
+    """Write the SavedModel of one example, float32, that all TFLite files are converted from."""
+    specs = {n: tf.TensorSpec((1, *t.shape[1:]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
+
+    @tf.function(input_signature=list(specs.values()), autograph=False)
+    def serve(*tensors: Any) -> Tensors:
+        given = _structured(dict(zip(specs, tensors, strict=True)))
+        return named_outputs(run.task, run.model(given, training=False))
+
+    _save(run.model, {"serving_default": serve.get_concrete_function()}, folder)
+
+
+def scores_labels(task: Task) -> bool:
+    """Whether the task's output is one score a label."""
+    return task.output == "probabilities" and bool(task.labels)
+
+
+def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path) -> None:
+    """Save the signatures with the variables and tables that they read.
+
+    keras.export.ExportArchive writes the same, but looks for tables by tracing every layer, which takes several times
+    as long as all the rest.
+    """
+    module = tf.Module()
+    module.kept = [variable.value for variable in model.variables]
+    module.resources = _resources(model)
+    with _quiet():
+        tf.saved_model.save(module, str(folder), signatures=dict(signatures))
+
+
+def _resources(model: keras.Model) -> list[Any]:
+    """Lookup tables and their assets inside the hub modules of a model."""
+    loaded = [m for m in (getattr(layer, "_module", None) for layer in model.layers) if m is not None]
+    kind = tf.saved_model.experimental.TrackableResource
+    return [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
+
+
+def _structured(given: Tensors) -> Any:
+    """Tensors as Keras models take them: a dict by name, or the one tensor."""
+    return dict(given) if len(given) > 1 else next(iter(given.values()))
+
+
+def _dtype(core: Any, name: str) -> Any:
+    return core.input_signature[0][name].dtype
+
+
+def _signatures(run: Run) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
+    """Name of each signature and what it picks from outputs and features."""
+    found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {"serving_default": lambda outputs, features: outputs}
+    if scores_labels(run.task):
+        found["classify"] = lambda outputs, features: _ranked(outputs[run.task.output], run.task.labels)
+    if has_features(run.model):
+        found["embedding"] = lambda outputs, features: features
+    return found
+
+
+def _ranked(scores: Any, labels: tuple[str, ...]) -> Tensors:
+    best = tf.math.top_k(scores, k=len(labels))
+    return {"classes": tf.gather(tf.constant(labels), best.indices), "scores": best.values}
+
+
+def _endpoint(
+    specs: Tensors,
+    prepare: Callable[[Tensors], Tensors],
+    core: Core,
+    choose: Callable[[Tensors, Tensors], Tensors],
+) -> Any:
+    @tf.function(input_signature=list(specs.values()), autograph=False)
+    def endpoint(*tensors: Any) -> Tensors:
+        return choose(*core(prepare(dict(zip(specs, tensors, strict=True)))))
+
+    return endpoint
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow's Python log, which tells of its own inner workings, off the user's terminal."""
+    log = logging.getLogger("tensorflow")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

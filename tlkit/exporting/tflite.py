@@ -1,0 +1,78 @@
+"""A SavedModel of one example becomes TFLite files; runs in a worker, the one place that uses TensorFlow's converter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+
+FORMATS = ("float32", "float16", "dynamic", "int8")
+
+
+def convert(source: Path, format: str, representative: Path | None, *, spanned: bool) -> bytes:
+    """Convert a SavedModel by built-in TFLite operations alone.
+
+    Args:
+        source: Folder that `saved_model.write_convertible` wrote.
+        format: One of FORMATS.
+        representative: Folder of one .npy a input, (n, ...), to measure int8 ranges with.
+        spanned: Whether int8 files take uint8 inputs: the representative examples then span 0..255.
+
+    Raises:
+        InputError: If the graph holds an operation that TFLite lacks; names it.
+    """
+    import tensorflow as tf
+
+    # From the SavedModel and nothing else: from_concrete_functions with a Keras 3 model loses its variables silently.
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if format != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if format == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if format == "int8":
+        if representative is None:
+            raise InputError("int8 needs representative examples, and the run has no training examples; leave it out.")
+        converter.representative_dataset = _batches_of_one(representative)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8 if spanned else tf.float32
+    try:
+        return bytes(converter.convert())
+    except Exception as error:  # the converter raises its own, private class
+        raise InputError(_reason(format, str(error))) from error
+
+
+def _batches_of_one(folder: Path) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        for i in range(len(next(iter(arrays.values())))):
+            yield {name: _as_float(np.asarray(array[i : i + 1])) for name, array in arrays.items()}
+
+    return batches
+
+
+def _as_float(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.uint8 else array
+
+
+def _reason(format: str, message: str) -> str:
+    missing = sorted(set(_missing_operations(message)))
+    if not missing:
+        first = next((line.strip() for line in message.splitlines() if line.strip()), "the converter gave no reason")
+        return f"the model does not convert to TFLite {format}: {first[:300]}"
+    names = ", ".join(missing)
+    plural = "operations, which are no TFLite builtins" if len(missing) > 1 else "operation, which is no TFLite builtin"
+    return f"the model needs the {names} {plural}; export it with formats=('saved_model',), or use another module"
+
+
+def _missing_operations(message: str) -> Iterator[Any]:
+    """Names in "'tf.StringLower' op is neither a custom op nor a flex op" and in the summary after it."""
+    yield from re.findall(r"'(?:tf\.)?([A-Za-z0-9_.]+)' op is neither a custom op nor a flex op", message)
+    for line in re.findall(r"ops needing Flex support[^\n]*:\s*([^\n]+)|(?:TF Select|Flex|Custom) ops: ([^\n]+)", message):
+        yield from (name.strip().removeprefix("Flex") for part in line for name in part.split(",") if name.strip())
