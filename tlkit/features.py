@@ -141,3 +141,37 @@ def _stored(path: Path, count: int) -> np.ndarray | None:
 
 def _digest(shard: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(shard).data).hexdigest()
+
+
+def extract(
+    backbone: Any, examples: Examples, *, at: Any = None, batch_size: int = 32, cached: bool = True
+) -> np.ndarray:
+    """Features of a frozen module over examples, kept on disk.
+
+    Args:
+        backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
+        examples: Examples whose inputs fit the module.
+        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output.
+        batch_size: Examples at a time, >= 1.
+        cached: Whether the cache is read and filled.
+
+    Returns:
+        float32 array (examples, ...), in the order of the examples.
+
+    Raises:
+        InputError: If the module gives features that are not finite, or cannot be cut there.
+    """
+    import tensorflow as tf
+
+    from tlkit.layer import HubLayer
+    from tlkit.model import established_range, is_image, weights_hash
+
+    layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
+    if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
+        layer.input_range = established_range(layer)[0]
+    front = (lambda x: layer(x, training=False)) if at is None else layer.split(at)[0]
+    place = "output" if at is None else at.tensor
+    key = sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(layer.variables))
+    run = tf.function(front, reduce_retracing=True)
+    found = compute(run, examples, key=key, batch_size=batch_size, cached=cached)
+    return np.concatenate(found.shards)

@@ -18,6 +18,7 @@ from tlkit import graph as graphs
 from tlkit import hub
 from tlkit.endpoints import Endpoint, gradients_reach, open_endpoint
 from tlkit.errors import InputError
+from tlkit.graph.flat import part_as
 
 PIXEL_MAX = 255.0
 
@@ -155,12 +156,14 @@ class HubLayer(keras.layers.Layer):
         Raises:
             InputError: If this module's graph cannot be taken apart (the message says why).
         """
-        return graphs.flatten(self.endpoint.inference, self.endpoint.variables)
+        with tf.init_scope():  # the first use may lie inside a trace
+            return graphs.flatten(self.endpoint.inference, self.endpoint.variables)
 
     @functools.cached_property
     def blocks(self) -> tuple[graphs.Block, ...]:
         """The module's blocks, input side first: name, shape, parameters, depth, share of the forward cost."""
-        return graphs.blocks(self.graph)
+        with tf.init_scope():
+            return graphs.blocks(self.graph)
 
     @property
     def input_range(self) -> tuple[float, float] | None:
@@ -217,6 +220,8 @@ class HubLayer(keras.layers.Layer):
             raise InputError(f"`share` must lie in [0, 1]. Received: share={share!r}.")
         self._unfrozen = float(share)
         self.trainable = share > 0
+        if share > 0:
+            self._apply_unfrozen()  # TensorFlow's tracking skips a setter whose value is the same as before
         cut = self.cut_for(share)
         start = cut.depth if cut is not None else 0.0
         return () if share == 0 else tuple(b for b in self._blocks_or_none() if b.depth > start + 1e-9)
@@ -247,6 +252,18 @@ class HubLayer(keras.layers.Layer):
         for index, variable in self.module_variables.items():
             if id(self.endpoint.variables[index]) in declared:
                 variable.trainable = index in behind
+
+    def depth_factors(self, decay: float) -> dict[str, float]:
+        """Learning-rate factor by `variable.path`: `decay`**k, with k = 1 for the block next to the head.
+
+        Source: Howard and Ruder 2018, arXiv:1801.06146 (discriminative fine-tuning).
+        """
+        factors = {}
+        for k, block in enumerate(reversed(self.blocks), start=1):
+            for index in block.variables:
+                if index in self.module_variables:
+                    factors[self.module_variables[index].path] = decay**k
+        return factors
 
     def _require_gradients(self) -> None:
         """Say why a module cannot be trained, where no gradient reaches any of its variables."""
@@ -281,9 +298,9 @@ class HubLayer(keras.layers.Layer):
         if self.input_range is not None and not adapt and self._folded is not None:
             scale, offset, function = self._folded
             return function(tf.cast(inputs, tf.float32) * scale + offset)
-        return self._called(self.scaled(inputs), adapt)
+        return self._call_module(self.scaled(inputs), adapt)
 
-    def _called(self, inputs: Any, adapt: bool) -> Any:
+    def _call_module(self, inputs: Any, adapt: bool) -> Any:
         inputs = self._cast(inputs)
         try:
             return self.endpoint.call(inputs, adapt)
@@ -315,17 +332,15 @@ class HubLayer(keras.layers.Layer):
         """One affine for the layer's scaling and the one that the module begins with: int8 files need it (FACTS)."""
         if self._strategy is not None:
             return None
-        try:
+        with tf.init_scope():
             affine = graphs.input_affine(self.graph)
-        except InputError:
-            return None
-        if affine is None:
-            return None
+            if affine is None:
+                return None
+            back = part_as(self.graph, [affine.tensor], self.graph.outputs, self.graph.structure)
         low, high = self.input_range or (0.0, PIXEL_MAX)
         scale = affine.scale * (high - low) / PIXEL_MAX
         offset = affine.scale * low + affine.offset
-        back = graphs.part(self.graph, [affine.tensor], self.graph.outputs)
-        return scale.astype("float32"), offset.astype("float32"), lambda x: self.graph.pack(back(x))
+        return np.asarray(scale, "float32"), np.asarray(offset, "float32"), back
 
     def _chosen(self, outputs: Any) -> Any:
         """The output that was asked for, of known shape where the user gave it."""
@@ -360,24 +375,25 @@ class HubLayer(keras.layers.Layer):
 
     # -- splitting
 
-    def split(self, cut: graphs.Cut | None) -> tuple[Callable[..., Any], keras.layers.Layer]:
+    def split(self, cut: graphs.Cut) -> tuple[Callable[..., Any], keras.layers.Layer]:
         """Front and back of the layer at a cut.
 
         Args:
-            cut: One of `graph.cuts`, or None for an empty front.
+            cut: One of `graphs.cuts(self.graph)`.
 
         Returns:
             A function from the layer's inputs to the tensor at the cut, in inference mode, and a layer from that
-            tensor to the layer's output that shares this layer's variables (with its own trainable flags).
+            tensor to the layer's output that shares this layer's variables and their trainable flags.
+
+        Raises:
+            InputError: If the back needs the module's inputs besides the tensor (masks).
         """
-        feeds = list(self.graph.inputs)
-        front = graphs.part(self.graph, feeds, [cut.tensor]) if cut is not None else None
-        back_feeds = [cut.tensor] if cut is not None else feeds
-        back = graphs.part(self.graph, back_feeds, self.graph.outputs)
+        if cut.inputs:
+            raise InputError(f"{self.name} cannot be split at {cut.tensor}: what lies behind needs the inputs as well.")
+        front, back = graphs.split(self.graph, cut)
 
         def run_front(inputs: Any) -> Any:
-            leaves = tf.nest.flatten(self._cast(self.scaled(inputs)))
-            return leaves[0] if front is None else tf.nest.flatten(front(*leaves))[0]
+            return front(*tf.nest.flatten(self._cast(self.scaled(inputs))))
 
         return run_front, BackLayer(self, back, name=f"{self.name}_back")
 
@@ -438,7 +454,7 @@ class BackLayer(keras.layers.Layer):
         if whole.trainable:
             for loss in whole.endpoint.regularization_losses:
                 self.add_loss(loss())
-        return whole._chosen(whole.graph.pack(self.__dict__["_function"](inputs)))  # noqa: SLF001 (the other half of one layer)
+        return whole._chosen(self.__dict__["_function"](inputs))  # noqa: SLF001 (the other half of one layer)
 
 
 def _check_arguments(handle: Any, graph: Any, batch_stats: str, unfrozen: float, input_range: Any) -> None:

@@ -193,7 +193,7 @@ def arrange(model: keras.Model, phase: Phase) -> Arrangement:
     if phase.unfrozen == 0:
         return _arrangement(model, head, layer, _whole_front(model, layer), "output")
     cut = layer.cut_for(phase.unfrozen)
-    if cut is None:
+    if cut is None or cut.inputs:  # the back of a masked module needs its inputs too: it trains uncut
         return _arrangement(model, model, layer, None, "input")
     front, back = layer.split(cut)
     tensor = keras.Input(cut.shape[1:], name="at_cut")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import json
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +35,7 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
     layer = backbone_of(run.model)
     return {
         "command": command,
+        "arguments": list(_RECORDED.get()),
         "seed": seed,
         "batch_size": batch_size,
         "module": None if layer is None else {"handle": layer.handle, "sha256": layer.sha256},
@@ -46,6 +50,42 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
     }
 
 
+_RECORDED: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("recorded", default=())
+
+
+@contextlib.contextmanager
+def recorded(words: Sequence[str]) -> Iterator[None]:
+    """Runs made inside hold `words` as the command that makes them again."""
+    token = _RECORDED.set(tuple(words))
+    try:
+        yield
+    finally:
+        _RECORDED.reset(token)
+
+
+def finished(folder: Path, words: Sequence[str]) -> Mapping[str, Any] | None:
+    """The record of the run in `folder`, if these words made it and it was exported; None where there is none.
+
+    Raises:
+        InputError: If the folder holds the run of another command.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text())
+    if list(record.get("arguments") or []) != list(words):
+        raise InputError(
+            f"{folder} holds the run of another command (tlkit {' '.join(record.get('arguments') or ['?'])}); "
+            "choose another --out, or start over with --fresh."
+        )
+    return record if record.get("exports") else None
+
+
+def record_of(run: Any) -> Mapping[str, Any]:
+    """What run.json holds, for a Run; anything else a recipe may give back passes."""
+    return run_json(run) if isinstance(run, Run) else {"result": run}
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -55,8 +95,6 @@ def _version(package: str) -> str:
 
 def _threads() -> int:
     """The thread count decides the last bits of sums, so the record holds it."""
-    import os
-
     return os.cpu_count() or 1
 
 

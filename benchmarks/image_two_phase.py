@@ -1,0 +1,114 @@
+"""tlkit against tf_keras + hub.KerasLayer: same module, same decoded images, same splits, same epochs, side by side.
+
+    python benchmarks/image_two_phase.py --seeds 12 --out benchmarks/results/image_two_phase.json
+
+Each seed runs both, one after the other, each in a fresh process, on emoji10 (noto) with zoo:efficientnet-lite0.
+The alternative gets an environment of its own in the cache folder. What is compared is the time from decoded images
+to an evaluated model; imports are on a line of their own, and neither exports.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tlkit import zoo
+from tlkit.data import image, samples
+from tlkit.files import cache_dir, write_atomic
+
+HERE = Path(__file__).parent
+ALTERNATIVE = ("tensorflow", "tf_keras", "tensorflow-hub", "setuptools<81")
+T_95 = {12: 2.201, 5: 2.776, 3: 4.303, 2: 12.706}  # two-sided 95 % of Student's t, by number of pairs
+
+
+def alternative_python() -> str:
+    """Python of the alternative's environment, made once."""
+    folder = cache_dir() / "environments" / "keras_layer"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *ALTERNATIVE], check=True)
+        (folder / "ready").touch()
+    return str(python)
+
+
+def arrays_of(seed: int, target: Path) -> None:
+    """Decoded 224 px images of one split, as one .npz."""
+    splits = image.resized(samples.emoji10(style="noto", seed=seed), (224, 224))
+    arrays = {"labels": np.asarray(splits.labels)}
+    for name in ("train", "val", "test"):
+        examples = getattr(splits, name)
+        arrays[f"{name}_x"] = np.stack([examples.read(i) for i in range(len(examples))])
+        arrays[f"{name}_y"] = examples.targets
+    np.savez(target, **arrays)
+
+
+def measured(python: str, worker: str, arrays: Path, module: Path, seed: int, epochs: list[int]) -> dict:
+    """Result of one worker in a fresh process, with an empty feature cache."""
+    with tempfile.TemporaryDirectory() as scratch:
+        result = Path(scratch) / "result.json"
+        words = [str(HERE / worker), str(arrays), str(module), str(result), "--seed", str(seed), "--epochs", *map(str, epochs)]
+        subprocess.run([python, *words], check=True, env={**os.environ, "TLKIT_CACHE": scratch})
+        found = json.loads(result.read_text())
+    found["total_seconds"] = sum(v for k, v in found["seconds"].items() if k != "import")
+    return found
+
+
+def interval(differences: list[float]) -> tuple[float, float, float]:
+    """Mean of paired differences and its 95 % interval (Student)."""
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return mean, mean, mean
+    half = T_95.get(len(differences), 2.0) * statistics.stdev(differences) / len(differences) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def summary(pairs: list[dict]) -> dict:
+    """Means, the paired difference, and the bars."""
+    ours, theirs = ([p[name] for p in pairs] for name in ("tlkit", "keras_layer"))
+    gain, low, high = interval([a["accuracy"] - b["accuracy"] for a, b in zip(ours, theirs, strict=True)])
+    ratio = statistics.median(a["total_seconds"] / b["total_seconds"] for a, b in zip(ours, theirs, strict=True))
+    accuracy = statistics.fmean(a["accuracy"] for a in ours)
+    return {
+        "seeds": len(pairs),
+        "accuracy": {"tlkit": accuracy, "keras_layer": statistics.fmean(b["accuracy"] for b in theirs)},
+        "gain": {"mean": gain, "low": low, "high": high},
+        "seconds": {n: statistics.fmean(p[n]["total_seconds"] for p in pairs) for n in ("tlkit", "keras_layer")},
+        "time_ratio_median": ratio,
+        "bars": {"accuracy >= .73": accuracy >= 0.73, "gain's interval above 0": low > 0, "time <= 1/4": ratio <= 0.25},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--epochs", type=int, nargs=2, default=[10, 5])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "image_two_phase.json")
+    args = parser.parse_args()
+    other, module = alternative_python(), zoo.folder("efficientnet-lite0")
+    pairs: list[dict] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        arrays = Path(scratch) / "arrays.npz"
+        for seed in range(args.seeds):
+            arrays_of(seed, arrays)
+            pair = {
+                "seed": seed,
+                "keras_layer": measured(other, "keras_layer_worker.py", arrays, module, seed, args.epochs),
+                "tlkit": measured(sys.executable, "tlkit_worker.py", arrays, module, seed, args.epochs),
+            }
+            pairs.append(pair)
+            print(seed, {n: (round(pair[n]["accuracy"], 3), round(pair[n]["total_seconds"], 1)) for n in ("keras_layer", "tlkit")}, flush=True)
+            record = {"summary": summary(pairs), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "pairs": pairs}
+            write_atomic(args.out, json.dumps(record, indent=1))
+    print(json.dumps(summary(pairs), indent=1))
+
+
+if __name__ == "__main__":
+    main()
