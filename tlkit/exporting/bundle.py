@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +58,14 @@ def export(
     """
     target = _target(run, folder)
     wanted = _checked(formats)
-    cores = min(2, os.cpu_count() or 1)
-    settings = producing.Settings(threads or cores, timeout_s, say or (lambda stage: None))
     examples = heldout.held_out(run.data, MOST_EXAMPLES)
+    cores = min(2, os.cpu_count() or 1)
     with placing.staging(target) as stage:
-        produced = producing.produce(run, examples, wanted, stage, settings)
-        found = [_judged(run, examples.targets, produced, name, gates) for name in wanted]
-        exports = tuple(_placed(produced.made[e.format], e, target) for e in found)
+        job = producing.Job(run, examples, stage, threads or cores, timeout_s, say or (lambda what: None))
+        expected, made = producing.produce(job, wanted)
+        exports = tuple(_judged(job, name, made[name], expected, gates) for name in wanted)
+        for exported in exports:
+            _place(made[exported.format], exported, target)
     write_atomic(target / metadata.LABELS, metadata.label_lines(run.task.labels))
     if not all(e.passed for e in exports):
         raise GateError("Not every exported file passed its gate.\n" + tables.text(exports), exports)
@@ -86,14 +87,15 @@ def _checked(formats: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def _judged(run: Run, targets: np.ndarray, produced: producing.Produced, name: str, gates: Gates) -> Exported:
-    made = produced.made[name]
+def _judged(
+    job: producing.Job, name: str, made: producing.Made, expected: Mapping[str, np.ndarray], gates: Gates
+) -> Exported:
     if made.path is None:
         return Exported(name, FILES[name], 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
-    probabilities = run.task.output == "probabilities"
+    probabilities = job.run.task.output == "probabilities"
     found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
     if why is None:
-        found = compare(produced.expected, made.outputs, targets, probabilities=probabilities, gates=gates)
+        found = compare(expected, made.outputs, job.examples.targets, probabilities=probabilities, gates=gates)
         why = failure(name, found, gates)
     return Exported(
         format=name,
@@ -109,7 +111,7 @@ def _judged(run: Run, targets: np.ndarray, produced: producing.Produced, name: s
     )
 
 
-def _placed(made: producing.Made, exported: Exported, target: Path) -> Exported:
+def _place(made: producing.Made, exported: Exported, target: Path) -> None:
     """Put a file in its place; where none could be made, that of an earlier model must not pass for this one's."""
     final = target / FILES[exported.format]
     if made.path is None:
@@ -117,4 +119,3 @@ def _placed(made: producing.Made, exported: Exported, target: Path) -> Exported:
         placing.remove(final.with_name(final.name + placing.ASIDE))
     else:
         placing.place(made.path, final, passed=exported.passed)
-    return exported

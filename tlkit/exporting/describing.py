@@ -20,14 +20,12 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
     """
     kind, labelled = modality_of(examples.spec), scores_labels(run.task)
     output = run.task.output
-    described = (
-        metadata.score_output(output, labelled=True) if labelled else metadata.plain_tensor(output, "The model's output.")
-    )
+    plain = metadata.plain_tensor(output, "The model's output.")
     return metadata.Metadata(
         name=f"{run.task.name} ({format})",
         description=_sentence(run, format),
         inputs={name: kind.metadata(name) for name in inputs_of(run.model)},
-        outputs={output: described},
+        outputs={output: metadata.score_output(output) if labelled else plain},
         files={metadata.LABELS: metadata.label_lines(run.task.labels)} if run.task.labels else {},
         card={**_card(run), "modality": kind.name, "recipe": examples.recipe, "format": format},
     )

@@ -78,7 +78,7 @@ def compare(
     targets: np.ndarray | None,
     *,
     probabilities: bool,
-    gates: Gates = Gates(),  # noqa: B008 (frozen)
+    gates: Gates = Gates(),
 ) -> Comparison:
     """Compare a file's outputs with the Keras model's; of several outputs, the worst figure of each counts.
 
@@ -121,7 +121,8 @@ def merits(outputs: np.ndarray, targets: np.ndarray, *, probabilities: bool) -> 
         return _masked_mean((outputs > 0.5) == (targets > 0.5), targets >= 0)
     variance = np.maximum(targets.astype(np.float64).var(axis=0), 1e-12)
     squares = (outputs.astype(np.float64) - targets.reshape(outputs.shape)) ** 2
-    return 1.0 - _flat(squares / variance.reshape(outputs.shape[1:])).mean(axis=1)
+    shares = _flat(squares / variance.reshape(outputs.shape[1:])).mean(axis=1)
+    return np.asarray(1.0 - shares)
 
 
 def upper_bound(changes: np.ndarray, confidence: float, *, counts: bool) -> float:
@@ -213,5 +214,6 @@ def _quantised_failure(found: Comparison, gates: Gates) -> str | None:
         return f"its labels agree in {found.agreement:.1%} of the examples, under {gates.min_agreement:.0%}"
     if found.change_upper < -gates.max_drop:
         drop, sure = -100 * found.score_change, -100 * found.change_upper
-        return f"its score drops by {drop:.1f} points, surely by more than {sure:.1f}; allowed: {100 * gates.max_drop:g}"
+        allowed = f"{100 * gates.max_drop:g} allowed"
+        return f"its score drops by {drop:.1f} points, surely by more than {sure:.1f}; {allowed}"
     return None

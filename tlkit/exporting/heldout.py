@@ -62,8 +62,8 @@ def store(
         for name, value in _by_name(examples.read(i), names).items():
             row = value[None] if change is None else change(value[None])
             if name not in arrays:
-                shape = (len(examples), *row.shape[1:])
-                arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=row.dtype, shape=shape)
+                file, shape = folder / f"{name}.npy", (len(examples), *row.shape[1:])
+                arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=row.dtype, shape=shape)
             arrays[name][i] = row[0]
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.errors import InputError
 from tlkit.exporting.metadata import image_input
-from tlkit.exporting.modality import Modality, Tensors
+from tlkit.exporting.modality import Modality, Reading, Tensors
 from tlkit.types import ArraySpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_WHITE = (255, 255, 255)
 
 
 def _accepts(spec: Any) -> bool:
@@ -38,4 +45,46 @@ def _spanned(images: np.ndarray) -> np.ndarray:
     return images
 
 
-KIND = Modality("image", _accepts, _serving, image_input, spanned=_spanned, read=None)
+def _read(file: Path, recipe: str, shape: tuple[int, ...]) -> Reading:
+    """Decode and resize a file as the training images were."""
+    from tlkit.data import pixels
+
+    height, width = shape[:2]
+    image = _decoded(file, recipe)
+    value = np.asarray(pixels.resize(image, (height, width)))[None]
+    if image.size == (width, height):
+        return Reading(value)
+    change = f"resized from {image.height}x{image.width} to {height}x{width} as in training"
+    return Reading(value, _plainly_resized(image, height, width)[None], change)
+
+
+def _decoded(file: Path, recipe: str) -> Image:
+    from tlkit.data import pixels
+
+    data = b""
+    try:
+        data = file.read_bytes()
+        pixels.verify(data, _background(recipe))
+        return pixels.decode(data, _background(recipe))
+    except OSError as error:
+        reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
+    except Exception as error:  # Pillow raises anything for broken data
+        reason = pixels.explain(error, data[:512])
+    raise InputError(f"{str(file)!r} cannot be read as an image: {reason}.")
+
+
+def _background(recipe: str) -> tuple[int, int, int]:
+    """The colour behind transparent pixels, from the recipe of the training images."""
+    found = re.search(r"background=(\d+),(\d+),(\d+)", recipe)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else _WHITE
+
+
+def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
+    """Bilinear interpolation between the nearest four pixels without antialiasing, as mobile clients resize."""
+    from PIL.Image import Resampling, Transform
+
+    box = (0, 0, image.width, image.height)
+    return np.asarray(image.transform((width, height), Transform.EXTENT, box, Resampling.BILINEAR))
+
+
+KIND = Modality("image", _accepts, _serving, image_input, spanned=_spanned, read=_read)

@@ -68,10 +68,10 @@ def plain_tensor(name: str, description: str) -> Table:
     return {0: name, 1: description, 3: {0: _FEATURE_PROPERTIES, 1: {}}}
 
 
-def score_output(name: str, *, labelled: bool) -> Table:
-    """Table of scores in [0, 1], named by the labels file where `labelled`."""
-    table: Table = plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}}
-    return table | {6: [{0: LABELS, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}]} if labelled else table
+def score_output(name: str) -> Table:
+    """Table of scores in [0, 1] that the labels file names."""
+    labels = {0: LABELS, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}
+    return plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}, 6: [labels]}
 
 
 def label_lines(labels: Sequence[str]) -> bytes:

@@ -17,6 +17,21 @@ _KINDS = ("image", "plain")  # the first that accepts a spec is taken; `plain` a
 Tensors = dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One file of a user's as the model takes it.
+
+    Attributes:
+        value: Made as in training, with the batch axis.
+        plain: Made as a client without our code makes it; None where that is the same.
+        change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
+    """
+
+    value: np.ndarray
+    plain: np.ndarray | None = None
+    change: str = ""
+
+
 @dataclass(frozen=True)
 class Modality:
     """One kind of input, as functions.
@@ -29,8 +44,8 @@ class Modality:
         metadata: Name of a Keras input -> its table of TFLite metadata.
         spanned: Representative examples -> the same, made to span the whole range of the input's bytes, so that an
             int8 file takes them as they are; None where int8 files keep float inputs.
-        read: (file, recipe of the examples, shape of the input without the batch) -> the input that a user's file
-            makes, and a note on how that differs from training, "" where it does not; None where files cannot be read.
+        read: (file, recipe of the examples, shape of the input without the batch) -> what a user's file makes; None
+            where files cannot be read.
     """
 
     name: str
@@ -38,7 +53,7 @@ class Modality:
     serving: Callable[[Mapping[str, Any]], tuple[Tensors, Callable[[Tensors], Tensors]]]
     metadata: Callable[[str], Table]
     spanned: Callable[[np.ndarray], np.ndarray] | None = None
-    read: Callable[[Path, str, tuple[int, ...]], tuple[np.ndarray, str]] | None = None
+    read: Callable[[Path, str, tuple[int, ...]], Reading] | None = None
 
 
 def modality_of(spec: Any) -> Modality:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,21 @@ import numpy as np
 WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
 
 Arrays = Mapping[str, np.ndarray]
-Caller = Callable[[Arrays], dict[str, np.ndarray]]  # one example with its batch axis -> outputs by name
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file that is ready to run.
+
+    Attributes:
+        call: One example with its batch axis -> outputs by name.
+        inputs: Details of each input by name, as LiteRT gives them; empty of a SavedModel.
+        owner: What must live as long as `call` does, because `call` holds it weakly.
+    """
+
+    call: Callable[[Arrays], dict[str, np.ndarray]]
+    inputs: Mapping[str, Mapping[str, Any]]
+    owner: Any
 
 
 def load_inputs(folder: Path) -> dict[str, np.ndarray]:
@@ -21,8 +36,8 @@ def load_inputs(folder: Path) -> dict[str, np.ndarray]:
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
 
-def open_tflite(file: Path, threads: int) -> Caller:
-    """A function that runs one example through a TFLite file."""
+def open_tflite(file: Path, threads: int) -> Opened:
+    """Make a TFLite file ready to run."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
@@ -33,8 +48,7 @@ def open_tflite(file: Path, threads: int) -> Caller:
         given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
         return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
 
-    call.interpreter = interpreter  # type: ignore[attr-defined]  # the runner alone does not keep it alive
-    return call
+    return Opened(call, details, interpreter)
 
 
 def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
@@ -46,8 +60,8 @@ def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     return value.astype(dtype)
 
 
-def open_saved_model(folder: Path) -> Caller:
-    """A function that runs one example through a SavedModel's `serving_default`."""
+def open_saved_model(folder: Path) -> Opened:
+    """Make the `serving_default` of a SavedModel ready to run."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -57,25 +71,24 @@ def open_saved_model(folder: Path) -> Caller:
         given = {name: tf.constant(np.asarray(value)) for name, value in inputs.items()}
         return {name: value.numpy() for name, value in signature(**given).items()}
 
-    call.loaded = loaded  # type: ignore[attr-defined]  # a signature holds its variables weakly
-    return call
+    return Opened(call, {}, loaded)
 
 
-def run_all(call: Caller, inputs: Arrays) -> dict[str, np.ndarray]:
+def run_all(opened: Opened, inputs: Arrays) -> dict[str, np.ndarray]:
     """Outputs for all examples, one at a time, as a client would ask."""
     count = len(next(iter(inputs.values())))
-    each = [call({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(count)]
+    each = [opened.call({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(count)]
     return {name: np.concatenate([outputs[name] for outputs in each]) for name in each[0]}
 
 
-def latency_ms(call: Caller, inputs: Arrays) -> float:
+def latency_ms(opened: Opened, inputs: Arrays) -> float:
     """Median milliseconds of one call with one example, after warming up."""
     example = {name: np.ascontiguousarray(value[:1]) for name, value in inputs.items()}
     for _ in range(WARM_UP):
-        call(example)
+        opened.call(example)
     seconds: list[float] = []
     while len(seconds) < LEAST_CALLS or (len(seconds) < MOST_CALLS and sum(seconds) < TIMING_S):
         start = time.perf_counter()
-        call(example)
+        opened.call(example)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)

@@ -61,11 +61,11 @@ def size(path: Path) -> int:
 
 def _replace(new: Path, target: Path) -> None:
     if not (new.is_dir() and target.exists()):
-        os.replace(new, target)
+        new.replace(target)
     elif not _exchange(new, target):  # two renames: for an instant no folder is there
         old = new.with_name(new.name + "-old")
-        os.replace(target, old)
-        os.replace(new, target)
+        target.replace(old)
+        new.replace(target)
 
 
 def _exchange(a: Path, b: Path) -> bool:

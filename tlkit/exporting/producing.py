@@ -15,15 +15,54 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.exporting import heldout, metadata, saved_model, tflite, workers
+from tlkit.exporting import heldout, metadata, saved_model, workers
 from tlkit.exporting.describing import describe
 from tlkit.exporting.modality import modality_of
 from tlkit.types import Examples, Run
 
 SAVED_MODEL = "saved_model"
-REPRESENTATIVE = 100
+REPRESENTATIVE = 100  # examples to measure int8 ranges with
 _ORDER = ("float32", "int8", "dynamic", "float16")  # int8 takes longest, but waits for its examples
 log = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+Answering = Future[tuple[workers.Worker, Answer]]
+Ask = Callable[..., Answering]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is exported, and how.
+
+    Attributes:
+        run: The trained run.
+        examples: The held-out examples.
+        stage: An empty folder to work in.
+        threads: Of the interpreters.
+        timeout_s: Seconds until a worker gives up.
+        say: Is told each stage.
+    """
+
+    run: Run
+    examples: Examples
+    stage: Path
+    threads: int
+    timeout_s: float
+    say: Callable[[str], None]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the model's inputs."""
+        return list(saved_model.inputs_of(self.run.model))
+
+    def file(self, name: str) -> Path:
+        """Where the file of a format is made."""
+        return self.stage / (name if name == SAVED_MODEL else f"{name}.tflite")
+
+    def running(self, name: str) -> dict[str, Any]:
+        """What a worker needs to run that file."""
+        places = {"file": self.file(name), "inputs": self.stage / "inputs", "outputs": self.stage / f"{name}.outputs"}
+        return {key: str(place) for key, place in places.items()} | {"threads": self.threads}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,157 +75,113 @@ class Made:
     failure: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Produced:
-    """All files of an export, and what the Keras model gives for the same examples."""
-
-    expected: Mapping[str, np.ndarray]
-    made: Mapping[str, Made]
-
-
-@dataclass(frozen=True, eq=False)
-class Settings:
-    """How files are run: interpreter threads, seconds until a worker gives up, and who is told of each stage."""
-
-    threads: int
-    timeout_s: float
-    say: Callable[[str], None]
-
-
-Ask = Callable[..., "Future[tuple[workers.Worker, dict[str, Any]]]"]
-
-
-def produce(run: Run, examples: Examples, formats: Sequence[str], stage: Path, settings: Settings) -> Produced:
-    """Make the files of `formats` inside `stage` and run each over the examples.
+def produce(job: Job, formats: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
+    """Make the files of `formats` and run each over the examples.
 
     Args:
-        run: The trained run.
-        examples: The held-out examples.
+        job: What is exported.
         formats: "saved_model" and members of `tflite.FORMATS`.
-        stage: An empty folder.
-        settings: How files are run.
+
+    Returns:
+        What the Keras model gives for the examples, by name of the output; and the files by format.
     """
     mobile = [f for f in _ORDER if f in formats]
-    names = list(saved_model.inputs_of(run.model))
-    with _pool(stage, settings, len(formats)) as ask:
-        pending = _start_conversions(run, names, mobile, stage, ask, settings)
+    with _pool(job, len(formats)) as ask:
+        conversions = _start_conversions(job, mobile, ask) if mobile else {}
         with _timed("write the held-out examples"):
-            inputs = heldout.store(examples, names, stage / "inputs")
-        core = saved_model.trace(run)
-        serving = _start_serving(run, core, stage, ask, settings) if SAVED_MODEL in formats else None
+            inputs = heldout.store(job.examples, job.names, job.stage / "inputs")
+        core = saved_model.trace(job.run)
+        serving = _start_serving(job, core, ask) if SAVED_MODEL in formats else None
         with _timed("run the Keras model"):
             expected = saved_model.expected(core, inputs)
-        with _timed("wait for conversions"):
-            converted = {name: future.result()[1] for name, future in pending.items()}
-            made = {} if serving is None else {SAVED_MODEL: _served(serving, stage, settings)}
-    settings.say("checking the TFLite files")
-    return Produced(expected, made | _checked_tflite(run, examples, converted, stage, settings))
+        with _timed("wait for the workers"):
+            converted = {name: future.result()[1] for name, future in conversions.items()}
+            made = {} if serving is None else {SAVED_MODEL: _served(job, *serving.result())}
+    return expected, made | (_checked(job, converted) if mobile else {})
 
 
-def _start_conversions(
-    run: Run, names: list[str], formats: list[str], stage: Path, ask: Ask, settings: Settings
-) -> dict[str, Future[tuple[workers.Worker, dict[str, Any]]]]:
-    if not formats:
-        return {}
-    settings.say("converting to TFLite")
+def _start_conversions(job: Job, formats: list[str], ask: Ask) -> dict[str, Answering]:
+    job.say("converting to TFLite")
+    source, spanned = job.stage / "convertible", modality_of(job.examples.spec).spanned is not None
     with _timed("write the SavedModel for conversion"):
-        saved_model.write_convertible(run, stage / "convertible")
-    pending = {}
+        saved_model.write_convertible(job.run, source)
+    conversions = {}
     for name in formats:
-        measured = _representative(run, names, stage) if name == "int8" else None
-        pending[name] = ask(
-            job="convert", source=str(stage / "convertible"), format=name, file=str(stage / f"{name}.raw"),
-            representative=measured, spanned=modality_of(run.data.test.spec).spanned is not None,
-        )  # fmt: skip
-    return pending
+        ranges = _representative(job) if name == "int8" else None
+        file = str(job.file(name))
+        conversions[name] = ask(
+            job="convert", source=str(source), format=name, file=file, representative=ranges, spanned=spanned
+        )
+    return conversions
 
 
-def _representative(run: Run, names: list[str], stage: Path) -> str | None:
+def _representative(job: Job) -> str | None:
     """Folder of training inputs to measure ranges with, or None where there are none."""
-    train = run.data.train
+    train = job.run.data.train
     if not len(train):
         return None
+    folder = job.stage / "representative"
     with _timed("write the representative examples"):
         chosen = train.subset(heldout.spread(train.targets, REPRESENTATIVE))
-        heldout.store(chosen, names, stage / "representative", modality_of(train.spec).spanned)
-    return str(stage / "representative")
+        heldout.store(chosen, job.names, folder, modality_of(train.spec).spanned)
+    return str(folder)
 
 
-def _start_serving(
-    run: Run, core: saved_model.Core, stage: Path, ask: Ask, settings: Settings
-) -> Future[tuple[workers.Worker, dict[str, Any]]]:
-    settings.say("writing the SavedModel")
+def _start_serving(job: Job, core: saved_model.Core, ask: Ask) -> Answering:
+    job.say("writing the SavedModel")
     with _timed("write the SavedModel for servers"):
-        saved_model.write_serving(run, core, stage / SAVED_MODEL)
-    return ask(job="run", **_files(stage, SAVED_MODEL, settings))
+        saved_model.write_serving(job.run, core, job.file(SAVED_MODEL))
+    return ask(job="run", **job.running(SAVED_MODEL))
 
 
-def _served(
-    running: Future[tuple[workers.Worker, dict[str, Any]]], stage: Path, settings: Settings
-) -> Made:
-    """The SavedModel's outputs; it is timed where it is loaded, once the other workers are idle."""
-    worker, answer = running.result()
-    return _made(stage, SAVED_MODEL, answer, lambda **job: workers.ask(worker, **job), settings)
+def _served(job: Job, worker: workers.Worker, answer: Answer) -> Made:
+    """The SavedModel's outputs; it is timed where it is loaded, now that the other worker is idle."""
+    return _made(job, SAVED_MODEL, worker, answer)
 
 
-def _checked_tflite(
-    run: Run, examples: Examples, converted: Mapping[str, dict[str, Any]], stage: Path, settings: Settings
-) -> dict[str, Made]:
+def _checked(job: Job, converted: Mapping[str, Answer]) -> dict[str, Made]:
+    """Complete the converted files, and run them in a process that never saw TensorFlow."""
+    job.say("checking the TFLite files")
     made = {n: Made(failure=str(answer["failure"])) for n, answer in converted.items() if "failure" in answer}
-    with workers.started(stage / "check.log", settings.timeout_s) as worker, _timed("run the TFLite files"):
-        for name in converted:
-            if name not in made:
-                model = (stage / f"{name}.raw").read_bytes()
-                (stage / _file(name)).write_bytes(metadata.attach(model, describe(run, examples, name)))
-                answer = workers.ask(worker, job="run", **_files(stage, name, settings))
-                made[name] = _made(stage, name, answer, lambda **job: workers.ask(worker, **job), settings)
+    with workers.started(job.stage / "check.log", job.timeout_s) as worker, _timed("run the TFLite files"):
+        for name in (n for n in converted if n not in made):
+            file = job.file(name)
+            file.write_bytes(metadata.attach(file.read_bytes(), describe(job.run, job.examples, name)))
+            made[name] = _made(job, name, worker, workers.ask(worker, job="run", **job.running(name)))
     return made
 
 
-def _made(stage: Path, name: str, answer: dict[str, Any], ask: Callable[..., dict[str, Any]], settings: Settings) -> Made:
+def _made(job: Job, name: str, worker: workers.Worker, answer: Answer) -> Made:
     if "failure" not in answer:
-        answer |= ask(job="time", **_files(stage, name, settings))
+        answer = workers.ask(worker, job="time", **job.running(name))
     if "failure" in answer:
-        return Made(path=stage / _file(name), failure=f"it cannot be run: {answer['failure']}")
-    outputs = {p.stem: np.load(p) for p in sorted((stage / f"{name}.outputs").glob("*.npy"))}
-    return Made(stage / _file(name), outputs, float(answer["latency_ms"]))
-
-
-def _files(stage: Path, name: str, settings: Settings) -> dict[str, Any]:
-    return {
-        "file": str(stage / _file(name)),
-        "inputs": str(stage / "inputs"),
-        "outputs": str(stage / f"{name}.outputs"),
-        "threads": settings.threads,
-    }
-
-
-def _file(name: str) -> str:
-    return name if name == SAVED_MODEL else f"{name}.tflite"
+        return Made(job.file(name), failure=f"it cannot be run: {answer['failure']}")
+    outputs = {p.stem: np.load(p) for p in sorted((job.stage / f"{name}.outputs").glob("*.npy"))}
+    return Made(job.file(name), outputs, float(answer["latency_ms"]))
 
 
 @contextlib.contextmanager
-def _pool(stage: Path, settings: Settings, jobs: int) -> Iterator[Ask]:
-    """Yield a function that gives a job to the next idle of one or two TensorFlow workers."""
-    count = max(1, min(2, os.cpu_count() or 1, jobs))
+def _pool(job: Job, most: int) -> Iterator[Ask]:
+    """Yield a function that gives a job to the next idle one of at most two TensorFlow workers."""
+    count = max(1, min(2, os.cpu_count() or 1, most))
     idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(count))
         for i in range(count):
-            idle.put(stack.enter_context(workers.started(stage / f"worker{i}.log", settings.timeout_s)))
+            idle.put(stack.enter_context(workers.started(job.stage / f"worker{i}.log", job.timeout_s)))
 
-        def work(**job: Any) -> tuple[workers.Worker, dict[str, Any]]:
+        def work(**task: Any) -> tuple[workers.Worker, Answer]:
             worker = idle.get()
             try:
-                answer = workers.ask(worker, **job)
-                log.info("%s %s: %.1f s", job["job"], job.get("format", ""), answer["seconds"])
+                answer = workers.ask(worker, **task)
+                log.info("%s %s in a worker: %.1f s", task["job"], task.get("format", ""), answer["seconds"])
                 return worker, answer
             finally:
                 idle.put(worker)
 
-        for _ in range(count):  # imports TensorFlow while this process writes graphs
-            executor.submit(work, job="prepare", threads=settings.threads)
-        yield lambda **job: executor.submit(work, **job)
+        for _ in range(count):  # they import TensorFlow while this process writes graphs
+            executor.submit(work, job="prepare", threads=job.threads)
+        yield lambda **task: executor.submit(work, **task)
 
 
 @contextlib.contextmanager

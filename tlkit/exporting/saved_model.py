@@ -30,13 +30,12 @@ def trace(run: Run) -> Core:
     model = keras.Model(run.model.input, outputs)
     specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
 
-    @tf.function(input_signature=[specs], autograph=False)
     def core(given: Tensors) -> tuple[Tensors, Tensors]:
         raw, *rest = model(_structured(given), training=False)
         features = rest[0] if rest else {}
-        return named_outputs(run.task, raw), features if isinstance(features, Mapping) else {FEATURES: features}
+        return named_outputs(run.task, raw), dict(features) if isinstance(features, Mapping) else {FEATURES: features}
 
-    return core  # type: ignore[no-any-return]
+    return tf.function(core, input_signature=[specs], autograph=False)  # type: ignore[no-any-return]
 
 
 def inputs_of(model: keras.Model) -> Tensors:
@@ -89,12 +88,12 @@ def write_convertible(run: Run, folder: Path) -> None:
     """Write the SavedModel of one example, float32, that all TFLite files are converted from."""
     specs = {n: tf.TensorSpec((1, *t.shape[1:]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
 
-    @tf.function(input_signature=list(specs.values()), autograph=False)
     def serve(*tensors: Any) -> Tensors:
         given = _structured(dict(zip(specs, tensors, strict=True)))
         return named_outputs(run.task, run.model(given, training=False))
 
-    _save(run.model, {"serving_default": serve.get_concrete_function()}, folder)
+    function = tf.function(serve, input_signature=list(specs.values()), autograph=False)
+    _save(run.model, {"serving_default": function.get_concrete_function()}, folder)
 
 
 def scores_labels(task: Task) -> bool:
@@ -152,11 +151,10 @@ def _endpoint(
     core: Core,
     choose: Callable[[Tensors, Tensors], Tensors],
 ) -> Any:
-    @tf.function(input_signature=list(specs.values()), autograph=False)
     def endpoint(*tensors: Any) -> Tensors:
         return choose(*core(prepare(dict(zip(specs, tensors, strict=True)))))
 
-    return endpoint
+    return tf.function(endpoint, input_signature=list(specs.values()), autograph=False)
 
 
 @contextmanager

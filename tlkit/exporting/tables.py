@@ -18,8 +18,8 @@ def text(exports: Sequence[Exported]) -> str:
     """
     rows = [_HEAD, *map(_row, exports)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = ["  ".join(_padded(cell, width, i) for i, (cell, width) in enumerate(zip(r, widths, strict=True))) for r in rows]
-    return "\n".join([line.rstrip() for line in lines] + [_sentence(e) for e in exports if not e.passed])
+    lines = ["  ".join(_padded(row[i], widths[i], i) for i in range(len(_HEAD))).rstrip() for row in rows]
+    return "\n".join([*lines, *(_sentence(e) for e in exports if not e.passed)])
 
 
 def _row(e: Exported) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A SavedModel of one example becomes TFLite files; runs in a worker, the one place that uses TensorFlow's converter."""
+"""A SavedModel of one example becomes TFLite files, in a worker; the one place that uses TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def _reason(format: str, message: str) -> str:
 def _missing_operations(message: str) -> Iterator[Any]:
     """Names in "'tf.StringLower' op is neither a custom op nor a flex op" and in the summary after it."""
     yield from re.findall(r"'(?:tf\.)?([A-Za-z0-9_.]+)' op is neither a custom op nor a flex op", message)
-    for line in re.findall(r"ops needing Flex support[^\n]*:\s*([^\n]+)|(?:TF Select|Flex|Custom) ops: ([^\n]+)", message):
-        yield from (name.strip().removeprefix("Flex") for part in line for name in part.split(",") if name.strip())
+    for line in re.findall(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)", message):
+        yield from (name.strip().removeprefix("Flex") for name in line.split(",") if name.strip())

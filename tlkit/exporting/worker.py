@@ -22,7 +22,7 @@ from tlkit.errors import InputError
 from tlkit.exporting import parity, tflite
 
 Job = Mapping[str, Any]
-_opened: dict[str, parity.Caller] = {}
+_opened: dict[str, parity.Opened] = {}
 
 
 def main(arguments: list[str]) -> None:
@@ -76,7 +76,7 @@ def _time(job: Job) -> dict[str, Any]:
     return {"latency_ms": parity.latency_ms(_open(job), parity.load_inputs(Path(job["inputs"])))}
 
 
-def _open(job: Job) -> parity.Caller:
+def _open(job: Job) -> parity.Opened:
     file = job["file"]
     if file not in _opened:
         if Path(file).is_dir():
@@ -87,7 +87,12 @@ def _open(job: Job) -> parity.Caller:
     return _opened[file]
 
 
-JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {"prepare": _prepare, "convert": _convert, "run": _run, "time": _time}
+JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "prepare": _prepare,
+    "convert": _convert,
+    "run": _run,
+    "time": _time,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

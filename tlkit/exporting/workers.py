@@ -47,7 +47,7 @@ def ask(worker: Worker, **job: Any) -> dict[str, Any]:
     Returns:
         What the job found and its `seconds`; or `failure`, the sentence that says what went wrong.
     """
-    assert worker.process.stdin is not None and worker.process.stdout is not None  # noqa: S101 (for mypy)
+    assert worker.process.stdin is not None and worker.process.stdout is not None  # for mypy
     try:
         print(json.dumps(job), file=worker.process.stdin, flush=True)
         line = worker.process.stdout.readline()

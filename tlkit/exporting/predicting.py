@@ -1,0 +1,97 @@
+"""Try an exported TFLite file on a user's own files, without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.exporting import metadata, parity
+from tlkit.exporting.modality import Reading, modality
+
+_PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one file.
+
+    Attributes:
+        file: The file.
+        scores: Label and score, best first; of values, name and value in their own order.
+        note: What was done to the file, and how far scores differ in a client that resizes without antialiasing, as
+            mobile ones do; "" where nothing was done.
+    """
+
+    file: str
+    scores: tuple[tuple[str, float], ...]
+    note: str = ""
+
+
+def predict(
+    run_folder: str | os.PathLike[str], files: Sequence[str | os.PathLike[str]], *, top: int = 5
+) -> list[Prediction]:
+    """Run files through an exported TFLite file, as a mobile client would, and name what comes out.
+
+    Args:
+        run_folder: Folder of a run with an export (`model.tflite` is taken before its quantised variants), or one
+            .tflite file.
+        files: Images.
+        top: How many labels to give for each, > 0.
+
+    Returns:
+        One prediction a file.
+
+    Raises:
+        InputError: If there is no TFLite file, it takes no files, or one of `files` cannot be read.
+    """
+    if top < 1:
+        raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
+    model = _model_file(Path(run_folder))
+    card = metadata.read_card(model.read_bytes())
+    kind = modality(card.get("modality", "image"))
+    if kind.read is None:
+        raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
+    opened = parity.open_tflite(model, threads=min(2, os.cpu_count() or 1))
+    shape = tuple(int(n) for n in _only(opened.inputs)["shape"][1:])
+    read = [(str(file), kind.read(Path(file), card.get("recipe", ""), shape)) for file in files]
+    return [_prediction(file, reading, opened, card, top) for file, reading in read]
+
+
+def _model_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = [path / name for name in _PREFERRED if (path / name).is_file()]
+    if not found:
+        raise InputError(f"{str(path)!r} holds no exported TFLite file; make one with tlkit.export or `tlkit export`.")
+    return found[0]
+
+
+def _prediction(file: str, reading: Reading, opened: parity.Opened, card: dict[str, Any], top: int) -> Prediction:
+    outputs = _run(opened, reading.value)
+    names = card.get("labels") or [str(i) for i in range(outputs.size)]
+    scores = list(zip(names, (float(v) for v in outputs), strict=True))
+    if card.get("output", "probabilities") == "probabilities":
+        scores = sorted(scores, key=lambda pair: -pair[1])[:top]
+    return Prediction(file, tuple(scores), _note(reading, opened, outputs))
+
+
+def _note(reading: Reading, opened: parity.Opened, outputs: np.ndarray) -> str:
+    if reading.plain is None:
+        return reading.change
+    apart = float(np.abs(_run(opened, reading.plain) - outputs).max())
+    return f"{reading.change}; a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
+
+
+def _run(opened: parity.Opened, value: np.ndarray) -> np.ndarray:
+    return np.asarray(_only(opened.call({next(iter(opened.inputs)): value}))).reshape(-1)
+
+
+def _only(named: Mapping[str, Any]) -> Any:
+    (value,) = named.values()
+    return value
