@@ -11,7 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tlkit.errors import DownloadError, InputError, OfflineError
+from tlkit.errors import DownloadError, OfflineError
 from tlkit.files import sha256_file
 from tlkit.zoo.card import Package
 
@@ -130,14 +130,3 @@ def _verified(package: Package, folder: Path) -> dict[str, Path]:
                 f"Expected: sha256 {package.files[name]}. Received: {received}."
             )
     return paths
-
-
-def only(files: dict[str, Path]) -> Path:
-    """The one file of a package that has one.
-
-    Raises:
-        InputError: If there is not exactly one.
-    """
-    if len(files) != 1:
-        raise InputError(f"One weight file is expected. Received: {sorted(files)}.")
-    return next(iter(files.values()))

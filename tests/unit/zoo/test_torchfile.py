@@ -1,0 +1,166 @@
+"""Weight files that torch wrote, read without torch; and files that want more than that."""
+
+import collections
+import io
+import os
+import pickle
+import sys
+import types
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.zoo.torchfile import MAGIC, read_tensors
+
+TYPES = {"f4": "FloatStorage", "i8": "LongStorage", "f2": "HalfStorage"}
+
+
+class Storage:
+    """Stands for a torch storage while the file is written."""
+
+    def __init__(self, key, array):
+        self.key, self.array = key, array
+
+
+class Tensor:
+    def __init__(self, storage, offset, shape, strides):
+        self.parts = (storage, offset, shape, strides, False, collections.OrderedDict())
+
+    def __reduce__(self):
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.parts
+
+
+@pytest.fixture(autouse=True)
+def fake_torch(monkeypatch):
+    """Modules with the names that torch's pickles mention, for the writer alone."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    torch.__version__ = "0"
+    for name in TYPES.values():
+        setattr(torch, name, type(name, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2(*parts): ...
+
+    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+
+class Writer(pickle.Pickler):
+    def persistent_id(self, obj):
+        if isinstance(obj, Storage):
+            kind = getattr(sys.modules["torch"], TYPES[obj.array.dtype.str[1:]])
+            return ("storage", kind, obj.key, "cpu", obj.array.size, None)
+        return None
+
+
+def legacy(state, storages):
+    file = io.BytesIO()
+    for plain in (MAGIC, 1001, {"little_endian": True}):
+        pickle.dump(plain, file, protocol=2)
+    Writer(file, protocol=2).dump(state)
+    pickle.dump([s.key for s in storages], file, protocol=2)
+    for storage in storages:
+        file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
+    return file.getvalue()
+
+
+def sample():
+    numbers, counts = Storage("7", np.arange(12, dtype="<f4")), Storage("9", np.array([5], "<i8"))
+    state = collections.OrderedDict(
+        whole=Tensor(numbers, 0, (3, 4), (4, 1)),
+        part=Tensor(numbers, 4, (2, 4), (4, 1)),
+        turned=Tensor(numbers, 0, (4, 3), (1, 4)),
+        scalar=Tensor(counts, 0, (), ()),
+        none=Tensor(numbers, 0, (0, 4), (4, 1)),
+    )
+    return legacy(state, [numbers, counts])
+
+
+def test_tensors_come_back(tmp_path):
+    (tmp_path / "w.pth").write_bytes(sample())
+    tensors = read_tensors(tmp_path / "w.pth")
+    whole = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(tensors["whole"], whole)
+    np.testing.assert_array_equal(tensors["part"], whole[1:])
+    np.testing.assert_array_equal(tensors["turned"], whole.T)
+    assert tensors["scalar"] == 5 and tensors["scalar"].dtype == np.int64
+    assert tensors["none"].shape == (0, 4)
+
+
+class Evil:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("place", ["magic", "state", "keys"])
+@pytest.mark.parametrize(
+    ("function", "args"), [(os.system, ("touch {}",)), (eval, ("open('{}','w')",)), (open, ("{}", "w"))]
+)
+def test_a_pickle_that_wants_more_than_tensors_is_refused(tmp_path, place, function, args):
+    trace = tmp_path / "ran"
+    evil = Evil(function, *(a.format(trace) for a in args))
+    file = io.BytesIO()
+    for plain in (evil if place == "magic" else MAGIC, 1001, {"little_endian": True}):
+        pickle.dump(plain, file, protocol=2)
+    pickle.dump(collections.OrderedDict(w=evil) if place == "state" else {}, file, protocol=2)
+    pickle.dump(evil, file, protocol=2)
+    (tmp_path / "evil.pth").write_bytes(file.getvalue())
+    with pytest.raises(UnsafeModuleError, match=r"asks for `\w+\.\w+`, which is no tensor"):
+        read_tensors(tmp_path / "evil.pth")
+    assert not trace.exists()
+
+
+def test_a_name_reached_through_an_admitted_module_is_refused(tmp_path):
+    file = io.BytesIO()
+    for plain in (MAGIC, 1001, {"little_endian": True}):
+        pickle.dump(plain, file, protocol=2)
+    file.write(b"\x80\x04\x8c\x0bcollections\x8c\x20OrderedDict.__init__.__globals__\x93.")
+    (tmp_path / "evil.pth").write_bytes(file.getvalue())
+    with pytest.raises(UnsafeModuleError):
+        read_tensors(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        lambda s: Tensor(s, 0, (4, 4), (4, 1)),
+        lambda s: Tensor(s, -1, (1,), (1,)),
+        lambda s: Tensor(s, 11, (2,), (-1,)),
+        lambda s: Tensor(s, 0, (3, 4), (4,)),
+    ],
+)
+def test_a_tensor_outside_its_storage_is_refused(tmp_path, tensor):
+    storage = Storage("0", np.arange(12, dtype="<f4"))
+    (tmp_path / "w.pth").write_bytes(legacy({"w": tensor(storage)}, [storage]))
+    with pytest.raises(InputError, match="damaged"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 zip", b"<html>", pickle.dumps(MAGIC + 1)])
+def test_another_file_is_an_input_error(tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(InputError, match="torch's legacy format"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damage_is_always_an_input_error_or_other_numbers(tmp_path, data):
+    whole = bytearray(sample())
+    if data.draw(st.booleans()):
+        whole = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "w.pth").write_bytes(whole)
+    try:
+        tensors = read_tensors(tmp_path / "w.pth")
+    except InputError:
+        return
+    assert all(isinstance(t, np.ndarray) for t in tensors.values())
