@@ -84,7 +84,7 @@ def duplicates(whole: Examples, parts: Sequence[int]) -> tuple[tuple[str, ...], 
 def _placed(
     whole: Examples, labelled: Labelled, shares: Sequence[float], seed: int, fixed: Sequence[int]
 ) -> tuple[int, ...]:
-    labels = strata(labelled)
+    labels = strata(labelled, len(set(whole.groups)) if whole.groups else None)
     if not fixed:
         return divide(whole.ids, labels, shares, seed=seed, groups=whole.groups)
     missing = [part for part in range(1, len(PARTS)) if part not in fixed and shares[part] > 0]

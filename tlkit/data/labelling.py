@@ -78,14 +78,23 @@ def from_values(values: Any, names: Sequence[str] | None = None) -> Labelled:
     return _from_rows(array.reshape(len(array), -1), names)
 
 
-def strata(labelled: Labelled) -> list[list[int]]:
-    """The labels of each example for `splitting.divide`; quantities are cut into tenths by rank."""
+def strata(labelled: Labelled, units: int | None = None) -> list[list[int]]:
+    """The labels of each example for `splitting.divide`; quantities are cut by rank, ten units or more to a stratum.
+
+    Args:
+        labelled: Targets.
+        units: How many things are divided, if not the examples: the count of groups.
+    """
     if labelled.kind == "classes":
         return [[int(target)] for target in labelled.targets]
     if labelled.kind == "multi-label":
         return [np.flatnonzero(row).tolist() for row in labelled.targets]
+    count = len(labelled.targets)
+    bins = min(_BINS, (count if units is None else units) // 10)
+    if bins < 2:
+        return [[] for _ in range(count)]
     ranks = np.argsort(np.argsort(labelled.targets[:, 0], kind="stable"), kind="stable")
-    return [[int(rank) * _BINS // len(ranks)] for rank in ranks]
+    return [[int(rank) * bins // count] for rank in ranks]
 
 
 def _from_numbers(array: np.ndarray, names: Sequence[str] | None) -> Labelled:

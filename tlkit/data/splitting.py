@@ -102,7 +102,8 @@ def divide(
     """The part (0, 1, ...) of each example, so that every label has its share in every part.
 
     Iterative stratification: the rarest label is dealt out first, each unit (an example, or a group) to the part that
-    lacks that label most. A label carried by at least as many units as there are parts reaches all of them.
+    lacks that label most. A label's first unit goes to part 0, so that it can be learned; a label carried by as many
+    units as there are parts, or more, reaches all of them.
 
     Args:
         ids: A name for each example; names decide the order, so they must differ.
@@ -131,7 +132,8 @@ def divide(
     for label in sorted(carriers, key=lambda one: (one is None, len(carriers[one]), one or 0)):
         waiting = [number for number in carriers[label] if number not in part_of_unit]
         for done, number in enumerate(waiting):
-            part = _neediest(needs, label, left=len(waiting) - done, shares=shares)
+            of_all, of_label = len(units) - len(part_of_unit), len(waiting) - done
+            part = _neediest(needs, label, left={None: of_all, label: of_label}, shares=shares)
             part_of_unit[number] = part
             _give(needs, units[number], part)
     parts = {member: part_of_unit[number] for number, unit in enumerate(units) for member in unit.members}
@@ -160,11 +162,15 @@ def _needs(units: Sequence[_Unit], shares: Sequence[float]) -> _Needs:
     )
 
 
-def _neediest(needs: _Needs, label: int | None, *, left: int, shares: Sequence[float]) -> int:
-    """The part that lacks `label` most; among the parts without any of it, when only as many units are left."""
-    able = [part for part, share in enumerate(shares) if share > 0]
-    without = [part for part in able if needs.given[label][part] == 0]
-    choice = without if without and left <= len(without) else able
+def _neediest(needs: _Needs, label: int | None, *, left: Mapping[int | None, int], shares: Sequence[float]) -> int:
+    """The part that lacks `label` most; but one without any units, or any of the label, when only so many are left."""
+    if label is not None and needs.given[label][0] == 0:
+        return 0
+    choice = [part for part, share in enumerate(shares) if share > 0]
+    for scope, units in left.items():
+        without = [part for part in choice if needs.given[scope][part] == 0]
+        if without and units <= len(without):
+            choice = without
     # rounded, so that sums of floats in another order cannot tip a tie
     return max(choice, key=lambda p: (round(needs.lacking[label][p], 6), round(needs.lacking[None][p], 6), -p))
 
