@@ -6,6 +6,7 @@ Names are loaded when they are first used, so that `import tlkit` stays quick an
 from __future__ import annotations
 
 import importlib
+import time
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -46,11 +47,17 @@ if TYPE_CHECKING:
     from tlkit.types import Examples, Phase, Run, Splits, Task
 
 
+_import_seconds = 0.0  # what loading names took so far: a run's record has it on a line of its own
+
+
 def __getattr__(name: str) -> Any:
+    global _import_seconds
     if name not in _FROM:
         raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
     module, attribute = _FROM[name]
+    started = time.perf_counter()
     loaded = importlib.import_module(module)
+    _import_seconds += time.perf_counter() - started
     return loaded if attribute is None else getattr(loaded, attribute)
 
 

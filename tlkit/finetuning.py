@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -14,14 +13,17 @@ from typing import Any
 import keras
 import numpy as np
 
+import tlkit
 from tlkit import plans, runs
 from tlkit.data.image import resized
-from tlkit.errors import GateError, InputError
+from tlkit.errors import GateError
 from tlkit.evaluation import evaluate
+from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
 from tlkit.layer import HubLayer
-from tlkit.model import BACKBONE, backbone_of, build, is_image, own_image_size, range_warning
+from tlkit.model import BACKBONE, build, is_image, own_image_size, range_warning
 from tlkit.progress import Progress, shown
+from tlkit.tables import score_lines
 from tlkit.training import fit
 from tlkit.types import Phase, Run, Splits, Task
 
@@ -61,7 +63,7 @@ def finetune(
         TrainingError: If the loss is not finite, or frozen weights moved.
     """
     progress = progress or shown()
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = {"import": tlkit._import_seconds}
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
@@ -71,6 +73,8 @@ def finetune(
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
     run = replace(run, record=runs.describe(run, seed=seed, batch_size=batch_size, command=_command()))
+    for line in score_lines(run.scores):
+        progress.line(line)
     return runs.save(run, out or Path("runs") / task.name)
 
 
@@ -109,34 +113,42 @@ def _command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""
 
 
-def export(run: Run | str | Path, folder: str | Path | None = None, **options: Any) -> Run:
+def export(
+    run: Run | str | Path,
+    folder: str | Path | None = None,
+    formats: Sequence[str] = tuple(FILES),
+    *,
+    max_drop: float = 0.01,
+    gates: Gates | None = None,
+    progress: Progress | None = None,
+) -> Run:
     """Write SavedModel and TFLite files, prove that they agree with the model, and renew run.json and report.html.
 
     Args:
         run: A Run, or the folder of one.
         folder: Where the files go; None is the run's folder.
-        **options: `formats`, `gates`: see `tlkit.exporting.export`.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8".
+        max_drop: Largest loss of score that dynamic and int8 files may have, in [0, 1].
+        gates: All that a file must keep to; takes the place of `max_drop`.
+        progress: Where progress goes; None shows it.
 
     Returns:
         The run with its `exports`.
 
     Raises:
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
+        InputError: If there is no such run, or no such format.
     """
-    opened = run if isinstance(run, Run) else runs.load(run)
-    if not isinstance(opened, Run):
-        raise InputError(f"`export` takes a run or its folder. Received: {run!r}.")
+    opened = runs.opened(run)
+    progress = progress or shown()
     started = time.perf_counter()
-    target = Path(folder) if folder is not None else opened.folder
     failure: GateError | None = None
     try:
-        exports = export_files(opened, target, **options)
+        exports = export_files(opened, folder, formats, gates or Gates(max_drop=max_drop), say=progress.line)
     except GateError as error:
-        failure, exports = error, error.args[1] if len(error.args) > 1 else ()
+        failure, exports = error, error.exports
     seconds = {**opened.seconds, "export": time.perf_counter() - started}
-    done = runs.save_record(replace(opened, exports=tuple(exports), seconds=seconds))
+    done = runs.save_record(replace(opened, exports=exports, seconds=seconds))
     if failure is not None:
         raise failure
     return done
-
-

@@ -78,12 +78,12 @@ def finished(folder: Path, words: Sequence[str]) -> Mapping[str, Any] | None:
             f"{folder} holds the run of another command (tlkit {' '.join(record.get('arguments') or ['?'])}); "
             "choose another --out, or start over with --fresh."
         )
-    return record if record.get("exports") else None
+    return {**record, "folder": str(folder)} if record.get("exports") else None
 
 
 def record_of(run: Any) -> Mapping[str, Any]:
     """What run.json holds, for a Run; anything else a recipe may give back passes."""
-    return run_json(run) if isinstance(run, Run) else {"result": run}
+    return {**run_json(run), "folder": str(run.folder)} if isinstance(run, Run) else {"result": run}
 
 
 def _version(package: str) -> str:
@@ -197,6 +197,14 @@ def load(path: str | Path) -> Any:
     if not (target / "run.json").is_file():
         raise InputError(f"{target} is neither a .keras file nor a run's folder (it has no run.json).")
     return _load_run(target)
+
+
+def opened(run: Run | str | Path) -> Run:
+    """The run itself, or the one in a folder."""
+    found = run if isinstance(run, Run) else load(run)
+    if not isinstance(found, Run):
+        raise InputError(f"What is wanted is a run or its folder. Received: {run!r}.")
+    return found
 
 
 def _load_model(path: Path) -> keras.Model:
