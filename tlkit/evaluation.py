@@ -21,7 +21,7 @@ class Headline:
     """The score that stands for the whole evaluation; higher is better.
 
     `low` and `high` are its 95 % interval, `interval` the interval's name ("Wilson", "bootstrap"); `unit` is "share"
-    for what reads well as a percentage.
+    where scores read well as percentages, else "value".
     """
 
     name: str

@@ -103,7 +103,7 @@ def evaluate_values(names: tuple[str, ...], targets: np.ndarray, outputs: np.nda
     spread = truth.std(axis=0)
     scaled = np.abs(errors) / np.where(spread > 0, spread, 1.0)
     details = {
-        "headline": metrics.headline("r2", "R²", "bootstrap"),
+        "headline": metrics.headline("r2", "R²", "bootstrap", unit="value"),
         "residuals": _scatter(names, truth, values),
         "per_value": _per_value(names, truth, values),
         "mistakes": _worst(truth, values, scaled.mean(axis=1), ids),

@@ -1,0 +1,50 @@
+"""Small pictures of examples, as data: URLs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tlkit.types import Examples
+
+SIDE = 160  # pixels: sharp at 112 CSS pixels on most phones, and a few kilobytes each
+
+
+def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | None:
+    """The picture of the example that `found` names by `index` and `id`; None where there is none.
+
+    A run that was opened again holds a part of its test examples only, so the id decides.
+    """
+    if examples is None:
+        return None
+    index = _place(examples, found)
+    if index is None:
+        return None
+    try:
+        return data_url(examples.read(index))
+    except (OSError, ValueError):  # the file is gone by now; the report can do without it
+        return None
+
+
+def data_url(image: Any) -> str | None:
+    """A uint8 image (height, width, 3 or 1) as a small JPEG in a data: URL; None for anything else."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+        return None
+    from PIL import Image
+
+    picture = Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0]).convert("RGB")
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _place(examples: Examples, found: Mapping[str, Any]) -> int | None:
+    index, name = int(found["index"]), found["id"]
+    if index < len(examples) and examples.ids[index] == name:
+        return index
+    return examples.ids.index(name) if name in examples.ids else None

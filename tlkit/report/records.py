@@ -1,0 +1,110 @@
+"""A run as strict JSON data: what run.json holds, and what the report is drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.types import Examples, Exported, Run, Splits
+
+SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
+SPLITS = ("train", "val", "test")
+NOT_KEPT = ("example_scores",)  # details as long as the data
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """The whole record of a run as plain data that any JSON parser reads: no NaN, no NumPy.
+
+    `run.record` may itself be a record that was read from run.json: what the run does not know any more (its phases,
+    its scores, the counts of the whole data) then comes from there. A format exported again replaces its old row.
+
+    Args:
+        run: At any stage.
+
+    Returns:
+        `schema`, what `run.record` holds (command, seed, module, versions, ...), `task`, `data` (counts, balance,
+        quarantine, duplicates, notes, fingerprint), `phases`, flat `scores`, `details`, flat `seconds`, `exports`.
+        Numbers that are not finite are null.
+    """
+    old = run.record
+    phases = [dataclasses.asdict(result) for result in run.phases]
+    record = {
+        **old,
+        "schema": SCHEMA,
+        "task": _task(run),
+        "data": {**_data(run.data), **old.get("data", {})},
+        "phases": phases or old.get("phases", []),
+        "scores": dict(run.scores) or old.get("scores", {}),
+        "details": _details(run) or old.get("details", {}),
+        "seconds": {**old.get("seconds", {}), **run.seconds},
+        "exports": _exports(run.exports, old.get("exports", [])),
+    }
+    plain: dict[str, Any] = plain_json(record)
+    return plain
+
+
+def plain_json(value: Any) -> Any:
+    """`value` as strict JSON data: tuples and arrays as lists, paths as text, what is not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain_json(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain_json(value.tolist())
+    if isinstance(value, np.generic):
+        return plain_json(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def _task(run: Run) -> dict[str, Any]:
+    path, arguments = run.task.recipe
+    return {"name": run.task.name, "labels": run.task.labels, "recipe": path, "arguments": arguments}
+
+
+def _data(splits: Splits) -> dict[str, Any]:
+    return {
+        "fingerprint": splits.fingerprint,
+        **{name: len(getattr(splits, name)) for name in SPLITS},
+        "balance": _balance(splits),
+        "quarantine": [dataclasses.asdict(item) for item in splits.quarantine],
+        "duplicates": splits.duplicates,
+        "notes": splits.notes,
+    }
+
+
+def _balance(splits: Splits) -> list[dict[str, Any]]:
+    """Examples of each label in each split; empty where there are no labels."""
+    counts = {name: _counts(getattr(splits, name), len(splits.labels)) for name in SPLITS}
+    return [
+        {"label": label, **{name: int(counts[name][i]) for name in SPLITS}} for i, label in enumerate(splits.labels)
+    ]
+
+
+def _counts(examples: Examples, num_labels: int) -> np.ndarray:
+    targets = examples.targets
+    if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
+        return np.bincount(targets[targets >= 0], minlength=num_labels)
+    if targets.ndim == 2 and targets.shape[1] == num_labels:
+        return np.asarray((targets > 0.5).sum(axis=0))
+    return np.zeros(num_labels, dtype=np.int64)
+
+
+def _details(run: Run) -> dict[str, Any]:
+    details = {} if run.evaluation is None else run.evaluation.details
+    return {key: value for key, value in details.items() if key not in NOT_KEPT}
+
+
+def _exports(new: tuple[Exported, ...], old: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    again = {row.format for row in new}
+    return [row for row in old if row["format"] not in again] + [dataclasses.asdict(row) for row in new]
