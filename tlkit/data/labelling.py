@@ -64,7 +64,12 @@ def from_values(values: Any, names: Sequence[str] | None = None) -> Labelled:
     Raises:
         InputError: If they are neither, or not finite, or class numbers leave gaps.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError("All targets must have the same length: give rows of 0 and 1 for several labels.") from error
+    if array.size == 0:
+        return Labelled(np.zeros(0, dtype=np.int32), tuple(names or ()), "classes")
     if array.ndim == 1 and array.dtype.kind in "US":
         texts = [v.decode() if isinstance(v, bytes) else str(v) for v in array.tolist()]
         return from_names(texts, names)

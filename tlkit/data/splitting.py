@@ -42,7 +42,7 @@ def name_key(name: str, seed: int) -> str:
 
     Example:
         >>> name_key("cat.png", 0)[:8]
-        'db8cb8bf'
+        '86231fcb'
     """
     return sha256_bytes(str(seed), unicodedata.normalize("NFC", name))
 
@@ -117,7 +117,7 @@ def divide(
 
     Example:
         >>> divide(["a", "b", "c", "d"], [[0], [0], [1], [1]], (0.5, 0.5))
-        (1, 0, 0, 1)
+        (1, 0, 1, 0)
 
     Source: Sechidis, Tsoumakas and Vlahavas 2011, doi:10.1007/978-3-642-23808-6_10 (iterative stratification).
     """

@@ -95,19 +95,20 @@ def _encoded(feature: str) -> dict[str, Any]:
 
 
 def _labelled(answers: list[Any], feature: Any) -> Labelled:
-    names = getattr(feature, "names", None)
-    if names is not None:
+    import tensorflow_datasets as tfds
+
+    names = getattr(feature, "names", None)  # a Sequence passes on what its inner feature has
+    if isinstance(feature, tfds.features.ClassLabel):
         return labelling.from_values(answers, names)
-    inner = getattr(getattr(feature, "feature", None), "names", None)
-    if inner is not None:
-        return labelling.from_sets([[inner[int(number)] for number in several] for several in answers], inner)
+    if names is not None:
+        return labelling.from_sets([[names[int(number)] for number in several] for several in answers], names)
     return labelling.from_values([a.decode() if isinstance(a, bytes) else a for a in answers])
 
 
 def _check_features(builder: Any, feature: str, label: str) -> None:
     import tensorflow_datasets as tfds
 
-    known = list(builder.info.features)
+    known = sorted(builder.info.features)
     for name in (feature, label):
         if name not in known:
             raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(known)}.")

@@ -44,6 +44,7 @@ def test_given_names_decide_the_order():
         (["a", "z"], ["a", "b"], "The label 'z' is not among the given labels"),
         ([0.5, float("nan")], None, "Targets must be finite, and row 1 is not"),
         ([[0.0, 1.0]], ["a"], "There are 1 names for 2 columns"),
+        ([[1], [1, 0]], None, "All targets must have the same length"),
         ([[[1]]], None, "Targets must be strings or numbers"),
         ([{"a": 1}], None, "Targets must be strings or numbers"),
     ],
