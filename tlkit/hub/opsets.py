@@ -14,7 +14,7 @@ _READS = """
     ExperimentalLMDBDataset CSVDataset CSVDatasetV2 ExperimentalCSVDataset SqlDataset ExperimentalSqlDataset
     LoadDataset MatchingFilesDataset ExperimentalMatchingFilesDataset ImmutableConst LoadAndRemapMatrix
     GenerateVocabRemapping ListSnapshotChunksDataset SnapshotChunkDataset SnapshotDatasetReader
-    SnapshotNestedDatasetReader RecordInput DTensorRestoreV2
+    SnapshotNestedDatasetReader RecordInput Skipgram DTensorRestoreV2
 """
 _WRITES = """
     WriteFile CacheDataset CacheDatasetV2 SnapshotDataset SnapshotDatasetV2 SaveDataset SaveDatasetV2
@@ -69,7 +69,7 @@ _STATEFUL = """
     MutableDenseHashTable MutableDenseHashTableV2 AnonymousHashTable AnonymousMutableHashTable
     AnonymousMutableHashTableOfTensors AnonymousMutableDenseHashTable InitializeTableV2 InitializeTableFromDataset
     Multinomial NonDeterministicInts ParameterizedTruncatedNormal TruncatedNormal SampleDistortedBoundingBox
-    SampleDistortedBoundingBoxV2 Skipgram Stack StackV2 StackPushV2 StackPopV2 StackCloseV2 Empty Timestamp
+    SampleDistortedBoundingBoxV2 Stack StackV2 StackPushV2 StackPopV2 StackCloseV2 Empty Timestamp
     RngReadAndSkip RngSkip StatelessRandomGetAlg CudnnRNN CudnnRNNV2 CudnnRNNV3 CudnnRNNBackprop CudnnRNNBackpropV2
     CudnnRNNBackpropV3 RangeDataset TensorDataset TensorSliceDataset SparseTensorSliceDataset ShuffleDatasetV2
     ShuffleDatasetV3 ReduceDataset DatasetToSingleElement IteratorV2 Iterator OneShotIterator MakeIterator
