@@ -543,3 +543,12 @@ def test_unknown_samples_are_refused():
         samples.folder("cifar")
     with pytest.raises(InputError, match='`style` must be "noto", "twemoji" or "both"'):
         samples.emoji10("apple")
+
+
+def test_the_shelf_is_lazy_and_says_what_it_holds():
+    from tlkit import data
+
+    assert (data.image, data.samples) == (image, samples)
+    assert {"image", "samples"} <= set(dir(data))
+    with pytest.raises(AttributeError, match=r"tlkit\.data has no 'video'; it has image, samples"):
+        _ = data.video
