@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +56,22 @@ def compute(
     view: int | None = None,
     seed: int = 0,
     cached: bool = True,
+    source: Callable[[], Features] | None = None,
+    memory: dict[str, Features] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Features:
     """Run `front` over all examples once; what the cache already holds is taken from there.
 
     Args:
-        front: Batch of inputs -> float array (batch, ...), in inference mode.
+        front: Batch of inputs (or of the features of `source`) -> float array (batch, ...), in inference mode.
         examples: The data.
         key: Hash of everything that decides what `front` computes: module, weights, cut, range.
         batch_size: Examples at a time, >= 1.
         view: Number of the augmented view; None takes the inputs as they are.
         seed: Seed of the views.
         cached: Whether the cache is used at all.
+        memory: Where features are kept for the time of one fit when the disk cache is not used.
+        source: Gives features nearer to the input to start from instead of the inputs; asked only when needed.
         progress: Called with the count of examples that are done.
 
     Raises:
@@ -75,38 +79,44 @@ def compute(
     """
     started = time.perf_counter()
     name = sha256_bytes(FORMAT, key, examples.recipe, str(examples.spec), *examples.digests, f"{view} {seed}")
+    if memory is not None and name in memory:
+        return replace(memory[name], seconds=0.0, reused=len(examples))
     folder = cache_dir() / "features" / name[:40] if cached else None
     shards, reused = [], 0
     for number, indices in enumerate(chunks(np.arange(len(examples)), SHARD_EXAMPLES)):
         path = folder / f"{number:06d}.npy" if folder else None
         shard = _stored(path, len(indices)) if path else None
         if shard is None:
-            shard = _computed(front, examples, indices, batch_size, _seeds(view, seed))
+            read = _reader(examples, source, _seeds(view, seed))
+            shard = _computed(front, read(chunks(indices, batch_size)))
+            _require_finite(shard, [examples.ids[i] for i in indices])
             if path:
                 _store(path, shard)
         else:
             reused += len(indices)
         shards.append(shard)
         progress(int(indices[-1]) + 1)
-    return Features(tuple(shards), time.perf_counter() - started, reused, folder)
+    found = Features(tuple(shards), time.perf_counter() - started, reused, folder)
+    if memory is not None and not cached:
+        memory[name] = found
+    return found
 
 
 def _seeds(view: int | None, seed: int) -> Callable[[int], int] | None:
     return None if view is None else lambda index: stable_seed(seed, view, index)
 
 
-def _computed(
-    front: Callable[[Any], Any],
-    examples: Examples,
-    indices: np.ndarray,
-    batch_size: int,
-    seeds: Callable[[int], int] | None,
-) -> np.ndarray:
-    batches = chunks(indices, batch_size)
-    outputs = [np.asarray(front(x), dtype=np.float32) for x in read_batches(examples, batches, seeds)]
-    shard = np.concatenate(outputs)
-    _require_finite(shard, [examples.ids[i] for i in indices])
-    return shard
+def _reader(
+    examples: Examples, source: Callable[[], Features] | None, seeds: Callable[[int], int] | None
+) -> Callable[[list[np.ndarray]], Iterator[Any]]:
+    if source is None:
+        return lambda batches: read_batches(examples, batches, seeds)
+    nearer = source()
+    return lambda batches: (nearer.take(batch) for batch in batches)
+
+
+def _computed(front: Callable[[Any], Any], batches: Iterator[Any]) -> np.ndarray:
+    return np.concatenate([np.asarray(front(x), dtype=np.float32) for x in batches])
 
 
 def _require_finite(shard: np.ndarray, ids: Sequence[str]) -> None:
@@ -169,7 +179,7 @@ def extract(
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
         layer.input_range = established_range(layer)[0]
-    front = (lambda x: layer(x, training=False)) if at is None else layer.split(at)[0]
+    front = (lambda x: layer(x, training=False)) if at is None else layer.front(at)
     place = "output" if at is None else at.tensor
     key = sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(layer.variables))
     run = tf.function(front, reduce_retracing=True)

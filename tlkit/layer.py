@@ -375,27 +375,34 @@ class HubLayer(keras.layers.Layer):
 
     # -- splitting
 
-    def split(self, cut: graphs.Cut) -> tuple[Callable[..., Any], keras.layers.Layer]:
-        """Front and back of the layer at a cut.
+    def front(self, cut: graphs.Cut) -> Callable[[Any], Any]:
+        """A function from the layer's inputs to the tensor at a cut, in inference mode.
 
         Args:
             cut: One of `graphs.cuts(self.graph)`.
+        """
+        with tf.init_scope():
+            front = graphs.split(self.graph, cut)[0]
+        return lambda inputs: front(*tf.nest.flatten(self._cast(self.scaled(inputs))))
 
-        Returns:
-            A function from the layer's inputs to the tensor at the cut, in inference mode, and a layer from that
-            tensor to the layer's output that shares this layer's variables and their trainable flags.
+    def back(self, cut: graphs.Cut) -> BackLayer:
+        """A layer from the tensor at a cut to this layer's output; it shares its variables and their flags.
 
         Raises:
-            InputError: If the back needs the module's inputs besides the tensor (masks).
+            InputError: If what lies behind the cut needs the module's inputs as well (masks).
         """
         if cut.inputs:
             raise InputError(f"{self.name} cannot be split at {cut.tensor}: what lies behind needs the inputs as well.")
-        front, back = graphs.split(self.graph, cut)
+        with tf.init_scope():
+            return BackLayer(self, graphs.split(self.graph, cut)[1], name=f"{self.name}_back")
 
-        def run_front(inputs: Any) -> Any:
-            return front(*tf.nest.flatten(self._cast(self.scaled(inputs))))
-
-        return run_front, BackLayer(self, back, name=f"{self.name}_back")
+    def between(self, first: graphs.Cut, second: graphs.Cut | None) -> Callable[[Any], Any]:
+        """A function from the tensor at one cut to that at a later one; None is the layer's output."""
+        if second is None:
+            return self.back(first)
+        with tf.init_scope():
+            part = graphs.part(self.graph, [first.tensor], [second.tensor])
+        return lambda x: part(x)[0]
 
     # -- shapes and saving
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,28 +160,41 @@ def backbone_of(model: keras.Model) -> HubLayer | None:
 
 
 @dataclass(frozen=True, eq=False)
+class Front:
+    """A frozen stretch of a model: a function of a batch, and the hash of all that decides what it gives."""
+
+    run: Callable[[Any], Any]
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
 class Arrangement:
     """A model as one phase sees it.
 
     Attributes:
         trained: The model that trains: from the tensor at the cut (or the inputs) to the raw outputs.
-        front: Batch of inputs -> tensor at the cut; None where nothing can be computed once.
-        key: Hash of all that decides what `front` gives.
+        fronts: What is frozen in front of it, input side first: from the inputs to the trunk, which later phases
+            share, and from there to the phase's own cut. () where nothing can be computed once.
         had: What is trained, for the record: share of depth, parameters, the cut's name.
     """
 
     trained: keras.Model
-    front: Callable[[Any], Any] | None
-    key: str
+    fronts: tuple[Front, ...]
     had: Mapping[str, Any]
 
 
-def arrange(model: keras.Model, phase: Phase) -> Arrangement:
-    """Set the trainable flags that a phase asks for and split the model at its cut."""
+def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Arrangement:
+    """Set the trainable flags that a phase asks for and split the model at its cut.
+
+    Args:
+        model: The whole model.
+        phase: The phase that comes now.
+        later: Those behind it: the earliest of their cuts is the trunk, so that they need not compute it again.
+    """
     layer = backbone_of(model)
     if layer is None:
         _warn_unsplit(phase, "it has no HubLayer, or several")
-        return _arrangement(model, model, None, None, "none")
+        return Arrangement(model, (), _had(model, model, None, "none"))
     layer.batch_stats = phase.batch_stats
     if phase.unfrozen > 0:
         layer.unfreeze(phase.unfrozen)
@@ -189,16 +202,52 @@ def arrange(model: keras.Model, phase: Phase) -> Arrangement:
         layer.trainable = False
     head = _head_of(model, layer)
     if phase.batch_stats == "adapt" or head is None:
-        return _arrangement(model, model, layer, None, "adapt" if head is not None else "not a chain")
-    if phase.unfrozen == 0:
-        return _arrangement(model, head, layer, _whole_front(model, layer), "output")
-    cut = layer.cut_for(phase.unfrozen)
-    if cut is None or cut.inputs:  # the back of a masked module needs its inputs too: it trains uncut
-        return _arrangement(model, model, layer, None, "input")
-    front, back = layer.split(cut)
+        return Arrangement(model, (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
+    cut = _cut(layer, phase)
+    if phase.unfrozen > 0 and cut is None:
+        return Arrangement(model, (), _had(model, model, layer, "input"))
+    trained = head if cut is None else _back_and_head(layer, cut, head)
+    fronts = _fronts(model, layer, cut, _trunk(layer, cut, later), trained)
+    return Arrangement(trained, fronts, _had(model, trained, layer, "output" if cut is None else cut.tensor))
+
+
+def _cut(layer: HubLayer, phase: Phase) -> graphs.Cut | None:
+    """Where the phase cuts the module; None is behind it (unfrozen 0) or nowhere (the whole trains)."""
+    cut = layer.cut_for(phase.unfrozen) if phase.unfrozen > 0 else None
+    # the back of a masked module needs its inputs too, so it trains uncut
+    return None if cut is None or cut.inputs else cut
+
+
+def _back_and_head(layer: HubLayer, cut: graphs.Cut, head: keras.Model) -> keras.Model:
     tensor = keras.Input(cut.shape[1:], name="at_cut")
-    trained = keras.Model(tensor, head(back(tensor)), name=f"{model.name}_back")
-    return _arrangement(model, trained, layer, _after(_before(model, layer), front), cut.tensor)
+    return keras.Model(tensor, head(layer.back(cut)(tensor)), name=f"{head.name}_and_back")
+
+
+def _trunk(layer: HubLayer, cut: graphs.Cut | None, later: Sequence[Phase]) -> graphs.Cut | None:
+    """The earliest cut of this phase and those behind it, up to one that trains through it all."""
+    earliest = cut
+    for phase in later:
+        if phase.unfrozen == 0 or phase.batch_stats == "adapt":
+            continue
+        other = _cut(layer, phase)
+        if other is None:
+            break
+        if earliest is None or other.depth < earliest.depth:
+            earliest = other
+    return earliest
+
+
+def _fronts(
+    model: keras.Model, layer: HubLayer, cut: graphs.Cut | None, trunk: graphs.Cut | None, trained: keras.Model
+) -> tuple[Front, ...]:
+    before = _before(model, layer)
+    if trunk is None:
+        return (Front(_after(before, lambda x: layer(x, training=False)), _key(model, layer, trained, "output")),)
+    first = Front(_after(before, layer.front(trunk)), _key(model, layer, None, trunk.tensor, trunk))
+    if cut is not None and cut.tensor == trunk.tensor:
+        return (first,)
+    place = "output" if cut is None else cut.tensor
+    return first, Front(layer.between(trunk, cut), _key(model, layer, trained, f"{trunk.tensor} to {place}"))
 
 
 def _warn_unsplit(phase: Phase, reason: str) -> None:
@@ -226,22 +275,14 @@ def _after(first: Callable[[Any], Any] | None, then: Callable[[Any], Any]) -> Ca
     return then if first is None else lambda x: then(first(x))
 
 
-def _whole_front(model: keras.Model, layer: HubLayer) -> Callable[[Any], Any]:
-    return _after(_before(model, layer), lambda x: layer(x, training=False))
-
-
-def _arrangement(
-    model: keras.Model, trained: keras.Model, layer: HubLayer | None, front: Callable[[Any], Any] | None, cut: str
-) -> Arrangement:
+def _had(model: keras.Model, trained: keras.Model, layer: HubLayer | None, cut: str) -> dict[str, Any]:
     training = {id(v) for v in trained.trainable_variables}
-    had = {
+    return {
         "unfrozen": _share_trained(layer, training),
         "parameters": int(sum(math.prod(v.shape) for v in trained.trainable_variables)),
         "parameters_of": int(sum(math.prod(v.shape) for v in model.weights)),
         "cut": cut,
     }
-    key = "" if front is None else _front_key(model, layer, trained, cut)
-    return Arrangement(trained, front, key, had)
 
 
 def _share_trained(layer: HubLayer | None, training: set[int]) -> float:
@@ -251,13 +292,17 @@ def _share_trained(layer: HubLayer | None, training: set[int]) -> float:
     return 1.0 if cut is None else round(1.0 - cut.depth, 4)
 
 
-def _front_key(model: keras.Model, layer: HubLayer | None, trained: keras.Model, cut: str) -> str:
-    """Hash of the frozen variables in front of the cut, the graph, the range and the cut's name."""
-    behind = {id(v) for v in trained.variables}
-    front = [v for v in model.variables if id(v) not in behind]
-    graph = b"" if layer is None else layer.packed_graph()
-    scaling = "" if layer is None else str(layer.input_range)
-    return sha256_bytes(cut, scaling, graph, weights_hash(front))
+def _key(
+    model: keras.Model, layer: HubLayer, trained: keras.Model | None, place: str, cut: graphs.Cut | None = None
+) -> str:
+    """Hash of the frozen variables in front of `cut` (or of `trained`), the graph, the range and the place."""
+    behind = {id(v) for v in trained.variables} if trained is not None else set()
+    if cut is not None:
+        inside = set(graphs.variables_in_front(layer.graph, cut))
+        front = [v for i, v in layer.module_variables.items() if i in inside]
+    else:
+        front = [v for v in model.variables if id(v) not in behind]
+    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(front))
 
 
 def weights_hash(variables: Any) -> str:

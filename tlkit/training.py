@@ -16,7 +16,7 @@ from tlkit import features as feature_cache
 from tlkit.batches import chunks, order_of_epoch, read_batches, stable_seed, view_of_epoch
 from tlkit.errors import InputError, TrainingError
 from tlkit.features import Features
-from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
+from tlkit.model import Arrangement, Front, arrange, backbone_of, weights_hash
 from tlkit.optimizers import DepthAdamW
 from tlkit.progress import Progress, quiet
 from tlkit.types import Examples, Phase, PhaseResult, Run, Splits, Task
@@ -30,6 +30,7 @@ class Settings:
     batch_size: int = 32
     views: int = 1
     cached: bool = True
+    memory: dict[str, Features] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,7 +97,7 @@ def fit(
     best, results = Best(), []
     started = time.perf_counter()
     for number, phase in enumerate(phases):
-        results.append(_run_phase(model, task, data, phase, number, settings, best, progress))
+        results.append(_run_phase(model, task, data, phase, phases[number + 1 :], number, settings, best, progress))
         _restore(model, best)
     seconds = {"phases": time.perf_counter() - started}
     return Run(model=model, task=task, data=data, phases=tuple(results), seconds=seconds)
@@ -133,13 +134,14 @@ def _run_phase(
     task: Task,
     data: Splits,
     phase: Phase,
+    later: Sequence[Phase],
     number: int,
     settings: Settings,
     best: Best,
     progress: Progress,
 ) -> PhaseResult:
     started = time.perf_counter()
-    arrangement = arrange(model, phase)
+    arrangement = arrange(model, phase, later)
     train, val = _sources(arrangement, data, settings, progress)
     trainer = _compiled(arrangement, task, phase, train, settings, model)
     frozen = _frozen(model, arrangement, phase)
@@ -163,18 +165,19 @@ def _run_phase(
 
 def _sources(arrangement: Arrangement, data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
     """Computed features where the phase has a frozen front, else the inputs."""
-    if arrangement.front is None:
+    if not arrangement.fronts:
         return Source(data.train), Source(data.val)
-    front = tf.function(arrangement.front, reduce_retracing=True)
+    runs = [tf.function(front.run, reduce_retracing=True) for front in arrangement.fronts]
     if settings.views == 0:
-        return Source(data.train, front=front), Source(data.val, front=front)
+        streamed = functools.partial(functools.reduce, lambda x, run: run(x), runs)
+        return Source(data.train, front=streamed), Source(data.val, front=streamed)
     views = list(range(settings.views)) if data.train.augment is not None else [None]
     jobs = [(data.train, view) for view in views] + [(data.val, None)]
     done, computed = 0, []
     with progress.bar("features", sum(len(examples) for examples, _ in jobs)) as advance:
         for examples, view in jobs:
             ahead = functools.partial(_ahead, advance, done)
-            computed.append(_computed(front, arrangement, examples, view, settings, ahead))
+            computed.append(_computed(arrangement.fronts, runs, examples, view, settings, ahead))
             done += len(examples)
     return Source(data.train, tuple(computed[:-1])), Source(data.val, tuple(computed[-1:]))
 
@@ -184,21 +187,27 @@ def _ahead(advance: Callable[[int], None], before: int, done: int) -> None:
 
 
 def _computed(
-    front: Callable[[Any], Any],
-    arrangement: Arrangement,
+    fronts: Sequence[Front],
+    runs: Sequence[Callable[[Any], Any]],
     examples: Examples,
     view: int | None,
     settings: Settings,
     advance: Callable[[int], None],
 ) -> Features:
+    """Features at the last front; those before it are computed only when that is not cached."""
+    nearer = None
+    if len(fronts) > 1:
+        nearer = functools.partial(_computed, fronts[:-1], runs[:-1], examples, view, settings, advance)
     return feature_cache.compute(
-        front,
+        runs[-1],
         examples,
-        key=arrangement.key,
+        key=fronts[-1].key,
         batch_size=settings.batch_size,
         view=view,
         seed=settings.seed,
         cached=settings.cached,
+        memory=settings.memory,
+        source=nearer,
         progress=advance,
     )
 
@@ -425,8 +434,8 @@ def _step(trainer: Trainer, train: Source, indices: np.ndarray, x: Any, phase: i
         names = ", ".join(train.examples.ids[i] for i in indices[:3])
         batch = int(trainer.model.optimizer.iterations) + 1
         raise TrainingError(
-            f"The loss became NaN or infinite in phase {phase + 1}, epoch {epoch}, at step {batch} (examples {names}, ...); "
-            "the weights are those before it. Lower the phase's lr, or look at these examples."
+            f"The loss became NaN or infinite in phase {phase + 1}, epoch {epoch}, at step {batch} "
+            f"(examples {names}, ...); the weights are those before it. Lower the phase's lr, or look at these examples."
         ) from None
 
 
@@ -467,9 +476,7 @@ def _frozen(model: keras.Model, arrangement: Arrangement, phase: Phase) -> list[
     return [v for v in layer.module_variables.values() if id(v) not in moving]
 
 
-def _proof(
-    model: keras.Model, arrangement: Arrangement, frozen: list[Any], before: str, number: int
-) -> dict[str, Any]:
+def _proof(model: keras.Model, arrangement: Arrangement, frozen: list[Any], before: str, number: int) -> dict[str, Any]:
     after = weights_hash(frozen)
     if after != before:
         raise TrainingError(
