@@ -83,12 +83,17 @@ def example_scores(evaluation: Evaluation) -> np.ndarray:
 def _batches(model: keras.Model, task: Task, examples: Examples, batch_size: int) -> Iterator[np.ndarray]:
     import keras
 
-    pieces = chunks(np.arange(len(examples)), min(batch_size, len(examples)))
+    pieces = chunks(np.arange(len(examples)), _even(len(examples), batch_size))
     for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
-        # a last batch of another size would be traced anew, which takes longer than a few examples twice
+        # a last batch of another size would be traced anew, which takes longer than an example or two again
         padded = _padded(inputs, len(pieces[0]) - len(piece))
         decoded = keras.ops.convert_to_numpy(task.decode(model.predict_on_batch(padded)))
         yield np.asarray(decoded[: len(piece)], dtype=np.float32)
+
+
+def _even(count: int, most: int) -> int:
+    """Size of the batches when as few as `most` allows share `count` evenly, so that little is padded."""
+    return -(-count // -(-count // most))
 
 
 def _padded(inputs: Any, missing: int) -> Any:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tlkit import tasks
+from tlkit import evaluation, tasks
 from tlkit.errors import InputError
 from tlkit.evaluation import decoded_outputs, evaluate, example_scores, headline
 from tlkit.types import ArraySpec, Examples
@@ -48,6 +48,11 @@ def test_a_short_last_batch_is_not_traced_anew(model):
     traced.clear()
     decoded_outputs(spy, tasks.classify(["a", "b", "c"]), shades(13), batch_size=5)
     assert len(traced) == 1
+
+
+@pytest.mark.parametrize(("count", "most", "size"), [(45, 32, 23), (64, 32, 32), (33, 32, 17), (1, 32, 1), (7, 7, 7)])
+def test_batches_share_the_examples_evenly(count, most, size):
+    assert evaluation._even(count, most) == size
 
 
 def test_dict_inputs():

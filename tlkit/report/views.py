@@ -18,6 +18,7 @@ SHADES = 10
 PAIRS = 12
 LISTED = 50  # rows of lists that can be as long as the data
 HIDDEN_CURVES = ("lr", "seconds")
+STAGES = ("import", "module", "data", "phases", "evaluate", "export", "report")
 NOT_CHIPS = ("_low", "_high")
 
 
@@ -385,12 +386,16 @@ def exports(facts: Facts) -> Any:
 
 def seconds(facts: Facts) -> list[dict[str, Any]] | None:
     """Stages with their share of the whole, for a bar."""
-    stages = {name: value for name, value in facts.record["seconds"].items() if value}
+    stages = {name: value for name, value in sorted(facts.record["seconds"].items(), key=_in_order) if value}
     total = sum(stages.values())
     return [
         {"name": name, "seconds": value, "share": value / total, "colour": i % 8}
         for i, (name, value) in enumerate(stages.items())
     ] or None
+
+
+def _in_order(stage: tuple[str, float]) -> int:
+    return STAGES.index(stage[0]) if stage[0] in STAGES else len(STAGES)
 
 
 def reproduce(facts: Facts) -> dict[str, Any] | None:
