@@ -2,7 +2,7 @@
 
 from tlkit.graph.blocks import Block, blocks, taps
 from tlkit.graph.cutting import Cut, cuts, depth_order, nearest_cut, split, unfrozen_variables, variables_in_front
-from tlkit.graph.flat import Graph, flatten, part, with_output
+from tlkit.graph.flat import Graph, flatten, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, input_affine
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "input_affine",
     "nearest_cut",
     "part",
+    "part_as",
     "split",
     "taps",
     "unfrozen_variables",

@@ -53,7 +53,10 @@ def _anatomy(graph: Graph) -> Anatomy:
     place = {op.name: i for i, op in enumerate(ops)}
     held = _resource_ops(graph)
     fed = {t.op.name for t in graph.whole.inputs[: len(graph.inputs)]}
-    data, weights, weighty, consumed = [], [], [], []
+    data: list[bool] = []
+    weights: list[frozenset[int]] = []
+    weighty: list[bool] = []
+    consumed: list[frozenset[int]] = []
     for op in ops:
         before = [place[t.op.name] for t in op.inputs]
         touched = op.name in fed or any(data[i] for i in before)
@@ -80,12 +83,12 @@ def _walk(graph: Graph) -> Iterator[Any]:
     """Ops in the order of a depth-first walk from the outputs: each right behind what it needs, first input first."""
     seen: set[str] = set()
     for output in graph.whole.outputs:
-        stack: list[tuple[Any, Iterator[Any]]] = [(output.op, iter(output.op.inputs))]
-        seen_before = output.op.name in seen
+        stack: list[tuple[Any, Iterator[Any]]] = []
+        if output.op.name not in seen:
+            stack.append((output.op, iter(output.op.inputs)))
         seen.add(output.op.name)
-        while stack and not seen_before:
-            op, rest = stack[-1]
-            fresh = next((t.op for t in rest if t.op.name not in seen), None)
+        while stack:
+            fresh = next((t.op for t in stack[-1][1] if t.op.name not in seen), None)
             if fresh is None:
                 yield stack.pop()[0]
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,9 @@ from tlkit.graph.flat import Graph, remembered
 # What networks call their repeated parts, with the number that follows: block_3, blocks.3, conv2_block1, Mixed_5b.
 WORD = r"(?:blocks?|layers?|stage|unit|cell|mbconv|expanded_conv|bottleneck|mixed|transformer|resblock)[._/-]*\d+[a-z]?"
 NUMBERED = re.compile(rf"^(.*?{WORD}(?:[._/-]+{WORD})?)(?![a-z0-9])", re.IGNORECASE)
-ANONYMOUS = re.compile(r"^(variable|kernel|weights?|w|bias|b|gamma|beta|embeddings?|unknown|arg|constant)?[_\d:]*$", re.I)
+ANONYMOUS = re.compile(r"^(variable|kernel|weights?|w|bias|b|gamma|beta|embeddings?|unknown|arg)?[_\d:]*$", re.I)
+
+DENSE_RANK = 2  # of what a dense layer gives: (batch, units); each is a block of its own
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _belongs(group: Sequence[_Atom], atom: _Atom) -> bool:
     key = group[-1].key
     if key is not None or atom.key is not None:
         return key == atom.key
-    return not atom.grows and all(a.ops == 1 and a.rank == atom.rank for a in (*group, atom))
+    return not atom.grows and atom.rank > DENSE_RANK and all(a.ops == 1 and a.rank == atom.rank for a in (*group, atom))
 
 
 def _block(graph: Graph, group: Sequence[_Atom], number: int, depth: float) -> Block:
@@ -174,26 +175,31 @@ def _distinct(found: Sequence[Block]) -> list[Block]:
 
 # Feature maps
 
-SHRINKING = ("Mean", "Max", "Sum", "Reshape", "Squeeze", "MatMul", "Einsum", "Softmax")
-STRIDED = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool", "MaxPoolV2", "FusedConv2D")
+MIXING = ("Mean", "Max", "Sum", "Reshape", "Squeeze", "MatMul", "Einsum", "Softmax")  # places are lost behind these
+PADDING = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND")
 
 
 def taps(graph: Graph) -> Mapping[int, str]:
     """Stride -> name of the last feature map (batch, height, width, channels) at that stride, input side first.
 
-    Ends of blocks are preferred, then cuts, then any feature map that weights have touched.
+    Maps at the ends of blocks are preferred, then cuts, then any feature map that weights have touched.
     """
     known = anatomy(graph) if graph.problem is None else None
     if known is None:
         return {}
     strides = _strides(graph, known)
-    ends = [b.tensor for b in blocks(graph) if b.tensor]
+    tops = {block.depth for block in blocks(graph)}
+    ends = [cut.tensor for cut in cuts(graph) if cut.depth in tops]
     every = [op.outputs[0].name for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs]
     found: dict[int, str] = {}
-    for names in (ends, [c.tensor for c in cuts(graph)], every):
-        last = {strides[name]: name for name in names if name in strides}
+    for names in (ends, [cut.tensor for cut in cuts(graph)], every):
+        last = {strides[name]: name for name in names if name in strides and not _padded(known, name)}
         found |= {stride: name for stride, name in last.items() if stride not in found}
     return dict(sorted(found.items()))
+
+
+def _padded(known: Anatomy, tensor: str) -> bool:
+    return known.ops[known.place[tensor.partition(":")[0]]].type in PADDING
 
 
 def _strides(graph: Graph, known: Anatomy) -> dict[str, int]:
@@ -202,22 +208,24 @@ def _strides(graph: Graph, known: Anatomy) -> dict[str, int]:
         t.name: 1 for t in graph.whole.inputs[: len(graph.inputs)] if t.shape.rank == 4 and t.dtype.is_floating
     }
     for i, op in enumerate(known.ops):
-        if not known.data[i] or op.type in SHRINKING or not op.inputs:
-            continue
         before = [strides[t.name] for t in op.inputs if t.name in strides]
-        for tensor in op.outputs[:1]:
-            shape = sizes(graph, tensor.name)
-            if before and shape is not None and len(shape) == 4 and 1 not in shape[1:3]:
-                strides[tensor.name] = _stride_behind(graph, op, max(before))
+        if not before or not known.data[i] or op.type in MIXING:
+            continue
+        shape = sizes(graph, op.outputs[0].name)
+        if shape is not None and len(shape) == 4 and 1 not in shape[1:3]:
+            strides[op.outputs[0].name] = _stride_behind(graph, op, max(before))
     return strides
 
 
 def _stride_behind(graph: Graph, op: Any, before: int) -> int:
-    if op.type in STRIDED and "strides" in op.node_def.attr:
-        return before * max(op.get_attr("strides"))
+    if op.type in ("DepthToSpace", "SpaceToDepth"):
+        block = int(op.get_attr("block_size"))
+        return before * block if op.type == "SpaceToDepth" else max(1, before // block)
+    if "Backprop" in op.type:  # a transposed convolution
+        return max(1, before // int(max(op.get_attr("strides"))))
+    if "strides" in op.node_def.attr:
+        return before * int(max(op.get_attr("strides")))
     old, new = (sizes(graph, t.name) for t in (op.inputs[0], op.outputs[0]))
     if "Resize" in op.type and old and new and old[1] and new[1]:
-        return max(1, math.ceil(before * old[1] / new[1] - 0.5))
-    if op.type == "SpaceToDepth":
-        return before * int(op.get_attr("block_size"))
-    return max(1, before // int(op.get_attr("block_size"))) if op.type == "DepthToSpace" else before
+        return max(1, round(before * old[1] / new[1]))
+    return before

@@ -256,4 +256,3 @@ def unfrozen_variables(graph: Graph, unfrozen: float) -> tuple[int, ...]:
         return ()
     cut = nearest_cut(graph, unfrozen)
     return depth_order(graph) if cut is None else cut.variables_behind
-

@@ -75,14 +75,10 @@ def flatten(
     Returns:
         The flat graph; where it cannot be cut, `problem` says why.
     """
+    if found := _untouchable(function, variables):
+        return _closed(function, variables, found)
     every = _with_missing(function, variables)
-    outputs = _structure(function)
     feeds, captures = _inputs(function)
-    if found := _in_graph_variables(function):
-        problem = f"keeps its variables inside the graph, as TF1 modules do ({found})"
-        return Graph(
-            function, feeds, _names(function.outputs), outputs, every, {}, {}, problem, {}, None, captures
-        )
     inlined = _private.inlined_graph_def(function)
     nodes = {node.name: _cleaned(node) for node in inlined.node}
     handles = {id(_private.handle(v)): i for i, v in enumerate(every)}
@@ -90,7 +86,7 @@ def flatten(
         whole=None,
         inputs=feeds,
         outputs=_names(function.outputs),
-        structure=outputs,
+        structure=_structure(function),
         variables=every,
         resources={name: handles[id(e)] for name, e in captures.items() if id(e) in handles},
         shapes={},
@@ -158,8 +154,30 @@ def _with_missing(function: Any, variables: Sequence[Any]) -> tuple[Any, ...]:
     return (*variables, *(v for v in function.graph.variables if id(_private.handle(v)) not in known))
 
 
-def _in_graph_variables(function: Any) -> str | None:
-    return next((op.type for op in function.graph.get_operations() if op.type in IN_GRAPH_VARIABLES), None)
+def _untouchable(function: Any, variables: Sequence[Any]) -> str | None:
+    """Why the function cannot even be taken apart, or None."""
+    held = next((op.type for op in function.graph.get_operations() if op.type in IN_GRAPH_VARIABLES), None)
+    if held is not None:
+        return f"keeps its variables inside the graph, as TF1 modules do ({held})"
+    spread = any(isinstance(v, tf.distribute.DistributedValues) for v in (*variables, *function.captured_inputs))
+    return "has its variables spread over replicas (tf.distribute)" if spread else None
+
+
+def _closed(function: Any, variables: Sequence[Any], problem: str) -> Graph:
+    """A graph that can only be used whole."""
+    return Graph(
+        whole=function,
+        inputs=_names(function.inputs[: len(function.inputs) - len(function.captured_inputs)]),
+        outputs=_names(function.outputs),
+        structure=_structure(function),
+        variables=tuple(variables),
+        resources={},
+        shapes={},
+        problem=problem,
+        nodes={},
+        library=None,
+        captures={},
+    )
 
 
 def _cleaned(node: Any) -> Any:

@@ -174,11 +174,11 @@ def _affine(graph: Graph) -> Affine | None:
         return None
     known = anatomy(graph)
     users = _users(known)
-    scale, offset, tensor, arithmetic = np.float64(1.0), np.float64(0.0), image, False
+    scale, offset, tensor, arithmetic = np.ones(()), np.zeros(()), image, False
     while (op := _next(known, users, tensor)) is not None and (step := _step(graph, known, op, tensor)) is not None:
-        scale, offset = scale * step[0], offset * step[0] + step[1]
+        scale, offset = np.asarray(scale * step[0]), np.asarray(offset * step[0] + step[1])
         tensor, arithmetic = op.outputs[0], arithmetic or op.type not in ("Identity", "Cast")
-    return Affine(tensor.name, np.asarray(scale), np.asarray(offset)) if arithmetic else None
+    return Affine(tensor.name, scale, offset) if arithmetic else None
 
 
 def _next(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Any:
@@ -220,4 +220,6 @@ def _channel_constant(graph: Graph, known: Anatomy, tensor: Any) -> np.ndarray |
 
 def constant(graph: Graph, tensor: str) -> np.ndarray:
     """The value of a tensor that depends on neither inputs nor variables."""
-    return np.asarray(part(graph, (), (tensor,))()[0])
+    inner = (t.name for t in graph.whole.inputs[len(graph.inputs) :])
+    captures = dict(zip(inner, graph.whole.captured_inputs, strict=True))
+    return np.asarray(captures[tensor] if tensor in captures else part(graph, (), (tensor,))()[0])
