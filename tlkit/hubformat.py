@@ -156,18 +156,19 @@ def _served(function: Any, specs: Any) -> Any:
     import keras
     import tensorflow as tf
 
-    names = _input_names(specs)
+    names = input_names(specs)
     flat = keras.tree.flatten(specs)
 
     def serve(**named: Any) -> dict[str, Any]:
         inputs = keras.tree.pack_sequence_as(specs, [named[name] for name in names])
-        return _named_outputs(function(inputs, training=False))
+        return named_outputs(function(inputs, training=False))
 
     signature = {name: tf.TensorSpec(s.shape, s.dtype, name=name) for name, s in zip(names, flat, strict=True)}
     return tf.function(serve).get_concrete_function(**signature)
 
 
-def _input_names(specs: Any) -> list[str]:
+def input_names(specs: Any) -> list[str]:
+    """Names of the signature's inputs, in the order in which `keras.tree` flattens the specs."""
     import keras
 
     if not isinstance(specs, list | tuple | dict):
@@ -177,7 +178,8 @@ def _input_names(specs: Any) -> list[str]:
     return unique_names(s.name or "inputs" for s in keras.tree.flatten(specs))
 
 
-def _named_outputs(outputs: Any) -> dict[str, Any]:
+def named_outputs(outputs: Any) -> dict[str, Any]:
+    """Outputs of a call under the names that the signature gives them: "default" for a single one."""
     import keras
 
     if isinstance(outputs, dict) and len(keras.tree.flatten(outputs)) == len(outputs):

@@ -1,0 +1,114 @@
+"""Does a module convert to TFLite? Tried, run and compared, never guessed from its operations."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit import hubformat
+from tlkit.endpoints import Endpoint
+from tlkit.errors import InputError
+from tlkit.exporting import parity, tflite
+
+OPEN_SIZE = 8  # what a size that a module leaves open is tried with
+TOLERANCE = 1e-2  # of the largest output; float32 files differ by 1e-6 to 1e-4 of it, wrong ones by 1 or by NaN
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Whether a module converts to TFLite with built-in operations alone, and still computes the same.
+
+    Attributes:
+        converts: Whether it does.
+        reason: Why not, or "".
+        megabytes: Size of the float32 file, where there is one.
+        difference: Largest difference between the file's outputs in LiteRT and the module's, on one example.
+    """
+
+    converts: bool
+    reason: str = ""
+    megabytes: float | None = None
+    difference: float | None = None
+
+
+def try_conversion(loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | None = None) -> Conversion:
+    """Convert a module's inference to a float32 TFLite file for one example, run it, and compare.
+
+    Args:
+        loaded: The restored module, whose tables and variables the endpoint reads.
+        endpoint: The function to convert.
+        image_size: (height, width) for a module that leaves them open.
+    """
+    import keras
+
+    specs = keras.tree.map_structure(lambda spec: _of_one(spec, image_size), endpoint.inputs)
+    with tempfile.TemporaryDirectory(prefix="tlkit-convert-") as scratch:
+        file = Path(scratch, "model.tflite")
+        try:
+            file.write_bytes(tflite.convert(_written(loaded, endpoint, specs, scratch), "float32", None, spanned=False))
+            difference = _difference(file, endpoint, specs)
+        except InputError as error:
+            return Conversion(False, str(error))
+        except Exception as error:  # whatever TensorFlow or LiteRT raises is the answer to the question
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return Conversion(False, f"it cannot be exported or run: {reason[:300]}")
+        return _judged(difference, file.stat().st_size / 1e6)
+
+
+def _judged(difference: tuple[float, float], megabytes: float) -> Conversion:
+    largest, scale = difference
+    if largest <= TOLERANCE * max(scale, 1e-6):  # False for NaN
+        return Conversion(True, "", megabytes, largest)
+    return Conversion(False, f"LiteRT gives other outputs than TensorFlow (by {largest:.1e})", megabytes, largest)
+
+
+def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:
+    return hubformat.write_module(
+        lambda inputs, _training: endpoint.call(inputs, False),
+        endpoint.variables,
+        endpoint.trainable,
+        specs,
+        Path(scratch, "module"),
+        attachments={"module": loaded},
+    )
+
+
+def _of_one(spec: Any, image_size: Sequence[int] | None) -> Any:
+    """The spec for a batch of one; open sizes of an image are filled in, those of sequences stay open."""
+    import tensorflow as tf
+
+    sizes = [1, *spec.shape.as_list()[1:]] if spec.shape.rank else spec.shape
+    if spec.shape.rank == 4 and image_size is not None:
+        sizes[1:3] = [own or tried for own, tried in zip(sizes[1:3], image_size, strict=True)]
+    return tf.TensorSpec(sizes, spec.dtype, spec.name)
+
+
+def _difference(file: Path, endpoint: Endpoint, specs: Any) -> tuple[float, float]:
+    """Largest difference of the outputs, and the largest output."""
+    import keras
+    import tensorflow as tf
+
+    example = keras.tree.map_structure(_example, specs)
+    named = dict(zip(hubformat.input_names(specs), keras.tree.flatten(example), strict=True))
+    found = parity.open_tflite(file, threads=2).call(named)
+    outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
+    expected = {name: np.asarray(y, np.float32) for name, y in hubformat.named_outputs(outputs).items()}
+    return _largest(expected, found), max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
+
+
+def _largest(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    return max(float(np.max(np.abs(expected[name] - found[name]), initial=0.0)) for name in expected)
+
+
+def _example(spec: Any) -> np.ndarray:
+    """Ones where numbers are whole (a mask of zeros would divide by zero), else values in [0, 1)."""
+    sizes = [size or OPEN_SIZE for size in spec.shape.as_list()] if spec.shape.rank is not None else [1]
+    dtype = spec.dtype.as_numpy_dtype
+    if spec.dtype.is_floating:
+        return np.random.default_rng(0).random(sizes).astype(dtype)
+    return np.full(sizes, "a" if spec.dtype.name == "string" else 1, dtype)
