@@ -54,7 +54,16 @@ def measured(python: str, worker: str, arrays: Path, module: Path, seed: int, ep
     """Result of one worker in a fresh process, with an empty feature cache."""
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
-        words = [str(HERE / worker), str(arrays), str(module), str(result), "--seed", str(seed), "--epochs", *map(str, epochs)]
+        words = [
+            str(HERE / worker),
+            str(arrays),
+            str(module),
+            str(result),
+            "--seed",
+            str(seed),
+            "--epochs",
+            *map(str, epochs),
+        ]
         subprocess.run([python, *words], check=True, env={**os.environ, "TLKIT_CACHE": scratch})
         found = json.loads(result.read_text())
     found["total_seconds"] = sum(v for k, v in found["seconds"].items() if k != "import")
@@ -104,8 +113,19 @@ def main() -> None:
                 "tlkit": measured(sys.executable, "tlkit_worker.py", arrays, module, seed, args.epochs),
             }
             pairs.append(pair)
-            print(seed, {n: (round(pair[n]["accuracy"], 3), round(pair[n]["total_seconds"], 1)) for n in ("keras_layer", "tlkit")}, flush=True)
-            record = {"summary": summary(pairs), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "pairs": pairs}
+            print(
+                seed,
+                {
+                    n: (round(pair[n]["accuracy"], 3), round(pair[n]["total_seconds"], 1))
+                    for n in ("keras_layer", "tlkit")
+                },
+                flush=True,
+            )
+            record = {
+                "summary": summary(pairs),
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "pairs": pairs,
+            }
             write_atomic(args.out, json.dumps(record, indent=1))
     print(json.dumps(summary(pairs), indent=1))
 

@@ -1,6 +1,6 @@
 """Today's alternative, as the TF Hub tutorial has it: tf_keras and hub.KerasLayer. Runs in an environment of its own.
 
-    python keras_layer_worker.py arrays.npz MODULE_FOLDER result.json --epochs 10 5 --seed 0
+python keras_layer_worker.py arrays.npz MODULE_FOLDER result.json --epochs 10 5 --seed 0
 """
 
 import argparse
@@ -53,7 +53,10 @@ def main():
     seconds["data and module"] = time.perf_counter() - started
 
     history = {}
-    for name, trainable, epochs, rate in (("frozen", False, args.epochs[0], 1e-3), ("unfrozen", True, args.epochs[1], 1e-5)):
+    for name, trainable, epochs, rate in (
+        ("frozen", False, args.epochs[0], 1e-3),
+        ("unfrozen", True, args.epochs[1], 1e-5),
+    ):
         started = time.perf_counter()
         layer.trainable = trainable
         compiled(model, rate)

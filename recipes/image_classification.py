@@ -1,6 +1,6 @@
 """Classify images: a folder with one folder of images a class, and a pretrained module, become a phone's classifier.
 
-    tlkit run image_classification --data flower_photos --module zoo:efficientnet-lite0 --out runs/flowers
+tlkit run image_classification --data flower_photos --module zoo:efficientnet-lite0 --out runs/flowers
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def main(
     splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes)
     task = tlkit.tasks.classify(splits.labels)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(
-        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size
-    )
+    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size)
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

@@ -1,7 +1,11 @@
-"""The command line: one function a command, errors as one sentence, exit codes 0 done, 1 a gate failed, 2 your mistake."""
+"""The command line: one function a command, errors as one sentence.
+
+Exit codes: 0 done, 1 a gate failed, 2 the user's mistake.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -262,7 +266,7 @@ def _run(args: list[str], flags: set[str]) -> int:
         print(f"{out} holds this run already; --fresh starts over.", file=sys.stderr)
         _print_run(finished, flags)
         return 0
-    with runs.recorded(words):
+    with runs.invoked(words, fresh="--fresh" in flags):
         result = recipe(**options)
     _print_run(runs.record_of(result), flags)
     return 0
@@ -314,18 +318,12 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
     found = predict_files(options["run"], list(options["files"]), top=options.get("top", 5))
     if "--json" in flags:
-        _print_json([_as_plain(p) for p in found])
+        _print_json([dataclasses.asdict(p) for p in found])
     else:
         from tlkit.tables import prediction_lines
 
         print("\n".join(prediction_lines(found)))
     return 0
-
-
-def _as_plain(record: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record
 
 
 def _export(args: list[str], flags: set[str]) -> int:

@@ -14,14 +14,14 @@ import keras
 import numpy as np
 
 import tlkit
-from tlkit import plans, runs
+from tlkit import checkpoint, plans, runs
 from tlkit.data.image import resized
 from tlkit.errors import GateError
 from tlkit.evaluation import evaluate
 from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
 from tlkit.layer import HubLayer
-from tlkit.model import BACKBONE, build, is_image, own_image_size, range_warning
+from tlkit.model import BACKBONE, build, is_image, range_warning
 from tlkit.progress import Progress, shown
 from tlkit.tables import score_lines
 from tlkit.training import fit
@@ -40,6 +40,7 @@ def finetune(
     seed: int = 0,
     batch_size: int = 32,
     image_size: tuple[int, int] | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Adapt a pretrained module to a task: build, fit, evaluate on the test split, save.
@@ -53,6 +54,7 @@ def finetune(
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
         image_size: (height, width), for modules that take any.
+        fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
         progress: Where progress goes; None shows it.
 
     Returns:
@@ -67,7 +69,12 @@ def finetune(
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
-    run = fit(model, task, data, plan, seed=seed, batch_size=batch_size, progress=progress)
+    folder = Path(out) if out is not None else Path("runs") / task.name
+    if fresh or runs.starts_over():
+        checkpoint.clear(folder / "checkpoints")
+    run = fit(
+        model, task, data, plan, seed=seed, batch_size=batch_size, checkpoints=folder / "checkpoints", progress=progress
+    )
     started = time.perf_counter()
     run = replace(run, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
     seconds["evaluate"] = time.perf_counter() - started
@@ -75,7 +82,7 @@ def finetune(
     run = replace(run, record=runs.describe(run, seed=seed, batch_size=batch_size, command=_command()))
     for line in score_lines(run.scores):
         progress.line(line)
-    return runs.save(run, out or Path("runs") / task.name)
+    return runs.save(run, folder)
 
 
 def _built(

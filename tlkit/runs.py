@@ -8,7 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
     layer = backbone_of(run.model)
     return {
         "command": command,
-        "arguments": list(_RECORDED.get()),
+        "arguments": list(_INVOCATION.get().words),
         "seed": seed,
         "batch_size": batch_size,
         "module": None if layer is None else {"handle": layer.handle, "sha256": layer.sha256},
@@ -50,17 +50,30 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
     }
 
 
-_RECORDED: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("recorded", default=())
+@dataclass(frozen=True)
+class Invocation:
+    """How the command line was called: the words that make the run again, and whether to start over."""
+
+    words: tuple[str, ...] = ()
+    fresh: bool = False
+
+
+_INVOCATION: contextvars.ContextVar[Invocation] = contextvars.ContextVar("invocation", default=Invocation())
 
 
 @contextlib.contextmanager
-def recorded(words: Sequence[str]) -> Iterator[None]:
-    """Runs made inside hold `words` as the command that makes them again."""
-    token = _RECORDED.set(tuple(words))
+def invoked(words: Sequence[str], *, fresh: bool) -> Iterator[None]:
+    """Runs made inside were asked for by these words of the command line."""
+    token = _INVOCATION.set(Invocation(tuple(words), fresh))
     try:
         yield
     finally:
-        _RECORDED.reset(token)
+        _INVOCATION.reset(token)
+
+
+def starts_over() -> bool:
+    """Whether --fresh was given."""
+    return _INVOCATION.get().fresh
 
 
 def finished(folder: Path, words: Sequence[str]) -> Mapping[str, Any] | None:
@@ -133,7 +146,7 @@ def _plain_task(run: Run) -> dict[str, Any]:
 
 def _keep_examples(run: Run, path: Path) -> None:
     kept = {"train": _chosen(run.data.train, KEPT_TRAIN), "test": _chosen(run.data.test, KEPT_TEST)}
-    arrays: dict[str, np.ndarray] = {"labels": np.asarray(run.data.labels, dtype=str)}
+    arrays: dict[str, Any] = {"labels": np.asarray(run.data.labels, dtype=str)}
     for name, examples in kept.items():
         arrays[f"{name}.ids"] = np.asarray(examples.ids, dtype=str)
         arrays[f"{name}.digests"] = np.asarray(examples.digests, dtype=str)
@@ -147,7 +160,7 @@ def _chosen(examples: Examples, most: int) -> Examples:
     """At most `most` of the examples, spread evenly over a fixed order."""
     if len(examples) <= most:
         return examples
-    return examples.subset(np.sort(order_of_epoch(len(examples), 0, 0, 0)[:most]))
+    return examples.subset(np.sort(order_of_epoch(len(examples), 0, 0, 0)[:most]).tolist())
 
 
 def _inputs(name: str, stacked: Any) -> dict[str, np.ndarray]:

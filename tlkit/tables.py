@@ -69,3 +69,14 @@ def zoo_table(cards: Mapping[str, Any]) -> Any:
     for name, card in cards.items():
         table.add_row(f"zoo:{name}", card.summary, card.licence, card.source, f"{card.download_mb:.1f} MB")
     return table
+
+
+def prediction_lines(predictions: Sequence[Any]) -> list[str]:
+    """Each file with its best labels."""
+    lines = []
+    for found in predictions:
+        lines.append(found.file)
+        lines += [f"  {score:7.3f}  {label}" for label, score in found.scores]
+        if found.note:
+            lines.append(f"  ({found.note})")
+    return lines

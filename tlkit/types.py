@@ -33,6 +33,7 @@ class Selected:
     indices: tuple[int, ...]
 
     def __call__(self, i: int) -> Any:
+        """Read example i of the subset."""
         return self.read(self.indices[i])
 
 
@@ -171,7 +172,7 @@ class Evaluation:
 
     Attributes:
         scores: Flat, plain floats: `accuracy`, `accuracy_low`, `accuracy_high`, `macro_f1`, ...
-        details: Plain JSON data for the report, one key a section ("confusion", "per_class", "calibration", "mistakes").
+        details: Plain JSON data for the report, one key a section ("confusion", "per_class", "calibration", ...).
         outputs: float32 decoded outputs, first axis the examples.
     """
 

@@ -1,0 +1,132 @@
+"""What one step does: a fresh optimizer, loss and metrics a phase, and two traced functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkit.model import backbone_of
+from tlkit.optimizers import DepthAdamW
+from tlkit.types import Examples, Phase, Task
+
+NOT_FINITE = "tlkit: not finite"
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """A compiled model and its traced steps.
+
+    Attributes:
+        model: What trains.
+        train_step: (x, y, weights) -> loss; raises before it touches a weight when something is not finite.
+        test_step: (x, y, weights) -> loss.
+        weights: float32 weight of each training example, or None.
+        rate: Step -> learning rate.
+    """
+
+    model: keras.Model
+    train_step: Callable[..., Any]
+    test_step: Callable[..., Any]
+    weights: np.ndarray | None
+    rate: Callable[[int], float]
+
+
+def compiled(
+    whole: keras.Model, trained: keras.Model, task: Task, phase: Phase, train: Examples, batch_size: int
+) -> Trainer:
+    """Compile the trained part of a model for a phase and trace its steps."""
+    steps = -(-len(train) // batch_size) * max(1, phase.epochs)
+    rate = _rate(phase, steps)
+    optimizer = _optimizer(phase, rate, whole)
+    trained.compile(optimizer=optimizer, loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False)
+    optimizer.build(trained.trainable_variables)
+    keep = kept_statistics(whole, phase)
+    return Trainer(
+        model=trained,
+        train_step=tf.function(_train_step(trained, optimizer, keep), reduce_retracing=True),
+        test_step=tf.function(_test_step(trained), reduce_retracing=True),
+        weights=_sample_weights(task, train),
+        rate=lambda step: float(rate(step)) if callable(rate) else float(rate),
+    )
+
+
+def _rate(phase: Phase, steps: int) -> Any:
+    """Constant, or a linear warm-up to the peak and then constant or a cosine to 0."""
+    warmup = round(phase.warmup * steps)
+    if not warmup and not phase.cosine:
+        return phase.lr
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=phase.lr / max(1, warmup) if warmup else phase.lr,
+        decay_steps=max(1, steps - warmup),
+        alpha=0.0 if phase.cosine else 1.0,
+        warmup_target=phase.lr if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def _optimizer(phase: Phase, rate: Any, model: keras.Model) -> keras.optimizers.Optimizer:
+    shared = {"learning_rate": rate, "global_clipnorm": phase.clip_norm}
+    layer = backbone_of(model)
+    if phase.lr_decay == 1.0 or layer is None:
+        if not phase.weight_decay:
+            return keras.optimizers.Adam(**shared)
+        return keras.optimizers.AdamW(weight_decay=phase.weight_decay, **shared)
+    return DepthAdamW(factors=layer.depth_factors(phase.lr_decay), weight_decay=phase.weight_decay, **shared)
+
+
+def _sample_weights(task: Task, train: Examples) -> np.ndarray | None:
+    weights = train.weights
+    if task.sample_weights is not None:
+        by_target = task.sample_weights(train.targets)
+        weights = by_target if weights is None else weights * by_target
+    return None if weights is None else np.asarray(weights, dtype=np.float32)
+
+
+def kept_statistics(model: keras.Model, phase: Phase) -> list[Any]:
+    """BatchNorm statistics of frozen blocks: with training=True the module moves them, so each step puts them back."""
+    layer = backbone_of(model)
+    cut = layer.cut_for(phase.unfrozen) if layer is not None and phase.batch_stats == "adapt" else None
+    if cut is None or layer is None:
+        return []
+    behind = set(cut.variables_behind)
+    return [v for i, v in layer.module_variables.items() if i not in behind and not v.trainable]
+
+
+def _train_step(model: keras.Model, optimizer: Any, keep: list[Any]) -> Callable[..., Any]:
+    def step(x: Any, y: Any, weights: Any) -> Any:
+        kept = [tf.identity(v.value) for v in keep]
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = model(x, training=True)
+            loss = model.compute_loss(x, y, outputs, weights, training=True)
+        gradients = _finite(tape.gradient(loss, variables), loss)
+        optimizer.apply(gradients, variables)
+        for variable, value in zip(keep, kept, strict=True):
+            variable.assign(value)
+        model.compute_metrics(x, y, outputs, weights)
+        return loss
+
+    return step
+
+
+def _finite(gradients: list[Any], loss: Any) -> list[Any]:
+    """The gradients, behind a check that stops the step: the optimizer waits for them, so no weight has moved."""
+    dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+    checked = [loss, *(g for g in dense if g is not None)]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in checked])
+    with tf.control_dependencies([tf.debugging.Assert(finite, [NOT_FINITE])]):
+        return [None if g is None else tf.identity(g) for g in dense]
+
+
+def _test_step(model: keras.Model) -> Callable[..., Any]:
+    def step(x: Any, y: Any, weights: Any) -> Any:
+        outputs = model(x, training=False)
+        model.compute_metrics(x, y, outputs, weights)
+        return model.compute_loss(x, y, outputs, weights, training=False)
+
+    return step
