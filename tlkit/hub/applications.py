@@ -141,9 +141,11 @@ def _randomised(model: Any) -> Any:
     """Weights drawn anew from a generator of our own: the user's seeds stay as they are, and two machines agree."""
     random = np.random.default_rng(0)
     for variable in model.trainable_variables:
-        if len(variable.shape) > 1:  # He et al. 2015, arXiv:1502.01852; biases and scales keep their constants
-            fan_in = int(np.prod(variable.shape[:-1]))
-            variable.assign(random.normal(0.0, (2 / fan_in) ** 0.5, variable.shape).astype("float32"))
+        shape = tuple(variable.shape)
+        if len(shape) > 1:  # He et al. 2015, arXiv:1502.01852; biases and scales keep their constants
+            depthwise = len(shape) == 4 and shape[-1] == 1
+            fan_in = int(np.prod(shape[:2] if depthwise else shape[:-1]))
+            variable.assign(random.normal(0.0, (2 / fan_in) ** 0.5, shape).astype("float32"))
     return model
 
 

@@ -11,14 +11,15 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tlkit import hubformat
 from tlkit.errors import InputError
-from tlkit.files import sha256_bytes, sha256_tree
+from tlkit.files import sha256_bytes
+from tlkit.hub.reference_variables import KINDS, remaining, with_resource_variables
 from tlkit.hub.resolving import locate
 from tlkit.hub.scanning import Scan, check
 from tlkit.hub.tfhub import tensorflow_hub
@@ -34,7 +35,7 @@ class Module:
 
     Attributes:
         handle: What it was opened by; for an object, a description.
-        sha256: Hash of its folder's content; of an object that was already loaded, hash of graph and variables.
+        sha256: Hash of its folder's content; where an object was given, hash of its graph and variables.
         folder: Where its SavedModel lies, or None for an object that was already loaded.
         loaded: The restored object.
         card: What its author wrote down about it (input_range, input_size, ...), or {}.
@@ -64,7 +65,7 @@ def open_module(
         tags: Which meta graph of a TF1-style SavedModel to load.
         load_options: A `tf.saved_model.LoadOptions`.
         trust: Whether to load it although the scan refuses it.
-        sha256: Expected hash, of the archive that is fetched or of the folder's content.
+        sha256: Expected hash, of the archive that is fetched or of the folder's content; of a handle only.
         offline: Whether to fetch nothing; None asks TLKIT_OFFLINE.
 
     Raises:
@@ -79,7 +80,8 @@ def open_module(
     folder = _scratch_folder() / "module"
     _write(handle, folder)
     name = f"{type(handle).__module__.split('.')[0]}:{getattr(handle, 'name', type(handle).__name__)}"
-    return _open(name, folder, sha256_tree(folder), trust, tags=tags, options=load_options)
+    module = _open(name, folder, "", trust, tags=tags, options=load_options)
+    return replace(module, sha256=_object_sha256(module.loaded))  # its file names functions by a running number
 
 
 def variables(loaded: Any) -> tuple[Any, ...]:
@@ -139,9 +141,29 @@ def unpack(data: bytes, *, tags: str | Sequence[str] | None = None, trust: bool 
 
 
 def _open(name: str, folder: Path, sha256: str, trust: bool, *, tags: Any, options: Any) -> Module:
-    _need(check(folder, trust), name)
+    found = check(folder, trust)
+    _need(found, name)
+    readable = _upgraded(folder) if set(found.operations) & set(KINDS) else folder
     with _one_sentence(name):
-        return Module(name, sha256, folder, _load(folder, tags, options), _card(folder))
+        return Module(name, sha256, folder, _load(readable, tags, options), _card(folder))
+
+
+def _upgraded(folder: Path) -> Path:
+    """A TF1 module with resource variables in place of its own, which TensorFlow 2 could not train."""
+    binary = folder / MODEL_FILES[0]
+    if not binary.is_file():
+        return folder
+    copy = _scratch_folder() / "module"
+    shutil.copytree(folder, copy, copy_function=_link, ignore=shutil.ignore_patterns(binary.name))
+    (copy / binary.name).write_bytes(with_resource_variables(binary.read_bytes()))
+    return copy
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 def _load(folder: Path, tags: Any, options: Any) -> Any:
@@ -221,22 +243,25 @@ def _object_sha256(loaded: Any) -> str:
     """Hash of what a restored object computes with: the operations of its functions, and its variables' content."""
     values = [v.numpy() for v in variables(loaded)]
     content = (p for v in values for p in (str(v.dtype), str(v.shape), v.tobytes() if v.dtype != object else str(v)))
-    return sha256_bytes(*(line for f in _functions(loaded) for line in _lines(f)), *content)
+    return sha256_bytes(*(_function_sha256(f) for f in _functions(loaded)), *content)
 
 
-def _functions(loaded: Any) -> Iterable[Any]:
+def _functions(loaded: Any) -> Iterator[Any]:
     for name in ("__call__", "serve"):
         yield from getattr(getattr(loaded, name, None), "concrete_functions", None) or ()
     signatures = getattr(loaded, "signatures", None) or {}
     yield from (signatures[name] for name in sorted(signatures))
 
 
-def _lines(function: Any) -> Iterator[str]:
-    """Operations and types, without the names of functions: those count the functions of the process."""
+def _function_sha256(function: Any) -> str:
+    """Operations and constants, without the names of functions and without their order: those count what ran before."""
     definition = function.graph.as_graph_def()
-    bodies = [definition.node, *(f.node_def for f in definition.library.function)]
-    for nodes in bodies:
-        yield from (f"{n.op} {n.attr['value'].tensor.SerializeToString().hex()}" for n in nodes if n.op != "NoOp")
+    inner = sorted(sha256_bytes(*_lines(f.node_def)) for f in definition.library.function)
+    return sha256_bytes(*_lines(definition.node), *inner)
+
+
+def _lines(nodes: Any) -> Iterator[str]:
+    return (f"{n.op} {n.attr['value'].tensor.SerializeToString().hex()}" for n in nodes)
 
 
 # -- packing
@@ -253,16 +278,26 @@ def _zipped(folder: Path) -> bytes:
                 path.relative_to(folder).as_posix()
             )  # dated 1980, so that equal content packs equally
             entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+            archive.writestr(entry, _content(path), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    return with_resource_variables(data) if path.name == MODEL_FILES[0] else data
 
 
 def _refuse_hidden_state(folder: Path) -> None:
     """A mutable table keeps its rows in the checkpoint, which a packed graph goes without."""
     from tensorflow.core.protobuf import saved_model_pb2
 
-    path = folder / "saved_model.pb"
-    metas = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs if path.is_file() else ()
+    path = folder / MODEL_FILES[0]
+    metas = saved_model_pb2.SavedModel.FromString(_content(path)).meta_graphs if path.is_file() else ()
+    if any(remaining(metas)):
+        raise InputError(
+            f"The TF1 module in {folder} has reference variables that nothing can read, so a .keras file cannot carry "
+            "their values; export it as a SavedModel instead."
+        )
     for node in (n for meta in metas for n in meta.object_graph_def.nodes):
         if node.saveable_objects and node.WhichOneof("kind") != "variable":
             kept = ", ".join(sorted(node.saveable_objects)[:3])
