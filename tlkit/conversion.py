@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,9 @@ def try_conversion(loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | 
     with tempfile.TemporaryDirectory(prefix="tlkit-convert-") as scratch:
         file = Path(scratch, "model.tflite")
         try:
-            file.write_bytes(tflite.convert(_written(loaded, endpoint, specs, scratch), "float32", None, spanned=False))
+            written = _written(loaded, endpoint, specs, scratch)
+            with _quiet():
+                file.write_bytes(tflite.convert(written, "float32", None, spanned=False))
             difference = _difference(file, endpoint, specs)
         except InputError as error:
             return Conversion(False, str(error))
@@ -65,6 +69,19 @@ def _judged(difference: tuple[float, float], megabytes: float) -> Conversion:
     if largest <= TOLERANCE * max(scale, 1e-6):  # False for NaN
         return Conversion(True, "", megabytes, largest)
     return Conversion(False, f"LiteRT gives other outputs than TensorFlow (by {largest:.1e})", megabytes, largest)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converter's C++ from writing pages about each missing operation; its exception names them."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:

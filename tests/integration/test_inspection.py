@@ -1,0 +1,154 @@
+"""What `tlkit.inspect` says about modules of every kind, safe and unsafe."""
+
+import io
+import json
+import os
+
+import keras
+import modules
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+import tlkit
+from tlkit import conversion, inspection
+from tlkit.endpoints import open_endpoint
+from tlkit.errors import InputError
+
+
+def text(found):
+    out = io.StringIO()
+    Console(file=out, width=160).print(inspection.rendered(found))
+    return out.getvalue()
+
+
+def test_a_hub_module(module_folder):
+    found = inspection.inspect_module(module_folder("keras3_hub"))
+    assert (found.loaded, found.endpoint, found.takes_training) == (True, "__call__", True)
+    assert [str(t) for t in found.inputs] == ["inputs: float32 (any, 32, 32, 3)"]
+    assert [str(t) for t in found.outputs] == ["outputs: float32 (any, 12)"]
+    net = modules.keras_model()
+    assert found.parameters == net.count_params()
+    assert found.trainable_parameters == sum(int(np.prod(v.shape)) for v in net.trainable_variables)
+    assert found.batch_norms == sum(isinstance(layer, keras.layers.BatchNormalization) for layer in net.layers)
+    assert found.dropout and found.unsafe == found.unknown == ()
+    assert sum(b.parameters for b in found.blocks) == found.parameters
+    assert found.conversion.converts and found.conversion.difference < 1e-5
+    shown = text(found)
+    assert "0 to 1 (the convention" in shown and "unfrozen" in shown and "converts with builtins" in shown
+    assert json.loads(json.dumps(inspection.to_dict(found), allow_nan=False))["conversion"]["converts"] is True
+
+
+def test_a_signature_without_a_call(module_folder):
+    found = inspection.inspect_module(module_folder("signature_only"))
+    assert (found.endpoint, found.takes_training, found.dropout) == ("serving_default", False, False)
+    assert [t.name for t in found.outputs] == ["features", "twice"]
+    assert [s.name for s in found.signatures] == ["serving_default"]
+    assert found.conversion.converts
+    with pytest.raises(InputError, match=r"no signature 'other'"):
+        inspection.inspect_module(module_folder("signature_only"), signature="other")
+
+
+def test_dicts_in_and_out(module_folder):
+    found = inspection.inspect_module(module_folder("text_encoder"))
+    assert [t.name for t in found.inputs] == ["input_mask", "input_type_ids", "input_word_ids"]
+    assert found.input_range == (None, "it does not take images")
+    assert found.conversion.converts and found.dropout
+
+
+def test_pixels_are_told_from_the_graph(module_folder):
+    found = inspection.inspect_module(module_folder("classifier"), convert=False)
+    assert found.input_range == ((0.0, 255.0), "its graph begins by scaling such values down")
+    assert found.conversion is None
+    assert "not tried" in text(found)
+
+
+def test_what_does_not_convert_is_named(module_folder, capfd):
+    found = inspection.inspect_module(module_folder("vocabulary"))
+    assert not found.conversion.converts
+    assert "StringLower" in found.conversion.reason and "\n" not in found.conversion.reason
+    assert found.unsafe == ()
+    assert "neither a custom op" not in capfd.readouterr().err
+
+
+def test_what_cannot_be_cut_says_why(module_folder):
+    found = inspection.inspect_module(module_folder("control_flow"), convert=False)
+    assert found.blocks == () and "control flow" in found.cannot_cut
+    assert "none: has control flow" in text(found)
+
+
+def test_a_tf1_module(module_folder):
+    found = inspection.inspect_module(module_folder("tf1_hub"), convert=False)
+    assert (found.endpoint, found.parameters, found.batch_norms) == ("default", 412, 1)
+
+
+def test_a_model_in_memory_and_a_loaded_module(module_folder):
+    model = modules.keras_model()
+    found = tlkit.inspect(model, convert=False)
+    assert found.loaded and found.takes_training and found.parameters == model.count_params()
+    loaded = tf.saved_model.load(str(module_folder("keras3_hub")))
+    found = tlkit.inspect(loaded, convert=False)
+    assert found.folder is None and [s.name for s in found.signatures] == ["serving_default"]
+
+
+class Writing(tf.Module):
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.weight = path, tf.Variable(tf.ones((3, 2)), name="kernel")
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
+    def __call__(self, x):
+        tf.io.write_file(self.path, "written")
+        return tf.matmul(x, self.weight)
+
+
+def test_an_unsafe_module_is_read_and_not_run(tmp_path):
+    trace = tmp_path / "trace"
+    module = Writing(str(trace))
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
+    trace.unlink(missing_ok=True)
+    found = inspection.inspect_module(tmp_path / "m")
+    assert not found.loaded and found.endpoint is None and not trace.exists()
+    assert [f.what for f in found.unsafe] == ["WriteFile"]
+    assert [str(t) for t in found.inputs] == ["x: float32 (any, 3)"]
+    assert (found.parameters, found.trainable_parameters, found.variables) == (6, 6, 1)
+    assert "the scan refuses it" in text(found) and "WriteFile" in text(found)
+    json.dumps(inspection.to_dict(found), allow_nan=False)
+    trusted = inspection.inspect_module(tmp_path / "m", trust=True, convert=False)
+    assert trusted.loaded and trusted.unsafe == found.unsafe
+
+
+def test_no_module_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no module"):
+        inspection.inspect_module(tmp_path / "nowhere")
+
+
+def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatch):
+    """What FACTS.md warns of: a conversion without an error whose file gives other numbers."""
+    endpoint_of = tf.saved_model.load(str(module_folder("no_training")))
+    whole = conversion.parity.open_tflite
+
+    def wrong(file, threads):
+        opened = whole(file, threads)
+        return conversion.parity.Opened(
+            lambda inputs: {k: v * np.nan for k, v in opened.call(inputs).items()}, opened.inputs, opened
+        )
+
+    monkeypatch.setattr(conversion.parity, "open_tflite", wrong)
+    found = conversion.try_conversion(endpoint_of, open_endpoint(endpoint_of))
+    assert not found.converts and "other outputs than TensorFlow" in found.reason
+
+
+def test_open_sizes_are_filled_in_for_images_alone():
+    image = conversion._of_one(tf.TensorSpec((None, None, None, 3), tf.float32), (96, 64))
+    assert image.shape.as_list() == [1, 96, 64, 3]
+    assert conversion._of_one(tf.TensorSpec((None, None), tf.int32), (96, 64)).shape.as_list() == [1, None]
+    assert conversion._of_one(tf.TensorSpec((), tf.float32), None).shape.as_list() == []
+
+
+def test_stderr_is_given_back():
+    before = os.fstat(2)
+    with pytest.raises(ValueError), conversion._quiet():
+        raise ValueError
+    assert os.fstat(2).st_ino == before.st_ino
