@@ -54,7 +54,7 @@ class Graph:
 def remembered(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """What `make()` gives, computed once a graph: graphs never change."""
     if key not in graph.memo:
-        graph.memo[key] = make()
+        graph.memo[key] = tf.autograph.experimental.do_not_convert(make)()  # the first use may lie inside a trace
     return graph.memo[key]
 
 
@@ -75,6 +75,11 @@ def flatten(
     Returns:
         The flat graph; where it cannot be cut, `problem` says why.
     """
+    plain = tf.autograph.experimental.do_not_convert(_flattened)  # the first use may lie inside a trace
+    return plain(function, variables, input_shapes)  # type: ignore[no-any-return]
+
+
+def _flattened(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
     if found := _untouchable(function, variables):
         return _closed(function, variables, found)
     every = _with_missing(function, variables)
@@ -254,6 +259,7 @@ def part_as(graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structur
 def _assembled(
     graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structure: Any, specs: Sequence[Any] | None
 ) -> Any:
+    signature = list(_specs(graph, feeds) if specs is None else specs)
     sub, outside = _between(graph, set(feeds), fetches)
     inner = [name for name in fetches if name not in feeds]
     used: list[Any] = []
@@ -269,7 +275,7 @@ def _assembled(
         return tf.nest.map_structure(lambda i: known[fetches[i]], structure)
 
     with tf.init_scope():
-        traced = tf.function(body, input_signature=list(specs or _specs(graph, feeds)), autograph=False)
+        traced = tf.function(body, input_signature=signature, autograph=False)
         function = traced.get_concrete_function()
     _private.watch(function, used)
     return function

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tlkit.graph.anatomy import Anatomy, anatomy
 from tlkit.graph.flat import Graph, part, remembered
@@ -222,4 +223,9 @@ def constant(graph: Graph, tensor: str) -> np.ndarray:
     """The value of a tensor that depends on neither inputs nor variables."""
     inner = (t.name for t in graph.whole.inputs[len(graph.inputs) :])
     captures = dict(zip(inner, graph.whole.captured_inputs, strict=True))
-    return np.asarray(captures[tensor] if tensor in captures else part(graph, (), (tensor,))()[0])
+    if tensor in captures:
+        return np.asarray(captures[tensor])
+    op = graph.whole.graph.get_tensor_by_name(tensor).op
+    if op.type == "Const":  # small captures too are kept by value
+        return np.asarray(tf.make_ndarray(op.get_attr("value")))
+    return np.asarray(part(graph, (), (tensor,))()[0])
