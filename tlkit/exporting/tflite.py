@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,23 +29,31 @@ def convert(source: Path, format: str, representative: Path | None, *, spanned: 
     """
     import tensorflow as tf
 
-    # From the SavedModel and nothing else: from_concrete_functions with a Keras 3 model loses its variables silently.
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if format != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if format == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if format == "int8":
-        if representative is None:
-            raise InputError("int8 needs representative examples, and the run has no training examples; leave it out.")
-        converter.representative_dataset = _batches_of_one(representative)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8 if spanned else tf.float32
+    if format == "int8" and representative is None:
+        raise InputError("int8 needs representative examples, and the run has no training examples; leave it out")
+    sets, int8 = tf.lite.OpsSet, format == "int8"
+    converter = _converter(source)
+    converter.optimizations = [] if format == "float32" else [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16] if format == "float16" else []
+    converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS_INT8 if int8 else sets.TFLITE_BUILTINS]
+    converter.representative_dataset = _batches_of_one(representative) if representative is not None and int8 else None
+    converter.inference_input_type = tf.uint8 if int8 and spanned else tf.float32
     try:
         return bytes(converter.convert())
     except Exception as error:  # the converter raises its own, private class
-        raise InputError(_reason(format, str(error))) from error
+        raise InputError(reason(format, str(error))) from error
+
+
+@functools.cache
+def _converter(source: Path) -> Any:
+    """The converter of a SavedModel, used for all of its formats: opening it takes as long as a conversion.
+
+    It starts from the SavedModel and nothing else: from_concrete_functions with a Keras 3 model silently loses its
+    variables.
+    """
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_saved_model(str(source))
 
 
 def _batches_of_one(folder: Path) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
@@ -61,7 +70,8 @@ def _as_float(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.uint8 else array
 
 
-def _reason(format: str, message: str) -> str:
+def reason(format: str, message: str) -> str:
+    """Why a conversion failed, in one sentence, from the converter's message of many lines."""
     missing = sorted(set(_missing_operations(message)))
     if not missing:
         first = next((line.strip() for line in message.splitlines() if line.strip()), "the converter gave no reason")

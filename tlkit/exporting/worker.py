@@ -31,9 +31,10 @@ def main(arguments: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         answer = _answer(json.loads(line))
-        print(json.dumps({**answer, "seconds": time.perf_counter() - start}), file=answers, flush=True)
+        spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - start_cpu}
+        print(json.dumps(answer | spent), file=answers, flush=True)
 
 
 def _answer(job: Job) -> dict[str, Any]:

@@ -38,7 +38,10 @@ def started(log: Path, timeout_s: float) -> Iterator[Worker]:
             yield Worker(process, file)
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what was not yet sent has nobody left to read it
+                    stream.close()  # type: ignore[union-attr]
 
 
 def ask(worker: Worker, **job: Any) -> dict[str, Any]:
@@ -55,7 +58,11 @@ def ask(worker: Worker, **job: Any) -> dict[str, Any]:
         line = ""
     if line:
         return dict(json.loads(line))
-    return {"failure": f"the process that should {job['job']} it ended with {_ending(worker)}", "seconds": 0.0}
+    return {
+        "failure": f"the process that should {job['job']} it ended with {_ending(worker)}",
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+    }
 
 
 def _ending(worker: Worker) -> str:

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from tlkit.errors import InputError
+from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, compare, failure, merits, upper_bound
+
+FINE = Comparison(0.0, 1.0, 1.0, 0.8, 0.0, 0.0)
+
+
+def scores(*best: int, k: int = 3, sure: float = 0.8) -> np.ndarray:
+    array = np.full((len(best), k), (1 - sure) / (k - 1), np.float32)
+    array[np.arange(len(best)), best] = sure
+    return array
+
+
+def compared(expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None = None, **kwargs) -> Comparison:
+    return compare({"y": expected}, {"y": outputs}, targets, probabilities=kwargs.pop("probabilities", True), **kwargs)
+
+
+def test_equal_outputs_differ_in_nothing():
+    found = compared(scores(0, 1, 2), scores(0, 1, 2), np.array([0, 1, 1]))
+    assert (found.difference, found.agreement, found.score_change) == (0, 1, 0)
+    assert found.score == pytest.approx(2 / 3)
+    assert all(
+        failure(name, found, Gates()) is None for name in ("saved_model", "float32", "float16", "dynamic", "int8")
+    )
+
+
+def test_accuracy_and_its_change():
+    found = compared(scores(0, 1, 2, 0), scores(0, 1, 1, 1), np.array([0, 1, 2, 1]))
+    assert found.agreement == 0.5
+    assert found.score == 0.75
+    assert found.score_change == 0.0  # one lost, one won
+    assert found.change_upper > 0
+
+
+def test_upper_bound_is_that_of_agresti_and_min():
+    changes = np.array([-1.0] * 4 + [0.0] * 71)
+    mean = -4 / 77
+    deviation = np.sqrt((5 - 16 / 77) / 77**2)
+    assert upper_bound(changes, 0.95, counts=True) == pytest.approx(mean + 1.6448536 * deviation, abs=1e-7)
+
+
+def test_upper_bound_of_values_is_the_normal_one():
+    changes = np.random.default_rng(0).normal(-0.1, 1.0, 400)
+    expected = changes.mean() + 1.6448536 * changes.std() / 20
+    assert upper_bound(changes, 0.95, counts=False) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "fails"), [(0, 0, False), (2, 0, False), (8, 0, True), (8, 5, False), (0, 30, False)]
+)
+def test_only_a_significant_drop_fails(lost, won, fails):
+    targets = np.zeros(200, np.int64)
+    expected, outputs = np.zeros(200, np.int64), np.zeros(200, np.int64)
+    outputs[:lost], expected[200 - won :] = 1, 1
+    found = compared(scores(*expected), scores(*outputs), targets, gates=Gates())
+    assert found.score_change == pytest.approx((won - lost) / 200)
+    sentence = failure("int8", found, Gates(min_agreement=0))
+    assert (sentence is not None) == fails
+    assert not fails or "drops by 4.0 points" in sentence
+
+
+def test_a_larger_allowance_lets_a_drop_pass():
+    found = Comparison(0.5, 0.95, 1.0, 0.7, -0.05, -0.03)
+    assert "1 allowed" in (failure("dynamic", found, Gates()) or "")
+    assert failure("dynamic", found, Gates(max_drop=0.04)) is None
+
+
+def test_float32_needs_every_label():
+    found = Comparison(1e-5, 0.99, 1.0, 0.8, 0.0, 0.0)
+    assert "99.0%" in (failure("float32", found, Gates()) or "")
+    assert "99.0%" in (failure("saved_model", found, Gates()) or "")
+    assert "0.0002 exceeds 0.0001" in (failure("float32", Comparison(2e-4, 1, 1, 0, 0, 0), Gates()) or "")
+
+
+def test_float16_may_swap_only_close_scores():
+    expected = np.array([[0.52, 0.48], [0.51, 0.49]], np.float32)
+    swapped = np.array([[0.52, 0.48], [0.499, 0.501]], np.float32)
+    found = compared(expected, swapped)
+    assert found.agreement == 0.5
+    assert found.sure_agreement == 1.0
+    assert failure("float16", found, Gates()) is None
+    assert "more than 0.01 apart" in (
+        failure("float16", compared(expected, swapped, gates=Gates(float16_margin=0.01)), Gates(float16_margin=0.01))
+        or ""
+    )
+    assert "0.03 exceeds 0.02" in (failure("float16", Comparison(0.03, 1, 1, 0, 0, 0), Gates()) or "")
+
+
+def test_agreement_gate_of_quantised_files():
+    assert "85.0%" in (failure("int8", Comparison(0.5, 0.85, 1, 0.8, 0.02, 0.1), Gates()) or "")
+
+
+@pytest.mark.parametrize("outputs", [np.full((2, 3), np.nan), np.zeros((2, 4))])
+def test_what_cannot_be_compared_fails_every_gate(outputs):
+    found = compared(scores(0, 1), outputs.astype(np.float32), np.array([0, 1]))
+    assert found.difference == NOT_FINITE
+    assert all("not finite" in (failure(name, found, Gates()) or "") for name in ("float32", "float16", "int8"))
+
+
+def test_several_labels_each_count():
+    expected = np.array([[0.9, 0.1, 0.6], [0.2, 0.8, 0.4]], np.float32)
+    outputs = np.array([[0.9, 0.1, 0.4], [0.2, 0.8, 0.4]], np.float32)
+    found = compared(expected, outputs, np.array([[1, 0, 1], [0, 1, 0]], np.float32))
+    assert found.agreement == pytest.approx(5 / 6)
+    assert found.score == pytest.approx(5 / 6)
+    assert found.score_change == pytest.approx(-1 / 6)
+
+
+def test_values_are_compared_relative_to_their_size():
+    expected = np.linspace(1000, 2000, 50, dtype=np.float32)[:, None]
+    found = compared(expected, expected * 1.00002, expected[:, 0], probabilities=False)
+    assert found.difference < 1e-4
+    assert found.agreement == 1.0
+    assert found.score == pytest.approx(1.0, abs=1e-6)
+    assert failure("float32", found, Gates()) is None
+    rough = compared(expected, expected + 200, expected[:, 0], probabilities=False)
+    assert rough.agreement == 0.0
+    assert "agree in 0.0%" in (failure("int8", rough, Gates()) or "")
+
+
+def test_merits_of_values_average_to_r2():
+    rng = np.random.default_rng(0)
+    targets, outputs = rng.normal(size=(40, 2)), rng.normal(size=(40, 2))
+    squares = ((outputs - targets) ** 2).sum(axis=0) / ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+    assert merits(outputs, targets, probabilities=False).mean() == pytest.approx(1 - squares.mean())
+
+
+def test_padding_of_sequences_does_not_count():
+    outputs = np.eye(3, dtype=np.float32)[np.array([[0, 1, 2], [1, 1, 1]])]
+    assert merits(outputs, np.array([[0, 0, -1], [1, -1, -1]]), probabilities=True).tolist() == [0.5, 1.0]
+
+
+def test_the_worst_of_several_outputs_counts():
+    expected = {"a": scores(0, 1), "b": scores(0, 1)}
+    found = compare(expected, {"a": scores(0, 1), "b": scores(0, 0)}, None, probabilities=True)
+    assert (found.agreement, found.score) == (0.5, 0.0)
+    assert found.difference == pytest.approx(0.7, abs=1e-6)
+
+
+def test_passing_is_passing():
+    assert failure("int8", FINE, Gates()) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_drop": 2}, {"min_agreement": -0.1}, {"float32_difference": -1}, {"confidence": 0.5}]
+)
+def test_gates_say_what_is_wrong(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Gates(**wrong)

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlkit.errors import InputError
+from tlkit.exporting.heldout import held_out, spread, store
+from tlkit.types import ArraySpec, Examples, Splits
+
+
+def examples(targets: np.ndarray, dictionary: bool = False) -> Examples:
+    def read(i: int):
+        x = np.full((2, 2, 3), i, np.uint8)
+        return {"a": x, "b": x[0]} if dictionary else x
+
+    names = tuple(map(str, range(len(targets))))
+    return Examples(names, read, targets, ArraySpec((2, 2, 3), "uint8"), names)
+
+
+def test_every_class_has_its_turn():
+    targets = np.array([0] * 50 + [1] * 3 + [2] * 10)
+    chosen = targets[list(spread(targets, 9))]
+    assert np.bincount(chosen).tolist() == [3, 3, 3]
+    assert np.bincount(targets[list(spread(targets, 15))]).tolist() == [6, 3, 6]
+
+
+def test_the_same_seed_draws_the_same():
+    targets = np.arange(40) % 4
+    assert spread(targets, 12, seed=3) == spread(targets, 12, seed=3) != spread(targets, 12, seed=4)
+    assert sorted(spread(targets, 100)) == list(range(40))
+
+
+def test_values_are_drawn_without_regard():
+    assert len(set(spread(np.linspace(0, 1, 20), 5))) == 5
+    assert len(set(spread(np.zeros((20, 3), np.int64), 5))) == 5
+
+
+def test_validation_examples_stand_in_for_test_examples():
+    none, some = examples(np.zeros(0, np.int64)), examples(np.zeros(3, np.int64))
+    assert len(held_out(Splits(none, some, none), 10)) == 3
+    assert len(held_out(Splits(none, some, some), 2)) == 2
+    with pytest.raises(InputError, match="neither test nor validation"):
+        held_out(Splits(some, none, none), 10)
+
+
+def test_inputs_are_stored_by_name(tmp_path: Path):
+    arrays = store(examples(np.zeros(4, np.int64)), ["image"], tmp_path / "one", lambda x: x + 1)
+    assert arrays["image"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert np.load(tmp_path / "one" / "image.npy").shape == (4, 2, 2, 3)
+    several = store(examples(np.zeros(4, np.int64), dictionary=True), ["b", "a"], tmp_path / "two")
+    assert {name: array.shape for name, array in several.items()} == {"b": (4, 2, 3), "a": (4, 2, 2, 3)}

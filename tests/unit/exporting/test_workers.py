@@ -1,0 +1,36 @@
+import os
+import time
+from pathlib import Path
+
+from tlkit.exporting import workers
+
+
+def test_a_job_that_fails_says_why(tmp_path: Path):
+    with workers.started(tmp_path / "log", 60) as worker:
+        (tmp_path / "broken.tflite").write_bytes(b"no model at all, and long enough")
+        answer = workers.ask(worker, job="run", file=str(tmp_path / "broken.tflite"), inputs="", outputs="", threads=1)
+        assert "ValueError" in answer["failure"]
+        assert answer["seconds"] > 0
+
+
+def test_a_worker_that_hangs_stops_by_itself(tmp_path: Path):
+    os.mkfifo(tmp_path / "fifo")  # opening it waits for ever
+    with workers.started(tmp_path / "log", 3) as worker:
+        start = time.monotonic()
+        answer = workers.ask(worker, job="time", file=str(tmp_path / "fifo"), threads=1)
+        assert "its time used up" in answer["failure"]
+        assert time.monotonic() - start < 20
+
+
+def test_a_worker_ends_with_its_input(tmp_path: Path):
+    with workers.started(tmp_path / "log", 60) as worker:
+        assert worker.process.stdin is not None
+        worker.process.stdin.close()
+        assert worker.process.wait(timeout=30) == 0
+
+
+def test_a_worker_that_was_killed_is_a_failure_of_its_job(tmp_path: Path):
+    with workers.started(tmp_path / "log", 60) as worker:
+        worker.process.kill()
+        assert "ended with code -9" in workers.ask(worker, job="time", file="x", threads=1)["failure"]
+    assert worker.process.poll() is not None
