@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
-    flags = "\n".join(f"  {name:<{width + 1}} {text}" for name, text in FLAGS.items())
+    wide = max(map(len, FLAGS))
+    flags = "\n".join(f"  {name:<{wide}}  {text}" for name, text in FLAGS.items())
     return (
         "usage: tlkit COMMAND [...]\n\nAny pretrained module in, your task out, on the phone, with proof.\n\n"
         f"commands:\n{commands}\n\nflags of every command:\n{flags}\n\n`tlkit COMMAND --help` shows a command's own."
@@ -314,6 +315,8 @@ def _predict(args: list[str], flags: set[str]) -> int:
         """
 
     options = _parsed(predict, "predict", args)
+    if not options.get("files"):
+        raise InputError("`tlkit predict` needs a run and at least one file: tlkit predict RUN FILE...")
     from tlkit.exporting import predict as predict_files
 
     found = predict_files(options["run"], list(options["files"]), top=options.get("top", 5))
@@ -353,6 +356,8 @@ def _export(args: list[str], flags: set[str]) -> int:
 
 
 def _cache(args: list[str], flags: set[str]) -> int:
+    if args in (["-h"], ["--help"]):
+        _no_arguments("cache", args)
     from tlkit import caching
 
     if args not in ([], ["clear"]):
