@@ -61,7 +61,8 @@ def test_an_unpacked_vocabulary_can_be_exported_again(module_folder, tmp_path):
 
 
 def test_a_card_travels(tmp_path):
-    folder = hubformat.write_keras_model(modules.keras_model(), tmp_path / "m", card={"input_range": [0, 1]})
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    folder = hubformat.write_keras_model(model, tmp_path / "m", card={"input_range": [0, 1]})
     assert open_module(folder).card == {"input_range": [0, 1]}
     assert unpack(pack(folder)).card == {"input_range": [0, 1]}
     (folder / hubformat.CARD_FILE).write_text("[1")

@@ -172,17 +172,17 @@ def test_importing_hub_imports_no_tensorflow():
 
 
 def test_an_application_by_name():
-    with pytest.warns(UserWarning, match=r"MobileNetV2 cannot be had \(downloads are switched off\).*RANDOM weights"):
-        module = open_module("keras.applications:mobilenet_v2/96", offline=True)
+    with pytest.warns(UserWarning, match=r"MobileNet cannot be had \(downloads are switched off\).*RANDOM weights"):
+        module = open_module("keras.applications:mobilenet/96", offline=True)
     assert module.card["input_range"] == [-1.0, 1.0]
     assert module.card["input_size"] == [96, 96]
     assert module.card["weights"] == "random"
     images = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
     features = module.loaded(images, training=False).numpy()
-    assert features.shape == (2, 1280)
+    assert features.shape == (2, 1024)
     assert np.ptp(features) > 0.1
     with pytest.warns(UserWarning, match="RANDOM"):
-        assert resolve("keras.applications:MobileNetV2/96", offline=True) == module.folder
+        assert resolve("keras.applications:MobileNet/96", offline=True) == module.folder
 
 
 @pytest.mark.parametrize(

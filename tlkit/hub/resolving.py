@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tlkit.errors import DownloadError, InputError, UnsafeModuleError
 from tlkit.files import sha256_file, sha256_tree
@@ -160,8 +159,7 @@ def _copy(source: str, target: Path) -> None:
 def _zoo(name: str, offline: bool | None) -> Stored:
     from tlkit import zoo
 
-    shelf: Any = zoo
-    folder = Path(shelf.folder(name, offline=offline))
+    folder = zoo.folder(name, offline=offline)
     return Stored(folder, sha256_tree(folder))
 
 
