@@ -1,0 +1,251 @@
+"""The whole export of a small run: what is written, what it gives, what falls short, what a kill leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from exporting_runs import LABELS, SIZE, classifier, exported, plain_model, run_of, stripes
+from PIL import Image
+
+import tlkit
+from tlkit import tasks
+from tlkit.errors import GateError, InputError
+from tlkit.exporting import FILES, Gates, export, metadata, parity, predict
+from tlkit.types import Run, Splits
+
+TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
+
+
+def model_outputs(run: Run, images: np.ndarray) -> np.ndarray:
+    return np.asarray(run.task.decode(run.model(images.astype("float32"), training=False)))
+
+
+def operations(model: bytes) -> list[str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in tree.operatorCodes]
+    return [names[codes[op.opcodeIndex]] for op in tree.subgraphs[0].operators]
+
+
+def test_every_file_passes_its_gate():
+    folder, found = exported()
+    assert [e.format for e in found] == list(FILES)
+    assert all(e.passed for e in found)
+    assert {p.name for p in folder.iterdir()} == {*FILES.values(), "labels.txt"}
+    assert all(e.latency_ms > 0 and e.score > 0.8 for e in found)
+    size = {e.format: e.bytes for e in found}
+    assert size["float32"] == (folder / "model.tflite").stat().st_size
+    assert size["int8"] < size["float16"] < size["float32"] < size["saved_model"]
+
+
+def test_labels_stand_on_lines_of_their_own():
+    folder, _ = exported()
+    assert (folder / "labels.txt").read_text().split("\n") == ["flat", "rising", "two lines", "fällend ✓", ""]
+
+
+def test_the_saved_model_takes_images_of_any_size_and_number():
+    folder, _ = exported()
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    assert set(loaded.signatures) == {"serving_default", "classify", "embedding"}
+    serve = loaded.signatures["serving_default"]
+    images, _ = stripes(5, seed=7)
+    np.testing.assert_allclose(
+        serve(image=tf.constant(images))["probabilities"], model_outputs(classifier(), images), atol=1e-5
+    )
+    large, _ = stripes(2, seed=8, size=75)
+    as_trained = np.stack(
+        [np.asarray(Image.fromarray(x).resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for x in large]
+    )
+    np.testing.assert_allclose(
+        serve(image=tf.constant(large))["probabilities"], model_outputs(classifier(), as_trained), atol=2e-2
+    )
+    assert serve(image=tf.zeros((0, 9, 9, 3), tf.uint8))["probabilities"].shape == (0, 4)
+
+
+def test_classify_gives_label_strings_best_first():
+    folder, _ = exported()
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    images, _ = stripes(3, seed=9)
+    found = loaded.signatures["classify"](image=tf.constant(images))
+    wanted = model_outputs(classifier(), images)
+    np.testing.assert_allclose(found["scores"], -np.sort(-wanted, axis=1), atol=1e-5)
+    assert [row[0].decode() for row in found["classes"].numpy()] == [LABELS[i] for i in wanted.argmax(axis=1)]
+
+
+def test_embedding_gives_what_the_backbone_computes():
+    folder, _ = exported()
+    images, _ = stripes(2, seed=9)
+    run = classifier()
+    backbone = keras.Model(run.model.input, run.model.get_layer("backbone").output)
+    found = tf.saved_model.load(str(folder / "saved_model")).signatures["embedding"](image=tf.constant(images))
+    np.testing.assert_allclose(found["features"], backbone(images.astype("float32")), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_one_affine_stands_before_the_first_convolution(name):
+    folder, _ = exported()
+    names = [op for op in operations((folder / TFLITE[name]).read_bytes()) if op not in ("DEQUANTIZE", "QUANTIZE")]
+    assert names[: names.index("CONV_2D")] == ["MUL", "ADD"] or names[0] == "CONV_2D"
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_files_take_pixels_as_they_are(name):
+    folder, _ = exported()
+    detail = parity.open_tflite(folder / TFLITE[name], threads=1).inputs["image"]
+    assert detail["shape"].tolist() == [1, SIZE, SIZE, 3]
+    if name == "int8":
+        assert (detail["dtype"], detail["quantization"]) == (np.uint8, (1.0, 0))
+    else:
+        assert detail["dtype"] == np.float32
+
+
+def test_the_card_inside_keeps_labels_exactly():
+    folder, _ = exported()
+    card = metadata.read_card((folder / "model_int8.tflite").read_bytes())
+    assert card["labels"] == list(LABELS)
+    assert (card["modality"], card["format"], card["output"]) == ("image", "int8", "probabilities")
+
+
+def test_metadata_can_be_attached_again():
+    folder, _ = exported()
+    model = (folder / "model.tflite").read_bytes()
+    again = metadata.attach(
+        model,
+        metadata.Metadata(
+            "x", "", {"image": metadata.image_input("image")}, {"probabilities": metadata.score_output("p")}
+        ),
+    )
+    assert metadata.read_card(again) == {}
+    assert len(again) < len(model) + 500
+
+
+def test_predict_runs_the_tflite_file(tmp_path: Path):
+    folder, _ = exported()
+    images, _ = stripes(1, seed=5, size=80)
+    Image.fromarray(images[0]).save(tmp_path / "large.png")
+    Image.fromarray(images[0, :SIZE, :SIZE]).save(tmp_path / "exact.png")
+    large, exact = predict(folder, [tmp_path / "large.png", tmp_path / "exact.png"], top=2)
+    wanted = model_outputs(classifier(), images[:, :SIZE, :SIZE])[0]
+    assert exact.note == ""
+    assert [name for name, _ in exact.scores] == [LABELS[i] for i in np.argsort(-wanted)[:2]]
+    np.testing.assert_allclose([score for _, score in exact.scores], -np.sort(-wanted)[:2], atol=1e-4)
+    assert large.note.startswith("resized from 80x80 to 32x32 as in training; a client that resizes without")
+
+
+def test_predict_says_what_it_cannot_do(tmp_path: Path):
+    folder, _ = exported()
+    (tmp_path / "page.jpg").write_text("<html>not found</html>")
+    with pytest.raises(InputError, match=r"page\.jpg' cannot be read as an image: it holds HTML"):
+        predict(folder, [tmp_path / "page.jpg"])
+    with pytest.raises(InputError, match=r"none\.png' cannot be read"):
+        predict(folder, [tmp_path / "none.png"])
+    with pytest.raises(InputError, match="holds no exported TFLite file"):
+        predict(tmp_path, ["x.png"])
+    with pytest.raises(InputError, match="top=0"):
+        predict(folder, [], top=0)
+
+
+def test_what_falls_short_is_kept_aside_and_the_rest_is_written(tmp_path: Path):
+    (tmp_path / "model.tflite").write_text("of an earlier export")
+    with pytest.raises(GateError, match=r"model\.tflite .*FAILED") as raised:
+        export(classifier(), tmp_path, ("float32", "float16"), Gates(float32_difference=0.0))
+    assert {p.name for p in tmp_path.iterdir()} == {"model.tflite.failed", "model_float16.tflite", "labels.txt"}
+    assert [(e.file, e.passed) for e in raised.value.exports] == [
+        ("model.tflite.failed", False),
+        ("model_float16.tflite", True),
+    ]
+    assert "exceeds 0; kept aside as model.tflite.failed." in str(raised.value)
+    assert raised.value.exit_code == 1
+
+
+def test_an_operation_without_tflite_builtin_is_named(tmp_path: Path):
+    task = dataclasses.replace(
+        tasks.classify(LABELS), decode=lambda raw: tf.math.igammac(tf.ones_like(raw), tf.nn.softmax(raw))
+    )
+    with pytest.raises(GateError, match=r"needs the Igammac operation, .*formats=\('saved_model',\)") as raised:
+        export(dataclasses.replace(classifier(), task=task), tmp_path, ("float32",))
+    assert [(e.passed, e.bytes) for e in raised.value.exports] == [(False, 0)]
+    assert {p.name for p in tmp_path.iterdir()} == {"labels.txt"}
+
+
+def per_split(of_directions: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, ...]:
+    return tuple(of_directions(stripes(count, seed)[1]).astype(np.float32) for seed, count in enumerate((256, 8, 100)))
+
+
+def test_several_labels_an_example_export(tmp_path: Path):
+    keras.utils.set_random_seed(0)
+    task = tasks.classify(["a", "b"], multi_label=True)
+    targets = per_split(lambda directions: np.stack([directions == 0, directions >= 2], axis=1))
+    (found,) = export(run_of(task, plain_model(task), targets), tmp_path, "int8")
+    assert found.passed
+    assert found.score > 0.8
+
+
+def test_values_export_and_predict_in_their_own_order(tmp_path: Path):
+    keras.utils.set_random_seed(0)
+    task = tasks.regress(["angle", "its half"], mean=[150, 75], std=[110, 55])
+    run = run_of(task, plain_model(task), per_split(lambda d: np.stack([d * 100, d * 50], axis=1)))
+    (found,) = export(run, tmp_path, ("float16",))
+    assert found.passed
+    assert found.score > 0.5
+    images, _ = stripes(1, seed=3)
+    Image.fromarray(images[0]).save(tmp_path / "x.png")
+    scores = predict(tmp_path, [tmp_path / "x.png"])[0].scores
+    assert [name for name, _ in scores] == ["angle", "its half"]
+    np.testing.assert_allclose([value for _, value in scores], model_outputs(run, images)[0], atol=2)
+
+
+def test_arguments_are_checked_before_any_work(tmp_path: Path):
+    run = classifier()
+    with pytest.raises(InputError, match="say where to write"):
+        export(run)
+    with pytest.raises(InputError, match="float64"):
+        export(run, tmp_path, ("float64",))
+    with pytest.raises(InputError, match="neither test nor validation"):
+        none = run.data.test.subset([])
+        export(dataclasses.replace(run, data=Splits(run.data.train, none, none)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from exporting_runs import classifier
+from tlkit.exporting import export
+export(classifier(), Path({folder!r}), say=lambda what: print(what, flush=True))
+print("done", flush=True)
+"""
+
+
+def test_a_kill_leaves_the_export_before_it_whole(tmp_path: Path):
+    before = {"model.tflite": "old model", "labels.txt": "old labels", "saved_model": "old folder"}
+    for name in ("model.tflite", "labels.txt"):
+        (tmp_path / name).write_text(before[name])
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_text(before["saved_model"])
+    paths = [str(Path(tlkit.__file__).parents[1]), str(Path(__file__).parents[1])]
+    code = KILLED.format(paths=paths, folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any("writing the SavedModel" in line for line in process.stdout)
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "model.tflite").read_text() == before["model.tflite"]
+    assert (tmp_path / "labels.txt").read_text() == before["labels.txt"]
+    assert (tmp_path / "saved_model" / "saved_model.pb").read_text() == before["saved_model"]
+    left = {p.name for p in tmp_path.iterdir()} - set(before)
+    assert all(name.startswith(".tlkit-partial-export-") for name in left)
