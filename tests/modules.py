@@ -400,3 +400,20 @@ def inputs(kind: str, batch: int = 2, seed: int = 0) -> Any:
         return np.array([" ".join(rng.choice(VOCABULARY, rng.integers(1, 6))) + " whale" for _ in range(batch)])
     pixels = rng.random((batch, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)
     return pixels * 255 if kind == "classifier" else pixels
+
+
+def load(kind: str, folder: Path) -> Any:
+    """The fixture module as TensorFlow restores it."""
+    return tf.saved_model.load(str(folder), tags=[] if kind == "tf1_hub" else None)
+
+
+def inference_function(loaded: Any) -> Any:
+    """The concrete function that a restored module answers with in inference mode."""
+    if not callable(loaded):
+        return next(iter(loaded.signatures.values()))
+    functions = loaded.__call__.concrete_functions
+    for function in functions:
+        args, kwargs = function.structured_input_signature
+        if kwargs.get("training") is False or any(a is False for a in args):
+            return function
+    return functions[0]

@@ -228,4 +228,5 @@ def constant(graph: Graph, tensor: str) -> np.ndarray:
     op = graph.whole.graph.get_tensor_by_name(tensor).op
     if op.type == "Const":  # small captures too are kept by value
         return np.asarray(tf.make_ndarray(op.get_attr("value")))
-    return np.asarray(part(graph, (), (tensor,))()[0])
+    with tf.init_scope():  # this may be asked for while somebody's function is traced
+        return np.asarray(part(graph, (), (tensor,))()[0])
