@@ -11,8 +11,6 @@ import numpy as np
 
 from tlkit import tasks
 from tlkit.exporting import export
-from tlkit.layer import HubLayer
-from tlkit.model import build
 from tlkit.types import ArraySpec, Examples, Exported, Run, Splits, Task
 
 SIZE = 32
@@ -69,7 +67,10 @@ def run_of(task: Task, model: keras.Model, targets: tuple[np.ndarray, ...] | Non
 
 @functools.cache
 def classifier() -> Run:
-    """A classifier with awkward labels."""
+    """A classifier over a HubLayer, with awkward labels."""
+    from tlkit.layer import HubLayer
+    from tlkit.model import build
+
     keras.utils.set_random_seed(0)
     task = tasks.classify(LABELS)
     return run_of(task, build(HubLayer(module(), trainable=True, batch_stats="adapt", name="backbone"), task))

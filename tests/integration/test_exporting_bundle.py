@@ -207,6 +207,19 @@ def test_values_export_and_predict_in_their_own_order(tmp_path: Path):
     np.testing.assert_allclose([value for _, value in scores], model_outputs(run, images)[0], atol=2)
 
 
+def test_a_model_of_mixed_precision_exports_in_float32(tmp_path: Path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        task = tasks.classify(LABELS)
+        run = run_of(task, plain_model(task), epochs=1)
+    finally:
+        keras.config.set_dtype_policy(before)
+    (found,) = export(run, tmp_path, ("float32",))
+    assert found.largest_difference < 1e-5
+    assert run.model.get_layer("backbone").layers[-1].layers[1].compute_dtype == "float16"
+
+
 def test_arguments_are_checked_before_any_work(tmp_path: Path):
     run = classifier()
     with pytest.raises(InputError, match="say where to write"):

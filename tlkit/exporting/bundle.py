@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import GateError, InputError
-from tlkit.exporting import heldout, metadata, placing, producing, tables
+from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
 from tlkit.exporting.gates import Comparison, Gates, compare, failure
 from tlkit.files import write_atomic
 from tlkit.types import Exported, Run
@@ -37,7 +38,8 @@ def export(
     """Write a run's SavedModel and TFLite files, each checked against the Keras model.
 
     Every file is run in another process over the held-out examples: TFLite files by LiteRT, the SavedModel by
-    TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked.
+    TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked. A model of
+    mixed precision is written, and compared, in float32.
 
     Args:
         run: A run of `finetune`, `fit` or `load`.
@@ -60,6 +62,7 @@ def export(
     wanted = _checked(formats)
     examples = heldout.held_out(run.data, MOST_EXAMPLES)
     cores = min(2, os.cpu_count() or 1)
+    run = dataclasses.replace(run, model=saved_model.in_float32(run.model))
     with placing.staging(target) as stage:
         job = producing.Job(run, examples, stage, threads or cores, timeout_s, say or (lambda what: None))
         expected, made = producing.produce(job, wanted)

@@ -38,6 +38,23 @@ def trace(run: Run) -> Core:
     return tf.function(core, input_signature=[specs], autograph=False)  # type: ignore[no-any-return]
 
 
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model with every layer computing in float32: TFLite's operations know no mixed precision.
+
+    Layers that compute in float32 already, the HubLayer among them, are shared with the model.
+    """
+    if all(layer.compute_dtype == "float32" for layer in _all_layers(model)):
+        return model
+
+    def clone(layer: Any) -> Any:
+        wide = layer.compute_dtype == "float32"
+        return layer if wide else layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def inputs_of(model: keras.Model) -> Tensors:
     """The model's symbolic inputs by name."""
     return {tensor.name: tensor for tensor in model.inputs}
@@ -119,6 +136,13 @@ def _resources(model: keras.Model) -> list[Any]:
     loaded = [m for m in (getattr(layer, "_module", None) for layer in model.layers) if m is not None]
     kind = tf.saved_model.experimental.TrackableResource
     return [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
+
+
+def _all_layers(model: keras.Model) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
 
 
 def _structured(given: Tensors) -> Any:
