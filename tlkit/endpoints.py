@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ class Endpoint:
         inference: The traced function behind it that has no `training`, or training=False.
         inputs: `tf.TensorSpec` of the input, or a dict or list of them.
         takes_training: Whether the module tells training from inference.
-        variables: All variables it reads, in the module's own order.
+        variables: All variables that it reads or lists, in the module's own order.
         trainable: The part of them that the module declares trainable.
+        accepts: Specs like `inputs`, one for each way in which the module was traced; `inputs` comes first.
         regularization_losses: Functions without arguments that give the module's own losses.
     """
 
@@ -34,6 +35,7 @@ class Endpoint:
     takes_training: bool
     variables: tuple[Any, ...]
     trainable: tuple[Any, ...]
+    accepts: tuple[Any, ...]
     regularization_losses: tuple[Callable[[], Any], ...] = ()
 
     @property
@@ -54,7 +56,7 @@ def open_endpoint(loaded: Any, signature: str | None = None, arguments: Mapping[
         InputError: If the module has no such endpoint.
     """
     extra = dict(arguments or {})
-    if signature is None and _traces(getattr(loaded, "__call__", None)):
+    if signature is None and _traces(getattr(loaded, "__call__", None)):  # noqa: B004 (a restored one, with traces)
         return _callable_endpoint(loaded, loaded.__call__, "__call__", extra)
     if extra:
         raise InputError("`arguments` go to a module's `__call__`; this module, or this signature, takes none.")
@@ -68,27 +70,36 @@ def _traces(function: Any) -> Sequence[Any]:
     return list(getattr(function, "concrete_functions", None) or ())
 
 
+# -- functions
+
+
 def _callable_endpoint(loaded: Any, function: Any, name: str, extra: Mapping[str, Any]) -> Endpoint:
     traces = [t for t in _traces(function) if _agrees(t, extra)]
     if not traces:
         raise InputError(f"The module's {name} was never traced with arguments={dict(extra)!r}; drop or change them.")
     takes_training = any(_flag(t) is True for t in traces)
-    inference = next((t for t in traces if _flag(t) is not True), traces[0])
-    variables, trainable = _variables(loaded, inference)
+    inference = [t for t in traces if _flag(t) is not True] or traces
+    losses = tuple(getattr(loaded, "regularization_losses", None) or ())
+    variables, trainable = _variables(loaded, [*inference, *traces, *(t for f in losses for t in _traces(f))])
+    spread = len(_leading_specs(inference[0])) > 1
     return Endpoint(
         name=name,
-        call=functools.partial(_call, function, dict(extra), takes_training),
-        inference=inference,
-        inputs=_input_specs(inference),
+        call=functools.partial(_call, function, dict(extra), takes_training, spread),
+        inference=inference[0],
+        inputs=_input_specs(inference[0]),
         takes_training=takes_training,
         variables=variables,
         trainable=trainable,
-        regularization_losses=tuple(getattr(loaded, "regularization_losses", None) or ()),
+        accepts=tuple(_input_specs(t) for t in inference),
+        regularization_losses=losses,
     )
 
 
-def _call(function: Any, extra: Mapping[str, Any], takes_training: bool, inputs: Any, training: bool) -> Any:
-    return function(inputs, training=training, **extra) if takes_training else function(inputs, **extra)
+def _call(
+    function: Any, extra: Mapping[str, Any], takes_training: bool, spread: bool, inputs: Any, training: bool
+) -> Any:
+    arguments = inputs if spread else (inputs,)
+    return function(*arguments, training=training, **extra) if takes_training else function(*arguments, **extra)
 
 
 def _flag(trace: Any) -> bool | None:
@@ -104,69 +115,165 @@ def _agrees(trace: Any, extra: Mapping[str, Any]) -> bool:
     return all(kwargs.get(key, value) == value for key, value in extra.items())
 
 
+def _leading_specs(trace: Any) -> list[Any]:
+    """Specs among the positional arguments: a Keras export of a model with a list of inputs has several."""
+    return [a for a in trace.structured_input_signature[0] if isinstance(a, tf.TypeSpec)]
+
+
 def _input_specs(trace: Any) -> Any:
     args, kwargs = trace.structured_input_signature
-    first = args[0] if args else {k: v for k, v in kwargs.items() if isinstance(v, tf.TensorSpec)}
-    if args and isinstance(first, tf.TensorSpec) and len([a for a in args if isinstance(a, tf.TensorSpec)]) > 1:
-        return [a for a in args if isinstance(a, tf.TensorSpec)]
-    return first
+    if not args:
+        return {k: v for k, v in kwargs.items() if isinstance(v, tf.TypeSpec)}
+    leading = _leading_specs(trace)
+    return leading if len(leading) > 1 else args[0]
+
+
+# -- signatures
 
 
 def _signature_endpoint(loaded: Any, signature: str | None) -> Endpoint:
     signatures = dict(getattr(loaded, "signatures", None) or {})
-    name = signature or ("serving_default" if "serving_default" in signatures else next(iter(signatures), None))
+    name = signature or _default_signature(tuple(signatures))
     if name not in signatures:
         have = ", ".join(sorted(signatures)) or "none"
         raise InputError(f"The module has no signature {name!r}; it has: {have}. Pass one of these as `signature`.")
     trace = signatures[name]
     specs = dict(trace.structured_input_signature[1])
-    variables, trainable = _variables(loaded, trace)
+    variables, trainable = _variables(loaded, [trace])
     only = next(iter(specs.values())) if len(specs) == 1 else None
     return Endpoint(
         name=str(name),
         call=functools.partial(_call_signature, trace, tuple(specs)),
         inference=trace,
-        inputs=only if only is not None else specs,
+        inputs=specs if only is None else only,
         takes_training=False,
         variables=variables,
         trainable=trainable,
+        accepts=(specs,) if only is None else (only, specs),
     )
 
 
+def _default_signature(names: tuple[str, ...]) -> str:
+    """What is taken where the user names none; "default" is what TF1 modules call theirs."""
+    usual = [n for n in ("serving_default", "default") if n in names]
+    return usual[0] if usual else names[0] if len(names) == 1 else "serving_default"
+
+
 def _call_signature(trace: Any, names: tuple[str, ...], inputs: Any, _training: bool) -> Any:
-    values = {names[0]: inputs} if len(names) == 1 and not isinstance(inputs, Mapping) else dict(inputs)
-    return trace(**values)
+    return trace(**(inputs if isinstance(inputs, Mapping) else {names[0]: inputs}))
 
 
-def _variables(loaded: Any, trace: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """All variables and the trainable ones: declared by the module, else those that the trace captures."""
-    declared = getattr(loaded, "variables", None)
-    variables = _unique(declared if declared is not None else trace.graph.variables)
-    if declared is not None and not variables:
-        variables = _unique(trace.graph.variables)
-    chosen = getattr(loaded, "trainable_variables", None)
-    if chosen is None:
-        return variables, tuple(v for v in variables if v.trainable)
-    known = {id(v) for v in chosen}
-    return variables, tuple(v for v in variables if id(v) in known)
+# -- variables
 
 
-def _unique(variables: Any) -> tuple[Any, ...]:
+def _variables(loaded: Any, traces: Iterable[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """All variables, those the module lists first, and the trainable ones: as it declares, else as they are marked.
+
+    A list may leave out what a function reads all the same, and a saved layer must hold that too.
+    """
+    read = [v for t in traces for v in t.graph.variables]
+    every = _unique([*(getattr(loaded, "variables", None) or ()), *read])
+    declared = getattr(loaded, "trainable_variables", None)
+    chosen = {id(v) for v in (declared if declared is not None else (v for v in every if v.trainable))}
+    return every, tuple(v for v in every if id(v) in chosen and v.dtype.is_floating)
+
+
+def _unique(variables: Iterable[Any]) -> tuple[Any, ...]:
     return tuple({id(v): v for v in variables}.values())
 
 
-def gradients_reach(endpoint: Endpoint) -> set[int]:
-    """Indices of the trainable variables that a gradient of the outputs reaches; traced, nothing is computed."""
+def why_untrainable(endpoint: Endpoint) -> str | None:
+    """Why no gradient can reach the module's variables, as the end of a sentence; None where one does.
 
-    def body(*leaves: Any) -> list[Any]:
+    The function is traced with its gradient; nothing is computed.
+    """
+    if not endpoint.trainable:
+        return "it has no trainable variables"
+    found: list[bool] = []
+
+    def body(*leaves: Any) -> None:
         inputs = tf.nest.pack_sequence_as(endpoint.inputs, list(leaves))
         with tf.GradientTape() as tape:
-            tape.watch(endpoint.trainable)
-            outputs = [o for o in tf.nest.flatten(endpoint.call(inputs, False)) if o.dtype.is_floating]
-            total = tf.add_n([tf.reduce_sum(tf.cast(o, tf.float32)) for o in outputs])
+            outputs = tf.nest.flatten(endpoint.call(inputs, False))
+            total = [tf.reduce_sum(tf.cast(o, tf.float32)) for o in outputs if o.dtype.is_floating]
         found.extend(g is not None for g in tape.gradient(total, endpoint.trainable))
-        return outputs
 
-    found: list[bool] = []
-    tf.function(body).get_concrete_function(*endpoint.input_leaves)
-    return {i for i, reached in enumerate(found) if reached}
+    try:
+        tf.function(body).get_concrete_function(*endpoint.input_leaves)
+    except LookupError as error:
+        return f"an operation in its {endpoint.name!r} has no gradient ({str(error).splitlines()[0]})"
+    return None if any(found) else f"no gradient reaches them through its {endpoint.name!r}"
+
+
+# -- inputs
+
+
+def fitted(endpoint: Endpoint, inputs: Any, module: str) -> Any:
+    """Inputs as tensors of the dtypes that the module was traced with; autocast or NumPy may have chosen others.
+
+    Args:
+        endpoint: What is to be called.
+        inputs: Tensors or arrays, or a dict or list of them.
+        module: What the module is called in an error.
+
+    Raises:
+        InputError: If no trace takes inputs of this structure, these shapes and kinds.
+    """
+    tensors = tf.nest.map_structure(_tensor, inputs)
+    for specs in endpoint.accepts:
+        if _fits(specs, tensors):
+            return _cast(specs, tensors)
+    expected = " or ".join(dict.fromkeys(_text(specs) for specs in endpoint.accepts))
+    raise InputError(f"{module} does not take these inputs. Expected: {expected}. Received: {_text(tensors)}.")
+
+
+def joined(endpoint: Endpoint, inputs: Any) -> Any:
+    """A list of plain strings or numbers as the one tensor that the module takes; anything else unchanged."""
+    if not isinstance(inputs, list | tuple) or not isinstance(endpoint.inputs, tf.TypeSpec):
+        return inputs
+    plain = all(isinstance(leaf, str | bytes | int | float) for leaf in tf.nest.flatten(inputs))
+    return tf.convert_to_tensor(inputs) if plain else inputs
+
+
+def _tensor(value: Any) -> Any:
+    return value if tf.is_tensor(value) else tf.convert_to_tensor(value)
+
+
+def _fits(spec: Any, value: Any) -> bool:
+    if isinstance(spec, Mapping):
+        same = isinstance(value, Mapping) and spec.keys() == value.keys()
+        return same and all(_fits(spec[k], value[k]) for k in spec)
+    if isinstance(spec, list | tuple):
+        fitting = isinstance(value, list | tuple) and len(spec) == len(value)
+        return fitting and all(map(_fits, spec, value))
+    if not isinstance(spec, tf.TypeSpec) or not hasattr(value, "dtype"):
+        return spec is value
+    return _castable(spec.dtype, value.dtype) and bool(spec.shape.is_compatible_with(value.shape))
+
+
+def _castable(wanted: Any, given: Any) -> bool:
+    """Float to float and integer to any number freely; anything else would be a mistake."""
+    return wanted == given or (given.is_floating and wanted.is_floating) or (given.is_integer and _is_number(wanted))
+
+
+def _is_number(dtype: Any) -> bool:
+    return bool(dtype.is_floating or dtype.is_integer)
+
+
+def _cast(spec: Any, value: Any) -> Any:
+    if isinstance(spec, Mapping):
+        return {k: _cast(spec[k], value[k]) for k in spec}
+    if isinstance(spec, list | tuple):
+        return [_cast(s, v) for s, v in zip(spec, value, strict=True)]
+    return value if spec is None or value.dtype == spec.dtype else tf.cast(value, spec.dtype)
+
+
+def _text(thing: Any) -> str:
+    """Dtypes and shapes of specs or tensors, in their structure."""
+    if isinstance(thing, Mapping):
+        return "{" + ", ".join(f"{k}: {_text(thing[k])}" for k in sorted(thing)) + "}"
+    if isinstance(thing, list | tuple):
+        return "[" + ", ".join(map(_text, thing)) + "]"
+    if not hasattr(thing, "dtype"):
+        return repr(thing)
+    return f"{thing.dtype.name} {tuple(thing.shape) if thing.shape.rank is not None else 'of any shape'}"

@@ -12,6 +12,8 @@ class TlkitError(Exception):
 class InputError(TlkitError, ValueError):
     """Something the user gave (a handle, a file, an argument) cannot be used as it is."""
 
+    _keras_call_info_injected = True  # Keras prints its own story around an error in a layer's call that lacks this
+
 
 class UnsafeModuleError(InputError):
     """A module holds an operation that reads or writes files, opens connections or runs code."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit import hub
-from tlkit.endpoints import Endpoint, gradients_reach, open_endpoint
+from tlkit.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrainable
 from tlkit.errors import InputError
-from tlkit.graph.flat import part_as
-
-PIXEL_MAX = 255.0
+from tlkit.keras_variables import keras_variables
+from tlkit.pixel_range import Folded, checked_range, folded, scaled
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
@@ -40,18 +38,20 @@ class HubLayer(keras.layers.Layer):
         signature: Name of a signature to use instead of `__call__`.
         signature_outputs_as_dict: Whether a signature's outputs are given as a dict.
         output_key: The one output to give, where there are several.
-        output_shape: Shape of the output without the batch, where the module does not know it.
+        output_shape: Shape of the output without the batch, where the module does not know it; a dict (or list) of
+            shapes for a dict (or list) of outputs.
         load_options: `tf.saved_model.LoadOptions`; not saved.
         input_range: Range that the module expects of pixels. Given, the layer takes pixels in 0..255 and scales them
             by one affine; None passes inputs on unchanged, as hub.KerasLayer does.
         batch_stats: "frozen" runs BatchNorm and the module's dropout in inference mode always; "adapt" runs the whole
-            module in training mode while it trains.
+            module in training mode while it trains, so that the statistics of all its blocks move.
         unfrozen: Share of the module's depth that trains when `trainable`, in [0, 1], from the output down.
         sha256: Expected sha256 of the module's folder; another one is an error.
-        trust: Load a module that the scan refuses.
-        offline: Do not download; None reads `TLKIT_OFFLINE`.
+        trust: Load a module that the scan refuses; not saved.
+        offline: Do not download; None reads `TLKIT_OFFLINE`; not saved.
         graph: The module's graph as `get_config` holds it; used instead of `handle` when a saved model is opened.
-        dtype: Own dtype policy; "float32" keeps the module right inside a mixed_float16 model.
+        dtype: Policy for the outputs: "mixed_float16" gives float16. The module computes as it was exported, so the
+            default keeps it right inside a mixed_float16 model.
         **kwargs: `name` and what else `keras.layers.Layer` takes.
 
     Raises:
@@ -82,45 +82,45 @@ class HubLayer(keras.layers.Layer):
         dtype: Any = "float32",
         **kwargs: Any,
     ) -> None:
-        _check_arguments(handle, graph, batch_stats, unfrozen, input_range)
-        super().__init__(trainable=trainable, dtype=dtype, **kwargs)
-        self._graph_bytes = base64.b64decode(graph) if graph else None
-        if self._graph_bytes is not None:
-            module = hub.unpack(self._graph_bytes, tags=tags, trust=trust)
-            self._handle, self._sha256 = str(handle), sha256
-        else:
-            module = hub.open_module(
-                handle, tags=tags, load_options=load_options, trust=trust, sha256=sha256, offline=offline
-            )
-            self._handle, self._sha256 = module.handle, module.sha256
-        self._tags = list(tags) if tags is not None else None
+        _check_arguments(handle, graph, unfrozen)
+        dtype = _policy(dtype, kwargs)
+        super().__init__(trainable=trainable, dtype=dtype, autocast=False, **kwargs)
+        self._tags = [tags] if isinstance(tags, str) else None if tags is None else list(tags)
         self._signature, self._arguments = signature, dict(arguments or {})
-        self._as_dict, self._output_key, self._output_shape = signature_outputs_as_dict, output_key, output_shape
-        self._input_range = tuple(float(v) for v in input_range) if input_range is not None else None
-        self._batch_stats, self._unfrozen = batch_stats, float(unfrozen)
+        self._as_dict, self._output_key = signature_outputs_as_dict, output_key
+        self._output_shape = _plain_shape(output_shape)
+        self._input_range, self._unfrozen = checked_range(input_range), float(unfrozen)
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        if graph is None:
+            module = hub.open_module(
+                handle, tags=self._tags, load_options=load_options, trust=trust, sha256=sha256, offline=offline
+            )
+            if module.folder is not None:
+                _OPENED[module.sha256] = module.folder, trust
+        else:
+            module = _reopened(base64.b64decode(graph), str(handle), sha256, self._tags, trust)
         self._attach(module)
+        self.__dict__["_packed"] = None if graph is None else base64.b64decode(graph)
+        self.batch_stats = batch_stats
         if trainable:
-            self._apply_unfrozen()
+            self._require_gradients()
+            self._flag_variables()
 
-    # -- loading
-
-    def _attach(self, module: Any) -> None:
+    def _attach(self, module: hub.Module) -> None:
         """Make the module's variables the layer's own. Plain `__dict__` entries are what Keras should not track."""
         endpoint = open_endpoint(module.loaded, self._signature, self._arguments)
         self._module = module.loaded  # tracked, so that tables and assets travel with exports
+        self.__dict__["_opened"] = dataclasses.replace(module, loaded=None)
         self.__dict__["_endpoint"] = endpoint
-        self.__dict__["_folder"] = module.folder
-        self.__dict__["card"] = dict(module.card)
-        trainable = {id(v) for v in endpoint.trainable}
-        names = _clean_names([v.name for v in endpoint.variables])
-        own = {}
         with keras.name_scope(self.name, caller=self):
-            for index, (variable, name) in enumerate(zip(endpoint.variables, names, strict=True)):
-                if variable.dtype != tf.string:
-                    own[index] = _as_keras_variable(variable, name, id(variable) in trainable)
-                    self._track_variable(own[index])
+            own = keras_variables(endpoint.variables, endpoint.trainable)
+            for variable in own.values():
+                self._track_variable(variable)
         self.__dict__["_own"] = own
+        dtypes = [spec.dtype for spec in endpoint.input_leaves]
+        self.supports_jit = tf.string not in dtypes
+        if len(dtypes) == 1 and not dtypes[0].is_floating:  # of which Sequential makes its Input
+            self.dtype_policy = keras.dtype_policies.DTypePolicy(dtypes[0].name)
         self.built = True
 
     def build(self, input_shape: Any = None) -> None:
@@ -132,12 +132,22 @@ class HubLayer(keras.layers.Layer):
     @property
     def handle(self) -> str:
         """Where the module came from."""
-        return str(self._handle)
+        return str(self.__dict__["_opened"].handle)
 
     @property
     def sha256(self) -> str | None:
         """Hash of the module's folder when it was first loaded."""
-        return self._sha256
+        return self.__dict__["_opened"].sha256 or None
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What the module's author wrote down about it, or {}."""
+        return self.__dict__["_opened"].card  # type: ignore[no-any-return]
+
+    @property
+    def resolved_object(self) -> Any:
+        """The restored module itself, under the name that hub.KerasLayer gives it."""
+        return self._module
 
     @property
     def endpoint(self) -> Endpoint:
@@ -151,11 +161,7 @@ class HubLayer(keras.layers.Layer):
 
     @functools.cached_property
     def graph(self) -> graphs.Graph:
-        """The flattened inference graph.
-
-        Raises:
-            InputError: If this module's graph cannot be taken apart (the message says why).
-        """
+        """The flattened inference graph; its `problem` says why it cannot be cut, where that is so."""
         with tf.init_scope():  # the first use may lie inside a trace
             return graphs.flatten(self.endpoint.inference, self.endpoint.variables)
 
@@ -168,12 +174,11 @@ class HubLayer(keras.layers.Layer):
     @property
     def input_range(self) -> tuple[float, float] | None:
         """Range that the module expects of pixels, or None where inputs pass unchanged."""
-        return self._input_range  # type: ignore[return-value]
+        return self._input_range
 
     @input_range.setter
     def input_range(self, value: tuple[float, float] | None) -> None:
-        _check_range(value)
-        self._input_range = None if value is None else tuple(float(v) for v in value)
+        self._input_range = checked_range(value)
         self.__dict__.pop("_folded", None)
 
     @property
@@ -188,7 +193,12 @@ class HubLayer(keras.layers.Layer):
 
     @batch_stats.setter
     def batch_stats(self, value: str) -> None:
-        _check_batch_stats(value)
+        if value not in ("frozen", "adapt"):
+            raise InputError(f'`batch_stats` must be "frozen" or "adapt". Received: batch_stats={value!r}.')
+        if value == "adapt" and not self.endpoint.takes_training:
+            raise InputError(
+                f"{self.handle} has no `training` argument, so its statistics cannot adapt; leave batch_stats out."
+            )
         self._batch_stats = value
 
     # -- freezing
@@ -202,13 +212,13 @@ class HubLayer(keras.layers.Layer):
     def trainable(self, value: bool) -> None:
         keras.layers.Layer.trainable.fset(self, value)
         if value and "_own" in self.__dict__:
-            self._apply_unfrozen()
+            self._flag_variables()
 
     def unfreeze(self, share: float) -> tuple[graphs.Block, ...]:
         """Train the last `share` of the module's depth in anybody's `fit`; compile the model again afterwards.
 
         Args:
-            share: In [0, 1], from the output down; rounded to the nearest cut towards the output.
+            share: In [0, 1], from the output down; rounded to the nearest cut towards the output. 0 freezes all.
 
         Returns:
             The blocks that train from now on.
@@ -218,40 +228,34 @@ class HubLayer(keras.layers.Layer):
         """
         if not 0 <= share <= 1:
             raise InputError(f"`share` must lie in [0, 1]. Received: share={share!r}.")
-        self._unfrozen = float(share)
-        self.trainable = share > 0
-        if share > 0:
-            self._apply_unfrozen()  # TensorFlow's tracking skips a setter whose value is the same as before
-        cut = self.cut_for(share)
-        start = cut.depth if cut is not None else 0.0
-        return () if share == 0 else tuple(b for b in self._blocks_or_none() if b.depth > start + 1e-9)
-
-    def _blocks_or_none(self) -> tuple[graphs.Block, ...]:
-        try:
-            return self.blocks
-        except InputError:
+        if share == 0:
+            self.trainable = False
             return ()
+        self._require_gradients()
+        self._unfrozen = float(share)
+        self.trainable = True
+        self._flag_variables()  # TensorFlow's tracking skips a setter whose value is the same as before
+        cut = self.cut_for(share)
+        start = 0.0 if cut is None else cut.depth
+        return tuple(b for b in self.blocks if b.depth > start + 1e-9)
 
     def cut_for(self, unfrozen: float) -> graphs.Cut | None:
         """Where the module is cut to train the last `unfrozen` of its depth; None trains the whole."""
-        if unfrozen >= 1:
+        if unfrozen == 1:
             return None
-        try:
-            return graphs.nearest_cut(self.graph, unfrozen)
-        except InputError as error:
-            if 0 < unfrozen:
-                warnings.warn(f"{self.name}: the module cannot be cut, so all of it trains: {error}", stacklevel=2)
-            return None
+        problem = self.graph.problem
+        if problem is not None and unfrozen > 0:
+            warnings.warn(f"{self.name}: all of the module trains, since it cannot be cut: it {problem}.", stacklevel=2)
+        return graphs.nearest_cut(self.graph, unfrozen)
 
-    def _apply_unfrozen(self) -> None:
+    def _flag_variables(self) -> None:
         """Flags of the single variables, as `unfrozen` says."""
-        self._require_gradients()
         declared = {id(v) for v in self.endpoint.trainable}
         cut = self.cut_for(self._unfrozen)
         behind = set(self.module_variables) if cut is None else set(cut.variables_behind)
         for index, variable in self.module_variables.items():
             if id(self.endpoint.variables[index]) in declared:
-                variable.trainable = index in behind
+                variable.trainable = index in behind and self._unfrozen > 0
 
     def depth_factors(self, decay: float) -> dict[str, float]:
         """Learning-rate factor by `variable.path`: `decay`**k, with k = 1 for the block next to the head.
@@ -267,88 +271,70 @@ class HubLayer(keras.layers.Layer):
 
     def _require_gradients(self) -> None:
         """Say why a module cannot be trained, where no gradient reaches any of its variables."""
-        if not self.endpoint.trainable:
+        if self._untrainable is not None:
             raise InputError(
-                f"{self.handle} has no trainable variables, so trainable=True can do nothing; "
-                "use it with trainable=False and train the layers on top."
-            )
-        if self.endpoint.name != "__call__" and not self._reached:
-            raise InputError(
-                f"No gradient reaches the variables of {self.handle} through its {self.endpoint.name!r}; "
-                "use another signature, or trainable=False."
+                f"{self.handle} cannot be trained: {self._untrainable}; use another signature, or keep it at "
+                "trainable=False and train the layers on top."
             )
 
     @functools.cached_property
-    def _reached(self) -> set[int]:
-        return gradients_reach(self.endpoint)
+    def _untrainable(self) -> str | None:
+        if self.endpoint.name == "__call__" and self.endpoint.trainable:
+            return None  # what a module offers as `__call__` it offers for training
+        return why_untrainable(self.endpoint)
 
     # -- calling
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """As any layer; a plain list of strings or numbers is one tensor where the module takes one."""
+        return super().__call__(joined(self.endpoint, inputs), *args, **kwargs)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Run the module; dict inputs and outputs stay dicts."""
         self._require_strategy()
-        adapt = bool(training) and self.trainable and self._batch_stats == "adapt"
-        outputs = self._run(tf.nest.map_structure(tf.convert_to_tensor, inputs), adapt)
-        if self.trainable:
+        adapt = bool(training) and self.trainable and self.batch_stats == "adapt"
+        outputs = self._run(inputs, adapt)
+        self.add_module_losses(self)
+        return self.chosen(outputs)
+
+    def add_module_losses(self, layer: keras.layers.Layer) -> None:
+        """Add the module's own regularization losses to a layer, once however often it is called in a step."""
+        if self.trainable and not layer.losses:
             for loss in self.endpoint.regularization_losses:
-                self.add_loss(loss())
-        return self._chosen(outputs)
+                layer.add_loss(loss())
 
     def _run(self, inputs: Any, adapt: bool) -> Any:
-        if self.input_range is not None and not adapt and self._folded is not None:
-            scale, offset, function = self._folded
-            return function(tf.cast(inputs, tf.float32) * scale + offset)
-        return self._call_module(self.scaled(inputs), adapt)
-
-    def _call_module(self, inputs: Any, adapt: bool) -> Any:
-        inputs = self._cast(inputs)
-        try:
-            return self.endpoint.call(inputs, adapt)
-        except (ValueError, TypeError) as error:
-            expected = tf.nest.map_structure(_spec_text, self.endpoint.inputs)
-            given = tf.nest.map_structure(_spec_text, inputs)
-            raise InputError(
-                f"{self.handle} does not take these inputs; give what it was exported for. "
-                f"Expected: {expected}. Received: {given}."
-            ) from error
-
-    def scaled(self, inputs: Any) -> Any:
-        """Pixels 0..255 in the module's range, where `input_range` is set; anything else unchanged."""
+        inputs = fitted(self.endpoint, inputs, self.handle)
         if self.input_range is None:
-            return inputs
-        low, high = self.input_range
-        return tf.cast(inputs, tf.float32) * ((high - low) / PIXEL_MAX) + low
+            return self.endpoint.call(inputs, adapt)
+        if not adapt and self._folded is not None:
+            return self._folded(inputs)
+        return self.endpoint.call(scaled(inputs, self.input_range), adapt)
 
-    def _cast(self, inputs: Any) -> Any:
-        """Numbers in the dtype that the module was traced with; autocast or NumPy may have chosen another."""
-        try:
-            tf.nest.assert_same_structure(self.endpoint.inputs, inputs)
-        except (ValueError, TypeError):
-            return inputs
-        return tf.nest.map_structure(_cast_numbers, inputs, self.endpoint.inputs)
+    def _scaled(self, inputs: Any) -> Any:
+        """Inputs as the module takes them: fitting tensors, pixels in its own range."""
+        inputs = fitted(self.endpoint, inputs, self.handle)
+        return inputs if self.input_range is None else scaled(inputs, self.input_range)
 
     @functools.cached_property
-    def _folded(self) -> tuple[np.ndarray, np.ndarray, Callable[[Any], Any]] | None:
-        """One affine for the layer's scaling and the one that the module begins with: int8 files need it (FACTS)."""
-        if self._strategy is not None:
+    def _folded(self) -> Folded | None:
+        if self.input_range is None or self._strategy is not None:
             return None
         with tf.init_scope():
-            affine = graphs.input_affine(self.graph)
-            if affine is None:
-                return None
-            back = part_as(self.graph, [affine.tensor], self.graph.outputs, self.graph.structure)
-        low, high = self.input_range or (0.0, PIXEL_MAX)
-        scale = affine.scale * (high - low) / PIXEL_MAX
-        offset = affine.scale * low + affine.offset
-        return np.asarray(scale, "float32"), np.asarray(offset, "float32"), back
+            return folded(self.graph, self.input_range)
 
-    def _chosen(self, outputs: Any) -> Any:
-        """The output that was asked for, of known shape where the user gave it."""
+    def chosen(self, outputs: Any) -> Any:
+        """The output that was asked for, of known shape where the user gave it and of the policy's dtype."""
         if isinstance(outputs, Mapping) and not (self._as_dict and self._output_key is None):
             outputs = self._one_of(outputs)
+        elif self._output_key is not None:
+            raise InputError(f"{self.handle} gives one output; leave out output_key={self._output_key!r}.")
         if self._output_shape is not None:
-            tf.nest.map_structure(_set_shape, outputs, _shapes(self._output_shape, outputs))
-        return outputs
+            outputs = _with_shapes(outputs, self._output_shape)
+        wanted = tf.as_dtype(self.dtype_policy.compute_dtype)
+        if wanted in (tf.string, tf.float32) or not wanted.is_floating:
+            return outputs
+        return tf.nest.map_structure(lambda t: tf.cast(t, wanted) if t.dtype.is_floating else t, outputs)
 
     def _one_of(self, outputs: Mapping[str, Any]) -> Any:
         if self._output_key is not None:
@@ -383,7 +369,7 @@ class HubLayer(keras.layers.Layer):
         """
         with tf.init_scope():
             front = graphs.split(self.graph, cut)[0]
-        return lambda inputs: front(*tf.nest.flatten(self._cast(self.scaled(inputs))))
+        return lambda inputs: front(*tf.nest.flatten(self._scaled(inputs)))
 
     def back(self, cut: graphs.Cut) -> BackLayer:
         """A layer from the tensor at a cut to this layer's output; it shares its variables and their flags.
@@ -408,21 +394,23 @@ class HubLayer(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         """Traces the module with inputs of these shapes: it knows its outputs best."""
-        return keras.Operation.compute_output_spec(self, inputs, training=training)
+        try:
+            return keras.Operation.compute_output_spec(self, inputs, training=training)
+        except InputError as error:  # Keras puts a story of its own in front of the sentence
+            raise (error.__context__ if isinstance(error.__context__, InputError) else error) from None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Shape of the output for an input shape (or a dict of them)."""
-        dtypes = [s.dtype.name for s in self.endpoint.input_leaves]
-        shapes = list(input_shape.values()) if isinstance(input_shape, Mapping) else [input_shape]
-        tensors = [keras.KerasTensor(s, dtype=d) for s, d in zip(shapes, dtypes, strict=True)]
-        inputs = dict(zip(input_shape, tensors, strict=True)) if isinstance(input_shape, Mapping) else tensors[0]
+        """Shape of the output for an input shape (or a dict or list of them)."""
+        inputs = _keras_tensors(self.endpoint.inputs, input_shape)
         return keras.tree.map_structure(lambda t: t.shape, self.compute_output_spec(inputs))
 
     def packed_graph(self) -> bytes:
         """The module's graph and assets without its variables, as the config carries them."""
-        if self._graph_bytes is None:
-            self._graph_bytes = hub.pack(self.__dict__["_folder"], self._module)
-        return self._graph_bytes
+        if self.__dict__["_packed"] is None:
+            if len(self.module_variables) < len(self.endpoint.variables):
+                raise InputError(f"{self.handle} keeps strings in a variable, which a .keras file cannot carry.")
+            self.__dict__["_packed"] = hub.pack(self.__dict__["_opened"].folder, self._module)
+        return self.__dict__["_packed"]  # type: ignore[no-any-return]
 
     def get_config(self) -> dict[str, Any]:
         """Handle, sha256, and the graph itself, so that a saved model opens on a machine without the module."""
@@ -442,6 +430,15 @@ class HubLayer(keras.layers.Layer):
             "unfrozen": self._unfrozen,
         }
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> HubLayer:
+        """The layer of `get_config`, with the module's own weights if this process has opened it, else zeros.
+
+        Raises:
+            InputError: If its graph is refused; Keras' own method would print the whole config.
+        """
+        return cls(**config)
+
 
 class BackLayer(keras.layers.Layer):
     """The part of a HubLayer behind a cut; it tracks the very variables of the whole layer."""
@@ -458,13 +455,25 @@ class BackLayer(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """From the tensor at the cut to the layer's output, in inference mode."""
         whole: HubLayer = self.__dict__["_whole"]
-        if whole.trainable:
-            for loss in whole.endpoint.regularization_losses:
-                self.add_loss(loss())
-        return whole._chosen(self.__dict__["_function"](inputs))  # noqa: SLF001 (the other half of one layer)
+        whole.add_module_losses(self)
+        return whole.chosen(self.__dict__["_function"](inputs))
 
 
-def _check_arguments(handle: Any, graph: Any, batch_stats: str, unfrozen: float, input_range: Any) -> None:
+# What this process has opened, by sha256: a clone starts from the same weights, as a clone of any layer would.
+_OPENED: dict[str, tuple[Path, bool]] = {}
+
+
+def _reopened(graph: bytes, handle: str, sha256: str | None, tags: Any, trust: bool) -> hub.Module:
+    """The module of a config: opened again where this process has it, else made of its graph alone."""
+    folder, trusted = _OPENED.get(sha256 or "", (None, False))
+    if folder is not None and folder.is_dir() and hub.pack(folder) == graph:
+        module = hub.open_module(folder, tags=tags, trust=trust or trusted)
+    else:
+        module = hub.unpack(graph, tags=tags, trust=trust)
+    return dataclasses.replace(module, handle=handle, sha256=sha256 or "")
+
+
+def _check_arguments(handle: Any, graph: Any, unfrozen: float) -> None:
     if handle is None and graph is None:
         raise InputError("HubLayer needs a `handle`: a folder, a URL, zoo:NAME, or a keras.Model.")
     if keras.backend.backend() != "tensorflow":
@@ -472,61 +481,39 @@ def _check_arguments(handle: Any, graph: Any, batch_stats: str, unfrozen: float,
             f"A hub module is TensorFlow, but Keras runs on {keras.backend.backend()}; "
             "set KERAS_BACKEND=tensorflow before keras is imported."
         )
-    _check_batch_stats(batch_stats)
     if not 0 <= unfrozen <= 1:
         raise InputError(f"`unfrozen` must lie in [0, 1]. Received: unfrozen={unfrozen!r}.")
-    _check_range(input_range)
 
 
-def _check_range(value: Any) -> None:
-    if value is not None and (len(tuple(value)) != 2 or not math.isfinite(sum(value))):
-        raise InputError(f"`input_range` must be two numbers, low and high. Received: input_range={value!r}.")
+def _policy(dtype: Any, kwargs: dict[str, Any]) -> Any:
+    """Code for hub.KerasLayer names dtype and shape of the strings or ids to come; the module knows both."""
+    name = getattr(dtype, "name", dtype)
+    if not isinstance(name, str) or "float" in name:
+        return dtype
+    kwargs.pop("input_shape", None)  # Keras would make a float Input of it
+    return "float32"
 
 
-def _check_batch_stats(value: str) -> None:
-    if value not in ("frozen", "adapt"):
-        raise InputError(f'`batch_stats` must be "frozen" or "adapt". Received: batch_stats={value!r}.')
+def _plain_shape(shape: Any) -> Any:
+    """The user's shape (or dict or list of them) as what JSON can hold."""
+    if isinstance(shape, Mapping):
+        return {k: _plain_shape(v) for k, v in shape.items()}
+    if isinstance(shape, tf.TensorShape):
+        return shape.as_list()
+    return [_plain_shape(s) for s in shape] if isinstance(shape, list | tuple) else shape
 
 
-def _as_keras_variable(variable: Any, name: str, trainable: bool) -> keras.Variable:
-    """A Keras variable over the same storage: keras.Variable keeps a tf.Variable that it is given (FACTS)."""
-    return keras.Variable(variable, trainable=trainable, dtype=variable.dtype.base_dtype.name, name=name)
-
-
-def _clean_names(names: Sequence[str]) -> list[str]:
-    """Names without "/" and ":", each once; optimizers build scopes of them."""
-    seen: dict[str, int] = {}
-    cleaned = []
-    for name in names:
-        base = name.split(":")[0].replace("/", ".").lstrip("._") or "variable"
-        seen[base] = seen.get(base, 0) + 1
-        cleaned.append(base if seen[base] == 1 else f"{base}.{seen[base]}")
-    return cleaned
-
-
-def _cast_numbers(value: Any, spec: Any) -> Any:
-    """Float to float and integer to integer freely; anything else is the user's mistake and is said by the call."""
-    dtype = getattr(spec, "dtype", None)
-    if dtype is None or value.dtype == dtype or tf.string in (value.dtype, dtype):
-        return value
-    return tf.cast(value, dtype) if dtype.is_floating or value.dtype.is_integer else value
-
-
-def _spec_text(spec: Any) -> str:
-    return f"{spec.dtype.name} {tuple(spec.shape) if spec.shape.rank is not None else 'any shape'}"
-
-
-def _set_shape(tensor: Any, shape: Any) -> None:
-    tensor.set_shape([None, *shape])
-
-
-def _shapes(shape: Any, outputs: Any) -> Any:
-    """The user's shapes in the structure of the outputs, as one leaf a tensor."""
+def _with_shapes(outputs: Any, shapes: Any) -> Any:
     if isinstance(outputs, Mapping):
-        return {k: tf.TensorShape(shape[k]) for k in outputs}
-    return tf.TensorShape(shape)
+        return {k: _with_shapes(v, shapes[k]) if k in shapes else v for k, v in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [_with_shapes(v, s) for v, s in zip(outputs, shapes, strict=True)]
+    return tf.ensure_shape(outputs, [None, *shapes])
 
 
-def local_folder(layer: HubLayer) -> Path | None:
-    """The folder that the module was loaded from; None once it came out of a .keras file."""
-    return layer.__dict__["_folder"]  # type: ignore[no-any-return]
+def _keras_tensors(specs: Any, shapes: Any) -> Any:
+    if isinstance(specs, Mapping):
+        return {k: _keras_tensors(specs[k], shapes[k]) for k in specs}
+    if isinstance(specs, list | tuple):
+        return [_keras_tensors(spec, shape) for spec, shape in zip(specs, shapes, strict=True)]
+    return keras.KerasTensor(tuple(shapes), dtype=specs.dtype.name)
