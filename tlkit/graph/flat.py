@@ -82,6 +82,13 @@ def flatten(
 def _flattened(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
     if found := _untouchable(function, variables):
         return _closed(function, variables, found)
+    try:
+        return _taken_apart(function, variables, input_shapes)
+    except (ValueError, tf.errors.OpError) as error:
+        return _closed(function, variables, f"cannot be taken apart by TensorFlow ({str(error).splitlines()[0]})")
+
+
+def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
     every = _with_missing(function, variables)
     feeds, captures = _inputs(function)
     inlined = _private.inlined_graph_def(function)

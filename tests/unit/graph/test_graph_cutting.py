@@ -54,6 +54,20 @@ def test_nothing_cuts_a_residual_branch(ten):
     assert depths(ten[1]) == [1, 2, 4, 5, 6, 7, 8, 10]
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=5))
+@settings(max_examples=12, deadline=None)
+def test_cuts_lie_exactly_between_the_stretches(stretches):
+    stretches = [False, *stretches]  # around the very input weights have not touched, one may cut
+    starts = np.cumsum([0, *(2 if residual else 1 for residual in stretches)])
+    weights = dense(int(starts[-1]))
+    graph = flat(chain(weights, residual={int(s) for s, r in zip(starts, stretches, strict=False) if r}), weights)
+    assert depths(graph) == [int(s) for s in starts[1:]]
+    x = tf.constant(rng.normal(size=(2, 4)).astype(np.float32))
+    for cut in G.cuts(graph):
+        front, back = G.split(graph, cut)
+        np.testing.assert_allclose(back(front(x)), graph.whole(x), rtol=1e-5, atol=1e-6)
+
+
 def test_depth_is_the_share_of_ops_in_front(ten):
     assert all(c.depth == c.ops_in_front / 10 and c.ops == 10 for c in G.cuts(ten[1]))
     assert G.cuts(ten[1])[-1].depth == 1.0
@@ -121,6 +135,13 @@ def test_masks_are_computed_again_behind_the_cut():
     front, back = G.split(graph, cut)
     assert cut.inputs == (0,)
     np.testing.assert_allclose(back(front(x), x), body(x), rtol=1e-5)
+
+
+def test_a_residual_branch_around_the_input_is_fed_again():
+    weights = dense(2)
+    graph = flat(chain(weights, residual={0}), weights)
+    first, *_, last = G.cuts(graph)
+    assert (first.ops_in_front, first.inputs) == (1, (0,)) and last.inputs == ()
 
 
 def test_a_tensor_that_has_not_one_row_an_example_is_no_cut():

@@ -180,6 +180,19 @@ def test_control_flow_on_weight_free_values_is_no_hindrance(x):
     np.testing.assert_allclose(back(front(x), *[x for _ in cut.inputs]), body(x), rtol=1e-5)
 
 
+def test_what_tensorflow_cannot_flatten_is_used_whole(x, monkeypatch):
+    def fail(function):
+        raise ValueError("node `a` is odd\nand more")
+
+    w = variable(4, 4)
+    monkeypatch.setattr("tlkit.graph._private.inlined_graph_def", fail)
+    graph = flat(lambda v: v @ w, [w])
+    assert graph.problem == "cannot be taken apart by TensorFlow (node `a` is odd)"
+    np.testing.assert_allclose(graph.whole(x), x @ w, rtol=1e-6)
+    assert G.cuts(graph) == G.blocks(graph) == G.batch_norms(graph) == G.depth_order(graph) == ()
+    assert G.input_affine(graph) is None and G.taps(graph) == {}
+
+
 def test_a_function_without_variables_says_so():
     graph = flat(lambda v: v * 2.0, [])
     assert graph.problem == "reads no variables" and G.cuts(graph) == ()
