@@ -104,6 +104,7 @@ class HubLayer(keras.layers.Layer):
         self.batch_stats = batch_stats
         if trainable:
             self._require_gradients()
+            self._warn_uncut()
             self._flag_variables()
 
     def _attach(self, module: hub.Module) -> None:
@@ -233,6 +234,7 @@ class HubLayer(keras.layers.Layer):
             return ()
         self._require_gradients()
         self._unfrozen = float(share)
+        self._warn_uncut()
         self.trainable = True
         self._flag_variables()  # TensorFlow's tracking skips a setter whose value is the same as before
         cut = self.cut_for(share)
@@ -241,12 +243,12 @@ class HubLayer(keras.layers.Layer):
 
     def cut_for(self, unfrozen: float) -> graphs.Cut | None:
         """Where the module is cut to train the last `unfrozen` of its depth; None trains the whole."""
-        if unfrozen == 1:
-            return None
-        problem = self.graph.problem
-        if problem is not None and unfrozen > 0:
-            warnings.warn(f"{self.name}: all of the module trains, since it cannot be cut: it {problem}.", stacklevel=2)
-        return graphs.nearest_cut(self.graph, unfrozen)
+        return None if unfrozen == 1 else graphs.nearest_cut(self.graph, unfrozen)
+
+    def _warn_uncut(self) -> None:
+        if 0 < self._unfrozen < 1 and self.graph.problem is not None:
+            reason = f"{self.handle} cannot be cut: it {self.graph.problem}"
+            warnings.warn(f"All of the module trains, whatever `unfrozen` says: {reason}.", stacklevel=3)
 
     def _flag_variables(self) -> None:
         """Flags of the single variables, as `unfrozen` says."""
@@ -273,13 +275,16 @@ class HubLayer(keras.layers.Layer):
         """Say why a module cannot be trained, where no gradient reaches any of its variables."""
         if self._untrainable is not None:
             raise InputError(
-                f"{self.handle} cannot be trained: {self._untrainable}; use another signature, or keep it at "
+                f"{self.handle} cannot be trained: {self._untrainable}; use another signature, or keep "
                 "trainable=False and train the layers on top."
             )
 
     @functools.cached_property
     def _untrainable(self) -> str | None:
-        if self.endpoint.name == "__call__" and self.endpoint.trainable:
+        spread = [isinstance(v, tf.distribute.DistributedValues) for v in self.endpoint.trainable]
+        if self._strategy is not None and not all(spread):
+            return "it keeps its variables in its graph, as TF1 modules do, so tf.distribute cannot spread them"
+        if self.endpoint.trainable and (any(spread) or self.endpoint.name == "__call__"):
             return None  # what a module offers as `__call__` it offers for training
         return why_untrainable(self.endpoint)
 
