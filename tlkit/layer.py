@@ -414,7 +414,10 @@ class HubLayer(keras.layers.Layer):
         if self.__dict__["_packed"] is None:
             if len(self.module_variables) < len(self.endpoint.variables):
                 raise InputError(f"{self.handle} keeps strings in a variable, which a .keras file cannot carry.")
-            self.__dict__["_packed"] = hub.pack(self.__dict__["_opened"].folder, self._module)
+            opened = self.__dict__["_opened"]
+            folder = opened.folder or hub.saved(self._module)
+            _OPENED.setdefault(opened.sha256, (folder, False))
+            self.__dict__["_packed"] = hub.pack(folder)
         return self.__dict__["_packed"]  # type: ignore[no-any-return]
 
     def get_config(self) -> dict[str, Any]:
@@ -439,10 +442,14 @@ class HubLayer(keras.layers.Layer):
     def from_config(cls, config: Mapping[str, Any]) -> HubLayer:
         """The layer of `get_config`, with the module's own weights if this process has opened it, else zeros.
 
+        Configs come out of files by strangers: none may ask for trust, or send the layer to fetch something.
+
         Raises:
-            InputError: If its graph is refused; Keras' own method would print the whole config.
+            InputError: If its graph is missing or refused; Keras' own method would print the whole config.
         """
-        return cls(**config)
+        if not config.get("graph"):
+            raise InputError("The config of this HubLayer carries no graph; make the layer anew: HubLayer(handle).")
+        return cls(**{k: v for k, v in config.items() if k not in ("trust", "offline", "load_options")})
 
 
 class BackLayer(keras.layers.Layer):

@@ -58,7 +58,8 @@ class Invocation:
     fresh: bool = False
 
 
-_INVOCATION: contextvars.ContextVar[Invocation] = contextvars.ContextVar("invocation", default=Invocation())
+NOT_CALLED = Invocation()
+_INVOCATION: contextvars.ContextVar[Invocation] = contextvars.ContextVar("invocation", default=NOT_CALLED)
 
 
 @contextlib.contextmanager

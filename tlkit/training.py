@@ -123,6 +123,7 @@ def fit(
     job = Job(model, task, data, tuple(phases), settings, progress, keep)
     state = State() if stored is None else _opened(stored)
     _assign(model, state.weights)
+    _assign(model, {} if stored is None else _numbered(stored, "seed"))
     for number in range(len(state.results), len(job.phases)):
         state = _run_phase(job, state, number, stored)
         stored = None
@@ -360,13 +361,14 @@ def _keeper(
         progress.line(f"resumed behind phase {stored.plain['phase']}, epoch {stored.plain['epoch']}")
 
     def keep(state: State, trainer: Trainer | None) -> None:
-        checkpoint.write(path, _stored(state, trainer, signature))
+        checkpoint.write(path, _stored(model, state, trainer, signature))
 
     return keep, stored
 
 
-def _stored(state: State, trainer: Trainer | None, signature: str) -> checkpoint.Checkpoint:
+def _stored(model: keras.Model, state: State, trainer: Trainer | None, signature: str) -> checkpoint.Checkpoint:
     arrays = {f"best.{i}": value for i, value in state.weights.items()}
+    arrays |= {f"seed.{i}": np.asarray(v) for i, v in enumerate(model.variables) if _is_seed(v)}
     if trainer is not None:
         arrays |= {f"trained.{i}": np.asarray(v) for i, v in enumerate(_own(trainer))}
         arrays |= {f"optimizer.{i}": np.asarray(v) for i, v in enumerate(trainer.model.optimizer.variables)}
@@ -394,9 +396,13 @@ def _opened(stored: checkpoint.Checkpoint) -> State:
         seconds=tuple(plain["seconds"]),
         own_best=tuple(plain["own_best"]) if plain["own_best"] else None,
         best=plain["best"],
-        weights={int(k.split(".")[1]): v for k, v in stored.arrays.items() if k.startswith("best.")},
+        weights=_numbered(stored, "best"),
         number=stored.number // 2,
     )
+
+
+def _numbered(stored: checkpoint.Checkpoint, kind: str) -> Arrays:
+    return {int(k.split(".")[1]): v for k, v in stored.arrays.items() if k.startswith(f"{kind}.")}
 
 
 def _resume(stage: Stage, stored: checkpoint.Checkpoint) -> None:

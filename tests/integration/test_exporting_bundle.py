@@ -20,7 +20,7 @@ from PIL import Image
 import tlkit
 from tlkit import tasks
 from tlkit.errors import GateError, InputError
-from tlkit.exporting import FILES, Gates, export, metadata, parity, predict
+from tlkit.exporting import FILES, Gates, export, metadata, parity, predict, saved_model
 from tlkit.types import Run, Splits
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
@@ -153,6 +153,9 @@ def test_predict_says_what_it_cannot_do(tmp_path: Path):
         predict(folder, [tmp_path / "none.png"])
     with pytest.raises(InputError, match="holds no exported TFLite file"):
         predict(tmp_path, ["x.png"])
+    (tmp_path / "other.tflite").write_bytes(b"somebody else's")
+    with pytest.raises(InputError, match="was not exported by tlkit"):
+        predict(tmp_path / "other.tflite", [])
     with pytest.raises(InputError, match="top=0"):
         predict(folder, [], top=0)
 
@@ -218,6 +221,17 @@ def test_a_model_of_mixed_precision_exports_in_float32(tmp_path: Path):
     (found,) = export(run, tmp_path, ("float32",))
     assert found.largest_difference < 1e-5
     assert run.model.get_layer("backbone").layers[-1].layers[1].compute_dtype == "float16"
+
+
+def test_a_backbone_under_several_heads_exports_the_features_of_each():
+    task = tasks.classify(LABELS)
+    first = classifier().model
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    second = keras.Model(image, task.head(first.get_layer("backbone")(image)))
+    core = saved_model.trace(dataclasses.replace(classifier(), model=second))
+    images, _ = stripes(2, seed=4)
+    _, features = core({"image": tf.constant(images, tf.float32)})
+    np.testing.assert_allclose(features["features"], first.get_layer("backbone")(images.astype("float32")), atol=1e-5)
 
 
 def test_arguments_are_checked_before_any_work(tmp_path: Path):

@@ -106,11 +106,8 @@ def read_files(model: bytes) -> dict[str, bytes]:
 
 
 def read_card(model: bytes) -> dict[str, Any]:
-    """What tlkit wrote about the model, or, of somebody else's file, at least its labels."""
-    files = read_files(model)
-    if CARD in files:
-        return dict(json.loads(files[CARD]))
-    return {"labels": files[LABELS].decode().rstrip("\n").split("\n")} if LABELS in files else {}
+    """What tlkit wrote about the model; nothing of somebody else's file."""
+    return dict(json.loads(read_files(model).get(CARD, b"{}")))
 
 
 def _encode(metadata: Metadata, tree: Any) -> bytes:

@@ -54,12 +54,14 @@ def predict(
         raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
     model = _model_file(Path(run_folder))
     card = metadata.read_card(model.read_bytes())
-    kind = modality(card.get("modality", "image"))
+    if "modality" not in card:
+        raise InputError(f"{str(model)!r} was not exported by tlkit, so it does not say how its inputs are made.")
+    kind = modality(card["modality"])
     if kind.read is None:
         raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
     opened = parity.open_tflite(model, threads=min(2, os.cpu_count() or 1))
     shape = tuple(int(n) for n in _only(opened.inputs)["shape"][1:])
-    read = [(str(file), kind.read(Path(file), card.get("recipe", ""), shape)) for file in files]
+    read = [(str(file), kind.read(Path(file), card["recipe"], shape)) for file in files]
     return [_prediction(file, reading, opened, card, top) for file, reading in read]
 
 
@@ -74,9 +76,9 @@ def _model_file(path: Path) -> Path:
 
 def _prediction(file: str, reading: Reading, opened: parity.Opened, card: dict[str, Any], top: int) -> Prediction:
     outputs = _run(opened, reading.value)
-    names = card.get("labels") or [str(i) for i in range(outputs.size)]
+    names = card["labels"] or [str(i) for i in range(outputs.size)]
     scores = list(zip(names, (float(v) for v in outputs), strict=True))
-    if card.get("output", "probabilities") == "probabilities":
+    if card["output"] == "probabilities":
         scores = sorted(scores, key=lambda pair: -pair[1])[:top]
     return Prediction(file, tuple(scores), _note(reading, opened, outputs))
 

@@ -25,15 +25,13 @@ def trace(run: Run) -> Core:
 
     Tracing and saving a graph takes most of the time of writing a SavedModel, so all signatures share this one.
     """
-    backbone = run.model.get_layer(BACKBONE).output if has_features(run.model) else None
-    outputs = [run.model.output] if backbone is None else [run.model.output, backbone]
-    model = keras.Model(run.model.input, outputs)
+    model = keras.Model(run.model.input, [run.model.output, *_backbone_outputs(run.model)])
     specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
 
     def core(given: Tensors) -> tuple[Tensors, Tensors]:
-        raw, *rest = model(_structured(given), training=False)
-        features = rest[0] if rest else {}
-        return named_outputs(run.task, raw), dict(features) if isinstance(features, Mapping) else {FEATURES: features}
+        raw, *features = model(_structured(given), training=False)
+        numbered = {f"{FEATURES}_{i}": value for i, value in enumerate(features)}
+        return named_outputs(run.task, raw), {FEATURES: features[0]} if len(features) == 1 else numbered
 
     return tf.function(core, input_signature=[specs], autograph=False)  # type: ignore[no-any-return]
 
@@ -136,6 +134,16 @@ def _resources(model: keras.Model) -> list[Any]:
     loaded = [m for m in (getattr(layer, "_module", None) for layer in model.layers) if m is not None]
     kind = tf.saved_model.experimental.TrackableResource
     return [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
+
+
+def _backbone_outputs(model: keras.Model) -> list[Any]:
+    """Outputs of the backbone inside this very model; the layer's own `output` is that of the first model around it."""
+    if not has_features(model):
+        return []
+    layer = model.get_layer(BACKBONE)
+    depths = getattr(model, "_nodes_by_depth", {})  # a Keras-private name, of functional models; pinned by a test
+    calls = [node for nodes in depths.values() for node in nodes if node.operation is layer]
+    return list(calls[0].outputs) if calls else keras.tree.flatten(layer.output)
 
 
 def _all_layers(model: keras.Model) -> Iterator[Any]:

@@ -1,7 +1,19 @@
 """From a handle to a checked, loaded module. Importing this imports no TensorFlow."""
 
-from tlkit.hub.loading import Module, open_module, pack, unpack, variables
+from tlkit.hub.loading import Module, open_module, pack, saved, unpack, variables
 from tlkit.hub.resolving import resolve
 from tlkit.hub.scanning import Finding, Scan, check, scan
 
-__all__ = ["Finding", "Module", "Scan", "check", "open_module", "pack", "resolve", "scan", "unpack", "variables"]
+__all__ = [
+    "Finding",
+    "Module",
+    "Scan",
+    "check",
+    "open_module",
+    "pack",
+    "resolve",
+    "saved",
+    "scan",
+    "unpack",
+    "variables",
+]

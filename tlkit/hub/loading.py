@@ -129,7 +129,8 @@ def unpack(data: bytes, *, tags: str | Sequence[str] | None = None, trust: bool 
     folder = _scratch_folder() / "module"
     _unzip(data, folder)
     options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
-    module = _open("a packed graph", folder, sha256_bytes(data), trust, tags=tags, options=options)
+    what = "The module's graph inside the file"
+    module = _open("a packed graph", folder, sha256_bytes(data), trust, tags=tags, options=options, what=what)
     for variable in variables(module.loaded):
         variable.assign(tf.zeros(variable.shape, variable.dtype))
     if not (folder / "assets").exists():  # exporting again copies the assets from here, so with them it stays
@@ -137,11 +138,25 @@ def unpack(data: bytes, *, tags: str | Sequence[str] | None = None, trust: bool 
     return Module(module.handle, module.sha256, None, module.loaded, module.card)
 
 
+def saved(loaded: Any) -> Path:
+    """A loaded object, saved again into a folder that lasts as long as the process.
+
+    Raises:
+        InputError: If TensorFlow cannot save it.
+    """
+    folder = _scratch_folder() / "module"
+    _save(loaded, folder)
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+    return folder
+
+
 # -- loading
 
 
-def _open(name: str, folder: Path, sha256: str, trust: bool, *, tags: Any, options: Any) -> Module:
-    found = check(folder, trust)
+def _open(
+    name: str, folder: Path, sha256: str, trust: bool, *, tags: Any, options: Any, what: str | None = None
+) -> Module:
+    found = check(folder, trust, what=what)
     _need(found, name)
     readable = _upgraded(folder) if set(found.operations) & set(KINDS) else folder
     with _one_sentence(name):

@@ -70,29 +70,30 @@ class Scan:
         return tuple(f for f in self.findings if f.level == "unknown")
 
 
-def check(folder: str | os.PathLike[str], trust: bool = False) -> Scan:
+def check(folder: str | os.PathLike[str], trust: bool = False, *, what: str | None = None) -> Scan:
     """Scan a module that is about to be loaded.
 
     Args:
         folder: The SavedModel.
-        trust: Whether to load it whatever the scan finds.
+        trust: Whether to load it whatever the scan finds; TLKIT_TRUST=1 in the environment means it too.
+        what: What it is called in an error; None names the folder.
 
     Raises:
         UnsafeModuleError: If something in it is denied.
         InputError: If it is no SavedModel.
     """
     found = scan(folder)
-    if trust:
+    if trust or os.environ.get("TLKIT_TRUST", "0") not in ("", "0"):
         return found
+    name = what or f"The module in {os.fspath(folder)}"
     if found.denied:
         raise UnsafeModuleError(
-            f"The module in {os.fspath(folder)} is refused: {_listed(found.denied)}. If you made it, or have read what "
-            "it does, pass trust=True."
+            f"{name} is refused: {_listed(found.denied)}. If you made it, or have read what it does, pass trust=True "
+            "(on the command line --trust, for a .keras file TLKIT_TRUST=1)."
         )
     if found.unknown:
         warnings.warn(
-            f"The module in {os.fspath(folder)} holds what tlkit does not know to be harmless: "
-            f"{_listed(found.unknown)}.",
+            f"{name} holds what tlkit does not know to be harmless: {_listed(found.unknown)}.",
             stacklevel=2,
         )
     return found

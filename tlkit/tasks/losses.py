@@ -54,7 +54,7 @@ def smoothed_one_hot(targets: Any, num_classes: int, smoothing: float) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
-class SparseFocal(keras.losses.Loss):  # type: ignore[misc]
+class SparseFocal(keras.losses.Loss):
     """Cross-entropy of class numbers on logits, with focus (`gamma`) and label smoothing; both may be 0."""
 
     def __init__(self, gamma: float = 0.0, smoothing: float = 0.0, name: str = "sparse_focal", **keras_arguments: Any):
@@ -72,7 +72,7 @@ class SparseFocal(keras.losses.Loss):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
-class BinaryFocal(keras.losses.Loss):  # type: ignore[misc]
+class BinaryFocal(keras.losses.Loss):
     """Focal loss of several labels an example on logits, with label smoothing towards 0.5."""
 
     def __init__(self, gamma: float = 2.0, smoothing: float = 0.0, name: str = "binary_focal", **keras_arguments: Any):
@@ -90,7 +90,7 @@ class BinaryFocal(keras.losses.Loss):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
-class ScaledError(keras.losses.Loss):  # type: ignore[misc]
+class ScaledError(keras.losses.Loss):
     """Error of standardised values: `kind` ("mse", "mae", "huber") between (y - mean) / std and the raw outputs."""
 
     def __init__(

@@ -24,10 +24,7 @@ def test_a_file_without_metadata_has_an_empty_card():
     assert metadata.read_card(b"no archive") == {}
 
 
-def test_labels_of_somebody_elses_file_are_read():
-    assert metadata.read_card(archive(labels__txt="cat\ndog\n")) == {"labels": ["cat", "dog"]}
-
-
-def test_our_card_wins_over_the_labels_file():
+def test_the_card_is_read_from_among_the_files():
     card = {"labels": ["two\nlines"], "modality": "image"}
     assert metadata.read_card(archive(labels__txt="two lines\n", tlkit__json=json.dumps(card))) == card
+    assert metadata.read_card(archive(labels__txt="cat\n")) == {}
