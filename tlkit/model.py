@@ -1,4 +1,4 @@
-"""A module and a task become one plain keras.Model; a model is arranged into what a phase freezes and what it trains."""
+"""A module and a task become one keras.Model; a model is arranged into what a phase freezes and what it trains."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
         return None
     if not norms or layer.input_range is None:
         return None
-    ranges = dict.fromkeys((tuple(layer.input_range), *CANDIDATE_RANGES))
+    ranges = dict.fromkeys((layer.input_range, *CANDIDATE_RANGES))
     misfits = {r: _misfit(layer, norms[0], images, r) for r in ranges}
     best = min(misfits, key=lambda r: misfits[r])
     own = misfits[tuple(layer.input_range)]
@@ -97,7 +97,8 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
         return None
     return (
         f"The data in the range {layer.input_range} lies {own:.1f} standard deviations from what {layer.handle} saw in "
-        f"its pretraining; in {best} it lies {misfits[best]:.1f}. Pass HubLayer(..., input_range={best}) if that is its range."
+        f"its pretraining; in {best} it lies {misfits[best]:.1f}. "
+        f"Pass HubLayer(..., input_range={best}) if that is its range."
     )
 
 
@@ -219,7 +220,7 @@ def _cut(layer: HubLayer, phase: Phase) -> graphs.Cut | None:
 
 
 def _back_and_head(layer: HubLayer, cut: graphs.Cut, head: keras.Model) -> keras.Model:
-    tensor = keras.Input(cut.shape[1:], name="at_cut")
+    tensor = keras.Input((cut.shape or ())[1:], name="at_cut")
     return keras.Model(tensor, head(layer.back(cut)(tensor)), name=f"{head.name}_and_back")
 
 

@@ -184,11 +184,11 @@ def test_nan_in_the_data_stops_before_the_weights(folder):
     model, task = built(folder)
     splits = data()
     poisoned = Examples(
-        ids=splits.train.ids, read=lambda i: np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 3 else splits.train.read(i),
+        ids=splits.train.ids, read=lambda i: np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 3 else splits.train.read(i),  # noqa: E501
         targets=splits.train.targets, spec=splits.train.spec, digests=tuple(f"p{d}" for d in splits.train.digests),
     )  # fmt: skip
     before = values(model)
-    with pytest.raises(InputError, match="NaN or infinite features for 1 example.*1-3"):
+    with pytest.raises(InputError, match=r"NaN or infinite features for 1 example.*1-3"):
         fit(model, task, dataclasses.replace(splits, train=poisoned), PHASES, batch_size=8)
     with pytest.raises(TrainingError, match=r"phase 1, epoch 1, at step \d+.*Lower the phase's lr"):
         fit(
