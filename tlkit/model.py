@@ -92,8 +92,8 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
     ranges = dict.fromkeys((layer.input_range, *CANDIDATE_RANGES))
     misfits = {r: _misfit(layer, norms[0], images, r) for r in ranges}
     best = min(misfits, key=lambda r: misfits[r])
-    own = misfits[tuple(layer.input_range)]
-    if best == tuple(layer.input_range) or misfits[best] > own / 3:
+    own = misfits[layer.input_range]
+    if best == layer.input_range or misfits[best] > own / 3:
         return None
     return (
         f"The data in the range {layer.input_range} lies {own:.1f} standard deviations from what {layer.handle} saw in "
