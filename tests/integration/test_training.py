@@ -151,7 +151,7 @@ def test_adapt_moves_the_statistics_of_unfrozen_blocks_only(folder):
 
 
 def test_a_worse_phase_is_reported_and_its_weights_are_not_kept(folder):
-    ruin = Phase(epochs=2, lr=30.0, unfrozen=1.0)
+    ruin = Phase(epochs=2, lr=0.3, unfrozen=1.0)
     good = fitted(folder, phases=PHASES[:1])
     run = fitted(folder, phases=(PHASES[0], ruin))
     assert [p.improved for p in run.phases] == [True, False]
