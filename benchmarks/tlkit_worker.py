@@ -15,14 +15,9 @@ import numpy as np  # noqa: E402
 
 import tlkit  # noqa: E402
 from tlkit.data import image  # noqa: E402
-from tlkit.types import Splits  # noqa: E402
 
 _ = (tlkit.build, tlkit.fit, tlkit.evaluate)  # these bring TensorFlow and Keras
 IMPORTED = time.perf_counter() - STARTED
-
-
-def examples(arrays, name):
-    return image.examples_from_arrays(arrays[f"{name}_x"], arrays[f"{name}_y"], prefix=name)
 
 
 def main():
@@ -36,9 +31,9 @@ def main():
     arrays = np.load(args.arrays)
 
     seconds, started = {"import": IMPORTED}, time.perf_counter()
-    labels = tuple(str(n) for n in arrays["labels"])
-    data = Splits(examples(arrays, "train"), examples(arrays, "val"), examples(arrays, "test"), labels)
-    task = tlkit.tasks.classify(labels)
+    train, val, test = ((arrays[f"{part}_x"], arrays[f"{part}_y"]) for part in ("train", "val", "test"))
+    data = image.from_arrays(*train, val=val, test=test, labels=[str(n) for n in arrays["labels"]])
+    task = tlkit.tasks.classify(data.labels)
     import keras
 
     keras.utils.set_random_seed(args.seed)

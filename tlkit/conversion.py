@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlkit import hubformat
+from tlkit import hubformat, tflite
 from tlkit.endpoints import Endpoint
 from tlkit.errors import InputError
-from tlkit.exporting import parity, tflite
 
 OPEN_SIZE = 8  # what a size that a module leaves open is tried with
 TOLERANCE = 1e-2  # of the largest output; float32 files differ by 1e-6 to 1e-4 of it, wrong ones by 1 or by NaN
@@ -53,7 +50,7 @@ def try_conversion(loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | 
         file = Path(scratch, "model.tflite")
         try:
             written = _written(loaded, endpoint, specs, scratch)
-            with _quiet():
+            with tflite.quiet():
                 file.write_bytes(tflite.convert(written, "float32", None, spanned=False))
             difference = _difference(file, endpoint, specs)
         except InputError as error:
@@ -69,19 +66,6 @@ def _judged(difference: tuple[float, float], megabytes: float) -> Conversion:
     if largest <= TOLERANCE * max(scale, 1e-6):  # False for NaN
         return Conversion(True, "", megabytes, largest)
     return Conversion(False, f"LiteRT gives other outputs than TensorFlow (by {largest:.1e})", megabytes, largest)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's C++ from writing pages about each missing operation; its exception names them."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:
@@ -112,7 +96,7 @@ def _difference(file: Path, endpoint: Endpoint, specs: Any) -> tuple[float, floa
 
     example = keras.tree.map_structure(_example, specs)
     named = dict(zip(hubformat.input_names(specs), keras.tree.flatten(example), strict=True))
-    found = parity.open_tflite(file, threads=2).call(named)
+    found = tflite.open_tflite(file, threads=2).call(named)
     outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
     expected = {name: np.asarray(y, np.float32) for name, y in hubformat.named_outputs(outputs).items()}
     return _largest(expected, found), max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tlkit import budget, engines
 from tlkit.batches import chunks, read_batches, stable_seed
+from tlkit.engines import Engine
 from tlkit.errors import InputError
-from tlkit.files import atomic_file, cache_dir, sha256_bytes
+from tlkit.files import atomic_file, cache_dir, sha256_bytes, write_atomic
 from tlkit.types import Examples
 
-FORMAT = "1"  # part of every key: raise it when the same key would name other numbers
-SHARD_EXAMPLES = 1024
+FORMAT = "2"  # part of every key: raise it when the same key would name other numbers
+SHARD_BYTES = 64 << 20  # of memory at a time, however many examples there are
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How features lie on disk.
+
+    Attributes:
+        shape: Of one example's features; sizes that are open count as 1.
+        dtype: "float32", or "float16" for half the space.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of one example."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def shard_examples(self) -> int:
+        """Examples in one shard."""
+        return max(1, min(1024, SHARD_BYTES // max(1, self.example_bytes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,101 +54,154 @@ class Features:
     """Computed features of all examples, in shards.
 
     Attributes:
-        shards: float32 arrays (up to SHARD_EXAMPLES, ...), mapped from disk where they are cached.
+        shards: Arrays (up to `per_shard`, ...), mapped from disk.
+        per_shard: Examples in each but the last.
         seconds: Time that computing (or finding) them took.
         reused: Count of examples whose features were found in the cache.
-        folder: Where they are cached, or None.
+        rounding: Largest error that storing them as float16 made, as a share of the largest feature; 0 for float32.
     """
 
     shards: tuple[np.ndarray, ...]
+    per_shard: int
     seconds: float
     reused: int
-    folder: Path | None
+    rounding: float = 0.0
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.shards)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of them in memory: `np.asarray(features)`."""
+        return np.concatenate(self.shards).astype(dtype or np.float32, copy=False)
+
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Features of the examples at `indices`, in that order."""
+        """Features of the examples at `indices`, in that order, float32."""
         if len(self.shards) == 1:
-            return np.asarray(self.shards[0][indices])
-        return np.stack([self.shards[i // SHARD_EXAMPLES][i % SHARD_EXAMPLES] for i in indices])
+            return np.asarray(self.shards[0][indices], np.float32)
+        rows = [self.shards[i // self.per_shard][i % self.per_shard] for i in indices]
+        return np.stack(rows).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be computed.
+
+    Attributes:
+        examples: The data.
+        key: Hash of everything that decides what the front computes: module, weights, cut, range.
+        layout: How the features are stored.
+        view: Number of the augmented view; None takes the inputs as they are.
+        seed: Seed of the views.
+        batch_size: Examples at a time, >= 1.
+    """
+
+    examples: Examples
+    key: str
+    layout: Layout
+    view: int | None = None
+    seed: int = 0
+    batch_size: int = 32
+
+    @property
+    def folder(self) -> Path:
+        """Where the features lie: a pure function of what they are."""
+        data = sha256_bytes(self.examples.recipe, str(self.examples.spec), *self.examples.digests)
+        name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}")
+        return cache_dir() / "features" / name[:40]
+
+    @property
+    def shards(self) -> list[np.ndarray]:
+        """Indices of the examples in each shard."""
+        return chunks(np.arange(len(self.examples)), self.layout.shard_examples)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that are still to be written, by the records of the shards; their content is checked when read."""
+        missing = [s for n, s in enumerate(self.shards) if not _record_path(self.folder, n).exists()]
+        return sum(len(s) for s in missing) * self.layout.example_bytes
+
+    @property
+    def engine(self) -> str:
+        """What computed them and why, as far as that has begun; else ""."""
+        name, reason = _began(self.folder)
+        return f"{name} ({reason})" if name else ""
+
+    def seeds(self) -> Callable[[int], int] | None:
+        """Seed of each example's augmentation."""
+        return None if self.view is None else lambda index: stable_seed(self.seed, self.view or 0, index)
 
 
 def compute(
-    front: Callable[[Any], Any],
-    examples: Examples,
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
     *,
-    key: str,
-    batch_size: int = 32,
-    view: int | None = None,
-    seed: int = 0,
-    cached: bool = True,
     source: Callable[[], Features] | None = None,
-    memory: dict[str, Features] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Features:
-    """Run `front` over all examples once; what the cache already holds is taken from there.
+    """Run a front over all examples once; the shards that the cache already holds are taken from there.
 
     Args:
-        front: Batch of inputs (or of the features of `source`) -> float array (batch, ...), in inference mode.
-        examples: The data.
-        key: Hash of everything that decides what `front` computes: module, weights, cut, range.
-        batch_size: Examples at a time, >= 1.
-        view: Number of the augmented view; None takes the inputs as they are.
-        seed: Seed of the views.
-        cached: Whether the cache is used at all.
-        memory: Where features are kept for the time of one fit when the disk cache is not used.
+        opened: (name of the engine that began, or None; a batch to try it on) -> the engine; asked only when needed.
+        request: What is to be computed.
         source: Gives features nearer to the input to start from instead of the inputs; asked only when needed.
         progress: Called with the count of examples that are done.
 
     Raises:
         InputError: If features are not finite (the message names the examples).
     """
-    started = time.perf_counter()
-    name = sha256_bytes(FORMAT, key, examples.recipe, str(examples.spec), *examples.digests, f"{view} {seed}")
-    if memory is not None and name in memory:
-        return replace(memory[name], seconds=0.0, reused=len(examples))
-    folder = cache_dir() / "features" / name[:40] if cached else None
-    shards, reused = [], 0
-    for number, indices in enumerate(chunks(np.arange(len(examples)), SHARD_EXAMPLES)):
-        path = folder / f"{number:06d}.npy" if folder else None
-        shard = _stored(path, len(indices)) if path else None
+    started, folder = time.perf_counter(), request.folder
+    shards: list[np.ndarray] = []
+    reused = 0
+    for number, indices in enumerate(request.shards):
+        shard = _stored(folder, number, len(indices))
         if shard is None:
-            read = _reader(examples, source, _seeds(view, seed))
-            shard = _computed(front, read(chunks(indices, batch_size)))
-            _require_finite(shard, [examples.ids[i] for i in indices])
-            if path:
-                _store(path, shard)
+            _compute_shard(opened, request, number, indices, source)
+            shard = _stored(folder, number, len(indices))
+            assert shard is not None
         else:
             reused += len(indices)
         shards.append(shard)
         progress(int(indices[-1]) + 1)
-    found = Features(tuple(shards), time.perf_counter() - started, reused, folder)
-    if memory is not None and not cached:
-        memory[name] = found
-    return found
+    budget.touch(folder)
+    rounding = max(_record(folder, number)["rounding"] for number in range(len(shards)))
+    seconds = time.perf_counter() - started
+    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding)
 
 
-def _seeds(view: int | None, seed: int) -> Callable[[int], int] | None:
-    return None if view is None else lambda index: stable_seed(seed, view, index)
-
-
-def _reader(
-    examples: Examples, source: Callable[[], Features] | None, seeds: Callable[[int], int] | None
-) -> Callable[[list[np.ndarray]], Iterator[Any]]:
+def _compute_shard(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    number: int,
+    indices: np.ndarray,
+    source: Callable[[], Features] | None,
+) -> None:
+    pieces = chunks(indices, request.batch_size)
+    batches: Iterator[Any]
     if source is None:
-        return lambda batches: read_batches(examples, batches, seeds)
-    nearer = source()
-    return lambda batches: (nearer.take(batch) for batch in batches)
+        batches = read_batches(request.examples, pieces, request.seeds())
+    else:
+        nearer = source()
+        batches = (nearer.take(piece) for piece in pieces)
+    first = next(batches)
+    engine = opened(_began(request.folder)[0], first)
+    if _began(request.folder)[0] is None:
+        write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
+    values = np.concatenate([np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches)])
+    _require_finite(values, [request.examples.ids[i] for i in indices])
+    _store(request.folder, number, values, request.layout.dtype)
 
 
-def _computed(front: Callable[[Any], Any], batches: Iterator[Any]) -> np.ndarray:
-    return np.concatenate([np.asarray(front(x), dtype=np.float32) for x in batches])
+def _began(folder: Path) -> tuple[str | None, str]:
+    """(name, reason) of the engine that began in a folder: results of two kinds are not mixed."""
+    try:
+        said = json.loads((folder / "engine.json").read_text())
+    except (OSError, ValueError):
+        return None, ""
+    return said["name"], said["reason"]
 
 
-def _require_finite(shard: np.ndarray, ids: Sequence[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(shard.reshape(len(shard), -1)).all(axis=1))
+def _require_finite(values: np.ndarray, ids: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if len(bad):
         names = ", ".join(ids[i] for i in bad[:3])
         raise InputError(
@@ -129,20 +210,41 @@ def _require_finite(shard: np.ndarray, ids: Sequence[str]) -> None:
         )
 
 
-def _store(path: Path, shard: np.ndarray) -> None:
+# -- shards on disk
+
+
+def _record_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.json"
+
+
+def _store(folder: Path, number: int, values: np.ndarray, dtype: str) -> None:
     """The array and its checksum, each whole or absent; the checksum comes last and makes the shard valid."""
-    with atomic_file(path) as partial:
-        np.save(partial, shard)
-    record = {"sha256": _digest(shard), "shape": list(shard.shape)}
-    with atomic_file(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(record))
+    stored, rounding = values, 0.0
+    if dtype == "float16":
+        stored, rounding = _halved(values)
+    with atomic_file(folder / f"{number:06d}.npy") as partial:
+        np.save(partial, stored)
+    record = {"sha256": _digest(stored), "shape": list(stored.shape), "rounding": rounding}
+    write_atomic(_record_path(folder, number), json.dumps(record))
 
 
-def _stored(path: Path, count: int) -> np.ndarray | None:
-    """The shard at `path`, or None where it is absent, damaged or of another length."""
+def _halved(values: np.ndarray) -> tuple[np.ndarray, float]:
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > np.finfo(np.float16).max:
+        raise InputError(f'Features reach {largest:.3g}, more than float16 can hold; leave cache_dtype at "float32".')
+    stored = values.astype(np.float16)
+    return stored, float(np.max(np.abs(values - stored), initial=0.0)) / max(largest, 1e-30)
+
+
+def _record(folder: Path, number: int) -> dict[str, Any]:
+    return json.loads(_record_path(folder, number).read_text())  # type: ignore[no-any-return]
+
+
+def _stored(folder: Path, number: int, count: int) -> np.ndarray | None:
+    """A shard, or None where it is absent, damaged or of another length."""
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
-        shard = np.load(path, mmap_mode="r")
+        record = _record(folder, number)
+        shard = np.load(folder / f"{number:06d}.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
     fits = len(shard) == count and list(shard.shape) == record.get("shape")
@@ -154,34 +256,56 @@ def _digest(shard: np.ndarray) -> str:
 
 
 def extract(
-    backbone: Any, examples: Examples, *, at: Any = None, batch_size: int = 32, cached: bool = True
-) -> np.ndarray:
-    """Features of a frozen module over examples, kept on disk.
+    backbone: Any,
+    examples: Examples,
+    *,
+    at: Any = None,
+    batch_size: int = 32,
+    dtype: str = "float32",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Features:
+    """Features of a frozen module over examples, computed once and kept in the cache.
 
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
         examples: Examples whose inputs fit the module.
         at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output.
         batch_size: Examples at a time, >= 1.
-        cached: Whether the cache is read and filled.
+        dtype: "float32", or "float16" for half the space; `Features.rounding` says what that cost.
+        progress: Called with the count of examples that are done.
 
     Returns:
-        float32 array (examples, ...), in the order of the examples.
+        Features: `take(indices)` gives float32 arrays (n, ...) as they lie on disk, `np.asarray` all of them.
 
     Raises:
-        InputError: If the module gives features that are not finite, or cannot be cut there.
+        InputError: If the module gives features that are not finite or cannot be cut there, or if they do not fit
+            into the cache.
     """
-    import tensorflow as tf
-
     from tlkit.layer import HubLayer
-    from tlkit.model import established_range, is_image, weights_hash
+    from tlkit.model import established_range, front_of, is_image
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
         layer.input_range = established_range(layer)[0]
-    front = (lambda x: layer(x, training=False)) if at is None else layer.front(at)
-    place = "output" if at is None else at.tensor
-    key = sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(layer.variables))
-    run = tf.function(front, reduce_retracing=True)
-    found = compute(run, examples, key=key, batch_size=batch_size, cached=cached)
-    return np.concatenate(found.shards)
+    opener = engines.opener(front_of(layer, at, examples.spec), len(examples))
+    request = Request(examples, opener.front.key, layout_of(opener, dtype), batch_size=batch_size)
+    need = request.missing_bytes
+    room = budget.make_room(need, [request.folder])
+    if room < need:
+        raise InputError(too_large(need, room))
+    return compute(opener, request, progress=progress)
+
+
+def layout_of(opener: engines.Opener, dtype: str) -> Layout:
+    """How what a front gives is stored."""
+    if dtype not in DTYPES:
+        raise InputError(f"`cache_dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
+    return Layout(tuple(size or 1 for size in engines.features_spec(opener.tensorflow).shape[1:]), dtype)
+
+
+def too_large(need: int, room: int) -> str:
+    """That features do not fit, and what to do about it."""
+    return (
+        f"The features need {need / 1e9:.2f} GB, and the cache may hold {room / 1e9:.2f} GB more; raise "
+        "TLKIT_CACHE_GB, free disk space, or point TLKIT_CACHE to a larger disk."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.errors import InputError
@@ -162,10 +164,21 @@ def backbone_of(model: keras.Model) -> HubLayer | None:
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """A frozen stretch of a model: a function of a batch, and the hash of all that decides what it gives."""
+    """A frozen stretch of a model.
+
+    Attributes:
+        run: Function of a batch.
+        key: Hash of all that decides what it gives.
+        spec: `tf.TensorSpec` (or a structure of them) of what it takes, with an open batch.
+        variables: TensorFlow variables that it may read.
+        operations: Multiplications and additions for one example; sizes that are open count as 1.
+    """
 
     run: Callable[[Any], Any]
     key: str
+    spec: Any
+    variables: tuple[Any, ...]
+    operations: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,14 +254,49 @@ def _trunk(layer: HubLayer, cut: graphs.Cut | None, later: Sequence[Phase]) -> g
 def _fronts(
     model: keras.Model, layer: HubLayer, cut: graphs.Cut | None, trunk: graphs.Cut | None, trained: keras.Model
 ) -> tuple[Front, ...]:
-    before = _before(model, layer)
+    before, spec = _before(model, layer), _input_spec(model)
+    held = (*layer.endpoint.variables, *(v.value for v in model.variables if id(v) not in _ids(layer.variables)))
+    whole = graphs.operations(layer.graph)
     if trunk is None:
-        return (Front(_after(before, lambda x: layer(x, training=False)), _key(model, layer, trained, "output")),)
-    first = Front(_after(before, layer.front(trunk)), _key(model, layer, None, trunk.tensor, trunk))
+        key = _key(model, layer, trained, "output")
+        return (Front(_after(before, lambda x: layer(x, training=False)), key, spec, held, whole),)
+    near = whole * (1 - trunk.cost_behind)
+    key = _key(model, layer, None, trunk.tensor, trunk)
+    first = Front(_after(before, layer.front(trunk)), key, spec, held, near)
     if cut is not None and cut.tensor == trunk.tensor:
         return (first,)
     place = "output" if cut is None else cut.tensor
-    return first, Front(layer.between(trunk, cut), _key(model, layer, trained, f"{trunk.tensor} to {place}"))
+    key = _key(model, layer, trained, f"{trunk.tensor} to {place}")
+    at_trunk = tf.TensorSpec([None, *(trunk.shape or ())[1:]], tf.float32)
+    rest = whole * (1 - (cut.cost_behind if cut else 0.0)) - near
+    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest)
+
+
+def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any) -> Front:
+    """A module's front up to a cut (None: the whole of it), for examples of this `Examples.spec`."""
+    given = layer.endpoint.inputs
+    takes = {k: _batch_of(spec[k], given[k]) for k in given} if isinstance(given, Mapping) else _batch_of(spec, given)
+    inside = layer.variables if cut is None else [
+        layer.module_variables[i] for i in graphs.variables_in_front(layer.graph, cut) if i in layer.module_variables
+    ]  # fmt: skip
+    place = "output" if cut is None else cut.tensor
+    key = sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(inside))
+    run = (lambda x: layer(x, training=False)) if cut is None else layer.front(cut)
+    operations = graphs.operations(layer.graph) * (1 - (0.0 if cut is None else cut.cost_behind))
+    return Front(run, key, takes, tuple(layer.endpoint.variables), operations)
+
+
+def _batch_of(spec: Any, given: Any) -> Any:
+    return tf.TensorSpec([None, *spec.shape], given.dtype)
+
+
+def _input_spec(model: keras.Model) -> Any:
+    """What the model takes; images come as whole pixels, and every front casts what it is given."""
+    return keras.tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), model.input)
+
+
+def _ids(variables: Sequence[Any]) -> set[int]:
+    return {id(v) for v in variables}
 
 
 def _warn_unsplit(phase: Phase, reason: str) -> None:
@@ -258,18 +306,35 @@ def _warn_unsplit(phase: Phase, reason: str) -> None:
 
 def _head_of(model: keras.Model, layer: HubLayer) -> keras.Model | None:
     """The layers behind the backbone as a model of their own; None where other paths lead around it."""
-    try:
-        return keras.Model(layer.output, model.output, name=f"{model.name}_head")
-    except (ValueError, AttributeError):
-        return None
+    for _, outputs in _calls(layer):
+        try:
+            return keras.Model(outputs, model.output, name=f"{model.name}_head")
+        except (ValueError, AttributeError):
+            continue
+    return None
+
+
+def _calls(layer: HubLayer) -> list[tuple[Any, Any]]:
+    """(inputs, outputs) of each call; `layer.output` does not answer for a layer that several models share."""
+    return [(_one(node.input_tensors), _one(node.output_tensors)) for node in layer._inbound_nodes]
+
+
+def _one(tensors: Sequence[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
 def _before(model: keras.Model, layer: HubLayer) -> Callable[[Any], Any] | None:
     """What the model does before the backbone; None where its input is the backbone's."""
-    if keras.tree.flatten(layer.input)[0] is keras.tree.flatten(model.input)[0]:
-        return None
-    before = keras.Model(model.input, layer.input)
-    return lambda x: before(x, training=False)
+    for inputs, _ in _calls(layer):
+        if keras.tree.flatten(inputs)[0] is keras.tree.flatten(model.input)[0]:
+            return None
+    for inputs, _ in _calls(layer):
+        try:
+            before = keras.Model(model.input, inputs)
+        except (ValueError, AttributeError):
+            continue
+        return functools.partial(before, training=False)
+    raise InputError(f"{layer.name} is no part of the model {model.name}.")
 
 
 def _after(first: Callable[[Any], Any] | None, then: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from tlkit import budget, engines
 from tlkit import features as feature_cache
-from tlkit.batches import chunks, read_batches, stable_seed, view_of_epoch
-from tlkit.features import Features
+from tlkit.batches import chunks, read_batches, stable_seed, stack, view_of_epoch
+from tlkit.engines import Opener
+from tlkit.errors import InputError
+from tlkit.features import Features, Request
+from tlkit.files import cache_dir
 from tlkit.model import Front
 from tlkit.progress import Progress
 from tlkit.types import Examples, Splits
+
+CACHING = ("auto", "require", "off")
 
 
 @dataclass(frozen=True)
@@ -25,16 +31,16 @@ class Settings:
     Attributes:
         seed: Of the order of examples, the views and everything random.
         batch_size: Examples a step.
-        views: Augmented views of each training example that are computed once; 0 computes nothing once.
-        cached: Whether computed features are kept on disk.
-        memory: Where they are kept otherwise, for the time of the fit.
+        views: Augmented views of each training example; 0 augments anew in every epoch and computes nothing once.
+        cache: "auto" keeps features on disk if they fit and streams otherwise, "require" refuses, "off" streams.
+        cache_dtype: "float32", or "float16" for half the space.
     """
 
     seed: int = 0
     batch_size: int = 32
     views: int = 1
-    cached: bool = True
-    memory: dict[str, Features] = field(default_factory=dict)
+    cache: str = "auto"
+    cache_dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,19 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Examples as a phase reads them: computed features (one set a view), or inputs that pass `front` in batches."""
+    """Examples as a phase reads them.
+
+    Attributes:
+        examples: The data.
+        features: What was computed once, one set a view; () where nothing was.
+        front: What batches of inputs pass otherwise; None where they are taken as they are.
+        how: Who computes the frozen front, and why so.
+    """
 
     examples: Examples
     features: tuple[Features, ...] = ()
     front: Callable[[Any], Any] | None = None
+    how: str = ""
 
     @property
     def seconds(self) -> float:
@@ -59,52 +73,124 @@ class Source:
         return sum(f.seconds for f in self.features)
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One set of features: some examples in one view, behind each of the fronts."""
+
+    examples: Examples
+    view: int | None
+    requests: tuple[Request, ...]
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes still to be written; fronts nearer to the input are asked only where the last one lacks some."""
+        return sum(r.missing_bytes for r in self.requests) if self.requests[-1].missing_bytes else 0
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that mean nothing, before any work."""
+    if settings.views < 0:
+        raise InputError(f"`views` must be 0 or more. Received: views={settings.views!r}.")
+    if settings.cache not in CACHING:
+        raise InputError(f"`cache` must be one of {', '.join(CACHING)}. Received: cache={settings.cache!r}.")
+    if settings.cache_dtype not in feature_cache.DTYPES:
+        known = ", ".join(feature_cache.DTYPES)
+        raise InputError(f"`cache_dtype` must be one of {known}. Received: cache_dtype={settings.cache_dtype!r}.")
+
+
 def sources(fronts: Sequence[Front], data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
     """Training and validation examples behind the frozen fronts; the inputs themselves where there are none."""
     if not fronts:
         return Source(data.train), Source(data.val)
-    runs = [tf.function(front.run, reduce_retracing=True) for front in fronts]
-    if settings.views == 0:
-        streamed = functools.partial(functools.reduce, lambda x, run: run(x), runs)
-        return Source(data.train, front=streamed), Source(data.val, front=streamed)
-    views = list(range(settings.views)) if data.train.augment is not None else [None]
-    jobs = [(data.train, view) for view in views] + [(data.val, None)]
+    views: list[int | None] = [None]
+    if data.train.augment is not None and settings.views:
+        views = list(range(settings.views))
+    wanted = [(data.train, view) for view in views] + [(data.val, None)]
+    openers = [engines.opener(front, sum(len(examples) for examples, _ in wanted)) for front in fronts]
+    if settings.views == 0 or settings.cache == "off":
+        why = "views=0" if settings.views == 0 else 'cache="off"'
+        return _streamed(openers, data, why)
+    jobs = [_job(openers, examples, view, settings) for examples, view in wanted]
+    need = sum(job.missing_bytes for job in jobs)
+    room = budget.make_room(need, [request.folder for job in jobs for request in job.requests])
+    if need > room:
+        return _overflowing(feature_cache.too_large(need, room), openers, data, settings, progress)
+    try:
+        return _cached(openers, jobs, data, progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = f"The disk is full: {cache_dir()}; free some space, or point TLKIT_CACHE to another disk."
+        return _overflowing(full, openers, data, settings, progress)
+
+
+def _job(openers: Sequence[Opener], examples: Examples, view: int | None, settings: Settings) -> Job:
+    requests = [
+        Request(
+            examples,
+            opener.front.key,
+            feature_cache.layout_of(opener, settings.cache_dtype),
+            view,
+            settings.seed if view is not None else 0,
+            settings.batch_size,
+        )
+        for opener in openers
+    ]
+    return Job(examples, view, tuple(requests))
+
+
+def _overflowing(
+    problem: str, openers: Sequence[Opener], data: Splits, settings: Settings, progress: Progress
+) -> tuple[Source, Source]:
+    if settings.cache == "require":
+        raise InputError(f'{problem} (cache="require")')
+    progress.line(f"{problem} Until then, each epoch computes them anew.")
+    return _streamed(openers, data, "there is no room for the features")
+
+
+# -- computed once
+
+
+def _cached(openers: Sequence[Opener], jobs: Sequence[Job], data: Splits, progress: Progress) -> tuple[Source, Source]:
     done, computed = 0, []
-    with progress.bar("features", sum(len(examples) for examples, _ in jobs)) as advance:
-        for examples, view in jobs:
-            ahead = functools.partial(_ahead, advance, done)
-            keyed = [(front.key, run) for front, run in zip(fronts, runs, strict=True)]
-            computed.append(_computed(keyed, examples, view, settings, ahead))
-            done += len(examples)
-    return Source(data.train, tuple(computed[:-1])), Source(data.val, tuple(computed[-1:]))
+    with progress.bar("features", sum(len(job.examples) for job in jobs)) as advance:
+        for job in jobs:
+            computed.append(_computed(openers, job.requests, functools.partial(_ahead, advance, done)))
+            done += len(job.examples)
+    how = "computed once, by " + ", then ".join(filter(None, (r.engine for r in jobs[0].requests)))
+    if computed[0].rounding:
+        how += f"; float16 rounds by up to {max(f.rounding for f in computed):.1e} of the largest"
+    return Source(data.train, tuple(computed[:-1]), how=how), Source(data.val, tuple(computed[-1:]), how=how)
 
 
 def _ahead(advance: Callable[[int], None], before: int, done: int) -> None:
     advance(before + done)
 
 
-def _computed(
-    fronts: Sequence[tuple[str, Callable[[Any], Any]]],
-    examples: Examples,
-    view: int | None,
-    settings: Settings,
-    advance: Callable[[int], None],
-) -> Features:
+def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: Callable[[int], None]) -> Features:
     """Features at the last front; those before it are computed only when that is not cached."""
-    nearer = functools.partial(_computed, fronts[:-1], examples, view, settings, advance) if len(fronts) > 1 else None
-    key, run = fronts[-1]
-    return feature_cache.compute(
-        run,
-        examples,
-        key=key,
-        batch_size=settings.batch_size,
-        view=view,
-        seed=settings.seed,
-        cached=settings.cached,
-        memory=settings.memory,
-        source=nearer,
-        progress=advance,
-    )
+    nearer = functools.partial(_computed, openers[:-1], requests[:-1], advance) if len(openers) > 1 else None
+    return feature_cache.compute(openers[-1], requests[-1], source=nearer, progress=advance)
+
+
+# -- computed anew in every epoch
+
+
+def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source, Source]:
+    x = stack([data.train.read(i) for i in range(min(engines.PROBES, len(data.train)))])
+    opened = []
+    for opener in openers:
+        opened.append(opener(None, x))
+        x = opened[-1].run(x)
+
+    def front(x: Any) -> Any:
+        return functools.reduce(lambda value, engine: engine.run(value), opened, x)
+
+    how = f"streamed by {opened[0].name}: {why}"
+    return Source(data.train, front=front, how=how), Source(data.val, front=front, how=how)
+
+
+# -- batches
 
 
 def batches(
@@ -119,25 +205,36 @@ def batches(
         training_at: The epoch that trains on them, which decides their views; None reads them unchanged.
     """
     pieces = chunks(order, settings.batch_size)
+    views = _views(source, settings, training_at)
     if source.features:
-        views = _views(source, settings, training_at)
         for piece in pieces:
             yield piece, _features_of(source, piece, views)
         return
-    seeds = None
-    if training_at is not None and source.examples.augment is not None:
-        seeds = functools.partial(stable_seed, settings.seed, training_at.phase, training_at.epoch)
+    seeds = _seeds(source.examples, settings, training_at, views)
     for piece, x in zip(pieces, read_batches(source.examples, pieces, seeds), strict=True):
         yield piece, x if source.front is None else source.front(x)
 
 
 def _views(source: Source, settings: Settings, moment: Moment | None) -> np.ndarray | None:
-    if moment is None or len(source.features) == 1:
+    """The view that each example shows in an epoch; None where it is one and the same, or always a new one."""
+    behind_a_front = bool(source.features) or source.front is not None
+    if moment is None or source.examples.augment is None or settings.views == 0 or not behind_a_front:
         return None
-    return view_of_epoch(len(source.examples), len(source.features), settings.seed, moment.phase, moment.epoch)
+    return view_of_epoch(len(source.examples), settings.views, settings.seed, moment.phase, moment.epoch)
+
+
+def _seeds(
+    examples: Examples, settings: Settings, moment: Moment | None, views: np.ndarray | None
+) -> Callable[[int], int] | None:
+    """Seeds of the augmentation: those of the cached views, or new ones in every epoch."""
+    if moment is None or examples.augment is None:
+        return None
+    if views is not None:
+        return lambda index: stable_seed(settings.seed, int(views[index]), index)
+    return functools.partial(stable_seed, settings.seed, moment.phase, moment.epoch)
 
 
 def _features_of(source: Source, piece: np.ndarray, views: np.ndarray | None) -> np.ndarray:
-    if views is None:
+    if views is None or len(source.features) == 1:
         return source.features[0].take(piece)
     return np.concatenate([source.features[views[i]].take(np.asarray([i])) for i in piece])

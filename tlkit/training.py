@@ -20,6 +20,7 @@ from tlkit.files import sha256_bytes
 from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
 from tlkit.progress import Progress, quiet
 from tlkit.sources import Moment, Settings, Source, batches, sources
+from tlkit.sources import check as check_settings
 from tlkit.steps import NOT_FINITE, Trainer, compiled
 from tlkit.types import Phase, PhaseResult, Run, Splits, Task
 
@@ -85,7 +86,8 @@ def fit(
     seed: int = 0,
     batch_size: int = 32,
     views: int | None = None,
-    cached: bool = True,
+    cache: str = "auto",
+    cache_dtype: str = "float32",
     checkpoints: str | Path | None = None,
     progress: Progress = quiet,
 ) -> Run:
@@ -104,7 +106,9 @@ def fit(
         batch_size: Examples a step, >= 1.
         views: Augmented views of each training example that are computed once; 0 augments anew in every epoch and
             caches nothing; None is 4 where the examples have an `augment`, else 1.
-        cached: Whether computed features are kept on disk for later runs.
+        cache: "auto" keeps computed features on disk, within `TLKIT_CACHE_GB`, and computes them anew in every epoch
+            where they do not fit; "require" refuses to; "off" never keeps any.
+        cache_dtype: "float32", or "float16", which halves the space; its rounding error goes into the record.
         checkpoints: Folder for checkpoints, one an epoch; None keeps none.
         progress: Where progress goes.
 
@@ -117,7 +121,8 @@ def fit(
     """
     _check(model, task, data, phases, batch_size)
     keras.utils.set_random_seed(seed % 2**32)
-    settings = Settings(seed, batch_size, _views(views, data), cached)
+    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
+    check_settings(settings)
     started = time.perf_counter()
     keep, stored = _keeper(model, task, data, phases, settings, checkpoints, progress)
     job = Job(model, task, data, tuple(phases), settings, progress, keep)
@@ -151,11 +156,9 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
 
 
 def _views(views: int | None, data: Splits) -> int:
-    if views is not None and views < 0:
-        raise InputError(f"`views` must be 0 or more. Received: views={views!r}.")
-    if data.train.augment is None:
-        return views if views == 0 else 1
-    return 4 if views is None else views
+    if views is None:
+        return 1 if data.train.augment is None else 4
+    return min(views, 1) if data.train.augment is None else views
 
 
 # -- one phase
@@ -200,7 +203,7 @@ def _staged(job: Job, number: int) -> Stage:
 def _front_text(stage: Stage) -> str:
     if not stage.arrangement.fronts:
         return "none: the inputs pass the whole model"
-    return "computed once" if stage.train.features else "streamed"
+    return stage.train.how
 
 
 def _improved(state: State, before: float | None, resumed: bool) -> bool:
@@ -354,7 +357,7 @@ def _keeper(
     path = Path(folder)
     signature = sha256_bytes(
         str(tuple(phases)), str(task.recipe), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
-        f"{settings.seed} {settings.batch_size} {settings.views} {data.train.augment!r}",
+        f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r}",
     )  # fmt: skip
     stored = checkpoint.newest(path, signature, progress.line)
     if stored is not None:

@@ -18,9 +18,9 @@ from exporting_runs import LABELS, SIZE, classifier, exported, plain_model, run_
 from PIL import Image
 
 import tlkit
-from tlkit import tasks
+from tlkit import tasks, tflite
 from tlkit.errors import GateError, InputError
-from tlkit.exporting import FILES, Gates, export, metadata, parity, predict, saved_model
+from tlkit.exporting import FILES, Gates, export, metadata, predict, saved_model
 from tlkit.types import Run, Splits
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
@@ -103,7 +103,7 @@ def test_one_affine_stands_before_the_first_convolution(name):
 @pytest.mark.parametrize("name", TFLITE)
 def test_files_take_pixels_as_they_are(name):
     folder, _ = exported()
-    detail = parity.open_tflite(folder / TFLITE[name], threads=1).inputs["image"]
+    detail = tflite.open_tflite(folder / TFLITE[name], threads=1).inputs["image"]
     assert detail["shape"].tolist() == [1, SIZE, SIZE, 3]
     if name == "int8":
         assert (detail["dtype"], detail["quantization"]) == (np.uint8, (1.0, 0))

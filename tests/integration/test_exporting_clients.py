@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from exporting_runs import classifier, exported, stripes
 
-from tlkit.exporting import FILES, parity
+from tlkit import tflite
+from tlkit.exporting import FILES
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
 SHOWN = ["flat", "rising", "two lines", "fällend ✓"]  # labels as clients read them, one a line
@@ -28,7 +29,7 @@ def test_mediapipe_gives_the_same_labels(name):
     folder, _ = exported()
     file = folder / TFLITE[name]
     images, _ = stripes(12, seed=21)
-    opened = parity.open_tflite(file, threads=1)
+    opened = tflite.open_tflite(file, threads=1)
     options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(file)), max_results=4)
     with vision.ImageClassifier.create_from_options(options) as client:
         for image in images:

@@ -127,15 +127,15 @@ def test_no_module_is_an_error(tmp_path):
 def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatch):
     """What FACTS.md warns of: a conversion without an error whose file gives other numbers."""
     endpoint_of = tf.saved_model.load(str(module_folder("no_training")))
-    whole = conversion.parity.open_tflite
+    whole = conversion.tflite.open_tflite
 
     def wrong(file, threads):
         opened = whole(file, threads)
-        return conversion.parity.Opened(
+        return conversion.tflite.Opened(
             lambda inputs: {k: v * np.nan for k, v in opened.call(inputs).items()}, opened.inputs, opened
         )
 
-    monkeypatch.setattr(conversion.parity, "open_tflite", wrong)
+    monkeypatch.setattr(conversion.tflite, "open_tflite", wrong)
     found = conversion.try_conversion(endpoint_of, open_endpoint(endpoint_of))
     assert not found.converts and "other outputs than TensorFlow" in found.reason
 

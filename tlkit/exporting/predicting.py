@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import tflite
 from tlkit.errors import InputError
-from tlkit.exporting import metadata, parity
+from tlkit.exporting import metadata
 from tlkit.exporting.modality import Reading, modality
 
 _PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
@@ -59,7 +60,7 @@ def predict(
     kind = modality(card["modality"])
     if kind.read is None:
         raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
-    opened = parity.open_tflite(model, threads=min(2, os.cpu_count() or 1))
+    opened = tflite.open_tflite(model, threads=min(2, os.cpu_count() or 1))
     shape = tuple(int(n) for n in _only(opened.inputs)["shape"][1:])
     read = [(str(file), kind.read(Path(file), card["recipe"], shape)) for file in files]
     return [_prediction(file, reading, opened, card, top) for file, reading in read]
@@ -74,7 +75,7 @@ def _model_file(path: Path) -> Path:
     return found[0]
 
 
-def _prediction(file: str, reading: Reading, opened: parity.Opened, card: dict[str, Any], top: int) -> Prediction:
+def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
     outputs = _run(opened, reading.value)
     names = card["labels"] or [str(i) for i in range(outputs.size)]
     scores = list(zip(names, (float(v) for v in outputs), strict=True))
@@ -83,14 +84,14 @@ def _prediction(file: str, reading: Reading, opened: parity.Opened, card: dict[s
     return Prediction(file, tuple(scores), _note(reading, opened, outputs))
 
 
-def _note(reading: Reading, opened: parity.Opened, outputs: np.ndarray) -> str:
+def _note(reading: Reading, opened: tflite.Opened, outputs: np.ndarray) -> str:
     if reading.plain is None:
         return reading.change
     apart = float(np.abs(_run(opened, reading.plain) - outputs).max())
     return f"{reading.change}; a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
 
 
-def _run(opened: parity.Opened, value: np.ndarray) -> np.ndarray:
+def _run(opened: tflite.Opened, value: np.ndarray) -> np.ndarray:
     return np.asarray(_only(opened.call({next(iter(opened.inputs)): value}))).reshape(-1)
 
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import tflite
 from tlkit.errors import InputError
-from tlkit.exporting import parity, tflite
+from tlkit.exporting import parity
 
 Job = Mapping[str, Any]
-_opened: dict[str, parity.Opened] = {}
+_opened: dict[str, tflite.Opened] = {}
 
 
 def main(arguments: list[str]) -> None:
@@ -77,14 +78,14 @@ def _time(job: Job) -> dict[str, Any]:
     return {"latency_ms": parity.latency_ms(_open(job), parity.load_inputs(Path(job["inputs"])))}
 
 
-def _open(job: Job) -> parity.Opened:
+def _open(job: Job) -> tflite.Opened:
     file = job["file"]
     if file not in _opened:
         if Path(file).is_dir():
             _prepare(job)
             _opened[file] = parity.open_saved_model(Path(file))
         else:
-            _opened[file] = parity.open_tflite(Path(file), job["threads"])
+            _opened[file] = tflite.open_tflite(Path(file), job["threads"])
     return _opened[file]
 
 

@@ -1,7 +1,16 @@
 """Pure functions on one inference graph: what it is made of, where it can be cut, and its parts."""
 
 from tlkit.graph.blocks import Block, blocks, taps
-from tlkit.graph.cutting import Cut, cuts, depth_order, nearest_cut, split, unfrozen_variables, variables_in_front
+from tlkit.graph.cutting import (
+    Cut,
+    cuts,
+    depth_order,
+    nearest_cut,
+    operations,
+    split,
+    unfrozen_variables,
+    variables_in_front,
+)
 from tlkit.graph.flat import Graph, flatten, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, input_affine
 
@@ -18,6 +27,7 @@ __all__ = [
     "flatten",
     "input_affine",
     "nearest_cut",
+    "operations",
     "part",
     "part_as",
     "split",

@@ -94,6 +94,11 @@ def _cuts(graph: Graph) -> Iterable[Cut]:
         )
 
 
+def operations(graph: Graph) -> float:
+    """Multiplications and additions of one example's forward pass; open sizes count as 1; 0 where it cannot be cut."""
+    return 0.0 if graph.problem else sum(anatomy(graph).cost)
+
+
 def parameters(graph: Graph, variable: int) -> int:
     """Elements of one of the graph's variables."""
     return math.prod(graph.variables[variable].shape.as_list())

@@ -7,7 +7,7 @@ import pytest
 
 import tlkit
 from tlkit.exporting.parity import fitted
-from tlkit.exporting.tflite import reason
+from tlkit.tflite import reason
 
 ERROR = """Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(callsite("StringLower"(...))):
 'tf.StringLower' op is neither a custom op nor a flex op

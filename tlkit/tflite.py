@@ -1,10 +1,13 @@
-"""A SavedModel of one example becomes TFLite files, in a worker; the one place that uses TensorFlow's converter."""
+"""TFLite files: made from a SavedModel (the one place that uses TensorFlow's converter), and run in LiteRT."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 
+Arrays = Mapping[str, np.ndarray]
 FORMATS = ("float32", "float16", "dynamic", "int8")
 
 
@@ -42,6 +46,19 @@ def convert(source: Path, format: str, representative: Path | None, *, spanned: 
         return bytes(converter.convert())
     except Exception as error:  # the converter raises its own, private class
         raise InputError(reason(format, str(error))) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the converter's C++ from writing pages about each missing operation; its exception names them."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @functools.cache
@@ -86,3 +103,42 @@ def _missing_operations(message: str) -> Iterator[Any]:
     yield from re.findall(r"'(?:tf\.)?([A-Za-z0-9_.]+)' op is neither a custom op nor a flex op", message)
     for line in re.findall(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)", message):
         yield from (name.strip().removeprefix("Flex") for name in line.split(",") if name.strip())
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file that is ready to run.
+
+    Attributes:
+        call: One example with its batch axis -> outputs by name.
+        inputs: Details of each input by name, as LiteRT gives them; empty of a SavedModel.
+        owner: What must live as long as `call` does, because `call` holds it weakly.
+    """
+
+    call: Callable[[Arrays], dict[str, np.ndarray]]
+    inputs: Mapping[str, Mapping[str, Any]]
+    owner: Any
+
+
+def open_tflite(file: Path, threads: int) -> Opened:
+    """Make a TFLite file ready to run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file), num_threads=threads)
+    runner = interpreter.get_signature_runner()
+    details = runner.get_input_details()
+
+    def call(inputs: Arrays) -> dict[str, np.ndarray]:
+        given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
+        return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
+
+    return Opened(call, details, interpreter)
+
+
+def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """A value as the file's input wants it: quantised where it is quantised, cast otherwise."""
+    dtype, (scale, zero) = np.dtype(detail["dtype"]), detail["quantization"]
+    if scale and dtype in (np.uint8, np.int8):
+        limits = np.iinfo(dtype)
+        value = np.clip(np.round(value.astype(np.float32) / scale) + zero, limits.min, limits.max)
+    return value.astype(dtype)

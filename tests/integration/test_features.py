@@ -1,0 +1,341 @@
+"""Features computed once: what is stored, found again, resumed, bounded; and who computes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit import budget, engines, features, plans, sources, tasks
+from tlkit.errors import InputError
+from tlkit.model import Front, front_of
+from tlkit.progress import quiet
+from tlkit.types import ArraySpec, Examples, Splits
+
+SIZE, LABELS = 32, ("dark", "light", "red")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def layer(module_folder):
+    from tlkit.layer import HubLayer
+
+    return HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+
+
+def examples(count: int, seed: int = 1, augment=None) -> Examples:
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count, dtype=np.int32) % len(LABELS)
+    images = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8) // 2 + 60 * targets[
+        :, None, None, None
+    ].astype("uint8")
+    names = tuple(f"{seed}-{i}" for i in range(count))
+    return Examples(
+        ids=names, read=images.__getitem__, targets=targets, spec=ArraySpec((SIZE, SIZE, 3), "uint8"), digests=names,
+        augment=augment,
+    )  # fmt: skip
+
+
+class Darker:
+    def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
+        return x // 2 if seed % 2 else x
+
+    def __repr__(self) -> str:
+        return "Darker()"
+
+
+def opener(layer, count: int = 10, cut=None):
+    return engines.opener(front_of(layer, cut, ArraySpec((SIZE, SIZE, 3), "uint8")), count)
+
+
+def request(layer, data: Examples, **options) -> features.Request:
+    opened = opener(layer)
+    dtype = options.pop("dtype", "float32")
+    return features.Request(data, opened.front.key, features.layout_of(opened, dtype), batch_size=4, **options)
+
+
+def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:
+    monkeypatch.setattr(features, "SHARD_BYTES", bytes_)  # of 12 features each: 4 examples
+
+
+# -- what is stored
+
+
+def test_features_are_those_of_the_module(layer):
+    data = examples(10)
+    found = np.asarray(tlkit.extract(layer, data, batch_size=4))
+    expected = np.asarray(layer(np.stack([data.read(i) for i in range(10)]).astype("float32"), training=False))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_features_at_every_cut_lead_to_the_output(layer):
+    from tlkit import graph as graphs
+
+    data = examples(6)
+    whole = np.asarray(tlkit.extract(layer, data))
+    for cut in graphs.cuts(layer.graph)[::4]:
+        at_cut = tlkit.extract(layer, data, at=cut).take(np.arange(6))
+        np.testing.assert_allclose(np.asarray(layer.back(cut)(at_cut)), whole, atol=1e-5)
+
+
+def test_what_is_there_is_not_computed_again(layer, monkeypatch):
+    small_shards(monkeypatch)
+    first = tlkit.extract(layer, examples(10), batch_size=4)
+    again = tlkit.extract(layer, dataclasses.replace(examples(10), read=None), batch_size=4)  # nothing may be read
+    assert (first.reused, again.reused, len(first.shards)) == (0, 10, 3)
+    assert np.array_equal(first, again)
+    order = np.asarray([9, 0, 5, 5])
+    assert np.array_equal(first.take(order), np.asarray(first)[order])
+
+
+def test_other_data_views_weights_and_cuts_have_other_places(layer, module_folder):
+    plain = request(layer, examples(4))
+    others = [
+        request(layer, examples(4, seed=2)),
+        request(layer, examples(5)),
+        request(layer, examples(4), view=0),
+        request(layer, examples(4), view=1),
+        request(layer, examples(4), view=1, seed=3),
+        request(layer, examples(4), dtype="float16"),
+        request(layer, dataclasses.replace(examples(4), recipe="grey background")),
+        dataclasses.replace(plain, key=front_of(layer, layer.cut_for(0.5), plain.examples.spec).key),
+    ]
+    assert len({r.folder for r in (plain, *others)}) == len(others) + 1
+    bias = layer.variables[0]
+    before = np.array(bias)
+    bias.assign(before + 1)
+    moved = request(layer, examples(4))
+    bias.assign(before)
+    assert moved.folder != plain.folder and request(layer, examples(4)).folder == plain.folder
+
+
+def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
+    small_shards(monkeypatch)
+    data = examples(12)
+
+    def failing(i: int) -> np.ndarray:
+        if i >= 9:
+            raise KeyboardInterrupt
+        return data.read(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        tlkit.extract(layer, dataclasses.replace(data, read=failing), batch_size=4)
+    assert request(layer, data).missing_bytes == 4 * 12 * 4
+    resumed = tlkit.extract(layer, data, batch_size=4)
+    assert resumed.reused == 8
+    undisturbed = tlkit.extract(layer, dataclasses.replace(data, recipe="elsewhere"), batch_size=4)
+    assert np.array_equal(resumed, undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "no record", "foreign record"])
+def test_a_damaged_shard_is_computed_again(layer, monkeypatch, damage):
+    small_shards(monkeypatch)
+    data = examples(8)
+    whole = np.asarray(tlkit.extract(layer, data, batch_size=4))
+    path = request(layer, data).folder / "000001.npy"
+    record = path.with_suffix(".json")
+    if damage == "flipped bit":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-7])
+    elif damage == "no record":
+        record.unlink()
+    else:
+        record.write_text(record.read_text().replace("[4,", "[3,"))
+    again = tlkit.extract(layer, data, batch_size=4)
+    assert again.reused == 4
+    assert np.array_equal(again, whole)
+
+
+def test_features_that_are_not_finite_are_refused_by_name(layer):
+    data = examples(6)
+
+    def read(i: int) -> np.ndarray:
+        return np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 4 else data.read(i)
+
+    with pytest.raises(InputError, match=r"NaN or infinite features for 1 example.*1-4"):
+        tlkit.extract(layer, dataclasses.replace(data, read=read))
+
+
+def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
+    data = examples(8)
+    exact, halved = tlkit.extract(layer, data), tlkit.extract(layer, data, dtype="float16")
+    assert halved.shards[0].nbytes * 2 == exact.shards[0].nbytes
+    gap = np.abs(np.asarray(exact) - np.asarray(halved)).max() / np.abs(np.asarray(exact)).max()
+    assert 0 < halved.rounding < 1e-3 and halved.rounding == pytest.approx(gap)
+    assert exact.rounding == 0
+    with pytest.raises(InputError, match="must be one of float32, float16"):
+        tlkit.extract(layer, data, dtype="int8")
+
+
+# -- who computes them
+
+
+def test_litert_gives_the_features_of_tensorflow(layer):
+    for share in (0.0, 0.5):
+        opened = opener(layer, cut=layer.cut_for(share) if share else None)
+        x = np.stack([examples(5).read(i) for i in range(5)])
+        engine = opened(engines.LITERT, x)
+        assert engine.name == engines.LITERT
+        np.testing.assert_allclose(engine.run(x), np.asarray(opened(engines.TENSORFLOW).run(x)), atol=1e-4)
+
+
+def test_the_choice_weighs_saving_against_converting(layer):
+    front = dataclasses.replace(opener(layer).front, operations=0.77e9)
+    assert engines.choice(front, 1100)[0] == engines.TENSORFLOW
+    assert engines.choice(front, 1300)[0] == engines.LITERT
+    engines.litert(front)  # converts it
+    name, reason = engines.choice(front, 1)
+    assert name == engines.LITERT and "cache" in reason
+
+
+def test_what_cannot_go_to_litert_stays_in_tensorflow(layer, monkeypatch):
+    import tensorflow as tf
+
+    front = dataclasses.replace(opener(layer).front, operations=1e12)
+    assert (
+        engines.choice(dataclasses.replace(front, spec=tf.TensorSpec([None, 5], tf.int32)), 1000)[0]
+        == engines.TENSORFLOW
+    )
+    assert (
+        engines.choice(dataclasses.replace(front, spec=tf.TensorSpec([None, None, 3])), 1000)[0] == engines.TENSORFLOW
+    )
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert engines.choice(front, 1000) == (engines.TENSORFLOW, "there is a GPU")
+
+
+def test_a_front_that_does_not_convert_runs_in_tensorflow_and_says_why():
+    import tensorflow as tf
+
+    def run(x):
+        return tf.reshape(tf.math.bessel_i0(x), [-1, 4])  # no TFLite builtin
+
+    opened = engines.opener(Front(run, "bessel", tf.TensorSpec([None, 4]), (), 1e12), 10_000)
+    engine = opened(None, np.ones((2, 4), "float32"))
+    assert engine.name == engines.TENSORFLOW and "BesselI0" in engine.reason
+    assert np.asarray(engine.run(np.zeros((2, 4)))).tolist() == [[1.0] * 4] * 2
+
+
+def test_a_front_that_litert_computes_otherwise_runs_in_tensorflow(layer, monkeypatch):
+    monkeypatch.setattr(engines, "litert", lambda front: lambda x: np.zeros((len(x), 12), "float32"))
+    engine = opener(layer)(engines.LITERT, examples(4).read(0)[None])
+    assert engine.name == engines.TENSORFLOW and "other features" in engine.reason
+
+
+def test_work_goes_on_with_the_engine_that_began_it(layer, monkeypatch):
+    small_shards(monkeypatch)
+    data = examples(8)
+    tlkit.extract(layer, data, batch_size=4)
+    wanted = request(layer, data)
+    began = wanted.folder / "engine.json"
+    assert json.loads(began.read_text())["name"] == engines.TENSORFLOW
+    (wanted.folder / "000001.json").unlink()
+    monkeypatch.setattr(engines, "choice", lambda front, count: pytest.fail("the choice was made"))
+    assert tlkit.extract(layer, data, batch_size=4).reused == 4
+    assert wanted.engine.startswith("tensorflow (")
+
+
+# -- how much they may fill
+
+
+def fitted(layer, said: list[str], splits: Splits | None = None, **options):
+    import keras
+
+    from tlkit.model import build
+    from tlkit.training import fit
+
+    keras.utils.set_random_seed(0)
+    task = tasks.classify(LABELS)
+    model = build(layer, task, image_size=(SIZE, SIZE))
+    splits = splits or Splits(examples(24, 1), examples(9, 2), examples(9, 3), LABELS)
+    progress = dataclasses.replace(quiet, line=said.append)
+    return fit(model, task, splits, plans.feature_extraction(2, lr=1e-2), batch_size=8, progress=progress, **options)
+
+
+def head(run) -> list[np.ndarray]:
+    return [np.array(v) for v in run.model.layers[-1].weights]
+
+
+def test_what_does_not_fit_is_streamed_with_the_same_result(layer, tmp_path, monkeypatch):
+    said: list[str] = []
+    kept = fitted(layer, said)
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("TLKIT_CACHE_GB", "0")
+    streamed = fitted(layer, said)
+    off = fitted(layer, said, cache="off")
+    assert "need 0.00 GB, and the cache may hold 0.00 GB more; raise TLKIT_CACHE_GB" in " ".join(said)
+    assert kept.phases[0].had["front"].startswith("computed once, by tensorflow (")
+    assert streamed.phases[0].had["front"] == "streamed by tensorflow: there is no room for the features"
+    assert off.phases[0].had["front"] == 'streamed by tensorflow: cache="off"'
+    for other in (streamed, off):
+        for a, b in zip(head(kept), head(other), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_cached_views_are_the_streamed_ones(layer):
+    splits = Splits(examples(24, 1, Darker()), examples(9, 2), examples(9, 3), LABELS)
+    kept, off = (fitted(layer, [], splits, views=3, cache=cache) for cache in ("require", "off"))
+    for a, b in zip(head(kept), head(off), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    single = fitted(layer, [], splits, views=1)
+    assert not all(np.allclose(a, b) for a, b in zip(head(kept), head(single), strict=True))
+
+
+def test_require_refuses_before_any_work(layer, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE_GB", "0")
+    with pytest.raises(InputError, match=r'The features need .* GB, .*raise TLKIT_CACHE_GB.*cache="require"'):
+        fitted(layer, [], cache="require")
+    with pytest.raises(InputError, match="must be one of auto, require, off"):
+        fitted(layer, [], cache="always")
+    monkeypatch.setenv("TLKIT_CACHE_GB", "plenty")
+    with pytest.raises(InputError, match="TLKIT_CACHE_GB must be a number of gigabytes"):
+        fitted(layer, [])
+
+
+def test_a_disk_that_fills_up_meanwhile_leads_to_streaming(layer, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features, "_store", full)
+    said: list[str] = []
+    run = fitted(layer, said)
+    assert run.phases[0].had["front"].startswith("streamed")
+    assert any(line.startswith("The disk is full: ") for line in said)
+    with pytest.raises(InputError, match="The disk is full"):
+        fitted(layer, [], cache="require")
+
+
+def test_the_longest_unused_goes_first(tmp_path, monkeypatch):
+    root = tmp_path / "cache" / "features"
+    for age, name in enumerate(("new", "middle", "old")):
+        (root / name).mkdir(parents=True)
+        (root / name / "0.npy").write_bytes(bytes(1000))
+        os.utime(root / name, (1e9 - age, 1e9 - age))
+    monkeypatch.setenv("TLKIT_CACHE_GB", "0.0000035")
+    assert budget.make_room(500) == 500
+    assert budget.make_room(1200, keep=[root / "old"]) == 1500
+    assert sorted(p.name for p in root.iterdir()) == ["new", "old"]
+    budget.touch(root / "old")
+    assert budget.make_room(2000) == 2500
+    assert [p.name for p in root.iterdir()] == ["old"]
+    assert budget.make_room(9999) == 2500  # it can never fit, so nothing goes
+    assert [p.name for p in root.iterdir()] == ["old"]
+
+
+def test_settings_are_checked():
+    with pytest.raises(InputError, match="`views` must be 0 or more"):
+        sources.check(sources.Settings(views=-1))
+    with pytest.raises(InputError, match="`cache_dtype` must be one of float32, float16"):
+        sources.check(sources.Settings(cache_dtype="bfloat16"))

@@ -1,0 +1,166 @@
+"""Who runs a frozen front: TensorFlow, or on a CPU LiteRT, which is faster there once the front is converted."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkit import tflite
+from tlkit.errors import InputError
+from tlkit.files import cache_dir, sha256_bytes, write_atomic
+from tlkit.model import Front
+
+TENSORFLOW, LITERT = "tensorflow", "litert"
+CONVERSION_S = 5.0  # converting and opening EfficientNet-Lite0 took 4 to 6 s
+SAVED_S_PER_OPERATION = 5.4e-12  # its 0.77 G operations: 205 images/s in LiteRT, 114 in TensorFlow, on 2 cores
+TOLERANCE = 1e-4  # of the largest feature
+PROBES = 4  # examples on which the two are compared
+
+Run = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """What runs a front.
+
+    Attributes:
+        name: "tensorflow" or "litert".
+        reason: Why it was chosen.
+        run: Batch of inputs -> features (batch, ...).
+    """
+
+    name: str
+    reason: str
+    run: Run
+
+
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """Gives the engine of a front when it is needed: nothing is converted for what the cache already holds.
+
+    Attributes:
+        front: What is to be run.
+        count: Examples that it is to be run on.
+        tensorflow: The front in TensorFlow, traced once for any batch.
+    """
+
+    front: Front
+    count: int
+    tensorflow: Any
+
+    def __call__(self, name: str | None = None, probe: Any = None) -> Engine:
+        """The engine.
+
+        Args:
+            name: The one that began the work, if it has begun: results of one kind are not mixed.
+            probe: A batch of inputs on which LiteRT must agree with TensorFlow.
+        """
+        chosen, reason = choice(self.front, self.count) if name is None else (name, "as it began")
+        if chosen == LITERT:
+            try:
+                return Engine(LITERT, reason, self._agreeing(probe))
+            except InputError as error:
+                reason = str(error)
+        return Engine(TENSORFLOW, reason, self._run)
+
+    def _run(self, batch: Any) -> Any:
+        """The front in TensorFlow on what NumPy read, cast as the front takes it."""
+        cast = keras.tree.map_structure_up_to(
+            self.front.spec, lambda spec, x: np.asarray(x, spec.dtype.as_numpy_dtype), self.front.spec, batch
+        )
+        return self.tensorflow(cast)
+
+    def _agreeing(self, probe: Any) -> Run:
+        run = litert(self.front)
+        if probe is not None:
+            expected, found = (np.asarray(f(probe[:PROBES])) for f in (self._run, run))
+            gap, scale = float(np.max(np.abs(expected - found))), float(np.max(np.abs(expected)))
+            if not gap <= TOLERANCE * max(scale, 1.0):
+                raise InputError(f"LiteRT gives other features than TensorFlow (by {gap:.1e})")
+        return run
+
+
+def opener(front: Front, count: int) -> Opener:
+    """The opener of a front's engine.
+
+    Args:
+        front: A frozen front.
+        count: Examples that it is to be run on, all splits and views together.
+    """
+    return Opener(front, count, tf.function(front.run, input_signature=[front.spec]))
+
+
+def features_spec(tensorflow: Any) -> tf.TensorSpec:
+    """Shape and dtype of what a front gives, batch included."""
+    return tf.TensorSpec.from_tensor(tensorflow.get_concrete_function().outputs[0])
+
+
+def choice(front: Front, count: int) -> tuple[str, str]:
+    """(engine, reason): a pure function of the machine, the front and the count, but for what is converted already."""
+    if tf.config.list_physical_devices("GPU"):
+        return TENSORFLOW, "there is a GPU"
+    if not isinstance(front.spec, tf.TensorSpec) or not front.spec.dtype.is_floating:
+        return TENSORFLOW, "the inputs are not one float tensor"
+    if None in front.spec.shape.as_list()[1:]:
+        return TENSORFLOW, "the input's size is open"
+    if _file(front).exists():
+        return LITERT, "its converted form is in the cache"
+    saving = count * front.operations * SAVED_S_PER_OPERATION
+    if saving < CONVERSION_S:
+        return TENSORFLOW, f"LiteRT would save about {saving:.1f} s, less than converting takes"
+    return LITERT, f"it saves about {saving:.0f} s on {count} examples"
+
+
+# -- LiteRT
+
+
+def _file(front: Front) -> Path:
+    return cache_dir() / "fronts" / f"{sha256_bytes(front.key, tf.__version__)[:40]}.tflite"
+
+
+@functools.lru_cache(maxsize=4)
+def _interpreted(file: Path) -> Any:
+    return tflite.open_tflite(file, threads=os.cpu_count() or 1)
+
+
+def litert(front: Front) -> Run:
+    """A front in LiteRT with XNNPACK on all cores, converted on first use.
+
+    One example at a time: with two threads that is faster than batches.
+
+    Raises:
+        InputError: If it does not convert to built-in operations.
+    """
+    file = _file(front)
+    if not file.exists():
+        write_atomic(file, _converted(front))
+    os.utime(file)
+    call = _interpreted(file).call
+    name = next(iter(_interpreted(file).inputs))
+
+    def run(batch: Any) -> np.ndarray:
+        values = np.asarray(batch, dtype=np.float32)
+        return np.concatenate([next(iter(call({name: values[i : i + 1]}).values())) for i in range(len(values))])
+
+    return run
+
+
+def _converted(front: Front) -> bytes:
+    root = tf.Module()
+    root.held = list(front.variables)
+    spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, "inputs")
+    root.run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
+    with tempfile.TemporaryDirectory(prefix="tlkit-front-") as scratch:
+        signatures = {"serving_default": root.run.get_concrete_function()}
+        tf.saved_model.save(root, scratch, signatures=signatures)
+        with tflite.quiet():
+            return tflite.convert(Path(scratch), "float32", None, spanned=False)
