@@ -59,7 +59,10 @@ def open_endpoint(loaded: Any, signature: str | None = None, arguments: Mapping[
     if signature is None and _traces(getattr(loaded, "__call__", None)):  # noqa: B004 (a restored one, with traces)
         return _callable_endpoint(loaded, loaded.__call__, "__call__", extra)
     if extra:
-        raise InputError("`arguments` go to a module's `__call__`; this module, or this signature, takes none.")
+        raise InputError(
+            "`arguments` go to a module's `__call__`, but this module, or this signature, takes none. "
+            f"Received: arguments={extra!r}."
+        )
     if signature in (None, "serve") and _traces(getattr(loaded, "serve", None)):
         return _callable_endpoint(loaded, loaded.serve, "serve", {})
     return _signature_endpoint(loaded, signature)
@@ -74,23 +77,24 @@ def _traces(function: Any) -> Sequence[Any]:
 
 
 def _callable_endpoint(loaded: Any, function: Any, name: str, extra: Mapping[str, Any]) -> Endpoint:
-    traces = [t for t in _traces(function) if _agrees(t, extra)]
-    if not traces:
-        raise InputError(f"The module's {name} was never traced with arguments={dict(extra)!r}; drop or change them.")
+    defaults = _defaults(function, extra)
+    traces = _agreeing(_traces(function), name, extra, defaults)
     takes_training = any(_flag(t) is True for t in traces)
     inference = [t for t in traces if _flag(t) is not True] or traces
     losses = tuple(getattr(loaded, "regularization_losses", None) or ())
     variables, trainable = _variables(loaded, [*inference, *traces, *(t for f in losses for t in _traces(f))])
-    spread = len(_leading_specs(inference[0])) > 1
+    aside = {"training", *extra, *defaults}
+    accepts = tuple(_input_specs(t, aside) for t in inference)
+    call = functools.partial(_call, function, dict(extra), takes_training, isinstance(accepts[0], list))
     return Endpoint(
         name=name,
-        call=functools.partial(_call, function, dict(extra), takes_training, spread),
-        inference=inference[0],
-        inputs=_input_specs(inference[0]),
+        call=call,
+        inference=_of_inputs_alone(inference[0], accepts[0], call),
+        inputs=accepts[0],
         takes_training=takes_training,
         variables=variables,
         trainable=trainable,
-        accepts=tuple(_input_specs(t) for t in inference),
+        accepts=accepts,
         regularization_losses=losses,
     )
 
@@ -102,30 +106,70 @@ def _call(
     return function(*arguments, training=training, **extra) if takes_training else function(*arguments, **extra)
 
 
+def _of_inputs_alone(trace: Any, specs: Any, call: Callable[[Any, bool], Any]) -> Any:
+    """The trace itself; or, where it takes further tensors (a momentum, say), one in which these are set."""
+    leaves = tf.nest.flatten(specs)
+    if len(leaves) == sum(isinstance(s, tf.TypeSpec) for s in tf.nest.flatten(trace.structured_input_signature)):
+        return trace
+
+    def body(*values: Any) -> Any:
+        return call(tf.nest.pack_sequence_as(specs, list(values)), False)
+
+    with tf.init_scope():
+        return tf.function(body, autograph=False).get_concrete_function(*leaves)
+
+
+def _bound(trace: Any) -> dict[str, Any]:
+    """The arguments of a trace by name: specs, and the plain values that it was made for."""
+    args, kwargs = trace.structured_input_signature
+    return {**dict(zip(trace.function_type.parameters, args, strict=False)), **kwargs}
+
+
 def _flag(trace: Any) -> bool | None:
     """The trace's value of `training`, or None where it has none."""
-    args, kwargs = trace.structured_input_signature
-    if isinstance(kwargs.get("training"), bool):
-        return bool(kwargs["training"])
-    return next((a for a in args[1:] if isinstance(a, bool)), None)
+    value = _bound(trace).get("training")
+    return value if isinstance(value, bool) else None
 
 
-def _agrees(trace: Any, extra: Mapping[str, Any]) -> bool:
-    kwargs = trace.structured_input_signature[1]
-    return all(kwargs.get(key, value) == value for key, value in extra.items())
+def _defaults(function: Any, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that a restored function's own signature gives to further arguments which are left out.
+
+    What is a tensor in every trace and has no value of its own (a mask, say) is an input like the first one.
+    """
+    values = getattr(getattr(function, "function_spec", None), "default_values", None) or {}
+    bound = [_bound(t) for t in _traces(function)]
+    tensors = {k for k in bound[0] if all(isinstance(b.get(k), tf.TypeSpec) for b in bound)} - set(extra)
+    inputs = {next(iter(bound[0]), None), "training", *(k for k in tensors if values.get(k) is None)}
+    return {k: v for k, v in values.items() if k not in inputs}
 
 
-def _leading_specs(trace: Any) -> list[Any]:
-    """Specs among the positional arguments: a Keras export of a model with a list of inputs has several."""
-    return [a for a in trace.structured_input_signature[0] if isinstance(a, tf.TypeSpec)]
+def _agreeing(traces: Sequence[Any], name: str, extra: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Any]:
+    """The traces that answer when the function is called with `extra`; TensorFlow's own message fills a screen."""
+    further = sorted({*list(_bound(traces[0]))[1:], *defaults} - {"training"})
+    unknown = sorted(set(extra) - set(further))
+    if unknown:
+        known = f"besides `training` it has {further}" if further else "it takes none besides `training`"
+        raise InputError(f"The module's {name} has no argument {unknown[0]!r} to set; {known}.")
+    found = [t for t in traces if all(_same(_bound(t).get(k), v) for k, v in {**defaults, **extra}.items())]
+    if not found:
+        had = "; ".join(dict.fromkeys(repr({k: _bound(t).get(k) for k in further}) for t in traces))
+        raise InputError(
+            f"The module's {name} was never traced with arguments={dict(extra)!r}. It was traced with: {had}."
+        )
+    return found
 
 
-def _input_specs(trace: Any) -> Any:
-    args, kwargs = trace.structured_input_signature
-    if not args:
-        return {k: v for k, v in kwargs.items() if isinstance(v, tf.TypeSpec)}
-    leading = _leading_specs(trace)
-    return leading if len(leading) > 1 else args[0]
+def _same(traced: Any, given: Any) -> bool:
+    """Whether a value is what a trace was made for; a trace that takes a tensor there takes any number."""
+    return given is not None if isinstance(traced, tf.TypeSpec) else bool(traced == given)
+
+
+def _input_specs(trace: Any, aside: Iterable[str] = ()) -> Any:
+    bound = {k: v for k, v in _bound(trace).items() if k not in set(aside)}
+    if not trace.structured_input_signature[0]:
+        return {k: v for k, v in bound.items() if isinstance(v, tf.TypeSpec)}
+    leading = [v for v in bound.values() if isinstance(v, tf.TypeSpec)]
+    return leading if len(leading) > 1 else next(iter(bound.values()))
 
 
 # -- signatures

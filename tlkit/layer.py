@@ -83,13 +83,14 @@ class HubLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         _check_arguments(handle, graph, unfrozen)
+        _check_kinds(arguments, tags, load_options)
         dtype = _policy(dtype, kwargs)
         super().__init__(trainable=trainable, dtype=dtype, autocast=False, **kwargs)
         self._tags = [tags] if isinstance(tags, str) else None if tags is None else list(tags)
         self._signature, self._arguments = signature, dict(arguments or {})
         self._as_dict, self._output_key = signature_outputs_as_dict, output_key
-        self._output_shape = _plain_shape(output_shape)
-        self._input_range, self._unfrozen = checked_range(input_range), float(unfrozen)
+        self._output_shape = _checked_shape(output_shape)
+        self._unfrozen = float(unfrozen)
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         if graph is None:
             module = hub.open_module(
@@ -101,7 +102,7 @@ class HubLayer(keras.layers.Layer):
             module = _reopened(base64.b64decode(graph), str(handle), sha256, self._tags, trust)
         self._attach(module)
         self.__dict__["_packed"] = None if graph is None else base64.b64decode(graph)
-        self.batch_stats = batch_stats
+        self.batch_stats, self.input_range = batch_stats, input_range
         if trainable:
             self._require_gradients()
             self._warn_uncut()
@@ -162,9 +163,10 @@ class HubLayer(keras.layers.Layer):
 
     @functools.cached_property
     def graph(self) -> graphs.Graph:
-        """The flattened inference graph; its `problem` says why it cannot be cut, where that is so."""
+        """The flattened inference graph of the chosen output; its `problem` says why it cannot be cut, where so."""
         with tf.init_scope():  # the first use may lie inside a trace
-            return graphs.flatten(self.endpoint.inference, self.endpoint.variables)
+            whole = graphs.flatten(self.endpoint.inference, self.endpoint.variables)
+            return graphs.with_output(whole, self._key_of(whole.structure))
 
     @functools.cached_property
     def blocks(self) -> tuple[graphs.Block, ...]:
@@ -179,7 +181,12 @@ class HubLayer(keras.layers.Layer):
 
     @input_range.setter
     def input_range(self, value: tuple[float, float] | None) -> None:
-        self._input_range = checked_range(value)
+        found = checked_range(value)
+        if found is not None and not all(spec.dtype.is_floating for spec in self.endpoint.input_leaves):
+            raise InputError(
+                f"{self.handle} takes no pixels; leave out `input_range`. Received: input_range={value!r}."
+            )
+        self._input_range = found
         self.__dict__.pop("_folded", None)
 
     @property
@@ -300,7 +307,7 @@ class HubLayer(keras.layers.Layer):
         adapt = bool(training) and self.trainable and self.batch_stats == "adapt"
         outputs = self._run(inputs, adapt)
         self.add_module_losses(self)
-        return self.chosen(outputs)
+        return self.finished(outputs)
 
     def add_module_losses(self, layer: keras.layers.Layer) -> None:
         """Add the module's own regularization losses to a layer, once however often it is called in a step."""
@@ -309,17 +316,16 @@ class HubLayer(keras.layers.Layer):
                 layer.add_loss(loss())
 
     def _run(self, inputs: Any, adapt: bool) -> Any:
-        inputs = fitted(self.endpoint, inputs, self.handle)
-        if self.input_range is None:
-            return self.endpoint.call(inputs, adapt)
         if not adapt and self._folded is not None:
-            return self._folded(inputs)
-        return self.endpoint.call(scaled(inputs, self.input_range), adapt)
+            return self._folded(*tf.nest.flatten(fitted(self.endpoint, inputs, self.handle)))
+        outputs = self.endpoint.call(self._scaled(inputs), adapt)
+        key = self._key_of(outputs)
+        return outputs if key is None else outputs[key]
 
     def _scaled(self, inputs: Any) -> Any:
         """Inputs as the module takes them: fitting tensors, pixels in its own range."""
-        inputs = fitted(self.endpoint, inputs, self.handle)
-        return inputs if self.input_range is None else scaled(inputs, self.input_range)
+        inputs, value_range = fitted(self.endpoint, inputs, self.handle), self.input_range
+        return inputs if value_range is None else tf.nest.map_structure(lambda t: scaled(t, value_range), inputs)
 
     @functools.cached_property
     def _folded(self) -> Folded | None:
@@ -328,34 +334,35 @@ class HubLayer(keras.layers.Layer):
         with tf.init_scope():
             return folded(self.graph, self.input_range)
 
-    def chosen(self, outputs: Any) -> Any:
-        """The output that was asked for, of known shape where the user gave it and of the policy's dtype."""
-        if isinstance(outputs, Mapping) and not (self._as_dict and self._output_key is None):
-            outputs = self._one_of(outputs)
-        elif self._output_key is not None:
-            raise InputError(f"{self.handle} gives one output; leave out output_key={self._output_key!r}.")
-        if self._output_shape is not None:
-            outputs = _with_shapes(outputs, self._output_shape)
-        wanted = tf.as_dtype(self.dtype_policy.compute_dtype)
-        if wanted in (tf.string, tf.float32) or not wanted.is_floating:
-            return outputs
-        return tf.nest.map_structure(lambda t: tf.cast(t, wanted) if t.dtype.is_floating else t, outputs)
-
-    def _one_of(self, outputs: Mapping[str, Any]) -> Any:
+    def _key_of(self, outputs: Any) -> str | None:
+        """Which entry of the module's outputs is this layer's output; None where it is all of them."""
+        if not isinstance(outputs, Mapping):
+            if self._output_key is not None:
+                raise InputError(f"{self.handle} gives one output; leave out output_key={self._output_key!r}.")
+            return None
         if self._output_key is not None:
             if self._output_key not in outputs:
                 raise InputError(
                     f"`output_key` must be one of {sorted(outputs)}. Received: output_key={self._output_key!r}."
                 )
-            return outputs[self._output_key]
-        if self.endpoint.name == "__call__":
-            return outputs
+            return self._output_key
+        if self._as_dict or self.endpoint.name == "__call__":
+            return None
         if "default" in outputs or len(outputs) == 1:
-            return outputs.get("default", next(iter(outputs.values())))
+            return "default" if "default" in outputs else str(next(iter(outputs)))
         raise InputError(
             f"{self.handle} gives several outputs; choose one with `output_key`, or pass "
             f"signature_outputs_as_dict=True. Outputs: {sorted(outputs)}."
         )
+
+    def finished(self, outputs: Any) -> Any:
+        """The chosen output, of known shape where the user gave it and of the policy's dtype."""
+        if self._output_shape is not None:
+            outputs = _with_shapes(outputs, self._output_shape, self._output_shape)
+        wanted = tf.as_dtype(self.dtype_policy.compute_dtype)
+        if wanted in (tf.string, tf.float32) or not wanted.is_floating:
+            return outputs
+        return tf.nest.map_structure(lambda t: tf.cast(t, wanted) if t.dtype.is_floating else t, outputs)
 
     def _require_strategy(self) -> None:
         if tf.distribute.has_strategy() and tf.distribute.get_strategy() is not self._strategy:
@@ -468,7 +475,7 @@ class BackLayer(keras.layers.Layer):
         """From the tensor at the cut to the layer's output, in inference mode."""
         whole: HubLayer = self.__dict__["_whole"]
         whole.add_module_losses(self)
-        return whole.chosen(self.__dict__["_function"](inputs))
+        return whole.finished(self.__dict__["_function"](inputs))
 
 
 # What this process has opened, by sha256: a clone starts from the same weights, as a clone of any layer would.
@@ -493,21 +500,43 @@ def _check_arguments(handle: Any, graph: Any, unfrozen: float) -> None:
             f"A hub module is TensorFlow, but Keras runs on {keras.backend.backend()}; "
             "set KERAS_BACKEND=tensorflow before keras is imported."
         )
-    if not 0 <= unfrozen <= 1:
+    if not isinstance(unfrozen, int | float) or not 0 <= unfrozen <= 1:
         raise InputError(f"`unfrozen` must lie in [0, 1]. Received: unfrozen={unfrozen!r}.")
+
+
+def _check_kinds(arguments: Any, tags: Any, load_options: Any) -> None:
+    if not isinstance(arguments, Mapping | None):
+        raise InputError(f"`arguments` must be a dict of keyword arguments. Received: arguments={arguments!r}.")
+    if not isinstance(tags, str | Sequence | set | frozenset | None):
+        raise InputError(f"`tags` must be a list of strings. Received: tags={tags!r}.")
+    if not isinstance(load_options, tf.saved_model.LoadOptions | None):
+        raise InputError(
+            f"`load_options` must be a tf.saved_model.LoadOptions. Received: load_options={load_options!r}."
+        )
 
 
 def _policy(dtype: Any, kwargs: dict[str, Any]) -> Any:
     """Code for hub.KerasLayer names dtype and shape of the strings or ids to come; the module knows both."""
     name = getattr(dtype, "name", dtype)
-    if not isinstance(name, str) or "float" in name:
+    if not isinstance(name, str) or not name.startswith(("string", "int", "uint", "bool")):
         return dtype
     kwargs.pop("input_shape", None)  # Keras would make a float Input of it
     return "float32"
 
 
-def _plain_shape(shape: Any) -> Any:
+def _checked_shape(shape: Any) -> Any:
     """The user's shape (or dict or list of them) as what JSON can hold."""
+    plain = _plain_shape(shape)
+    sizes = list(tf.nest.flatten(plain))
+    if isinstance(plain, int) or not all(size is None or isinstance(size, int) for size in sizes):
+        raise InputError(
+            "`output_shape` must be a list of sizes without the batch, or a dict or list of such. "
+            f"Received: output_shape={shape!r}."
+        )
+    return plain
+
+
+def _plain_shape(shape: Any) -> Any:
     if isinstance(shape, Mapping):
         return {k: _plain_shape(v) for k, v in shape.items()}
     if isinstance(shape, tf.TensorShape):
@@ -515,12 +544,21 @@ def _plain_shape(shape: Any) -> Any:
     return [_plain_shape(s) for s in shape] if isinstance(shape, list | tuple) else shape
 
 
-def _with_shapes(outputs: Any, shapes: Any) -> Any:
-    if isinstance(outputs, Mapping):
-        return {k: _with_shapes(v, shapes[k]) if k in shapes else v for k, v in outputs.items()}
-    if isinstance(outputs, list | tuple):
-        return [_with_shapes(v, s) for v, s in zip(outputs, shapes, strict=True)]
-    return tf.ensure_shape(outputs, [None, *shapes])
+def _with_shapes(outputs: Any, shapes: Any, given: Any) -> Any:
+    """Outputs of the shapes that the user gave; `given` is all of them, for the error."""
+    try:
+        if isinstance(outputs, Mapping):
+            unknown = sorted(set(shapes) - set(outputs))
+            if isinstance(shapes, Mapping) and not unknown:
+                return {k: _with_shapes(v, shapes[k], given) if k in shapes else v for k, v in outputs.items()}
+        elif isinstance(outputs, list | tuple):
+            return [_with_shapes(v, s, given) for v, s in zip(outputs, shapes, strict=True)]
+        elif outputs.shape.is_compatible_with([None, *shapes]):
+            return tf.ensure_shape(outputs, [None, *shapes])
+    except (TypeError, ValueError):
+        pass
+    found = tf.nest.map_structure(lambda t: t.shape.as_list()[1:] if t.shape.rank else None, outputs)
+    raise InputError(f"The module's outputs have the shapes {found}. Received: output_shape={given!r}.")
 
 
 def _keras_tensors(specs: Any, shapes: Any) -> Any:
