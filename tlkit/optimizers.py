@@ -9,18 +9,21 @@ import keras
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
-class DepthAdamW(keras.optimizers.AdamW):
+class DepthAdamW(keras.optimizers.Adam):
     """AdamW whose step on a variable is multiplied by that variable's factor.
 
     Scaling gradients instead would do nothing: Adam divides the scale out again (FACTS: .995 of the full rate).
 
     Args:
         factors: Factor by `variable.path`; a path that is not named has factor 1.
-        **kwargs: What `keras.optimizers.AdamW` takes.
+        weight_decay: Decoupled weight decay, or None; it ignores the factors.
+        **kwargs: What `keras.optimizers.Adam` takes.
     """
 
-    def __init__(self, factors: Mapping[str, float] | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, factors: Mapping[str, float] | None = None, weight_decay: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(weight_decay=weight_decay or None, **kwargs)
         self.factors = dict(factors or {})
 
     def build(self, variables: list[Any]) -> None:
@@ -33,5 +36,5 @@ class DepthAdamW(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate * self._factor_of[self._var_key(variable)])
 
     def get_config(self) -> dict[str, Any]:
-        """The config of AdamW and the factors."""
+        """The config of Adam and the factors."""
         return {**super().get_config(), "factors": self.factors}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,8 @@ class Trainer:
 
     Attributes:
         model: What trains.
-        train_step: (x, y, weights) -> loss; raises before it touches a weight when something is not finite.
+        train_step: (x, y, weights, rate) -> loss; raises before it touches a weight when something is not finite. The
+            rate may be left out: it is then what the phase gives at the optimizer's step.
         test_step: (x, y, weights) -> loss.
         weights: float32 weight of each training example, or None.
         rate: Step -> learning rate.
@@ -41,36 +44,71 @@ def compiled(
 ) -> Trainer:
     """Compile the trained part of a model for a phase and trace its steps."""
     steps = -(-len(train) // batch_size) * max(1, phase.epochs)
-    rate = _rate(phase, steps)
-    optimizer = _optimizer(phase, rate, whole)
+    optimizer = _optimizer(phase, whole)
     trained.compile(optimizer=optimizer, loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False)
     optimizer.build(trained.trainable_variables)
     keep = kept_statistics(whole, phase)
+    rate = functools.partial(rate_at, phase, steps)
     return Trainer(
         model=trained,
-        train_step=tf.function(_train_step(trained, optimizer, keep), reduce_retracing=True),
-        test_step=tf.function(_test_step(trained), reduce_retracing=True),
+        train_step=_rated(_traced(_train_step(trained, optimizer, keep)), optimizer, rate),
+        test_step=_traced(_test_step(trained)),
         weights=_sample_weights(task, train),
-        rate=lambda step: float(rate(step)) if callable(rate) else float(rate),
+        rate=rate,
     )
 
 
-def _rate(phase: Phase, steps: int) -> Any:
-    """Constant, or a linear warm-up to the peak and then constant or a cosine to 0."""
+def rate_at(phase: Phase, steps: int, step: int) -> float:
+    """Learning rate of a step: constant, or a linear warm-up to the peak and then constant or a cosine to 0.
+
+    Args:
+        phase: The phase; its `lr` is the peak.
+        steps: Steps that the phase has, >= 1.
+        step: Steps that were done, >= 0.
+
+    Example:
+        >>> [round(rate_at(Phase(1, 0.1, warmup=0.5, cosine=True), 4, step), 3) for step in range(4)]
+        [0.05, 0.1, 0.1, 0.05]
+    """
     warmup = round(phase.warmup * steps)
-    if not warmup and not phase.cosine:
+    if step < warmup:
+        return phase.lr * (step + 1) / warmup
+    if not phase.cosine:
         return phase.lr
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=phase.lr / max(1, warmup) if warmup else phase.lr,
-        decay_steps=max(1, steps - warmup),
-        alpha=0.0 if phase.cosine else 1.0,
-        warmup_target=phase.lr if warmup else None,
-        warmup_steps=warmup,
-    )
+    return phase.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup))))
 
 
-def _optimizer(phase: Phase, rate: Any, model: keras.Model) -> keras.optimizers.Optimizer:
-    shared = {"learning_rate": rate, "global_clipnorm": phase.clip_norm}
+def _rated(function: Callable[..., Any], optimizer: Any, rate: Callable[[int], float]) -> Callable[..., Any]:
+    """A step that knows its rate. It is a plain argument: as a Keras schedule it would be traced for each variable."""
+
+    def step(x: Any, y: Any, weights: Any, at: float | None = None) -> Any:
+        return function(x, y, weights, np.float32(rate(int(optimizer.iterations)) if at is None else at))
+
+    return step
+
+
+def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function traced once for batches of any size, so that a last short batch is nothing new."""
+    traced = tf.function(function, reduce_retracing=True, autograph=False)
+    ready: list[Any] = []
+
+    def call(*arguments: Any) -> Any:
+        if not ready:  # concrete functions are found by their signature, and this one fits all batches
+            ready.append(traced.get_concrete_function(*tf.nest.map_structure(_any_batch, arguments)))
+        return traced(*arguments)
+
+    return call
+
+
+def _any_batch(value: Any) -> Any:
+    if value is None:
+        return None
+    shape = tuple(value.shape)
+    return tf.TensorSpec([None, *shape[1:]] if shape else (), value.dtype)
+
+
+def _optimizer(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer:
+    shared = {"learning_rate": phase.lr, "global_clipnorm": phase.clip_norm}
     layer = backbone_of(model)
     if phase.lr_decay == 1.0 or layer is None:
         if not phase.weight_decay:
@@ -98,7 +136,8 @@ def kept_statistics(model: keras.Model, phase: Phase) -> list[Any]:
 
 
 def _train_step(model: keras.Model, optimizer: Any, keep: list[Any]) -> Callable[..., Any]:
-    def step(x: Any, y: Any, weights: Any) -> Any:
+    def step(x: Any, y: Any, weights: Any, rate: Any) -> Any:
+        optimizer.learning_rate = rate
         kept = [tf.identity(v.value) for v in keep]
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
