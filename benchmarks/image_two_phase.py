@@ -99,19 +99,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--epochs", type=int, nargs=2, default=[10, 5])
+    parser.add_argument("--resume", action="store_true", help="go on behind the seeds that --out holds")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "image_two_phase.json")
     args = parser.parse_args()
     other, module = alternative_python(), zoo.folder("efficientnet-lite0")
-    pairs: list[dict] = []
+    pairs: list[dict] = json.loads(args.out.read_text())["pairs"] if args.resume else []
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "arrays.npz"
-        for seed in range(args.seeds):
+        for seed in range(len(pairs), args.seeds):
             arrays_of(seed, arrays)
-            pair = {
-                "seed": seed,
-                "keras_layer": measured(other, "keras_layer_worker.py", arrays, module, seed, args.epochs),
-                "tlkit": measured(sys.executable, "tlkit_worker.py", arrays, module, seed, args.epochs),
-            }
+            sides = [("tlkit", sys.executable, "tlkit_worker.py"), ("keras_layer", other, "keras_layer_worker.py")]
+            pair = {"seed": seed}
+            for name, python, worker in sides if seed % 2 == 0 else reversed(sides):  # neither is always first
+                pair[name] = measured(python, worker, arrays, module, seed, args.epochs)
             pairs.append(pair)
             print(
                 seed,

@@ -32,7 +32,8 @@ def main():
 
     seconds, started = {"import": IMPORTED}, time.perf_counter()
     train, val, test = ((arrays[f"{part}_x"], arrays[f"{part}_y"]) for part in ("train", "val", "test"))
-    data = image.from_arrays(*train, val=val, test=test, labels=[str(n) for n in arrays["labels"]])
+    labels, size = [str(n) for n in arrays["labels"]], train[0].shape[1:3]
+    data = image.from_arrays(*train, val=val, test=test, labels=labels, image_size=size)
     task = tlkit.tasks.classify(data.labels)
     import keras
 
