@@ -101,12 +101,14 @@ def test_the_layer_in_a_users_own_fit(place):
     assert space["model"].output_shape == (None, 5)
 
 
-def test_phases(shown, place):
+def test_phases(shown, place, monkeypatch):
     import keras
 
     data = tlkit.data.image.resized(shown["data"], SIZE)
     names = {"tlkit": tlkit, "keras": keras, "model": shown["run"].model, "task": shown["run"].task, "data": data}
-    first, own = blocks(ROOT / "docs" / "phases.md", "python")
+    first, rate, own = blocks(ROOT / "docs" / "phases.md", "python")
+    monkeypatch.chdir(place[0])
+    assert 1e-6 < execute(rate, place[1], **names)["found"].suggestion < 1
     assert [r.phase.unfrozen for r in execute(first, place[1], **names)["run"].phases] == [0.0, 0.25]
     assert execute(own, place[1], **names)["layer"].trainable
 

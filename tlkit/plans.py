@@ -1,9 +1,24 @@
-"""Plans: phases as pure functions of plain facts."""
+"""Plans: phases as pure functions of plain facts; and the range test that finds a rate for one."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tlkit.errors import InputError
 from tlkit.types import Phase
+
+if TYPE_CHECKING:
+    from tlkit.lr_range import find_lr
+
+__all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "find_lr":  # it runs a model, so it has a file of its own, and TensorFlow comes when it is asked for
+        from tlkit.lr_range import find_lr
+
+        return find_lr
+    raise AttributeError(f"module 'tlkit.plans' has no attribute {name!r}")
 
 
 def feature_extraction(epochs: int = 20, lr: float = 1e-3) -> tuple[Phase, ...]:
@@ -55,6 +70,64 @@ def two_phase(
         patience=patience,
     )
     return tuple(p for p in (frozen, tuned) if p.epochs)
+
+
+def gradual(
+    stages: int = 4,
+    epochs: int = 3,
+    lr: tuple[float, float] = (3e-3, 3e-4),
+    unfrozen: float = 1.0,
+    lr_decay: float = 0.9,
+    patience: int | None = None,
+) -> tuple[Phase, ...]:
+    """Thaw the module from the head down, one part more a phase, at falling rates.
+
+    The layers next to the head are the most particular to the old data, so they adapt first; what lies deeper moves
+    later and less, and forgets less.
+
+    Args:
+        stages: Phases, >= 2: the first trains the head alone, each later one an equal share of the depth more.
+        epochs: Of each phase, >= 1.
+        lr: Peak rates of the first and of the last phase; those between lie evenly on a logarithmic scale.
+        unfrozen: Share of the module's depth that trains in the last phase, in (0, 1].
+        lr_decay: Factor on a phase's rate per block towards the input, in (0, 1].
+        patience: Epochs without improvement that end a phase; None trains all.
+
+    Raises:
+        InputError: If an argument lies outside its range, or the rates do not fall.
+
+    Example:
+        >>> [(p.unfrozen, round(p.lr, 4)) for p in gradual(stages=3, lr=(1e-2, 1e-4))]
+        [(0.0, 0.01), (0.5, 0.001), (1.0, 0.0001)]
+
+    Source: Howard and Ruder 2018, arXiv:1801.06146 (gradual unfreezing).
+    """
+    if stages < 2 or epochs < 1:
+        raise InputError(
+            "`stages` must be 2 or more and `epochs` 1 or more; to train the head alone take feature_extraction(). "
+            f"Received: stages={stages!r}, epochs={epochs!r}."
+        )
+    if not 0 < unfrozen <= 1:
+        raise InputError(f"`unfrozen` must lie in (0, 1]. Received: unfrozen={unfrozen!r}.")
+    if len(lr) != 2 or not lr[0] >= lr[1] > 0:
+        raise InputError(f"`lr` holds two positive rates, the second no higher than the first. Received: lr={lr!r}.")
+    head = Phase(epochs=epochs, lr=lr[0], patience=patience)
+    last = stages - 1
+    return (
+        head,
+        *(
+            Phase(
+                epochs=epochs,
+                lr=lr[0] * (lr[1] / lr[0]) ** (stage / last),
+                unfrozen=unfrozen * stage / last,
+                lr_decay=lr_decay,
+                warmup=0.1,
+                cosine=True,
+                patience=patience,
+            )
+            for stage in range(1, stages)
+        ),
+    )
 
 
 def recommend(num_examples: int, num_classes: int = 2) -> tuple[Phase, ...]:

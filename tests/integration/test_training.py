@@ -2,81 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fitting import SIZE, Brighter, built, data, same, values
+from fitting import fitted as fitted_with
 
-from tlkit import checkpoint, plans, tasks
+from tlkit import checkpoint
 from tlkit.errors import InputError, TrainingError
 from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.types import ArraySpec, Examples, Phase
 
-SIZE, LABELS = 32, ("dark", "light", "red")
 PHASES = (
     Phase(epochs=3, lr=3e-3),
     Phase(epochs=3, lr=1e-3, unfrozen=0.5, warmup=0.2, cosine=True, patience=2, lr_decay=0.8),
 )
 
 
-def image(label: int, rng: np.random.Generator) -> np.ndarray:
-    base = np.asarray(((40, 40, 40), (200, 200, 200), (200, 60, 60)))[label]
-    return np.clip(base + rng.normal(0, 60, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-
-
-def examples(count: int, seed: int, augment=None) -> Examples:
-    rng = np.random.default_rng(seed)
-    targets = np.arange(count, dtype=np.int32) % len(LABELS)
-    images = [image(int(t), rng) for t in targets]
-    return Examples(
-        ids=tuple(f"{seed}-{i}" for i in range(count)),
-        read=images.__getitem__,
-        targets=targets,
-        spec=ArraySpec((SIZE, SIZE, 3), "uint8"),
-        digests=tuple(f"{seed}-{i}" for i in range(count)),
-        augment=augment,
-    )
-
-
-class Brighter:
-    """An augmentation that is a pure function of image and seed."""
-
-    def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
-        return np.clip(x.astype(int) + seed % 40, 0, 255).astype(np.uint8)
-
-    def __repr__(self) -> str:
-        return "Brighter()"
-
-
-def data(augment=None) -> Splits:
-    return Splits(examples(42, 1, augment), examples(15, 2), examples(15, 3), LABELS)
-
-
-def built(folder: Path, seed: int = 0, task=None):
-    import keras
-
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
-
-    keras.utils.set_random_seed(seed)
-    task = task or tasks.classify(LABELS, hidden=(8,), dropout=0.3)
-    layer = HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
-    return build(layer, task, image_size=(SIZE, SIZE)), task
-
-
-def values(model) -> list[np.ndarray]:
-    return [np.array(v) for v in model.weights]
-
-
-def same(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +39,24 @@ def folder(module_folder):
     return module_folder("keras3_hub")
 
 
-def fitted(folder: Path, *, seed: int = 0, splits=None, phases=PHASES, **options):
-    from tlkit.training import fit
-
-    model, task = built(folder, seed)
-    return fit(model, task, splits or data(), phases, seed=seed, batch_size=8, **options)
+def fitted(folder: Path, *, phases=PHASES, **options):
+    return fitted_with(folder, phases, **options)
 
 
-def test_the_loss_falls_and_each_phase_proves_what_stayed(folder):
-    run = fitted(folder)
-    frozen, tuned = run.phases
+@pytest.fixture(scope="module")
+def plain(folder):
+    """A run of PHASES, the first in this module's cache."""
+    return fitted(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A run with dropout and augmented views that nothing stopped: what each stopped one must come to."""
+    return fitted(folder, splits=data(Brighter()), views=2)
+
+
+def test_the_loss_falls_and_each_phase_proves_what_stayed(plain):
+    frozen, tuned = plain.phases
     assert frozen.history["loss"][-1] < frozen.history["loss"][0]
     assert frozen.proof["sha256_before"] == frozen.proof["sha256_after"]
     assert tuned.proof["sha256_before"] == tuned.proof["sha256_after"]
@@ -102,21 +65,18 @@ def test_the_loss_falls_and_each_phase_proves_what_stayed(folder):
     assert {"loss", "val_loss", "accuracy", "val_accuracy", "lr"} <= set(tuned.history)
 
 
-def test_same_seed_same_weights_bit_for_bit(folder):
-    first, second, other = (fitted(folder, seed=s) for s in (5, 5, 6))
-    assert same(values(first.model), values(second.model))
-    assert [dict(p.history) for p in first.phases] == [dict(p.history) for p in second.phases]
-    assert not same(values(first.model), values(other.model))
+def test_same_seed_same_weights_bit_for_bit(folder, plain):
+    second, other = (fitted(folder, seed=s) for s in (0, 6))
+    assert same(values(plain.model), values(second.model))
+    assert [dict(p.history) for p in plain.phases] == [dict(p.history) for p in second.phases]
+    assert not same(values(plain.model), values(other.model))
 
 
-def test_cached_and_recomputed_features_train_the_same(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
-    cold, warm, without = fitted(folder), fitted(folder), fitted(folder, cached=False)
-    assert same(values(cold.model), values(warm.model))
-    assert same(values(cold.model), values(without.model))
-    streamed = fitted(folder, views=0)
-    for a, b in zip(values(cold.model), values(streamed.model), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4)
+def test_cached_and_recomputed_features_train_the_same(folder, plain):
+    assert same(values(plain.model), values(fitted(folder).model))
+    for streamed in (fitted(folder, cache="off"), fitted(folder, views=0)):
+        for a, b in zip(values(plain.model), values(streamed.model), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_unfrozen_variables_move_and_frozen_ones_are_byte_identical(folder):
@@ -151,7 +111,7 @@ def test_adapt_moves_the_statistics_of_unfrozen_blocks_only(folder):
 
 
 def test_a_worse_phase_is_reported_and_its_weights_are_not_kept(folder):
-    ruin = Phase(epochs=2, lr=0.3, unfrozen=1.0)
+    ruin = Phase(epochs=1, lr=0.3, unfrozen=1.0)
     good = fitted(folder, phases=PHASES[:1])
     run = fitted(folder, phases=(PHASES[0], ruin))
     assert [p.improved for p in run.phases] == [True, False]
@@ -240,30 +200,32 @@ def stopping_after(lines: int):
     return dataclasses.replace(quiet, line=line)
 
 
+def same_runs(one, other) -> bool:
+    weights = same(values(one.model), values(other.model))
+    history = [dict(p.history) for p in one.phases] == [dict(p.history) for p in other.phases]
+    best = [(p.best_epoch, p.improved) for p in one.phases] == [(p.best_epoch, p.improved) for p in other.phases]
+    return weights and history and best
+
+
 @pytest.mark.parametrize("lines", [0, 1, 3, 4, 5])
-def test_a_stopped_fit_goes_on_to_the_same_bits(folder, tmp_path, lines):
-    splits = data(Brighter())
-    whole = fitted(folder, splits=splits, checkpoints=tmp_path / "whole", views=2)
+def test_a_stopped_fit_goes_on_to_the_same_bits(folder, tmp_path, whole, lines):
+    shared = {"splits": data(Brighter()), "checkpoints": tmp_path, "views": 2}
     with pytest.raises(StopError):
-        fitted(folder, splits=splits, checkpoints=tmp_path / "cut", views=2, progress=stopping_after(lines))
-    again = fitted(folder, splits=splits, checkpoints=tmp_path / "cut", views=2)
-    assert same(values(whole.model), values(again.model))
-    assert [dict(p.history) for p in whole.phases] == [dict(p.history) for p in again.phases]
-    assert [(p.best_epoch, p.improved) for p in whole.phases] == [(p.best_epoch, p.improved) for p in again.phases]
-    finished = fitted(folder, splits=splits, checkpoints=tmp_path / "cut", views=2)
-    assert same(values(whole.model), values(finished.model))
+        fitted(folder, **shared, progress=stopping_after(lines))
+    assert same_runs(fitted(folder, **shared), whole)
+    assert same_runs(fitted(folder, **shared), whole)  # and a finished one stays as it is
 
 
-def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_path):
-    whole = fitted(folder)
+def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_path, whole):
+    shared = {"splits": data(Brighter()), "checkpoints": tmp_path, "views": 2}
     with pytest.raises(StopError):
-        fitted(folder, checkpoints=tmp_path, progress=stopping_after(4))
+        fitted(folder, **shared, progress=stopping_after(4))
     newest = max(tmp_path.glob("state-*.ckpt"), key=lambda p: p.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:-100])
     said: list[str] = []
-    again = fitted(folder, checkpoints=tmp_path, progress=dataclasses.replace(quiet, line=said.append))
+    again = fitted(folder, **shared, progress=dataclasses.replace(quiet, line=said.append))
     assert any("is damaged; the generation before it is used" in text for text in said)
-    assert same(values(whole.model), values(again.model))
+    assert same_runs(again, whole)
 
 
 def test_other_settings_do_not_go_on_silently(folder, tmp_path):
@@ -274,46 +236,34 @@ def test_other_settings_do_not_go_on_silently(folder, tmp_path):
     assert len(fitted(folder, phases=PHASES, checkpoints=tmp_path / "checkpoints").phases) == 2
 
 
-CHILD = """
-import sys, pathlib
-sys.path[:0] = {paths!r}
-import numpy as np
-import test_training as t
-run = t.fitted(pathlib.Path({module!r}), splits=t.data(t.Brighter()), checkpoints={out!r} + "/checkpoints", views=2)
-np.savez({out!r} + "/weights.npz", *t.values(run.model))
-"""
+def child(folder: Path, out: Path, said) -> None:
+    """What a killed command runs: `said` gets each line and each step of the features."""
+
+    @contextlib.contextmanager
+    def bar(title: str, total: int):
+        yield lambda done: said.send(title)
+
+    progress = dataclasses.replace(quiet, line=said.send, bar=bar)
+    os.environ["TLKIT_CACHE"] = str(out / "cache")
+    run = fitted(folder, splits=data(Brighter()), views=2, checkpoints=out / "checkpoints", progress=progress)
+    np.savez(out / "weights.npz", *values(run.model))
 
 
-def test_kill_9_at_any_moment_and_again_gives_the_same_bits(folder, tmp_path):
+def test_kill_9_at_any_moment_and_again_gives_the_same_bits(folder, tmp_path, whole):
     """The short form: the long one, with 20 kills, is benchmarks/kills.py."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tensorflow", "keras", "tlkit.training"])
     rng = random.Random(0)
-
-    def start(name: str) -> subprocess.Popen:
-        (tmp_path / name).mkdir(exist_ok=True)
-        code = CHILD.format(
-            paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
-            module=str(folder),
-            out=str(tmp_path / name),
-        )
-        environment = {**os.environ, "TLKIT_CACHE": str(tmp_path / name / "cache")}
-        return subprocess.Popen([sys.executable, "-c", code], env=environment)
-
-    assert start("whole").wait(300) == 0
-    for _ in range(2):
-        child = start("killed")
-        started = time.monotonic()
-        while (
-            not list((tmp_path / "killed").rglob("*.npy")) and child.poll() is None and time.monotonic() - started < 120
-        ):
-            time.sleep(0.02)
-        time.sleep(rng.random() * 2)
-        child.send_signal(signal.SIGKILL)
-        child.wait(60)
-    assert start("killed").wait(300) == 0
-    with np.load(tmp_path / "whole" / "weights.npz") as a, np.load(tmp_path / "killed" / "weights.npz") as b:
-        assert a.files == b.files and all(np.array_equal(a[n], b[n]) for n in a.files)
-
-
-def test_recommend_unfreezes_more_where_there_is_more_data():
-    shares = [plans.recommend(n, 10)[1].unfrozen for n in (100, 5_000, 50_000)]
-    assert shares == sorted(shares) and shares[0] < shares[-1] == 1.0
+    for moment in ("features", "phase 1", "phase 2", None):
+        said, says = processes.Pipe(duplex=False)
+        process = processes.Process(target=child, args=(folder, tmp_path, says))
+        process.start()
+        says.close()
+        if moment is not None:
+            next(text for text in iter(said.recv, None) if text.startswith(moment))
+            time.sleep(rng.random() * 0.05)
+            process.kill()
+        process.join(120)
+        assert process.exitcode == (0 if moment is None else -signal.SIGKILL)
+    with np.load(tmp_path / "weights.npz") as archive:
+        assert same([archive[name] for name in archive.files], values(whole.model))

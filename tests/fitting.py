@@ -1,0 +1,72 @@
+"""A small fit on generated pictures, which several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tlkit import tasks
+from tlkit.types import ArraySpec, Examples, Splits
+
+SIZE, LABELS = 32, ("dark", "light", "red")
+
+
+def image(label: int, rng: np.random.Generator) -> np.ndarray:
+    base = np.asarray(((40, 40, 40), (200, 200, 200), (200, 60, 60)))[label]
+    return np.clip(base + rng.normal(0, 60, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def examples(count: int, seed: int, augment=None) -> Examples:
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count, dtype=np.int32) % len(LABELS)
+    images = [image(int(t), rng) for t in targets]
+    return Examples(
+        ids=tuple(f"{seed}-{i}" for i in range(count)),
+        read=images.__getitem__,
+        targets=targets,
+        spec=ArraySpec((SIZE, SIZE, 3), "uint8"),
+        digests=tuple(f"{seed}-{i}" for i in range(count)),
+        augment=augment,
+    )
+
+
+class Brighter:
+    """An augmentation that is a pure function of image and seed."""
+
+    def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
+        return np.clip(x.astype(int) + seed % 40, 0, 255).astype(np.uint8)
+
+    def __repr__(self) -> str:
+        return "Brighter()"
+
+
+def data(augment=None) -> Splits:
+    return Splits(examples(42, 1, augment), examples(15, 2), examples(15, 3), LABELS)
+
+
+def built(folder: Path, seed: int = 0, task=None):
+    import keras
+
+    from tlkit.layer import HubLayer
+    from tlkit.model import build
+
+    keras.utils.set_random_seed(seed)
+    task = task or tasks.classify(LABELS, hidden=(8,), dropout=0.3)
+    layer = HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    return build(layer, task, image_size=(SIZE, SIZE)), task
+
+
+def values(model) -> list[np.ndarray]:
+    return [np.array(v) for v in model.weights]
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def fitted(folder: Path, phases, *, seed: int = 0, splits=None, **options):
+    from tlkit.training import fit
+
+    model, task = built(folder, seed)
+    return fit(model, task, splits or data(), phases, seed=seed, batch_size=8, **options)
