@@ -162,7 +162,7 @@ def _zoo(args: list[str], flags: set[str]) -> int:
         return 0
     cards = shelf.cards()
     if "--json" in flags:
-        _print_json({name: vars(card) for name, card in cards.items()})
+        _print_json({name: card.to_json() for name, card in cards.items()})
         return 0
     from tlkit.tables import zoo_table
 

@@ -40,6 +40,8 @@ def finetune(
     seed: int = 0,
     batch_size: int = 32,
     image_size: tuple[int, int] | None = None,
+    views: int | None = None,
+    cache: str = "auto",
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> Run:
@@ -54,6 +56,8 @@ def finetune(
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
         image_size: (height, width), for modules that take any.
+        views: Augmented views of each training example that are computed once, as `fit` has it.
+        cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
         progress: Where progress goes; None shows it.
 
@@ -66,6 +70,8 @@ def finetune(
     """
     progress = progress or shown()
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
+    for note in data.notes:
+        progress.line(f"note: {note}")
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
@@ -73,8 +79,9 @@ def finetune(
     if fresh or runs.starts_over():
         checkpoint.clear(folder / "checkpoints")
     run = fit(
-        model, task, data, plan, seed=seed, batch_size=batch_size, checkpoints=folder / "checkpoints", progress=progress
-    )
+        model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
+        checkpoints=folder / "checkpoints", progress=progress,
+    )  # fmt: skip
     started = time.perf_counter()
     run = replace(run, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
     seconds["evaluate"] = time.perf_counter() - started
@@ -104,7 +111,7 @@ def _built(
         height, width = model.input.shape[1:3]
         data = resized(data, (height, width))
         _check_range(layer, data, progress)
-    seconds["data"] = time.perf_counter() - started
+    seconds["data"] = data.seconds + time.perf_counter() - started
     return model, data
 
 

@@ -103,7 +103,7 @@ class Splits:
     """Training, validation and test examples, the names of the labels, and what the preflight found.
 
     `duplicates` holds groups of ids with the same content that lie in more than one split; `notes` are sentences
-    on whatever else is odd about the data, for the report.
+    on whatever else is odd about the data, for the report; `seconds` is what finding and checking it all took.
     """
 
     train: Examples
@@ -113,6 +113,7 @@ class Splits:
     quarantine: tuple[Quarantined, ...] = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,7 @@ def _splits(
     options: Options,
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
+    started = time.perf_counter()
     groups = group_names(options.groups, ids)
     found = preflight(ids, check, noun="images", strict=options.strict, progress=options.progress)
     kept = np.array(found.sound, dtype=np.int64)
@@ -277,7 +279,7 @@ def _splits(
         groups=tuple(groups[i] for i in kept) if groups else (),
         recipe=reader.recipe,
     )
-    return assemble(
+    splits = assemble(
         whole,
         dataclasses.replace(labelled, targets=labelled.targets[kept]),
         shares=checked_shares(options.split),
@@ -286,3 +288,4 @@ def _splits(
         augment=options.augment,
         quarantine=(*quarantine, *found.quarantine),
     )
+    return dataclasses.replace(splits, seconds=time.perf_counter() - started)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from tlkit.errors import InputError
+from tlkit.tasks.metrics import paired_interval
 
 NOT_FINITE = 1e9  # stands for a difference that is no number, so that records stay valid JSON
 VALUE_TOLERANCE = 0.1  # two values to regress "agree" when they differ by less than this share of the spread
@@ -125,24 +124,6 @@ def merits(outputs: np.ndarray, targets: np.ndarray, *, probabilities: bool) -> 
     return np.asarray(1.0 - shares)
 
 
-def upper_bound(changes: np.ndarray, confidence: float, *, counts: bool) -> float:
-    """Upper end of the one-sided interval of the mean of paired changes.
-
-    Args:
-        changes: float (n,): score of the file minus score of the model, example by example.
-        confidence: In (0.5, 1).
-        counts: Whether changes are -1, 0 or 1. Then half an observation is added to each of the four cells of the
-            paired table, which keeps the interval honest where few examples change.
-
-    Source: Agresti and Min 2005, Statistics in Medicine 24 (adjusted Wald interval for matched pairs).
-    """
-    extra = 2 if counts else 0
-    size = changes.size + extra
-    mean = changes.sum() / size
-    variance = max((np.square(changes).sum() + extra / 2) / size - mean**2, 0.0)
-    return float(mean + NormalDist().inv_cdf(confidence) * math.sqrt(variance / size))
-
-
 def _compare_one(
     expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, probabilities: bool, gates: Gates
 ) -> Comparison:
@@ -167,10 +148,9 @@ def _change(
 ) -> tuple[float, float, float]:
     if targets is None or not len(targets):
         return 0.0, 0.0, 0.0
-    after = merits(outputs, targets, probabilities=probabilities)
-    changes = after - merits(expected, targets, probabilities=probabilities)
-    counts = bool(np.isin(changes, (-1.0, 0.0, 1.0)).all()) and probabilities
-    return float(after.mean()), float(changes.mean()), upper_bound(changes, confidence, counts=counts)
+    before, after = (merits(y, targets, probabilities=probabilities) for y in (expected, outputs))
+    change = paired_interval(before, after, confidence)
+    return float(after.mean()), change.difference, change.high
 
 
 def _labels_equal(expected: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tlkit.errors import InputError
-from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, compare, failure, merits, upper_bound
+from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, compare, failure, merits
+from tlkit.tasks.metrics import paired_interval
 
 FINE = Comparison(0.0, 1.0, 1.0, 0.8, 0.0, 0.0)
 
@@ -34,17 +35,12 @@ def test_accuracy_and_its_change():
     assert found.change_upper > 0
 
 
-def test_upper_bound_is_that_of_agresti_and_min():
-    changes = np.array([-1.0] * 4 + [0.0] * 71)
-    mean = -4 / 77
-    deviation = np.sqrt((5 - 16 / 77) / 77**2)
-    assert upper_bound(changes, 0.95, counts=True) == pytest.approx(mean + 1.6448536 * deviation, abs=1e-7)
-
-
-def test_upper_bound_of_values_is_the_normal_one():
-    changes = np.random.default_rng(0).normal(-0.1, 1.0, 400)
-    expected = changes.mean() + 1.6448536 * changes.std() / 20
-    assert upper_bound(changes, 0.95, counts=False) == pytest.approx(expected, abs=1e-7)
+def test_the_change_is_bounded_by_the_paired_interval():
+    expected, targets = np.zeros(75, np.int64), np.zeros(75, np.int64)
+    outputs = np.array([1] * 4 + [0] * 71)
+    found = compared(scores(*expected), scores(*outputs), targets)
+    interval = paired_interval(np.ones(75), 1.0 - outputs, 0.95)
+    assert (found.score_change, found.change_upper) == (pytest.approx(-4 / 75), pytest.approx(interval.high))
 
 
 @pytest.mark.parametrize(
