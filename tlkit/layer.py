@@ -99,9 +99,9 @@ class HubLayer(keras.layers.Layer):
             if module.folder is not None:
                 _OPENED[module.sha256] = module.folder, trust
         else:
-            module = _reopened(base64.b64decode(graph), str(handle), sha256, self._tags, trust)
+            module = _reopened(_decoded(graph), str(handle), sha256, self._tags, trust)
         self._attach(module)
-        self.__dict__["_packed"] = None if graph is None else base64.b64decode(graph)
+        self.__dict__["_packed"] = None if graph is None else _decoded(graph)
         self.batch_stats, self.input_range = batch_stats, input_range
         if trainable:
             self._require_gradients()
@@ -229,12 +229,12 @@ class HubLayer(keras.layers.Layer):
             share: In [0, 1], from the output down; rounded to the nearest cut towards the output. 0 freezes all.
 
         Returns:
-            The blocks that train from now on.
+            The blocks that train from now on; of the first of them perhaps only the last part does.
 
         Raises:
             InputError: If `share` lies outside [0, 1], or the module has nothing to train.
         """
-        if not 0 <= share <= 1:
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
             raise InputError(f"`share` must lie in [0, 1]. Received: share={share!r}.")
         if share == 0:
             self.trainable = False
@@ -480,6 +480,13 @@ class BackLayer(keras.layers.Layer):
 
 # What this process has opened, by sha256: a clone starts from the same weights, as a clone of any layer would.
 _OPENED: dict[str, tuple[Path, bool]] = {}
+
+
+def _decoded(graph: Any) -> bytes:
+    try:
+        return base64.b64decode(graph)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"The packed graph of a module is damaged ({error}).") from error
 
 
 def _reopened(graph: bytes, handle: str, sha256: str | None, tags: Any, trust: bool) -> hub.Module:

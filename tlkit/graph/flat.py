@@ -97,7 +97,7 @@ def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence
     draft = Graph(
         whole=None,
         inputs=feeds,
-        outputs=_names(function.outputs),
+        outputs=_names(_outputs(function)),
         structure=_structure(function),
         variables=every,
         resources={name: handles[id(e)] for name, e in captures.items() if id(e) in handles},
@@ -152,9 +152,16 @@ def _inputs(function: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names[:count], dict(zip(names[count:], external, strict=True))
 
 
+def _outputs(function: Any) -> list[Any]:
+    """The function's own outputs: a gradient through it appends what its backward pass takes."""
+    leaves = tf.nest.flatten(function.structured_outputs, expand_composites=True)
+    count = sum(leaf is not None for leaf in leaves)
+    return list(function.outputs[: count or None])
+
+
 def _structure(function: Any) -> Any:
     """The outputs' structure with flat positions at its leaves."""
-    count = len(function.outputs)
+    count = len(_outputs(function))
     if len(tf.nest.flatten(function.structured_outputs)) != count:
         return tuple(range(count))
     return tf.nest.pack_sequence_as(function.structured_outputs, list(range(count)))
@@ -180,7 +187,7 @@ def _closed(function: Any, variables: Sequence[Any], problem: str) -> Graph:
     return Graph(
         whole=function,
         inputs=_names(function.inputs[: len(function.inputs) - len(function.captured_inputs)]),
-        outputs=_names(function.outputs),
+        outputs=_names(_outputs(function)),
         structure=_structure(function),
         variables=tuple(variables),
         resources={},
