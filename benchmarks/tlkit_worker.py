@@ -4,6 +4,7 @@ python tlkit_worker.py arrays.npz MODULE_FOLDER result.json --epochs 10 5 --seed
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import time
@@ -15,9 +16,25 @@ import numpy as np  # noqa: E402
 
 import tlkit  # noqa: E402
 from tlkit.data import image  # noqa: E402
+from tlkit.progress import quiet  # noqa: E402
 
 _ = (tlkit.build, tlkit.fit, tlkit.evaluate)  # these bring TensorFlow and Keras
 IMPORTED = time.perf_counter() - STARTED
+
+
+class Watched:
+    """Test accuracy after each epoch, off the clock, and how long the fit had taken by then."""
+
+    def __init__(self, model, task, test):
+        self.of, self.spent, self.accuracy, self.done = (model, task, test), 0.0, [], []
+
+    def line(self, text):
+        if " epoch " not in text:
+            return
+        now = time.perf_counter()
+        self.done.append(now - self.spent)
+        self.accuracy.append(tlkit.evaluate(*self.of).scores["accuracy"])
+        self.spent += time.perf_counter() - now
 
 
 def main():
@@ -27,6 +44,8 @@ def main():
     parser.add_argument("result")
     parser.add_argument("--epochs", type=int, nargs=2, default=(10, 5))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unfrozen", type=float, default=0.25)
+    parser.add_argument("--watch", action="store_true", help="also measure the test accuracy after each epoch")
     args = parser.parse_args()
     arrays = np.load(args.arrays)
 
@@ -40,8 +59,11 @@ def main():
     keras.utils.set_random_seed(args.seed)
     model = tlkit.build(args.module, task)
     seconds["data and module"] = time.perf_counter() - started
-    phases = tlkit.plans.two_phase(epochs=tuple(args.epochs))
-    run = tlkit.fit(model, task, data, phases, seed=args.seed)
+    phases = tlkit.plans.two_phase(epochs=tuple(args.epochs), unfrozen=args.unfrozen)
+    watched = Watched(model, task, data.test) if args.watch else None
+    progress = quiet if watched is None else dataclasses.replace(quiet, line=watched.line)
+    fitting = time.perf_counter()
+    run = tlkit.fit(model, task, data, phases, seed=args.seed, progress=progress)
     for name, result in zip(("frozen", "unfrozen"), run.phases, strict=True):
         seconds[name] = result.seconds
     started = time.perf_counter()
@@ -49,7 +71,18 @@ def main():
     seconds["evaluate"] = time.perf_counter() - started
     history = {name: dict(result.history) for name, result in zip(("frozen", "unfrozen"), run.phases, strict=True)}
     with open(args.result, "w") as file:
-        json.dump({"accuracy": scores["accuracy"], "seconds": seconds, "history": history}, file)
+        found = {
+            "accuracy": scores["accuracy"],
+            "seconds": seconds,
+            "history": history,
+            "epoch_seconds": [list(result.had["epoch_seconds"]) for result in run.phases],
+            "features_seconds": [result.features_seconds for result in run.phases],
+            "fronts": [result.had["front"] for result in run.phases],
+        }
+        if watched is not None:
+            found["epoch_accuracy"] = watched.accuracy
+            found["epoch_done"] = [done - fitting for done in watched.done]
+        json.dump(found, file)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ def stack(inputs: Sequence[Any]) -> Any:
     return np.stack(inputs)
 
 
+def with_sides(features: Any, inputs: Any, sides: Sequence[int]) -> tuple[Any, ...]:
+    """Features, and behind them the inputs at some positions, in the order of their sorted names."""
+    leaves = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
+    return (features, *(leaves[i] for i in sides))
+
+
 def read_batches(
     examples: Examples, batches: Iterable[np.ndarray], seeds: Callable[[int], int] | None = None
 ) -> Iterator[Any]:

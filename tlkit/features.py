@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tlkit import budget, engines
-from tlkit.batches import chunks, read_batches, stable_seed
+from tlkit.batches import chunks, read_batches, stable_seed, with_sides
 from tlkit.engines import Engine
 from tlkit.errors import InputError
 from tlkit.files import atomic_file, cache_dir, sha256_bytes, write_atomic
@@ -93,6 +93,7 @@ class Request:
         view: Number of the augmented view; None takes the inputs as they are.
         seed: Seed of the views.
         batch_size: Examples at a time, >= 1.
+        sides: Positions of the inputs that the front takes besides nearer features.
     """
 
     examples: Examples
@@ -101,6 +102,7 @@ class Request:
     view: int | None = None
     seed: int = 0
     batch_size: int = 32
+    sides: tuple[int, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -182,6 +184,9 @@ def _compute_shard(
     else:
         nearer = source()
         batches = (nearer.take(piece) for piece in pieces)
+        if request.sides:
+            inputs = read_batches(request.examples, pieces, request.seeds())
+            batches = (with_sides(t, x, request.sides) for t, x in zip(batches, inputs, strict=True))
     first = next(batches)
     engine = opened(_began(request.folder)[0], first)
     if _began(request.folder)[0] is None:

@@ -190,6 +190,17 @@ class HubLayer(keras.layers.Layer):
         self.__dict__.pop("_folded", None)
 
     @property
+    def output_key(self) -> str | None:
+        """The one output that the layer gives, where the module has several."""
+        return self._output_key
+
+    @output_key.setter
+    def output_key(self, value: str | None) -> None:
+        self._output_key = value
+        for name in ("graph", "blocks", "_folded"):
+            self.__dict__.pop(name, None)
+
+    @property
     def unfrozen(self) -> float:
         """Share of the module's depth that trains when `trainable`; `unfreeze` sets it."""
         return self._unfrozen
@@ -386,21 +397,23 @@ class HubLayer(keras.layers.Layer):
     def back(self, cut: graphs.Cut) -> BackLayer:
         """A layer from the tensor at a cut to this layer's output; it shares its variables and their flags.
 
-        Raises:
-            InputError: If what lies behind the cut needs the module's inputs as well (masks).
+        Where what lies behind needs inputs of the module as well (masks), it takes a list: the tensor, then the inputs
+        at the positions `cut.inputs`.
         """
-        if cut.inputs:
-            raise InputError(f"{self.name} cannot be split at {cut.tensor}: what lies behind needs the inputs as well.")
         with tf.init_scope():
             return BackLayer(self, graphs.split(self.graph, cut)[1], name=f"{self.name}_back")
 
     def between(self, first: graphs.Cut, second: graphs.Cut | None) -> Callable[[Any], Any]:
-        """A function from the tensor at one cut to that at a later one; None is the layer's output."""
+        """A function from the tensor at one cut to that at a later one; None is the layer's output.
+
+        It takes what `back(first)` takes.
+        """
         if second is None:
             return self.back(first)
+        sides = [self.graph.inputs[i] for i in first.inputs]
         with tf.init_scope():
-            part = graphs.part(self.graph, [first.tensor], [second.tensor])
-        return lambda x: part(x)[0]
+            part = graphs.part(self.graph, [first.tensor, *sides], [second.tensor])
+        return lambda x: part(*_listed(x))[0]
 
     # -- shapes and saving
 
@@ -472,10 +485,14 @@ class BackLayer(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """From the tensor at the cut to the layer's output, in inference mode."""
+        """From the tensor at the cut (and the inputs that its masks come from) to the output, in inference mode."""
         whole: HubLayer = self.__dict__["_whole"]
         whole.add_module_losses(self)
-        return whole.finished(self.__dict__["_function"](inputs))
+        return whole.finished(self.__dict__["_function"](*_listed(inputs)))
+
+
+def _listed(inputs: Any) -> list[Any]:
+    return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
 
 
 # What this process has opened, by sha256: a clone starts from the same weights, as a clone of any layer would.

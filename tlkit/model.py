@@ -41,7 +41,10 @@ def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = Non
     if is_image(layer) and layer.input_range is None:
         layer.input_range = established_range(layer)[0]
     inputs = _inputs(layer, image_size)
-    features = _pooled(_single(layer(inputs), layer))
+    outputs = layer.compute_output_spec(inputs)
+    if isinstance(outputs, Mapping):
+        layer.output_key = _chosen_key(outputs, layer)
+    features = _pooled(layer(inputs))
     return keras.Model(inputs, task.head(features), name=task.name)
 
 
@@ -134,14 +137,13 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
     return keras.Input((*size, specs.shape[-1]), name="image")
 
 
-def _single(outputs: Any, layer: HubLayer) -> Any:
-    if not isinstance(outputs, Mapping):
-        return outputs
+def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer) -> str:
+    """The output for a head; by the conventions of the hub's image and text modules."""
     for key in ("default", "pooled_output"):
         if key in outputs:
-            return outputs[key]
+            return key
     if len(outputs) == 1:
-        return next(iter(outputs.values()))
+        return next(iter(outputs))
     raise InputError(f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {sorted(outputs)}).")
 
 
@@ -171,6 +173,7 @@ class Front:
         key: Hash of all that decides what it gives.
         spec: `tf.TensorSpec` (or a structure of them) of what it takes, with an open batch.
         variables: TensorFlow variables that it may read.
+        sides: Positions of the model's inputs that it takes besides the tensor of the front before it (masks).
         operations: Multiplications and additions for one example; sizes that are open count as 1.
     """
 
@@ -179,6 +182,7 @@ class Front:
     spec: Any
     variables: tuple[Any, ...]
     operations: float
+    sides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +193,14 @@ class Arrangement:
         trained: The model that trains: from the tensor at the cut (or the inputs) to the raw outputs.
         fronts: What is frozen in front of it, input side first: from the inputs to the trunk, which later phases
             share, and from there to the phase's own cut. () where nothing can be computed once.
+        sides: Positions of the model's inputs that `trained` takes besides the tensor at the cut (masks).
         had: What is trained, for the record: share of depth, parameters, the cut's name.
     """
 
     trained: keras.Model
     fronts: tuple[Front, ...]
     had: Mapping[str, Any]
+    sides: tuple[int, ...] = ()
 
 
 def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Arrangement:
@@ -217,33 +223,38 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     head = _head_of(model, layer)
     if phase.batch_stats == "adapt" or head is None:
         return Arrangement(model, (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
-    cut = _cut(layer, phase)
+    cut = _cut(model, layer, phase)
     if phase.unfrozen > 0 and cut is None:
         return Arrangement(model, (), _had(model, model, layer, "input"))
     trained = head if cut is None else _back_and_head(layer, cut, head)
-    fronts = _fronts(model, layer, cut, _trunk(layer, cut, later), trained)
-    return Arrangement(trained, fronts, _had(model, trained, layer, "output" if cut is None else cut.tensor))
+    fronts = _fronts(model, layer, cut, _trunk(model, layer, cut, later), trained)
+    had = _had(model, trained, layer, "output" if cut is None else cut.tensor)
+    return Arrangement(trained, fronts, had, () if cut is None else cut.inputs)
 
 
-def _cut(layer: HubLayer, phase: Phase) -> graphs.Cut | None:
+def _cut(model: keras.Model, layer: HubLayer, phase: Phase) -> graphs.Cut | None:
     """Where the phase cuts the module; None is behind it (unfrozen 0) or nowhere (the whole trains)."""
     cut = layer.cut_for(phase.unfrozen) if phase.unfrozen > 0 else None
-    # the back of a masked module needs its inputs too, so it trains uncut
-    return None if cut is None or cut.inputs else cut
+    if cut is not None and cut.inputs and _before(model, layer) is not None:
+        return None  # what lies behind needs the module's own inputs, which the model makes of others
+    return cut
 
 
 def _back_and_head(layer: HubLayer, cut: graphs.Cut, head: keras.Model) -> keras.Model:
     tensor = keras.Input((cut.shape or ())[1:], name="at_cut")
-    return keras.Model(tensor, head(layer.back(cut)(tensor)), name=f"{head.name}_and_back")
+    specs = [layer.endpoint.input_leaves[i] for i in cut.inputs]
+    sides = [keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in specs]
+    inputs = [tensor, *sides] if sides else tensor
+    return keras.Model(inputs, head(layer.back(cut)(inputs)), name=f"{head.name}_and_back")
 
 
-def _trunk(layer: HubLayer, cut: graphs.Cut | None, later: Sequence[Phase]) -> graphs.Cut | None:
+def _trunk(model: keras.Model, layer: HubLayer, cut: graphs.Cut | None, later: Sequence[Phase]) -> graphs.Cut | None:
     """The earliest cut of this phase and those behind it, up to one that trains through it all."""
     earliest = cut
     for phase in later:
         if phase.unfrozen == 0 or phase.batch_stats == "adapt":
             continue
-        other = _cut(layer, phase)
+        other = _cut(model, layer, phase)
         if other is None:
             break
         if earliest is None or other.depth < earliest.depth:
@@ -267,9 +278,11 @@ def _fronts(
         return (first,)
     place = "output" if cut is None else cut.tensor
     key = _key(model, layer, trained, f"{trunk.tensor} to {place}")
-    at_trunk = tf.TensorSpec([None, *(trunk.shape or ())[1:]], tf.float32)
+    at_trunk: Any = tf.TensorSpec([None, *(trunk.shape or ())[1:]], tf.float32)
+    if trunk.inputs:
+        at_trunk = (at_trunk, *(keras.tree.flatten(spec)[i] for i in trunk.inputs))
     rest = whole * (1 - (cut.cost_behind if cut else 0.0)) - near
-    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest)
+    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest, trunk.inputs)
 
 
 def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any) -> Front:

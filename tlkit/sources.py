@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tlkit import budget, engines
 from tlkit import features as feature_cache
-from tlkit.batches import chunks, read_batches, stable_seed, stack, view_of_epoch
+from tlkit.batches import chunks, read_batches, stable_seed, stack, view_of_epoch, with_sides
 from tlkit.engines import Opener
 from tlkit.errors import InputError
 from tlkit.features import Features, Request
 from tlkit.files import cache_dir
-from tlkit.model import Front
+from tlkit.model import Arrangement, Front
 from tlkit.progress import Progress
 from tlkit.types import Examples, Splits
 
@@ -59,12 +59,14 @@ class Source:
         examples: The data.
         features: What was computed once, one set a view; () where nothing was.
         front: What batches of inputs pass otherwise; None where they are taken as they are.
+        sides: Positions of the inputs that are given with the features, for masks.
         how: Who computes the frozen front, and why so.
     """
 
     examples: Examples
     features: tuple[Features, ...] = ()
     front: Callable[[Any], Any] | None = None
+    sides: tuple[int, ...] = ()
     how: str = ""
 
     @property
@@ -98,10 +100,16 @@ def check(settings: Settings) -> None:
         raise InputError(f"`cache_dtype` must be one of {known}. Received: cache_dtype={settings.cache_dtype!r}.")
 
 
-def sources(fronts: Sequence[Front], data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
+def sources(arrangement: Arrangement, data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
     """Training and validation examples behind the frozen fronts; the inputs themselves where there are none."""
-    if not fronts:
-        return Source(data.train), Source(data.val)
+    if not arrangement.fronts:
+        how = "none: the inputs pass the whole model"
+        return Source(data.train, how=how), Source(data.val, how=how)
+    train, val = _behind(arrangement.fronts, data, settings, progress)
+    return replace(train, sides=arrangement.sides), replace(val, sides=arrangement.sides)
+
+
+def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
     views: list[int | None] = [None]
     if data.train.augment is not None and settings.views:
         views = list(range(settings.views))
@@ -133,6 +141,7 @@ def _job(openers: Sequence[Opener], examples: Examples, view: int | None, settin
             view,
             settings.seed if view is not None else 0,
             settings.batch_size,
+            opener.front.sides,
         )
         for opener in openers
     ]
@@ -178,13 +187,14 @@ def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: C
 
 def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source, Source]:
     x = stack([data.train.read(i) for i in range(min(engines.PROBES, len(data.train)))])
-    opened = []
-    for opener in openers:
-        opened.append(opener(None, x))
-        x = opened[-1].run(x)
+    opened = [openers[0](None, x)] + [opener(engines.TENSORFLOW) for opener in openers[1:]]
+    sides = [opener.front.sides for opener in openers]
 
-    def front(x: Any) -> Any:
-        return functools.reduce(lambda value, engine: engine.run(value), opened, x)
+    def front(inputs: Any) -> Any:
+        value = inputs
+        for engine, own in zip(opened, sides, strict=True):
+            value = engine.run(with_sides(value, inputs, own) if own else value)
+        return value
 
     how = f"streamed by {opened[0].name}: {why}"
     return Source(data.train, front=front, how=how), Source(data.val, front=front, how=how)
@@ -206,13 +216,22 @@ def batches(
     """
     pieces = chunks(order, settings.batch_size)
     views = _views(source, settings, training_at)
-    if source.features:
+    if source.features and not source.sides:
         for piece in pieces:
             yield piece, _features_of(source, piece, views)
         return
     seeds = _seeds(source.examples, settings, training_at, views)
     for piece, x in zip(pieces, read_batches(source.examples, pieces, seeds), strict=True):
-        yield piece, x if source.front is None else source.front(x)
+        yield piece, _behind_the_cut(source, piece, views, x)
+
+
+def _behind_the_cut(source: Source, piece: np.ndarray, views: np.ndarray | None, x: Any) -> Any:
+    """What the trained model takes: the inputs, or the features with those inputs that it needs besides."""
+    if source.features:
+        features: Any = _features_of(source, piece, views)
+    else:
+        features = x if source.front is None else source.front(x)
+    return list(with_sides(features, x, source.sides)) if source.sides else features
 
 
 def _views(source: Source, settings: Settings, moment: Moment | None) -> np.ndarray | None:

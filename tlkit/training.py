@@ -183,7 +183,7 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
         seconds=time.perf_counter() - started,
         features_seconds=stage.train.seconds + stage.val.seconds,
         proof=proof,
-        had={**stage.arrangement.had, "front": _front_text(stage), "epoch_seconds": state.seconds},
+        had={**stage.arrangement.had, "front": stage.train.how, "epoch_seconds": state.seconds},
         best_epoch=state.own_best[1] if state.own_best else 0,
         improved=_improved(state, best_before, stored is not None),
     )
@@ -195,15 +195,9 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
 def _staged(job: Job, number: int) -> Stage:
     phase, later = job.phases[number], job.phases[number + 1 :]
     arrangement = arrange(job.model, phase, later)
-    train, val = sources(arrangement.fronts, job.data, job.settings, job.progress)
+    train, val = sources(arrangement, job.data, job.settings, job.progress)
     trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, job.settings.batch_size)
     return Stage(number, phase, arrangement, trainer, train, val)
-
-
-def _front_text(stage: Stage) -> str:
-    if not stage.arrangement.fronts:
-        return "none: the inputs pass the whole model"
-    return stage.train.how
 
 
 def _improved(state: State, before: float | None, resumed: bool) -> bool:

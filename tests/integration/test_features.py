@@ -339,3 +339,52 @@ def test_settings_are_checked():
         sources.check(sources.Settings(views=-1))
     with pytest.raises(InputError, match="`cache_dtype` must be one of float32, float16"):
         sources.check(sources.Settings(cache_dtype="bfloat16"))
+
+
+# -- modules with masks
+
+
+def tokens(count: int, seed: int) -> Examples:
+    from modules import TOKENS
+
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count, dtype=np.int32) % len(LABELS)
+    rows = [
+        {
+            "input_word_ids": rng.integers(1 + 5 * label, 6 + 5 * label, TOKENS).astype("int32"),
+            "input_mask": (np.arange(TOKENS) < 4 + label).astype("int32"),
+            "input_type_ids": np.zeros(TOKENS, "int32"),
+        }
+        for label in targets
+    ]
+    names = tuple(f"{seed}-{i}" for i in range(count))
+    spec = {k: ArraySpec((TOKENS,), "int32") for k in rows[0]}
+    return Examples(ids=names, read=rows.__getitem__, targets=targets, spec=spec, digests=names)
+
+
+def test_a_masked_module_is_cut_and_computed_once(module_folder):
+    import keras
+
+    from tlkit.layer import HubLayer
+    from tlkit.model import build
+    from tlkit.training import fit
+
+    splits = Splits(tokens(24, 1), tokens(9, 2), tokens(9, 3), LABELS)
+    results = {}
+    for cache in ("require", "off"):
+        keras.utils.set_random_seed(0)
+        layer, task = HubLayer(module_folder("text_encoder"), name="backbone"), tasks.classify(LABELS, dropout=0.0)
+        model = build(layer, task)
+        cut = layer.cut_for(0.5)
+        assert cut is not None and cut.inputs  # the attention mask is made of the inputs, behind the cut
+        before = [np.array(v) for v in layer.variables]
+        run = fit(
+            model, task, splits, plans.two_phase((2, 2), lr=(1e-2, 1e-3), unfrozen=0.5), batch_size=8, cache=cache
+        )
+        moved = [not np.array_equal(a, np.array(v)) for a, v in zip(before, layer.variables, strict=True)]
+        assert any(moved) and not all(moved)
+        assert 0 < run.phases[1].had["unfrozen"] < 1
+        assert run.phases[1].had["front"].startswith("computed once" if cache == "require" else "streamed")
+        results[cache] = [np.array(v) for v in model.weights]
+    for a, b in zip(results["require"], results["off"], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
