@@ -191,9 +191,22 @@ def test_a_chosen_output_is_what_the_back_gives(opened, module_folder):
     x = tf.nest.map_structure(tf.constant, modules.inputs("text_encoder"))
     cut = next(c for c in reversed(graphs.cuts(pooled.graph)) if c.depth < 1 and not c.inputs)
     np.testing.assert_allclose(pooled.back(cut)(pooled.front(cut)(x)), pooled(x), atol=1e-6)
-    masked = next(c for c in graphs.cuts(pooled.graph) if c.inputs)
-    with pytest.raises(InputError, match=f"cannot be split at {masked.tensor}: what lies behind needs the inputs"):
-        pooled.back(masked)
+    every.output_key = "pooled_output"
+    assert [c.depth for c in graphs.cuts(every.graph)] == [c.depth for c in graphs.cuts(pooled.graph)]
+    np.testing.assert_array_equal(every(x), pooled(x))
+
+
+def test_the_back_of_a_masked_module_takes_the_mask_too(module_folder):
+    layer = HubLayer(module_folder("text_encoder"), output_key="sequence_output")
+    x = tf.nest.map_structure(tf.constant, modules.inputs("text_encoder"))
+    flat, other = tf.nest.flatten(x), tf.nest.flatten({**x, "input_mask": tf.ones_like(x["input_mask"])})
+    cut = next(c for c in graphs.cuts(layer.graph) if c.inputs and c.depth > 0)
+    middle, back = layer.front(cut)(x), layer.back(cut)
+    np.testing.assert_allclose(back([middle, *(flat[i] for i in cut.inputs)]), layer(x), atol=1e-6)
+    assert not np.allclose(back([middle, *(other[i] for i in cut.inputs)]), layer(x), atol=1e-3)
+    later = next(c for c in graphs.cuts(layer.graph) if c.depth > cut.depth)
+    between = layer.between(cut, later)([middle, *(flat[i] for i in cut.inputs)])
+    np.testing.assert_allclose(between, layer.front(later)(x), atol=1e-6)
 
 
 def test_halves_with_an_input_range_and_half_precision(module_folder):
