@@ -9,20 +9,18 @@ same at the end, bit for bit, and what a checkpoint costs an epoch of a head on 
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import platform
 import random
-import shutil
 import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +44,10 @@ def write_images(folder: Path) -> Path:
     for name, colour in LABELS.items():
         (folder / name).mkdir(parents=True)
         for i in range(EACH):
-            pixels = np.clip(np.asarray(colour) + rng.normal(0, 60, (SIZE, SIZE, 3)), 0, 255)
+            odd = i % 10 == 0  # shows what belongs to another class, so that fitting goes too far and patience ends it
+            pixels = np.clip(
+                np.asarray((180, 180, 180) if odd else colour) + rng.normal(0, 60, (SIZE, SIZE, 3)), 0, 255
+            )
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i:03d}.png")
     return folder
 
@@ -108,23 +109,32 @@ def place(root: Path, name: str, data: Path, module: Path) -> Place:
 # When it is killed
 
 
-def partial(folder: Path, name: str = "") -> bool:
-    """Whether unfinished work lies in a folder, or in one of its folders."""
-    found = [p for pattern in (f"{PARTIAL}{name}*", f"*/{PARTIAL}{name}*") for p in folder.glob(pattern)]
-    return bool(found)
+def half_written(place: Place) -> set[Path]:
+    """Unfinished work in the run's folder and in its cache."""
+    return {path for folder in (place.out, place.cache) if folder.exists() for path in folder.rglob(f"{PARTIAL}*")}
 
 
-Ready = Callable[[Place, int], bool]
+@dataclass(frozen=True)
+class Now:
+    """What a run does at the moment.
+
+    Attributes:
+        work: Names of what it has begun to write, with their folders.
+        ahead: Whether it is as many epochs on as it was given.
+    """
+
+    work: str
+    ahead: bool
+
+
+Ready = Callable[[Now], bool]
 STAGES: dict[str, tuple[Ready, float]] = {  # whether its moment has come, and the longest delay then, in seconds
-    "start-up": (lambda place, epochs: True, 2.0),
-    "features": (lambda place, epochs: partial(place.cache / "features"), 0.01),
-    "an epoch": (lambda place, epochs: place.said(" epoch ") >= epochs, 0.1),
-    "a checkpoint": (
-        lambda place, epochs: place.said(" epoch ") >= epochs and partial(place.out / "checkpoints"),
-        0.001,
-    ),
-    "saving": (lambda place, epochs: any(place.out.glob(f"{PARTIAL}*.keras")), 0.01),
-    "export": (lambda place, epochs: any(place.out.glob(f"{PARTIAL}export-*")), 1.5),
+    "start-up": (lambda now: True, 2.0),
+    "features": (lambda now: "features" in now.work, 0.01),
+    "an epoch": (lambda now: now.ahead, 0.1),
+    "a checkpoint": (lambda now: now.ahead and "checkpoints" in now.work, 0.001),
+    "saving": (lambda now: ".keras" in now.work, 0.01),
+    "export": (lambda now: f"{PARTIAL}export-" in now.work, 1.5),
 }
 MOST_EPOCHS = 4  # that a run gets ahead before it is killed
 SCHEDULE = (
@@ -133,32 +143,23 @@ SCHEDULE = (
 )  # fmt: skip
 
 
-@contextlib.contextmanager
-def cleaned(place: Place) -> Iterator[None]:
-    """What an earlier kill left half-written must not look like work in progress."""
-    for folder in (place.out, place.cache):
-        for left in folder.rglob(f"{PARTIAL}*") if folder.exists() else ():
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    yield
-
-
 def kill(place: Place, stage: str, rng: random.Random) -> dict:
-    """Start the command and kill it at a moment of a stage."""
+    """Start the command and kill it at a moment of a stage, with what earlier kills left lying there."""
     ready, longest = STAGES[stage]
-    with cleaned(place):
-        epochs, started = place.said(" epoch ") + rng.randint(1, MOST_EPOCHS), time.monotonic()
-        process = place.start()
-        while process.is_alive() and not ready(place, epochs) and time.monotonic() - started < DEADLINE_S:
-            time.sleep(0.0005)
-        delay = rng.random() * longest
-        time.sleep(delay)
-        process.kill()
-        process.join()
-    hit = process.exitcode == -signal.SIGKILL
+    old, epochs = half_written(place), place.said(" epoch ") + rng.randint(1, MOST_EPOCHS)
+    started, process = time.monotonic(), place.start()
+    while process.is_alive() and time.monotonic() - started < DEADLINE_S:
+        if ready(Now(" ".join(map(str, half_written(place) - old)), place.said(" epoch ") >= epochs)):
+            break
+        time.sleep(0.0005)
+    delay = rng.random() * longest
+    time.sleep(delay)
+    process.kill()
+    process.join()
     return {
-        "stage": stage, "delay_s": round(delay, 4), "after_s": round(time.monotonic() - started, 2), "killed": hit,
-        "epochs_so_far": place.said(" epoch "),
-        "left_half_written": sorted({p.parent.name for p in place.out.parent.rglob(f"{PARTIAL}*")}),
+        "stage": stage, "delay_s": round(delay, 4), "after_s": round(time.monotonic() - started, 2),
+        "killed": process.exitcode == -signal.SIGKILL, "epochs_so_far": place.said(" epoch "),
+        "left_half_written": sorted({str(p.parent.relative_to(place.out.parent)) for p in half_written(place) - old}),
     }  # fmt: skip
 
 
@@ -172,13 +173,19 @@ def end_of(place: Place) -> dict[str, str]:
     record = json.loads((place.out / "run.json").read_text())
     model = runs.load(place.out).model
     return {
-        "weights": sha256_bytes(*(np.ascontiguousarray(v).tobytes() for v in model.variables)),
+        "weights": sha256_bytes(*(np.ascontiguousarray(v).tobytes() for v in model.weights)),
         "history": text_hash([(p["history"], p["best_epoch"], p["improved"]) for p in record["phases"]]),
         "freeze proof": text_hash([p["proof"] for p in record["phases"]]),
         "scores": text_hash(record["scores"]),
         "best checkpoint": best_hash(place.out / "checkpoints"),
         "model.tflite": hashlib.sha256((place.out / "model.tflite").read_bytes()).hexdigest(),
     }
+
+
+def phases_of(place: Place) -> list[dict]:
+    """Phases that early stopping ended."""
+    phases = json.loads((place.out / "run.json").read_text())["phases"]
+    return [p for p in phases if len(p["history"]["loss"]) < p["phase"]["epochs"]]
 
 
 def text_hash(value: object) -> str:
@@ -270,6 +277,8 @@ def measured(seed: int, count: int, keep: Path | None) -> dict:
             "whole_s": round(whole_s, 1),
             "epochs": {"never killed": never.said(" epoch "), "killed, repeated ones too": killed.said(" epoch ")},
             "resumed": killed.said("resumed behind"),
+            "left_over": sorted(str(p.relative_to(root)) for p in half_written(killed)),
+            "stopped_early": len(phases_of(killed)),
         }
 
 
@@ -296,7 +305,10 @@ def main() -> None:
     }
     write_atomic(args.out, json.dumps(result, indent=1) + "\n")
     print(
-        json.dumps({k: result[k] for k in ("same", "struck", "whole_s", "epochs", "resumed", "checkpoint")}, indent=1)
+        json.dumps(
+            {k: result[k] for k in ("same", "struck", "whole_s", "epochs", "resumed", "stopped_early", "checkpoint")},
+            indent=1,
+        )
     )
     sys.exit(0 if all(result["same"].values()) and result["struck"] == len(result["kills"]) else 1)
 

@@ -59,6 +59,8 @@ def newest(folder: Path, signature: str, say: Callable[[str], None] = lambda tex
         InputError: If they belong to another command, other data or another module.
     """
     found = []
+    for path in folder.glob(f"{PARTIAL}*"):  # what a kill left half-written
+        path.unlink(missing_ok=True)
     for path in sorted(folder.glob("state-*.ckpt")):
         checkpoint = _read(path)
         if checkpoint is None:

@@ -200,7 +200,7 @@ def _ready(
     if trained is model:  # compiling must not touch what the user compiled
         trained = keras.Model(model.input, model.output)
     settings = Settings(seed, batch_size, views=1 if data.train.augment is None else 0)
-    source, _ = sources(arrangement.fronts, data, settings, quiet)
+    source, _ = sources(arrangement, data, settings, quiet)
     return compiled(model, trained, task, phase, data.train, batch_size), source, settings
 
 

@@ -7,6 +7,7 @@ import contextvars
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -19,7 +20,7 @@ import numpy as np
 from tlkit import tasks
 from tlkit.batches import order_of_epoch, stack
 from tlkit.errors import InputError
-from tlkit.files import atomic_file, write_atomic
+from tlkit.files import PARTIAL, atomic_file, write_atomic
 from tlkit.layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.model import backbone_of
 from tlkit.report import run_json
@@ -120,6 +121,8 @@ def save(run: Run, folder: str | Path) -> Run:
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
+    for left in path.glob(f"{PARTIAL}*"):  # by a run that was killed while it wrote
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     run = replace(run, folder=path)
     with atomic_file(path / "model.keras") as partial:
         run.model.save(partial)

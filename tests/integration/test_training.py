@@ -201,7 +201,7 @@ def stopping_after(lines: int):
 
 
 def same_runs(one, other) -> bool:
-    weights = same(values(one.model), values(other.model))
+    weights = same(map(np.array, one.model.variables), map(np.array, other.model.variables))  # seed states, too
     history = [dict(p.history) for p in one.phases] == [dict(p.history) for p in other.phases]
     best = [(p.best_epoch, p.improved) for p in one.phases] == [(p.best_epoch, p.improved) for p in other.phases]
     return weights and history and best
