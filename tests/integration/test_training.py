@@ -228,12 +228,30 @@ def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_pa
     assert same_runs(again, whole)
 
 
-def test_other_settings_do_not_go_on_silently(folder, tmp_path):
-    fitted(folder, phases=PHASES[:1], checkpoints=tmp_path / "checkpoints")
-    with pytest.raises(InputError, match="holds a run with other settings, data or another module"):
-        fitted(folder, phases=PHASES, checkpoints=tmp_path / "checkpoints")
+def test_other_settings_data_or_module_do_not_go_on_silently(folder, tmp_path):
+    from tlkit.model import backbone_of
+    from tlkit.training import fit
+
+    shared = {"checkpoints": tmp_path / "checkpoints"}
+    fitted(folder, phases=PHASES[:1], **shared)
+    fewer = dataclasses.replace(data(), train=data().train.subset(range(30)))
+    for change in ({}, {"phases": PHASES[:1], "seed": 1}, {"phases": PHASES[:1], "splits": fewer}):
+        with pytest.raises(InputError, match=r"holds a run with other settings, data or another module.*--fresh"):
+            fitted(folder, **change, **shared)
+    model, task = built(folder)
+    weight = next(iter(backbone_of(model).module_variables.values()))
+    weight.assign(weight * 1.0001)
+    with pytest.raises(InputError, match="another module"):
+        fit(model, task, data(), PHASES[:1], batch_size=8, **shared)
     checkpoint.clear(tmp_path / "checkpoints")
-    assert len(fitted(folder, phases=PHASES, checkpoints=tmp_path / "checkpoints").phases) == 2
+    assert len(fitted(folder, phases=PHASES, **shared).phases) == 2
+
+
+def test_both_generations_damaged_start_over(folder, tmp_path, plain):
+    fitted(folder, phases=PHASES, checkpoints=tmp_path)
+    for path in tmp_path.glob("state-*.ckpt"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert same_runs(fitted(folder, checkpoints=tmp_path), plain)
 
 
 def child(folder: Path, out: Path, said) -> None:
