@@ -301,7 +301,12 @@ def main() -> None:
         "seed": args.seed,
         **measured(args.seed, args.kills, args.keep),
         "checkpoint": checkpoint_ms(),
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "load": [round(x, 1) for x in os.getloadavg()],
+        },
     }
     write_atomic(args.out, json.dumps(result, indent=1) + "\n")
     print(
