@@ -12,7 +12,7 @@ import tensorflow as tf
 from rich.console import Console
 
 import tlkit
-from tlkit import conversion, inspection
+from tlkit import conversion, inspection, tflite
 from tlkit.endpoints import open_endpoint
 from tlkit.errors import InputError
 
@@ -149,6 +149,6 @@ def test_open_sizes_are_filled_in_for_images_alone():
 
 def test_stderr_is_given_back():
     before = os.fstat(2)
-    with pytest.raises(ValueError), conversion._quiet():
+    with pytest.raises(ValueError), tflite.quiet():
         raise ValueError
     assert os.fstat(2).st_ino == before.st_ino
