@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import tlkit
-from tlkit.exporting.parity import fitted
-from tlkit.tflite import reason
+from tlkit.tflite import fitted, reason
 
 ERROR = """Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(callsite("StringLower"(...))):
 'tf.StringLower' op is neither a custom op nor a flex op
