@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -18,7 +19,7 @@ from tlkit import budget, engines
 from tlkit.batches import chunks, read_batches, stable_seed, with_sides
 from tlkit.engines import Engine
 from tlkit.errors import InputError
-from tlkit.files import atomic_file, cache_dir, sha256_bytes, write_atomic
+from tlkit.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
 from tlkit.types import Examples
 
 FORMAT = "2"  # part of every key: raise it when the same key would name other numbers
@@ -151,9 +152,36 @@ def compute(
     Raises:
         InputError: If features are not finite (the message names the examples).
     """
-    started, folder = time.perf_counter(), request.folder
+    started = time.perf_counter()
+    with _alone(request):
+        shards, reused = _shards(opened, request, source, progress)
+    budget.touch(request.folder)
+    rounding = max(_record(request.folder, number)["rounding"] for number in range(len(shards)))
+    seconds = time.perf_counter() - started
+    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding)
+
+
+@contextlib.contextmanager
+def _alone(request: Request) -> Iterator[None]:
+    """One process computes, the others wait for what it finds; then nobody else's half-written files can be there."""
+    if not request.missing_bytes:
+        yield
+        return
+    with locked(request.folder / "lock"):
+        for path in request.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
+            path.unlink(missing_ok=True)
+        yield
+
+
+def _shards(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    source: Callable[[], Features] | None,
+    progress: Callable[[int], None],
+) -> tuple[list[np.ndarray], int]:
+    """All shards, and the count of examples whose features were there already."""
+    folder, reused = request.folder, 0
     shards: list[np.ndarray] = []
-    reused = 0
     for number, indices in enumerate(request.shards):
         shard = _stored(folder, number, len(indices))
         if shard is None:
@@ -164,10 +192,7 @@ def compute(
             reused += len(indices)
         shards.append(shard)
         progress(int(indices[-1]) + 1)
-    budget.touch(folder)
-    rounding = max(_record(folder, number)["rounding"] for number in range(len(shards)))
-    seconds = time.perf_counter() - started
-    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding)
+    return shards, reused
 
 
 def _compute_shard(

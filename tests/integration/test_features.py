@@ -137,6 +137,16 @@ def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
     assert np.array_equal(resumed, undisturbed)
 
 
+def test_what_a_kill_left_half_written_goes(layer):
+    from tlkit.files import PARTIAL
+
+    wanted = request(layer, examples(4))
+    wanted.folder.mkdir(parents=True)
+    (wanted.folder / f"{PARTIAL}abc.npy").write_bytes(b"half")
+    tlkit.extract(layer, examples(4), batch_size=4)
+    assert sorted(p.name for p in wanted.folder.iterdir()) == ["000000.json", "000000.npy", "engine.json", "lock"]
+
+
 @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "no record", "foreign record"])
 def test_a_damaged_shard_is_computed_again(layer, monkeypatch, damage):
     small_shards(monkeypatch)
