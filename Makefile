@@ -28,6 +28,8 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/image_two_phase.py
+	$(BIN)/python benchmarks/phases.py
+	$(BIN)/python benchmarks/kills.py
 
 install: $(STAMP)
 

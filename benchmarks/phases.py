@@ -24,12 +24,11 @@ from tlkit.files import write_atomic
 COUNTS = (500, 2_000, 5_000, 20_000)
 
 
-def worker(python, name, *words):
+def worker(python, name, *words, flags=()):
     """Result of a worker in a fresh process with an empty cache."""
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
-        before, after = [w for w in words if not str(w).startswith("--")], [w for w in words if str(w).startswith("--")]
-        command = [python, str(HERE / name), *map(str, before), str(result), *after]
+        command = [python, str(HERE / name), *map(str, words), str(result), *flags]
         subprocess.run(command, check=True, env={**os.environ, "TLKIT_CACHE": scratch})
         return json.loads(result.read_text())
 
@@ -46,10 +45,10 @@ def reached(accuracies, done, goal):
 
 def compared(arrays, module):
     """Epochs of each kind, and the time to the alternative's best test accuracy."""
-    theirs = worker(alternative_python(), "keras_layer_worker.py", arrays, module, "--watch")
-    native = worker(sys.executable, "native_worker.py", arrays, module, "--epochs=3")
-    ours = worker(sys.executable, "tlkit_worker.py", arrays, module, "--watch")
-    full = worker(sys.executable, "tlkit_worker.py", arrays, module, "--unfrozen=1")
+    theirs = worker(alternative_python(), "keras_layer_worker.py", arrays, module, flags=["--watch"])
+    native = worker(sys.executable, "native_worker.py", arrays, module, flags=["--epochs", "3"])
+    ours = worker(sys.executable, "tlkit_worker.py", arrays, module, flags=["--watch"])
+    full = worker(sys.executable, "tlkit_worker.py", arrays, module, flags=["--unfrozen", "1", "--epochs", "1", "3"])
     theirs_frozen, theirs_tuned = theirs["epoch_seconds"][:10], theirs["epoch_seconds"][10:]
     goal = max(theirs["epoch_accuracy"])
     when = theirs["epoch_accuracy"].index(goal) + 1
