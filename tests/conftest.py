@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +25,11 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
         return target if target.exists() else WRITERS[kind](target)
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that the tests of one file share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
