@@ -1,10 +1,11 @@
 """tlkit against tf_keras + hub.KerasLayer: same module, same decoded images, same splits, same epochs, side by side.
 
     python benchmarks/image_two_phase.py --seeds 12 --out benchmarks/results/image_two_phase.json
+    python benchmarks/image_two_phase.py --seeds 12 --alone --out benchmarks/results/image_two_phase_alone.json
 
 Each seed runs both, one after the other, each in a fresh process, on emoji10 (noto) with zoo:efficientnet-lite0.
 The alternative gets an environment of its own in the cache folder. What is compared is the time from decoded images
-to an evaluated model; imports are on a line of their own, and neither exports.
+to an evaluated model; imports are on a line of their own, and neither exports. --alone leaves the alternative out.
 """
 
 import argparse
@@ -81,6 +82,9 @@ def interval(differences: list[float]) -> tuple[float, float, float]:
 
 def summary(pairs: list[dict]) -> dict:
     """Means, the paired difference, and the bars."""
+    if "keras_layer" not in pairs[0]:
+        accuracy = statistics.fmean(p["tlkit"]["accuracy"] for p in pairs)
+        return {"seeds": len(pairs), "accuracy": {"tlkit": accuracy}, "bars": {"accuracy >= .73": accuracy >= 0.73}}
     ours, theirs = ([p[name] for p in pairs] for name in ("tlkit", "keras_layer"))
     gain, low, high = interval([a["accuracy"] - b["accuracy"] for a, b in zip(ours, theirs, strict=True)])
     ratio = statistics.median(a["total_seconds"] / b["total_seconds"] for a, b in zip(ours, theirs, strict=True))
@@ -99,28 +103,27 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--epochs", type=int, nargs=2, default=[10, 5])
+    parser.add_argument(
+        "--alone", action="store_true", help="tlkit without the alternative, which takes minutes a seed"
+    )
     parser.add_argument("--resume", action="store_true", help="go on behind the seeds that --out holds")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "image_two_phase.json")
     args = parser.parse_args()
-    other, module = alternative_python(), zoo.folder("efficientnet-lite0")
+    module = zoo.folder("efficientnet-lite0")
     pairs: list[dict] = json.loads(args.out.read_text())["pairs"] if args.resume else []
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "arrays.npz"
         for seed in range(len(pairs), args.seeds):
             arrays_of(seed, arrays)
-            sides = [("tlkit", sys.executable, "tlkit_worker.py"), ("keras_layer", other, "keras_layer_worker.py")]
-            pair = {"seed": seed}
+            sides = [("tlkit", sys.executable, "tlkit_worker.py")]
+            if not args.alone:
+                sides.append(("keras_layer", alternative_python(), "keras_layer_worker.py"))
+            pair = {}
             for name, python, worker in sides if seed % 2 == 0 else reversed(sides):  # neither is always first
                 pair[name] = measured(python, worker, arrays, module, seed, args.epochs)
-            pairs.append(pair)
-            print(
-                seed,
-                {
-                    n: (round(pair[n]["accuracy"], 3), round(pair[n]["total_seconds"], 1))
-                    for n in ("keras_layer", "tlkit")
-                },
-                flush=True,
-            )
+            pairs.append({"seed": seed, **pair})
+            shown = {n: (round(side["accuracy"], 3), round(side["total_seconds"], 1)) for n, side in pair.items()}
+            print(seed, shown, flush=True)
             record = {
                 "summary": summary(pairs),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",

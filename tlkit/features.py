@@ -212,9 +212,9 @@ def _compute_shard(
         if request.sides:
             inputs = read_batches(request.examples, pieces, request.seeds())
             batches = (with_sides(t, x, request.sides) for t, x in zip(batches, inputs, strict=True))
-    first = next(batches)
-    engine = opened(_began(request.folder)[0], first)
-    if _began(request.folder)[0] is None:
+    first, began = next(batches), _began(request.folder)[0]
+    engine = opened(began, first)
+    if began is None:
         write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
     values = np.concatenate([np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches)])
     _require_finite(values, [request.examples.ids[i] for i in indices])
@@ -328,9 +328,14 @@ def extract(
 
 def layout_of(opener: engines.Opener, dtype: str) -> Layout:
     """How what a front gives is stored."""
-    if dtype not in DTYPES:
-        raise InputError(f"`cache_dtype` must be one of {', '.join(DTYPES)}. Received: {dtype!r}.")
+    check_dtype(dtype)
     return Layout(tuple(size or 1 for size in engines.features_spec(opener.tensorflow).shape[1:]), dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse what features cannot be stored as."""
+    if dtype not in DTYPES:
+        raise InputError(f"Features are kept as one of {', '.join(DTYPES)}. Received: {dtype!r}.")
 
 
 def too_large(need: int, room: int) -> str:

@@ -293,10 +293,9 @@ def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any) -> Front:
         layer.module_variables[i] for i in graphs.variables_in_front(layer.graph, cut) if i in layer.module_variables
     ]  # fmt: skip
     place = "output" if cut is None else cut.tensor
-    key = sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(inside))
     run = (lambda x: layer(x, training=False)) if cut is None else layer.front(cut)
     operations = graphs.operations(layer.graph) * (1 - (0.0 if cut is None else cut.cost_behind))
-    return Front(run, key, takes, tuple(layer.endpoint.variables), operations)
+    return Front(run, _key_of(layer, place, inside), takes, tuple(layer.endpoint.variables), operations)
 
 
 def _batch_of(spec: Any, given: Any) -> Any:
@@ -381,7 +380,11 @@ def _key(
         front = [v for i, v in layer.module_variables.items() if i in inside]
     else:
         front = [v for v in model.variables if id(v) not in behind]
-    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(front))
+    return _key_of(layer, place, front)
+
+
+def _key_of(layer: HubLayer, place: str, variables: Sequence[Any]) -> str:
+    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(variables))
 
 
 def weights_hash(variables: Any) -> str:

@@ -75,29 +75,13 @@ class Source:
         return sum(f.seconds for f in self.features)
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One set of features: some examples in one view, behind each of the fronts."""
-
-    examples: Examples
-    view: int | None
-    requests: tuple[Request, ...]
-
-    @property
-    def missing_bytes(self) -> int:
-        """Bytes still to be written; fronts nearer to the input are asked only where the last one lacks some."""
-        return sum(r.missing_bytes for r in self.requests) if self.requests[-1].missing_bytes else 0
-
-
 def check(settings: Settings) -> None:
     """Refuse settings that mean nothing, before any work."""
     if settings.views < 0:
         raise InputError(f"`views` must be 0 or more. Received: views={settings.views!r}.")
     if settings.cache not in CACHING:
         raise InputError(f"`cache` must be one of {', '.join(CACHING)}. Received: cache={settings.cache!r}.")
-    if settings.cache_dtype not in feature_cache.DTYPES:
-        known = ", ".join(feature_cache.DTYPES)
-        raise InputError(f"`cache_dtype` must be one of {known}. Received: cache_dtype={settings.cache_dtype!r}.")
+    feature_cache.check_dtype(settings.cache_dtype)
 
 
 def sources(arrangement: Arrangement, data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:
@@ -118,9 +102,9 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
     if settings.views == 0 or settings.cache == "off":
         why = "views=0" if settings.views == 0 else 'cache="off"'
         return _streamed(openers, data, why)
-    jobs = [_job(openers, examples, view, settings) for examples, view in wanted]
-    need = sum(job.missing_bytes for job in jobs)
-    room = budget.make_room(need, [request.folder for job in jobs for request in job.requests])
+    jobs = [_requests(openers, examples, view, settings) for examples, view in wanted]
+    need = sum(map(_missing_bytes, jobs))
+    room = budget.make_room(need, [request.folder for requests in jobs for request in requests])
     if need > room:
         return _overflowing(feature_cache.too_large(need, room), openers, data, settings, progress)
     try:
@@ -132,8 +116,11 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
         return _overflowing(full, openers, data, settings, progress)
 
 
-def _job(openers: Sequence[Opener], examples: Examples, view: int | None, settings: Settings) -> Job:
-    requests = [
+def _requests(
+    openers: Sequence[Opener], examples: Examples, view: int | None, settings: Settings
+) -> tuple[Request, ...]:
+    """One set of features behind each of the fronts, input side first."""
+    return tuple(
         Request(
             examples,
             opener.front.key,
@@ -144,8 +131,12 @@ def _job(openers: Sequence[Opener], examples: Examples, view: int | None, settin
             opener.front.sides,
         )
         for opener in openers
-    ]
-    return Job(examples, view, tuple(requests))
+    )
+
+
+def _missing_bytes(requests: Sequence[Request]) -> int:
+    """Bytes still to be written; fronts nearer to the input are asked only where the last one lacks some."""
+    return sum(r.missing_bytes for r in requests) if requests[-1].missing_bytes else 0
 
 
 def _overflowing(
@@ -160,13 +151,15 @@ def _overflowing(
 # -- computed once
 
 
-def _cached(openers: Sequence[Opener], jobs: Sequence[Job], data: Splits, progress: Progress) -> tuple[Source, Source]:
-    done, computed = 0, []
-    with progress.bar("features", sum(len(job.examples) for job in jobs)) as advance:
-        for job in jobs:
-            computed.append(_computed(openers, job.requests, functools.partial(_ahead, advance, done)))
-            done += len(job.examples)
-    how = "computed once, by " + ", then ".join(filter(None, (r.engine for r in jobs[0].requests)))
+def _cached(
+    openers: Sequence[Opener], jobs: Sequence[Sequence[Request]], data: Splits, progress: Progress
+) -> tuple[Source, Source]:
+    computed: list[Features] = []
+    with progress.bar("features", sum(len(requests[-1].examples) for requests in jobs)) as advance:
+        for requests in jobs:
+            done = sum(map(len, computed))
+            computed.append(_computed(openers, requests, functools.partial(_ahead, advance, done)))
+    how = "computed once, by " + ", then ".join(filter(None, (r.engine for r in jobs[0])))
     if computed[0].rounding:
         how += f"; float16 rounds by up to {max(f.rounding for f in computed):.1e} of the largest"
     return Source(data.train, tuple(computed[:-1]), how=how), Source(data.val, tuple(computed[-1:]), how=how)

@@ -186,7 +186,7 @@ def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
     gap = np.abs(np.asarray(exact) - np.asarray(halved)).max() / np.abs(np.asarray(exact)).max()
     assert 0 < halved.rounding < 1e-3 and halved.rounding == pytest.approx(gap)
     assert exact.rounding == 0
-    with pytest.raises(InputError, match="must be one of float32, float16"):
+    with pytest.raises(InputError, match=r"one of float32, float16\. Received: 'int8'"):
         tlkit.extract(layer, data, dtype="int8")
 
 
@@ -347,8 +347,23 @@ def test_the_longest_unused_goes_first(tmp_path, monkeypatch):
 def test_settings_are_checked():
     with pytest.raises(InputError, match="`views` must be 0 or more"):
         sources.check(sources.Settings(views=-1))
-    with pytest.raises(InputError, match="`cache_dtype` must be one of float32, float16"):
+    with pytest.raises(InputError, match=r"one of float32, float16\. Received: 'bfloat16'"):
         sources.check(sources.Settings(cache_dtype="bfloat16"))
+
+
+def test_a_layer_that_two_models_share_is_split_in_both(module_folder):
+    """Which call of a layer belongs to a model, only Keras' private `_inbound_nodes` says."""
+    from tlkit.layer import HubLayer
+    from tlkit.model import arrange, build
+    from tlkit.types import Phase
+
+    layer = HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+    models = [build(layer, tasks.classify(LABELS), image_size=(SIZE, SIZE)) for _ in range(2)]
+    assert len(layer._inbound_nodes) == 2
+    for model in models:
+        arranged = arrange(model, Phase(epochs=1, lr=1e-3))
+        assert len(arranged.fronts) == 1
+        assert arranged.trained.layers[-1] is model.layers[-1]
 
 
 # -- modules with masks
