@@ -62,7 +62,7 @@ def main():
 
     seconds, started = {"import": IMPORTED}, time.perf_counter()
     train = dataset(arrays["train_x"], arrays["train_y"], True, args.seed)
-    val = dataset(arrays["val_x"], arrays["val_y"], False, args.seed)
+    val = dataset(arrays["val_x"], arrays["val_y"], False, args.seed) if "val_x" in arrays else None
     test = dataset(arrays["test_x"], arrays["test_y"], False, args.seed)
     layer = hub.KerasLayer(args.module, trainable=False)
     classes = int(arrays["train_y"].max()) + 1

@@ -123,7 +123,7 @@ def main():
     module = zoo.folder("efficientnet-lite0")
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "arrays.npz"
-        arrays_of(0, arrays)
+        arrays_of(0, [0.7, 0.15, 0.15], arrays)
         found = compared(arrays, module)
         found["front"] = worker(sys.executable, "front_worker.py", arrays, module)
     found["scale"] = [worker(sys.executable, "scale_worker.py", count, module) for count in args.counts]

@@ -50,9 +50,9 @@ def main():
     arrays = np.load(args.arrays)
 
     seconds, started = {"import": IMPORTED}, time.perf_counter()
-    train, val, test = ((arrays[f"{part}_x"], arrays[f"{part}_y"]) for part in ("train", "val", "test"))
-    labels, size = [str(n) for n in arrays["labels"]], train[0].shape[1:3]
-    data = image.from_arrays(*train, val=val, test=test, labels=labels, image_size=size)
+    parts = {p: (arrays[f"{p}_x"], arrays[f"{p}_y"]) for p in ("train", "val", "test") if f"{p}_x" in arrays}
+    given, labels = parts.pop("train"), [str(n) for n in arrays["labels"]]
+    data = image.from_arrays(*given, **parts, labels=labels, image_size=given[0].shape[1:3], split=(1.0, 0.0, 0.0))
     task = tlkit.tasks.classify(data.labels)
     import keras
 

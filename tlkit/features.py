@@ -156,7 +156,7 @@ def compute(
     with _alone(request):
         shards, reused = _shards(opened, request, source, progress)
     budget.touch(request.folder)
-    rounding = max(_record(request.folder, number)["rounding"] for number in range(len(shards)))
+    rounding = max((_record(request.folder, number)["rounding"] for number in range(len(shards))), default=0.0)
     seconds = time.perf_counter() - started
     return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tlkit
 from tlkit import checkpoint, plans, runs
 from tlkit.data.image import resized
-from tlkit.errors import GateError
+from tlkit.errors import GateError, InputError
 from tlkit.evaluation import evaluate
 from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
@@ -72,6 +72,10 @@ def finetune(
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
     for note in data.notes:
         progress.line(f"note: {note}")
+    if not len(data.test):
+        raise InputError("The test split is empty, and a run is judged by it; give it a share, or use build and fit.")
+    if not len(data.val):
+        progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))

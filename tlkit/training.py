@@ -100,7 +100,8 @@ def fit(
     Args:
         model: A model that `build` made, or any keras.Model with one HubLayer; its outputs are raw (logits).
         task: Loss, metrics, checks and the figure by which the best weights are chosen.
-        data: Training and validation examples are used; the test examples are not touched.
+        data: Training and validation examples are used; the test examples are not touched. Without validation
+            examples nothing can be chosen: every epoch is run, and the last weights are taken.
         phases: What to do, in order.
         seed: Of the order of examples, the views and everything random in TensorFlow and Keras.
         batch_size: Examples a step, >= 1.
@@ -143,9 +144,8 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
         raise InputError("`phases` is empty; take plans.two_phase() or plans.recommend(len(data.train)).")
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
-    for name in ("train", "val"):
-        if len(getattr(data, name)) == 0:
-            raise InputError(f"The {name} split is empty; give more data, or another `split`.")
+    if not len(data.train):
+        raise InputError("The training split is empty; give more data, or another `split`.")
     spec = getattr(data.train.spec, "shape", None)
     wanted = getattr(model.input, "shape", (None,))[1:]
     if spec is not None and tuple(spec) != tuple(wanted):
@@ -221,10 +221,11 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     started = time.perf_counter()
     epoch = state.epoch + 1
     figures = _trained(job, stage, epoch)
-    figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
+    if len(job.data.val):
+        figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
-    figure = _monitored(figures, job.task)
+    figure = _monitored(figures, job.task) if len(job.data.val) else _later_is_better(state, job.task)
     own = state.own_best
     if own is None or _better(figure, own[0], job.task):
         own = (figure, epoch)
@@ -246,6 +247,11 @@ def _monitored(figures: Mapping[str, float], task: Task) -> float:
     if name not in figures:
         raise InputError(f"The task monitors {name!r}, but a phase measures {sorted(figures)}; correct Task.monitor.")
     return figures[name]
+
+
+def _later_is_better(state: State, task: Task) -> float:
+    """Stands for the validation figure where there is nothing to validate on: the last weights are taken."""
+    return float(-state.number if task.monitor[1] == "min" else state.number)
 
 
 def _better(figure: float, than: float, task: Task) -> bool:

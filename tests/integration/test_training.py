@@ -172,9 +172,19 @@ def test_bad_arguments_are_named_before_any_training(folder):
     small = dataclasses.replace(data(), train=dataclasses.replace(data().train, spec=ArraySpec((8, 8, 3), "uint8")))
     with pytest.raises(InputError, match=r"shape \(8, 8, 3\), but the model takes \(32, 32, 3\); resize"):
         fit(model, task, small, PHASES)
-    empty = dataclasses.replace(data(), val=data().val.subset([]))
-    with pytest.raises(InputError, match="validation split is empty"):
+    empty = dataclasses.replace(data(), train=data().train.subset([]))
+    with pytest.raises(InputError, match="training split is empty"):
         fit(model, task, empty, PHASES)
+
+
+def test_without_validation_examples_the_last_weights_are_taken(plain, folder):
+    nothing = data().val.subset([])
+    phases = tuple(dataclasses.replace(phase, patience=1) for phase in PHASES)
+    run = fitted(folder, splits=dataclasses.replace(data(), val=nothing), phases=phases)
+    assert all(result.improved and result.best_epoch == result.phase.epochs for result in run.phases)
+    assert not any(name.startswith("val_") for result in run.phases for name in result.history)
+    assert run.phases[0].history["loss"] == plain.phases[0].history["loss"]
+    assert len(run.phases[1].history["loss"]) == 3  # patience has nothing to wait for
 
 
 # -- resume

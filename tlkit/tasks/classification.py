@@ -209,9 +209,8 @@ def _check_common(labels: tuple[str, ...], splits: Splits) -> None:
             f"The task's labels are not the data's, in the same order: make the task from `data.labels`. "
             f"Received: {_listed(labels)}, and the data has {_listed(splits.labels)}."
         )
-    for name, examples in (("training", splits.train), ("validation", splits.val)):
-        if not len(examples):
-            raise InputError(f"The {name} split is empty: give more examples, or a larger share of them to it.")
+    if not len(splits.train):
+        raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
 
 
 def _check_numbers(labels: tuple[str, ...], name: str, examples: Examples) -> None:

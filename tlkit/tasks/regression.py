@@ -203,7 +203,7 @@ def _scaling(
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:
     for split, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
-        if not len(examples) and split != "test":
+        if not len(examples) and split == "training":
             raise InputError(f"The {split} split is empty: give more examples, or a larger share of them to it.")
         columns = examples.targets.shape[1] if examples.targets.ndim == 2 else 1
         if columns != len(names) or not np.issubdtype(examples.targets.dtype, np.floating):

@@ -151,7 +151,6 @@ def test_arguments_out_of_range(make, message):
         (splits([0, 0, 0]), "no example of `flag`, `tool`"),
         (splits([0.0, 1.0]), "whole class numbers"),
         (splits(np.eye(3, dtype=np.float32)), "multi_label=True"),
-        (splits([0, 1, 2], val=np.zeros(0, int)), "validation split is empty"),
         (splits(np.zeros(0, int)), "training split is empty"),
     ],
 )
