@@ -101,12 +101,21 @@ def record() -> dict[str, Any]:
         "command": "tlkit run image_classification --data flowers --module zoo:efficientnet-lite0 --epochs 10 5",
         "seed": 0,
         "batch_size": 32,
-        "module": {"handle": "zoo:efficientnet-lite0", "sha256": "9f2c64a1b7e0d358" * 4},
+        "module": {"handle": "zoo:efficientnet-lite0", "sha256": "9f2c64a1b7e0d358" * 4, "blocks": blocks()},
         "input_range": [0.0, 1.0],
         "versions": {"python": "3.11.7", "tlkit": "0.1.0", "tensorflow": "2.21.0", "keras": "3.15.1"},
         "machine": "Linux-6.1-x86_64",
         "threads": 2,
     }
+
+
+def blocks() -> list[dict[str, Any]]:
+    """Four blocks, the last two of which make up the top quarter of the depth."""
+    shapes, depths = ([None, 112, 112, 32], [None, 28, 28, 40], [None, 7, 7, 320], [None, 1280]), (0.5, 0.76, 0.9, 1.0)
+    return [
+        {"name": f"block_{i}", "shape": shape, "parameters": 1000 * (i + 1), "depth": depth, "cost": 0.25}
+        for i, (shape, depth) in enumerate(zip(shapes, depths, strict=True))
+    ]
 
 
 def run(labels: Sequence[str] = LABELS, data: Splits | None = None) -> Run:

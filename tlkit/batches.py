@@ -14,6 +14,8 @@ import numpy as np
 from tlkit.types import Examples
 
 AHEAD = 4  # batches read ahead of their use
+STEP = 8  # widths of batches of sequences are multiples of it, so that few shapes occur
+WINDOW = 50  # batches among which sequences of one length are brought together
 
 
 def stable_seed(*parts: int) -> int:
@@ -45,6 +47,66 @@ def chunks(indices: Sequence[int] | np.ndarray, size: int) -> list[np.ndarray]:
     return [array[i : i + size] for i in range(0, len(array), size)]
 
 
+def pieces_of(examples: Examples, order: np.ndarray, size: int) -> list[np.ndarray]:
+    """`order` in batches of `size`; sequences of about one length come together, so that little is padding.
+
+    Sequences are sorted by length within windows of WINDOW batches, and the batches of a window then come as the first
+    of their examples came in `order`: a pure function of the arguments.
+    """
+    if examples.lengths is None:
+        return chunks(order, size)
+    found = []
+    for window in chunks(order, size * WINDOW):
+        place = {int(index): i for i, index in enumerate(window)}
+        alike = chunks(window[np.argsort(examples.lengths[window], kind="stable")], size)
+        found += sorted(alike, key=lambda piece: min(place[int(i)] for i in piece))
+    return found
+
+
+def steps_of(spec: Any) -> int:
+    """Steps of the sequences that an `Examples.spec` describes, padding included."""
+    leaf = next(iter(spec.values())) if isinstance(spec, Mapping) else spec
+    return int(leaf.shape[0])
+
+
+def width_of(examples: Examples, piece: np.ndarray) -> int | None:
+    """Steps that the longest of these examples needs; None where all examples have one size."""
+    if examples.lengths is None or not len(piece):
+        return None
+    needed = -(-int(examples.lengths[piece].max()) // STEP) * STEP
+    return min(needed, steps_of(examples.spec))
+
+
+def trimmed(batch: Any, width: int | None) -> Any:
+    """Arrays (batch, steps, ...), or a dict of them, cut to their first `width` steps."""
+    if width is None:
+        return batch
+    if isinstance(batch, Mapping):
+        return {key: trimmed(value, width) for key, value in batch.items()}
+    return batch[:, :width]
+
+
+def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray], steps: int | None = None) -> np.ndarray:
+    """Rows of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`.
+
+    Args:
+        pieces: Indices of the rows of each batch.
+        batches: Arrays (batch, ...).
+        steps: Size of the second axis where batches differ in it; zeros follow what they hold.
+    """
+    rows: np.ndarray | None = None
+    for piece, batch in zip(pieces, batches, strict=True):
+        if rows is None:
+            sizes = batch.shape[1:] if steps is None else (steps, *batch.shape[2:])
+            rows = np.zeros((sum(map(len, pieces)), *sizes), np.float32)
+        if steps is None:
+            rows[piece] = batch
+        else:
+            rows[piece, : batch.shape[1]] = batch
+    assert rows is not None
+    return rows
+
+
 def stack(inputs: Sequence[Any]) -> Any:
     """One batch out of single inputs: an array, or a dict of arrays."""
     if isinstance(inputs[0], Mapping):
@@ -63,6 +125,8 @@ def read_batches(
 ) -> Iterator[Any]:
     """Read batches of inputs, ahead of their use and in parallel; the order is that of `batches`.
 
+    Sequences are cut to the longest of their batch.
+
     Args:
         examples: Where to read from; `read` releases the GIL while it decodes.
         batches: Indices of each batch.
@@ -73,17 +137,18 @@ def read_batches(
         x = examples.read(index)
         return x if seeds is None or examples.augment is None else examples.augment(x, seeds(index))
 
-    pending: collections.deque[list[Any]] = collections.deque()
+    pending: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
     waiting = iter(batches)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for batch in itertools.islice(waiting, AHEAD):
-            pending.append([pool.submit(read, int(i)) for i in batch])
+            pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
         try:
             while pending:
-                ready = stack([future.result() for future in pending.popleft()])
+                piece, futures = pending.popleft()
+                ready = trimmed(stack([future.result() for future in futures]), width_of(examples, piece))
                 for batch in itertools.islice(waiting, 1):
-                    pending.append([pool.submit(read, int(i)) for i in batch])
+                    pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
                 yield ready
         finally:
-            for future in itertools.chain.from_iterable(pending):
+            for future in itertools.chain.from_iterable(futures for _, futures in pending):
                 future.cancel()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.batches import chunks, read_batches
+from tlkit.batches import gathered, pieces_of, read_batches, steps_of
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Evaluation, Examples, Task
 
@@ -59,7 +59,9 @@ def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     _check_shape(model, examples)
-    return np.concatenate(list(_batches(model, task, examples, batch_size)))
+    pieces = pieces_of(examples, np.arange(len(examples)), _even(len(examples), batch_size))
+    steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
+    return gathered(pieces, _batches(model, task, examples, pieces), steps)
 
 
 def headline(evaluation: Evaluation) -> Headline | None:
@@ -80,10 +82,9 @@ def example_scores(evaluation: Evaluation) -> np.ndarray:
     return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
 
 
-def _batches(model: keras.Model, task: Task, examples: Examples, batch_size: int) -> Iterator[np.ndarray]:
+def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     import keras
 
-    pieces = chunks(np.arange(len(examples)), _even(len(examples), batch_size))
     for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
         # a last batch of another size would be traced anew, which takes longer than an example or two again
         padded = _padded(inputs, len(pieces[0]) - len(piece))

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from tlkit import budget, engines
-from tlkit.batches import chunks, read_batches, stable_seed, with_sides
+from tlkit.batches import (
+    chunks,
+    gathered,
+    pieces_of,
+    read_batches,
+    stable_seed,
+    steps_of,
+    trimmed,
+    width_of,
+    with_sides,
+)
 from tlkit.engines import Engine
 from tlkit.errors import InputError
 from tlkit.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
@@ -32,12 +42,14 @@ class Layout:
     """How features lie on disk.
 
     Attributes:
-        shape: Of one example's features; sizes that are open count as 1.
+        shape: Of one example's features.
         dtype: "float32", or "float16" for half the space.
+        steps: Whether its first axis are the steps of a sequence, of which an example needs as many as it is long.
     """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
+    steps: bool = False
 
     @property
     def example_bytes(self) -> int:
@@ -60,6 +72,7 @@ class Features:
         seconds: Time that computing (or finding) them took.
         reused: Count of examples whose features were found in the cache.
         rounding: Largest error that storing them as float16 made, as a share of the largest feature; 0 for float32.
+        steps: Whether their axis behind the examples are the steps of a sequence, zeros behind its end.
     """
 
     shards: tuple[np.ndarray, ...]
@@ -67,6 +80,7 @@ class Features:
     seconds: float
     reused: int
     rounding: float = 0.0
+    steps: bool = False
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.shards)
@@ -158,7 +172,7 @@ def compute(
     budget.touch(request.folder)
     rounding = max((_record(request.folder, number)["rounding"] for number in range(len(shards))), default=0.0)
     seconds = time.perf_counter() - started
-    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding)
+    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding, request.layout.steps)
 
 
 @contextlib.contextmanager
@@ -202,23 +216,37 @@ def _compute_shard(
     indices: np.ndarray,
     source: Callable[[], Features] | None,
 ) -> None:
-    pieces = chunks(indices, request.batch_size)
-    batches: Iterator[Any]
-    if source is None:
-        batches = read_batches(request.examples, pieces, request.seeds())
-    else:
-        nearer = source()
-        batches = (nearer.take(piece) for piece in pieces)
-        if request.sides:
-            inputs = read_batches(request.examples, pieces, request.seeds())
-            batches = (with_sides(t, x, request.sides) for t, x in zip(batches, inputs, strict=True))
+    pieces = pieces_of(request.examples, indices, request.batch_size)
+    batches = _inputs(request, pieces, source)
     first, began = next(batches), _began(request.folder)[0]
     engine = opened(began, first)
     if began is None:
         write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
-    values = np.concatenate([np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches)])
+    found = (np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches))
+    steps = request.layout.shape[0] if request.layout.steps else None
+    values = gathered([piece - indices[0] for piece in pieces], found, steps)
     _require_finite(values, [request.examples.ids[i] for i in indices])
     _store(request.folder, number, values, request.layout.dtype)
+
+
+def _inputs(request: Request, pieces: Sequence[np.ndarray], source: Callable[[], Features] | None) -> Iterator[Any]:
+    """What the front takes, for each piece: the examples' inputs, or nearer features with the inputs beside them."""
+    if source is None:
+        yield from read_batches(request.examples, pieces, request.seeds())
+        return
+    nearer = source()
+    if not request.sides:
+        yield from (taken(nearer, request.examples, piece) for piece in pieces)
+        return
+    inputs = read_batches(request.examples, pieces, request.seeds())
+    for piece, x in zip(pieces, inputs, strict=True):
+        yield with_sides(taken(nearer, request.examples, piece), x, request.sides)
+
+
+def taken(features: Features, examples: Examples, piece: np.ndarray) -> np.ndarray:
+    """Features of some examples, float32; of sequences, as many steps as the longest of them needs."""
+    rows = features.take(piece)
+    return trimmed(rows, width_of(examples, piece)) if features.steps else rows
 
 
 def _began(folder: Path) -> tuple[str | None, str]:
@@ -318,7 +346,7 @@ def extract(
     if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
         layer.input_range = established_range(layer)[0]
     opener = engines.opener(front_of(layer, at, examples.spec), len(examples))
-    request = Request(examples, opener.front.key, layout_of(opener, dtype), batch_size=batch_size)
+    request = Request(examples, opener.front.key, layout_of(opener, examples, dtype), batch_size=batch_size)
     need = request.missing_bytes
     room = budget.make_room(need, [request.folder])
     if room < need:
@@ -326,10 +354,13 @@ def extract(
     return compute(opener, request, progress=progress)
 
 
-def layout_of(opener: engines.Opener, dtype: str) -> Layout:
-    """How what a front gives is stored."""
+def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
+    """How what a front gives for these examples is stored; steps that it leaves open are as many as the inputs have."""
     check_dtype(dtype)
-    return Layout(tuple(size or 1 for size in engines.features_spec(opener.tensorflow).shape[1:]), dtype)
+    own = engines.features_spec(opener.tensorflow).shape[1:]
+    if examples.lengths is None or not own or own[0] is not None:
+        return Layout(tuple(size or 1 for size in own), dtype)
+    return Layout((steps_of(examples.spec), *own[1:]), dtype, steps=True)
 
 
 def check_dtype(dtype: str) -> None:

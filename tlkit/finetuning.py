@@ -15,11 +15,11 @@ import numpy as np
 
 import tlkit
 from tlkit import checkpoint, plans, runs
-from tlkit.data.image import resized
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import evaluate
 from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
+from tlkit.feeding import fed
 from tlkit.layer import HubLayer
 from tlkit.model import BACKBONE, build, is_image, range_warning
 from tlkit.progress import Progress, shown
@@ -40,6 +40,7 @@ def finetune(
     seed: int = 0,
     batch_size: int = 32,
     image_size: tuple[int, int] | None = None,
+    length: int | None = None,
     views: int | None = None,
     cache: str = "auto",
     fresh: bool = False,
@@ -56,6 +57,7 @@ def finetune(
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
         image_size: (height, width), for modules that take any.
+        length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
         views: Augmented views of each training example that are computed once, as `fit` has it.
         cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
@@ -77,7 +79,7 @@ def finetune(
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
-    model, data = _built(handle, task, data, seed, image_size, seconds, progress)
+    model, data = _built(handle, task, data, seed, image_size, length, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     folder = Path(out) if out is not None else Path("runs") / task.name
     if fresh or runs.starts_over():
@@ -102,6 +104,7 @@ def _built(
     data: Splits,
     seed: int,
     image_size: tuple[int, int] | None,
+    length: int | None,
     seconds: dict[str, float],
     progress: Progress,
 ) -> tuple[keras.Model, Splits]:
@@ -111,9 +114,12 @@ def _built(
     model = build(layer, task, image_size=image_size)
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
+    size = model.input.shape[1:3] if is_image(layer) else None
+    known = data.notes
+    data = fed(data, layer, image_size=size, length=length)
+    for note in data.notes[len(known) :]:
+        progress.line(f"note: {note}")
     if is_image(layer):
-        height, width = model.input.shape[1:3]
-        data = resized(data, (height, width))
         _check_range(layer, data, progress)
     seconds["data"] = data.seconds + time.perf_counter() - started
     return model, data

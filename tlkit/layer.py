@@ -19,6 +19,7 @@ from tlkit.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrain
 from tlkit.errors import InputError
 from tlkit.keras_variables import keras_variables
 from tlkit.pixel_range import Folded, checked_range, folded, scaled
+from tlkit.tokenizing.wordpiece import WordPiece
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
@@ -46,6 +47,7 @@ class HubLayer(keras.layers.Layer):
         batch_stats: "frozen" runs BatchNorm and the module's dropout in inference mode always; "adapt" runs the whole
             module in training mode while it trains, so that the statistics of all its blocks move.
         unfrozen: Share of the module's depth that trains when `trainable`, in [0, 1], from the output down.
+        lower_case: Whether the vocabulary that the module brings is lower-cased; None is what the module says.
         sha256: Expected sha256 of the module's folder; another one is an error.
         trust: Load a module that the scan refuses; not saved.
         offline: Do not download; None reads `TLKIT_OFFLINE`; not saved.
@@ -75,6 +77,7 @@ class HubLayer(keras.layers.Layer):
         input_range: tuple[float, float] | None = None,
         batch_stats: str = "frozen",
         unfrozen: float = 1.0,
+        lower_case: bool | None = None,
         sha256: str | None = None,
         trust: bool = False,
         offline: bool | None = None,
@@ -102,6 +105,7 @@ class HubLayer(keras.layers.Layer):
             module = _reopened(_decoded(graph), str(handle), sha256, self._tags, trust)
         self._attach(module)
         self.__dict__["_packed"] = None if graph is None else _decoded(graph)
+        self._lower_case = self._own_lower_case() if lower_case is None else lower_case
         self.batch_stats, self.input_range = batch_stats, input_range
         if trainable:
             self._require_gradients()
@@ -145,6 +149,18 @@ class HubLayer(keras.layers.Layer):
     def card(self) -> Mapping[str, Any]:
         """What the module's author wrote down about it, or {}."""
         return self.__dict__["_opened"].card  # type: ignore[no-any-return]
+
+    @property
+    def tokenizer(self) -> WordPiece | None:
+        """The vocabulary that the module brings, by the hub's convention for BERTs; None where it brings none."""
+        asset = getattr(self._module, "vocab_file", None)
+        if asset is None:
+            return None
+        return _wordpiece(asset.asset_path.numpy().decode(), self._lower_case)
+
+    def _own_lower_case(self) -> bool:
+        """What the module says of its vocabulary; a .keras file keeps it in the config, as it is no weight."""
+        return bool(tf.get_static_value(tf.convert_to_tensor(getattr(self._module, "do_lower_case", True))))
 
     @property
     def resolved_object(self) -> Any:
@@ -447,6 +463,7 @@ class HubLayer(keras.layers.Layer):
             "handle": self.handle,
             "sha256": self.sha256,
             "graph": base64.b64encode(self.packed_graph()).decode(),
+            "lower_case": self._lower_case,
             "arguments": self._arguments,
             "tags": self._tags,
             "signature": self._signature,
@@ -537,6 +554,11 @@ def _check_kinds(arguments: Any, tags: Any, load_options: Any) -> None:
         raise InputError(
             f"`load_options` must be a tf.saved_model.LoadOptions. Received: load_options={load_options!r}."
         )
+
+
+@functools.lru_cache(maxsize=8)
+def _wordpiece(path: str, lower_case: bool) -> WordPiece:
+    return WordPiece.from_file(path, lower_case)
 
 
 def _policy(dtype: Any, kwargs: dict[str, Any]) -> Any:

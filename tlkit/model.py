@@ -21,6 +21,7 @@ from tlkit.types import Phase, Task
 
 BACKBONE = "backbone"
 HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
+OUTPUTS = {"vector": ("default", "pooled_output"), "sequence": ("sequence_output",)}
 CANDIDATE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
@@ -43,8 +44,8 @@ def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = Non
     inputs = _inputs(layer, image_size)
     outputs = layer.compute_output_spec(inputs)
     if isinstance(outputs, Mapping):
-        layer.output_key = _chosen_key(outputs, layer)
-    features = _pooled(layer(inputs))
+        layer.output_key = _chosen_key(outputs, layer, task.takes)
+    features = _featured(layer(inputs), task.takes)
     return keras.Model(inputs, task.head(features), name=task.name)
 
 
@@ -137,9 +138,9 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
     return keras.Input((*size, specs.shape[-1]), name="image")
 
 
-def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer) -> str:
+def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer, takes: str) -> str:
     """The output for a head; by the conventions of the hub's image and text modules."""
-    for key in ("default", "pooled_output"):
+    for key in OUTPUTS[takes]:
         if key in outputs:
             return key
     if len(outputs) == 1:
@@ -147,8 +148,14 @@ def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer) -> str:
     raise InputError(f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {sorted(outputs)}).")
 
 
-def _pooled(features: Any) -> Any:
-    """Feature maps averaged over space; vectors as they are."""
+def _featured(features: Any, takes: str) -> Any:
+    """What a head takes: a vector for each step, or one for all, feature maps averaged over space."""
+    if takes == "sequence":
+        if len(features.shape) != 3:
+            raise InputError(
+                f"The task needs one vector a step, (batch, steps, d); the module gives shape {tuple(features.shape)}."
+            )
+        return features
     if len(features.shape) == 4:
         return keras.layers.GlobalAveragePooling2D(name="pool")(features)
     if len(features.shape) == 3:

@@ -39,7 +39,7 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
         "arguments": list(_INVOCATION.get().words),
         "seed": seed,
         "batch_size": batch_size,
-        "module": None if layer is None else {"handle": layer.handle, "sha256": layer.sha256},
+        "module": None if layer is None else _module(layer),
         "input_range": None if layer is None else layer.input_range,
         "data": {
             "fingerprint": run.data.fingerprint,
@@ -49,6 +49,17 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
         "machine": platform.platform(),
         "threads": _threads(),
     }
+
+
+def _module(layer: HubLayer) -> dict[str, Any]:
+    """Which module it was, and its blocks, input side first; none where it cannot be cut."""
+    try:
+        blocks = layer.blocks
+    except InputError:
+        blocks = ()
+    shown = ("name", "shape", "parameters", "depth", "cost")
+    rows = [{key: getattr(block, key) for key in shown} for block in blocks]
+    return {"handle": layer.handle, "sha256": layer.sha256, "blocks": rows}
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,8 @@ def _keep_examples(run: Run, path: Path) -> None:
         arrays[f"{name}.ids"] = np.asarray(examples.ids, dtype=str)
         arrays[f"{name}.digests"] = np.asarray(examples.digests, dtype=str)
         arrays[f"{name}.targets"] = examples.targets
+        arrays[f"{name}.recipe"] = np.asarray(examples.recipe)
+        arrays[f"{name}.texts"] = np.asarray(examples.texts, dtype=str)
         arrays |= _inputs(name, stack([examples.read(i) for i in range(len(examples))]))
     with atomic_file(path) as partial:
         np.savez_compressed(partial, **arrays)
@@ -189,6 +202,8 @@ def _kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         targets=arrays[f"{name}.targets"],
         spec={k: spec(v) for k, v in inputs.items()} if keys else spec(inputs),
         digests=tuple(str(d) for d in arrays[f"{name}.digests"]),
+        recipe=str(arrays.get(f"{name}.recipe", "")),
+        texts=tuple(str(t) for t in arrays.get(f"{name}.texts", ())),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkit import budget, engines
 from tlkit import features as feature_cache
-from tlkit.batches import chunks, read_batches, stable_seed, stack, view_of_epoch, with_sides
+from tlkit.batches import pieces_of, read_batches, stable_seed, stack, view_of_epoch, with_sides
 from tlkit.engines import Opener
 from tlkit.errors import InputError
 from tlkit.features import Features, Request
@@ -124,7 +124,7 @@ def _requests(
         Request(
             examples,
             opener.front.key,
-            feature_cache.layout_of(opener, settings.cache_dtype),
+            feature_cache.layout_of(opener, examples, settings.cache_dtype),
             view,
             settings.seed if view is not None else 0,
             settings.batch_size,
@@ -207,7 +207,7 @@ def batches(
         settings: Batch size and seed.
         training_at: The epoch that trains on them, which decides their views; None reads them unchanged.
     """
-    pieces = chunks(order, settings.batch_size)
+    pieces = pieces_of(source.examples, order, settings.batch_size)
     views = _views(source, settings, training_at)
     if source.features and not source.sides:
         for piece in pieces:
@@ -248,5 +248,5 @@ def _seeds(
 
 def _features_of(source: Source, piece: np.ndarray, views: np.ndarray | None) -> np.ndarray:
     if views is None or len(source.features) == 1:
-        return source.features[0].take(piece)
+        return feature_cache.taken(source.features[0], source.examples, piece)
     return np.concatenate([source.features[views[i]].take(np.asarray([i])) for i in piece])

@@ -49,10 +49,11 @@ def compiled(
     optimizer.build(trained.trainable_variables)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
+    like = None if train.lengths is None else functools.partial(_any_width, trained, task.takes == "sequence")
     return Trainer(
         model=trained,
-        train_step=_rated(_traced(_train_step(trained, optimizer, keep)), optimizer, rate),
-        test_step=_traced(_test_step(trained)),
+        train_step=_rated(_traced(_train_step(trained, optimizer, keep), like), optimizer, rate),
+        test_step=_traced(_test_step(trained), like),
         weights=_sample_weights(task, train),
         rate=rate,
     )
@@ -87,14 +88,20 @@ def _rated(function: Callable[..., Any], optimizer: Any, rate: Callable[[int], f
     return step
 
 
-def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function traced once for batches of any size, so that a last short batch is nothing new."""
+def _traced(function: Callable[..., Any], like: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The function traced once for batches of any size, so that a last short batch is nothing new.
+
+    Args:
+        function: A step.
+        like: Arguments -> the specs to trace it for; None keeps all their sizes but the batch.
+    """
     traced = tf.function(function, reduce_retracing=True, autograph=False)
     ready: list[Any] = []
 
     def call(*arguments: Any) -> Any:
         if not ready:  # concrete functions are found by their signature, and this one fits all batches
-            ready.append(traced.get_concrete_function(*tf.nest.map_structure(_any_batch, arguments)))
+            specs = tf.nest.map_structure(_any_batch, arguments) if like is None else like(*arguments)
+            ready.append(traced.get_concrete_function(*specs))
         return traced(*arguments)
 
     return call
@@ -107,14 +114,19 @@ def _any_batch(value: Any) -> Any:
     return tf.TensorSpec([None, *shape[1:]] if shape else (), value.dtype)
 
 
+def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *others: Any) -> tuple[Any, ...]:
+    """Specs for sequences of any width: what the model's inputs leave open is left open."""
+    inputs = tf.nest.map_structure(lambda own, value: tf.TensorSpec(own.shape, value.dtype), model.input, x)
+    targets = _any_batch(y)
+    if targets_have_steps and targets.shape.rank > 1:
+        targets = tf.TensorSpec([None, None, *targets.shape[2:]], targets.dtype)
+    return inputs, targets, *tf.nest.map_structure(_any_batch, others)
+
+
 def _optimizer(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer:
-    shared = {"learning_rate": phase.lr, "global_clipnorm": phase.clip_norm}
     layer = backbone_of(model)
-    if phase.lr_decay == 1.0 or layer is None:
-        if not phase.weight_decay:
-            return keras.optimizers.Adam(**shared)
-        return keras.optimizers.AdamW(weight_decay=phase.weight_decay, **shared)
-    return DepthAdamW(factors=layer.depth_factors(phase.lr_decay), weight_decay=phase.weight_decay, **shared)
+    factors = {} if phase.lr_decay == 1.0 or layer is None else layer.depth_factors(phase.lr_decay)
+    return DepthAdamW(factors, weight_decay=phase.weight_decay, learning_rate=phase.lr, global_clipnorm=phase.clip_norm)
 
 
 def _sample_weights(task: Task, train: Examples) -> np.ndarray | None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import checkpoint
-from tlkit.batches import order_of_epoch
+from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.errors import InputError, TrainingError
 from tlkit.files import sha256_bytes
 from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
@@ -22,7 +22,7 @@ from tlkit.progress import Progress, quiet
 from tlkit.sources import Moment, Settings, Source, batches, sources
 from tlkit.sources import check as check_settings
 from tlkit.steps import NOT_FINITE, Trainer, compiled
-from tlkit.types import Phase, PhaseResult, Run, Splits, Task
+from tlkit.types import Examples, Phase, PhaseResult, Run, Splits, Task
 
 Arrays = dict[int, np.ndarray]
 
@@ -276,7 +276,7 @@ def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> fl
     weights = stage.trainer.weights
     try:
         loss = stage.trainer.train_step(
-            x, job.data.train.targets[indices], None if weights is None else weights[indices]
+            x, _targets(job, job.data.train, indices), None if weights is None else weights[indices]
         )
     except tf.errors.InvalidArgumentError as error:
         if NOT_FINITE not in str(error):
@@ -291,13 +291,21 @@ def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> fl
     return float(loss)
 
 
+def _targets(job: Job, examples: Examples, indices: np.ndarray) -> np.ndarray:
+    """Targets of a batch; those that are one a step end where the inputs of the batch end."""
+    targets = examples.targets[indices]
+    if examples.lengths is None or job.task.takes != "sequence" or targets.shape[1:2] != (steps_of(examples.spec),):
+        return np.asarray(targets)
+    return np.asarray(trimmed(targets, width_of(examples, indices)))
+
+
 def _validated(job: Job, stage: Stage) -> dict[str, float]:
     examples, model = job.data.val, stage.trainer.model
     model.reset_metrics()
     total, count = 0.0, 0
     for indices, x in batches(stage.val, np.arange(len(examples)), job.settings):
         weights = None if examples.weights is None else examples.weights[indices]
-        loss = float(stage.trainer.test_step(x, examples.targets[indices], weights))
+        loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))
         total, count = total + loss * len(indices), count + len(indices)
     return {"loss": total / count, **_metrics(model)}
 

@@ -52,6 +52,9 @@ class Examples:
         weights: float32 (n,) weight of each example in the loss, or None.
         augment: `augment(x, seed)` gives a changed copy of an input as a pure function of it and of the integer seed.
         recipe: What turned the files into inputs (image size, background), so that cached results know it.
+        lengths: int32 (n,) size of each example before any cut (the word pieces of a text), or None; for batches of
+            like sizes and for reports, and no part of the fingerprint.
+        texts: What people read of each example where its input hides it: the text behind word pieces; () elsewhere.
     """
 
     ids: tuple[str, ...]
@@ -63,6 +66,8 @@ class Examples:
     weights: np.ndarray | None = None
     augment: Callable[[Any, int], Any] | None = None
     recipe: str = ""
+    lengths: np.ndarray | None = None
+    texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,6 +92,8 @@ class Examples:
             digests=tuple(self.digests[i] for i in chosen),
             groups=tuple(self.groups[i] for i in chosen) if self.groups else (),
             weights=None if self.weights is None else self.weights[np.asarray(chosen, dtype=np.int64)],
+            lengths=None if self.lengths is None else self.lengths[np.asarray(chosen, dtype=np.int64)],
+            texts=tuple(self.texts[i] for i in chosen) if self.texts else (),
         )
 
 
@@ -189,7 +196,7 @@ class Task:
     Attributes:
         name: Short name, also the default folder of a run: "classify".
         labels: Names of the outputs; () where outputs have none.
-        head: Features (one tensor (batch, d)) -> raw outputs (logits), through fresh Keras layers.
+        head: Features, as `takes` says -> raw outputs (logits), through fresh Keras layers.
         loss: A fresh Keras loss on (targets, raw outputs).
         metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
         decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
@@ -198,6 +205,7 @@ class Task:
         sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
         monitor: Name of the validation figure by which the best weights are chosen, and its direction.
         output: Name of the exported output: "probabilities".
+        takes: Features that the head takes: "vector" (batch, d), or "sequence" (batch, steps, d).
         recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
     """
 
@@ -213,6 +221,7 @@ class Task:
     sample_weights: Callable[[np.ndarray], np.ndarray] | None = None
     monitor: tuple[str, str] = ("val_loss", "min")
     output: str = "outputs"
+    takes: str = "vector"
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ def test_predict_says_what_it_cannot_do(tmp_path: Path):
         predict(folder, [tmp_path / "none.png"])
     with pytest.raises(InputError, match="holds no exported TFLite file"):
         predict(tmp_path, ["x.png"])
+    with pytest.raises(InputError, match=r"There is no run folder or .tflite file '.*/nowhere'"):
+        predict(tmp_path / "nowhere", ["x.png"])
     (tmp_path / "other.tflite").write_bytes(b"somebody else's")
     with pytest.raises(InputError, match="was not exported by tlkit"):
         predict(tmp_path / "other.tflite", [])

@@ -60,7 +60,7 @@ def opener(layer, count: int = 10, cut=None):
 def request(layer, data: Examples, **options) -> features.Request:
     opened = opener(layer)
     dtype = options.pop("dtype", "float32")
-    return features.Request(data, opened.front.key, features.layout_of(opened, dtype), batch_size=4, **options)
+    return features.Request(data, opened.front.key, features.layout_of(opened, data, dtype), batch_size=4, **options)
 
 
 def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:

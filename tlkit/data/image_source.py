@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tlkit.data import pixels
-from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.pixels import Colour
-from tlkit.data.preflight import Checked, preflight, strict_message
-from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.data.preflight import Checked
+from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
+from tlkit.data.splitting import Groups, checked_shares
 from tlkit.data.spool import Blob, blob_digest
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Examples, Quarantined, Selected, Splits
@@ -64,22 +62,6 @@ class ImageReader:
         size = "own" if self.image_size is None else "{}x{}".format(*self.image_size)
         colour = ",".join(str(value) for value in self.background)
         return f"image v{_VERSION} size={size} resize=stretch,bilinear,antialias background={colour}"
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """Bytes of files, by position."""
-
-    paths: tuple[Path, ...]
-
-    def __call__(self, i: int) -> bytes:
-        """Content of file i."""
-        try:
-            return self.paths[i].read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{str(self.paths[i])!r} was sound at the start and cannot be read now: {error}."
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -137,8 +119,6 @@ def from_files(
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
-    if quarantine and options.strict:
-        raise InputError(strict_message(quarantine, len(names) + len(quarantine), "images"))
 
     def check(i: int) -> Checked:
         return check_file(paths[i], options.background, options.max_pixels)
@@ -160,23 +140,18 @@ def from_blobs(
 
 def check_file(path: Path, background: Colour, max_pixels: int) -> Checked:
     """Look at one file: read its header, then its content, and decode it. Never raises."""
+    trouble = file_trouble(path)
+    if trouble:
+        return Checked(reason=trouble)
     head = b""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return Checked(reason="no regular file")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-            if not head:
-                return Checked(reason="empty: it has 0 bytes", ignored=False)
             file.seek(0)
             pixels.check_size(pixels.open_header(file), max_pixels)  # before the content of a huge file is read
             file.seek(0)
             data = file.read()
         pixels.verify(data, background, max_pixels)
-    except FileNotFoundError:
-        return Checked(reason="a link to a file that is not there")
-    except PermissionError:
-        return Checked(reason="it may not be read: change its permissions")
     except Exception as error:  # Pillow's decoders raise anything on broken data
         return _refused(path, error, head)
     return Checked(digest=blob_digest(data))
@@ -265,27 +240,9 @@ def _splits(
     options: Options,
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
-    started = time.perf_counter()
-    groups = group_names(options.groups, ids)
-    found = preflight(ids, check, noun="images", strict=options.strict, progress=options.progress)
-    kept = np.array(found.sound, dtype=np.int64)
     reader = options.reader(source)
-    whole = Examples(
-        ids=tuple(ids[i] for i in kept),
-        read=Selected(reader, found.sound),
-        targets=labelled.targets[kept],
-        spec=reader.spec,
-        digests=found.digests,
-        groups=tuple(groups[i] for i in kept) if groups else (),
-        recipe=reader.recipe,
+    unchecked = Unchecked(
+        ids, labelled, reader, check, reader.spec, reader.recipe, noun="images", fixed=fixed, quarantine=quarantine
     )
-    splits = assemble(
-        whole,
-        dataclasses.replace(labelled, targets=labelled.targets[kept]),
-        shares=checked_shares(options.split),
-        seed=options.seed,
-        fixed=[fixed[i] for i in kept] if fixed else (),
-        augment=options.augment,
-        quarantine=(*quarantine, *found.quarantine),
-    )
-    return dataclasses.replace(splits, seconds=time.perf_counter() - started)
+    division = Division(options.split, options.seed, options.groups, options.strict, options.progress)
+    return checked_splits(unchecked, division, options.augment)

@@ -26,16 +26,26 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     table = Path(path).expanduser()
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The table {str(table)!r} cannot be read as CSV in UTF-8: {error}.") from error
-    if len(rows) < 2:
-        raise InputError(f"The table {str(table)!r} holds no rows: give a header and one row for each example.")
-    header = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
+    return columns(rows, str(table))
+
+
+def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
+    """Rows, a header first, as columns by name, stripped of outer blanks; empty rows are passed over.
+
+    Raises:
+        InputError: If there are none, or a row has another count of cells than the header. `name` names the table.
+    """
+    filled = [row for row in rows if row]
+    if len(filled) < 2:
+        raise InputError(f"The table {name!r} holds no rows: give a header and one row for each example.")
+    header = [cell.strip() for cell in filled[0]]
+    for number, row in enumerate(filled[1:], start=2):
         if len(row) != len(header):
-            raise InputError(f"Row {number} of {str(table)!r} has {len(row)} cells, and the header has {len(header)}.")
-    return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(header)}
+            raise InputError(f"Row {number} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
+    return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header)}
 
 
 def column(table: dict[str, list[str]], name: str) -> list[str]:
@@ -49,38 +59,40 @@ def column(table: dict[str, list[str]], name: str) -> list[str]:
     return table[name]
 
 
-def class_column(cells: Sequence[str]) -> Labelled:
-    """Classes, or multi-label targets if any cell holds several labels.
+def class_column(cells: Sequence[str], first: int = 2) -> Labelled:
+    """Classes, or multi-label targets if any cell holds several labels; `first` is the number of the first row.
 
     Raises:
         InputError: If a cell of a single-label column is empty.
     """
     if any(SEPARATOR in cell for cell in cells):
         return from_sets([[name.strip() for name in cell.split(SEPARATOR) if name.strip()] for cell in cells])
-    for number, cell in enumerate(cells, start=2):
+    for number, cell in enumerate(cells, start=first):
         if not cell:
             raise InputError(f"Row {number} of the table has no label.")
     return from_names(cells)
 
 
-def value_columns(table: dict[str, list[str]], names: Sequence[str]) -> Labelled:
-    """Numbers to regress, one column each.
+def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int = 2) -> Labelled:
+    """Numbers to regress, one column each; `first` is the number of the first row.
 
     Raises:
         InputError: If a cell is no finite number.
     """
-    values = np.array([[_number(cell, i, name) for i, cell in enumerate(column(table, name))] for name in names])
+    values = np.array(
+        [[_number(cell, i, name) for i, cell in enumerate(column(table, name), start=first)] for name in names]
+    )
     labelled = from_values(values.T, names)
     return Labelled(values.T.astype(np.float32), labelled.names, "values")
 
 
-def part_column(cells: Sequence[str]) -> list[int]:
-    """The part of each row, from names such as train, val and test.
+def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
+    """The part of each row, from names such as train, val and test; `first` is the number of the first row.
 
     Raises:
         InputError: If a cell is no name of a part.
     """
-    for number, cell in enumerate(cells, start=2):
+    for number, cell in enumerate(cells, start=first):
         if cell.casefold() not in PART_NAMES:
             raise InputError(f"Row {number} of the table names the part {cell!r}: write train, val or test.")
     return [PART_NAMES[cell.casefold()] for cell in cells]
@@ -116,5 +128,5 @@ def _number(cell: str, row: int, name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"Row {row + 2} of the table holds no finite number in column {name!r}: {cell!r}.")
+        raise InputError(f"Row {row} of the table holds no finite number in column {name!r}: {cell!r}.")
     return value

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets builders -> encoded images at random access, with their targets."""
+"""TensorFlow Datasets builders -> encoded images or texts at random access, with their targets."""
 
 from __future__ import annotations
 
@@ -44,14 +44,20 @@ class Columns:
         return self.sources[k][i - (self.ends[k - 1] if k else 0)][self.feature]
 
 
-def open_table(builder: Any, feature: str, label: str) -> Table:
+def open_table(builder: Any, feature: str, label: str, kind: str = "image") -> Table:
     """Open a builder by name, folder or object; one whose files cannot be read at random is spooled once.
+
+    Args:
+        builder: As in `data.image.from_tfds`.
+        feature: Feature that holds the input, encoded: an image's bytes, a text in UTF-8.
+        label: Feature that holds the target.
+        kind: "image" or "text": what the feature must be.
 
     Raises:
         InputError: If it cannot be opened, lacks a feature, or has no training split.
     """
     opened = _opened(builder)
-    _check_features(opened, feature, label)
+    _check_features(opened, feature, label, kind)
     names = [name for name in opened.info.splits if name in PART_NAMES]
     if "train" not in names:
         raise InputError(f"The builder {opened.name!r} has no split 'train': it has {', '.join(opened.info.splits)}.")
@@ -105,15 +111,17 @@ def _labelled(answers: list[Any], feature: Any) -> Labelled:
     return labelling.from_values([a.decode() if isinstance(a, bytes) else a for a in answers])
 
 
-def _check_features(builder: Any, feature: str, label: str) -> None:
+def _check_features(builder: Any, feature: str, label: str, kind: str) -> None:
     import tensorflow_datasets as tfds
 
     known = sorted(builder.info.features)
     for name in (feature, label):
         if name not in known:
             raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(known)}.")
-    if not isinstance(builder.info.features[feature], tfds.features.Image):
-        raise InputError(f"The feature {feature!r} of {builder.name!r} is no image; name the one that is with `image`.")
+    if not isinstance(builder.info.features[feature], {"image": tfds.features.Image, "text": tfds.features.Text}[kind]):
+        raise InputError(
+            f"The feature {feature!r} of {builder.name!r} is no {kind}; name the one that is with `{kind}`."
+        )
 
 
 def _opened(builder: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tlkit.exporting import metadata
 from tlkit.exporting.modality import modality_of
-from tlkit.exporting.saved_model import inputs_of, scores_labels
+from tlkit.exporting.saved_model import scores_labels
 from tlkit.types import Examples, Run
 
 
@@ -19,14 +19,16 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
         format: One of `tflite.FORMATS`.
     """
     kind, labelled = modality_of(examples.spec), scores_labels(run.task)
+    about = kind.about(run.model)
     output = run.task.output
     plain = metadata.plain_tensor(output, "The model's output.")
     return metadata.Metadata(
         name=f"{run.task.name} ({format})",
         description=_sentence(run, format),
-        inputs={name: kind.metadata(name) for name in inputs_of(run.model)},
+        inputs=about.inputs,
+        units=about.units,
         outputs={output: metadata.score_output(output) if labelled else plain},
-        files={metadata.LABELS: metadata.label_lines(run.task.labels)} if run.task.labels else {},
+        files={**about.files, **({metadata.LABELS: metadata.label_lines(run.task.labels)} if run.task.labels else {})},
         card={**_card(run), "modality": kind.name, "recipe": examples.recipe, "format": format},
     )
 

@@ -70,6 +70,13 @@ def store(
     return arrays
 
 
+def store_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Write arrays as one .npy file each."""
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
 def _by_name(example: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     if isinstance(example, Mapping):
         return {name: np.asarray(example[name]) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import image_input
-from tlkit.exporting.modality import Modality, Reading, Tensors
+from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.types import ArraySpec
 
 if TYPE_CHECKING:
+    import keras
     from PIL.Image import Image
 
 _WHITE = (255, 255, 255)
@@ -24,10 +24,11 @@ def _accepts(spec: Any) -> bool:
     return isinstance(spec, ArraySpec) and len(spec.shape) == 3 and spec.shape[-1] == 3 and spec.dtype == "uint8"
 
 
-def _serving(inputs: Mapping[str, Any]) -> tuple[Tensors, Callable[[Tensors], Tensors]]:
+def _serving(model: keras.Model, _spec: Any) -> Serving:
     import tensorflow as tf
 
-    ((name, tensor),) = inputs.items()
+    (tensor,) = model.inputs
+    name = tensor.name
     size = (int(tensor.shape[1]), int(tensor.shape[2]))
 
     def pixels(given: Tensors) -> Tensors:
@@ -35,7 +36,11 @@ def _serving(inputs: Mapping[str, Any]) -> tuple[Tensors, Callable[[Tensors], Te
         resized = tf.image.resize(given[name], size, method="bilinear", antialias=True)
         return {name: tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tensor.dtype)}
 
-    return {name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels
+    return Serving({name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels)
+
+
+def _about(model: keras.Model) -> About:
+    return About({tensor.name: image_input(tensor.name) for tensor in model.inputs})
 
 
 def _spanned(images: np.ndarray) -> np.ndarray:
@@ -45,12 +50,12 @@ def _spanned(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _read(file: Path, recipe: str, shape: tuple[int, ...]) -> Reading:
+def _read(file: Path, inside: Inside) -> Reading:
     """Decode and resize a file as the training images were."""
     from tlkit.data import pixels
 
-    height, width = shape[:2]
-    image = _decoded(file, recipe)
+    height, width = inside.shape[:2]
+    image = _decoded(file, inside.recipe)
     value = np.asarray(pixels.resize(image, (height, width)))[None]
     if image.size == (width, height):
         return Reading(value)
@@ -87,4 +92,4 @@ def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
     return np.asarray(image.transform((width, height), Transform.EXTENT, box, Resampling.BILINEAR))
 
 
-KIND = Modality("image", _accepts, _serving, image_input, spanned=_spanned, read=_read)
+KIND = Modality("image", _accepts, _serving, _about, spanned=_spanned, read=_read)

@@ -22,9 +22,11 @@ from tlkit.errors import InputError
 
 CARD = "tlkit.json"  # what tlkit itself wants to know, beside the files that other clients read
 LABELS = "labels.txt"
+VOCABULARY = "vocab.txt"
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 _IMAGE_PROPERTIES, _RGB = 2, 1  # members of ContentProperties and ColorSpaceType
 _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
+_BERT_TOKENIZER, _VOCABULARY = 4, 5  # members of ProcessUnitOptions and AssociatedFileType
 
 Table = dict[int, Any]
 
@@ -38,6 +40,7 @@ class Metadata:
         description: One or two sentences.
         inputs: Metadata table of each input, by its name in the signature.
         outputs: The same of each output.
+        units: Tables of what a client does to all inputs together.
         files: Content of the associated files by name; labels, vocabularies.
         card: Plain data for tlkit's own use.
     """
@@ -46,6 +49,7 @@ class Metadata:
     description: str
     inputs: Mapping[str, Table]
     outputs: Mapping[str, Table]
+    units: Sequence[Table] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,6 +70,11 @@ def image_input(name: str) -> Table:
 def plain_tensor(name: str, description: str) -> Table:
     """Table of a tensor without further meaning."""
     return {0: name, 1: description, 3: {0: _FEATURE_PROPERTIES, 1: {}}}
+
+
+def bert_tokenizer() -> Table:
+    """Table of the process unit by which a client makes word pieces of a text, with the vocabulary in the file."""
+    return {0: _BERT_TOKENIZER, 1: {0: [{0: VOCABULARY, 1: "Word pieces, one a line.", 2: _VOCABULARY}]}}
 
 
 def score_output(name: str) -> Table:
@@ -112,7 +121,7 @@ def read_card(model: bytes) -> dict[str, Any]:
 
 def _encode(metadata: Metadata, tree: Any) -> bytes:
     inputs, outputs = _ordered(tree, metadata.inputs, metadata.outputs)
-    subgraph = {0: "main", 2: inputs, 3: outputs}
+    subgraph = {0: "main", 2: inputs, 3: outputs, **({5: list(metadata.units)} if metadata.units else {})}
     model = {0: metadata.name, 1: metadata.description, 2: "v1", 3: [subgraph], 4: "tlkit", 7: _PARSER}
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, model), _IDENTIFIER)

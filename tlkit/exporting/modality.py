@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.exporting.metadata import Table
+from tlkit.types import Examples
 
-_KINDS = ("image", "plain")  # the first that accepts a spec is taken; `plain` accepts all
+if TYPE_CHECKING:
+    import keras
+
+_KINDS = ("image", "text", "plain")  # the first that accepts a spec is taken; `plain` accepts all
 
 Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a TFLite file says about its inputs to whoever reads files for it.
+
+    Attributes:
+        recipe: What made the examples it was trained on, as `Examples.recipe` has it.
+        shapes: Shape of each input without the batch, by name.
+        files: Content of the files in it, by name.
+    """
+
+    recipe: str
+    shapes: Mapping[str, tuple[int, ...]]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the only input."""
+        (shape,) = self.shapes.values()
+        return shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +47,47 @@ class Reading:
     """One file of a user's as the model takes it.
 
     Attributes:
-        value: Made as in training, with the batch axis.
+        value: Made as in training, with the batch axis; a dict of arrays where the model has several inputs.
         plain: Made as a client without our code makes it; None where that is the same.
         change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
     """
 
-    value: np.ndarray
+    value: Any
     plain: np.ndarray | None = None
     change: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """What clients of the SavedModel send, and what is made of it.
+
+    Attributes:
+        specs: `tf.TensorSpec` of what they send, by name.
+        prepare: Tensors of these specs -> tensors that the model takes, by name.
+        resources: Tables that `prepare` uses, or None; saved with the model.
+        sent: Examples -> arrays (n, ...) of these specs by name: what clients would send for them. None where that is
+            what the examples read.
+    """
+
+    specs: Tensors
+    prepare: Callable[[Tensors], Tensors]
+    resources: Any = None
+    sent: Callable[[Examples], Mapping[str, np.ndarray]] | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What a TFLite file says of its inputs.
+
+    Attributes:
+        inputs: Metadata table of each Keras input, by name.
+        units: Tables of what a client does to all inputs together (a tokenizer).
+        files: Content of the files that these name.
+    """
+
+    inputs: Mapping[str, Table]
+    units: tuple[Table, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,21 +97,19 @@ class Modality:
     Attributes:
         name: "image"; recorded in the file, so that `predict` knows how to read.
         accepts: `Examples.spec` -> whether this kind is meant.
-        serving: Keras input tensors by name -> the specs that clients of the SavedModel see, and the function from
-            tensors of these specs to tensors that the model takes (both by name).
-        metadata: Name of a Keras input -> its table of TFLite metadata.
+        serving: (model, `Examples.spec`) -> what clients of the SavedModel send, and what is made of it.
+        about: Model -> what the TFLite metadata say of its inputs.
         spanned: Representative examples -> the same, made to span the whole range of the input's bytes, so that an
             int8 file takes them as they are; None where int8 files keep float inputs.
-        read: (file, recipe of the examples, shape of the input without the batch) -> what a user's file makes; None
-            where files cannot be read.
+        read: (a user's file, the TFLite file's own) -> what it makes; None where files cannot be read.
     """
 
     name: str
     accepts: Callable[[Any], bool]
-    serving: Callable[[Mapping[str, Any]], tuple[Tensors, Callable[[Tensors], Tensors]]]
-    metadata: Callable[[str], Table]
+    serving: Callable[[keras.Model, Any], Serving]
+    about: Callable[[keras.Model], About]
     spanned: Callable[[np.ndarray], np.ndarray] | None = None
-    read: Callable[[Path, str, tuple[int, ...]], Reading] | None = None
+    read: Callable[[Path, Inside], Reading] | None = None
 
 
 def modality_of(spec: Any) -> Modality:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tlkit.exporting.metadata import Table, plain_tensor
-from tlkit.exporting.modality import Modality, Tensors
+from tlkit.exporting.metadata import plain_tensor
+from tlkit.exporting.modality import About, Modality, Serving
+
+if TYPE_CHECKING:
+    import keras
 
 
-def _serving(inputs: Mapping[str, Any]) -> tuple[Tensors, Any]:
+def _serving(model: keras.Model, _spec: Any) -> Serving:
     import tensorflow as tf
 
-    return {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs.items()}, dict
+    return Serving({t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}, dict)
 
 
-def _metadata(name: str) -> Table:
-    return plain_tensor(name, "Input as the model was trained on.")
+def _about(model: keras.Model) -> About:
+    return About({t.name: plain_tensor(t.name, "Input as the model was trained on.") for t in model.inputs})
 
 
-KIND = Modality("plain", accepts=lambda spec: True, serving=_serving, metadata=_metadata)
+KIND = Modality("plain", accepts=lambda spec: True, serving=_serving, about=_about)

@@ -13,7 +13,7 @@ import numpy as np
 from tlkit import tflite
 from tlkit.errors import InputError
 from tlkit.exporting import metadata
-from tlkit.exporting.modality import Reading, modality
+from tlkit.exporting.modality import Inside, Reading, modality
 
 _PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
 
@@ -42,7 +42,7 @@ def predict(
     Args:
         run_folder: Folder of a run with an export (`model.tflite` is taken before its quantised variants), or one
             .tflite file.
-        files: Images.
+        files: Images, or texts.
         top: How many labels to give for each, > 0.
 
     Returns:
@@ -54,21 +54,25 @@ def predict(
     if top < 1:
         raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
     model = _model_file(Path(run_folder))
-    card = metadata.read_card(model.read_bytes())
+    content = model.read_bytes()
+    card = metadata.read_card(content)
     if "modality" not in card:
         raise InputError(f"{str(model)!r} was not exported by tlkit, so it does not say how its inputs are made.")
     kind = modality(card["modality"])
     if kind.read is None:
         raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
     opened = tflite.open_tflite(model, threads=min(2, os.cpu_count() or 1))
-    shape = tuple(int(n) for n in _only(opened.inputs)["shape"][1:])
-    read = [(str(file), kind.read(Path(file), card["recipe"], shape)) for file in files]
+    shapes = {name: tuple(int(n) for n in detail["shape"][1:]) for name, detail in opened.inputs.items()}
+    inside = Inside(card["recipe"], shapes, metadata.read_files(content))
+    read = [(str(file), kind.read(Path(file), inside)) for file in files]
     return [_prediction(file, reading, opened, card, top) for file, reading in read]
 
 
 def _model_file(path: Path) -> Path:
     if path.is_file():
         return path
+    if not path.is_dir():
+        raise InputError(f"There is no run folder or .tflite file {str(path)!r}.")
     found = [path / name for name in _PREFERRED if (path / name).is_file()]
     if not found:
         raise InputError(f"{str(path)!r} holds no exported TFLite file; make one with tlkit.export or `tlkit export`.")
@@ -91,8 +95,9 @@ def _note(reading: Reading, opened: tflite.Opened, outputs: np.ndarray) -> str:
     return f"{reading.change}; a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
 
 
-def _run(opened: tflite.Opened, value: np.ndarray) -> np.ndarray:
-    return np.asarray(_only(opened.call({next(iter(opened.inputs)): value}))).reshape(-1)
+def _run(opened: tflite.Opened, value: Any) -> np.ndarray:
+    given = value if isinstance(value, Mapping) else {next(iter(opened.inputs)): value}
+    return np.asarray(_only(opened.call(given))).reshape(-1)
 
 
 def _only(named: Mapping[str, Any]) -> Any:

@@ -63,7 +63,9 @@ class Job:
 
     def running(self, name: str) -> dict[str, Any]:
         """What a worker needs to run that file."""
-        places = {"file": self.file(name), "inputs": self.stage / "inputs", "outputs": self.stage / f"{name}.outputs"}
+        sent = self.stage / "sent"
+        inputs = sent if name == SAVED_MODEL and sent.is_dir() else self.stage / "inputs"
+        places = {"file": self.file(name), "inputs": inputs, "outputs": self.stage / f"{name}.outputs"}
         return {key: str(place) for key, place in places.items()} | {"threads": self.threads}
 
 
@@ -134,7 +136,10 @@ def _representative(job: Job) -> str | None:
 def _start_serving(job: Job, core: saved_model.Core, ask: Ask) -> Answering:
     job.say("writing the SavedModel")
     with _timed("write the SavedModel for servers"):
-        saved_model.write_serving(job.run, core, job.file(SAVED_MODEL))
+        given = saved_model.serving(job.run)
+        saved_model.write_serving(job.run, core, given, job.file(SAVED_MODEL))
+    if given.sent is not None:
+        heldout.store_arrays(given.sent(job.examples), job.stage / "sent")
     return ask(job="run", **job.running(SAVED_MODEL))
 
 

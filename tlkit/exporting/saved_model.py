@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit.exporting.modality import Tensors, modality_of
+from tlkit.exporting.modality import Serving, Tensors, modality_of
 from tlkit.types import Run, Task
 
 BACKBONE, FEATURES = "backbone", "features"
@@ -79,7 +79,13 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], batch_size: int = 32)
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 
-def write_serving(run: Run, core: Core, folder: Path) -> None:
+def serving(run: Run) -> Serving:
+    """What clients of the SavedModel send, and what is made of it."""
+    spec = run.data.test.spec
+    return modality_of(spec).serving(run.model, spec)
+
+
+def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
     """Write the SavedModel for servers.
 
     Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
@@ -89,19 +95,20 @@ def write_serving(run: Run, core: Core, folder: Path) -> None:
     Args:
         run: The trained model and its task.
         core: Of `trace(run)`.
+        given: Of `serving(run)`.
         folder: Where to write; must be empty or absent.
     """
-    specs, prepare = modality_of(run.data.test.spec).serving(inputs_of(run.model))
     signatures = {
-        name: _endpoint(specs, prepare, core, choose).get_concrete_function()
+        name: _endpoint(given.specs, given.prepare, core, choose).get_concrete_function()
         for name, choose in _signatures(run).items()
     }
-    _save(run.model, signatures, folder)
+    _save(run.model, signatures, folder, given.resources)
 
 
 def write_convertible(run: Run, folder: Path) -> None:
     """Write the SavedModel of one example, float32, that all TFLite files are converted from."""
-    specs = {n: tf.TensorSpec((1, *t.shape[1:]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
+    shapes = _shapes(run.data.test.spec, run.model)
+    specs = {n: tf.TensorSpec((1, *shapes[n]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
 
     def serve(*tensors: Any) -> Tensors:
         given = _structured(dict(zip(specs, tensors, strict=True)))
@@ -111,12 +118,22 @@ def write_convertible(run: Run, folder: Path) -> None:
     _save(run.model, {"serving_default": function.get_concrete_function()}, folder)
 
 
+def _shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    """Shape of each input without the batch; sizes that the model leaves open are those of the examples."""
+    names = list(inputs_of(model))
+    own = {name: spec[name].shape for name in names} if isinstance(spec, Mapping) else {names[0]: spec.shape}
+    return {
+        tensor.name: tuple(b if a is None else a for a, b in zip(tensor.shape[1:], own[tensor.name], strict=True))
+        for tensor in model.inputs
+    }
+
+
 def scores_labels(task: Task) -> bool:
     """Whether the task's output is one score a label."""
     return task.output == "probabilities" and bool(task.labels)
 
 
-def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path) -> None:
+def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resources: Any = None) -> None:
     """Save the signatures with the variables and tables that they read.
 
     keras.export.ExportArchive writes the same, but looks for tables by tracing every layer, which takes several times
@@ -124,7 +141,7 @@ def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path) -> No
     """
     module = tf.Module()
     module.kept = [variable.value for variable in model.variables]
-    module.resources = _resources(model)
+    module.resources = [*_resources(model), resources]
     with _quiet():
         tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 

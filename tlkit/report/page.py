@@ -43,6 +43,7 @@ SECTIONS = (
     Section("calibration", "Calibration", "Calibration", views.calibration),
     Section("balance", "Class balance", "Balance", views.balance),
     Section("left_out", "Left out and repeated", "Left out", views.left_out),
+    Section("blocks", "Inside the module", "Module", views.blocks),
     Section("proof", "What moved, and what did not", "Proof", views.proof),
     Section("seconds", "Time", "Time", views.seconds),
     Section("reproduce", "Reproduce", "Reproduce", views.reproduce),

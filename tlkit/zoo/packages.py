@@ -81,9 +81,18 @@ def _command(client: tuple[str, ...], package: Package, folder: Path) -> list[st
     """Wheels only: a source archive would run its own set-up code."""
     if client[-1] == "uv":
         options = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
+        if package.platform is not None:
+            options += ["--python-platform", _uv_platform(package.platform)]
         return [client[0], "pip", *options, "--python", sys.executable, package.source]
     options = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    if package.platform is not None:
+        options += ["--platform", package.platform]
     return [*client, *options, "--only-binary", ":all:", "--dest", str(folder), package.source]
+
+
+def _uv_platform(tag: str) -> str:
+    """uv's word for a wheel's platform: manylinux_2_35_x86_64 -> x86_64-manylinux_2_35."""
+    return f"x86_64-{tag.removesuffix('_x86_64')}"
 
 
 def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_s: float) -> None:

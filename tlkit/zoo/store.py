@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -44,7 +45,7 @@ def folder(name: str, *, offline: bool | None = None) -> Path:
         A folder with a hub-format SavedModel.
 
     Raises:
-        InputError: If there is no such module.
+        InputError: If there is no such module, or something that building it needs is not installed.
         OfflineError: If its weights would have to be downloaded, and may not be.
         DownloadError: If they cannot be had, or are not what was pinned.
     """
@@ -74,8 +75,12 @@ def build(name: str, folder: str | Path, *, offline: bool | None = None) -> Path
 
     Returns:
         The folder.
+
+    Raises:
+        InputError: If there is no such module, or something that building it needs is not installed.
     """
     card = _card(name)
+    _require(card)
     with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
         files = fetch(card.package, Path(scratch), offline=offline)
         print(f"Building zoo:{name} (once) ...", file=sys.stderr, flush=True)
@@ -99,6 +104,15 @@ def _card(name: str) -> Card:
     if name not in known:
         raise InputError(f"There is no zoo module of that name; there are: {', '.join(known)}. Received: {name!r}.")
     return known[name]
+
+
+def _require(card: Card) -> None:
+    """Say what is missing before anything is downloaded for nothing."""
+    if card.needs is not None and importlib.util.find_spec(card.needs[0]) is None:
+        needed, extra = card.needs
+        raise InputError(
+            f"Building zoo:{card.name} needs {needed}, which is not installed: run `pip install tlkit[{extra}]`."
+        )
 
 
 def _module(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import pickle
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +50,8 @@ class _Tensor:
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """Name -> array of every tensor in a state dict that torch wrote in its legacy format.
 
+    A checkpoint that holds several state dicts gives dotted names: `model_state.linear.bias`.
+
     Raises:
         UnsafeModuleError: If the pickle asks for anything but tensors.
         InputError: If the file is damaged or in another format.
@@ -61,7 +64,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     except (
         # what a damaged pickle makes the machine raise
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError),
-        *(OverflowError, MemoryError),
+        *(OverflowError, MemoryError, RecursionError),
     ) as error:
         raise InputError(f"{path} is damaged, or not a weight file in torch's legacy format ({error}).") from error
 
@@ -73,10 +76,19 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     if not facts["little_endian"]:
         raise ValueError("written on a big-endian machine")
     state, keys = _unpickle(file, tensors=True), _unpickle(file)
-    tensors = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
+    tensors = dict(_named(state))
     dtypes = {t.storage.key: t.storage.dtype for t in tensors.values()}
     storages = {key: _storage(file, dtypes[key]) for key in keys}
-    return {str(name): _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _named(state: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
+    """The tensors of nested dicts, by their dotted names."""
+    for name, value in state.items():
+        if isinstance(value, _Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict):
+            yield from _named(value, f"{prefix}{name}.")
 
 
 def _storage(file: BinaryIO, dtype: np.dtype[Any]) -> np.ndarray:

@@ -72,6 +72,14 @@ def test_what_is_not_finite_becomes_null():
     assert records.plain_json(odd) == {"a": None, "b": [None, 3], "c": [1.5, None], "d": True}
 
 
+def test_blocks_say_which_phase_trained_them(run):
+    shown = views.blocks(views.Facts(report.run_json(run)))["rows"]
+    assert [(row["name"], row["phases"]) for row in shown] == [
+        ("block_0", []), ("block_1", []), ("block_2", [2]), ("block_3", [2])
+    ]  # fmt: skip
+    assert shown[1]["shape"] == "28 × 28 × 40"
+
+
 def test_a_reopened_run_keeps_its_record(run):
     old, new = report.run_json(run), report.run_json(reopened(run))
     assert new == json.loads(json.dumps(old))
@@ -106,8 +114,8 @@ def test_multi_label_balance_counts_labels():
 def test_all_sections_of_a_finished_run(tmp_path, run):
     page = page_of(run, tmp_path)
     assert sections(page) == [
-        "exports", "curves", "confusion", "mistakes", "per_class", "calibration", "balance", "left_out", "proof",
-        "seconds", "reproduce",
+        "exports", "curves", "confusion", "mistakes", "per_class", "calibration", "balance", "left_out",
+        "blocks", "proof", "seconds", "reproduce",
     ]  # fmt: skip
     assert len(page) < 500_000
     for text in ("zoo:efficientnet-lite0", "4 of 5", "kept aside", "frozen weights unchanged", "bird/broken.jpg"):
@@ -130,7 +138,7 @@ def test_labels_are_escaped(tmp_path):
 
 def test_a_regression_run_has_its_own_sections(tmp_path):
     page = page_of(synthetic.regression_run(), tmp_path)
-    assert sections(page) == ["curves", "mistakes", "per_value", "residuals", "proof", "seconds", "reproduce"]
+    assert sections(page) == ["curves", "mistakes", "per_value", "residuals", "blocks", "proof", "seconds", "reproduce"]
     assert "height_cm" in page and "confusion" not in sections(page)
 
 

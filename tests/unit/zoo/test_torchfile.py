@@ -91,6 +91,14 @@ def test_tensors_come_back(tmp_path):
     assert tensors["none"].shape == (0, 4)
 
 
+def test_tensors_of_nested_state_dicts_have_dotted_names(tmp_path):
+    numbers = Storage("0", np.arange(3, dtype="<f4"))
+    state = {"step": 7, "model": {"w": Tensor(numbers, 1, (2,), (1,)), "deep": {4: Tensor(numbers, 0, (1,), (1,))}}}
+    (tmp_path / "w.pth").write_bytes(legacy(state, [numbers]))
+    tensors = read_tensors(tmp_path / "w.pth")
+    assert {name: list(value) for name, value in tensors.items()} == {"model.w": [1, 2], "model.deep.4": [0]}
+
+
 class Evil:
     def __init__(self, function, *args):
         self.call = (function, args)

@@ -1,0 +1,223 @@
+"""Labelled sounds as `Splits`, from class folders, tables and arrays.
+
+`read(i)` gives float32 (samples,) in [-1, 1]: one window of a sound, mixed to mono and resampled. Every source is
+listened to once before it is used; what is broken or silent goes to `Splits.quarantine` by name and reason. The
+windows of one sound are examples of one group, so that no split tears them apart.
+
+SpecAugment masks spectrograms, and these are waveforms: `augmentation` masks time and a band of frequencies instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.data import labelling, tables
+from tlkit.data.audio_augment import Augmentation
+from tlkit.data.audio_decode import LIMITS, Limits
+from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_waves
+from tlkit.data.listing import Listing, class_folders
+from tlkit.data.splitting import PARTS, Groups
+from tlkit.errors import InputError
+from tlkit.types import Splits
+
+__all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing"]
+
+Pair = tuple[Any, Any]
+
+SHARES = (0.7, 0.15, 0.15)
+SAMPLE_RATE = 16_000  # Hz, what speech modules take
+
+
+def from_folder(
+    folder: str | os.PathLike[str],
+    *,
+    seconds: float = 1.0,
+    hop: float | None = None,
+    windows: str = "all",
+    sample_rate: int = SAMPLE_RATE,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    augment: Augment | None = None,
+    progress: bool = True,
+    limits: Limits = LIMITS,
+) -> Splits:
+    """Sounds in one folder for each class, or in train, val and test folders of class folders.
+
+    Of train/val/test (also training, validation, valid, dev, testing), one that is missing is taken out of training.
+    WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF, told by content and not by ending. Hidden files, and the texts, tables
+    and pictures that lie beside sounds, are passed over; everything else that cannot be read is quarantined.
+
+    Args:
+        folder: The folder; names of the class folders become the labels, sorted by code point.
+        seconds: Length of a window. A shorter sound is padded with zeros at its end.
+        hop: Seconds between the starts of two windows; None is `seconds`, so that they do not overlap. Half a hop or
+            more that is left at the end of a sound gets a window that ends with it.
+        windows: "all" of a sound, silent ones aside, or the "first".
+        sample_rate: Hz of what is read. A sound of another rate, 8,000 Hz or more, is resampled.
+        split: Shares of training, validation and test, where the folder does not say; 0 leaves a part empty.
+        seed: Another seed gives another division; the same seed gives the same on every machine.
+        groups: What must stay on one side, such as the speaker: a function of the path relative to `folder`, or a
+            mapping from it.
+        strict: Raise on the first preflight that would leave out a file.
+        augment: Function of (float32 (samples,), seed) for the training sounds, such as `augmentation()`.
+        progress: Say on stderr how the preflight goes, and what it found.
+        limits: What is silent and what is clipped, so that it is quarantined.
+
+    Returns:
+        Splits of int32 class numbers. Ids are paths; "a/x.wav@1.500s" where a sound has several windows.
+
+    Raises:
+        InputError: If the folder cannot be learned from: missing, empty, one class, a class without usable sounds,
+            fewer sounds than parts; or if `tlkit[audio]` is not installed.
+    """
+    options = Options(seconds, hop, windows, sample_rate, split, seed, groups, augment, strict, progress, limits)
+    return from_listing(class_folders(folder), options)
+
+
+def from_listing(found: Listing, options: Options) -> Splits:
+    """Splits of listed files: what `from_folder` and the samples share."""
+    labelled = labelling.from_names([one.label for one in found.files], found.labels)
+    fixed = [one.part for one in found.files if one.part is not None]
+    names = [one.name for one in found.files]
+    return from_files(
+        names, [one.path for one in found.files], labelled, fixed=fixed, options=options, quarantine=found.quarantine
+    )
+
+
+def from_csv(
+    table: str | os.PathLike[str],
+    *,
+    path: str = "path",
+    label: str | Sequence[str] = "label",
+    folder: str | os.PathLike[str] | None = None,
+    seconds: float = 1.0,
+    hop: float | None = None,
+    windows: str = "all",
+    sample_rate: int = SAMPLE_RATE,
+    split: Sequence[float] | str = SHARES,
+    seed: int = 0,
+    groups: Groups | str | None = None,
+    strict: bool = False,
+    augment: Augment | None = None,
+    progress: bool = True,
+    limits: Limits = LIMITS,
+) -> Splits:
+    """Sounds named in a CSV file with a header, in UTF-8.
+
+    Args:
+        table: The CSV file.
+        path: Column of the files' paths, relative to `folder`.
+        label: Column of the labels. If any row holds several, separated by `|`, the task is multi-label, and an empty
+            cell means none. A sequence of columns gives numbers to regress, float32 (n, k).
+        folder: Where the paths start; by default the CSV file's own folder.
+        seconds: As in `from_folder`, like all that are not named here.
+        hop: As in `from_folder`.
+        windows: As in `from_folder`.
+        sample_rate: As in `from_folder`.
+        split: Shares, or the column that holds train, val or test.
+        seed: As in `from_folder`.
+        groups: As in `from_folder`, of the path as the table writes it; or the column that names the groups.
+        strict: As in `from_folder`.
+        augment: As in `from_folder`.
+        progress: As in `from_folder`.
+        limits: As in `from_folder`.
+
+    Raises:
+        InputError: If a column, a label or a file is missing, or a path appears twice.
+    """
+    rows = tables.read_table(table)
+    owners = tables.column(rows, groups) if isinstance(groups, str) else groups
+    fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
+    shares = SHARES if isinstance(split, str) else split
+    options = Options(seconds, hop, windows, sample_rate, shares, seed, owners, augment, strict, progress, limits)
+    if isinstance(label, str):
+        labelled = tables.class_column(tables.column(rows, label))
+    else:
+        labelled = tables.value_columns(rows, label)
+    names = tables.column(rows, path)
+    start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
+    return from_files(names, tables.path_column(names, start), labelled, fixed=fixed, options=options)
+
+
+def from_arrays(
+    sounds: Any,
+    targets: Any,
+    *,
+    rate: int,
+    val: Pair | None = None,
+    test: Pair | None = None,
+    labels: Sequence[str] | None = None,
+    seconds: float = 1.0,
+    hop: float | None = None,
+    windows: str = "all",
+    sample_rate: int = SAMPLE_RATE,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    augment: Augment | None = None,
+    limits: Limits = LIMITS,
+) -> Splits:
+    """Sounds in memory: one array (n, samples) or a sequence of arrays (samples,) or (samples, channels).
+
+    Args:
+        sounds: Floats in -1 to 1; or whole numbers, which are scaled by what their type can hold (int64 by 16 bits).
+        targets: Class numbers or names (n,), one-hot or multi-label rows (n, k), or floats to regress.
+        rate: Hz of these arrays.
+        val: (sounds, targets) of a validation part of its own; without it, it is taken out of `sounds`.
+        test: The same for test.
+        labels: Names of the classes, in the order of their numbers.
+        seconds: As in `from_folder`, like all that are not named here.
+        hop: As in `from_folder`.
+        windows: As in `from_folder`.
+        sample_rate: Hz of what is read.
+        split: As in `from_folder`.
+        seed: As in `from_folder`.
+        groups: A group for each sound: a sequence over `sounds`, then `val`, then `test`; or by id, "0", "1", ...
+        strict: As in `from_folder`.
+        augment: As in `from_folder`.
+        limits: As in `from_folder`.
+
+    Raises:
+        InputError: If lengths differ, or an array is no sound; it is named by its position.
+    """
+    options = Options(seconds, hop, windows, sample_rate, split, seed, groups, augment, strict, limits=limits)
+    pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
+    for part, (own, answers) in pairs.items():
+        if len(own) != len(answers):
+            raise InputError(f"There are {len(own)} sounds and {len(answers)} targets for {PARTS[part]}.")
+    fixed = [part for part, (own, _) in pairs.items() for _ in range(len(own))] if len(pairs) > 1 else []
+    arrays = [checked_wave(x, i) for i, x in enumerate(x for own, _ in pairs.values() for x in own)]
+    labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
+    return from_waves(arrays, rate, labelled, fixed=fixed, options=options)
+
+
+def augmentation(
+    shift: float = 0.1,
+    gain_db: float = 6.0,
+    band_stop: float = 0.1,
+    time_mask: float = 0.1,
+    snr_db: tuple[float, float] | None = (5.0, 20.0),
+) -> Augmentation:
+    """A function (float32 (samples,), seed) -> float32 (samples,), the same for the same seed; see `Augmentation`.
+
+    Args:
+        shift: Largest move in time, as a share of the window, in [0, 0.9]; zeros fill the gap.
+        gain_db: Largest change of loudness, in [0, 40].
+        band_stop: Largest band of frequencies that is taken out, as a share of the spectrum, in [0, 0.9].
+        time_mask: Largest stretch that is silenced, as a share of the window, in [0, 0.9].
+        snr_db: Range of the signal-to-noise ratio of the noise that is added, or None for none.
+
+    Example:
+        >>> x = np.zeros(100, dtype=np.float32)
+        >>> augmentation()(x, seed=0).tolist() == x.tolist()  # there is no signal for a ratio
+        True
+    """
+    return Augmentation(shift, gain_db, band_stop, time_mask, snr_db)

@@ -1,0 +1,127 @@
+"""What all sources of examples share: files by position, and the way from unchecked examples to `Splits`."""
+
+from __future__ import annotations
+
+import dataclasses
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.data.assembly import assemble
+from tlkit.data.labelling import Labelled
+from tlkit.data.preflight import Checked, preflight, strict_message
+from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.errors import InputError
+from tlkit.types import Examples, Quarantined, Selected, Splits
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Bytes of files, by position."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, i: int) -> bytes:
+        """Content of file i."""
+        try:
+            return self.paths[i].read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{str(self.paths[i])!r} was sound at the start and cannot be read now: {error}."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a source is checked and divided; `data.image.from_folder` says what each means."""
+
+    split: Sequence[float]
+    seed: int
+    groups: Groups | None
+    strict: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        checked_shares(self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class Unchecked:
+    """Everything a source has, before anybody looked at it.
+
+    Attributes:
+        ids: A name for each example.
+        labelled: Their targets.
+        read: `read(i)` gives the input of example i.
+        check: `check(i)` looks at example i and never raises.
+        spec: What `read` gives.
+        recipe: Everything that decides the inputs, besides the content of the source.
+        noun: What the examples are, in the plural, for messages: "images".
+        fixed: The part of each example, where the source says so.
+        quarantine: What was left out before.
+    """
+
+    ids: Sequence[str]
+    labelled: Labelled
+    read: Callable[[int], Any]
+    check: Callable[[int], Checked]
+    spec: Any
+    recipe: str
+    noun: str
+    fixed: Sequence[int] = ()
+    quarantine: Sequence[Quarantined] = ()
+
+
+def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any, int], Any] | None = None) -> Splits:
+    """Look at every example once, leave the broken ones out, and divide the others.
+
+    Raises:
+        InputError: If what is left cannot be learned from; with `strict`, if anything would be left out.
+    """
+    started = time.perf_counter()
+    if source.quarantine and division.strict:
+        total = len(source.ids) + len(source.quarantine)
+        raise InputError(strict_message(source.quarantine, total, source.noun))
+    groups = group_names(division.groups, source.ids)
+    found = preflight(source.ids, source.check, noun=source.noun, strict=division.strict, progress=division.progress)
+    kept = np.array(found.sound, dtype=np.int64)
+    whole = Examples(
+        ids=tuple(source.ids[i] for i in kept),
+        read=Selected(source.read, found.sound),
+        targets=source.labelled.targets[kept],
+        spec=source.spec,
+        digests=found.digests,
+        groups=tuple(groups[i] for i in kept) if groups else (),
+        recipe=source.recipe,
+    )
+    splits = assemble(
+        whole,
+        dataclasses.replace(source.labelled, targets=source.labelled.targets[kept]),
+        shares=checked_shares(division.split),
+        seed=division.seed,
+        fixed=[source.fixed[i] for i in kept] if source.fixed else (),
+        augment=augment,
+        quarantine=(*source.quarantine, *found.quarantine),
+    )
+    return dataclasses.replace(splits, seconds=time.perf_counter() - started)
+
+
+def file_trouble(path: Path) -> str:
+    """Why a file cannot be read at all, or "" where it can."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "no regular file"
+        with path.open("rb"):
+            return "" if status.st_size else "empty: it has 0 bytes"
+    except FileNotFoundError:
+        return "a link to a file that is not there"
+    except PermissionError:
+        return "it may not be read: change its permissions"
+    except OSError as error:
+        return f"it cannot be read: {error}"

@@ -1,0 +1,253 @@
+"""Labelled texts as `Splits`, from class folders, tables, arrays and TFDS builders; and tokenized for a BERT module.
+
+`read(i)` gives a str in an object array of shape (). Every source is checked once before it is used; what is broken
+goes to `Splits.quarantine` by name and reason, and texts that nearly repeat one of another part are noted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from tlkit.data import labelling, tables
+from tlkit.data.listing import class_folders
+from tlkit.data.sourcing import Division
+from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.table_formats import read_any
+from tlkit.data.text_source import MAX_CHARACTERS, Options, from_files, from_texts, text_of, tokenized_examples
+from tlkit.errors import InputError
+from tlkit.tokenizing.wordpiece import WordPiece, check_length
+from tlkit.types import ArraySpec, Examples, Splits
+
+__all__ = ["MAX_CHARACTERS", "from_arrays", "from_csv", "from_folder", "from_table", "from_tfds", "tokenized"]
+
+Pair = tuple[Any, Any]
+
+SHARES = (0.7, 0.15, 0.15)
+LONGEST = 512  # pieces that BERT modules have positions for
+
+
+def from_folder(
+    folder: str | os.PathLike[str],
+    *,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Texts, a file each, in one folder for each class, or in train, val and test folders of class folders.
+
+    Of train/val/test (also training, validation, valid, dev, testing), one that is missing is taken out of training.
+    A file is judged by its content, not its ending. Hidden files, tables and code are passed over; everything else
+    that is no text, or an empty one, is quarantined.
+
+    Args:
+        folder: The folder; names of the class folders become the labels, sorted by code point.
+        encoding: Python's name of the files' encoding. None reads UTF-8, and UTF-16 and UTF-32 with a byte order
+            mark; other files are quarantined, because an encoding cannot be known from the bytes.
+        split: Shares of training, validation and test, where the folder does not say; 0 leaves a part empty.
+        seed: Another seed gives another division; the same seed gives the same on every machine.
+        groups: What must stay on one side: a function of the path relative to `folder`, or a mapping from it.
+        strict: Raise on the first preflight that would leave out a file.
+        progress: Say on stderr how the preflight goes, and what it found.
+        max_characters: Longer texts are quarantined.
+
+    Returns:
+        Splits of int32 class numbers.
+
+    Raises:
+        InputError: If the folder cannot be learned from: missing, empty, one class, a class without usable texts,
+            fewer texts than parts.
+    """
+    options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
+    found = class_folders(folder)
+    return from_files(
+        [one.name for one in found.files],
+        [one.path for one in found.files],
+        labelling.from_names([one.label for one in found.files], found.labels),
+        fixed=[one.part for one in found.files if one.part is not None],
+        options=options,
+        quarantine=found.quarantine,
+    )
+
+
+def from_table(
+    table: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    label: str | Sequence[str] = "label",
+    encoding: str | None = None,
+    split: Sequence[float] | str = SHARES,
+    seed: int = 0,
+    groups: Groups | str | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Texts in a table: CSV or TSV with a header, JSON Lines, or Parquet (extra `text`), by the ending of its name.
+
+    Args:
+        table: The file: .csv, .tsv, .jsonl or .parquet.
+        text: Column of the texts, stripped of outer blanks.
+        label: Column of the labels. If any row holds several, separated by `|` or as a list, the task is multi-label,
+            and an empty cell means none. A sequence of columns gives numbers to regress, float32 (n, k).
+        encoding: As in `from_folder`, like all that are not named here; for the whole table.
+        split: Shares, or the column that holds train, val or test.
+        seed: As in `from_folder`.
+        groups: As in `from_folder`, of ids such as "row 17", as an editor counts; or the column that names the groups.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`.
+
+    Raises:
+        InputError: If the table cannot be read, or a column or a label is missing.
+    """
+    shares = SHARES if isinstance(split, str) else split
+    options = Options(Division(shares, seed, None, strict, progress), encoding, max_characters)
+    rows = read_any(table, encoding)
+    owners = rows.texts(groups) if isinstance(groups, str) else groups
+    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
+    texts = rows.texts(text)
+    options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=owners))
+    ids = [f"row {number}" for number in range(rows.first, rows.first + len(texts))]
+    return from_texts(ids, texts.__getitem__, rows.labelled(label), fixed=fixed, options=options)
+
+
+from_csv = from_table  # as image and audio call it
+
+
+def from_arrays(
+    texts: Sequence[str],
+    targets: Any,
+    *,
+    val: Pair | None = None,
+    test: Pair | None = None,
+    labels: Sequence[str] | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Texts in memory: a sequence of str, or of bytes in UTF-8.
+
+    Args:
+        texts: The texts.
+        targets: Class numbers or names (n,), one-hot or multi-label rows (n, k), or floats to regress.
+        val: (texts, targets) of a validation part of its own; without it, it is taken out of `texts`.
+        test: The same for test.
+        labels: Names of the classes, in the order of their numbers.
+        split: As in `from_folder`, like all that are not named here.
+        seed: As in `from_folder`.
+        groups: A group for each text: a sequence over `texts`, then `val`, then `test`; or by id, "0", "1", ...
+        strict: As in `from_folder`.
+        max_characters: As in `from_folder`.
+
+    Raises:
+        InputError: If lengths differ, or something is no text; it is named by its position.
+    """
+    options = Options(Division(split, seed, groups, strict), None, max_characters)
+    pairs = {part: pair for part, pair in enumerate(((texts, targets), val, test)) if pair is not None}
+    for part, (own, answers) in pairs.items():
+        if isinstance(own, str | bytes):
+            raise InputError(f"The texts for {PARTS[part]} must be a sequence of texts. Received: one text.")
+        if len(own) != len(answers):
+            raise InputError(f"There are {len(own)} texts and {len(answers)} targets for {PARTS[part]}.")
+    parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
+    flat = [_checked(text, i) for i, text in enumerate(text for own, _ in pairs.values() for text in own)]
+    labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
+    ids = [str(i) for i in range(len(flat))]
+    return from_texts(ids, flat.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)
+
+
+def from_tfds(
+    builder: Any,
+    *,
+    text: str = "text",
+    label: str = "label",
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """A TensorFlow Datasets builder: a name ("imdb_reviews"), the folder of a prepared one, or a builder object.
+
+    Args:
+        builder: As in `data.image.from_tfds`; its own train, validation and test are kept.
+        text: Feature that holds the text.
+        label: Feature that holds the target: a ClassLabel, a Sequence of ClassLabel (multi-label), or numbers.
+        split: As in `from_folder`, like all that are not named here.
+        seed: As in `from_folder`.
+        groups: As in `from_folder`, of ids such as "train/17".
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`.
+
+    Raises:
+        InputError: If there is no such builder, feature or split.
+    """
+    from tlkit.data.tfds_source import open_table
+
+    options = Options(Division(split, seed, groups, strict, progress), None, max_characters)
+    table = open_table(builder, text, label, kind="text")
+    read = cast("Callable[[int], bytes]", table.read)
+    return from_texts(table.ids, read, table.labelled, fixed=table.parts, options=options)
+
+
+def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -> Splits:
+    """The same splits as a BERT module's inputs; `lengths` of the Examples are their pieces before any cut.
+
+    Args:
+        splits: Text splits.
+        tokenizer: The module's own vocabulary.
+        length: Pieces in all, [CLS] and [SEP] included; longer texts are cut, and a note says how many. None takes
+            what 99 of 100 training texts need, in eights, at most 512.
+
+    Raises:
+        InputError: If the examples are no texts, or `length` has no room for a piece.
+
+    Example:
+        >>> texts = from_arrays(["good film", "bad film"] * 4, [1, 0] * 4)
+        >>> pieces = WordPiece(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film"))
+        >>> tokenized(texts, pieces).train.spec["input_word_ids"]
+        ArraySpec(shape=(8,), dtype='int32')
+    """
+    if splits.train.spec != ArraySpec((), "string"):
+        raise InputError(f"Only texts can be tokenized. Received: {splits.train.spec}.")
+    parts = (splits.train, splits.val, splits.test)
+    counts = [_counts(examples, tokenizer) for examples in parts]
+    chosen = _length_for(counts[0]) if length is None else length
+    check_length(chosen)
+    train, val, test = (
+        tokenized_examples(examples, tokenizer, chosen, own) for examples, own in zip(parts, counts, strict=True)
+    )
+    cut = int(sum((own > chosen).sum() for own in counts))
+    total = sum(map(len, counts))
+    verb = "is longer than {} pieces and is cut" if cut == 1 else "are longer than {} pieces and are cut"
+    notes = [f"{cut:,} of {total:,} texts {verb.format(chosen)}."] if cut else []
+    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, *notes))
+
+
+def _counts(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
+    counts = (tokenizer.count(text_of(examples.read(i))) for i in range(len(examples)))
+    return np.fromiter(counts, dtype=np.int32, count=len(examples))
+
+
+def _length_for(counts: np.ndarray) -> int:
+    needed = float(np.percentile(counts, 99)) if len(counts) else 1.0
+    return min(LONGEST, 8 * int(np.ceil(needed / 8)))
+
+
+def _checked(text: Any, i: int) -> str | bytes:
+    if not isinstance(text, str | bytes):
+        raise InputError(f"Text {i} must be a str. Received: {text!r:.60} ({type(text).__name__}).")
+    return text

@@ -1,0 +1,284 @@
+"""Where texts come from, how they are checked and compared, and what `Examples.read` makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.data.decoding import ENCODINGS, check_encoding, decode
+from tlkit.data.labelling import Labelled
+from tlkit.data.preflight import Checked
+from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
+from tlkit.data.spool import blob_digest
+from tlkit.errors import InputError
+from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
+from tlkit.types import ArraySpec, Examples, Quarantined, Splits
+
+MAX_CHARACTERS = 100_000
+LIKENESS = 0.9  # share of word pairs that two texts have in common, from which they count as near duplicates
+COMPARED = 100_000  # texts; more are not searched for near duplicates
+
+_VERSION = 1  # of what turns a file into a text; a change makes cached features and fingerprints new
+_MOST_BYTES = 4  # a character takes at most this many, in every encoding that people use
+_PASSED_OVER = (
+    *(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".ini", ".cfg", ".py", ".ipynb", ".npy", ".npz"),
+)
+_WORD = re.compile(r"\w+|[^\w\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f]")  # a symbol such as an emoji is a word too
+
+Source = Callable[[int], bytes | str]
+
+
+@dataclass(frozen=True, eq=False)
+class TextReader:
+    """`read` of text Examples: bytes or strings of a source, and how bytes are decoded."""
+
+    source: Source
+    encoding: str | None = None
+
+    def __call__(self, i: int) -> np.ndarray:
+        """The text of example i: an object array of shape () that holds a str."""
+        return np.array(as_text(self.source(i), self.encoding), dtype=object)
+
+    @property
+    def recipe(self) -> str:
+        """Everything that decides the text, besides the content of the files."""
+        return f"text v{_VERSION} encoding={self.encoding or ENCODINGS}"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedReader:
+    """`read` of tokenized Examples: a BERT module's inputs, int32 (length,) each."""
+
+    read: Callable[[int], Any]
+    tokenizer: WordPiece
+    length: int
+
+    def __call__(self, i: int) -> dict[str, np.ndarray]:
+        """The inputs of example i."""
+        return self.tokenizer.inputs(text_of(self.read(i)), self.length)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all sources of text take, checked before anything is read; `data.text.from_folder` says what each means."""
+
+    division: Division
+    encoding: str | None = None
+    max_characters: int = MAX_CHARACTERS
+
+    def __post_init__(self) -> None:
+        check_encoding(self.encoding)
+        if self.max_characters < 1:
+            raise InputError(f"`max_characters` must be positive. Received: max_characters={self.max_characters!r}.")
+
+
+def from_files(
+    names: Sequence[str],
+    paths: Sequence[Path],
+    labelled: Labelled,
+    *,
+    fixed: Sequence[int],
+    options: Options,
+    quarantine: Sequence[Quarantined] = (),
+) -> Splits:
+    """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
+
+    def check(i: int) -> Checked:
+        return check_file(paths[i], options)
+
+    source = FileSource(tuple(paths))
+    return _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+
+
+def from_texts(
+    ids: Sequence[str], source: Source, labelled: Labelled, *, fixed: Sequence[int], options: Options
+) -> Splits:
+    """Splits of strings, or of bytes to decode, that a source gives by position."""
+
+    def check(i: int) -> Checked:
+        return check_text(source(i), options)
+
+    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+
+
+def check_file(path: Path, options: Options) -> Checked:
+    """Look at one file. Never raises."""
+    if path.suffix.lower() in _PASSED_OVER or (not path.suffix and path.name.isupper()):
+        return Checked(ignored=True)  # a table beside the texts, a README
+    trouble = file_trouble(path)
+    if trouble:
+        return Checked(reason=trouble)
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES * (options.max_characters + 1):
+            return Checked(reason=f"over-long: {size} bytes, and at most {options.max_characters} characters are read")
+        return check_text(path.read_bytes(), options)
+    except OSError as error:
+        return Checked(reason=f"it cannot be read: {error}")
+
+
+def check_text(content: bytes | str, options: Options) -> Checked:
+    """Look at one text. Never raises."""
+    try:
+        text = as_text(content, options.encoding)
+        digest = sha256_of(text)
+    except InputError as error:
+        return Checked(reason=str(error))
+    if not text:
+        return Checked(reason="empty")
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        return Checked(reason="empty: it holds white space or control characters alone")
+    if len(text) > options.max_characters:
+        return Checked(reason=f"over-long: {len(text)} characters, and at most {options.max_characters} are read")
+    return Checked(digest=digest)
+
+
+def as_text(content: bytes | str, encoding: str | None) -> str:
+    """The text of a source's bytes or string."""
+    return content if isinstance(content, str) else decode(content, encoding)
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: If it cannot be read, or holds no text.
+    """
+    trouble = file_trouble(path)
+    if trouble:
+        raise InputError(f"{str(path)!r} cannot be read as a text: {trouble}.")
+    try:
+        return as_text(path.read_bytes(), encoding)
+    except (OSError, InputError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as a text: {error}.") from error
+
+
+def text_of(x: Any) -> str:
+    """The str that `read` of text Examples gave."""
+    return str(np.asarray(x, dtype=object).item())
+
+
+def sha256_of(text: str) -> str:
+    """sha256 of a text in UTF-8, whatever its file's encoding was."""
+    try:
+        return blob_digest(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        where = f"position {error.start}"
+        raise InputError(f"no Unicode text: half of a surrogate pair stands alone at {where}") from error
+
+
+def tokenized_examples(examples: Examples, tokenizer: WordPiece, length: int, counts: np.ndarray) -> Examples:
+    """The same examples as a BERT module's inputs; `counts` are their pieces before any cut."""
+    mode = "lower" if tokenizer.lower_case else "cased"
+    return dataclasses.replace(
+        examples,
+        read=TokenizedReader(examples.read, tokenizer, length),
+        spec={name: ArraySpec((length,), "int32") for name in INPUTS},
+        recipe=f"{examples.recipe} then wordpiece v1 {mode} vocabulary={tokenizer.fingerprint[:16]} length={length}",
+        lengths=counts,
+        texts=tuple(text_of(examples.read(i)) for i in range(len(examples))),
+    )
+
+
+def near_duplicates(splits: Splits) -> list[str]:
+    """A note on texts of validation and test that nearly repeat one of another part; none where there are none.
+
+    Two texts are alike if, apart from case, punctuation and white space, `LIKENESS` of their distinct pairs of
+    neighbouring words are the same. Exact, and fast, because two such texts share one of their rarest pairs.
+
+    Source: Bayardo, Ma and Srikant 2007, doi:10.1145/1242572.1242591 (prefix filtering); Broder 1997 (shingles).
+    """
+    parts = (splits.train, splits.val, splits.test)
+    total = sum(map(len, parts))
+    if total > COMPARED:
+        return [f"Near duplicates were not looked for: {total:,} texts are more than {COMPARED:,}."]
+    found = list(_repeats(parts))
+    if not found:
+        return []
+    one = len(found) == 1
+    count = "One text of val and test nearly repeats" if one else f"{len(found):,} texts of val and test nearly repeat"
+    return [f"{count} one of another part, so scores may flatter: {found[0][0]!r} and {found[0][1]!r}."]
+
+
+def _repeats(parts: Sequence[Examples]) -> Iterator[tuple[str, str]]:
+    """Ids of each text that nearly repeats one of an earlier part, and of that one."""
+    texts = _word_pairs([text_of(examples.read(i)) for examples in parts for i in range(len(examples))])
+    names = [name for examples in parts for name in examples.ids]
+    digests = [digest for examples in parts for digest in examples.digests]
+    holders: dict[int, list[int]] = defaultdict(list)  # which texts of the earlier parts have a pair among their rarest
+    seen: set[str] = set()
+    start = 0
+    for examples in parts:
+        own = range(start, start + len(examples))
+        for i in own if start else ():
+            if digests[i] not in seen:  # exact duplicates are reported as such
+                likes = (other for other in _candidates(holders, texts[i]) if _alike(texts[i], texts[other]))
+                yield from ((names[i], names[other]) for other in itertools.islice(likes, 1))
+        for i in own:
+            for pair in _rarest(texts[i]):
+                holders[pair].append(i)
+        seen.update(examples.digests)
+        start = own.stop
+
+
+def _candidates(holders: Mapping[int, Sequence[int]], pairs: np.ndarray) -> list[int]:
+    return list(dict.fromkeys(other for pair in _rarest(pairs) for other in holders.get(pair, ())))
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    if min(len(one), len(other)) < LIKENESS * max(len(one), len(other)):
+        return False
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common >= LIKENESS * (len(one) + len(other) - common)
+
+
+def _rarest(pairs: np.ndarray) -> list[int]:
+    """Those of which two texts that are alike must share one: none of a text without words."""
+    few: list[int] = pairs[: len(pairs) - math.ceil(LIKENESS * len(pairs)) + 1].tolist()
+    return few
+
+
+def _word_pairs(texts: Sequence[str]) -> list[np.ndarray]:
+    """The distinct pairs of neighbouring words of each text (the last pairs with its end), as sorted numbers.
+
+    Pairs are numbered by how often they occur in all texts, the rarest first.
+    """
+    number: dict[str, int] = {}
+    words = [[number.setdefault(word, len(number)) for word in _WORD.findall(text.casefold())] for text in texts]
+    end = len(number)
+    sizes = [len(own) + 1 for own in words]
+    flat = np.fromiter((word for own in words for word in (*own, end)), dtype=np.int64, count=sum(sizes))
+    inner = np.flatnonzero(flat[:-1] != end)
+    _, pairs, counts = np.unique(flat[inner] * (end + 1) + flat[inner + 1], return_inverse=True, return_counts=True)
+    by_rarity = np.empty(len(counts), dtype=np.int64)
+    by_rarity[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    owners = np.repeat(np.arange(len(texts)), sizes)[inner]
+    distinct = np.unique(owners * len(counts) + by_rarity[pairs])
+    starts = np.searchsorted(distinct, np.arange(1, len(texts)) * len(counts))
+    return [own % max(1, len(counts)) for own in np.split(distinct, starts)]
+
+
+def _splits(
+    ids: Sequence[str],
+    source: Source,
+    check: Callable[[int], Checked],
+    *,
+    labelled: Labelled,
+    fixed: Sequence[int],
+    options: Options,
+    quarantine: Sequence[Quarantined] = (),
+) -> Splits:
+    reader = TextReader(source, options.encoding)
+    spec = ArraySpec((), "string")
+    unchecked = Unchecked(ids, labelled, reader, check, spec, reader.recipe, "texts", fixed, quarantine)
+    splits = checked_splits(unchecked, options.division)
+    return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))

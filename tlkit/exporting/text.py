@@ -1,0 +1,81 @@
+"""Texts as word pieces: clients of the SavedModel send strings, those of TFLite files find the vocabulary inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
+from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
+from tlkit.layer import HubLayer
+from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
+from tlkit.types import Examples
+
+if TYPE_CHECKING:
+    import keras
+
+# Names by which MediaPipe's TextClassifier tells the three inputs apart, and what they are.
+_CLIENT_NAMES = dict(zip(INPUTS, ("ids", "mask", "segment_ids"), strict=True))
+_MEANINGS = dict(
+    zip(INPUTS, ("Numbers of the word pieces.", "1 for a piece, 0 for padding.", "0; 1 in a second text."), strict=True)
+)
+_CASED = "wordpiece v1 cased"  # in the recipe of the examples, as data.text writes it
+
+
+def _accepts(spec: Any) -> bool:
+    return isinstance(spec, Mapping) and set(spec) == set(INPUTS)
+
+
+def _serving(model: keras.Model, spec: Any) -> Serving:
+    import tensorflow as tf
+
+    from tlkit.tokenizing.wordpiece_graph import graph_inputs
+
+    in_graph = graph_inputs(_tokenizer(model), int(spec[INPUTS[0]].shape[0]))
+
+    def prepare(given: Tensors) -> Tensors:
+        return in_graph(given["text"])
+
+    specs = {"text": tf.TensorSpec((None,), tf.string, name="text")}
+    return Serving(specs, prepare, in_graph, lambda examples: {"text": np.asarray(_texts(examples), dtype=str)})
+
+
+def _texts(examples: Examples) -> tuple[str, ...]:
+    if not examples.texts:
+        raise InputError(
+            "A SavedModel takes strings, and the examples hold word pieces only, so it cannot be checked: make them "
+            "with tlkit.data.text.tokenized, or leave `saved_model` out of the formats."
+        )
+    return examples.texts
+
+
+def _about(model: keras.Model) -> About:
+    inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
+    pieces = "".join(f"{piece}\n" for piece in _tokenizer(model).vocabulary)
+    return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()})
+
+
+def _tokenizer(model: keras.Model) -> WordPiece:
+    found = [layer.tokenizer for layer in model.layers if isinstance(layer, HubLayer)]
+    if not found or found[0] is None:
+        raise InputError("The model's module brings no vocabulary (`vocab_file`), so its exports could not take texts.")
+    return found[0]
+
+
+def _read(file: Path, inside: Inside) -> Reading:
+    """The word pieces of a file's text, by the vocabulary in the TFLite file."""
+    from tlkit.data.text_source import read_text
+
+    pieces = inside.files[VOCABULARY].decode().split("\n")[:-1]
+    wordpiece = WordPiece(tuple(pieces), _CASED not in inside.recipe)
+    text, length = read_text(file), inside.shapes[INPUTS[0]][0]
+    value = {name: row[None] for name, row in wordpiece.inputs(text, length).items()}
+    needed = wordpiece.count(text)
+    return Reading(value, change="" if needed <= length else f"cut to {length} of {needed} word pieces")
+
+
+KIND = Modality("text", _accepts, _serving, _about, read=_read)

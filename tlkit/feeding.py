@@ -1,0 +1,68 @@
+"""What a module takes, made of the data: images at its size, texts as the numbers of its word pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tlkit.data import image, text
+from tlkit.errors import InputError
+from tlkit.layer import HubLayer
+from tlkit.model import is_image
+from tlkit.tokenizing.wordpiece import INPUTS
+from tlkit.types import ArraySpec, Splits
+
+
+def fed(
+    data: Splits, layer: HubLayer, *, image_size: tuple[int, int] | None = None, length: int | None = None
+) -> Splits:
+    """The data as a module takes them.
+
+    Args:
+        data: Images of any size, texts, or what the module takes already, which passes unchanged.
+        layer: The module.
+        image_size: (height, width) of images.
+        length: Word pieces of a text, special ones included; None is what 99 % of the training texts need.
+
+    Raises:
+        InputError: If the module's vocabulary is unknown, or it has another length.
+    """
+    if is_image(layer) and image_size is not None:
+        return image.resized(data, image_size)
+    if takes_pieces(layer) and is_text(data.train.spec):
+        return _in_pieces(data, layer, length)
+    if length is not None:
+        raise InputError(f"`length` is for texts of word pieces, and {layer.handle} takes none; leave it out.")
+    return data
+
+
+def takes_pieces(layer: HubLayer) -> bool:
+    """Whether a module takes the three inputs of a BERT."""
+    inputs = layer.endpoint.inputs
+    return isinstance(inputs, Mapping) and set(inputs) == set(INPUTS)
+
+
+def is_text(spec: Any) -> bool:
+    """Whether examples are strings."""
+    return isinstance(spec, ArraySpec) and spec == ArraySpec((), "string")
+
+
+def _in_pieces(data: Splits, layer: HubLayer, length: int | None) -> Splits:
+    tokenizer = layer.tokenizer
+    if tokenizer is None:
+        raise InputError(
+            f"{layer.handle} takes word pieces and brings no vocabulary (`vocab_file`); tokenize the texts yourself: "
+            "tlkit.data.text.tokenized(data, WordPiece.from_file('vocab.txt'), length)."
+        )
+    own = layer.endpoint.inputs[INPUTS[0]].shape[1]
+    if own is not None and length not in (None, own):
+        raise InputError(f"{layer.handle} takes texts of {own} pieces only. Received: length={length}.")
+    pieces = text.tokenized(data, tokenizer, own or length)
+    return pieces if own is None else _of_one_length(pieces)
+
+
+def _of_one_length(data: Splits) -> Splits:
+    """The same, never cut to the longest text of a batch: the module takes one length only."""
+    parts = {name: dataclasses.replace(getattr(data, name), lengths=None) for name in ("train", "val", "test")}
+    return dataclasses.replace(data, **parts)

@@ -1,0 +1,1 @@
+"""Texts -> numbers of word pieces: `wordpiece` in Python, `wordpiece_graph` the same inside a TensorFlow graph."""

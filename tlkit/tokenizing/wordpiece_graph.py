@@ -1,0 +1,149 @@
+"""WordPiece inside a graph, in TensorFlow's core operations only: a SavedModel that takes strings loads everywhere.
+
+tensorflow_text would be shorter, but its operations must then be installed, in the same version, wherever the model is
+served, and TensorFlow's core has no Unicode normalisation. So the graph carries what Python's unicodedata knows: runs
+of characters that are treated alike, and a table of those that become others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tlkit.tokenizing.characters import APART, CHANGED, REMOVED, SPACE, runs
+from tlkit.tokenizing.wordpiece import CLS, CONTINUED, INPUTS, MAX_WORD, PAD, SEP, UNK, WordPiece, check_length
+
+_NO_PIECE = -1
+
+
+class GraphInputs(tf.Module):
+    """Strings -> the three inputs of a BERT module; as an attribute of what is saved, it brings its tables along.
+
+    Attributes:
+        vocabulary: Table of piece -> number, -1 where there is none.
+        changes: Table of code point -> the characters that it becomes.
+    """
+
+    def __init__(self, wordpiece: WordPiece, length: int) -> None:
+        super().__init__(name="wordpiece")
+        check_length(length)
+        self.length = length
+        self.vocabulary = _table(wordpiece.vocabulary, range(len(wordpiece.vocabulary)), tf.int32, _NO_PIECE)
+        unicode = runs(wordpiece.lower_case)
+        self.changes = _table(list(unicode.changes), list(unicode.changes.values()), tf.string, "")
+        self._starts, self._kinds = unicode.starts, unicode.kinds
+        self._longest = max(map(len, wordpiece.vocabulary))
+        self._number = {piece: wordpiece.number(piece) for piece in (PAD, UNK, CLS, SEP)}
+
+    def __call__(self, text: Any) -> dict[str, Any]:
+        """tf.string (batch,), UTF-8 -> `input_word_ids`, `input_mask`, `input_type_ids`, int32 (batch, length)."""
+        words = tf.strings.split(self._normalised(text))
+        pieces = words.with_values(self._pieces(words.values)).merge_dims(1, 2)[:, : self.length - 2]
+        batch = tf.shape(text)[0]
+        start, end = (tf.fill([batch, 1], self._number[piece]) for piece in (CLS, SEP))
+        row = tf.concat([start, pieces, end], axis=1)
+        shape = (None, self.length)
+        return dict(
+            zip(
+                INPUTS,
+                (
+                    row.to_tensor(self._number[PAD], shape=shape),
+                    tf.ones_like(row).to_tensor(0, shape=shape),
+                    tf.zeros([batch, self.length], tf.int32),
+                ),
+                strict=True,
+            )
+        )
+
+    def _normalised(self, text: Any) -> Any:
+        """tf.string (batch,), words apart; bytes that are no UTF-8 vanish."""
+        codes = tf.strings.unicode_decode(text, "UTF-8")
+        flat = codes.values
+        runs_of = tf.searchsorted(tf.constant(self._starts, tf.int32), flat, side="right") - 1
+        kinds = tf.gather(tf.constant(self._kinds, tf.int32), runs_of)
+        characters = tf.strings.unicode_encode(flat[:, tf.newaxis], "UTF-8")
+        spaces = tf.fill(tf.shape(flat), " ")
+        becomes = {
+            REMOVED: tf.fill(tf.shape(flat), ""),
+            SPACE: spaces,
+            APART: tf.strings.join([spaces, characters, spaces]),
+            CHANGED: self.changes.lookup(flat),
+        }
+        for kind, what in becomes.items():
+            characters = tf.where(kinds == kind, what, characters)
+        return tf.strings.unsorted_segment_join(characters, codes.value_rowids(), codes.nrows())
+
+    def _pieces(self, words: Any) -> Any:
+        """tf.string (n,) -> ragged int32 (n, pieces): a word in the vocabulary at once, others piece by piece."""
+        whole = tf.where(tf.strings.length(words, "UTF8_CHAR") <= MAX_WORD, self.vocabulary.lookup(words), _NO_PIECE)
+        others = tf.where(whole == _NO_PIECE)
+        columns = self._longest_first(tf.gather_nd(words, others))
+        width = tf.maximum(1, tf.shape(columns)[1])
+        first = tf.concat([whole[:, tf.newaxis], tf.fill([tf.size(words), width - 1], _NO_PIECE)], axis=1)
+        padded = tf.pad(columns, [[0, 0], [0, width - tf.shape(columns)[1]]], constant_values=_NO_PIECE)
+        table = tf.tensor_scatter_nd_update(first, others, padded)
+        return tf.ragged.boolean_mask(table, table != _NO_PIECE)
+
+    def _longest_first(self, words: Any) -> Any:
+        """int32 (n, steps): the longest piece that fits, again and again; one [UNK] where at some place none does."""
+        sizes = tf.strings.length(words, "UTF8_CHAR")
+        places = tf.where(sizes <= MAX_WORD, 0, _NO_PIECE)  # where the next piece starts; _NO_PIECE: none fits
+        columns = tf.zeros([tf.size(words), 0], tf.int32)
+
+        def unfinished(places: Any, _: Any) -> Any:
+            return tf.reduce_any((places >= 0) & (places < sizes))
+
+        def step(places: Any, columns: Any) -> Any:
+            active = tf.where((places >= 0) & (places < sizes))
+            start = tf.gather_nd(places, active)
+            number, taken = self._longest_match(tf.gather_nd(words, active), start)
+            column = tf.tensor_scatter_nd_update(tf.fill(tf.shape(places), _NO_PIECE), active, number)
+            after = tf.where(number == _NO_PIECE, _NO_PIECE, start + taken)
+            return tf.tensor_scatter_nd_update(places, active, after), tf.concat([columns, column[:, None]], axis=1)
+
+        grows = [places.shape, tf.TensorShape([None, None])]
+        places, columns = tf.while_loop(unfinished, step, [places, columns], shape_invariants=grows)
+        columns = tf.pad(columns, [[0, 0], [0, 1]], constant_values=_NO_PIECE)  # room for [UNK] where nothing ran
+        unknown = tf.concat([tf.fill([1], self._number[UNK]), tf.fill([tf.shape(columns)[1] - 1], _NO_PIECE)], axis=0)
+        return tf.where((places == _NO_PIECE)[:, tf.newaxis], unknown[tf.newaxis, :], columns)
+
+    def _longest_match(self, words: Any, start: Any) -> tuple[Any, Any]:
+        """Number (-1: none) and characters of the longest piece at `start` of each word: int32 (n,) both."""
+        sizes = tf.range(1, self._longest + 1)
+        shape = [tf.size(words), self._longest]
+        parts = tf.strings.substr(
+            tf.broadcast_to(words[:, tf.newaxis], shape),
+            tf.broadcast_to(start[:, tf.newaxis], shape),
+            tf.broadcast_to(sizes[tf.newaxis, :], shape),
+            unit="UTF8_CHAR",
+        )
+        marks = tf.where(start > 0, CONTINUED, "")[:, tf.newaxis]
+        numbers = self.vocabulary.lookup(tf.strings.join([tf.broadcast_to(marks, shape), parts]))
+        left = tf.strings.length(words, "UTF8_CHAR") - start
+        fits = tf.where((numbers != _NO_PIECE) & (sizes <= left[:, tf.newaxis]), sizes, 0)  # substr stops at the end
+        taken = tf.reduce_max(fits, axis=1)
+        best = tf.gather(numbers, tf.maximum(taken - 1, 0), batch_dims=1)
+        return tf.where(taken > 0, best, _NO_PIECE), taken
+
+
+def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
+    """A callable from tf.string (batch,) to a BERT module's inputs, the same as `wordpiece.inputs` gives.
+
+    It works eagerly, in a tf.function and in the signature of a SavedModel. Make it an attribute of the object that is
+    saved, so that its tables are saved too.
+
+    Args:
+        wordpiece: The vocabulary.
+        length: Pieces in all, [CLS] and [SEP] included; longer texts are cut.
+
+    Raises:
+        InputError: If `length` has no room for the special pieces.
+    """
+    return GraphInputs(wordpiece, length)
+
+
+def _table(keys: Any, values: Any, dtype: Any, default: Any) -> Any:
+    key_dtype = tf.string if isinstance(keys[0], str) else tf.int32
+    entries = tf.lookup.KeyValueTensorInitializer(tf.constant(keys, key_dtype), tf.constant(list(values), dtype))
+    return tf.lookup.StaticHashTable(entries, default)
