@@ -54,7 +54,7 @@ def main(
 
 def _splits(data: Path | None, text: str, label: str, seed: int, strict: bool) -> tlkit.Splits:
     if data is None:
-        return tlkit.data.samples.reviews("movies", seed=seed)
+        return tlkit.data.reviews.sentences("movies", seed=seed)
     if data.is_dir():
         return tlkit.data.text.from_folder(data, seed=seed, strict=strict)
     return tlkit.data.text.from_table(data, text=text, label=label, seed=seed, strict=strict)

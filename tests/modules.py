@@ -7,6 +7,7 @@ disagree. `inputs(kind)` gives what a module of that kind is called with.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import tensorflow as tf
 IMAGE_SIZE = 32  # the image modules take float32 (batch, 32, 32, 3) in [0, 1]
 FEATURES = 12  # and give float32 (batch, 12)
 TOKENS = 10
+POSITIONS = 24  # longest text of the encoders that leave it open
+PIECES = tuple(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "##s", "the", "a", "very", "not", "long", "short", "!", ".", "plot", "anna", "rome", "in"])
 HIDDEN = 8
 VOCABULARY = ("the", "a", "cat", "dog", "sat", "ran")
 CLASSES = 5  # outputs of the modules that are classifiers
@@ -248,7 +251,7 @@ class Encoder(tf.Module):
         shapes: dict[str, tuple[int, ...]] = {
             "word_embedding": (20, HIDDEN),
             "type_embedding": (2, HIDDEN),
-            "position_embedding": (TOKENS, HIDDEN),
+            "position_embedding": (POSITIONS, HIDDEN),
             "pooler_kernel": square,
         }
         for block in ("block_0", "block_1"):
@@ -280,8 +283,11 @@ class Encoder(tf.Module):
         return {"default": pooled, "pooled_output": pooled, "sequence_output": x, "encoder_outputs": blocks}
 
 
-def write_text_encoder(folder: Path, *, all_blocks: bool = False) -> Path:
-    """BERT-like: dict in, dict out; with `all_blocks` every block's output too, which stays live to the end."""
+def write_text_encoder(folder: Path, *, all_blocks: bool = False, pieces: Path | None = None) -> Path:
+    """BERT-like: dict in, dict out; with `all_blocks` every block's output too, which stays live to the end.
+
+    With `pieces`, a file of word pieces, it takes texts of any length up to POSITIONS and brings that vocabulary.
+    """
     module, root = Encoder(), tf.__internal__.tracking.AutoTrackable()
 
     @tf.function
@@ -291,15 +297,26 @@ def write_text_encoder(folder: Path, *, all_blocks: bool = False) -> Path:
             out["pooled_output"] = tf.nn.dropout(out["pooled_output"], 0.1)
         return out if all_blocks else {k: v for k, v in out.items() if k != "encoder_outputs"}
 
-    spec = {k: tf.TensorSpec((None, TOKENS), tf.int32, name=k) for k in sorted(inputs("text_encoder"))}
+    steps = TOKENS if pieces is None else None
+    spec = {k: tf.TensorSpec((None, steps), tf.int32, name=k) for k in sorted(inputs("text_encoder"))}
     for training in (False, True):
         forward.get_concrete_function(spec, training=training)
     root.__call__ = forward
     root.variables = list(module.weights.values())
     root.trainable_variables = list(module.weights.values())
     root.regularization_losses = []
+    if pieces is not None:
+        root.vocab_file, root.do_lower_case = tf.saved_model.Asset(str(pieces)), tf.Variable(True, trainable=False)
     tf.saved_model.save(root, str(folder))
     return folder
+
+
+def write_bert(folder: Path) -> Path:
+    """The text encoder for texts of any length, with a vocabulary of 20 word pieces by TF Hub's convention."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "vocab.txt")
+        file.write_text("".join(f"{piece}\n" for piece in PIECES), encoding="utf-8")
+        return write_text_encoder(folder, pieces=file)
 
 
 def write_text_encoder_blocks(folder: Path) -> Path:
@@ -380,6 +397,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "tf1_hub": write_tf1_hub,
     "text_encoder": write_text_encoder,
     "text_encoder_blocks": write_text_encoder_blocks,
+    "bert": write_bert,
     "vocabulary": write_vocabulary,
     "control_flow": write_control_flow,
     "classifier": write_classifier,
@@ -389,7 +407,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
 def inputs(kind: str, batch: int = 2, seed: int = 0) -> Any:
     """What a module of this kind is called with, as numpy arrays."""
     rng = np.random.default_rng(seed)
-    if kind.startswith("text_encoder"):
+    if kind.startswith("text_encoder") or kind == "bert":
         lengths = rng.integers(2, TOKENS, (batch, 1))
         return {
             "input_word_ids": rng.integers(0, 20, (batch, TOKENS)).astype(np.int32),

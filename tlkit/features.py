@@ -327,7 +327,7 @@ def extract(
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
         examples: Examples whose inputs fit the module.
-        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output.
+        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output, of several the one for a head.
         batch_size: Examples at a time, >= 1.
         dtype: "float32", or "float16" for half the space; `Features.rounding` says what that cost.
         progress: Called with the count of examples that are done.
@@ -340,12 +340,15 @@ def extract(
             into the cache.
     """
     from tlkit.layer import HubLayer
-    from tlkit.model import established_range, front_of, is_image
+    from tlkit.model import choose_output, established_range, front_of, is_image
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
         layer.input_range = established_range(layer)[0]
-    opener = engines.opener(front_of(layer, at, examples.spec), len(examples))
+    if at is None and layer.output_key is None:
+        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+    front = front_of(layer, at, examples.spec, of_any_length=examples.lengths is not None)
+    opener = engines.opener(front, len(examples))
     request = Request(examples, opener.front.key, layout_of(opener, examples, dtype), batch_size=batch_size)
     need = request.missing_bytes
     room = budget.make_room(need, [request.folder])

@@ -42,9 +42,7 @@ def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = Non
     if is_image(layer) and layer.input_range is None:
         layer.input_range = established_range(layer)[0]
     inputs = _inputs(layer, image_size)
-    outputs = layer.compute_output_spec(inputs)
-    if isinstance(outputs, Mapping):
-        layer.output_key = _chosen_key(outputs, layer, task.takes)
+    choose_output(layer, layer.compute_output_spec(inputs), task.takes)
     features = _featured(layer(inputs), task.takes)
     return keras.Model(inputs, task.head(features), name=task.name)
 
@@ -136,6 +134,18 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
     if size is None:
         raise InputError(f"{layer.handle} takes images of any size; say which: image_size=(224, 224).")
     return keras.Input((*size, specs.shape[-1]), name="image")
+
+
+def choose_output(layer: HubLayer, outputs: Any, takes: str) -> None:
+    """Of a module that gives several outputs, let the layer give the one that a head takes.
+
+    Args:
+        layer: Whose `output_key` is set.
+        outputs: What it gives, or specs of that.
+        takes: As `Task.takes` has it.
+    """
+    if isinstance(outputs, Mapping):
+        layer.output_key = _chosen_key(outputs, layer, takes)
 
 
 def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer, takes: str) -> str:
@@ -292,10 +302,22 @@ def _fronts(
     return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest, trunk.inputs)
 
 
-def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any) -> Front:
-    """A module's front up to a cut (None: the whole of it), for examples of this `Examples.spec`."""
+def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_length: bool = False) -> Front:
+    """A module's front up to a cut (None: the whole of it), for examples of this `Examples.spec`.
+
+    Args:
+        layer: The module.
+        cut: Where it ends.
+        spec: `Examples.spec`; its sizes take the place of those that the module leaves open.
+        of_any_length: Leave those open, as batches are cut to their longest example.
+    """
     given = layer.endpoint.inputs
-    takes = {k: _batch_of(spec[k], given[k]) for k in given} if isinstance(given, Mapping) else _batch_of(spec, given)
+    if of_any_length:
+        takes = given
+    elif isinstance(given, Mapping):
+        takes = {key: _batch_of(spec[key], given[key]) for key in given}
+    else:
+        takes = _batch_of(spec, given)
     inside = layer.variables if cut is None else [
         layer.module_variables[i] for i in graphs.variables_in_front(layer.graph, cut) if i in layer.module_variables
     ]  # fmt: skip

@@ -233,7 +233,7 @@ def test_silent_windows_are_left_out_and_counted(tmp_path):
     write(tmp_path / "a" / "pause.wav", pause)
     splits = load(tmp_path, seconds=0.5)
     assert [name for name in ids(splits) if "pause" in name] == ["a/pause.wav@0.000s", "a/pause.wav@1.500s"]
-    assert splits.notes == ("2 silent windows of 1 sounds were left out.",)
+    assert splits.notes == ("Silent windows were left out: 2, in 1 of 9 sounds.",)
     write(tmp_path / "a" / "late.wav", pause[8000:])
     assert quarantined(load(tmp_path, seconds=0.5, windows="first")) == {
         "a/late.wav": "silent in its first 0.5 s: below -60 dBFS"
@@ -288,7 +288,7 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         "a/film.m4a": r"it holds AAC, video or WMA, which cannot be read here: convert it to WAV or FLAC",
         "b/silent.wav": r"silent: its peak is -70 dBFS, below -60 dBFS",
         "b/zeros.wav": r"silent: its peak is 0, below -60 dBFS",
-        "b/clipped.wav": r"clipped: 6\d\.\d% of its samples are at full scale, above 1\.0%",
+        "b/clipped.wav": r"clipped: 6\d\.\d% of its samples are at full scale, above 5\.0%",
         "b/slow.wav": r"its sample rate is 4000 Hz, and must lie in 8000 to 768000 Hz",
         "b/nan.wav": r"NaN or infinite samples, the first at 0\.10 s",
         "b/big.wav": r"its samples reach 10000: scale floats to -1 to 1",
@@ -303,6 +303,29 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         InputError, match=r"^21 of 37 sounds cannot be used: 'a/cut.aiff' \(truncated: .* and 18 more\."
     ):
         load(tmp_path, strict=True)
+
+
+def test_an_mp3_that_would_be_read_in_part_is_quarantined(tmp_path):
+    class_folders(tmp_path, {"a": 4, "b": 4})
+    rates = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    changing = np.concatenate([tone(seconds=2), np.random.default_rng(0).uniform(-0.4, 0.4, 8 * RATE)])
+    soundfile.write(tmp_path / "a" / "x.mp3", changing, RATE, **rates)
+    content = (tmp_path / "a" / "x.mp3").read_bytes()
+    assert load(tmp_path).quarantine == ()
+    header = content.index(b"Xing")
+    (tmp_path / "a" / "x.mp3").write_bytes(content[content.index(b"\xff", header + 120) :])
+    reason = quarantined(load(tmp_path))["a/x.mp3"]
+    assert re.fullmatch(r"its header lacks its length, so that \d\.\d\d of 10\.\d\d s would be read: .* FLAC", reason)
+
+
+def test_a_class_of_silence_can_be_kept(tmp_path):
+    class_folders(tmp_path, {"speech": 6})
+    for i in range(6):
+        write(tmp_path / "silence" / f"{i}.wav", np.zeros(4000 + i, np.float32))
+    with pytest.raises(InputError, match="the class 'silence' has no usable example; 6 were left out"):
+        load(tmp_path)
+    splits = load(tmp_path, limits=audio.Limits(silence_dbfs=float("-inf")))
+    assert (len(ids(splits)), splits.quarantine, splits.notes) == (12, (), ())
 
 
 def test_limits_are_the_users(tmp_path):

@@ -73,6 +73,10 @@ def test_the_hub_interface(loaded, words):
         "sequence_output": (2, 24, 384),
     }
     assert len(words) == 30_522 and bool(loaded.do_lower_case.numpy())
+
+
+@pytest.mark.slow
+def test_all_of_it_trains(loaded, words):
     zoo_checks.check_interface(NAME, loaded, encoded(EATING, words))
 
 
@@ -97,6 +101,7 @@ def test_it_can_be_cut_behind_every_block(loaded, words):
     np.testing.assert_allclose(back(front(*flat), flat[0])["default"], whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_converts_with_builtins(loaded, words):
     inputs = {name: value.numpy() for name, value in encoded(EATING[:1], words).items()}
     found = zoo_checks.litert(loaded, **dict.fromkeys(minilm.INPUTS, (1, 24)))(**inputs)

@@ -21,6 +21,7 @@ from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
 from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_waves
 from tlkit.data.listing import Listing, class_folders
+from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.errors import InputError
 from tlkit.types import Splits
@@ -77,7 +78,9 @@ def from_folder(
         InputError: If the folder cannot be learned from: missing, empty, one class, a class without usable sounds,
             fewer sounds than parts; or if `tlkit[audio]` is not installed.
     """
-    options = Options(seconds, hop, windows, sample_rate, split, seed, groups, augment, strict, progress, limits)
+    options = Options(
+        Division(split, seed, groups, strict, progress), seconds, hop, windows, sample_rate, augment, limits
+    )
     return from_listing(class_folders(folder), options)
 
 
@@ -136,7 +139,8 @@ def from_csv(
     owners = tables.column(rows, groups) if isinstance(groups, str) else groups
     fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
     shares = SHARES if isinstance(split, str) else split
-    options = Options(seconds, hop, windows, sample_rate, shares, seed, owners, augment, strict, progress, limits)
+    division = Division(shares, seed, owners, strict, progress)
+    options = Options(division, seconds, hop, windows, sample_rate, augment, limits)
     if isinstance(label, str):
         labelled = tables.class_column(tables.column(rows, label))
     else:
@@ -188,7 +192,7 @@ def from_arrays(
     Raises:
         InputError: If lengths differ, or an array is no sound; it is named by its position.
     """
-    options = Options(seconds, hop, windows, sample_rate, split, seed, groups, augment, strict, limits=limits)
+    options = Options(Division(split, seed, groups, strict), seconds, hop, windows, sample_rate, augment, limits)
     pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
     for part, (own, answers) in pairs.items():
         if len(own) != len(answers):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from tlkit.data.audio_decode import Limits, Scan
 from tlkit.data.image_source import passed_over
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
-from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.data.sourcing import Division, file_trouble
+from tlkit.data.splitting import checked_shares, group_names
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes, sha256_file
 from tlkit.types import ArraySpec, Examples, Quarantined, Splits
@@ -37,20 +37,15 @@ _BESIDE = (".lab", ".textgrid", ".srt", ".vtt", ".cue", ".m3u", ".m3u8", ".jpg",
 class Options:
     """What all sources of sound take, checked before anything is read; `audio.from_folder` says what each means."""
 
+    division: Division
     seconds: float
     hop: float | None
     windows: str
     sample_rate: int
-    split: Sequence[float]
-    seed: int
-    groups: Groups | None
     augment: Augment | None
-    strict: bool = False
-    progress: bool = False
     limits: Limits = decode.LIMITS
 
     def __post_init__(self) -> None:
-        checked_shares(self.split)
         low, high = decode.RATES
         if not (isinstance(self.sample_rate, int | np.integer) and low <= self.sample_rate <= high):
             raise InputError(
@@ -122,7 +117,7 @@ class AudioReader:
 
 
 @dataclass(frozen=True)
-class FileSource:
+class SoundFiles:
     """Stretches of files, by position."""
 
     paths: tuple[Path, ...]
@@ -133,7 +128,7 @@ class FileSource:
 
 
 @dataclass(frozen=True, eq=False)
-class ArraySource:
+class SoundArrays:
     """Stretches of arrays, by position."""
 
     arrays: tuple[np.ndarray, ...]
@@ -155,13 +150,13 @@ def from_files(
     """Splits of files: listened to once, the broken ones left out. `quarantine` holds what was left out before."""
     for name in ("soundfile", "soxr"):  # before thousands of files are found unreadable
         decode.library(name)
-    if quarantine and options.strict:
+    if quarantine and options.division.strict:
         raise InputError(strict_message(quarantine, len(names) + len(quarantine), NOUN))
 
     def check(i: int) -> Checked | tuple[str, Cut]:
         return check_file(paths[i], options)
 
-    source = FileSource(tuple(paths))
+    source = SoundFiles(tuple(paths))
     return _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
 
 
@@ -176,29 +171,25 @@ def from_waves(
         return check_wave(arrays[i], rate, options)
 
     ids = [str(i) for i in range(len(arrays))]
-    return _splits(ids, ArraySource(tuple(arrays)), check, labelled=labelled, fixed=fixed, options=options)
+    return _splits(ids, SoundArrays(tuple(arrays)), check, labelled=labelled, fixed=fixed, options=options)
 
 
 def check_file(path: Path, options: Options) -> Checked | tuple[str, Cut]:
     """Listen to one file: its digest and windows, or why it has none. Never raises."""
-    head = b""
+    if trouble := file_trouble(path):
+        return Checked(reason=trouble)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return Checked(reason="no regular file")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        if not head:
-            return Checked(reason="empty: it has 0 bytes")
         return sha256_file(path), cut(decode.scan_file(path, options.limits), options)
-    except FileNotFoundError:
-        return Checked(reason="a link to a file that is not there")
-    except PermissionError:
-        return Checked(reason="it may not be read: change its permissions")
     except InputError as error:
         return Checked(reason=str(error))
-    except (RuntimeError, TypeError, OSError) as error:  # what soundfile raises where a file is no sound
+    except (RuntimeError, TypeError, OSError):  # what soundfile raises where a file is no sound
         ignored = passed_over(path) or path.suffix.lower() in _BESIDE
-        return Checked(ignored=True) if ignored else Checked(reason=decode.explain(error, head))
+        return Checked(ignored=True) if ignored else Checked(reason=_no_sound(path))
+
+
+def _no_sound(path: Path) -> str:
+    with path.open("rb") as file:
+        return decode.explain(file.read(_HEAD_BYTES))
 
 
 def check_wave(wave: np.ndarray, rate: int, options: Options) -> Checked | tuple[str, Cut]:
@@ -273,7 +264,8 @@ def _splits(
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
     started = time.perf_counter()
-    groups = group_names(options.groups, names)
+    division = options.division
+    groups = group_names(division.groups, names)
     cuts: dict[int, Cut] = {}
 
     def look(i: int) -> Checked:
@@ -283,7 +275,7 @@ def _splits(
         digest, cuts[i] = result
         return Checked(digest=digest)
 
-    found = preflight(names, look, noun=NOUN, strict=options.strict, progress=options.progress)
+    found = preflight(names, look, noun=NOUN, strict=division.strict, progress=division.progress)
     windows = np.array([(i, start) for i in found.sound for start in cuts[i].starts], dtype=np.int64).reshape(-1, 2)
     reader = AudioReader(source, cuts, windows, options.sample_rate, options.samples)
     digests = dict(zip(found.sound, found.digests, strict=True))
@@ -291,8 +283,8 @@ def _splits(
     splits = assemble(
         _examples(reader, names, digests, groups, kept.targets),
         kept,
-        shares=checked_shares(options.split),
-        seed=options.seed,
+        shares=checked_shares(division.split),
+        seed=division.seed,
         fixed=[fixed[i] for i in windows[:, 0]] if fixed else (),
         augment=options.augment,
         quarantine=(*quarantine, *found.quarantine),
@@ -334,4 +326,5 @@ def _low_rates(reader: AudioReader) -> list[str]:
 
 def _silences(reader: AudioReader) -> list[str]:
     silent = [own.silent for own in reader.cuts.values() if own.silent]
-    return [f"{sum(silent)} silent windows of {len(silent)} sounds were left out."] if silent else []
+    of = f"{len(silent)} of {len(reader.cuts)} sounds"
+    return [f"Silent windows were left out: {sum(silent)}, in {of}."] if silent else []

@@ -56,7 +56,7 @@ class Unchecked:
 
     Attributes:
         ids: A name for each example.
-        labelled: Their targets.
+        labelled: Their targets, by which they are divided.
         read: `read(i)` gives the input of example i.
         check: `check(i)` looks at example i and never raises.
         spec: What `read` gives.
@@ -64,6 +64,7 @@ class Unchecked:
         noun: What the examples are, in the plural, for messages: "images".
         fixed: The part of each example, where the source says so.
         quarantine: What was left out before.
+        targets: What is to be predicted, where that is not what they are divided by.
     """
 
     ids: Sequence[str]
@@ -75,6 +76,7 @@ class Unchecked:
     noun: str
     fixed: Sequence[int] = ()
     quarantine: Sequence[Quarantined] = ()
+    targets: np.ndarray | None = None
 
 
 def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any, int], Any] | None = None) -> Splits:
@@ -93,7 +95,7 @@ def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any
     whole = Examples(
         ids=tuple(source.ids[i] for i in kept),
         read=Selected(source.read, found.sound),
-        targets=source.labelled.targets[kept],
+        targets=(source.labelled.targets if source.targets is None else source.targets)[kept],
         spec=source.spec,
         digests=found.digests,
         groups=tuple(groups[i] for i in kept) if groups else (),

@@ -18,6 +18,7 @@ from tlkit.data import audio
 from tlkit.data.audio_source import Augment, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.preflight import cpus
+from tlkit.data.sourcing import Division
 from tlkit.errors import InputError, OfflineError
 from tlkit.files import atomic_folder, cache_dir, locked, sha256_bytes
 from tlkit.types import Splits
@@ -59,7 +60,8 @@ def digits(
     Raises:
         InputError: As `espeak_digits` and `asterisk_digits`.
     """
-    options = Options(seconds, None, "first", sample_rate, split, seed, _speaker, augment, progress=progress)
+    division = Division(split, seed, _speaker, progress=progress)
+    options = Options(division, seconds, None, "first", sample_rate, augment)
     files = (*_listed(espeak_digits(accents, speakers), "espeak", 0), *_listed(asterisk_digits(), "asterisk", 2))
     return audio.from_listing(Listing(tuple(files), WORDS), options)
 

@@ -14,16 +14,36 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit.data import labelling, tables
+from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.data.table_formats import read_any
-from tlkit.data.text_source import MAX_CHARACTERS, Options, from_files, from_texts, text_of, tokenized_examples
+from tlkit.data.text_source import (
+    MAX_CHARACTERS,
+    TEXT,
+    WORDS,
+    Options,
+    from_files,
+    from_sentences,
+    from_texts,
+    piece_counts,
+    tokenized_examples,
+)
 from tlkit.errors import InputError
 from tlkit.tokenizing.wordpiece import WordPiece, check_length
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.types import Splits
 
-__all__ = ["MAX_CHARACTERS", "from_arrays", "from_csv", "from_folder", "from_table", "from_tfds", "tokenized"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "from_arrays",
+    "from_conll",
+    "from_csv",
+    "from_folder",
+    "from_table",
+    "from_tfds",
+    "tokenized",
+]
 
 Pair = tuple[Any, Any]
 
@@ -203,11 +223,58 @@ def from_tfds(
     return from_texts(table.ids, read, table.labelled, fixed=table.parts, options=options)
 
 
+def from_conll(
+    train: str | os.PathLike[str],
+    *,
+    val: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Sentences with a label for each word, from files of the CoNLL shared tasks.
+
+    A line holds a word in its first column and the label in its last; an empty line ends a sentence. `read(i)` gives
+    an object array (words,) of str; `tokenized` makes a module's inputs and targets of it.
+
+    Args:
+        train: The file of training sentences.
+        val: The file for validation; without it, sentences are taken out of `train`.
+        test: The same for test.
+        encoding: As in `from_folder`, like all that are not named here.
+        split: As in `from_folder`; the labels that occur in a sentence are balanced.
+        seed: As in `from_folder`.
+        groups: As in `from_folder`, of ids such as "train/29": the part, and the line of the first word.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`.
+
+    Returns:
+        Splits of int32 (n, words) numbers of labels, -1 behind a sentence's last word.
+
+    Raises:
+        InputError: If a file cannot be read, or a line has no label.
+    """
+    options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
+    files = {part: path for part, path in enumerate((train, val, test)) if path is not None}
+    read = {part: read_sentences(path, encoding) for part, path in files.items()}
+    ids = [f"{PARTS[part]}/{one.line}" for part, own in read.items() for one in own]
+    parts = [part for part, own in read.items() for _ in own]
+    sentences = [one for own in read.values() for one in own]
+    return from_sentences(ids, sentences, fixed=parts if len(files) > 1 else [], options=options)
+
+
 def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -> Splits:
     """The same splits as a BERT module's inputs; `lengths` of the Examples are their pieces before any cut.
 
+    Of sentences with a label for each word, a word's first piece gets its label: int32 (n, length), -1 elsewhere.
+
     Args:
-        splits: Text splits.
+        splits: Text splits, or those of `from_conll`.
         tokenizer: The module's own vocabulary.
         length: Pieces in all, [CLS] and [SEP] included; longer texts are cut, and a note says how many. None takes
             what 99 of 100 training texts need, in eights, at most 512.
@@ -221,10 +288,10 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -
         >>> tokenized(texts, pieces).train.spec["input_word_ids"]
         ArraySpec(shape=(8,), dtype='int32')
     """
-    if splits.train.spec != ArraySpec((), "string"):
+    if splits.train.spec not in (TEXT, WORDS):
         raise InputError(f"Only texts can be tokenized. Received: {splits.train.spec}.")
     parts = (splits.train, splits.val, splits.test)
-    counts = [_counts(examples, tokenizer) for examples in parts]
+    counts = [piece_counts(examples, tokenizer) for examples in parts]
     chosen = _length_for(counts[0]) if length is None else length
     check_length(chosen)
     train, val, test = (
@@ -235,11 +302,6 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -
     verb = "is longer than {} pieces and is cut" if cut == 1 else "are longer than {} pieces and are cut"
     notes = [f"{cut:,} of {total:,} texts {verb.format(chosen)}."] if cut else []
     return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, *notes))
-
-
-def _counts(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
-    counts = (tokenizer.count(text_of(examples.read(i))) for i in range(len(examples)))
-    return np.fromiter(counts, dtype=np.int32, count=len(examples))
 
 
 def _length_for(counts: np.ndarray) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
 from tlkit.data.decoding import ENCODINGS, check_encoding, decode
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked
@@ -33,6 +34,9 @@ _PASSED_OVER = (
     *(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".ini", ".cfg", ".py", ".ipynb", ".npy", ".npz"),
 )
 _WORD = re.compile(r"\w+|[^\w\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f]")  # a symbol such as an emoji is a word too
+
+TEXT = ArraySpec((), "string")
+WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of which has a label
 
 Source = Callable[[int], bytes | str]
 
@@ -56,7 +60,7 @@ class TextReader:
 
 @dataclass(frozen=True, eq=False)
 class TokenizedReader:
-    """`read` of tokenized Examples: a BERT module's inputs, int32 (length,) each."""
+    """`read` of tokenized Examples: a BERT module's inputs, int32 (length,) each, of texts or of words."""
 
     read: Callable[[int], Any]
     tokenizer: WordPiece
@@ -64,7 +68,10 @@ class TokenizedReader:
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """The inputs of example i."""
-        return self.tokenizer.inputs(text_of(self.read(i)), self.length)
+        x = self.read(i)
+        if np.ndim(x):
+            return self.tokenizer.encode_words(x, self.length)[0]
+        return self.tokenizer.inputs(text_of(x), self.length)
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,8 @@ def read_text(path: Path, encoding: str | None = None) -> str:
 
 
 def text_of(x: Any) -> str:
-    """The str that `read` of text Examples gave."""
-    return str(np.asarray(x, dtype=object).item())
+    """The str that `read` of text Examples gave; words with blanks between."""
+    return " ".join(str(part) for part in np.asarray(x, dtype=object).reshape(-1))
 
 
 def sha256_of(text: str) -> str:
@@ -176,17 +183,56 @@ def sha256_of(text: str) -> str:
         raise InputError(f"no Unicode text: half of a surrogate pair stands alone at {where}") from error
 
 
+def from_sentences(
+    ids: Sequence[str], sentences: Sequence[Sentence], *, fixed: Sequence[int], options: Options
+) -> Splits:
+    """Splits of sentences with a label for each word; the names of the labels are sorted by code point."""
+
+    def check(i: int) -> Checked:
+        found = check_text(" ".join(sentences[i].words), options)
+        return dataclasses.replace(found, digest=sha256_of("\n".join(sentences[i].words))) if found.digest else found
+
+    labels = tuple(sorted({label for one in sentences for label in one.labels}))
+    targets = word_targets(sentences, {label: i for i, label in enumerate(labels)})
+    read = WordsReader(tuple(sentences))
+    unchecked = Unchecked(
+        ids, kinds(sentences), read, check, WORDS, f"words v{_VERSION}", "sentences", fixed, targets=targets
+    )
+    splits = dataclasses.replace(checked_splits(unchecked, options.division), labels=labels)
+    return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))
+
+
+def piece_counts(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
+    """int32 (n,) pieces of each text before any cut, special ones included."""
+
+    def count(x: Any) -> int:
+        return tokenizer.count_words(x) if np.ndim(x) else tokenizer.count(text_of(x))
+
+    return np.fromiter((count(examples.read(i)) for i in range(len(examples))), dtype=np.int32, count=len(examples))
+
+
 def tokenized_examples(examples: Examples, tokenizer: WordPiece, length: int, counts: np.ndarray) -> Examples:
     """The same examples as a BERT module's inputs; `counts` are their pieces before any cut."""
     mode = "lower" if tokenizer.lower_case else "cased"
     return dataclasses.replace(
         examples,
+        targets=_piece_targets(examples, tokenizer, length) if examples.spec == WORDS else examples.targets,
         read=TokenizedReader(examples.read, tokenizer, length),
         spec={name: ArraySpec((length,), "int32") for name in INPUTS},
         recipe=f"{examples.recipe} then wordpiece v1 {mode} vocabulary={tokenizer.fingerprint[:16]} length={length}",
         lengths=counts,
         texts=tuple(text_of(examples.read(i)) for i in range(len(examples))),
     )
+
+
+def _piece_targets(examples: Examples, tokenizer: WordPiece, length: int) -> np.ndarray:
+    """int32 (n, length): the label of each word at its first piece, -1 elsewhere."""
+    targets = np.full((len(examples), length), -1, dtype=np.int32)
+    for i in range(len(examples)):
+        _, owners = tokenizer.encode_words(examples.read(i), length)
+        first = np.flatnonzero((owners >= 0) & (np.diff(owners, prepend=-1) != 0))
+        targets[i, first] = examples.targets[i, owners[first]]
+    return targets
 
 
 def near_duplicates(splits: Splits) -> list[str]:
@@ -278,7 +324,6 @@ def _splits(
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
     reader = TextReader(source, options.encoding)
-    spec = ArraySpec((), "string")
-    unchecked = Unchecked(ids, labelled, reader, check, spec, reader.recipe, "texts", fixed, quarantine)
+    unchecked = Unchecked(ids, labelled, reader, check, TEXT, reader.recipe, "texts", fixed, quarantine)
     splits = checked_splits(unchecked, options.division)
     return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))

@@ -18,8 +18,8 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
         examples: The kind of inputs that it takes.
         format: One of `tflite.FORMATS`.
     """
-    kind, labelled = modality_of(examples.spec), scores_labels(run.task)
-    about = kind.about(run.model)
+    kind, labelled = modality_of(examples), scores_labels(run.task)
+    about = kind.about(run.model, examples)
     output = run.task.output
     plain = metadata.plain_tensor(output, "The model's output.")
     return metadata.Metadata(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import image_input
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
-from tlkit.types import ArraySpec
+from tlkit.types import ArraySpec, Examples
 
 if TYPE_CHECKING:
     import keras
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _WHITE = (255, 255, 255)
 
 
-def _accepts(spec: Any) -> bool:
+def _accepts(examples: Examples) -> bool:
+    spec = examples.spec
     return isinstance(spec, ArraySpec) and len(spec.shape) == 3 and spec.shape[-1] == 3 and spec.dtype == "uint8"
 
 
-def _serving(model: keras.Model, _spec: Any) -> Serving:
+def _serving(model: keras.Model, _examples: Examples) -> Serving:
     import tensorflow as tf
 
     (tensor,) = model.inputs
@@ -39,7 +40,7 @@ def _serving(model: keras.Model, _spec: Any) -> Serving:
     return Serving({name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels)
 
 
-def _about(model: keras.Model) -> About:
+def _about(model: keras.Model, _examples: Examples) -> About:
     return About({tensor.name: image_input(tensor.name) for tensor in model.inputs})
 
 

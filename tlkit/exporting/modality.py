@@ -96,25 +96,25 @@ class Modality:
 
     Attributes:
         name: "image"; recorded in the file, so that `predict` knows how to read.
-        accepts: `Examples.spec` -> whether this kind is meant.
-        serving: (model, `Examples.spec`) -> what clients of the SavedModel send, and what is made of it.
-        about: Model -> what the TFLite metadata say of its inputs.
+        accepts: Examples -> whether they are of this kind.
+        serving: (model, examples) -> what clients of the SavedModel send, and what is made of it.
+        about: (model, examples) -> what the TFLite metadata say of its inputs.
         spanned: Representative examples -> the same, made to span the whole range of the input's bytes, so that an
             int8 file takes them as they are; None where int8 files keep float inputs.
         read: (a user's file, the TFLite file's own) -> what it makes; None where files cannot be read.
     """
 
     name: str
-    accepts: Callable[[Any], bool]
-    serving: Callable[[keras.Model, Any], Serving]
-    about: Callable[[keras.Model], About]
+    accepts: Callable[[Examples], bool]
+    serving: Callable[[keras.Model, Examples], Serving]
+    about: Callable[[keras.Model, Examples], About]
     spanned: Callable[[np.ndarray], np.ndarray] | None = None
     read: Callable[[Path, Inside], Reading] | None = None
 
 
-def modality_of(spec: Any) -> Modality:
-    """The kind of input that an `ArraySpec`, or a dict of them, describes."""
-    return next(kind for kind in map(modality, _KINDS) if kind.accepts(spec))
+def modality_of(examples: Examples) -> Modality:
+    """The kind of input that examples are."""
+    return next(kind for kind in map(modality, _KINDS) if kind.accepts(examples))
 
 
 def modality(name: str) -> Modality:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlkit.exporting.metadata import plain_tensor
 from tlkit.exporting.modality import About, Modality, Serving
+from tlkit.types import Examples
 
 if TYPE_CHECKING:
     import keras
 
 
-def _serving(model: keras.Model, _spec: Any) -> Serving:
+def _serving(model: keras.Model, _examples: Examples) -> Serving:
     import tensorflow as tf
 
     return Serving({t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}, dict)
 
 
-def _about(model: keras.Model) -> About:
+def _about(model: keras.Model, _examples: Examples) -> About:
     return About({t.name: plain_tensor(t.name, "Input as the model was trained on.") for t in model.inputs})
 
 
-KIND = Modality("plain", accepts=lambda spec: True, serving=_serving, about=_about)
+KIND = Modality("plain", accepts=lambda examples: True, serving=_serving, about=_about)

@@ -106,7 +106,7 @@ def produce(job: Job, formats: Sequence[str]) -> tuple[dict[str, np.ndarray], di
 
 def _start_conversions(job: Job, formats: list[str], ask: Ask) -> dict[str, Answering]:
     job.say("converting to TFLite")
-    source, spanned = job.stage / "convertible", modality_of(job.examples.spec).spanned is not None
+    source, spanned = job.stage / "convertible", modality_of(job.examples).spanned is not None
     with _timed("write the SavedModel for conversion"):
         saved_model.write_convertible(job.run, source)
     conversions = {}
@@ -129,7 +129,7 @@ def _representative(job: Job) -> str | None:
         two_a_label = 2 * len(job.run.task.labels)
         count = min(max(two_a_label, LEAST_REPRESENTATIVE), MOST_REPRESENTATIVE)
         chosen = train.subset(heldout.spread(train.targets, count))
-        heldout.store(chosen, job.names, folder, modality_of(train.spec).spanned)
+        heldout.store(chosen, job.names, folder, modality_of(train).spanned)
     return str(folder)
 
 

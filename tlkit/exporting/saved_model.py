@@ -81,8 +81,7 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], batch_size: int = 32)
 
 def serving(run: Run) -> Serving:
     """What clients of the SavedModel send, and what is made of it."""
-    spec = run.data.test.spec
-    return modality_of(spec).serving(run.model, spec)
+    return modality_of(run.data.test).serving(run.model, run.data.test)
 
 
 def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,16 +26,16 @@ _MEANINGS = dict(
 _CASED = "wordpiece v1 cased"  # in the recipe of the examples, as data.text writes it
 
 
-def _accepts(spec: Any) -> bool:
-    return isinstance(spec, Mapping) and set(spec) == set(INPUTS)
+def _accepts(examples: Examples) -> bool:
+    return isinstance(examples.spec, Mapping) and set(examples.spec) == set(INPUTS)
 
 
-def _serving(model: keras.Model, spec: Any) -> Serving:
+def _serving(model: keras.Model, examples: Examples) -> Serving:
     import tensorflow as tf
 
     from tlkit.tokenizing.wordpiece_graph import graph_inputs
 
-    in_graph = graph_inputs(_tokenizer(model), int(spec[INPUTS[0]].shape[0]))
+    in_graph = graph_inputs(_tokenizer(model), int(examples.spec[INPUTS[0]].shape[0]))
 
     def prepare(given: Tensors) -> Tensors:
         return in_graph(given["text"])
@@ -53,7 +53,7 @@ def _texts(examples: Examples) -> tuple[str, ...]:
     return examples.texts
 
 
-def _about(model: keras.Model) -> About:
+def _about(model: keras.Model, _examples: Examples) -> About:
     inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
     pieces = "".join(f"{piece}\n" for piece in _tokenizer(model).vocabulary)
     return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()})

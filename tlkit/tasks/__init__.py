@@ -6,5 +6,6 @@ A new task is one new file and one line here; its recipe's import path is `tlkit
 from tlkit.tasks.classification import classify
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
+from tlkit.tasks.tagging import tag
 
-__all__ = ["classify", "regress", "restore"]
+__all__ = ["classify", "regress", "restore", "tag"]

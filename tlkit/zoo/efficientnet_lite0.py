@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 from tlkit.zoo.torchfile import read_tensors
 
 if TYPE_CHECKING:

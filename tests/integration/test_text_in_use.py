@@ -1,0 +1,207 @@
+"""Texts through a BERT-like module: batches cut to their longest text, strings in, one label a text or a word."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit import batches, plans, tasks
+from tlkit.data import text
+from tlkit.errors import InputError
+from tlkit.exporting import predict
+from tlkit.feeding import fed
+from tlkit.progress import quiet
+from tlkit.types import ArraySpec, Examples, Phase, Splits
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+LEARNING = (Phase(epochs=3, lr=3e-2), Phase(epochs=12, lr=1e-2, unfrozen=1.0))
+PHASES = (Phase(epochs=2, lr=3e-2), Phase(epochs=2, lr=3e-3, unfrozen=0.5))
+FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "!")
+
+
+def sentences(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Texts of 2 to 16 words, half of which hold "good" and the others "bad"."""
+    rng = np.random.default_rng(seed)
+    texts, answers = [], []
+    for i in range(count):
+        words = rng.choice(FILLER, rng.integers(1, 16)).tolist()
+        words.insert(int(rng.integers(len(words) + 1)), ("bad", "good")[i % 2])
+        texts.append(" ".join(words))
+        answers.append(("negative", "positive")[i % 2])
+    return texts, answers
+
+
+@pytest.fixture(scope="module")
+def data() -> Splits:
+    return text.from_arrays(*sentences(120))
+
+
+@pytest.fixture(scope="module")
+def folder(module_folder) -> Path:
+    return module_folder("bert")
+
+
+def fitted(folder: Path, data: Splits, task=None, phases=PHASES, **options):
+    import keras
+
+    layer = tlkit.HubLayer(folder, name="backbone")
+    keras.utils.set_random_seed(0)
+    task = task or tasks.classify(data.labels)
+    model = tlkit.build(layer, task)
+    return tlkit.fit(model, task, fed(data, layer), phases, batch_size=8, progress=quiet, **options)
+
+
+@pytest.fixture(scope="module")
+def run(folder, data, tmp_path_factory):
+    return tlkit.finetune(
+        tlkit.HubLayer(folder, name="backbone"), tasks.classify(data.labels), data, LEARNING,
+        out=tmp_path_factory.mktemp("run"), batch_size=8, progress=quiet,
+    )  # fmt: skip
+
+
+# -- batches
+
+
+def test_texts_of_like_length_come_together_and_every_one_comes_once():
+    lengths = np.random.default_rng(0).integers(3, 60, 500)
+    examples = Examples(tuple(map(str, range(500))), lambda i: None, np.zeros(500), {"a": ArraySpec((64,), "int32")},
+                        tuple(map(str, range(500))), lengths=lengths)  # fmt: skip
+    order = batches.order_of_epoch(500, 1, 2, 3)
+    pieces = batches.pieces_of(examples, order, 16)
+    assert sorted(np.concatenate(pieces)) == list(range(500))
+    assert [p.tolist() for p in pieces] == [p.tolist() for p in batches.pieces_of(examples, order, 16)]
+    padded = sum(len(p) * batches.width_of(examples, p) for p in pieces)
+    plain = sum(len(p) * batches.width_of(examples, p) for p in batches.chunks(order, 16))
+    assert padded < 0.75 * plain
+    assert lengths.sum() <= padded
+
+
+def test_a_batch_is_as_wide_as_its_longest_text(data, folder):
+    splits = fed(data, tlkit.HubLayer(folder))
+    short = np.flatnonzero(splits.train.lengths <= 8)[:4]
+    (x,) = batches.read_batches(splits.train, [short])
+    assert {value.shape for value in x.values()} == {(4, 8)}
+    assert splits.train.spec["input_word_ids"].shape[0] > 8
+
+
+def test_cutting_batches_to_their_longest_text_changes_nothing(data, folder):
+    layer = tlkit.HubLayer(folder)
+    splits = fed(data, layer)
+    parts = {name: dataclasses.replace(getattr(splits, name), lengths=None) for name in ("train", "val", "test")}
+    whole = dataclasses.replace(splits, **parts)
+    found, expected = (np.asarray(tlkit.extract(folder, s.train)) for s in (splits, whole))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    cut = layer.cut_for(0.5)
+    found, expected = (np.asarray(tlkit.extract(layer, s.train, at=cut)) for s in (splits, whole))
+    mask = np.stack([splits.train.read(i)["input_mask"] for i in range(len(splits.train))]).astype(bool)
+    np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
+
+
+def test_with_and_without_the_cache_a_fit_ends_in_the_same_weights(data, folder):
+    cached, streamed = (fitted(folder, data, cache=cache) for cache in ("require", "off"))
+    for a, b in zip(cached.model.weights, streamed.model.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4)
+    assert cached.phases[1].had["unfrozen"] == pytest.approx(0.5, abs=0.15)
+
+
+# -- a run
+
+
+def test_a_run_learns_what_its_texts_say(run):
+    assert run.scores["accuracy"] > 0.9 and run.scores["auc"] > 0.9
+    assert "report.html" in {p.name for p in run.folder.iterdir()}
+
+
+def test_the_saved_model_brings_its_vocabulary(run):
+    again = tlkit.load(run.folder)
+    layer, own = again.model.get_layer("backbone"), run.model.get_layer("backbone")
+    assert layer.tokenizer == own.tokenizer and layer.tokenizer.lower_case
+    assert again.data.test.texts == run.data.test.texts
+
+
+def test_exports_take_strings_and_predict_takes_files(run, tmp_path):
+    import tensorflow as tf
+
+    done = tlkit.export(run, formats=("saved_model", "float32", "dynamic"), progress=quiet)
+    assert [row.passed for row in done.exports] == [True] * 3
+    texts = ["Good film!", "the plot: BAD", ""]
+    served = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"]
+    scores = served(text=tf.constant(texts))["probabilities"].numpy()
+    for name, content in zip("abc", texts, strict=True):
+        (tmp_path / f"{name}.txt").write_text(content or " ", encoding="utf-8")
+    found = predict(run.folder, [tmp_path / f"{name}.txt" for name in "abc"])
+    assert found[0].scores[0][0] == "positive" and found[1].scores[0][0] == "negative"
+    for row, one in zip(scores, found, strict=True):
+        assert dict(one.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
+    (tmp_path / "long.txt").write_text("very " * 50, encoding="utf-8")
+    assert "of 52 word pieces" in predict(run.folder, [tmp_path / "long.txt"])[0].note
+
+
+def test_predict_names_a_file_that_is_no_text(run, tmp_path):
+    tlkit.export(run, formats=("float32",), progress=quiet)
+    (tmp_path / "bytes.txt").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match=r"bytes\.txt' cannot be read as a text"):
+        predict(run.folder, [tmp_path / "bytes.txt"])
+
+
+def test_the_report_shows_the_texts_that_were_got_wrong(run, tmp_path):
+    from tlkit import report
+
+    wrong = [{"index": 0, "id": run.data.test.ids[0], "true": "negative", "predicted": "positive", "probability": 0.9,
+              "true_probability": 0.1}]  # fmt: skip
+    evaluation = dataclasses.replace(run.evaluation, details={**run.evaluation.details, "mistakes": wrong})
+    page = report.write(dataclasses.replace(run, evaluation=evaluation), tmp_path / "report.html").read_text()
+    assert f"<blockquote>{run.data.test.texts[0]}</blockquote>" in page
+
+
+# -- one label a word
+
+
+def tagged(count: int, layer, seed: int = 0) -> Examples:
+    """Sentences in which "anna" is a person and "rome" a place."""
+    rng = np.random.default_rng(seed)
+    kinds = {"anna": 1, "rome": 2}
+    rows = [rng.choice([*FILLER, "anna", "rome", "in"], rng.integers(2, 14)).tolist() for _ in range(count)]
+    made = [layer.tokenizer.encode_words(words, 24) for words in rows]
+    targets = np.full((count, 24), -1, np.int32)
+    for i, (words, (_, owners)) in enumerate(zip(rows, made, strict=True)):
+        first = [int(np.flatnonzero(owners == w)[0]) for w in range(len(words))]
+        targets[i, first] = [kinds.get(word, 0) for word in words]
+    return Examples(
+        ids=tuple(f"{seed}-{i}" for i in range(count)), read=lambda i: made[i][0], targets=targets,
+        spec={name: ArraySpec((24,), "int32") for name in made[0][0]}, digests=tuple(map(str, range(count))),
+        lengths=np.array([int(inputs["input_mask"].sum()) for inputs, _ in made]), texts=tuple(map(" ".join, rows)),
+    )  # fmt: skip
+
+
+def test_words_are_tagged(folder):
+    layer = tlkit.HubLayer(folder, name="backbone")
+    labels = ("O", "B-person", "B-place")
+    data = Splits(tagged(120, layer, 1), tagged(20, layer, 2), tagged(40, layer, 3), labels)
+    run = fitted(folder, data, tasks.tag(labels), (*PHASES[:1], Phase(epochs=4, lr=1e-2, unfrozen=1.0)))
+    found = tlkit.evaluate(run.model, run.task, data.test)
+    assert found.scores["f1"] > 0.9 and found.scores["accuracy"] > 0.95
+    assert [row["label"] for row in found.details["per_class"]] == ["person", "place"]
+    assert found.outputs.shape == (40, 24, 3)
+
+
+# -- what cannot be
+
+
+def test_what_texts_and_modules_lack_is_said(folder, module_folder, data):
+    layer = tlkit.HubLayer(module_folder("text_encoder"))
+    with pytest.raises(InputError, match="brings no vocabulary"):
+        fed(data, layer)
+    with pytest.raises(InputError, match="`length` is for texts of word pieces"):
+        fed(data, tlkit.HubLayer(module_folder("keras3_hub")), length=8)
+    with pytest.raises(InputError, match="one vector a step"):
+        tlkit.build(tlkit.HubLayer(module_folder("keras3_hub")), tasks.tag(("O", "B-x")), image_size=(32, 32))
+    with pytest.raises(InputError, match="must be int32"):
+        tlkit.fit(
+            tlkit.build(tlkit.HubLayer(folder), tasks.tag(("O", "B-x"))), tasks.tag(("O", "B-x")),
+            dataclasses.replace(fed(data, tlkit.HubLayer(folder)), labels=()), plans.feature_extraction(1),
+        )  # fmt: skip

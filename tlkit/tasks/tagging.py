@@ -1,0 +1,195 @@
+"""Tagging: a label for each word (named entities, parts of speech), judged by the spans that the labels make up."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.tasks import metrics, recording
+from tlkit.tasks.spans import OUTSIDE, Span, spans
+from tlkit.types import Evaluation, Splits, Task
+
+if TYPE_CHECKING:
+    import keras
+
+NO_WORD = -1  # target of a piece that starts no word: padding, special pieces, the rest of a word
+WORST = 24  # sentences that the report shows
+
+
+def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
+    """Give each word a label.
+
+    A word's label is what the model says of its first word piece. Targets are int32 (n, steps) numbers of labels, -1
+    for pieces that start no word; `tlkit.data.text.from_conll` makes them. Labels "B-kind", "I-kind" and "O" make up
+    spans, whose F1 is the headline; other labels are judged word by word.
+
+    Args:
+        labels: Name of each output, in the order of the targets' numbers.
+        dropout: Share of features dropped before the dense layer, in [0, 1).
+
+    Returns:
+        A task for modules that give one vector a step.
+
+    Raises:
+        InputError: If labels are too few or repeat.
+
+    Example:
+        >>> tag(["O", "B-person", "I-person"]).takes
+        'sequence'
+    """
+    names = tuple(str(label) for label in labels)
+    if len(set(names)) < max(2, len(names)):
+        raise InputError(f"Tagging needs two labels or more, all different. Received: labels={list(names)!r}.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"`dropout` must lie in [0, 1). Received: dropout={dropout!r}.")
+    return Task(
+        name="tag",
+        labels=names,
+        head=functools.partial(_head, outputs=len(names), dropout=dropout),
+        loss=_loss,
+        metrics=_metrics,
+        decode=_softmax,
+        evaluate=functools.partial(evaluate_tags, names),
+        check=functools.partial(_check, names),
+        output="probabilities",
+        takes="sequence",
+        recipe=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
+    )
+
+
+def evaluate_tags(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+    """Scores of labelled words.
+
+    Args:
+        labels: Names of the labels, k of them.
+        targets: int (n, steps), -1 where no word starts.
+        outputs: float (n, steps, k) probabilities.
+        ids: Names of the sentences.
+
+    Returns:
+        Scores f1, precision and recall of whole spans over all sentences (with a bootstrap 95 % interval of the F1)
+        and accuracy of words; details for the report. Without B- and I- labels the accuracy is the headline.
+    """
+    words = targets >= 0
+    predicted = np.where(np.isfinite(outputs).all(axis=-1), outputs.argmax(axis=-1), NO_WORD)
+    right = np.where(words, predicted == targets, False)
+    correct, counted = right.sum(axis=1), np.maximum(words.sum(axis=1), 1)
+    low, high = metrics.bootstrap(lambda drawn: correct[drawn].sum() / counted[drawn].sum(), len(targets))
+    scores = {"accuracy": correct.sum() / counted.sum(), "accuracy_low": low, "accuracy_high": high}
+    details = {"example_scores": (correct / counted).tolist()}
+    if any(label[:2] in ("B-", "I-") for label in labels):
+        found = [_both(labels, truth, said, own) for truth, said, own in zip(targets, predicted, words, strict=True)]
+        scores = {**_span_scores(found), **scores}
+        details |= {
+            "headline": metrics.headline("f1", "Span F1", "bootstrap"),
+            "per_class": _per_kind(found),
+            "mistakes": _mistakes(found, ids),
+        }
+    else:
+        details |= {"headline": metrics.headline("accuracy", "Word accuracy", "bootstrap")}
+    plain = {name: float(value) for name, value in scores.items()}
+    return Evaluation(metrics.finite(plain), details, outputs.astype(np.float32))
+
+
+Found = tuple[list[Span], list[Span]]  # true spans of a sentence, and those that the model finds
+
+
+def _both(labels: tuple[str, ...], truth: np.ndarray, said: np.ndarray, words: np.ndarray) -> Found:
+    named = [[labels[i] if i >= 0 else OUTSIDE for i in row[words]] for row in (truth, said)]
+    return spans(named[0]), spans(named[1])
+
+
+def _span_scores(found: Sequence[Found]) -> dict[str, float]:
+    counts = np.array([(len(set(true) & set(said)), len(said), len(true)) for true, said in found])
+    low, high = metrics.bootstrap(lambda drawn: _f1(counts[drawn].sum(axis=0)), len(counts))
+    hits, said, true = counts.sum(axis=0)
+    return {
+        "f1": _f1((hits, said, true)),
+        "f1_low": low,
+        "f1_high": high,
+        "precision": hits / max(1, said),
+        "recall": hits / max(1, true),
+    }
+
+
+def _f1(counts: Any) -> float:
+    hits, said, true = counts
+    return float(2 * hits / max(1, said + true))
+
+
+def _per_kind(found: Sequence[Found]) -> list[dict[str, Any]]:
+    kinds = sorted({span.kind for pair in found for side in pair for span in side})
+    rows = []
+    for kind in kinds:
+        sides = [[{s for s in side if s.kind == kind} for side in pair] for pair in found]
+        hits, said, true = (sum(map(len, part)) for part in ([t & s for t, s in sides], *_columns(sides)))
+        rows.append({"label": kind, "precision": hits / max(1, said), "recall": hits / max(1, true),
+                     "f1": _f1((hits, said, true)), "support": true})  # fmt: skip
+    return rows
+
+
+def _columns(sides: Sequence[Sequence[set[Span]]]) -> tuple[list[set[Span]], list[set[Span]]]:
+    return [said for _, said in sides], [true for true, _ in sides]
+
+
+def _mistakes(found: Sequence[Found], ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Sentences with the most spans missed or made up."""
+    wrong = [len(set(true) ^ set(said)) for true, said in found]
+    worst = np.argsort(-np.asarray(wrong), kind="stable")[:WORST].tolist()
+    return [
+        {"index": i, "id": ids[i], "true": _spoken(found[i][0]), "predicted": _spoken(found[i][1]),
+         "spans": {"true": [list(s) for s in found[i][0]], "predicted": [list(s) for s in found[i][1]]}}
+        for i in worst
+        if wrong[i]
+    ]  # fmt: skip
+
+
+def _spoken(found: Sequence[Span]) -> str:
+    return ", ".join(dict.fromkeys(span.kind for span in found)) or "nothing"
+
+
+def _head(features: Any, outputs: int, dropout: float) -> Any:
+    import keras
+
+    x = keras.layers.Dropout(dropout, name="head_dropout")(features) if dropout else features
+    return keras.layers.Dense(outputs, dtype="float32", name="head_outputs")(x)
+
+
+def _loss() -> keras.losses.Loss:
+    from tlkit.tasks import losses
+
+    return losses.StepCrossEntropy()
+
+
+def _metrics() -> list[keras.metrics.Metric]:
+    import keras
+
+    from tlkit.tasks import losses
+
+    return [keras.metrics.MeanMetricWrapper(losses.step_accuracy, name="accuracy")]
+
+
+def _softmax(raw: Any) -> Any:
+    import keras
+
+    return keras.ops.softmax(raw)
+
+
+def _check(labels: tuple[str, ...], splits: Splits) -> None:
+    if splits.labels and splits.labels != labels:
+        raise InputError("The task's labels are not the data's, in the same order: make the task from `data.labels`.")
+    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+        targets = examples.targets
+        if name == "training" and not len(examples):
+            raise InputError("The training split is empty: give more sentences, or a larger share of them to it.")
+        if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+            raise InputError(
+                f"The {name} targets must be int32 (n, steps), one label a word piece: `tlkit.data.text.from_conll` "
+                f"makes them. Received: shape={targets.shape}, dtype={targets.dtype}."
+            )
+        if len(targets) and not -1 <= int(targets.min()) <= int(targets.max()) < len(labels):
+            raise InputError(f"The {name} targets must lie in [-1, {len(labels) - 1}]. Received: {targets.max()}.")
