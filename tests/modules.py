@@ -22,7 +22,30 @@ IMAGE_SIZE = 32  # the image modules take float32 (batch, 32, 32, 3) in [0, 1]
 FEATURES = 12  # and give float32 (batch, 12)
 TOKENS = 10
 POSITIONS = 24  # longest text of the encoders that leave it open
-PIECES = tuple(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "##s", "the", "a", "very", "not", "long", "short", "!", ".", "plot", "anna", "rome", "in"])
+PIECES = tuple(
+    [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "good",
+        "bad",
+        "film",
+        "##s",
+        "the",
+        "a",
+        "very",
+        "not",
+        "long",
+        "short",
+        "!",
+        ".",
+        "plot",
+        "anna",
+        "rome",
+        "in",
+    ]
+)
 HIDDEN = 8
 VOCABULARY = ("the", "a", "cat", "dog", "sat", "ran")
 CLASSES = 5  # outputs of the modules that are classifiers

@@ -7,8 +7,6 @@ import functools
 import random
 import shutil
 import tempfile
-import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 
 from tlkit.errors import DownloadError, OfflineError
@@ -77,7 +75,7 @@ def reference(wordpiece: WordPiece):
     return tokenizer
 
 
-def random_strings(wordpiece: WordPiece, count: int, seed: int, without: frozenset[int] = frozenset()) -> list[str]:
+def random_strings(wordpiece: WordPiece, count: int, seed: int) -> list[str]:
     """Words of the vocabulary, ASCII, scripts up to kana, and anything in Unicode, in any mixture."""
     rng = random.Random(seed)
     words = [piece.removeprefix("##") for piece in wordpiece.vocabulary if not piece.startswith("[")]
@@ -85,25 +83,29 @@ def random_strings(wordpiece: WordPiece, count: int, seed: int, without: frozens
     def anything() -> str:
         top = rng.choice((0x80, 0x3100, 0x110000))
         code = rng.randrange(top)
-        return " " if 0xD800 <= code < 0xE000 or code in without else chr(code)
+        return " " if 0xD800 <= code < 0xE000 else chr(code)
 
     makers = (anything, anything, anything, lambda: rng.choice(words), lambda: rng.choice(words).upper(), lambda: " ")
     return ["".join(rng.choice(makers)() for _ in range(rng.randrange(40))) for _ in range(count)]
 
 
 @functools.cache
-def disputed(lower_case: bool = True) -> frozenset[int]:
-    """Code points of which the reference makes other words than Python's unicodedata says.
+def disputed(code: int, lower_case: bool = True) -> bool:
+    """Whether the reference makes other words of a code point than Python's unicodedata says.
 
     The reference's categories are those of Unicode 8, and its range of CJK extension E starts 256 code points late.
     """
-    wordpiece = WordPiece(small(), lower_case)
+    wordpiece, text = _small(lower_case), f"a{chr(code)}b"
     tokenizer = reference(wordpiece)
+    words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+    return [word for word, _ in words] != wordpiece.words(text)
 
-    def agrees(code: int) -> bool:
-        text = f"a{chr(code)}b"
-        words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
-        return [word for word, _ in words] == wordpiece.words(text)
 
-    codes: Sequence[int] = [c for c in range(0x32000) if unicodedata.category(chr(c)) not in ("Cs", "Co")]
-    return frozenset(code for code in (*codes, *range(0xE0000, 0xE0200)) if not agrees(code))
+def undisputed(text: str, lower_case: bool = True) -> str:
+    """A text without the characters on which the reference disagrees."""
+    return "".join(character for character in text if not disputed(ord(character), lower_case))
+
+
+@functools.cache
+def _small(lower_case: bool) -> WordPiece:
+    return WordPiece(small(), lower_case)

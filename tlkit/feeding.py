@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlkit.data import image, text
+from tlkit.data.text_source import TEXT, WORDS
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
 from tlkit.model import is_image
@@ -44,8 +45,8 @@ def takes_pieces(layer: HubLayer) -> bool:
 
 
 def is_text(spec: Any) -> bool:
-    """Whether examples are strings."""
-    return isinstance(spec, ArraySpec) and spec == ArraySpec((), "string")
+    """Whether examples are texts, or texts split into words."""
+    return isinstance(spec, ArraySpec) and spec in (TEXT, WORDS)
 
 
 def _in_pieces(data: Splits, layer: HubLayer, length: int | None) -> Splits:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tlkit import budget, engines
 from tlkit import features as feature_cache
@@ -98,7 +99,7 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
     if data.train.augment is not None and settings.views:
         views = list(range(settings.views))
     wanted = [(data.train, view) for view in views] + [(data.val, None)]
-    openers = [engines.opener(front, sum(len(examples) for examples, _ in wanted)) for front in fronts]
+    openers = _openers(fronts, data.train, sum(len(examples) for examples, _ in wanted))
     if settings.views == 0 or settings.cache == "off":
         why = "views=0" if settings.views == 0 else 'cache="off"'
         return _streamed(openers, data, why)
@@ -114,6 +115,34 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
             raise
         full = f"The disk is full: {cache_dir()}; free some space, or point TLKIT_CACHE to another disk."
         return _overflowing(full, openers, data, settings, progress)
+
+
+def _openers(fronts: Sequence[Front], examples: Examples, count: int) -> list[Opener]:
+    """One for each front; sizes that the module leaves open are those of the examples, where they all have one."""
+    openers: list[Opener] = []
+    leaves = _leaves(examples.spec)
+    for front in fronts:
+        like = leaves
+        if openers:
+            like = [engines.features_spec(openers[-1].tensorflow).shape[1:], *(leaves[i] for i in front.sides)]
+        sized = front if examples.lengths is not None else replace(front, spec=_sized(front.spec, like))
+        openers.append(engines.opener(sized, count))
+    return openers
+
+
+def _leaves(spec: Any) -> list[Any]:
+    return [spec[key].shape for key in sorted(spec)] if isinstance(spec, Mapping) else [spec.shape]
+
+
+def _sized(spec: Any, like: Sequence[Any]) -> Any:
+    given = tf.nest.flatten(spec)
+    if len(given) != len(like):  # a model of the user's own, whose inputs are not those of the examples
+        return spec
+    filled = [
+        tf.TensorSpec([None, *(b if a is None else a for a, b in zip(own.shape[1:], other, strict=True))], own.dtype)
+        for own, other in zip(given, like, strict=True)
+    ]
+    return tf.nest.pack_sequence_as(spec, filled)
 
 
 def _requests(

@@ -146,13 +146,26 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
-    spec = getattr(data.train.spec, "shape", None)
-    wanted = getattr(model.input, "shape", (None,))[1:]
-    if spec is not None and tuple(spec) != tuple(wanted):
-        raise InputError(
-            f"The examples have shape {tuple(spec)}, but the model takes {tuple(wanted)}; "
-            "resize them: tlkit.data.image.resized(data, (height, width))."
-        )
+    _check_shape(model, data.train.spec)
+
+
+def _check_shape(model: keras.Model, spec: Any) -> None:
+    """Refuse examples that the model cannot take; sizes that it leaves open fit all."""
+    if isinstance(model.input, Mapping):
+        has = set(spec) if isinstance(spec, Mapping) else {"one array"}
+        if has != set(model.input):
+            raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
+    if isinstance(spec, Mapping) or not hasattr(model.input, "shape"):
+        return
+    shape, wanted = tuple(spec.shape), tuple(model.input.shape[1:])
+    fits = len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted, strict=True))
+    if not fits:
+        how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(wanted) == 3 else "read them anew"
+        raise InputError(f"The examples have shape {shape}, but the model takes {wanted}; {how}.")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _views(views: int | None, data: Splits) -> int:

@@ -47,6 +47,7 @@ def from_folder(
     strict: bool = False,
     augment: Augment | None = None,
     progress: bool = True,
+    trim_db: float | None = None,
     limits: Limits = LIMITS,
 ) -> Splits:
     """Sounds in one folder for each class, or in train, val and test folders of class folders.
@@ -69,6 +70,8 @@ def from_folder(
         strict: Raise on the first preflight that would leave out a file.
         augment: Function of (float32 (samples,), seed) for the training sounds, such as `augmentation()`.
         progress: Say on stderr how the preflight goes, and what it found.
+        trim_db: Cut what is quieter than the sound's peak by so many decibels off both ends, and put what is left in
+            the middle of its window: for words and other short sounds, 40 is usual. None keeps sounds as they are.
         limits: What is silent and what is clipped, so that it is quarantined.
 
     Returns:
@@ -79,7 +82,7 @@ def from_folder(
             fewer sounds than parts; or if `tlkit[audio]` is not installed.
     """
     options = Options(
-        Division(split, seed, groups, strict, progress), seconds, hop, windows, sample_rate, augment, limits
+        Division(split, seed, groups, strict, progress), seconds, hop, windows, sample_rate, augment, limits, trim_db
     )
     return from_listing(class_folders(folder), options)
 
@@ -110,6 +113,7 @@ def from_csv(
     strict: bool = False,
     augment: Augment | None = None,
     progress: bool = True,
+    trim_db: float | None = None,
     limits: Limits = LIMITS,
 ) -> Splits:
     """Sounds named in a CSV file with a header, in UTF-8.
@@ -130,6 +134,7 @@ def from_csv(
         strict: As in `from_folder`.
         augment: As in `from_folder`.
         progress: As in `from_folder`.
+        trim_db: As in `from_folder`.
         limits: As in `from_folder`.
 
     Raises:
@@ -140,7 +145,7 @@ def from_csv(
     fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
     shares = SHARES if isinstance(split, str) else split
     division = Division(shares, seed, owners, strict, progress)
-    options = Options(division, seconds, hop, windows, sample_rate, augment, limits)
+    options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
     if isinstance(label, str):
         labelled = tables.class_column(tables.column(rows, label))
     else:
@@ -167,6 +172,7 @@ def from_arrays(
     groups: Groups | None = None,
     strict: bool = False,
     augment: Augment | None = None,
+    trim_db: float | None = None,
     limits: Limits = LIMITS,
 ) -> Splits:
     """Sounds in memory: one array (n, samples) or a sequence of arrays (samples,) or (samples, channels).
@@ -187,12 +193,15 @@ def from_arrays(
         groups: A group for each sound: a sequence over `sounds`, then `val`, then `test`; or by id, "0", "1", ...
         strict: As in `from_folder`.
         augment: As in `from_folder`.
+        trim_db: As in `from_folder`.
         limits: As in `from_folder`.
 
     Raises:
         InputError: If lengths differ, or an array is no sound; it is named by its position.
     """
-    options = Options(Division(split, seed, groups, strict), seconds, hop, windows, sample_rate, augment, limits)
+    options = Options(
+        Division(split, seed, groups, strict), seconds, hop, windows, sample_rate, augment, limits, trim_db
+    )
     pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
     for part, (own, answers) in pairs.items():
         if len(own) != len(answers):

@@ -59,12 +59,14 @@ class Scan:
         frames: Length in samples of its own rate.
         step: Frames that each entry of `loud` stands for, about 10 ms.
         loud: bool (ceil(frames / step),), whether the mono mix rises above silence there.
+        peaks: float32 of the same shape, its largest absolute value there.
     """
 
     rate: int
     frames: int
     step: int
     loud: np.ndarray
+    peaks: np.ndarray
 
 
 def library(name: str) -> Any:
@@ -124,7 +126,17 @@ def scan(blocks: Iterable[np.ndarray], rate: int, claimed: int, limits: Limits) 
         raise InputError("empty: it has no samples")
     if frames < claimed:
         raise InputError(f"truncated: it holds {frames / rate:.2f} of {claimed / rate:.2f} s")
-    return Scan(rate, frames, step, _loud(np.concatenate(peaks), full / samples, limits))
+    every = np.concatenate(peaks)
+    return Scan(rate, frames, step, _loud(every, full / samples, limits), every)
+
+
+def trimmed(scanned: Scan, trim_db: float | None) -> tuple[int, int]:
+    """(first frame, frames) of what is left of a sound when its ends, quieter than its peak by `trim_db`, are cut."""
+    if trim_db is None:
+        return 0, scanned.frames
+    loud = np.flatnonzero(scanned.peaks >= scanned.peaks.max() * 10 ** (-trim_db / 20))
+    first, last = int(loud[0]) * scanned.step, min(scanned.frames, (int(loud[-1]) + 1) * scanned.step)
+    return first, last - first
 
 
 def scan_file(path: Path, limits: Limits) -> Scan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ class Options:
     sample_rate: int
     augment: Augment | None
     limits: Limits = decode.LIMITS
+    trim_db: float | None = None
 
     def __post_init__(self) -> None:
         low, high = decode.RATES
@@ -56,6 +56,8 @@ class Options:
             value = getattr(self, name)
             if not (value is None and name == "hop") and not 0.01 <= value < float("inf"):
                 raise InputError(f"`{name}` must be 0.01 s or more. Received: {name}={value!r}.")
+        if self.trim_db is not None and not self.trim_db > 0:
+            raise InputError(f"`trim_db` must be positive or None. Received: trim_db={self.trim_db!r}.")
         if self.windows not in ("all", "first"):
             raise InputError(f'`windows` must be "all" or "first". Received: windows={self.windows!r}.')
 
@@ -72,12 +74,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Cut:
-    """The windows of one sound: where each starts, at the wanted rate, and how many more were silent."""
+    """The windows of one sound.
+
+    Attributes:
+        rate: The sound's own rate in Hz.
+        frames: How long it is, what was trimmed left out.
+        starts: Where each window starts, at the wanted rate, counted from `first`.
+        silent: How many more were silent.
+        first: Frame of its own at which it begins, when trimmed.
+    """
 
     rate: int
     frames: int
     starts: tuple[int, ...]
     silent: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +101,7 @@ class AudioReader:
         windows: int64 (n, 2), the sound of each example and its start at `sample_rate`.
         sample_rate: Samples per second that are given.
         samples: Length of what is given.
+        trim_db: How silences at the ends were told, or None where sounds are as they were.
     """
 
     source: Source
@@ -97,13 +109,19 @@ class AudioReader:
     windows: np.ndarray
     sample_rate: int
     samples: int
+    trim_db: float | None = None
 
     def __call__(self, i: int) -> np.ndarray:
         """float32 (samples,) in [-1, 1] of example i."""
         position, start = (int(value) for value in self.windows[i])
         cut = self.cuts[position]
-        read = functools.partial(self.source, position)
-        return decode.stretch(read, cut.rate, cut.frames, rate=self.sample_rate, start=start, samples=self.samples)
+
+        def read(first: int, last: int) -> np.ndarray:
+            return self.source(position, cut.first + first, cut.first + last)
+
+        x = decode.stretch(read, cut.rate, cut.frames, rate=self.sample_rate, start=start, samples=self.samples)
+        missing = self.samples - decode.resampled_length(cut.frames, cut.rate, self.sample_rate)
+        return x if self.trim_db is None or missing < 2 else np.roll(x, missing // 2)
 
     @property
     def spec(self) -> ArraySpec:
@@ -113,7 +131,8 @@ class AudioReader:
     @property
     def recipe(self) -> str:
         """Everything that decides the samples, besides the content of the files."""
-        return f"audio v{_VERSION} rate={self.sample_rate} samples={self.samples} mix=mean resample=soxr,HQ pad=end,0"
+        pad = "pad=end,0" if self.trim_db is None else f"trim={self.trim_db:g}dB pad=both,0"
+        return f"audio v{_VERSION} rate={self.sample_rate} samples={self.samples} mix=mean resample=soxr,HQ {pad}"
 
 
 @dataclass(frozen=True)
@@ -222,18 +241,18 @@ def cut(scanned: Scan, options: Options) -> Cut:
     Raises:
         InputError: If all are silent.
     """
-    rate = options.sample_rate
-    length = decode.resampled_length(scanned.frames, scanned.rate, rate)
+    rate, (first, frames) = options.sample_rate, decode.trimmed(scanned, options.trim_db)
+    length = decode.resampled_length(frames, scanned.rate, rate)
     every = starts(length, options.samples, options.hop_samples)[: 1 if options.windows == "first" else None]
 
     def entry(sample: int) -> int:
-        return sample * scanned.rate // rate // scanned.step
+        return (first + sample * scanned.rate // rate) // scanned.step
 
     loud = tuple(s for s in every if scanned.loud[entry(s) : entry(s + options.samples - 1) + 1].any())
     if not loud:
         where = f"its first {options.seconds:g} s" if options.windows == "first" else "all of its windows"
         raise InputError(f"silent in {where}: below {options.limits.silence_dbfs:g} dBFS")
-    return Cut(scanned.rate, scanned.frames, loud, len(every) - len(loud))
+    return Cut(scanned.rate, frames, loud, len(every) - len(loud), first)
 
 
 def starts(length: int, samples: int, hop: int) -> list[int]:
@@ -277,7 +296,7 @@ def _splits(
 
     found = preflight(names, look, noun=NOUN, strict=division.strict, progress=division.progress)
     windows = np.array([(i, start) for i in found.sound for start in cuts[i].starts], dtype=np.int64).reshape(-1, 2)
-    reader = AudioReader(source, cuts, windows, options.sample_rate, options.samples)
+    reader = AudioReader(source, cuts, windows, options.sample_rate, options.samples, options.trim_db)
     digests = dict(zip(found.sound, found.digests, strict=True))
     kept = dataclasses.replace(labelled, targets=labelled.targets[windows[:, 0]])
     splits = assemble(

@@ -28,6 +28,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 SPEAKERS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5")  # espeak-ng's variants of a voice
 
+TRIM_DB = 40.0  # voices pause before and behind a word, each in its own way
 _PACKAGE = "asterisk-core-sounds-en-wav"
 _SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison"
 
@@ -61,7 +62,7 @@ def digits(
         InputError: As `espeak_digits` and `asterisk_digits`.
     """
     division = Division(split, seed, _speaker, progress=progress)
-    options = Options(division, seconds, None, "first", sample_rate, augment)
+    options = Options(division, seconds, None, "first", sample_rate, augment, trim_db=TRIM_DB)
     files = (*_listed(espeak_digits(accents, speakers), "espeak", 0), *_listed(asterisk_digits(), "asterisk", 2))
     return audio.from_listing(Listing(tuple(files), WORDS), options)
 

@@ -24,11 +24,15 @@ CARD = "tlkit.json"  # what tlkit itself wants to know, beside the files that ot
 LABELS = "labels.txt"
 VOCABULARY = "vocab.txt"
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
-_IMAGE_PROPERTIES, _RGB = 2, 1  # members of ContentProperties and ColorSpaceType
+_IMAGE_PROPERTIES, _AUDIO_PROPERTIES, _RGB = 2, 4, 1  # members of ContentProperties and ColorSpaceType
 _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
 _BERT_TOKENIZER, _VOCABULARY = 4, 5  # members of ProcessUnitOptions and AssociatedFileType
 
 Table = dict[int, Any]
+
+
+class Number(int):
+    """An unsigned integer of 32 bits; plain integers in a table are enums and union tags of one byte."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ def image_input(name: str) -> Table:
         4: [normalization],
         5: {0: [255.0], 1: [0.0]},
     }
+
+
+def audio_input(name: str, rate: int) -> Table:
+    """Table of one channel of sound in -1 to 1, `rate` samples a second."""
+    content = {0: _AUDIO_PROPERTIES, 1: {0: Number(rate), 1: Number(1)}}
+    return {0: name, 1: f"Sound in mono, {rate} samples a second, -1 to 1.", 3: content}
 
 
 def plain_tensor(name: str, description: str) -> Table:
@@ -168,9 +178,14 @@ def _write(builder: Any, value: Any) -> int:
     offsets = {slot: item if isinstance(item, int) else _write(builder, item) for slot, item in value.items()}
     builder.StartObject(max(value, default=-1) + 1)
     for slot, item in offsets.items():
-        byte = isinstance(value[slot], int)  # plain integers are enums and union tags: one byte
-        (builder.PrependInt8Slot if byte else builder.PrependUOffsetTRelativeSlot)(slot, item, 0)
+        _slot_writer(builder, value[slot])(slot, item, 0)
     return int(builder.EndObject())
+
+
+def _slot_writer(builder: Any, item: Any) -> Any:
+    if isinstance(item, Number):
+        return builder.PrependUint32Slot
+    return builder.PrependInt8Slot if isinstance(item, int) else builder.PrependUOffsetTRelativeSlot
 
 
 def _write_vector(builder: Any, values: list[Any]) -> int:

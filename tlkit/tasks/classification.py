@@ -26,6 +26,7 @@ def classify(
     activation: str = "relu",
     l2: float = 0.0,
     *,
+    normalize: bool = False,
     label_smoothing: float = 0.0,
     class_weights: str | Mapping[str, float] | None = None,
     focal_gamma: float | None = None,
@@ -44,6 +45,8 @@ def classify(
         dropout: Share of features dropped before each dense layer, in [0, 1).
         activation: Activation of the hidden layers.
         l2: Factor of the squared weights of the head in the loss, >= 0.
+        normalize: Whether features are brought to mean 0 and deviation 1 first, by the training examples: for modules
+            whose features are far from that, such as those of sounds.
         label_smoothing: Share of each target spread over all classes, in [0, 1).
         class_weights: Weight of each class in the loss: None, "balanced" (n / (k * count)), or label -> weight, where
             a label left out weighs 1. Not with `multi_label`.
@@ -69,16 +72,18 @@ def classify(
         "tlkit.tasks.classify",
         {
             "labels": names, "hidden": hidden, "dropout": dropout, "activation": activation, "l2": l2,
-            "label_smoothing": label_smoothing, "class_weights": class_weights, "focal_gamma": focal_gamma,
-            "multi_label": multi_label, "head": head, "monitor": monitor,
+            "normalize": normalize, "label_smoothing": label_smoothing, "class_weights": class_weights,
+            "focal_gamma": focal_gamma, "multi_label": multi_label, "head": head,
+            "monitor": monitor,
         },
     )  # fmt: skip
     _check_labels(names, multi_label)
     heads.check_stack(hidden, dropout, l2)
     _check_options(label_smoothing, focal_gamma, monitor)
     stack = functools.partial(
-        heads.dense_stack, outputs=len(names), hidden=tuple(hidden), dropout=dropout, activation=activation, l2=l2
-    )
+        heads.dense_stack, outputs=len(names), hidden=tuple(hidden), dropout=dropout, activation=activation, l2=l2,
+        normalize=normalize,
+    )  # fmt: skip
     return Task(
         name="classify",
         labels=names,

@@ -16,6 +16,7 @@ def dense_stack(
     dropout: float = 0.2,
     activation: str = "relu",
     l2: float = 0.0,
+    normalize: bool = False,
     prefix: str = "head",
 ) -> Any:
     """Dropout, Dense, Dropout, Dense, ..., as fresh Keras layers; the last Dense has no activation.
@@ -30,6 +31,7 @@ def dense_stack(
         dropout: Share of features dropped before each Dense, in [0, 1); 0 leaves the layer out.
         activation: Name of the hidden layers' activation.
         l2: Factor of the squared weights in the loss, >= 0.
+        normalize: Whether features are brought to mean 0 and deviation 1 first, by the training examples.
         prefix: Beginning of the layers' names.
 
     Returns:
@@ -38,6 +40,10 @@ def dense_stack(
     import keras
 
     x = _vector(features, prefix)
+    if normalize:
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, center=False, scale=False, dtype="float32", name=f"{prefix}_normalized"
+        )(x)
     for index, width in enumerate((*hidden, outputs), start=1):
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"{prefix}_dropout_{index}")(x)

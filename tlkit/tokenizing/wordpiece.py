@@ -129,7 +129,8 @@ class WordPiece:
 
         Args:
             text: Any text; an empty one gives [CLS] [SEP].
-            length: Pieces in all; see `count` for what a text needs. Of a pair, the longer one is cut first.
+            length: Pieces in all; see `count` for what a text needs. Of a pair, the longer one is cut first, and the
+                second where both are equal (so BERT's own code; `tokenizers` cuts the first).
             pair: A second text, whose pieces get the type 1.
 
         Returns:

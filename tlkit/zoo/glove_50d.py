@@ -59,7 +59,8 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
             *(tf.string, tf.lookup.TextFileIndex.WHOLE_LINE),
             *(tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER),
         )
-        table = tf.lookup.StaticHashTable(initializer, default_value=0)
+        # anonymous: a named table has the scratch folder in its name, so that no two builds would be the same bytes
+        table = tf.lookup.StaticHashTable(initializer, default_value=0, experimental_is_anonymous=True)
         embedding = variable(files[VECTORS])
         write(
             lambda texts: mean(embedding, table.lookup(split(texts))),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabulary import STRINGS, disputed, minilm, random_strings, reference, small
+from vocabulary import STRINGS, disputed, minilm, random_strings, reference, small, undisputed
 
 from tlkit.errors import InputError
 from tlkit.tokenizing import characters
@@ -36,19 +36,20 @@ def test_it_equals_the_reference_on_chosen_strings(lower_case):
 def test_it_equals_the_reference_on_random_strings(lower_case):
     wordpiece = minilm(lower_case)
     expected = reference(wordpiece)
-    for text in random_strings(wordpiece, 3000, seed=0, without=disputed(lower_case)):
+    for text in random_strings(wordpiece, 3000, seed=0):
+        text = undisputed(text, lower_case)
         assert wordpiece.encode(text) == expected.encode(text).ids, repr(text)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_it_equals_the_reference_on_any_text(text):
-    text = "".join(character for character in text if ord(character) not in disputed())
+    text = undisputed(text)
     assert minilm().encode(text) == reference(minilm()).encode(text).ids
 
 
 def test_the_disputed_characters_are_few_and_in_no_piece():
-    few = disputed()
+    few = {code for code in range(0x32000) if not 0xD800 <= code < 0xF900 and disputed(code)}
     assert len(few) < 1000
     assert not few & {ord(character) for piece in minilm().vocabulary for character in piece}
     assert not [code for code in few if code < 0x700 and code != 0x61D]  # a mark of Unicode 14
@@ -58,10 +59,10 @@ def test_inputs_equal_the_references_own_template():
     from tokenizers import BertWordPieceTokenizer
 
     expected = BertWordPieceTokenizer({piece: i for i, piece in enumerate(minilm().vocabulary)}, lowercase=True)
-    expected.enable_truncation(16)
-    expected.enable_padding(length=16)
+    expected.enable_truncation(32)
+    expected.enable_padding(length=32)
     for one, other in [("a man eats", None), ("", None), ("a man eats", "some bread"), ("word " * 30, "few " * 4)]:
-        got, want = minilm().inputs(one, 16, other), expected.encode(one, other)
+        got, want = minilm().inputs(one, 32, other), expected.encode(one, other)
         assert got["input_word_ids"].tolist() == want.ids
         assert got["input_mask"].tolist() == want.attention_mask
         assert got["input_type_ids"].tolist() == want.type_ids
