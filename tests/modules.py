@@ -22,32 +22,13 @@ IMAGE_SIZE = 32  # the image modules take float32 (batch, 32, 32, 3) in [0, 1]
 FEATURES = 12  # and give float32 (batch, 12)
 TOKENS = 10
 POSITIONS = 24  # longest text of the encoders that leave it open
-PIECES = tuple(
-    [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "good",
-        "bad",
-        "film",
-        "##s",
-        "the",
-        "a",
-        "very",
-        "not",
-        "long",
-        "short",
-        "!",
-        ".",
-        "plot",
-        "anna",
-        "rome",
-        "in",
-    ]
+PIECES = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "##s", "the", "a", "very", "not", "long", "short"),
+    *("!", ".", "plot", "anna", "rome", "in"),
 )
 HIDDEN = 8
 VOCABULARY = ("the", "a", "cat", "dog", "sat", "ran")
+SAMPLE_RATE = 16_000  # of the module of sounds
 CLASSES = 5  # outputs of the modules that are classifiers
 
 IMAGE = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.float32, name="inputs")
@@ -410,6 +391,20 @@ def write_classifier(folder: Path) -> Path:
     return folder
 
 
+def write_waveform(folder: Path) -> Path:
+    """A module of sounds of any length in the hub's format, whose card says its sample rate; no frame is padded."""
+    from tlkit import hubformat
+
+    wave = keras.Input((None,), name="waveform")
+    x = keras.layers.Reshape((-1, 1))(wave)
+    for filters, size, stride in ((24, 64, 32), (FEATURES, 4, 2)):
+        x = keras.layers.Conv1D(filters, size, strides=stride, use_bias=False)(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    model = keras.Model(wave, keras.layers.GlobalAveragePooling1D()(x))
+    seed_weights(model.weights)
+    return hubformat.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
+
+
 WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "keras3_export": write_keras3_export,
     "keras3_hub": write_keras3_hub,
@@ -424,6 +419,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "vocabulary": write_vocabulary,
     "control_flow": write_control_flow,
     "classifier": write_classifier,
+    "waveform": write_waveform,
 }
 
 
@@ -439,6 +435,8 @@ def inputs(kind: str, batch: int = 2, seed: int = 0) -> Any:
         }
     if kind == "vocabulary":
         return np.array([" ".join(rng.choice(VOCABULARY, rng.integers(1, 6))) + " whale" for _ in range(batch)])
+    if kind == "waveform":
+        return rng.uniform(-1, 1, (batch, SAMPLE_RATE // 4)).astype(np.float32)
     pixels = rng.random((batch, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)
     return pixels * 255 if kind == "classifier" else pixels
 

