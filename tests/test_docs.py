@@ -159,10 +159,11 @@ def test_python_names_and_keywords_exist(path):
 
 @pytest.fixture(scope="module")
 def flags():
-    """Command -> the flags that its --help lists, and those of every command."""
+    """Command, of `run` with its recipe -> the flags that its --help lists, and those of every command."""
     found = {}
-    for command in cli.COMMANDS:
-        words = ["run", "image_classification"] if command == "run" else [command]
+    recipes = [f"run {path.stem}" for path in sorted((ROOT / "recipes").glob("[a-z]*.py"))]
+    for command in [*(c for c in cli.COMMANDS if c != "run"), *recipes]:
+        words = command.split()
         done = subprocess.run(
             [sys.executable, "-m", "tlkit.cli", *words, "--help"], capture_output=True, text=True, check=True
         )
@@ -184,7 +185,9 @@ def test_commands_and_flags_exist(path, flags):
             assert words[1] in targets, line
         if words[:1] == ["tlkit"] and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
             assert words[1] in cli.COMMANDS, line
-            assert {w for w in words if w.startswith("--")} <= flags[words[1]] | {"--help"}, line
+            named = f"run {words[2]}" if words[1] == "run" and len(words) > 2 else words[1]
+            known = flags.get(named, flags["run image_classification"])  # a recipe of the reader's own, or a run.json
+            assert {w for w in words if w.startswith("--")} <= known | {"--help"}, line
 
 
 def test_flags_named_as_ours_exist(flags):

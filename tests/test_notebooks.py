@@ -15,22 +15,29 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LONGEST = 12  # cells
 
 
-@pytest.fixture(scope="module", autouse=True)
-def zoo_module():
+def executed(name: str, module: str, folder: Path):
+    """The notebook after it ran, and what it printed; skipped where its module cannot be had."""
     try:
-        zoo.folder("efficientnet-lite0")
+        zoo.folder(module)
     except (DownloadError, OfflineError) as error:
         pytest.skip(f"the zoo's module is not here and cannot be fetched: {error}")
+    book = nbformat.read(next(p for p in NOTEBOOKS if p.stem == name), as_version=4)
+    NotebookClient(book, timeout=500, resources={"metadata": {"path": str(folder)}}).execute()
+    return book, "".join(o.get("text", "") for cell in book.cells for o in cell.get("outputs", ()))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_top_to_bottom(path, tmp_path):
-    book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(o.get("text", "") for cell in book.cells for o in cell.get("outputs", ()))
+def test_images(tmp_path):
+    book, printed = executed("image_classification", "efficientnet-lite0", tmp_path)
     assert "accuracy" in printed and "model_int8.tflite" in printed
     pictures = [o for o in book.cells[-1].outputs if "image/png" in o.get("data", {})]
     assert len(pictures) >= 4
+
+
+@pytest.mark.slow
+def test_texts(tmp_path):
+    _, printed = executed("text_classification", "minilm-l6-v2", tmp_path)
+    assert "area under the ROC curve 0.8" in printed or "area under the ROC curve 0.9" in printed
+    assert "model_dynamic.tflite" in printed and "never get back. {'negative'" in printed
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""What a module takes, made of the data: images at its size, texts as the numbers of its word pieces, sounds checked."""
+"""What a module takes, made of the data: images at its size, texts as numbers of word pieces; sounds are checked."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,6 +111,29 @@ class WordPiece:
         """Numbers of the pieces of a text, without special pieces and uncut."""
         return [number for word in self.words(text) for number in self._encode_word(word)]
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], np.ndarray]:
+        """`encode`, and where in the text each piece comes from: numbers, and int32 (n, 2) first and end character.
+
+        Exact also where characters vanish, lose their accents or become several: a piece covers all characters from
+        which its own were made, and those between them.
+
+        Example:
+            >>> numbers, offsets = WordPiece((*SPECIAL, "cafe", "##s", "!")).encode_with_offsets("Cafés !")
+            >>> numbers, offsets.tolist()
+            ([4, 5, 6], [[0, 4], [4, 5], [6, 7]])
+        """
+        numbers: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        for word, sources in self._words_with_sources(text):
+            own = self._encode_word(word)
+            numbers += own
+            offsets += self._piece_offsets(own, sources)
+        return numbers, np.array(offsets, dtype=np.int32).reshape(-1, 2)
+
+    def continues(self, number: int) -> bool:
+        """Whether the piece of this number goes on with the word of the piece before it."""
+        return self.vocabulary[number].startswith(CONTINUED)
+
     def pieces(self, text: str) -> list[str]:
         """The pieces of a text, without special pieces and uncut."""
         return [self.vocabulary[number] for number in self.encode(text)]
@@ -178,6 +201,27 @@ class WordPiece:
         index = np.full(length, -1, dtype=np.int32)
         index[1 : 1 + len(owners)] = owners
         return inputs, index
+
+    def _words_with_sources(self, text: str) -> Iterator[tuple[str, list[int]]]:
+        """The normalised words, and for each of their characters the place in the text that it was made of."""
+        word, sources = "", list[int]()
+        for place, character in enumerate(f"{text} "):
+            for letter in self._replacements[ord(character)]:
+                if letter != " ":
+                    word, sources = word + letter, [*sources, place]
+                elif word:
+                    yield word, sources
+                    word, sources = "", []
+
+    def _piece_offsets(self, numbers: Sequence[int], sources: Sequence[int]) -> Iterator[tuple[int, int]]:
+        if numbers == (self._number[UNK],):  # no piece fits: it stands for the whole word
+            yield sources[0], sources[-1] + 1
+            return
+        start = 0
+        for number in numbers:
+            end = start + len(self.vocabulary[number]) - (len(CONTINUED) if start else 0)
+            yield sources[start], sources[end - 1] + 1
+            start = end
 
     def _by_word(self, words: Sequence[str]) -> list[list[int]]:
         return [self.encode(word) or [self.number(UNK)] for word in words]

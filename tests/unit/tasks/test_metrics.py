@@ -147,3 +147,11 @@ def test_r2_equals_scikit_learn_and_survives_constant_targets():
     assert metrics.r2(truth, values) == pytest.approx(reference.r2_score(truth, values))
     assert metrics.r2(np.ones((4, 1)), np.ones((4, 1))) == 1
     assert metrics.r2(np.ones((4, 1)), np.zeros((4, 1))) == 0
+
+
+def test_the_area_under_the_roc_curve_equals_scikit_learn():
+    rng = np.random.default_rng(0)
+    for scores in (rng.random(200), rng.integers(0, 5, 200) / 4):  # without ties, and with many
+        targets = (rng.random(200) < 0.3).astype(int)
+        assert metrics.roc_auc(targets, scores) == pytest.approx(reference.roc_auc_score(targets, scores))
+    assert metrics.roc_auc(np.zeros(5), rng.random(5)) == 0.5
