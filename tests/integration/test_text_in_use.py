@@ -178,7 +178,7 @@ def tagged(count: int, layer, seed: int = 0) -> Examples:
     )  # fmt: skip
 
 
-def test_words_are_tagged(folder):
+def test_words_are_tagged(folder, tmp_path):
     layer = tlkit.HubLayer(folder, name="backbone")
     labels = ("O", "B-person", "B-place")
     data = Splits(tagged(120, layer, 1), tagged(20, layer, 2), tagged(40, layer, 3), labels)
@@ -187,6 +187,12 @@ def test_words_are_tagged(folder):
     assert found.scores["f1"] > 0.9 and found.scores["accuracy"] > 0.95
     assert [row["label"] for row in found.details["per_class"]] == ["person", "place"]
     assert found.outputs.shape == (40, 24, 3)
+    run = dataclasses.replace(run, evaluation=found, folder=tmp_path)
+    done = tlkit.export(run, formats=("float32",), progress=quiet)
+    assert done.exports[0].passed
+    (tmp_path / "one.txt").write_text("the film in Rome Anna very", encoding="utf-8")
+    (said,) = predict(tmp_path, [tmp_path / "one.txt"])
+    assert [name for name, _ in said.scores] == ["Rome B-place", "Anna B-person"]
 
 
 # -- what cannot be

@@ -41,4 +41,4 @@ def _sentence(run: Run, format: str) -> str:
 
 
 def _card(run: Run) -> dict[str, Any]:
-    return {"task": run.task.name, "labels": list(run.task.labels), "output": run.task.output}
+    return {**run.task.card, "task": run.task.name, "labels": list(run.task.labels), "output": run.task.output}

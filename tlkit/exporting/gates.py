@@ -84,11 +84,13 @@ def compare(
     Args:
         expected: Decoded outputs of the Keras model, float32 (n, ...), by name.
         outputs: Those of the file.
-        targets: What was right, first axis the examples, or None; used where there is one output.
+        targets: What was right, first axis the examples, or None; used where there is one output, and not where that
+            is no guess at them (an embedding).
         probabilities: Whether outputs are scores of labels (else they are values).
         gates: For the margin and the confidence.
     """
-    truth = targets if len(expected) == 1 else None
+    guessed = targets is not None and all(probabilities or y.size == targets.size for y in expected.values())
+    truth = targets if len(expected) == 1 and guessed else None
     each = [_compare_one(expected[k], outputs[k], truth, probabilities, gates) for k in expected]
     return Comparison(
         difference=max(c.difference for c in each),

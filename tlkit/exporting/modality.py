@@ -50,11 +50,13 @@ class Reading:
         value: Made as in training, with the batch axis; a dict of arrays where the model has several inputs.
         plain: Made as a client without our code makes it; None where that is the same.
         change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
+        steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
     """
 
     value: Any
     plain: np.ndarray | None = None
     change: str = ""
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tlkit import tflite
 from tlkit.errors import InputError
 from tlkit.exporting import metadata
 from tlkit.exporting.modality import Inside, Reading, modality
+from tlkit.tasks.spans import OUTSIDE
 
 _PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
 
@@ -24,7 +25,8 @@ class Prediction:
 
     Attributes:
         file: The file.
-        scores: Label and score, best first; of values, name and value in their own order.
+        scores: Label and score, best first; of values, name and value in their own order; of labels of words, word
+            and label with its score, in the order of the text, "O" left out.
         note: What was done to the file, and how far scores differ in a client that resizes without antialiasing, as
             mobile ones do; "" where nothing was done.
     """
@@ -81,11 +83,21 @@ def _model_file(path: Path) -> Path:
 
 def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
     outputs = _run(opened, reading.value)
+    if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
+        rows = outputs.reshape(len(reading.steps), -1)
+        return Prediction(file, tuple(_labelled(reading.steps, rows, card["labels"])), reading.change)
     names = card["labels"] or [str(i) for i in range(outputs.size)]
     scores = list(zip(names, (float(v) for v in outputs), strict=True))
     if card["output"] == "probabilities":
         scores = sorted(scores, key=lambda pair: -pair[1])[:top]
     return Prediction(file, tuple(scores), _note(reading, opened, outputs))
+
+
+def _labelled(steps: Sequence[str], rows: np.ndarray, labels: Sequence[str]) -> Iterator[tuple[str, float]]:
+    for word, row in zip(steps, rows, strict=True):
+        label = labels[int(row.argmax())]
+        if word and label != OUTSIDE:
+            yield f"{word} {label}", float(row.max())
 
 
 def _note(reading: Reading, opened: tflite.Opened, outputs: np.ndarray) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tlkit.data.windows import WINDOWS
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
@@ -36,12 +38,24 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
     from tlkit.tokenizing.wordpiece_graph import graph_inputs
 
     in_graph = graph_inputs(_tokenizer(model), int(examples.spec[INPUTS[0]].shape[0]))
+    names = ("question", "context") if _asks(examples.recipe) else ("text",)
 
     def prepare(given: Tensors) -> Tensors:
-        return in_graph(given["text"])
+        return in_graph(*(given[name] for name in names))
 
-    specs = {"text": tf.TensorSpec((None,), tf.string, name="text")}
-    return Serving(specs, prepare, in_graph, lambda examples: {"text": np.asarray(_texts(examples), dtype=str)})
+    specs = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
+    return Serving(specs, prepare, in_graph, functools.partial(_sent, names))
+
+
+def _asks(recipe: str) -> bool:
+    """Whether examples are questions with windows over contexts."""
+    return f" {WINDOWS} " in recipe
+
+
+def _sent(names: Sequence[str], examples: Examples) -> Mapping[str, np.ndarray]:
+    """What clients send for the examples: a text each, or question and context, which stand on lines of their own."""
+    rows = [text.split("\n", len(names) - 1) for text in _texts(examples)]
+    return {name: np.asarray(column, dtype=str) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def _texts(examples: Examples) -> tuple[str, ...]:
@@ -70,12 +84,26 @@ def _read(file: Path, inside: Inside) -> Reading:
     """The word pieces of a file's text, by the vocabulary in the TFLite file."""
     from tlkit.data.text_source import read_text
 
+    if _asks(inside.recipe):
+        raise InputError(
+            f"{str(file)!r} holds one text, and the model takes a question and a context: give both to the SavedModel, "
+            "or their pieces to the TFLite file."
+        )
     pieces = inside.files[VOCABULARY].decode().split("\n")[:-1]
     wordpiece = WordPiece(tuple(pieces), _CASED not in inside.recipe)
     text, length = read_text(file), inside.shapes[INPUTS[0]][0]
     value = {name: row[None] for name, row in wordpiece.inputs(text, length).items()}
     needed = wordpiece.count(text)
-    return Reading(value, change="" if needed <= length else f"cut to {length} of {needed} word pieces")
+    change = "" if needed <= length else f"cut to {length} of {needed} word pieces"
+    return Reading(value, change=change, steps=_steps(wordpiece, text, length))
+
+
+def _steps(wordpiece: WordPiece, text: str, length: int) -> tuple[str, ...]:
+    """The word that each piece begins, "" for none."""
+    words = [word for word in text.split() if wordpiece.encode(word)]  # marks that vanish have no piece
+    _, owners = wordpiece.encode_words(words, length)
+    begins = np.diff(owners, prepend=-1) > 0
+    return tuple(words[owner] if first else "" for owner, first in zip(owners, begins, strict=True))
 
 
 KIND = Modality("text", _accepts, _serving, _about, read=_read)
