@@ -24,6 +24,7 @@ NAMES = {
     "extract",
     "finetune",
     "fit",
+    "index",
     "inspect",
     "load",
     "plans",

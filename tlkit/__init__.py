@@ -25,6 +25,7 @@ _FROM = {
     "evaluate": ("tlkit.evaluation", "evaluate"),
     "export": ("tlkit.finetuning", "export"),
     "finetune": ("tlkit.finetuning", "finetune"),
+    "index": ("tlkit.indexing", "index"),
     "load": ("tlkit.runs", "load"),
     "data": ("tlkit.data", None),
     "tasks": ("tlkit.tasks", None),
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tlkit.evaluation import evaluate
     from tlkit.features import extract
     from tlkit.finetuning import export, finetune
+    from tlkit.indexing import index
     from tlkit.inspection import inspect_module as inspect
     from tlkit.layer import HubLayer
     from tlkit.model import build

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Headline:
-    """The score that stands for the whole evaluation; higher is better.
+    """The score that stands for the whole evaluation; higher is better, save of error rates.
 
     `low` and `high` are its 95 % interval, `interval` the interval's name ("Wilson", "bootstrap"); `unit` is "share"
     where scores read well as percentages, else "value".

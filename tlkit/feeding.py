@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tlkit.data import audio_source, image, text
-from tlkit.data.text_source import TEXT, WORDS
+from tlkit.data import audio_source, image, pairs, text
+from tlkit.data.text_source import QUESTIONS, TEXT, WORDS
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
 from tlkit.model import is_image
 from tlkit.tokenizing.wordpiece import INPUTS
-from tlkit.types import ArraySpec, Splits
+from tlkit.types import Splits
 
 
 def fed(
@@ -21,7 +21,7 @@ def fed(
     """The data as a module takes them.
 
     Args:
-        data: Images of any size, texts, or what the module takes already, which passes unchanged.
+        data: Images of any size, texts, pairs of texts, or what the module takes already, which passes unchanged.
         layer: The module.
         image_size: (height, width) of images.
         length: Word pieces of a text, special ones included; None is what 99 % of the training texts need.
@@ -30,6 +30,8 @@ def fed(
         InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
     """
     _check_rate(data, layer)
+    if data.train.spec == pairs.PAIRS:
+        return pairs.together(fed(pairs.apart(data), layer, length=length), data)
     if is_image(layer) and image_size is not None:
         return image.resized(data, image_size)
     if takes_pieces(layer) and is_text(data.train.spec):
@@ -55,8 +57,8 @@ def takes_pieces(layer: HubLayer) -> bool:
 
 
 def is_text(spec: Any) -> bool:
-    """Whether examples are texts, or texts split into words."""
-    return isinstance(spec, ArraySpec) and spec in (TEXT, WORDS)
+    """Whether examples are texts, texts split into words, or questions with contexts."""
+    return spec in (TEXT, WORDS, QUESTIONS)
 
 
 def _in_pieces(data: Splits, layer: HubLayer, length: int | None) -> Splits:

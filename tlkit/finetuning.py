@@ -16,7 +16,7 @@ import numpy as np
 import tlkit
 from tlkit import checkpoint, plans, runs
 from tlkit.errors import GateError, InputError
-from tlkit.evaluation import evaluate
+from tlkit.evaluation import decoded_outputs, evaluate
 from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
 from tlkit.feeding import fed
@@ -89,13 +89,22 @@ def finetune(
         checkpoints=folder / "checkpoints", progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
-    run = replace(run, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
+    task = _calibrated(run, batch_size)
+    run = replace(run, task=task, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
     run = replace(run, record=runs.describe(run, seed=seed, batch_size=batch_size, command=_command()))
     for line in score_lines(run.scores):
         progress.line(line)
     return runs.save(run, folder)
+
+
+def _calibrated(run: Run, batch_size: int) -> Task:
+    """The run's task with what it leaves to the validation examples."""
+    task, val = run.task, run.data.val
+    if task.calibrate is None or not len(val):
+        return task
+    return task.calibrate(val.targets, decoded_outputs(run.model, task, val, batch_size=batch_size))
 
 
 def _built(

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
+from tlkit.data.pairs import SIDES
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
 from tlkit.layer import HubLayer
@@ -21,7 +22,9 @@ from tlkit.types import Phase, Task
 
 BACKBONE = "backbone"
 HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
-OUTPUTS = {"vector": ("default", "pooled_output"), "sequence": ("sequence_output",)}
+OUTPUTS = {"sequence": ("sequence_output",)}
+ONE_VECTOR = ("default", "pooled_output")
+PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
 CANDIDATE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
@@ -43,8 +46,24 @@ def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = Non
         layer.input_range = established_range(layer)[0]
     inputs = _inputs(layer, image_size)
     choose_output(layer, layer.compute_output_spec(inputs), task.takes)
+    if task.takes == PAIR:
+        return _of_pairs(layer, task, inputs)
     features = _featured(layer(inputs), task.takes)
     return keras.Model(inputs, task.head(features), name=task.name)
+
+
+def _of_pairs(layer: HubLayer, task: Task, like: Any) -> keras.Model:
+    """Both examples of a pair go through the one module, called twice; the head takes vectors (batch, 2, d)."""
+    inputs: dict[str, Any] = {}
+    vectors = []
+    for side in SIDES:
+        own = keras.tree.map_structure(
+            lambda t, side=side: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{side}_{t.name}"), like
+        )
+        inputs |= {t.name: t for t in keras.tree.flatten(own)}
+        found = _featured(layer(own), PAIR)
+        vectors.append(keras.layers.Reshape((1, found.shape[-1]))(found))
+    return keras.Model(inputs, task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors)), name=task.name)
 
 
 def is_image(layer: HubLayer) -> bool:
@@ -150,7 +169,7 @@ def choose_output(layer: HubLayer, outputs: Any, takes: str) -> None:
 
 def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer, takes: str) -> str:
     """The output for a head; by the conventions of the hub's image and text modules."""
-    for key in OUTPUTS[takes]:
+    for key in OUTPUTS.get(takes, ONE_VECTOR):
         if key in outputs:
             return key
     if len(outputs) == 1:
@@ -238,6 +257,8 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     else:
         layer.trainable = False
     head = _head_of(model, layer)
+    if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
+        return _frozen_pairs(model, layer)
     if phase.batch_stats == "adapt" or head is None:
         return Arrangement(model, (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
     cut = _cut(model, layer, phase)
@@ -247,6 +268,18 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     fronts = _fronts(model, layer, cut, _trunk(model, layer, cut, later), trained)
     had = _had(model, trained, layer, "output" if cut is None else cut.tensor)
     return Arrangement(trained, fronts, had, () if cut is None else cut.inputs)
+
+
+def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:
+    """The vectors of both sides are computed once, and the head alone trains."""
+    vectors = model.get_layer(PAIR).output
+    head, before = keras.Model(vectors, model.output, name=f"{model.name}_head"), keras.Model(model.input, vectors)
+    held = tuple(v.value for v in before.variables)
+    front = Front(
+        functools.partial(before, training=False), _key(model, layer, head, "output of pairs"), _input_spec(model),
+        held, 2 * graphs.operations(layer.graph),
+    )  # fmt: skip
+    return Arrangement(head, (front,), _had(model, head, layer, "output of pairs"))
 
 
 def _cut(model: keras.Model, layer: HubLayer, phase: Phase) -> graphs.Cut | None:

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkit import tasks
+from tlkit import indexing, tasks
 from tlkit.batches import order_of_epoch, stack
 from tlkit.errors import InputError
 from tlkit.files import PARTIAL, atomic_file, write_atomic
@@ -214,10 +214,10 @@ def load(path: str | Path) -> Any:
     """Open what tlkit saved.
 
     Args:
-        path: A run's folder, or a .keras file.
+        path: A run's folder, an index's folder, or a .keras file.
 
     Returns:
-        A Run (its data are the examples kept for exports), or the keras.Model.
+        A Run (its data are the examples kept for exports), an Index, or the keras.Model.
 
     Raises:
         InputError: If there is nothing to open, or it cannot be opened; UnsafeModuleError if the file carries a graph
@@ -226,6 +226,8 @@ def load(path: str | Path) -> Any:
     target = Path(path)
     if target.suffix == ".keras":
         return _load_model(target)
+    if (target / indexing.RECORD).is_file():
+        return indexing.Index.load(target)
     if not (target / "run.json").is_file():
         raise InputError(f"{target} is neither a .keras file nor a run's folder (it has no run.json).")
     return _load_run(target)

@@ -205,8 +205,12 @@ class Task:
         sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
         monitor: Name of the validation figure by which the best weights are chosen, and its direction.
         output: Name of the exported output: "probabilities".
-        takes: Features that the head takes: "vector" (batch, d), or "sequence" (batch, steps, d).
+        takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
+            the vectors of two examples.
         recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
+        calibrate: (validation targets, decoded outputs) -> this task with what they decide, such as a threshold; None
+            where nothing is left to decide after training.
+        card: Further plain data for the card of exported files.
     """
 
     name: str
@@ -222,6 +226,8 @@ class Task:
     monitor: tuple[str, str] = ("val_loss", "min")
     output: str = "outputs"
     takes: str = "vector"
+    calibrate: Callable[[np.ndarray, np.ndarray], Task] | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

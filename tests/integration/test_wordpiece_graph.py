@@ -45,6 +45,21 @@ def test_the_graph_equals_python(lower_case):
     check(call, wordpiece, random_strings(wordpiece, 1500, seed=5))  # all of Unicode: both know what Python knows
 
 
+@pytest.mark.parametrize("length", [LENGTH, 4, 5])
+def test_pairs_equal_python(length):
+    wordpiece = WordPiece(small())
+    call = tf.function(graph_inputs(wordpiece, length), input_signature=[tf.TensorSpec((None,), tf.string)] * 2)
+    first = [*STRINGS, *random_strings(wordpiece, 100, seed=7), "", "", "hello"]
+    second = [*random_strings(wordpiece, 100, seed=8), "", "hello", "", *STRINGS]
+    found = call(tf.constant(first), tf.constant(second))
+    expected = [wordpiece.inputs(one, length, other) for one, other in zip(first, second, strict=True)]
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, np.stack([one[name] for one in expected]))
+    assert {tuple(array.shape) for array in call(tf.constant([], tf.string), tf.constant([], tf.string)).values()} == {
+        (0, length)
+    }
+
+
 def test_a_saved_model_equals_python(saved):
     reloaded = tf.saved_model.load(saved)
     texts = [*STRINGS, *random_strings(minilm(), 3000, seed=6)]
@@ -80,3 +95,5 @@ def test_short_lengths_cut(length):
 def test_a_length_without_room_is_refused():
     with pytest.raises(InputError, match=r"`length` must be at least 3 pieces. Received: length=2"):
         graph_inputs(WordPiece(small()), 2)
+    with pytest.raises(InputError, match=r"`length` must be at least 4 pieces. Received: length=3"):
+        graph_inputs(WordPiece(small()), 3)(tf.constant(["a"]), tf.constant(["b"]))

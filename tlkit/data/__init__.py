@@ -5,7 +5,20 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["audio", "brown", "image", "reviews", "samples", "spoken", "text"]
+__all__ = [
+    "audio",
+    "brown",
+    "collection",
+    "image",
+    "music",
+    "pairs",
+    "reviews",
+    "samples",
+    "speakers",
+    "spoken",
+    "templated",
+    "text",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

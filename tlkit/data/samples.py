@@ -56,6 +56,9 @@ def emoji10(
         augment: For the training images.
         progress: Say on stderr what the preflight found.
 
+    Raises:
+        InputError: If there is no such style, or an argument is out of its range.
+
     Example:
         >>> splits = emoji10()
         >>> len(splits.train) + len(splits.val) + len(splits.test), len(splits.labels)

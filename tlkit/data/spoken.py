@@ -1,4 +1,4 @@
-"""Spoken digits zero to nine: synthetic voices of espeak-ng, and the recorded voice of Debian's Asterisk prompts.
+"""Spoken digits and sentences: synthetic voices of espeak-ng, and the recorded voice of Debian's Asterisk prompts.
 
 Neither travels with the package: espeak-ng (GPL-3) renders into the cache, and the prompts (CC-BY-SA-3.0) come from
 the Debian package asterisk-core-sounds-en-wav, installed or fetched with apt-get into the cache.
@@ -6,20 +6,20 @@ the Debian package asterisk-core-sounds-en-wav, installed or fetched with apt-ge
 
 from __future__ import annotations
 
+import functools
 import itertools
-import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tlkit.data import audio
+from tlkit.data import audio, debian
 from tlkit.data.audio_source import Augment, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.preflight import cpus
 from tlkit.data.sourcing import Division
-from tlkit.errors import InputError, OfflineError
+from tlkit.errors import InputError
 from tlkit.files import atomic_folder, cache_dir, locked, sha256_bytes
 from tlkit.types import Splits
 
@@ -27,6 +27,27 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 # not en-gb: all its variants sound alike
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 SPEAKERS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5")  # espeak-ng's variants of a voice
+
+# further variants, no two of which sound the same
+VOICES = (
+    *("adam", "Alex", "Alicia", "Andrea", "Andy", "Annie", "antonio", "aunty", "belinda", "benjamin", "boris"),
+    *("caleb", "david", "Denis", "Diogo", "ed", "edward", "Gene", "gustave", "Henrique", "Hugo", "iven", "Jacky"),
+    *("john", "kaukovalta", "Lee", "linda", "marcelo", "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike"),
+    *("Nguyen", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "Storm", "travis"),
+    *("victor", "zac", "anika", *SPEAKERS, "m6", "m7", "m8"),
+)
+SENTENCES = (  # the first of Harvard's (IEEE 1969, doi:10.1109/IEEESTD.1969.7405210), each about 2.5 s
+    "The birch canoe slid on the smooth planks.",
+    "Glue the sheet to the dark blue background.",
+    "It's easy to tell the depth of a well.",
+    "These days a chicken leg is a rare dish.",
+    "Rice is often served in round bowls.",
+    "The juice of lemons makes fine punch.",
+)
+PROMPTS = (  # of 2.5 to 6 s
+    *("agent-alreadyon", "agent-newlocation", "auth-incorrect", "call-fwd-no-ans", "conf-onlyperson", "demo-thanks"),
+    *("dir-usingkeypad", "pbx-invalid", "privacy-prompt", "queue-youarenext", "vm-intro", "vm-savemessage"),
+)
 
 TRIM_DB = 40.0  # voices pause before and behind a word, each in its own way
 _PACKAGE = "asterisk-core-sounds-en-wav"
@@ -79,19 +100,39 @@ def espeak_digits(accents: Sequence[str] = ACCENTS, speakers: Sequence[str] = SP
     Raises:
         InputError: If espeak-ng is missing, or knows no such voice.
     """
-    if shutil.which("espeak-ng") is None:
-        raise InputError("Spoken digits need the program espeak-ng, which is missing: `apt-get install espeak-ng`.")
-    known = {line.rpartition("!v/")[2].split()[0] for line in _espeak("--voices=variant").splitlines() if "!v/" in line}
-    unknown = [speaker for speaker in speakers if speaker not in known]
-    if unknown:  # espeak-ng itself would go on with another voice
-        raise InputError(f"espeak-ng knows no variant {unknown[0]!r}: `espeak-ng --voices=variant` lists them.")
-    key = sha256_bytes(_espeak("--version").partition("Data at")[0], *accents, "|", *speakers)[:12]
-    target = cache_dir() / "samples" / f"espeak-digits-{key}"
-    with locked(target.with_name(".espeak-digits.lock")):
+    voices = [f"{accent}+{speaker}" for accent, speaker in itertools.product(accents, speakers)]
+    files = {f"{word}/{voice}.wav": (voice, word) for word, voice in itertools.product(WORDS, voices)}
+    return _rendered("espeak-digits", speakers, files, (*accents, "|", *speakers))
+
+
+def espeak_sentences(speakers: Sequence[str] = VOICES, sentences: Sequence[str] = SENTENCES) -> Path:
+    """Folder with one folder a speaker of its sentences in American English, "Alicia/0.wav", rendered once.
+
+    Args:
+        speakers: Variants of espeak-ng.
+        sentences: What each of them says.
+
+    Raises:
+        InputError: If espeak-ng is missing, or knows no such voice.
+    """
+    spoken = itertools.product(speakers, enumerate(sentences))
+    files = {f"{speaker}/{number}.wav": (f"en-us+{speaker}", text) for speaker, (number, text) in spoken}
+    return _rendered("espeak-sentences", speakers, files, (*speakers, "|", *sentences))
+
+
+def asterisk_sentences() -> Path:
+    """Folder "allison" with twelve 8 kHz recordings of one woman, each another sentence.
+
+    Raises:
+        InputError: If the Debian package is neither installed nor can be fetched.
+    """
+    target, sounds = cache_dir() / "samples" / "asterisk-sentences", asterisk_sounds()
+    with locked(target.with_name(".asterisk-sentences.lock")):
         if not target.exists():
-            with atomic_folder(target) as folder, ThreadPoolExecutor(cpus()) as pool:
-                voices = [f"{accent}+{speaker}" for accent, speaker in itertools.product(accents, speakers)]
-                list(pool.map(_render, *zip(*itertools.product([folder], WORDS, voices), strict=True)))
+            with atomic_folder(target) as folder:
+                (folder / "allison").mkdir()
+                for name in PROMPTS:
+                    shutil.copyfile(sounds / f"{name}.wav", folder / "allison" / f"{name}.wav")
     return target
 
 
@@ -118,35 +159,30 @@ def asterisk_sounds() -> Path:
     Raises:
         InputError: If the Debian package is neither installed nor can be fetched.
     """
-    installed = Path("/") / _SOUNDS
-    if installed.is_dir():
-        return installed
-    target = cache_dir() / "samples" / _PACKAGE
-    with locked(target.with_name(f".{_PACKAGE}.lock")):
+    return debian.folder(_PACKAGE, _SOUNDS, "The recorded digits")
+
+
+def _rendered(name: str, speakers: Sequence[str], files: Mapping[str, tuple[str, str]], key: Sequence[str]) -> Path:
+    """Folder in the cache with each file spoken: path -> (voice, text)."""
+    if shutil.which("espeak-ng") is None:
+        raise InputError("Spoken words need the program espeak-ng, which is missing: `apt-get install espeak-ng`.")
+    known = {line.rpartition("!v/")[2].split()[0] for line in _espeak("--voices=variant").splitlines() if "!v/" in line}
+    unknown = [speaker for speaker in speakers if speaker not in known]
+    if unknown:  # espeak-ng itself would go on with another voice
+        raise InputError(f"espeak-ng knows no variant {unknown[0]!r}: `espeak-ng --voices=variant` lists them.")
+    version = _espeak("--version").partition("Data at")[0]
+    target = cache_dir() / "samples" / f"{name}-{sha256_bytes(version, *key)[:12]}"
+    with locked(target.with_name(f".{name}.lock")):
         if not target.exists():
-            with atomic_folder(target) as folder:
-                _fetch(folder)
-    return target / _SOUNDS
+            with atomic_folder(target) as folder, ThreadPoolExecutor(cpus()) as pool:
+                list(pool.map(functools.partial(_render, folder), files, files.values()))
+    return target
 
 
-def _fetch(folder: Path) -> None:
-    missing = f"The recorded digits are missing: `apt-get install {_PACKAGE}`"
-    if os.environ.get("TLKIT_OFFLINE", "").lower() not in ("", "0", "false", "no"):
-        raise OfflineError(f"{missing}, since nothing may be downloaded here (TLKIT_OFFLINE).")
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise InputError(f"{missing}, or, where there is no apt-get, copy its files to {'/' + _SOUNDS!r}.")
-    fetched = subprocess.run(["apt-get", "download", _PACKAGE], cwd=folder, capture_output=True, text=True, check=False)
-    archives = list(folder.glob("*.deb"))
-    if fetched.returncode or not archives:
-        raise InputError(f"{missing}, since apt-get could not download it: {_last_line(fetched.stderr)}")
-    subprocess.run(["dpkg", "-x", str(archives[0]), str(folder)], capture_output=True, check=True)
-    archives[0].unlink()
-
-
-def _render(folder: Path, word: str, voice: str) -> None:
-    path = folder / word / f"{voice}.wav"
-    path.parent.mkdir(exist_ok=True)
-    _espeak("-v", voice, "-w", str(path), word)
+def _render(folder: Path, name: str, spoken: tuple[str, str]) -> None:
+    voice, text = spoken
+    (folder / name).parent.mkdir(exist_ok=True)
+    _espeak("-v", voice, "-w", str(folder / name), text)
 
 
 def _espeak(*arguments: str) -> str:

@@ -18,9 +18,11 @@ from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.squad import from_questions, read_questions
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import (
     MAX_CHARACTERS,
+    QUESTIONS,
     TEXT,
     WORDS,
     Options,
@@ -30,6 +32,7 @@ from tlkit.data.text_source import (
     piece_counts,
     tokenized_examples,
 )
+from tlkit.data.windows import windowed
 from tlkit.errors import InputError
 from tlkit.tokenizing.wordpiece import WordPiece, check_length
 from tlkit.types import Splits
@@ -40,12 +43,14 @@ __all__ = [
     "from_conll",
     "from_csv",
     "from_folder",
+    "from_squad",
     "from_table",
     "from_tfds",
     "tokenized",
 ]
 
 Pair = tuple[Any, Any]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 SHARES = (0.7, 0.15, 0.15)
 LONGEST = 512  # pieces that BERT modules have positions for
@@ -268,19 +273,74 @@ def from_conll(
     return from_sentences(ids, sentences, fixed=parts if len(files) > 1 else [], options=options)
 
 
-def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -> Splits:
+def from_squad(
+    train: Paths,
+    *,
+    val: Paths | None = None,
+    test: Paths | None = None,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Questions whose answers are passages of a context, from JSON files in the format of SQuAD 1.1 or 2.0.
+
+    `read(i)` gives `question` and `context`, each as other texts are read; `tokenized` makes a module's inputs and
+    targets of them. Where the file gives several answers, the first is taken. All questions on a context stay in one
+    part. What is quarantined, by the question's id: an answer that does not stand in the context where the file says,
+    none at all without `is_impossible`, an id that two questions have.
+
+    Args:
+        train: The file of training questions, or several.
+        val: Those for validation; without them, questions are taken out of `train`.
+        test: The same for test.
+        encoding: As in `from_folder`, like all that are not named here.
+        split: As in `from_folder`; questions without an answer are balanced.
+        seed: As in `from_folder`.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`; of a question, and of a context.
+
+    Returns:
+        Splits of int32 (n, 2): the answer's first character in the context and the one behind its last; -1 and -1 for
+        a question without an answer.
+
+    Raises:
+        InputError: If a file cannot be read, or has another structure.
+
+    Source: Rajpurkar et al. 2016, arXiv:1606.05250; Rajpurkar, Jia and Liang 2018, arXiv:1806.03822.
+    """
+    options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
+    files = {part: _listed(paths) for part, paths in enumerate((train, val, test)) if paths is not None}
+    read = [(part, one) for part, own in files.items() for path in own for one in read_questions(path, encoding)]
+    if not read:
+        raise InputError("`train` names no file; give one, or several.")
+    parts, questions = zip(*read, strict=True)
+    ids = [one.id for one in questions]
+    return from_questions(ids, questions, fixed=parts if len(files) > 1 else [], options=options)
+
+
+def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None, *, stride: int | None = None) -> Splits:
     """The same splits as a BERT module's inputs; `lengths` of the Examples are their pieces before any cut.
 
     Of sentences with a label for each word, a word's first piece gets its label: int32 (n, length), -1 elsewhere.
 
+    A question becomes one or more windows over its context, [CLS] question [SEP] window [SEP], of whole words; their
+    ids are "q17", "q17@1", "q17@2". Targets are int32 (n, 4): first and last piece of the answer, 0 and 0 (the [CLS])
+    where the window does not hold all of it, then the context's first piece and the one behind its last. A question
+    keeps at most 64 pieces, and half of the length.
+
     Args:
-        splits: Text splits, or those of `from_conll`.
+        splits: Text splits, or those of `from_conll` or `from_squad`.
         tokenizer: The module's own vocabulary.
         length: Pieces in all, [CLS] and [SEP] included; longer texts are cut, and a note says how many. None takes
-            what 99 of 100 training texts need, in eights, at most 512.
+            what 99 of 100 training texts need, in eights, at most 512; of questions with contexts at most 384.
+        stride: Pieces from the start of one window to the next; None is a quarter of the length.
 
     Raises:
-        InputError: If the examples are no texts, or `length` has no room for a piece.
+        InputError: If the examples are no texts, `length` has no room for a piece, or there are no windows to stride.
 
     Example:
         >>> texts = from_arrays(["good film", "bad film"] * 4, [1, 0] * 4)
@@ -288,6 +348,10 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -
         >>> tokenized(texts, pieces).train.spec["input_word_ids"]
         ArraySpec(shape=(8,), dtype='int32')
     """
+    if splits.train.spec == QUESTIONS:
+        return windowed(splits, tokenizer, length, stride)
+    if stride is not None:
+        raise InputError("`stride` is for questions with contexts; leave it out.")
     if splits.train.spec not in (TEXT, WORDS):
         raise InputError(f"Only texts can be tokenized. Received: {splits.train.spec}.")
     parts = (splits.train, splits.val, splits.test)
@@ -307,6 +371,10 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None) -
 def _length_for(counts: np.ndarray) -> int:
     needed = float(np.percentile(counts, 99)) if len(counts) else 1.0
     return min(LONGEST, 8 * int(np.ceil(needed / 8)))
+
+
+def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 
 def _checked(text: Any, i: int) -> str | bytes:

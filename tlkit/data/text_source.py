@@ -37,6 +37,7 @@ _WORD = re.compile(r"\w+|[^\w\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f]")  # a s
 
 TEXT = ArraySpec((), "string")
 WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of which has a label
+QUESTIONS = {"question": TEXT, "context": TEXT}  # the answer is looked for in the context
 
 Source = Callable[[int], bytes | str]
 
@@ -213,16 +214,21 @@ def piece_counts(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
 
 def tokenized_examples(examples: Examples, tokenizer: WordPiece, length: int, counts: np.ndarray) -> Examples:
     """The same examples as a BERT module's inputs; `counts` are their pieces before any cut."""
-    mode = "lower" if tokenizer.lower_case else "cased"
     return dataclasses.replace(
         examples,
         targets=_piece_targets(examples, tokenizer, length) if examples.spec == WORDS else examples.targets,
         read=TokenizedReader(examples.read, tokenizer, length),
         spec={name: ArraySpec((length,), "int32") for name in INPUTS},
-        recipe=f"{examples.recipe} then wordpiece v1 {mode} vocabulary={tokenizer.fingerprint[:16]} length={length}",
+        recipe=f"{pieces_recipe(examples.recipe, tokenizer)} length={length}",
         lengths=counts,
         texts=tuple(text_of(examples.read(i)) for i in range(len(examples))),
     )
+
+
+def pieces_recipe(before: str, tokenizer: WordPiece) -> str:
+    """What made word pieces of texts that were made by the recipe `before`."""
+    mode = "lower" if tokenizer.lower_case else "cased"
+    return f"{before} then wordpiece v1 {mode} vocabulary={tokenizer.fingerprint[:16]}"
 
 
 def _piece_targets(examples: Examples, tokenizer: WordPiece, length: int) -> np.ndarray:

@@ -21,7 +21,7 @@ def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | Non
     """
     if examples is None:
         return None
-    index = _place(examples, found)
+    index = place(examples, found)
     if index is None:
         return None
     try:
@@ -32,7 +32,7 @@ def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | Non
 
 def text_of(examples: Examples | None, found: Mapping[str, Any]) -> str | None:
     """The text of the example that `found` names; None where there is none, or it is no text."""
-    index = None if examples is None or not examples.texts else _place(examples, found)
+    index = None if examples is None or not examples.texts else place(examples, found)
     return None if index is None or examples is None else examples.texts[index]
 
 
@@ -49,7 +49,8 @@ def data_url(image: Any) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _place(examples: Examples, found: Mapping[str, Any]) -> int | None:
+def place(examples: Examples, found: Mapping[str, Any]) -> int | None:
+    """Where the example that `found` names is among these; None where it is not."""
     index, name = int(found["index"]), found["id"]
     if index < len(examples) and examples.ids[index] == name:
         return index

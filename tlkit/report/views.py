@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.report import charts, pictures, words
+from tlkit.report import charts, pictures, sounds, words
 from tlkit.report.words import plural
 from tlkit.types import Examples
 
@@ -261,10 +261,11 @@ def mistakes(facts: Facts) -> list[dict[str, Any]] | None:
 
 
 def _shown(test: Examples | None, mistake: Record) -> dict[str, Any]:
-    """What the example looks like: its picture, its text, its text with the spans marked that were found in it."""
+    """What the example is like: its picture, its sound, its text, its text with the spans marked that were found."""
     text, spans = pictures.text_of(test, mistake), mistake.get("spans")
     marked = None if text is None or not spans else {side: words.marked(text, own) for side, own in spans.items()}
-    return {"picture": pictures.of_example(test, mistake), "text": text, "marked": marked}
+    sound = sounds.of_example(test, mistake)
+    return {"picture": pictures.of_example(test, mistake), "sound": sound, "text": text, "marked": marked}
 
 
 def per_class(facts: Facts) -> dict[str, Any] | None:

@@ -144,3 +144,123 @@ def step_accuracy(targets: Any, logits: Any) -> Any:
 def _mean_of_steps(each: Any, targets: Any) -> Any:
     counted = ops.cast(ops.greater_equal(targets, 0), "float32")
     return ops.sum(each * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+
+
+def cosines(pairs: Any) -> Any:
+    """Cosine of each pair of unit vectors: (batch, 2, d) -> (batch, 1)."""
+    return ops.sum(pairs[:, 0] * pairs[:, 1], axis=-1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class CosineError(keras.losses.Loss):
+    """Squared error of the cosine of a pair against its score, brought from [low, high] to [0, 1]."""
+
+    def __init__(self, low: float = 0.0, high: float = 1.0, name: str = "cosine_error", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+        self.low = low
+        self.high = high
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of scores (batch,) or (batch, 1) and unit vectors (batch, 2, d)."""
+        wanted = (ops.reshape(ops.cast(y_true, "float32"), (-1,)) - self.low) / (self.high - self.low)
+        return ops.square(cosines(y_pred)[:, 0] - wanted)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class PairContrast(keras.losses.Loss):
+    """Draws the vectors of pairs that are the same (1) together, and pushes others (0) `margin` apart.
+
+    Source: Hadsell, Chopra and LeCun 2006, doi:10.1109/CVPR.2006.100, eq. 4 (whose Y is 1 for pairs that differ).
+    """
+
+    def __init__(self, margin: float = 1.0, name: str = "pair_contrast", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+        self.margin = margin
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of labels 0 and 1 (batch,) and unit vectors (batch, 2, d)."""
+        same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
+        squared = ops.sum(ops.square(y_pred[:, 0] - y_pred[:, 1]), axis=-1)
+        distance = ops.sqrt(ops.maximum(squared, 1e-12))  # the root's gradient at 0 is infinite
+        return 0.5 * (same * squared + (1.0 - same) * ops.square(ops.relu(self.margin - distance)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "margin": self.margin}
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class PairRanking(keras.losses.Loss):
+    """Cross-entropy of finding the partner of each first example among the second ones of its batch.
+
+    Pairs labelled 0 have no partner to find, and serve the others as wrong answers.
+
+    Source: Henderson et al. 2017, arXiv:1705.00652, section 4.4 (multiple negatives), on cosines times `scale`.
+    """
+
+    def __init__(self, scale: float = 20.0, name: str = "pair_ranking", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+        self.scale = scale
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of labels 0 and 1 (batch,) and unit vectors (batch, 2, d)."""
+        same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
+        logits = self.scale * ops.matmul(y_pred[:, 0], ops.transpose(y_pred[:, 1]))
+        return -same * ops.diagonal(ops.log_softmax(logits, axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class SpanCrossEntropy(keras.losses.Loss):
+    """Mean of the cross-entropies of an answer's first and last step, over the steps where an answer can be.
+
+    These are step 0, for no answer, and the context's; so the question, padding, and with it the other examples of a
+    batch, change nothing.
+
+    Source: Devlin et al. 2018, arXiv:1810.04805, section 4.2.
+    """
+
+    def __init__(self, name: str = "span_cross_entropy", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of targets (batch, 4): first, last, context's first and end; and logits (batch, steps, 2)."""
+        log_p = ops.log_softmax(_within_context(y_true, y_pred), axis=1)
+        wanted = ops.one_hot(ops.cast(y_true[:, :2], "int32"), ops.shape(y_pred)[1], axis=1, dtype="float32")
+        return -ops.sum(ops.where(wanted > 0, log_p, 0.0), axis=(1, 2)) / 2.0
+
+
+def span_accuracy(targets: Any, logits: Any) -> Any:
+    """Whether the likeliest first and last step are the answer's: float (batch,) of 0 and 1."""
+    best = ops.argmax(_within_context(targets, logits), axis=1)
+    right = ops.equal(best, ops.cast(targets[:, :2], best.dtype))
+    return ops.cast(ops.all(right, axis=1), "float32")
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class SpanAccuracy(keras.metrics.MeanMetricWrapper):
+    """Share of windows whose likeliest first and last step are the answer's.
+
+    A class, because a compiled model that holds a metric of a function cannot be opened again.
+    """
+
+    def __init__(self, name: str = "accuracy", **keras_arguments: Any):
+        super().__init__(span_accuracy, name=name, **keras_arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain arguments."""
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def _within_context(targets: Any, logits: Any) -> Any:
+    """The logits (batch, steps, 2), far below all others where no answer can be."""
+    steps = ops.cast(ops.arange(ops.shape(logits)[1]), targets.dtype)[None, :]
+    inside = ops.logical_and(steps >= targets[:, 2:3], steps < targets[:, 3:4])
+    return ops.where(ops.logical_or(inside, steps == 0)[:, :, None], logits, -1e9)

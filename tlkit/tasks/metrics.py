@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -230,9 +230,109 @@ def roc_auc(targets: Array, scores: Array) -> float:
     positive, negative = int(present.sum()), int((~present).sum())
     if not positive or not negative:
         return 0.5
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # ties share the mean of their ranks
+    ranks = mean_ranks(scores)
     return float((ranks[present].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def mean_ranks(values: Array) -> Array:
+    """float64 (n,) ranks from 1, the lowest value first; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def pearson(a: Array, b: Array) -> float:
+    """Linear correlation of two series (n,), in [-1, 1]; 0 where one of them never varies."""
+    x, y = (np.asarray(v, np.float64) - np.mean(v) for v in (a, b))
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+def spearman(a: Array, b: Array) -> float:
+    """Correlation of the ranks of two series (n,), in [-1, 1]: whether they sort alike.
+
+    Example:
+        >>> spearman(np.array([1, 2, 3]), np.array([10, 100, 1000]))
+        1.0
+    """
+    return pearson(mean_ranks(a), mean_ranks(b))
+
+
+def recall_at_k(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]], k: int) -> float:
+    """Share of a query's relevant items that are among the first `k` found, averaged over queries.
+
+    Args:
+        relevant: Ids of the relevant items of each query; a query without any is left out.
+        found: Ids that a search gave for each query, the best first.
+        k: Items looked at, >= 1.
+
+    Returns:
+        A figure in [0, 1]; 0 where no query has a relevant item.
+
+    Raises:
+        InputError: If there are not as many results as queries, or `k` is below 1.
+
+    Example:
+        >>> recall_at_k([{"a", "b"}, {"c"}], [["a", "x", "b"], ["c", "y", "z"]], k=2)
+        0.75
+    """
+    pairs = _queries(relevant, found, k)
+    return _mean([len(set(wanted) & set(ranked[:k])) / len(set(wanted)) for wanted, ranked in pairs])
+
+
+def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]]) -> float:
+    """1 / rank of the first relevant item, 0 where none was found, averaged over queries.
+
+    Args:
+        relevant: As in `recall_at_k`.
+        found: As in `recall_at_k`.
+
+    Returns:
+        A figure in [0, 1].
+
+    Raises:
+        InputError: If there are not as many results as queries.
+
+    Example:
+        >>> mean_reciprocal_rank([{"a"}, {"c"}], [["x", "a"], ["c", "y"]])
+        0.75
+
+    Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
+    """
+    pairs = _queries(relevant, found, 1)
+    firsts = [next((i for i, item in enumerate(ranked, 1) if item in wanted), None) for wanted, ranked in pairs]
+    return _mean([1 / first if first else 0.0 for first in firsts])
+
+
+def ndcg(relevant: Sequence[Collection[Any] | Mapping[Any, float]], found: Sequence[Sequence[Any]], k: int) -> float:
+    """Normalised discounted cumulative gain of the first `k` items, averaged over queries.
+
+    The gain of the item at rank r is divided by log2(r + 1), and the sum by that of the best order there is.
+
+    Args:
+        relevant: Ids of each query's relevant items, or id -> gain >= 0; without gains each counts 1.
+        found: As in `recall_at_k`.
+        k: Items looked at, >= 1.
+
+    Returns:
+        A figure in [0, 1].
+
+    Raises:
+        InputError: If there are not as many results as queries, or `k` is below 1.
+
+    Example:
+        >>> round(ndcg([{"a", "b"}], [["a", "x", "b"]], k=3), 4)
+        0.9197
+
+    Source: Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418, with the discount from the second rank on.
+    """
+    figures = []
+    for wanted, ranked in _queries(relevant, found, k):
+        gains = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, 1.0)
+        had = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
+        most = _discounted(sorted(gains.values(), reverse=True), k)
+        figures.append(had / most if most > 0 else 0.0)
+    return _mean(figures)
 
 
 def r2(targets: Array, values: Array) -> float:
@@ -273,6 +373,23 @@ def _falls_to(statistic: Callable[[float], float], level: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if statistic(middle) > level else (low, middle)
     return (low + high) / 2
+
+
+def _queries(relevant: Sequence[Any], found: Sequence[Any], k: int) -> list[tuple[Any, Any]]:
+    """(relevant, found) of each query that has something relevant."""
+    if len(relevant) != len(found):
+        raise InputError(f"There are {len(relevant)} queries and {len(found)} results: give one list for each query.")
+    if k < 1:
+        raise InputError(f"`k` must be 1 or more. Received: k={k!r}.")
+    return [(wanted, list(ranked)) for wanted, ranked in zip(relevant, found, strict=True) if wanted]
+
+
+def _discounted(gains: Sequence[float], k: int) -> float:
+    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains[:k], start=1))
+
+
+def _mean(figures: Sequence[float]) -> float:
+    return sum(figures) / len(figures) if figures else 0.0
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -204,14 +204,16 @@ class WordPiece:
 
     def _words_with_sources(self, text: str) -> Iterator[tuple[str, list[int]]]:
         """The normalised words, and for each of their characters the place in the text that it was made of."""
-        word, sources = "", list[int]()
+        letters: list[str] = []
+        sources: list[int] = []
         for place, character in enumerate(f"{text} "):
             for letter in self._replacements[ord(character)]:
                 if letter != " ":
-                    word, sources = word + letter, [*sources, place]
-                elif word:
-                    yield word, sources
-                    word, sources = "", []
+                    letters.append(letter)
+                    sources.append(place)
+                elif letters:
+                    yield "".join(letters), sources
+                    letters, sources = [], []
 
     def _piece_offsets(self, numbers: Sequence[int], sources: Sequence[int]) -> Iterator[tuple[int, int]]:
         if numbers == (self._number[UNK],):  # no piece fits: it stands for the whole word

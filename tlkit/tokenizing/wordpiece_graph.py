@@ -39,13 +39,19 @@ class GraphInputs(tf.Module):
         self._longest = max(map(len, wordpiece.vocabulary))
         self._number = {piece: wordpiece.number(piece) for piece in (PAD, UNK, CLS, SEP)}
 
-    def __call__(self, text: Any) -> dict[str, Any]:
-        """tf.string (batch,), UTF-8 -> `input_word_ids`, `input_mask`, `input_type_ids`, int32 (batch, length)."""
-        words = tf.strings.split(self._normalised(text))
-        pieces = words.with_values(self._pieces(words.values)).merge_dims(1, 2)[:, : self.length - 2]
-        batch = tf.shape(text)[0]
-        start, end = (tf.fill([batch, 1], self._number[piece]) for piece in (CLS, SEP))
-        row = tf.concat([start, pieces, end], axis=1)
+    def __call__(self, text: Any, pair: Any = None) -> dict[str, Any]:
+        """tf.string (batch,), UTF-8 -> `input_word_ids`, `input_mask`, `input_type_ids`, int32 (batch, length).
+
+        With a second text of each, `pair`, they are cut as `WordPiece.inputs` cuts them.
+        """
+        texts = [text] if pair is None else [text, pair]
+        check_length(self.length, 1 + len(texts))
+        pieces = self._cut([self._encoded(own) for own in texts])
+        start, end = (tf.fill([tf.shape(text)[0], 1], self._number[piece]) for piece in (CLS, SEP))
+        rows = [tf.concat([own, end], axis=1) for own in pieces]
+        rows[0] = tf.concat([start, rows[0]], axis=1)
+        row = tf.concat(rows, axis=1)
+        types = tf.concat([tf.ones_like(own) * kind for kind, own in enumerate(rows)], axis=1)
         shape = (None, self.length)
         return dict(
             zip(
@@ -53,11 +59,25 @@ class GraphInputs(tf.Module):
                 (
                     row.to_tensor(self._number[PAD], shape=shape),
                     tf.ones_like(row).to_tensor(0, shape=shape),
-                    tf.zeros([batch, self.length], tf.int32),
+                    types.to_tensor(0, shape=shape),
                 ),
                 strict=True,
             )
         )
+
+    def _encoded(self, text: Any) -> Any:
+        """tf.string (batch,) -> ragged int32 (batch, pieces), uncut."""
+        words = tf.strings.split(self._normalised(text))
+        return words.with_values(self._pieces(words.values)).merge_dims(1, 2)
+
+    def _cut(self, texts: list[Any]) -> list[Any]:
+        """As many pieces of each text as there is room for: of two, the longer one is cut first."""
+        room = self.length - 1 - len(texts)
+        if len(texts) == 1:
+            return [texts[0][:, :room]]
+        first, second = (own.row_lengths() for own in texts)
+        kept = tf.minimum(second, tf.maximum(tf.cast(room // 2, first.dtype), room - first))
+        return [_first_of(texts[0], tf.minimum(first, room - kept)), _first_of(texts[1], kept)]
 
     def _normalised(self, text: Any) -> Any:
         """tf.string (batch,), words apart; bytes that are no UTF-8 vanish."""
@@ -131,7 +151,7 @@ class GraphInputs(tf.Module):
 
 
 def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
-    """A callable from tf.string (batch,) to a BERT module's inputs, the same as `wordpiece.inputs` gives.
+    """A callable from tf.string (batch,), one or two, to a BERT module's inputs, the same as `wordpiece.inputs` gives.
 
     It works eagerly, in a tf.function and in the signature of a SavedModel. Make it an attribute of the object that is
     saved, so that its tables are saved too.
@@ -144,6 +164,11 @@ def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
         InputError: If `length` has no room for the special pieces.
     """
     return GraphInputs(wordpiece, length)
+
+
+def _first_of(rows: Any, counts: Any) -> Any:
+    """The first `counts` (batch,) items of each row of a ragged tensor."""
+    return tf.ragged.boolean_mask(rows, tf.ragged.range(rows.row_lengths()) < counts[:, tf.newaxis])
 
 
 def _table(entries: Mapping[Any, Any], keys: Any, values: Any, default: Any) -> Any:

@@ -155,3 +155,51 @@ def test_the_area_under_the_roc_curve_equals_scikit_learn():
         targets = (rng.random(200) < 0.3).astype(int)
         assert metrics.roc_auc(targets, scores) == pytest.approx(reference.roc_auc_score(targets, scores))
     assert metrics.roc_auc(np.zeros(5), rng.random(5)) == 0.5
+
+
+# -- correlation
+
+
+def test_correlations_match_numpy_and_ranks():
+    a, b = rng.normal(size=200), rng.integers(0, 5, 200)
+    assert metrics.pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert metrics.spearman(a, a**3) == pytest.approx(1) and metrics.spearman(a, -a) == pytest.approx(-1)
+    # 6 sum d^2 / (n (n^2 - 1)) without ties: d = (0, 1, -1, 0), so 1 - 6 * 2 / 60
+    assert metrics.spearman(np.array([1, 2, 3, 4]), np.array([10, 30, 20, 40])) == pytest.approx(0.8)
+    assert metrics.mean_ranks(np.array([5, 1, 5, 0])).tolist() == [3.5, 2, 3.5, 1]
+    assert metrics.pearson(np.ones(4), np.arange(4)) == 0
+
+
+# -- retrieval
+
+
+def test_recall_at_k_by_hand():
+    relevant, found = [{"a", "b"}, {"c"}, set()], [["a", "x", "b"], ["y", "c", "z"], ["a"]]
+    assert [metrics.recall_at_k(relevant, found, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
+    assert metrics.recall_at_k([set()], [["a"]], 1) == 0
+
+
+def test_mean_reciprocal_rank_by_hand():
+    relevant, found = [{"a"}, {"b"}, {"c"}, {"d"}], [["a"], ["x", "b"], ["x", "y", "c", "c"], ["x"]]
+    assert metrics.mean_reciprocal_rank(relevant, found) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
+
+
+def test_ndcg_by_hand():
+    gains = {"a": 3.0, "b": 2.0, "c": 1.0}
+    had = 2 + 3 / math.log2(3) + 1 / math.log2(5)  # b, a, an irrelevant one, c
+    most = 3 + 2 / math.log2(3) + 1 / 2
+    assert metrics.ndcg([gains], [["b", "a", "x", "c"]], 4) == pytest.approx(had / most)
+    assert metrics.ndcg([{"a", "b"}], [["x", "a", "a"]], 3) == pytest.approx(
+        (1 / math.log2(3)) / (1 + 1 / math.log2(3))
+    )
+    scores, truth = rng.permutation(30).astype(float), rng.integers(0, 4, 30)
+    found = np.argsort(-scores).tolist()
+    ours = metrics.ndcg([dict(enumerate(truth.tolist()))], [found], 10)
+    assert ours == pytest.approx(reference.ndcg_score(truth[None], scores[None], k=10))
+
+
+def test_retrieval_refuses_what_does_not_fit():
+    with pytest.raises(InputError, match="1 queries and 2 results"):
+        metrics.mean_reciprocal_rank([{"a"}], [["a"], ["b"]])
+    with pytest.raises(InputError, match="`k` must be 1 or more"):
+        metrics.recall_at_k([{"a"}], [["a"]], 0)

@@ -1,0 +1,71 @@
+"""Classify sounds: a folder with one folder of recordings a class, and a pretrained module, become a classifier.
+
+tlkit run audio_classification --data sounds --module zoo:speech-embedding --out runs/sounds
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tlkit
+
+
+def main(
+    data: Path | None = None,
+    module: str = "zoo:speech-embedding",
+    out: Path = Path("runs/audio_classification"),
+    seconds: float = 1.0,
+    hop: float | None = None,
+    sample_rate: int = 16_000,
+    trim_db: float | None = 40.0,
+    epochs: tuple[int, int] = (20, 5),
+    lr: tuple[float, float] = (3e-3, 3e-4),
+    unfrozen: float = 0.25,
+    batch_size: int = 32,
+    seed: int = 0,
+    augment: bool = False,
+    strict: bool = False,
+    formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
+    max_drop: float = 0.01,
+) -> tlkit.Run:
+    """Adapt a module to labelled sounds and export the result.
+
+    Args:
+        data: Folder with one folder of sounds a class (or train/, val/ and test/ folders of such); without it, spoken
+            digits: synthetic voices to train on, ten recordings of a real voice to test on.
+        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        out: Folder of the run.
+        seconds: Length of the windows that sounds are cut into; shorter sounds are padded.
+        hop: Seconds between the starts of two windows; None is `seconds`.
+        sample_rate: Samples a second that the module takes, in Hz.
+        trim_db: Cut what is quieter than a sound's peak by so many decibels off its ends, for words and other short
+            sounds; None keeps sounds as they are. The digits are always trimmed, and always one window.
+        epochs: Epochs with the module frozen, and with its top unfrozen.
+        lr: Peak learning rates of the two phases.
+        unfrozen: Share of the module's depth that trains in the second phase.
+        batch_size: Windows a step.
+        seed: Of the split, the head and the order of sounds.
+        augment: Whether training sounds are also shifted, made louder or quieter, masked, and noisy.
+        strict: Fail on a broken file instead of leaving it out.
+        formats: What to export; not dynamic and int8, whose eight bits are too coarse for the logarithms of the
+            spectrum inside such modules.
+        max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
+    """
+    changes = tlkit.data.audio.augmentation() if augment else None
+    if data is None:
+        splits = tlkit.data.spoken.digits(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+    else:
+        splits = tlkit.data.audio.from_folder(
+            data, seconds=seconds, hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
+            trim_db=trim_db,
+        )  # fmt: skip
+    task = tlkit.tasks.classify(splits.labels, normalize=True)
+    phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
+    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
+    return tlkit.export(run, formats=formats, max_drop=max_drop)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

@@ -1,0 +1,121 @@
+"""Questions through a BERT-like module: windows over contexts, spans found, pairs of strings in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit import tasks
+from tlkit.data import text
+from tlkit.errors import InputError
+from tlkit.exporting import predict
+from tlkit.feeding import fed
+from tlkit.progress import quiet
+from tlkit.types import Phase, Splits
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "in")
+CONTEXT = "the long plot anna in a film"
+PHASES = (Phase(epochs=1, lr=3e-2), Phase(epochs=8, lr=1e-2, unfrozen=1.0))
+
+
+def squad(count: int, seed: int = 0) -> dict:
+    """Who is in a text of 2 to 23 words: anna or rome, or nobody in every fourth."""
+    rng = np.random.default_rng(seed)
+    paragraphs = []
+    for i in range(count):
+        words = rng.choice(FILLER, rng.integers(1, 22)).tolist()
+        name = ("anna", "rome", "anna rome", None)[i % 4]
+        if name:
+            words.insert(int(rng.integers(len(words) + 1)), name)
+        context = f"{i}: {' '.join(words)}"
+        answers = [{"text": name, "answer_start": context.index(name)}] if name else []
+        qas = [{"id": f"q{i}", "question": "good or bad?", "answers": answers, "is_impossible": name is None}]
+        paragraphs.append({"context": context, "qas": qas})
+    return {"version": "2", "data": [{"title": "names", "paragraphs": paragraphs}]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Splits:
+    file = tmp_path_factory.mktemp("squad") / "names.json"
+    file.write_text(json.dumps(squad(160)))
+    return text.from_squad(file, progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(module_folder, data, tmp_path_factory):
+    return tlkit.finetune(
+        tlkit.HubLayer(module_folder("bert"), name="backbone"), tasks.span(), data, PHASES,
+        out=tmp_path_factory.mktemp("run"), batch_size=8, length=24, progress=quiet,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return tlkit.export(run, formats=("saved_model", "float32"), progress=quiet)
+
+
+def test_windows_of_questions_are_learned(run, data):
+    windows = run.data.test
+    assert len(windows) > len(data.test) and any(name.endswith("@1") for name in windows.ids)
+    assert windows.targets.shape == (len(windows), 4)
+    assert run.scores["f1"] > 0.9 and run.scores["exact_match"] > 0.85
+    assert run.scores["exact_match_low"] <= run.scores["exact_match"] <= run.scores["f1"] <= run.scores["f1_high"]
+    assert run.scores["no_answer_accuracy"] > 0.7
+    assert len(run.evaluation.details["example_scores"]) == len(data.test)
+
+
+def test_padding_changes_no_loss(run):
+    from tlkit.batches import read_batches
+
+    examples = run.data.test.subset(np.argsort(run.data.test.lengths)[:2].tolist())
+    (x,) = read_batches(examples, [np.arange(2)])
+    wide = {k: np.pad(v, ((0, 0), (0, 24 - v.shape[1]))) for k, v in x.items()}
+    loss = run.task.loss()
+    short, padded = (float(loss(examples.targets, run.model(given))) for given in (x, wide))
+    assert x["input_mask"].shape[1] < 24 and short == pytest.approx(padded, abs=1e-5)
+    assert tlkit.evaluate(run.model, run.task, examples).outputs.shape == (2, 24, 2)
+
+
+def test_exports_agree_and_take_pairs_of_strings(exported):
+    import tensorflow as tf
+
+    assert [row.passed for row in exported.exports] == [True] * 2
+    assert all(row.score > 0.8 for row in exported.exports)
+    served = tf.saved_model.load(str(exported.folder / "saved_model")).signatures["serving_default"]
+    sent = {"question": tf.constant(["good or bad?"]), "context": tf.constant([CONTEXT])}
+    positions = served(**sent)["positions"].numpy()
+    tokens = ["[CLS]", "good", "or", "bad", "?", "[SEP]", *CONTEXT.split()]
+    answer = tasks.spanning.best_span(positions[0], 6, 13)
+    assert [tokens[i] for i in range(answer.first, answer.last + 1)] == ["anna"] and answer.preference > 0
+
+
+def test_a_run_opens_again(run):
+    again = tlkit.load(run.folder)
+    assert again.data.test.texts == run.data.test.texts and again.data.test.texts[0].startswith("good or bad?\n")
+    assert again.task.output == "positions" and again.task.recipe[1] == run.task.recipe[1]
+    held = again.data.test.subset(range(8))
+    found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_one_text_is_no_question(exported, tmp_path):
+    (tmp_path / "one.txt").write_text("the long plot")
+    with pytest.raises(InputError, match="takes a question and a context"):
+        predict(exported.folder, [tmp_path / "one.txt"])
+
+
+def test_the_report_shows_questions(run):
+    assert "Answer F1" in (run.folder / "report.html").read_text()
+
+
+def test_short_windows_are_many_and_odd_targets_are_refused(data, module_folder):
+    layer = tlkit.HubLayer(module_folder("bert"))
+    short = fed(data, layer, length=12)
+    assert short.train.spec["input_mask"].shape == (12,) and len(short.train) > len(data.train)
+    with pytest.raises(InputError, match="must be int32"):
+        tasks.span().check(Splits(*(dataclasses.replace(short.train, targets=short.train.targets[:, :3]),) * 3))

@@ -1,0 +1,275 @@
+"""What every task, data loader and zoo module keeps to; each is picked up from its shelf, so a new one is checked too.
+
+A task is made as the Example of its docstring makes it. If its targets are of a kind that none of `KINDS` makes, add a
+line there.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import json
+import math
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlkit import data, tasks, tflite, zoo
+from tlkit.errors import InputError
+from tlkit.tasks import recording
+from tlkit.types import ArraySpec, Examples, Splits, Task
+
+TASKS = sorted(set(tasks.__all__) - {"restore"} - {"enrol", "score"})  # what makes no Task
+COUNT, STEPS, WIDTH = 40, 8, 12
+FEATURES = {"vector": (WIDTH,), "sequence": (STEPS, WIDTH), "pair": (2, WIDTH)}
+WORDS = ("float32", "int32", "string")
+
+
+def task_of(name: str) -> Task:
+    """The task that the docstring's Example makes."""
+    function = getattr(tasks, name)
+    shown = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
+    calls = [node for one in shown for node in ast.walk(ast.parse(one.source)) if _calls(node, name)]
+    assert calls, f"tlkit.tasks.{name} needs an Example in its docstring that calls it"
+    made = eval(ast.unparse(calls[0]), {name: function})  # our own docstring
+    assert isinstance(made, Task)
+    return made
+
+
+def _calls(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+# -- data of every kind that tasks take
+
+
+def examples(targets: np.ndarray) -> Examples:
+    names = tuple(f"{i}" for i in range(len(targets)))
+    return Examples(names, lambda i: np.zeros(3, np.float32), targets, ArraySpec((3,), "float32"), names)
+
+
+def same(make: Callable[[Task], np.ndarray]) -> Callable[[Task], Splits]:
+    """Splits whose three parts hold equal targets."""
+    return lambda task: Splits(*(examples(make(task)) for _ in range(3)), task.labels)
+
+
+def numbers(task: Task) -> np.ndarray:
+    return (np.arange(COUNT) % max(2, len(task.labels))).astype(np.int32)
+
+
+def several(task: Task) -> np.ndarray:
+    return (np.arange(COUNT * len(task.labels)).reshape(COUNT, -1) % 3 == 0).astype(np.float32)
+
+
+def values(task: Task) -> np.ndarray:
+    return np.linspace(0, 1, COUNT * max(1, len(task.labels)), dtype=np.float32).reshape(COUNT, -1)
+
+
+def steps(task: Task) -> np.ndarray:
+    return (np.arange(COUNT * STEPS).reshape(COUNT, STEPS) % (len(task.labels) + 1) - 1).astype(np.int32)
+
+
+def passages(task: Task) -> np.ndarray:
+    return np.tile(np.array([[3, 4, 2, STEPS], [0, 0, 2, STEPS]], np.int32), (COUNT // 2, 1))
+
+
+def strangers(task: Task) -> Splits:
+    count = task.recipe[1].get("speakers", 0)
+    trained, heard = np.arange(2 * count) % max(1, count), np.arange(8) // 2
+    parts = (trained, count + heard, count + 4 + heard)
+    return Splits(*(examples(part.astype(np.int32)) for part in parts))
+
+
+KINDS = (same(numbers), same(several), same(values), same(steps), same(passages), strangers)
+
+
+def accepted(task: Task) -> Splits:
+    """The first kind of data that the task's own check lets pass."""
+    for make in KINDS if task.labels else (*KINDS[3:], *KINDS[:3]):
+        try:
+            found = make(task)
+            task.check(found)
+        except (InputError, ValueError, ZeroDivisionError):
+            continue
+        return found
+    raise AssertionError(f"No kind of data in KINDS passes the check of {task.name}: add one line there.")
+
+
+def model_of(task: Task) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(FEATURES[task.takes])
+    return keras.Model(inputs, task.head(inputs))
+
+
+def features(task: Task, count: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, *FEATURES[task.takes])).astype(np.float32)
+
+
+# -- tasks
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_made_again_from_its_recipe(name):
+    made = task_of(name)
+    again = tasks.restore(json.loads(json.dumps(made.recipe)))
+    assert made.recipe[0] == f"tlkit.tasks.{name}"
+    for field in ("name", "labels", "monitor", "output", "takes"):
+        assert getattr(again, field) == getattr(made, field), field
+    assert json.dumps(again.recipe) == json.dumps(made.recipe)
+    parameters = inspect.signature(getattr(tasks, name)).parameters
+    assert set(made.recipe[1]) == set(parameters), "the recipe holds every argument"
+    assert made.takes in FEATURES and made.monitor[1] in ("min", "max") and made.monitor[0].startswith("val_")
+    recording.record("tlkit.methods.some", {"task": made})  # as part of another one
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_refuses_data_without_training_examples(name):
+    made = task_of(name)
+    found = accepted(made)
+    nothing = Splits(found.train.subset([]), found.val, found.test, found.labels)
+    with pytest.raises(InputError) as refused:
+        made.check(nothing)
+    assert re.match(r"^[A-Z`].*[.!]$", str(refused.value))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_refuses_an_argument_that_it_does_not_know(name):
+    with pytest.raises(InputError, match="do not fit"):
+        tasks.restore((f"tlkit.tasks.{name}", {**task_of(name).recipe[1], "no_such": 1}))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
+    import keras
+
+    made = task_of(name)
+    model, part = model_of(made), accepted(made).train
+    loss, x = made.loss(), features(made, len(part))
+    assert loss is not made.loss() and isinstance(loss, keras.losses.Loss)
+    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss)) is not None
+    model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.metrics(), jit_compile=False)
+    history = model.fit(x, part.targets, epochs=3, batch_size=20, verbose=0, shuffle=False).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert history["loss"][-1] < history["loss"][0]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    made, root = task_of(name), tf.Module()
+    model, x = model_of(made), features(made, 1)
+    specs = [tf.TensorSpec(x.shape, tf.float32, name="inputs")]
+    root.serve = tf.function(lambda inputs: {made.output: made.decode(model(inputs, training=False))}, specs)
+    root.kept = [v.value for v in model.variables]
+    tf.saved_model.save(root, str(tmp_path), signatures=root.serve)
+    runner = Interpreter(model_content=tflite.convert(tmp_path, "float32", None, spanned=False)).get_signature_runner()
+    (found,) = runner(inputs=x).values()
+    np.testing.assert_allclose(found, root.serve(tf.constant(x))[made.output].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
+    import keras
+
+    made = task_of(name)
+    part = accepted(made).test
+    raw = model_of(made)(features(made, len(part)))
+    found = made.evaluate(part.targets, keras.ops.convert_to_numpy(made.decode(raw)), part.ids)
+    assert all(type(value) is float for value in found.scores.values())
+    named = found.details["headline"]
+    low, high = (found.scores[f"{named['name']}_{end}"] for end in ("low", "high"))
+    assert low <= found.scores[named["name"]] <= high or math.isclose(low, high, abs_tol=1e-6)
+    assert np.isfinite(np.asarray(found.details["example_scores"], float)).all()
+    json.dumps(found.details, allow_nan=False)
+
+
+# -- data
+
+
+def loaders() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Public functions of each module of the shelf that give Splits."""
+    for shelf in data.__all__:
+        module = importlib.import_module(f"tlkit.data.{shelf}")
+        for name in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
+            found = getattr(module, name)
+            if inspect.isfunction(found) and found.__module__ == module.__name__ and _gives(found) == "Splits":
+                yield f"{shelf}.{name}", found
+
+
+def _gives(function: Callable[..., Any]) -> str:
+    return str(function.__annotations__.get("return", ""))
+
+
+LOADERS = dict(loaders())
+
+
+def test_every_module_of_the_data_shelf_loads_something():
+    lacking = set(data.__all__) - {name.split(".")[0] for name in LOADERS}
+    assert not lacking, f"tlkit.data.{lacking} has no public function that gives Splits"
+
+
+@pytest.mark.parametrize("name", sorted(LOADERS))
+def test_a_loader_says_what_it_takes_and_what_it_refuses(name):
+    doc, parameters = inspect.getdoc(LOADERS[name]) or "", inspect.signature(LOADERS[name]).parameters
+    assert doc
+    if any(p.kind is p.KEYWORD_ONLY for p in parameters.values()):  # what people call; others are for other loaders
+        said = set(re.findall(r"^    (\w+): ", doc, flags=re.MULTILINE))
+        assert set(parameters) <= said, f"{set(parameters) - said} belong under Args:"
+        assert "\nRaises:\n" in doc, "what is refused belongs under Raises:"
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    if "seed" in defaults:
+        assert defaults["seed"] == 0, "the same seed everywhere"
+    assert "split" not in defaults or "seed" in parameters, "a division needs a seed"
+
+
+def test_the_data_shelf_needs_no_tensorflow():
+    import subprocess
+
+    code = "import sys\n" + "\n".join(f"import tlkit.data.{name}" for name in data.__all__)
+    code += "\nsys.exit(str({'tensorflow', 'keras'} & set(sys.modules)) if 'tensorflow' in sys.modules else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# -- zoo
+
+
+def zoo_modules() -> dict[str, ModuleType]:
+    """Every file of the zoo that has a card, by its own name."""
+    found = {one.name: importlib.import_module(f"tlkit.zoo.{one.name}") for one in pkgutil.iter_modules(zoo.__path__)}
+    return {name: module for name, module in found.items() if hasattr(module, "CARD")}
+
+
+ZOO = zoo_modules()
+
+
+def test_the_zoo_lists_what_it_has():
+    assert {name.replace("_", "-") for name in ZOO} == set(zoo.NAMES) == set(zoo.cards())
+
+
+@pytest.mark.parametrize("name", sorted(ZOO))
+def test_a_zoo_card_says_what_a_user_must_know(name):
+    card = ZOO[name].CARD
+    assert card.name == name.replace("_", "-") and callable(ZOO[name].build)
+    assert re.fullmatch(r"[A-Za-z0-9.+-]+", card.licence), "an SPDX name"
+    assert re.fullmatch(r"[0-9a-f]{64}", card.sha256)
+    assert card.package.files and all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in card.package.files.values())
+    assert card.modality in ("image", "text", "audio") and card.credits and card.parameters > 0
+    assert "\n" not in card.summary and card.summary
+    assert any(word in card.inputs for word in WORDS), "dtype and shape of what it takes"
+    assert "float32" in card.outputs and "batch" in card.outputs
+    assert (card.sample_rate is not None) == (card.modality == "audio")
+    assert (card.input_range is not None) == (card.modality == "image") or card.modality == "audio"
+    json.dumps(card.to_json(), allow_nan=False)

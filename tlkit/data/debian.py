@@ -1,0 +1,48 @@
+"""Sample data out of Debian packages: as installed, or fetched with apt-get into the cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tlkit.errors import InputError, OfflineError
+from tlkit.files import atomic_folder, cache_dir, locked
+
+
+def folder(package: str, inside: str, what: str) -> Path:
+    """Where a package's files are.
+
+    Args:
+        package: Its name; none of its programs is run.
+        inside: Folder of the files, relative to the root: "usr/share/...".
+        what: What they are, in the plural, for messages: "The recorded digits".
+
+    Raises:
+        InputError: If the package is neither installed nor can be fetched.
+    """
+    installed = Path("/") / inside
+    if installed.is_dir():
+        return installed
+    target = cache_dir() / "samples" / package
+    with locked(target.with_name(f".{package}.lock")):
+        if not target.exists():
+            with atomic_folder(target) as fresh:
+                _fetch(package, inside, what, fresh)
+    return target / inside
+
+
+def _fetch(package: str, inside: str, what: str, target: Path) -> None:
+    missing = f"{what} are missing: `apt-get install {package}`"
+    if os.environ.get("TLKIT_OFFLINE", "").lower() not in ("", "0", "false", "no"):
+        raise OfflineError(f"{missing}, since nothing may be downloaded here (TLKIT_OFFLINE).")
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise InputError(f"{missing}, or, where there is no apt-get, copy its files to {'/' + inside!r}.")
+    fetched = subprocess.run(["apt-get", "download", package], cwd=target, capture_output=True, text=True, check=False)
+    archives = list(target.glob("*.deb"))
+    if fetched.returncode or not archives:
+        why = (fetched.stderr.strip() or "it does not say why").splitlines()[-1]
+        raise InputError(f"{missing}, since apt-get could not download it: {why}")
+    subprocess.run(["dpkg", "-x", str(archives[0]), str(target)], capture_output=True, check=True)
+    archives[0].unlink()

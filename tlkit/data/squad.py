@@ -1,0 +1,196 @@
+"""Files in the format of SQuAD -> questions, each with the context that holds its answer, or that it has none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.data.decoding import decode
+from tlkit.data.labelling import from_sets
+from tlkit.data.preflight import Checked
+from tlkit.data.sourcing import Unchecked, checked_splits
+from tlkit.data.text_source import QUESTIONS, Options, check_text, near_duplicates, sha256_of
+from tlkit.errors import InputError
+from tlkit.types import Examples, Splits
+
+NOWHERE = -1  # target of a question without an answer
+_ANSWER = {"text": str, "answer_start": int}
+_VERSION = 1  # of what turns a file into questions
+_LIKE_A_WINDOW = re.compile(r"@\d+$")  # ids of windows end so
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its context, and its first answer there.
+
+    Attributes:
+        id: Its name in the file.
+        question: The question, white space between its words made single blanks.
+        context: The text that it is about.
+        answer: The answer's words as the file has them; None where the file gives none.
+        start: Where in the context the answer starts, in characters.
+        impossible: Whether the file says that the context holds no answer.
+    """
+
+    id: str
+    question: str
+    context: str
+    answer: str | None = None
+    start: int = 0
+    impossible: bool = False
+
+    @property
+    def trouble(self) -> str:
+        """Why the question cannot be learned from, or ""."""
+        if self.impossible:
+            return ""
+        if self.answer is None:
+            return "it has no answer, and is not marked `is_impossible`"
+        found = self.context[max(0, self.start) : max(0, self.start) + len(self.answer)]
+        if not self.answer.strip() or self.start < 0 or found != self.answer:
+            return (
+                f"its answer {self.answer!r:.60} is not what its context holds at character {self.start}: {found!r:.60}"
+            )
+        return ""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First character of the answer and the one behind its last; both NOWHERE where there is none."""
+        return (NOWHERE, NOWHERE) if self.impossible else (self.start, self.start + len(self.answer or ""))
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionsReader:
+    """`read` of questions with contexts."""
+
+    questions: tuple[Question, ...]
+
+    def __call__(self, i: int) -> dict[str, np.ndarray]:
+        """`question` and `context` of example i: object arrays of shape () that hold a str."""
+        one = self.questions[i]
+        return {"question": np.array(one.question, dtype=object), "context": np.array(one.context, dtype=object)}
+
+
+def read_questions(path: str | os.PathLike[str], encoding: str | None = None) -> list[Question]:
+    """The questions of a file of SQuAD 1.1 or 2.0: JSON, `data`, `paragraphs`, `context` and `qas`.
+
+    Of several answers the first is taken, as BERT's own training does. What is wrong with one question is found out
+    later, so that it can be left out.
+
+    Raises:
+        InputError: If the file cannot be read, or has another structure.
+    """
+    file = Path(path).expanduser()
+    try:
+        content = json.loads(decode(file.read_bytes(), encoding))
+    except (OSError, InputError, ValueError) as error:
+        raise InputError(f"The file {str(file)!r} cannot be read as JSON: {error}.") from error
+    questions = questions_of(content, f"the file {str(file)!r}")
+    if not questions:
+        raise InputError(f"The file {str(file)!r} holds no question: write some into `data[].paragraphs[].qas`.")
+    return questions
+
+
+def questions_of(content: Any, where: str) -> list[Question]:
+    """The questions of what such a file holds; `where` names it in messages.
+
+    Raises:
+        InputError: If it has another structure.
+    """
+    return list(_questions(content, where))
+
+
+def from_questions(
+    ids: Sequence[str], questions: Sequence[Question], *, fixed: Sequence[int], options: Options
+) -> Splits:
+    """Splits of questions, divided by their contexts; the broken ones are left out by name."""
+    times = Counter(ids)
+
+    def check(i: int) -> Checked:
+        trouble = _id_trouble(ids[i], times)
+        return Checked(reason=trouble) if trouble else _checked(questions[i], options)
+
+    contexts = [sha256_of(one.context)[:16] if _encodable(one.context) else "" for one in questions]
+    unchecked = Unchecked(
+        ids, from_sets([["none" if one.impossible else "some"] for one in questions]),
+        QuestionsReader(tuple(questions)), check, QUESTIONS, f"questions v{_VERSION}", "questions", fixed,
+        targets=np.array([one.span for one in questions], dtype=np.int32).reshape(-1, 2),
+    )  # fmt: skip
+    splits = checked_splits(unchecked, dataclasses.replace(options.division, groups=contexts))
+    return dataclasses.replace(splits, labels=(), notes=(*splits.notes, *near_duplicates(_contexts(splits))))
+
+
+def _questions(content: Any, where: str) -> Iterator[Question]:
+    for a, article in enumerate(_list(content, "data", where)):
+        for p, paragraph in enumerate(_list(article, "paragraphs", f"article {a} of {where}")):
+            here = f"paragraph {p} of article {a} of {where}"
+            context = _field(paragraph, "context", str, here)
+            for q, one in enumerate(_list(paragraph, "qas", here)):
+                yield _question(one, context, f"question {q} of {here}")
+
+
+def _question(one: Any, context: str, where: str) -> Question:
+    name = str(_field(one, "id", str | int, where))
+    words = " ".join(_field(one, "question", str, where).split())
+    impossible = bool(one.get("is_impossible"))
+    answers = [] if impossible else one.get("answers")
+    if not answers:
+        return Question(name, words, context, impossible=impossible)
+    first = answers[0] if isinstance(answers, list) else None
+    text, start = (_field(first, key, kind, f"the first answer of {where}") for key, kind in _ANSWER.items())
+    return Question(name, words, context, text, start)
+
+
+def _list(record: Any, name: str, where: str) -> list[Any]:
+    found: list[Any] = _field(record, name, list, where)
+    return found
+
+
+def _field(record: Any, name: str, kind: Any, where: str) -> Any:
+    value = record.get(name) if isinstance(record, Mapping) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(
+            f"{where[0].upper()}{where[1:]} has no `{name}`, so it is no SQuAD data: `data` has articles with "
+            "`paragraphs`, these have a `context` and `qas`, and each of those has an `id`, a `question` and `answers` "
+            "with `text` and `answer_start`."
+        )
+    return value
+
+
+def _id_trouble(name: str, times: Mapping[str, int]) -> str:
+    if times[name] > 1:
+        return f"{times[name]} questions have this id"
+    return "its id ends as those of windows do (@ and a number)" if _LIKE_A_WINDOW.search(name) else ""
+
+
+def _checked(one: Question, options: Options) -> Checked:
+    found = [check_text(text, options) for text in (one.question, one.context)]
+    for what, own in zip(("question", "context"), found, strict=True):
+        if own.reason:
+            return Checked(reason=f"its {what} is {own.reason}")
+    return Checked(reason=one.trouble) if one.trouble else Checked(digest=sha256_of(f"{one.question}\n{one.context}"))
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character < "\ue000" for character in text)
+
+
+def _contexts(splits: Splits) -> Splits:
+    """Splits of the contexts alone, each once, under the id of its first question."""
+    train, val, test = map(_contexts_of, (splits.train, splits.val, splits.test))
+    return dataclasses.replace(splits, train=train, val=val, test=test)
+
+
+def _contexts_of(examples: Examples) -> Examples:
+    first = {group: i for i, group in reversed(list(enumerate(examples.groups)))}
+    own = examples.subset(sorted(first.values()))
+    return dataclasses.replace(own, read=lambda i: own.read(i)["context"], digests=own.groups)
