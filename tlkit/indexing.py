@@ -208,7 +208,7 @@ def index(
         examples: The collection: texts, images of any size, or what the module takes; targets are not looked at.
         length: Word pieces at which texts, and later queries, are cut; None cuts at 512 only.
         batch_size: Items at a time, >= 1.
-        progress: Where progress goes; None shows it.
+        progress: Where progress goes; None shows it on stderr.
 
     Returns:
         An Index: `nearest(queries, k)`, `save(folder)`.
@@ -222,7 +222,7 @@ def index(
     size = _image_size(layer, examples)
     texts = examples.texts or tuple(_texts_of(examples))
     taken = _taken(examples, layer, length, size)
-    with (progress or shown()).bar("features", len(taken)) as advance:
+    with (progress or shown(to_stderr=True)).bar("features", len(taken)) as advance:
         found = extract(layer, taken, batch_size=batch_size, progress=advance)
     if found.steps:
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
