@@ -250,7 +250,7 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     layer = backbone_of(model)
     if layer is None:
         _warn_unsplit(phase, "it has no HubLayer, or several")
-        return Arrangement(model, (), _had(model, model, None, "none"))
+        return Arrangement(_twin(model), (), _had(model, model, None, "none"))
     layer.batch_stats = phase.batch_stats
     if phase.unfrozen > 0:
         layer.unfreeze(phase.unfrozen)
@@ -260,10 +260,10 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
         return _frozen_pairs(model, layer)
     if phase.batch_stats == "adapt" or head is None:
-        return Arrangement(model, (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
+        return Arrangement(_twin(model), (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
     cut = _cut(model, layer, phase)
     if phase.unfrozen > 0 and cut is None:
-        return Arrangement(model, (), _had(model, model, layer, "input"))
+        return Arrangement(_twin(model), (), _had(model, model, layer, "input"))
     trained = head if cut is None else _back_and_head(layer, cut, head)
     fronts = _fronts(model, layer, cut, _trunk(model, layer, cut, later), trained)
     had = _had(model, trained, layer, "output" if cut is None else cut.tensor)
@@ -280,6 +280,14 @@ def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:
         held, 2 * graphs.operations(layer.graph),
     )  # fmt: skip
     return Arrangement(head, (front,), _had(model, head, layer, "output of pairs"))
+
+
+def _twin(model: keras.Model) -> keras.Model:
+    """A model of the same layers for a phase to compile, so that what is saved keeps no optimizer of a phase."""
+    try:
+        return keras.Model(model.input, model.output, name=model.name)
+    except (ValueError, AttributeError):  # subclassed: it has no graph to share
+        return model
 
 
 def _cut(model: keras.Model, layer: HubLayer, phase: Phase) -> graphs.Cut | None:

@@ -27,7 +27,7 @@ def run(module_folder, tmp_path_factory):
         tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0)),
         tlkit.tasks.classify(LABELS),
         dataclasses.replace(splits, **parts),
-        (Phase(epochs=2, lr=3e-3),),
+        (Phase(epochs=2, lr=3e-3), Phase(epochs=1, lr=1e-4, unfrozen=1.0)),
         out=tmp_path_factory.mktemp("run"),
         image_size=(SIZE, SIZE),
         progress=quiet,
@@ -40,6 +40,9 @@ def test_an_opened_run_is_the_one_that_was_saved(run):
     assert np.array_equal(run.model.predict(x, verbose=0), again.model.predict(x, verbose=0))
     assert again.task.labels == LABELS and again.scores == {} and again.record["scores"] == dict(run.scores)
     assert again.data.test.recipe == run.data.test.recipe
+    assert (
+        not run.model.compiled and not again.model.compiled
+    )  # Keras alone opens it: no optimizer, loss or metric of ours
     assert [again.data.test.ids[0], again.data.train.ids[0]] == [run.data.test.ids[0], run.data.train.ids[0]]
 
 
