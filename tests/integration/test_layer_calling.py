@@ -12,7 +12,12 @@ from tlkit.endpoints import fitted
 from tlkit.errors import InputError, UnsafeModuleError
 
 KINDS = tuple(modules.WRITERS)
-ONE = {"signature_only": "features", "text_encoder": "pooled_output", "text_encoder_blocks": "sequence_output"}
+ONE = {
+    "signature_only": "features",
+    "text_encoder": "pooled_output",
+    "bert": "pooled_output",
+    "text_encoder_blocks": "sequence_output",
+}
 PIXELS = (modules.IMAGE_SIZE, modules.IMAGE_SIZE, 3)
 
 
