@@ -1,7 +1,8 @@
 """tlkit against tf_keras + hub.KerasLayer: same module, same decoded images, same splits, same epochs, side by side.
 
     python benchmarks/image_two_phase.py --seeds 12 --out benchmarks/results/image_two_phase.json
-    python benchmarks/image_two_phase.py --seeds 12 --alone --out benchmarks/results/image_two_phase_alone.json
+    python benchmarks/image_two_phase.py --seeds 12 --alone --split .7 .15 .15 \\
+        --out benchmarks/results/image_two_phase_alone.json
 
 Each seed runs both, one after the other, each in a fresh process, on emoji10 (noto) with zoo:efficientnet-lite0. The
 seed divides the images too: by default 227 to train and 76 to test, as the alternative was measured before, with no

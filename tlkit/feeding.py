@@ -32,13 +32,11 @@ def fed(
     _check_rate(data, layer)
     if data.train.spec == pairs.PAIRS:
         return pairs.together(fed(pairs.apart(data), layer, length=length), data)
-    if is_image(layer) and image_size is not None:
-        return image.resized(data, image_size)
     if takes_pieces(layer) and is_text(data.train.spec):
         return _in_pieces(data, layer, length)
     if length is not None:
         raise InputError(f"`length` is for texts of word pieces, and {layer.handle} takes none; leave it out.")
-    return data
+    return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
 
 
 def _check_rate(data: Splits, layer: HubLayer) -> None:

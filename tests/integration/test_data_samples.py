@@ -32,12 +32,10 @@ def test_names_of_the_brown_corpus():
     assert names.labels == ("B-name", "I-name", "O")
     documents = [{one.partition("/")[0] for one in part.ids} for part in (names.train, names.val, names.test)]
     assert not documents[0] & documents[1] and not documents[0] & documents[2] and not documents[1] & documents[2]
-    everything = {id_: i for i, id_ in enumerate(names.train.ids)}
-    if "ca01/3" in everything:
-        i = everything["ca01/3"]
-        words = names.train.read(i)
-        assert words[:3].tolist() == ["The", "Fulton", "County"]
-        assert [names.labels[t] for t in names.train.targets[i][:3]] == ["O", "B-name", "O"]
+    part = next(part for part in (names.train, names.val, names.test) if "ca01/3" in part.ids)
+    i = part.ids.index("ca01/3")
+    assert part.read(i)[:3].tolist() == ["The", "Fulton", "County"]
+    assert [names.labels[t] for t in part.targets[i][:3]] == ["O", "B-name", "O"]
     assert 0.01 < np.mean(names.train.targets[names.train.targets >= 0] == 0) < 0.15
     with pytest.raises(InputError, match=r"must lie in \[3, 500\]"):
         brown.proper_nouns(documents=1)

@@ -141,6 +141,20 @@ def test_exports_take_strings_and_predict_takes_files(run, tmp_path):
     assert "of 52 word pieces" in predict(run.folder, [tmp_path / "long.txt"])[0].note
 
 
+def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):
+    pytest.importorskip("mediapipe")
+    client = pytest.importorskip("mediapipe.tasks.python.text", reason="MediaPipe needs libEGL and libGLESv2")
+    tlkit.export(run, formats=("float32",), progress=quiet)
+    texts, _ = sentences(100, seed=5)
+    files = [tmp_path / f"{i}.txt" for i in range(len(texts))]
+    for file, content in zip(files, texts, strict=True):
+        file.write_text(content, encoding="utf-8")
+    with client.TextClassifier.create_from_model_path(str(run.folder / "model.tflite")) as classifier:
+        for content, own in zip(texts, predict(run.folder, files), strict=True):
+            theirs = {c.category_name: c.score for c in classifier.classify(content).classifications[0].categories}
+            assert theirs == pytest.approx(dict(own.scores), abs=1e-4), content
+
+
 def test_predict_names_a_file_that_is_no_text(run, tmp_path):
     tlkit.export(run, formats=("float32",), progress=quiet)
     (tmp_path / "bytes.txt").write_bytes(bytes(range(256)))
@@ -203,7 +217,7 @@ def test_what_texts_and_modules_lack_is_said(folder, module_folder, data):
     with pytest.raises(InputError, match="brings no vocabulary"):
         fed(data, layer)
     with pytest.raises(InputError, match="`length` is for texts of word pieces"):
-        fed(data, tlkit.HubLayer(module_folder("keras3_hub")), length=8)
+        fed(data, tlkit.HubLayer(module_folder("keras3_hub")), image_size=(32, 32), length=8)
     with pytest.raises(InputError, match="one vector a step"):
         tlkit.build(tlkit.HubLayer(module_folder("keras3_hub")), tasks.tag(("O", "B-x")), image_size=(32, 32))
     with pytest.raises(InputError, match="must be int32"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.data.decoding import decode
+from tlkit.data.decoding import read
 from tlkit.data.labelling import Labelled, from_sets
 from tlkit.errors import InputError
 
@@ -46,10 +46,7 @@ def read_sentences(path: str | os.PathLike[str], encoding: str | None = None) ->
         InputError: If the file cannot be read, holds no sentence, or a line has no label.
     """
     file = Path(path).expanduser()
-    try:
-        text = decode(file.read_bytes(), encoding)
-    except (OSError, InputError) as error:
-        raise InputError(f"The file {str(file)!r} cannot be read: {error}.") from error
+    text = read(file, encoding)
     sentences: list[Sentence] = []
     rows: list[tuple[str, str]] = []
     tabs = "\t" in text

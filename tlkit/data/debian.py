@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tlkit.errors import InputError, OfflineError
 from tlkit.files import atomic_folder, cache_dir, locked
+from tlkit.packages import is_offline
 
 
 def folder(package: str, inside: str, what: str) -> Path:
@@ -35,7 +35,7 @@ def folder(package: str, inside: str, what: str) -> Path:
 
 def _fetch(package: str, inside: str, what: str, target: Path) -> None:
     missing = f"{what} are missing: `apt-get install {package}`"
-    if os.environ.get("TLKIT_OFFLINE", "").lower() not in ("", "0", "false", "no"):
+    if is_offline(None):
         raise OfflineError(f"{missing}, since nothing may be downloaded here (TLKIT_OFFLINE).")
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise InputError(f"{missing}, or, where there is no apt-get, copy its files to {'/' + inside!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
 
 from tlkit.errors import InputError
 
@@ -27,6 +28,24 @@ def check_encoding(encoding: str | None) -> None:
         raise InputError(
             f'Python knows no encoding {encoding!r}: name one such as "utf-8", "cp1252" or "shift_jis".'
         ) from error
+
+
+def read(path: Path, encoding: str | None = None, noun: str = "file") -> str:
+    """The text of a file that is read whole.
+
+    Args:
+        path: The file.
+        encoding: As in `decode`.
+        noun: What the file is, for the message.
+
+    Raises:
+        InputError: If it cannot be read, or holds no text; names it.
+    """
+    try:
+        return decode(path.read_bytes(), encoding)
+    except (OSError, InputError) as error:
+        reason = getattr(error, "strerror", None) or error  # an OSError's own text names the file again
+        raise InputError(f"The {noun} {str(path)!r} cannot be read: {reason}.") from error
 
 
 def decode(data: bytes, encoding: str | None = None) -> str:

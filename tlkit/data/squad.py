@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.data.decoding import decode
+from tlkit.data.decoding import read
 from tlkit.data.labelling import from_sets
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Unchecked, checked_splits
@@ -90,9 +90,10 @@ def read_questions(path: str | os.PathLike[str], encoding: str | None = None) ->
         InputError: If the file cannot be read, or has another structure.
     """
     file = Path(path).expanduser()
+    text = read(file, encoding)
     try:
-        content = json.loads(decode(file.read_bytes(), encoding))
-    except (OSError, InputError, ValueError) as error:
+        content = json.loads(text)
+    except ValueError as error:
         raise InputError(f"The file {str(file)!r} cannot be read as JSON: {error}.") from error
     questions = questions_of(content, f"the file {str(file)!r}")
     if not questions:

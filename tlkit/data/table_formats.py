@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.data import labelling, tables
-from tlkit.data.decoding import decode
+from tlkit.data.decoding import read
 from tlkit.data.labelling import Labelled
 from tlkit.errors import InputError
 
@@ -78,10 +78,7 @@ def read_any(path: str | os.PathLike[str], encoding: str | None = None) -> Table
         raise InputError(f"The table {str(table)!r} must end in .csv, .tsv, .jsonl or .parquet, as its content does.")
     if kind == "parquet":
         return Table(_parquet(table), first=1)
-    try:
-        text = decode(table.read_bytes(), encoding)
-    except (OSError, InputError) as error:
-        raise InputError(f"The table {str(table)!r} cannot be read: {error}.") from error
+    text = read(table, encoding, "table")
     if kind == "jsonl":
         return Table(_json_lines(text, table), first=1)
     return Table(tables.columns(_delimited(text, "\t" if kind == "tsv" else ",", table), str(table)), first=2)

@@ -403,6 +403,8 @@ def _fact(key: str, value: Any, others: Record, asked: float) -> str:
         return f"{had} of the depth" if had == wanted else f"{had} of the depth, {wanted} asked"
     if key == "parameters" and others.get("parameters_of"):
         return f"{words.number(value)} of {words.number(others['parameters_of'])}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact("", one, {}, asked) for one in value)
     return words.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

@@ -109,7 +109,17 @@ def words(name: str) -> str:
         >>> words("macro_f1"), words("top5_accuracy")
         ('Macro F1', 'Top-5 accuracy')
     """
-    known = {"f1": "F1", "ece": "ECE", "r2": "R²", "mae": "MAE", "rmse": "RMSE", "sha256": "SHA-256", "lr": "rate"}
+    known = {
+        "f1": "F1",
+        "ece": "ECE",
+        "auc": "AUC",
+        "eer": "EER",
+        "r2": "R²",
+        "mae": "MAE",
+        "rmse": "RMSE",
+        "sha256": "SHA-256",
+        "lr": "rate",
+    }
     spaced = re.sub(r"\btop(\d+)_", r"top-\1_", str(name))
     parts = [known.get(part, part) for part in spaced.split("_")]
     return " ".join([parts[0][:1].upper() + parts[0][1:], *parts[1:]])

@@ -81,7 +81,7 @@ def replacement(code: int, lower_case: bool) -> str:
 
 @functools.cache
 def runs(lower_case: bool) -> Runs:
-    """Every code point's kind, in runs: a few thousand numbers instead of a million. Takes about two seconds, once."""
+    """Every code point's kind, in runs: a few thousand numbers instead of a million. Made once a process."""
     starts: list[int] = []
     kinds: list[int] = []
     changes: dict[int, str] = {}
