@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -38,6 +39,14 @@ def test_texts(tmp_path):
     _, printed = executed("text_classification", "minilm-l6-v2", tmp_path)
     assert "area under the ROC curve 0.8" in printed or "area under the ROC curve 0.9" in printed
     assert "model_dynamic.tflite" in printed and "never get back. {'negative'" in printed
+
+
+@pytest.mark.slow
+def test_sounds(tmp_path):
+    _, printed = executed("audio_classification", "speech-embedding", tmp_path)
+    heard = re.search(r"accuracy ([\d.]+) on 10 recordings", printed)
+    assert heard and float(heard[1]) >= 0.8
+    assert "model_float16.tflite" in printed and "heard: " in printed
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -29,6 +29,7 @@ _FROM = {
     "load": ("tlkit.runs", "load"),
     "data": ("tlkit.data", None),
     "tasks": ("tlkit.tasks", None),
+    "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
     "zoo": ("tlkit.zoo", None),
 }
@@ -36,7 +37,7 @@ _FROM = {
 __all__ = ["__version__", *_FROM]
 
 if TYPE_CHECKING:
-    from tlkit import data, plans, tasks, zoo
+    from tlkit import data, methods, plans, tasks, zoo
     from tlkit.evaluation import evaluate
     from tlkit.features import extract
     from tlkit.finetuning import export, finetune

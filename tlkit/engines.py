@@ -15,15 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import budget, tflite
+from tlkit import graph as graphs
 from tlkit.errors import InputError
 from tlkit.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.model import Front
 
 TENSORFLOW, LITERT = "tensorflow", "litert"
-# With these two EfficientNet-Lite0 (0.77 G operations) breaks even at 1,200 images. benchmarks/phases.py measures both
-# anew: on 2 slower cores converting took 7.7 s and saved 17 ms an image, which breaks even at 440.
-CONVERSION_S = 5.0
-SAVED_S_PER_OPERATION = 5.4e-12
+# Measured with EfficientNet-Lite0 (0.77 G operations) on 2 cores: converting takes 2.5 s since its variables are made
+# constants first, and LiteRT saves 14 ms an image, so it pays from 180 images on.
+CONVERSION_S = 2.5
+SAVED_S_PER_OPERATION = 1.8e-11
 TOLERANCE = 1e-4  # of the largest feature
 PROBES = 4  # examples on which the two are compared
 
@@ -157,12 +158,9 @@ def litert(front: Front) -> Run:
 
 
 def _converted(front: Front) -> bytes:
-    root = tf.Module()
-    root.held = list(front.variables)
     spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, "inputs")
-    root.run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
+    run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
     with tempfile.TemporaryDirectory(prefix="tlkit-front-") as scratch:
-        signatures = {"serving_default": root.run.get_concrete_function()}
-        tf.saved_model.save(root, scratch, signatures=signatures)
+        graphs.save_constant(run.get_concrete_function(), Path(scratch), front.variables)
         with tflite.quiet():
             return tflite.convert(Path(scratch), "float32", None, spanned=False)

@@ -89,11 +89,12 @@ def finetune(
         checkpoints=folder / "checkpoints", progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
-    task = _calibrated(run, batch_size)
-    run = replace(run, task=task, evaluation=evaluate(model, task, data.test, batch_size=batch_size))
+    run = replace(run, task=_calibrated(run, batch_size))
+    run = replace(run, evaluation=evaluate(run.model, run.task, data.test, batch_size=batch_size))
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
-    run = replace(run, record=runs.describe(run, seed=seed, batch_size=batch_size, command=_command()))
+    record = runs.describe(run, seed=seed, batch_size=batch_size, command=_command())
+    run = replace(run, record=record | ({} if task.served is None else {"method": task.recipe}))
     for line in score_lines(run.scores):
         progress.line(line)
     return runs.save(run, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +192,14 @@ def _featured(features: Any, takes: str) -> Any:
     if len(features.shape) != 2:
         raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
     return features
+
+
+def all_layers(model: keras.Model) -> Iterator[Any]:
+    """Layers of a model and of the models in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
 
 
 def backbone_of(model: keras.Model) -> HubLayer | None:

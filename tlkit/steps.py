@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,51 +12,67 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit.model import backbone_of
+from tlkit.model import all_layers, backbone_of
 from tlkit.optimizers import DepthAdamW
 from tlkit.types import Examples, Phase, Task
 
 NOT_FINITE = "tlkit: not finite"
 
+Judge = Callable[[Any, Any, Any], Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """A compiled model and its traced steps.
+    """A model with its traced steps.
 
     Attributes:
         model: What trains.
+        optimizer: What trains it.
+        metrics: Figures that the steps update.
         train_step: (x, y, weights, rate) -> loss; raises before it touches a weight when something is not finite. The
             rate may be left out: it is then what the phase gives at the optimizer's step.
         test_step: (x, y, weights) -> loss.
         weights: float32 weight of each training example, or None.
         rate: Step -> learning rate.
+        progress: Variables of layers with a schedule; `fit` moves them from 0 to 1.
     """
 
     model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    metrics: Sequence[keras.metrics.Metric]
     train_step: Callable[..., Any]
     test_step: Callable[..., Any]
     weights: np.ndarray | None
     rate: Callable[[int], float]
+    progress: Sequence[keras.Variable] = ()
 
 
 def compiled(
     whole: keras.Model, trained: keras.Model, task: Task, phase: Phase, train: Examples, batch_size: int
 ) -> Trainer:
-    """Compile the trained part of a model for a phase and trace its steps."""
-    steps = -(-len(train) // batch_size) * max(1, phase.epochs)
-    optimizer = _optimizer(phase, whole)
-    trained.compile(optimizer=optimizer, loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False)
+    """Give the trained part of a model a phase's optimizer, loss and metrics, and trace its steps."""
+    steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
+    optimizer, metrics = _optimizer(phase, whole), task.metrics()
     optimizer.build(trained.trainable_variables)
+    judged = _judged(trained, task.loss(), metrics)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
     like = None if train.lengths is None else functools.partial(_any_width, trained, task.takes == "sequence")
     return Trainer(
         model=trained,
-        train_step=_rated(_traced(_train_step(trained, optimizer, keep), like), optimizer, rate),
-        test_step=_traced(_test_step(trained), like),
+        optimizer=optimizer,
+        metrics=metrics,
+        train_step=_rated(_traced(_train_step(trained, judged, optimizer, keep), like), optimizer, rate),
+        test_step=_traced(_test_step(trained, judged), like),
         weights=_sample_weights(task, train),
         rate=rate,
+        progress=tuple(layer.progress for layer in all_layers(trained) if hasattr(layer, "progress")),
     )
+
+
+def steps_of_epoch(count: int, batch_size: int) -> int:
+    """Steps over so many examples, the last batch of which may be short."""
+    return -(-count // batch_size)
 
 
 def rate_at(phase: Phase, steps: int, step: int) -> float:
@@ -147,19 +163,32 @@ def kept_statistics(model: keras.Model, phase: Phase) -> list[Any]:
     return [v for i, v in layer.module_variables.items() if i not in behind and not v.trainable]
 
 
-def _train_step(model: keras.Model, optimizer: Any, keep: list[Any]) -> Callable[..., Any]:
+def _judged(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> Judge:
+    """(y, outputs, weights) -> the loss with what the layers add to it; updates the metrics.
+
+    Not `model.compute_loss`, which takes one loss an output: a task's loss sees all of them together.
+    """
+
+    def judge(y: Any, outputs: Any, weights: Any) -> Any:
+        for metric in metrics:
+            metric.update_state(y, outputs, sample_weight=weights)
+        own = loss(y, outputs, sample_weight=weights)
+        return sum((keras.ops.sum(added) for added in model.losses), own)
+
+    return judge
+
+
+def _train_step(model: keras.Model, judge: Judge, optimizer: Any, keep: list[Any]) -> Callable[..., Any]:
     def step(x: Any, y: Any, weights: Any, rate: Any) -> Any:
         optimizer.learning_rate = rate
         kept = [tf.identity(v.value) for v in keep]
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = model(x, training=True)
-            loss = model.compute_loss(x, y, outputs, weights, training=True)
+            loss = judge(y, model(x, training=True), weights)
         gradients = _finite(tape.gradient(loss, variables), loss)
         optimizer.apply(gradients, variables)
         for variable, value in zip(keep, kept, strict=True):
             variable.assign(value)
-        model.compute_metrics(x, y, outputs, weights)
         return loss
 
     return step
@@ -174,10 +203,8 @@ def _finite(gradients: list[Any], loss: Any) -> list[Any]:
         return [None if g is None else tf.identity(g) for g in dense]
 
 
-def _test_step(model: keras.Model) -> Callable[..., Any]:
+def _test_step(model: keras.Model, judge: Judge) -> Callable[..., Any]:
     def step(x: Any, y: Any, weights: Any) -> Any:
-        outputs = model(x, training=False)
-        model.compute_metrics(x, y, outputs, weights)
-        return model.compute_loss(x, y, outputs, weights, training=False)
+        return judge(y, model(x, training=False), weights)
 
     return step

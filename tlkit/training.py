@@ -21,7 +21,7 @@ from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
 from tlkit.progress import Progress, quiet
 from tlkit.sources import Moment, Settings, Source, batches, sources
 from tlkit.sources import check as check_settings
-from tlkit.steps import NOT_FINITE, Trainer, compiled
+from tlkit.steps import NOT_FINITE, Trainer, compiled, steps_of_epoch
 from tlkit.types import Examples, Phase, PhaseResult, Run, Splits, Task
 
 Arrays = dict[int, np.ndarray]
@@ -135,7 +135,16 @@ def fit(
         stored = None
     _thaw_flags(job)
     seconds = {"phases": time.perf_counter() - started}
-    return Run(model=model, task=task, data=data, phases=state.results, seconds=seconds)
+    return _served(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
+
+
+def _served(run: Run) -> Run:
+    """The run without the outputs that were there for training alone."""
+    served = run.task.served
+    if served is None:
+        return run
+    model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
+    return replace(run, model=model, task=served.task, data=served.data(run.data))
 
 
 def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase], batch_size: int) -> None:
@@ -238,12 +247,12 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
         figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
-    figure = _monitored(figures, job.task) if len(job.data.val) else _later_is_better(state, job.task)
+    figure = _monitored(figures, state, job)
     own = state.own_best
-    if own is None or _better(figure, own[0], job.task):
+    if own is None or _better(figure, own[0], job):
         own = (figure, epoch)
     best, weights = state.best, state.weights
-    if best is None or _better(figure, best, job.task):
+    if best is None or _better(figure, best, job):
         best, weights = figure, {**weights, **_trained_weights(job.model, stage)}
     history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
     return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
@@ -255,38 +264,45 @@ def _patience_spent(phase: Phase, state: State) -> bool:
     return state.epoch - state.own_best[1] >= phase.patience
 
 
-def _monitored(figures: Mapping[str, float], task: Task) -> float:
-    name = task.monitor[0]
-    if name not in figures:
-        raise InputError(f"The task monitors {name!r}, but a phase measures {sorted(figures)}; correct Task.monitor.")
-    return figures[name]
+def _monitor(job: Job) -> tuple[str, str] | None:
+    """The figure that chooses weights and its direction; None where the last ones are taken."""
+    return job.task.monitor if len(job.data.val) else None
 
 
-def _later_is_better(state: State, task: Task) -> float:
-    """Stands for the validation figure where there is nothing to validate on: the last weights are taken."""
-    return float(-state.number if task.monitor[1] == "min" else state.number)
+def _monitored(figures: Mapping[str, float], state: State, job: Job) -> float:
+    monitor = _monitor(job)
+    if monitor is None:
+        return float(state.number)  # a later epoch is better
+    if monitor[0] not in figures:
+        raise InputError(
+            f"The task monitors {monitor[0]!r}, and a phase measures {sorted(figures)}: correct `monitor`."
+        )
+    return figures[monitor[0]]
 
 
-def _better(figure: float, than: float, task: Task) -> bool:
-    return figure < than if task.monitor[1] == "min" else figure > than
+def _better(figure: float, than: float, job: Job) -> bool:
+    monitor = _monitor(job)
+    return figure < than if monitor is not None and monitor[1] == "min" else figure > than
 
 
 def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     order = order_of_epoch(len(job.data.train), job.settings.seed, stage.number, epoch)
-    model, total, count = stage.trainer.model, 0.0, 0
-    model.reset_metrics()
-    rate = stage.trainer.rate(int(model.optimizer.iterations))
+    total, count = 0.0, 0
+    _reset_metrics(stage.trainer)
+    rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
     bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
     with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
         for indices, x in batches(stage.train, order, job.settings, Moment(stage.number, epoch)):
             loss = _step(job, stage, indices, x, epoch)
             total, count = total + loss * len(indices), count + len(indices)
             advance(count)
-    return {"loss": total / count, **_metrics(model), "lr": rate}
+    return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
 
 
 def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> float:
     weights = stage.trainer.weights
+    for variable in stage.trainer.progress:
+        variable.assign(_progress(job, stage))
     try:
         loss = stage.trainer.train_step(
             x, _targets(job, job.data.train, indices), None if weights is None else weights[indices]
@@ -295,13 +311,21 @@ def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> fl
         if NOT_FINITE not in str(error):
             raise
         names = ", ".join(job.data.train.ids[i] for i in indices[:3])
-        step = int(stage.trainer.model.optimizer.iterations) + 1
+        step = int(stage.trainer.optimizer.iterations) + 1
         raise TrainingError(
             f"The loss became NaN or infinite in phase {stage.number + 1}, epoch {epoch}, at step {step} "
             f"(examples {names}, ...); the weights are those before it. "
             "Lower the phase's lr, or look at these examples."
         ) from None
     return float(loss)
+
+
+def _progress(job: Job, stage: Stage) -> float:
+    """Share of the fit's steps that are done, in [0, 1): what schedules go by."""
+    steps = steps_of_epoch(len(job.data.train), job.settings.batch_size)
+    epochs = [phase.epochs for phase in job.phases]
+    done = sum(epochs[: stage.number]) * steps + int(stage.trainer.optimizer.iterations)
+    return done / (sum(epochs) * steps)
 
 
 def _targets(job: Job, examples: Examples, indices: np.ndarray) -> np.ndarray:
@@ -313,19 +337,23 @@ def _targets(job: Job, examples: Examples, indices: np.ndarray) -> np.ndarray:
 
 
 def _validated(job: Job, stage: Stage) -> dict[str, float]:
-    examples, model = job.data.val, stage.trainer.model
-    model.reset_metrics()
+    examples = job.data.val
+    _reset_metrics(stage.trainer)
     total, count = 0.0, 0
     for indices, x in batches(stage.val, np.arange(len(examples)), job.settings):
         weights = None if examples.weights is None else examples.weights[indices]
         loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))
         total, count = total + loss * len(indices), count + len(indices)
-    return {"loss": total / count, **_metrics(model)}
+    return {"loss": total / count, **_metrics(stage.trainer)}
 
 
-def _metrics(model: keras.Model) -> dict[str, float]:
-    """The task's metrics; the loss is averaged by ourselves, as it is not tracked outside keras.Model.fit."""
-    return {k: float(v) for k, v in model.get_metrics_result().items() if k != "loss"}
+def _reset_metrics(trainer: Trainer) -> None:
+    for metric in trainer.metrics:
+        metric.reset_state()
+
+
+def _metrics(trainer: Trainer) -> dict[str, float]:
+    return {metric.name: float(metric.result()) for metric in trainer.metrics}
 
 
 def _epoch_line(stage: Stage, epoch: int, figures: Mapping[str, float], seconds: float) -> str:
@@ -394,20 +422,14 @@ def _stored(model: keras.Model, state: State, trainer: Trainer | None, signature
     arrays = {f"best.{i}": value for i, value in state.weights.items()}
     arrays |= {f"seed.{i}": np.asarray(v) for i, v in enumerate(model.variables) if _is_seed(v)}
     if trainer is not None:
-        arrays |= {f"trained.{i}": np.asarray(v) for i, v in enumerate(_own(trainer))}
-        arrays |= {f"optimizer.{i}": np.asarray(v) for i, v in enumerate(trainer.model.optimizer.variables)}
+        arrays |= {f"trained.{i}": np.asarray(v) for i, v in enumerate(trainer.model.variables)}
+        arrays |= {f"optimizer.{i}": np.asarray(v) for i, v in enumerate(trainer.optimizer.variables)}
     plain = {
         "phase": len(state.results) + (trainer is not None),
         "results": [dataclasses.asdict(result) for result in state.results],
         **{name: getattr(state, name) for name in ("epoch", "history", "seconds", "own_best", "best")},
     }
     return checkpoint.Checkpoint(state.number * 2 + (trainer is None), signature, arrays, plain)
-
-
-def _own(trainer: Trainer) -> list[Any]:
-    """Variables of the trained model that a step changes: weights and seed states, not the metrics' counters."""
-    metrics = {id(v) for metric in trainer.model.metrics for v in metric.variables}
-    return [v for v in trainer.model.variables if id(v) not in metrics]
 
 
 def _opened(stored: checkpoint.Checkpoint) -> State:
@@ -431,7 +453,8 @@ def _numbered(stored: checkpoint.Checkpoint, kind: str) -> Arrays:
 
 def _resume(stage: Stage, stored: checkpoint.Checkpoint) -> None:
     """Give the trained variables and the optimizer the values of the checkpoint."""
-    for kind, variables in (("trained", _own(stage.trainer)), ("optimizer", stage.trainer.model.optimizer.variables)):
+    trainer = stage.trainer
+    for kind, variables in (("trained", trainer.model.variables), ("optimizer", trainer.optimizer.variables)):
         for i, variable in enumerate(variables):
             variable.assign(stored.arrays[f"{kind}.{i}"])
 

@@ -203,7 +203,8 @@ class Task:
         evaluate: (targets, decoded outputs, ids) -> Evaluation, in NumPy.
         check: (splits) -> None; raises InputError where the data cannot be learned by this task.
         sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
-        monitor: Name of the validation figure by which the best weights are chosen, and its direction.
+        monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
+            last weights.
         output: Name of the exported output: "probabilities".
         takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
             the vectors of two examples.
@@ -211,6 +212,8 @@ class Task:
         calibrate: (validation targets, decoded outputs) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
         card: Further plain data for the card of exported files.
+        served: What remains of task, model and data once it is trained, where a method adds outputs for training
+            alone; None where all remain.
     """
 
     name: str
@@ -223,11 +226,27 @@ class Task:
     check: Callable[[Splits], None]
     recipe: tuple[str, Mapping[str, Any]]
     sample_weights: Callable[[np.ndarray], np.ndarray] | None = None
-    monitor: tuple[str, str] = ("val_loss", "min")
+    monitor: tuple[str, str] | None = ("val_loss", "min")
     output: str = "outputs"
     takes: str = "vector"
     calibrate: Callable[[np.ndarray, np.ndarray], Task] | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+    served: Served | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What remains when training is over.
+
+    Attributes:
+        task: The task by which the model is judged and exported.
+        outputs: Raw outputs of the trained model -> those that `task` reads.
+        data: The splits that were trained on -> splits whose targets `task` reads.
+    """
+
+    task: Task
+    outputs: Callable[[Any], Any]
+    data: Callable[[Splits], Splits]
 
 
 @dataclass(frozen=True)

@@ -594,3 +594,45 @@ def test_synthetic_speakers_train_and_a_real_one_tests(accents, speakers):
     assert set(splits.train.groups) & set(splits.val.groups) == set()
     assert (splits.quarantine, splits.duplicates) == ((), ())
     assert len(splits.notes) == 1 and f"10 of {clips + 10} sounds were recorded below 16000 Hz" in splits.notes[0]
+
+
+# --- TensorFlow Datasets
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_a_builder_of_sounds(file_format, tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "audio": tfds.features.Audio(sample_rate=8000),
+                "bare": tfds.features.Audio(),
+                "label": tfds.features.ClassLabel(names=["low", "high"]),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples(0), "test": self._generate_examples(20)}
+
+        def _generate_examples(self, start):
+            for i in range(start, start + 12):
+                x = np.rint(32767 * tone(200 + 300 * (i % 2) + 7 * i, 0.25, 8000)).astype(np.int64) * (i != 5)
+                yield i, {"audio": x, "bare": x, "label": i % 2}
+
+    builder = Tiny(data_dir=str(tmp_path), file_format=file_format)
+    builder.download_and_prepare()
+    splits = audio.from_tfds(builder.data_dir, seconds=0.25, split=(0.8, 0.2, 0), progress=False)
+    assert splits.labels == ("low", "high")
+    assert [one.reason.split(":")[0] for one in splits.quarantine] == ["silent"]
+    assert (len(splits.train) + len(splits.val), len(splits.test)) == (11, 12)
+    assert splits.train.spec == ArraySpec((4000,), "float32")  # resampled from 8 kHz
+    spectrum = np.abs(np.fft.rfft(splits.train.read(0)))
+    assert 0.45 < np.abs(splits.train.read(0)).max() < 0.55
+    assert 190 < 4 * spectrum.argmax() < 700
+    with pytest.raises(InputError, match="The feature 'bare' does not say its sample rate; give it in Hz: rate=16000"):
+        audio.from_tfds(builder.data_dir, audio="bare", progress=False)
+    with pytest.raises(InputError, match="The feature 'label' of 'tiny' is no audio"):
+        audio.from_tfds(builder.data_dir, audio="label", progress=False)

@@ -1,4 +1,4 @@
-"""Labelled sounds as `Splits`, from class folders, tables and arrays.
+"""Labelled sounds as `Splits`, from class folders, tables, arrays and TensorFlow Datasets.
 
 `read(i)` gives float32 (samples,) in [-1, 1]: one window of a sound, mixed to mono and resampled. Every source is
 listened to once before it is used; what is broken or silent goes to `Splits.quarantine` by name and reason. The
@@ -19,14 +19,14 @@ import numpy as np
 from tlkit.data import labelling, tables
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
-from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_waves
+from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_rows, from_waves
 from tlkit.data.listing import Listing, class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.errors import InputError
 from tlkit.types import Splits
 
-__all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing"]
+__all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing", "from_tfds"]
 
 Pair = tuple[Any, Any]
 
@@ -210,6 +210,59 @@ def from_arrays(
     arrays = [checked_wave(x, i) for i, x in enumerate(x for own, _ in pairs.values() for x in own)]
     labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
     return from_waves(arrays, rate, labelled, fixed=fixed, options=options)
+
+
+def from_tfds(
+    builder: Any,
+    *,
+    audio: str = "audio",
+    label: str = "label",
+    rate: int | None = None,
+    seconds: float = 1.0,
+    hop: float | None = None,
+    windows: str = "all",
+    sample_rate: int = SAMPLE_RATE,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    augment: Augment | None = None,
+    progress: bool = True,
+    trim_db: float | None = None,
+    limits: Limits = LIMITS,
+) -> Splits:
+    """A TensorFlow Datasets builder: a name ("speech_commands"), the folder of a prepared one, or a builder object.
+
+    Args:
+        builder: As in `data.image.from_tfds`; its own train, validation and test are kept.
+        audio: Feature that holds the sound.
+        label: Feature that holds the target: a ClassLabel, a Sequence of ClassLabel (multi-label), or numbers.
+        rate: Hz of these sounds; None is what the builder says.
+        seconds: As in `from_folder`, like all that are not named here.
+        hop: As in `from_folder`.
+        windows: As in `from_folder`.
+        sample_rate: As in `from_folder`.
+        split: As in `from_folder`.
+        seed: As in `from_folder`.
+        groups: As in `from_folder`, of ids such as "train/17".
+        strict: As in `from_folder`.
+        augment: As in `from_folder`.
+        progress: As in `from_folder`.
+        trim_db: As in `from_folder`.
+        limits: As in `from_folder`.
+
+    Raises:
+        InputError: If there is no such builder, feature or split, or nobody says the sounds' rate.
+    """
+    from tlkit.data.tfds_source import AUDIO, open_table
+
+    division = Division(split, seed, groups, strict, progress)
+    options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
+    table = open_table(builder, audio, label, kind=AUDIO)
+    own = rate if rate is not None else table.rate
+    if own is None:
+        raise InputError(f"The feature {audio!r} does not say its sample rate; give it in Hz: rate=16000.")
+    return from_rows(table.ids, table.read, own, table.labelled, fixed=table.parts, options=options)
 
 
 def augmentation(

@@ -169,6 +169,17 @@ class SoundArrays:
         return decode.mono(self.arrays[i][start:stop])
 
 
+@dataclass(frozen=True, eq=False)
+class SoundRows:
+    """Stretches of sounds that are read whole, by position."""
+
+    read: Callable[[int], np.ndarray]
+
+    def __call__(self, i: int, start: int, stop: int) -> np.ndarray:
+        """Mono float32 (stop - start,) of row i."""
+        return decode.mono(np.asarray(self.read(i))[start:stop])
+
+
 def from_files(
     names: Sequence[str],
     paths: Sequence[Path],
@@ -203,6 +214,29 @@ def from_waves(
 
     ids = [str(i) for i in range(len(arrays))]
     return _splits(ids, SoundArrays(tuple(arrays)), check, labelled=labelled, fixed=fixed, options=options)
+
+
+def from_rows(
+    ids: Sequence[str],
+    read: Callable[[int], np.ndarray],
+    rate: int,
+    labelled: Labelled,
+    *,
+    fixed: Sequence[int],
+    options: Options,
+) -> Splits:
+    """Splits of sounds that `read(i)` gives as arrays (n,) or (n, channels), one at a time."""
+    if rate != options.sample_rate:
+        decode.library("soxr")
+
+    def check(i: int) -> Checked | tuple[str, Cut]:
+        try:
+            wave = checked_wave(read(i), i)
+        except InputError as error:
+            return Checked(reason=str(error))
+        return check_wave(wave, rate, options)
+
+    return _splits(ids, SoundRows(read), check, labelled=labelled, fixed=fixed, options=options)
 
 
 def check_file(path: Path, options: Options) -> Checked | tuple[str, Cut]:

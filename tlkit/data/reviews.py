@@ -33,7 +33,8 @@ def sentences(domain: str = "movies", *, split: Sequence[float] = text.SHARES, s
     """Sentences that twenty people rated from -4 to 4, told apart as negative and positive by the mean of their rating.
 
     10,605 movie review sentences, 3,708 on products, 5,190 of newspaper editorials, 4,200 tweets; those rated exactly
-    0 are left out. They are fetched from the package registry once (2.5 MB, MIT licence) and kept in the cache folder.
+    0 are left out. Sentences of one product review, or of one editorial, stay on one side of a split; the groups say
+    which they are. They are fetched from the package registry once (2.5 MB, MIT licence) and kept in the cache folder.
 
     Args:
         domain: "movies", "products", "news" or "tweets".
@@ -50,9 +51,12 @@ def sentences(domain: str = "movies", *, split: Sequence[float] = text.SHARES, s
         raise InputError(f"`domain` must be one of {', '.join(DOMAINS)}. Received: domain={domain!r}.")
     file = _folder() / f"{DOMAINS[domain]}_GroundTruth.txt"
     rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8")), delimiter="\t", quoting=csv.QUOTE_NONE))
-    rated = [(sentence, float(rating)) for _, rating, sentence in rows if float(rating) != 0]
-    sentences, ratings = zip(*rated, strict=True)
-    return text.from_arrays(sentences, [int(rating > 0) for rating in ratings], labels=LABELS, split=split, seed=seed)
+    rated = [(sentence, float(rating), name.partition("_")[0]) for name, rating, sentence in rows if float(rating) != 0]
+    sentences, ratings, owners = zip(*rated, strict=True)
+    return text.from_arrays(
+        sentences, [int(rating > 0) for rating in ratings], labels=LABELS, split=split, seed=seed,
+        groups=owners if len(set(owners)) < len(owners) else None,
+    )  # fmt: skip
 
 
 def _folder() -> Path:

@@ -1,8 +1,9 @@
-"""TensorFlow Datasets builders -> encoded images or texts at random access, with their targets."""
+"""TensorFlow Datasets builders -> encoded images or texts, or sounds, at random access, with their targets."""
 
 from __future__ import annotations
 
 import bisect
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +11,36 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlkit.data import labelling
 from tlkit.data.labelling import Labelled
 from tlkit.data.splitting import PART_NAMES
-from tlkit.data.spool import Blob, spool
+from tlkit.data.spool import spool
 from tlkit.errors import InputError
 from tlkit.types import Selected
 
 Row = Mapping[str, Any]
+AUDIO = "audio"
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of all splits of a builder, one after the other; `parts` is () where it has one split only."""
+    """Rows of all splits of a builder, one after the other.
+
+    Attributes:
+        ids: "train/0", ...
+        parts: The part of each row; () where the builder has one split only.
+        read: Row -> what the feature holds: an encoded image or text, or the int64 samples of a sound.
+        labelled: The targets.
+        rate: Hz of the sounds as the builder has it; None where it does not say, or they are none.
+    """
 
     ids: tuple[str, ...]
     parts: tuple[int, ...]
-    read: Callable[[int], Blob]
+    read: Callable[[int], Any]
     labelled: Labelled
+    rate: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +62,9 @@ def open_table(builder: Any, feature: str, label: str, kind: str = "image") -> T
 
     Args:
         builder: As in `data.image.from_tfds`.
-        feature: Feature that holds the input, encoded: an image's bytes, a text in UTF-8.
+        feature: Feature that holds the input.
         label: Feature that holds the target.
-        kind: "image" or "text": what the feature must be.
+        kind: "image", "text" or "audio": what the feature must be.
 
     Raises:
         InputError: If it cannot be opened, lacks a feature, or has no training split.
@@ -63,41 +76,64 @@ def open_table(builder: Any, feature: str, label: str, kind: str = "image") -> T
         raise InputError(f"The builder {opened.name!r} has no split 'train': it has {', '.join(opened.info.splits)}.")
     counts = [int(opened.info.splits[name].num_examples) for name in names]
     parts = tuple(PART_NAMES[name] for name, count in zip(names, counts, strict=True) for _ in range(count))
-    read, answers = _columns(opened, names, counts, feature, label)
+    read, answers = _columns(opened, names, counts, feature, label, kind)
     return Table(
         ids=tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count)),
         parts=parts if len(names) > 1 else (),
         read=read,
         labelled=_labelled(answers, opened.info.features[label]),
+        rate=getattr(opened.info.features[feature], "sample_rate", None) or None,  # kept in files as 0
     )
 
 
 def _columns(
-    builder: Any, names: Sequence[str], counts: Sequence[int], feature: str, label: str
-) -> tuple[Callable[[int], Blob], list[Any]]:
-    ends = tuple(accumulate(counts))
+    builder: Any, names: Sequence[str], counts: Sequence[int], feature: str, label: str, kind: str
+) -> tuple[Callable[[int], Any], list[Any]]:
+    ends, decoders = tuple(accumulate(counts)), _decoders(feature, kind)
     try:
-        sources = tuple(builder.as_data_source(split=name, decoders=_encoded(feature)) for name in names)
+        sources = tuple(builder.as_data_source(split=name, decoders=decoders) for name in names)
     except NotImplementedError:  # TFRecord cannot be read at random
         answers: list[Any] = []
-        kept, positions = spool(_iterated(builder, names, feature, label, answers))
-        return Selected(kept, positions), answers
+        kept, positions = spool(_iterated(builder, names, feature, label, answers, kind))
+        read: Callable[[int], Any] = Selected(kept, positions)
+        return Unpacked(read) if kind == AUDIO else read, answers
     answer = Columns(sources, ends, label)
     return Columns(sources, ends, feature), [answer(i) for i in range(ends[-1])]
 
 
-def _iterated(builder: Any, names: Sequence[str], feature: str, label: str, answers: list[Any]) -> Iterator[bytes]:
+def _iterated(
+    builder: Any, names: Sequence[str], feature: str, label: str, answers: list[Any], kind: str
+) -> Iterator[bytes]:
+    decoders = _decoders(feature, kind)
     for name in names:
-        for row in builder.as_dataset(split=name, decoders=_encoded(feature), shuffle_files=False).as_numpy_iterator():
+        for row in builder.as_dataset(split=name, decoders=decoders, shuffle_files=False).as_numpy_iterator():
             answers.append(row[label])
-            yield bytes(row[feature])
+            yield _packed(row[feature]) if kind == AUDIO else bytes(row[feature])
 
 
-def _encoded(feature: str) -> dict[str, Any]:
-    """Leave decoding to us: tfds would drop what `pixels` looks at (alpha, rotation, damage)."""
+@dataclass(frozen=True, eq=False)
+class Unpacked:
+    """Arrays out of what `_packed` made of them."""
+
+    read: Callable[[int], bytes]
+
+    def __call__(self, i: int) -> np.ndarray:
+        """Array i."""
+        array: np.ndarray = np.load(io.BytesIO(self.read(i)), allow_pickle=False)
+        return array
+
+
+def _packed(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _decoders(feature: str, kind: str) -> dict[str, Any] | None:
+    """Leave decoding of images to us: tfds would drop what `pixels` looks at (alpha, rotation, damage)."""
     import tensorflow_datasets as tfds
 
-    return {feature: tfds.decode.SkipDecoding()}
+    return None if kind == AUDIO else {feature: tfds.decode.SkipDecoding()}
 
 
 def _labelled(answers: list[Any], feature: Any) -> Labelled:
@@ -118,7 +154,8 @@ def _check_features(builder: Any, feature: str, label: str, kind: str) -> None:
     for name in (feature, label):
         if name not in known:
             raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(known)}.")
-    if not isinstance(builder.info.features[feature], {"image": tfds.features.Image, "text": tfds.features.Text}[kind]):
+    kinds = {"image": tfds.features.Image, "text": tfds.features.Text, AUDIO: tfds.features.Audio}
+    if not isinstance(builder.info.features[feature], kinds[kind]):
         raise InputError(
             f"The feature {feature!r} of {builder.name!r} is no {kind}; name the one that is with `{kind}`."
         )

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkit import graph as graphs
 from tlkit.exporting.modality import Serving, Tensors, modality_of
+from tlkit.model import all_layers
 from tlkit.types import Run, Task
 
 BACKBONE, FEATURES = "backbone", "features"
@@ -41,7 +43,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Layers that compute in float32 already, the HubLayer among them, are shared with the model.
     """
-    if all(layer.compute_dtype == "float32" for layer in _all_layers(model)):
+    if all(layer.compute_dtype == "float32" for layer in all_layers(model)):
         return model
 
     def clone(layer: Any) -> Any:
@@ -114,7 +116,7 @@ def write_convertible(run: Run, folder: Path) -> None:
         return named_outputs(run.task, run.model(given, training=False))
 
     function = tf.function(serve, input_signature=list(specs.values()), autograph=False)
-    _save(run.model, {"serving_default": function.get_concrete_function()}, folder)
+    graphs.save_constant(function.get_concrete_function(), folder, _held(run.model))
 
 
 def _shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
@@ -139,17 +141,17 @@ def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resou
     as long as all the rest.
     """
     module = tf.Module()
-    module.kept = [variable.value for variable in model.variables]
-    module.resources = [*_resources(model), resources]
+    module.kept, module.resources = _held(model), resources
     with _quiet():
         tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 
 
-def _resources(model: keras.Model) -> list[Any]:
-    """Lookup tables and their assets inside the hub modules of a model."""
+def _held(model: keras.Model) -> list[Any]:
+    """Variables of a model, and lookup tables with their assets inside its hub modules."""
     loaded = [m for m in (getattr(layer, "_module", None) for layer in model.layers) if m is not None]
     kind = tf.saved_model.experimental.TrackableResource
-    return [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
+    tables = [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
+    return [*(variable.value for variable in model.variables), *tables]
 
 
 def _backbone_outputs(model: keras.Model) -> list[Any]:
@@ -160,13 +162,6 @@ def _backbone_outputs(model: keras.Model) -> list[Any]:
     depths = getattr(model, "_nodes_by_depth", {})  # a Keras-private name, of functional models; pinned by a test
     calls = [node for nodes in depths.values() for node in nodes if node.operation is layer]
     return list(calls[0].outputs) if calls else keras.tree.flatten(layer.output)
-
-
-def _all_layers(model: keras.Model) -> Iterator[Any]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
 
 
 def _structured(given: Tensors) -> Any:

@@ -1,6 +1,7 @@
 """Pure functions on one inference graph: what it is made of, where it can be cut, and its parts."""
 
 from tlkit.graph.blocks import Block, blocks, taps
+from tlkit.graph.constant import save_constant
 from tlkit.graph.cutting import (
     Cut,
     cuts,
@@ -30,6 +31,7 @@ __all__ = [
     "operations",
     "part",
     "part_as",
+    "save_constant",
     "split",
     "taps",
     "unfrozen_variables",

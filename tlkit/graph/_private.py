@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training.saver import export_meta_graph
 
@@ -52,3 +53,8 @@ def watch(function: Any, variables: Sequence[Any]) -> None:
 def handle(variable: Any) -> Any:
     """The resource tensor that functions capture in a variable's place."""
     return variable.handle
+
+
+def constant(function: Any) -> Any:
+    """A concrete function with the values of its variables inside it; loops stay loops."""
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)

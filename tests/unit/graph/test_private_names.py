@@ -15,6 +15,7 @@ NAMES = [
     "tensorflow.python.grappler.tf_optimizer.OptimizeGraph",
     "tensorflow.python.training.saver.export_meta_graph",
     "tensorflow.python.framework.op_def_registry.get",
+    "tensorflow.python.framework.convert_to_constants.convert_variables_to_constants_v2",
 ]
 
 

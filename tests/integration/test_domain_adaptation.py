@@ -1,0 +1,155 @@
+"""Domain methods through fit, on two domains of generated pictures: what they learn, and what is left of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fitting import LABELS, SIZE, Brighter, built, examples, same, values
+
+import tlkit
+from tlkit import methods, tasks
+from tlkit.types import Examples, Phase, Splits
+
+PHASES = (Phase(epochs=2, lr=3e-3), Phase(epochs=2, lr=1e-3, unfrozen=0.5))
+METHODS = {
+    "dann": methods.dann,
+    "cdan": methods.cdan,
+    "coral": methods.coral,
+    "mmd": methods.mmd,
+    "mcc": methods.mcc,
+    "mcc of coral": lambda task: methods.mcc(methods.coral(task)),
+}
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+@pytest.fixture(scope="module")
+def folder(module_folder):
+    return module_folder("keras3_hub")
+
+
+def inverted(given: Examples) -> Examples:
+    """The same pictures as negatives: another domain."""
+    return dataclasses.replace(
+        given, read=lambda i: 255 - given.read(i), digests=tuple(f"not {d}" for d in given.digests)
+    )
+
+
+def source() -> Splits:
+    return Splits(examples(42, 1), examples(15, 2), examples(15, 3), LABELS)
+
+
+def target(flip: bool = False) -> Splits:
+    found = [inverted(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
+    if flip:
+        found[:2] = [dataclasses.replace(part, targets=(part.targets + 1) % 3) for part in found[:2]]
+    return Splits(*found, LABELS)
+
+
+def plain_task():
+    return tasks.classify(LABELS, hidden=(8,), dropout=0.3)
+
+
+def fitted(folder, task, data, phases=PHASES, **options):
+    model, _ = built(folder, task=task)
+    return tlkit.fit(model, task, data, phases, batch_size=12, **options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_trains_and_leaves_a_plain_model(folder, name):
+    task = METHODS[name](plain_task())
+    run = fitted(folder, task, methods.domain_mix(source(), target()))
+    history = run.phases[0].history
+    assert np.isfinite(history["loss"]).all() and {"accuracy", "val_accuracy"} <= set(history)
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.ndim == 1
+    assert tuple(run.model.output.shape) == (None, 3)
+    assert not [v.path for v in run.model.variables if name in v.path]  # the critic is no part of it
+    assert [phase.best_epoch for phase in run.phases] == [2, 2]  # the last weights
+    assert tlkit.evaluate(run.model, run.task, run.data.test).scores["accuracy"] >= 0
+    assert all(p.proof["sha256_before"] == p.proof["sha256_after"] for p in run.phases)
+
+
+def test_labels_of_the_target_are_never_read(folder):
+    task = methods.dann(plain_task())
+    honest, poisoned = (
+        fitted(folder, task, methods.domain_mix(source(), target(flip))).model for flip in (False, True)
+    )
+    assert same(values(honest), values(poisoned))
+
+
+def test_progress_is_resumed(folder, tmp_path, monkeypatch):
+    """A fit that is stopped and goes on ends in the same weights, the schedule of the critic included."""
+    from tlkit import training
+
+    task, mixed = methods.dann(plain_task()), methods.domain_mix(source(), target())
+    whole = fitted(folder, task, mixed)
+    run_epoch, done = training._run_epoch, []
+
+    def stopping(*arguments):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return run_epoch(*arguments)
+
+    monkeypatch.setattr(training, "_run_epoch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(folder, task, mixed, checkpoints=tmp_path)
+    monkeypatch.setattr(training, "_run_epoch", run_epoch)
+    assert same(values(whole.model), values(fitted(folder, task, mixed, checkpoints=tmp_path).model))
+
+
+def test_progress_runs_from_nothing_to_all(folder, monkeypatch):
+    from tlkit import training
+
+    seen, progress = [], training._progress
+
+    def watched(*arguments):
+        seen.append(progress(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(training, "_progress", watched)
+    fitted(folder, methods.dann(plain_task()), methods.domain_mix(source(), target()))
+    steps = 4 * -(-84 // 12)
+    np.testing.assert_allclose(seen, np.arange(steps) / steps)
+
+
+def test_views_of_two_domains(folder):
+    own = source()
+    own = dataclasses.replace(own, train=dataclasses.replace(own.train, augment=Brighter()))
+    run = fitted(folder, methods.coral(plain_task()), methods.domain_mix(own, target()), views=2)
+    assert np.isfinite(run.phases[0].history["loss"]).all()
+
+
+def test_values_adapt_too(folder):
+    rng = np.random.default_rng(0)
+
+    def lit(count: int, seed: int) -> Examples:
+        part = examples(count, seed)
+        return dataclasses.replace(part, targets=rng.random((count, 1)).astype(np.float32))
+
+    task = methods.coral(tasks.regress(["brightness"], mean=[0.5], std=[0.3]))
+    own = Splits(lit(24, 1), lit(12, 2), lit(12, 3))
+    run = fitted(folder, task, methods.domain_mix(own, Splits(inverted(lit(24, 4)), inverted(lit(12, 5)), lit(12, 6))))
+    assert np.isfinite(run.phases[0].history["loss"]).all()
+    assert tlkit.evaluate(run.model, run.task, run.data.test).scores
+
+
+def test_a_run_is_saved_judged_and_exported_like_any_other(folder, tmp_path):
+    task = methods.dann(plain_task())
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(
+        layer,
+        task,
+        methods.domain_mix(source(), target()),
+        PHASES,
+        out=tmp_path,
+        batch_size=12,
+        image_size=(SIZE, SIZE),
+    )
+    assert run.record["method"][0] == "tlkit.methods.dann"
+    again = tlkit.load(tmp_path)
+    np.testing.assert_array_equal(*(tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)))
+    done = tlkit.export(run, formats=("float32",))
+    assert done.exports[0].passed

@@ -1,0 +1,190 @@
+"""Penalties of domain adaptation against closed forms and references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from tlkit import methods, tasks
+from tlkit.errors import InputError
+from tlkit.methods import mixing
+from tlkit.methods.class_confusion import confusion
+from tlkit.methods.conditional_adversarial import multilinear
+from tlkit.methods.correlation import coral_distance, covariance
+from tlkit.methods.mean_discrepancy import discrepancy
+from tlkit.types import ArraySpec, Examples, Splits
+
+RNG = np.random.default_rng(0)
+A, B = RNG.normal(size=(30, 5)).astype("float32"), (RNG.normal(size=(20, 5)) * 2 + 1).astype("float32")
+
+
+def value(x) -> np.ndarray:
+    return np.asarray(x)
+
+
+def test_covariance_is_numpys():
+    np.testing.assert_allclose(value(covariance(A)), np.cov(A, rowvar=False), atol=1e-5)
+
+
+def test_coral_is_the_distance_of_covariances():
+    expected = ((np.cov(A, rowvar=False) - np.cov(B, rowvar=False)) ** 2).sum() / (4 * 5**2)
+    assert value(coral_distance(A, B)) == pytest.approx(expected, rel=1e-4)
+    assert value(coral_distance(A, A + 7)) == pytest.approx(0, abs=1e-6)  # a shift of the mean is not its business
+    assert value(coral_distance(A, B[:1])) == 0 and value(coral_distance(A[:0], B)) == 0
+
+
+def test_mmd_is_that_of_its_definition():
+    both = np.concatenate([A, B]).astype("float64")
+    width = cdist(both, both, "sqeuclidean").mean()
+
+    def kernel(x, y):
+        return np.mean([np.exp(-cdist(x, y, "sqeuclidean") / (s * width)) for s in (0.5, 2.0)], axis=0)
+
+    expected = kernel(A, A).mean() + kernel(B, B).mean() - 2 * kernel(A, B).mean()
+    assert value(discrepancy(A, B, (0.5, 2.0))) == pytest.approx(expected, rel=1e-4)
+    assert value(discrepancy(A, A)) == pytest.approx(0, abs=1e-6)
+    assert value(discrepancy(A, B[:0])) == 0
+
+
+def test_mmd_moves_features_together():
+    import tensorflow as tf
+
+    x = tf.Variable(B)
+    for _ in range(60):
+        with tf.GradientTape() as tape:
+            loss = discrepancy(tf.constant(A), x)
+        x.assign_sub(30.0 * tape.gradient(loss, x))
+    assert np.abs(x.numpy().mean(0) - A.mean(0)).max() < 0.5 * np.abs(B.mean(0) - A.mean(0)).max()
+
+
+def test_confusion_of_sure_and_of_undecided_predictions():
+    sure = 50.0 * np.eye(4, dtype="float32")[[0, 1, 2, 3, 0, 1]]
+    assert value(confusion(sure)) == pytest.approx(0, abs=1e-5)
+    assert value(confusion(np.zeros((6, 4), "float32"))) == pytest.approx(3 / 4, abs=1e-5)
+    assert value(confusion(sure[:0])) == 0
+
+
+def test_confusion_is_the_papers_formula():
+    logits = RNG.normal(size=(9, 3)).astype("float32")
+    shares = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum(1, keepdims=True)
+    certainty = 1 + np.exp((shares * np.log(shares)).sum(1))
+    w = 9 * certainty / certainty.sum()
+    c = np.einsum("n,ni,nj->ij", w, shares, shares)
+    c /= c.sum(1, keepdims=True)
+    assert value(confusion(logits)) == pytest.approx((c.sum() - np.trace(c)) / 3, rel=1e-4)
+
+
+def test_the_multilinear_map():
+    found = value(multilinear(A, B[:, :2][:1].repeat(30, 0)))
+    expected = np.einsum("nd,k->nkd", A, B[0, :2]).reshape(30, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_reversed_gradients_rise():
+    import tensorflow as tf
+
+    from tlkit.methods.losses import GradientReversal, rise
+
+    layer = GradientReversal(weight=2.0, gamma=10.0)
+    x = tf.Variable([1.0, 2.0])
+    for progress in (0.0, 0.1, 1.0):
+        layer.progress.assign(progress)
+        with tf.GradientTape() as tape:
+            y = layer(x)
+            loss = tf.reduce_sum(3.0 * y)
+        np.testing.assert_allclose(y, x)
+        expected = -2.0 * 3.0 * (2 / (1 + np.exp(-10 * progress)) - 1)
+        np.testing.assert_allclose(tape.gradient(loss, x), [expected] * 2, rtol=1e-5, atol=1e-6)
+        assert rise(progress, 10.0) == pytest.approx(2 / (1 + np.exp(-10 * progress)) - 1)
+
+
+# -- mixing
+
+
+def part(targets, prefix="", **fields) -> Examples:
+    targets = np.asarray(targets)
+    names = tuple(f"{prefix}{i}" for i in range(len(targets)))
+
+    def read(i: int) -> np.ndarray:
+        return np.full(3, float(i), np.float32)
+
+    return Examples(names, read, targets, ArraySpec((3,), "float32"), names, **fields)
+
+
+def splits(count: int, kind=np.int32, prefix="", **fields) -> Splits:
+    return Splits(
+        *(
+            part(np.arange(n).astype(kind) % 2, f"{prefix}{k}", **fields)
+            for k, n in zip("tvx", (count, 4, 6), strict=True)
+        ),
+        ("a", "b"),
+    )
+
+
+def test_a_mix_shows_both_domains_alike_and_no_label_of_the_target():
+    mixed = methods.domain_mix(splits(10), splits(4, prefix="other"))
+    assert mixed.train.targets.shape == (20, 2) and mixed.train.targets[:, 1].sum() == 10
+    assert not mixed.train.targets[mixed.train.targets[:, 1] == 1, 0].any()
+    assert {mixed.train.ids.count(f"target/othert{i}") for i in range(4)} == {2, 3}
+    assert np.abs(np.diff(np.flatnonzero(mixed.train.targets[:, 1]))).max() <= 2  # by turns
+    assert len(mixed.val) == 8 and mixed.test.targets.tolist() == [0, 1, 0, 1, 0, 1]
+    at = mixed.train.ids.index("target/othert3")
+    assert mixed.train.read(at)[0] == 3.0
+
+
+def test_a_mix_does_not_depend_on_the_targets_labels():
+    poisoned = splits(4, prefix="other")
+    for half in (poisoned.train, poisoned.val):
+        half.targets[:] = 1 - half.targets
+    found = [methods.domain_mix(splits(10), other) for other in (splits(4, prefix="other"), poisoned)]
+    assert found[0].train.fingerprint == found[1].train.fingerprint
+    assert found[0].val.fingerprint == found[1].val.fingerprint
+
+
+def test_what_was_mixed_comes_apart_again():
+    own = splits(10)
+    found = mixing.source_only(methods.domain_mix(own, splits(30, prefix="other")))
+    assert [name.removeprefix("source/") for name in found.train.ids] == list(own.train.ids)
+    assert found.train.targets.tolist() == own.train.targets.tolist()
+
+
+def test_mixed_values_and_weights():
+    own = Splits(*(part(np.linspace(0, 1, 6, dtype=np.float32)[:, None]) for _ in range(3)))
+    other = Splits(part(np.zeros((6, 1), np.float32), "o", weights=np.full(6, 2.0, np.float32)), own.val, own.test)
+    mixed = methods.domain_mix(own, other)
+    assert mixed.train.targets.dtype == np.float32 and mixed.train.targets.shape == (12, 2)
+    assert sorted(set(mixed.train.weights.tolist())) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Splits(part([]), part([0]), part([0])), "The target has no training examples"),
+        (Splits(part([0, 1]), part([0]), part([0]), ("b", "a")), "must have the same labels in the same order"),
+    ],
+)
+def test_domains_that_do_not_fit_are_refused(other, message):
+    with pytest.raises(InputError, match=message):
+        methods.domain_mix(splits(4), other)
+
+
+# -- tasks
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan", "coral", "mmd", "mcc"])
+def test_a_method_refuses_what_it_cannot_use(name):
+    method = getattr(methods, name)
+    with pytest.raises(InputError, match=r"`weight` must be positive\. Received: weight=0"):
+        method(tasks.classify(["a", "b"]), weight=0)
+    with pytest.raises(InputError, match="needs a task with labels on one vector an example"):
+        method(tasks.tag(["O", "B-x"]))
+    with pytest.raises(InputError, match=r"mix two with tlkit\.methods.domain_mix"):
+        method(tasks.classify(["a", "b"])).check(splits(10))
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan", "coral", "mmd", "mcc"])
+def test_a_method_is_made_again_from_its_recipe(name):
+    made = getattr(methods, name)(tasks.classify(["a", "b"], hidden=(8,)))
+    again = tasks.restore(made.recipe)
+    assert again.recipe == made.recipe and again.served.task.recipe == made.served.task.recipe

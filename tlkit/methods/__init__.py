@@ -1,0 +1,15 @@
+"""Transfer methods, one a file: any of them composes with any task that it names, any module and any plan.
+
+A method is a function of one of five types: `Task -> Task`, `Splits -> Splits`, `... -> tuple[Phase, ...]`,
+`Layer -> Layer`, or a procedure over build and fit that returns a Run. Importing this imports neither Keras nor
+TensorFlow.
+"""
+
+from tlkit.methods.class_confusion import mcc
+from tlkit.methods.conditional_adversarial import cdan
+from tlkit.methods.correlation import coral
+from tlkit.methods.domain_adversarial import dann
+from tlkit.methods.mean_discrepancy import mmd
+from tlkit.methods.mixing import domain_mix
+
+__all__ = ["cdan", "coral", "dann", "domain_mix", "mcc", "mmd"]

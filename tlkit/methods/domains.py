@@ -1,0 +1,135 @@
+"""What methods of domain adaptation share: a task over two domains, and a penalty on its outputs while it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.methods import mixing
+from tlkit.types import Evaluation, Examples, Served, Splits, Task
+
+OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
+
+Raw = Mapping[str, Any]
+Extras = Callable[[Any, Any], Raw]  # (what enters the head's last layer, the head's outputs) -> further outputs
+Penalty = Callable[[Raw, Any], Any]  # (raw outputs, domains (batch,)) -> a scalar that is added to the loss
+
+
+def penalized(
+    task: Task, method: str, arguments: Mapping[str, Any], *, penalty: Penalty, extras: Extras | None = None
+) -> Task:
+    """A task whose loss is its own on the source's examples, plus a penalty on both domains.
+
+    Args:
+        task: A task on one vector an example (`classify`, `regress`), or one that a method of this kind has made.
+        method: Name of the method, `dann`.
+        arguments: What it was called with, `task` included.
+        penalty: What is added to the loss of each batch.
+        extras: Outputs that the penalty needs besides the task's own.
+    """
+    from tlkit.tasks import recording
+
+    mixed = task if _reads_domains(task) else _on_domains(task)
+
+    def head(features: Any) -> Raw:
+        raw = mixed.head(features)
+        return raw if extras is None else {**raw, **extras(_entering(raw[OUTPUTS]), raw[OUTPUTS])}
+
+    def loss() -> Any:
+        from tlkit.methods.losses import Penalized
+
+        return Penalized(mixed.loss(), penalty)
+
+    return dataclasses.replace(
+        mixed, head=head, loss=loss, recipe=recording.record(f"tlkit.methods.{method}", arguments)
+    )
+
+
+def _reads_domains(task: Task) -> bool:
+    return task.served is not None and task.served.data is mixing.source_only
+
+
+def _on_domains(task: Task) -> Task:
+    """The task over targets whose last column is the domain: only the source has labels."""
+    _check_task(task)
+    return dataclasses.replace(
+        task,
+        head=lambda features: {OUTPUTS: task.head(features)},
+        loss=lambda: _source_loss(task),
+        metrics=lambda: _source_metrics(task),
+        decode=lambda raw: task.decode(raw[OUTPUTS]),
+        evaluate=lambda targets, outputs, ids: _evaluated(task, targets, outputs, ids),
+        check=lambda splits: _check(task, splits),
+        sample_weights=None if task.sample_weights is None else lambda targets: _weights(task, targets),
+        monitor=None,
+        served=Served(task, lambda raw: raw[OUTPUTS], mixing.source_only),
+    )
+
+
+def _source_loss(task: Task) -> Any:
+    from tlkit.methods.losses import OnSource
+
+    return OnSource(task.loss(), OUTPUTS)
+
+
+def _source_metrics(task: Task) -> list[Any]:
+    from tlkit.methods.losses import MetricOnSource
+
+    return [MetricOnSource(metric, OUTPUTS) for metric in task.metrics()]
+
+
+def _evaluated(task: Task, targets: np.ndarray, outputs: np.ndarray, ids: Any) -> Evaluation:
+    rows = np.flatnonzero(targets[:, -1] == mixing.SOURCE)
+    return task.evaluate(mixing.labels_of(targets[rows]), outputs[rows], [ids[i] for i in rows])
+
+
+def _weights(task: Task, targets: np.ndarray) -> np.ndarray:
+    """Weights by target of the source's examples; those of the target count 1."""
+    assert task.sample_weights is not None
+    weights = np.ones(len(targets), np.float32)
+    rows = targets[:, -1] == mixing.SOURCE
+    weights[rows] = task.sample_weights(mixing.labels_of(targets[rows]))
+    return weights
+
+
+def _check_task(task: Task) -> None:
+    if task.takes != "vector" or task.calibrate is not None:
+        raise InputError(
+            f"Domain adaptation needs a task with labels on one vector an example, such as `classify` or `regress`. "
+            f"Received: {task.name}."
+        )
+
+
+def _check(task: Task, splits: Splits) -> None:
+    for name, examples in (("training", splits.train), ("validation", splits.val)):
+        if len(examples) and not _mixed(examples):
+            raise InputError(
+                f"The {name} examples are of one domain: mix two with tlkit.methods.domain_mix(source, target)."
+            )
+    task.check(mixing.source_only(splits))
+
+
+def _mixed(examples: Examples) -> bool:
+    targets = examples.targets
+    return targets.ndim == 2 and targets.shape[1] > 1 and bool(np.isin(targets[:, -1], (0, 1)).all())
+
+
+def _entering(outputs: Any) -> Any:
+    """What enters the last layer of a head, before dropout: what methods align."""
+    import keras
+
+    _, entered = _last(outputs)
+    while isinstance(_last(entered)[0], keras.layers.Dropout):
+        _, entered = _last(entered)
+    return entered
+
+
+def _last(tensor: Any) -> tuple[Any, Any]:
+    """The layer that gave a Keras tensor, and what it took; None where it took nothing."""
+    history = tensor._keras_history  # what Keras' own functional models are found by
+    taken = history.operation._inbound_nodes[history.node_index].input_tensors
+    return history.operation, taken[0] if taken else None

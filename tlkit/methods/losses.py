@@ -1,0 +1,133 @@
+"""Keras losses, metrics and layers that methods are made of. Imports Keras at the top: import it inside functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+Penalty = Callable[[Any, Any], Any]
+
+
+class OnSource(keras.losses.Loss):
+    """The mean of a loss over the examples of the source, whose domain, the last column of the targets, is 0."""
+
+    def __init__(self, base: keras.losses.Loss, key: str):
+        super().__init__(name=base.name)
+        self.base, self.key = base, key
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,): 0 in the target; the mean over the batch is the mean over the source."""
+        own = source(y_true)
+        losses = self.base.call(labels(y_true, y_pred[self.key]), y_pred[self.key])
+        share = ops.mean(own)
+        return ops.reshape(losses, (-1,)) * own / ops.maximum(share, 1e-12)
+
+
+class Penalized(keras.losses.Loss):
+    """A loss, and a penalty on the outputs of both domains."""
+
+    def __init__(self, base: keras.losses.Loss, penalty: Penalty):
+        super().__init__(name=base.name)
+        self.base, self.penalty = base, penalty
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,), to each of which the penalty is added."""
+        return self.base.call(y_true, y_pred) + self.penalty(y_pred, y_true[:, -1])
+
+
+class MetricOnSource(keras.metrics.Metric):
+    """A metric over the examples of the source."""
+
+    def __init__(self, base: keras.metrics.Metric, key: str):
+        super().__init__(name=base.name)
+        self.base, self.key = base, key
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Count a batch."""
+        own = source(y_true)
+        weight = own if sample_weight is None else own * ops.cast(sample_weight, own.dtype)
+        self.base.update_state(labels(y_true, y_pred[self.key]), y_pred[self.key], sample_weight=weight)
+
+    def result(self) -> Any:
+        """The figure."""
+        return self.base.result()
+
+    def reset_state(self) -> None:
+        """Start anew."""
+        self.base.reset_state()
+
+
+class GradientReversal(keras.layers.Layer):
+    """The identity, whose gradient comes back negative: times -weight * (2 / (1 + exp(-gamma p)) - 1).
+
+    Source: Ganin et al. 2016, arXiv:1505.07818, section 3.2 and the schedule of section 5.2.2. `progress`, p, goes from
+    0 to 1 over a fit.
+    """
+
+    def __init__(self, weight: float, gamma: float, **keras_arguments: Any):
+        super().__init__(**keras_arguments)
+        self.weight, self.gamma = weight, gamma
+        self.progress = self.add_weight(shape=(), initializer="zeros", trainable=False, name="progress")
+
+    def call(self, x: Any) -> Any:
+        """x."""
+        return reversed_gradient(x, self.weight * rise(self.progress, self.gamma))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the input."""
+        return input_shape
+
+
+@tf.custom_gradient  # type: ignore[misc]
+def reversed_gradient(x: Any, factor: Any) -> Any:
+    """x, whose gradient is multiplied by -factor."""
+    factor = tf.cast(factor, x.dtype)
+    return tf.identity(x), lambda upstream: (-factor * upstream, None)
+
+
+def rise(progress: Any, gamma: float) -> Any:
+    """From 0 at progress 0 towards 1: 2 / (1 + exp(-gamma p)) - 1, which is tanh(gamma p / 2).
+
+    Example:
+        >>> round(float(rise(1.0, 10.0)), 4)
+        0.9999
+    """
+    if isinstance(progress, float):
+        return math.tanh(0.5 * gamma * progress)
+    return ops.tanh(0.5 * gamma * ops.convert_to_tensor(progress))
+
+
+def source(targets: Any) -> Any:
+    """float32 (batch,): 1 for examples of the source, 0 for those of the target."""
+    return 1.0 - ops.cast(targets[:, -1], "float32")
+
+
+def labels(targets: Any, outputs: Any) -> Any:
+    """Targets (batch, k + 1) without the column of domains: (batch,) where k is 1 and the outputs are several."""
+    several = targets.shape[-1] > 2 or outputs.shape[-1] == 1
+    return targets[:, :-1] if several else targets[:, 0]
+
+
+def apart(rows: Any, domains: Any) -> tuple[Any, Any]:
+    """Rows (batch, d) of the source, and those of the target."""
+    of_source = ops.cast(domains, "int32") == 0
+    return tf.boolean_mask(rows, of_source), tf.boolean_mask(rows, ~of_source)
+
+
+def domain_loss(logits: Any, domains: Any) -> Any:
+    """Cross-entropy of telling the domains apart, the mean over the batch; logits (batch, 1) of the target."""
+    truth = ops.cast(ops.reshape(domains, (-1, 1)), logits.dtype)
+    return ops.mean(ops.binary_crossentropy(truth, logits, from_logits=True))
+
+
+def critic(features: Any, width: int, method: str, weight: float, gamma: float) -> Any:
+    """Logits (batch, 1) of the domain behind reversed gradients: two hidden layers, as the papers have."""
+    x = GradientReversal(weight, gamma, name=f"{method}_reversal")(features)
+    for number in (1, 2):
+        x = keras.layers.Dense(width, activation="relu", name=f"{method}_dense_{number}")(x)
+    return keras.layers.Dense(1, dtype="float32", name=f"{method}_domain")(x)

@@ -1,0 +1,147 @@
+"""domain_mix: labelled examples of a source and unlabelled ones of a target as one training set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.types import Examples, Splits
+
+SOURCE, TARGET = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """`read` of two sets one after the other; the first holds `count`."""
+
+    first: Callable[[int], Any]
+    second: Callable[[int], Any]
+    count: int
+
+    def __call__(self, i: int) -> Any:
+        """Example i."""
+        return self.first(i) if i < self.count else self.second(i - self.count)
+
+
+def domain_mix(source: Splits, target: Splits) -> Splits:
+    """Labelled examples of a source domain and unlabelled ones of a target, for `methods.dann` and its like.
+
+    The labels of the target's training and validation examples are not read: their targets are 0 throughout. The
+    smaller domain is repeated, so that an epoch shows as many examples of one as of the other, and a random batch
+    holds both. The test is the target's, with its own labels.
+
+    Args:
+        source: Labelled splits; its training and validation examples are used.
+        target: Splits of the other domain, read alike; of training and validation only the inputs are used.
+
+    Returns:
+        Splits whose training and validation targets have one more column behind those of the task: 0 for the source,
+        1 for the target; int32 (n, 2) of class numbers, float32 (n, k + 1) of several labels or values.
+
+    Raises:
+        InputError: If inputs differ in shape, labels in name, or a domain has no training examples.
+    """
+    _check(source, target)
+    return Splits(
+        train=_mixed(source.train, target.train, even=True),
+        val=_mixed(source.val, target.val, even=False),
+        test=target.test,
+        labels=source.labels,
+        quarantine=(*source.quarantine, *target.quarantine),
+        duplicates=(*source.duplicates, *target.duplicates),
+        notes=(*source.notes, *target.notes),
+        seconds=source.seconds + target.seconds,
+    )
+
+
+def source_only(mixed: Splits) -> Splits:
+    """The source's labelled examples again, each once, with the target's test."""
+    return dataclasses.replace(mixed, train=labelled(mixed.train), val=labelled(mixed.val))
+
+
+def labelled(examples: Examples) -> Examples:
+    """Examples of the source with the targets that they had; what holds no domains is given back as it is."""
+    if not len(examples):
+        return examples
+    domains = examples.targets[:, -1]
+    rows = np.flatnonzero(domains == SOURCE)
+    _, once = np.unique([examples.ids[i] for i in rows], return_index=True)
+    own = examples.subset(rows[np.sort(once)].tolist())
+    return dataclasses.replace(own, targets=labels_of(own.targets))
+
+
+def labels_of(targets: np.ndarray) -> np.ndarray:
+    """Targets without the column of domains: class numbers (n,) where they are whole numbers, else (n, k).
+
+    Example:
+        >>> labels_of(np.array([[3, 0], [0, 1]], np.int32)).tolist()
+        [3, 0]
+    """
+    whole = np.issubdtype(targets.dtype, np.integer) and targets.shape[1] == 2
+    return targets[:, 0] if whole else targets[:, :-1]
+
+
+def _mixed(source: Examples, target: Examples, *, even: bool) -> Examples:
+    """Both by turns; with `even`, the smaller one as often as it takes to give as many as the larger."""
+    most = max(len(source), len(target))
+    counts = (most, most) if even else (len(source), len(target))
+    chosen = [np.arange(n) % max(1, len(part)) for n, part in zip(counts, (source, target), strict=True)]
+    rows = np.concatenate([chosen[0], chosen[1] + len(source)])
+    turns = np.argsort(np.concatenate([np.arange(n) / max(1, n) for n in counts]), kind="stable")
+    return _joined(source, target).subset(rows[turns].tolist())
+
+
+def _joined(source: Examples, target: Examples) -> Examples:
+    unread = np.zeros_like(source.targets, shape=(len(target), *source.targets.shape[1:]))
+    return dataclasses.replace(
+        source,
+        ids=(*(f"source/{name}" for name in source.ids), *(f"target/{name}" for name in target.ids)),
+        read=Joined(source.read, target.read, len(source)),
+        targets=np.concatenate([_with_domain(source.targets, SOURCE), _with_domain(unread, TARGET)]),
+        digests=(*source.digests, *target.digests),
+        groups=(),
+        weights=_both(source, target, "weights"),
+        augment=source.augment if source.augment is not None else target.augment,
+        recipe=source.recipe if source.recipe == target.recipe else f"{source.recipe} | {target.recipe}",
+        lengths=_both(source, target, "lengths"),
+        texts=(*source.texts, *target.texts) if source.texts and target.texts else (),
+    )
+
+
+def _with_domain(targets: np.ndarray, domain: int) -> np.ndarray:
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    return np.concatenate([columns, np.full_like(columns, domain, shape=(len(columns), 1))], axis=1)
+
+
+def _both(source: Examples, target: Examples, name: str) -> np.ndarray | None:
+    """An array of one entry an example; where only one domain has it, the other's entries are 1."""
+    found = [getattr(source, name), getattr(target, name)]
+    if all(one is None for one in found):
+        return None
+    like = next(one for one in found if one is not None)
+    filled = [
+        np.ones(len(part), like.dtype) if one is None else one
+        for one, part in zip(found, (source, target), strict=True)
+    ]
+    return np.concatenate(filled)
+
+
+def _check(source: Splits, target: Splits) -> None:
+    for name, splits in (("source", source), ("target", target)):
+        if not len(splits.train):
+            raise InputError(f"The {name} has no training examples: give it a share of them.")
+    if source.train.spec != target.train.spec:
+        raise InputError(
+            f"Source and target must be read alike, and differ: {source.train.spec} and {target.train.spec}. Read both "
+            "at one size, image_size=(224, 224) for instance."
+        )
+    if source.labels and target.labels and source.labels != target.labels:
+        raise InputError(
+            f"Source and target must have the same labels in the same order: {', '.join(source.labels)} and "
+            f"{', '.join(target.labels)}."
+        )
