@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +49,30 @@ class Trainer:
 
 
 def compiled(
-    whole: keras.Model, trained: keras.Model, task: Task, phase: Phase, train: Examples, batch_size: int
+    whole: keras.Model,
+    trained: keras.Model,
+    task: Task,
+    phase: Phase,
+    train: Examples,
+    batch_size: int,
+    start: Mapping[int, np.ndarray] = types.MappingProxyType({}),
 ) -> Trainer:
-    """Give the trained part of a model a phase's optimizer, loss and metrics, and trace its steps."""
+    """Give the trained part of a model a phase's optimizer, loss and metrics, and trace its steps.
+
+    Args:
+        whole: The model.
+        trained: The part of it that the phase trains.
+        task: For loss and metrics.
+        phase: What is asked.
+        train: Training examples.
+        batch_size: Of them.
+        start: Values that the module's weights began with, by `id` of the variable, for `Phase.l2_sp`.
+    """
     steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
     optimizer, metrics = _optimizer(phase, whole), task.metrics()
     optimizer.build(trained.trainable_variables)
-    judged = _judged(trained, task.loss(), metrics)
+    away = functools.partial(_strayed, trained, start, phase.l2_sp) if phase.l2_sp else None
+    judged = _judged(trained, task.loss(), metrics, away)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
     like = None if train.lengths is None else functools.partial(_any_width, trained, task.takes == "sequence")
@@ -163,8 +181,19 @@ def kept_statistics(model: keras.Model, phase: Phase) -> list[Any]:
     return [v for i, v in layer.module_variables.items() if i not in behind and not v.trainable]
 
 
-def _judged(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> Judge:
-    """(y, outputs, weights) -> the loss with what the layers add to it; updates the metrics.
+def _strayed(model: keras.Model, start: Mapping[int, np.ndarray], strength: float) -> Any:
+    """Penalty on the distance of the module's weights from where they began (L2-SP, eq. 3)."""
+    moved = [(v, start[id(v)]) for v in model.trainable_variables if id(v) in start]
+    return 0.5 * strength * sum(tf.reduce_sum((v.value - value) ** 2) for v, value in moved)
+
+
+def _judged(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+    penalty: Callable[[], Any] | None = None,
+) -> Judge:
+    """(y, outputs, weights) -> the loss with what the layers and a penalty add to it; updates the metrics.
 
     Not `model.compute_loss`, which takes one loss an output: a task's loss sees all of them together.
     """
@@ -173,7 +202,8 @@ def _judged(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras
         for metric in metrics:
             metric.update_state(y, outputs, sample_weight=weights)
         own = loss(y, outputs, sample_weight=weights)
-        return sum((keras.ops.sum(added) for added in model.losses), own)
+        own = sum((keras.ops.sum(added) for added in model.losses), own)
+        return own if penalty is None else own + penalty()
 
     return judge
 

@@ -38,6 +38,7 @@ class Job:
     settings: Settings
     progress: Progress
     keep: Callable[[State, Trainer | None], None]
+    start: Mapping[int, np.ndarray]  # values that the module began with, by id, where a phase asks for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ def fit(
     check_settings(settings)
     started = time.perf_counter()
     keep, stored = _keeper(model, task, data, phases, settings, checkpoints, progress)
-    job = Job(model, task, data, tuple(phases), settings, progress, keep)
+    job = Job(model, task, data, tuple(phases), settings, progress, keep, _starting_point(model, phases))
     state = State() if stored is None else _opened(stored)
     _assign(model, state.weights)
     _assign(model, {} if stored is None else _numbered(stored, "seed"))
@@ -145,6 +146,14 @@ def _served(run: Run) -> Run:
         return run
     model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
     return replace(run, model=model, task=served.task, data=served.data(run.data))
+
+
+def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int, np.ndarray]:
+    """Copies of the module's weights, where a phase is to stay near them."""
+    layer = backbone_of(model)
+    if layer is None or not any(phase.l2_sp for phase in phases):
+        return {}
+    return {id(v): np.array(v) for v in layer.module_variables.values()}
 
 
 def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase], batch_size: int) -> None:
@@ -218,7 +227,8 @@ def _staged(job: Job, number: int) -> Stage:
     phase, later = job.phases[number], job.phases[number + 1 :]
     arrangement = arrange(job.model, phase, later)
     train, val = sources(arrangement, job.data, job.settings, job.progress)
-    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, job.settings.batch_size)
+    size = job.settings.batch_size
+    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start)
     return Stage(number, phase, arrangement, trainer, train, val)
 
 

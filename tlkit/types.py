@@ -144,6 +144,7 @@ class Phase:
         clip_norm: Largest global norm of the gradient, or None.
         batch_stats: "frozen" keeps BatchNorm (and the module's own dropout) in inference mode; "adapt" runs the
             whole module in training mode.
+        l2_sp: Factor of half the squared distance of the module's weights from those the fit began with, >= 0.
     """
 
     epochs: int
@@ -156,6 +157,7 @@ class Phase:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     batch_stats: str = "frozen"
+    l2_sp: float = 0.0
 
     def __post_init__(self) -> None:
         checks = {
@@ -167,6 +169,7 @@ class Phase:
             "patience": (self.patience is None or self.patience > 0, "be positive or None"),
             "weight_decay": (self.weight_decay >= 0, "be 0 or more"),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "be positive or None"),
+            "l2_sp": (self.l2_sp >= 0, "be 0 or more"),
             "batch_stats": (self.batch_stats in ("frozen", "adapt"), 'be "frozen" or "adapt"'),
         }
         for name, (fine, rule) in checks.items():

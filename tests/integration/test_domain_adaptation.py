@@ -10,7 +10,7 @@ from fitting import LABELS, SIZE, Brighter, built, examples, same, values
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.types import Examples, Phase, Splits
+from tlkit.types import ArraySpec, Examples, Phase, Splits
 
 PHASES = (Phase(epochs=2, lr=3e-3), Phase(epochs=2, lr=1e-3, unfrozen=0.5))
 METHODS = {
@@ -77,6 +77,46 @@ def test_labels_of_the_target_are_never_read(folder):
         fitted(folder, task, methods.domain_mix(source(), target(flip))).model for flip in (False, True)
     )
     assert same(values(honest), values(poisoned))
+
+
+def vectors(count: int, seed: int, shift: float) -> Examples:
+    """Two classes that the first number tells apart; in the source so does the second, which elsewhere is shifted."""
+    rng = np.random.default_rng(seed)
+    targets = (np.arange(count) % 2).astype(np.int32)
+    side = 2.0 * targets - 1
+    second = shift if shift else side
+    x = np.stack([side, second + 0 * side, 0 * side], axis=1) + rng.normal(0, (0.3, 0.3, 1.0), (count, 3))
+    names = tuple(f"{seed}-{i}" for i in range(count))
+    return Examples(names, x.astype(np.float32).__getitem__, targets, ArraySpec((3,), "float32"), names)
+
+
+def shifted(shift: float, seed: int) -> Splits:
+    return Splits(*(vectors(n, seed + k, shift) for k, n in enumerate((200, 50, 200))), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("method", "least"),
+    [
+        (None, 0.0),
+        (lambda task: methods.dann(task, hidden=8), 0.9),
+        (lambda task: methods.mmd(task, weight=3.0), 0.9),
+        (methods.mcc, 0.9),
+    ],
+    ids=["source only", "dann", "mmd", "mcc"],
+)
+def test_a_method_bridges_a_shift(method, least):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    given = keras.Input((3,))
+    module = keras.Model(given, keras.layers.Dense(3, kernel_initializer="identity", use_bias=False)(given))
+    task = tasks.classify(("a", "b"), hidden=(16,), dropout=0.0)
+    source_data, target_data = shifted(0.0, 1), shifted(3.0, 10)
+    data = source_data if method is None else methods.domain_mix(source_data, target_data)
+    task = task if method is None else method(task)
+    run = tlkit.fit(tlkit.build(module, task), task, data, (Phase(epochs=100, lr=1e-2),), batch_size=64)
+    accuracy = tlkit.evaluate(run.model, run.task, target_data.test).scores["accuracy"]
+    assert accuracy >= least and (method is not None or accuracy < 0.6)
 
 
 def test_progress_is_resumed(folder, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ __all__ = [
     "audio",
     "brown",
     "collection",
+    "digits",
     "image",
     "music",
     "pairs",

@@ -8,8 +8,26 @@ TensorFlow.
 from tlkit.methods.class_confusion import mcc
 from tlkit.methods.conditional_adversarial import cdan
 from tlkit.methods.correlation import coral
+from tlkit.methods.distillation import distill, taught
 from tlkit.methods.domain_adversarial import dann
+from tlkit.methods.linear_first import linear_then_tune
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
+from tlkit.methods.souping import soup
+from tlkit.methods.starting_point import l2_sp
+from tlkit.methods.target_statistics import adabn
 
-__all__ = ["cdan", "coral", "dann", "domain_mix", "mcc", "mmd"]
+__all__ = [
+    "adabn",
+    "cdan",
+    "coral",
+    "dann",
+    "distill",
+    "domain_mix",
+    "l2_sp",
+    "linear_then_tune",
+    "mcc",
+    "mmd",
+    "soup",
+    "taught",
+]

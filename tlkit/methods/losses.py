@@ -40,6 +40,45 @@ class Penalized(keras.losses.Loss):
         return self.base.call(y_true, y_pred) + self.penalty(y_pred, y_true[:, -1])
 
 
+class Taught(keras.losses.Loss):
+    """A loss on labels, and the cross-entropy with a teacher's softened answers (targets: label, then logits)."""
+
+    def __init__(self, base: keras.losses.Loss, temperature: float, weight: float):
+        super().__init__(name=base.name)
+        self.base, self.temperature, self.weight = base, temperature, weight
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,)."""
+        own = ops.reshape(self.base.call(y_true[:, 0], y_pred), (-1,))
+        return (1 - self.weight) * own + self.weight * softened(y_true[:, 1:], y_pred, self.temperature)
+
+
+def softened(teacher: Any, student: Any, temperature: float) -> Any:
+    """Cross-entropy (batch,) of softened predictions, times the squared temperature; both logits (batch, k)."""
+    shares = ops.softmax(teacher / temperature, axis=-1)
+    return -(temperature**2) * ops.sum(shares * ops.log_softmax(student / temperature, axis=-1), axis=-1)
+
+
+class MetricOfLabels(keras.metrics.Metric):
+    """A metric of the labels, where targets hold more columns behind them."""
+
+    def __init__(self, base: keras.metrics.Metric):
+        super().__init__(name=base.name)
+        self.base = base
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Count a batch."""
+        self.base.update_state(y_true[:, 0], y_pred, sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        """The figure."""
+        return self.base.result()
+
+    def reset_state(self) -> None:
+        """Start anew."""
+        self.base.reset_state()
+
+
 class MetricOnSource(keras.metrics.Metric):
     """A metric over the examples of the source."""
 
@@ -83,7 +122,7 @@ class GradientReversal(keras.layers.Layer):
         return input_shape
 
 
-@tf.custom_gradient  # type: ignore[misc]
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def reversed_gradient(x: Any, factor: Any) -> Any:
     """x, whose gradient is multiplied by -factor."""
     factor = tf.cast(factor, x.dtype)

@@ -1,0 +1,154 @@
+"""Model-based methods: plans, averages, distillation's loss, alignment in closed form, label-free scores."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tlkit import methods, plans, tasks
+from tlkit.errors import InputError
+from tlkit.methods import selection
+from tlkit.methods.alignment import coral_aligned, subspace_map
+from tlkit.methods.souping import mean
+from tlkit.types import ArraySpec, Examples, Splits
+
+RNG = np.random.default_rng(0)
+
+
+# -- plans
+
+
+def test_the_head_converges_before_the_module_moves():
+    head, tuned = methods.linear_then_tune(epochs=(50, 4), lr=(1e-2, 1e-4), patience=7, unfrozen=0.5)
+    assert (head.unfrozen, head.patience, head.epochs) == (0.0, 7, 50)
+    assert (tuned.unfrozen, tuned.lr, tuned.cosine) == (0.5, 1e-4, True)
+    for wrong, message in (
+        ({"epochs": (0, 4)}, "`epochs` holds two numbers of 1 or more"),
+        ({"lr": (1e-3,)}, "`lr` holds two rates"),
+        ({"unfrozen": 0.0}, r"`unfrozen` must lie in \(0, 1\]"),
+        ({"patience": 0}, "`patience` of a Phase must be positive or None"),
+    ):
+        with pytest.raises(InputError, match=message):
+            methods.linear_then_tune(**wrong)
+
+
+def test_only_phases_that_tune_the_module_hold_it():
+    assert [p.l2_sp for p in methods.l2_sp(plans.two_phase(), strength=0.5)] == [0.0, 0.5]
+    with pytest.raises(InputError, match="`strength` must be positive"):
+        methods.l2_sp(plans.two_phase(), strength=0)
+
+
+# -- soups
+
+
+def test_a_mean_of_weights_keeps_types_and_states():
+    found = mean([[np.array([1.0], np.float32), np.array([3, 4])], [np.array([2.0], np.float32), np.array([9, 9])]])
+    assert found[0].tolist() == [1.5] and found[0].dtype == np.float32 and found[1].tolist() == [3, 4]
+
+
+def test_a_soup_needs_two():
+    with pytest.raises(InputError, match="A soup needs two runs or more"):
+        methods.soup([])
+
+
+# -- distillation
+
+
+def test_the_softened_loss_is_hintons():
+    from tlkit.methods.losses import Taught, softened
+
+    t, s = (RNG.normal(size=(5, 3)).astype("float32") for _ in range(2))
+
+    def shares(logits, temperature):
+        e = np.exp(logits / temperature)
+        return e / e.sum(1, keepdims=True)
+
+    expected = -9.0 * (shares(t, 3.0) * np.log(shares(s, 3.0))).sum(1)
+    np.testing.assert_allclose(softened(t, s, 3.0), expected, rtol=1e-5)
+    base = tasks.classify(["a", "b", "c"]).loss()
+    labels = np.array([0, 1, 2, 0, 1], np.float32)
+    own = -np.log(shares(s, 1.0))[np.arange(5), labels.astype(int)]
+    found = Taught(base, 3.0, 0.25)(np.concatenate([labels[:, None], t], 1), s)
+    assert float(found) == pytest.approx((0.75 * own + 0.25 * expected).mean(), rel=1e-5)
+
+
+def part(targets) -> Examples:
+    names = tuple(str(i) for i in range(len(targets)))
+    return Examples(names, lambda i: np.zeros(2, np.float32), np.asarray(targets), ArraySpec((2,), "float32"), names)
+
+
+def test_distillation_says_what_it_needs():
+    task = methods.distill(tasks.classify(["a", "b"]))
+    plain = Splits(*(part(np.array([0, 1], np.int32)) for _ in range(3)), ("a", "b"))
+    with pytest.raises(InputError, match="hold no teacher's answers"):
+        task.check(plain)
+    answered = part(np.array([[0, 0.5, 0.1], [1, 0.2, 0.3]], np.float32))
+    task.check(dataclasses.replace(plain, train=answered, val=answered))
+    assert task.served.data(dataclasses.replace(plain, train=answered)).train.targets.tolist() == [0, 1]
+    for wrong, message in (({"temperature": 0}, "`temperature` must be positive"), ({"weight": 0}, r"lie in \(0, 1\]")):
+        with pytest.raises(InputError, match=message):
+            methods.distill(tasks.classify(["a", "b"]), **wrong)
+    with pytest.raises(InputError, match="needs a `classify` of one label"):
+        methods.distill(tasks.classify(["a", "b"], multi_label=True))
+    again = tasks.restore(task.recipe)
+    assert again.recipe == task.recipe
+
+
+# -- closed forms
+
+
+def test_coral_gives_the_source_the_targets_moments():
+    source = RNG.normal(size=(4000, 3)) @ np.array([[2.0, 0, 0], [1, 0.5, 0], [0, 1, 3]]) + 5
+    target = RNG.normal(size=(4000, 3)) @ np.array([[0.3, 0, 1], [0, 2, 0], [0, 0, 1]]) - 2
+    found = coral_aligned(source, target, ridge=1e-6)
+    np.testing.assert_allclose(found.mean(0), target.mean(0), atol=1e-6)
+    np.testing.assert_allclose(np.cov(found, rowvar=False), np.cov(target, rowvar=False), rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match=r"Features must be \(n, d\)"):
+        coral_aligned(source, target[:, :2])
+    with pytest.raises(InputError, match="`ridge` must be positive"):
+        coral_aligned(source, target, ridge=0)
+
+
+def test_subspaces_of_a_turned_domain_lie_on_each_other():
+    spread = np.diag([5.0, 2.0, 0.1])
+    source = RNG.normal(size=(3000, 3)) @ spread
+    turn = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    target = source @ turn
+    maps = subspace_map(source, target, 2)
+    np.testing.assert_allclose(maps[1].T @ maps[1], np.eye(2), atol=1e-10)
+    axes = np.linalg.svd(source - source.mean(0), full_matrices=False)[2][:2].T
+    np.testing.assert_allclose(maps[0], axes @ axes.T @ maps[1], atol=1e-8)  # eq. 3
+    with pytest.raises(InputError, match=r"`dimensions` must lie in \[1, 3\]"):
+        subspace_map(source, target, 4)
+
+
+# -- which model is the best, without labels
+
+
+def test_entropy_prefers_the_sure():
+    assert selection.entropy(np.eye(3)) == pytest.approx(0, abs=1e-9)
+    assert selection.entropy(np.full((4, 3), 1 / 3)) == pytest.approx(-np.log(3))
+
+
+def test_density_prefers_clusters():
+    clustered = np.repeat(np.eye(4), 25, axis=0)
+    scattered = RNG.dirichlet(np.ones(4), 100)
+    dense, loose = map(selection.soft_neighbourhood_density, (clustered, scattered))
+    assert dense == pytest.approx(np.log(24), abs=1e-3) and dense > loose
+    with pytest.raises(InputError, match="two examples or more"):
+        selection.soft_neighbourhood_density(np.eye(1))
+
+
+def test_weighted_risks_are_unbiased_and_dev_varies_less():
+    """The source is N(0, 1), the target N(0.5, 1), the loss (x - 0.5)^2, whose mean on the target is 1."""
+    plain, controlled = [], []
+    for seed in range(200):
+        x = np.random.default_rng(seed).normal(0, 1, 300)
+        losses, weights = (x - 0.5) ** 2, np.exp(0.5 * x - 0.125)
+        plain.append(-selection.importance_weighted(losses, weights))
+        controlled.append(-selection.deep_embedded(losses, weights))
+    assert np.mean(plain) == pytest.approx(1, abs=0.03) and np.mean(controlled) == pytest.approx(1, abs=0.03)
+    assert np.std(controlled) < np.std(plain)
+    assert selection.deep_embedded(np.array([1.0, 3.0]), np.ones(2)) == -2.0

@@ -1,0 +1,132 @@
+"""Distillation: a large model's answers as further targets for one that fits on a phone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.types import Examples, Run, Served, Splits, Task
+
+
+def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_size: int = 32) -> Splits:
+    """Splits whose training and validation targets hold the teacher's logits behind the class number.
+
+    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them.
+
+    Args:
+        splits: Class numbers as targets, labels as the teacher's.
+        teacher: A run of `tasks.classify` over the same labels; it may read the examples another way (word pieces of
+            the same texts, pictures at another size).
+        length: Word pieces of a text for the teacher; None is what 99 % of the training texts need.
+        batch_size: Examples at a time.
+
+    Returns:
+        Splits with float32 (n, 1 + k) targets, for `methods.distill`; the test examples keep theirs.
+
+    Raises:
+        InputError: If labels differ, or the teacher cannot read the examples.
+    """
+    from tlkit.evaluation import decoded_outputs
+    from tlkit.feeding import fed
+    from tlkit.model import backbone_of, is_image
+
+    if splits.labels and splits.labels != teacher.task.labels:
+        raise InputError(
+            f"The teacher knows {', '.join(teacher.task.labels)}, and the data have {', '.join(splits.labels)}: both "
+            "must have the same labels in the same order."
+        )
+    layer = backbone_of(teacher.model)
+    size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
+    read = splits if layer is None else fed(splits, layer, image_size=size, length=length)
+    asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
+
+    def with_answers(own: Examples, its: Examples) -> Examples:
+        if not len(own):
+            return own
+        answers = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
+        return dataclasses.replace(own, targets=np.concatenate([own.targets[:, None], answers], 1, dtype=np.float32))
+
+    return dataclasses.replace(
+        splits, train=with_answers(splits.train, read.train), val=with_answers(splits.val, read.val)
+    )
+
+
+def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Task:
+    """Learn from the labels and from how a teacher weighs all classes against each other.
+
+    Helps where the student has few labelled examples or is much smaller; a teacher that is hardly better than the
+    student has little to tell. Data are made by `methods.taught`.
+
+    Args:
+        task: A `classify` of one label an example.
+        temperature: Both logits are divided by it, > 0; above 1 the small probabilities count for more.
+        weight: Of the teacher's part in the loss, in (0, 1]; the labels have the rest.
+
+    Returns:
+        A task; of the run that `fit` gives, nothing of the teacher is part.
+
+    Raises:
+        InputError: If an argument is out of its range, or the task is of another kind.
+
+    Example:
+        >>> from tlkit import tasks
+        >>> distill(tasks.classify(["cat", "dog"]), temperature=4.0).labels
+        ('cat', 'dog')
+
+    Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (gradients times the squared temperature).
+    """
+    from tlkit.tasks import recording
+
+    if not temperature > 0:
+        raise InputError(f"`temperature` must be positive. Received: temperature={temperature!r}.")
+    if not 0 < weight <= 1:
+        raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
+    if task.recipe[0] != "tlkit.tasks.classify" or task.recipe[1]["multi_label"]:
+        raise InputError(f"Distillation needs a `classify` of one label an example. Received: {task.name}.")
+
+    def loss() -> Any:
+        from tlkit.methods.losses import Taught
+
+        return Taught(task.loss(), temperature, weight)
+
+    weigh = task.sample_weights
+    return dataclasses.replace(
+        task,
+        loss=loss,
+        metrics=lambda: _metrics(task),
+        check=lambda splits: _check(task, splits),
+        sample_weights=None if weigh is None else lambda targets: weigh(targets[:, 0].astype(np.int32)),
+        served=Served(task, lambda raw: raw, untaught),
+        recipe=recording.record("tlkit.methods.distill", {"task": task, "temperature": temperature, "weight": weight}),
+    )
+
+
+def untaught(splits: Splits) -> Splits:
+    """The splits without the teacher's answers."""
+    return dataclasses.replace(splits, train=_of_labels(splits.train), val=_of_labels(splits.val))
+
+
+def _of_labels(examples: Examples) -> Examples:
+    if examples.targets.ndim == 1:
+        return examples
+    return dataclasses.replace(examples, targets=examples.targets[:, 0].astype(np.int32))
+
+
+def _metrics(task: Task) -> list[Any]:
+    from tlkit.methods.losses import MetricOfLabels
+
+    return [MetricOfLabels(metric) for metric in task.metrics()]
+
+
+def _check(task: Task, splits: Splits) -> None:
+    columns = 1 + len(task.labels)
+    for name, part in (("training", splits.train), ("validation", splits.val)):
+        if len(part) and part.targets.shape[1:] != (columns,):
+            raise InputError(
+                f"The {name} targets hold no teacher's answers: make them with tlkit.methods.taught(splits, teacher). "
+                f"Received: shape={part.targets.shape}, expected (n, {columns})."
+            )
+    task.check(untaught(splits))

@@ -1,0 +1,76 @@
+"""Which of several adapted models is the best, without labels of the target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlkit.errors import InputError
+
+_TINY = 1e-12
+
+
+def entropy(probabilities: np.ndarray) -> float:
+    """Minus the mean entropy of predictions on the target, in nats; higher is better.
+
+    It prefers models that are sure, and is fooled by those that are sure of one class for all.
+
+    Args:
+        probabilities: float (n, k).
+
+    Example:
+        >>> round(entropy(np.array([[0.5, 0.5]])), 4)
+        -0.6931
+    """
+    return float((probabilities * np.log(np.maximum(probabilities, _TINY))).sum(axis=1).mean())
+
+
+def soft_neighbourhood_density(probabilities: np.ndarray, temperature: float = 0.05, most: int = 4000) -> float:
+    """How densely predictions on the target lie together: the entropy of each one's likeness to the others.
+
+    Higher is better: a class is a dense cluster. Fooled, as entropy is, by a model that sees one class alone.
+
+    Args:
+        probabilities: float (n, k), n >= 2.
+        temperature: Of the softmax over likenesses, > 0.
+        most: Examples that are compared, evenly spread; all pairs of them are held in memory.
+
+    Source: Saito et al. 2021, arXiv:2108.10860, eq. 2 to 4.
+    """
+    if len(probabilities) < 2:
+        raise InputError("The density of a neighbourhood needs two examples or more.")
+    chosen = probabilities[np.linspace(0, len(probabilities) - 1, min(most, len(probabilities))).astype(int)]
+    unit = chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), _TINY)
+    likeness = unit @ unit.T / temperature
+    np.fill_diagonal(likeness, -np.inf)
+    shares = np.exp(likeness - likeness.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return float(-(shares * np.log(np.maximum(shares, _TINY))).sum(axis=1).mean())
+
+
+def importance_weighted(losses: np.ndarray, weights: np.ndarray) -> float:
+    """Minus the mean loss on the source's validation examples, each weighted by target / source density.
+
+    Unbiased where the weights are right and the target's examples occur in the source; of high variance otherwise.
+
+    Args:
+        losses: float (n,) of labelled source examples.
+        weights: float (n,), >= 0, such as those of `methods.density_ratio`.
+
+    Source: Sugiyama et al. 2007, JMLR 8, eq. 7.
+    """
+    return -float(np.mean(weights * losses))
+
+
+def deep_embedded(losses: np.ndarray, weights: np.ndarray) -> float:
+    """As `importance_weighted`, with the weights themselves as a control variate, which lowers the variance (DEV).
+
+    Args:
+        losses: float (n,), n >= 2.
+        weights: float (n,), >= 0, whose expectation is 1.
+
+    Source: You et al. 2019, "Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation", ICML 97, eq. 9.
+    """
+    weighted = weights * losses
+    spread = float(np.var(weights, ddof=1))
+    control = 0.0 if spread < _TINY else -float(np.cov(weighted, weights, ddof=1)[0, 1]) / spread
+    return -(float(weighted.mean()) + control * float(weights.mean()) - control)
