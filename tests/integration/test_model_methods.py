@@ -1,0 +1,175 @@
+"""AdaBN, soups, L2-SP and distillation on small modules."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fitting import LABELS, SIZE, built, data, examples, same, values
+
+import tlkit
+from tlkit import methods, tasks
+from tlkit.errors import InputError
+from tlkit.graph import batch_norms
+from tlkit.model import backbone_of
+from tlkit.types import Phase, Splits
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+@pytest.fixture(scope="module")
+def folder(module_folder):
+    return module_folder("keras3_hub")
+
+
+def fitted(folder, phases, *, task=None, splits=None, seed=0):
+    model, made = built(folder, task=task)
+    return tlkit.fit(model, task or made, splits or data(), phases, seed=seed, batch_size=8)
+
+
+# -- AdaBN
+
+
+def test_statistics_become_those_of_the_target(folder):
+    import keras
+
+    run = fitted(folder, (Phase(epochs=1, lr=1e-3),))
+    target = examples(64, 9)
+    before = values(run.model)
+    adapted = methods.adabn(run, target, batch_size=64)
+    assert same(values(run.model), before), "the run that was given stays as it is"
+    layer = backbone_of(adapted.model)
+    first = batch_norms(layer.graph)[0]
+    x = np.stack([target.read(i) for i in range(64)]).astype("float32")
+    from tlkit import graph
+
+    entering = graph.part(layer.graph, list(layer.graph.inputs), [first.tensor])
+    seen = np.asarray(entering(keras.ops.convert_to_tensor(x / 255))[0]).reshape(
+        -1, layer.endpoint.variables[first.mean].shape[0]
+    )
+    mean, variance = (np.asarray(layer.module_variables[i]) for i in (first.mean, first.variance))
+    np.testing.assert_allclose(mean, seen.mean(0), atol=1e-3)
+    np.testing.assert_allclose(variance, seen.var(0), rtol=2e-2)
+    moved = {
+        id(v)
+        for n in batch_norms(layer.graph)
+        for v in (layer.module_variables[n.mean], layer.module_variables[n.variance])
+    }
+    for own, old, variable in zip(values(adapted.model), before, adapted.model.weights, strict=True):
+        assert id(variable) in moved or "seed" in variable.path or np.array_equal(own, old), variable.path
+    assert tlkit.evaluate(adapted.model, adapted.task, run.data.test).scores["accuracy"] >= 0
+
+
+def test_batches_are_averaged_by_their_size(folder):
+    run = fitted(folder, (Phase(epochs=0, lr=1e-3),))
+    whole, parts = (methods.adabn(run, examples(60, 9), batch_size=size) for size in (60, 20))
+    layers = [backbone_of(r.model) for r in (whole, parts)]
+    first = batch_norms(layers[0].graph)[0]
+    means = [np.asarray(layer.module_variables[first.mean]) for layer in layers]
+    np.testing.assert_allclose(*means, atol=1e-4)  # the first norm sees no other, so that steps do not matter
+    variances = [np.asarray(layer.module_variables[first.variance]) for layer in layers]
+    np.testing.assert_allclose(*variances, rtol=1e-2)
+
+
+def test_modules_without_norms_are_refused(module_folder):
+    import keras
+
+    given = keras.Input((SIZE, SIZE, 3))
+    module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(given)))
+    run = fitted(module, (Phase(epochs=0, lr=1e-3),))
+    with pytest.raises(InputError, match="has no BatchNorm, so there is nothing to adapt"):
+        methods.adabn(run, examples(8, 9))
+    with pytest.raises(InputError, match="Statistics need 2 examples or more a step"):
+        methods.adabn(run, examples(1, 9))
+
+
+# -- soups
+
+
+def test_a_soup_is_the_mean_and_a_greedy_one_takes_what_helps(folder):
+    phases = (Phase(epochs=2, lr=3e-3), Phase(epochs=1, lr=1e-3, unfrozen=0.5))
+    runs = [fitted(folder, phases, seed=seed) for seed in (0, 1, 2)]
+    mixed = methods.soup(runs)
+    for own, several in zip(values(mixed.model), zip(*(values(r.model) for r in runs), strict=True), strict=True):
+        if own.dtype.kind == "f":
+            np.testing.assert_allclose(own, np.mean(several, axis=0), atol=1e-6)
+    assert mixed.record["method"][1]["taken"] == [0, 1, 2] and mixed.evaluation is None
+    val = data().val
+    greedy = methods.soup(runs, greedy=val)
+
+    def accuracy(run):
+        return tlkit.evaluate(run.model, run.task, val).scores["accuracy"]
+
+    assert accuracy(greedy) >= max(map(accuracy, runs))
+
+
+def test_runs_of_different_heads_make_no_soup(folder):
+    phases = (Phase(epochs=0, lr=1e-3),)
+    other = fitted(folder, phases, task=tasks.classify(LABELS, hidden=(4,)))
+    with pytest.raises(InputError, match="weights differ in shape"):
+        methods.soup([fitted(folder, phases), other])
+
+
+# -- L2-SP
+
+
+def test_l2_sp_keeps_the_module_near_where_it_began(folder):
+    plain = (Phase(epochs=2, lr=3e-3), Phase(epochs=3, lr=3e-3, unfrozen=1.0))
+    def moved(phases, **options):
+        model, task = built(folder)
+        first = [np.array(v) for v in backbone_of(model).module_variables.values()]
+        run = tlkit.fit(model, task, data(), phases, batch_size=8, **options)
+        last = [np.array(v) for v in backbone_of(run.model).module_variables.values()]
+        return run, sum(float(((a - b) ** 2).sum()) for a, b in zip(first, last, strict=True))
+
+    (free_run, free), (held_run, held) = moved(plain), moved(methods.l2_sp(plain, strength=10.0))
+    assert 0 < held < 0.5 * free
+    assert held_run.phases[0].history["loss"] == free_run.phases[0].history["loss"]  # a frozen phase is as it was
+
+
+def test_l2_sp_is_resumed_exactly(folder, tmp_path, monkeypatch):
+    from tlkit import training
+
+    phases = methods.l2_sp((Phase(epochs=3, lr=3e-3, unfrozen=1.0),), strength=5.0)
+    model, task = built(folder)
+    whole = tlkit.fit(model, task, data(), phases, batch_size=8)
+    run_epoch, done = training._run_epoch, []
+
+    def stopping(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return run_epoch(*arguments)
+
+    monkeypatch.setattr(training, "_run_epoch", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        tlkit.fit(*built(folder), data(), phases, batch_size=8, checkpoints=tmp_path)
+    monkeypatch.setattr(training, "_run_epoch", run_epoch)
+    again = tlkit.fit(*built(folder), data(), phases, batch_size=8, checkpoints=tmp_path)
+    assert same(values(whole.model), values(again.model))
+
+
+# -- distillation
+
+
+def test_a_student_learns_from_answers_alone(folder):
+    """With labels that say nothing (weight 1), what the student knows it has from the teacher."""
+    teacher = fitted(folder, (Phase(epochs=15, lr=1e-2, unfrozen=1.0),))
+    splits = data()
+    wrong = dataclasses.replace(splits.train, targets=np.roll(splits.train.targets, 1))
+    answered = methods.taught(Splits(wrong, splits.val, splits.test, LABELS), teacher)
+    assert answered.train.targets.shape == (42, 4)
+    task = methods.distill(tasks.classify(LABELS), weight=1.0)
+    model, _ = built(folder, seed=3, task=task)
+    run = tlkit.fit(model, task, answered, (Phase(epochs=30, lr=1e-2, unfrozen=1.0),), batch_size=8)
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.ndim == 1
+    said = [tlkit.evaluate(r.model, r.task, splits.train).outputs.argmax(1) for r in (teacher, run)]
+    assert (said[0] == said[1]).mean() > 0.8
+    assert {"accuracy", "val_accuracy"} <= set(run.phases[0].history)
+
+
+def test_a_teacher_of_other_labels_is_refused(folder):
+    teacher = fitted(folder, (Phase(epochs=0, lr=1e-3),))
+    with pytest.raises(InputError, match="both must have the same labels"):
+        methods.taught(dataclasses.replace(data(), labels=("x", "y", "z")), teacher)
