@@ -27,6 +27,7 @@ _FROM = {
     "finetune": ("tlkit.finetuning", "finetune"),
     "index": ("tlkit.indexing", "index"),
     "load": ("tlkit.runs", "load"),
+    "publish": ("tlkit.publishing", "publish"),
     "data": ("tlkit.data", None),
     "tasks": ("tlkit.tasks", None),
     "methods": ("tlkit.methods", None),
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tlkit.inspection import inspect_module as inspect
     from tlkit.layer import HubLayer
     from tlkit.model import build
+    from tlkit.publishing import publish
     from tlkit.runs import load
     from tlkit.training import fit
     from tlkit.types import Examples, Phase, Run, Splits, Task
