@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import data, tasks, tflite, zoo
+from tlkit import data, methods, tasks, tflite, zoo
 from tlkit.errors import InputError
 from tlkit.tasks import recording
 from tlkit.types import ArraySpec, Examples, Splits, Task
@@ -31,6 +31,10 @@ TASKS = sorted(set(tasks.__all__) - {"restore"} - {"enrol", "score"})  # what ma
 COUNT, STEPS, WIDTH = 40, 8, 12
 FEATURES = {"vector": (WIDTH,), "sequence": (STEPS, WIDTH), "pair": (2, WIDTH)}
 WORDS = ("float32", "int32", "string")
+
+
+def _gives(function: Callable[..., Any]) -> str:
+    return str(function.__annotations__.get("return", ""))
 
 
 def task_of(name: str) -> Task:
@@ -195,6 +199,55 @@ def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
     json.dumps(found.details, allow_nan=False)
 
 
+# -- methods
+
+CLAIMED = {
+    "classify": tasks.classify(["a", "b"], hidden=(6,)),
+    "classify, several labels": tasks.classify(["a", "b"], multi_label=True),
+    "regress": tasks.regress(["x"], mean=[0.5], std=[0.3]),
+}
+ON_TASKS = sorted(name for name in methods.__all__ if _gives(getattr(methods, name)) == "Task")
+
+
+def mixed(task: Task) -> Splits:
+    """Two domains, or a teacher's answers, as the method's own function on splits makes them."""
+    kind = {"classify": numbers, "regress": values}[task.recipe[0].rpartition(".")[2]]
+    own = same(several if task.recipe[1].get("multi_label") else kind)(task)
+    return Splits(own.train, own.val, own.test, task.labels if kind is numbers else ())
+
+
+@pytest.mark.parametrize("kind", CLAIMED)
+@pytest.mark.parametrize("name", ON_TASKS)
+def test_a_method_trains_every_task_that_it_claims(name, kind):
+    import dataclasses
+
+    import keras
+
+    import tlkit
+
+    task, method = CLAIMED[kind], getattr(methods, name)
+    try:
+        made = method(task)
+    except InputError as error:
+        assert kind != "classify" and "of one label" in str(error)
+        return
+    given = mixed(task)
+    read = dataclasses.replace
+    vectors = features(task, COUNT)
+    parts = [read(p, read=vectors.__getitem__, spec=ArraySpec((WIDTH,), "float32")) for p in (given.train, given.val)]
+    given = Splits(*parts, parts[0], given.labels)
+    inputs = keras.Input((WIDTH,))
+    if name == "distill":
+        teacher = tlkit.Run(keras.Model(inputs, task.head(inputs)), task, given)
+        splits = methods.taught(given, teacher)
+    else:
+        splits = methods.domain_mix(given, given)
+    run = tlkit.fit(keras.Model(inputs, made.head(inputs)), made, splits, (tlkit.Phase(3, 1e-2),), batch_size=20)
+    assert all(np.isfinite(figures).all() for figures in run.phases[0].history.values())
+    assert run.task.recipe == task.recipe and run.data.train.fingerprint
+    assert tlkit.evaluate(run.model, run.task, given.test).scores
+
+
 # -- data
 
 
@@ -206,10 +259,6 @@ def loaders() -> Iterator[tuple[str, Callable[..., Any]]]:
             found = getattr(module, name)
             if inspect.isfunction(found) and found.__module__ == module.__name__ and _gives(found) == "Splits":
                 yield f"{shelf}.{name}", found
-
-
-def _gives(function: Callable[..., Any]) -> str:
-    return str(function.__annotations__.get("return", ""))
 
 
 LOADERS = dict(loaders())

@@ -27,11 +27,13 @@ NAMES = {
     "index",
     "inspect",
     "load",
+    "methods",
     "plans",
+    "publish",
     "tasks",
     "zoo",
 }
-SHELVES = {"data", "plans", "tasks", "zoo"}
+SHELVES = {"data", "methods", "plans", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.
@@ -58,7 +60,7 @@ for seed in range(8):
 
 LIGHT = """
 import sys
-import tlkit, tlkit.cli, tlkit.data.image, tlkit.plans, tlkit.tasks, tlkit.zoo
+import tlkit, tlkit.cli, tlkit.data.image, tlkit.methods, tlkit.plans, tlkit.tasks, tlkit.zoo
 tlkit.cli.main(["--help"])
 heavy = {"tensorflow", "keras", "tensorflow_hub", "ai_edge_litert"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)

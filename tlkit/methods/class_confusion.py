@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tlkit.errors import InputError
-from tlkit.methods.domains import OUTPUTS, penalized
+from tlkit.methods.domains import OUTPUTS, check_classes, penalized
 from tlkit.types import Task
 
 
@@ -34,6 +34,7 @@ def mcc(task: Task, *, weight: float = 1.0, temperature: float = 2.5) -> Task:
 
     Source: Jin et al. 2020, arXiv:1912.03699, eq. 1 to 7.
     """
+    check_classes(task, "mcc")
     for name, value in (("weight", weight), ("temperature", temperature)):
         if not value > 0:
             raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")

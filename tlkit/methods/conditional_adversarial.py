@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tlkit.methods.domain_adversarial import check_critic
-from tlkit.methods.domains import penalized
+from tlkit.methods.domains import check_classes, penalized
 from tlkit.types import Task
 
 _DOMAIN = "cdan_domain"
@@ -36,6 +36,7 @@ def cdan(task: Task, *, weight: float = 1.0, hidden: int = 256, gamma: float = 1
 
     Source: Long et al. 2018, arXiv:1705.10667, eq. 4 (the multilinear map, without the entropy's weights).
     """
+    check_classes(task, "cdan")
     check_critic(weight, hidden, gamma)
     return penalized(
         task,

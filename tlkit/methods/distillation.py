@@ -78,14 +78,14 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (gradients times the squared temperature).
     """
+    from tlkit.methods.domains import check_classes
     from tlkit.tasks import recording
 
     if not temperature > 0:
         raise InputError(f"`temperature` must be positive. Received: temperature={temperature!r}.")
     if not 0 < weight <= 1:
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
-    if task.recipe[0] != "tlkit.tasks.classify" or task.recipe[1]["multi_label"]:
-        raise InputError(f"Distillation needs a `classify` of one label an example. Received: {task.name}.")
+    check_classes(task, "distill")
 
     def loss() -> Any:
         from tlkit.methods.losses import Taught

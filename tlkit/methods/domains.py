@@ -49,6 +49,17 @@ def penalized(
     )
 
 
+def check_classes(task: Task, method: str) -> None:
+    """Refuse a task whose outputs are not one probability a class.
+
+    Raises:
+        InputError: If they are not.
+    """
+    path, arguments = (task if task.served is None else task.served.task).recipe
+    if path != "tlkit.tasks.classify" or arguments["multi_label"]:
+        raise InputError(f"`{method}` needs a `classify` of one label an example. Received: {task.name}.")
+
+
 def _reads_domains(task: Task) -> bool:
     return task.served is not None and task.served.data is mixing.source_only
 

@@ -90,7 +90,7 @@ def test_distillation_says_what_it_needs():
     for wrong, message in (({"temperature": 0}, "`temperature` must be positive"), ({"weight": 0}, r"lie in \(0, 1\]")):
         with pytest.raises(InputError, match=message):
             methods.distill(tasks.classify(["a", "b"]), **wrong)
-    with pytest.raises(InputError, match="needs a `classify` of one label"):
+    with pytest.raises(InputError, match="`distill` needs a `classify` of one label"):
         methods.distill(tasks.classify(["a", "b"], multi_label=True))
     again = tasks.restore(task.recipe)
     assert again.recipe == task.recipe
