@@ -231,7 +231,7 @@ class Task:
         loss: A fresh Keras loss on (targets, raw outputs).
         metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
         decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
-        evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; of the examples all but their inputs is used.
+        evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; it reads no inputs of the examples.
         check: (splits) -> None; raises InputError where the data cannot be learned by this task.
         sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
         monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the

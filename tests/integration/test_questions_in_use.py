@@ -15,6 +15,7 @@ from tlkit.errors import InputError
 from tlkit.exporting import predict
 from tlkit.feeding import fed
 from tlkit.progress import quiet
+from tlkit.tables import prediction_lines
 from tlkit.tasks.answer_scores import exact_match
 from tlkit.types import Phase, Splits
 
@@ -115,7 +116,7 @@ def test_predict_answers_the_question_on_the_first_line(exported, tmp_path):
     found = said(exported, tmp_path / "one.txt", f"good or\tbad?\r\n{CONTEXT}\n")
     (words, share), (other, rest) = found.scores
     assert (words, other) == ("anna", "no answer") and share > 0.5 and share + rest == pytest.approx(1)
-    assert found.note == ""
+    assert found.note == "" and prediction_lines([found])[1] == f"  {share:7.3f}  anna"
     assert said(exported, tmp_path / "one.txt", "good or bad?\nthe long plot in a film").scores[0][0] == "no answer"
 
 

@@ -108,13 +108,6 @@ def best_span(positions: np.ndarray, first: int, end: int, longest: int = 30) ->
     return Answer(first + int(start), first + int(last), float(sums[start, last] - logs[0].sum()))
 
 
-class Reply(NamedTuple):
-    """What a window answers, and by how much it is preferred to no answer (logits' difference)."""
-
-    words: str
-    preference: float
-
-
 def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Probabilities of the steps where an answer can be, as clients look at them: (n, 2, steps), start and end.
 
@@ -128,6 +121,13 @@ def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     kept = np.where(inside[:, :, None], positions, 0.0)
     shares: np.ndarray = np.moveaxis(kept / np.maximum(kept.sum(axis=1, keepdims=True), _TINY), 1, 2)
     return shares
+
+
+class Reply(NamedTuple):
+    """What a window answers, and by how much it is preferred to no answer (logits' difference)."""
+
+    words: str
+    preference: float
 
 
 def reply(positions: np.ndarray, passage: Passage, longest: int = 30) -> Reply:
@@ -155,8 +155,10 @@ def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, 
         >>> ranked([Reply("Rome", -np.inf)])
         [('no answer', 1.0), ('Rome', 0.0)]
     """
-    best = {one.words: one.preference for one in sorted(replies, key=lambda one: one.preference) if one.words}
-    shares = {words: float(1 / (1 + np.exp(-preference))) for words, preference in best.items()}
+    shares: dict[str, float] = {}
+    for words, preference in sorted(replies, key=lambda one: -one.preference):
+        if words:
+            shares.setdefault(words, float(1 / (1 + np.exp(-preference))))
     nothing = [(NO_ANSWER, 1 - max(shares.values(), default=0.0))] if no_answer else []
     return sorted([*nothing, *shares.items()], key=lambda pair: -pair[1])
 

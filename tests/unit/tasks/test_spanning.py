@@ -170,6 +170,8 @@ def test_replies_are_ranked_by_how_likely_they_are():
     assert [words for words, _ in found] == ["a", "b", "no answer"]
     assert found[0][1] + found[2][1] == pytest.approx(1) and found[1][1] == pytest.approx(1 / (1 + np.exp(-1)))
     assert ranked([Reply("a", 0.0)])[0][0] == "no answer"  # as in evaluation
+    sure = [Reply("b", 60.0), Reply("a", 90.0), Reply("b", 40.0)]  # all of them 1.0
+    assert [words for words, _ in ranked(sure)] == ["a", "b", "no answer"]
     assert ranked([Reply("a", -9.0)], no_answer=False) == [("a", pytest.approx(np.exp(-9), rel=1e-3))]
 
 
