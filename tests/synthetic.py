@@ -127,8 +127,7 @@ def run(labels: Sequence[str] = LABELS, data: Splits | None = None) -> Run:
         duplicates=(("flag/train_003.png", "flag/test_001.png"),),
     )  # fmt: skip
     task = tasks.classify(labels)
-    targets = data.test.targets
-    evaluation = task.evaluate(targets, probabilities(targets, len(labels)), data.test.ids)
+    evaluation = task.evaluate(data.test, probabilities(data.test.targets, len(labels)))
     return Run(
         model=cast(Any, None),
         task=task,
@@ -150,7 +149,7 @@ def regression_run() -> Run:
     truth = rng.normal(30, 8, size=(60, 2)).astype(np.float32)
     inputs = dataclasses.replace(examples(np.zeros(60, np.int32), "plant"), targets=truth)
     task = tasks.regress(["height_cm", "age_days"], mean=[30.0, 30.0], std=[8.0, 8.0])
-    evaluation: Evaluation = task.evaluate(truth, truth + rng.normal(0, 3, truth.shape), inputs.ids)
+    evaluation: Evaluation = task.evaluate(inputs, truth + rng.normal(0, 3, truth.shape))
     return Run(
         model=cast(Any, None),
         task=task,

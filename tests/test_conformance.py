@@ -7,6 +7,7 @@ line there.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -25,7 +26,7 @@ import pytest
 from tlkit import data, methods, tasks, tflite, zoo
 from tlkit.errors import InputError
 from tlkit.tasks import recording
-from tlkit.types import ArraySpec, Examples, Splits, Task
+from tlkit.types import ArraySpec, Examples, Passage, Splits, Task
 
 TASKS = sorted(set(tasks.__all__) - {"restore"} - {"enrol", "score"})  # what makes no Task
 COUNT, STEPS, WIDTH = 40, 8, 12
@@ -81,8 +82,14 @@ def steps(task: Task) -> np.ndarray:
     return (np.arange(COUNT * STEPS).reshape(COUNT, STEPS) % (len(task.labels) + 1) - 1).astype(np.int32)
 
 
-def passages(task: Task) -> np.ndarray:
-    return np.tile(np.array([[3, 4, 2, STEPS], [0, 0, 2, STEPS]], np.int32), (COUNT // 2, 1))
+def asked(task: Task) -> Splits:
+    """Questions on a text with a letter a step, half of them with an answer."""
+    letters = np.arange(STEPS - 2, dtype=np.int32)
+    offsets = np.stack([letters, letters + 1], axis=1)
+    passages = tuple(Passage("x" * len(letters), answers, offsets, 2) for answers in (("xx",), ()) * (COUNT // 2))
+    targets = np.tile(np.array([[3, 4, 2, STEPS], [0, 0, 2, STEPS]], np.int32), (COUNT // 2, 1))
+    own = dataclasses.replace(examples(targets), passages=passages)
+    return Splits(own, own, own)
 
 
 def strangers(task: Task) -> Splits:
@@ -92,7 +99,7 @@ def strangers(task: Task) -> Splits:
     return Splits(*(examples(part.astype(np.int32)) for part in parts))
 
 
-KINDS = (same(numbers), same(several), same(values), same(steps), same(passages), strangers)
+KINDS = (same(numbers), same(several), same(values), same(steps), asked, strangers)
 
 
 def accepted(task: Task) -> Splits:
@@ -190,7 +197,7 @@ def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
     made = task_of(name)
     part = accepted(made).test
     raw = model_of(made)(features(made, len(part)))
-    found = made.evaluate(part.targets, keras.ops.convert_to_numpy(made.decode(raw)), part.ids)
+    found = made.evaluate(part, keras.ops.convert_to_numpy(made.decode(raw)))
     assert all(type(value) is float for value in found.scores.values())
     named = found.details["headline"]
     low, high = (found.scores[f"{named['name']}_{end}"] for end in ("low", "high"))

@@ -51,7 +51,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     if not len(examples):
         raise InputError("There is nothing to evaluate: the examples are empty.")
     outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
-    return task.evaluate(examples.targets, outputs, examples.ids)
+    return task.evaluate(examples, outputs)
 
 
 def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> np.ndarray:

@@ -25,7 +25,7 @@ from tlkit.layer import HubLayer  # registers the layer, so that Keras can open 
 from tlkit.model import backbone_of
 from tlkit.report import run_json
 from tlkit.report import write as write_report
-from tlkit.types import ArraySpec, Examples, Run, Splits
+from tlkit.types import ArraySpec, Examples, Passage, Run, Splits
 
 KEPT_TRAIN, KEPT_TEST = 100, 500  # examples kept for later exports: int8 calibration, and the gates' held-out set
 PACKAGES = ("tlkit", "tensorflow", "keras", "ai-edge-litert", "numpy")
@@ -168,6 +168,7 @@ def _keep_examples(run: Run, path: Path) -> None:
         arrays[f"{name}.targets"] = examples.targets
         arrays[f"{name}.recipe"] = np.asarray(examples.recipe)
         arrays[f"{name}.texts"] = np.asarray(examples.texts, dtype=str)
+        arrays[f"{name}.passages"] = _packed(examples.passages)
         arrays |= _inputs(name, stack([examples.read(i) for i in range(len(examples))]))
     with atomic_file(path) as partial:
         np.savez_compressed(partial, **arrays)
@@ -204,6 +205,25 @@ def _kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         digests=tuple(str(d) for d in arrays[f"{name}.digests"]),
         recipe=str(arrays.get(f"{name}.recipe", "")),
         texts=tuple(str(t) for t in arrays.get(f"{name}.texts", ())),
+        passages=_unpacked(arrays[f"{name}.passages"]) if f"{name}.passages" in arrays else (),
+    )
+
+
+def _packed(passages: Sequence[Passage]) -> np.ndarray:
+    """uint8 (n,) JSON: of each text what is shown of it."""
+    return np.frombuffer(json.dumps([_plain_passage(one) for one in passages]).encode(), np.uint8)
+
+
+def _plain_passage(one: Passage) -> dict[str, Any]:
+    start, end = (int(one.offsets[0, 0]), int(one.offsets[-1, 1])) if len(one.offsets) else (0, 0)
+    offsets = (one.offsets - start).tolist()
+    return {"text": one.text[start:end], "answers": one.answers, "offsets": offsets, "step": one.step}
+
+
+def _unpacked(content: np.ndarray) -> tuple[Passage, ...]:
+    return tuple(
+        Passage(one["text"], tuple(one["answers"]), np.array(one["offsets"], np.int32).reshape(-1, 2), one["step"])
+        for one in json.loads(content.tobytes())
     )
 
 

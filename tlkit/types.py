@@ -38,6 +38,33 @@ class Selected:
 
 
 @dataclass(frozen=True, eq=False)
+class Passage:
+    """A text that a question is asked of, as far as one example shows it.
+
+    Attributes:
+        text: The text.
+        answers: The question's answers, each of them right; () where the text holds none.
+        offsets: int32 (n, 2) first character, and the one behind the last, of each piece of the text that is shown.
+        step: Step of the example's input at which the first of these pieces stands.
+    """
+
+    text: str
+    answers: tuple[str, ...] = ()
+    offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
+    step: int = 0
+
+    def words(self, first: int, last: int) -> str:
+        """What the text says at steps `first` to `last` of the input, white space made single blanks.
+
+        Example:
+            >>> Passage("in Rome,\\n1960", offsets=np.array([[0, 2], [3, 7], [7, 8], [9, 13]]), step=5).words(6, 8)
+            'Rome, 1960'
+        """
+        start, end = self.offsets[first - self.step, 0], self.offsets[last - self.step, 1]
+        return " ".join(self.text[start:end].split())
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Random access to labelled data.
 
@@ -55,6 +82,8 @@ class Examples:
         lengths: int32 (n,) size of each example before any cut (the word pieces of a text), or None; for batches of
             like sizes and for reports, and no part of the fingerprint.
         texts: What people read of each example where its input hides it: the text behind word pieces; () elsewhere.
+        passages: Where examples are questions on a text, that text and the answers; () elsewhere. No part of the
+            fingerprint.
     """
 
     ids: tuple[str, ...]
@@ -68,6 +97,7 @@ class Examples:
     recipe: str = ""
     lengths: np.ndarray | None = None
     texts: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,6 +124,7 @@ class Examples:
             weights=None if self.weights is None else self.weights[np.asarray(chosen, dtype=np.int64)],
             lengths=None if self.lengths is None else self.lengths[np.asarray(chosen, dtype=np.int64)],
             texts=tuple(self.texts[i] for i in chosen) if self.texts else (),
+            passages=tuple(self.passages[i] for i in chosen) if self.passages else (),
         )
 
 
@@ -203,7 +234,7 @@ class Task:
         loss: A fresh Keras loss on (targets, raw outputs).
         metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
         decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
-        evaluate: (targets, decoded outputs, ids) -> Evaluation, in NumPy.
+        evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; it reads no inputs of the examples.
         check: (splits) -> None; raises InputError where the data cannot be learned by this task.
         sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
         monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
@@ -225,7 +256,7 @@ class Task:
     loss: Callable[[], keras.losses.Loss]
     metrics: Callable[[], list[keras.metrics.Metric]]
     decode: Callable[[Any], Any]
-    evaluate: Callable[[np.ndarray, np.ndarray, Sequence[str]], Evaluation]
+    evaluate: Callable[[Examples, np.ndarray], Evaluation]
     check: Callable[[Splits], None]
     recipe: tuple[str, Mapping[str, Any]]
     sample_weights: Callable[[np.ndarray], np.ndarray] | None = None

@@ -15,6 +15,8 @@ from tlkit.errors import InputError
 from tlkit.exporting import predict
 from tlkit.feeding import fed
 from tlkit.progress import quiet
+from tlkit.tables import prediction_lines
+from tlkit.tasks.answer_scores import exact_match
 from tlkit.types import Phase, Splits
 
 pytestmark = pytest.mark.usefixtures("module_cache")
@@ -101,16 +103,57 @@ def test_a_run_opens_again(run):
     held = again.data.test.subset(range(8))
     found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert tlkit.evaluate(again.model, again.task, again.data.test).scores == run.scores
 
 
-def test_one_text_is_no_question(exported, tmp_path):
-    (tmp_path / "one.txt").write_text("the long plot")
-    with pytest.raises(InputError, match="takes a question and a context"):
-        predict(exported.folder, [tmp_path / "one.txt"])
+def said(exported, file, content: str, top: int = 5):
+    file.write_text(content, encoding="utf-8")
+    (found,) = predict(exported.folder, [file], top=top)
+    return found
 
 
-def test_the_report_shows_questions(run):
-    assert "Answer F1" in (run.folder / "report.html").read_text()
+def test_predict_answers_the_question_on_the_first_line(exported, tmp_path):
+    found = said(exported, tmp_path / "one.txt", f"good or\tbad?\r\n{CONTEXT}\n")
+    (words, share), (other, rest) = found.scores
+    assert (words, other) == ("anna", "no answer") and share > 0.5 and share + rest == pytest.approx(1)
+    assert found.note == "" and prediction_lines([found])[1] == f"  {share:7.3f}  anna"
+    assert said(exported, tmp_path / "one.txt", "good or bad?\nthe long plot in a film").scores[0][0] == "no answer"
+
+
+def test_predict_reads_a_long_context_in_windows_as_training_does(exported, tmp_path):
+    words = [*FILLER * 3, "rome", *FILLER * 3]
+    found = said(exported, tmp_path / "long.txt", "good or bad?\n" + "\n".join(words), top=1)
+    assert [answer for answer, _ in found.scores] == ["rome"]
+    assert found.note == "read in 9 windows of 24 word pieces"
+    assert said(exported, tmp_path / "long.txt", "good or bad?\n" + " ".join(FILLER * 6)).scores[0][0] == "no answer"
+
+
+@pytest.mark.parametrize("content", ["the long plot", "good or bad?\n \n"])
+def test_predict_needs_a_question_and_a_context(exported, tmp_path, content):
+    with pytest.raises(InputError, match="must hold a question on its first line and the context of it below"):
+        said(exported, tmp_path / "one.txt", content)
+
+
+def test_predict_agrees_with_the_scores(exported, run, tmp_path):
+    questions = [one for one in run.data.test.ids if "@" not in one]
+    files = []
+    for name in questions:
+        i = run.data.test.ids.index(name)
+        files.append(tmp_path / f"{name}.txt")
+        files[-1].write_text(f"good or bad?\n{run.data.test.passages[i].text}", encoding="utf-8")
+    replies = [one.scores[0][0] for one in predict(exported.folder, files)]
+    answers = [run.data.test.passages[run.data.test.ids.index(name)].answers for name in questions]
+    right = [
+        exact_match("" if reply == "no answer" else reply, own) for reply, own in zip(replies, answers, strict=True)
+    ]
+    assert np.mean(right) == pytest.approx(run.scores["exact_match"])
+
+
+def test_the_report_shows_questions_and_answers_in_words(run):
+    page = (run.folder / "report.html").read_text()
+    assert "Answer F1" in page and "pieces 0" not in page
+    for mistake in run.evaluation.details["mistakes"]:
+        assert mistake["true"] in ("anna", "rome", "anna rome", "no answer") and mistake["predicted"] in page
 
 
 def test_short_windows_are_many_and_odd_targets_are_refused(data, module_folder):

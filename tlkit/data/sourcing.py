@@ -17,7 +17,7 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
 from tlkit.data.splitting import Groups, checked_shares, group_names
 from tlkit.errors import InputError
-from tlkit.types import Examples, Quarantined, Selected, Splits
+from tlkit.types import Examples, Passage, Quarantined, Selected, Splits
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Unchecked:
         fixed: The part of each example, where the source says so.
         quarantine: What was left out before.
         targets: What is to be predicted, where that is not what they are divided by.
+        passages: What questions are asked of, one an example; () elsewhere.
     """
 
     ids: Sequence[str]
@@ -77,6 +78,7 @@ class Unchecked:
     fixed: Sequence[int] = ()
     quarantine: Sequence[Quarantined] = ()
     targets: np.ndarray | None = None
+    passages: Sequence[Passage] = ()
 
 
 def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any, int], Any] | None = None) -> Splits:
@@ -100,6 +102,7 @@ def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any
         digests=found.digests,
         groups=tuple(groups[i] for i in kept) if groups else (),
         recipe=source.recipe,
+        passages=tuple(source.passages[i] for i in kept) if source.passages else (),
     )
     splits = assemble(
         whole,

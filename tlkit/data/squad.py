@@ -20,7 +20,7 @@ from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Unchecked, checked_splits
 from tlkit.data.text_source import QUESTIONS, Options, check_text, near_duplicates, sha256_of
 from tlkit.errors import InputError
-from tlkit.types import Examples, Splits
+from tlkit.types import Examples, Passage, Splits
 
 NOWHERE = -1  # target of a question without an answer
 _ANSWER = {"text": str, "answer_start": int}
@@ -30,21 +30,21 @@ _LIKE_A_WINDOW = re.compile(r"@\d+$")  # ids of windows end so
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its context, and its first answer there.
+    """A question, its context, and its answers there.
 
     Attributes:
         id: Its name in the file.
         question: The question, white space between its words made single blanks.
         context: The text that it is about.
-        answer: The answer's words as the file has them; None where the file gives none.
-        start: Where in the context the answer starts, in characters.
+        answers: The words of each answer as the file has them; the first one is learned.
+        start: Where in the context the first answer starts, in characters.
         impossible: Whether the file says that the context holds no answer.
     """
 
     id: str
     question: str
     context: str
-    answer: str | None = None
+    answers: tuple[str, ...] = ()
     start: int = 0
     impossible: bool = False
 
@@ -53,19 +53,18 @@ class Question:
         """Why the question cannot be learned from, or ""."""
         if self.impossible:
             return ""
-        if self.answer is None:
+        if not self.answers:
             return "it has no answer, and is not marked `is_impossible`"
-        found = self.context[max(0, self.start) : max(0, self.start) + len(self.answer)]
-        if not self.answer.strip() or self.start < 0 or found != self.answer:
-            return (
-                f"its answer {self.answer!r:.60} is not what its context holds at character {self.start}: {found!r:.60}"
-            )
+        answer = self.answers[0]
+        found = self.context[max(0, self.start) : max(0, self.start) + len(answer)]
+        if not answer.strip() or self.start < 0 or found != answer:
+            return f"its answer {answer!r:.60} is not what its context holds at character {self.start}: {found!r:.60}"
         return ""
 
     @property
     def span(self) -> tuple[int, int]:
-        """First character of the answer and the one behind its last; both NOWHERE where there is none."""
-        return (NOWHERE, NOWHERE) if self.impossible else (self.start, self.start + len(self.answer or ""))
+        """First character of the first answer and the one behind its last; both NOWHERE where there is none."""
+        return (self.start, self.start + len(self.answers[0])) if self.answers else (NOWHERE, NOWHERE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +82,8 @@ class QuestionsReader:
 def read_questions(path: str | os.PathLike[str], encoding: str | None = None) -> list[Question]:
     """The questions of a file of SQuAD 1.1 or 2.0: JSON, `data`, `paragraphs`, `context` and `qas`.
 
-    Of several answers the first is taken, as BERT's own training does. What is wrong with one question is found out
-    later, so that it can be left out.
+    Of several answers the first is learned, as in BERT's own training, and any is right when it comes to scores. What
+    is wrong with one question is found out later, so that it can be left out.
 
     Raises:
         InputError: If the file cannot be read, or has another structure.
@@ -125,6 +124,7 @@ def from_questions(
         ids, from_sets([["none" if one.impossible else "some"] for one in questions]),
         QuestionsReader(tuple(questions)), check, QUESTIONS, f"questions v{_VERSION}", "questions", fixed,
         targets=np.array([one.span for one in questions], dtype=np.int32).reshape(-1, 2),
+        passages=[Passage(one.context, one.answers) for one in questions],
     )  # fmt: skip
     splits = checked_splits(unchecked, dataclasses.replace(options.division, groups=contexts))
     return dataclasses.replace(splits, labels=(), notes=(*splits.notes, *near_duplicates(_contexts(splits))))
@@ -143,12 +143,13 @@ def _question(one: Any, context: str, where: str) -> Question:
     name = str(_field(one, "id", str | int, where))
     words = " ".join(_field(one, "question", str, where).split())
     impossible = bool(one.get("is_impossible"))
-    answers = [] if impossible else one.get("answers")
-    if not answers:
-        return Question(name, words, context, impossible=impossible)
-    first = answers[0] if isinstance(answers, list) else None
-    text, start = (_field(first, key, kind, f"the first answer of {where}") for key, kind in _ANSWER.items())
-    return Question(name, words, context, text, start)
+    given = _list(one, "answers", where) if one.get("answers") and not impossible else []
+    answers = [
+        tuple(_field(own, key, kind, f"answer {a} of {where}") for key, kind in _ANSWER.items())
+        for a, own in enumerate(given)
+    ]
+    start = answers[0][1] if answers else 0
+    return Question(name, words, context, tuple(text for text, _ in answers), start, impossible)
 
 
 def _list(record: Any, name: str, where: str) -> list[Any]:

@@ -288,9 +288,9 @@ def from_squad(
     """Questions whose answers are passages of a context, from JSON files in the format of SQuAD 1.1 or 2.0.
 
     `read(i)` gives `question` and `context`, each as other texts are read; `tokenized` makes a module's inputs and
-    targets of them. Where the file gives several answers, the first is taken. All questions on a context stay in one
-    part. What is quarantined, by the question's id: an answer that does not stand in the context where the file says,
-    none at all without `is_impossible`, an id that two questions have.
+    targets of them. Where the file gives several answers, the first is learned, and scores take any. All questions on a
+    context stay in one part. What is quarantined, by the question's id: an answer that does not stand in the context
+    where the file says, none at all without `is_impossible`, an id that two questions have.
 
     Args:
         train: The file of training questions, or several.

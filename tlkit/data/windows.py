@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,11 @@ from tlkit.data.text_source import pieces_recipe, text_of
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece, check_length
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.types import ArraySpec, Examples, Passage, Splits
 
 LONGEST = 384  # pieces; longer contexts take several windows, as in BERT's own code
 _MOST_ASKED = 64  # pieces of a question that are kept, likewise
-WINDOWS = "windows"  # in the recipe of such examples
+_WINDOWS = "windows"  # in the recipe of such examples
 _SPECIAL = 3  # [CLS] question [SEP] window [SEP]
 
 
@@ -52,6 +53,15 @@ class Window:
     context: Pieces
     first: int
     end: int
+
+    @property
+    def step(self) -> int:
+        """Where in the input the context begins."""
+        return len(self.asked) + 2  # [CLS] question [SEP]
+
+    def passage(self, answers: tuple[str, ...] = ()) -> Passage:
+        """What the window shows of the context."""
+        return Passage(self.context.text, answers, self.context.offsets[self.first : self.end], self.step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +144,40 @@ def _whole_words(begins: np.ndarray, first: int, most: int) -> int:
     return first + 1 + int(inner[-1]) if inner.size else first + most
 
 
+def windows_over(question: Pieces, context: Pieces, length: int, stride: int, owner: int = 0) -> list[Window]:
+    """The windows of one question, the `owner`-th, in order.
+
+    Args:
+        question: Its first 64 pieces are kept, and no more than half of the length.
+        context: What is shown, all of it in the end.
+        length: Pieces of a window, question and special ones included.
+        stride: Pieces from the start of a window to the start of the next.
+        owner: Which question it is.
+    """
+    kept = _whole_words(question.begins, 0, min(_MOST_ASKED, (length - _SPECIAL) // 2))
+    parts = bounds(context.begins, length - _SPECIAL - kept, stride)
+    return [Window(owner, i, question.numbers[:kept], context, first, end) for i, (first, end) in enumerate(parts)]
+
+
+def stride_of(recipe: str) -> int | None:
+    """Stride of the windows that examples of this recipe are; None where they are none.
+
+    Example:
+        >>> stride_of("questions v1 then wordpiece v1 lower vocabulary=00 windows length=384 stride=96")
+        96
+    """
+    found = re.search(rf" {_WINDOWS} length=\d+ stride=(\d+)", recipe)
+    return int(found[1]) if found else None
+
+
 def _windows_of(
     examples: Examples, pairs: Sequence[tuple[Pieces, Pieces]], tokenizer: WordPiece, length: int, stride: int
 ) -> Examples:
-    windows: list[Window] = []
-    texts: list[str] = []
-    for owner, (question, context) in enumerate(pairs):
-        most = min(_MOST_ASKED, (length - _SPECIAL) // 2)
-        kept = _whole_words(question.begins, 0, most)
-        room = length - _SPECIAL - kept
-        for number, (first, end) in enumerate(bounds(context.begins, room, stride)):
-            windows.append(Window(owner, number, question.numbers[:kept], context, first, end))
-            texts.append(f"{question.spelled(0, kept)}\n{context.spelled(first, end)}")
+    windows = [
+        window
+        for owner, (question, context) in enumerate(pairs)
+        for window in windows_over(question, context, length, stride, owner)
+    ]
     owners = [one.owner for one in windows]
     return dataclasses.replace(
         examples.subset(owners),
@@ -154,15 +186,19 @@ def _windows_of(
         targets=np.array([_target(one, examples.targets[one.owner]) for one in windows], np.int32).reshape(-1, 4),
         spec={name: ArraySpec((length,), "int32") for name in INPUTS},
         digests=tuple(sha256_bytes(examples.digests[one.owner], str(one.number)) for one in windows),
-        recipe=f"{pieces_recipe(examples.recipe, tokenizer)} {WINDOWS} length={length} stride={stride}",
+        recipe=f"{pieces_recipe(examples.recipe, tokenizer)} {_WINDOWS} length={length} stride={stride}",
         lengths=np.array([_SPECIAL + len(one.asked) + one.end - one.first for one in windows], dtype=np.int32),
-        texts=tuple(texts),
+        texts=tuple(
+            f"{pairs[one.owner][0].spelled(0, len(one.asked))}\n{one.context.spelled(one.first, one.end)}"
+            for one in windows
+        ),
+        passages=tuple(one.passage(examples.passages[one.owner].answers) for one in windows),
     )
 
 
 def _target(one: Window, span: np.ndarray) -> tuple[int, int, int, int]:
     """First and last piece of the answer, 0 and 0 where the window does not hold all of it; the context's own ends."""
-    start = 2 + len(one.asked)
+    start = one.step
     ends = start, start + one.end - one.first
     starts_at, ends_at = (one.context.offsets[:, side] for side in (0, 1))
     inside = np.flatnonzero((ends_at > span[0]) & (starts_at < span[1])) if span[0] >= 0 else np.array([], np.int64)

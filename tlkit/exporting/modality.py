@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.exporting.metadata import Table
-from tlkit.types import Examples
+from tlkit.types import Examples, Passage
 
 if TYPE_CHECKING:
     import keras
@@ -51,12 +51,14 @@ class Reading:
         plain: Made as a client without our code makes it; None where that is the same.
         change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
         steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
+        passages: Of a question with a text, what each row of `value` shows of the text; () elsewhere.
     """
 
     value: Any
     plain: np.ndarray | None = None
     change: str = ""
     steps: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from tlkit import tflite
 from tlkit.errors import InputError
 from tlkit.exporting import metadata
 from tlkit.exporting.modality import Inside, Reading, modality
+from tlkit.tasks.spanning import ranked, reply
 from tlkit.tasks.spans import OUTSIDE
 
 _PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
@@ -26,7 +27,8 @@ class Prediction:
     Attributes:
         file: The file.
         scores: Label and score, best first; of values, name and value in their own order; of labels of words, word
-            and label with its score, in the order of the text, "O" left out.
+            and label with its score, in the order of the text, "O" left out; of a question, answers and their
+            probability where no answer is the other case, "no answer" among them unless there always is one.
         note: What was done to the file, and how far scores differ in a client that resizes without antialiasing, as
             mobile ones do; "" where nothing was done.
     """
@@ -44,8 +46,9 @@ def predict(
     Args:
         run_folder: Folder of a run with an export (`model.tflite` is taken before its quantised variants), or one
             .tflite file.
-        files: Images, or texts.
-        top: How many labels to give for each, > 0.
+        files: Images, sounds or texts; for a model that answers questions, texts with a question on the first line
+            and its context below.
+        top: How many labels, or answers, to give for each, > 0.
 
     Returns:
         One prediction a file.
@@ -82,6 +85,8 @@ def _model_file(path: Path) -> Path:
 
 
 def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
+    if reading.passages:
+        return Prediction(file, tuple(_answers(reading, opened, card)[:top]), reading.change)
     outputs = _run(opened, reading.value)
     if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
         rows = outputs.reshape(len(reading.steps), -1)
@@ -91,6 +96,15 @@ def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[s
     if card["output"] == "probabilities":
         scores = sorted(scores, key=lambda pair: -pair[1])[:top]
     return Prediction(file, tuple(scores), _note(reading, opened, outputs))
+
+
+def _answers(reading: Reading, opened: tflite.Opened, card: dict[str, Any]) -> list[tuple[str, float]]:
+    """What the windows of a question answer, likeliest first."""
+    replies = []
+    for i, passage in enumerate(reading.passages):
+        window = {name: rows[i : i + 1] for name, rows in reading.value.items()}
+        replies.append(reply(_only(opened.call(window))[0], passage, card["longest"]))
+    return ranked(replies, card["no_answer"])
 
 
 def _labelled(steps: Sequence[str], rows: np.ndarray, labels: Sequence[str]) -> Iterator[tuple[str, float]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlkit.data.windows import WINDOWS
+from tlkit.batches import stack
+from tlkit.data.windows import WindowsReader, pieces_of, stride_of, windows_over
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
@@ -38,18 +39,13 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
     from tlkit.tokenizing.wordpiece_graph import graph_inputs
 
     in_graph = graph_inputs(_tokenizer(model), int(examples.spec[INPUTS[0]].shape[0]))
-    names = ("question", "context") if _asks(examples.recipe) else ("text",)
+    names = ("text",) if stride_of(examples.recipe) is None else ("question", "context")
 
     def prepare(given: Tensors) -> Tensors:
         return in_graph(*(given[name] for name in names))
 
     specs = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
     return Serving(specs, prepare, in_graph, functools.partial(_sent, names))
-
-
-def _asks(recipe: str) -> bool:
-    """Whether examples are questions with windows over contexts."""
-    return f" {WINDOWS} " in recipe
 
 
 def _sent(names: Sequence[str], examples: Examples) -> Mapping[str, np.ndarray]:
@@ -84,18 +80,32 @@ def _read(file: Path, inside: Inside) -> Reading:
     """The word pieces of a file's text, by the vocabulary in the TFLite file."""
     from tlkit.data.text_source import read_text
 
-    if _asks(inside.recipe):
-        raise InputError(
-            f"{str(file)!r} holds one text, and the model takes a question and a context: give both to the SavedModel, "
-            "or their pieces to the TFLite file."
-        )
     pieces = inside.files[VOCABULARY].decode().split("\n")[:-1]
     wordpiece = WordPiece(tuple(pieces), _CASED not in inside.recipe)
-    text, length = read_text(file), inside.shapes[INPUTS[0]][0]
+    text, length, stride = read_text(file), inside.shapes[INPUTS[0]][0], stride_of(inside.recipe)
+    if stride is not None:
+        return _asked(wordpiece, *_question(file, text), length, stride)
     value = {name: row[None] for name, row in wordpiece.inputs(text, length).items()}
     needed = wordpiece.count(text)
     change = "" if needed <= length else f"cut to {length} of {needed} word pieces"
     return Reading(value, change=change, steps=_steps(wordpiece, text, length))
+
+
+def _question(file: Path, text: str) -> tuple[str, str]:
+    """The question on the first line of a file's text, and the context below it."""
+    question, _, context = text.strip().partition("\n")
+    if not context.strip():
+        raise InputError(f"{str(file)!r} must hold a question on its first line and the context of it below.")
+    return " ".join(question.split()), context
+
+
+def _asked(wordpiece: WordPiece, question: str, context: str, length: int, stride: int) -> Reading:
+    """A question with as many windows over its context as in training."""
+    windows = windows_over(pieces_of(wordpiece, question), pieces_of(wordpiece, context), length, stride)
+    reader = WindowsReader(tuple(windows), wordpiece, length)
+    change = f"read in {len(windows)} windows of {length} word pieces" if len(windows) > 1 else ""
+    value = stack([reader(i) for i in range(len(windows))])
+    return Reading(value, change=change, passages=tuple(one.passage() for one in windows))
 
 
 def _steps(wordpiece: WordPiece, text: str, length: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.methods import mixing
-from tlkit.types import Evaluation, Examples, Served, Splits, Task
+from tlkit.types import Examples, Served, Splits, Task
 
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
@@ -73,7 +73,6 @@ def _on_domains(task: Task) -> Task:
         loss=lambda: _source_loss(task),
         metrics=lambda: _source_metrics(task),
         decode=lambda raw: task.decode(raw[OUTPUTS]),
-        evaluate=lambda targets, outputs, ids: _evaluated(task, targets, outputs, ids),
         check=lambda splits: _check(task, splits),
         sample_weights=None if task.sample_weights is None else lambda targets: _weights(task, targets),
         monitor=None,
@@ -91,11 +90,6 @@ def _source_metrics(task: Task) -> list[Any]:
     from tlkit.methods.losses import MetricOnSource
 
     return [MetricOnSource(metric, OUTPUTS) for metric in task.metrics()]
-
-
-def _evaluated(task: Task, targets: np.ndarray, outputs: np.ndarray, ids: Any) -> Evaluation:
-    rows = np.flatnonzero(targets[:, -1] == mixing.SOURCE)
-    return task.evaluate(mixing.labels_of(targets[rows]), outputs[rows], [ids[i] for i in rows])
 
 
 def _weights(task: Task, targets: np.ndarray) -> np.ndarray:

@@ -110,6 +110,7 @@ def _joined(source: Examples, target: Examples) -> Examples:
         recipe=source.recipe if source.recipe == target.recipe else f"{source.recipe} | {target.recipe}",
         lengths=_both(source, target, "lengths"),
         texts=(*source.texts, *target.texts) if source.texts and target.texts else (),
+        passages=(),
     )
 
 

@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 
 from tlkit.tasks import metrics
-from tlkit.types import Evaluation
+from tlkit.types import Evaluation, Examples
 
 WORST = 24  # mistakes that the report shows
 
 
-def single_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def single_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of one label an example.
 
     Args:
         labels: Names of the classes, k of them.
-        targets: int (n,) class numbers.
+        examples: Their targets are int (n,) class numbers.
         outputs: float (n, k) probabilities; a row that is not finite counts as wrong.
-        ids: Names of the examples.
 
     Returns:
         Scores accuracy (with its Wilson 95 % interval), macro_f1, ece, top-k, of two classes auc, and details for the
         report.
     """
+    targets = examples.targets
     usable = np.isfinite(outputs).all(axis=1)
     likely = np.where(usable[:, None], outputs, 0.0)
     predicted = np.where(usable, likely.argmax(axis=1), -1)
@@ -39,26 +39,25 @@ def single_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarr
         "confusion": {"labels": list(labels), "counts": confusion.tolist()},
         "per_class": _per_class(labels, confusion, targets),
         "calibration": {"ece": ece, "bins": bins},
-        "mistakes": _mistakes(labels, targets, predicted, outputs, ids),
+        "mistakes": _mistakes(labels, targets, predicted, outputs, examples.ids),
         "example_scores": correct.astype(int).tolist(),
     }
     return Evaluation(metrics.finite(scores), details, outputs.astype(np.float32))
 
 
-def multi_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def multi_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of any number of labels an example, each decided at a probability of 0.5.
 
     Args:
         labels: Names of the labels, k of them.
-        targets: (n, k) of 0 and 1.
+        examples: Their targets are (n, k) of 0 and 1.
         outputs: float (n, k) probabilities; one that is not finite counts as wrong.
-        ids: Names of the examples.
 
     Returns:
         Scores exact_match (with its Wilson 95 % interval), macro_f1 (bootstrap), mean_average_precision,
         hamming_loss, ece, and details for the report.
     """
-    truth = targets > 0.5
+    truth = examples.targets > 0.5
     usable = np.isfinite(outputs)
     predicted = np.where(usable, outputs > 0.5, ~truth)
     likely = np.where(usable, outputs, 0.0)
@@ -77,7 +76,7 @@ def multi_label(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarra
         "headline": metrics.headline("exact_match", "Exact match", "Wilson"),
         "per_class": rows,
         "calibration": {"ece": ece, "bins": bins},
-        "mistakes": _label_mistakes(labels, truth, predicted, likely, ids),
+        "mistakes": _label_mistakes(labels, truth, predicted, likely, examples.ids),
         "example_scores": (~wrong.any(axis=1)).astype(int).tolist(),
     }
     return Evaluation(metrics.finite(scores), details, outputs.astype(np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.tasks import heads, metrics, recording
-from tlkit.types import Evaluation, Splits, Task
+from tlkit.types import Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -85,19 +85,18 @@ def regress(
     )
 
 
-def evaluate_values(names: tuple[str, ...], targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def evaluate_values(names: tuple[str, ...], examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of predicted numbers: R2, MAE and RMSE, each with a bootstrap 95 % interval.
 
     Args:
         names: Names of the k values.
-        targets: float (n, k) or (n,).
+        examples: Their targets are float (n, k) or (n,).
         outputs: float (n, k) in the same unit; one that is not finite counts as the targets' mean.
-        ids: Names of the examples.
 
     Returns:
         Scores and details; `example_scores` are minus the error in standard deviations of the targets.
     """
-    truth = np.asarray(targets, np.float64).reshape(len(targets), -1)
+    truth = np.asarray(examples.targets, np.float64).reshape(len(examples), -1)
     values = np.where(np.isfinite(outputs), outputs, truth.mean(axis=0)).astype(np.float64)
     errors = values - truth
     spread = truth.std(axis=0)
@@ -106,7 +105,7 @@ def evaluate_values(names: tuple[str, ...], targets: np.ndarray, outputs: np.nda
         "headline": metrics.headline("r2", "R²", "bootstrap", unit="value"),
         "residuals": _scatter(names, truth, values),
         "per_value": _per_value(names, truth, values),
-        "mistakes": _worst(truth, values, scaled.mean(axis=1), ids),
+        "mistakes": _worst(truth, values, scaled.mean(axis=1), examples.ids),
         "example_scores": (-scaled.mean(axis=1)).tolist(),
     }
     return Evaluation(metrics.finite(_scores(truth, values)), details, np.asarray(outputs, np.float32))

@@ -75,41 +75,39 @@ def similarity(
     )
 
 
-def evaluate_scores(targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def evaluate_scores(examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Spearman and Pearson correlation of predicted scores with the true ones, each with a bootstrap 95 % interval.
 
     Args:
-        targets: float (n, 1) or (n,).
+        examples: Pairs, whose targets are float (n, 1) or (n,).
         outputs: float (n, 1); one that is not finite counts as 0.
-        ids: Names of the pairs.
     """
-    truth, values = np.asarray(targets, np.float64).reshape(-1), _finite(outputs)
+    truth, values = np.asarray(examples.targets, np.float64).reshape(-1), _finite(outputs)
     error = np.abs(values - truth)
     details = {
         "headline": metrics.headline("spearman", "Spearman", "bootstrap", unit="value"),
-        "mistakes": _worst(truth, values, error, ids),
+        "mistakes": _worst(truth, values, error, examples.ids),
         "example_scores": (-error / (truth.std() or 1.0)).tolist(),
     }
     figures = {"spearman": metrics.spearman, "pearson": metrics.pearson}
     return Evaluation(_with_intervals(figures, truth, values), details, np.asarray(outputs, np.float32))
 
 
-def evaluate_labels(targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def evaluate_labels(examples: Examples, outputs: np.ndarray) -> Evaluation:
     """ROC AUC and average precision of the cosines of pairs that are the same (1) or not (0), with intervals.
 
     Args:
-        targets: int (n,) of 0 and 1.
+        examples: Pairs, whose targets are int (n,) of 0 and 1.
         outputs: float (n, 1) cosines; one that is not finite counts as 0.
-        ids: Names of the pairs.
 
     Returns:
         Scores and details; `example_scores` are the share of pairs of the other kind that a pair is told apart from.
     """
-    truth, values = np.asarray(targets).reshape(-1), _finite(outputs)
+    truth, values = np.asarray(examples.targets).reshape(-1), _finite(outputs)
     told = _told_apart(truth, values)
     details = {
         "headline": metrics.headline("auc", "ROC AUC", "bootstrap", unit="value"),
-        "mistakes": _worst(truth, values, 1.0 - told, ids),
+        "mistakes": _worst(truth, values, 1.0 - told, examples.ids),
         "example_scores": told.tolist(),
     }
     figures = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision}

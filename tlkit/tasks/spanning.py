@@ -6,18 +6,20 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.tasks import metrics, recording
-from tlkit.types import Evaluation, Splits, Task
+from tlkit.tasks.answer_scores import exact_match, word_f1
+from tlkit.types import Evaluation, Examples, Passage, Splits, Task
 
 if TYPE_CHECKING:
     import keras
 
 POSITIONS = "positions"  # name of the output
+NO_ANSWER = "no answer"
 WORST = 24  # questions that the report shows
 _WINDOW = re.compile(r"@\d+$")
 _TINY = 1e-30  # keeps logarithms finite
@@ -67,6 +69,7 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         check=_check,
         output=POSITIONS,
         takes="sequence",
+        card={"longest": longest, "no_answer": no_answer},
         recipe=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
     )
 
@@ -110,7 +113,8 @@ def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     Args:
         positions: float (n, steps, 2), shares of all steps.
-        targets: int (n, 4), as in `evaluate_spans`.
+        targets: int (n, 4) of windows: first and last piece of the answer, 0 and 0 for none; the context's first
+            piece, and the one behind its last.
     """
     steps = np.arange(positions.shape[1])[None, :]
     inside = (steps == 0) | ((steps >= targets[:, 2:3]) & (steps < targets[:, 3:4]))
@@ -119,21 +123,56 @@ def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return shares
 
 
-def evaluate_spans(
-    targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str], longest: int = 30, no_answer: bool = True
-) -> Evaluation:
-    """Scores of answered questions.
+class Reply(NamedTuple):
+    """What a window answers, and by how much it is preferred to no answer (logits' difference)."""
 
-    Exact match and F1 as SQuAD has them, but over word pieces at their places instead of words: an article too many,
-    which SQuAD forgives, counts here, and so does an equal passage elsewhere; case and accents do not count with a
-    lower-case vocabulary. An unanswerable question scores 1 where it is left unanswered, else 0. A window that holds a
-    part of the true answer only counts as one without.
+    words: str
+    preference: float
+
+
+def reply(positions: np.ndarray, passage: Passage, longest: int = 30) -> Reply:
+    """The likeliest answer in the words of the text that a window shows.
 
     Args:
-        targets: int (n, 4) of windows: first and last piece of the answer, 0 and 0 for none; the context's first
-            piece, and the one behind its last.
+        positions: As in `best_span`.
+        passage: What the window shows.
+        longest: Most pieces of an answer.
+    """
+    found = best_span(positions, passage.step, passage.step + len(passage.offsets), longest)
+    return Reply(passage.words(found.first, found.last) if found.first else "", found.preference)
+
+
+def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, float]]:
+    """What a question's windows reply, likeliest first: words, and their probability where no answer is the other case.
+
+    Args:
+        replies: One a window.
+        no_answer: Whether "no answer" is among them, with what the best reply leaves of 1.
+
+    Example:
+        >>> ranked([Reply("Rome", 0.0), Reply("Paris", 2.0), Reply("Rome", -5.0)])[0]
+        ('Paris', 0.8807970779778823)
+        >>> ranked([Reply("Rome", -np.inf)])
+        [('no answer', 1.0), ('Rome', 0.0)]
+    """
+    shares: dict[str, float] = {}
+    for words, preference in sorted(replies, key=lambda one: -one.preference):
+        if words:
+            shares.setdefault(words, float(1 / (1 + np.exp(-preference))))
+    nothing = [(NO_ANSWER, 1 - max(shares.values(), default=0.0))] if no_answer else []
+    return sorted([*nothing, *shares.items()], key=lambda pair: -pair[1])
+
+
+def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, no_answer: bool = True) -> Evaluation:
+    """Scores of answered questions: exact match and F1 over words, to the letter those of SQuAD's own script.
+
+    Of several true answers the one counts that serves best. A question without any scores 1 where it is left
+    unanswered, else 0.
+
+    Args:
+        examples: Windows with their `passages`. Ids are a question's, and behind all but its first window "@" and its
+            number; targets are int (n, 4), as in `span`.
         outputs: float (n, steps, 2) probabilities.
-        ids: Names of the windows: a question's, and behind all but its first window "@" and its number.
         longest: Most pieces of an answer.
         no_answer: Whether a question may be left unanswered.
 
@@ -141,12 +180,14 @@ def evaluate_spans(
         Scores f1 and exact_match over questions, each with a bootstrap 95 % interval; where some have no answer, also
         answered_f1 and no_answer_accuracy, of the two kinds apart. `example_scores` has one value a question.
 
+    Raises:
+        InputError: If the examples have no `passages`.
+
     Source: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1; Rajpurkar et al. 2018, arXiv:1806.03822.
     """
-    found = [
-        best_span(row, int(target[2]), int(target[3]), longest) for row, target in zip(outputs, targets, strict=True)
-    ]
-    judged = [_judge(windows, targets, found, no_answer) for windows in _by_question(ids).values()]
+    _check_passages(examples)
+    replies = [reply(row, passage, longest) for row, passage in zip(outputs, examples.passages, strict=True)]
+    judged = [_judge(windows, examples, replies, no_answer) for windows in _by_question(examples.ids).values()]
     exact, f1, answerable = (np.array([getattr(one, name) for one in judged]) for name in ("exact", "f1", "answerable"))
     scores = {**_with_interval("f1", f1), **_with_interval("exact_match", exact)}
     if not answerable.all():
@@ -155,25 +196,34 @@ def evaluate_spans(
     details = {
         "headline": metrics.headline("f1", "Answer F1", "bootstrap"),
         "example_scores": f1.tolist(),
-        "mistakes": _mistakes(judged, ids),
+        "mistakes": _mistakes(judged, examples.ids),
     }
     return Evaluation(metrics.finite(scores), details, outputs.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """How a question was answered: the window that answers, what it says and what is true there, scores in [0, 1]."""
+    """How a question was answered: the window that answers, or else holds the answer; "" is said for no answer."""
 
     window: int
-    said: tuple[int, int]
-    true: tuple[int, int]
+    said: str
+    answers: tuple[str, ...]
     preference: float
-    answerable: bool
-    exact: float
-    f1: float
 
+    @property
+    def answerable(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.answers)
 
-NOTHING = (0, 0)
+    @property
+    def exact(self) -> float:
+        """1 where one of the answers was given, else 0."""
+        return exact_match(self.said, self.answers)
+
+    @property
+    def f1(self) -> float:
+        """Words in common with the best of the answers, in [0, 1]."""
+        return word_f1(self.said, self.answers)
 
 
 def _by_question(ids: Sequence[str]) -> Mapping[str, list[int]]:
@@ -183,31 +233,13 @@ def _by_question(ids: Sequence[str]) -> Mapping[str, list[int]]:
     return windows
 
 
-def _judge(windows: Sequence[int], targets: np.ndarray, found: Sequence[Answer], no_answer: bool) -> Judged:
-    window = max(windows, key=lambda i: found[i].preference)
-    own = found[window]
-    said = NOTHING if no_answer and own.preference <= 0 else (own.first, own.last)
-    answerable = bool((targets[list(windows), 0] > 0).any())
-    if said == NOTHING and answerable:  # the report shows where the answer is
-        window = next(i for i in windows if targets[i, 0] > 0)
-    true = int(targets[window, 0]), int(targets[window, 1])
-    if not answerable or said == NOTHING:
-        right = float(not answerable and said == NOTHING)
-        return Judged(window, said, true, own.preference, answerable, right, right)
-    return Judged(window, said, true, own.preference, answerable, float(said == true), overlap(said, true))
-
-
-def overlap(said: tuple[int, int], true: tuple[int, int]) -> float:
-    """F1 of two passages, both ends included: twice what they share by the sum of their sizes; (0, 0) is none.
-
-    Example:
-        >>> overlap((4, 7), (6, 9))
-        0.5
-    """
-    if NOTHING in (said, true):
-        return float(said == true)
-    shared = min(said[1], true[1]) - max(said[0], true[0]) + 1
-    return 2 * max(0, shared) / (said[1] - said[0] + true[1] - true[0] + 2)
+def _judge(windows: Sequence[int], examples: Examples, replies: Sequence[Reply], no_answer: bool) -> Judged:
+    window = max(windows, key=lambda i: replies[i].preference)
+    words, preference = replies[window]
+    said = "" if no_answer and preference <= 0 else words
+    if not said:  # the report shows where the answer is
+        window = next((i for i in windows if examples.targets[i, 0] > 0), window)
+    return Judged(window, said, examples.passages[window].answers, preference)
 
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
@@ -219,13 +251,13 @@ def _mistakes(judged: Sequence[Judged], ids: Sequence[str]) -> list[dict[str, An
     """The questions answered worst, of equals the surest first."""
     wrong = sorted((one for one in judged if not one.exact), key=lambda one: (one.f1, -abs(one.preference)))
     return [
-        {"index": one.window, "id": ids[one.window], "true": _spoken(one.true), "predicted": _spoken(one.said)}
+        {"index": one.window, "id": ids[one.window], "true": _spoken(*one.answers), "predicted": _spoken(one.said)}
         for one in wrong[:WORST]
     ]
 
 
-def _spoken(passage: tuple[int, int]) -> str:
-    return "no answer" if passage == NOTHING else f"pieces {passage[0]} to {passage[1]}"
+def _spoken(*answers: str) -> str:
+    return " / ".join(dict.fromkeys(answers)) or NO_ANSWER
 
 
 def _head(features: Any, dropout: float) -> Any:
@@ -263,3 +295,13 @@ def _check(splits: Splits) -> None:
                 f"The {name} targets must be int32 (n, 2) characters of a context, or (n, 4) pieces of a window: "
                 f"`tlkit.data.text.from_squad` makes them. Received: shape={targets.shape}, dtype={targets.dtype}."
             )
+        _check_passages(examples)
+
+
+def _check_passages(examples: Examples) -> None:
+    if len(examples.passages) != len(examples):
+        raise InputError(
+            "Answers are judged by their words, so each question needs its context and its answers "
+            f"(`Examples.passages`): `tlkit.data.text.from_squad` brings them. Received: {len(examples.passages)} for "
+            f"{len(examples)} examples."
+        )

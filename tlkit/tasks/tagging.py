@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.errors import InputError
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.spans import OUTSIDE, Span, spans
-from tlkit.types import Evaluation, Splits, Task
+from tlkit.types import Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -61,19 +61,19 @@ def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
     )
 
 
-def evaluate_tags(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def evaluate_tags(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of labelled words.
 
     Args:
         labels: Names of the labels, k of them.
-        targets: int (n, steps), -1 where no word starts.
+        examples: Sentences, whose targets are int (n, steps), -1 where no word starts.
         outputs: float (n, steps, k) probabilities.
-        ids: Names of the sentences.
 
     Returns:
         Scores f1, precision and recall of whole spans over all sentences (with a bootstrap 95 % interval of the F1)
         and accuracy of words; details for the report. Without B- and I- labels the accuracy is the headline.
     """
+    targets = examples.targets
     words = targets >= 0
     predicted = np.where(np.isfinite(outputs).all(axis=-1), outputs.argmax(axis=-1), NO_WORD)
     right = np.where(words, predicted == targets, False)
@@ -87,7 +87,7 @@ def evaluate_tags(labels: tuple[str, ...], targets: np.ndarray, outputs: np.ndar
         details |= {
             "headline": metrics.headline("f1", "Span F1", "bootstrap"),
             "per_class": _per_kind(found),
-            "mistakes": _mistakes(found, ids),
+            "mistakes": _mistakes(found, examples.ids),
         }
     else:
         details |= {"headline": metrics.headline("accuracy", "Word accuracy", "bootstrap")}

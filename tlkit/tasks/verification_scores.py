@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.tasks import metrics
-from tlkit.types import Evaluation
+from tlkit.types import Evaluation, Examples
 
 MOST = 600  # recordings whose pairs are tried: 180,000 trials
 WORST = 24  # mistakes that the report shows
@@ -142,32 +142,32 @@ def threshold_of(speakers: np.ndarray, embeddings: np.ndarray) -> float:
     return equal_error(errors(found.scores, found.same))[1]
 
 
-def verified(threshold: float | None, targets: np.ndarray, outputs: np.ndarray, ids: Sequence[str]) -> Evaluation:
+def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of all pairs of test recordings, at most MOST of these.
 
     Args:
         threshold: What was chosen on validation; None takes that of the equal error rate on these very examples.
-        targets: int (n,) speakers.
+        examples: Recordings, whose targets are int (n,) speakers.
         outputs: float (n, d) embeddings; one that is not finite is as far from all others as from itself.
-        ids: Names of the recordings.
 
     Returns:
         Scores eer and min_dcf_01, min_dcf_05, each with a 95 % interval by a bootstrap over speakers; auc; with a
         `threshold` it and the errors it makes: missed, accepted. Details for the report. Lower is better of all but
         auc.
     """
-    kept = _spread(len(targets))
-    found = trials(np.nan_to_num(outputs[kept]), targets[kept])
+    kept = _spread(len(examples))
+    speakers = examples.targets[kept]
+    found = trials(np.nan_to_num(outputs[kept]), speakers)
     every = errors(found.scores, found.same)
     rate, own = equal_error(every)
     limit = own if threshold is None else threshold
     scores = {"eer": rate, **{_cost_name(p): min_cost(every, p) for p in PRIORS}}
-    scores |= _intervals(found, targets[kept]) | {"auc": metrics.roc_auc(found.same, found.scores)}
+    scores |= _intervals(found, speakers) | {"auc": metrics.roc_auc(found.same, found.scores)}
     scores |= {"trials": len(found.same), "target_trials": int(found.same.sum()), **_at(found, threshold)}
     right = (found.scores >= limit) == found.same
     details = {
         "headline": metrics.headline("eer", "Equal error rate", "bootstrap"),
-        "mistakes": _mistakes(found, limit, [ids[i] for i in kept], kept),
+        "mistakes": _mistakes(found, limit, [examples.ids[i] for i in kept], kept),
         "example_scores": _by_recording(found, right, len(kept)).tolist(),
     }
     return Evaluation(metrics.finite(scores), details, np.asarray(outputs, np.float32))

@@ -47,9 +47,19 @@ def test_questions_and_their_answers(tmp_path):
     assert len(set(splits.train.groups)) == 1
 
 
-def test_of_several_answers_the_first_counts(tmp_path):
+def test_of_several_answers_the_first_is_learned_and_all_are_kept(tmp_path):
     several = qa("q", "a?", "b", 2) | {"answers": [{"text": "b", "answer_start": 2}, {"text": "a", "answer_start": 0}]}
-    assert read_questions(write(tmp_path / "one.json", ("a b", [several])))[0].span == (2, 3)
+    file = write(tmp_path / "one.json", ("a b", [several, qa("n", "b?", None, is_impossible=True)]))
+    assert read_questions(file)[0].span == (2, 3)
+    examples = text.from_squad(file, split=(1, 0, 0), progress=False).train
+    assert examples.targets.tolist() == [[2, 3], [-1, -1]]
+    assert [(one.text, one.answers) for one in examples.passages] == [("a b", ("b", "a")), ("a b", ())]
+
+
+def test_answers_that_are_no_list_are_said(tmp_path):
+    odd = {"id": "q", "question": "a?", "answers": {"text": ["a"], "answer_start": [0]}}
+    with pytest.raises(InputError, match=r"Question 0 of .* has no `answers`"):
+        read_questions(write(tmp_path / "one.json", ("a b", [odd])))
 
 
 def test_what_is_wrong_with_a_question_leaves_it_out_by_name(tmp_path):
@@ -101,7 +111,7 @@ def test_a_context_lies_on_one_side_and_files_are_parts(tmp_path):
         ('{"data": [{"paragraphs": [{"context": "a", "qas": [{"id": "q"}]}]}]}', "Question 0 of .* has no `question`"),
         (
             '{"data": [{"paragraphs": [{"context": "a", "qas": [{"id": "q", "question": "a", "answers": [{}]}]}]}]}',
-            "The first answer of question 0 of .* has no `text`",
+            "Answer 0 of question 0 of .* has no `text`",
         ),
     ],
 )
@@ -136,6 +146,16 @@ def test_a_long_context_takes_several_windows(tmp_path):
     assert made.train.texts[1] == "a?\nc d e f"
     assert made.notes == ("2 questions need, of 2, more than 9 pieces with the context: 6 windows show them all.",)
     assert len(set(made.train.digests)) == 6 and made.train.groups[0] == made.train.groups[5]
+
+
+def test_windows_say_what_they_show(tmp_path):
+    splits = splits_of(tmp_path, ("a b  c d\ne f g h", [qa("q", "a?", "d\ne", 7)]))
+    made = text.tokenized(splits, PIECES, 9, stride=2).train
+    assert [one.words(4, 7) for one in made.passages] == ["a b c d", "c d e f", "e f g h"]
+    assert [one.answers for one in made.passages] == [("d\ne",)] * 3
+    first, last = made.targets[1, :2]
+    assert made.passages[1].words(first, last) == "d e"
+    assert [one.words(4, 4) for one in made.subset([2, 0]).passages] == ["e", "a"]
 
 
 def test_targets_are_the_pieces_of_the_answer(tmp_path):

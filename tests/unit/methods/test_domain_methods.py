@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -13,7 +15,7 @@ from tlkit.methods.class_confusion import confusion
 from tlkit.methods.conditional_adversarial import multilinear
 from tlkit.methods.correlation import coral_distance, covariance
 from tlkit.methods.mean_discrepancy import discrepancy
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.types import ArraySpec, Examples, Passage, Splits
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(30, 5)).astype("float32"), (RNG.normal(size=(20, 5)) * 2 + 1).astype("float32")
@@ -120,6 +122,12 @@ def splits(count: int, kind=np.int32, prefix="", **fields) -> Splits:
         ),
         ("a", "b"),
     )
+
+
+def test_a_mix_keeps_no_passages():
+    source = splits(4)
+    asked = dataclasses.replace(source, train=dataclasses.replace(source.train, passages=(Passage("a"),) * 4))
+    assert methods.domain_mix(asked, source).train.passages == ()
 
 
 def test_a_mix_shows_both_domains_alike_and_no_label_of_the_target():

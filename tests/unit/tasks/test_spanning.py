@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import doctest
 import itertools
 import json
 
 import numpy as np
 import pytest
 
-from tlkit import tasks
+from tlkit import tasks, types
 from tlkit.errors import InputError
-from tlkit.tasks.spanning import best_span, evaluate_spans, overlap, within_context
+from tlkit.tasks import answer_scores, spanning
+from tlkit.tasks.answer_scores import exact_match, normalized, word_f1
+from tlkit.tasks.spanning import Reply, best_span, evaluate_spans, ranked, reply, within_context
+from tlkit.types import Examples, Passage, Splits
 
 STEPS = 8
 
@@ -20,6 +25,53 @@ def positions(first: int, last: int, sure: float = 0.9) -> np.ndarray:
     rows = np.full((STEPS, 2), (1 - sure) / (STEPS - 1))
     rows[first, 0] = rows[last, 1] = sure
     return rows
+
+
+def test_docstrings_hold():
+    assert (
+        doctest.testmod(answer_scores).failed == doctest.testmod(spanning).failed == doctest.testmod(types).failed == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("The Norman's  conquest, of an island", "normans conquest of island"),
+        ("a\tTheatre\nfor THE an-the", "theatre for anthe"),  # marks go before articles are looked for
+        ("U.S.", "us"),
+        ("$1,000.50", "100050"),
+        ("Ünter  ÇA", "ünter ça"),  # accents stay
+        ("«l’été» – 北京", "«l’été» – 北京"),  # and so do marks that ASCII lacks
+        ("the, a. An!", ""),
+        ("", ""),
+    ],
+)
+def test_answers_are_normalized_as_in_squads_script(answer, expected):
+    assert normalized(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "answers", "exact", "f1"),
+    [
+        ("Denver Broncos", ["Denver Broncos"] * 3, 1, 1),
+        ("the Denver Broncos!", ["Denver Broncos", "Broncos"], 1, 1),
+        ("Denver", ["Carolina", "Denver Broncos"], 0, 2 / 3),  # P 1/1, R 1/2
+        ("Levi's Stadium in Santa Clara", ["Santa Clara, California", "Levi's Stadium"], 0, 4 / 7),  # P 2/5, R 2/2
+        ("to to be", ["to be or not to be"], 0, 2 / 3),  # words count as often as both have them: P 3/3, R 3/6
+        ("Broncos Denver", ["Denver Broncos"], 0, 1),  # a bag of words
+        ("Rome", ["Paris"], 0, 0),
+        ("ROME", ["rome"], 1, 1),
+        ("Zürich", ["Zurich"], 0, 0),
+        ("", ["Rome"], 0, 0),
+        ("", [], 1, 1),
+        ("Rome", [], 0, 0),
+        ("the", [], 1, 1),  # nothing is left of it
+        ("Rome", ["the", "Rome"], 1, 1),
+        ("", ["the"], 1, 1),  # nothing is left of the only answer, so none is right
+    ],
+)
+def test_answers_are_judged_as_by_squads_script(said, answers, exact, f1):
+    assert exact_match(said, answers) == exact and word_f1(said, answers) == pytest.approx(f1)
 
 
 def test_the_best_pair_is_that_of_all_pairs():
@@ -46,44 +98,91 @@ def test_odd_outputs_and_empty_contexts():
     assert best_span(np.full((STEPS, 2), np.nan), 3, 7).first in range(3, 7)
 
 
-@pytest.mark.parametrize(
-    ("said", "true", "expected"),
-    [((4, 7), (6, 9), 0.5), ((4, 4), (4, 4), 1), ((3, 4), (5, 6), 0), ((3, 6), (4, 4), 0.4), ((0, 0), (4, 4), 0)],
-)
-def test_overlap_by_hand(said, true, expected):
-    assert overlap(said, true) == overlap(true, said) == pytest.approx(expected)
+TEXT = "Anna saw the old Rome"
+OFFSETS = np.array([[0, 4], [5, 8], [9, 12], [13, 16], [17, 21]])  # steps 3 to 7
+ROME = ("Rome", "old Rome")
+
+
+def windows(targets: list[list[int]], answers: list[tuple[str, ...]], ids: list[str]) -> Examples:
+    """Windows that show all of TEXT."""
+    passages = tuple(Passage(TEXT, own, OFFSETS, 3) for own in answers)
+    rows = np.array([[*row, 3, 8] for row in targets], np.int32)
+    return Examples(tuple(ids), lambda i: None, rows, None, tuple(ids), passages=passages)
 
 
 def test_scores_by_hand():
-    targets = np.array([[4, 5, 3, 7]] * 2 + [[0, 0, 3, 7]] * 2)
-    outputs = np.stack([positions(4, 5), positions(4, 6), positions(0, 0), positions(5, 5)])
-    found = evaluate_spans(targets, outputs, ["right", "long", "none", "made up"])
-    assert found.scores["exact_match"] == 0.5
-    assert found.scores["f1"] == pytest.approx((1 + 0.8 + 1 + 0) / 4)
-    assert found.scores["answered_f1"] == pytest.approx(0.9) and found.scores["no_answer_accuracy"] == 0.5
-    assert found.details["example_scores"] == pytest.approx([1, 0.8, 1, 0])
+    ids = ["right", "article", "long", "none", "made up", "silent"]
+    examples = windows([[7, 7]] * 3 + [[0, 0]] * 2 + [[7, 7]], [ROME] * 3 + [()] * 2 + [ROME], ids)
+    said = [(7, 7), (5, 7), (4, 7), (0, 0), (5, 5), (0, 0)]
+    found = evaluate_spans(examples, np.stack([positions(*one) for one in said]))
+    f1 = [1, 1, 0.8, 1, 1, 0]  # "saw the old Rome" and "old Rome" share 2 words of 3 and 2; "the" is nothing
+    assert found.details["example_scores"] == pytest.approx(f1)
+    assert found.scores["f1"] == pytest.approx(np.mean(f1)) and found.scores["exact_match"] == pytest.approx(4 / 6)
+    assert found.scores["answered_f1"] == pytest.approx(0.7) and found.scores["no_answer_accuracy"] == 1
     assert [(m["id"], m["true"], m["predicted"]) for m in found.details["mistakes"]] == [
-        ("made up", "no answer", "pieces 5 to 5"),
-        ("long", "pieces 4 to 5", "pieces 4 to 6"),
+        ("silent", "Rome / old Rome", "no answer"),
+        ("long", "Rome / old Rome", "saw the old Rome"),
     ]
     assert json.dumps(found.details)
 
 
+def test_a_made_up_answer_is_a_mistake():
+    found = evaluate_spans(windows([[0, 0]], [()], ["q"]), np.stack([positions(3, 3)]))
+    assert found.scores["no_answer_accuracy"] == 0 and "answered_f1" not in found.scores
+    (mistake,) = found.details["mistakes"]
+    assert (mistake["true"], mistake["predicted"]) == ("no answer", "Anna")
+
+
 def test_the_surest_window_answers_for_its_question():
-    ids = ["q", "q@1", "q@2", "p"]
-    targets = np.array([[0, 0, 3, 7], [4, 5, 3, 7], [0, 0, 3, 7], [3, 3, 3, 7]])
-    right = np.stack([positions(0, 0), positions(4, 5), positions(0, 0, 0.6), positions(3, 3)])
-    found = evaluate_spans(targets, right, ids)
+    examples = windows([[0, 0], [7, 7], [0, 0], [3, 3]], [ROME] * 3 + [("Anna",)], ["q", "q@1", "q@2", "p"])
+    right = np.stack([positions(0, 0), positions(7, 7), positions(0, 0, 0.6), positions(3, 3)])
+    found = evaluate_spans(examples, right)
     assert found.scores["exact_match"] == 1 and "no_answer_accuracy" not in found.scores
     wrong = right.copy()
-    wrong[2] = positions(6, 6, 0.99)
-    assert evaluate_spans(targets, wrong, ids).details["example_scores"] == [0, 1]
+    wrong[2] = positions(4, 4, 0.99)
+    assert evaluate_spans(examples, wrong).details["example_scores"] == [0, 1]
+    silent = np.stack([positions(0, 0)] * 3 + [positions(3, 3)])
+    assert evaluate_spans(examples, silent).details["mistakes"][0]["id"] == "q@1"  # where the answer stands
+
+
+def test_an_answer_that_no_window_holds_whole_can_still_be_half_right():
+    examples = windows([[0, 0]] * 2, [("old Rome of",)] * 2, ["q", "q@1"])
+    found = evaluate_spans(examples, np.stack([positions(6, 7), positions(0, 0)]))
+    assert found.scores["f1"] == pytest.approx(0.8) and "no_answer_accuracy" not in found.scores
 
 
 def test_an_answer_can_be_asked_for_always():
-    targets, outputs = np.array([[4, 5, 3, 7]]), np.stack([0.5 * positions(0, 0) + 0.5 * positions(4, 5, 0.6)])
-    assert evaluate_spans(targets, outputs, ["q"]).scores["exact_match"] == 0
-    assert evaluate_spans(targets, outputs, ["q"], no_answer=False).scores["exact_match"] == 1
+    examples = windows([[3, 3]], [("Anna",)], ["q"])
+    outputs = np.stack([0.5 * positions(0, 0) + 0.5 * positions(3, 3, 0.6)])
+    assert evaluate_spans(examples, outputs).scores["exact_match"] == 0
+    assert evaluate_spans(examples, outputs, no_answer=False).scores["exact_match"] == 1
+
+
+def test_a_reply_is_in_the_words_of_the_text():
+    passage = Passage("a\n b  c", offsets=np.array([[0, 1], [3, 4], [6, 7]]), step=4)
+    found = reply(positions(4, 6), passage)
+    assert found.words == "a b c" and found.preference > 0
+    assert reply(positions(4, 6), Passage("", step=4)) == ("", -np.inf)
+
+
+def test_replies_are_ranked_by_how_likely_they_are():
+    found = ranked([Reply("", -np.inf), Reply("b", -1.0), Reply("a", 3.0), Reply("b", 1.0)])
+    assert [words for words, _ in found] == ["a", "b", "no answer"]
+    assert found[0][1] + found[2][1] == pytest.approx(1) and found[1][1] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert ranked([Reply("a", 0.0)])[0][0] == "no answer"  # as in evaluation
+    sure = [Reply("b", 60.0), Reply("a", 90.0), Reply("b", 40.0)]  # all of them 1.0
+    assert [words for words, _ in ranked(sure)] == ["a", "b", "no answer"]
+    assert ranked([Reply("a", -9.0)], no_answer=False) == [("a", pytest.approx(np.exp(-9), rel=1e-3))]
+
+
+def test_questions_without_passages_are_refused():
+    bare = dataclasses.replace(windows([[7, 7]], [ROME], ["q"]), passages=())
+    for act in (
+        lambda: evaluate_spans(bare, np.stack([positions(7, 7)])),
+        lambda: tasks.span().check(Splits(*[bare] * 3)),
+    ):
+        with pytest.raises(InputError, match=r"Answers are judged by their words.* Received: 0 for 1 examples"):
+            act()
 
 
 def test_what_clients_look_at():

@@ -52,21 +52,26 @@ def targets(rows: list[list[int]], steps: int) -> np.ndarray:
     return found
 
 
+def examples(rows: np.ndarray) -> Examples:
+    names = tuple(map(str, range(len(rows))))
+    return Examples(names, lambda i: None, rows, ArraySpec((4,), "int32"), names)
+
+
 def test_scores_by_hand():
     truth = [[1, 2, 0, 3], [0, 0, 1]]  # person(0, 2), place(3, 4); person(2, 3)
     said = [[1, 0, 0, 3], [0, 0, 1]]  # person(0, 1), place(3, 4); person(2, 3)
-    found = tasks.tag(LABELS).evaluate(targets(truth, 6), outputs(said, 6), ("a", "b"))
+    found = tasks.tag(LABELS).evaluate(examples(targets(truth, 6)), outputs(said, 6))
     assert found.scores["f1"] == pytest.approx(2 / 3) and found.scores["precision"] == pytest.approx(2 / 3)
     assert found.scores["recall"] == pytest.approx(2 / 3) and found.scores["accuracy"] == pytest.approx(6 / 7)
     rows = {row["label"]: row for row in found.details["per_class"]}
     assert (rows["person"]["f1"], rows["person"]["support"], rows["place"]["f1"]) == (0.5, 2, 1.0)
     (mistake,) = found.details["mistakes"]
-    assert (mistake["id"], mistake["spans"]["predicted"]) == ("a", [["person", 0, 1], ["place", 3, 4]])
+    assert (mistake["id"], mistake["spans"]["predicted"]) == ("0", [["person", 0, 1], ["place", 3, 4]])
 
 
 def test_labels_without_spans_are_judged_word_by_word():
     task = tasks.tag(("noun", "verb"))
-    found = task.evaluate(np.array([[0, 1, -1]]), np.eye(2, dtype=np.float32)[[[0, 0, 1]]], ("a",))
+    found = task.evaluate(examples(np.array([[0, 1, -1]])), np.eye(2, dtype=np.float32)[[[0, 0, 1]]])
     assert found.scores["accuracy"] == 0.5 and "f1" not in found.scores
     assert found.details["headline"]["name"] == "accuracy"
 
@@ -83,10 +88,7 @@ def test_the_loss_of_a_sentence_does_not_depend_on_its_padding():
 
 
 def data(rows: np.ndarray, labels: tuple[str, ...] = LABELS) -> Splits:
-    own = Examples(
-        tuple(map(str, range(len(rows)))), lambda i: None, rows, ArraySpec((4,), "int32"), ("d",) * len(rows)
-    )
-    return Splits(own, own, own, labels)
+    return Splits(*(examples(rows),) * 3, labels)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def _probabilities(count=40, classes=3):
 
 def test_single_label_scores():
     outputs, targets = _probabilities(), rng.integers(3, size=40)
-    result = tasks.classify(LABELS).evaluate(targets, outputs, [f"{i}.png" for i in range(40)])
+    result = tasks.classify(LABELS).evaluate(examples(targets), outputs)
     predicted = outputs.argmax(1)
     assert result.scores["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert result.scores["macro_f1"] == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
@@ -222,7 +222,7 @@ def test_single_label_scores():
 
 def test_multi_label_scores():
     outputs, targets = rng.random((50, 3)), (rng.random((50, 3)) < 0.4).astype(np.float32)
-    result = tasks.classify(LABELS, multi_label=True).evaluate(targets, outputs, [str(i) for i in range(50)])
+    result = tasks.classify(LABELS, multi_label=True).evaluate(examples(targets), outputs)
     predicted = outputs > 0.5
     assert result.scores["exact_match"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert result.scores["hamming_loss"] == pytest.approx(reference.hamming_loss(targets, predicted))
@@ -235,7 +235,7 @@ def test_multi_label_scores():
 def test_regression_scores():
     truth = rng.normal(size=(60, 2)).astype(np.float32)
     values = truth + 0.3 * rng.normal(size=(60, 2))
-    result = tasks.regress(["x", "y"]).evaluate(truth, values, [str(i) for i in range(60)])
+    result = tasks.regress(["x", "y"]).evaluate(examples(truth), values)
     assert result.scores["r2"] == pytest.approx(reference.r2_score(truth, values))
     assert result.scores["mae"] == pytest.approx(reference.mean_absolute_error(truth, values))
     assert result.scores["rmse"] == pytest.approx(reference.root_mean_squared_error(truth.ravel(), values.ravel()))
@@ -246,22 +246,22 @@ def test_regression_scores():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_outputs_that_are_no_numbers_count_as_wrong(bad):
     outputs = np.array([[0.9, 0.05, 0.05], [bad, bad, bad]])
-    single = tasks.classify(LABELS).evaluate(np.array([0, 0]), outputs, ["a", "b"])
+    single = tasks.classify(LABELS).evaluate(examples([0, 0]), outputs)
     assert single.scores["accuracy"] == 0.5
     assert single.details["mistakes"][0]["predicted"] == "not a number"
-    several = tasks.classify(LABELS, multi_label=True).evaluate(np.eye(3)[:2], outputs, ["a", "b"])
+    several = tasks.classify(LABELS, multi_label=True).evaluate(examples(np.eye(3)[:2]), outputs)
     assert several.scores["exact_match"] == 0.5
-    values = tasks.regress(["x"]).evaluate(np.array([[1.0], [2.0]]), np.array([[1.0], [bad]]), ["a", "b"])
+    values = tasks.regress(["x"]).evaluate(examples([[1.0], [2.0]]), np.array([[1.0], [bad]]))
     json.dumps([dict(e.scores) | dict(e.details) for e in (single, several, values)], allow_nan=False)
 
 
 @pytest.mark.parametrize("targets", [np.array([1]), np.array([1, 1, 1])])
 def test_few_and_uniform_examples_do_not_divide_by_zero(targets):
-    ids = [str(i) for i in range(len(targets))]
+    count = len(targets)
     with np.errstate(all="raise"):
-        single = tasks.classify(LABELS).evaluate(targets, np.eye(3)[targets], ids)
-        several = tasks.classify(LABELS, multi_label=True).evaluate(np.eye(3)[targets], np.zeros((len(ids), 3)), ids)
-        values = tasks.regress(["x"]).evaluate(np.ones((len(ids), 1)), np.ones((len(ids), 1)), ids)
+        single = tasks.classify(LABELS).evaluate(examples(targets), np.eye(3)[targets])
+        several = tasks.classify(LABELS, multi_label=True).evaluate(examples(np.eye(3)[targets]), np.zeros((count, 3)))
+        values = tasks.regress(["x"]).evaluate(examples(np.ones((count, 1))), np.ones((count, 1)))
     assert single.scores["accuracy"] == 1 and single.details["mistakes"] == []
     assert several.scores["exact_match"] == 0 and values.scores["r2"] == 1
 

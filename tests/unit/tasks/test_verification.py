@@ -28,7 +28,7 @@ def examples(targets) -> Examples:
 
 def evaluated(threshold=None, noise=0.8):
     x, who = voices(12, 6, noise)
-    return tasks.verify(3, threshold=threshold).evaluate(who, x.astype(np.float32), tuple(map(str, range(len(who)))))
+    return tasks.verify(3, threshold=threshold).evaluate(examples(who), x.astype(np.float32))
 
 
 def test_docstrings_hold():
@@ -105,7 +105,7 @@ def test_a_threshold_from_validation_shows_its_own_errors():
 def test_outputs_that_are_no_numbers_are_wrong_and_no_crash():
     x, who = voices(4, 3, 0.1)
     x[0] = np.nan
-    found = tasks.verify(3).evaluate(who, x, tuple("abcdefghijkl"))
+    found = tasks.verify(3).evaluate(examples(who), x)
     assert found.scores["eer"] > 0 and np.isfinite(list(found.scores.values())).all()
 
 
