@@ -30,7 +30,9 @@ NAMES = {
     "methods",
     "plans",
     "publish",
+    "rank",
     "tasks",
+    "transfer_check",
     "zoo",
 }
 SHELVES = {"data", "methods", "plans", "tasks", "zoo"}

@@ -28,6 +28,8 @@ _FROM = {
     "index": ("tlkit.indexing", "index"),
     "load": ("tlkit.runs", "load"),
     "publish": ("tlkit.publishing", "publish"),
+    "rank": ("tlkit.ranking", "rank"),
+    "transfer_check": ("tlkit.transfer", "transfer_check"),
     "data": ("tlkit.data", None),
     "tasks": ("tlkit.tasks", None),
     "methods": ("tlkit.methods", None),
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
     from tlkit.layer import HubLayer
     from tlkit.model import build
     from tlkit.publishing import publish
+    from tlkit.ranking import rank
     from tlkit.runs import load
     from tlkit.training import fit
+    from tlkit.transfer import transfer_check
     from tlkit.types import Examples, Phase, Run, Splits, Task
 
 

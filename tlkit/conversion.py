@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from tlkit.endpoints import Endpoint
 from tlkit.errors import InputError
 
 OPEN_SIZE = 8  # what a size that a module leaves open is tried with
+TIMED = 5  # runs, of which the median counts
 TOLERANCE = 1e-2  # of the largest output; float32 files differ by 1e-6 to 1e-4 of it, wrong ones by 1 or by NaN
 
 
@@ -27,21 +30,26 @@ class Conversion:
         reason: Why not, or "".
         megabytes: Size of the float32 file, where there is one.
         difference: Largest difference between the file's outputs in LiteRT and the module's, on one example.
+        latency_ms: Milliseconds that LiteRT takes for that example with two threads.
     """
 
     converts: bool
     reason: str = ""
     megabytes: float | None = None
     difference: float | None = None
+    latency_ms: float | None = None
 
 
-def try_conversion(loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | None = None) -> Conversion:
+def try_conversion(
+    loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | None = None, open_size: int = OPEN_SIZE
+) -> Conversion:
     """Convert a module's inference to a float32 TFLite file for one example, run it, and compare.
 
     Args:
         loaded: The restored module, whose tables and variables the endpoint reads.
         endpoint: The function to convert.
         image_size: (height, width) for a module that leaves them open.
+        open_size: What any other size that it leaves open is tried with, such as the length of a text.
     """
     import keras
 
@@ -52,20 +60,20 @@ def try_conversion(loaded: Any, endpoint: Endpoint, image_size: Sequence[int] | 
             written = _written(loaded, endpoint, specs, scratch)
             with tflite.quiet():
                 file.write_bytes(tflite.convert(written, "float32", None, spanned=False))
-            difference = _difference(file, endpoint, specs)
+            tried = _tried(file, endpoint, specs, open_size)
         except InputError as error:
             return Conversion(False, str(error))
         except Exception as error:  # whatever TensorFlow or LiteRT raises is the answer to the question
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return Conversion(False, f"it cannot be exported or run: {reason[:300]}")
-        return _judged(difference, file.stat().st_size / 1e6)
+        return _judged(*tried, file.stat().st_size / 1e6)
 
 
-def _judged(difference: tuple[float, float], megabytes: float) -> Conversion:
-    largest, scale = difference
+def _judged(largest: float, scale: float, latency_ms: float, megabytes: float) -> Conversion:
     if largest <= TOLERANCE * max(scale, 1e-6):  # False for NaN
-        return Conversion(True, "", megabytes, largest)
-    return Conversion(False, f"LiteRT gives other outputs than TensorFlow (by {largest:.1e})", megabytes, largest)
+        return Conversion(True, "", megabytes, largest, latency_ms)
+    reason = f"LiteRT gives other outputs than TensorFlow (by {largest:.1e})"
+    return Conversion(False, reason, megabytes, largest, latency_ms)
 
 
 def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:
@@ -89,26 +97,34 @@ def _of_one(spec: Any, image_size: Sequence[int] | None) -> Any:
     return tf.TensorSpec(sizes, spec.dtype, spec.name)
 
 
-def _difference(file: Path, endpoint: Endpoint, specs: Any) -> tuple[float, float]:
-    """Largest difference of the outputs, and the largest output."""
+def _tried(file: Path, endpoint: Endpoint, specs: Any, open_size: int) -> tuple[float, float, float]:
+    """Largest difference of the outputs, the largest output, and milliseconds an example."""
     import keras
     import tensorflow as tf
 
-    example = keras.tree.map_structure(_example, specs)
+    example = keras.tree.map_structure(lambda spec: _example(spec, open_size), specs)
     named = dict(zip(hubformat.input_names(specs), keras.tree.flatten(example), strict=True))
-    found = tflite.open_tflite(file, threads=2).call(named)
+    opened = tflite.open_tflite(file, threads=2)
+    found = opened.call(named)
     outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
     expected = {name: np.asarray(y, np.float32) for name, y in hubformat.named_outputs(outputs).items()}
-    return _largest(expected, found), max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
+    largest = max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
+    return _largest(expected, found), largest, statistics.median(_timed_ms(opened, named) for _ in range(TIMED))
+
+
+def _timed_ms(opened: tflite.Opened, named: Mapping[str, np.ndarray]) -> float:
+    started = time.perf_counter()
+    opened.call(named)
+    return 1000 * (time.perf_counter() - started)
 
 
 def _largest(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
     return max(float(np.max(np.abs(expected[name] - found[name]), initial=0.0)) for name in expected)
 
 
-def _example(spec: Any) -> np.ndarray:
+def _example(spec: Any, open_size: int) -> np.ndarray:
     """Ones where numbers are whole (a mask of zeros would divide by zero), else values in [0, 1)."""
-    sizes = [size or OPEN_SIZE for size in spec.shape.as_list()] if spec.shape.rank is not None else [1]
+    sizes = [size or open_size for size in spec.shape.as_list()] if spec.shape.rank is not None else [1]
     dtype = spec.dtype.as_numpy_dtype
     if spec.dtype.is_floating:
         return np.random.default_rng(0).random(sizes).astype(dtype)

@@ -1,0 +1,54 @@
+"""rank on small modules: what it measures is what the parts measure, and the front is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fitting import data
+
+import tlkit
+from tlkit.errors import InputError
+from tlkit.progress import quiet
+from tlkit.ranking import Ranked, Ranking
+from tlkit.transferability import h_score, logme
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
+    import keras
+
+    given = keras.Input((32, 32, 3))
+    colours = keras.Model(
+        given, keras.layers.GlobalAveragePooling2D()(given)
+    )  # the classes differ in their mean colour
+    folder = str(module_folder("keras3_hub"))
+    found = tlkit.rank([folder, colours], data(), progress=quiet)
+    assert found.rows[0].handle != folder and found.rows[0].logme > found.rows[1].logme
+    layer = tlkit.HubLayer(folder, input_range=(0.0, 1.0))
+    train = data().train
+    features = np.asarray(tlkit.extract(layer, train))
+    row = found.rows[1]
+    assert row.logme == pytest.approx(logme(features, train.targets), abs=1e-4)
+    assert row.h_score == pytest.approx(h_score(features, train.targets), abs=1e-4)
+    assert row.converts and row.megabytes > 0 and row.latency_ms > 0 and row.dimensions == features.shape[1]
+    assert found.rows[0].handle in found.pareto
+    assert "LogME" in str(found) and len(str(found).splitlines()) == 3
+    assert found.plot(tmp_path / "rank.png").stat().st_size > 5_000
+
+
+def row(handle: str, score: float, latency_ms: float | None) -> Ranked:
+    return Ranked(handle, score, None, 2, 3, None, latency_ms, latency_ms is not None, 0.1)
+
+
+def test_the_front_holds_what_nothing_beats():
+    rows = (row("best", 3.0, 9.0), row("quick", 1.0, 1.0), row("beaten", 0.5, 5.0), row("no file", 2.0, None))
+    assert Ranking(rows).pareto == ("best", "quick")
+
+
+def test_what_cannot_be_ranked(module_folder):
+    with pytest.raises(InputError, match="give two modules or more"):
+        tlkit.rank([module_folder("keras3_hub")], data(), progress=quiet)
+    empty = tlkit.Splits(data().train.subset([]), data().val, data().test, data().labels)
+    with pytest.raises(InputError, match="The training split is empty"):
+        tlkit.rank(["a", "b"], empty, progress=quiet)

@@ -1,0 +1,172 @@
+"""rank: which module is worth adapting, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.conversion import try_conversion
+from tlkit.errors import InputError
+from tlkit.layer import HubLayer
+from tlkit.methods.instances import as_taken, opened, vectors
+from tlkit.progress import Progress, shown
+from tlkit.transferability import h_score, logme
+from tlkit.types import Examples, Splits
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One module.
+
+    Attributes:
+        handle: What names it.
+        logme: `transferability.logme` of its frozen features; higher is better.
+        h_score: `transferability.h_score`, or None where targets are no class numbers.
+        dimensions: Of a feature vector.
+        parameters: Count of its weights.
+        megabytes: Of its float32 TFLite file, or None where it does not convert or was not tried.
+        latency_ms: Milliseconds that LiteRT takes for one example with two threads, or None.
+        converts: Whether it converts with built-in operations alone; None where that was not tried.
+        seconds: What the features took, or finding them in the cache.
+    """
+
+    handle: str
+    logme: float
+    h_score: float | None
+    dimensions: int
+    parameters: int
+    megabytes: float | None
+    latency_ms: float | None
+    converts: bool | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Modules, the highest LogME first."""
+
+    rows: tuple[Ranked, ...]
+
+    @property
+    def pareto(self) -> tuple[str, ...]:
+        """Handles of which no other is both better by LogME and as quick; those without a latency count as slowest."""
+        return tuple(row.handle for row in self.rows if not any(_beats(other, row) for other in self.rows))
+
+    def plot(self, path: str | Path) -> Path:
+        """Write a picture of LogME over latency with the Pareto front; modules without a latency are left out.
+
+        Args:
+            path: Of the picture: .png, .svg or .pdf.
+        """
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+
+        timed = sorted((row for row in self.rows if row.latency_ms is not None), key=lambda row: row.latency_ms or 0)
+        best = [row for row in timed if row.handle in self.pareto]
+        figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+        axes.plot([r.latency_ms for r in best], [r.logme for r in best], color="#2b5fd9", drawstyle="steps-post")
+        axes.scatter([r.latency_ms for r in timed], [r.logme for r in timed], color="#2b5fd9")
+        for row in timed:
+            axes.annotate(_short(row.handle), (row.latency_ms or 0, row.logme), (4, 4), textcoords="offset points")
+        axes.set(xlabel="milliseconds an example in LiteRT, 2 threads", ylabel="LogME of frozen features")
+        figure.savefig(path, dpi=110)
+        pyplot.close(figure)
+        return Path(path)
+
+    def __str__(self) -> str:
+        lines = [f"{'module':<32} {'LogME':>8} {'H-score':>8} {'size':>9} {'latency':>10}  TFLite"]
+        for row in self.rows:
+            score = "-" if row.h_score is None else f"{row.h_score:.3f}"
+            size = "-" if row.megabytes is None else f"{row.megabytes:.1f} MB"
+            latency = "-" if row.latency_ms is None else f"{row.latency_ms:.1f} ms"
+            converts = {True: "converts", False: "does not convert", None: "not tried"}[row.converts]
+            lines.append(f"{_short(row.handle):<32} {row.logme:8.3f} {score:>8} {size:>9} {latency:>10}  {converts}")
+        return "\n".join(lines)
+
+
+def rank(
+    modules: Sequence[Any],
+    data: Splits,
+    *,
+    convert: bool = True,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Rank modules by what a linear model could make of their frozen features, beside what they cost on a phone.
+
+    Nothing is trained. Features of the training examples are computed once and kept, so that the module that is chosen
+    starts with them. LogME and the H-score say how classes lie in frozen features; they do not know what tuning a
+    module would change.
+
+    Args:
+        modules: At least two handles, or what HubLayer takes as handle.
+        data: Labelled splits; the training examples are used.
+        convert: Whether to convert each module to TFLite, for its size and latency.
+        batch_size: Examples at a time.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        A table that prints, with `pareto` and `plot(path)`.
+
+    Raises:
+        InputError: If there are fewer than two modules, or one cannot read the data.
+    """
+    if len(modules) < 2:
+        raise InputError(f"There is nothing to rank: give two modules or more. Received: {len(modules)}.")
+    if not len(data.train):
+        raise InputError("The training split is empty, and modules are ranked by its features; give it a share.")
+    said = progress or shown()
+    rows = []
+    for module in modules:
+        rows.append(_ranked(module, data, convert, batch_size))
+        said.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
+    return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
+
+
+def _ranked(module: Any, data: Splits, convert: bool, batch_size: int) -> Ranked:
+    layer = opened(module)
+    assert layer is not None  # None stands for no module
+    examples = as_taken(data, layer).train
+    started = time.perf_counter()
+    features = vectors(layer, examples, batch_size)
+    seconds = time.perf_counter() - started
+    targets = examples.targets
+    found = _conversion(layer, examples) if convert else None
+    return Ranked(
+        handle=layer.handle,
+        logme=logme(features, targets),
+        h_score=h_score(features, targets) if targets.ndim == 1 and targets.dtype.kind == "i" else None,
+        dimensions=int(features.shape[1]),
+        parameters=int(sum(np.prod(v.shape) for v in layer.weights)),
+        megabytes=None if found is None or not found.converts else found.megabytes,
+        latency_ms=None if found is None or not found.converts else found.latency_ms,
+        converts=None if found is None else found.converts,
+        seconds=seconds,
+    )
+
+
+def _conversion(layer: HubLayer, examples: Examples) -> Any:
+    """The module converted for examples of this size."""
+    spec = examples.spec
+    shape = next(iter(spec.values())).shape if isinstance(spec, dict) else spec.shape
+    size = shape[:2] if len(shape) == 3 else None
+    return try_conversion(layer.resolved_object, layer.endpoint, size, open_size=max(1, shape[0] if shape else 1))
+
+
+def _beats(other: Ranked, row: Ranked) -> bool:
+    """Whether another module is better in one and not worse in the other."""
+    slow = float("inf")
+    times = [slow if r.latency_ms is None else r.latency_ms for r in (other, row)]
+    better = other.logme > row.logme or times[0] < times[1]
+    return better and other.logme >= row.logme and times[0] <= times[1]
+
+
+def _short(handle: str) -> str:
+    return handle if len(handle) <= 32 else f"…{handle[-31:]}"

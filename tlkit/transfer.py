@@ -1,0 +1,235 @@
+"""transfer_check: did starting from a pretrained module help? Several trainings over seeds, compared in pairs."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkit import graph as graphs
+from tlkit import plans
+from tlkit.errors import InputError
+from tlkit.evaluation import evaluate, headline
+from tlkit.feeding import fed
+from tlkit.layer import HubLayer
+from tlkit.model import BACKBONE, build, is_image
+from tlkit.progress import Progress, quiet, shown
+from tlkit.training import fit
+from tlkit.types import Phase, Splits, Task
+
+SCRATCH, FROZEN, TUNED, ADAPTED = "from scratch", "frozen", "fine-tuned", "adapted"
+# 97.5 % quantiles of Student's t by degrees of freedom; from 30 on the normal one's 1.96 is near enough
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+
+Source = Splits | Callable[[int], Splits]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean score of one way of training less that of another over the same seeds, with its 95 % interval.
+
+    `low` and `high` are None where there is one seed.
+    """
+
+    better: str
+    than: str
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def proved(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low is not None and self.low > 0
+
+
+@dataclass(frozen=True)
+class TransferCheck:
+    """What each way of training scored.
+
+    Attributes:
+        score: Name of the headline score; higher is better.
+        scores: One score a seed, by way of training.
+        differences: Each way against those before it.
+    """
+
+    score: str
+    scores: Mapping[str, tuple[float, ...]]
+    differences: tuple[Difference, ...]
+
+    @property
+    def helped(self) -> bool:
+        """Whether a training that started from the module is better than one from scratch, by the whole interval."""
+        return any(one.proved and one.than == SCRATCH for one in self.differences)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        against = [one for one in self.differences if one.than == SCRATCH]
+        best = max(against, key=lambda one: one.mean)
+        said = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
+        if self.helped:
+            return f"Transfer helped: {said}."
+        known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
+        return f"Transfer did not help as far as these runs can tell ({known}): {said}."
+
+    def __str__(self) -> str:
+        lines = []
+        for name, values in self.scores.items():
+            low, high = mean_interval(values)
+            lines.append(f"{name:<14} {statistics.fmean(values):.3f}{_interval(low, high)}")
+        lines += [f"{d.better} - {d.than}: {d.mean:+.3f}{_interval(d.low, d.high)}" for d in self.differences]
+        return "\n".join([*lines, self.verdict])
+
+
+def transfer_check(
+    handle: Any,
+    task: Task,
+    data: Source,
+    *,
+    phases: Sequence[Phase] | None = None,
+    adapted: tuple[Task, Source] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch_size: int = 32,
+    image_size: tuple[int, int] | None = None,
+    length: int | None = None,
+    progress: Progress | None = None,
+) -> TransferCheck:
+    """Train from scratch, on the frozen module, and by `phases`, over several seeds, and compare the test scores.
+
+    From scratch is the same net with fresh weights, all of it trained in training mode for as many epochs as `phases`
+    have together. Differences are of pairs with the same seed, so what a seed makes easy or hard cancels.
+
+    Args:
+        handle: What HubLayer takes as handle; not a layer, as every training needs a fresh one.
+        task: What to learn; its headline score is compared.
+        data: Splits, or a function from a seed to Splits, so that the division varies with the seed too.
+        phases: Of the fine-tuned runs; None takes `plans.recommend`.
+        adapted: A task that a method has made, with its data, for one more way: (dann(task), domain_mix(...)).
+        seeds: One run of each way a seed; two or more give intervals.
+        batch_size: Examples a step.
+        image_size: (height, width), for modules that take any.
+        length: Word pieces of a text, for modules that take any.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        Scores, paired differences with intervals, and a verdict; it prints as a table.
+
+    Raises:
+        InputError: If there are no seeds, `handle` is a layer, or the task has no headline score.
+    """
+    if not seeds:
+        raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
+    if isinstance(handle, HubLayer):
+        raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
+    said = progress or shown()
+    scores: dict[str, list[float]] = {}
+    name = ""
+    for seed in seeds:
+        splits = _of_seed(data, seed)
+        for way, (own, given, plan) in _ways(task, splits, phases, adapted, seed).items():
+            name, value = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length)
+            scores.setdefault(way, []).append(value)
+            said.line(f"{way}, seed {seed}: {name} {value:.3f}")
+    return compared(name, {way: tuple(values) for way, values in scores.items()})
+
+
+def compared(score: str, scores: Mapping[str, tuple[float, ...]]) -> TransferCheck:
+    """The check of scores by way of training, each way against those before it."""
+    pairs = itertools.combinations(scores, 2)
+    return TransferCheck(score, scores, tuple(_difference(scores, late, early) for early, late in pairs))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """95 % interval of a mean by Student's t; (None, None) of a single value.
+
+    Example:
+        >>> tuple(round(v, 3) for v in mean_interval([1.0, 2.0, 3.0]))
+        (-0.484, 4.484)
+    """
+    if len(values) < 2:
+        return None, None
+    quantile = _T[len(values) - 2] if len(values) - 2 < len(_T) else 1.96
+    half = quantile * statistics.stdev(values) / len(values) ** 0.5
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
+
+
+def _ways(
+    task: Task, splits: Splits, phases: Sequence[Phase] | None, adapted: tuple[Task, Source] | None, seed: int
+) -> dict[str, tuple[Task, Splits, tuple[Phase, ...]]]:
+    plan = tuple(phases) if phases is not None else plans.recommend(len(splits.train), max(1, len(task.labels)))
+    epochs, lr = sum(phase.epochs for phase in plan), plan[0].lr
+    found = {
+        SCRATCH: (task, splits, (Phase(epochs=epochs, lr=1e-3, unfrozen=1.0, batch_stats="adapt"),)),
+        FROZEN: (task, splits, plans.feature_extraction(epochs=epochs, lr=lr)),
+        TUNED: (task, splits, plan),
+    }
+    if adapted is not None:
+        found[ADAPTED] = (adapted[0], _of_seed(adapted[1], seed), plan)
+    return found
+
+
+def _scored(
+    handle: Any,
+    task: Task,
+    data: Splits,
+    plan: tuple[Phase, ...],
+    afresh: bool,
+    seed: int,
+    batch_size: int,
+    image_size: tuple[int, int] | None,
+    length: int | None,
+) -> tuple[str, float]:
+    keras.utils.set_random_seed(seed)
+    layer = HubLayer(handle, name=BACKBONE)
+    model = build(layer, task, image_size=image_size)
+    if afresh:
+        fresh_weights(layer, seed)
+    given = fed(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
+    run = fit(model, task, given, plan, seed=seed, batch_size=batch_size, progress=quiet)
+    found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))
+    if found is None:
+        raise InputError(f"The task {task.name} names no headline score, so trainings cannot be compared.")
+    return found.name, found.value
+
+
+def fresh_weights(layer: HubLayer, seed: int) -> None:
+    """Give a module the weights that it could have had before its training.
+
+    Kernels are drawn by He's rule; scales and variances of BatchNorm are 1, all else of one axis is 0.
+
+    Args:
+        layer: Its variables are written.
+        seed: Of the draw.
+
+    Source: He et al. 2015, arXiv:1502.01852, eq. 10.
+    """
+    rng = np.random.default_rng(seed)
+    ones = {i for norm in graphs.batch_norms(layer.graph) for i in (norm.gamma, norm.variance)}
+    for index, variable in layer.module_variables.items():
+        shape = tuple(variable.shape)
+        if not str(variable.dtype).startswith("float"):
+            continue
+        if len(shape) < 2:
+            variable.assign(np.full(shape, 1.0 if index in ones or "gamma" in variable.path else 0.0))
+        else:
+            variable.assign(rng.normal(0, (2.0 / np.prod(shape[:-1])) ** 0.5, shape))
+
+
+def _of_seed(data: Source, seed: int) -> Splits:
+    return data if isinstance(data, Splits) else data(seed)
+
+
+def _difference(scores: Mapping[str, tuple[float, ...]], better: str, than: str) -> Difference:
+    pairs = [a - b for a, b in zip(scores[better], scores[than], strict=True)]
+    return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None else f" [{low:.3f}, {high:.3f}]"
