@@ -5,11 +5,26 @@ A method is a function of one of five types: `Task -> Task`, `Splits -> Splits`,
 TensorFlow.
 """
 
+from tlkit.methods.boosting import tradaboost
+from tlkit.methods.class_balance import balance
 from tlkit.methods.class_confusion import mcc
 from tlkit.methods.conditional_adversarial import cdan
 from tlkit.methods.correlation import coral
 from tlkit.methods.domain_adversarial import dann
+from tlkit.methods.importance import density_ratio
+from tlkit.methods.kernel_mean_matching import kmm
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
 
-__all__ = ["cdan", "coral", "dann", "domain_mix", "mcc", "mmd"]
+__all__ = [
+    "balance",
+    "cdan",
+    "coral",
+    "dann",
+    "density_ratio",
+    "domain_mix",
+    "kmm",
+    "mcc",
+    "mmd",
+    "tradaboost",
+]
