@@ -92,29 +92,27 @@ def test_plain_arrays_need_no_module(name):
 
 
 def boosted(rows: int = 6, **arguments):
-    """Two thirds of the source follow the target's rule, and few examples of the target say which."""
+    """Half of the source contradicts the target's rule, and few examples of the target say which."""
     own, other = arrays(80, 1, slope=-1.0), arrays(60, 2)
     few = dataclasses.replace(other, train=other.train.subset(range(rows)))
-    return methods.tradaboost(own, few, tasks.classify(("no", "yes"), dropout=0.0), **{"rounds": 4, **arguments})
+    return methods.tradaboost(own, few, tasks.classify(("no", "yes")), **arguments)
 
 
 def test_tradaboost_unlearns_what_misleads():
-    run = boosted(rows=20, rounds=8, phase=Phase(epochs=30, lr=3e-2))
+    run = boosted(rows=60)
     sizes = [one["effective_size"] for one in run.record["rounds"]]
-    assert len(run.phases) == 8 and sizes[-1] < sizes[0]
-    assert run.scores["accuracy"] > 0.8  # a head on both alike sees one column contradict itself
+    assert sizes[-1] < sizes[0]
+    assert run.scores["accuracy"] > 0.8  # by chance 0.5, as half of the source contradicts the target
 
 
-def test_tradaboost_is_a_function_of_its_seed():
-    outputs = [boosted(phase=QUICK, seed=seed).evaluation.outputs for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(outputs[0], outputs[1])
-    assert not np.array_equal(outputs[0], outputs[2])
+def test_tradaboost_is_deterministic():
+    np.testing.assert_array_equal(*(boosted().evaluation.outputs for _ in range(2)))
 
 
 def test_values_vote_by_their_median(tmp_path):
     own, other = arrays(80, 1, slope=0.8, values=True), arrays(60, 2, values=True)
     task = tasks.regress(["height"], std=[1.4])
-    run = methods.tradaboost(own, other, task, rounds=4, phase=Phase(epochs=20, lr=3e-2))
+    run = methods.tradaboost(own, other, task)
     assert run.scores["r2"] > 0.9
     reopened(run, tmp_path)
 
@@ -134,7 +132,7 @@ def reopened(run, folder):
 
 def test_a_vote_over_a_module_is_saved_and_exported(layer, tmp_path):
     few = dataclasses.replace(target(), train=target().train.subset(range(6)))
-    run = methods.tradaboost(source(), few, tasks.classify(LABELS), layer, rounds=4, phase=QUICK)
+    run = methods.tradaboost(source(), few, tasks.classify(LABELS), layer, rounds=4)
     assert tuple(run.model.output.shape) == (None, 3) and run.model.get_layer("backbone") is layer
     np.testing.assert_allclose(run.evaluation.outputs.sum(axis=1), 1, atol=1e-5)
     reopened(run, tmp_path)

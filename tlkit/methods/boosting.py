@@ -11,29 +11,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
-from tlkit.methods import instances, mixing
-from tlkit.types import ArraySpec, Examples, Phase, PhaseResult, Run, Splits, Task
+from tlkit.methods import instances, linear, mixing
+from tlkit.types import ArraySpec, Examples, Run, Splits, Task
 
 if TYPE_CHECKING:
     import keras
 
     from tlkit.layer import HubLayer
 
-PHASE = Phase(epochs=40, lr=1e-2, cosine=True)
-BATCH = 64
+ROUNDS = {"classify": 20, "regress": 10}
 WORST = 0.49  # an error of 1/2 or more has no weight in the paper
 BEST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Round:
-    """One fit: its head, its error on the target, the vote that follows, and what the fit did."""
+class Rows:
+    """Vectors of both domains, the source's first, and what is to be learned of them.
 
-    head: keras.Model
+    Attributes:
+        x: float64 (n + m, d), columns of mean 0 and deviation 1.
+        mean: What was subtracted, float (d,).
+        spread: By what was divided, float (d,).
+        targets: As the task has them.
+        weights: float (n + m,) that they had, sum 1.
+        count: n.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One fit: coefficients (d + 1, k), its error on the target, and the effective size of its weights."""
+
+    coefficients: np.ndarray
     error: float
     effective_size: float
-    result: PhaseResult
 
     @property
     def vote(self) -> float:
@@ -47,52 +65,54 @@ def tradaboost(
     task: Task,
     backbone: Any = None,
     *,
-    rounds: int = 10,
-    phase: Phase = PHASE,
-    seed: int = 0,
+    rounds: int | None = None,
+    ridge: float = 1.0,
+    batch_size: int = 32,
 ) -> Run:
-    """TrAdaBoost with `classify`, TrAdaBoost.R2 with `regress`: re-weighted fits of the head, and their vote.
+    """TrAdaBoost with `classify`, TrAdaBoost.R2 with `regress`: re-weighted fits of a linear head, and their vote.
 
-    Each round fits a fresh head on the vectors of both domains. Where it errs, an example of the source loses weight
-    and one of the target gains it. The vote of the last half of the rounds is one keras.Model, which exports: the mean
-    of their probabilities, or the median of their values, weighted by log(1 / beta_t). It assumes that some of the
-    source's examples are as good as the target's; of a source that is misleading throughout little is left but noise,
-    and a head on the target alone does better. The module stays frozen.
+    Each round fits a head on the cached vectors of both domains. Where it errs, an example of the source loses weight
+    and one of the target gains it. The vote of the last half of the rounds is one keras.Model over the frozen module,
+    which exports: the mean of their probabilities, or the median of their values, weighted by log(1 / beta_t). It
+    assumes that some of the source's examples are as good as the target's; where all mislead, a head on the target
+    alone does better.
+
+    Heads are fitted to their optimum (log loss, or squared error), not by `fit`: all rounds then take about a
+    second on vectors, and there is no randomness. So hidden layers and the task's own loss have no part in it.
 
     Args:
-        source: Labelled splits; of training.
+        source: Labelled splits, of which the training examples are used.
         target: Labelled splits of the other domain, of which a few training examples are enough; the test judges.
         task: `classify` of one label an example, or `regress`; errors of several values are averaged.
         backbone: A HubLayer or what that takes as handle; None learns from the examples' own arrays, flattened.
-        rounds: Fits, >= 2.
-        phase: What each fit does; heads alone train, so `unfrozen` must be 0.
-        seed: Of the heads' first weights and the order of examples.
+        rounds: Fits, >= 2; None is 20 for `classify`, 10 for `regress`.
+        ridge: Weight of the squared coefficients against the sum of the losses, > 0; 1 / C of scikit-learn.
+        batch_size: Examples at a time through the module.
 
     Returns:
-        A Run with the target's data, one `PhaseResult` a round, scores where the target has a test, and in
-        `record["rounds"]` error, vote and effective sample size of each round.
+        A Run with the target's data, no phases, scores where the target has a test, and in `record["rounds"]` error,
+        vote and effective sample size of each round.
 
     Raises:
         InputError: If an argument is out of its range, the task is of another kind, or the domains do not fit.
 
     Source: Dai et al. 2007, "Boosting for Transfer Learning" (ICML), algorithm 1, with errors and votes by
-    probabilities, and in its place for `regress` Pardoe and Stone 2010, "Boosting for Regression Transfer" (ICML),
-    TrAdaBoost.R2.
+    probabilities; Pardoe and Stone 2010, "Boosting for Regression Transfer" (ICML), TrAdaBoost.R2.
     """
-    _check(source, target, task, rounds, phase)
+    rounds = ROUNDS.get(task.name, 0) if rounds is None else rounds
+    _check(source, target, task, rounds, ridge)
     started = time.perf_counter()
     layer = instances.opened(backbone)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train))
-    joined = _joined(source.train, target.train, layer)
-    done = _boosted(joined, len(source.train), task, rounds, phase, seed)
+    rows = _rows(source.train, target.train, layer, batch_size)
+    done = boosted(rows, task, rounds, ridge)
     run = Run(
-        model=_voting(done[rounds // 2 :], task, layer, target.train.spec),
+        model=_voting(done[rounds // 2 :], rows, task, layer, target.train.spec),
         task=task,
         data=target,
-        phases=tuple(one.result for one in done),
         record={
-            "method": ("tlkit.methods.tradaboost", {"task": task.recipe, "rounds": rounds, "seed": seed}),
+            "method": ("tlkit.methods.tradaboost", {"task": task.recipe, "rounds": rounds, "ridge": ridge}),
             "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in done],
         },
     )
@@ -176,70 +196,67 @@ def median_vote(values: Any, shares: Sequence[float]) -> Any:
 # -- the fits
 
 
-def _boosted(joined: Examples, count: int, task: Task, rounds: int, phase: Phase, seed: int) -> list[Round]:
-    """All rounds over the joined vectors, of which the first `count` are the source's."""
-    had = np.ones(len(joined)) if joined.weights is None else joined.weights.astype(np.float64)
-    weights, done = had / had.sum(), []
-    for number in range(rounds):
-        given = (weights / weights.mean()).astype(np.float32)
-        head, result = _fitted(dataclasses.replace(joined, weights=given), task, phase, seed + number)
-        following, error = reweighted(weights, _errors(head, task, joined), count, rounds)
-        done.append(Round(head, error, instances.effective_size(weights), result))
+def boosted(rows: Rows, task: Task, rounds: int, ridge: float) -> list[Round]:
+    """All rounds."""
+    weights, done = rows.weights, []
+    for _ in range(rounds):
+        coefficients = _fitted(rows, weights, task, ridge / len(rows.x))
+        following, error = reweighted(weights, _errors(rows, coefficients, task), rows.count, rounds)
+        done.append(Round(coefficients, error, instances.effective_size(weights)))
         weights = following
     return done
 
 
-def _fitted(train: Examples, task: Task, phase: Phase, seed: int) -> tuple[keras.Model, PhaseResult]:
-    import keras
-
-    from tlkit.training import fit
-
-    keras.utils.set_random_seed(seed % 2**32)
-    vector = keras.Input(train.spec.shape, name="vector")
-    head = keras.Model(vector, task.head(vector), name=f"round_{seed}")
-    nothing = train.subset([])
-    run = fit(head, task, Splits(train, nothing, nothing, task.labels), [phase], seed=seed, batch_size=BATCH)
-    return head, run.phases[0]
+def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float) -> np.ndarray:
+    if _classifies(task):
+        return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels))
+    zero, one = (np.asarray(task.decode(np.full((1, len(task.labels)), raw, np.float32))) for raw in (0, 1))
+    raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (one - zero)  # in the head's own unit
+    return linear.ridge_regression(rows.x, raw, weights, ridge)
 
 
-def _errors(head: keras.Model, task: Task, joined: Examples) -> np.ndarray:
-    x = np.stack([joined.read(i) for i in range(len(joined))])
-    outputs = np.asarray(task.decode(head(x, training=False)))  # at once: a step for batches would be traced each round
-    return (label_errors if _classifies(task) else value_errors)(joined.targets, outputs)
+def _errors(rows: Rows, coefficients: np.ndarray, task: Task) -> np.ndarray:
+    decoded = np.asarray(task.decode(linear.outputs(rows.x, coefficients).astype(np.float32)))
+    return (label_errors if _classifies(task) else value_errors)(rows.targets, decoded)
 
 
-def _joined(source: Examples, target: Examples, layer: HubLayer | None) -> Examples:
-    """Vectors of both, the source's first, with their targets and the weights that they had."""
-    x = np.concatenate([instances.vectors(layer, part) for part in (source, target)])
+def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size: int) -> Rows:
+    x = np.concatenate([instances.vectors(layer, part, batch_size) for part in (source, target)]).astype(np.float64)
     had = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
-    return Examples(
-        ids=(*(f"source/{name}" for name in source.ids), *(f"target/{name}" for name in target.ids)),
-        read=x.__getitem__,
-        targets=np.concatenate([source.targets, target.targets]),
-        spec=ArraySpec(x.shape[1:], "float32"),
-        digests=tuple(sha256_bytes(row.tobytes()) for row in x),
-        weights=np.concatenate(had).astype(np.float32),
-        recipe="vectors of both domains",
-    )
+    weights = np.concatenate(had).astype(np.float64)
+    mean, spread = instances.scale_of(x)
+    targets = np.concatenate([source.targets, target.targets])
+    return Rows((x - mean) / spread, mean, spread, targets, weights / weights.sum(), len(source))
 
 
 # -- the vote
 
 
-def _voting(kept: Sequence[Round], task: Task, layer: HubLayer | None, spec: Any) -> keras.Model:
+def _voting(kept: Sequence[Round], rows: Rows, task: Task, layer: HubLayer | None, spec: Any) -> keras.Model:
     """Module, heads and their vote as one model of stock Keras layers and operations."""
     votes = np.array([one.vote for one in kept])
     shares = (votes / votes.sum()).tolist()
     joining = mean_vote if _classifies(task) else median_vote
 
     def vote(features: Any) -> Any:
-        return joining([one.head(features) for one in kept], shares)
+        return joining([_head(features, one, rows, number) for number, one in enumerate(kept)], shares)
 
     if layer is None:
         return _on_arrays(vote, spec, task.name)
     from tlkit.model import build
 
     return build(layer, dataclasses.replace(task, head=vote), image_size=_image_size(spec))
+
+
+def _head(features: Any, one: Round, rows: Rows, number: int) -> Any:
+    """A Dense layer with the round's coefficients, the scaling of the columns folded in."""
+    import keras
+
+    kernel = one.coefficients[:-1] / rows.spread[:, None]
+    dense = keras.layers.Dense(kernel.shape[1], dtype="float32", name=f"vote_{number}")
+    raw = dense(features)
+    dense.set_weights([kernel, one.coefficients[-1] - rows.mean @ kernel])
+    return raw
 
 
 def _image_size(spec: Any) -> tuple[int, int] | None:
@@ -262,7 +279,7 @@ def _judged(run: Run, started: float) -> Run:
 
     fitted = time.perf_counter()
     found = evaluate(run.model, run.task, run.data.test) if len(run.data.test) else None
-    seconds = {"phases": fitted - started, "evaluate": time.perf_counter() - fitted}
+    seconds = {"rounds": fitted - started, "evaluate": time.perf_counter() - fitted}
     return dataclasses.replace(run, evaluation=found, seconds=seconds)
 
 
@@ -273,11 +290,12 @@ def _classifies(task: Task) -> bool:
     return task.name == "classify"
 
 
-def _check(source: Splits, target: Splits, task: Task, rounds: int, phase: Phase) -> None:
+def _check(source: Splits, target: Splits, task: Task, rounds: int, ridge: float) -> None:
     mixing.check_domains(source, target)
     if task.name not in ("classify", "regress") or (_classifies(task) and source.train.targets.ndim != 1):
         raise InputError(f"`tradaboost` needs `classify` of one label an example, or `regress`. Received: {task.name}.")
     if rounds < 2:
         raise InputError(f"`rounds` must be 2 or more. Received: rounds={rounds!r}.")
-    if phase.unfrozen:
-        raise InputError(f"`tradaboost` trains heads on a frozen module. Received: unfrozen={phase.unfrozen!r}.")
+    instances.check_positive(ridge=ridge)
+    if task.recipe[1].get("hidden") or task.recipe[1].get("head"):
+        raise InputError("`tradaboost` votes with linear heads; make the task without `hidden` and `head`.")

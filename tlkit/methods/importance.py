@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.methods import instances, mixing
+from tlkit.methods import instances, linear, mixing
 from tlkit.types import Splits
 
 KINDS = ("classifier", "ulsif")
@@ -75,13 +75,13 @@ def clipped(weights: np.ndarray, clip: float | None) -> np.ndarray:
     """
     if clip is None or not weights.sum() > 0:
         return np.asarray(weights)
-    found = weights / weights.mean()
+    found = np.asarray(weights / weights.mean())
     for _ in range(len(found)):  # each round cuts at least one more, so it ends
         rest = found < clip
         if found.max() <= clip * (1 + 1e-9) or not found[rest].sum() > 0:
             break
         found = np.where(rest, found * (len(found) - clip * (~rest).sum()) / found[rest].sum(), clip)
-    return np.minimum(found, clip)
+    return np.asarray(np.minimum(found, clip))
 
 
 # -- a classifier of domains
@@ -95,41 +95,20 @@ def told_apart(source: np.ndarray, target: np.ndarray, ridges: Sequence[float]) 
         target: float (m, d).
         ridges: Those to choose from, by the held-out log loss of FOLDS parts.
     """
-    x, y = np.concatenate([source, target]), np.repeat([0.0, 1.0], [len(source), len(target)])
+    x, y = linear.in_span(np.concatenate([source, target]))[0], np.repeat([0, 1], [len(source), len(target)])
     ridge = ridges[0] if len(ridges) == 1 else min(ridges, key=lambda one: _held_out_loss(x, y, one))
-    return np.asarray(len(source) / len(target) * np.exp(_logits(source, logistic(x, y, ridge))))
+    return np.asarray(len(source) / len(target) * np.exp(_logits(x[: len(source)], _logistic(x, y, ridge))))
 
 
-def logistic(x: np.ndarray, y: np.ndarray, ridge: float, tolerance: float = 1e-8) -> np.ndarray:
-    """Coefficients (d + 1,), the last the intercept, that minimise mean log loss + ridge / 2 |coefficients|^2.
-
-    Newton's method with halved steps; the intercept is not held back.
-
-    Args:
-        x: float (n, d).
-        y: float (n,) of 0 and 1.
-        ridge: > 0.
-        tolerance: Of the gradient's largest entry.
-    """
-    design = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    penalty = np.append(np.full(x.shape[1], ridge), 1e-9)
-    found = np.zeros(len(penalty))
-    for _ in range(50):
-        shares = 1 / (1 + np.exp(-np.clip(design @ found, -500, 500)))
-        gradient = design.T @ (shares - y) / len(y) + penalty * found
-        if np.abs(gradient).max() < tolerance:
-            break
-        curvature = (design * (shares * (1 - shares))[:, None]).T @ design / len(y) + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        size, before = 1.0, _objective(design, y, penalty, found)
-        while size > 1e-6 and _objective(design, y, penalty, found - size * step) > before:
-            size /= 2
-        found = found - size * step
-    return found
+def _logistic(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+    # of two classes each has half of the difference, whose square is then held back by half
+    return linear.softmax_regression(x, y, np.ones(len(y)), 2 * ridge, 2)
 
 
-def _objective(design: np.ndarray, y: np.ndarray, penalty: np.ndarray, found: np.ndarray) -> float:
-    return log_loss(design @ found, y) + float(penalty @ found**2) / 2
+def _logits(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """log p(target | x) / p(source | x), float (n,)."""
+    found = linear.outputs(x, coefficients)
+    return np.asarray(found[:, 1] - found[:, 0])
 
 
 def log_loss(logits: np.ndarray, y: np.ndarray) -> float:
@@ -137,14 +116,10 @@ def log_loss(logits: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0.0, logits) - y * logits))
 
 
-def _logits(x: np.ndarray, found: np.ndarray) -> np.ndarray:
-    return np.asarray(x @ found[:-1] + found[-1])
-
-
 def _held_out_loss(x: np.ndarray, y: np.ndarray, ridge: float) -> float:
     fold = np.random.default_rng(0).permutation(len(y)) % FOLDS
     parts = [(fold != k, fold == k) for k in range(FOLDS)]
-    losses = [log_loss(_logits(x[held], logistic(x[kept], y[kept], ridge)), y[held]) for kept, held in parts]
+    losses = [log_loss(_logits(x[held], _logistic(x[kept], y[kept], ridge)), y[held]) for kept, held in parts]
     return float(np.average(losses, weights=[held.sum() for _, held in parts]))
 
 

@@ -65,9 +65,15 @@ def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int)
 def standardized(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both with columns of mean 0 and deviation 1 over all rows, so that no unit of measurement decides a distance."""
     both = np.concatenate([source, target]).astype(np.float64)
-    spread = both.std(axis=0)
-    scaled = (both - both.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    mean, spread = scale_of(both)
+    scaled = (both - mean) / spread
     return scaled[: len(source)], scaled[len(source) :]
+
+
+def scale_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each column; 1 for one that does not vary."""
+    spread = rows.std(axis=0)
+    return rows.mean(axis=0), np.where(spread > 0, spread, 1.0)
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

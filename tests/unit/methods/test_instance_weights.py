@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, minimize
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from tlkit import methods, tasks
 from tlkit.errors import InputError
-from tlkit.methods import boosting, importance, instances
+from tlkit.methods import boosting, importance, instances, linear
 from tlkit.methods.class_balance import class_weights
 from tlkit.methods.kernel_mean_matching import gap, matched, projected
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.types import ArraySpec, Examples, Splits
 
 RNG = np.random.default_rng(0)
 LABELS = ("a", "b")
@@ -166,10 +166,25 @@ def test_kmm_refuses(arguments, message):
 
 
 def test_the_classifier_is_sklearns():
-    x, y = RNG.normal(size=(80, 3)), (RNG.random(80) < 0.4).astype(float)
-    ours = importance.logistic(x, y, 0.1)
-    theirs = LogisticRegression(C=1 / (0.1 * len(y)), tol=1e-10, max_iter=1000).fit(x, y)
-    np.testing.assert_allclose(ours, [*theirs.coef_[0], theirs.intercept_[0]], atol=1e-4)
+    x, y = RNG.normal(size=(80, 3)), (RNG.random(80) < 0.4).astype(int)
+    theirs = LogisticRegression(C=1 / (0.1 * len(y)), tol=1e-10, max_iter=1000).fit(x, y).decision_function(x)
+    odds = importance.told_apart(x[y == 0], x[y == 1], [0.1]) / (np.sum(y == 0) / np.sum(y == 1))
+    np.testing.assert_allclose(np.log(odds), theirs[y == 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [3, 90])
+def test_weighted_softmax_regression_is_sklearns(columns):
+    x, y, weights = RNG.normal(size=(60, columns)), np.arange(60) % 4, RNG.exponential(size=60)
+    found = linear.softmax_regression(x, y, weights, 0.5 / weights.sum(), 4)
+    theirs = LogisticRegression(C=2, tol=1e-10, max_iter=5000).fit(x, y, sample_weight=weights)
+    np.testing.assert_allclose(linear.softmax(linear.outputs(x, found)), theirs.predict_proba(x), atol=1e-3)
+
+
+def test_weighted_ridge_regression_is_sklearns():
+    x, y, weights = RNG.normal(size=(60, 3)), RNG.normal(size=(60, 2)), RNG.exponential(size=60)
+    found = linear.ridge_regression(x, y, weights, 2.0 / weights.sum())
+    theirs = Ridge(2.0).fit(x, y, sample_weight=weights)
+    np.testing.assert_allclose(linear.outputs(x, found), theirs.predict(x), atol=1e-6)
 
 
 def test_the_ratio_of_two_gaussians_of_one_width_is_found():
@@ -280,7 +295,8 @@ def test_votes_are_a_weighted_mean_and_a_weighted_median():
         (tasks.classify(LABELS, multi_label=True), {}, "one label an example"),
         (tasks.tag(["x", "y"]), {}, "one label an example"),
         (tasks.classify(LABELS), {"rounds": 1}, "rounds"),
-        (tasks.classify(LABELS), {"phase": Phase(1, 0.1, unfrozen=0.5)}, "frozen module"),
+        (tasks.classify(LABELS), {"ridge": 0.0}, "ridge"),
+        (tasks.classify(LABELS, hidden=[4]), {"ridge": 2.0}, "linear heads"),
     ],
 )
 def test_tradaboost_refuses(task, arguments, message):
