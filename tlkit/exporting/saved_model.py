@@ -31,7 +31,8 @@ def trace(run: Run) -> Core:
     specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
 
     def core(given: Tensors) -> tuple[Tensors, Tensors]:
-        raw, *features = model(_structured(given), training=False)
+        found = model(_structured(given), training=False)
+        raw, *features = found if isinstance(found, list) else [found]  # Keras unwraps a list of one
         numbered = {f"{FEATURES}_{i}": value for i, value in enumerate(features)}
         return named_outputs(run.task, raw), {FEATURES: features[0]} if len(features) == 1 else numbered
 

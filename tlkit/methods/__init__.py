@@ -5,11 +5,15 @@ A method is a function of one of five types: `Task -> Task`, `Splits -> Splits`,
 TensorFlow.
 """
 
+from tlkit.methods.boosting import tradaboost
+from tlkit.methods.class_balance import balance
 from tlkit.methods.class_confusion import mcc
 from tlkit.methods.conditional_adversarial import cdan
 from tlkit.methods.correlation import coral
 from tlkit.methods.distillation import distill, taught
 from tlkit.methods.domain_adversarial import dann
+from tlkit.methods.importance import density_ratio
+from tlkit.methods.kernel_mean_matching import kmm
 from tlkit.methods.linear_first import linear_then_tune
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
@@ -19,15 +23,19 @@ from tlkit.methods.target_statistics import adabn
 
 __all__ = [
     "adabn",
+    "balance",
     "cdan",
     "coral",
     "dann",
+    "density_ratio",
     "distill",
     "domain_mix",
+    "kmm",
     "l2_sp",
     "linear_then_tune",
     "mcc",
     "mmd",
     "soup",
     "taught",
+    "tradaboost",
 ]

@@ -46,7 +46,7 @@ def domain_mix(source: Splits, target: Splits) -> Splits:
     Raises:
         InputError: If inputs differ in shape, labels in name, or a domain has no training examples.
     """
-    _check(source, target)
+    check_domains(source, target)
     return Splits(
         train=_mixed(source.train, target.train, even=True),
         val=_mixed(source.val, target.val, even=False),
@@ -132,7 +132,8 @@ def _both(source: Examples, target: Examples, name: str) -> np.ndarray | None:
     return np.concatenate(filled)
 
 
-def _check(source: Splits, target: Splits) -> None:
+def check_domains(source: Splits, target: Splits) -> None:
+    """Refuse domains that are not read alike, or lack training examples."""
     for name, splits in (("source", source), ("target", target)):
         if not len(splits.train):
             raise InputError(f"The {name} has no training examples: give it a share of them.")

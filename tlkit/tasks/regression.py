@@ -210,6 +210,6 @@ def _check(names: tuple[str, ...], splits: Splits) -> None:
                 f"The {split} targets must be float32 (n, {len(names)}), one column a name. "
                 f"Received: shape={examples.targets.shape}, dtype={examples.targets.dtype}."
             )
-        broken = np.flatnonzero(~np.isfinite(examples.targets.reshape(len(examples), -1)).all(axis=1))
+        broken = np.flatnonzero(~np.isfinite(examples.targets.reshape(-1, columns)).all(axis=1))
         if broken.size:
             raise InputError(f"The target of `{examples.ids[broken[0]]}` in the {split} split is not a finite number.")

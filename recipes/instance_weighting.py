@@ -1,0 +1,57 @@
+"""Weight examples of another domain: pictures in one style teach a classifier of pictures in another.
+
+tlkit run instance_weighting --source photos --target drawings --method tradaboost --out runs/drawings
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import tlkit
+from tlkit import methods, runs
+
+
+def main(
+    source: Path | None = None,
+    target: Path | None = None,
+    method: str = "tradaboost",
+    module: str = "zoo:efficientnet-lite0",
+    out: Path = Path("runs/instance_weighting"),
+    few: int = 2,
+    seed: int = 0,
+    formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
+) -> tlkit.Run:
+    """Learn from a labelled source for a target, by the source's examples that fit it.
+
+    Args:
+        source: Folder with one folder of images a class; without it and `target`, emoji as noto draws them.
+        target: Folder of the other domain, with the same classes; without it, the emoji as twemoji draws them.
+        method: tradaboost, which uses `few` labels of the target, or kmm or density_ratio, which use none.
+        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        out: Folder of the run.
+        few: Labelled examples of the target for each class.
+        seed: Of the splits and the fit.
+        formats: What to export.
+    """
+    weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio, "tradaboost": None}[method]
+    own, other = (
+        tlkit.data.samples.emoji10(style, seed=seed) if path is None else tlkit.data.image.from_folder(path, seed=seed)
+        for path, style in ((source, "noto"), (target, "twemoji"))
+    )
+    task = tlkit.tasks.classify(own.labels)
+    if weigh is not None:
+        run = tlkit.finetune(module, task, weigh(own, other, module), out=out, seed=seed)
+    else:
+        labels = other.train.targets.tolist()
+        kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
+        run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, module)
+        record = runs.describe(run, seed=seed, batch_size=32)
+        run = runs.save(replace(run, record={**record, **run.record}), out)
+    return tlkit.export(run, formats=formats)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

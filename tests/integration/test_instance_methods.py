@@ -1,0 +1,138 @@
+"""Methods that weight examples, from pictures, texts, sounds and arrays to weights, fits and exported votes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fitting import LABELS, SIZE, examples
+
+import tlkit
+from tlkit import methods, runs, tasks
+from tlkit.types import ArraySpec, Examples, Phase, Splits
+
+QUICK = Phase(epochs=6, lr=3e-2)
+WEIGHERS = {
+    "kmm": methods.kmm,
+    "classifier": methods.density_ratio,
+    "ulsif": lambda *domains: methods.density_ratio(*domains, kind="ulsif"),
+}
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+@pytest.fixture(scope="module")
+def layer(module_folder):
+    return tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+
+
+def darker(given: Examples) -> Examples:
+    return dataclasses.replace(given, read=lambda i: given.read(i) // 2, digests=tuple(f"dark {d}" for d in given.ids))
+
+
+def source() -> Splits:
+    return Splits(examples(42, 1), examples(15, 2), examples(15, 3), LABELS)
+
+
+def target(flip: bool = False) -> Splits:
+    found = [darker(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
+    if flip:
+        found[:2] = [dataclasses.replace(part, targets=(part.targets + 1) % 3) for part in found[:2]]
+    return Splits(*found, LABELS)
+
+
+def arrays(count: int, seed: int, slope: float = 1.0, *, values: bool = False) -> Splits:
+    """Rows whose first column decides; `slope` turns the rule of another domain."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for name in ("train", "val", "test"):
+        x = rng.normal(size=(count, 4)).astype(np.float32)
+        told = slope * x[:, 0] + x[:, 1]
+        y = told[:, None].astype(np.float32) if values else (told > 0).astype(np.int32)
+        ids = tuple(f"{name}{seed}-{i}" for i in range(count))
+        parts.append(Examples(ids, x.__getitem__, y, ArraySpec((4,), "float32"), ids))
+    return Splits(*parts, () if values else ("no", "yes"))
+
+
+@pytest.mark.parametrize("name", WEIGHERS)
+def test_pictures_are_weighted_by_features_and_the_targets_labels_never_read(layer, name):
+    honest, poisoned = (WEIGHERS[name](source(), target(flip), layer).train.weights for flip in (False, True))
+    np.testing.assert_array_equal(honest, poisoned)
+    assert honest.mean() == pytest.approx(1, abs=1e-5) and np.ptp(honest) > 0
+
+
+def test_weights_reach_the_fit(layer):
+    given = methods.balance(methods.kmm(source(), target(), layer))
+    task = tasks.classify(LABELS)
+    model = tlkit.build(layer, task, image_size=(SIZE, SIZE))
+    run = tlkit.fit(model, task, given, [QUICK], batch_size=8)
+    assert run.data.train.weights is given.train.weights
+    assert np.isfinite(run.phases[0].history["loss"]).all() and len(given.notes) == 2
+
+
+def test_pictures_of_any_size_come_at_that_of_the_module(layer):
+    large = [
+        dataclasses.replace(
+            splits.train,
+            read=lambda i, own=splits.train: np.repeat(np.repeat(own.read(i), 2, axis=0), 2, axis=1),
+            spec=ArraySpec((2 * SIZE, 2 * SIZE, 3), "uint8"),
+        )
+        for splits in (source(), target())
+    ]
+    given = [Splits(train, train.subset([0]), train.subset([1]), LABELS) for train in large]
+    done = methods.kmm(*given, layer)
+    assert done.train.spec.shape == (2 * SIZE, 2 * SIZE, 3) and np.ptp(done.train.weights) > 0
+
+
+@pytest.mark.parametrize("name", WEIGHERS)
+def test_plain_arrays_need_no_module(name):
+    done = WEIGHERS[name](arrays(60, 1), arrays(40, 2))
+    assert done.train.weights.shape == (60,) and len(done.test) == 40
+
+
+def boosted(rows: int = 6, **arguments):
+    """Half of the source contradicts the target's rule, and few examples of the target say which."""
+    own, other = arrays(80, 1, slope=-1.0), arrays(60, 2)
+    few = dataclasses.replace(other, train=other.train.subset(range(rows)))
+    return methods.tradaboost(own, few, tasks.classify(("no", "yes")), **arguments)
+
+
+def test_tradaboost_unlearns_what_misleads():
+    run = boosted(rows=60)
+    sizes = [one["effective_size"] for one in run.record["rounds"]]
+    assert sizes[-1] < sizes[0]
+    assert run.scores["accuracy"] > 0.8  # by chance 0.5, as half of the source contradicts the target
+
+
+def test_tradaboost_is_deterministic():
+    np.testing.assert_array_equal(*(boosted().evaluation.outputs for _ in range(2)))
+
+
+def test_values_vote_by_their_median(tmp_path):
+    own, other = arrays(80, 1, slope=0.8, values=True), arrays(60, 2, values=True)
+    task = tasks.regress(["height"], std=[1.4])
+    run = methods.tradaboost(own, other, task)
+    assert run.scores["r2"] > 0.9
+    reopened(run, tmp_path)
+
+
+def reopened(run, folder):
+    """Saved, opened by Keras alone, exported: the same outputs."""
+    import keras
+
+    saved = runs.save(dataclasses.replace(run, record=runs.describe(run, seed=0, batch_size=32) | run.record), folder)
+    again = tlkit.load(folder)
+    outputs = [tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)]
+    np.testing.assert_array_equal(*outputs)
+    if run.record.get("module") is None:
+        keras.saving.load_model(folder / "model.keras")
+    assert all(one.passed for one in tlkit.export(saved, formats=("saved_model", "float32")).exports)
+
+
+def test_a_vote_over_a_module_is_saved_and_exported(layer, tmp_path):
+    few = dataclasses.replace(target(), train=target().train.subset(range(6)))
+    run = methods.tradaboost(source(), few, tasks.classify(LABELS), layer, rounds=4)
+    assert tuple(run.model.output.shape) == (None, 3) and run.model.get_layer("backbone") is layer
+    np.testing.assert_allclose(run.evaluation.outputs.sum(axis=1), 1, atol=1e-5)
+    reopened(run, tmp_path)

@@ -1,0 +1,301 @@
+"""TrAdaBoost: few labelled examples of the target decide which of the source's many are worth learning from."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.errors import InputError
+from tlkit.methods import instances, linear, mixing
+from tlkit.types import ArraySpec, Examples, Run, Splits, Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.layer import HubLayer
+
+ROUNDS = {"classify": 20, "regress": 10}
+WORST = 0.49  # an error of 1/2 or more has no weight in the paper
+BEST = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Vectors of both domains, the source's first, and what is to be learned of them.
+
+    Attributes:
+        x: float64 (n + m, d), columns of mean 0 and deviation 1.
+        mean: What was subtracted, float (d,).
+        spread: By what was divided, float (d,).
+        targets: As the task has them.
+        weights: float (n + m,) that they had, sum 1.
+        count: n.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One fit: coefficients (d + 1, k), its error on the target, and the effective size of its weights."""
+
+    coefficients: np.ndarray
+    error: float
+    effective_size: float
+
+    @property
+    def vote(self) -> float:
+        """log(1 / beta_t)."""
+        return float(-np.log(target_rate(self.error)))
+
+
+def tradaboost(
+    source: Splits,
+    target: Splits,
+    task: Task,
+    backbone: Any = None,
+    *,
+    rounds: int | None = None,
+    ridge: float = 1.0,
+    batch_size: int = 32,
+) -> Run:
+    """TrAdaBoost with `classify`, TrAdaBoost.R2 with `regress`: re-weighted fits of a linear head, and their vote.
+
+    Each round fits a head on the cached vectors of both domains. Where it errs, an example of the source loses weight
+    and one of the target gains it. The vote of the last half of the rounds is one keras.Model over the frozen module,
+    which exports: the mean of their probabilities, or the median of their values, weighted by log(1 / beta_t). It
+    assumes that some of the source's examples are as good as the target's; where all mislead, a head on the target
+    alone does better.
+
+    Heads are fitted to their optimum (log loss, or squared error), not by `fit`: all rounds then take about a
+    second on vectors, and there is no randomness. So hidden layers and the task's own loss have no part in it.
+
+    Args:
+        source: Labelled splits, of which the training examples are used.
+        target: Labelled splits of the other domain, of which a few training examples are enough; the test judges.
+        task: `classify` of one label an example, or `regress`; errors of several values are averaged.
+        backbone: A HubLayer or what that takes as handle; None learns from the examples' own arrays, flattened.
+        rounds: Fits, >= 2; None is 20 for `classify`, 10 for `regress`.
+        ridge: Weight of the squared coefficients against the sum of the losses, > 0; 1 / C of scikit-learn.
+        batch_size: Examples at a time through the module.
+
+    Returns:
+        A Run with the target's data, no phases, scores where the target has a test, and in `record["rounds"]` error,
+        vote and effective sample size of each round.
+
+    Raises:
+        InputError: If an argument is out of its range, the task is of another kind, or the domains do not fit.
+
+    Source: Dai et al. 2007, "Boosting for Transfer Learning" (ICML), algorithm 1, with errors and votes by
+    probabilities; Pardoe and Stone 2010, "Boosting for Regression Transfer" (ICML), TrAdaBoost.R2.
+    """
+    rounds = ROUNDS.get(task.name, 0) if rounds is None else rounds
+    _check(source, target, task, rounds, ridge)
+    started = time.perf_counter()
+    layer = instances.opened(backbone)
+    source, target = (instances.as_taken(splits, layer) for splits in (source, target))
+    task.check(dataclasses.replace(target, train=source.train))
+    rows = _rows(source.train, target.train, layer, batch_size)
+    done = boosted(rows, task, rounds, ridge)
+    run = Run(
+        model=_voting(done[rounds // 2 :], rows, task, layer, target.train.spec),
+        task=task,
+        data=target,
+        record={
+            "method": ("tlkit.methods.tradaboost", {"task": task.recipe, "rounds": rounds, "ridge": ridge}),
+            "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in done],
+        },
+    )
+    return _judged(run, started)
+
+
+# -- the formulas
+
+
+def source_rate(count: int, rounds: int) -> float:
+    """beta = 1 / (1 + sqrt(2 ln n / N)): by which an example of the source that is wrong loses weight.
+
+    Args:
+        count: n, of the source's examples.
+        rounds: N.
+
+    Example:
+        >>> round(source_rate(100, 10), 4)
+        0.5103
+    """
+    return float(1 / (1 + np.sqrt(2 * np.log(count) / rounds)))
+
+
+def target_rate(error: float) -> float:
+    """beta_t = e / (1 - e), with the error held within [BEST, WORST].
+
+    Example:
+        >>> round(target_rate(0.2), 4)
+        0.25
+    """
+    held = float(np.clip(error, BEST, WORST))
+    return held / (1 - held)
+
+
+def reweighted(weights: np.ndarray, errors: np.ndarray, count: int, rounds: int) -> tuple[np.ndarray, float]:
+    """(The weights of the next round, sum 1; the error of this one on the target).
+
+    Args:
+        weights: float (n + m,), > 0, of the source's examples and behind them the target's.
+        errors: float (n + m,) in [0, 1].
+        count: n.
+        rounds: N.
+    """
+    own, other = errors[:count], errors[count:]
+    error = float(weights[count:] @ other / weights[count:].sum())
+    factors = np.concatenate([source_rate(count, rounds) ** own, target_rate(error) ** -other])
+    return weights * factors / (weights @ factors), error
+
+
+def label_errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """|h(x) - c(x)|: the probability that all other classes have together, float (n,)."""
+    return np.asarray(1.0 - probabilities[np.arange(len(targets)), targets], np.float64)
+
+
+def value_errors(targets: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Absolute errors over the largest of them, float (n,) in [0, 1]; the mean over several values."""
+    apart = np.abs(np.reshape(targets, values.shape).astype(np.float64) - values)
+    return np.asarray((apart / np.maximum(apart.max(axis=0), 1e-30)).mean(axis=1))
+
+
+def mean_vote(logits: Any, shares: Sequence[float]) -> Any:
+    """Logits of the weighted mean of the heads' probabilities: a list of (batch, k) -> (batch, k)."""
+    from keras import ops
+
+    mean = sum(ops.softmax(one, axis=-1) * share for one, share in zip(logits, shares, strict=True))
+    return ops.log(mean + 1e-7)
+
+
+def median_vote(values: Any, shares: Sequence[float]) -> Any:
+    """The weighted median of the heads' values: the least at or below which half of the shares lie; (batch, k)."""
+    from keras import ops
+
+    found = None
+    for value in values:
+        below = sum(ops.cast(other <= value, "float32") * s for other, s in zip(values, shares, strict=True))
+        candidate = ops.where(below >= 0.5 - 1e-6, value, 3e38)
+        found = candidate if found is None else ops.minimum(found, candidate)
+    return found
+
+
+# -- the fits
+
+
+def boosted(rows: Rows, task: Task, rounds: int, ridge: float) -> list[Round]:
+    """All rounds."""
+    weights, done = rows.weights, []
+    for _ in range(rounds):
+        coefficients = _fitted(rows, weights, task, ridge / len(rows.x))
+        following, error = reweighted(weights, _errors(rows, coefficients, task), rows.count, rounds)
+        done.append(Round(coefficients, error, instances.effective_size(weights)))
+        weights = following
+    return done
+
+
+def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float) -> np.ndarray:
+    if _classifies(task):
+        return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels))
+    zero, one = (np.asarray(task.decode(np.full((1, len(task.labels)), raw, np.float32))) for raw in (0, 1))
+    raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (one - zero)  # in the head's own unit
+    return linear.ridge_regression(rows.x, raw, weights, ridge)
+
+
+def _errors(rows: Rows, coefficients: np.ndarray, task: Task) -> np.ndarray:
+    decoded = np.asarray(task.decode(linear.outputs(rows.x, coefficients).astype(np.float32)))
+    return (label_errors if _classifies(task) else value_errors)(rows.targets, decoded)
+
+
+def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size: int) -> Rows:
+    x = np.concatenate([instances.vectors(layer, part, batch_size) for part in (source, target)]).astype(np.float64)
+    had = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
+    weights = np.concatenate(had).astype(np.float64)
+    mean, spread = instances.scale_of(x)
+    targets = np.concatenate([source.targets, target.targets])
+    return Rows((x - mean) / spread, mean, spread, targets, weights / weights.sum(), len(source))
+
+
+# -- the vote
+
+
+def _voting(kept: Sequence[Round], rows: Rows, task: Task, layer: HubLayer | None, spec: Any) -> keras.Model:
+    """Module, heads and their vote as one model of stock Keras layers and operations."""
+    votes = np.array([one.vote for one in kept])
+    shares = (votes / votes.sum()).tolist()
+    joining = mean_vote if _classifies(task) else median_vote
+
+    def vote(features: Any) -> Any:
+        return joining([_head(features, one, rows, number) for number, one in enumerate(kept)], shares)
+
+    if layer is None:
+        return _on_arrays(vote, spec, task.name)
+    from tlkit.model import build
+
+    return build(layer, dataclasses.replace(task, head=vote), image_size=_image_size(spec))
+
+
+def _head(features: Any, one: Round, rows: Rows, number: int) -> Any:
+    """A Dense layer with the round's coefficients, the scaling of the columns folded in."""
+    import keras
+
+    kernel = one.coefficients[:-1] / rows.spread[:, None]
+    dense = keras.layers.Dense(kernel.shape[1], dtype="float32", name=f"vote_{number}")
+    raw = dense(features)
+    dense.set_weights([kernel, one.coefficients[-1] - rows.mean @ kernel])
+    return raw
+
+
+def _image_size(spec: Any) -> tuple[int, int] | None:
+    if not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or None in spec.shape:
+        return None
+    height, width = spec.shape[:2]
+    return int(height or 0), int(width or 0)
+
+
+def _on_arrays(vote: Any, spec: ArraySpec, name: str) -> keras.Model:
+    import keras
+
+    inputs = keras.Input(spec.shape, dtype=spec.dtype, name="inputs")
+    flat = keras.layers.Flatten(dtype="float32", name="flat")(keras.ops.cast(inputs, "float32"))
+    return keras.Model(inputs, vote(flat), name=name)
+
+
+def _judged(run: Run, started: float) -> Run:
+    from tlkit.evaluation import evaluate
+
+    fitted = time.perf_counter()
+    found = evaluate(run.model, run.task, run.data.test) if len(run.data.test) else None
+    seconds = {"rounds": fitted - started, "evaluate": time.perf_counter() - fitted}
+    return dataclasses.replace(run, evaluation=found, seconds=seconds)
+
+
+# -- checks
+
+
+def _classifies(task: Task) -> bool:
+    return task.name == "classify"
+
+
+def _check(source: Splits, target: Splits, task: Task, rounds: int, ridge: float) -> None:
+    mixing.check_domains(source, target)
+    if task.name not in ("classify", "regress") or (_classifies(task) and source.train.targets.ndim != 1):
+        raise InputError(f"`tradaboost` needs `classify` of one label an example, or `regress`. Received: {task.name}.")
+    if rounds < 2:
+        raise InputError(f"`rounds` must be 2 or more. Received: rounds={rounds!r}.")
+    instances.check_positive(ridge=ridge)
+    if task.recipe[1].get("hidden") or task.recipe[1].get("head"):
+        raise InputError("`tradaboost` votes with linear heads; make the task without `hidden` and `head`.")
