@@ -21,9 +21,10 @@ from tlkit.features import extract
 from tlkit.feeding import fed, is_text, takes_pieces
 from tlkit.files import atomic_folder, sha256_bytes, sha256_file
 from tlkit.layer import HubLayer
-from tlkit.model import choose_output, established_range, is_image, own_image_size, weights_hash
+from tlkit.model import is_image, own_image_size, weights_hash
 from tlkit.progress import Progress, shown
 from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.vectors import averaged, opened
 
 EXACT_BELOW = 100_000  # items; from so many on, faiss' graph of neighbours answers
 FORMAT = 1
@@ -302,13 +303,10 @@ def _faiss() -> Any:
 def _prepared(backbone: Any, made_by: Maker | None = None) -> HubLayer:
     """The module as a layer that gives one output, as `made_by` has it."""
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
-    if is_image(layer) and layer.input_range is None:
-        layer.input_range = established_range(layer)[0] if made_by is None else made_by.input_range
-    if layer.output_key is None and made_by is not None:
-        layer.output_key = made_by.output
-    if layer.output_key is None:
-        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
-    return layer
+    if made_by is not None:
+        layer.input_range = layer.input_range if layer.input_range is not None else made_by.input_range
+        layer.output_key = layer.output_key if layer.output_key is not None else made_by.output
+    return opened(layer)
 
 
 def _weights(layer: HubLayer) -> str:
@@ -380,7 +378,7 @@ def _embedded(layer: HubLayer, examples: Examples) -> np.ndarray:
     pieces = pieces_of(examples, np.arange(len(examples)), 1 if _sizes_differ(examples) else 32)
     given = layer.endpoint.inputs
     found = (np.asarray(layer(_cast(batch, given), training=False)) for batch in read_batches(examples, pieces))
-    return _unit(gathered(pieces, (_averaged(one) for one in found)))
+    return _unit(gathered(pieces, (averaged(one) for one in found)))
 
 
 def _sizes_differ(examples: Examples) -> bool:
@@ -394,15 +392,9 @@ def _cast(batch: Any, given: Any) -> Any:
     return np.asarray(batch, given.dtype.as_numpy_dtype)
 
 
-def _averaged(features: np.ndarray) -> np.ndarray:
-    """Features (n, ..., d) as (n, d)."""
-    averaged: np.ndarray = features.reshape(len(features), -1, features.shape[-1]).mean(axis=1)
-    return averaged
-
-
 def _unit(features: np.ndarray) -> np.ndarray:
     """float32 (n, d) of length 1; zeros stay zeros."""
-    flat = _averaged(features) if features.ndim > 2 else features
+    flat = averaged(features) if features.ndim > 2 else features
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     unit: np.ndarray = np.divide(flat, lengths, out=np.zeros(flat.shape, np.float32), where=lengths > 0)
     return unit

@@ -13,10 +13,10 @@ import numpy as np
 from tlkit.conversion import try_conversion
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
-from tlkit.methods.instances import as_taken, opened, vectors
 from tlkit.progress import Progress, shown
 from tlkit.transferability import h_score, logme
 from tlkit.types import Examples, Splits
+from tlkit.vectors import as_taken, opened, vectors
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,6 @@ def rank(
 
 def _ranked(module: Any, data: Splits, convert: bool, batch_size: int) -> Ranked:
     layer = opened(module)
-    assert layer is not None  # None stands for no module
     examples = as_taken(data, layer).train
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)

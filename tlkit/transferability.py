@@ -90,10 +90,8 @@ def _evidence(left: np.ndarray, squares: np.ndarray, y: np.ndarray, shape: tuple
 
 def _outputs(y: np.ndarray) -> np.ndarray:
     """One column an output: 0 and 1 for each class that occurs."""
-    if y.ndim == 1:
-        return (y[:, None] == np.unique(y)[None, :]).astype(np.float64)
-    values: np.ndarray = y.astype(np.float64)
-    return values
+    columns: np.ndarray = y[:, None] == np.unique(y)[None, :] if y.ndim == 1 else y
+    return np.asarray(columns, np.float64)
 
 
 def _checked(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

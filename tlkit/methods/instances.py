@@ -20,39 +20,27 @@ def opened(backbone: Any) -> HubLayer | None:
     """The module, ready for its inputs; None where examples are vectors themselves."""
     if backbone is None:
         return None
-    from tlkit.layer import HubLayer
-    from tlkit.model import established_range, is_image
+    from tlkit.vectors import opened as opened_module
 
-    layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name="backbone")
-    if is_image(layer) and layer.input_range is None:
-        layer.input_range = established_range(layer)[0]
-    return layer
+    return opened_module(backbone)
 
 
 def as_taken(splits: Splits, layer: HubLayer | None) -> Splits:
-    """The data as the module takes them: pictures at its size, texts as word pieces."""
+    """The data as the module takes them."""
     if layer is None:
         return splits
-    from tlkit.feeding import fed
-    from tlkit.model import is_image, own_image_size
+    from tlkit.vectors import as_taken as taken_by_module
 
-    return fed(splits, layer, image_size=own_image_size(layer) if is_image(layer) else None)
+    return taken_by_module(splits, layer)
 
 
 def vectors(layer: HubLayer | None, examples: Examples, batch_size: int = 32) -> np.ndarray:
-    """One vector an example, float32 (n, d): the module's cached features, averaged over steps or space.
-
-    Args:
-        layer: The module; None flattens the examples' own arrays.
-        examples: As the module takes them.
-        batch_size: Examples at a time.
-    """
+    """One vector an example, float32 (n, d): the module's cached features, or the examples' own arrays, flat."""
     if layer is None:
         return _flat(examples)
-    from tlkit.features import extract
+    from tlkit.vectors import vectors as vectors_of_module
 
-    found = np.asarray(extract(layer, examples, batch_size=batch_size))
-    return found.mean(axis=tuple(range(1, found.ndim - 1))) if found.ndim > 2 else found
+    return vectors_of_module(layer, examples, batch_size)
 
 
 def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,49 @@
+"""One vector an example, from a frozen module: what methods weigh, what rankings compare, what collections keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tlkit.features import extract
+from tlkit.feeding import fed
+from tlkit.layer import HubLayer
+from tlkit.model import BACKBONE, choose_output, established_range, is_image, own_image_size
+from tlkit.types import Examples, Splits
+
+
+def opened(backbone: Any) -> HubLayer:
+    """A module as a layer that gives one output and takes pixels in 0..255.
+
+    Args:
+        backbone: A HubLayer, or what HubLayer takes as handle.
+    """
+    layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
+    if is_image(layer) and layer.input_range is None:
+        layer.input_range = established_range(layer)[0]
+    if layer.output_key is None:
+        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+    return layer
+
+
+def as_taken(splits: Splits, layer: HubLayer, length: int | None = None) -> Splits:
+    """The data as a module takes them: pictures at its size, texts as word pieces."""
+    return fed(splits, layer, image_size=own_image_size(layer) if is_image(layer) else None, length=length)
+
+
+def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.ndarray:
+    """float32 (n, d): the module's cached features, averaged over steps or space.
+
+    Args:
+        layer: The module.
+        examples: As the module takes them.
+        batch_size: Examples at a time.
+    """
+    return averaged(np.asarray(extract(layer, examples, batch_size=batch_size)))
+
+
+def averaged(features: np.ndarray) -> np.ndarray:
+    """Features (n, ..., d) as (n, d)."""
+    flat: np.ndarray = features.reshape(len(features), -1, features.shape[-1]).mean(axis=1)
+    return flat
