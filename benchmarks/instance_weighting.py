@@ -204,9 +204,9 @@ def of_adapt(cases: dict[str, Case]) -> dict:
         return json.loads(out.read_text())
 
 
-def cases_of(seed: int) -> dict[str, Case]:
-    cases = {f"kmm/{name}": make(seed) for name, make in KMM_CASES.items()}
-    return cases | {f"tradaboost/{name}": make(seed) for name, make in BOOST_CASES.items()}
+def cases_of(seed: int, data: list[str]) -> dict[str, Case]:
+    cases = {f"kmm/{name}": make(seed) for name, make in KMM_CASES.items() if name in data}
+    return cases | {f"tradaboost/{name}": make(seed) for name, make in BOOST_CASES.items() if name in data}
 
 
 def key(name: str, seed: int) -> str:
@@ -249,10 +249,12 @@ def summary(rows: list[dict]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=10)
+    every = [*dict.fromkeys([*KMM_CASES, *BOOST_CASES])]
+    parser.add_argument("--data", nargs="+", choices=every, default=every)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "instance_weighting.json")
     args = parser.parse_args()
     rows: list[dict] = []
-    seeds = {seed: cases_of(seed) for seed in range(args.seeds)}
+    seeds = {seed: cases_of(seed, args.data) for seed in range(args.seeds)}
     theirs = of_adapt({key(name, seed): case for seed, cases in seeds.items() for name, case in cases.items()})
     for seed, cases in seeds.items():
         rows.append(row_of(cases, theirs, seed))

