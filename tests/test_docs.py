@@ -113,6 +113,13 @@ def test_phases(shown, place, monkeypatch):
     assert execute(own, place[1], **names)["layer"].trainable
 
 
+def test_choosing(place, monkeypatch):
+    first, _ = blocks(ROOT / "docs" / "choosing.md", "python")
+    monkeypatch.chdir(place[0])
+    found = execute(first.replace("224", str(SIZE)).replace("56", "8"), place[1])["found"]
+    assert len(found.rows) == 2 and found.pareto and (place[0] / "rank.png").is_file()
+
+
 @pytest.mark.parametrize("client", ["ai_edge_litert", "mediapipe", "tensorflow"])
 def test_clients_in_python(client, shown, place, monkeypatch, capfd):
     pytest.importorskip(client)
