@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import tlkit
 from tlkit.runs import save_record
@@ -24,7 +25,7 @@ def main(
     source: Path | None = None,
     target: Path | None = None,
     module: str | None = None,
-    method: str = "coral",
+    method: Literal["coral", "mmd", "dann", "cdan", "mcc"] = "coral",
     out: Path = Path("runs/domain_adaptation"),
     hidden: int = 100,
     epochs: int = 10,

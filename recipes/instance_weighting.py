@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import tlkit
 from tlkit import methods, runs
@@ -15,7 +16,7 @@ from tlkit import methods, runs
 def main(
     source: Path | None = None,
     target: Path | None = None,
-    method: str = "tradaboost",
+    method: Literal["tradaboost", "kmm", "density_ratio"] = "tradaboost",
     module: str = "zoo:efficientnet-lite0",
     out: Path = Path("runs/instance_weighting"),
     few: int = 2,
@@ -34,7 +35,7 @@ def main(
         seed: Of the splits and the fit.
         formats: What to export.
     """
-    weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio, "tradaboost": None}[method]
+    weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio}.get(method)
     own, other = (
         tlkit.data.samples.emoji10(style, seed=seed) if path is None else tlkit.data.image.from_folder(path, seed=seed)
         for path, style in ((source, "noto"), (target, "twemoji"))

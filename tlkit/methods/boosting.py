@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tlkit.layer import HubLayer
 
 ROUNDS = {"classify": 20, "regress": 10}
+NOT_LINEAR = ("hidden", "head", "class_weights", "label_smoothing", "focal_gamma")  # of a task; heads know none of it
 WORST = 0.49  # an error of 1/2 or more has no weight in the paper
 BEST = 1e-6
 
@@ -78,7 +79,8 @@ def tradaboost(
     alone does better.
 
     Heads are fitted to their optimum (log loss, or squared error), not by `fit`: all rounds then take about a
-    second on vectors, and there is no randomness. So hidden layers and the task's own loss have no part in it.
+    second on vectors, and there is no randomness. So a task with hidden layers, class weights or another loss is
+    refused.
 
     Args:
         source: Labelled splits, of which the training examples are used.
@@ -297,5 +299,7 @@ def _check(source: Splits, target: Splits, task: Task, rounds: int, ridge: float
     if rounds < 2:
         raise InputError(f"`rounds` must be 2 or more. Received: rounds={rounds!r}.")
     instances.check_positive(ridge=ridge)
-    if task.recipe[1].get("hidden") or task.recipe[1].get("head"):
-        raise InputError("`tradaboost` votes with linear heads; make the task without `hidden` and `head`.")
+    refused = [name for name in NOT_LINEAR if task.recipe[1].get(name)]
+    if refused or task.recipe[1].get("loss", "mse") != "mse":
+        name = (*refused, "loss")[0]
+        raise InputError(f"`tradaboost` votes with linear heads of its own: make the task without `{name}`.")
