@@ -15,6 +15,7 @@ from tlkit.methods.domain_adversarial import dann
 from tlkit.methods.importance import density_ratio
 from tlkit.methods.kernel_mean_matching import kmm
 from tlkit.methods.linear_first import linear_then_tune
+from tlkit.methods.low_rank import lora
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
 from tlkit.methods.souping import soup
@@ -33,6 +34,7 @@ __all__ = [
     "kmm",
     "l2_sp",
     "linear_then_tune",
+    "lora",
     "mcc",
     "mmd",
     "soup",

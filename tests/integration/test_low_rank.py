@@ -1,0 +1,74 @@
+"""LoRA on a Keras model as a backbone: what is trained, what stays, and that the sum is exported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fitting import LABELS, SIZE, data
+
+import tlkit
+from tlkit import methods, tasks
+from tlkit.errors import InputError
+from tlkit.model import backbone_of
+from tlkit.types import Phase
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+RANK = 3
+
+
+def net():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    given = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.AveragePooling2D(8)(given)
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Reshape((16, 6))(x)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    return keras.Model(given, keras.layers.Dense(5, activation="tanh")(keras.layers.Flatten()(x)))
+
+
+def test_it_computes_the_same_and_trains_thin_matrices_alone():
+    own = net()
+    before = [np.array(v) for v in own.weights]
+    changed = methods.lora(own, RANK)
+    x = np.random.default_rng(0).random((2, SIZE, SIZE, 3)).astype("float32")
+    np.testing.assert_allclose(changed(x), own(x), atol=1e-6)
+    names = {v.path.rpartition("/")[2] for v in changed.trainable_variables}
+    assert names == {"lora_kernel_a", "lora_kernel_b"}
+    dense = [v for v in changed.trainable_variables if v.path.startswith("dense")]
+    assert sorted(tuple(v.shape) for v in dense) == [(RANK, 5), (96, RANK)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, own.weights, strict=True))
+    assert all(v.trainable for v in own.trainable_variables) and len(own.trainable_variables) == len(own.weights)
+
+
+def test_tuning_moves_the_change_and_no_kernel(tmp_path):
+    changed = methods.lora(net(), RANK, alpha=6.0)
+    layer = tlkit.HubLayer(changed, name="backbone", input_range=(0.0, 1.0))
+    frozen = [np.array(v) for v in layer.non_trainable_variables] + [
+        np.array(v) for v in layer.module_variables.values() if "lora" not in v.path
+    ]
+    task = tasks.classify(LABELS)
+    splits = data()
+    run = tlkit.fit(tlkit.build(layer, task), task, splits, (Phase(4, 1e-2, unfrozen=1.0),), batch_size=8)
+    own = backbone_of(run.model)
+    thin = [v for v in own.module_variables.values() if "lora" in v.path]
+    assert thin and any(np.abs(np.asarray(v)).max() > 0 for v in thin if v.path.endswith("lora_kernel_b"))
+    after = [np.array(v) for v in own.module_variables.values() if "lora" not in v.path]
+    kept = [v for v in frozen if v.dtype != np.int64]
+    assert all(any(np.array_equal(a, b) for b in kept if b.shape == a.shape) for a in after)
+    assert run.phases[0].proof["sha256_before"] == run.phases[0].proof["sha256_after"]
+    done = tlkit.export(tlkit.finetune(layer, task, splits, (Phase(0, 1e-3),), out=tmp_path), formats=("float32",))
+    assert done.exports[0].passed
+
+
+def test_what_lora_cannot_change(module_folder):
+    import keras
+
+    with pytest.raises(InputError, match=r"LoRA changes layers.*Received: str"):
+        methods.lora("zoo:efficientnet-lite0")
+    given = keras.Input((4,))
+    with pytest.raises(InputError, match="has no Dense, EinsumDense"):
+        methods.lora(keras.Model(given, keras.layers.ReLU()(given)))
+    with pytest.raises(InputError, match="`rank` must be 1 or more"):
+        methods.lora(net(), 0)
