@@ -73,9 +73,14 @@ class Ranking:
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         axes.plot([r.latency_ms for r in best], [r.logme for r in best], color="#2b5fd9", drawstyle="steps-post")
         axes.scatter([r.latency_ms for r in timed], [r.logme for r in timed], color="#2b5fd9")
+        widest = 1.1 * max((row.latency_ms or 0 for row in timed), default=1.0)
         for row in timed:
-            axes.annotate(_short(row.handle), (row.latency_ms or 0, row.logme), (4, 4), textcoords="offset points")
-        axes.set(xlabel="milliseconds an example in LiteRT, 2 threads", ylabel="LogME of frozen features")
+            side = "left" if (row.latency_ms or 0) < widest / 2 else "right"
+            axes.annotate(
+                _short(row.handle), (row.latency_ms or 0, row.logme), (0, 6), textcoords="offset points", ha=side
+            )
+        axes.margins(y=0.2)
+        axes.set(xlim=(0, widest), xlabel="milliseconds an example in LiteRT, 2 threads", ylabel="LogME")
         figure.savefig(path, dpi=110)
         pyplot.close(figure)
         return Path(path)

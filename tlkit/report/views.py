@@ -430,6 +430,22 @@ def _in_order(stage: tuple[str, float]) -> int:
     return STAGES.index(stage[0]) if stage[0] in STAGES else len(STAGES)
 
 
+def _method(recipe: Sequence[Any] | None) -> str:
+    """A transfer method with its plain arguments, those in it first: "coral(weight=100.0) of classify"."""
+    if recipe is None:
+        return ""
+    path, arguments = recipe
+    plain = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if not isinstance(value, Mapping))
+    inner = arguments.get("task")
+    of = "" if inner is None else f" of {_name_of(inner['recipe'])}"
+    return f"{path.rpartition('.')[2]}({plain}){of}"
+
+
+def _name_of(recipe: Sequence[Any]) -> str:
+    path, arguments = recipe
+    return _method(recipe) if "task" in arguments else str(path).rpartition(".")[2]
+
+
 def reproduce(facts: Facts) -> dict[str, Any] | None:
     """Command, versions, seed, module and data: what makes the run again."""
     record = facts.record
@@ -437,6 +453,7 @@ def reproduce(facts: Facts) -> dict[str, Any] | None:
         "module": module_name(record),
         "module_sha256": (record.get("module") or {}).get("sha256", ""),
         "data_fingerprint": record["data"].get("fingerprint", ""),
+        "method": _method(record.get("method")),
         **{name: record.get(name) for name in ("seed", "batch_size", "input_range", "machine", "threads", "created")},
     }
     shown = {name: value for name, value in rows.items() if value not in (None, "", [])}

@@ -1,0 +1,51 @@
+"""Choose a module: rank several by what a linear model could make of their frozen features, without training.
+
+tlkit run choose_module --data photos --modules zoo:efficientnet-lite0 keras.applications:MobileNetV2 --out runs/choice
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tlkit
+from tlkit.files import write_atomic
+
+
+def main(
+    data: Path | None = None,
+    modules: tuple[str, ...] = ("zoo:efficientnet-lite0", "zoo:efficientnet-lite0-imagenet"),
+    out: Path = Path("runs/choose_module"),
+    convert: bool = True,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Rank modules for a folder of images; the table goes into OUT/ranking.json, the picture into OUT/ranking.png.
+
+    Args:
+        data: Folder with one folder of images a class; without it, the bundled emoji.
+        modules: Handles of two modules or more: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        out: Folder of the table and the picture.
+        convert: Whether to convert each module to TFLite, for its size and latency.
+        batch_size: Images at a time.
+        seed: Of the split; the training images are used.
+    """
+    splits = (
+        tlkit.data.samples.emoji10("noto", seed=seed) if data is None else tlkit.data.image.from_folder(data, seed=seed)
+    )
+    found = tlkit.rank(modules, splits, convert=convert, batch_size=batch_size)
+    print(found, file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    found.plot(out / "ranking.png")
+    record = {"examples": len(splits.train), "rows": [asdict(row) for row in found.rows], "pareto": found.pareto}
+    write_atomic(out / "ranking.json", json.dumps(record, indent=1))
+    return record
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)
