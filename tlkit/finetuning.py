@@ -25,7 +25,7 @@ from tlkit.model import BACKBONE, build, is_image, range_warning
 from tlkit.progress import Progress, shown
 from tlkit.tables import score_lines
 from tlkit.training import fit
-from tlkit.types import Phase, Run, Splits, Task
+from tlkit.types import Evaluation, Phase, Run, Splits, Task
 
 RANGE_SAMPLE = 16  # images by which the input range is checked
 
@@ -90,7 +90,7 @@ def finetune(
     )  # fmt: skip
     started = time.perf_counter()
     run = replace(run, task=_calibrated(run, batch_size))
-    run = replace(run, evaluation=evaluate(run.model, run.task, data.test, batch_size=batch_size))
+    run = replace(run, evaluation=_evaluated(run, task, data, batch_size))
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
     record = runs.describe(run, seed=seed, batch_size=batch_size, command=_command())
@@ -98,6 +98,13 @@ def finetune(
     for line in score_lines(run.scores):
         progress.line(line)
     return runs.save(run, folder)
+
+
+def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation:
+    """Scores on the test, and those without labels that a method gives besides."""
+    found = evaluate(run.model, run.task, data.test, batch_size=batch_size)
+    further = trained.served.scores if trained.served is not None else None
+    return found if further is None else replace(found, scores={**found.scores, **further(found.outputs)})
 
 
 def _calibrated(run: Run, batch_size: int) -> Task:

@@ -276,11 +276,13 @@ class Served:
         task: The task by which the model is judged and exported.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
+        scores: Decoded outputs of the test -> further scores that need no labels; None where there are none.
     """
 
     task: Task
     outputs: Callable[[Any], Any]
     data: Callable[[Splits], Splits]
+    scores: Callable[[np.ndarray], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

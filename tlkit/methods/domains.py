@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.methods import mixing
+from tlkit.methods import mixing, selection
 from tlkit.types import Examples, Served, Splits, Task
 
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
@@ -76,8 +76,14 @@ def _on_domains(task: Task) -> Task:
         check=lambda splits: _check(task, splits),
         sample_weights=None if task.sample_weights is None else lambda targets: _weights(task, targets),
         monitor=None,
-        served=Served(task, lambda raw: raw[OUTPUTS], mixing.source_only),
+        served=Served(task, lambda raw: raw[OUTPUTS], mixing.source_only, _label_free(task)),
     )
+
+
+def _label_free(task: Task) -> Callable[[np.ndarray], Mapping[str, float]] | None:
+    """Scores of predictions on the target without its labels, of tasks with one probability a class."""
+    one_label = task.output == "probabilities" and not task.recipe[1].get("multi_label")
+    return selection.label_free if one_label else None
 
 
 def _source_loss(task: Task) -> Any:

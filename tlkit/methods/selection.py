@@ -7,6 +7,7 @@ import numpy as np
 from tlkit.errors import InputError
 
 _TINY = 1e-12
+_MOST = 4000  # examples that are compared with each other
 
 
 def entropy(probabilities: np.ndarray) -> float:
@@ -24,7 +25,7 @@ def entropy(probabilities: np.ndarray) -> float:
     return float((probabilities * np.log(np.maximum(probabilities, _TINY))).sum(axis=1).mean())
 
 
-def soft_neighbourhood_density(probabilities: np.ndarray, temperature: float = 0.05, most: int = 4000) -> float:
+def soft_neighbourhood_density(probabilities: np.ndarray, temperature: float = 0.05, most: int = _MOST) -> float:
     """How densely predictions on the target lie together: the entropy of each one's likeness to the others.
 
     Higher is better: a class is a dense cluster. Fooled, as entropy is, by a model that sees one class alone.
@@ -45,6 +46,24 @@ def soft_neighbourhood_density(probabilities: np.ndarray, temperature: float = 0
     shares = np.exp(likeness - likeness.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     return float(-(shares * np.log(np.maximum(shares, _TINY))).sum(axis=1).mean())
+
+
+def label_free(probabilities: np.ndarray) -> dict[str, float]:
+    """What can be said of predictions on the target without its labels, as shares: 1 is sure, and one dense cluster.
+
+    Args:
+        probabilities: float (n, k), n >= 3, k >= 2.
+
+    Returns:
+        `certainty`, which is 1 + entropy / log k, and `neighbourhood_density`, which is that over log(n - 1).
+
+    Example:
+        >>> label_free(np.eye(3))["certainty"]
+        1.0
+    """
+    n, k = probabilities.shape
+    density = soft_neighbourhood_density(probabilities) / np.log(min(n, _MOST) - 1)
+    return {"certainty": 1.0 + entropy(probabilities) / float(np.log(k)), "neighbourhood_density": float(density)}
 
 
 def importance_weighted(losses: np.ndarray, weights: np.ndarray) -> float:

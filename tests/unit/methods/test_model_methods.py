@@ -141,6 +141,15 @@ def test_density_prefers_clusters():
         selection.soft_neighbourhood_density(np.eye(1))
 
 
+def test_scores_without_labels_are_shares():
+    sure, undecided = (
+        selection.label_free(np.repeat(np.eye(4), 25, axis=0)),
+        selection.label_free(np.full((50, 4), 0.25)),
+    )
+    assert sure["certainty"] == pytest.approx(1) and undecided["certainty"] == pytest.approx(0)
+    assert 0.6 < sure["neighbourhood_density"] < undecided["neighbourhood_density"] == pytest.approx(1)
+
+
 def test_weighted_risks_are_unbiased_and_dev_varies_less():
     """The source is N(0, 1), the target N(0.5, 1), the loss (x - 0.5)^2, whose mean on the target is 1."""
     plain, controlled = [], []
