@@ -18,6 +18,7 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
+        _check_root(Path(path))
         interpreter = Interpreter(model_path=str(path))
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path} is damaged, or not a TFLite file ({error}).") from error
@@ -28,3 +29,10 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
         except ValueError:  # what is computed has no numbers before memory is allocated
             continue
     return found
+
+
+def _check_root(path: Path) -> None:
+    """Refuse a file whose root lies behind its end: LiteRT 1.3 believes the file, and reads what is not its own."""
+    content = path.read_bytes()
+    if int.from_bytes(content[:4], "little") >= len(content):
+        raise ValueError("its root lies behind its end")
