@@ -25,7 +25,7 @@ def main(
     source: Path | None = None,
     target: Path | None = None,
     module: str | None = None,
-    method: Literal["coral", "mmd", "dann", "cdan", "mcc"] = "coral",
+    method: Literal["coral", "mmd", "dann", "cdan", "mcc"] = "mmd",
     out: Path = Path("runs/domain_adaptation"),
     hidden: int = 100,
     epochs: int = 10,
