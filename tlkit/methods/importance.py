@@ -51,8 +51,9 @@ def density_ratio(
     Raises:
         InputError: If an argument is out of its range, or the domains are not read alike.
 
-    Source: Bickel et al. 2009, JMLR 10, "Discriminative learning under covariate shift", eq. 9 (classifier); Kanamori
-    et al. 2009, JMLR 10, "A least-squares approach to direct importance estimation", eq. 16 to 18 (uLSIF).
+    Source: Bickel et al. 2009, JMLR 10, "Discriminative learning under covariate shift" (the ratio from a
+    classifier of domains); Kanamori et al. 2009, JMLR 10, "A least-squares approach to direct importance estimation"
+    (uLSIF).
     """
     if kind not in KINDS:
         raise InputError(f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}.")
@@ -163,7 +164,7 @@ def ulsif_coefficients(below: np.ndarray, above: np.ndarray, ridge: float) -> np
         above: float (b, m), kernels at examples of the numerator.
         ridge: > 0.
 
-    Source: Kanamori et al. 2009, eq. 16 to 18.
+    Source: Kanamori et al. 2009 (uLSIF: the ridge solution, negative coefficients set to 0).
     """
     curvature = below @ below.T / below.shape[1] + ridge * np.eye(len(below))
     return np.asarray(np.maximum(np.linalg.solve(curvature, above.mean(axis=1)), 0.0))
@@ -172,7 +173,7 @@ def ulsif_coefficients(below: np.ndarray, above: np.ndarray, ridge: float) -> np
 def left_out_score(below: np.ndarray, above: np.ndarray, ridge: float) -> float:
     """Mean over i of w_i(x_i)^2 / 2 - w_i(x'_i), where w_i is fitted without the i-th of both: (b, n) and (b, n).
 
-    Source: Kanamori et al. 2009, section 4.2 and figure 2: one inverse for all n fits, by Sherman, Morrison, Woodbury.
+    Source: Kanamori et al. 2009: one inverse for all n fits, by Sherman, Morrison, Woodbury.
     """
     b, n = below.shape
     whole = below @ below.T / n + ridge * (n - 1) / n * np.eye(b)
