@@ -2,11 +2,9 @@
 
 import importlib.util
 import json
-import math
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,18 +12,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
-STUDENT_T = {
-    2: 12.706,
-    3: 4.303,
-    4: 3.182,
-    5: 2.776,
-    6: 2.571,
-    7: 2.447,
-    8: 2.365,
-    9: 2.306,
-    10: 2.262,
-    12: 2.201,
-}  # 97.5 %, by count
 
 
 def fresh(script: str, *words: str) -> dict:
@@ -57,8 +43,6 @@ def recipe(name: str):
 
 def interval(values: list[float]) -> list[float] | None:
     """95 % interval of the mean over seeds, by Student's t; None of a single one."""
-    if len(values) < 2:
-        return None
-    mean = statistics.fmean(values)
-    half = STUDENT_T[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
-    return [mean - half, mean + half]
+    from tlkit.tasks.metrics import mean_interval
+
+    return list(mean_interval(values)) if len(values) > 1 else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import tlkit
+from tlkit.errors import InputError
 from tlkit.runs import save_record
 
 METHODS = {
@@ -51,6 +52,8 @@ def main(
         seed: Of the splits, the weights and the order of examples.
         formats: What to export.
     """
+    if (source is None) != (target is None):
+        raise InputError("Give both `--source` and `--target`, or neither for the digits.")
     read = tlkit.data.image.from_folder
     given = tlkit.data.digits.mnist(3000, seed=seed) if source is None else read(source, seed=seed)
     other = tlkit.data.digits.uci(seed=seed) if target is None else read(target, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tlkit import tasks
 from tlkit.types import ArraySpec, Examples, Splits
@@ -70,3 +71,20 @@ def fitted(folder: Path, phases, *, seed: int = 0, splits=None, **options):
 
     model, task = built(folder, seed)
     return fit(model, task, splits or data(), phases, seed=seed, batch_size=8, **options)
+
+
+def stopped_after(epochs: int, fit) -> None:
+    """Run `fit`, which a Ctrl-C ends behind so many epochs."""
+    from tlkit import training
+
+    run_epoch, done = training._run_epoch, []
+
+    def stopping(*arguments):
+        if len(done) == epochs:
+            raise KeyboardInterrupt
+        done.append(1)
+        return run_epoch(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_run_epoch", stopping)
+        fit()

@@ -19,12 +19,11 @@ from tlkit.feeding import fed
 from tlkit.layer import HubLayer
 from tlkit.model import BACKBONE, build, is_image
 from tlkit.progress import Progress, quiet, shown
+from tlkit.tasks.metrics import mean_interval
 from tlkit.training import fit
 from tlkit.types import Phase, Splits, Task
 
 SCRATCH, FROZEN, TUNED, ADAPTED = "from scratch", "frozen", "fine-tuned", "adapted"
-# 97.5 % quantiles of Student's t by degrees of freedom; from 30 on the normal one's 1.96 is near enough
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 Source = Splits | Callable[[int], Splits]
 
@@ -143,21 +142,6 @@ def compared(score: str, scores: Mapping[str, tuple[float, ...]]) -> TransferChe
     """The check of scores by way of training, each way against those before it."""
     pairs = itertools.combinations(scores, 2)
     return TransferCheck(score, scores, tuple(_difference(scores, late, early) for early, late in pairs))
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """95 % interval of a mean by Student's t; (None, None) of a single value.
-
-    Example:
-        >>> tuple(round(v, 3) for v in mean_interval([1.0, 2.0, 3.0]))
-        (-0.484, 4.484)
-    """
-    if len(values) < 2:
-        return None, None
-    quantile = _T[len(values) - 2] if len(values) - 2 < len(_T) else 1.96
-    half = quantile * statistics.stdev(values) / len(values) ** 0.5
-    mean = statistics.fmean(values)
-    return mean - half, mean + half
 
 
 def _ways(

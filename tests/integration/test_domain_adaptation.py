@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fitting import LABELS, SIZE, Brighter, built, examples, same, values
+from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
 import tlkit
 from tlkit import methods, tasks
@@ -119,24 +119,11 @@ def test_a_method_bridges_a_shift(method, least):
     assert accuracy >= least and (method is not None or accuracy < 0.6)
 
 
-def test_progress_is_resumed(folder, tmp_path, monkeypatch):
+def test_progress_is_resumed(folder, tmp_path):
     """A fit that is stopped and goes on ends in the same weights, the schedule of the critic included."""
-    from tlkit import training
-
     task, mixed = methods.dann(plain_task()), methods.domain_mix(source(), target())
     whole = fitted(folder, task, mixed)
-    run_epoch, done = training._run_epoch, []
-
-    def stopping(*arguments):
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(1)
-        return run_epoch(*arguments)
-
-    monkeypatch.setattr(training, "_run_epoch", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        fitted(folder, task, mixed, checkpoints=tmp_path)
-    monkeypatch.setattr(training, "_run_epoch", run_epoch)
+    stopped_after(3, lambda: fitted(folder, task, mixed, checkpoints=tmp_path))
     assert same(values(whole.model), values(fitted(folder, task, mixed, checkpoints=tmp_path).model))
 
 

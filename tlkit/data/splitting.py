@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
 
@@ -179,3 +181,25 @@ def _give(needs: _Needs, unit: _Unit, part: int) -> None:
     for label, count in unit.counts.items():
         needs.lacking[label][part] -= count
         needs.given[label][part] += 1
+
+
+def spread(targets: np.ndarray, count: int, seed: int = 0) -> tuple[int, ...]:
+    """Indices of at most `count` examples, taken from all classes in turn; the same for the same seed.
+
+    Args:
+        targets: int (n,) class numbers; of any other targets the examples are drawn without regard to them.
+        count: How many, > 0.
+        seed: Of the draw.
+
+    Example:
+        >>> sorted(np.array([0, 0, 0, 0, 1])[list(spread(np.array([0, 0, 0, 0, 1]), 2))].tolist())
+        [0, 1]
+    """
+    order = np.random.default_rng(seed).permutation(len(targets))
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        return tuple(int(i) for i in order[:count])
+    turn = np.zeros(len(targets), np.int64)  # how many of its class come before it
+    for label in np.unique(targets):
+        own = targets[order] == label
+        turn[own] = np.arange(own.sum())
+    return tuple(int(i) for i in order[np.argsort(turn, kind="stable")][:count])

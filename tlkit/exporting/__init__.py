@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tlkit.exporting.bundle import FILES, export
     from tlkit.exporting.gates import Gates
-    from tlkit.exporting.heldout import spread
     from tlkit.exporting.predicting import Prediction, predict
     from tlkit.exporting.tables import text
 
@@ -18,10 +17,9 @@ _HOMES = {
     "Prediction": "predicting",
     "export": "bundle",
     "predict": "predicting",
-    "spread": "heldout",
     "text": "tables",
 }
-__all__ = ["FILES", "Gates", "Prediction", "export", "predict", "spread", "text"]
+__all__ = ["FILES", "Gates", "Prediction", "export", "predict", "text"]
 
 
 def __getattr__(name: str) -> Any:

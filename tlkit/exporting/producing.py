@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.data.splitting import spread
 from tlkit.exporting import heldout, metadata, saved_model, workers
 from tlkit.exporting.describing import describe
 from tlkit.exporting.modality import modality_of
@@ -128,7 +129,7 @@ def _representative(job: Job) -> str | None:
     with _timed("write the representative examples"):
         two_a_label = 2 * len(job.run.task.labels)
         count = min(max(two_a_label, LEAST_REPRESENTATIVE), MOST_REPRESENTATIVE)
-        chosen = train.subset(heldout.spread(train.targets, count))
+        chosen = train.subset(spread(train.targets, count))
         heldout.store(chosen, job.names, folder, modality_of(train).spanned)
     return str(folder)
 

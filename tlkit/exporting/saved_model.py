@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.exporting.modality import Serving, Tensors, modality_of
+from tlkit.graph.constant import quiet_log
 from tlkit.model import all_layers
 from tlkit.types import Run, Task
 
@@ -143,7 +142,7 @@ def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resou
     """
     module = tf.Module()
     module.kept, module.resources = _held(model), resources
-    with _quiet():
+    with quiet_log():
         tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 
 
@@ -199,15 +198,3 @@ def _endpoint(
         return choose(*core(prepare(dict(zip(specs, tensors, strict=True)))))
 
     return tf.function(endpoint, input_signature=list(specs.values()), autograph=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep TensorFlow's Python log, which tells of its own inner workings, off the user's terminal."""
-    log = logging.getLogger("tensorflow")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,18 @@ def save_constant(function: Any, folder: Path, held: Sequence[Any] = ()) -> None
         function = _named(_private.constant(function), sorted(function.structured_outputs))
     else:
         root.held = list(held)
-    log = logging.getLogger("tensorflow")  # which tells of its own inner workings
+    with quiet_log():
+        tf.saved_model.save(root, str(folder), signatures={"serving_default": function})
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keep TensorFlow's Python log, which tells of its own inner workings, off the user's terminal."""
+    log = logging.getLogger("tensorflow")
     before = log.level
     log.setLevel(logging.ERROR)
     try:
-        tf.saved_model.save(root, str(folder), signatures={"serving_default": function})
+        yield
     finally:
         log.setLevel(before)
 

@@ -116,9 +116,9 @@ def _of_labels(examples: Examples) -> Examples:
 
 
 def _metrics(task: Task) -> list[Any]:
-    from tlkit.methods.losses import MetricOfLabels
+    from tlkit.methods.losses import MetricOf, of_labels
 
-    return [MetricOfLabels(metric) for metric in task.metrics()]
+    return [MetricOf(metric, of_labels) for metric in task.metrics()]
 
 
 def _check(task: Task, splits: Splits) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,9 +94,9 @@ def _source_loss(task: Task) -> Any:
 
 
 def _source_metrics(task: Task) -> list[Any]:
-    from tlkit.methods.losses import MetricOnSource
+    from tlkit.methods.losses import MetricOf, on_source
 
-    return [MetricOnSource(metric, OUTPUTS) for metric in task.metrics()]
+    return [MetricOf(metric, functools.partial(on_source, OUTPUTS)) for metric in task.metrics()]
 
 
 def _weights(task: Task, targets: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 Penalty = Callable[[Any, Any], Any]
+View = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 
 class OnSource(keras.losses.Loss):
@@ -59,16 +60,17 @@ def softened(teacher: Any, student: Any, temperature: float) -> Any:
     return -(temperature**2) * ops.sum(shares * ops.log_softmax(student / temperature, axis=-1), axis=-1)
 
 
-class MetricOfLabels(keras.metrics.Metric):
-    """A metric of the labels, where targets hold more columns behind them."""
+class MetricOf(keras.metrics.Metric):
+    """A metric of a part of what is given: `view` makes (targets, outputs, weights) of (targets, outputs, weights)."""
 
-    def __init__(self, base: keras.metrics.Metric):
+    def __init__(self, base: keras.metrics.Metric, view: View):
         super().__init__(name=base.name)
-        self.base = base
+        self.base, self.view = base, view
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count a batch."""
-        self.base.update_state(y_true[:, 0], y_pred, sample_weight=sample_weight)
+        targets, outputs, weights = self.view(y_true, y_pred, sample_weight)
+        self.base.update_state(targets, outputs, sample_weight=weights)
 
     def result(self) -> Any:
         """The figure."""
@@ -79,26 +81,16 @@ class MetricOfLabels(keras.metrics.Metric):
         self.base.reset_state()
 
 
-class MetricOnSource(keras.metrics.Metric):
-    """A metric over the examples of the source."""
+def of_labels(targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """The first column of the targets alone."""
+    return targets[:, 0], outputs, weights
 
-    def __init__(self, base: keras.metrics.Metric, key: str):
-        super().__init__(name=base.name)
-        self.base, self.key = base, key
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch."""
-        own = source(y_true)
-        weight = own if sample_weight is None else own * ops.cast(sample_weight, own.dtype)
-        self.base.update_state(labels(y_true, y_pred[self.key]), y_pred[self.key], sample_weight=weight)
-
-    def result(self) -> Any:
-        """The figure."""
-        return self.base.result()
-
-    def reset_state(self) -> None:
-        """Start anew."""
-        self.base.reset_state()
+def on_source(key: str, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """The outputs `key` on the examples of the source; those of the target weigh nothing."""
+    own = source(targets)
+    weight = own if weights is None else own * ops.cast(weights, own.dtype)
+    return labels(targets, outputs[key]), outputs[key], weight
 
 
 class GradientReversal(keras.layers.Layer):

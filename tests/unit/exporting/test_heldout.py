@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlkit.data.splitting import spread
 from tlkit.errors import InputError
-from tlkit.exporting.heldout import held_out, spread, store
+from tlkit.exporting.heldout import held_out, store
 from tlkit.types import ArraySpec, Examples, Splits
 
 

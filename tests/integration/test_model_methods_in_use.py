@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fitting import LABELS, SIZE, built, data, examples, same, values
+from fitting import LABELS, SIZE, built, data, examples, same, stopped_after, values
 
 import tlkit
 from tlkit import methods, tasks
@@ -130,26 +130,15 @@ def test_l2_sp_keeps_the_module_near_where_it_began(folder):
     assert held_run.phases[0].history["loss"] == free_run.phases[0].history["loss"]  # a frozen phase is as it was
 
 
-def test_l2_sp_is_resumed_exactly(folder, tmp_path, monkeypatch):
-    from tlkit import training
-
+def test_l2_sp_is_resumed_exactly(folder, tmp_path):
     phases = methods.l2_sp((Phase(epochs=3, lr=3e-3, unfrozen=1.0),), strength=5.0)
-    model, task = built(folder)
-    whole = tlkit.fit(model, task, data(), phases, batch_size=8)
-    run_epoch, done = training._run_epoch, []
 
-    def stopping(*arguments):
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(1)
-        return run_epoch(*arguments)
+    def run(**options):
+        return tlkit.fit(*built(folder), data(), phases, batch_size=8, **options).model
 
-    monkeypatch.setattr(training, "_run_epoch", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        tlkit.fit(*built(folder), data(), phases, batch_size=8, checkpoints=tmp_path)
-    monkeypatch.setattr(training, "_run_epoch", run_epoch)
-    again = tlkit.fit(*built(folder), data(), phases, batch_size=8, checkpoints=tmp_path)
-    assert same(values(whole.model), values(again.model))
+    whole = run()
+    stopped_after(2, lambda: run(checkpoints=tmp_path))
+    assert same(values(whole), values(run(checkpoints=tmp_path)))
 
 
 # -- distillation
