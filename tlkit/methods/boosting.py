@@ -12,6 +12,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.methods import instances, linear, mixing
+from tlkit.tasks import recording
 from tlkit.types import ArraySpec, Examples, Run, Splits, Task
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def tradaboost(
         task=task,
         data=target,
         record={
-            "method": ("tlkit.methods.tradaboost", {"task": task.recipe, "rounds": rounds, "ridge": ridge}),
+            "method": recording.record("tlkit.methods.tradaboost", {"task": task, "rounds": rounds, "ridge": ridge}),
             "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in done],
         },
     )
