@@ -161,6 +161,6 @@ def _converted(front: Front) -> bytes:
     spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, "inputs")
     run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
     with tempfile.TemporaryDirectory(prefix="tlkit-front-") as scratch:
-        graphs.save_constant(run.get_concrete_function(), Path(scratch), front.variables)
+        graphs.save_constant({tflite.DEFAULT: run.get_concrete_function()}, Path(scratch), front.variables)
         with tflite.quiet():
             return tflite.convert(Path(scratch), "float32", None, spanned=False)

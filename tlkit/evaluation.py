@@ -54,14 +54,21 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     return task.evaluate(examples, outputs)
 
 
-def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> np.ndarray:
-    """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time."""
+def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Any:
+    """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time.
+
+    Of several heads a dict of them.
+    """
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     _check_shape(model, examples)
     pieces = pieces_of(examples, np.arange(len(examples)), _even(len(examples), batch_size))
     steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
-    return gathered(pieces, _batches(model, task, examples, pieces), steps)
+    batches = _batches(model, task, examples, pieces)
+    if not task.heads:
+        return gathered(pieces, batches, steps)
+    each = list(batches)
+    return {name: gathered(pieces, (batch[name] for batch in each), steps) for name in task.heads}
 
 
 def headline(evaluation: Evaluation) -> Headline | None:
@@ -82,14 +89,17 @@ def example_scores(evaluation: Evaluation) -> np.ndarray:
     return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
 
 
-def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequence[np.ndarray]) -> Iterator[Any]:
     import keras
+
+    def as_array(decoded: Any) -> np.ndarray:
+        return np.asarray(keras.ops.convert_to_numpy(decoded), dtype=np.float32)
 
     for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
         # a last batch of another size would be traced anew, which takes longer than an example or two again
         padded = _padded(inputs, len(pieces[0]) - len(piece))
-        decoded = keras.ops.convert_to_numpy(task.decode(model.predict_on_batch(padded)))
-        yield np.asarray(decoded[: len(piece)], dtype=np.float32)
+        decoded = keras.tree.map_structure(as_array, task.decode(model.predict_on_batch(padded)))
+        yield keras.tree.map_structure(lambda rows: rows[: len(piece)], decoded)  # noqa: B023 (used at once)
 
 
 def _even(count: int, most: int) -> int:

@@ -21,6 +21,7 @@ from tlkit.exporting import FILES, Gates
 from tlkit.exporting import export as export_files
 from tlkit.feeding import fed
 from tlkit.layer import HubLayer
+from tlkit.methods import one_head
 from tlkit.model import BACKBONE, build, is_image, range_warning
 from tlkit.progress import Progress, shown
 from tlkit.tables import score_lines
@@ -165,6 +166,9 @@ def export(
 ) -> Run:
     """Write SavedModel and TFLite files, prove that they agree with the model, and renew run.json and report.html.
 
+    Of several heads the TFLite files answer for all in one signature and for each in one of its own, on weights that
+    they share; each head's own files lie in a folder of its name.
+
     Args:
         run: A Run, or the folder of one.
         folder: Where the files go; None is the run's folder.
@@ -181,15 +185,34 @@ def export(
         InputError: If there is no such run, or no such format.
     """
     opened = runs.opened(run)
-    progress = progress or shown()
-    started = time.perf_counter()
-    failure: GateError | None = None
-    try:
-        exports = export_files(opened, folder, formats, gates or Gates(max_drop=max_drop), say=progress.line)
-    except GateError as error:
-        failure, exports = error, error.exports
-    seconds = {**opened.seconds, "export": time.perf_counter() - started}
-    done = runs.save_record(replace(opened, exports=exports, seconds=seconds))
+    progress, kept_to = progress or shown(), gates or Gates(max_drop=max_drop)
+    done, failure = _exported(opened, folder, formats, kept_to, progress)
+    for head in opened.task.heads:
+        progress.line(f"head {head}")
+        place = None if folder is None else Path(folder) / head
+        _, failed = _exported(_head_run(opened, head), place, formats, kept_to, progress)
+        failure = failure or failed
     if failure is not None:
         raise failure
     return done
+
+
+def _head_run(run: Run, head: str) -> Run:
+    """One head as it was saved below the run's folder, or of the run itself."""
+    if run.folder is None:
+        return one_head(run, head)
+    return runs.opened(run.folder / head)
+
+
+def _exported(
+    run: Run, folder: str | Path | None, formats: Sequence[str], gates: Gates, progress: Progress
+) -> tuple[Run, GateError | None]:
+    """The run with what was exported, and the error that says what fell short."""
+    started = time.perf_counter()
+    failure: GateError | None = None
+    try:
+        exports = export_files(run, folder, formats, gates, say=progress.line)
+    except GateError as error:
+        failure, exports = error, error.exports
+    seconds = {**run.seconds, "export": time.perf_counter() - started}
+    return runs.save_record(replace(run, exports=exports, seconds=seconds)), failure

@@ -22,6 +22,7 @@ from tlkit.batches import order_of_epoch, stack
 from tlkit.errors import InputError
 from tlkit.files import PARTIAL, atomic_file, write_atomic
 from tlkit.layer import HubLayer  # registers the layer, so that Keras can open its files
+from tlkit.methods import one_head
 from tlkit.model import backbone_of
 from tlkit.report import run_json
 from tlkit.report import write as write_report
@@ -127,6 +128,8 @@ def _threads() -> int:
 def save(run: Run, folder: str | Path) -> Run:
     """Write model, task, record, kept examples and report into `folder`; each file is whole or as it was.
 
+    Each head of several is a run of its own in a folder of its name below it.
+
     Returns:
         The run with its `folder`.
     """
@@ -139,6 +142,8 @@ def save(run: Run, folder: str | Path) -> Run:
         run.model.save(partial)
     write_atomic(path / "task.json", json.dumps(_plain_task(run), indent=1))
     _keep_examples(run, path / "examples.npz")
+    for head in run.task.heads:
+        save(one_head(run, head), path / head)
     return save_record(run)
 
 

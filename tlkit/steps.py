@@ -151,10 +151,13 @@ def _any_batch(value: Any) -> Any:
 def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *others: Any) -> tuple[Any, ...]:
     """Specs for sequences of any width: what the model's inputs leave open is left open."""
     inputs = tf.nest.map_structure(lambda own, value: tf.TensorSpec(own.shape, value.dtype), model.input, x)
-    targets = _any_batch(y)
-    if targets_have_steps and targets.shape.rank > 1:
-        targets = tf.TensorSpec([None, None, *targets.shape[2:]], targets.dtype)
+    targets = tf.nest.map_structure(functools.partial(_any_steps, targets_have_steps), y)
     return inputs, targets, *tf.nest.map_structure(_any_batch, others)
+
+
+def _any_steps(have_steps: bool, target: Any) -> Any:
+    spec = _any_batch(target)
+    return tf.TensorSpec([None, None, *spec.shape[2:]], spec.dtype) if have_steps and spec.shape.rank > 1 else spec
 
 
 def _optimizer(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer:

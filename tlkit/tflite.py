@@ -6,8 +6,9 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import numpy as np
 from tlkit.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
+DEFAULT = "serving_default"
 FORMATS = ("float32", "float16", "dynamic", "int8")
 
 
-def convert(source: Path, format: str, representative: Path | None, *, spanned: bool) -> bytes:
+def convert(
+    source: Path, format: str, representative: Path | None, *, spanned: bool, signatures: Sequence[str] = ()
+) -> bytes:
     """Convert a SavedModel by built-in TFLite operations alone.
 
     Args:
@@ -27,6 +31,7 @@ def convert(source: Path, format: str, representative: Path | None, *, spanned: 
         format: One of FORMATS.
         representative: Folder of one .npy a input, (n, ...), to measure int8 ranges with.
         spanned: Whether int8 files take uint8 inputs: the representative examples then span 0..255.
+        signatures: Names of the SavedModel's signatures, where it has several; they take the same inputs.
 
     Raises:
         InputError: If the graph holds an operation that TFLite lacks; names it.
@@ -40,7 +45,9 @@ def convert(source: Path, format: str, representative: Path | None, *, spanned: 
     converter.optimizations = [] if format == "float32" else [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16] if format == "float16" else []
     converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS_INT8 if int8 else sets.TFLITE_BUILTINS]
-    converter.representative_dataset = _batches_of_one(representative) if representative is not None and int8 else None
+    converter.representative_dataset = (
+        _batches_of_one(representative, signatures) if representative is not None and int8 else None
+    )
     converter.inference_input_type = tf.uint8 if int8 and spanned else tf.float32
     try:
         return bytes(converter.convert())
@@ -73,14 +80,14 @@ def _converter(source: Path) -> Any:
     return tf.lite.TFLiteConverter.from_saved_model(str(source))
 
 
-def _batches_of_one(folder: Path) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+def _batches_of_one(folder: Path, signatures: Sequence[str]) -> Callable[[], Iterator[Any]]:
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         for i in range(len(next(iter(arrays.values())))):
             yield {name: _as_float(np.asarray(array[i : i + 1])) for name, array in arrays.items()}
 
-    return batches
+    return batches if not signatures else lambda: ((name, one) for name in signatures for one in batches())
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:
@@ -113,11 +120,13 @@ class Opened:
         call: One example with its batch axis -> outputs by name.
         inputs: Details of each input by name, as LiteRT gives them; empty of a SavedModel.
         owner: What must live as long as `call` does, because `call` holds it weakly.
+        further: The file's other signatures by name, called alike.
     """
 
     call: Callable[[Arrays], dict[str, np.ndarray]]
     inputs: Mapping[str, Mapping[str, Any]]
     owner: Any
+    further: Mapping[str, Callable[[Arrays], dict[str, np.ndarray]]] = field(default_factory=dict)
 
 
 def open_tflite(file: Path, threads: int) -> Opened:
@@ -125,14 +134,18 @@ def open_tflite(file: Path, threads: int) -> Opened:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
-    runner = interpreter.get_signature_runner()
+    names = [*interpreter.get_signature_list()]
+    main = DEFAULT if DEFAULT in names else None
+    runner = interpreter.get_signature_runner(main)
     details = runner.get_input_details()
+    further = {name: interpreter.get_signature_runner(name) for name in names if len(names) > 1 and name != main}
 
-    def call(inputs: Arrays) -> dict[str, np.ndarray]:
+    def call(inputs: Arrays, runner: Any = runner) -> dict[str, np.ndarray]:
+        details = runner.get_input_details()
         given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
         return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
 
-    return Opened(call, details, interpreter)
+    return Opened(call, details, interpreter, {name: partial(call, runner=one) for name, one in further.items()})
 
 
 def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import checkpoint
+from tlkit import checkpoint, several
 from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.errors import InputError, TrainingError
 from tlkit.files import sha256_bytes
@@ -338,12 +338,13 @@ def _progress(job: Job, stage: Stage) -> float:
     return done / (sum(epochs) * steps)
 
 
-def _targets(job: Job, examples: Examples, indices: np.ndarray) -> np.ndarray:
+def _targets(job: Job, examples: Examples, indices: np.ndarray) -> Any:
     """Targets of a batch; those that are one a step end where the inputs of the batch end."""
-    targets = examples.targets[indices]
-    if examples.lengths is None or job.task.takes != "sequence" or targets.shape[1:2] != (steps_of(examples.spec),):
-        return np.asarray(targets)
-    return np.asarray(trimmed(targets, width_of(examples, indices)))
+    targets = several.unpacked(examples.targets[indices])
+    if examples.lengths is None or job.task.takes != "sequence":
+        return targets
+    steps, width = steps_of(examples.spec), width_of(examples, indices)
+    return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)
 
 
 def _validated(job: Job, stage: Stage) -> dict[str, float]:

@@ -72,7 +72,7 @@ class Examples:
         ids: A stable name for each example (a path relative to its folder, a row number).
         read: `read(i)` gives the input of example i: one array, or a dict of arrays, as `spec` says.
         targets: What is to be predicted, first axis the examples: int32 (n,) class numbers, float32 (n, k) labels
-            0/1 or values to regress.
+            0/1 or values to regress; of several heads a structured array (n,), as `methods.task_mix` makes it.
         spec: `ArraySpec`, or a dict of them, of what `read` gives.
         digests: sha256 of each example's content, before any resizing.
         groups: A name a group for each example that must stay on one side of a split; () where there are none.
@@ -141,7 +141,8 @@ class Splits:
     """Training, validation and test examples, the names of the labels, and what the preflight found.
 
     `duplicates` holds groups of ids with the same content that lie in more than one split; `notes` are sentences
-    on whatever else is odd about the data, for the report; `seconds` is what finding and checking it all took.
+    on whatever else is odd about the data, for the report; `seconds` is what finding and checking it all took. Data for
+    several heads have no `labels` of their own but in `heads` those of each.
     """
 
     train: Examples
@@ -152,11 +153,13 @@ class Splits:
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the content of all three."""
-        return sha256_bytes(*(e.fingerprint for e in (self.train, self.val, self.test)), *self.labels)
+        names = [*self.labels, *(name for head in self.heads for name in (head, *self.heads[head]))]
+        return sha256_bytes(*(e.fingerprint for e in (self.train, self.val, self.test)), *names)
 
 
 @dataclass(frozen=True)
@@ -215,12 +218,12 @@ class Evaluation:
     Attributes:
         scores: Flat, plain floats: `accuracy`, `accuracy_low`, `accuracy_high`, `macro_f1`, ...
         details: Plain JSON data for the report, one key a section ("confusion", "per_class", "calibration", ...).
-        outputs: float32 decoded outputs, first axis the examples.
+        outputs: float32 decoded outputs, first axis the examples; of several heads a dict of them.
     """
 
     scores: Mapping[str, float]
     details: Mapping[str, Any]
-    outputs: np.ndarray
+    outputs: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +239,8 @@ class Task:
         decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
         evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; it reads no inputs of the examples.
         check: (splits) -> None; raises InputError where the data cannot be learned by this task.
-        sample_weights: Targets of the training examples -> float32 (n,) weights, or None.
+        sample_weights: Targets of the training examples -> float32 (n,) weights, (n, heads) of several heads; None
+            where all weigh the same.
         monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
             last weights.
         output: Name of the exported output: "probabilities".
@@ -248,6 +252,8 @@ class Task:
         card: Further plain data for the card of exported files.
         served: What remains of task, model and data once it is trained, where a method adds outputs for training
             alone; None where all remain.
+        heads: Of a task that is several, each by the name of the raw output that it reads and of the targets' field;
+            {} elsewhere.
     """
 
     name: str
@@ -256,16 +262,17 @@ class Task:
     loss: Callable[[], keras.losses.Loss]
     metrics: Callable[[], list[keras.metrics.Metric]]
     decode: Callable[[Any], Any]
-    evaluate: Callable[[Examples, np.ndarray], Evaluation]
+    evaluate: Callable[[Examples, Any], Evaluation]
     check: Callable[[Splits], None]
     recipe: tuple[str, Mapping[str, Any]]
-    sample_weights: Callable[[np.ndarray], np.ndarray] | None = None
+    sample_weights: Callable[[np.ndarray], np.ndarray | None] | None = None
     monitor: tuple[str, str] | None = ("val_loss", "min")
     output: str = "outputs"
     takes: str = "vector"
-    calibrate: Callable[[np.ndarray, np.ndarray], Task] | None = None
+    calibrate: Callable[[np.ndarray, Any], Task] | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     served: Served | None = None
+    heads: Mapping[str, Task] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +289,7 @@ class Served:
     task: Task
     outputs: Callable[[Any], Any]
     data: Callable[[Splits], Splits]
-    scores: Callable[[np.ndarray], Mapping[str, float]] | None = None
+    scores: Callable[[Any], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -311,7 +318,7 @@ class PhaseResult:
 
 @dataclass(frozen=True)
 class Exported:
-    """One exported file and how it agrees with the Keras model on the held-out examples.
+    """One exported file and how it agrees with the Keras model on the held-out examples; of several heads the worst.
 
     `failure` is the sentence that says why the file was kept aside, or None.
     """

@@ -50,7 +50,7 @@ def assemble(
         test=test,
         labels=labelled.names,
         quarantine=tuple(quarantine),
-        duplicates=duplicates(whole, parts),
+        duplicates=duplicates(whole.ids, whole.digests, parts),
         notes=(*_contradictions(whole, labelled), *_absences(labelled, parts), *_torn_groups(whole, parts)),
     )
 
@@ -75,10 +75,9 @@ def check_classes(labelled: Labelled, quarantine: Sequence[Quarantined] = ()) ->
         )
 
 
-def duplicates(whole: Examples, parts: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+def duplicates(ids: Sequence[str], digests: Sequence[str], parts: Sequence[int]) -> tuple[tuple[str, ...], ...]:
     """Groups of ids with the same content in more than one part."""
-    alike = _alike(whole.digests)
-    return tuple(tuple(whole.ids[i] for i in same) for same in alike if len({parts[i] for i in same}) > 1)
+    return tuple(tuple(ids[i] for i in same) for same in _alike(digests) if len({parts[i] for i in same}) > 1)
 
 
 def _placed(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tlkit import several
 from tlkit.errors import GateError, InputError
 from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
-from tlkit.exporting.gates import Comparison, Gates, compare, failure
+from tlkit.exporting.describing import labels_by_file
+from tlkit.exporting.gates import Comparison, Gates, compare, failure, worst
 from tlkit.files import write_atomic
 from tlkit.tasks.spanning import POSITIONS, within_context
-from tlkit.types import Exported, Run
+from tlkit.types import Exported, Run, Task
 
 FILES = {
     "saved_model": "saved_model",
@@ -70,7 +72,8 @@ def export(
         exports = tuple(_judged(job, name, made[name], expected, gates) for name in wanted)
         for exported in exports:
             _place(made[exported.format], exported, target)
-    write_atomic(target / metadata.LABELS, metadata.label_lines(run.task.labels))
+    for name, labels in labels_by_file(run.task).items():
+        write_atomic(target / name, metadata.label_lines(labels))
     if not all(e.passed for e in exports):
         raise GateError("Not every exported file passed its gate.\n" + tables.text(exports), exports)
     return exports
@@ -117,7 +120,32 @@ def _judged(
 def _compared(
     job: producing.Job, expected: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], gates: Gates
 ) -> Comparison:
-    name, targets = job.run.task.output, job.examples.targets
+    heads = job.run.task.heads
+    if not heads:
+        return _compared_one(job.run.task, job.examples.targets, expected, outputs, gates)
+    return worst([one for name in heads for one in _compared_head(job, name, expected, outputs, gates)])
+
+
+def _compared_head(
+    job: producing.Job, head: str, expected: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], gates: Gates
+) -> Iterator[Comparison]:
+    """One head over the examples that have its label, in the output for all heads and in its own signature."""
+    task, targets = job.run.task.heads[head], job.examples.targets
+    rows = several.known(targets, head)
+    for name in (head, f"{head}.{task.output}"):
+        if len(rows) and name in outputs:
+            own, found = ({task.output: array[rows]} for array in (expected[head], outputs[name]))
+            yield _compared_one(task, targets[head][several.TARGET][rows], own, found, gates)
+
+
+def _compared_one(
+    task: Task,
+    targets: np.ndarray,
+    expected: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    gates: Gates,
+) -> Comparison:
+    name = task.output
     if name == POSITIONS and expected[name].shape == outputs[name].shape:
         expected, outputs = ({name: within_context(own[name], targets)} for own in (expected, outputs))
         return compare(expected, outputs, targets[:, :2], probabilities=True, gates=gates)

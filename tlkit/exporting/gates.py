@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,13 @@ def compare(
     """
     guessed = targets is not None and all(probabilities or y.size == targets.size for y in expected.values())
     truth = targets if len(expected) == 1 and guessed else None
-    each = [_compare_one(expected[k], outputs[k], truth, probabilities, gates) for k in expected]
+    return worst([_compare_one(expected[k], outputs[k], truth, probabilities, gates) for k in expected])
+
+
+def worst(each: Sequence[Comparison]) -> Comparison:
+    """The worst of each figure; of no comparison at all, one of no difference."""
+    if not each:
+        return Comparison(0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     return Comparison(
         difference=max(c.difference for c in each),
         agreement=min(c.agreement for c in each),

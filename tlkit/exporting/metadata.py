@@ -43,7 +43,7 @@ class Metadata:
         name: Of the model.
         description: One or two sentences.
         inputs: Metadata table of each input, by its name in the signature.
-        outputs: The same of each output.
+        outputs: The same of each output; of a further signature's by "signature.output".
         units: Tables of what a client does to all inputs together.
         files: Content of the associated files by name; labels, vocabularies.
         card: Plain data for tlkit's own use.
@@ -87,9 +87,9 @@ def bert_tokenizer() -> Table:
     return {0: _BERT_TOKENIZER, 1: {0: [{0: VOCABULARY, 1: "Word pieces, one a line.", 2: _VOCABULARY}]}}
 
 
-def score_output(name: str) -> Table:
-    """Table of scores in [0, 1] that the labels file names."""
-    labels = {0: LABELS, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}
+def score_output(name: str, file: str = LABELS) -> Table:
+    """Table of scores in [0, 1], the labels of which a file in the model names."""
+    labels = {0: file, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}
     return plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}, 6: [labels]}
 
 
@@ -103,7 +103,7 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
 
     Args:
         model: Content of a .tflite file with one signature or more.
-        metadata: What to write. Names of inputs and outputs are those of the model's first signature.
+        metadata: What to write. Names of inputs and outputs are those of the model's signatures.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -130,22 +130,30 @@ def read_card(model: bytes) -> dict[str, Any]:
 
 
 def _encode(metadata: Metadata, tree: Any) -> bytes:
-    inputs, outputs = _ordered(tree, metadata.inputs, metadata.outputs)
-    subgraph = {0: "main", 2: inputs, 3: outputs, **({5: list(metadata.units)} if metadata.units else {})}
-    model = {0: metadata.name, 1: metadata.description, 2: "v1", 3: [subgraph], 4: "tlkit", 7: _PARSER}
+    if not tree.signatureDefs:
+        raise InputError("TFLite metadata needs a model with a signature; convert it from a SavedModel.")
+    subgraphs = [_subgraph(signature, metadata, tree) for signature in _by_subgraph(tree)]
+    model = {0: metadata.name, 1: metadata.description, 2: "v1", 3: subgraphs, 4: "tlkit", 7: _PARSER}
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, model), _IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _ordered(tree: Any, inputs: Mapping[str, Table], outputs: Mapping[str, Table]) -> tuple[list[Table], list[Table]]:
-    """Tables in the order of the first subgraph's tensors, which is not that of the signature."""
-    if not tree.signatureDefs:
-        raise InputError("TFLite metadata needs a model with a signature; convert it from a SavedModel.")
-    signature, graph = tree.signatureDefs[0], tree.subgraphs[0]
+def _by_subgraph(tree: Any) -> list[Any]:
+    """The signatures in the order of their subgraphs."""
+    return sorted(tree.signatureDefs, key=lambda signature: signature.subgraphIndex)
+
+
+def _subgraph(signature: Any, metadata: Metadata, tree: Any) -> Table:
+    """Tables of one signature in the order of its subgraph's tensors, which is not that of the signature."""
+    graph, prefix = tree.subgraphs[signature.subgraphIndex], f"{signature.signatureKey.decode()}."
     names_in = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
     names_out = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
-    return [inputs[names_in[i]] for i in graph.inputs], [outputs[names_out[i]] for i in graph.outputs]
+    inputs = [metadata.inputs[names_in[i]] for i in graph.inputs]
+    outputs = [metadata.outputs.get(prefix + names_out[i]) or metadata.outputs[names_out[i]] for i in graph.outputs]
+    units = {5: list(metadata.units)} if metadata.units else {}
+    name = "main" if len(tree.signatureDefs) == 1 else prefix[:-1]
+    return {0: name, 2: inputs, 3: outputs, **units}
 
 
 def _set_buffer(schema: Any, tree: Any, data: bytes) -> None:

@@ -87,19 +87,37 @@ def _model_file(path: Path) -> Path:
 def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
     if reading.passages:
         return Prediction(file, tuple(_answers(reading, opened, card)[:top]), reading.change)
+    if "heads" in card:
+        return Prediction(file, tuple(_by_head(opened.call(_given(opened, reading.value)), card, top)), reading.change)
     outputs = _run(opened, reading.value)
     if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
         rows = outputs.reshape(len(reading.steps), -1)
         return Prediction(file, tuple(_labelled(reading.steps, rows, card["labels"])), reading.change)
+    return Prediction(file, tuple(_named(outputs, card, top)), _note(reading, opened, outputs))
+
+
+def _by_head(outputs: Mapping[str, np.ndarray], card: dict[str, Any], top: int) -> Iterator[tuple[str, float]]:
+    for name, own in card["heads"].items():
+        if own["labels"] and outputs[name].size != len(own["labels"]):
+            raise InputError(
+                f"The head {name!r} gives more than one answer a file: predict with its own folder, {name}."
+            )
+        yield from ((f"{name}: {label}", score) for label, score in _named(outputs[name].reshape(-1), own, top))
+
+
+def _named(outputs: np.ndarray, card: dict[str, Any], top: int) -> list[tuple[str, float]]:
+    """Outputs by their labels or numbers, scores best first."""
     names = card["labels"] or [str(i) for i in range(outputs.size)]
     scores = list(zip(names, (float(v) for v in outputs), strict=True))
-    if card["output"] == "probabilities":
-        scores = sorted(scores, key=lambda pair: -pair[1])[:top]
-    return Prediction(file, tuple(scores), _note(reading, opened, outputs))
+    return sorted(scores, key=lambda pair: -pair[1])[:top] if card["output"] == "probabilities" else scores
 
 
 def _answers(reading: Reading, opened: tflite.Opened, card: dict[str, Any]) -> list[tuple[str, float]]:
     """What the windows of a question answer, likeliest first."""
+    if "longest" not in card:
+        raise InputError(
+            "The file does not say how long an answer may be, as an earlier tlkit exported it: export the run again."
+        )
     replies = []
     for i, passage in enumerate(reading.passages):
         window = {name: rows[i : i + 1] for name, rows in reading.value.items()}
@@ -122,8 +140,11 @@ def _note(reading: Reading, opened: tflite.Opened, outputs: np.ndarray) -> str:
 
 
 def _run(opened: tflite.Opened, value: Any) -> np.ndarray:
-    given = value if isinstance(value, Mapping) else {next(iter(opened.inputs)): value}
-    return np.asarray(_only(opened.call(given))).reshape(-1)
+    return np.asarray(_only(opened.call(_given(opened, value)))).reshape(-1)
+
+
+def _given(opened: tflite.Opened, value: Any) -> Mapping[str, np.ndarray]:
+    return value if isinstance(value, Mapping) else {next(iter(opened.inputs)): value}
 
 
 def _only(named: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from tlkit.data.splitting import spread
 from tlkit.exporting import heldout, metadata, saved_model, workers
 from tlkit.exporting.describing import describe
 from tlkit.exporting.modality import modality_of
+from tlkit.tflite import DEFAULT
 from tlkit.types import Examples, Run
 
 SAVED_MODEL = "saved_model"
@@ -110,13 +111,15 @@ def _start_conversions(job: Job, formats: list[str], ask: Ask) -> dict[str, Answ
     source, spanned = job.stage / "convertible", modality_of(job.examples).spanned is not None
     with _timed("write the SavedModel for conversion"):
         saved_model.write_convertible(job.run, source)
-    conversions = {}
+    conversions, heads = {}, job.run.task.heads
+    signatures = [DEFAULT, *heads] if heads else []
     for name in formats:
         ranges = _representative(job) if name == "int8" else None
         file = str(job.file(name))
         conversions[name] = ask(
-            job="convert", source=str(source), format=name, file=file, representative=ranges, spanned=spanned
-        )
+            job="convert", source=str(source), format=name, file=file, representative=ranges, spanned=spanned,
+            signatures=signatures,
+        )  # fmt: skip
     return conversions
 
 

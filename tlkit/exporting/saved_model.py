@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tlkit import graph as graphs
 from tlkit.exporting.modality import Serving, Tensors, modality_of
 from tlkit.graph.constant import quiet_log
 from tlkit.model import all_layers
+from tlkit.tflite import DEFAULT
 from tlkit.types import Run, Task
 
 BACKBONE, FEATURES = "backbone", "features"
@@ -107,16 +109,27 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
 
 
 def write_convertible(run: Run, folder: Path) -> None:
-    """Write the SavedModel of one example, float32, that all TFLite files are converted from."""
+    """Write the SavedModel of one example, float32, that all TFLite files are converted from.
+
+    Of several heads it has a signature each, besides the one that answers for all.
+    """
     shapes = _shapes(run.data.test.spec, run.model)
     specs = {n: tf.TensorSpec((1, *shapes[n]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
 
-    def serve(*tensors: Any) -> Tensors:
-        given = _structured(dict(zip(specs, tensors, strict=True)))
-        return named_outputs(run.task, run.model(given, training=False))
+    def concrete(choose: Callable[[Any], Tensors]) -> Any:
+        def serve(*tensors: Any) -> Tensors:
+            given = _structured(dict(zip(specs, tensors, strict=True)))
+            return choose(run.model(given, training=False))
 
-    function = tf.function(serve, input_signature=list(specs.values()), autograph=False)
-    graphs.save_constant(function.get_concrete_function(), folder, _held(run.model))
+        return tf.function(serve, input_signature=list(specs.values()), autograph=False).get_concrete_function()
+
+    functions = {DEFAULT: concrete(functools.partial(named_outputs, run.task))}
+    functions |= {name: concrete(functools.partial(_of_head, name, task)) for name, task in run.task.heads.items()}
+    graphs.save_constant(functions, folder, _held(run.model))
+
+
+def _of_head(name: str, task: Task, raw: Any) -> Tensors:
+    return named_outputs(task, raw[name])
 
 
 def _shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
@@ -175,7 +188,7 @@ def _dtype(core: Any, name: str) -> Any:
 
 def _signatures(run: Run) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
     """Name of each signature and what it picks from outputs and features."""
-    found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {"serving_default": lambda outputs, features: outputs}
+    found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
     if scores_labels(run.task):
         found["classify"] = lambda outputs, features: _ranked(outputs[run.task.output], run.task.labels)
     if has_features(run.model):

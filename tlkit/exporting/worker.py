@@ -59,7 +59,8 @@ def _prepare(job: Job) -> dict[str, Any]:
 def _convert(job: Job) -> dict[str, Any]:
     _prepare(job)
     representative = Path(job["representative"]) if job["representative"] else None
-    model = tflite.convert(Path(job["source"]), job["format"], representative, spanned=job["spanned"])
+    source, signatures = Path(job["source"]), job["signatures"]
+    model = tflite.convert(source, job["format"], representative, spanned=job["spanned"], signatures=signatures)
     Path(job["file"]).write_bytes(model)
     return {}
 

@@ -1,9 +1,9 @@
-"""A function as a SavedModel without variables, which converters open several times faster."""
+"""Functions as a SavedModel without variables, which converters open several times faster."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,25 @@ import tensorflow as tf
 from tlkit.graph import _private
 
 
-def save_constant(function: Any, folder: Path, held: Sequence[Any] = ()) -> None:
-    """Save a concrete function as `serving_default`, the values of its variables inside it.
+def save_constant(functions: Mapping[str, Any], folder: Path, held: Sequence[Any] = ()) -> None:
+    """Save concrete functions as signatures, the values of their variables inside them.
 
     Saving, opening and freezing variables one by one takes most of a conversion to TFLite: of EfficientNet-Lite0's
-    7.1 s all but 2.5. Where a function reads tables too, its variables stay what they are.
+    7.1 s all but 2.5. Where a function reads tables too, its variables stay what they are. The converter writes what
+    several functions have in common once.
 
     Args:
-        function: Concrete function; gives a dict.
+        functions: Concrete functions by the name of their signature; each gives a dict.
         folder: Where to write; must be empty or absent.
-        held: Variables and tables that it reads.
+        held: Variables and tables that they read.
     """
     root = tf.Module()
-    if _reads_variables_alone(function):
-        function = _named(_private.constant(function), sorted(function.structured_outputs))
+    if all(map(_reads_variables_alone, functions.values())):
+        functions = {name: _constant(function) for name, function in functions.items()}
     else:
         root.held = list(held)
     with quiet_log():
-        tf.saved_model.save(root, str(folder), signatures={"serving_default": function})
+        tf.saved_model.save(root, str(folder), signatures=dict(functions))
 
 
 @contextmanager
@@ -45,8 +46,9 @@ def quiet_log() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _named(constant: Any, names: Sequence[str]) -> Any:
-    """The function with its outputs' names, which making constants loses; they were flattened in this order."""
+def _constant(function: Any) -> Any:
+    """The function with the values of its variables inside, and with its outputs' names, which that loses."""
+    constant, names = _private.constant(function), sorted(function.structured_outputs)  # flattened in this order
     specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in constant.inputs]
     named = tf.function(
         lambda *given: dict(zip(names, tf.nest.flatten(constant(*given)), strict=True)), input_signature=specs

@@ -18,9 +18,11 @@ from tlkit.methods.linear_first import linear_then_tune
 from tlkit.methods.low_rank import lora
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
+from tlkit.methods.multi_task import multitask, one_head
 from tlkit.methods.souping import soup
 from tlkit.methods.starting_point import l2_sp
 from tlkit.methods.target_statistics import adabn
+from tlkit.methods.task_mixing import relabelled, task_mix
 
 __all__ = [
     "adabn",
@@ -37,7 +39,11 @@ __all__ = [
     "lora",
     "mcc",
     "mmd",
+    "multitask",
+    "one_head",
+    "relabelled",
     "soup",
+    "task_mix",
     "taught",
     "tradaboost",
 ]

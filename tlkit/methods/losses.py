@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -63,8 +63,8 @@ def softened(teacher: Any, student: Any, temperature: float) -> Any:
 class MetricOf(keras.metrics.Metric):
     """A metric of a part of what is given: `view` makes (targets, outputs, weights) of (targets, outputs, weights)."""
 
-    def __init__(self, base: keras.metrics.Metric, view: View):
-        super().__init__(name=base.name)
+    def __init__(self, base: keras.metrics.Metric, view: View, name: str | None = None):
+        super().__init__(name=name or base.name)
         self.base, self.view = base, view
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -79,6 +79,60 @@ class MetricOf(keras.metrics.Metric):
     def reset_state(self) -> None:
         """Start anew."""
         self.base.reset_state()
+
+
+class OfHeads(keras.losses.Loss):
+    """The sum of several heads' losses, each over those of its examples that have a label of its kind.
+
+    Args:
+        losses: By name of the head.
+        factors: Of each.
+        log_variances: Name of the output (batch, heads) of `LogVariances`, where factors exp(-s) are learned.
+    """
+
+    def __init__(self, losses: Mapping[str, keras.losses.Loss], factors: Sequence[float], log_variances: str | None):
+        super().__init__(name="of_heads")
+        self.losses, self.factors, self.log_variances = dict(losses), tuple(factors), log_variances
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch; `sample_weight` is (batch, heads)."""
+        return sum(self._of(number, name, y_true, y_pred, sample_weight) for number, name in enumerate(self.losses))
+
+    def _of(self, number: int, name: str, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+        targets, outputs, weights = of_head(name, number, y_true, y_pred, sample_weight)
+
+        def own() -> Any:
+            loss = self.factors[number] * self.losses[name](targets, outputs, sample_weight=weights)
+            if self.log_variances is None:
+                return loss
+            s = y_pred[self.log_variances][0, number]
+            return ops.exp(-s) * loss + 0.5 * s
+
+        return tf.cond(tf.reduce_any(y_true[name]["weight"] > 0), own, lambda: tf.constant(0.0))
+
+
+class LogVariances(keras.layers.Layer):
+    """One learned number s a head, the same for all examples: (batch, heads); 0 at first."""
+
+    def __init__(self, heads: int, **keras_arguments: Any):
+        super().__init__(**keras_arguments)
+        self.heads = heads
+        self.values = self.add_weight(shape=(heads,), initializer="zeros", name="values")
+
+    def call(self, x: Any) -> Any:
+        """The numbers, once an example."""
+        return ops.broadcast_to(self.values, (ops.shape(x)[0], self.heads))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(batch, heads)."""
+        return (input_shape[0], self.heads)
+
+
+def of_head(name: str, number: int, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
+    """Of a batch for several heads the part that one has labels of; `weights` are (batch, heads) or None."""
+    rows = targets[name]["weight"] > 0
+    own = tf.nest.map_structure(lambda one: tf.boolean_mask(one, rows), (targets[name]["target"], outputs[name]))
+    return (*own, None if weights is None else tf.boolean_mask(weights[:, number], rows))
 
 
 def of_labels(targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:

@@ -33,6 +33,7 @@ class Section:
 
 
 SECTIONS = (
+    Section("heads", "Heads", "Heads", views.heads),
     Section("exports", "Exported files", "Exports", views.exports),
     Section("curves", "Learning curves", "Curves", views.curves),
     Section("confusion", "Confusion matrix", "Confusion", views.confusion),

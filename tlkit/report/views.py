@@ -274,6 +274,11 @@ def per_class(facts: Facts) -> dict[str, Any] | None:
     return {"rows": rows, "precise": "average_precision" in rows[0]} if rows else None
 
 
+def heads(facts: Facts) -> Any:
+    """One row a head of several, with a link to its own report where the run is saved with it."""
+    return facts.detail("heads")
+
+
 def per_value(facts: Facts) -> Any:
     """One row a regressed value."""
     return facts.detail("per_value")

@@ -1,0 +1,202 @@
+"""Several heads on one module: what they learn from labels of their own, what moves, and what is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from fitting import LABELS, SIZE, built, examples, same, stopped_after, values
+
+import tlkit
+from tlkit import methods, several, tasks
+from tlkit.errors import InputError
+from tlkit.exporting import predict
+from tlkit.types import ArraySpec, Examples, Phase, Splits
+
+PHASES = (Phase(epochs=3, lr=1e-2), Phase(epochs=2, lr=1e-3, unfrozen=0.5))
+HALVES = ("grey", "red")
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+@pytest.fixture(scope="module")
+def folder(module_folder):
+    return module_folder("keras3_hub")
+
+
+def colours(first: int = 1) -> Splits:
+    return Splits(*(examples(n, first + i) for i, n in enumerate((42, 15, 15))), LABELS)
+
+
+def halves(first: int = 1) -> Splits:
+    """Another label: whether the picture is red. With `first` 1 of the same pictures."""
+    return methods.relabelled(colours(first), lambda name: HALVES[int(name.partition("-")[2]) % 3 == 2])
+
+
+def both(**options):
+    return methods.multitask(colour=tasks.classify(LABELS), half=tasks.classify(HALVES), **options)
+
+
+def fitted(folder, task, data, phases=PHASES, **options):
+    model, _ = built(folder, task=task)
+    return tlkit.fit(model, task, data, phases, batch_size=12, **options)
+
+
+def test_examples_of_both_are_one_and_others_have_one_label():
+    mixed = methods.task_mix(colour=colours(), half=halves())
+    assert len(mixed.train) == 42 and (mixed.train.targets["half"]["weight"] == 1).all()
+    apart = methods.task_mix(colour=colours(), half=halves(7))
+    assert len(apart.train) == 84 and apart.heads == {"colour": LABELS, "half": HALVES}
+    own = several.parts(apart, "half")
+    assert own.train.ids == halves(7).train.ids and own.labels == HALVES
+    np.testing.assert_array_equal(own.train.targets, halves(7).train.targets)
+    np.testing.assert_array_equal(own.train.read(3), halves(7).train.read(3))
+    assert apart.fingerprint != mixed.fingerprint
+
+
+def test_data_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(InputError, match="two heads or more"):
+        methods.task_mix(colour=colours())
+    small = dataclasses.replace(halves(), train=dataclasses.replace(halves().train, spec="other"))
+    with pytest.raises(InputError, match="read alike, and colour and half differ"):
+        methods.task_mix(colour=colours(), half=small)
+    with pytest.raises(InputError, match=r"of one task, .*task_mix\(colour=\.\.\., half=\.\.\.\)"):
+        both().check(colours())
+    with pytest.raises(InputError, match="Head 'half': .*labels are not the data's"):
+        both().check(methods.task_mix(colour=colours(), half=colours(7)))
+
+
+def test_an_input_on_two_sides_is_said():
+    moved = halves()
+    moved = dataclasses.replace(moved, train=moved.test, test=moved.train)
+    (note,) = methods.task_mix(colour=colours(), half=moved).notes
+    assert "57 inputs lie in more than one" in note
+
+
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty", {"colour": 1.0, "half": 0.1}])
+def test_both_heads_train_on_their_own_labels(folder, weighting):
+    run = fitted(folder, both(weighting=weighting), methods.task_mix(colour=colours(), half=halves(7)))
+    history = run.phases[0].history
+    assert {"colour_accuracy", "val_half_accuracy"} <= set(history) and np.isfinite(history["loss"]).all()
+    assert set(run.model.output) == {"colour", "half"} and run.task.recipe[0] == "tlkit.methods.multitask"
+    assert not [v.path for v in run.model.variables if "log_variances" in v.path]
+    assert {"colour_accuracy", "half_accuracy_low"} <= set(tlkit.evaluate(run.model, run.task, run.data.test).scores)
+    assert all(p.proof["sha256_before"] == p.proof["sha256_after"] for p in run.phases)
+
+
+def vectors(count: int, seed: int, column: int) -> Examples:
+    """Two classes by the sign of one of three numbers."""
+    x = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+    names = tuple(f"{seed}-{i}" for i in range(count))
+    return Examples(names, x.__getitem__, (x[:, column] > 0).astype(np.int32), ArraySpec((3,), "float32"), names)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty"])
+def test_each_head_learns_what_is_its_own_to_learn(weighting):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    task = methods.multitask(
+        weighting=weighting, first=tasks.classify("ab", dropout=0), second=tasks.classify("cd", dropout=0)
+    )
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, task.head(keras.layers.Dense(16, activation="relu")(inputs)))
+    data = methods.task_mix(
+        first=Splits(*(vectors(n, i, 0) for i, n in enumerate((200, 60, 100)))),
+        second=Splits(*(vectors(n, 9 + i, 1) for i, n in enumerate((60, 60, 100)))),
+    )
+    run = tlkit.fit(model, task, data, [Phase(epochs=20, lr=1e-2, unfrozen=1.0)])
+    scores = tlkit.evaluate(run.model, run.task, run.data.test).scores
+    assert scores["first_accuracy"] > 0.9 and scores["second_accuracy"] > 0.9
+
+
+def test_labels_that_an_example_lacks_are_never_read(folder):
+    mixed = methods.task_mix(colour=colours(), half=halves(7))
+
+    def poisoned(part: Examples) -> Examples:
+        targets = part.targets.copy()
+        targets["colour"]["target"][targets["colour"]["weight"] == 0] = 2
+        return dataclasses.replace(part, targets=targets)
+
+    other = dataclasses.replace(mixed, train=poisoned(mixed.train), val=poisoned(mixed.val))
+    honest, bad = (values(fitted(folder, both(), data).model) for data in (mixed, other))
+    assert same(honest, bad)
+
+
+def test_a_fit_that_was_stopped_ends_as_one_that_was_not(folder, tmp_path):
+    data = methods.task_mix(colour=colours(), half=halves(7))
+    task = both(weighting="uncertainty")
+    whole = fitted(folder, task, data)
+    stopped_after(4, lambda: fitted(folder, task, data, checkpoints=tmp_path))
+    assert same(values(whole.model), values(fitted(folder, task, data, checkpoints=tmp_path).model))
+
+
+def test_heads_with_methods_of_their_own_train(folder):
+    """Domain adaptation in one head; the other has labels elsewhere."""
+    task = methods.multitask(
+        colour=methods.dann(tasks.classify(LABELS, hidden=(8,))),
+        half=tasks.classify(HALVES, class_weights="balanced"),
+    )
+    data = methods.task_mix(colour=methods.domain_mix(colours(), colours(21)), half=halves(7))
+    run = fitted(folder, task, data)
+    assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify"
+    assert not [v.path for v in run.model.variables if "dann" in v.path]
+    assert len(several.part(run.data.train, "colour")) == 42
+    again = tasks.restore(json.loads(json.dumps(task.recipe)))
+    assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
+
+
+@pytest.fixture(scope="module")
+def exported(folder, tmp_path_factory, module_cache):
+    out = tmp_path_factory.mktemp("runs") / "both"
+    data = methods.task_mix(colour=colours(), half=halves(7))
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(layer, both(), data, PHASES, out=out, batch_size=12, image_size=(SIZE, SIZE))
+    return tlkit.export(run, formats=("saved_model", "float32", "int8"))
+
+
+def test_all_heads_are_signatures_of_one_file_and_each_has_files_of_its_own(exported):
+    from ai_edge_litert.interpreter import Interpreter
+
+    assert [e.passed for e in exported.exports] == [True, True, True]
+    one, own = exported.folder / "model.tflite", exported.folder / "half" / "model.tflite"
+    assert set(Interpreter(str(one)).get_signature_list()) == {"serving_default", "colour", "half"}
+    assert list(Interpreter(str(own)).get_signature_list()) == ["serving_default"]
+    assert one.stat().st_size < 1.5 * own.stat().st_size + 20_000  # the graph thrice, the weights once
+    x = exported.data.test.read(0)[None].astype(np.float32)
+    found = Interpreter(str(one)).get_signature_runner("half")(image=x)["probabilities"]
+    alone = Interpreter(str(own)).get_signature_runner()(image=x)["probabilities"]
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+
+
+def test_a_head_is_a_run_of_its_own(exported):
+    own = tlkit.load(exported.folder / "half")
+    assert own.task.recipe[0] == "tlkit.tasks.classify" and own.record["head"] == "half"
+    assert own.record["scores"]["accuracy"] == exported.scores["half_accuracy"]
+    assert {row["format"] for row in own.record["exports"]} == {"saved_model", "float32", "int8"}
+    again = tlkit.load(exported.folder)
+    assert list(again.task.heads) == ["colour", "half"]
+    report = (exported.folder / "report.html").read_text()
+    assert "colour" in report and 'href="half/report.html"' in report
+
+
+def test_predict_answers_for_every_head(exported, tmp_path):
+    from PIL import Image
+
+    picture = tmp_path / "x.png"
+    Image.fromarray(exported.data.test.read(0)).save(picture)
+    (found,) = predict(exported.folder, [picture], top=1)
+    assert [label.partition(": ")[0] for label, _ in found.scores] == ["colour", "half"]
+
+
+def test_a_head_that_disagrees_is_caught(exported):
+    from tlkit.exporting import bundle, producing
+
+    job = producing.Job(exported, exported.data.test, exported.folder, 1, 60.0, print)
+    rows = len(exported.data.test)
+    right = {name: np.full((rows, k), 1 / k, np.float32) for name, k in (("colour", 3), ("half", 2))}
+    outputs = right | {"colour.probabilities": right["colour"], "half.probabilities": right["half"] + 0.01}
+    found = bundle._compared(job, right, outputs, bundle.Gates())
+    assert abs(found.difference - 0.01) < 1e-6 and bundle.failure("float32", found, bundle.Gates())

@@ -1,0 +1,189 @@
+"""task_mix: the examples of several tasks as one training set, in which each has the labels that it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkit import several
+from tlkit.batches import steps_of
+from tlkit.data.assembly import duplicates
+from tlkit.data.labelling import from_names
+from tlkit.errors import InputError
+from tlkit.types import Examples, Passage, Splits
+
+SPLITS = ("train", "val", "test")
+
+Key = tuple[str, str, int]  # id, digest, and how often both have come before
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """`read` of examples that lie in several sets: example i is example `places[i][1]` of set `places[i][0]`."""
+
+    reads: tuple[Callable[[int], Any], ...]
+    places: tuple[tuple[int, int], ...]
+
+    def __call__(self, i: int) -> Any:
+        """Read example i."""
+        number, own = self.places[i]
+        return self.reads[number](own)
+
+
+def task_mix(**data: Splits) -> Splits:
+    """Data of several tasks as one set for `methods.multitask`, each under the name of its head.
+
+    An example that several of them have (the same id and content) is one example with several labels; any other has
+    the labels that it came with and counts in no other head.
+
+    Args:
+        **data: Splits of each head, read alike: at one size, with one vocabulary and length.
+
+    Returns:
+        Splits whose targets hold one field a head; `heads` keeps the names of each head's labels.
+
+    Raises:
+        InputError: If there are fewer than two, or they are not read alike.
+
+    Example:
+        >>> from tlkit.data import samples
+        >>> noto = samples.emoji10(style="both")
+        >>> mixed = task_mix(picture=noto, style=relabelled(noto, lambda name: name.partition("/")[0]))
+        >>> len(mixed.train) == len(noto.train), mixed.heads["style"]
+        (True, ('noto', 'twemoji'))
+    """
+    _check(data)
+    train, val, test = (_mixed({name: getattr(own, split) for name, own in data.items()}) for split in SPLITS)
+    again = _across(train, val, test)
+    return Splits(
+        train=train,
+        val=val,
+        test=test,
+        quarantine=tuple(dict.fromkeys(item for own in data.values() for item in own.quarantine)),
+        duplicates=again,
+        notes=(*dict.fromkeys(note for own in data.values() for note in own.notes), *_leaks(again)),
+        seconds=sum(own.seconds for own in data.values()),
+        heads={name: own.labels for name, own in data.items()},
+    )
+
+
+def relabelled(data: Splits, label: Callable[[str], str]) -> Splits:
+    """The same examples in the same parts, under another label each.
+
+    Args:
+        data: Splits of anything.
+        label: Id of an example -> the name of its label.
+
+    Returns:
+        Splits with class numbers as targets, and the names sorted.
+
+    Example:
+        >>> from tlkit.data import samples
+        >>> relabelled(samples.emoji10(style="both"), lambda name: name.partition("/")[0]).labels
+        ('noto', 'twemoji')
+    """
+    names = tuple(sorted({label(name) for split in SPLITS for name in getattr(data, split).ids}))
+
+    def changed(own: Examples) -> Examples:
+        return dataclasses.replace(own, targets=from_names([label(name) for name in own.ids], names).targets)
+
+    return dataclasses.replace(
+        data, train=changed(data.train), val=changed(data.val), test=changed(data.test), labels=names
+    )
+
+
+def _check(data: Mapping[str, Splits]) -> None:
+    if len(data) < 2:
+        raise InputError(
+            f"`task_mix` joins the data of two heads or more: task_mix(a=..., b=...). Received: {', '.join(data) or 0}."
+        )
+    first, *others = data
+    for name in others:
+        if data[name].train.spec != data[first].train.spec:
+            raise InputError(
+                f"The data of all heads must be read alike, and {first} and {name} differ: {data[first].train.spec} "
+                f"and {data[name].train.spec}. Read both at one size, or texts with one `length`."
+            )
+    for name, own in data.items():
+        if not len(own.train):
+            raise InputError(f"The data of {name} have no training examples: give it a share of them.")
+
+
+def _mixed(data: Mapping[str, Examples]) -> Examples:
+    """All examples, those of the first head first, with the targets of each head that has them."""
+    keys = {name: _keys(own) for name, own in data.items()}
+    row = {key: i for i, key in enumerate(dict.fromkeys(key for own in keys.values() for key in own))}
+    targets = several.unlabelled({name: own.targets for name, own in data.items()}, len(row))
+    places: dict[Key, tuple[int, int]] = {}
+    for number, (name, own) in enumerate(data.items()):
+        rows = [row[key] for key in keys[name]]
+        targets[name][several.TARGET][rows] = own.targets
+        targets[name][several.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
+        for i, key in enumerate(keys[name]):
+            places.setdefault(key, (number, i))
+    return _joined(data, [places[key] for key in row], targets)
+
+
+def _keys(examples: Examples) -> list[Key]:
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for pair in zip(examples.ids, examples.digests, strict=True):
+        found.append((*pair, seen[pair]))
+        seen[pair] += 1
+    return found
+
+
+def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], targets: np.ndarray) -> Examples:
+    heads, sets = tuple(data), tuple(data.values())
+
+    def of_each(values: Callable[[Examples], Sequence[Any]]) -> list[Any]:
+        each = [values(own) for own in sets]
+        return [each[number][i] for number, i in places]
+
+    ids = of_each(lambda own: own.ids)
+    shared = {name for name, count in Counter(ids).items() if count > 1}
+    recipes = dict.fromkeys(own.recipe for own in sets)
+    return dataclasses.replace(
+        sets[0],
+        ids=tuple(f"{heads[n]}/{name}" if name in shared else name for name, (n, _) in zip(ids, places, strict=True)),
+        read=Placed(tuple(own.read for own in sets), tuple(places)),
+        targets=targets,
+        digests=tuple(of_each(lambda own: own.digests)),
+        groups=tuple(of_each(lambda own: own.groups)) if all(own.groups for own in sets if len(own)) else (),
+        weights=None,
+        augment=next((own.augment for own in sets if own.augment is not None), None),
+        recipe=" | ".join(recipes),
+        lengths=_lengths(sets, of_each),
+        texts=tuple(of_each(lambda own: own.texts or ("",) * len(own))) if any(own.texts for own in sets) else (),
+        passages=tuple(of_each(lambda own: own.passages or (Passage(""),) * len(own)))
+        if any(own.passages for own in sets)
+        else (),
+    )
+
+
+def _lengths(sets: Sequence[Examples], of_each: Callable[..., list[Any]]) -> np.ndarray | None:
+    """Lengths of all; where a set says none, its examples are as long as they are read."""
+    if all(own.lengths is None for own in sets):
+        return None
+    steps = steps_of(sets[0].spec)
+    return np.asarray(of_each(lambda own: [steps] * len(own) if own.lengths is None else own.lengths), np.int32)
+
+
+def _across(*splits: Examples) -> tuple[tuple[str, ...], ...]:
+    parts = [number for number, own in enumerate(splits) for _ in own.ids]
+    ids, digests = ([value for own in splits for value in getattr(own, key)] for key in ("ids", "digests"))
+    return duplicates(ids, digests, parts)
+
+
+def _leaks(again: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    if not again:
+        return ()
+    return (
+        f"{len(again)} inputs lie in more than one of training, validation and test, such as {again[0][0]!r}: heads "
+        "that share examples should share their division too (`methods.relabelled` keeps it).",
+    )
