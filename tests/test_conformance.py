@@ -213,7 +213,7 @@ CLAIMED = {
     "classify, several labels": tasks.classify(["a", "b"], multi_label=True),
     "regress": tasks.regress(["x"], mean=[0.5], std=[0.3]),
 }
-ON_TASKS = sorted(name for name in methods.__all__ if _gives(getattr(methods, name)) == "Task")
+ON_TASKS = sorted({name for name in methods.__all__ if _gives(getattr(methods, name)) == "Task"} - {"multitask"})
 
 
 def mixed(task: Task) -> Splits:
@@ -226,10 +226,6 @@ def mixed(task: Task) -> Splits:
 @pytest.mark.parametrize("kind", CLAIMED)
 @pytest.mark.parametrize("name", ON_TASKS)
 def test_a_method_trains_every_task_that_it_claims(name, kind):
-    import dataclasses
-
-    import keras
-
     import tlkit
 
     task, method = CLAIMED[kind], getattr(methods, name)
@@ -238,21 +234,65 @@ def test_a_method_trains_every_task_that_it_claims(name, kind):
     except InputError as error:
         assert kind != "classify" and "of one label" in str(error)
         return
-    given = mixed(task)
-    read = dataclasses.replace
-    vectors = features(task, COUNT)
-    parts = [read(p, read=vectors.__getitem__, spec=ArraySpec((WIDTH,), "float32")) for p in (given.train, given.val)]
-    given = Splits(*parts, parts[0], given.labels)
-    inputs = keras.Input((WIDTH,))
-    if name == "distill":
-        teacher = tlkit.Run(keras.Model(inputs, task.head(inputs)), task, given)
-        splits = methods.taught(given, teacher)
-    else:
-        splits = methods.domain_mix(given, given)
-    run = tlkit.fit(keras.Model(inputs, made.head(inputs)), made, splits, (tlkit.Phase(3, 1e-2),), batch_size=20)
-    assert all(np.isfinite(figures).all() for figures in run.phases[0].history.values())
+    given = with_features(task, mixed(task))
+    run = trained(made, for_method(name, task, given))
     assert run.task.recipe == task.recipe and run.data.train.fingerprint
     assert tlkit.evaluate(run.model, run.task, given.test).scores
+
+
+def with_features(task: Task, given: Splits) -> Splits:
+    """The splits with random numbers that a head of the task takes."""
+    parts = []
+    for part in (given.train, given.val, given.test):
+        rows = features(task, len(part))
+        spec = ArraySpec(rows.shape[1:], "float32")
+        parts.append(dataclasses.replace(part, read=rows.__getitem__, spec=spec))
+    return dataclasses.replace(given, train=parts[0], val=parts[1], test=parts[2])
+
+
+def for_method(name: str, task: Task, given: Splits) -> Splits:
+    """Data that a task made by this method learns from."""
+    import tlkit
+
+    if name == "distill":
+        return methods.taught(given, tlkit.Run(model_of(task), task, given))
+    return methods.domain_mix(given, given)
+
+
+def trained(task: Task, data: Splits) -> Any:
+    import tlkit
+
+    run = tlkit.fit(model_of(task), task, data, (tlkit.Phase(3, 1e-2),), batch_size=20)
+    assert all(np.isfinite(figures).all() for figures in run.phases[0].history.values())
+    return run
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_can_be_one_of_several_heads(name):
+    import tlkit
+
+    task = task_of(name)
+    given = with_features(task, accepted(task))
+    both = methods.multitask(one=task, other=task)
+    run = trained(both, methods.task_mix(one=given, other=given))
+    found = tlkit.evaluate(run.model, run.task, run.data.test)
+    alone = tlkit.evaluate(methods.one_head(run, "one").model, task, given.test)
+    assert {f"one_{key}": value for key, value in alone.scores.items()} == {
+        key: value for key, value in found.scores.items() if key.startswith("one_")
+    }
+
+
+@pytest.mark.parametrize("name", ON_TASKS)
+def test_every_method_can_make_one_of_several_heads(name):
+    task = CLAIMED["classify"]
+    given = with_features(task, mixed(task))
+    both = methods.multitask(one=getattr(methods, name)(task), other=CLAIMED["regress"])
+    others = with_features(CLAIMED["regress"], mixed(CLAIMED["regress"]))
+    run = trained(both, methods.task_mix(one=for_method(name, task, given), other=others))
+    assert {head: own.recipe for head, own in run.task.heads.items()} == {
+        "one": task.recipe, "other": CLAIMED["regress"].recipe,
+    }  # fmt: skip
+    assert tasks.restore(json.loads(json.dumps(both.recipe))).heads.keys() == both.heads.keys()
 
 
 # -- data

@@ -64,7 +64,7 @@ def test_data_that_do_not_fit_each_other_are_refused():
         methods.task_mix(colour=colours(), half=small)
     with pytest.raises(InputError, match=r"of one task, .*task_mix\(colour=\.\.\., half=\.\.\.\)"):
         both().check(colours())
-    with pytest.raises(InputError, match="Head 'half': .*labels are not the data's"):
+    with pytest.raises(InputError, match=r"Head 'half': .*labels are not the data's"):
         both().check(methods.task_mix(colour=colours(), half=colours(7)))
 
 

@@ -1,0 +1,139 @@
+"""Sentiment across four domains: trained on one, judged on another, with and without adaptation, as JSON.
+
+    python benchmarks/sentiment.py --seeds 3 --out benchmarks/results/sentiment.json
+
+Movie reviews, product reviews, newspaper editorials and tweets of vaderSentiment, positive or negative. The sentences
+are the frozen vectors of a module, computed once; what trains is a head with a hidden layer, 8 epochs, for each of the
+12 pairs of domains: on the source alone, and by each method with the target's unlabelled training sentences. The
+diagonal is a head trained and judged in one domain. The best method is the one of the highest mean over the pairs; the
+summary names every pair that it makes worse by more than a point.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+
+from measuring import HERE, MACHINE, interval
+
+DOMAINS = ("tweets", "movies", "products", "news")
+METHODS = {"coral": {"weight": 100.0}, "mmd": {"weight": 3.0}, "mcc": {}, "dann": {"hidden": 100}}
+SOURCE = "source_only"
+POINT = 0.01
+
+
+def embedded(module: str) -> dict:
+    """Vector of each sentence by domain and id."""
+    import tlkit
+    from tlkit import vectors
+
+    layer = vectors.opened(module)
+    found = {}
+    for domain in DOMAINS:
+        data = vectors.as_taken(tlkit.data.reviews.sentences(domain), layer)
+        parts = (data.train, data.val, data.test)
+        found[domain] = {
+            name: row for part in parts for name, row in zip(part.ids, vectors.vectors(layer, part), strict=True)
+        }
+        print(domain, len(found[domain]), flush=True)
+    return found
+
+
+def as_vectors(domain: str, seed: int, known: dict):
+    """The domain's splits, with vectors in place of sentences."""
+    import dataclasses
+
+    import numpy as np
+
+    import tlkit
+    from tlkit.types import ArraySpec
+
+    data = tlkit.data.reviews.sentences(domain, seed=seed)
+
+    def changed(part):
+        rows = np.stack([known[domain][name] for name in part.ids])
+        spec = ArraySpec(rows.shape[1:], "float32")
+        return dataclasses.replace(part, read=rows.__getitem__, spec=spec, texts=(), groups=())
+
+    return dataclasses.replace(data, train=changed(data.train), val=changed(data.val), test=changed(data.test))
+
+
+def accuracy(task, data, test, seed: int) -> float:
+    """Of a head trained on data of vectors."""
+    import keras
+
+    import tlkit
+
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(data.train.spec.shape)
+    model = keras.Model(inputs, task.head(inputs))
+    run = tlkit.fit(model, task, data, (tlkit.Phase(8, 1e-3, unfrozen=1.0),), seed=seed, batch_size=128)
+    return tlkit.evaluate(run.model, run.task, test, batch_size=512).scores["accuracy"]
+
+
+def measured(seed: int, known: dict) -> dict:
+    """Accuracy by training, "source > target"."""
+    import tlkit
+    from tlkit import methods
+
+    data = {domain: as_vectors(domain, seed, known) for domain in DOMAINS}
+    plain = tlkit.tasks.classify(data["tweets"].labels, hidden=(64,), dropout=0.2)
+    found: dict = {name: {} for name in (SOURCE, *METHODS)}
+    for source, target in itertools.product(DOMAINS, DOMAINS):
+        pair, test = f"{source} > {target}", data[target].test
+        found[SOURCE][pair] = accuracy(plain, data[source], test, seed)
+        if source != target:
+            mixed = methods.domain_mix(data[source], data[target])
+            for name, options in METHODS.items():
+                task = getattr(methods, name)(plain, **options)
+                found[name][pair] = accuracy(task, mixed, test, seed)
+        print(seed, pair, {name: round(own[pair], 3) for name, own in found.items() if pair in own}, flush=True)
+    return found
+
+
+def summary(runs: list[dict]) -> dict:
+    """Mean tables, the best method, and where it hurts."""
+    tables = {
+        name: {pair: statistics.fmean(run[name][pair] for run in runs) for pair in runs[0][name]} for name in runs[0]
+    }
+    across = list(tables["mmd"])
+    gains = {name: {pair: [run[name][pair] - run[SOURCE][pair] for run in runs] for pair in across} for name in METHODS}
+    means = {name: statistics.fmean(tables[name][pair] for pair in across) for name in tables}
+    best = max(METHODS, key=lambda name: means[name])
+    worse = {pair: statistics.fmean(each) for pair, each in gains[best].items() if statistics.fmean(each) < -POINT}
+    of_seeds = [
+        [statistics.fmean(gains[name][pair][i] for pair in across) for i in range(len(runs))] for name in METHODS
+    ]
+    return {
+        "mean_over_pairs": means,
+        "gain_intervals": {name: interval(values) for name, values in zip(METHODS, of_seeds, strict=True)},
+        "best": best,
+        "worse_by_more_than_a_point": worse,
+        "worse_of_each": {
+            name: {pair: statistics.fmean(v) for pair, v in own.items() if statistics.fmean(v) < -POINT}
+            for name, own in gains.items()
+        },
+        "tables": tables,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--module", default="zoo:minilm-l6-v2")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "sentiment.json")
+    args = parser.parse_args()
+    started = time.perf_counter()
+    known, runs = embedded(args.module), []
+    for seed in range(args.seeds):
+        runs.append(measured(seed, known))
+        seconds = time.perf_counter() - started
+        found = {"machine": MACHINE, "module": args.module, "seconds": seconds, **summary(runs), "runs": runs}
+        args.out.write_text(json.dumps(found, indent=1))
+    print(json.dumps(summary(runs), indent=1))
+
+
+if __name__ == "__main__":
+    main()

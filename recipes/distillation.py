@@ -1,0 +1,73 @@
+"""Distil a large module into a small one: what a transformer has learned, in a model that is the mean of word vectors.
+
+tlkit run distillation --data reviews.csv --teacher zoo:minilm-l6-v2 --student zoo:glove-50d --out runs/small
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import tlkit
+from tlkit import methods, plans
+from tlkit.runs import save_record
+
+
+def main(
+    data: Path | None = None,
+    teacher: str = "zoo:minilm-l6-v2",
+    student: str = "zoo:glove-50d",
+    out: Path = Path("runs/distillation"),
+    text: str = "text",
+    label: str = "label",
+    hidden: int = 64,
+    epochs: tuple[int, int] = (3, 5),
+    lr: tuple[float, float] = (3e-3, 1e-3),
+    temperature: float = 2.0,
+    weight: float = 0.9,
+    seed: int = 0,
+    formats: tuple[str, ...] = ("saved_model",),
+) -> tlkit.Run:
+    """Train the teacher, the student alone, and the student by the teacher's answers; export the latter.
+
+    Args:
+        data: Folder with one folder of .txt files a class, or a table; without it, movie reviews (vaderSentiment's,
+            MIT).
+        teacher: Handle of the large module, which is tuned as `text_classification` does it.
+        student: Handle of the small one.
+        out: Folder of the student's run; teacher and alone lie below it.
+        text: Name of the table's column of texts.
+        label: Name of the table's column of labels.
+        hidden: Width of the student's hidden layer.
+        epochs: Epochs of the student with its module frozen, and with all of it unfrozen.
+        lr: Peak learning rates of the two.
+        temperature: By which both logits are divided.
+        weight: Of the teacher's answers in the loss; the labels have the rest.
+        seed: Of the split, the heads and the order of texts.
+        formats: What to export of the student; strings need a SavedModel.
+    """
+    if data is None:
+        splits = tlkit.data.reviews.sentences("movies", seed=seed)
+    elif data.is_dir():
+        splits = tlkit.data.text.from_folder(data, seed=seed)
+    else:
+        splits = tlkit.data.text.from_table(data, text=text, label=label, seed=seed)
+    large = tlkit.finetune(
+        teacher, tlkit.tasks.classify(splits.labels), splits,
+        plans.two_phase(epochs=(10, 3), lr=(3e-3, 1e-4), unfrozen=0.34), out=out / "teacher", seed=seed,
+    )  # fmt: skip
+    small = tlkit.tasks.classify(splits.labels, hidden=(hidden,))
+    phases = plans.two_phase(epochs=epochs, lr=lr, unfrozen=1.0)
+    alone = tlkit.finetune(student, small, splits, phases, out=out / "alone", seed=seed)
+    task = methods.distill(small, temperature=temperature, weight=weight)
+    run = tlkit.finetune(student, task, methods.taught(splits, large), phases, out=out, seed=seed)
+    others = {"teacher": large, "alone": alone, "distilled": run}
+    scores = {**run.scores, **{name: one.scores["accuracy"] for name, one in others.items()}}
+    run = save_record(replace(run, evaluation=replace(run.evaluation, scores=scores)))
+    return tlkit.export(run, formats=formats)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

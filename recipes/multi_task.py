@@ -1,0 +1,56 @@
+"""Two questions to one picture: one module with a head for each, on a phone at the size of one model.
+
+tlkit run multi_task --data photos --outer season --inner animal --out runs/animals
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import tlkit
+from tlkit import methods, tasks
+
+
+def main(
+    data: Path | None = None,
+    outer: str = "style",
+    inner: str = "kind",
+    module: str = "zoo:efficientnet-lite0",
+    weighting: str = "equal",
+    out: Path = Path("runs/multi_task"),
+    unfrozen: float | None = None,
+    seed: int = 0,
+    formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
+) -> tlkit.Run:
+    """Train both heads together, and export one file that answers both and one file a head.
+
+    Args:
+        data: Folder of folders of images: photos/winter/fox/1.jpg has the outer label winter and the inner one fox;
+            without it, emoji as two fonts draw them (`style`) in ten kinds.
+        outer: Name of the head that tells the outer folders apart.
+        inner: Name of the head that tells the inner folders apart.
+        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        weighting: "equal" or "uncertainty": how the losses of the heads are balanced.
+        out: Folder of the run; each head's own files lie in a folder of its name below it.
+        unfrozen: Share of the module's depth that trains in the second phase; None is chosen by the amount of data.
+        seed: Of the split, the weights and the order of examples.
+        formats: What to export.
+    """
+    if data is None:
+        pictures = tlkit.data.samples.emoji10("both", seed=seed)
+    else:
+        pictures = tlkit.data.image.from_folder(data, seed=seed)
+    labels = {
+        outer: methods.relabelled(pictures, lambda name: PurePosixPath(name).parts[0]),
+        inner: methods.relabelled(pictures, lambda name: PurePosixPath(name).parent.name),
+    }
+    task = methods.multitask(weighting=weighting, **{name: tasks.classify(own.labels) for name, own in labels.items()})
+    phases = None if unfrozen is None else tlkit.plans.two_phase(unfrozen=unfrozen)
+    run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed)
+    return tlkit.export(run, formats=formats)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)
