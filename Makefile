@@ -12,7 +12,7 @@ demo: install
 	$(BIN)/tlkit demo
 
 test: install
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow

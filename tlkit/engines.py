@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ TENSORFLOW, LITERT = "tensorflow", "litert"
 CONVERSION_S = 2.5
 SAVED_S_PER_OPERATION = 1.8e-11
 TOLERANCE = 1e-4  # of the largest feature
+INPUT = "inputs"
 PROBES = 4  # examples on which the two are compared
 
 Run = Callable[[Any], Any]
@@ -54,11 +55,13 @@ class Opener:
         front: What is to be run.
         count: Examples that it is to be run on.
         tensorflow: The front in TensorFlow, traced once for any batch.
+        together: All fronts that are to be run on these examples one after the other: they are converted as one.
     """
 
     front: Front
     count: int
     tensorflow: Any
+    together: tuple[Front, ...] = ()
 
     def __call__(self, name: str | None = None, probe: Any = None) -> Engine:
         """The engine.
@@ -67,7 +70,7 @@ class Opener:
             name: The one that began the work, if it has begun: results of one kind are not mixed.
             probe: A batch of inputs on which LiteRT must agree with TensorFlow.
         """
-        chosen, reason = choice(self.front, self.count) if name is None else (name, "as it began")
+        chosen, reason = choice(self.front, self.count, self.together) if name is None else (name, "as it began")
         if chosen == LITERT:
             try:
                 return Engine(LITERT, reason, self._agreeing(probe))
@@ -83,7 +86,7 @@ class Opener:
         return self.tensorflow(cast)
 
     def _agreeing(self, probe: Any) -> Run:
-        run = litert(self.front)
+        run = litert(self.front, self.together)
         if probe is not None:
             expected, found = (np.asarray(f(probe[:PROBES])) for f in (self._run, run))
             gap, scale = float(np.max(np.abs(expected - found))), float(np.max(np.abs(expected)))
@@ -107,27 +110,42 @@ def features_spec(tensorflow: Any) -> tf.TensorSpec:
     return tf.TensorSpec.from_tensor(tensorflow.get_concrete_function().outputs[0])
 
 
-def choice(front: Front, count: int) -> tuple[str, str]:
-    """(engine, reason): a pure function of the machine, the front and the count, but for what is converted already."""
+def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[str, str]:
+    """(engine, reason): a pure function of the machine, the fronts and the count, but for what is converted already.
+
+    Args:
+        front: What is to be run.
+        count: Examples that it is to be run on.
+        together: All that are to be run on them, itself among them: converting several takes no longer than one.
+    """
     if tf.config.list_physical_devices("GPU"):
         return TENSORFLOW, "there is a GPU"
     if not isinstance(front.spec, tf.TensorSpec) or not front.spec.dtype.is_floating:
         return TENSORFLOW, "the inputs are not one float tensor"
     if None in front.spec.shape.as_list()[1:]:
         return TENSORFLOW, "the input's size is open"
-    if _file(front).exists():
+    group = _convertible(front, together)
+    if _file(group).exists() or _file((front,)).exists():
         return LITERT, "its converted form is in the cache"
-    saving = count * front.operations * SAVED_S_PER_OPERATION
+    saving = count * sum(one.operations for one in group) * SAVED_S_PER_OPERATION
     if saving < CONVERSION_S:
         return TENSORFLOW, f"LiteRT would save about {saving:.1f} s, less than converting takes"
     return LITERT, f"it saves about {saving:.0f} s on {count} examples"
 
 
+def _convertible(front: Front, together: Sequence[Front]) -> tuple[Front, ...]:
+    """Those of the fronts run together that LiteRT can take, this one among them."""
+    one_tensor = (one for one in together if isinstance(one.spec, tf.TensorSpec))
+    fits = tuple(one for one in one_tensor if one.spec.dtype.is_floating and None not in one.spec.shape.as_list()[1:])
+    return fits if front in fits else (front,)
+
+
 # -- LiteRT
 
 
-def _file(front: Front) -> Path:
-    return cache_dir() / "fronts" / f"{sha256_bytes(front.key, tf.__version__)[:40]}.tflite"
+def _file(fronts: Sequence[Front]) -> Path:
+    name = sha256_bytes(*(front.key for front in fronts), tf.__version__)
+    return cache_dir() / "fronts" / f"{name[:40]}.tflite"
 
 
 @functools.lru_cache(maxsize=4)
@@ -135,32 +153,53 @@ def _interpreted(file: Path) -> Any:
     return tflite.open_tflite(file, threads=os.cpu_count() or 1)
 
 
-def litert(front: Front) -> Run:
+def litert(front: Front, together: Sequence[Front] = ()) -> Run:
     """A front in LiteRT with XNNPACK on all cores, converted on first use.
 
     One example at a time: with two threads that is faster than batches.
 
+    Args:
+        front: What is to be run.
+        together: Fronts that are converted with it, where they can be.
+
     Raises:
         InputError: If it does not convert to built-in operations.
     """
-    file = _file(front)
+    group = _convertible(front, together)
+    if _file((front,)).exists():
+        group = (front,)
+    file = _file(group)
     if not file.exists():
-        write_atomic(file, _converted(front))
+        try:
+            write_atomic(file, _converted(group))
+        except InputError:
+            if len(group) == 1:
+                raise
+            return litert(front)
     budget.touch(file)
-    opened = _interpreted(file)
-    call, name = opened.call, next(iter(opened.inputs))
+    call = _interpreted(file).signatures[_signature(group.index(front))]
 
     def run(batch: Any) -> np.ndarray:
         values = np.asarray(batch, dtype=np.float32)
-        return np.concatenate([next(iter(call({name: values[i : i + 1]}).values())) for i in range(len(values))])
+        return np.concatenate([call({INPUT: values[i : i + 1]})["features"] for i in range(len(values))])
 
     return run
 
 
-def _converted(front: Front) -> bytes:
-    spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, "inputs")
-    run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
+def _signature(number: int) -> str:
+    return f"front_{number}"
+
+
+def _converted(fronts: Sequence[Front]) -> bytes:
+    functions = {_signature(number): _of_one(front) for number, front in enumerate(fronts)}
     with tempfile.TemporaryDirectory(prefix="tlkit-front-") as scratch:
-        graphs.save_constant({tflite.DEFAULT: run.get_concrete_function()}, Path(scratch), front.variables)
+        graphs.save_constant(functions, Path(scratch), [v for front in fronts for v in front.variables])
         with tflite.quiet():
             return tflite.convert(Path(scratch), "float32", None, spanned=False)
+
+
+def _of_one(front: Front) -> Any:
+    """A front as a concrete function of one example."""
+    spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, INPUT)
+    run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
+    return run.get_concrete_function()

@@ -127,7 +127,8 @@ def _openers(fronts: Sequence[Front], examples: Examples, count: int) -> list[Op
             like = [engines.features_spec(openers[-1].tensorflow).shape[1:], *(leaves[i] for i in front.sides)]
         sized = front if examples.lengths is not None else replace(front, spec=_sized(front.spec, like))
         openers.append(engines.opener(sized, count))
-    return openers
+    together = tuple(opener.front for opener in openers)
+    return [replace(opener, together=together) for opener in openers]
 
 
 def _leaves(spec: Any) -> list[Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from tlkit.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
+Call = Callable[[Arrays], dict[str, np.ndarray]]
 DEFAULT = "serving_default"
 FORMATS = ("float32", "float16", "dynamic", "int8")
 
@@ -120,13 +121,13 @@ class Opened:
         call: One example with its batch axis -> outputs by name.
         inputs: Details of each input by name, as LiteRT gives them; empty of a SavedModel.
         owner: What must live as long as `call` does, because `call` holds it weakly.
-        further: The file's other signatures by name, called alike.
+        signatures: All signatures of the file by name, called alike; `call` is the default one, or else the first.
     """
 
-    call: Callable[[Arrays], dict[str, np.ndarray]]
+    call: Call
     inputs: Mapping[str, Mapping[str, Any]]
     owner: Any
-    further: Mapping[str, Callable[[Arrays], dict[str, np.ndarray]]] = field(default_factory=dict)
+    signatures: Mapping[str, Call] = field(default_factory=dict)
 
 
 def open_tflite(file: Path, threads: int) -> Opened:
@@ -134,18 +135,15 @@ def open_tflite(file: Path, threads: int) -> Opened:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
-    names = [*interpreter.get_signature_list()]
-    main = DEFAULT if DEFAULT in names else None
-    runner = interpreter.get_signature_runner(main)
-    details = runner.get_input_details()
-    further = {name: interpreter.get_signature_runner(name) for name in names if len(names) > 1 and name != main}
+    runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
+    signatures = {name: partial(_called, runner, runner.get_input_details()) for name, runner in runners.items()}
+    main = DEFAULT if DEFAULT in runners else next(iter(runners))
+    return Opened(signatures[main], runners[main].get_input_details(), interpreter, signatures)
 
-    def call(inputs: Arrays, runner: Any = runner) -> dict[str, np.ndarray]:
-        details = runner.get_input_details()
-        given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
-        return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
 
-    return Opened(call, details, interpreter, {name: partial(call, runner=one) for name, one in further.items()})
+def _called(runner: Any, details: Mapping[str, Any], inputs: Arrays) -> dict[str, np.ndarray]:
+    given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
+    return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
 
 
 def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

@@ -238,8 +238,36 @@ def test_a_front_that_does_not_convert_runs_in_tensorflow_and_says_why():
     assert np.asarray(engine.run(np.zeros((2, 4)))).tolist() == [[1.0] * 4] * 2
 
 
+def test_fronts_of_one_phase_are_converted_together(layer):
+    import tensorflow as tf
+
+    spec = ArraySpec((SIZE, SIZE, 3), "uint8")
+    cut = layer.cut_for(0.5)
+    first = front_of(layer, cut, spec)
+    second = Front(layer.between(cut, None), "rest", tf.TensorSpec([None, *cut.shape[1:]]), first.variables, 1e9)
+    both = (dataclasses.replace(first, operations=1e9), second)
+    assert engines.choice(second, 100)[0] == engines.TENSORFLOW  # 1.8 s
+    assert engines.choice(second, 100, both)[0] == engines.LITERT  # 3.6 s, and converting both takes 2.5
+    x = examples(4).read(0)[None].astype(np.float32)
+    at_cut = engines.litert(both[0], both)(x)
+    np.testing.assert_allclose(engines.litert(second, both)(at_cut), np.asarray(layer(x)), atol=1e-4)
+    assert "cache" in engines.choice(second, 1, both)[1]
+    assert engines.choice(second, 1)[0] == engines.TENSORFLOW  # alone it is not converted
+
+
+def test_one_front_that_does_not_convert_leaves_the_other_to_litert(layer):
+    import tensorflow as tf
+
+    fine = front_of(layer, None, ArraySpec((SIZE, SIZE, 3), "uint8"))
+    bad = Front(tf.math.bessel_i0, "bessel, again", tf.TensorSpec([None, 4]), (), 1e12)
+    x = examples(4).read(0)[None].astype(np.float32)
+    np.testing.assert_allclose(engines.litert(fine, (fine, bad))(x), np.asarray(layer(x)), atol=1e-4)
+    with pytest.raises(InputError, match="BesselI0"):
+        engines.litert(bad, (fine, bad))
+
+
 def test_a_front_that_litert_computes_otherwise_runs_in_tensorflow(layer, monkeypatch):
-    monkeypatch.setattr(engines, "litert", lambda front: lambda x: np.zeros((len(x), 12), "float32"))
+    monkeypatch.setattr(engines, "litert", lambda front, together: lambda x: np.zeros((len(x), 12), "float32"))
     engine = opener(layer)(engines.LITERT, examples(4).read(0)[None])
     assert engine.name == engines.TENSORFLOW and "other features" in engine.reason
 

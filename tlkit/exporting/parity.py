@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tlkit.tflite import Arrays, Opened
+from tlkit.tflite import Arrays, Call, Opened
 
 WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
 
@@ -36,12 +35,13 @@ def open_saved_model(folder: Path) -> Opened:
 def run_all(opened: Opened, inputs: Arrays) -> dict[str, np.ndarray]:
     """Outputs for all examples, one at a time, as a client would ask; of further signatures as "signature.output"."""
     outputs = _run_all(opened.call, inputs)
-    for signature, call in opened.further.items():
-        outputs |= {f"{signature}.{name}": value for name, value in _run_all(call, inputs).items()}
+    for signature, call in opened.signatures.items():
+        if call is not opened.call:
+            outputs |= {f"{signature}.{name}": value for name, value in _run_all(call, inputs).items()}
     return outputs
 
 
-def _run_all(call: Callable[[Arrays], Mapping[str, np.ndarray]], inputs: Arrays) -> dict[str, np.ndarray]:
+def _run_all(call: Call, inputs: Arrays) -> dict[str, np.ndarray]:
     count = len(next(iter(inputs.values())))
     each = [call({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(count)]
     return {name: np.concatenate([outputs[name] for outputs in each]) for name in each[0]}
