@@ -9,4 +9,4 @@ $folder/bin/python -m pip install --quiet --disable-pip-version-check uv
 $folder/bin/uv pip install --quiet --python $folder/bin/python --resolution lowest-direct \
     --editable ".[dev]" "tensorflow-metadata>=1.17,<1.18"
 $folder/bin/python -m pip list --format freeze | grep -iE "^(tensorflow|keras|numpy|ai.edge.litert|pillow|tyro)[=_-]" || true
-exec $folder/bin/python -m pytest -q -m "not slow" "$@"
+exec $folder/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" "$@"
