@@ -10,6 +10,7 @@ from fitting import LABELS, SIZE, examples
 
 import tlkit
 from tlkit import methods, runs, tasks
+from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Examples, Phase, Splits
 
 QUICK = Phase(epochs=6, lr=3e-2)
@@ -136,3 +137,46 @@ def test_a_vote_over_a_module_is_saved_and_exported(layer, tmp_path):
     assert tuple(run.model.output.shape) == (None, 3) and run.model.get_layer("backbone") is layer
     np.testing.assert_allclose(run.evaluation.outputs.sum(axis=1), 1, atol=1e-5)
     reopened(run, tmp_path)
+
+
+def turned(count: int, seed: int, **domain) -> Examples:
+    """Two classes around (1, 1) and (-1, -1); in the other domain stretched, turned and far away."""
+    rng = np.random.default_rng(seed)
+    targets = (np.arange(count) % 2).astype(np.int32)
+    x = (2.0 * targets - 1)[:, None] * [1.0, 1.0] + rng.normal(0, (0.2, 0.6), (count, 2))
+    if domain:
+        x = x @ np.array([[3.0, 0.5], [-0.4, 0.3]]) + [5.0, -2.0]
+    names = tuple(f"{seed}-{i}" for i in range(count))
+    return Examples(names, x.astype(np.float32).__getitem__, targets, ArraySpec((2,), "float32"), names)
+
+
+def domains(flip: bool = False) -> tuple[Splits, Splits]:
+    own, other = (Splits(*(turned(n, 3 * k + i, **d) for i, n in enumerate((200, 20, 100))), ("a", "b"))
+                  for k, d in enumerate(({}, {"other": True})))  # fmt: skip
+    train = dataclasses.replace(other.train, targets=1 - other.train.targets) if flip else other.train
+    return own, dataclasses.replace(other, train=train)
+
+
+@pytest.mark.parametrize(("by", "dimensions"), [("coral", 50), ("subspace", 2)])
+def test_a_head_on_aligned_features_fits_the_target(by, dimensions, tmp_path):
+    own, other = domains()
+    task = tasks.classify(["a", "b"])
+    run = methods.aligned(own, other, task, by=by, dimensions=dimensions, ridge=1e-3)
+    unmoved = methods.aligned(own, dataclasses.replace(other, train=own.train), task, by=by, ridge=1e-3)
+    assert unmoved.scores["accuracy"] < 0.7 < 0.85 < run.scores["accuracy"]
+    reopened(run, tmp_path)
+
+
+def test_alignment_reads_no_label_of_the_target():
+    found = [methods.aligned(*domains(flip), tasks.classify(["a", "b"])).evaluation.outputs for flip in (False, True)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_what_alignment_cannot_do_is_refused():
+    own, other = domains()
+    with pytest.raises(InputError, match='`by` must be "coral" or "subspace"'):
+        methods.aligned(own, other, tasks.classify(["a", "b"]), by="pca")
+    with pytest.raises(InputError, match="without `hidden`"):
+        methods.aligned(own, other, tasks.classify(["a", "b"], hidden=(8,)))
+    with pytest.raises(InputError, match="Received: regress"):
+        methods.aligned(own, other, tasks.regress(["x"]))

@@ -5,6 +5,7 @@ A method is a function of one of five types: `Task -> Task`, `Splits -> Splits`,
 TensorFlow.
 """
 
+from tlkit.methods.alignment import aligned
 from tlkit.methods.boosting import tradaboost
 from tlkit.methods.class_balance import balance
 from tlkit.methods.class_confusion import mcc
@@ -26,6 +27,7 @@ from tlkit.methods.task_mixing import relabelled, task_mix
 
 __all__ = [
     "adabn",
+    "aligned",
     "balance",
     "cdan",
     "coral",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.methods import instances, linear, mixing
+from tlkit.methods import closed_form, instances, linear, mixing
 from tlkit.tasks import recording
-from tlkit.types import ArraySpec, Examples, Run, Splits, Task
+from tlkit.types import Examples, Run, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tlkit.layer import HubLayer
 
 ROUNDS = {"classify": 20, "regress": 10}
-NOT_LINEAR = ("hidden", "head", "class_weights", "label_smoothing", "focal_gamma")  # of a task; heads know none of it
 WORST = 0.49  # an error of 1/2 or more has no weight in the paper
 BEST = 1e-6
 
@@ -119,7 +118,7 @@ def tradaboost(
             "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in done],
         },
     )
-    return _judged(run, started)
+    return closed_form.judged(run, started)
 
 
 # -- the formulas
@@ -244,46 +243,13 @@ def _voting(kept: Sequence[Round], rows: Rows, task: Task, layer: HubLayer | Non
     def vote(features: Any) -> Any:
         return joining([_head(features, one, rows, number) for number, one in enumerate(kept)], shares)
 
-    if layer is None:
-        return _on_arrays(vote, spec, task.name)
-    from tlkit.model import build
-
-    return build(layer, dataclasses.replace(task, head=vote), image_size=_image_size(spec))
+    return closed_form.model(vote, task, layer, spec)
 
 
 def _head(features: Any, one: Round, rows: Rows, number: int) -> Any:
     """A Dense layer with the round's coefficients, the scaling of the columns folded in."""
-    import keras
-
     kernel = one.coefficients[:-1] / rows.spread[:, None]
-    dense = keras.layers.Dense(kernel.shape[1], dtype="float32", name=f"vote_{number}")
-    raw = dense(features)
-    dense.set_weights([kernel, one.coefficients[-1] - rows.mean @ kernel])
-    return raw
-
-
-def _image_size(spec: Any) -> tuple[int, int] | None:
-    if not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or None in spec.shape:
-        return None
-    height, width = spec.shape[:2]
-    return int(height or 0), int(width or 0)
-
-
-def _on_arrays(vote: Any, spec: ArraySpec, name: str) -> keras.Model:
-    import keras
-
-    inputs = keras.Input(spec.shape, dtype=spec.dtype, name="inputs")
-    flat = keras.layers.Flatten(dtype="float32", name="flat")(keras.ops.cast(inputs, "float32"))
-    return keras.Model(inputs, vote(flat), name=name)
-
-
-def _judged(run: Run, started: float) -> Run:
-    from tlkit.evaluation import evaluate
-
-    fitted = time.perf_counter()
-    found = evaluate(run.model, run.task, run.data.test) if len(run.data.test) else None
-    seconds = {"rounds": fitted - started, "evaluate": time.perf_counter() - fitted}
-    return dataclasses.replace(run, evaluation=found, seconds=seconds)
+    return closed_form.dense(features, kernel, one.coefficients[-1] - rows.mean @ kernel, f"vote_{number}")
 
 
 # -- checks
@@ -295,12 +261,7 @@ def _classifies(task: Task) -> bool:
 
 def _check(source: Splits, target: Splits, task: Task, rounds: int, ridge: float) -> None:
     mixing.check_domains(source, target)
-    if task.name not in ("classify", "regress") or (_classifies(task) and source.train.targets.ndim != 1):
-        raise InputError(f"`tradaboost` needs `classify` of one label an example, or `regress`. Received: {task.name}.")
+    closed_form.check_linear(task, "tradaboost", values=True)
     if rounds < 2:
         raise InputError(f"`rounds` must be 2 or more. Received: rounds={rounds!r}.")
     instances.check_positive(ridge=ridge)
-    refused = [name for name in NOT_LINEAR if task.recipe[1].get(name)]
-    if refused or task.recipe[1].get("loss", "mse") != "mse":
-        name = (*refused, "loss")[0]
-        raise InputError(f"`tradaboost` votes with linear heads of its own: make the task without `{name}`.")
