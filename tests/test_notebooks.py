@@ -49,6 +49,13 @@ def test_sounds(tmp_path):
     assert "model_float16.tflite" in printed and "heard: " in printed
 
 
+@pytest.mark.slow
+def test_transfer_methods(tmp_path):
+    _, printed = executed("transfer_methods", "efficientnet-lite0", tmp_path)
+    assert "mmd, no labels of twemoji: 0." in printed and "tradaboost with 20 labels: 0." in printed
+    assert "model.tflite: " in printed and "MB for both heads" in printed
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_shape(path):
     book = nbformat.read(path, as_version=4)
