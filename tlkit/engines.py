@@ -21,9 +21,9 @@ from tlkit.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.model import Front
 
 TENSORFLOW, LITERT = "tensorflow", "litert"
-# Measured with EfficientNet-Lite0 (0.77 G operations) on 2 cores: converting takes 2.5 s since its variables are made
-# constants first, and LiteRT saves 14 ms an image, so it pays from 180 images on.
-CONVERSION_S = 2.5
+# Measured with EfficientNet-Lite0 (0.77 G operations) on 2 cores: the first conversion of a process takes 5 s (another
+# one 2.5), and LiteRT saves 14 ms an image, so it pays from 360 images on.
+CONVERSION_S = 5.0
 SAVED_S_PER_OPERATION = 1.8e-11
 TOLERANCE = 1e-4  # of the largest feature
 INPUT = "inputs"
