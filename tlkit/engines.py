@@ -27,6 +27,7 @@ CONVERSION_S = 5.0
 SAVED_S_PER_OPERATION = 1.8e-11
 TOLERANCE = 1e-4  # of the largest feature
 INPUT = "inputs"
+FORMAT = "2"  # part of the name of a converted file: raise it when files of another kind are written
 PROBES = 4  # examples on which the two are compared
 
 Run = Callable[[Any], Any]
@@ -144,7 +145,7 @@ def _convertible(front: Front, together: Sequence[Front]) -> tuple[Front, ...]:
 
 
 def _file(fronts: Sequence[Front]) -> Path:
-    name = sha256_bytes(*(front.key for front in fronts), tf.__version__)
+    name = sha256_bytes(FORMAT, *(front.key for front in fronts), tf.__version__)
     return cache_dir() / "fronts" / f"{name[:40]}.tflite"
 
 
