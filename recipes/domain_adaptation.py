@@ -16,8 +16,8 @@ from tlkit.runs import save_record
 METHODS = {
     "coral": {"weight": 100.0},
     "mmd": {"weight": 3.0},
-    "dann": {"hidden": 100},
-    "cdan": {"hidden": 100},
+    "dann": {"hidden": 100, "weight": 0.3},
+    "cdan": {"hidden": 100, "weight": 0.3},
     "mcc": {},
 }
 
