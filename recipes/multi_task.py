@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.errors import InputError
 
 
 def main(
@@ -44,6 +45,8 @@ def main(
         outer: methods.relabelled(pictures, lambda name: PurePosixPath(name).parts[0]),
         inner: methods.relabelled(pictures, lambda name: PurePosixPath(name).parent.name),
     }
+    if labels[outer].labels == labels[inner].labels:
+        raise InputError(f"{data} holds one level of folders; two questions need two: photos/winter/fox/1.jpg.")
     task = methods.multitask(weighting=weighting, **{name: tasks.classify(own.labels) for name, own in labels.items()})
     phases = None if unfrozen is None else tlkit.plans.two_phase(unfrozen=unfrozen)
     run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed)

@@ -21,10 +21,10 @@ from tlkit.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.model import Front
 
 TENSORFLOW, LITERT = "tensorflow", "litert"
-# Measured with EfficientNet-Lite0 (0.77 G operations) on 2 cores: the first conversion of a process takes 5 s (another
-# one 2.5), and LiteRT saves 14 ms an image, so it pays from 360 images on.
-CONVERSION_S = 5.0
-SAVED_S_PER_OPERATION = 1.8e-11
+# EfficientNet-Lite0 (0.77 G operations) on 2 cores, by benchmarks/phases.py: the first conversion of a process takes
+# 5.6 s, and LiteRT saves 16 ms an image, so it pays from 350 images on.
+CONVERSION_S = 5.6
+SAVED_S_PER_OPERATION = 2.1e-11
 TOLERANCE = 1e-4  # of the largest feature
 INPUT = "inputs"
 FORMAT = "2"  # part of the name of a converted file: raise it when files of another kind are written
@@ -117,7 +117,7 @@ def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[st
     Args:
         front: What is to be run.
         count: Examples that it is to be run on.
-        together: All that are to be run on them, itself among them: converting several takes no longer than one.
+        together: All that are to be run on them, itself among them: they are converted at once.
     """
     if tf.config.list_physical_devices("GPU"):
         return TENSORFLOW, "there is a GPU"

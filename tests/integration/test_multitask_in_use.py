@@ -68,6 +68,12 @@ def test_data_that_do_not_fit_each_other_are_refused():
         both().check(methods.task_mix(colour=colours(), half=colours(7)))
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "saved_model", "serving_default", "two words", "a/b"])
+def test_a_head_cannot_take_the_name_of_something_else(name):
+    with pytest.raises(InputError, match="A head cannot be called"):
+        methods.multitask(**{name: tasks.classify(LABELS), "other": tasks.classify(HALVES)})
+
+
 def test_an_input_on_two_sides_is_said():
     moved = halves()
     moved = dataclasses.replace(moved, train=moved.test, test=moved.train)
@@ -179,7 +185,7 @@ def test_a_head_is_a_run_of_its_own(exported):
     again = tlkit.load(exported.folder)
     assert list(again.task.heads) == ["colour", "half"]
     report = (exported.folder / "report.html").read_text()
-    assert "colour" in report and 'href="half/report.html"' in report
+    assert "2 heads" in report and 'href="half/report.html"' in report
 
 
 def test_predict_answers_for_every_head(exported, tmp_path):

@@ -40,6 +40,8 @@ def store(
     for i in range(len(examples)):
         for name, value in _by_name(examples.read(i), names).items():
             row = value[None] if change is None else change(value[None])
+            if row.dtype.kind in "OU":
+                return _store_strings(examples, names, folder)
             if name not in arrays:
                 file, shape = folder / f"{name}.npy", (len(examples), *row.shape[1:])
                 arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=row.dtype, shape=shape)
@@ -47,6 +49,16 @@ def store(
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     return arrays
+
+
+def _store_strings(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:
+    """The same of texts: UTF-8 of one width, as workers read arrays without Python objects in them."""
+    rows = [_by_name(examples.read(i), names) for i in range(len(examples))]
+    arrays = {n: np.array([[str(v).encode() for v in np.ravel(row[n])] for row in rows], "S") for n in names}
+    shaped = {n: array.reshape(len(rows), *rows[0][n].shape) for n, array in arrays.items()}
+    for name, array in shaped.items():
+        np.save(folder / f"{name}.npy", array)
+    return shaped
 
 
 def store_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> None:

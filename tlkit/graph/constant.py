@@ -16,9 +16,8 @@ from tlkit.graph import _private
 def save_constant(functions: Mapping[str, Any], folder: Path, held: Sequence[Any] = ()) -> None:
     """Save concrete functions as signatures, the values of their variables inside them.
 
-    Saving, opening and freezing variables one by one takes most of a conversion to TFLite: of EfficientNet-Lite0's
-    7.1 s all but 2.5. Where a function reads tables too, its variables stay what they are. The converter writes what
-    several functions have in common once.
+    Saving, opening and freezing variables one by one takes much of a conversion to TFLite. Where a function reads
+    tables too, its variables stay what they are. The converter writes what several functions have in common once.
 
     Args:
         functions: Concrete functions by the name of their signature; each gives a dict.
@@ -51,7 +50,9 @@ def _constant(function: Any) -> Any:
     constant, names = _private.constant(function), sorted(function.structured_outputs)  # flattened in this order
     specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in constant.inputs]
     named = tf.function(
-        lambda *given: dict(zip(names, tf.nest.flatten(constant(*given)), strict=True)), input_signature=specs
+        lambda *given: dict(zip(names, tf.nest.flatten(constant(*given)), strict=True)),
+        input_signature=specs,
+        autograph=False,
     )
     return named.get_concrete_function()
 

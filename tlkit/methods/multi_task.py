@@ -16,6 +16,7 @@ from tlkit.types import Evaluation, Examples, Run, Served, Splits, Task
 
 EQUAL, UNCERTAINTY = "equal", "uncertainty"
 LOG_VARIANCES = "log_variances"  # of the raw outputs, what the heads' losses are weighed by; for training alone
+TAKEN = (LOG_VARIANCES, "checkpoints", "saved_model", "serving_default", "backbone")
 
 Heads = Mapping[str, Task]
 
@@ -177,7 +178,11 @@ def _headline(found: Evaluation) -> dict[str, Any]:
     from tlkit.evaluation import headline
 
     main = headline(found)
-    return {} if main is None else {"label": main.label, "value": main.value, "low": main.low, "high": main.high}
+    return (
+        {}
+        if main is None
+        else {"label": main.label, "value": main.value, "low": main.low, "high": main.high, "unit": main.unit}
+    )
 
 
 def _calibration(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[np.ndarray, Any], Task] | None:
@@ -239,8 +244,12 @@ def _check_heads(heads: Heads) -> None:
     wrong = [name for name, task in heads.items() if not isinstance(task, Task)]
     if wrong:
         raise InputError(f"Each head of `multitask` must be a Task. Received: {wrong[0]}={heads[wrong[0]]!r}.")
-    if LOG_VARIANCES in heads:
-        raise InputError(f"A head cannot be called {LOG_VARIANCES!r}; choose another name.")
+    taken = [name for name in heads if name in TAKEN or not name.isidentifier()]
+    if taken:
+        raise InputError(
+            f"A head cannot be called {taken[0]!r}: a head names a folder, an output and a signature of the run. "
+            "Choose another word of letters, digits and _."
+        )
     nested = [name for name, task in heads.items() if task.heads]
     if nested:
         raise InputError(f"The head {nested[0]!r} is several tasks itself: give all heads to one `multitask`.")

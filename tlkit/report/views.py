@@ -43,7 +43,7 @@ def headline(facts: Facts) -> dict[str, Any]:
     record = facts.record
     return {
         "task": record["task"]["name"],
-        "outputs": plural(len(record["task"]["labels"]), "label" if _unit(record) == "share" else "value"),
+        "outputs": _outputs(record),
         "unit": _unit(record),
         "module": module_name(record),
         "score": _score(record),
@@ -53,6 +53,14 @@ def headline(facts: Facts) -> dict[str, Any]:
         "warnings": warnings(record),
         "seconds": total_seconds(record),
     }
+
+
+def _outputs(record: Record) -> str:
+    """ "10 labels", "1 value" or "2 heads"."""
+    heads = record["details"].get("heads")
+    if heads:
+        return plural(len(heads), "head")
+    return plural(len(record["task"]["labels"]), "label" if _unit(record) == "share" else "value")
 
 
 def _unit(record: Record) -> str:

@@ -50,3 +50,14 @@ def test_inputs_are_stored_by_name(tmp_path: Path):
     assert np.load(tmp_path / "one" / "image.npy").shape == (4, 2, 2, 3)
     several = store(examples(np.zeros(4, np.int64), dictionary=True), ["b", "a"], tmp_path / "two")
     assert {name: array.shape for name, array in several.items()} == {"b": (4, 2, 3), "a": (4, 2, 2, 3)}
+
+
+def test_texts_are_stored_without_python_objects(tmp_path):
+    texts = ["plain", "", "fällend ✓ 猫"]
+    names = tuple("abc")
+    given = Examples(
+        names, lambda i: np.asarray(texts[i], object), np.zeros(3, np.int32), ArraySpec((), "string"), names
+    )
+    store(given, ["texts"], tmp_path / "inputs")
+    again = np.load(tmp_path / "inputs" / "texts.npy", allow_pickle=False)
+    assert again.shape == (3,) and [one.decode() for one in again] == texts
