@@ -24,6 +24,7 @@ def main(
     strict: bool = False,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic", "int8"),
     max_drop: float = 0.01,
+    check: int = 0,
 ) -> tlkit.Run:
     """Adapt a module to a folder of images and export the result.
 
@@ -41,12 +42,18 @@ def main(
         strict: Fail on a broken file instead of leaving it out.
         formats: What to export.
         max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
+        check: Seeds of a check whether transfer helped, which trains three more times a seed; 0 makes none.
     """
     changes = tlkit.data.image.augmentation() if augment else None
     splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes)
     task = tlkit.tasks.classify(splits.labels)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size)
+    if check:
+        found = tlkit.transfer_check(
+            module, task, splits, phases=phases, seeds=range(check), batch_size=batch_size, image_size=image_size
+        )
+        run = found.shown_in(run)
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Headline:
-    """The score that stands for the whole evaluation; higher is better, save of error rates.
+    """The score that stands for the whole evaluation.
 
     `low` and `high` are its 95 % interval, `interval` the interval's name ("Wilson", "bootstrap"); `unit` is "share"
     where scores read well as percentages, else "value".
@@ -31,6 +31,12 @@ class Headline:
     high: float | None
     interval: str
     unit: str
+    lower_is_better: bool
+
+    @property
+    def merit(self) -> float:
+        """The value, or minus it where lower is better."""
+        return -self.value if self.lower_is_better else self.value
 
 
 def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Evaluation:
@@ -77,8 +83,9 @@ def headline(evaluation: Evaluation) -> Headline | None:
     if named is None:
         return None
     name, scores = named["name"], evaluation.scores
-    ends = scores.get(f"{name}_low"), scores.get(f"{name}_high")
-    return Headline(name, named["label"], scores[name], *ends, named["interval"], named["unit"])
+    low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    kind = named["interval"], named["unit"], named["lower_is_better"]
+    return Headline(name, named["label"], scores[name], low, high, *kind)
 
 
 def example_scores(evaluation: Evaluation) -> np.ndarray:

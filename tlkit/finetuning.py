@@ -105,7 +105,11 @@ def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evalua
     """Scores on the test, and those without labels that a method gives besides."""
     found = evaluate(run.model, run.task, data.test, batch_size=batch_size)
     further = trained.served.scores if trained.served is not None else None
-    return found if further is None else replace(found, scores={**found.scores, **further(found.outputs)})
+    return (
+        found
+        if further is None
+        else replace(found, scores={**found.scores, **further(run.model, run.data, found.outputs)})
+    )
 
 
 def _calibrated(run: Run, batch_size: int) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -14,14 +14,15 @@ import numpy as np
 from tlkit import graph as graphs
 from tlkit import plans
 from tlkit.errors import InputError
-from tlkit.evaluation import evaluate, headline
+from tlkit.evaluation import Headline, evaluate, headline
 from tlkit.feeding import fed
 from tlkit.layer import HubLayer
 from tlkit.model import BACKBONE, build, is_image
 from tlkit.progress import Progress, quiet, shown
+from tlkit.runs import save_record
 from tlkit.tasks.metrics import mean_interval
 from tlkit.training import fit
-from tlkit.types import Phase, Splits, Task
+from tlkit.types import Phase, Run, Splits, Task
 
 SCRATCH, FROZEN, TUNED, ADAPTED = "from scratch", "frozen", "fine-tuned", "adapted"
 
@@ -30,7 +31,7 @@ Source = Splits | Callable[[int], Splits]
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean score of one way of training less that of another over the same seeds, with its 95 % interval.
+    """How much better one way of training is than another over the same seeds: the mean, with its 95 % interval.
 
     `low` and `high` are None where there is one seed.
     """
@@ -52,14 +53,16 @@ class TransferCheck:
     """What each way of training scored.
 
     Attributes:
-        score: Name of the headline score; higher is better.
+        score: Name of the headline score.
         scores: One score a seed, by way of training.
-        differences: Each way against those before it.
+        differences: Each way against those before it; above 0 is better, of error rates too.
+        unit: "share" where scores read well as percentages, else "value".
     """
 
     score: str
     scores: Mapping[str, tuple[float, ...]]
     differences: tuple[Difference, ...]
+    unit: str = "share"
 
     @property
     def helped(self) -> bool:
@@ -76,6 +79,11 @@ class TransferCheck:
             return f"Transfer helped: {said}."
         known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
         return f"Transfer did not help as far as these runs can tell ({known}): {said}."
+
+    def shown_in(self, run: Run) -> Run:
+        """The run with this check in its record and its report; where it has a folder, both are written anew."""
+        record = {**asdict(self), "verdict": self.verdict, "helped": self.helped}
+        return save_record(replace(run, record={**run.record, "transfer": record}))
 
     def __str__(self) -> str:
         lines = []
@@ -127,21 +135,22 @@ def transfer_check(
     if isinstance(handle, HubLayer):
         raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
     said = progress or shown()
-    scores: dict[str, list[float]] = {}
-    name = ""
+    found: dict[str, list[Headline]] = {}
     for seed in seeds:
         splits = _of_seed(data, seed)
         for way, (own, given, plan) in _ways(task, splits, phases, adapted, seed).items():
-            name, value = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length)
-            scores.setdefault(way, []).append(value)
-            said.line(f"{way}, seed {seed}: {name} {value:.3f}")
-    return compared(name, {way: tuple(values) for way, values in scores.items()})
+            one = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length)
+            found.setdefault(way, []).append(one)
+            said.line(f"{way}, seed {seed}: {one.name} {one.value:.3f}")
+    return compared({way: tuple(one.value for one in ones) for way, ones in found.items()}, found[SCRATCH][0])
 
 
-def compared(score: str, scores: Mapping[str, tuple[float, ...]]) -> TransferCheck:
-    """The check of scores by way of training, each way against those before it."""
+def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> TransferCheck:
+    """The check of scores by way of training, each way against those before it; `like` says what they are."""
+    sign = -1.0 if like.lower_is_better else 1.0
     pairs = itertools.combinations(scores, 2)
-    return TransferCheck(score, scores, tuple(_difference(scores, late, early) for early, late in pairs))
+    found = tuple(_difference(scores, late, early, sign) for early, late in pairs)
+    return TransferCheck(like.name, scores, found, like.unit)
 
 
 def _ways(
@@ -169,7 +178,7 @@ def _scored(
     batch_size: int,
     image_size: tuple[int, int] | None,
     length: int | None,
-) -> tuple[str, float]:
+) -> Headline:
     keras.utils.set_random_seed(seed)
     layer = HubLayer(handle, name=BACKBONE)
     model = build(layer, task, image_size=image_size)
@@ -180,7 +189,7 @@ def _scored(
     found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))
     if found is None:
         raise InputError(f"The task {task.name} names no headline score, so trainings cannot be compared.")
-    return found.name, found.value
+    return found
 
 
 def fresh_weights(layer: HubLayer, seed: int) -> None:
@@ -210,8 +219,8 @@ def _of_seed(data: Source, seed: int) -> Splits:
     return data if isinstance(data, Splits) else data(seed)
 
 
-def _difference(scores: Mapping[str, tuple[float, ...]], better: str, than: str) -> Difference:
-    pairs = [a - b for a, b in zip(scores[better], scores[than], strict=True)]
+def _difference(scores: Mapping[str, tuple[float, ...]], better: str, than: str, sign: float) -> Difference:
+    pairs = [sign * (a - b) for a, b in zip(scores[better], scores[than], strict=True)]
     return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs))
 
 

@@ -283,13 +283,14 @@ class Served:
         task: The task by which the model is judged and exported.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
-        scores: Decoded outputs of the test -> further scores that need no labels; None where there are none.
+        scores: (model, splits, decoded outputs of the test), all three as `task` has them -> further scores, which
+            need no labels of the test; None where there are none.
     """
 
     task: Task
     outputs: Callable[[Any], Any]
     data: Callable[[Splits], Splits]
-    scores: Callable[[Any], Mapping[str, float]] | None = None
+    scores: Callable[[keras.Model, Splits, Any], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

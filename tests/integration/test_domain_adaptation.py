@@ -177,6 +177,8 @@ def test_a_run_is_saved_judged_and_exported_like_any_other(folder, tmp_path):
     )
     assert run.record["method"][0] == "tlkit.methods.dann"
     assert 0 <= run.scores["certainty"] <= 1 and 0 <= run.scores["neighbourhood_density"] <= 1
+    for name in ("importance_weighted_accuracy", "deep_embedded_accuracy"):
+        assert -0.5 < run.scores[name] < 1.5
     assert "dann(weight=1.0, hidden=256, gamma=10.0) of classify" in (tmp_path / "report.html").read_text()
     again = tlkit.load(tmp_path)
     np.testing.assert_array_equal(*(tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from fitting import LABELS, data
 
 import tlkit
-from tlkit import tasks
+from tlkit import report, tasks
 from tlkit.errors import InputError
+from tlkit.evaluation import Headline
 from tlkit.progress import quiet
 from tlkit.transfer import FROZEN, SCRATCH, TUNED, compared, fresh_weights, mean_interval
 from tlkit.types import Phase
@@ -18,14 +22,18 @@ PHASES = (Phase(epochs=4, lr=1e-2), Phase(epochs=1, lr=1e-3, unfrozen=0.5))
 
 
 def test_scores_are_compared_in_pairs():
-    found = compared("accuracy", {SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6), TUNED: (0.5, 0.7, 0.4)})
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    found = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6), TUNED: (0.5, 0.7, 0.4)}, accuracy)
     first = next(d for d in found.differences if (d.better, d.than) == (FROZEN, SCRATCH))
     assert first.mean == pytest.approx(0.2) and first.low == pytest.approx(0.2) and first.proved and found.helped
     assert found.verdict.startswith("Transfer helped: frozen against from scratch: +0.200 accuracy")
-    none = compared("accuracy", {SCRATCH: (0.5, 0.6), FROZEN: (0.5, 0.5)})
+    none = compared({SCRATCH: (0.5, 0.6), FROZEN: (0.5, 0.5)}, accuracy)
     assert not none.helped and "did not help" in none.verdict and "lies below it" in none.verdict
-    alone = compared("accuracy", {SCRATCH: (0.5,), FROZEN: (0.9,)})
+    alone = compared({SCRATCH: (0.5,), FROZEN: (0.9,)}, accuracy)
     assert not alone.helped and "no interval with one seed" in alone.verdict
+    errors = dataclasses.replace(accuracy, name="eer", lower_is_better=True)
+    fewer = compared({SCRATCH: (0.4, 0.42, 0.38), FROZEN: (0.1, 0.11, 0.1)}, errors)
+    assert fewer.helped and fewer.differences[0].mean == pytest.approx(0.297, abs=1e-3)
     assert mean_interval([1.0]) == (None, None)
     assert mean_interval(np.arange(40.0).tolist())[0] == pytest.approx(
         19.5 - 1.96 * np.std(np.arange(40), ddof=1) / 40**0.5
@@ -66,6 +74,25 @@ def test_each_way_is_trained_once_a_seed(module_folder):
         image_size=(32, 32), progress=quiet,
     )  # fmt: skip
     assert again.scores[TUNED][0] == found.scores[TUNED][0]
+
+
+def test_a_runs_report_shows_its_check(tmp_path, module_folder):
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    found = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6)}, accuracy)
+    run = tlkit.finetune(
+        module_folder("keras3_hub"),
+        tasks.classify(LABELS),
+        data(),
+        (Phase(1, 1e-2),),
+        out=tmp_path,
+        image_size=(32, 32),
+    )
+    shown = found.shown_in(run)
+    assert shown.record["transfer"]["helped"]
+    for again in (shown, tlkit.load(tmp_path)):
+        page = report.write(again, tmp_path / "again.html").read_text()
+        assert "Did transfer help?" in page and found.verdict in page
+    assert json.loads((tmp_path / "run.json").read_text())["transfer"]["scores"][FROZEN] == [0.7, 0.8, 0.6]
 
 
 def test_what_cannot_be_checked(module_folder):

@@ -13,6 +13,7 @@ from tlkit.errors import InputError
 from tlkit.methods import mixing, selection
 from tlkit.types import Examples, Served, Splits, Task
 
+FEWEST = 10  # validation examples from which an accuracy is foretold
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
 Raw = Mapping[str, Any]
@@ -81,10 +82,30 @@ def _on_domains(task: Task) -> Task:
     )
 
 
-def _label_free(task: Task) -> Callable[[np.ndarray], Mapping[str, float]] | None:
+def _label_free(task: Task) -> Callable[[Any, Splits, np.ndarray], Mapping[str, float]] | None:
     """Scores of predictions on the target without its labels, of tasks with one probability a class."""
     one_label = task.output == "probabilities" and not task.recipe[1].get("multi_label")
-    return selection.label_free if one_label else None
+    if not one_label:
+        return None
+
+    def scores(model: Any, data: Splits, outputs: np.ndarray) -> dict[str, float]:
+        found = selection.label_free(outputs)
+        return found | _foretold(model, task, data) if len(data.val) >= FEWEST else found
+
+    return scores
+
+
+def _foretold(model: Any, task: Task, data: Splits) -> dict[str, float]:
+    """Accuracy on the target's test, told by the source's validation examples and the densities of the features."""
+    import keras
+
+    from tlkit.evaluation import decoded_outputs
+
+    entering = keras.Model(model.input, _entering(model.output))
+    plain = dataclasses.replace(task, decode=lambda raw: raw)
+    own, other = (decoded_outputs(entering, plain, part) for part in (data.val, data.test))
+    right = decoded_outputs(model, task, data.val).argmax(axis=1) == data.val.targets
+    return selection.estimated(right, own, other)
 
 
 def _source_loss(task: Task) -> Any:

@@ -216,9 +216,16 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
     def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {name: methods[name].outputs(raw[name]) if name in methods else raw[name] for name in heads}
 
-    def scores(found: Mapping[str, np.ndarray]) -> dict[str, float]:
-        each = {name: served.scores for name, served in methods.items() if served.scores is not None}
-        return {f"{name}_{key}": value for name, own in each.items() for key, value in own(found[name]).items()}
+    def scores(model: Any, data: Splits, found: Mapping[str, np.ndarray]) -> dict[str, float]:
+        import keras
+
+        all_scores = {}
+        for name, served in methods.items():
+            if served.scores is not None:
+                head = keras.Model(model.input, model.output[name])
+                own = served.scores(head, several.parts(data, name), found[name])
+                all_scores |= {f"{name}_{key}": value for key, value in own.items()}
+        return all_scores
 
     return Served(multitask(weighting=EQUAL, **plain), outputs, functools.partial(_served_data, methods), scores)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tlkit.errors import InputError
+from tlkit.methods import importance, instances
 
 _TINY = 1e-12
 _MOST = 4000  # examples that are compared with each other
+_WEIGHED = 1000  # examples of each domain by which densities are compared
+_CLIP = 20.0  # largest weight, in multiples of the mean
 
 
 def entropy(probabilities: np.ndarray) -> float:
@@ -64,6 +67,25 @@ def label_free(probabilities: np.ndarray) -> dict[str, float]:
     n, k = probabilities.shape
     density = soft_neighbourhood_density(probabilities) / np.log(min(n, _MOST) - 1)
     return {"certainty": 1.0 + entropy(probabilities) / float(np.log(k)), "neighbourhood_density": float(density)}
+
+
+def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Accuracy on the target as the source's validation examples foretell it; shares, which noise may put above 1.
+
+    Args:
+        right: bool (n,), which of the source's examples the model gets right.
+        source: float (n, d), their features.
+        target: float (m, d), features of the target's examples.
+
+    Returns:
+        `importance_weighted_accuracy` and `deep_embedded_accuracy`; at most 1,000 examples of each domain are used.
+    """
+    own, other = (np.linspace(0, len(rows) - 1, min(_WEIGHED, len(rows))).astype(int) for rows in (source, target))
+    known, unknown = instances.standardized(source[own], target[other])
+    weights = importance.clipped(importance.told_apart(known, unknown, importance.RIDGES), _CLIP)
+    wrong = 1.0 - right[own].astype(np.float64)
+    scores = (importance_weighted(wrong, weights), deep_embedded(wrong, weights))
+    return dict(zip(("importance_weighted_accuracy", "deep_embedded_accuracy"), (1.0 + s for s in scores), strict=True))
 
 
 def importance_weighted(losses: np.ndarray, weights: np.ndarray) -> float:

@@ -66,7 +66,7 @@ def _greedily(model: Any, run: Run, weights: Sequence[list[np.ndarray]], val: Ex
         found = headline(evaluate(model, run.task, val, batch_size=batch_size))
         if found is None:
             raise InputError(f"The task {run.task.name} names no headline score, so soups cannot be compared.")
-        return found.value
+        return found.merit
 
     single = [score([i]) for i in range(len(weights))]
     order = sorted(range(len(weights)), key=lambda i: -single[i])

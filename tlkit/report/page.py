@@ -35,6 +35,7 @@ class Section:
 SECTIONS = (
     Section("heads", "Heads", "Heads", views.heads),
     Section("exports", "Exported files", "Exports", views.exports),
+    Section("transfer", "Did transfer help?", "Transfer", views.transfer),
     Section("curves", "Learning curves", "Curves", views.curves),
     Section("confusion", "Confusion matrix", "Confusion", views.confusion),
     Section("mistakes", "Worst mistakes", "Mistakes", views.mistakes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -285,6 +286,16 @@ def per_class(facts: Facts) -> dict[str, Any] | None:
 def heads(facts: Facts) -> Any:
     """One row a head of several, with a link to its own report where the run is saved with it."""
     return facts.detail("heads")
+
+
+def transfer(facts: Facts) -> dict[str, Any] | None:
+    """What `transfer_check` found: each way of training with its mean and seeds, and the differences of pairs."""
+    found = facts.record.get("transfer")
+    if found is None:
+        return None
+    ways = [{"name": name, "mean": statistics.fmean(own), "seeds": own} for name, own in found["scores"].items()]
+    name = words.words(found["score"])
+    return {**found, "label": name[:1].upper() + name[1:], "ways": ways}
 
 
 def per_value(facts: Facts) -> Any:

@@ -370,9 +370,11 @@ def finite(scores: dict[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def headline(name: str, label: str, interval: str, unit: str = "share") -> dict[str, Any]:
+def headline(
+    name: str, label: str, interval: str, unit: str = "share", *, lower_is_better: bool = False
+) -> dict[str, Any]:
     """The `headline` detail: which score stands for the whole, how people call it, and whence its interval."""
-    return {"name": name, "label": label, "interval": interval, "unit": unit}
+    return {"name": name, "label": label, "interval": interval, "unit": unit, "lower_is_better": lower_is_better}
 
 
 def _tango(gained: int, lost: int, count: int, confidence: float) -> Interval:

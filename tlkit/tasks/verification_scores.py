@@ -166,7 +166,7 @@ def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -
     scores |= {"trials": len(found.same), "target_trials": int(found.same.sum()), **_at(found, threshold)}
     right = (found.scores >= limit) == found.same
     details = {
-        "headline": metrics.headline("eer", "Equal error rate", "bootstrap"),
+        "headline": metrics.headline("eer", "Equal error rate", "bootstrap", lower_is_better=True),
         "mistakes": _mistakes(found, limit, [examples.ids[i] for i in kept], kept),
         "example_scores": _by_recording(found, right, len(kept)).tolist(),
     }

@@ -150,6 +150,16 @@ def test_scores_without_labels_are_shares():
     assert 0.6 < sure["neighbourhood_density"] < undecided["neighbourhood_density"] == pytest.approx(1)
 
 
+def test_accuracy_on_the_target_is_foretold_by_the_source():
+    """Right where x > 0: half of the source N(0, 1), and 84 % of the target N(1, 1)."""
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(0, 1, (3000, 1)), rng.normal(1, 1, (2000, 1))
+    found = selection.estimated(source[:, 0] > 0, source, target)
+    assert set(found) == {"importance_weighted_accuracy", "deep_embedded_accuracy"}
+    for value in found.values():
+        assert value == pytest.approx(0.841, abs=0.04)
+
+
 def test_weighted_risks_are_unbiased_and_dev_varies_less():
     """The source is N(0, 1), the target N(0.5, 1), the loss (x - 0.5)^2, whose mean on the target is 1."""
     plain, controlled = [], []
