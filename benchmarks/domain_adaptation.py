@@ -16,7 +16,7 @@ from pathlib import Path
 
 from measuring import HERE, MACHINE, fresh, interval, recipe
 
-EPOCHS = 10
+EPOCHS, CROP = 10, 0.3
 SOURCE, TARGET = "source_only", "target_trained"
 ENOUGH, METHODS_WANTED = 0.5, 2
 
@@ -26,12 +26,12 @@ def work(seed: int, methods: list[str]) -> dict:
     import tlkit
 
     own = recipe("domain_adaptation")
-    given, other = tlkit.data.digits.mnist(3000, seed=seed), tlkit.data.digits.uci(seed=seed)
+    given, other = own.domains(None, None, CROP, seed)
     plain = tlkit.tasks.classify(given.labels, hidden=(100,), dropout=0.0)
     mixed = tlkit.methods.domain_mix(given, other)
     trainings = {SOURCE: (plain, given), TARGET: (plain, other)}
     for name in methods:
-        trainings[name] = (getattr(tlkit.methods, name)(plain, **own.METHODS[name]), mixed)
+        trainings[name] = (own.adapting(plain, name), mixed)
     found = {}
     for name, (task, data) in trainings.items():
         started = time.perf_counter()
@@ -65,7 +65,7 @@ def _closed(run: dict, name: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", default=["coral", "mmd", "dann", "cdan", "mcc"])
+    parser.add_argument("--methods", nargs="+", default=["coral", "mmd", "dann", "cdan", "mcc", "coral+mcc"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "domain_adaptation.json")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
