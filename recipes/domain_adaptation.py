@@ -96,7 +96,7 @@ def small_net(seed: int) -> tlkit.HubLayer:
 
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((28, 28, 3))
-    x = keras.layers.AveragePooling2D()(inputs)
+    x = keras.layers.AveragePooling2D(2)(inputs)
     for filters in (32, 48):
         x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
         x = keras.layers.MaxPooling2D()(x)
