@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit import allocation
 from tlkit.batches import gathered, pieces_of, read_batches, steps_of
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Evaluation, Examples, Task
@@ -60,6 +61,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     return task.evaluate(examples, outputs)
 
 
+@allocation.kept()
 def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Any:
     """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time.
 

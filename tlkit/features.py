@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import budget, engines
+from tlkit import allocation, budget, engines
 from tlkit.batches import (
     chunks,
     gathered,
@@ -313,6 +313,7 @@ def _digest(shard: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(shard).data).hexdigest()
 
 
+@allocation.kept()
 def extract(
     backbone: Any,
     examples: Examples,

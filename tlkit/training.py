@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import checkpoint, several
+from tlkit import allocation, checkpoint, several
 from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.errors import InputError, TrainingError
 from tlkit.files import sha256_bytes
@@ -78,6 +78,7 @@ class Stage:
     val: Source
 
 
+@allocation.kept()
 def fit(
     model: keras.Model,
     task: Task,

@@ -219,7 +219,7 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
     def scores(model: Any, data: Splits, found: Mapping[str, np.ndarray]) -> dict[str, float]:
         import keras
 
-        all_scores = {}
+        all_scores: dict[str, float] = {}
         for name, served in methods.items():
             if served.scores is not None:
                 head = keras.Model(model.input, model.output[name])
