@@ -15,7 +15,7 @@ from tlkit.runs import save_record
 
 SETTINGS = {
     "coral": {"weight": 100.0},
-    "mmd": {"weight": 3.0},
+    "mmd": {"weight": 1.0},
     "dann": {"hidden": 100, "weight": 0.3},
     "cdan": {"hidden": 100, "weight": 0.3},
     "mcc": {},

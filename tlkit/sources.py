@@ -188,21 +188,23 @@ def _cached(
     with progress.bar("features", sum(len(requests[-1].examples) for requests in jobs)) as advance:
         for requests in jobs:
             done = sum(map(len, computed))
-            computed.append(_computed(openers, requests, functools.partial(_ahead, advance, done)))
+            computed.append(_computed(openers, requests, functools.partial(_ahead, advance, done, len(openers))))
     how = "computed once, by " + ", then ".join(filter(None, (r.engine for r in jobs[0])))
     if computed[0].rounding:
         how += f"; float16 rounds by up to {max(f.rounding for f in computed):.1e} of the largest"
     return Source(data.train, tuple(computed[:-1]), how=how), Source(data.val, tuple(computed[-1:]), how=how)
 
 
-def _ahead(advance: Callable[[int], None], before: int, done: int) -> None:
-    advance(before + done)
+def _ahead(advance: Callable[[int], None], before: int, fronts: int, nearer: int, done: int) -> None:
+    """Progress in examples: one that is through one of two fronts is half done."""
+    advance(before + (nearer + done) // fronts)
 
 
-def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: Callable[[int], None]) -> Features:
+def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: Callable[[int, int], None]) -> Features:
     """Features at the last front; those before it are computed only when that is not cached."""
     nearer = functools.partial(_computed, openers[:-1], requests[:-1], advance) if len(openers) > 1 else None
-    return feature_cache.compute(openers[-1], requests[-1], source=nearer, progress=advance)
+    own = functools.partial(advance, (len(openers) - 1) * len(requests[-1].examples))
+    return feature_cache.compute(openers[-1], requests[-1], source=nearer, progress=own)
 
 
 # -- computed anew in every epoch
