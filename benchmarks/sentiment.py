@@ -16,10 +16,10 @@ import statistics
 import time
 from pathlib import Path
 
-from measuring import HERE, MACHINE, interval
+from measuring import HERE, MACHINE, interval, recipe
 
 DOMAINS = ("tweets", "movies", "products", "news")
-METHODS = {"coral": {"weight": 100.0}, "mmd": {"weight": 3.0}, "mcc": {}, "dann": {"hidden": 100}}
+METHODS = ("coral", "mmd", "dann", "mcc", "coral+mcc")  # with the settings of recipes/domain_adaptation.py
 SOURCE = "source_only"
 POINT = 0.01
 
@@ -78,6 +78,7 @@ def measured(seed: int, known: dict) -> dict:
     import tlkit
     from tlkit import methods
 
+    adapting = recipe("domain_adaptation").adapting
     data = {domain: as_vectors(domain, seed, known) for domain in DOMAINS}
     plain = tlkit.tasks.classify(data["tweets"].labels, hidden=(64,), dropout=0.2)
     found: dict = {name: {} for name in (SOURCE, *METHODS)}
@@ -86,9 +87,8 @@ def measured(seed: int, known: dict) -> dict:
         found[SOURCE][pair] = accuracy(plain, data[source], test, seed)
         if source != target:
             mixed = methods.domain_mix(data[source], data[target])
-            for name, options in METHODS.items():
-                task = getattr(methods, name)(plain, **options)
-                found[name][pair] = accuracy(task, mixed, test, seed)
+            for name in METHODS:
+                found[name][pair] = accuracy(adapting(plain, name), mixed, test, seed)
         print(seed, pair, {name: round(own[pair], 3) for name, own in found.items() if pair in own}, flush=True)
     return found
 
