@@ -22,9 +22,9 @@ from tlkit.model import Front
 
 TENSORFLOW, LITERT = "tensorflow", "litert"
 # EfficientNet-Lite0 (0.77 G operations) on 2 cores, by benchmarks/phases.py: the first conversion of a process takes
-# 5.6 s, and LiteRT saves 16 ms an image, so it pays from 350 images on.
-CONVERSION_S = 5.6
-SAVED_S_PER_OPERATION = 2.1e-11
+# 5.7 s, and LiteRT saves 12 ms an image, so it pays from 480 images on.
+CONVERSION_S = 5.7
+SAVED_S_PER_OPERATION = 1.55e-11
 TOLERANCE = 1e-4  # of the largest feature
 INPUT = "inputs"
 FORMAT = "2"  # part of the name of a converted file: raise it when files of another kind are written
