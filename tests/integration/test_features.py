@@ -204,8 +204,8 @@ def test_litert_gives_the_features_of_tensorflow(layer):
 
 def test_the_choice_weighs_saving_against_converting(layer):
     front = dataclasses.replace(opener(layer).front, operations=0.77e9)
-    assert engines.choice(front, 340)[0] == engines.TENSORFLOW
-    assert engines.choice(front, 355)[0] == engines.LITERT
+    assert engines.choice(front, 470)[0] == engines.TENSORFLOW
+    assert engines.choice(front, 485)[0] == engines.LITERT
     engines.litert(front)  # converts it
     name, reason = engines.choice(front, 1)
     assert name == engines.LITERT and "cache" in reason
