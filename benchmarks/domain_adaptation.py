@@ -2,10 +2,10 @@
 
     python benchmarks/domain_adaptation.py --seeds 5 --out benchmarks/results/domain_adaptation.json
 
-MNIST (3,000 digits, 2,100 to train on) to UCI's digits, by the net and settings of recipes/domain_adaptation.py:
-trained on the source alone, by each method, and on the target's labels; judged on the target's test digits. The gap
-closed is (method - source only) / (trained on the target - source only), of each seed. The target's labels are used
-by the last of these trainings and by the judge. Each seed runs in a fresh process.
+MNIST (3,000 digits, 2,100 to train on, cropped anew in each epoch) to UCI's digits, by the net and settings of
+recipes/domain_adaptation.py: trained on the source alone, by each method, and on the target's labels; judged on the
+target's test digits. The gap closed is (method - source only) / (trained on the target - source only), of each seed.
+The target's labels are used by the last of these trainings and by the judge. Each seed runs in a fresh process.
 """
 
 import argparse

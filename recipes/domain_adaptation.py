@@ -46,7 +46,7 @@ def main(
         method: "coral", "mmd", "dann", "cdan", "mcc", or the first and the last of them together.
         out: Folder of the run; those that it is compared with lie in source_only and target_trained below it.
         hidden: Width of the head's hidden layer, whose features are aligned.
-        crop: Largest share of each side that training images lose, anew in each epoch; 0 leaves them as they are.
+        crop: Largest share of each side that changed copies of training images lose; 0 leaves images as they are.
         epochs: Epochs of each training.
         lr: Learning rate.
         unfrozen: Share of the module's depth that trains.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tlkit
+from tlkit.errors import InputError
 
 
 def main(
@@ -44,6 +45,8 @@ def main(
         max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
         check: Seeds of a check whether transfer helped, which trains three more times a seed; 0 makes none.
     """
+    if check < 0:
+        raise InputError(f"`check` must be 0 or more. Received: check={check!r}.")
     changes = tlkit.data.image.augmentation() if augment else None
     splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes)
     task = tlkit.tasks.classify(splits.labels)

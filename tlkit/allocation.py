@@ -1,7 +1,7 @@
 """Memory of large arrays stays with the process while models run.
 
-glibc gives what an operation frees back to the kernel, and the next one faults the same pages in again: a third of the
-processor's time of a convolutional net on a CPU. Numbers are the same either way.
+glibc gives what an operation frees back to the kernel, and the next one faults the same pages in again;
+benchmarks/kept_memory.py has what that costs. Numbers are the same either way.
 
 Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
 """

@@ -149,7 +149,7 @@ def _attended(weights: Weights, name: str, x: Any, bias: Any, training: bool) ->
 
 
 def _dense(weights: Weights, name: str, x: Any) -> Any:
-    """One product for all tokens: `x @ weight` makes one a sentence, and its gradient costs four times as much."""
+    """One product for all tokens: `x @ weight` makes one a sentence, and sums as many gradients of the weight."""
     import tensorflow as tf
 
     weight = weights[f"{name}.weight"]
