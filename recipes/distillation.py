@@ -1,6 +1,6 @@
 """Distil a large module into a small one: what a transformer has learned, in a model that is the mean of word vectors.
 
-tlkit run distillation --data reviews.csv --teacher zoo:minilm-l6-v2 --student zoo:glove-50d --out runs/small
+tlkit run distillation --data reviews.csv --teacher zoo:minilm-l6-v2 --student zoo:glove-50d-30k --out runs/small
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tlkit.runs import save_record
 def main(
     data: Path | None = None,
     teacher: str = "zoo:minilm-l6-v2",
-    student: str = "zoo:glove-50d",
+    student: str = "zoo:glove-50d-30k",
     out: Path = Path("runs/distillation"),
     text: str = "text",
     label: str = "label",
@@ -26,7 +26,7 @@ def main(
     temperature: float = 2.0,
     weight: float = 0.9,
     seed: int = 0,
-    formats: tuple[str, ...] = ("saved_model",),
+    formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic"),
 ) -> tlkit.Run:
     """Train the teacher, the student alone, and the student by the teacher's answers; export the latter.
 
@@ -44,7 +44,7 @@ def main(
         temperature: By which both logits are divided.
         weight: Of the teacher's answers in the loss; the labels have the rest.
         seed: Of the split, the heads and the order of texts.
-        formats: What to export of the student; strings need a SavedModel.
+        formats: What to export of the student.
     """
     if data is None:
         splits = tlkit.data.reviews.sentences("movies", seed=seed)

@@ -360,6 +360,24 @@ def write_vocabulary(folder: Path) -> Path:
     return folder
 
 
+def write_word_table(folder: Path) -> Path:
+    """A table of word vectors that takes numbers of words and brings them, padding first; the mean of a text."""
+    from tlkit import hubformat
+
+    table = _weights(table=(len(VOCABULARY) + 1, FEATURES))["table"]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "vocab.txt")
+        file.write_text("".join(f"{word}\n" for word in ("[PAD]", *VOCABULARY)), encoding="utf-8")
+
+        def mean(ids: Any, _training: bool) -> Any:
+            known = tf.cast(ids != 0, tf.float32)[..., None]
+            return tf.reduce_sum(tf.gather(table, ids) * known, 1) / tf.maximum(tf.reduce_sum(known, 1), 1.0)
+
+        spec = tf.TensorSpec((None, None), tf.int32, name="ids")
+        attachments = {"vocab_file": tf.saved_model.Asset(str(file))}
+        return hubformat.write_module(mean, [table], [table], spec, folder, card={}, attachments=attachments)
+
+
 class Loop(tf.Module):
     """Weights inside a while loop: nothing to cut at."""
 
@@ -417,6 +435,7 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "text_encoder_blocks": write_text_encoder_blocks,
     "bert": write_bert,
     "vocabulary": write_vocabulary,
+    "word_table": write_word_table,
     "control_flow": write_control_flow,
     "classifier": write_classifier,
     "waveform": write_waveform,
@@ -433,6 +452,8 @@ def inputs(kind: str, batch: int = 2, seed: int = 0) -> Any:
             "input_mask": (np.arange(TOKENS) < lengths).astype(np.int32),
             "input_type_ids": rng.integers(0, 2, (batch, TOKENS)).astype(np.int32),
         }
+    if kind == "word_table":
+        return rng.integers(0, len(VOCABULARY) + 1, (batch, TOKENS)).astype(np.int32)
     if kind == "vocabulary":
         return np.array([" ".join(rng.choice(VOCABULARY, rng.integers(1, 6))) + " whale" for _ in range(batch)])
     if kind == "waveform":

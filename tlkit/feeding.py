@@ -24,7 +24,7 @@ def fed(
         data: Images of any size, texts, pairs of texts, or what the module takes already, which passes unchanged.
         layer: The module.
         image_size: (height, width) of images.
-        length: Word pieces of a text, special ones included; None is what 99 % of the training texts need.
+        length: Word pieces of a text, special ones included, or words; None is what 99 % of the training texts need.
 
     Raises:
         InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
@@ -32,10 +32,10 @@ def fed(
     _check_rate(data, layer)
     if data.train.spec == pairs.PAIRS:
         return pairs.together(fed(pairs.apart(data), layer, length=length), data)
-    if takes_pieces(layer) and is_text(data.train.spec):
-        return _in_pieces(data, layer, length)
+    if takes_tokens(layer) and is_text(data.train.spec):
+        return _in_tokens(data, layer, length)
     if length is not None:
-        raise InputError(f"`length` is for texts of word pieces, and {layer.handle} takes none; leave it out.")
+        raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
     return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
 
 
@@ -48,10 +48,10 @@ def _check_rate(data: Splits, layer: HubLayer) -> None:
         )
 
 
-def takes_pieces(layer: HubLayer) -> bool:
-    """Whether a module takes the three inputs of a BERT."""
+def takes_tokens(layer: HubLayer) -> bool:
+    """Whether a module takes the three inputs of a BERT, or numbers of the words that it brings."""
     inputs = layer.endpoint.inputs
-    return isinstance(inputs, Mapping) and set(inputs) == set(INPUTS)
+    return set(inputs) == set(INPUTS) if isinstance(inputs, Mapping) else layer.tokenizer is not None
 
 
 def is_text(spec: Any) -> bool:
@@ -59,16 +59,16 @@ def is_text(spec: Any) -> bool:
     return spec in (TEXT, WORDS, QUESTIONS)
 
 
-def _in_pieces(data: Splits, layer: HubLayer, length: int | None) -> Splits:
+def _in_tokens(data: Splits, layer: HubLayer, length: int | None) -> Splits:
     tokenizer = layer.tokenizer
     if tokenizer is None:
         raise InputError(
             f"{layer.handle} takes word pieces and brings no vocabulary (`vocab_file`); tokenize the texts yourself: "
             "tlkit.data.text.tokenized(data, WordPiece.from_file('vocab.txt'), length)."
         )
-    own = layer.endpoint.inputs[INPUTS[0]].shape[1]
+    own = layer.endpoint.input_leaves[0].shape[1]
     if own is not None and length not in (None, own):
-        raise InputError(f"{layer.handle} takes texts of {own} pieces only. Received: length={length}.")
+        raise InputError(f"{layer.handle} takes texts of {own} {tokenizer.unit} only. Received: length={length}.")
     pieces = text.tokenized(data, tokenizer, own or length)
     return pieces if own is None else _of_one_length(pieces)
 

@@ -18,7 +18,7 @@ from tlkit.data.text import LONGEST
 from tlkit.data.text_source import TEXT, piece_counts
 from tlkit.errors import InputError
 from tlkit.features import extract
-from tlkit.feeding import fed, is_text, takes_pieces
+from tlkit.feeding import fed, is_text, takes_tokens
 from tlkit.files import atomic_folder, sha256_bytes, sha256_file
 from tlkit.layer import HubLayer
 from tlkit.model import is_image, own_image_size, weights_hash
@@ -207,7 +207,7 @@ def index(
         backbone: A HubLayer, or what HubLayer takes as handle; it is frozen, and what it gives is cached as `extract`
             does. A vector for each step or place is averaged.
         examples: The collection: texts, images of any size, or what the module takes; targets are not looked at.
-        length: Word pieces at which texts, and later queries, are cut; None cuts at 512 only.
+        length: Word pieces, or words, at which texts, and later queries, are cut; None cuts at 512 only.
         batch_size: Items at a time, >= 1.
         progress: Where progress goes; None shows it on stderr.
 
@@ -217,6 +217,8 @@ def index(
     Raises:
         InputError: If the collection is empty, does not fit the module, or its features are not finite.
     """
+    if isinstance(examples, Splits):
+        raise InputError("An index is of one collection, and these are three parts: give `data.train`, say.")
     if not len(examples):
         raise InputError("There is nothing to index: the examples are empty.")
     layer = _prepared(backbone)
@@ -335,7 +337,7 @@ def _image_size(layer: HubLayer, examples: Examples) -> tuple[int, int] | None:
 
 def _taken(examples: Examples, layer: HubLayer, length: int | None, size: tuple[int, int] | None) -> Examples:
     """A collection or queries as the module takes them; texts are cut at `length` only."""
-    if takes_pieces(layer) and is_text(examples.spec) and length is None and layer.tokenizer is not None:
+    if takes_tokens(layer) and is_text(examples.spec) and length is None and layer.tokenizer is not None:
         longest = int(piece_counts(examples, layer.tokenizer).max())
         length = _open_length(layer, longest)
     nothing = examples.subset([])
@@ -365,7 +367,7 @@ def _asked(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> Examples:
 
 
 def _wants_texts(layer: HubLayer) -> bool:
-    return takes_pieces(layer) or layer.endpoint.input_leaves[0].dtype.as_numpy_dtype is object
+    return takes_tokens(layer) or layer.endpoint.input_leaves[0].dtype.as_numpy_dtype is object
 
 
 def _plain(read: Any, count: int, spec: ArraySpec) -> Examples:

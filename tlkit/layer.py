@@ -20,6 +20,7 @@ from tlkit.errors import InputError
 from tlkit.keras_variables import keras_variables
 from tlkit.pixel_range import Folded, checked_range, folded, scaled
 from tlkit.tokenizing.wordpiece import WordPiece
+from tlkit.tokenizing.words import Words
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
@@ -151,12 +152,16 @@ class HubLayer(keras.layers.Layer):
         return self.__dict__["_opened"].card  # type: ignore[no-any-return]
 
     @property
-    def tokenizer(self) -> WordPiece | None:
-        """The vocabulary that the module brings, by the hub's convention for BERTs; None where it brings none."""
+    def tokenizer(self) -> WordPiece | Words | None:
+        """The vocabulary that the module brings, `vocab_file` by the hub's convention; None where it brings none.
+
+        Word pieces where it takes the three inputs of a BERT, whole words where it takes int32 (batch, words).
+        """
         asset = getattr(self._module, "vocab_file", None)
-        if asset is None:
+        if asset is None or not self.endpoint.input_leaves[0].dtype.is_integer:
             return None
-        return _wordpiece(asset.asset_path.numpy().decode(), self._lower_case)
+        path = asset.asset_path.numpy().decode()
+        return _wordpiece(path, self._lower_case) if isinstance(self.endpoint.inputs, Mapping) else _words(path)
 
     def _own_lower_case(self) -> bool:
         """What the module says of its vocabulary; a .keras file keeps it in the config, as it is no weight."""
@@ -559,6 +564,11 @@ def _check_kinds(arguments: Any, tags: Any, load_options: Any) -> None:
 @functools.lru_cache(maxsize=8)
 def _wordpiece(path: str, lower_case: bool) -> WordPiece:
     return WordPiece.from_file(path, lower_case)
+
+
+@functools.lru_cache(maxsize=2)
+def _words(path: str) -> Words:
+    return Words.from_file(path)
 
 
 def _policy(dtype: Any, kwargs: dict[str, Any]) -> Any:

@@ -216,7 +216,7 @@ def test_what_texts_and_modules_lack_is_said(folder, module_folder, data):
     layer = tlkit.HubLayer(module_folder("text_encoder"))
     with pytest.raises(InputError, match="brings no vocabulary"):
         fed(data, layer)
-    with pytest.raises(InputError, match="`length` is for texts of word pieces"):
+    with pytest.raises(InputError, match="`length` is for texts in pieces or words"):
         fed(data, tlkit.HubLayer(module_folder("keras3_hub")), image_size=(32, 32), length=8)
     with pytest.raises(InputError, match="one vector a step"):
         tlkit.build(tlkit.HubLayer(module_folder("keras3_hub")), tasks.tag(("O", "B-x")), image_size=(32, 32))

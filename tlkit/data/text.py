@@ -26,6 +26,7 @@ from tlkit.data.text_source import (
     TEXT,
     WORDS,
     Options,
+    Tokenizer,
     from_files,
     from_sentences,
     from_texts,
@@ -34,7 +35,7 @@ from tlkit.data.text_source import (
 )
 from tlkit.data.windows import windowed
 from tlkit.errors import InputError
-from tlkit.tokenizing.wordpiece import WordPiece, check_length
+from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.types import Splits
 
 __all__ = [
@@ -322,8 +323,10 @@ def from_squad(
     return from_questions(ids, questions, fixed=parts if len(files) > 1 else [], options=options)
 
 
-def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None, *, stride: int | None = None) -> Splits:
-    """The same splits as a BERT module's inputs; `lengths` of the Examples are their pieces before any cut.
+def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *, stride: int | None = None) -> Splits:
+    """The same splits as a module's inputs; `lengths` of the Examples are their pieces before any cut.
+
+    `WordPiece` gives the three inputs of a BERT module, `Words` the numbers that a table of word vectors takes.
 
     Of sentences with a label for each word, a word's first piece gets its label: int32 (n, length), -1 elsewhere.
 
@@ -335,12 +338,14 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None, *
     Args:
         splits: Text splits, or those of `from_conll` or `from_squad`.
         tokenizer: The module's own vocabulary.
-        length: Pieces in all, [CLS] and [SEP] included; longer texts are cut, and a note says how many. None takes
-            what 99 of 100 training texts need, in eights, at most 512; of questions with contexts at most 384.
+        length: Pieces in all, [CLS] and [SEP] included (words and the padding before them); longer texts are cut, and a
+            note says how many. None takes what 99 of 100 training texts need, in eights, at most 512; of questions with
+            contexts at most 384.
         stride: Pieces from the start of one window to the next; None is a quarter of the length.
 
     Raises:
-        InputError: If the examples are no texts, `length` has no room for a piece, or there are no windows to stride.
+        InputError: If the examples are no texts, or have a label for each word or a question and the tokenizer is no
+            `WordPiece`; if `length` has no room for a piece, or there are no windows to stride.
 
     Example:
         >>> texts = from_arrays(["good film", "bad film"] * 4, [1, 0] * 4)
@@ -348,7 +353,13 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None, *
         >>> tokenized(texts, pieces).train.spec["input_word_ids"]
         ArraySpec(shape=(8,), dtype='int32')
     """
+    if splits.train.spec in (QUESTIONS, WORDS) and not isinstance(tokenizer, WordPiece):
+        raise InputError(
+            "A label for each word and answers to questions need a module of word pieces, and this one takes the whole "
+            "text as one: choose one such as zoo:minilm-l6-v2."
+        )
     if splits.train.spec == QUESTIONS:
+        assert isinstance(tokenizer, WordPiece)
         return windowed(splits, tokenizer, length, stride)
     if stride is not None:
         raise InputError("`stride` is for questions with contexts; leave it out.")
@@ -357,14 +368,14 @@ def tokenized(splits: Splits, tokenizer: WordPiece, length: int | None = None, *
     parts = (splits.train, splits.val, splits.test)
     counts = [piece_counts(examples, tokenizer) for examples in parts]
     chosen = _length_for(counts[0]) if length is None else length
-    check_length(chosen)
+    tokenizer.check_length(chosen)
     train, val, test = (
         tokenized_examples(examples, tokenizer, chosen, own) for examples, own in zip(parts, counts, strict=True)
     )
     cut = int(sum((own > chosen).sum() for own in counts))
     total = sum(map(len, counts))
-    verb = "is longer than {} pieces and is cut" if cut == 1 else "are longer than {} pieces and are cut"
-    notes = [f"{cut:,} of {total:,} texts {verb.format(chosen)}."] if cut else []
+    verb = "is longer than {} {} and is cut" if cut == 1 else "are longer than {} {} and are cut"
+    notes = [f"{cut:,} of {total:,} texts {verb.format(chosen, tokenizer.unit)}."] if cut else []
     return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, *notes))
 
 

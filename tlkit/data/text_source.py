@@ -21,7 +21,8 @@ from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.spool import blob_digest
 from tlkit.errors import InputError
-from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
+from tlkit.tokenizing.wordpiece import WordPiece
+from tlkit.tokenizing.words import Words
 from tlkit.types import ArraySpec, Examples, Quarantined, Splits
 
 MAX_CHARACTERS = 100_000
@@ -40,6 +41,7 @@ WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of
 QUESTIONS = {"question": TEXT, "context": TEXT}  # the answer is looked for in the context
 
 Source = Callable[[int], bytes | str]
+Tokenizer = WordPiece | Words
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +63,16 @@ class TextReader:
 
 @dataclass(frozen=True, eq=False)
 class TokenizedReader:
-    """`read` of tokenized Examples: a BERT module's inputs, int32 (length,) each, of texts or of words."""
+    """`read` of tokenized Examples: a module's inputs, int32 (length,) each, of texts or of words with a label each."""
 
     read: Callable[[int], Any]
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
     length: int
 
-    def __call__(self, i: int) -> dict[str, np.ndarray]:
+    def __call__(self, i: int) -> Any:
         """The inputs of example i."""
         x = self.read(i)
-        if np.ndim(x):
+        if isinstance(self.tokenizer, WordPiece) and np.ndim(x):
             return self.tokenizer.encode_words(x, self.length)[0]
         return self.tokenizer.inputs(text_of(x), self.length)
 
@@ -203,32 +205,31 @@ def from_sentences(
     return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))
 
 
-def piece_counts(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
-    """int32 (n,) pieces of each text before any cut, special ones included."""
+def piece_counts(examples: Examples, tokenizer: Tokenizer) -> np.ndarray:
+    """int32 (n,) pieces or words of each text before any cut, special ones included."""
 
     def count(x: Any) -> int:
-        return tokenizer.count_words(x) if np.ndim(x) else tokenizer.count(text_of(x))
+        if isinstance(tokenizer, WordPiece) and np.ndim(x):
+            return tokenizer.count_words(x)
+        return tokenizer.count(text_of(x))
 
     return np.fromiter((count(examples.read(i)) for i in range(len(examples))), dtype=np.int32, count=len(examples))
 
 
-def tokenized_examples(examples: Examples, tokenizer: WordPiece, length: int, counts: np.ndarray) -> Examples:
-    """The same examples as a BERT module's inputs; `counts` are their pieces before any cut."""
+def tokenized_examples(examples: Examples, tokenizer: Tokenizer, length: int, counts: np.ndarray) -> Examples:
+    """The same examples as a module's inputs; `counts` are their pieces before any cut."""
+    targets = examples.targets
+    if isinstance(tokenizer, WordPiece) and examples.spec == WORDS:
+        targets = _piece_targets(examples, tokenizer, length)
     return dataclasses.replace(
         examples,
-        targets=_piece_targets(examples, tokenizer, length) if examples.spec == WORDS else examples.targets,
+        targets=targets,
         read=TokenizedReader(examples.read, tokenizer, length),
-        spec={name: ArraySpec((length,), "int32") for name in INPUTS},
-        recipe=f"{pieces_recipe(examples.recipe, tokenizer)} length={length}",
+        spec=tokenizer.spec(length),
+        recipe=f"{examples.recipe} then {tokenizer.recipe} length={length}",
         lengths=counts,
         texts=tuple(text_of(examples.read(i)) for i in range(len(examples))),
     )
-
-
-def pieces_recipe(before: str, tokenizer: WordPiece) -> str:
-    """What made word pieces of texts that were made by the recipe `before`."""
-    mode = "lower" if tokenizer.lower_case else "cased"
-    return f"{before} then wordpiece v1 {mode} vocabulary={tokenizer.fingerprint[:16]}"
 
 
 def _piece_targets(examples: Examples, tokenizer: WordPiece, length: int) -> np.ndarray:

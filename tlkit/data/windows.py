@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlkit.data.text_source import pieces_recipe, text_of
+from tlkit.data.text_source import text_of
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
-from tlkit.tokenizing.wordpiece import INPUTS, WordPiece, check_length
-from tlkit.types import ArraySpec, Examples, Passage, Splits
+from tlkit.tokenizing.wordpiece import WordPiece, check_length
+from tlkit.types import Examples, Passage, Splits
 
 LONGEST = 384  # pieces; longer contexts take several windows, as in BERT's own code
 _MOST_ASKED = 64  # pieces of a question that are kept, likewise
@@ -184,9 +184,9 @@ def _windows_of(
         ids=tuple(_named(examples.ids[one.owner], one.number) for one in windows),
         read=WindowsReader(tuple(windows), tokenizer, length),
         targets=np.array([_target(one, examples.targets[one.owner]) for one in windows], np.int32).reshape(-1, 4),
-        spec={name: ArraySpec((length,), "int32") for name in INPUTS},
+        spec=tokenizer.spec(length),
         digests=tuple(sha256_bytes(examples.digests[one.owner], str(one.number)) for one in windows),
-        recipe=f"{pieces_recipe(examples.recipe, tokenizer)} {_WINDOWS} length={length} stride={stride}",
+        recipe=f"{examples.recipe} then {tokenizer.recipe} {_WINDOWS} length={length} stride={stride}",
         lengths=np.array([_SPECIAL + len(one.asked) + one.end - one.first for one in windows], dtype=np.int32),
         texts=tuple(
             f"{pairs[one.owner][0].spelled(0, len(one.asked))}\n{one.context.spelled(one.first, one.end)}"

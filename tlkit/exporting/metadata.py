@@ -26,7 +26,7 @@ VOCABULARY = "vocab.txt"
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 _IMAGE_PROPERTIES, _AUDIO_PROPERTIES, _RGB = 2, 4, 1  # members of ContentProperties and ColorSpaceType
 _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
-_BERT_TOKENIZER, _VOCABULARY = 4, 5  # members of ProcessUnitOptions and AssociatedFileType
+_BERT_TOKENIZER, _REGEX_TOKENIZER, _VOCABULARY = 4, 6, 5  # members of ProcessUnitOptions and AssociatedFileType
 
 Table = dict[int, Any]
 
@@ -85,6 +85,16 @@ def plain_tensor(name: str, description: str) -> Table:
 def bert_tokenizer() -> Table:
     """Table of the process unit by which a client makes word pieces of a text, with the vocabulary in the file."""
     return {0: _BERT_TOKENIZER, 1: {0: [{0: VOCABULARY, 1: "Word pieces, one a line.", 2: _VOCABULARY}]}}
+
+
+def regex_tokenizer(apart: str) -> Table:
+    """What a tensor's table has besides, where a client fills it with the numbers of a text's words.
+
+    Args:
+        apart: What lies between words, a regular expression of RE2.
+    """
+    vocabulary = {0: VOCABULARY, 1: "A word and its number a line.", 2: _VOCABULARY}
+    return {4: [{0: _REGEX_TOKENIZER, 1: {0: apart, 1: [vocabulary]}}]}
 
 
 def score_output(name: str, file: str = LABELS) -> Table:

@@ -16,7 +16,7 @@ from tlkit.types import Examples, Passage
 if TYPE_CHECKING:
     import keras
 
-_KINDS = ("image", "text", "audio", "plain")  # the first that accepts a spec is taken; `plain` accepts all
+_KINDS = ("image", "text", "words", "audio", "plain")  # the first that accepts a spec is taken; `plain` accepts all
 
 Tensors = dict[str, Any]
 

@@ -29,7 +29,7 @@ def _row(e: Exported) -> tuple[str, ...]:
     return (
         e.file.removesuffix(ASIDE),
         f"{e.bytes / 1e6:.2f}",
-        f"{e.latency_ms:.1f}",
+        f"{e.latency_ms:.1f}" if e.latency_ms >= 1 else f"{e.latency_ms:.1g}",
         f"{e.largest_difference:.1g}",
         f"{e.agreement:.3f}",
         f"{e.score:.3f}",

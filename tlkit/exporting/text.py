@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.layer import HubLayer
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
+from tlkit.tokenizing.words import Words
 from tlkit.types import Examples
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _CLIENT_NAMES = dict(zip(INPUTS, ("ids", "mask", "segment_ids"), strict=True))
 _MEANINGS = dict(
     zip(INPUTS, ("Numbers of the word pieces.", "1 for a piece, 0 for padding.", "0; 1 in a second text."), strict=True)
 )
+T = TypeVar("T", WordPiece, Words)
+
 _CASED = "wordpiece v1 cased"  # in the recipe of the examples, as data.text writes it
 
 
@@ -38,7 +41,7 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
 
     from tlkit.tokenizing.wordpiece_graph import graph_inputs
 
-    in_graph = graph_inputs(_tokenizer(model), int(examples.spec[INPUTS[0]].shape[0]))
+    in_graph = graph_inputs(tokenizer_of(model, WordPiece), int(examples.spec[INPUTS[0]].shape[0]))
     names = ("text",) if stride_of(examples.recipe) is None else ("question", "context")
 
     def prepare(given: Tensors) -> Tensors:
@@ -50,11 +53,12 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
 
 def _sent(names: Sequence[str], examples: Examples) -> Mapping[str, np.ndarray]:
     """What clients send for the examples: a text each, or question and context, which stand on lines of their own."""
-    rows = [text.split("\n", len(names) - 1) for text in _texts(examples)]
+    rows = [text.split("\n", len(names) - 1) for text in texts_of(examples)]
     return {name: np.asarray(column, dtype=str) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _texts(examples: Examples) -> tuple[str, ...]:
+def texts_of(examples: Examples) -> tuple[str, ...]:
+    """The texts that the examples were made of."""
     if not examples.texts:
         raise InputError(
             "A SavedModel takes strings, and the examples hold word pieces only, so it cannot be checked: make them "
@@ -65,13 +69,14 @@ def _texts(examples: Examples) -> tuple[str, ...]:
 
 def _about(model: keras.Model, _examples: Examples) -> About:
     inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
-    pieces = "".join(f"{piece}\n" for piece in _tokenizer(model).vocabulary)
+    pieces = "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary)
     return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()})
 
 
-def _tokenizer(model: keras.Model) -> WordPiece:
+def tokenizer_of(model: keras.Model, kind: type[T]) -> T:
+    """The vocabulary of the model's module."""
     found = [layer.tokenizer for layer in model.layers if isinstance(layer, HubLayer)]
-    if not found or found[0] is None:
+    if not found or not isinstance(found[0], kind):
         raise InputError("The model's module brings no vocabulary (`vocab_file`), so its exports could not take texts.")
     return found[0]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
 from tlkit.tokenizing.characters import Replacements
+from tlkit.types import ArraySpec
 
 PAD, UNK, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNK, CLS, SEP)
@@ -22,6 +24,7 @@ MAX_WORD = 100  # characters; a longer word is unknown
 _CACHED_WORDS = 200_000
 
 Inputs = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class WordPiece:
     _replacements: Replacements = field(init=False, repr=False, compare=False)
     _words: dict[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
 
+    unit = "pieces"
+
     def __post_init__(self) -> None:
         number = {piece: i for i, piece in enumerate(self.vocabulary)}
         for piece in SPECIAL:
@@ -72,21 +77,26 @@ class WordPiece:
         Raises:
             InputError: If the file cannot be read, or is no vocabulary of a BERT module.
         """
-        file = Path(path).expanduser()
-        try:
-            lines = file.read_bytes().decode("utf-8").split("\n")  # pieces may hold what splitlines takes for an end
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The vocabulary {str(file)!r} cannot be read as UTF-8: {error}.") from error
-        pieces = tuple(line.removesuffix("\r") for line in lines)
-        try:
-            return cls(pieces[:-1] if pieces[-1] == "" else pieces, lower_case)
-        except InputError as error:
-            raise InputError(f"{str(file)!r} cannot be used: {error}") from error
+        return read_vocabulary(path, lambda pieces: cls(pieces, lower_case))
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the numbers."""
         return sha256_bytes(str(self.lower_case), *self.vocabulary)
+
+    @property
+    def recipe(self) -> str:
+        """Everything that decides the numbers, in one line."""
+        return f"wordpiece v1 {'lower' if self.lower_case else 'cased'} vocabulary={self.fingerprint[:16]}"
+
+    def spec(self, length: int) -> dict[str, ArraySpec]:
+        """What `inputs` gives."""
+        return {name: ArraySpec((length,), "int32") for name in INPUTS}
+
+    @staticmethod
+    def check_length(length: int) -> None:
+        """Refuse a length without room for a piece."""
+        check_length(length)
 
     def number(self, piece: str) -> int:
         """Place of a piece in the vocabulary.
@@ -249,6 +259,20 @@ class WordPiece:
             numbers.append(self._number[mark + word[start:end]])
             start = end
         return tuple(numbers) if numbers else unknown
+
+
+def read_vocabulary(path: str | os.PathLike[str], make: Callable[[tuple[str, ...]], T]) -> T:
+    """What is made of the lines of a vocabulary in UTF-8; the file is named in what goes wrong."""
+    file = Path(path).expanduser()
+    try:
+        lines = file.read_bytes().decode("utf-8").split("\n")  # pieces may hold what splitlines takes for an end
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The vocabulary {str(file)!r} cannot be read as UTF-8: {error}.") from error
+    pieces = tuple(line.removesuffix("\r") for line in lines)
+    try:
+        return make(pieces[:-1] if pieces[-1] == "" else pieces)
+    except InputError as error:
+        raise InputError(f"{str(file)!r} cannot be used: {error}") from error
 
 
 def check_length(length: int, special: int = 2) -> None:

@@ -30,11 +30,11 @@ class GraphInputs(tf.Module):
         super().__init__(name="wordpiece")
         check_length(length)
         self.length = length
-        self.vocabulary = _table(
+        self.vocabulary = table(
             {piece: number for number, piece in enumerate(wordpiece.vocabulary)}, tf.string, tf.int32, _NO_PIECE
         )
         unicode = runs(wordpiece.lower_case)
-        self.changes = _table(unicode.changes or {0: ""}, tf.int32, tf.string, "")  # a table must not be empty
+        self.changes = table(unicode.changes or {0: ""}, tf.int32, tf.string, "")  # a table must not be empty
         self._starts, self._kinds = unicode.starts, unicode.kinds
         self._longest = max(map(len, wordpiece.vocabulary))
         self._number = {piece: wordpiece.number(piece) for piece in (PAD, UNK, CLS, SEP)}
@@ -171,6 +171,7 @@ def _first_of(rows: Any, counts: Any) -> Any:
     return tf.ragged.boolean_mask(rows, tf.ragged.range(rows.row_lengths()) < counts[:, tf.newaxis])
 
 
-def _table(entries: Mapping[Any, Any], keys: Any, values: Any, default: Any) -> Any:
+def table(entries: Mapping[Any, Any], keys: Any, values: Any, default: Any) -> Any:
+    """A look-up table of these entries, saved with what has it as an attribute."""
     pairs = tf.constant(list(entries), keys), tf.constant(list(entries.values()), values)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*pairs), default)

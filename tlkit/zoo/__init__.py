@@ -14,6 +14,7 @@ NAMES = (
     "speech-embedding",
     "glove-50d",
     "glove-50d-ids",
+    "glove-50d-30k",
     "speaker-encoder",
     "musicnn",
 )

