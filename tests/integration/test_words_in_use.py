@@ -116,7 +116,7 @@ def test_a_bert_teaches_it(module_folder, data, run, tmp_path):
     )  # fmt: skip
     student = tlkit.finetune(
         tlkit.HubLayer(module_folder("word_table")), methods.distill(tasks.classify(data.labels)),
-        methods.taught(data, bert, length=24), (Phase(epochs=1, lr=1e-2),), out=tmp_path / "student", batch_size=16,
+        methods.taught(data, bert), (Phase(epochs=1, lr=1e-2),), out=tmp_path / "student", batch_size=16,
         progress=quiet,
     )  # fmt: skip
     assert 0 <= student.scores["accuracy"] <= 1

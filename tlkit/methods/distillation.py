@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.batches import steps_of
 from tlkit.errors import InputError
 from tlkit.types import Examples, Run, Served, Splits, Task
 
@@ -20,7 +21,7 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
         splits: Class numbers as targets, labels as the teacher's.
         teacher: A run of `tasks.classify` over the same labels; it may read the examples another way (word pieces of
             the same texts, pictures at another size).
-        length: Word pieces of a text for the teacher; None is what 99 % of the training texts need.
+        length: Word pieces of a text for the teacher; None is as many as it was trained with.
         batch_size: Examples at a time.
 
     Returns:
@@ -30,7 +31,7 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
         InputError: If labels differ, or the teacher cannot read the examples.
     """
     from tlkit.evaluation import decoded_outputs
-    from tlkit.feeding import fed
+    from tlkit.feeding import fed, is_text
     from tlkit.model import backbone_of, is_image
 
     if splits.labels and splits.labels != teacher.task.labels:
@@ -40,6 +41,8 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
         )
     layer = backbone_of(teacher.model)
     size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
+    if length is None and is_text(splits.train.spec):
+        length = _length_of(teacher)
     read = splits if layer is None else fed(splits, layer, image_size=size, length=length)
     asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
 
@@ -52,6 +55,14 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
     return dataclasses.replace(
         splits, train=with_answers(splits.train, read.train), val=with_answers(splits.val, read.val)
     )
+
+
+def _length_of(teacher: Run) -> int | None:
+    """The length of the texts that a run was trained with; None where it takes them as they are."""
+    from tlkit.feeding import is_text
+
+    spec = teacher.data.train.spec
+    return None if is_text(spec) else steps_of(spec)
 
 
 def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Task:
