@@ -212,7 +212,7 @@ def test_links_resolve(path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if not link.startswith("https://"):
-            assert (path.parent / link).exists(), link
+            assert (path.parent / link.partition("#")[0]).exists(), link
 
 
 def test_readme_opens_with_the_two_commands():

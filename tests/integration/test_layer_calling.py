@@ -66,8 +66,7 @@ def test_it_gives_what_the_module_gives(kind, opened, module_folder):
 def test_variables_have_clean_names_below_the_layers(kind, opened):
     layer = opened(kind)
     paths = [v.path for v in layer.weights]
-    assert len(paths) >= 2
-    assert len(set(paths)) == len(paths)
+    assert paths and len(set(paths)) == len(paths)
     assert all(p.count("/") == 1 and p.startswith(f"{layer.name}/") and ":" not in p for p in paths)
 
 

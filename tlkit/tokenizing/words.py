@@ -24,9 +24,6 @@ from tlkit.types import ArraySpec
 APART = r"[^\p{L}\p{M}\p{N}_]+"  # what lies between words, as RE2 writes it: TensorFlow's and MediaPipe's expressions
 UNKNOWN = 0  # padding too: modules count it for nothing
 
-_MARKS = "".join(chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)).startswith("M"))
-_WORD = re.compile(rf"[\w{_MARKS}]+")  # Python's \w is RE2's [\p{L}\p{N}_]
-
 
 @dataclass(frozen=True, eq=False)
 class Words:
@@ -55,7 +52,7 @@ class Words:
         Raises:
             InputError: If there are no words, or one stands there twice.
         """
-        known = [(word, row) for row, word in enumerate(vocabulary) if row and _WORD.fullmatch(word)]
+        known = [(word, row) for row, word in enumerate(vocabulary) if row and _word().fullmatch(word)]
         if not known:
             raise InputError(
                 f"The vocabulary of {len(vocabulary)} lines has no word behind its first, which is padding."
@@ -90,11 +87,11 @@ class Words:
 
     def encode(self, text: str) -> list[int]:
         """Numbers of the words of a text, uncut."""
-        return [self.rows.get(word, UNKNOWN) for word in _WORD.findall(text)]
+        return [self.rows.get(word, UNKNOWN) for word in _word().findall(text)]
 
     def count(self, text: str) -> int:
         """How many numbers `inputs` would need to keep all of a text."""
-        return 1 + len(_WORD.findall(text))
+        return 1 + len(_word().findall(text))
 
     def inputs(self, text: str, length: int) -> np.ndarray:
         """What the module takes, int32 (length,): padding, by which MediaPipe begins a text, the words, and padding.
@@ -115,6 +112,13 @@ class Words:
             raise InputError(
                 f"`length` must be at least 2, as a text begins with padding. Received: length={length!r}."
             )
+
+
+@functools.cache
+def _word() -> re.Pattern[str]:
+    """A word: Python's \\w is RE2's [\\p{L}\\p{N}_], and has no name for marks."""
+    marks = "".join(chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)).startswith("M"))
+    return re.compile(rf"[\w{marks}]+")
 
 
 def _capitals(word: str) -> Iterator[str]:
