@@ -18,6 +18,7 @@ from typing import Any
 from measuring import HERE, MACHINE, fresh, interval, peak_mb, recipe
 
 WAYS = ("teacher", "alone", "distilled")
+SCORES = ("accuracy", "auc")
 FORMATS = ("saved_model", "float32", "float16", "dynamic")
 
 
@@ -30,8 +31,9 @@ def work(seed: int) -> dict:
         out = Path(scratch)
         run = recipe("distillation").main(out=out, seed=seed)
         teacher = tlkit.export(tlkit.load(out / "teacher"), formats=FORMATS)
+        runs = {"teacher": teacher, "alone": tlkit.load(out / "alone"), "distilled": run}
         return {
-            "accuracy": {name: run.scores[name] for name in WAYS},
+            **{score: {name: runs[name].scores[score] for name in WAYS} for score in SCORES},
             "files": {"teacher": files(teacher), "student": files(run)},
             "seconds": time.perf_counter() - started,
             "peak_memory_mb": peak_mb(),
@@ -47,13 +49,16 @@ def files(run: Any) -> dict[str, dict[str, float]]:
 
 
 def summary(runs: list[dict]) -> dict:
-    """Means, and the student's paired gain with its interval."""
-    gains = [run["accuracy"]["distilled"] - run["accuracy"]["alone"] for run in runs]
+    """Means, and the student's paired gains with their intervals."""
+    gains = {key: [run[key]["distilled"] - run[key]["alone"] for run in runs] for key in SCORES}
     return {
-        "accuracy": {name: statistics.fmean(run["accuracy"][name] for run in runs) for name in WAYS},
-        "gain": {"mean": statistics.fmean(gains), "interval": interval(gains), "of_seeds": gains},
+        **{key: {name: statistics.fmean(run[key][name] for run in runs) for name in WAYS} for key in SCORES},
+        "gain": {
+            key: {"mean": statistics.fmean(own), "interval": interval(own), "of_seeds": own}
+            for key, own in gains.items()
+        },
         "files": {name: {key: mean(runs, name, key) for key in FORMATS} for name in ("teacher", "student")},
-        "bar": {"the student gains": statistics.fmean(gains) > 0},
+        "bar": {f"the student gains {key}": statistics.fmean(own) > 0 for key, own in gains.items()},
     }
 
 

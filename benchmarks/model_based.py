@@ -33,7 +33,7 @@ def work(seed: int) -> dict:
     from tlkit.types import Phase
 
     data = tlkit.data.samples.emoji10("noto", image_size=SIZE, seed=seed)
-    shifted = tlkit.data.samples.emoji10("twemoji", image_size=SIZE, split=(0, 0, 1)).test
+    shifted = tlkit.data.samples.emoji10("twemoji", image_size=SIZE, split=(1, 0, 0)).train
     head = Phase(epochs=100, lr=3e-3, patience=10)
     tuned = methods.linear_then_tune(epochs=(100, EPOCHS), lr=(3e-3, LR), unfrozen=HALF)
     whole = methods.linear_then_tune(epochs=(100, EPOCHS), lr=(3e-3, 1e-3), unfrozen=1.0)

@@ -21,10 +21,10 @@ def main(
     text: str = "text",
     label: str = "label",
     hidden: int = 64,
-    epochs: tuple[int, int] = (3, 5),
-    lr: tuple[float, float] = (3e-3, 1e-3),
+    epochs: tuple[int, int] = (3, 10),
+    lr: tuple[float, float] = (3e-3, 3e-3),
     temperature: float = 2.0,
-    weight: float = 0.9,
+    weight: float = 0.5,
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic"),
 ) -> tlkit.Run:
