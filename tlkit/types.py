@@ -364,5 +364,5 @@ class Run:
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """Flat scores on the test split."""
-        return {} if self.evaluation is None else self.evaluation.scores
+        """Flat scores on the test split; of a run opened from its folder, those that it wrote down."""
+        return self.record.get("scores", {}) if self.evaluation is None else self.evaluation.scores

@@ -225,3 +225,7 @@ def test_what_texts_and_modules_lack_is_said(folder, module_folder, data):
             tlkit.build(tlkit.HubLayer(folder), tasks.tag(("O", "B-x"))), tasks.tag(("O", "B-x")),
             dataclasses.replace(fed(data, tlkit.HubLayer(folder)), labels=()), plans.feature_extraction(1),
         )  # fmt: skip
+
+
+def test_a_run_opened_again_still_says_its_scores(run):
+    assert tlkit.load(run.folder).scores == pytest.approx(run.scores)

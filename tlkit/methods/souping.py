@@ -41,7 +41,7 @@ def soup(runs: Sequence[Run], *, greedy: Examples | None = None, batch_size: int
     if greedy is not None:
         taken = _greedily(model, runs[0], weights, greedy, batch_size)
     model.set_weights(mean([weights[i] for i in taken]))
-    record = {**runs[0].record, "method": ["tlkit.methods.soup", {"runs": len(runs), "taken": taken}]}
+    record = {**runs[0].record, "scores": {}, "method": ["tlkit.methods.soup", {"runs": len(runs), "taken": taken}]}
     return replace(runs[0], model=model, evaluation=None, exports=(), folder=None, record=record)
 
 

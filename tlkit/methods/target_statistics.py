@@ -56,7 +56,8 @@ def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
         moments = moments.with_batch(_batch_moments(model, norms, x), len(piece))
     (layer.batch_stats, layer.trainable) = before
     moments.assign(norms)
-    record = {**run.record, "method": ["tlkit.methods.adabn", {"examples": len(target), "batch_size": batch_size}]}
+    method = ["tlkit.methods.adabn", {"examples": len(target), "batch_size": batch_size}]
+    record = {**run.record, "scores": {}, "method": method}
     return replace(run, model=model, evaluation=None, exports=(), folder=None, record=record)
 
 
