@@ -160,6 +160,30 @@ def test_a_student_learns_from_answers_alone(folder):
     assert {"accuracy", "val_accuracy"} <= set(run.phases[0].history)
 
 
+def test_examples_without_labels_teach_what_the_teacher_says_of_them(folder):
+    teacher = fitted(folder, (Phase(epochs=15, lr=1e-2, unfrozen=1.0),))
+    splits = data()
+    poisoned = dataclasses.replace(splits.test, targets=np.full(len(splits.test), -7, np.int32))
+    answered = methods.taught(splits, teacher, unlabelled=poisoned)
+    n, more = len(splits.train), answered.train.targets[len(splits.train) :]
+    found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
+    assert len(answered.train) == n + len(splits.test) == len(set(answered.train.ids))
+    np.testing.assert_array_equal(more[:, 0], found.argmax(axis=1))
+    np.testing.assert_array_equal(answered.train.read(n), splits.test.read(0))
+    np.testing.assert_array_equal(answered.train.targets[:n, 0], splits.train.targets)
+    task = methods.distill(tasks.classify(LABELS), weight=0.9)
+    model, _ = built(folder, seed=3, task=task)
+    run = tlkit.fit(model, task, answered, (Phase(epochs=1, lr=1e-2),), batch_size=8)
+    assert len(run.data.train) == len(answered.train)
+
+
+def test_examples_without_labels_must_be_read_alike(folder):
+    teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
+    other = dataclasses.replace(splits.test, spec=tlkit.types.ArraySpec((4, 4, 3), "uint8"))
+    with pytest.raises(InputError, match="must be read as those with"):
+        methods.taught(splits, teacher, unlabelled=other)
+
+
 def test_a_teacher_of_other_labels_is_refused(folder):
     teacher = fitted(folder, (Phase(epochs=0, lr=1e-3),))
     with pytest.raises(InputError, match="both must have the same labels"):

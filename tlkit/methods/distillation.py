@@ -9,18 +9,29 @@ import numpy as np
 
 from tlkit.batches import steps_of
 from tlkit.errors import InputError
+from tlkit.methods.mixing import joined
 from tlkit.types import Examples, Run, Served, Splits, Task
 
 
-def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_size: int = 32) -> Splits:
+def taught(
+    splits: Splits,
+    teacher: Run,
+    *,
+    unlabelled: Examples | None = None,
+    length: int | None = None,
+    batch_size: int = 32,
+) -> Splits:
     """Splits whose training and validation targets hold the teacher's logits behind the class number.
 
-    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them.
+    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them. A student
+    learns most from examples that the teacher was not trained on, and those need no labels.
 
     Args:
         splits: Class numbers as targets, labels as the teacher's.
         teacher: A run of `tasks.classify` over the same labels; it may read the examples another way (word pieces of
             the same texts, pictures at another size).
+        unlabelled: Further training examples, read as those of `splits`; the teacher's choice stands for their labels,
+            which are not looked at.
         length: Word pieces of a text for the teacher; None is as many as it was trained with.
         batch_size: Examples at a time.
 
@@ -28,7 +39,9 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
         Splits with float32 (n, 1 + k) targets, for `methods.distill`; the test examples keep theirs.
 
     Raises:
-        InputError: If labels differ, or the teacher cannot read the examples.
+        InputError: If labels differ, examples without labels are read another way, or the teacher cannot read them.
+
+    Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
     from tlkit.evaluation import decoded_outputs
     from tlkit.feeding import fed, is_text
@@ -43,18 +56,42 @@ def taught(splits: Splits, teacher: Run, *, length: int | None = None, batch_siz
     size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
     if length is None and is_text(splits.train.spec):
         length = _length_of(teacher)
-    read = splits if layer is None else fed(splits, layer, image_size=size, length=length)
     asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
+
+    def read(given: Splits) -> Splits:
+        return given if layer is None else fed(given, layer, image_size=size, length=length)
+
+    def logits(its: Examples) -> np.ndarray:
+        found: np.ndarray = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
+        return found
 
     def with_answers(own: Examples, its: Examples) -> Examples:
         if not len(own):
             return own
-        answers = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
-        return dataclasses.replace(own, targets=np.concatenate([own.targets[:, None], answers], 1, dtype=np.float32))
+        return dataclasses.replace(own, targets=_behind(own.targets, logits(its)))
 
-    return dataclasses.replace(
-        splits, train=with_answers(splits.train, read.train), val=with_answers(splits.val, read.val)
-    )
+    its = read(splits)
+    train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
+    if unlabelled is not None and len(unlabelled):
+        _check_alike(unlabelled, splits)
+        nothing = unlabelled.subset([])
+        found = logits(read(Splits(unlabelled, nothing, nothing)).train)
+        targets = np.concatenate([train.targets, _behind(found.argmax(axis=1), found)])
+        train = joined({"labelled": train, "unlabelled": unlabelled}, targets)
+    return dataclasses.replace(splits, train=train, val=val)
+
+
+def _behind(classes: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """float32 (n, 1 + k): class numbers, and the logits behind them."""
+    return np.concatenate([classes[:, None], logits], axis=1, dtype=np.float32)
+
+
+def _check_alike(unlabelled: Examples, splits: Splits) -> None:
+    if unlabelled.spec != splits.train.spec:
+        raise InputError(
+            f"Examples without labels must be read as those with, and differ: {unlabelled.spec} and "
+            f"{splits.train.spec}."
+        )
 
 
 def _length_of(teacher: Run) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,18 +98,30 @@ def _mixed(source: Examples, target: Examples, *, even: bool) -> Examples:
 
 def _joined(source: Examples, target: Examples) -> Examples:
     unread = np.zeros_like(source.targets, shape=(len(target), *source.targets.shape[1:]))
+    targets = np.concatenate([_with_domain(source.targets, SOURCE), _with_domain(unread, TARGET)])
+    return joined({"source": source, "target": target}, targets)
+
+
+def joined(parts: Mapping[str, Examples], targets: np.ndarray) -> Examples:
+    """Two sets of examples that are read alike, one behind the other, as one with these targets.
+
+    Args:
+        parts: The two by what their ids begin with.
+        targets: Of all examples.
+    """
+    first, second = parts.values()
     return dataclasses.replace(
-        source,
-        ids=(*(f"source/{name}" for name in source.ids), *(f"target/{name}" for name in target.ids)),
-        read=Joined(source.read, target.read, len(source)),
-        targets=np.concatenate([_with_domain(source.targets, SOURCE), _with_domain(unread, TARGET)]),
-        digests=(*source.digests, *target.digests),
+        first,
+        ids=tuple(f"{name}/{own}" for name, part in parts.items() for own in part.ids),
+        read=Joined(first.read, second.read, len(first)),
+        targets=targets,
+        digests=(*first.digests, *second.digests),
         groups=(),
-        weights=_both(source, target, "weights"),
-        augment=source.augment if source.augment is not None else target.augment,
-        recipe=source.recipe if source.recipe == target.recipe else f"{source.recipe} | {target.recipe}",
-        lengths=_both(source, target, "lengths"),
-        texts=(*source.texts, *target.texts) if source.texts and target.texts else (),
+        weights=_both(first, second, "weights"),
+        augment=first.augment if first.augment is not None else second.augment,
+        recipe=first.recipe if first.recipe == second.recipe else f"{first.recipe} | {second.recipe}",
+        lengths=_both(first, second, "lengths"),
+        texts=(*first.texts, *second.texts) if first.texts and second.texts else (),
         passages=(),
     )
 
