@@ -39,8 +39,7 @@ def main(
         out: Folder of the student's run; teacher and alone lie below it.
         text: Name of the table's column of texts.
         label: Name of the table's column of labels.
-        unlabelled: Folder or table of further texts, whose labels are not looked at; without it and `data`, sentences
-            on products, in news and in tweets.
+        unlabelled: Folder or table of further texts, for which the teacher answers alone; labels are not looked at.
         hidden: Width of the student's hidden layer.
         epochs: Epochs of the student with its module frozen, and with all of it unfrozen.
         lr: Peak learning rates of the two.
@@ -63,23 +62,13 @@ def main(
     phases = plans.two_phase(epochs=epochs, lr=lr, unfrozen=1.0)
     alone = tlkit.finetune(student, small, splits, phases, out=out / "alone", seed=seed)
     task = methods.distill(small, temperature=temperature, weight=weight)
-    answered = methods.taught(splits, large, unlabelled=further(data, unlabelled, text))
+    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
+    answered = methods.taught(splits, large, unlabelled=further)
     run = tlkit.finetune(student, task, answered, phases, out=out, seed=seed)
     others = {"teacher": large, "alone": alone, "distilled": run}
     scores = {**run.scores, **{name: one.scores["accuracy"] for name, one in others.items()}}
     run = save_record(replace(run, evaluation=replace(run.evaluation, scores=scores)))
     return tlkit.export(run, formats=formats)
-
-
-def further(data: Path | None, unlabelled: Path | None, text: str) -> tlkit.Examples | None:
-    """Texts that only the teacher answers for."""
-    if unlabelled is not None:
-        return tlkit.data.collection.texts(unlabelled, text=text).train
-    if data is not None:
-        return None
-    places = ("products", "news", "tweets")
-    read = tlkit.data.reviews.sentences
-    return tlkit.data.collection.joined({place: read(place, split=(1, 0, 0)).train for place in places})
 
 
 if __name__ == "__main__":
