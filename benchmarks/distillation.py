@@ -2,6 +2,8 @@
 
     python benchmarks/distillation.py --seeds 3 --out benchmarks/results/distillation.json
 
+`--resume` goes on behind the seeds that the file holds already.
+
 recipes/distillation.py with its defaults: movie reviews, zoo:minilm-l6-v2 as teacher, zoo:glove-50d-30k as student; the
 student trained alone and by the teacher's answers, from the same seed. Sizes and latencies (median of single texts, two
 threads) are those that the export of each writes down, in one process. Each seed runs in a fresh one.
@@ -72,13 +74,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "distillation.json")
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker is not None:
         args.out.write_text(json.dumps(work(args.worker)))
         return
-    runs = []
-    for seed in range(args.seeds):
+    runs = json.loads(args.out.read_text())["runs"] if args.resume and args.out.exists() else []
+    for seed in range(len(runs), args.seeds):
         runs.append(fresh(__file__, "--worker", str(seed)))
         print(seed, runs[-1], flush=True)
         args.out.write_text(json.dumps({"machine": MACHINE, **summary(runs), "runs": runs}, indent=1))
