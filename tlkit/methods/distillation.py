@@ -23,8 +23,8 @@ def taught(
 ) -> Splits:
     """Splits whose training and validation targets hold the teacher's logits behind the class number.
 
-    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them. A student
-    learns most from examples that the teacher was not trained on, and those need no labels.
+    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them.
+    Examples without labels can be added, for which the teacher answers alone.
 
     Args:
         splits: Class numbers as targets, labels as the teacher's.
@@ -52,6 +52,8 @@ def taught(
             f"The teacher knows {', '.join(teacher.task.labels)}, and the data have {', '.join(splits.labels)}: both "
             "must have the same labels in the same order."
         )
+    if unlabelled is not None:
+        _check_alike(unlabelled, splits)
     layer = backbone_of(teacher.model)
     size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
     if length is None and is_text(splits.train.spec):
@@ -73,7 +75,6 @@ def taught(
     its = read(splits)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
     if unlabelled is not None and len(unlabelled):
-        _check_alike(unlabelled, splits)
         nothing = unlabelled.subset([])
         found = logits(read(Splits(unlabelled, nothing, nothing)).train)
         targets = np.concatenate([train.targets, _behind(found.argmax(axis=1), found)])
