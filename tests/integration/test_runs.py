@@ -38,7 +38,7 @@ def test_an_opened_run_is_the_one_that_was_saved(run):
     again = tlkit.load(run.folder)
     x = np.stack([run.data.test.read(i) for i in range(len(run.data.test))])
     assert np.array_equal(run.model.predict(x, verbose=0), again.model.predict(x, verbose=0))
-    assert again.task.labels == LABELS and again.scores == {} and again.record["scores"] == dict(run.scores)
+    assert again.task.labels == LABELS and again.scores == again.record["scores"] == dict(run.scores)
     assert again.data.test.recipe == run.data.test.recipe
     assert (
         not run.model.compiled and not again.model.compiled
