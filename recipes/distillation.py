@@ -54,6 +54,7 @@ def main(
         splits = tlkit.data.text.from_folder(data, seed=seed)
     else:
         splits = tlkit.data.text.from_table(data, text=text, label=label, seed=seed)
+    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
     large = tlkit.finetune(
         teacher, tlkit.tasks.classify(splits.labels), splits,
         plans.two_phase(epochs=(10, 3), lr=(3e-3, 1e-4), unfrozen=0.34), out=out / "teacher", seed=seed,
@@ -62,7 +63,6 @@ def main(
     phases = plans.two_phase(epochs=epochs, lr=lr, unfrozen=1.0)
     alone = tlkit.finetune(student, small, splits, phases, out=out / "alone", seed=seed)
     task = methods.distill(small, temperature=temperature, weight=weight)
-    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
     answered = methods.taught(splits, large, unlabelled=further)
     run = tlkit.finetune(student, task, answered, phases, out=out, seed=seed)
     others = {"teacher": large, "alone": alone, "distilled": run}

@@ -358,8 +358,7 @@ def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *
             "A label for each word and answers to questions need a module of word pieces, and this one takes the whole "
             "text as one: choose one such as zoo:minilm-l6-v2."
         )
-    if splits.train.spec == QUESTIONS:
-        assert isinstance(tokenizer, WordPiece)
+    if splits.train.spec == QUESTIONS and isinstance(tokenizer, WordPiece):
         return windowed(splits, tokenizer, length, stride)
     if stride is not None:
         raise InputError("`stride` is for questions with contexts; leave it out.")

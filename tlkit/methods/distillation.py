@@ -44,7 +44,7 @@ def taught(
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
     from tlkit.evaluation import decoded_outputs
-    from tlkit.feeding import fed, is_text
+    from tlkit.feeding import fed, is_text, takes_tokens
     from tlkit.model import backbone_of, is_image
 
     if splits.labels and splits.labels != teacher.task.labels:
@@ -56,8 +56,8 @@ def taught(
         _check_alike(unlabelled, splits)
     layer = backbone_of(teacher.model)
     size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
-    if length is None and is_text(splits.train.spec):
-        length = _length_of(teacher)
+    if length is None and layer is not None and takes_tokens(layer) and is_text(splits.train.spec):
+        length = steps_of(teacher.data.train.spec)
     asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
 
     def read(given: Splits) -> Splits:
@@ -93,14 +93,6 @@ def _check_alike(unlabelled: Examples, splits: Splits) -> None:
             f"Examples without labels must be read as those with, and differ: {unlabelled.spec} and "
             f"{splits.train.spec}."
         )
-
-
-def _length_of(teacher: Run) -> int | None:
-    """The length of the texts that a run was trained with; None where it takes them as they are."""
-    from tlkit.feeding import is_text
-
-    spec = teacher.data.train.spec
-    return None if is_text(spec) else steps_of(spec)
 
 
 def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Task:
