@@ -125,7 +125,7 @@ def file_trouble(path: Path) -> str:
         with path.open("rb"):
             return "" if status.st_size else "empty: it has 0 bytes"
     except FileNotFoundError:
-        return "a link to a file that is not there"
+        return "a link to a file that is not there" if path.is_symlink() else "there is no such file"
     except PermissionError:
         return "it may not be read: change its permissions"
     except OSError as error:
