@@ -104,9 +104,10 @@ def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequenc
     def as_array(decoded: Any) -> np.ndarray:
         return np.asarray(keras.ops.convert_to_numpy(decoded), dtype=np.float32)
 
+    size = max(map(len, pieces))  # the shortest batch comes first where it holds the first of the longest texts
     for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
-        # a last batch of another size would be traced anew, which takes longer than an example or two again
-        padded = _padded(inputs, len(pieces[0]) - len(piece))
+        # a batch of another size would be traced anew, which takes longer than an example or two again
+        padded = _padded(inputs, size - len(piece))
         decoded = keras.tree.map_structure(as_array, task.decode(model.predict_on_batch(padded)))
         yield keras.tree.map_structure(lambda rows: rows[: len(piece)], decoded)  # noqa: B023 (used at once)
 

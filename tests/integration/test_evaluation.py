@@ -66,6 +66,22 @@ def test_dict_inputs():
     assert decoded_outputs(both, tasks.regress(["x", "y"]), data, batch_size=2)[:, 1].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_the_first_batch_may_be_the_shortest():
+    """Sequences of like length come together: the longest are left over, and the first example may be one of them."""
+    import keras
+
+    words = keras.Input((None,), name="words")
+    summed = keras.Model(words, keras.layers.Lambda(lambda x: keras.ops.sum(x, axis=1, keepdims=True))(words))
+    sizes = np.array([24, 8, 8, 16, 16, 23], np.int32)
+    read = lambda i: (np.arange(24) < sizes[i]).astype(np.float32)
+    spec, ids = ArraySpec((24,), "float32"), tuple("abcdef")
+    data = Examples(ids, read, np.zeros((6, 1), np.float32), spec, ids, lengths=sizes)
+    assert decoded_outputs(summed, tasks.regress(["n"]), data.subset(range(5)), batch_size=4)[:, 0].tolist() == [
+        24, 8, 8, 16, 16,
+    ]  # fmt: skip
+    assert decoded_outputs(summed, tasks.regress(["n"]), data, batch_size=4)[:, 0].tolist() == sizes.tolist()
+
+
 def test_headline_and_example_scores(model):
     task = tasks.classify(["dark", "light", "grey"])
     result = evaluate(model, task, shades(9))

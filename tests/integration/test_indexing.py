@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -204,6 +205,11 @@ def test_a_table_and_a_folder_are_collections(tmp_path):
     assert folder.ids == ("inner/a.txt",)
     both = collection.joined({"t": table.train, "f": folder})
     assert both.ids == ("t/row 2", "t/row 4", "f/inner/a.txt") and [str(both.read(i)) for i in range(3)][2] == "deep"
+    heavy = dataclasses.replace(folder, weights=np.array([2], np.float32), texts=("read so",))
+    plain = dataclasses.replace(table.train, texts=("one", "two"))
+    all_three = collection.joined({"t": plain, "f": heavy, "none": plain.subset([])}, np.array([1, 0, 1], np.int32))
+    assert all_three.weights.tolist() == [1, 1, 2] and all_three.targets.tolist() == [1, 0, 1]
+    assert all_three.texts == ("one", "two", "read so") and str(all_three.read(2)) == "deep"
     with pytest.raises(InputError, match="one kind"):
         collection.joined({})
     with pytest.raises(InputError, match="holds no files"):

@@ -1,9 +1,10 @@
-"""Collections without labels, for `tlkit.index` and for features: `Examples` whose targets are all 0."""
+"""Collections: texts without labels, for `tlkit.index` and for features, and several sets of examples as one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,13 @@ def texts(
     return text_source.from_texts(ids, column.__getitem__, _unlabelled(len(ids)), fixed=(), options=options)
 
 
-def joined(parts: Mapping[str, Examples]) -> Examples:
-    """One collection of several of a kind; ids get the part's name in front: "movies/17".
+def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> Examples:
+    """Several sets of examples of a kind, one behind the other; ids get the part's name in front: "movies/17".
 
     Args:
-        parts: Name -> examples, all of one spec.
+        parts: Name -> examples, all of one spec. Where only some have weights, the others' are 1; the first way to
+            augment that is found is that of all; groups and passages are left out.
+        targets: Of all examples in their order; None gives 0 throughout, as of a collection without labels.
 
     Raises:
         InputError: If there are none, or their specs differ.
@@ -75,20 +78,38 @@ def joined(parts: Mapping[str, Examples]) -> Examples:
         kinds = ", ".join(f"{name}: {one.spec}" for name, one in parts.items())
         raise InputError(f"Only examples of one kind can be joined. Received: {kinds or 'nothing'}.")
     starts = np.cumsum([0, *map(len, several)])
-
-    def read(i: int) -> Any:
-        part = int(np.searchsorted(starts, i, side="right")) - 1
-        return several[part].read(i - int(starts[part]))
-
+    full = [one for one in several if len(one)]
+    lengths = [one.lengths for one in full if one.lengths is not None]
     return Examples(
         ids=tuple(f"{name}/{own}" for name, one in parts.items() for own in one.ids),
-        read=read,
-        targets=np.zeros(int(starts[-1]), np.int32),
+        read=_Joined(tuple(one.read for one in several), starts),
+        targets=np.zeros(int(starts[-1]), np.int32) if targets is None else targets,
         spec=several[0].spec,
         digests=tuple(digest for one in several for digest in one.digests),
-        recipe=" and ".join(dict.fromkeys(one.recipe for one in several)),
-        texts=tuple(text for one in several for text in one.texts) if all(one.texts for one in several) else (),
+        weights=_weights(several),
+        augment=next((one.augment for one in several if one.augment is not None), None),
+        recipe=" | ".join(dict.fromkeys(one.recipe for one in several)),
+        lengths=np.concatenate(lengths) if lengths and len(lengths) == len(full) else None,
+        texts=tuple(text for one in full for text in one.texts) if all(one.texts for one in full) else (),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """`read` of several sets, of which each begins at its start."""
+
+    reads: tuple[Callable[[int], Any], ...]
+    starts: np.ndarray
+
+    def __call__(self, i: int) -> Any:
+        part = int(np.searchsorted(self.starts, i, side="right")) - 1
+        return self.reads[part](i - int(self.starts[part]))
+
+
+def _weights(several: list[Examples]) -> np.ndarray | None:
+    if all(one.weights is None for one in several):
+        return None
+    return np.concatenate([np.ones(len(one), np.float32) if one.weights is None else one.weights for one in several])
 
 
 def _hidden(path: Path) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tlkit.batches import steps_of
+from tlkit.data.collection import joined
 from tlkit.errors import InputError
-from tlkit.methods.mixing import joined
 from tlkit.types import Examples, Run, Served, Splits, Task
 
 

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tlkit.data.collection import joined
 from tlkit.errors import InputError
 from tlkit.types import Examples, Splits
 
 SOURCE, TARGET = 0, 1
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """`read` of two sets one after the other; the first holds `count`."""
-
-    first: Callable[[int], Any]
-    second: Callable[[int], Any]
-    count: int
-
-    def __call__(self, i: int) -> Any:
-        """Example i."""
-        return self.first(i) if i < self.count else self.second(i - self.count)
 
 
 def domain_mix(source: Splits, target: Splits) -> Splits:
@@ -102,46 +87,9 @@ def _joined(source: Examples, target: Examples) -> Examples:
     return joined({"source": source, "target": target}, targets)
 
 
-def joined(parts: Mapping[str, Examples], targets: np.ndarray) -> Examples:
-    """Two sets of examples that are read alike, one behind the other, as one with these targets.
-
-    Args:
-        parts: The two by what their ids begin with.
-        targets: Of all examples.
-    """
-    first, second = parts.values()
-    return dataclasses.replace(
-        first,
-        ids=tuple(f"{name}/{own}" for name, part in parts.items() for own in part.ids),
-        read=Joined(first.read, second.read, len(first)),
-        targets=targets,
-        digests=(*first.digests, *second.digests),
-        groups=(),
-        weights=_both(first, second, "weights"),
-        augment=first.augment if first.augment is not None else second.augment,
-        recipe=first.recipe if first.recipe == second.recipe else f"{first.recipe} | {second.recipe}",
-        lengths=_both(first, second, "lengths"),
-        texts=(*first.texts, *second.texts) if first.texts and second.texts else (),
-        passages=(),
-    )
-
-
 def _with_domain(targets: np.ndarray, domain: int) -> np.ndarray:
     columns = targets[:, None] if targets.ndim == 1 else targets
     return np.concatenate([columns, np.full_like(columns, domain, shape=(len(columns), 1))], axis=1)
-
-
-def _both(source: Examples, target: Examples, name: str) -> np.ndarray | None:
-    """An array of one entry an example; where only one domain has it, the other's entries are 1."""
-    found = [getattr(source, name), getattr(target, name)]
-    if all(one is None for one in found):
-        return None
-    like = next(one for one in found if one is not None)
-    filled = [
-        np.ones(len(part), like.dtype) if one is None else one
-        for one, part in zip(found, (source, target), strict=True)
-    ]
-    return np.concatenate(filled)
 
 
 def check_domains(source: Splits, target: Splits) -> None:
