@@ -1,11 +1,13 @@
 """What a student gains by a teacher's answers, and what both cost, over several seeds, as JSON.
 
-    python benchmarks/distillation.py --seeds 3 --out benchmarks/results/distillation.json
+    python benchmarks/distillation.py --labelled 1000 --seeds 5
+    python benchmarks/distillation.py --labelled all --seeds 3 --resume
 
-`--resume` goes on behind the seeds that the file holds already.
+The file keeps what it holds of another number of labels; `--resume` goes on behind the seeds that it holds of this one.
 
 recipes/distillation.py with its defaults: movie reviews, zoo:minilm-l6-v2 as teacher, zoo:glove-50d-30k as student; the
-student trained alone and by the teacher's answers, from the same seed. Sizes and latencies (median of single texts, two
+student trained alone and by the teacher's answers, from the same seed. Of the training reviews without labels both
+students know nothing, but the teacher answers for them. Sizes and latencies (median of single texts, two
 threads) are those that the export of each writes down, in one process. Each seed runs in a fresh one.
 """
 
@@ -24,14 +26,16 @@ SCORES = ("accuracy", "auc")
 FORMATS = ("saved_model", "float32", "float16", "dynamic")
 
 
-def work(seed: int) -> dict:
+def work(seed: int, labelled: str) -> dict:
     """Accuracy of each training, size and latency of teacher and student."""
     import tlkit
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
-        run = recipe("distillation").main(out=out, seed=seed)
+        reviews = tlkit.data.reviews.sentences("movies", seed=seed)
+        count = len(reviews.train) + len(reviews.val) if labelled == "all" else int(labelled)
+        run = recipe("distillation").main(out=out, seed=seed, labelled=count)
         teacher = tlkit.export(tlkit.load(out / "teacher"), formats=FORMATS)
         runs = {"teacher": teacher, "alone": tlkit.load(out / "alone"), "distilled": run}
         return {
@@ -73,18 +77,20 @@ def mean(runs: list[dict], name: str, format: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--labelled", default="1000", help="labels for training and validation together, or all")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "distillation.json")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker is not None:
-        args.out.write_text(json.dumps(work(args.worker)))
+        args.out.write_text(json.dumps(work(args.worker, args.labelled)))
         return
-    runs = json.loads(args.out.read_text())["runs"] if args.resume and args.out.exists() else []
+    held = json.loads(args.out.read_text()) if args.out.exists() else {"machine": MACHINE}
+    runs = held[args.labelled]["runs"] if args.resume and args.labelled in held else []
     for seed in range(len(runs), args.seeds):
-        runs.append(fresh(__file__, "--worker", str(seed)))
+        runs.append(fresh(__file__, "--worker", str(seed), "--labelled", args.labelled))
         print(seed, runs[-1], flush=True)
-        args.out.write_text(json.dumps({"machine": MACHINE, **summary(runs), "runs": runs}, indent=1))
+        args.out.write_text(json.dumps({**held, args.labelled: {**summary(runs), "runs": runs}}, indent=1))
     print(json.dumps(summary(runs), indent=1))
 
 

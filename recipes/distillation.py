@@ -21,6 +21,7 @@ def main(
     text: str = "text",
     label: str = "label",
     unlabelled: Path | None = None,
+    labelled: int = 1000,
     hidden: int = 64,
     epochs: tuple[int, int] = (3, 10),
     lr: tuple[float, float] = (3e-3, 3e-3),
@@ -33,13 +34,14 @@ def main(
 
     Args:
         data: Folder with one folder of .txt files a class, or a table; without it, movie reviews (vaderSentiment's,
-            MIT).
+            MIT), of which few are labelled.
         teacher: Handle of the large module, which is tuned as `text_classification` does it.
         student: Handle of the small one.
         out: Folder of the student's run; teacher and alone lie below it.
         text: Name of the table's column of texts.
         label: Name of the table's column of labels.
         unlabelled: Folder or table of further texts, for which the teacher answers alone; labels are not looked at.
+        labelled: Movie reviews that keep their labels where there are no `data`; the rest are read as `unlabelled`.
         hidden: Width of the student's hidden layer.
         epochs: Epochs of the student with its module frozen, and with all of it unfrozen.
         lr: Peak learning rates of the two.
@@ -48,13 +50,15 @@ def main(
         seed: Of the split, the heads and the order of texts.
         formats: What to export of the student.
     """
+    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
     if data is None:
-        splits = tlkit.data.reviews.sentences("movies", seed=seed)
+        reviews = tlkit.data.reviews.sentences("movies", seed=seed)
+        splits, rest = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
+        further = further or rest
     elif data.is_dir():
         splits = tlkit.data.text.from_folder(data, seed=seed)
     else:
         splits = tlkit.data.text.from_table(data, text=text, label=label, seed=seed)
-    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
     large = tlkit.finetune(
         teacher, tlkit.tasks.classify(splits.labels), splits,
         plans.two_phase(epochs=(10, 3), lr=(3e-3, 1e-4), unfrozen=0.34), out=out / "teacher", seed=seed,

@@ -16,7 +16,7 @@ from tlkit.data import collection
 from tlkit.errors import InputError
 from tlkit.indexing import Index, Maker
 from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Examples
+from tlkit.types import ArraySpec, Examples, Splits
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 TEXTS = ("the good film", "a very bad plot", "anna in rome", "a long short film !", "the good film")
@@ -215,6 +215,31 @@ def test_a_table_and_a_folder_are_collections(tmp_path):
     with pytest.raises(InputError, match="holds no files"):
         (tmp_path / "empty").mkdir()
         collection.texts(tmp_path / "empty")
+
+
+def test_as_if_few_labels_were_known():
+    def examples(count, name):
+        ids = tuple(f"{name}{i}" for i in range(count))
+        return Examples(
+            ids, lambda i: np.float32([i]), np.arange(count, dtype=np.int32) % 2, ArraySpec((1,), "float32"), ids
+        )
+
+    whole = Splits(examples(80, "t"), examples(20, "v"), examples(10, "e"), ("a", "b"))
+    few, others = collection.few_labels(whole, 10, seed=3)
+    assert (len(few.train), len(few.val), len(few.test)) == (8, 2, 10) and np.bincount(few.train.targets).tolist() == [
+        4,
+        4,
+    ]
+    assert sorted(few.train.ids + others.ids) == sorted(whole.train.ids) and not others.targets.any()
+    assert collection.few_labels(whole, 10, seed=3)[0].train.ids == few.train.ids
+    assert collection.few_labels(whole, 10, seed=4)[0].train.ids != few.train.ids
+    every, none = collection.few_labels(whole, 100)
+    assert every.train.ids == whole.train.ids and every.val.ids == whole.val.ids and not len(none)
+    values = dataclasses.replace(whole.train, targets=np.ones((80, 1), np.float32))
+    assert len(collection.few_labels(dataclasses.replace(whole, train=values), 10)[0].train) == 8
+    for count in (0, 101):
+        with pytest.raises(InputError, match=r"at least 1 and at most .*, 100"):
+            collection.few_labels(whole, count)
 
 
 def test_minilm_finds_the_paraphrase_first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ import numpy as np
 from tlkit.data import text_source
 from tlkit.data.labelling import Labelled
 from tlkit.data.sourcing import Division
+from tlkit.data.splitting import divide
 from tlkit.data.table_formats import read_any
 from tlkit.errors import InputError
 from tlkit.types import Examples, Splits
 
-__all__ = ["joined", "texts"]
+__all__ = ["few_labels", "joined", "texts"]
 
 
 def texts(
@@ -92,6 +94,48 @@ def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> 
         lengths=np.concatenate(lengths) if lengths and len(lengths) == len(full) else None,
         texts=tuple(text for one in full for text in one.texts) if all(one.texts for one in full) else (),
     )
+
+
+def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Examples]:
+    """The splits as if about `count` labels were known, and the training examples whose labels are not, all 0 instead.
+
+    Labels are left to training and validation by the shares that these have, and every class keeps its share; of the
+    validation examples the others are dropped. The test stays whole.
+
+    Args:
+        splits: Of class numbers, or any other targets.
+        count: Labels to keep, of training and validation together.
+        seed: Of the draw.
+
+    Returns:
+        The splits with those examples alone, and the other training examples, for `methods.taught` for instance.
+
+    Raises:
+        InputError: If there are not as many labels, or too few to train with.
+    """
+    known = len(splits.train) + len(splits.val)
+    wanted = round(count * len(splits.train) / known) if known else 0
+    if not 0 < wanted <= len(splits.train) or count > known:
+        raise InputError(
+            f"`count` must be at least 1 and at most the number of training and validation examples, {known}. "
+            f"Received: count={count!r}."
+        )
+    kept, others = _drawn(splits.train, wanted, seed)
+    val, _ = _drawn(splits.val, count - wanted, seed)
+    hidden = splits.train.subset(others)
+    without = dataclasses.replace(hidden, targets=np.zeros_like(hidden.targets))
+    return dataclasses.replace(splits, train=splits.train.subset(kept), val=splits.val.subset(val)), without
+
+
+def _drawn(examples: Examples, count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Positions of about `count` examples, every class by its share, and of the others."""
+    if not count:
+        return [], list(range(len(examples)))
+    classes = examples.targets.ndim == 1 and np.issubdtype(examples.targets.dtype, np.integer)
+    labels = [[int(own)] if classes else [] for own in examples.targets]
+    share = count / len(examples)
+    parts = np.asarray(divide(examples.ids, labels, (share, 1 - share), seed=seed))
+    return np.flatnonzero(parts == 0).tolist(), np.flatnonzero(parts == 1).tolist()
 
 
 @dataclass(frozen=True, eq=False)
