@@ -30,9 +30,9 @@ def main(
     out: Path = Path("runs/domain_adaptation"),
     hidden: int = 100,
     crop: float = 0.3,
-    epochs: int = 10,
-    lr: float = 1e-3,
-    unfrozen: float = 1.0,
+    epochs: tuple[int, int] = (10, 10),
+    lr: tuple[float, float] = (1e-3, 1e-4),
+    unfrozen: float = 0.25,
     batch_size: int = 64,
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
@@ -47,9 +47,9 @@ def main(
         out: Folder of the run; those that it is compared with lie in source_only and target_trained below it.
         hidden: Width of the head's hidden layer, whose features are aligned.
         crop: Largest share of each side that changed copies of training images lose; 0 leaves images as they are.
-        epochs: Epochs of each training.
-        lr: Learning rate.
-        unfrozen: Share of the module's depth that trains.
+        epochs: Epochs with the module frozen, and with its top unfrozen; the small net trains whole, for the first.
+        lr: Peak learning rate of each.
+        unfrozen: Share of the module's depth that trains in the second phase.
         batch_size: Examples a step.
         seed: Of the splits, the weights and the order of examples.
         formats: What to export.
@@ -58,7 +58,8 @@ def main(
         raise InputError("Give both `--source` and `--target`, or neither for the digits.")
     given, other = domains(source, target, crop, seed)
     plain = tlkit.tasks.classify(given.labels, hidden=(hidden,), dropout=0.0)
-    phases = (tlkit.Phase(epochs=epochs, lr=lr, unfrozen=unfrozen),)
+    fresh = (tlkit.Phase(epochs=epochs[0], lr=lr[0], unfrozen=1.0),)
+    phases = fresh if module is None else tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
 
     def trained(task: tlkit.Task, data: tlkit.Splits, folder: Path) -> tlkit.Run:
         handle = small_net(seed) if module is None else module

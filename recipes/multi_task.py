@@ -18,6 +18,7 @@ def main(
     inner: str = "kind",
     module: str = "zoo:efficientnet-lite0",
     weighting: str = "equal",
+    validate: float = 0.0,
     out: Path = Path("runs/multi_task"),
     unfrozen: float | None = None,
     seed: int = 0,
@@ -32,15 +33,18 @@ def main(
         inner: Name of the head that tells the inner folders apart.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         weighting: "equal" or "uncertainty": how the losses of the heads are balanced.
+        validate: Share of the pictures that choose the epoch, by the sum of both losses; with 0 the last weights are
+            taken, which is fairer to the head that learns the slower.
         out: Folder of the run; each head's own files lie in a folder of its name below it.
         unfrozen: Share of the module's depth that trains in the second phase; None is chosen by the amount of data.
         seed: Of the split, the weights and the order of examples.
         formats: What to export.
     """
+    split = (0.8 - validate, validate, 0.2)
     if data is None:
-        pictures = tlkit.data.samples.emoji10("both", seed=seed)
+        pictures = tlkit.data.samples.emoji10("both", split=split, seed=seed)
     else:
-        pictures = tlkit.data.image.from_folder(data, seed=seed)
+        pictures = tlkit.data.image.from_folder(data, split=split, seed=seed)
     labels = {
         outer: methods.relabelled(pictures, lambda name: PurePosixPath(name).parts[0]),
         inner: methods.relabelled(pictures, lambda name: PurePosixPath(name).parent.name),
