@@ -1,0 +1,136 @@
+"""Recipes from their own examples to the exported files: the loss falls, the score passes a bar, the files agree."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+import tlkit
+from tlkit.errors import DownloadError, OfflineError
+
+HERE = Path(__file__).parents[2] / "recipes"
+FILES = ("saved_model", "float32")
+
+
+def recipe(name):
+    """`main` of a recipe; the test is skipped where what it needs is not in the cache and cannot be fetched."""
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def main(**options):
+        try:
+            return module.main(**options)
+        except (DownloadError, OfflineError) as error:
+            pytest.skip(f"needs the network once: {error}")
+
+    return main
+
+
+def adapted(run, folder):
+    """What run.json says of a run whose loss fell and whose files agree."""
+    record = json.loads((folder / "run.json").read_text())
+    losses = [loss for phase in run.phases for loss in phase.history["loss"]]
+    assert not losses or losses[-1] < losses[0]
+    assert {row["format"] for row in record["exports"]} == set(FILES) and all(
+        row["passed"] for row in record["exports"]
+    )
+    return record["scores"]
+
+
+def reviews(folder, count):
+    """A table of so many movie reviews."""
+    whole = tlkit.data.reviews.sentences("movies", split=(1, 0, 0)).train
+    few = whole.subset(range(0, len(whole), len(whole) // count))
+    with (folder / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        table.writerows([str(few.read(i)), ("negative", "positive")[few.targets[i]]] for i in range(len(few)))
+    return folder / "reviews.csv"
+
+
+def test_choose_module(tmp_path):
+    found = recipe("choose_module")(out=tmp_path, convert=False)
+    first, second = found["rows"]
+    assert (tmp_path / "ranking.png").stat().st_size > 5_000
+    assert json.loads((tmp_path / "ranking.json").read_text())["rows"] == found["rows"]
+    assert first["logme"] >= second["logme"]
+
+
+def test_domain_adaptation(tmp_path):
+    run = recipe("domain_adaptation")(out=tmp_path, epochs=(4, 0), formats=FILES)
+    scores = adapted(run, tmp_path)
+    assert (
+        scores["source_only"] + 0.05 < scores["adapted"] < scores["target_trained"] and scores["target_trained"] > 0.9
+    )
+    assert len(run.data.test) and (tmp_path / "source_only" / "run.json").exists()
+
+
+def test_instance_weighting(tmp_path):
+    scores = adapted(recipe("instance_weighting")(out=tmp_path, formats=FILES), tmp_path)
+    assert scores["accuracy"] > 0.4  # ten classes
+    again = tlkit.load(tmp_path)
+    assert again.scores["accuracy"] == pytest.approx(scores["accuracy"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["kmm", "density_ratio"])
+def test_weights_without_labels_of_the_target(tmp_path, method):
+    assert adapted(recipe("instance_weighting")(out=tmp_path, method=method, formats=FILES), tmp_path)["accuracy"] > 0.4
+
+
+@pytest.mark.slow
+def test_multi_task(tmp_path):
+    scores = adapted(recipe("multi_task")(out=tmp_path, unfrozen=0.0, formats=FILES), tmp_path)
+    assert scores["kind_accuracy"] > 0.5 and scores["style_accuracy"] > 0.65
+    assert {"kind", "style"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_distillation(tmp_path):
+    run = recipe("distillation")(out=tmp_path, labelled=300, formats=FILES)
+    scores = adapted(run, tmp_path)
+    assert scores["alone"] + 0.02 < scores["distilled"] < scores["teacher"]
+    assert scores["teacher"] > 0.7
+
+
+@pytest.mark.slow
+def test_text_classification(tmp_path):
+    run = recipe("text_classification")(data=reviews(tmp_path, 400), out=tmp_path / "run", formats=FILES)
+    assert adapted(run, tmp_path / "run")["auc"] > 0.7
+
+
+@pytest.mark.slow
+def test_question_answering(tmp_path):
+    run = recipe("question_answering")(out=tmp_path, epochs=(1, 1), formats=FILES)
+    assert adapted(run, tmp_path)["f1"] > 0.3
+
+
+@pytest.mark.slow
+def test_token_tagging(tmp_path):
+    run = recipe("token_tagging")(out=tmp_path, epochs=(1, 1), formats=FILES)
+    assert adapted(run, tmp_path)["f1"] > 0.3
+
+
+@pytest.mark.slow
+def test_semantic_search(tmp_path):
+    record = recipe("semantic_search")(data=reviews(tmp_path, 300), out=tmp_path, query=("a boring film",), k=3)
+    assert len(record["answers"][0]["hits"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "score", "bar"),
+    [("audio_classification", "accuracy", 0.9), ("music_tagging", "mean_average_precision", 0.3)],
+)
+def test_sounds(tmp_path, name, score, bar):
+    assert adapted(recipe(name)(out=tmp_path, formats=FILES), tmp_path)[score] > bar
+
+
+@pytest.mark.slow
+def test_speaker_verification(tmp_path):
+    assert adapted(recipe("speaker_verification")(out=tmp_path, formats=FILES), tmp_path)["eer"] < 0.08
