@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tlkit.data.pairs import SIDES
+from tlkit.errors import InputError
 from tlkit.features import extract
 from tlkit.feeding import fed
 from tlkit.layer import HubLayer
@@ -39,7 +42,13 @@ def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.nda
         layer: The module.
         examples: As the module takes them.
         batch_size: Examples at a time.
+
+    Raises:
+        InputError: If the examples are pairs.
     """
+    sides = {name.partition("_")[0] for name in examples.spec} if isinstance(examples.spec, Mapping) else set()
+    if sides == set(SIDES):
+        raise InputError("Examples are compared by one vector each, and pairs have two. Give single texts instead.")
     return averaged(np.asarray(extract(layer, examples, batch_size=batch_size)))
 
 
