@@ -11,7 +11,7 @@ import pytest
 import zoo_checks
 
 import tlkit
-from tlkit import indexing
+from tlkit import data, indexing
 from tlkit.data import collection
 from tlkit.errors import InputError
 from tlkit.indexing import Index, Maker
@@ -215,6 +215,21 @@ def test_a_table_and_a_folder_are_collections(tmp_path):
     with pytest.raises(InputError, match="holds no files"):
         (tmp_path / "empty").mkdir()
         collection.texts(tmp_path / "empty")
+
+
+def test_images_of_a_folder_need_no_labels(tmp_path):
+    root = data.samples.folder("emoji10", "noto")
+    files = sorted(root.rglob("*.png"))[:3]
+    (tmp_path / "deep").mkdir()
+    for number, file in enumerate(files):
+        (tmp_path / ("deep" if number else ".") / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    found = collection.images(tmp_path, image_size=32, progress=False)
+    assert len(found.train) == 3 and {"deep/" + file.name for file in files[1:]} < set(found.train.ids)
+    assert found.train.read(0).shape == (32, 32, 3) and not found.train.targets.any() and not found.labels
+    assert [q.name for q in found.quarantine] == ["broken.png"]
+    with pytest.raises(InputError, match="There is no folder"):
+        collection.images(tmp_path / "none")
 
 
 def test_as_if_few_labels_were_known():

@@ -1,4 +1,4 @@
-"""Collections: texts without labels, for `tlkit.index` and for features, and several sets of examples as one."""
+"""Collections: texts and images without labels, for `tlkit.index` and adaptation; several sets of examples as one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.data import text_source
+from tlkit.data import image_source, text_source
+from tlkit.data.image import WHITE
+from tlkit.data.image_source import Augment
 from tlkit.data.labelling import Labelled
+from tlkit.data.pixels import MAX_PIXELS, Colour
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import divide
 from tlkit.data.table_formats import read_any
 from tlkit.errors import InputError
 from tlkit.types import Examples, Splits
 
-__all__ = ["few_labels", "joined", "texts"]
+__all__ = ["few_labels", "images", "joined", "texts"]
 
 
 def texts(
@@ -53,15 +56,49 @@ def texts(
     options = text_source.Options(Division((1.0, 0.0, 0.0), 0, None, strict, progress), encoding, max_characters)
     path = Path(source).expanduser()
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file.relative_to(path))]
-        if not files:
-            raise InputError(f"The folder {str(path)!r} holds no files; give one with a file for each text.")
-        names = [file.relative_to(path).as_posix() for file in files]
+        names, files = _listed(path, "text")
         return text_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
     rows = read_any(path, encoding)
     column = rows.texts(text)
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(column))]
     return text_source.from_texts(ids, column.__getitem__, _unlabelled(len(ids)), fixed=(), options=options)
+
+
+def images(
+    folder: str | os.PathLike[str],
+    *,
+    image_size: image_source.ImageSize | None = None,
+    background: Colour = WHITE,
+    augment: Augment | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
+    """Images of a folder, folders inside it included; none needs a label: the target of `methods.domain_mix`, for one.
+
+    Args:
+        folder: The folder. Hidden files are passed over; what is no image, or a broken one, is quarantined.
+        image_size: As in `data.image.from_folder`, like all below.
+        background: Colour behind the transparent parts.
+        augment: As in `data.image.from_folder`.
+        strict: As in `data.image.from_folder`.
+        progress: As in `data.image.from_folder`.
+        max_pixels: As in `data.image.from_folder`.
+
+    Returns:
+        Splits whose `train` holds all; ids are paths relative to the folder.
+
+    Raises:
+        InputError: If there is no such folder, or no image in it.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise InputError(f"There is no folder {str(root)!r}: give one that holds images.")
+    options = image_source.Options(
+        image_size, (1.0, 0.0, 0.0), 0, None, background, augment, strict, progress, max_pixels
+    )
+    names, files = _listed(root, "image")
+    return image_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
 
 
 def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> Examples:
@@ -154,6 +191,14 @@ def _weights(several: list[Examples]) -> np.ndarray | None:
     if all(one.weights is None for one in several):
         return None
     return np.concatenate([np.ones(len(one), np.float32) if one.weights is None else one.weights for one in several])
+
+
+def _listed(root: Path, kind: str) -> tuple[list[str], list[Path]]:
+    """Names and paths of all files below a folder."""
+    files = [file for file in sorted(root.rglob("*")) if file.is_file() and not _hidden(file.relative_to(root))]
+    if not files:
+        raise InputError(f"The folder {str(root)!r} holds no files; give one with a file for each {kind}.")
+    return [file.relative_to(root).as_posix() for file in files], files
 
 
 def _hidden(path: Path) -> bool:
