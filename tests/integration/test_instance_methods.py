@@ -10,6 +10,7 @@ from fitting import LABELS, SIZE, examples
 
 import tlkit
 from tlkit import methods, runs, tasks
+from tlkit.data import audio, text
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Examples, Phase, Splits
 
@@ -61,6 +62,39 @@ def test_pictures_are_weighted_by_features_and_the_targets_labels_never_read(lay
     honest, poisoned = (WEIGHERS[name](source(), target(flip), layer).train.weights for flip in (False, True))
     np.testing.assert_array_equal(honest, poisoned)
     assert honest.mean() == pytest.approx(1, abs=1e-5) and np.ptp(honest) > 0
+
+
+def texts(word: str, seed: int) -> Splits:
+    """Sentences of two classes, in a domain where `word` is common."""
+    rng = np.random.default_rng(seed)
+    sides = ("cat", "dog")
+    said = [f"the {sides[i % 2]} {word if rng.random() < 0.8 else 'sat'} {i}" for i in range(60)]
+    return text.from_arrays(said, [sides[i % 2] for i in range(60)], seed=seed)
+
+
+def sounds(loudness: float, seed: int) -> Splits:
+    """Noise of two pitches, as loud as its domain is."""
+    rng, time = np.random.default_rng(seed), np.arange(4_000) / 16_000
+    waves = [
+        (loudness * np.sin(2 * np.pi * (300, 3_000)[i % 2] * time) + rng.normal(0, 0.02, 4_000)).astype(np.float32)
+        for i in range(60)
+    ]
+    labels = ("low", "high")
+    return audio.from_arrays(waves, [labels[i % 2] for i in range(60)], rate=16_000, seconds=0.25, labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "domains"),
+    [("word_table", (texts("sat", 1), texts("mat", 2))), ("waveform", (sounds(0.2, 1), sounds(0.7, 2)))],
+)
+def test_texts_and_sounds_go_alike(module_folder, kind, domains):
+    own, other = domains
+    layer = tlkit.HubLayer(module_folder(kind), name="backbone")
+    for weigh in WEIGHERS.values():
+        weights = weigh(own, other, layer).train.weights
+        assert weights.mean() == pytest.approx(1, abs=1e-5) and np.ptp(weights) > 0
+    run = methods.tradaboost(own, other, tasks.classify(own.labels), layer, rounds=4)
+    assert tlkit.evaluate(run.model, run.task, run.data.test).scores["accuracy"] > 0.8
 
 
 def test_weights_reach_the_fit(layer):
