@@ -184,3 +184,19 @@ def test_a_run_is_saved_judged_and_exported_like_any_other(folder, tmp_path):
     np.testing.assert_array_equal(*(tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)))
     done = tlkit.export(run, formats=("float32",))
     assert done.exports[0].passed
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_test_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
+    few = dataclasses.replace(target(), test=target().test.subset(list(range(count))))
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(
+        layer,
+        methods.dann(plain_task()),
+        methods.domain_mix(source(), few),
+        (Phase(epochs=1, lr=1e-3),),
+        out=tmp_path,
+        image_size=(SIZE, SIZE),
+    )
+    assert "certainty" in run.scores and np.isfinite(list(run.scores.values())).all()
+    assert not {"neighbourhood_density", "deep_embedded_accuracy"} & set(run.scores)

@@ -154,6 +154,23 @@ def test_heads_with_methods_of_their_own_train(folder):
     assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
 
 
+@pytest.mark.parametrize("count", [0, 5])
+def test_scores_without_labels_are_those_of_the_heads_own_test(folder, tmp_path, count):
+    """The other head's examples are of no domain of this one."""
+    from tlkit.methods import selection
+
+    task = methods.multitask(colour=methods.dann(tasks.classify(LABELS)), half=tasks.classify(HALVES))
+    other = dataclasses.replace(colours(21), test=colours(21).test.subset(list(range(count))))
+    data = methods.task_mix(colour=methods.domain_mix(colours(), other), half=halves(7))
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(layer, task, data, PHASES[:1], out=tmp_path, image_size=(SIZE, SIZE))
+    rows = several.known(run.data.test.targets, "colour")
+    assert len(rows) == count
+    expected = selection.label_free(run.evaluation.outputs["colour"][rows])
+    found = {key: run.scores[f"colour_{key}"] for key in ("certainty", "neighbourhood_density") if f"colour_{key}" in run.scores}
+    assert found == pytest.approx(expected)
+
+
 @pytest.fixture(scope="module")
 def exported(folder, tmp_path_factory, module_cache):
     out = tmp_path_factory.mktemp("runs") / "both"

@@ -13,7 +13,7 @@ from tlkit.errors import InputError
 from tlkit.methods import mixing, selection
 from tlkit.types import Examples, Served, Splits, Task
 
-FEWEST = 10  # validation examples from which an accuracy is foretold
+FEWEST = 10  # examples of the source's validation, and of the target's test, from which an accuracy is foretold
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
 Raw = Mapping[str, Any]
@@ -90,7 +90,8 @@ def _label_free(task: Task) -> Callable[[Any, Splits, np.ndarray], Mapping[str, 
 
     def scores(model: Any, data: Splits, outputs: np.ndarray) -> dict[str, float]:
         found = selection.label_free(outputs)
-        return found | _foretold(model, task, data) if len(data.val) >= FEWEST else found
+        enough = min(len(data.val), len(data.test)) >= FEWEST
+        return found | _foretold(model, task, data) if enough else found
 
     return scores
 

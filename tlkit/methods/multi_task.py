@@ -223,7 +223,8 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
         for name, served in methods.items():
             if served.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                own = served.scores(head, several.parts(data, name), found[name])
+                rows = several.known(data.test.targets, name)
+                own = served.scores(head, several.parts(data, name), found[name][rows])
                 all_scores |= {f"{name}_{key}": value for key, value in own.items()}
         return all_scores
 

@@ -9,6 +9,7 @@ from tlkit.methods import importance, instances
 
 _TINY = 1e-12
 _MOST = 4000  # examples that are compared with each other
+_FEWEST = 3  # examples of which one can lie nearer to some others than to the rest
 _WEIGHED = 1000  # examples of each domain by which densities are compared
 _CLIP = 20.0  # largest weight; that of a source like the target is 1
 
@@ -55,18 +56,22 @@ def label_free(probabilities: np.ndarray) -> dict[str, float]:
     """What can be said of predictions on the target without its labels, as shares: 1 is sure, and one dense cluster.
 
     Args:
-        probabilities: float (n, k), n >= 3, k >= 2.
+        probabilities: float (n, k), k >= 2.
 
     Returns:
-        `certainty`, which is 1 + entropy / log k, and `neighbourhood_density`, which is that over log(n - 1).
+        `certainty`, which is 1 + entropy / log k, and `neighbourhood_density`, which is that over log(n - 1). What has
+        too few examples is left out: the density of fewer than 3, and both where there are none.
 
     Example:
         >>> label_free(np.eye(3))["certainty"]
         1.0
     """
     n, k = probabilities.shape
-    density = soft_neighbourhood_density(probabilities) / np.log(min(n, _MOST) - 1)
-    return {"certainty": 1.0 + entropy(probabilities) / float(np.log(k)), "neighbourhood_density": float(density)}
+    scores = {"certainty": 1.0 + entropy(probabilities) / float(np.log(k))} if n else {}
+    if n < _FEWEST:
+        return scores
+    density = soft_neighbourhood_density(probabilities) / float(np.log(min(n, _MOST) - 1))
+    return scores | {"neighbourhood_density": density}
 
 
 def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[str, float]:
