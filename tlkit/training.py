@@ -141,12 +141,11 @@ def fit(
 
 
 def _served(run: Run) -> Run:
-    """The run without the outputs that were there for training alone."""
-    served = run.task.served
-    if served is None:
-        return run
-    model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
-    return replace(run, model=model, task=served.task, data=served.data(run.data))
+    """The run without the outputs that were there for training alone, the outermost method's first."""
+    while (served := run.task.served) is not None:
+        model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
+        run = replace(run, model=model, task=served.task, data=served.data(run.data))
+    return run
 
 
 def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int, np.ndarray]:

@@ -280,11 +280,12 @@ class Served:
     """What remains when training is over.
 
     Attributes:
-        task: The task by which the model is judged and exported.
+        task: The task by which the model is judged and exported, or one that another method made, of which in turn
+            only what it serves remains.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
         scores: (model, splits, decoded outputs of the test), all three as `task` has them -> further scores, which
-            need no labels of the test; None where there are none.
+            need no labels of the test; None where there are none. Model and splits are those of the innermost task.
     """
 
     task: Task

@@ -200,3 +200,15 @@ def test_a_test_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
     )
     assert "certainty" in run.scores and np.isfinite(list(run.scores.values())).all()
     assert not {"neighbourhood_density", "deep_embedded_accuracy"} & set(run.scores)
+
+
+def test_a_method_goes_around_distillation(folder, tmp_path):
+    teacher = fitted(folder, tasks.classify(LABELS), source(), (Phase(epochs=1, lr=1e-2),))
+    data = methods.domain_mix(methods.taught(source(), teacher), target())
+    task = methods.dann(methods.distill(plain_task()), hidden=8)
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(layer, task, data, (Phase(epochs=1, lr=1e-3),), out=tmp_path, image_size=(SIZE, SIZE))
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.dtype == np.int32
+    np.testing.assert_array_equal(run.data.train.targets, source().train.targets)
+    assert {"accuracy", "certainty", "deep_embedded_accuracy"} <= set(run.scores)
+    assert "distill" in (tmp_path / "report.html").read_text()

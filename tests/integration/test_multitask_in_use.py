@@ -154,6 +154,23 @@ def test_heads_with_methods_of_their_own_train(folder):
     assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
 
 
+def test_methods_of_a_head_come_off_one_by_one(folder):
+    teacher = fitted(folder, tasks.classify(LABELS), colours(), PHASES[:1])
+    task = methods.multitask(
+        colour=methods.dann(methods.distill(tasks.classify(LABELS))),
+        half=tasks.classify(HALVES),
+        weighting="uncertainty",
+    )
+    data = methods.task_mix(
+        colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7)
+    )
+    run = fitted(folder, task, data, PHASES[:1])
+    assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify" and run.task.served is None
+    own = several.part(run.data.train, "colour")
+    np.testing.assert_array_equal(own.targets, colours().train.targets)
+    assert tlkit.evaluate(run.model, run.task, run.data.test).scores["colour_accuracy"] >= 0
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_scores_without_labels_are_those_of_the_heads_own_test(folder, tmp_path, count):
     """The other head's examples are of no domain of this one."""

@@ -39,7 +39,8 @@ def taught(
         Splits with float32 (n, 1 + k) targets, for `methods.distill`; the test examples keep theirs.
 
     Raises:
-        InputError: If labels differ, examples without labels are read another way, or the teacher cannot read them.
+        InputError: If targets are no class numbers, labels differ, examples without labels are read another way, or
+            the teacher cannot read them.
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
@@ -47,6 +48,7 @@ def taught(
     from tlkit.feeding import fed, is_text, takes_tokens
     from tlkit.model import backbone_of, is_image
 
+    _check_class_numbers(splits)
     if splits.labels and splits.labels != teacher.task.labels:
         raise InputError(
             f"The teacher knows {', '.join(teacher.task.labels)}, and the data have {', '.join(splits.labels)}: both "
@@ -87,6 +89,15 @@ def _behind(classes: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return np.concatenate([classes[:, None], logits], axis=1, dtype=np.float32)
 
 
+def _check_class_numbers(splits: Splits) -> None:
+    for name, part in (("training", splits.train), ("validation", splits.val)):
+        if len(part) and (part.targets.ndim != 1 or part.targets.dtype.kind not in "iu"):
+            raise InputError(
+                f"`taught` takes class numbers as {name} targets, so it comes first: domain_mix(taught(source, "
+                f"teacher), target). Received: targets of shape {part.targets.shape}, {part.targets.dtype}."
+            )
+
+
 def _check_alike(unlabelled: Examples, splits: Splits) -> None:
     if unlabelled.spec != splits.train.spec:
         raise InputError(
@@ -102,7 +113,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     student has little to tell. Data are made by `methods.taught`.
 
     Args:
-        task: A `classify` of one label an example.
+        task: A `classify` of one label an example, as no other method has made it: methods go around `distill`.
         temperature: Both logits are divided by it, > 0; above 1 the small probabilities count for more.
         weight: Of the teacher's part in the loss, in (0, 1]; the labels have the rest.
 
@@ -127,6 +138,9 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     if not 0 < weight <= 1:
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
     check_classes(task, "distill")
+    if task.served is not None:
+        name = task.recipe[0].rpartition(".")[2]
+        raise InputError(f"`distill` comes first: {name}(distill(task)) instead of distill({name}(task)).")
 
     def loss() -> Any:
         from tlkit.methods.losses import Taught

@@ -96,6 +96,20 @@ def test_distillation_says_what_it_needs():
     assert again.recipe == task.recipe
 
 
+def test_distillation_comes_before_other_methods():
+    task = tasks.classify(["a", "b"])
+    with pytest.raises(InputError, match=r"`distill` comes first: coral\(distill\(task\)\) instead of"):
+        methods.distill(methods.coral(task))
+    plain = Splits(*(part(np.array([0, 1], np.int32)) for _ in range(3)), ("a", "b"))
+    with pytest.raises(InputError, match=r"`taught` takes class numbers .*\(taught\(source, teacher\), target\)"):
+        methods.taught(methods.domain_mix(plain, plain), None)
+    both = methods.multitask(one=methods.distill(task), two=task)
+    with pytest.raises(InputError, match="of several heads give it the one that has two domains"):
+        methods.dann(both)
+    outer = methods.cdan(methods.dann(methods.distill(task)))
+    assert outer.served.task.served.task.recipe == task.recipe
+
+
 # -- closed forms
 
 
