@@ -10,7 +10,7 @@ import pytest
 from fitting import LABELS, SIZE, built, examples, same, stopped_after, values
 
 import tlkit
-from tlkit import methods, several, tasks
+from tlkit import methods, runs, several, tasks
 from tlkit.errors import InputError
 from tlkit.exporting import predict
 from tlkit.types import ArraySpec, Examples, Phase, Splits
@@ -220,6 +220,17 @@ def test_a_head_is_a_run_of_its_own(exported):
     assert list(again.task.heads) == ["colour", "half"]
     report = (exported.folder / "report.html").read_text()
     assert "2 heads" in report and 'href="half/report.html"' in report
+
+
+def test_a_head_of_an_opened_run_claims_nothing_of_the_others(exported, tmp_path):
+    parent = tlkit.load(exported.folder)
+    assert parent.record["exports"] and "colour_accuracy" in parent.scores
+    own = methods.one_head(parent, "half")
+    assert not own.scores and own.record["module"] == parent.record["module"]
+    runs.save(own, tmp_path)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
+    assert written["head"] == "half" and written["phases"]
 
 
 def test_predict_answers_for_every_head(exported, tmp_path):
