@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.batches import steps_of
 from tlkit.data.collection import joined
 from tlkit.errors import InputError
 from tlkit.types import Examples, Run, Served, Splits, Task
@@ -45,8 +44,7 @@ def taught(
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
     from tlkit.evaluation import decoded_outputs
-    from tlkit.feeding import fed, is_text, takes_tokens
-    from tlkit.model import backbone_of, is_image
+    from tlkit.feeding import fed_as
 
     _check_class_numbers(splits)
     if splits.labels and splits.labels != teacher.task.labels:
@@ -56,14 +54,7 @@ def taught(
         )
     if unlabelled is not None:
         _check_alike(unlabelled, splits)
-    layer = backbone_of(teacher.model)
-    size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
-    if length is None and layer is not None and takes_tokens(layer) and is_text(splits.train.spec):
-        length = steps_of(teacher.data.train.spec)
     asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
-
-    def read(given: Splits) -> Splits:
-        return given if layer is None else fed(given, layer, image_size=size, length=length)
 
     def logits(its: Examples) -> np.ndarray:
         found: np.ndarray = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
@@ -74,11 +65,11 @@ def taught(
             return own
         return dataclasses.replace(own, targets=_behind(own.targets, logits(its)))
 
-    its = read(splits)
+    its = fed_as(splits, teacher, length=length)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
-        found = logits(read(Splits(unlabelled, nothing, nothing)).train)
+        found = logits(fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train)
         targets = np.concatenate([train.targets, _behind(found.argmax(axis=1), found)])
         train = joined({"labelled": train, "unlabelled": unlabelled}, targets)
     return dataclasses.replace(splits, train=train, val=val)
