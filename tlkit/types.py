@@ -173,7 +173,8 @@ class Phase:
         lr_decay: Factor on the rate per block towards the input, in (0, 1].
         warmup: Share of the phase's steps over which the rate rises linearly to `lr`, in [0, 1).
         cosine: Whether the rate then falls to 0 along a cosine.
-        patience: Epochs without improvement of the validation score after which the phase ends; None trains all.
+        patience: Epochs without improvement of the validation score after which the phase ends; None trains all, and so
+            does any number where no figure is monitored, as in domain adaptation.
         weight_decay: Decoupled weight decay of AdamW, >= 0; 0 is Adam.
         clip_norm: Largest global norm of the gradient, or None.
         batch_stats: "frozen" keeps BatchNorm (and the module's own dropout) in inference mode; "adapt" runs the

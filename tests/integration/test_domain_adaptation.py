@@ -119,6 +119,21 @@ def test_a_method_bridges_a_shift(method, least):
     assert accuracy >= least and (method is not None or accuracy < 0.6)
 
 
+def test_patience_that_nothing_can_spend_is_said(folder):
+    from tlkit.progress import quiet
+
+    said = []
+    told = dataclasses.replace(quiet, line=said.append)
+    phases = methods.linear_then_tune(epochs=(3, 1), patience=1)
+    run = fitted(folder, methods.dann(plain_task()), methods.domain_mix(source(), target()), phases, progress=told)
+    assert len(run.phases[0].history["loss"]) == 3
+    (note,) = [line for line in said if "`patience`" in line]
+    assert note.startswith("note: no validation figure judges dann, so `patience` ends no phase: all 3 epochs are run")
+    assert said.index(note) == 0
+    fitted(folder, plain_task(), source(), phases[:1], progress=dataclasses.replace(quiet, line=said.append))
+    assert sum("`patience`" in line for line in said) == 1
+
+
 def test_progress_is_resumed(folder, tmp_path):
     """A fit that is stopped and goes on ends in the same weights, the schedule of the critic included."""
     task, mixed = methods.dann(plain_task()), methods.domain_mix(source(), target())
