@@ -53,7 +53,9 @@ def fed_as(data: Splits, run: Run, *, length: int | None = None) -> Splits:
         return data
     if length is None and takes_tokens(layer) and is_text(data.train.spec):
         length = steps_of(run.data.train.spec)
-    return fed(data, layer, image_size=run.model.input_shape[1:3] if is_image(layer) else None, length=length)
+    shape = run.model.input_shape if is_image(layer) else ()
+    sized = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
+    return fed(data, layer, image_size=shape[1:3] if sized else None, length=length)
 
 
 def _check_rate(data: Splits, layer: HubLayer) -> None:

@@ -34,6 +34,7 @@ def fitted(folder, phases, *, task=None, splits=None, seed=0):
 
 def test_statistics_become_those_of_the_target(folder):
     import keras
+
     run = fitted(folder, (Phase(epochs=1, lr=1e-3),))
     target = examples(64, 9)
     before = values(run.model)
@@ -84,7 +85,7 @@ def test_adabn_moves_nothing_but_the_modules_statistics(folder):
     poisoned = dataclasses.replace(target, targets=np.full(60, -7, np.int32))
 
     def drawn() -> list[float]:
-        return [random.random(), np.random.rand(), float(tf.random.uniform(()))]  # noqa: NPY002
+        return [random.random(), np.random.rand(), float(tf.random.uniform(()))]
 
     keras.utils.set_random_seed(4)
     untouched = drawn()
@@ -127,6 +128,7 @@ def test_an_adapted_run_claims_nothing_of_the_old_one(folder, tmp_path):
 
 def test_modules_without_norms_are_refused(module_folder):
     import keras
+
     given = keras.Input((SIZE, SIZE, 3))
     module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(given)))
     run = fitted(module, (Phase(epochs=0, lr=1e-3),))

@@ -108,7 +108,7 @@ def test_weights_of_examples_leave_the_penalty_alone(weight):
     assert task.loss().base.base.key == "outputs"
     targets = np.array([[0, 0], [1, 0], [0, 1], [0, 1]], np.int32)
     logits = RNG.normal(size=(4, 3)).astype("float32")
-    raw = {"outputs": logits, **{key: A[:4] for key in _further(task)}}
+    raw = {"outputs": logits, **dict.fromkeys(_further(task), A[:4])}
     own = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[[0, 1], [0, 1]].mean()
     penalties = 3.0 * value(coral_distance(A[:2], A[2:4])) + 2.0 * value(confusion(logits[2:]))
     found = task.loss()(targets, raw, np.full(4, weight, np.float32))
