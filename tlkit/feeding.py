@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tlkit.batches import steps_of
 from tlkit.data import audio_source, image, pairs, text
 from tlkit.data.text_source import QUESTIONS, TEXT, WORDS
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
-from tlkit.model import is_image
+from tlkit.model import backbone_of, is_image
 from tlkit.tokenizing.wordpiece import INPUTS
-from tlkit.types import Splits
+from tlkit.types import Run, Splits
 
 
 def fed(
@@ -37,6 +38,24 @@ def fed(
     if length is not None:
         raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
     return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
+
+
+def fed_as(data: Splits, run: Run, *, length: int | None = None) -> Splits:
+    """The data as the model of a trained run takes them: images at its size, texts at the length that it learned.
+
+    Args:
+        data: As in `fed`.
+        run: Trained, or opened from its folder.
+        length: As in `fed`; None is that of the run's own data.
+    """
+    layer = backbone_of(run.model)
+    if layer is None:
+        return data
+    if length is None and takes_tokens(layer) and is_text(data.train.spec):
+        length = steps_of(run.data.train.spec)
+    shape = run.model.input_shape if is_image(layer) else ()
+    sized = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
+    return fed(data, layer, image_size=shape[1:3] if sized else None, length=length)
 
 
 def _check_rate(data: Splits, layer: HubLayer) -> None:

@@ -174,9 +174,20 @@ def _keep_examples(run: Run, path: Path) -> None:
         arrays[f"{name}.recipe"] = np.asarray(examples.recipe)
         arrays[f"{name}.texts"] = np.asarray(examples.texts, dtype=str)
         arrays[f"{name}.passages"] = _packed(examples.passages)
-        arrays |= _inputs(name, stack([examples.read(i) for i in range(len(examples))]))
+        arrays |= _inputs(name, _stacked(examples))
     with atomic_file(path) as partial:
         np.savez_compressed(partial, **arrays)
+
+
+def _stacked(examples: Examples) -> Any:
+    """All inputs as one batch; of none, such as the test of a head that has no labels there, an empty one."""
+    if len(examples):
+        return stack([examples.read(i) for i in range(len(examples))])
+
+    def empty(spec: ArraySpec) -> np.ndarray:
+        return np.zeros((0, *(size or 0 for size in spec.shape)), "str" if spec.dtype == "string" else spec.dtype)
+
+    return keras.tree.map_structure(empty, examples.spec)
 
 
 def _chosen(examples: Examples, most: int) -> Examples:

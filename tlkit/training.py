@@ -126,6 +126,7 @@ def fit(
     keras.utils.set_random_seed(seed % 2**32)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
     check_settings(settings)
+    _say_unused_patience(task, phases, progress)
     started = time.perf_counter()
     keep, stored = _keeper(model, task, data, phases, settings, checkpoints, progress)
     job = Job(model, task, data, tuple(phases), settings, progress, keep, _starting_point(model, phases))
@@ -141,12 +142,11 @@ def fit(
 
 
 def _served(run: Run) -> Run:
-    """The run without the outputs that were there for training alone."""
-    served = run.task.served
-    if served is None:
-        return run
-    model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
-    return replace(run, model=model, task=served.task, data=served.data(run.data))
+    """The run without the outputs that were there for training alone, the outermost method's first."""
+    while (served := run.task.served) is not None:
+        model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
+        run = replace(run, model=model, task=served.task, data=served.data(run.data))
+    return run
 
 
 def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int, np.ndarray]:
@@ -166,6 +166,21 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
     _check_shape(model, data.train.spec)
+
+
+def _say_unused_patience(task: Task, phases: Sequence[Phase], progress: Progress) -> None:
+    """Domain adaptation has no labels of the target to choose by, so that no epoch is known to be the best."""
+    patient = [phase.epochs for phase in phases if phase.patience is not None]
+    if task.monitor is None and patient:
+        counts = " and ".join(str(count) for count in patient)
+        progress.line(
+            f"note: no validation figure judges {_called(task)}, so `patience` ends no phase: all {counts} epochs are "
+            "run, and the last weights are taken."
+        )
+
+
+def _called(task: Task) -> str:
+    return task.recipe[0].rpartition(".")[2]
 
 
 def _check_shape(model: keras.Model, spec: Any) -> None:

@@ -173,7 +173,8 @@ class Phase:
         lr_decay: Factor on the rate per block towards the input, in (0, 1].
         warmup: Share of the phase's steps over which the rate rises linearly to `lr`, in [0, 1).
         cosine: Whether the rate then falls to 0 along a cosine.
-        patience: Epochs without improvement of the validation score after which the phase ends; None trains all.
+        patience: Epochs without improvement of the validation score after which the phase ends; None trains all, and so
+            does any number where no figure is monitored, as in domain adaptation.
         weight_decay: Decoupled weight decay of AdamW, >= 0; 0 is Adam.
         clip_norm: Largest global norm of the gradient, or None.
         batch_stats: "frozen" keeps BatchNorm (and the module's own dropout) in inference mode; "adapt" runs the
@@ -280,11 +281,12 @@ class Served:
     """What remains when training is over.
 
     Attributes:
-        task: The task by which the model is judged and exported.
+        task: The task by which the model is judged and exported, or one that another method made, of which in turn
+            only what it serves remains.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
         scores: (model, splits, decoded outputs of the test), all three as `task` has them -> further scores, which
-            need no labels of the test; None where there are none.
+            need no labels of the test; None where there are none. Model and splits are those of the innermost task.
     """
 
     task: Task

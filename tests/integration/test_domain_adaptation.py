@@ -119,6 +119,21 @@ def test_a_method_bridges_a_shift(method, least):
     assert accuracy >= least and (method is not None or accuracy < 0.6)
 
 
+def test_patience_that_nothing_can_spend_is_said(folder):
+    from tlkit.progress import quiet
+
+    said = []
+    told = dataclasses.replace(quiet, line=said.append)
+    phases = methods.linear_then_tune(epochs=(3, 1), patience=1)
+    run = fitted(folder, methods.dann(plain_task()), methods.domain_mix(source(), target()), phases, progress=told)
+    assert len(run.phases[0].history["loss"]) == 3
+    (note,) = [line for line in said if "`patience`" in line]
+    assert note.startswith("note: no validation figure judges dann, so `patience` ends no phase: all 3 epochs are run")
+    assert said.index(note) == 0
+    fitted(folder, plain_task(), source(), phases[:1], progress=dataclasses.replace(quiet, line=said.append))
+    assert sum("`patience`" in line for line in said) == 1
+
+
 def test_progress_is_resumed(folder, tmp_path):
     """A fit that is stopped and goes on ends in the same weights, the schedule of the critic included."""
     task, mixed = methods.dann(plain_task()), methods.domain_mix(source(), target())
@@ -184,3 +199,31 @@ def test_a_run_is_saved_judged_and_exported_like_any_other(folder, tmp_path):
     np.testing.assert_array_equal(*(tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)))
     done = tlkit.export(run, formats=("float32",))
     assert done.exports[0].passed
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_test_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
+    few = dataclasses.replace(target(), test=target().test.subset(list(range(count))))
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(
+        layer,
+        methods.dann(plain_task()),
+        methods.domain_mix(source(), few),
+        (Phase(epochs=1, lr=1e-3),),
+        out=tmp_path,
+        image_size=(SIZE, SIZE),
+    )
+    assert "certainty" in run.scores and np.isfinite(list(run.scores.values())).all()
+    assert not {"neighbourhood_density", "deep_embedded_accuracy"} & set(run.scores)
+
+
+def test_a_method_goes_around_distillation(folder, tmp_path):
+    teacher = fitted(folder, tasks.classify(LABELS), source(), (Phase(epochs=1, lr=1e-2),))
+    data = methods.domain_mix(methods.taught(source(), teacher), target())
+    task = methods.dann(methods.distill(plain_task()), hidden=8)
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(layer, task, data, (Phase(epochs=1, lr=1e-3),), out=tmp_path, image_size=(SIZE, SIZE))
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.dtype == np.int32
+    np.testing.assert_array_equal(run.data.train.targets, source().train.targets)
+    assert {"accuracy", "certainty", "deep_embedded_accuracy"} <= set(run.scores)
+    assert "distill" in (tmp_path / "report.html").read_text()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from fitting import LABELS, SIZE, built, data, examples, same, stopped_after, values
 
 import tlkit
-from tlkit import methods, tasks
+from tlkit import methods, runs, tasks
 from tlkit.errors import InputError
 from tlkit.graph import batch_norms
 from tlkit.model import backbone_of
@@ -70,6 +71,59 @@ def test_batches_are_averaged_by_their_size(folder):
     np.testing.assert_allclose(*means, atol=1e-4)  # the first norm sees no other, so that steps do not matter
     variances = [np.asarray(layer.module_variables[first.variance]) for layer in layers]
     np.testing.assert_allclose(*variances, rtol=1e-2)
+
+
+def test_adabn_moves_nothing_but_the_modules_statistics(folder):
+    """Not those of a BatchNorm in the head, and no generator of random numbers; labels of the target are not read."""
+    import random
+
+    import keras
+    import tensorflow as tf
+
+    run = fitted(folder, (Phase(epochs=1, lr=1e-2),), task=tasks.classify(LABELS, normalize=True, dropout=0.3))
+    target = examples(60, 9)
+    poisoned = dataclasses.replace(target, targets=np.full(60, -7, np.int32))
+
+    def drawn() -> list[float]:
+        return [random.random(), np.random.rand(), float(tf.random.uniform(()))]
+
+    keras.utils.set_random_seed(4)
+    untouched = drawn()
+    keras.utils.set_random_seed(4)
+    adapted = methods.adabn(run, poisoned, batch_size=20)
+    assert drawn() == untouched
+    assert same(values(adapted.model), values(methods.adabn(run, target, batch_size=20).model))
+    layer = backbone_of(adapted.model)
+    norms = {id(layer.module_variables[i]) for n in batch_norms(layer.graph) for i in (n.mean, n.variance)}
+    moved = [
+        variable
+        for variable, own, old in zip(adapted.model.weights, values(adapted.model), values(run.model), strict=True)
+        if not np.array_equal(own, old)
+    ]
+    assert {id(v) for v in moved} == norms
+
+
+def test_adabn_reads_pictures_as_the_run_did(folder):
+    from tlkit.data import image
+
+    run = fitted(folder, (Phase(epochs=0, lr=1e-3),))
+    pictures = [np.kron(examples(24, 9).read(i), np.ones((1 + i % 2, 1 + i % 2, 1), np.uint8)) for i in range(24)]
+    own_sizes = image.from_arrays(pictures, ["any", "other"] * 12).train
+    assert own_sizes.read(0).shape != own_sizes.read(1).shape
+    assert methods.adabn(run, own_sizes).scores == {}
+
+
+def test_an_adapted_run_claims_nothing_of_the_old_one(folder, tmp_path):
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    task, phases = tasks.classify(LABELS), (Phase(epochs=1, lr=1e-2),)
+    tlkit.export(tlkit.finetune(layer, task, data(), phases, out=tmp_path / "old"), formats=("float32",))
+    old = tlkit.load(tmp_path / "old")
+    adapted = methods.adabn(old, examples(64, 9))
+    assert not adapted.scores and not {"evaluate", "export"} & set(adapted.seconds)
+    runs.save(adapted, tmp_path / "new")
+    written = json.loads((tmp_path / "new" / "run.json").read_text())
+    assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
+    assert written["method"][0] == "tlkit.methods.adabn" and written["phases"] == old.record["phases"]
 
 
 def test_modules_without_norms_are_refused(module_folder):

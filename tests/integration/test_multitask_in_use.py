@@ -10,7 +10,7 @@ import pytest
 from fitting import LABELS, SIZE, built, examples, same, stopped_after, values
 
 import tlkit
-from tlkit import methods, several, tasks
+from tlkit import methods, runs, several, tasks
 from tlkit.errors import InputError
 from tlkit.exporting import predict
 from tlkit.types import ArraySpec, Examples, Phase, Splits
@@ -154,6 +154,40 @@ def test_heads_with_methods_of_their_own_train(folder):
     assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
 
 
+def test_methods_of_a_head_come_off_one_by_one(folder):
+    teacher = fitted(folder, tasks.classify(LABELS), colours(), PHASES[:1])
+    task = methods.multitask(
+        colour=methods.dann(methods.distill(tasks.classify(LABELS))),
+        half=tasks.classify(HALVES),
+        weighting="uncertainty",
+    )
+    data = methods.task_mix(colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7))
+    run = fitted(folder, task, data, PHASES[:1])
+    assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify" and run.task.served is None
+    own = several.part(run.data.train, "colour")
+    np.testing.assert_array_equal(own.targets, colours().train.targets)
+    assert tlkit.evaluate(run.model, run.task, run.data.test).scores["colour_accuracy"] >= 0
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_scores_without_labels_are_those_of_the_heads_own_test(folder, tmp_path, count):
+    """The other head's examples are of no domain of this one."""
+    from tlkit.methods import selection
+
+    task = methods.multitask(colour=methods.dann(tasks.classify(LABELS)), half=tasks.classify(HALVES))
+    other = dataclasses.replace(colours(21), test=colours(21).test.subset(list(range(count))))
+    data = methods.task_mix(colour=methods.domain_mix(colours(), other), half=halves(7))
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    run = tlkit.finetune(layer, task, data, PHASES[:1], out=tmp_path, image_size=(SIZE, SIZE))
+    rows = several.known(run.data.test.targets, "colour")
+    assert len(rows) == count
+    expected = selection.label_free(run.evaluation.outputs["colour"][rows])
+    assert set(expected) == ({"certainty", "neighbourhood_density"} if count else set())
+    found = {key: value for key, value in run.scores.items() if key.startswith("colour_") and key[7:] in expected}
+    assert found == pytest.approx({f"colour_{key}": value for key, value in expected.items()})
+    assert np.isfinite(list(run.scores.values())).all()
+
+
 @pytest.fixture(scope="module")
 def exported(folder, tmp_path_factory, module_cache):
     out = tmp_path_factory.mktemp("runs") / "both"
@@ -186,6 +220,17 @@ def test_a_head_is_a_run_of_its_own(exported):
     assert list(again.task.heads) == ["colour", "half"]
     report = (exported.folder / "report.html").read_text()
     assert "2 heads" in report and 'href="half/report.html"' in report
+
+
+def test_a_head_of_an_opened_run_claims_nothing_of_the_others(exported, tmp_path):
+    parent = tlkit.load(exported.folder)
+    assert parent.record["exports"] and "colour_accuracy" in parent.scores
+    own = methods.one_head(parent, "half")
+    assert not own.scores and own.record["module"] == parent.record["module"]
+    runs.save(own, tmp_path)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
+    assert written["head"] == "half" and written["phases"]
 
 
 def test_predict_answers_for_every_head(exported, tmp_path):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.batches import steps_of
 from tlkit.data.collection import joined
 from tlkit.errors import InputError
 from tlkit.types import Examples, Run, Served, Splits, Task
@@ -39,14 +38,15 @@ def taught(
         Splits with float32 (n, 1 + k) targets, for `methods.distill`; the test examples keep theirs.
 
     Raises:
-        InputError: If labels differ, examples without labels are read another way, or the teacher cannot read them.
+        InputError: If targets are no class numbers, labels differ, examples without labels are read another way, or
+            the teacher cannot read them.
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
     from tlkit.evaluation import decoded_outputs
-    from tlkit.feeding import fed, is_text, takes_tokens
-    from tlkit.model import backbone_of, is_image
+    from tlkit.feeding import fed_as
 
+    _check_class_numbers(splits)
     if splits.labels and splits.labels != teacher.task.labels:
         raise InputError(
             f"The teacher knows {', '.join(teacher.task.labels)}, and the data have {', '.join(splits.labels)}: both "
@@ -54,14 +54,7 @@ def taught(
         )
     if unlabelled is not None:
         _check_alike(unlabelled, splits)
-    layer = backbone_of(teacher.model)
-    size = teacher.model.input_shape[1:3] if layer is not None and is_image(layer) else None
-    if length is None and layer is not None and takes_tokens(layer) and is_text(splits.train.spec):
-        length = steps_of(teacher.data.train.spec)
     asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
-
-    def read(given: Splits) -> Splits:
-        return given if layer is None else fed(given, layer, image_size=size, length=length)
 
     def logits(its: Examples) -> np.ndarray:
         found: np.ndarray = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
@@ -72,11 +65,11 @@ def taught(
             return own
         return dataclasses.replace(own, targets=_behind(own.targets, logits(its)))
 
-    its = read(splits)
+    its = fed_as(splits, teacher, length=length)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
-        found = logits(read(Splits(unlabelled, nothing, nothing)).train)
+        found = logits(fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train)
         targets = np.concatenate([train.targets, _behind(found.argmax(axis=1), found)])
         train = joined({"labelled": train, "unlabelled": unlabelled}, targets)
     return dataclasses.replace(splits, train=train, val=val)
@@ -85,6 +78,15 @@ def taught(
 def _behind(classes: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """float32 (n, 1 + k): class numbers, and the logits behind them."""
     return np.concatenate([classes[:, None], logits], axis=1, dtype=np.float32)
+
+
+def _check_class_numbers(splits: Splits) -> None:
+    for name, part in (("training", splits.train), ("validation", splits.val)):
+        if len(part) and (part.targets.ndim != 1 or part.targets.dtype.kind not in "iu"):
+            raise InputError(
+                f"`taught` takes class numbers as {name} targets, so it comes first: domain_mix(taught(source, "
+                f"teacher), target). Received: targets of shape {part.targets.shape}, {part.targets.dtype}."
+            )
 
 
 def _check_alike(unlabelled: Examples, splits: Splits) -> None:
@@ -102,7 +104,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     student has little to tell. Data are made by `methods.taught`.
 
     Args:
-        task: A `classify` of one label an example.
+        task: A `classify` of one label an example, as no other method has made it: methods go around `distill`.
         temperature: Both logits are divided by it, > 0; above 1 the small probabilities count for more.
         weight: Of the teacher's part in the loss, in (0, 1]; the labels have the rest.
 
@@ -127,6 +129,9 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     if not 0 < weight <= 1:
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
     check_classes(task, "distill")
+    if task.served is not None:
+        name = task.recipe[0].rpartition(".")[2]
+        raise InputError(f"`distill` comes first: {name}(distill(task)) instead of distill({name}(task)).")
 
     def loss() -> Any:
         from tlkit.methods.losses import Taught

@@ -13,7 +13,7 @@ from tlkit.errors import InputError
 from tlkit.methods import mixing, selection
 from tlkit.types import Examples, Served, Splits, Task
 
-FEWEST = 10  # validation examples from which an accuracy is foretold
+FEWEST = 10  # examples of the source's validation, and of the target's test, from which an accuracy is foretold
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
 Raw = Mapping[str, Any]
@@ -57,9 +57,14 @@ def check_classes(task: Task, method: str) -> None:
     Raises:
         InputError: If they are not.
     """
-    path, arguments = (task if task.served is None else task.served.task).recipe
+    path, arguments = _innermost(task).recipe
     if path != "tlkit.tasks.classify" or arguments["multi_label"]:
         raise InputError(f"`{method}` needs a `classify` of one label an example. Received: {task.name}.")
+
+
+def _innermost(task: Task) -> Task:
+    """The task that methods were put around."""
+    return task if task.served is None else _innermost(task.served.task)
 
 
 def _reads_domains(task: Task) -> bool:
@@ -90,7 +95,8 @@ def _label_free(task: Task) -> Callable[[Any, Splits, np.ndarray], Mapping[str, 
 
     def scores(model: Any, data: Splits, outputs: np.ndarray) -> dict[str, float]:
         found = selection.label_free(outputs)
-        return found | _foretold(model, task, data) if len(data.val) >= FEWEST else found
+        enough = min(len(data.val), len(data.test)) >= FEWEST
+        return found | _foretold(model, task, data) if enough else found
 
     return scores
 
@@ -130,10 +136,10 @@ def _weights(task: Task, targets: np.ndarray) -> np.ndarray:
 
 
 def _check_task(task: Task) -> None:
-    if task.takes != "vector" or task.calibrate is not None:
+    if task.takes != "vector" or task.calibrate is not None or task.heads:
         raise InputError(
-            f"Domain adaptation needs a task with labels on one vector an example, such as `classify` or `regress`. "
-            f"Received: {task.name}."
+            f"Domain adaptation needs a task with labels on one vector an example, such as `classify` or `regress`; of "
+            f"several heads give it the one that has two domains. Received: {task.name}."
         )
 
 

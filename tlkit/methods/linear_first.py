@@ -17,7 +17,8 @@ def linear_then_tune(
 
     A head that is still random sends large gradients into the module and spoils what it knows, most of all for inputs
     unlike the training examples. The frozen phase reads features that were computed once, so its many epochs cost
-    little. It needs validation examples, or all `epochs` are run.
+    little. It needs validation examples and a task that monitors them, or all `epochs` are run: with the methods of
+    domain adaptation, which do not, give as few as the head is to have.
 
     Args:
         epochs: Most epochs of the head, and epochs of tuning, each >= 1.

@@ -30,15 +30,17 @@ class OnSource(keras.losses.Loss):
 
 
 class Penalized(keras.losses.Loss):
-    """A loss, and a penalty on the outputs of both domains."""
+    """A loss, and a penalty on the outputs of both domains, which no weight of an example rescales."""
 
     def __init__(self, base: keras.losses.Loss, penalty: Penalty):
         super().__init__(name=base.name)
         self.base, self.penalty = base, penalty
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Losses (batch,), to each of which the penalty is added."""
-        return self.base.call(y_true, y_pred) + self.penalty(y_pred, y_true[:, -1])
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch; the weights are those of the base alone."""
+        outputs = tf.nest.map_structure(lambda one: ops.cast(one, self.dtype), y_pred)
+        penalty = self.penalty(outputs, ops.cast(y_true[:, -1], self.dtype))
+        return self.base(y_true, y_pred, sample_weight=sample_weight) + penalty
 
 
 class Taught(keras.losses.Loss):

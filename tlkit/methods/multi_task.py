@@ -12,6 +12,7 @@ import numpy as np
 
 from tlkit import several
 from tlkit.errors import InputError
+from tlkit.methods.derived import derived
 from tlkit.types import Evaluation, Examples, Run, Served, Splits, Task
 
 EQUAL, UNCERTAINTY = "equal", "uncertainty"
@@ -82,7 +83,8 @@ def one_head(run: Run, head: str) -> Run:
         head: Its name.
 
     Returns:
-        A Run of the head's task, with the examples that have a label of its kind; not saved.
+        A Run of the head's task, with the examples that have a label of its kind; not saved. Of a run opened from its
+        folder it has no scores: `load(folder / head)` has them.
 
     Raises:
         InputError: If the run has no such head.
@@ -97,16 +99,9 @@ def one_head(run: Run, head: str) -> Run:
     if run.evaluation is not None and len(data.test):
         rows = several.known(run.data.test.targets, head)
         evaluation = task.evaluate(data.test, run.evaluation.outputs[head][rows])
-    return dataclasses.replace(
-        run,
-        model=keras.Model(run.model.input, run.model.output[head], name=task.name),
-        task=task,
-        data=data,
-        evaluation=evaluation,
-        record={**run.record, "method": list(run.task.recipe), "head": head},
-        exports=(),
-        folder=None,
-    )
+    model = keras.Model(run.model.input, run.model.output[head], name=task.name)
+    own = derived(run, model, method=list(run.task.recipe), head=head)
+    return dataclasses.replace(own, task=task, data=data, evaluation=evaluation)
 
 
 # -- what the task is made of
@@ -223,7 +218,8 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
         for name, served in methods.items():
             if served.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                own = served.scores(head, several.parts(data, name), found[name])
+                rows = several.known(data.test.targets, name)
+                own = served.scores(head, several.parts(data, name), found[name][rows])
                 all_scores |= {f"{name}_{key}": value for key, value in own.items()}
         return all_scores
 

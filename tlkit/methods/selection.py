@@ -9,8 +9,9 @@ from tlkit.methods import importance, instances
 
 _TINY = 1e-12
 _MOST = 4000  # examples that are compared with each other
+_FEWEST = 3  # examples of which one can lie nearer to some others than to the rest
 _WEIGHED = 1000  # examples of each domain by which densities are compared
-_CLIP = 20.0  # largest weight, in multiples of the mean
+_CLIP = 20.0  # largest weight; that of a source like the target is 1
 
 
 def entropy(probabilities: np.ndarray) -> float:
@@ -55,18 +56,22 @@ def label_free(probabilities: np.ndarray) -> dict[str, float]:
     """What can be said of predictions on the target without its labels, as shares: 1 is sure, and one dense cluster.
 
     Args:
-        probabilities: float (n, k), n >= 3, k >= 2.
+        probabilities: float (n, k), k >= 2.
 
     Returns:
-        `certainty`, which is 1 + entropy / log k, and `neighbourhood_density`, which is that over log(n - 1).
+        `certainty`, which is 1 + entropy / log k, and `neighbourhood_density`, which is that over log(n - 1). What has
+        too few examples is left out: the density of fewer than 3, and both where there are none.
 
     Example:
         >>> label_free(np.eye(3))["certainty"]
         1.0
     """
     n, k = probabilities.shape
-    density = soft_neighbourhood_density(probabilities) / np.log(min(n, _MOST) - 1)
-    return {"certainty": 1.0 + entropy(probabilities) / float(np.log(k)), "neighbourhood_density": float(density)}
+    scores = {"certainty": 1.0 + entropy(probabilities) / float(np.log(k))} if n else {}
+    if n < _FEWEST:
+        return scores
+    density = soft_neighbourhood_density(probabilities) / float(np.log(min(n, _MOST) - 1))
+    return scores | {"neighbourhood_density": density}
 
 
 def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -78,13 +83,18 @@ def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict
         target: float (m, d), features of the target's examples.
 
     Returns:
-        `importance_weighted_accuracy` and `deep_embedded_accuracy`; at most 1,000 examples of each domain are used.
+        `importance_weighted_accuracy`, by weights that are brought to mean 1, and `deep_embedded_accuracy`, by those
+        that are found: how far their mean is from 1 is what it corrects by. At most 1,000 examples of each domain are
+        used, and no weight is above 20.
     """
     own, other = (np.linspace(0, len(rows) - 1, min(_WEIGHED, len(rows))).astype(int) for rows in (source, target))
     known, unknown = instances.standardized(source[own], target[other])
-    weights = importance.clipped(importance.told_apart(known, unknown, importance.RIDGES), _CLIP)
+    ratios = importance.told_apart(known, unknown, importance.RIDGES)
     wrong = 1.0 - right[own].astype(np.float64)
-    scores = (importance_weighted(wrong, weights), deep_embedded(wrong, weights))
+    scores = (
+        importance_weighted(wrong, importance.clipped(ratios, _CLIP)),
+        deep_embedded(wrong, np.minimum(ratios, _CLIP)),
+    )
     return dict(zip(("importance_weighted_accuracy", "deep_embedded_accuracy"), (1.0 + s for s in scores), strict=True))
 
 
@@ -107,7 +117,7 @@ def deep_embedded(losses: np.ndarray, weights: np.ndarray) -> float:
 
     Args:
         losses: float (n,), n >= 2.
-        weights: float (n,), >= 0, whose expectation is 1.
+        weights: float (n,), >= 0, whose expectation is 1; with a mean of exactly 1 there is nothing to correct.
 
     Source: You et al. 2019, "Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation", ICML 97, eq. 9.
     """

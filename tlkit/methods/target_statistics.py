@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.types import Examples, Run
+from tlkit.methods.derived import derived
+from tlkit.types import Examples, Run, Splits
+
+FAR = 1e4  # a value that no statistic comes near to
+
+Norms = Sequence[tuple[Any, Any]]  # (mean, variance) variables of each BatchNorm
+Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # their values
 
 
 def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
@@ -21,44 +28,77 @@ def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
 
     Args:
         run: A trained run; it stays as it is.
-        target: Examples of the other domain, at least 2; their targets are not read.
+        target: Examples of the other domain, at least 2, such as the data's own, read as the model takes them; their
+            targets are not read.
         batch_size: Examples a step, >= 2; statistics within a step are what later layers see.
 
     Returns:
-        A run with a model of its own, not evaluated yet; its phases are those of `run`.
+        A run with a model of its own, not evaluated yet; its phases, its head and all other weights are those of `run`.
 
     Raises:
         InputError: If the module has no BatchNorm, cannot run in training mode, or there are fewer than 2 examples.
 
     Source: Li et al. 2016, arXiv:1603.04779, algorithm 1.
     """
-    import keras
-
-    from tlkit.batches import read_batches
-    from tlkit.model import backbone_of
+    from tlkit.feeding import fed_as
 
     if batch_size < 2 or len(target) < 2:
         raise InputError(
             f"Statistics need 2 examples or more a step. Received: {len(target)} examples, batch_size={batch_size!r}."
         )
-    model = keras.models.clone_model(run.model)
-    model.set_weights(run.model.get_weights())
+    nothing = target.subset([])
+    model, weights = _copied(run.model), run.model.get_weights()
+    moments, norms = _measured(model, fed_as(Splits(target, nothing, nothing), run).train, batch_size)
+    model.set_weights(weights)
+    moments.assign(norms)
+    method = ["tlkit.methods.adabn", {"examples": len(target), "batch_size": batch_size}]
+    return derived(run, model, method=method)
+
+
+def _copied(model: Any) -> Any:
+    """A model of its own with the same weights; fresh layers draw seeds, which others shall not notice."""
+    import keras
+
+    state = random.getstate()
+    copy = keras.models.clone_model(model)
+    random.setstate(state)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _measured(model: Any, target: Examples, batch_size: int) -> tuple[_Moments, Norms]:
+    """Moments at each BatchNorm of the module, whose weights this uses up, and the variables that hold them."""
+    from tlkit.batches import read_batches
+    from tlkit.model import backbone_of
+
     layer = backbone_of(model)
     if layer is None:
         raise InputError("The model has no HubLayer, or several, so its BatchNorm cannot be found.")
-    norms = _norms(layer)
-    moments = _Moments.of(norms)
-    pieces = [
-        piece for piece in np.array_split(np.arange(len(target)), -(-len(target) // batch_size)) if len(piece) > 1
-    ]
-    before, layer.batch_stats, layer.trainable = (layer.batch_stats, layer.trainable), "adapt", True
+    norms, step = _norms(layer), _step(model, layer)
+    flags, layer.batch_stats, layer.trainable = (layer.batch_stats, layer.trainable), "adapt", True
+    count = -(-len(target) // batch_size)
+    pieces = [piece for piece in np.array_split(np.arange(len(target)), count) if len(piece) > 1]
+    moments, momenta = _Moments.of(norms), None
     for x, piece in zip(read_batches(target, pieces), pieces, strict=True):
-        moments = moments.with_batch(_batch_moments(model, norms, x), len(piece))
-    (layer.batch_stats, layer.trainable) = before
-    moments.assign(norms)
-    method = ["tlkit.methods.adabn", {"examples": len(target), "batch_size": batch_size}]
-    record = {**run.record, "scores": {}, "method": method}
-    return replace(run, model=model, evaluation=None, exports=(), folder=None, record=record)
+        after = _stepped(step, norms, x, 0.0)
+        momenta = momenta or _momenta(after, _stepped(step, norms, x, FAR))
+        moments = moments.with_batch(_new(after, momenta), len(piece))
+    layer.batch_stats, layer.trainable = flags
+    return moments, norms
+
+
+def _step(model: Any, layer: Any) -> Callable[[Any], None]:
+    """The module alone in training mode on what it gets from a batch; the head and what lies before are not run so."""
+    import keras
+
+    given = [(*node.arguments.args, *node.arguments.kwargs.values())[0] for node in layer._inbound_nodes]
+    before = [keras.Model(model.input, own) for own in given]
+
+    def step(x: Any) -> None:
+        for enter in before:
+            layer(enter(x, training=False), training=True)
+
+    return step
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +110,18 @@ class _Moments:
     squares: Sequence[np.ndarray]
 
     @classmethod
-    def of(cls, norms: Sequence[tuple[Any, Any]]) -> _Moments:
+    def of(cls, norms: Norms) -> _Moments:
         """Nothing yet."""
         zeros = [np.zeros(mean.shape, np.float64) for mean, _ in norms]
         return cls(0, zeros, zeros)
 
-    def with_batch(self, found: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> _Moments:
+    def with_batch(self, found: Pairs, count: int) -> _Moments:
         """With the mean and variance of a batch of `count` examples (law of total variance)."""
         means = [old + count * mean for old, (mean, _) in zip(self.means, found, strict=True)]
         squares = [old + count * (var + mean**2) for old, (mean, var) in zip(self.squares, found, strict=True)]
         return _Moments(self.count + count, means, squares)
 
-    def assign(self, norms: Sequence[tuple[Any, Any]]) -> None:
+    def assign(self, norms: Norms) -> None:
         """Write mean and variance into the variables."""
         for (mean, variance), total, squares in zip(norms, self.means, self.squares, strict=True):
             average = total / self.count
@@ -100,28 +140,29 @@ def _norms(layer: Any) -> list[tuple[Any, Any]]:
     return [(own[norm.mean], own[norm.variance]) for norm in found]
 
 
-def _batch_moments(model: Any, norms: Sequence[tuple[Any, Any]], x: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Moments of a batch at each norm.
-
-    A step in training mode leaves m * old + (1 - m) * new in the variables: from old = 0 and old = 1 both m and `new`
-    follow, whatever the module's own m is.
-    """
-    after = [_stepped(model, norms, x, start) for start in (0.0, 1.0)]
-    return [(_new(low[0], high[0]), _new(low[1], high[1])) for low, high in zip(*after, strict=True)]
-
-
-def _stepped(model: Any, norms: Sequence[tuple[Any, Any]], x: Any, start: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    import keras
-
+def _stepped(step: Callable[[Any], None], norms: Norms, x: Any, start: float) -> Pairs:
+    """What is in the variables, all of which held `start`, behind a step."""
     for variable in (v for pair in norms for v in pair):
         variable.assign(np.full(variable.shape, start, np.float32))
-    keras.utils.set_random_seed(0)  # a module's own dropout is the same in both steps
-    model(x, training=True)
+    step(x)
     return [(np.asarray(mean, np.float64), np.asarray(variance, np.float64)) for mean, variance in norms]
 
 
-def _new(from_zero: np.ndarray, from_one: np.ndarray) -> np.ndarray:
-    momentum = float(np.median(from_one - from_zero))
-    if not momentum < 1 - 1e-6:
+def _momenta(from_zero: Pairs, from_far: Pairs) -> list[tuple[float, float]]:
+    """Of each variable the m by which a step leaves m * old + (1 - m) * new in it.
+
+    From FAR, what a module's own dropout makes different in two steps does not count.
+    """
+
+    def of_one(low: np.ndarray, high: np.ndarray) -> float:
+        return float(np.median(high - low)) / FAR
+
+    momenta = [(of_one(a[0], b[0]), of_one(a[1], b[1])) for a, b in zip(from_zero, from_far, strict=True)]
+    if not max(m for pair in momenta for m in pair) < 1 - 1e-6:
         raise InputError("The module does not move its statistics in training mode, so they cannot be adapted.")
-    return from_zero / (1 - momentum)
+    return momenta
+
+
+def _new(after: Pairs, momenta: Sequence[tuple[float, float]]) -> Pairs:
+    """Moments of the batch behind a step that began with 0."""
+    return [(mean / (1 - m), variance / (1 - v)) for (mean, variance), (m, v) in zip(after, momenta, strict=True)]

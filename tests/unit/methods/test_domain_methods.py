@@ -101,6 +101,26 @@ def test_reversed_gradients_rise():
         assert rise(progress, 10.0) == pytest.approx(2 / (1 + np.exp(-10 * progress)) - 1)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.1, 7.0])
+def test_weights_of_examples_leave_the_penalty_alone(weight):
+    """Neither class weights nor those of kmm decide how much a method counts."""
+    task = methods.mcc(methods.coral(tasks.classify(["a", "b", "c"], hidden=()), weight=3.0), weight=2.0)
+    assert task.loss().base.base.key == "outputs"
+    targets = np.array([[0, 0], [1, 0], [0, 1], [0, 1]], np.int32)
+    logits = RNG.normal(size=(4, 3)).astype("float32")
+    raw = {"outputs": logits, **dict.fromkeys(_further(task), A[:4])}
+    own = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[[0, 1], [0, 1]].mean()
+    penalties = 3.0 * value(coral_distance(A[:2], A[2:4])) + 2.0 * value(confusion(logits[2:]))
+    found = task.loss()(targets, raw, np.full(4, weight, np.float32))
+    assert float(found) == pytest.approx(weight * own + penalties, rel=1e-4)
+
+
+def _further(task) -> set[str]:
+    import keras
+
+    return set(task.head(keras.Input((5,)))) - {"outputs"}
+
+
 # -- mixing
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tlkit import methods, plans, tasks
 from tlkit.errors import InputError
-from tlkit.methods import selection
+from tlkit.methods import importance, instances, selection
 from tlkit.methods.alignment import coral_aligned, subspace_map
 from tlkit.methods.souping import mean
 from tlkit.types import ArraySpec, Examples, Splits
@@ -96,6 +96,20 @@ def test_distillation_says_what_it_needs():
     assert again.recipe == task.recipe
 
 
+def test_distillation_comes_before_other_methods():
+    task = tasks.classify(["a", "b"])
+    with pytest.raises(InputError, match=r"`distill` comes first: coral\(distill\(task\)\) instead of"):
+        methods.distill(methods.coral(task))
+    plain = Splits(*(part(np.array([0, 1], np.int32)) for _ in range(3)), ("a", "b"))
+    with pytest.raises(InputError, match=r"`taught` takes class numbers .*\(taught\(source, teacher\), target\)"):
+        methods.taught(methods.domain_mix(plain, plain), None)
+    both = methods.multitask(one=methods.distill(task), two=task)
+    with pytest.raises(InputError, match="of several heads give it the one that has two domains"):
+        methods.dann(both)
+    outer = methods.cdan(methods.dann(methods.distill(task)))
+    assert outer.served.task.served.task.recipe == task.recipe
+
+
 # -- closed forms
 
 
@@ -150,6 +164,12 @@ def test_scores_without_labels_are_shares():
     assert 0.6 < sure["neighbourhood_density"] < undecided["neighbourhood_density"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("count", "names"), [(0, set()), (1, {"certainty"}), (2, {"certainty"})])
+def test_scores_of_too_few_examples_are_left_out(count, names):
+    found = selection.label_free(np.full((count, 4), 0.25))
+    assert set(found) == names and all(value == pytest.approx(0) for value in found.values())
+
+
 def test_accuracy_on_the_target_is_foretold_by_the_source():
     """Right where x > 0: half of the source N(0, 1), and 84 % of the target N(1, 1)."""
     rng = np.random.default_rng(0)
@@ -158,6 +178,22 @@ def test_accuracy_on_the_target_is_foretold_by_the_source():
     assert set(found) == {"importance_weighted_accuracy", "deep_embedded_accuracy"}
     for value in found.values():
         assert value == pytest.approx(0.841, abs=0.04)
+
+
+def test_the_control_variate_of_dev_is_not_normalised_away():
+    """DEV corrects by how far the mean of the density ratios is from 1, so they are as they were found."""
+    rng = np.random.default_rng(1)
+    source, target = rng.normal(0, 1, (300, 5)), rng.normal(0.4, 1, (200, 5))
+    right = source[:, 0] + rng.normal(0, 1, 300) > 0
+    found = selection.estimated(right, source, target)
+    ratios = importance.told_apart(*instances.standardized(source, target), importance.RIDGES)
+    assert abs(ratios.mean() - 1) > 0.02 and ratios.max() < 20
+    wrong = 1.0 - right
+    control = np.cov(ratios * wrong, ratios)[0, 1] / ratios.var(ddof=1)
+    expected = 1 - (ratios * wrong).mean() + control * (ratios.mean() - 1)
+    assert found["deep_embedded_accuracy"] == pytest.approx(expected)
+    assert found["importance_weighted_accuracy"] == pytest.approx(1 - (ratios * wrong).sum() / ratios.sum())
+    assert abs(found["deep_embedded_accuracy"] - found["importance_weighted_accuracy"]) > 1e-4
 
 
 def test_weighted_risks_are_unbiased_and_dev_varies_less():
