@@ -53,9 +53,14 @@ def fed_as(data: Splits, run: Run, *, length: int | None = None) -> Splits:
         return data
     if length is None and takes_tokens(layer) and is_text(data.train.spec):
         length = steps_of(run.data.train.spec)
-    shape = run.model.input_shape if is_image(layer) else ()
-    sized = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
-    return fed(data, layer, image_size=shape[1:3] if sized else None, length=length)
+    return fed(data, layer, image_size=_image_size(run.model.input_shape, layer), length=length)
+
+
+def _image_size(shape: Any, layer: HubLayer) -> tuple[int, int] | None:
+    """(height, width) that a model takes; None where it takes no single image, or any size."""
+    if not is_image(layer) or not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:3]:
+        return None
+    return shape[1], shape[2]
 
 
 def _check_rate(data: Splits, layer: HubLayer) -> None:
