@@ -5,6 +5,7 @@ tlkit run domain_adaptation --source photos --target drawings --module zoo:effic
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -37,11 +38,12 @@ def main(
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
 ) -> tlkit.Run:
-    """Train on the source alone, adapted to the target, and on the target's labels; export the adapted model.
+    """Train on the source alone, adapted to the target, and on the target's labels if any; export the adapted model.
 
     Args:
         source: Folder with one folder of images a class, whose labels are used; without it, 3,000 digits of MNIST.
-        target: The same of the other domain: its labels are read for the scores alone; without it, UCI's digits.
+        target: The same of the other domain, whose labels are read for the scores alone, or images that lie in it
+            without folders and have none; without it, UCI's digits.
         module: Handle of the module; without it, a small convolutional net that starts from nothing.
         method: "coral", "mmd", "dann", "cdan", "mcc", or the first and the last of them together.
         out: Folder of the run; those that it is compared with lie in source_only and target_trained below it.
@@ -63,14 +65,15 @@ def main(
 
     def trained(task: tlkit.Task, data: tlkit.Splits, folder: Path) -> tlkit.Run:
         handle = small_net(seed) if module is None else module
-        data = replace(data, test=other.test)
         return tlkit.finetune(handle, task, data, phases, out=folder, seed=seed, batch_size=batch_size)
 
-    before = trained(plain, given, out / "source_only").scores["accuracy"]
-    best = trained(plain, other, out / "target_trained").scores["accuracy"]
-    run = trained(adapting(plain, method), tlkit.methods.domain_mix(given, other), out)
-    scores = {**run.scores, "source_only": before, "adapted": run.scores["accuracy"], "target_trained": best}
-    run = save_record(replace(run, evaluation=replace(run.evaluation, scores=scores)))
+    mixed = tlkit.methods.domain_mix(given, other)
+    compared = {"source_only": trained(plain, replace(given, test=mixed.test), out / "source_only")}
+    if other.labels:
+        compared["target_trained"] = trained(plain, other, out / "target_trained")
+    run = trained(adapting(plain, method), mixed, out)
+    scores = {name: one.scores["accuracy"] for name, one in {**compared, "adapted": run}.items()}
+    run = save_record(replace(run, evaluation=replace(run.evaluation, scores={**run.scores, **scores})))
     return tlkit.export(run, formats=formats)
 
 
@@ -80,8 +83,10 @@ def domains(source: Path | None, target: Path | None, crop: float, seed: int) ->
     if source is None or target is None:
         digits = tlkit.data.digits
         return digits.mnist(3000, seed=seed, augment=changes), digits.uci(seed=seed, augment=changes)
-    read = tlkit.data.image.from_folder
-    return read(source, seed=seed, augment=changes), read(target, seed=seed, augment=changes)
+    given = tlkit.data.image.from_folder(source, seed=seed, augment=changes)
+    labelled = any(path.is_dir() for path in target.iterdir()) if target.is_dir() else True
+    read = functools.partial(tlkit.data.image.from_folder, seed=seed) if labelled else tlkit.data.collection.images
+    return given, read(target, augment=changes)
 
 
 def adapting(task: tlkit.Task, method: str) -> tlkit.Task:

@@ -102,14 +102,11 @@ def finetune(
 
 
 def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation:
-    """Scores on the test, and those without labels that a method gives besides."""
-    found = evaluate(run.model, run.task, data.test, batch_size=batch_size)
-    further = trained.served.scores if trained.served is not None else None
-    return (
-        found
-        if further is None
-        else replace(found, scores={**found.scores, **further(run.model, run.data, found.outputs)})
-    )
+    """Scores on the test, and those without labels that a method gives besides; `data` as they were trained on."""
+    found = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
+    if trained.served is None or trained.served.scores is None:
+        return found
+    return replace(found, scores={**found.scores, **trained.served.scores(run.model, data, run.data)})
 
 
 def _calibrated(run: Run, batch_size: int) -> Task:

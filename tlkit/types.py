@@ -285,14 +285,14 @@ class Served:
             only what it serves remains.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
-        scores: (model, splits, decoded outputs of the test), all three as `task` has them -> further scores, which
-            need no labels of the test; None where there are none. Model and splits are those of the innermost task.
+        scores: (model as `task` has it, splits as they were trained on, splits as `task` has them) -> further scores,
+            which need no labels of the target; None where there are none.
     """
 
     task: Task
     outputs: Callable[[Any], Any]
     data: Callable[[Splits], Splits]
-    scores: Callable[[keras.Model, Splits, Any], Mapping[str, float]] | None = None
+    scores: Callable[[keras.Model, Splits, Splits], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

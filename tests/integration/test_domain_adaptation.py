@@ -202,19 +202,29 @@ def test_a_run_is_saved_judged_and_exported_like_any_other(folder, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_test_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
-    few = dataclasses.replace(target(), test=target().test.subset(list(range(count))))
-    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
-    run = tlkit.finetune(
-        layer,
-        methods.dann(plain_task()),
-        methods.domain_mix(source(), few),
-        (Phase(epochs=1, lr=1e-3),),
-        out=tmp_path,
-        image_size=(SIZE, SIZE),
-    )
+def test_a_target_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
+    few = dataclasses.replace(target(), val=target().val.subset(list(range(count))))
+    run = adapted(folder, few, tmp_path)
     assert "certainty" in run.scores and np.isfinite(list(run.scores.values())).all()
     assert not {"neighbourhood_density", "deep_embedded_accuracy"} & set(run.scores)
+
+
+def test_a_target_without_labels_is_scored_without_them(folder, tmp_path):
+    from tlkit.methods import selection
+
+    nothing = target().test.subset([])
+    unlabelled = dataclasses.replace(target().train, targets=np.zeros((len(target().train), 1), np.float32))
+    run = adapted(folder, Splits(unlabelled, nothing, nothing), tmp_path)
+    assert run.data.test.ids == source().test.ids and "the target has no test" in run.data.notes[-1]
+    told = selection.label_free(tlkit.evaluate(run.model, run.task, target().train).outputs)
+    assert {name: run.scores[name] for name in told} == pytest.approx(told, abs=1e-5)
+    assert {"accuracy", "deep_embedded_accuracy"} <= set(run.scores)
+
+
+def adapted(folder, other, out):
+    layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
+    data, phases = methods.domain_mix(source(), other), (Phase(epochs=1, lr=1e-3),)
+    return tlkit.finetune(layer, methods.dann(plain_task()), data, phases, out=out, image_size=(SIZE, SIZE))
 
 
 def test_a_method_goes_around_distillation(folder, tmp_path):

@@ -13,7 +13,7 @@ from tlkit.errors import InputError
 from tlkit.methods import mixing, selection
 from tlkit.types import Examples, Served, Splits, Task
 
-FEWEST = 10  # examples of the source's validation, and of the target's test, from which an accuracy is foretold
+FEWEST = 10  # examples of the source's validation, and of the target, from which an accuracy is foretold
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
 Raw = Mapping[str, Any]
@@ -87,30 +87,33 @@ def _on_domains(task: Task) -> Task:
     )
 
 
-def _label_free(task: Task) -> Callable[[Any, Splits, np.ndarray], Mapping[str, float]] | None:
+def _label_free(task: Task) -> Callable[[Any, Splits, Splits], Mapping[str, float]] | None:
     """Scores of predictions on the target without its labels, of tasks with one probability a class."""
     one_label = task.output == "probabilities" and not task.recipe[1].get("multi_label")
     if not one_label:
         return None
 
-    def scores(model: Any, data: Splits, outputs: np.ndarray) -> dict[str, float]:
-        found = selection.label_free(outputs)
-        enough = min(len(data.val), len(data.test)) >= FEWEST
-        return found | _foretold(model, task, data) if enough else found
+    def scores(model: Any, mixed: Splits, data: Splits) -> dict[str, float]:
+        from tlkit.evaluation import decoded_outputs
+
+        target = mixing.of_target(mixed)
+        found = selection.label_free(decoded_outputs(model, task, target))
+        enough = min(len(data.val), len(target)) >= FEWEST
+        return found | _foretold(model, task, data.val, target) if enough else found
 
     return scores
 
 
-def _foretold(model: Any, task: Task, data: Splits) -> dict[str, float]:
-    """Accuracy on the target's test, told by the source's validation examples and the densities of the features."""
+def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[str, float]:
+    """Accuracy on the target, told by the source's validation examples and the densities of the features."""
     import keras
 
     from tlkit.evaluation import decoded_outputs
 
     entering = keras.Model(model.input, _entering(model.output))
     plain = dataclasses.replace(task, decode=lambda raw: raw)
-    own, other = (decoded_outputs(entering, plain, part) for part in (data.val, data.test))
-    right = decoded_outputs(model, task, data.val).argmax(axis=1) == data.val.targets
+    own, other = (decoded_outputs(entering, plain, part) for part in (val, target))
+    right = decoded_outputs(model, task, val).argmax(axis=1) == val.targets
     return selection.estimated(right, own, other)
 
 

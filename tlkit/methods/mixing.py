@@ -18,7 +18,8 @@ def domain_mix(source: Splits, target: Splits) -> Splits:
 
     The labels of the target's training and validation examples are not read: their targets are 0 throughout. The
     smaller domain is repeated, so that an epoch shows as many examples of one as of the other, and a random batch
-    holds both. The test is the target's, with its own labels.
+    holds both. The test is the target's, with its own labels; of a target without a test, such as
+    `data.collection.images` gives, it is the source's.
 
     Args:
         source: Labelled splits; its training and validation examples are used.
@@ -32,14 +33,15 @@ def domain_mix(source: Splits, target: Splits) -> Splits:
         InputError: If inputs differ in shape, labels in name, or a domain has no training examples.
     """
     check_domains(source, target)
+    notes = () if len(target.test) else ("the target has no test, so the scores are those of the source's",)
     return Splits(
         train=_mixed(source.train, target.train, even=True),
         val=_mixed(source.val, target.val, even=False),
-        test=target.test,
+        test=target.test if len(target.test) else source.test,
         labels=source.labels,
         quarantine=(*source.quarantine, *target.quarantine),
         duplicates=(*source.duplicates, *target.duplicates),
-        notes=(*source.notes, *target.notes),
+        notes=(*source.notes, *target.notes, *notes),
         seconds=source.seconds + target.seconds,
     )
 
@@ -53,11 +55,20 @@ def labelled(examples: Examples) -> Examples:
     """Examples of the source with the targets that they had; what holds no domains is given back as it is."""
     if not len(examples):
         return examples
-    domains = examples.targets[:, -1]
-    rows = np.flatnonzero(domains == SOURCE)
-    _, once = np.unique([examples.ids[i] for i in rows], return_index=True)
-    own = examples.subset(rows[np.sort(once)].tolist())
+    own = _of_domain(examples, SOURCE)
     return dataclasses.replace(own, targets=labels_of(own.targets))
+
+
+def of_target(mixed: Splits) -> Examples:
+    """Examples of the target, each once: those for validation, or those for training where there are none."""
+    found = [_of_domain(part, TARGET) for part in (mixed.val, mixed.train) if len(part)]
+    return next((part for part in found if len(part)), mixed.train)
+
+
+def _of_domain(examples: Examples, domain: int) -> Examples:
+    rows = np.flatnonzero(examples.targets[:, -1] == domain)
+    _, once = np.unique([examples.ids[i] for i in rows], return_index=True)
+    return examples.subset(rows[np.sort(once)].tolist())
 
 
 def labels_of(targets: np.ndarray) -> np.ndarray:

@@ -211,15 +211,14 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
     def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {name: methods[name].outputs(raw[name]) if name in methods else raw[name] for name in heads}
 
-    def scores(model: Any, data: Splits, found: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def scores(model: Any, trained: Splits, data: Splits) -> dict[str, float]:
         import keras
 
         all_scores: dict[str, float] = {}
         for name, served in methods.items():
             if served.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                rows = several.known(data.test.targets, name)
-                own = served.scores(head, several.parts(data, name), found[name][rows])
+                own = served.scores(head, several.parts(trained, name), several.parts(data, name))
                 all_scores |= {f"{name}_{key}": value for key, value in own.items()}
         return all_scores
 
