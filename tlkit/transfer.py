@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tlkit import graph as graphs
-from tlkit import plans
+from tlkit import hub, plans
 from tlkit.errors import InputError
 from tlkit.evaluation import Headline, evaluate, headline
 from tlkit.feeding import fed
@@ -110,10 +110,13 @@ def transfer_check(
     """Train from scratch, on the frozen module, and by `phases`, over several seeds, and compare the test scores.
 
     From scratch is the same net with fresh weights, all of it trained in training mode for as many epochs as `phases`
-    have together. Differences are of pairs with the same seed, so what a seed makes easy or hard cancels.
+    have together. A module that has no `training` argument is trained from scratch with the statistics of its BatchNorm
+    at mean 0 and variance 1, which makes that way weaker. Differences are of pairs with the same seed, so what a seed
+    makes easy or hard cancels.
 
     Args:
-        handle: What HubLayer takes as handle; not a layer, as every training needs a fresh one.
+        handle: What HubLayer takes as handle; no HubLayer and no loaded SavedModel, as every training needs fresh
+            variables. Of a keras.Model every training has a copy.
         task: What to learn; its headline score is compared.
         data: Splits, or a function from a seed to Splits, so that the division varies with the seed too.
         phases: Of the fine-tuned runs; None takes `plans.recommend`.
@@ -128,12 +131,12 @@ def transfer_check(
         Scores, paired differences with intervals, and a verdict; it prints as a table.
 
     Raises:
-        InputError: If there are no seeds, `handle` is a layer, or the task has no headline score.
+        InputError: If there are no seeds, `handle` is a HubLayer or a loaded SavedModel, or the task has no headline
+            score.
     """
     if not seeds:
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
-    if isinstance(handle, HubLayer):
-        raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
+    _check_fresh(handle)
     said = progress or shown()
     found: dict[str, list[Headline]] = {}
     for seed in seeds:
@@ -168,6 +171,17 @@ def _ways(
     return found
 
 
+def _check_fresh(handle: Any) -> None:
+    """Refuse what would share its variables with every training."""
+    if isinstance(handle, HubLayer):
+        raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
+    if hub.is_restored(handle):
+        raise InputError(
+            "`handle` is a loaded SavedModel, whose variables every training would change: give the folder that it was "
+            "loaded from."
+        )
+
+
 def _scored(
     handle: Any,
     task: Task,
@@ -184,6 +198,7 @@ def _scored(
     model = build(layer, task, image_size=image_size)
     if afresh:
         fresh_weights(layer, seed)
+        plan = plan if layer.endpoint.takes_training else tuple(replace(p, batch_stats="frozen") for p in plan)
     given = fed(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
     run = fit(model, task, given, plan, seed=seed, batch_size=batch_size, progress=quiet)
     found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))

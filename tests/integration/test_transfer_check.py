@@ -7,7 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from fitting import LABELS, data
+import tensorflow as tf
+from fitting import LABELS, SIZE, data
 
 import tlkit
 from tlkit import report, tasks
@@ -99,5 +100,39 @@ def test_what_cannot_be_checked(module_folder):
     folder, task = module_folder("keras3_hub"), tasks.classify(LABELS)
     with pytest.raises(InputError, match="`seeds` is empty"):
         tlkit.transfer_check(folder, task, data(), seeds=())
+    with pytest.raises(InputError, match="a loaded SavedModel, whose variables every training would change"):
+        tlkit.transfer_check(tf.saved_model.load(str(folder)), task, data())
     with pytest.raises(InputError, match="every training needs a fresh one"):
         tlkit.transfer_check(tlkit.HubLayer(folder), task, data())
+
+
+def test_a_keras_model_stays_as_it_is():
+    import keras
+
+    given = keras.Input((SIZE, SIZE, 3))
+    norm = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=8)(given))
+    module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(norm))
+    before = [np.array(v) for v in module.weights]
+    plan = (Phase(epochs=1, lr=1e-2, unfrozen=1.0),)
+    tlkit.transfer_check(module, tasks.classify(LABELS), data(), phases=plan, seeds=(0,), progress=quiet)
+    assert all(np.array_equal(a, b) for a, b in zip(before, module.weights, strict=True))
+
+
+class Untold(tf.Module):
+    """A module that does not tell training from inference."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = tf.Variable(tf.random.stateless_normal((3, 4), seed=(0, 1)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32)])
+    def __call__(self, x):
+        return tf.tensordot(tf.reduce_mean(x, (1, 2)), self.w, 1)
+
+
+def test_a_module_without_a_training_argument_is_checked(tmp_path):
+    tf.saved_model.save(Untold(), str(tmp_path))
+    found = tlkit.transfer_check(
+        tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet
+    )
+    assert set(found.scores) == {SCRATCH, FROZEN, TUNED}
