@@ -210,7 +210,8 @@ def _scored(
 def fresh_weights(layer: HubLayer, seed: int) -> None:
     """Give a module the weights that it could have had before its training.
 
-    Kernels are drawn by He's rule; scales and variances of BatchNorm are 1, all else of one axis is 0.
+    Kernels are drawn by He's rule, with the inputs that an output sums over as fan-in: of a depthwise kernel
+    (h, w, c, m) these are h * w. Scales and variances of BatchNorm are 1, all else of one axis is 0.
 
     Args:
         layer: Its variables are written.
@@ -220,6 +221,7 @@ def fresh_weights(layer: HubLayer, seed: int) -> None:
     """
     rng = np.random.default_rng(seed)
     ones = {i for norm in graphs.batch_norms(layer.graph) for i in (norm.gamma, norm.variance)}
+    depthwise, unknown = graphs.depthwise_kernels(layer.graph), not layer.graph.nodes
     for index, variable in layer.module_variables.items():
         shape = tuple(variable.shape)
         if not str(variable.dtype).startswith("float"):
@@ -227,7 +229,13 @@ def fresh_weights(layer: HubLayer, seed: int) -> None:
         if len(shape) < 2:
             variable.assign(np.full(shape, 1.0 if index in ones or "gamma" in variable.path else 0.0))
         else:
-            variable.assign(rng.normal(0, (2.0 / np.prod(shape[:-1])) ** 0.5, shape))
+            summed = shape[:-2] if index in depthwise or (unknown and _looks_depthwise(shape)) else shape[:-1]
+            variable.assign(rng.normal(0, (2.0 / np.prod(summed)) ** 0.5, shape))
+
+
+def _looks_depthwise(shape: tuple[int, ...]) -> bool:
+    """Whether a kernel is (h, w, c, 1) with several c, where no graph says what it is used by."""
+    return len(shape) == 4 and shape[-1] == 1 and shape[-2] > 1
 
 
 def _of_seed(data: Source, seed: int) -> Splits:

@@ -51,7 +51,8 @@ def test_fresh_weights_know_nothing(module_folder):
         value = np.asarray(variable)
         if len(variable.shape) > 1:
             assert not np.allclose(value, old)
-            assert np.std(value) == pytest.approx((2 / np.prod(variable.shape[:-1])) ** 0.5, rel=0.35)
+            summed = variable.shape[:-2] if variable.shape[-1] == 1 else variable.shape[:-1]  # the depthwise one
+            assert np.std(value) == pytest.approx((2 / np.prod(summed)) ** 0.5, rel=0.35)
         elif variable.dtype == "float32":
             assert set(np.unique(value)) <= {0.0, 1.0}
 
@@ -136,3 +137,17 @@ def test_a_module_without_a_training_argument_is_checked(tmp_path):
         tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet
     )
     assert set(found.scores) == {SCRATCH, FROZEN, TUNED}
+
+
+def test_fresh_depthwise_kernels_sum_over_their_window_alone():
+    """He's rule keeps the second moment: that of the kernel times what is summed over is 2."""
+    import keras
+
+    given = keras.Input((8, 8, 64))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="windows")(given)
+    x = keras.layers.Conv2D(1, 3, use_bias=False, name="sums")(x)  # (3, 3, 128, 1) and no depthwise kernel
+    layer = tlkit.HubLayer(keras.Model(given, keras.layers.Flatten()(x)))
+    fresh_weights(layer, 0)
+    found = {tuple(v.shape): float(np.std(v)) for v in layer.weights}
+    assert found[(3, 3, 64, 2)] == pytest.approx((2 / 9) ** 0.5, rel=0.1)
+    assert found[(3, 3, 128, 1)] == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)
