@@ -31,9 +31,9 @@ Source = Splits | Callable[[int], Splits]
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one way of training is than another over the same seeds: the mean, with its 95 % interval.
+    """How much better one way of training is than another over the same seeds: the mean, with its interval.
 
-    `low` and `high` are None where there is one seed.
+    The interval has the check's `level`; `low` and `high` are None where there is one seed.
     """
 
     better: str
@@ -57,28 +57,42 @@ class TransferCheck:
         scores: One score a seed, by way of training.
         differences: Each way against those before it; above 0 is better, of error rates too.
         unit: "share" where scores read well as percentages, else "value".
+        level: Of the differences' intervals: 1 - 0.05 / m for m ways besides that from scratch, so that the m intervals
+            against training from scratch, by which `helped` is judged, hold together with 95 % (Bonferroni).
     """
 
     score: str
     scores: Mapping[str, tuple[float, ...]]
     differences: tuple[Difference, ...]
     unit: str = "share"
+    level: float = 0.95
 
     @property
     def helped(self) -> bool:
-        """Whether a training that started from the module is better than one from scratch, by the whole interval."""
+        """Whether a training that started from the module is better than one from scratch, by the whole interval.
+
+        The intervals allow for the number of such trainings: `level`.
+        """
         return any(one.proved and one.than == SCRATCH for one in self.differences)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         against = [one for one in self.differences if one.than == SCRATCH]
-        best = max(against, key=lambda one: one.mean)
+        best = max(against, key=lambda one: (one.proved, one.mean))
         said = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
         if self.helped:
-            return f"Transfer helped: {said}."
+            return f"Transfer helped: {said}{self._allowing}."
         known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
-        return f"Transfer did not help as far as these runs can tell ({known}): {said}."
+        return f"Transfer did not help as far as these runs can tell ({known}): {said}{self._allowing}."
+
+    @property
+    def _allowing(self) -> str:
+        """What the intervals are, behind the sentence that rests on them."""
+        against = [one for one in self.differences if one.than == SCRATCH]
+        if len(against) == 1 or against[0].low is None:
+            return ""
+        return f", by the {100 * self.level:.1f} % interval that allows for {len(against)} comparisons"
 
     def shown_in(self, run: Run) -> Run:
         """The run with this check in its record and its report; where it has a folder, both are written anew."""
@@ -149,11 +163,12 @@ def transfer_check(
 
 
 def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> TransferCheck:
-    """The check of scores by way of training, each way against those before it; `like` says what they are."""
+    """The check of scores by way of training, from scratch first, each against those before it; `like` says of what."""
     sign = -1.0 if like.lower_is_better else 1.0
+    level = 1 - 0.05 / max(1, len(scores) - 1)
     pairs = itertools.combinations(scores, 2)
-    found = tuple(_difference(scores, late, early, sign) for early, late in pairs)
-    return TransferCheck(like.name, scores, found, like.unit)
+    found = tuple(_difference(scores, late, early, sign, level) for early, late in pairs)
+    return TransferCheck(like.name, scores, found, like.unit, level)
 
 
 def _ways(
@@ -242,9 +257,11 @@ def _of_seed(data: Source, seed: int) -> Splits:
     return data if isinstance(data, Splits) else data(seed)
 
 
-def _difference(scores: Mapping[str, tuple[float, ...]], better: str, than: str, sign: float) -> Difference:
+def _difference(
+    scores: Mapping[str, tuple[float, ...]], better: str, than: str, sign: float, level: float
+) -> Difference:
     pairs = [sign * (a - b) for a, b in zip(scores[better], scores[than], strict=True)]
-    return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs))
+    return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs, level))
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -37,8 +37,30 @@ def test_scores_are_compared_in_pairs():
     assert fewer.helped and fewer.differences[0].mean == pytest.approx(0.297, abs=1e-3)
     assert mean_interval([1.0]) == (None, None)
     assert mean_interval(np.arange(40.0).tolist())[0] == pytest.approx(
-        19.5 - 1.96 * np.std(np.arange(40), ddof=1) / 40**0.5
+        19.5 - 2.0227 * np.std(np.arange(40), ddof=1) / 40**0.5, abs=1e-3
     )
+
+
+def test_help_allows_for_the_number_of_comparisons():
+    """The same differences help where they are the only ones, and not where another way was tried as well."""
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    scratch, errors = (0.5, 0.5, 0.5), 0.02 / 3**0.5
+    alone = compared({SCRATCH: scratch, FROZEN: (0.52, 0.56, 0.54)}, accuracy)
+    two = compared({SCRATCH: scratch, FROZEN: (0.52, 0.56, 0.54), TUNED: scratch}, accuracy)
+    assert (alone.level, two.level) == (0.95, 0.975)
+    assert alone.differences[0].low == pytest.approx(0.04 - 4.3027 * errors, abs=1e-5)
+    assert two.differences[0].low == pytest.approx(0.04 - 6.2053 * errors, abs=1e-5)
+    three = compared({SCRATCH: scratch, FROZEN: (0.58, 0.60, 0.62), TUNED: scratch}, accuracy)
+    assert three.helped and "97.5 % interval that allows for 2 comparisons" in three.verdict
+    close = (0.5135, 0.52, 0.5265)  # mean 0.02, error 0.00375
+    assert compared({SCRATCH: scratch, FROZEN: close}, accuracy).helped
+    assert not compared({SCRATCH: scratch, FROZEN: close, TUNED: scratch}, accuracy).helped
+
+
+def test_the_verdict_names_a_way_that_is_proved():
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    found = compared({SCRATCH: (0.5, 0.5, 0.5), FROZEN: (0.6, 0.6, 0.6), TUNED: (0.4, 1.0, 0.9)}, accuracy)
+    assert found.helped and found.verdict.startswith("Transfer helped: frozen against from scratch: +0.100")
 
 
 def test_fresh_weights_know_nothing(module_folder):
@@ -93,7 +115,7 @@ def test_a_runs_report_shows_its_check(tmp_path, module_folder):
     assert shown.record["transfer"]["helped"]
     for again in (shown, tlkit.load(tmp_path)):
         page = report.write(again, tmp_path / "again.html").read_text()
-        assert "Did transfer help?" in page and found.verdict in page
+        assert "Did transfer help?" in page and found.verdict in page and "95 % interval" in page
     assert json.loads((tmp_path / "run.json").read_text())["transfer"]["scores"][FROZEN] == [0.7, 0.8, 0.6]
 
 
