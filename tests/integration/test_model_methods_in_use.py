@@ -184,6 +184,22 @@ def test_l2_sp_is_resumed_exactly(folder, tmp_path):
 # -- distillation
 
 
+@pytest.mark.parametrize("task", [tasks.classify(LABELS, multi_label=True), tasks.regress(LABELS)])
+def test_a_teacher_whose_outputs_are_no_shares_is_refused(folder, task):
+    teacher = tlkit.Run(built(folder, task=task)[0], task, data())
+    with pytest.raises(InputError, match="The teacher must be a `classify` of one label an example"):
+        methods.taught(data(), teacher)
+
+
+def test_a_student_can_learn_from_examples_without_labels_alone(folder):
+    teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
+    none = dataclasses.replace(splits, train=splits.train.subset([]))
+    answered = methods.taught(none, teacher, unlabelled=splits.test)
+    found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
+    assert answered.train.targets.shape == (15, 4) and answered.train.ids == splits.test.ids
+    np.testing.assert_array_equal(answered.train.targets[:, 0], found.argmax(axis=1))
+
+
 def test_a_student_learns_from_answers_alone(folder):
     """With labels that say nothing (weight 1), what the student knows it has from the teacher."""
     teacher = fitted(folder, (Phase(epochs=15, lr=1e-2, unfrozen=1.0),))
