@@ -152,7 +152,8 @@ def _weights(heads: Heads, targets: np.ndarray) -> np.ndarray | None:
     """float32 (n, heads): weights of the examples, times those that a head gives its targets; None where all are 1."""
     plain = all(task.sample_weights is None for task in heads.values())
     weights = np.stack([targets[name][several.WEIGHT] for name in heads], axis=1)
-    if plain and np.isin(weights, (0, 1)).all():
+    known = np.stack([targets[name][several.KNOWN] for name in heads], axis=1)
+    if plain and (weights[known] == 1).all():
         return None
     for number, (name, task) in enumerate(heads.items()):
         rows = several.known(targets, name)
