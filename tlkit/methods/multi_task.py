@@ -31,7 +31,8 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
 
     Args:
         weighting: "equal", factors of the heads' losses by name, each > 0, or "uncertainty": factors exp(-s) that are
-            learned, s/2 being added to the loss for each.
+            learned, s/2 being added to the loss for each. With s = log sigma^2 of classes and s = log 2 sigma^2 of
+            squared errors these are the paper's eq. 7 and 10 up to a constant.
         **heads: Two tasks or more by name, which take the same features; also what methods made of tasks.
 
     Returns:
@@ -48,7 +49,7 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
         ['animal', 'weight']
 
     Source: Caruana 1997, "Multitask Learning" (Machine Learning 28); Kendall, Gal and Cipolla 2018, arXiv:1705.07115,
-    section 3, with s = log sigma^2.
+    section 3.
     """
     from tlkit.tasks import recording
 
