@@ -157,9 +157,9 @@ def _ranked(module: Any, data: Splits, convert: bool, batch_size: int) -> Ranked
 
 
 def _conversion(layer: HubLayer, examples: Examples) -> Any:
-    """The module converted for examples of this size."""
-    spec = examples.spec
-    shape = next(iter(spec.values())).shape if isinstance(spec, dict) else spec.shape
+    """The module converted for examples of the first one's size, as pictures may have their own."""
+    first = examples.read(0)
+    shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)
     size = shape[:2] if len(shape) == 3 else None
     return try_conversion(layer.resolved_object, layer.endpoint, size, open_size=max(1, shape[0] if shape else 1))
 

@@ -1,7 +1,8 @@
 """Targets of several heads in one array: each head's own target of an example, and how much the example weighs in it.
 
-The array is a structured one, (n,), with a field a head; of each field `target` is what the head's task reads, and
-`weight` (float32) is 0 where the example has no label of that kind.
+The array is a structured one, (n,), with a field a head; of each field `target` is what the head's task reads, `weight`
+(float32) how much the example weighs in its loss, and `known` (bool) whether it has a label of that kind at all:
+methods that weigh examples give some of them 0.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 
 from tlkit.types import Examples, Splits
 
-TARGET, WEIGHT = "target", "weight"
+TARGET, WEIGHT, KNOWN = "target", "weight", "known"
 
 
 def unlabelled(targets: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     """Targets of `count` examples that no head knows a label of: zeros, for targets of these kinds."""
-    fields = [(name, [(TARGET, own.dtype, own.shape[1:]), (WEIGHT, np.float32)]) for name, own in targets.items()]
+    marks = [(WEIGHT, np.float32), (KNOWN, np.bool_)]
+    fields = [(name, [(TARGET, own.dtype, own.shape[1:]), *marks]) for name, own in targets.items()]
     return np.zeros(count, np.dtype(fields))
 
 
@@ -30,7 +32,7 @@ def heads_of(targets: np.ndarray) -> tuple[str, ...]:
 
 def known(targets: np.ndarray, head: str) -> np.ndarray:
     """int64 indices of the examples that have a label of this kind."""
-    return np.flatnonzero(targets[head][WEIGHT] > 0)
+    return np.flatnonzero(targets[head][KNOWN])
 
 
 def part(examples: Examples, head: str) -> Examples:

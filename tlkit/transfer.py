@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tlkit import graph as graphs
-from tlkit import plans
+from tlkit import hub, plans
 from tlkit.errors import InputError
 from tlkit.evaluation import Headline, evaluate, headline
 from tlkit.feeding import fed
@@ -31,9 +31,9 @@ Source = Splits | Callable[[int], Splits]
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one way of training is than another over the same seeds: the mean, with its 95 % interval.
+    """How much better one way of training is than another over the same seeds: the mean, with its interval.
 
-    `low` and `high` are None where there is one seed.
+    The interval has the check's `level`; `low` and `high` are None where there is one seed.
     """
 
     better: str
@@ -57,28 +57,42 @@ class TransferCheck:
         scores: One score a seed, by way of training.
         differences: Each way against those before it; above 0 is better, of error rates too.
         unit: "share" where scores read well as percentages, else "value".
+        level: Of the differences' intervals: 1 - 0.05 / m for m ways besides that from scratch, so that the m intervals
+            against training from scratch, by which `helped` is judged, hold together with 95 % (Bonferroni).
     """
 
     score: str
     scores: Mapping[str, tuple[float, ...]]
     differences: tuple[Difference, ...]
     unit: str = "share"
+    level: float = 0.95
 
     @property
     def helped(self) -> bool:
-        """Whether a training that started from the module is better than one from scratch, by the whole interval."""
+        """Whether a training that started from the module is better than one from scratch, by the whole interval.
+
+        The intervals allow for the number of such trainings: `level`.
+        """
         return any(one.proved and one.than == SCRATCH for one in self.differences)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         against = [one for one in self.differences if one.than == SCRATCH]
-        best = max(against, key=lambda one: one.mean)
+        best = max(against, key=lambda one: (one.proved, one.mean))
         said = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
         if self.helped:
-            return f"Transfer helped: {said}."
+            return f"Transfer helped: {said}{self._allowing}."
         known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
-        return f"Transfer did not help as far as these runs can tell ({known}): {said}."
+        return f"Transfer did not help as far as these runs can tell ({known}): {said}{self._allowing}."
+
+    @property
+    def _allowing(self) -> str:
+        """What the intervals are, behind the sentence that rests on them."""
+        against = [one for one in self.differences if one.than == SCRATCH]
+        if len(against) == 1 or against[0].low is None:
+            return ""
+        return f", by the {100 * self.level:.1f} % interval that allows for {len(against)} comparisons"
 
     def shown_in(self, run: Run) -> Run:
         """The run with this check in its record and its report; where it has a folder, both are written anew."""
@@ -110,10 +124,13 @@ def transfer_check(
     """Train from scratch, on the frozen module, and by `phases`, over several seeds, and compare the test scores.
 
     From scratch is the same net with fresh weights, all of it trained in training mode for as many epochs as `phases`
-    have together. Differences are of pairs with the same seed, so what a seed makes easy or hard cancels.
+    have together. A module that has no `training` argument is trained from scratch with the statistics of its BatchNorm
+    at mean 0 and variance 1, which makes that way weaker. Differences are of pairs with the same seed, so what a seed
+    makes easy or hard cancels.
 
     Args:
-        handle: What HubLayer takes as handle; not a layer, as every training needs a fresh one.
+        handle: What HubLayer takes as handle; no HubLayer and no loaded SavedModel, as every training needs fresh
+            variables. Of a keras.Model every training has a copy.
         task: What to learn; its headline score is compared.
         data: Splits, or a function from a seed to Splits, so that the division varies with the seed too.
         phases: Of the fine-tuned runs; None takes `plans.recommend`.
@@ -128,12 +145,12 @@ def transfer_check(
         Scores, paired differences with intervals, and a verdict; it prints as a table.
 
     Raises:
-        InputError: If there are no seeds, `handle` is a layer, or the task has no headline score.
+        InputError: If there are no seeds, `handle` is a HubLayer or a loaded SavedModel, or the task has no headline
+            score.
     """
     if not seeds:
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
-    if isinstance(handle, HubLayer):
-        raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
+    _check_fresh(handle)
     said = progress or shown()
     found: dict[str, list[Headline]] = {}
     for seed in seeds:
@@ -146,11 +163,12 @@ def transfer_check(
 
 
 def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> TransferCheck:
-    """The check of scores by way of training, each way against those before it; `like` says what they are."""
+    """The check of scores by way of training, from scratch first, each against those before it; `like` says of what."""
     sign = -1.0 if like.lower_is_better else 1.0
+    level = 1 - 0.05 / max(1, len(scores) - 1)
     pairs = itertools.combinations(scores, 2)
-    found = tuple(_difference(scores, late, early, sign) for early, late in pairs)
-    return TransferCheck(like.name, scores, found, like.unit)
+    found = tuple(_difference(scores, late, early, sign, level) for early, late in pairs)
+    return TransferCheck(like.name, scores, found, like.unit, level)
 
 
 def _ways(
@@ -166,6 +184,17 @@ def _ways(
     if adapted is not None:
         found[ADAPTED] = (adapted[0], _of_seed(adapted[1], seed), plan)
     return found
+
+
+def _check_fresh(handle: Any) -> None:
+    """Refuse what would share its variables with every training."""
+    if isinstance(handle, HubLayer):
+        raise InputError("`handle` is a layer, and every training needs a fresh one: give what the layer was made of.")
+    if hub.is_restored(handle):
+        raise InputError(
+            "`handle` is a loaded SavedModel, whose variables every training would change: give the folder that it was "
+            "loaded from."
+        )
 
 
 def _scored(
@@ -184,6 +213,7 @@ def _scored(
     model = build(layer, task, image_size=image_size)
     if afresh:
         fresh_weights(layer, seed)
+        plan = plan if layer.endpoint.takes_training else tuple(replace(p, batch_stats="frozen") for p in plan)
     given = fed(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
     run = fit(model, task, given, plan, seed=seed, batch_size=batch_size, progress=quiet)
     found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))
@@ -195,7 +225,8 @@ def _scored(
 def fresh_weights(layer: HubLayer, seed: int) -> None:
     """Give a module the weights that it could have had before its training.
 
-    Kernels are drawn by He's rule; scales and variances of BatchNorm are 1, all else of one axis is 0.
+    Kernels are drawn by He's rule, with the inputs that an output sums over as fan-in: of a depthwise kernel
+    (h, w, c, m) these are h * w. Scales and variances of BatchNorm are 1, all else of one axis is 0.
 
     Args:
         layer: Its variables are written.
@@ -205,6 +236,7 @@ def fresh_weights(layer: HubLayer, seed: int) -> None:
     """
     rng = np.random.default_rng(seed)
     ones = {i for norm in graphs.batch_norms(layer.graph) for i in (norm.gamma, norm.variance)}
+    depthwise, unknown = graphs.depthwise_kernels(layer.graph), not layer.graph.nodes
     for index, variable in layer.module_variables.items():
         shape = tuple(variable.shape)
         if not str(variable.dtype).startswith("float"):
@@ -212,16 +244,24 @@ def fresh_weights(layer: HubLayer, seed: int) -> None:
         if len(shape) < 2:
             variable.assign(np.full(shape, 1.0 if index in ones or "gamma" in variable.path else 0.0))
         else:
-            variable.assign(rng.normal(0, (2.0 / np.prod(shape[:-1])) ** 0.5, shape))
+            summed = shape[:-2] if index in depthwise or (unknown and _looks_depthwise(shape)) else shape[:-1]
+            variable.assign(rng.normal(0, (2.0 / np.prod(summed)) ** 0.5, shape))
+
+
+def _looks_depthwise(shape: tuple[int, ...]) -> bool:
+    """Whether a kernel is (h, w, c, 1) with several c, where no graph says what it is used by."""
+    return len(shape) == 4 and shape[-1] == 1 and shape[-2] > 1
 
 
 def _of_seed(data: Source, seed: int) -> Splits:
     return data if isinstance(data, Splits) else data(seed)
 
 
-def _difference(scores: Mapping[str, tuple[float, ...]], better: str, than: str, sign: float) -> Difference:
+def _difference(
+    scores: Mapping[str, tuple[float, ...]], better: str, than: str, sign: float, level: float
+) -> Difference:
     pairs = [sign * (a - b) for a, b in zip(scores[better], scores[than], strict=True)]
-    return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs))
+    return Difference(better, than, statistics.fmean(pairs), *mean_interval(pairs, level))
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from fitting import LABELS, SIZE, data
@@ -17,8 +18,6 @@ RANK = 3
 
 
 def net():
-    import keras
-
     keras.utils.set_random_seed(0)
     given = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.AveragePooling2D(8)(given)
@@ -62,13 +61,32 @@ def test_tuning_moves_the_change_and_no_kernel(tmp_path):
     assert done.exports[0].passed
 
 
-def test_what_lora_cannot_change(module_folder):
-    import keras
+class Subclassed(keras.Model):
+    """A model whose layers Keras finds, but whose calls it does not know."""
 
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_what_lora_cannot_change(module_folder):
     with pytest.raises(InputError, match=r"LoRA changes layers.*Received: str"):
         methods.lora("zoo:efficientnet-lite0")
     given = keras.Input((4,))
     with pytest.raises(InputError, match="has no Dense, EinsumDense"):
         methods.lora(keras.Model(given, keras.layers.ReLU()(given)))
+    with pytest.raises(InputError, match=r"LoRA changes layers.*Received: HubLayer"):
+        methods.lora(tlkit.HubLayer(module_folder("keras3_hub")))
+    with pytest.raises(InputError, match="has LoRA in its layers already: give the model that it was made of"):
+        methods.lora(methods.lora(net(), 2), 2)
+    with pytest.raises(InputError, match=r"is not built, .*begin it with keras\.Input"):
+        methods.lora(keras.Sequential([keras.layers.Dense(3)], name="raw"))
+    own = Subclassed()
+    own(np.zeros((1, 4), np.float32))
+    with pytest.raises(InputError, match="cannot be copied with its weights, as a subclass"):
+        methods.lora(own)
     with pytest.raises(InputError, match="`rank` must be 1 or more"):
         methods.lora(net(), 0)

@@ -143,19 +143,20 @@ def test_modules_without_norms_are_refused(module_folder):
 
 def test_a_soup_is_the_mean_and_a_greedy_one_takes_what_helps(folder):
     phases = (Phase(epochs=2, lr=3e-3), Phase(epochs=1, lr=1e-3, unfrozen=0.5))
-    runs = [fitted(folder, phases, seed=seed) for seed in (0, 1, 2)]
-    mixed = methods.soup(runs)
-    for own, several in zip(values(mixed.model), zip(*(values(r.model) for r in runs), strict=True), strict=True):
+    several_runs = [fitted(folder, phases, seed=seed) for seed in (0, 1, 2)]
+    mixed = methods.soup(several_runs)
+    each = zip(*(values(r.model) for r in several_runs), strict=True)
+    for own, several in zip(values(mixed.model), each, strict=True):
         if own.dtype.kind == "f":
             np.testing.assert_allclose(own, np.mean(several, axis=0), atol=1e-6)
     assert mixed.record["method"][1]["taken"] == [0, 1, 2] and mixed.evaluation is None
     val = data().val
-    greedy = methods.soup(runs, greedy=val)
+    greedy = methods.soup(several_runs, greedy=val)
 
     def accuracy(run):
         return tlkit.evaluate(run.model, run.task, val).scores["accuracy"]
 
-    assert accuracy(greedy) >= max(map(accuracy, runs))
+    assert accuracy(greedy) >= max(map(accuracy, several_runs))
 
 
 def test_runs_of_different_heads_make_no_soup(folder):
@@ -163,6 +164,44 @@ def test_runs_of_different_heads_make_no_soup(folder):
     other = fitted(folder, phases, task=tasks.classify(LABELS, hidden=(4,)))
     with pytest.raises(InputError, match="weights differ in shape"):
         methods.soup([fitted(folder, phases), other])
+
+
+def test_runs_of_different_tasks_make_no_soup(folder):
+    run = fitted(folder, (Phase(epochs=0, lr=1e-3),))
+    turned = tasks.classify(LABELS[::-1], hidden=(8,), dropout=0.3)
+    with pytest.raises(InputError, match="labels differ or stand in another order"):
+        methods.soup([run, dataclasses.replace(run, task=turned)])
+    several = tasks.classify(LABELS, hidden=(8,), dropout=0.3, multi_label=True)
+    with pytest.raises(InputError, match="tasks differ in what they answer"):
+        methods.soup([run, dataclasses.replace(run, task=several)])
+    smoothed = tasks.classify(LABELS, hidden=(8,), dropout=0.1, label_smoothing=0.1)
+    assert methods.soup([run, dataclasses.replace(run, task=smoothed)]).task is run.task
+
+
+def test_a_soup_decides_its_own_threshold(folder):
+    task = tasks.verify(3, size=4)
+    run = tlkit.Run(built(folder, task=task)[0], task, data())
+    val = run.data.val
+    outputs = tlkit.evaluate(run.model, run.task, val).outputs
+    own = [dataclasses.replace(run, task=tasks.verify(3, size=4, threshold=found)) for found in (0.1, 0.2)]
+    found = methods.soup(own)
+    assert found.task.card["threshold"] == pytest.approx(task.calibrate(val.targets, outputs).card["threshold"])
+    unknown = [dataclasses.replace(one, data=dataclasses.replace(run.data, val=val.subset([]))) for one in own]
+    assert "threshold" not in methods.soup(unknown).task.card
+    assert methods.soup([own[0], own[0]]).task.card["threshold"] == 0.1
+
+
+def test_a_soup_claims_nothing_of_the_runs_it_is_made_of(folder, tmp_path):
+    run = fitted(folder, (Phase(epochs=1, lr=1e-3),))
+    claims = {"command": "tlkit run x", "arguments": ["x"], "seed": 4, "scores": {"accuracy": 1.0}, "machine": "m"}
+    claims |= {"details": {"confusion": 1}, "exports": [{"format": "float32"}], "transfer": {}, "phases": [1]}
+    mixed = methods.soup([dataclasses.replace(run, record=claims)] * 2)
+    runs.save(mixed, tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["scores"] == {} and record["details"] == {} and record["exports"] == [] and record["phases"] == []
+    assert not {"command", "arguments", "transfer", "seed"} & set(record) and record["machine"] == "m"
+    assert record["method"] == ["tlkit.methods.soup", {"runs": 2, "taken": [0, 1], "seeds": [4, 4]}]
+    assert (tmp_path / "report.html").is_file() and tlkit.load(tmp_path).scores == {}
 
 
 # -- L2-SP
@@ -196,6 +235,22 @@ def test_l2_sp_is_resumed_exactly(folder, tmp_path):
 
 
 # -- distillation
+
+
+@pytest.mark.parametrize("task", [tasks.classify(LABELS, multi_label=True), tasks.regress(LABELS)])
+def test_a_teacher_whose_outputs_are_no_shares_is_refused(folder, task):
+    teacher = tlkit.Run(built(folder, task=task)[0], task, data())
+    with pytest.raises(InputError, match="The teacher must be a `classify` of one label an example"):
+        methods.taught(data(), teacher)
+
+
+def test_a_student_can_learn_from_examples_without_labels_alone(folder):
+    teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
+    none = dataclasses.replace(splits, train=splits.train.subset([]))
+    answered = methods.taught(none, teacher, unlabelled=splits.test)
+    found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
+    assert answered.train.targets.shape == (15, 4) and answered.train.ids == splits.test.ids
+    np.testing.assert_array_equal(answered.train.targets[:, 0], found.argmax(axis=1))
 
 
 def test_a_student_learns_from_answers_alone(folder):

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from fitting import LABELS, SIZE, built, examples, same, stopped_after, values
+from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
 import tlkit
 from tlkit import methods, runs, several, tasks
@@ -54,6 +54,31 @@ def test_examples_of_both_are_one_and_others_have_one_label():
     np.testing.assert_array_equal(own.train.targets, halves(7).train.targets)
     np.testing.assert_array_equal(own.train.read(3), halves(7).train.read(3))
     assert apart.fingerprint != mixed.fingerprint
+
+
+def test_an_example_of_weight_0_keeps_its_label(folder):
+    """Methods that weigh examples give some of them 0: they count in no loss, but their class is there."""
+    weights = np.where(colours().train.targets == 2, 0, 1.5).astype(np.float32)
+    light = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, weights=weights))
+    mixed = methods.task_mix(colour=light, half=halves(7))
+    own = several.part(mixed.train, "colour")
+    assert own.ids == light.train.ids and (own.targets == 2).sum() == 14
+    np.testing.assert_array_equal(own.weights, weights)
+    given = both().sample_weights(mixed.train.targets)
+    np.testing.assert_array_equal(given[:42, 0], weights)
+    bare = dataclasses.replace(light.train, weights=(weights > 0).astype(np.float32))
+    zeros = methods.task_mix(colour=dataclasses.replace(light, train=bare), half=halves(7)).train.targets
+    np.testing.assert_array_equal(both().sample_weights(zeros)[:42, 0], bare.weights)
+    history = fitted(folder, both(), mixed, (Phase(epochs=1, lr=1e-2),)).phases[0].history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_examples_of_all_heads_are_changed_alike():
+    changed = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, augment=Brighter()))
+    with pytest.raises(InputError, match=r"must be changed alike.*Received: Brighter\(\), None"):
+        methods.task_mix(colour=changed, half=halves(7))
+    again = methods.relabelled(changed, lambda name: HALVES[int(name.partition("-")[2]) % 3 == 2])
+    assert repr(methods.task_mix(colour=changed, half=again).train.augment) == "Brighter()"
 
 
 def test_data_that_do_not_fit_each_other_are_refused():
@@ -123,7 +148,7 @@ def test_labels_that_an_example_lacks_are_never_read(folder):
 
     def poisoned(part: Examples) -> Examples:
         targets = part.targets.copy()
-        targets["colour"]["target"][targets["colour"]["weight"] == 0] = 2
+        targets["colour"]["target"][~targets["colour"]["known"]] = 2
         return dataclasses.replace(part, targets=targets)
 
     other = dataclasses.replace(mixed, train=poisoned(mixed.train), val=poisoned(mixed.val))

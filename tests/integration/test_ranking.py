@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fitting import data
@@ -11,6 +13,7 @@ from tlkit.errors import InputError
 from tlkit.progress import quiet
 from tlkit.ranking import Ranked, Ranking
 from tlkit.transferability import h_score, logme
+from tlkit.types import ArraySpec
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 
@@ -35,6 +38,19 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
     assert found.rows[0].handle in found.pareto
     assert "LogME" in str(found) and len(str(found).splitlines()) == 3
     assert found.plot(tmp_path / "rank.png").stat().st_size > 5_000
+
+
+def test_pictures_of_their_own_size_are_converted_at_it():
+    import keras
+
+    given = keras.Input((None, None, 3))
+    two = [
+        keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(size, 3)(given)))
+        for size in (2, 4)
+    ]
+    pictures = dataclasses.replace(data().train, spec=ArraySpec((None, None, 3), "uint8"))
+    found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet)
+    assert all(row.converts and row.latency_ms > 0 for row in found.rows)
 
 
 def row(handle: str, score: float, latency_ms: float | None) -> Ranked:

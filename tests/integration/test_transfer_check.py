@@ -7,7 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from fitting import LABELS, data
+import tensorflow as tf
+from fitting import LABELS, SIZE, data
 
 import tlkit
 from tlkit import report, tasks
@@ -36,8 +37,30 @@ def test_scores_are_compared_in_pairs():
     assert fewer.helped and fewer.differences[0].mean == pytest.approx(0.297, abs=1e-3)
     assert mean_interval([1.0]) == (None, None)
     assert mean_interval(np.arange(40.0).tolist())[0] == pytest.approx(
-        19.5 - 1.96 * np.std(np.arange(40), ddof=1) / 40**0.5
+        19.5 - 2.0227 * np.std(np.arange(40), ddof=1) / 40**0.5, abs=1e-3
     )
+
+
+def test_help_allows_for_the_number_of_comparisons():
+    """The same differences help where they are the only ones, and not where another way was tried as well."""
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    scratch, errors = (0.5, 0.5, 0.5), 0.02 / 3**0.5
+    alone = compared({SCRATCH: scratch, FROZEN: (0.52, 0.56, 0.54)}, accuracy)
+    two = compared({SCRATCH: scratch, FROZEN: (0.52, 0.56, 0.54), TUNED: scratch}, accuracy)
+    assert (alone.level, two.level) == (0.95, 0.975)
+    assert alone.differences[0].low == pytest.approx(0.04 - 4.3027 * errors, abs=1e-5)
+    assert two.differences[0].low == pytest.approx(0.04 - 6.2053 * errors, abs=1e-5)
+    three = compared({SCRATCH: scratch, FROZEN: (0.58, 0.60, 0.62), TUNED: scratch}, accuracy)
+    assert three.helped and "97.5 % interval that allows for 2 comparisons" in three.verdict
+    close = (0.5135, 0.52, 0.5265)  # mean 0.02, error 0.00375
+    assert compared({SCRATCH: scratch, FROZEN: close}, accuracy).helped
+    assert not compared({SCRATCH: scratch, FROZEN: close, TUNED: scratch}, accuracy).helped
+
+
+def test_the_verdict_names_a_way_that_is_proved():
+    accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
+    found = compared({SCRATCH: (0.5, 0.5, 0.5), FROZEN: (0.6, 0.6, 0.6), TUNED: (0.4, 1.0, 0.9)}, accuracy)
+    assert found.helped and found.verdict.startswith("Transfer helped: frozen against from scratch: +0.100")
 
 
 def test_fresh_weights_know_nothing(module_folder):
@@ -50,7 +73,8 @@ def test_fresh_weights_know_nothing(module_folder):
         value = np.asarray(variable)
         if len(variable.shape) > 1:
             assert not np.allclose(value, old)
-            assert np.std(value) == pytest.approx((2 / np.prod(variable.shape[:-1])) ** 0.5, rel=0.35)
+            summed = variable.shape[:-2] if variable.shape[-1] == 1 else variable.shape[:-1]  # the depthwise one
+            assert np.std(value) == pytest.approx((2 / np.prod(summed)) ** 0.5, rel=0.35)
         elif variable.dtype == "float32":
             assert set(np.unique(value)) <= {0.0, 1.0}
 
@@ -91,7 +115,7 @@ def test_a_runs_report_shows_its_check(tmp_path, module_folder):
     assert shown.record["transfer"]["helped"]
     for again in (shown, tlkit.load(tmp_path)):
         page = report.write(again, tmp_path / "again.html").read_text()
-        assert "Did transfer help?" in page and found.verdict in page
+        assert "Did transfer help?" in page and found.verdict in page and "95 % interval" in page
     assert json.loads((tmp_path / "run.json").read_text())["transfer"]["scores"][FROZEN] == [0.7, 0.8, 0.6]
 
 
@@ -99,5 +123,53 @@ def test_what_cannot_be_checked(module_folder):
     folder, task = module_folder("keras3_hub"), tasks.classify(LABELS)
     with pytest.raises(InputError, match="`seeds` is empty"):
         tlkit.transfer_check(folder, task, data(), seeds=())
+    with pytest.raises(InputError, match="a loaded SavedModel, whose variables every training would change"):
+        tlkit.transfer_check(tf.saved_model.load(str(folder)), task, data())
     with pytest.raises(InputError, match="every training needs a fresh one"):
         tlkit.transfer_check(tlkit.HubLayer(folder), task, data())
+
+
+def test_a_keras_model_stays_as_it_is():
+    import keras
+
+    given = keras.Input((SIZE, SIZE, 3))
+    norm = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=8)(given))
+    module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(norm))
+    before = [np.array(v) for v in module.weights]
+    plan = (Phase(epochs=1, lr=1e-2, unfrozen=1.0),)
+    tlkit.transfer_check(module, tasks.classify(LABELS), data(), phases=plan, seeds=(0,), progress=quiet)
+    assert all(np.array_equal(a, b) for a, b in zip(before, module.weights, strict=True))
+
+
+class Untold(tf.Module):
+    """A module that does not tell training from inference."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = tf.Variable(tf.random.stateless_normal((3, 4), seed=(0, 1)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32)])
+    def __call__(self, x):
+        return tf.tensordot(tf.reduce_mean(x, (1, 2)), self.w, 1)
+
+
+def test_a_module_without_a_training_argument_is_checked(tmp_path):
+    tf.saved_model.save(Untold(), str(tmp_path))
+    found = tlkit.transfer_check(
+        tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet
+    )
+    assert set(found.scores) == {SCRATCH, FROZEN, TUNED}
+
+
+def test_fresh_depthwise_kernels_sum_over_their_window_alone():
+    """He's rule keeps the second moment: that of the kernel times what is summed over is 2."""
+    import keras
+
+    given = keras.Input((8, 8, 64))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="windows")(given)
+    x = keras.layers.Conv2D(1, 3, use_bias=False, name="sums")(x)  # (3, 3, 128, 1) and no depthwise kernel
+    layer = tlkit.HubLayer(keras.Model(given, keras.layers.Flatten()(x)))
+    fresh_weights(layer, 0)
+    found = {tuple(v.shape): float(np.std(v)) for v in layer.weights}
+    assert found[(3, 3, 64, 2)] == pytest.approx((2 / 9) ** 0.5, rel=0.1)
+    assert found[(3, 3, 128, 1)] == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)

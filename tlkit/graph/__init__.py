@@ -13,7 +13,7 @@ from tlkit.graph.cutting import (
     variables_in_front,
 )
 from tlkit.graph.flat import Graph, flatten, part, part_as, with_output
-from tlkit.graph.looking import Affine, BatchNorm, batch_norms, input_affine
+from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
 
 __all__ = [
     "Affine",
@@ -25,6 +25,7 @@ __all__ = [
     "blocks",
     "cuts",
     "depth_order",
+    "depthwise_kernels",
     "flatten",
     "input_affine",
     "nearest_cut",

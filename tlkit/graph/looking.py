@@ -157,6 +157,15 @@ def _beside(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> frozens
     return frozenset()
 
 
+def depthwise_kernels(graph: Graph) -> frozenset[int]:
+    """Variables that are kernels of depthwise convolutions: each output channel sums over one input channel alone."""
+    if not graph.nodes:
+        return frozenset()
+    known = anatomy(graph)
+    kernels = (op.inputs[1] for op in known.ops if op.type == "DepthwiseConv2dNative")
+    return frozenset(index for kernel in kernels for index in _variables(known, kernel))
+
+
 # The affine at the input
 
 

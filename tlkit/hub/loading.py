@@ -75,7 +75,7 @@ def open_module(
     if isinstance(handle, str | os.PathLike):
         found = locate(handle, sha256=sha256, offline=offline)
         return _open(os.fspath(handle), found.folder, found.sha256, trust, tags=tags, options=load_options)
-    if _is_restored(handle):
+    if is_restored(handle):
         return Module("a loaded SavedModel", _object_sha256(handle), None, handle, {})
     folder = _scratch_folder() / "module"
     _write(handle, folder)
@@ -227,7 +227,7 @@ def _card(folder: Path) -> dict[str, Any]:
 # -- objects instead of handles
 
 
-def _is_restored(thing: Any) -> bool:
+def is_restored(thing: Any) -> bool:
     """Whether it comes from `tf.saved_model.load`, which leaves these marks on it."""
     return hasattr(thing, "signatures") and hasattr(thing, "tensorflow_version")
 

@@ -22,13 +22,14 @@ def taught(
 ) -> Splits:
     """Splits whose training and validation targets hold the teacher's logits behind the class number.
 
-    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them.
-    Examples without labels can be added, for which the teacher answers alone.
+    The teacher answers once, whatever the number of epochs; the examples stay as the student will read them. Where
+    they have an `augment`, the student sees changed examples while the teacher answered for them as they are.
+    Examples without labels can be added, for which the teacher answers alone; they may be all that there are.
 
     Args:
         splits: Class numbers as targets, labels as the teacher's.
-        teacher: A run of `tasks.classify` over the same labels; it may read the examples another way (word pieces of
-            the same texts, pictures at another size).
+        teacher: A run of `tasks.classify` of one label an example over the same labels; it may read the examples
+            another way (word pieces of the same texts, pictures at another size).
         unlabelled: Further training examples, read as those of `splits`; the teacher's choice stands for their labels,
             which are not looked at.
         length: Word pieces of a text for the teacher; None is as many as it was trained with.
@@ -38,14 +39,15 @@ def taught(
         Splits with float32 (n, 1 + k) targets, for `methods.distill`; the test examples keep theirs.
 
     Raises:
-        InputError: If targets are no class numbers, labels differ, examples without labels are read another way, or
-            the teacher cannot read them.
+        InputError: If the teacher is of another task, targets are no class numbers, labels differ, examples without
+            labels are read another way, or the teacher cannot read them.
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
     from tlkit.evaluation import decoded_outputs
     from tlkit.feeding import fed_as
 
+    _check_teacher(teacher.task)
     _check_class_numbers(splits)
     if splits.labels and splits.labels != teacher.task.labels:
         raise InputError(
@@ -70,9 +72,24 @@ def taught(
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
         found = logits(fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train)
-        targets = np.concatenate([train.targets, _behind(found.argmax(axis=1), found)])
-        train = joined({"labelled": train, "unlabelled": unlabelled}, targets)
+        train = _with_unlabelled(train, unlabelled, _behind(found.argmax(axis=1), found))
     return dataclasses.replace(splits, train=train, val=val)
+
+
+def _with_unlabelled(train: Examples, unlabelled: Examples, targets: np.ndarray) -> Examples:
+    """Examples with answers, and behind them others with theirs."""
+    if not len(train):
+        return dataclasses.replace(unlabelled, targets=targets, augment=unlabelled.augment or train.augment)
+    return joined({"labelled": train, "unlabelled": unlabelled}, np.concatenate([train.targets, targets]))
+
+
+def _check_teacher(task: Task) -> None:
+    path, arguments = (task if task.served is None else task.served.task).recipe
+    if path != "tlkit.tasks.classify" or arguments["multi_label"]:
+        raise InputError(
+            "The teacher must be a `classify` of one label an example, as its logits are taken for shares of one "
+            f"whole. Received: {task.name}{' with multi_label=True' if arguments.get('multi_label') else ''}."
+        )
 
 
 def _behind(classes: np.ndarray, logits: np.ndarray) -> np.ndarray:

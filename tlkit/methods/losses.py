@@ -110,7 +110,7 @@ class OfHeads(keras.losses.Loss):
             s = y_pred[self.log_variances][0, number]
             return ops.exp(-s) * loss + 0.5 * s
 
-        return tf.cond(tf.reduce_any(y_true[name]["weight"] > 0), own, lambda: tf.constant(0.0))
+        return tf.cond(tf.reduce_any(y_true[name]["known"]), own, lambda: tf.constant(0.0))
 
 
 class LogVariances(keras.layers.Layer):
@@ -132,7 +132,7 @@ class LogVariances(keras.layers.Layer):
 
 def of_head(name: str, number: int, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
     """Of a batch for several heads the part that one has labels of; `weights` are (batch, heads) or None."""
-    rows = targets[name]["weight"] > 0
+    rows = targets[name]["known"]
     own = tf.nest.map_structure(lambda one: tf.boolean_mask(one, rows), (targets[name]["target"], outputs[name]))
     return (*own, None if weights is None else tf.boolean_mask(weights[:, number], rows))
 

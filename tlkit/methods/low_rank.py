@@ -25,10 +25,25 @@ def lora(backbone: Any, rank: int = 8, alpha: float | None = None) -> Any:
         A keras.Model that computes what `backbone` does until it is trained; `backbone` stays as it is.
 
     Raises:
-        InputError: If it is no keras.Model, has no such layer, or an argument is out of its range.
+        InputError: If it is no built keras.Model that can be copied, has no such layer, has LoRA already, or an
+            argument is out of its range.
 
     Source: Hu et al. 2021, arXiv:2106.09685, eq. 3.
     """
+    if rank < 1 or (alpha is not None and not alpha > 0):
+        raise InputError(f"`rank` must be 1 or more and `alpha` positive. Received: rank={rank!r}, alpha={alpha!r}.")
+    _check(backbone)
+    model = _copied(backbone)
+    changed = [layer for layer in _layers(model) if hasattr(layer, "enable_lora")]
+    for variable in model.variables:
+        variable.trainable = False
+    for layer in changed:
+        layer.enable_lora(rank, lora_alpha=alpha)
+    return model
+
+
+def _check(backbone: Any) -> None:
+    """Refuse what cannot be copied with its weights, or has nothing that LoRA could change."""
     import keras
 
     if not isinstance(backbone, keras.Model):
@@ -36,18 +51,29 @@ def lora(backbone: Any, rank: int = 8, alpha: float | None = None) -> Any:
             f"LoRA changes layers, and the graph of a SavedModel has none: give a keras.Model, or train a share of the "
             f"module with `Phase(unfrozen=...)`. Received: {type(backbone).__name__}."
         )
-    if rank < 1 or (alpha is not None and not alpha > 0):
-        raise InputError(f"`rank` must be 1 or more and `alpha` positive. Received: rank={rank!r}, alpha={alpha!r}.")
-    model = keras.models.clone_model(backbone)
-    model.set_weights(backbone.get_weights())
-    changed = [layer for layer in _layers(model) if hasattr(layer, "enable_lora")]
-    if not changed:
+    if not backbone.built:
+        raise InputError(
+            f"{backbone.name} is not built, so it has no kernels yet: begin it with keras.Input(...), or call it once."
+        )
+    layers = list(_layers(backbone))
+    if any(getattr(layer, "lora_enabled", False) for layer in layers):
+        raise InputError(f"{backbone.name} has LoRA in its layers already: give the model that it was made of.")
+    if not any(hasattr(layer, "enable_lora") for layer in layers):
         raise InputError(f"{backbone.name} has no Dense, EinsumDense, Embedding or Conv layer that LoRA could change.")
-    for layer in _layers(model):
-        for variable in layer.variables if not isinstance(layer, keras.Model) else ():
-            variable.trainable = False
-    for layer in changed:
-        layer.enable_lora(rank, lora_alpha=alpha)
+
+
+def _copied(backbone: Any) -> Any:
+    """A model of the same layers and weights."""
+    import keras
+
+    try:
+        model = keras.models.clone_model(backbone)
+        model.set_weights(backbone.get_weights())
+    except (TypeError, ValueError, NotImplementedError) as error:  # Keras' own messages hold whole configs
+        raise InputError(
+            f"{backbone.name} cannot be copied with its weights, as a subclass of keras.Model cannot: give a "
+            "functional model, keras.Model(inputs, outputs), or keras.Sequential, of layers that can be copied."
+        ) from error
     return model
 
 

@@ -32,7 +32,8 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
 
     Args:
         weighting: "equal", factors of the heads' losses by name, each > 0, or "uncertainty": factors exp(-s) that are
-            learned, s/2 being added to the loss for each.
+            learned, s/2 being added to the loss for each. With s = log sigma^2 of classes and s = log 2 sigma^2 of
+            squared errors these are the paper's eq. 7 and 10 up to a constant.
         **heads: Two tasks or more by name, which take the same features; also what methods made of tasks.
 
     Returns:
@@ -49,7 +50,7 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
         ['animal', 'weight']
 
     Source: Caruana 1997, "Multitask Learning" (Machine Learning 28); Kendall, Gal and Cipolla 2018, arXiv:1705.07115,
-    section 3, with s = log sigma^2.
+    section 3.
     """
     from tlkit.tasks import recording
 
@@ -147,7 +148,8 @@ def _weights(heads: Heads, targets: np.ndarray) -> np.ndarray | None:
     """float32 (n, heads): weights of the examples, times those that a head gives its targets; None where all are 1."""
     plain = all(task.sample_weights is None for task in heads.values())
     weights = np.stack([targets[name][several.WEIGHT] for name in heads], axis=1)
-    if plain and np.isin(weights, (0, 1)).all():
+    known = np.stack([targets[name][several.KNOWN] for name in heads], axis=1)
+    if plain and (weights[known] == 1).all():
         return None
     for number, (name, task) in enumerate(heads.items()):
         rows = several.known(targets, name)

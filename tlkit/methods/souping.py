@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.types import Examples, Run
+from tlkit.types import Examples, Run, Task
+
+TRAINING = (  # arguments of tasks that answers do not depend on
+    "dropout", "l2", "label_smoothing", "class_weights", "focal_gamma", "monitor", "loss", "margin", "scale",
+    "weighting",
+)  # fmt: skip
+DECIDED = ("threshold",)  # what a task leaves to the validation examples
+KEPT = ("batch_size", "module", "input_range", "data", "versions", "machine", "threads")  # of a record
 
 
 def soup(runs: Sequence[Run], *, greedy: Examples | None = None, batch_size: int = 32) -> Run:
@@ -19,16 +25,20 @@ def soup(runs: Sequence[Run], *, greedy: Examples | None = None, batch_size: int
     included, and differ in the order of examples, rates or augmentation; of models that began apart the mean is none.
 
     Args:
-        runs: At least two, of one module and one kind of head.
+        runs: At least two, of one module and one task; the tasks may differ in what concerns training alone, such as
+            dropout.
         greedy: Labelled validation examples. Runs are then tried from the best to the worst on them, and one is taken
             in only where it does not make the mean worse. None takes all.
         batch_size: Examples at a time when `greedy` judges.
 
     Returns:
-        A run with a model of its own, not evaluated yet; all else is the first run's.
+        A run with a model of its own and the first run's data, not evaluated yet. Its record holds what all runs share,
+            and no phases, seconds or scores. A threshold that each run found on its own is found anew on the first
+            run's validation examples; without any there is none.
 
     Raises:
-        InputError: If there are fewer than two runs, their weights differ in shape, or the task has no headline score.
+        InputError: If there are fewer than two runs, their weights differ in shape, their tasks in labels or in another
+            part of what they answer, or the task has no headline score.
 
     Source: Wortsman et al. 2022, arXiv:2203.05482, recipe 1 (greedy) and eq. of the uniform soup.
     """
@@ -36,13 +46,14 @@ def soup(runs: Sequence[Run], *, greedy: Examples | None = None, batch_size: int
 
     weights = [run.model.get_weights() for run in runs]
     _check(weights)
+    _check_tasks([run.task for run in runs])
     model = keras.models.clone_model(runs[0].model)
     taken = list(range(len(runs)))
     if greedy is not None:
         taken = _greedily(model, runs[0], weights, greedy, batch_size)
     model.set_weights(mean([weights[i] for i in taken]))
-    record = {**runs[0].record, "scores": {}, "method": ["tlkit.methods.soup", {"runs": len(runs), "taken": taken}]}
-    return replace(runs[0], model=model, evaluation=None, exports=(), folder=None, record=record)
+    task = _decided_anew(runs, model, batch_size)
+    return Run(model=model, task=task, data=runs[0].data, record=_record(runs, taken))
 
 
 def mean(weights: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
@@ -86,3 +97,53 @@ def _check(weights: Sequence[Sequence[np.ndarray]]) -> None:
         raise InputError(
             "The runs' weights differ in shape: a soup is made of runs of one module and one kind of head."
         )
+
+
+def _check_tasks(tasks: Sequence[Task]) -> None:
+    labels = [[task.labels, *(head.labels for head in task.heads.values())] for task in tasks]
+    if any(own != labels[0] for own in labels):
+        raise InputError(
+            "The runs' labels differ or stand in another order, so their outputs mean different things: a soup is made "
+            "of runs of one task."
+        )
+    recipes = [_without(task.recipe, (*TRAINING, *DECIDED)) for task in tasks]
+    if any(own != recipes[0] for own in recipes):
+        raise InputError(
+            "The runs' tasks differ in what they answer: a soup is made of runs of one task. "
+            f"Received: {', '.join(dict.fromkeys(map(repr, recipes)))}."
+        )
+
+
+def _without(recipe: Sequence[Any], names: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """A task's recipe without some arguments, also of the tasks in it."""
+    path, arguments = recipe
+    return path, {name: _inner(value, names) for name, value in arguments.items() if name not in names}
+
+
+def _inner(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"recipe"}:
+        return {"recipe": _without(value["recipe"], names)}
+    return list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+
+
+def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
+    """The runs' task; what each run decided for itself is decided by the validation examples, if there are any."""
+    from tlkit.evaluation import decoded_outputs
+    from tlkit.tasks import restore
+
+    task, val = runs[0].task, runs[0].data.val
+    recipes = [_without(run.task.recipe, TRAINING) for run in runs]
+    if all(own == recipes[0] for own in recipes):
+        return task
+    task = restore(_without(task.recipe, DECIDED))
+    if task.calibrate is None or not len(val):
+        return task
+    return task.calibrate(val.targets, decoded_outputs(model, task, val, batch_size=batch_size))
+
+
+def _record(runs: Sequence[Run], taken: Sequence[int]) -> dict[str, Any]:
+    """What is true of the soup; the command, the phases, the scores and the exports are those of single runs."""
+    first = runs[0].record
+    seeds = [run.record.get("seed") for run in runs]
+    method = ["tlkit.methods.soup", {"runs": len(runs), "taken": list(taken), "seeds": seeds}]
+    return {**{key: first[key] for key in KEPT if key in first}, "method": method}

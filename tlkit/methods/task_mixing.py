@@ -42,13 +42,13 @@ def task_mix(**data: Splits) -> Splits:
     the labels that it came with and counts in no other head.
 
     Args:
-        **data: Splits of each head, read alike: at one size, with one vocabulary and length.
+        **data: Splits of each head, read alike: at one size, with one vocabulary and length, and one `augment` or none.
 
     Returns:
         Splits whose targets hold one field a head; `heads` keeps the names of each head's labels.
 
     Raises:
-        InputError: If there are fewer than two, or they are not read alike.
+        InputError: If there are fewer than two, or they are not read or augmented alike.
 
     Example:
         >>> from tlkit.data import samples
@@ -109,6 +109,12 @@ def _check(data: Mapping[str, Splits]) -> None:
                 f"The data of all heads must be read alike, and {first} and {name} differ: {data[first].train.spec} "
                 f"and {data[name].train.spec}. Read both at one size, or texts with one `length`."
             )
+    changes = {repr(own.train.augment) for own in data.values()}  # as caches tell them apart
+    if len(changes) > 1:
+        raise InputError(
+            "The training examples of all heads must be changed alike, as one set has one way to do it: give all "
+            f"data the same `augment`, or none. Received: {', '.join(sorted(changes))}."
+        )
     for name, own in data.items():
         if not len(own.train):
             raise InputError(f"The data of {name} have no training examples: give it a share of them.")
@@ -123,6 +129,7 @@ def _mixed(data: Mapping[str, Examples]) -> Examples:
     for number, (name, own) in enumerate(data.items()):
         rows = [row[key] for key in keys[name]]
         targets[name][several.TARGET][rows] = own.targets
+        targets[name][several.KNOWN][rows] = True
         targets[name][several.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
         for i, key in enumerate(keys[name]):
             places.setdefault(key, (number, i))

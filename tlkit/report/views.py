@@ -295,7 +295,7 @@ def transfer(facts: Facts) -> dict[str, Any] | None:
         return None
     ways = [{"name": name, "mean": statistics.fmean(own), "seeds": own} for name, own in found["scores"].items()]
     name = words.words(found["score"])
-    return {**found, "label": name[:1].upper() + name[1:], "ways": ways}
+    return {"level": 0.95, **found, "label": name[:1].upper() + name[1:], "ways": ways}
 
 
 def per_value(facts: Facts) -> Any:

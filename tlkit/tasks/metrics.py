@@ -14,12 +14,6 @@ from tlkit.errors import InputError
 
 Array = np.ndarray
 
-# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond, the normal one's 1.96 is within 0.08
-_STUDENT = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
-    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
-
 
 class Interval(NamedTuple):
     """Both ends of a confidence interval."""
@@ -103,8 +97,12 @@ def bootstrap_confusion(statistic: Callable[[Array], float], confusion: Array, *
     return _percentiles(figures)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """95 % interval of a mean by Student's t; (None, None) of a single value.
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float | None, float | None]:
+    """Interval of a mean by Student's t; (None, None) of a single value.
+
+    Args:
+        values: One or more.
+        confidence: In (0, 1).
 
     Example:
         >>> tuple(round(v, 3) for v in mean_interval([1.0, 2.0, 3.0]))
@@ -112,10 +110,39 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """
     if len(values) < 2:
         return None, None
-    quantile = _STUDENT[len(values) - 2] if len(values) - 2 < len(_STUDENT) else 1.96
-    half = quantile * statistics.stdev(values) / len(values) ** 0.5
+    half = student_quantile(confidence, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     mean = statistics.fmean(values)
     return mean - half, mean + half
+
+
+def student_quantile(confidence: float, freedom: int) -> float:
+    """The t for which Student's distribution has a share `confidence` of its mass between -t and t.
+
+    Args:
+        confidence: In (0, 1).
+        freedom: Degrees of freedom, >= 1.
+
+    Example:
+        >>> round(student_quantile(0.95, 2), 3)
+        4.303
+
+    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, solved for the angle by bisection.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _student_mass(angle, freedom) < confidence else (low, angle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def _student_mass(angle: float, freedom: int) -> float:
+    """Mass between -t and t, t = tan(angle) * freedom**0.5."""
+    odd = freedom % 2
+    term, total = math.cos(angle) if odd else 1.0, 0.0
+    for k in range(odd + 1, freedom, 2):
+        total += term
+        term *= k / (k + 1) * math.cos(angle) ** 2
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def paired_interval(a: Array, b: Array, confidence: float = 0.95) -> PairedInterval:

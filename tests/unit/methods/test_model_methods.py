@@ -207,3 +207,39 @@ def test_weighted_risks_are_unbiased_and_dev_varies_less():
     assert np.mean(plain) == pytest.approx(1, abs=0.03) and np.mean(controlled) == pytest.approx(1, abs=0.03)
     assert np.std(controlled) < np.std(plain)
     assert selection.deep_embedded(np.array([1.0, 3.0]), np.ones(2)) == -2.0
+
+
+# -- several heads
+
+
+def test_uncertainty_is_the_paper_s_up_to_a_constant():
+    """Kendall et al. 2018, eq. 7 and 10, with s = log sigma^2 of classes and s = log 2 sigma^2 of squared errors."""
+    import keras
+    import tensorflow as tf
+
+    from tlkit.methods.losses import OfHeads
+
+    logits, values = RNG.normal(size=(5, 3)).astype(np.float32), RNG.normal(size=(5, 1)).astype(np.float32)
+    classes, truth = np.array([0, 2, 1, 1, 0], np.int32), RNG.normal(size=(5, 1)).astype(np.float32)
+    known = {"kind": np.array([1, 1, 1, 0, 0], bool), "size": np.array([0, 1, 1, 1, 1], bool)}
+    cross = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss = OfHeads({"kind": cross, "size": keras.losses.MeanSquaredError()}, (1.0, 1.0), "s")
+    targets = {"kind": {"target": classes, "known": known["kind"]}, "size": {"target": truth, "known": known["size"]}}
+    targets = tf.nest.map_structure(tf.constant, targets)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    of_kind = -np.log(shares[np.arange(5), classes])[known["kind"]].mean()
+    of_size = ((values - truth) ** 2)[known["size"]].mean()
+
+    def found(sigmas):
+        s = np.log([sigmas[0] ** 2, 2 * sigmas[1] ** 2])
+        outputs = {"kind": logits, "size": values, "s": np.tile(s, (5, 1)).astype(np.float32)}
+        return float(loss(targets, tf.nest.map_structure(tf.constant, outputs)))
+
+    def of_paper(sigmas):
+        weighed = of_kind / sigmas[0] ** 2 + of_size / (2 * sigmas[1] ** 2)
+        return weighed + np.log(sigmas[0]) + np.log(sigmas[1])
+
+    for sigmas in ((1.0, 1.0), (0.5, 2.0), (3.0, 0.7)):
+        assert found(sigmas) == pytest.approx(of_paper(sigmas) + np.log(2) / 2, rel=1e-5)
+    best = (np.sqrt(2 * of_kind), np.sqrt(of_size))  # where a head weighs 1 / (2 L)
+    assert all(found(best) < found((best[0] * a, best[1] * b)) for a, b in ((0.9, 1), (1.1, 1), (1, 0.9), (1, 1.1)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as reference
 
 from tlkit.errors import InputError
@@ -203,3 +204,10 @@ def test_retrieval_refuses_what_does_not_fit():
         metrics.mean_reciprocal_rank([{"a"}], [["a"], ["b"]])
     with pytest.raises(InputError, match="`k` must be 1 or more"):
         metrics.recall_at_k([{"a"}], [["a"]], 0)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 501])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 1 - 0.05 / 3, 0.999])
+def test_student_s_quantiles_are_scipy_s(confidence, freedom):
+    expected = stats.t.ppf((1 + confidence) / 2, freedom)
+    assert metrics.student_quantile(confidence, freedom) == pytest.approx(expected, rel=1e-9)
