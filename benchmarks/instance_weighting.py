@@ -5,9 +5,9 @@
 Cases: a generated covariate shift and a generated mixture of rules; scikit-learn's breast cancer with a sample biased
 as in Huang et al. 2006; its diabetes with one sex as source and the other as target; emoji10 drawn in two styles
 (noto -> twemoji, no emoji on both sides) as features of zoo:efficientnet-lite0. Columns are standardised before, for
-both. Weights are judged by one learner for all, scikit-learn's logistic regression; each TrAdaBoost by its own vote,
-ADAPT's over that learner (ridge for values), ours over its own linear head of the same ridge. Seconds are those of the
-method's call, ours with making and evaluating the Keras model.
+both; features, which have one unit, are divided by one number. Weights are judged by one learner for all, scikit-learn's
+logistic regression; each TrAdaBoost by its own vote, ADAPT's over that learner (ridge for values), ours over its own
+linear head of the same ridge. Seconds are those of the method's call, ours with making and evaluating the Keras model.
 ADAPT runs in an environment of its own in the cache folder, with its defaults, and once with our kernel and bound.
 """
 
@@ -41,7 +41,7 @@ FEW = 20  # labelled rows of the target
 WEIGHING = {
     "kmm": methods.kmm,
     "classifier": methods.density_ratio,
-    "ulsif": lambda source, target: methods.density_ratio(source, target, kind="ulsif"),
+    "ulsif": lambda source, target, module: methods.density_ratio(source, target, module, kind="ulsif"),
 }
 
 
@@ -59,11 +59,12 @@ def adapt_python() -> str:
 # -- cases: source_x, source_y, target_x, target_y, test_x, test_y
 
 
-def case_of(source: tuple, target: tuple, test: tuple) -> Case:
-    x = instances.standardized(source[0], np.concatenate([target[0], test[0]]))
+def case_of(source: tuple, target: tuple, test: tuple, *, one_unit: bool = False) -> Case:
+    x = instances.standardized(source[0], np.concatenate([target[0], test[0]]), one_unit=one_unit)
     parts = x[0], x[1][: len(target[0])], x[1][len(target[0]) :]
     given = zip(("source", "target", "test"), parts, (source[1], target[1], test[1]), strict=True)
-    return {f"{name}_{kind}": value for name, *pair in given for kind, value in zip("xy", pair, strict=True)}
+    case = {f"{name}_{kind}": value for name, *pair in given for kind, value in zip("xy", pair, strict=True)}
+    return case | {"one_unit": np.array(one_unit)}
 
 
 def generated_shift(seed: int) -> Case:
@@ -120,7 +121,7 @@ def emoji(seed: int, few: bool) -> Case:
 
     x, y = drawn(given.train, "twemoji")
     chosen = np.concatenate([np.flatnonzero(y == label)[:2] for label in range(10)]) if few else np.arange(len(y))
-    return case_of(drawn(given.train, "noto"), (x[chosen], y[chosen]), drawn(given.test, "twemoji"))
+    return case_of(drawn(given.train, "noto"), (x[chosen], y[chosen]), drawn(given.test, "twemoji"), one_unit=True)
 
 
 KMM_CASES = {"generated": generated_shift, "breast_cancer": breast_cancer, "emoji": lambda s: emoji(s, False)}
@@ -162,12 +163,22 @@ def judged(case: Case, weights: np.ndarray) -> float:
     return score(case, fitted.predict(case["test_x"]))
 
 
+def module_of(case: Case) -> tlkit.HubLayer | None:
+    """A module that gives its inputs, where these are features that one made: they are then scaled as features are."""
+    if not case["one_unit"]:
+        return None
+    import keras
+
+    inputs = keras.Input(case["source_x"].shape[1:])
+    return tlkit.HubLayer(keras.Model(inputs, keras.layers.Identity()(inputs)), name="backbone")
+
+
 def weighed(case: Case) -> dict:
     """Each of our weights and none, by seconds and score."""
     source, target = splits_of(case, "source"), splits_of(case, "target")
     found = {"none": {"seconds": 0.0, "score": judged(case, np.ones(len(source.train)))}}
     for name, weigh in WEIGHING.items():
-        done, seconds = timed(weigh, source, target)
+        done, seconds = timed(weigh, source, target, module_of(case))
         found[name] = {"seconds": seconds, "score": judged(case, done.train.weights.astype(np.float64))}
     return found
 
@@ -178,7 +189,7 @@ def boosted(case: Case) -> dict:
     values = case["source_y"].dtype.kind == "f"
     labels = [str(i) for i in range(int(case["source_y"].max()) + 1)]
     task = tasks.regress(["value"]) if values else tasks.classify(labels)
-    run, seconds = timed(lambda: methods.tradaboost(source, target, task))
+    run, seconds = timed(lambda: methods.tradaboost(source, target, task, module_of(case)))
     outputs = run.evaluation.outputs
     x, y = (np.concatenate([case[f"source_{kind}"], case[f"target_{kind}"]]) for kind in "xy")
     alone = learner(case).fit(case["target_x"], case["target_y"]).predict(case["test_x"])

@@ -78,6 +78,16 @@ def accuracy(task, data, test, seed: int) -> float:
     return tlkit.evaluate(run.model, run.task, test, batch_size=512).scores["accuracy"]
 
 
+def given_vectors(shape: tuple):
+    """A module that gives its inputs: features, which share a unit."""
+    import keras
+
+    import tlkit
+
+    inputs = keras.Input(shape)
+    return tlkit.HubLayer(keras.Model(inputs, keras.layers.Identity()(inputs)), name="backbone")
+
+
 def measured(seed: int, known: dict, held: dict) -> dict:
     """Accuracy by training, "source > target"; what is held is not measured again."""
     import tlkit
@@ -91,7 +101,8 @@ def measured(seed: int, known: dict, held: dict) -> dict:
     def one(name: str, source: str, target: str) -> float:
         own, other = data[source], data[target]
         if name in CLOSED or name == LINEAR:  # a domain is aligned with itself by leaving it as it is
-            run = methods.aligned(own, own if name == LINEAR else other, linear, by=CLOSED.get(name, "coral"))
+            towards, by = own if name == LINEAR else other, CLOSED.get(name, "coral")
+            run = methods.aligned(own, towards, linear, given_vectors(own.train.spec.shape), by=by)
             return tlkit.evaluate(run.model, run.task, other.test, batch_size=512).scores["accuracy"]
         if name == SOURCE:
             return accuracy(plain, own, other.test, seed)

@@ -84,7 +84,7 @@ def _fitted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (d, k) and intercept (k,) for features of the target as they come."""
     rows = [instances.vectors(layer, part.train, batch_size).astype(np.float64) for part in (source, target)]
-    mean, spread = instances.scale_of(np.concatenate(rows))
+    mean, spread = instances.scale_of(np.concatenate(rows), one_unit=layer is not None)
     own, other = ((x - mean) / spread for x in rows)
     moved, to_head, centre = own, np.eye(len(mean)), np.zeros(len(mean))
     if by == CORAL:

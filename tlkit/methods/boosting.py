@@ -30,7 +30,7 @@ class Rows:
     """Vectors of both domains, the source's first, and what is to be learned of them.
 
     Attributes:
-        x: float64 (n + m, d), columns of mean 0 and deviation 1.
+        x: float64 (n + m, d), scaled by `instances.scale_of`.
         mean: What was subtracted, float (d,).
         spread: By what was divided, float (d,).
         targets: As the task has them.
@@ -226,7 +226,7 @@ def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size
     x = np.concatenate([instances.vectors(layer, part, batch_size) for part in (source, target)]).astype(np.float64)
     had = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
     weights = np.concatenate(had).astype(np.float64)
-    mean, spread = instances.scale_of(x)
+    mean, spread = instances.scale_of(x, one_unit=layer is not None)
     targets = np.concatenate([source.targets, target.targets])
     return Rows((x - mean) / spread, mean, spread, targets, weights / weights.sum(), len(source))
 

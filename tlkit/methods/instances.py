@@ -47,20 +47,29 @@ def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int)
     """Standardised vectors of the training examples of both, float64; no target of either is read."""
     layer = opened(backbone)
     parts = (as_taken(splits, layer).train for splits in (source, target))
-    return standardized(*(vectors(layer, part, batch_size) for part in parts))
+    return standardized(*(vectors(layer, part, batch_size) for part in parts), one_unit=layer is not None)
 
 
-def standardized(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with columns of mean 0 and deviation 1 over all rows, so that no unit of measurement decides a distance."""
+def standardized(source: np.ndarray, target: np.ndarray, *, one_unit: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Both with columns of mean 0 and deviation 1, of each column or, where all have one unit, of all in the mean."""
     both = np.concatenate([source, target]).astype(np.float64)
-    mean, spread = scale_of(both)
+    mean, spread = scale_of(both, one_unit=one_unit)
     scaled = (both - mean) / spread
     return scaled[: len(source)], scaled[len(source) :]
 
 
-def scale_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each column; 1 for one that does not vary."""
+def scale_of(rows: np.ndarray, *, one_unit: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each column, and by what to divide it; 1 for one that does not vary.
+
+    Args:
+        rows: float (n, d).
+        one_unit: Whether all columns have one unit, as the features of a module do. Then one number divides them all,
+            and a column that hardly ever moves is not blown up to the size of the others; else each is divided by its
+            own deviation, so that no unit of measurement decides a distance.
+    """
     spread = rows.std(axis=0)
+    if one_unit:
+        spread = np.full_like(spread, np.sqrt(np.mean(spread**2)))
     return rows.mean(axis=0), np.where(spread > 0, spread, 1.0)
 
 

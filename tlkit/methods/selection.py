@@ -88,7 +88,7 @@ def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict
         used, and no weight is above 20.
     """
     own, other = (np.linspace(0, len(rows) - 1, min(_WEIGHED, len(rows))).astype(int) for rows in (source, target))
-    known, unknown = instances.standardized(source[own], target[other])
+    known, unknown = instances.standardized(source[own], target[other], one_unit=True)
     ratios = importance.told_apart(known, unknown, importance.RIDGES)
     wrong = 1.0 - right[own].astype(np.float64)
     scores = (

@@ -73,9 +73,13 @@ def test_weights_multiply_and_have_mean_one():
 def test_standardised_columns_know_no_unit():
     a, b = RNG.normal(size=(20, 3)), RNG.normal(size=(30, 3))
     units = np.array([1.0, 1e3, 1e-3])
-    for one, other in zip(instances.standardized(a, b), instances.standardized(a * units, b * units), strict=True):
+    both = [instances.standardized(x, y, one_unit=False) for x, y in ((a, b), (a * units, b * units))]
+    for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one, other)
-    assert np.isfinite(instances.standardized(np.ones((3, 2)), np.ones((3, 2)))[0]).all()
+    scaled = np.concatenate(instances.standardized(a * units, b * units, one_unit=True))
+    assert scaled.var(axis=0).mean() == pytest.approx(1) and np.ptp(scaled.std(axis=0)) > 0.5  # as the units differ
+    for one_unit in (True, False):
+        assert np.isfinite(instances.standardized(np.ones((3, 2)), np.ones((3, 2)), one_unit=one_unit)[0]).all()
 
 
 def test_features_of_steps_are_averaged_and_ragged_ones_refused():
