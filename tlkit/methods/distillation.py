@@ -47,8 +47,8 @@ def taught(
     from tlkit.evaluation import decoded_outputs
     from tlkit.feeding import fed_as
 
-    _check_teacher(teacher.task)
     _check_class_numbers(splits)
+    _check_teacher(teacher.task)
     if splits.labels and splits.labels != teacher.task.labels:
         raise InputError(
             f"The teacher knows {', '.join(teacher.task.labels)}, and the data have {', '.join(splits.labels)}: both "
