@@ -7,8 +7,9 @@ as in Huang et al. 2006; its diabetes with one sex as source and the other as ta
 (noto -> twemoji, no emoji on both sides) as features of zoo:efficientnet-lite0. Columns are standardised before, for
 both; features, which have one unit, are divided by one number. Weights are judged by one learner for all,
 scikit-learn's logistic regression; each TrAdaBoost by its own vote, ADAPT's over that learner (ridge), ours over
-its own linear head of the same ridge. Seconds are those of the method's call, ours with making and evaluating the Keras model.
-ADAPT runs in an environment of its own in the cache folder, with its defaults, and once with our kernel and bound.
+its own linear head of the same ridge. Seconds are those of the method's call, ours with making and
+evaluating the Keras model. ADAPT runs in an environment of its own in the cache folder, with its defaults, and
+once with our kernel and bound.
 """
 
 import argparse
