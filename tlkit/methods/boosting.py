@@ -199,19 +199,25 @@ def median_vote(values: Any, shares: Sequence[float]) -> Any:
 
 
 def boosted(rows: Rows, task: Task, rounds: int, ridge: float) -> list[Round]:
-    """All rounds."""
+    """All rounds; where there are more columns than rows, all are fitted in the rows' span, which is found once."""
+    if rows.x.shape[1] > len(rows.x):
+        narrow, axes = linear.in_span(rows.x)
+        done = boosted(dataclasses.replace(rows, x=narrow), task, rounds, ridge)
+        return [dataclasses.replace(one, coefficients=linear.widened(one.coefficients, axes)) for one in done]
     weights, done = rows.weights, []
+    coefficients = None
     for _ in range(rounds):
-        coefficients = _fitted(rows, weights, task, ridge / len(rows.x))
+        coefficients = _fitted(rows, weights, task, ridge / len(rows.x), coefficients)
         following, error = reweighted(weights, _errors(rows, coefficients, task), rows.count, rounds)
         done.append(Round(coefficients, error, instances.effective_size(weights)))
         weights = following
     return done
 
 
-def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float) -> np.ndarray:
+def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float, start: np.ndarray | None) -> np.ndarray:
+    """Coefficients of one round, sought from those of the round before."""
     if _classifies(task):
-        return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels))
+        return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels), start)
     zero, one = (np.asarray(task.decode(np.full((1, len(task.labels)), raw, np.float32))) for raw in (0, 1))
     raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (one - zero)  # in the head's own unit
     return linear.ridge_regression(rows.x, raw, weights, ridge)

@@ -10,7 +10,9 @@ STEPS = 1000
 TOLERANCE = 1e-6  # of the gradient's largest entry
 
 
-def softmax_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float, classes: int) -> np.ndarray:
+def softmax_regression(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float, classes: int, start: np.ndarray | None = None
+) -> np.ndarray:
     """Coefficients (d + 1, classes), the last row the intercepts, of the least weighted mean log loss with a ridge.
 
     The loss is sum_i w_i (-log p(y_i | x_i)) / sum_i w_i + ridge / 2 |coefficients|^2; intercepts are not held back.
@@ -22,18 +24,19 @@ def softmax_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge:
         weights: float (n,), >= 0.
         ridge: > 0.
         classes: Count of classes.
+        start: Coefficients (d + 1, classes) to begin with, such as those of a fit with other weights; None is 0.
 
     Source: Boehning 1992, "Multinomial logistic regression algorithm" (the bound); Beck and Teboulle 2009 (FISTA).
     """
     if x.shape[1] > len(x):
-        narrow, right = in_span(x)
-        found = softmax_regression(narrow, y, weights, ridge, classes)
-        return np.concatenate([right.T @ found[:-1], found[-1:]])
+        narrow, axes = in_span(x)
+        begun = None if start is None else np.concatenate([axes @ start[:-1], start[-1:]])
+        return widened(softmax_regression(narrow, y, weights, ridge, classes, begun), axes)
     design, shares = _with_ones(x), weights / weights.sum()
     penalty = np.append(np.full(x.shape[1], ridge), 1e-9)[:, None]
     inverse = np.linalg.inv((design * shares[:, None]).T @ design / 2 + np.diag(penalty[:, 0]))
     truth = np.eye(classes)[y]
-    found = ahead = np.zeros((len(penalty), classes))
+    found = ahead = np.zeros((len(penalty), classes)) if start is None else start
     momentum = 1.0
     for _ in range(STEPS):
         gradient = design.T @ ((softmax(design @ ahead) - truth) * shares[:, None]) + penalty * ahead
@@ -55,6 +58,11 @@ def in_span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     left, sizes, right = np.linalg.svd(x, full_matrices=False)
     return left * sizes, right
+
+
+def widened(coefficients: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Coefficients (r + 1, k) of a fit `in_span` for the rows as they were: (d + 1, k)."""
+    return np.concatenate([axes.T @ coefficients[:-1], coefficients[-1:]])
 
 
 def ridge_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: float) -> np.ndarray:

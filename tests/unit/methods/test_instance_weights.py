@@ -184,6 +184,20 @@ def test_weighted_softmax_regression_is_sklearns(columns):
     np.testing.assert_allclose(linear.softmax(linear.outputs(x, found)), theirs.predict_proba(x), atol=1e-3)
 
 
+def test_rounds_in_the_rows_span_and_from_another_start_end_at_one_optimum():
+    x, y = RNG.normal(size=(30, 50)), np.arange(30) % 3
+    weights = RNG.exponential(size=30)
+    alone = linear.softmax_regression(x, y, weights, 0.1, 3)
+    begun = linear.softmax_regression(x, y, weights, 0.1, 3, start=RNG.normal(size=(51, 3)))
+    one, other = (linear.softmax(linear.outputs(x, found)) for found in (begun, alone))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    rows = boosting.Rows(x, np.zeros(50), np.ones(50), y, np.full(30, 1 / 30), 20)
+    done = boosting.boosted(rows, tasks.classify(["a", "b", "c"]), 3, ridge=3.0)
+    assert [one.coefficients.shape for one in done] == [(51, 3)] * 3
+    again = linear.softmax_regression(x, y, rows.weights, 0.1, 3)
+    np.testing.assert_allclose(done[0].coefficients, again, atol=1e-6)
+
+
 def test_weighted_ridge_regression_is_sklearns():
     x, y, weights = RNG.normal(size=(60, 3)), RNG.normal(size=(60, 2)), RNG.exponential(size=60)
     found = linear.ridge_regression(x, y, weights, 2.0 / weights.sum())
