@@ -13,7 +13,7 @@ from tlkit.types import Splits
 
 TOLERANCE = 1e-5  # of half the squared discrepancy, whose own chance variation is about 1 / n
 STEPS = 5000
-NARROW = 1 / 3  # of the median distance: of 1, 1/2, 1/3 and 1/4 the best on other seeds of benchmarks/instance_weighting.py
+NARROW = 1 / 3  # of the median distance; chosen on other seeds of what benchmarks/instance_weighting.py measures
 
 
 def kmm(
@@ -37,8 +37,8 @@ def kmm(
         target: Splits of the other domain, read alike; of training the inputs are used, the test becomes the result's.
         backbone: Module whose features are matched, a HubLayer or what that takes as handle; None matches the
             examples' own arrays, flattened. Columns are brought to one scale first.
-        width: Of the Gaussian kernel, > 0; None is a third of the median distance of two examples. In many dimensions all
-            distances are about the median: a kernel of that width takes all examples for alike, and weights by noise.
+        width: Of the Gaussian kernel, > 0; None is a third of the median distance of two examples. In many dimensions
+            all distances are about the median: a kernel of that width takes all for alike, and weights by noise.
         bound: Largest weight before the mean is made 1, > 0; the paper took 1000, by which a few examples can
             outweigh all others.
         slack: How far the mean weight may lie from 1 while matching, >= 0; None is (sqrt(n) - 1) / sqrt(n).
