@@ -33,7 +33,7 @@ import tlkit
 from tlkit import methods, tasks
 from tlkit.data import samples
 from tlkit.files import cache_dir, write_atomic
-from tlkit.methods import instances, kernel_mean_matching
+from tlkit.methods import instances
 from tlkit.types import ArraySpec, Examples, Splits
 
 Case = dict[str, np.ndarray]
@@ -209,7 +209,7 @@ def of_adapt(cases: dict[str, Case]) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         for name, case in cases.items():
             x = np.concatenate([case["source_x"], case["target_x"]])
-            gamma = 1 / (2 * (kernel_mean_matching.NARROW * instances.median_distance(x)) ** 2)
+            gamma = 1 / (2 * instances.median_distance(x) ** 2)
             np.savez(Path(scratch) / f"{name}.npz", gamma=gamma, bound=BOUND, **case)
         out = Path(scratch) / "found.json"
         subprocess.run([adapt_python(), str(HERE / "adapt_worker.py"), scratch, str(out)], check=True)

@@ -13,7 +13,6 @@ from tlkit.types import Splits
 
 TOLERANCE = 1e-5  # of half the squared discrepancy, whose own chance variation is about 1 / n
 STEPS = 5000
-NARROW = 1 / 3  # of the median distance; chosen on other seeds of what benchmarks/instance_weighting.py measures
 
 
 def kmm(
@@ -37,8 +36,7 @@ def kmm(
         target: Splits of the other domain, read alike; of training the inputs are used, the test becomes the result's.
         backbone: Module whose features are matched, a HubLayer or what that takes as handle; None matches the
             examples' own arrays, flattened. Columns are brought to one scale first.
-        width: Of the Gaussian kernel, > 0; None is a third of the median distance of two examples. In many dimensions
-            all distances are about the median: a kernel of that width takes all for alike, and weights by noise.
+        width: Of the Gaussian kernel, > 0; None is the median distance of two examples.
         bound: Largest weight before the mean is made 1, > 0; the paper took 1000, by which a few examples can
             outweigh all others.
         slack: How far the mean weight may lie from 1 while matching, >= 0; None is (sqrt(n) - 1) / sqrt(n).
@@ -58,7 +56,7 @@ def kmm(
         raise InputError(f"`slack` must be 0 or more. Received: slack={slack!r}.")
     mixing.check_domains(source, target)
     own, other = instances.both_domains(source, target, backbone, batch_size)
-    scale = width or NARROW * instances.median_distance(np.concatenate([own, other]))
+    scale = width or instances.median_distance(np.concatenate([own, other]))
     kernel = instances.gaussian(own, own, scale)
     kappa = len(own) * instances.gaussian(own, other, scale).mean(axis=1)
     free = (math.sqrt(len(own)) - 1) / math.sqrt(len(own)) if slack is None else slack
