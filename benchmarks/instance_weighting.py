@@ -209,7 +209,7 @@ def of_adapt(cases: dict[str, Case]) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         for name, case in cases.items():
             x = np.concatenate([case["source_x"], case["target_x"]])
-            gamma = 1 / (2 * instances.median_distance(x) ** 2)
+            gamma = 1 / (2 * instances.kernel_width(x) ** 2)
             np.savez(Path(scratch) / f"{name}.npz", gamma=gamma, bound=BOUND, **case)
         out = Path(scratch) / "found.json"
         subprocess.run([adapt_python(), str(HERE / "adapt_worker.py"), scratch, str(out)], check=True)

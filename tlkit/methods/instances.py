@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tlkit.layer import HubLayer
 
 MEASURED = 1000  # rows at most by which a kernel's width is chosen
+NARROWEST = 1 / 3  # of the median distance
 
 
 def opened(backbone: Any) -> HubLayer | None:
@@ -80,9 +81,24 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def median_distance(x: np.ndarray) -> float:
     """Median distance of two rows, the usual width of a Gaussian kernel; of MEASURED rows where there are more."""
+    return float(np.sqrt(np.median(_squares(x)))) or 1.0
+
+
+def kernel_width(x: np.ndarray) -> float:
+    """The median distance, or down to a third of it where distances vary little, as they do in many dimensions.
+
+    A kernel as wide as distances that are all alike takes all rows for alike, and what is left to tell them apart is
+    noise. The share is twice the deviation of the squared distances over their mean: 1 up to 8 independent columns.
+    """
+    squares = _squares(x)
+    share = 2 * float(squares.std()) / (float(squares.mean()) or 1.0)
+    return median_distance(x) * float(np.clip(share, NARROWEST, 1.0))
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    """Squared distances of all pairs of rows, each pair once."""
     rows = x if len(x) <= MEASURED else x[np.random.default_rng(0).choice(len(x), MEASURED, replace=False)]
-    pairs = squared_distances(rows, rows)[np.triu_indices(len(rows), 1)]
-    return float(np.sqrt(np.median(pairs))) or 1.0 if pairs.size else 1.0
+    return np.asarray(squared_distances(rows, rows)[np.triu_indices(len(rows), 1)])
 
 
 def gaussian(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:

@@ -36,7 +36,8 @@ def kmm(
         target: Splits of the other domain, read alike; of training the inputs are used, the test becomes the result's.
         backbone: Module whose features are matched, a HubLayer or what that takes as handle; None matches the
             examples' own arrays, flattened. Columns are brought to one scale first.
-        width: Of the Gaussian kernel, > 0; None is the median distance of two examples.
+        width: Of the Gaussian kernel, > 0; None is the median distance of two examples, in many dimensions less: down
+            to a third of it, as distances there vary little.
         bound: Largest weight before the mean is made 1, > 0; the paper took 1000, by which a few examples can
             outweigh all others.
         slack: How far the mean weight may lie from 1 while matching, >= 0; None is (sqrt(n) - 1) / sqrt(n).
@@ -56,7 +57,7 @@ def kmm(
         raise InputError(f"`slack` must be 0 or more. Received: slack={slack!r}.")
     mixing.check_domains(source, target)
     own, other = instances.both_domains(source, target, backbone, batch_size)
-    scale = width or instances.median_distance(np.concatenate([own, other]))
+    scale = width or instances.kernel_width(np.concatenate([own, other]))
     kernel = instances.gaussian(own, own, scale)
     kappa = len(own) * instances.gaussian(own, other, scale).mean(axis=1)
     free = (math.sqrt(len(own)) - 1) / math.sqrt(len(own)) if slack is None else slack

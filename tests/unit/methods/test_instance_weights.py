@@ -129,6 +129,14 @@ def test_the_nearest_point_is_nearest():
         np.testing.assert_allclose(found, other.x, atol=1e-4)
 
 
+def test_a_kernel_is_narrower_where_distances_vary_little():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(200, 3)), rng.normal(size=(200, 500))
+    assert instances.kernel_width(few) == instances.median_distance(few)
+    assert instances.kernel_width(many) == pytest.approx(instances.median_distance(many) / 3)
+    assert instances.kernel_width(np.ones((5, 2))) > 0
+
+
 def test_domains_that_are_alike_keep_equal_weights():
     x = RNG.normal(size=(100, 2))
     weights = methods.kmm(splits(x), unlabelled(x)).train.weights
