@@ -81,7 +81,8 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def median_distance(x: np.ndarray) -> float:
     """Median distance of two rows, the usual width of a Gaussian kernel; of MEASURED rows where there are more."""
-    return float(np.sqrt(np.median(_squares(x)))) or 1.0
+    squares = _squares(x)
+    return (float(np.sqrt(np.median(squares))) or 1.0) if squares.size else 1.0
 
 
 def kernel_width(x: np.ndarray) -> float:
@@ -91,7 +92,9 @@ def kernel_width(x: np.ndarray) -> float:
     noise. The share is twice the deviation of the squared distances over their mean: 1 up to 8 independent columns.
     """
     squares = _squares(x)
-    share = 2 * float(squares.std()) / (float(squares.mean()) or 1.0)
+    if not squares.any():
+        return 1.0
+    share = 2 * float(squares.std() / squares.mean())
     return median_distance(x) * float(np.clip(share, NARROWEST, 1.0))
 
 

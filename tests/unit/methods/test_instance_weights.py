@@ -134,7 +134,13 @@ def test_a_kernel_is_narrower_where_distances_vary_little():
     few, many = rng.normal(size=(200, 3)), rng.normal(size=(200, 500))
     assert instances.kernel_width(few) == instances.median_distance(few)
     assert instances.kernel_width(many) == pytest.approx(instances.median_distance(many) / 3)
-    assert instances.kernel_width(np.ones((5, 2))) > 0
+    alone = np.ones((1, 2))
+    assert (
+        instances.kernel_width(np.ones((5, 2)))
+        == instances.kernel_width(alone)
+        == instances.median_distance(alone)
+        == 1
+    )
 
 
 def test_domains_that_are_alike_keep_equal_weights():
