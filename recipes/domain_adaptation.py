@@ -84,7 +84,7 @@ def domains(source: Path | None, target: Path | None, crop: float, seed: int) ->
         digits = tlkit.data.digits
         return digits.mnist(3000, seed=seed, augment=changes), digits.uci(seed=seed, augment=changes)
     given = tlkit.data.image.from_folder(source, seed=seed, augment=changes)
-    labelled = any(path.is_dir() for path in target.iterdir()) if target.is_dir() else True
+    labelled = not target.is_dir() or any(path.is_dir() and path.name[0] != "." for path in target.iterdir())
     read = functools.partial(tlkit.data.image.from_folder, seed=seed) if labelled else tlkit.data.collection.images
     return given, read(target, augment=changes)
 

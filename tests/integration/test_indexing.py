@@ -252,6 +252,8 @@ def test_as_if_few_labels_were_known():
     assert every.train.ids == whole.train.ids and every.val.ids == whole.val.ids and not len(none)
     values = dataclasses.replace(whole.train, targets=np.ones((80, 1), np.float32))
     assert len(collection.few_labels(dataclasses.replace(whole, train=values), 10)[0].train) == 8
+    one, _ = collection.few_labels(dataclasses.replace(whole, train=whole.val, val=whole.train), 1)
+    assert np.bincount(one.train.targets).tolist() == [1, 1] and not len(one.val)  # about one: of each class at least
     for count in (0, 101):
         with pytest.raises(InputError, match=r"at least 1 and at most .*, 100"):
             collection.few_labels(whole, count)

@@ -136,8 +136,8 @@ def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> 
 def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Examples]:
     """The splits as if about `count` labels were known, and the training examples whose labels are not, all 0 instead.
 
-    Labels are left to training and validation by the shares that these have, and every class keeps its share; of the
-    validation examples the others are dropped. The test stays whole.
+    Labels are left to training and validation by the shares that these have, and every class keeps its share, in
+    training at least one; of the validation examples the others are dropped. The test stays whole.
 
     Args:
         splits: Of class numbers, or any other targets.
@@ -148,15 +148,15 @@ def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Ex
         The splits with those examples alone, and the other training examples, for `methods.taught` for instance.
 
     Raises:
-        InputError: If there are not as many labels, or too few to train with.
+        InputError: If there are not as many labels, or no training examples.
     """
     known = len(splits.train) + len(splits.val)
-    wanted = round(count * len(splits.train) / known) if known else 0
-    if not 0 < wanted <= len(splits.train) or count > known:
+    if not len(splits.train) or not 1 <= count <= known:
         raise InputError(
             f"`count` must be at least 1 and at most the number of training and validation examples, {known}. "
             f"Received: count={count!r}."
         )
+    wanted = max(1, round(count * len(splits.train) / known))
     kept, others = _drawn(splits.train, wanted, seed)
     val, _ = _drawn(splits.val, count - wanted, seed)
     hidden = splits.train.subset(others)

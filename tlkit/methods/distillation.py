@@ -9,6 +9,7 @@ import numpy as np
 
 from tlkit.data.collection import joined
 from tlkit.errors import InputError
+from tlkit.methods.domains import check_classes, innermost
 from tlkit.types import Examples, Run, Served, Splits, Task
 
 
@@ -84,7 +85,7 @@ def _with_unlabelled(train: Examples, unlabelled: Examples, targets: np.ndarray)
 
 
 def _check_teacher(task: Task) -> None:
-    path, arguments = (task if task.served is None else task.served.task).recipe
+    path, arguments = innermost(task).recipe
     if path != "tlkit.tasks.classify" or arguments["multi_label"]:
         raise InputError(
             "The teacher must be a `classify` of one label an example, as its logits are taken for shares of one "
@@ -138,7 +139,6 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (gradients times the squared temperature).
     """
-    from tlkit.methods.domains import check_classes
     from tlkit.tasks import recording
 
     if not temperature > 0:

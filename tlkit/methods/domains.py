@@ -57,14 +57,14 @@ def check_classes(task: Task, method: str) -> None:
     Raises:
         InputError: If they are not.
     """
-    path, arguments = _innermost(task).recipe
+    path, arguments = innermost(task).recipe
     if path != "tlkit.tasks.classify" or arguments["multi_label"]:
         raise InputError(f"`{method}` needs a `classify` of one label an example. Received: {task.name}.")
 
 
-def _innermost(task: Task) -> Task:
+def innermost(task: Task) -> Task:
     """The task that methods were put around."""
-    return task if task.served is None else _innermost(task.served.task)
+    return task if task.served is None else innermost(task.served.task)
 
 
 def _reads_domains(task: Task) -> bool:

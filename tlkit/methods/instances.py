@@ -81,8 +81,7 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def median_distance(x: np.ndarray) -> float:
     """Median distance of two rows, the usual width of a Gaussian kernel; of MEASURED rows where there are more."""
-    squares = _squares(x)
-    return (float(np.sqrt(np.median(squares))) or 1.0) if squares.size else 1.0
+    return _median(_squares(x))
 
 
 def kernel_width(x: np.ndarray) -> float:
@@ -95,7 +94,12 @@ def kernel_width(x: np.ndarray) -> float:
     if not squares.any():
         return 1.0
     share = 2 * float(squares.std() / squares.mean())
-    return median_distance(x) * float(np.clip(share, NARROWEST, 1.0))
+    return _median(squares) * float(np.clip(share, NARROWEST, 1.0))
+
+
+def _median(squares: np.ndarray) -> float:
+    """The median distance; 1 where there is none, or most rows are equal."""
+    return (float(np.sqrt(np.median(squares))) or 1.0) if squares.size else 1.0
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
