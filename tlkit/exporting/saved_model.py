@@ -208,6 +208,20 @@ def _endpoint(
     choose: Callable[[Tensors, Tensors], Tensors],
 ) -> Any:
     def endpoint(*tensors: Any) -> Tensors:
-        return choose(*core(prepare(dict(zip(specs, tensors, strict=True)))))
+        batch = prepare(dict(zip(specs, tensors, strict=True)))
+        count = tf.shape(next(iter(batch.values())))[0]
+        filled = {name: _filled(tensor, count) for name, tensor in batch.items()}
+        return {name: value[:count] for name, value in choose(*core(filled)).items()}
 
     return tf.function(endpoint, input_signature=list(specs.values()), autograph=False)
+
+
+def _filled(batch: Any, count: Any) -> Any:
+    """A batch with one blank example where it is empty.
+
+    On processors where TensorFlow computes with oneDNN, a convolution gives an empty batch the shape of its input.
+    """
+    if batch.shape[0] is not None:
+        return batch
+    blank = tf.zeros(tf.concat([[tf.cast(count == 0, tf.int32)], tf.shape(batch)[1:]], 0), batch.dtype)
+    return tf.ensure_shape(tf.concat([batch, blank], 0), batch.shape)

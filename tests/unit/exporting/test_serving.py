@@ -1,0 +1,38 @@
+"""The SavedModel for servers: what its signatures promise whatever the processor."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkit import tasks
+from tlkit.exporting import saved_model
+from tlkit.types import ArraySpec, Examples, Run, Splits
+
+
+def vectors(count: int) -> Examples:
+    names = tuple(map(str, range(count)))
+    rows = np.ones((count, 3), np.float32)
+    return Examples(names, rows.__getitem__, np.zeros(count, np.int32), ArraySpec((3,), "float32"), names)
+
+
+def test_no_signature_runs_the_model_on_an_empty_batch(tmp_path: Path):
+    task = tasks.classify(["a", "b"])
+
+    def decode(raw: tf.Tensor) -> tf.Tensor:  # as a convolution of oneDNN, it cannot take an empty batch
+        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(raw)[0])]):
+            return task.decode(raw)
+
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, task.head(keras.layers.Identity(name="backbone")(x)))
+    run = Run(model, dataclasses.replace(task, decode=decode), Splits(vectors(4), vectors(0), vectors(4), task.labels))
+    saved_model.write_serving(run, saved_model.trace(run), saved_model.serving(run), tmp_path)
+    served = tf.saved_model.load(str(tmp_path)).signatures
+    assert set(served) == {"serving_default", "classify", "embedding"}
+    for signature in served.values():
+        shapes = {count: [v.shape for v in signature(x=tf.zeros((count, 3))).values()] for count in (0, 1, 3)}
+        assert {count: {shape[0] for shape in found} for count, found in shapes.items()} == {0: {0}, 1: {1}, 3: {3}}
