@@ -110,6 +110,16 @@ def test_class_folders_become_stratified_splits(tmp_path):
     assert (splits.quarantine, splits.duplicates, splits.notes, splits.train.groups) == ((), (), (), ())
 
 
+def test_sounds_have_the_layouts_and_links_of_pictures(tmp_path):
+    class_folders(tmp_path / "train", {"a": 6, "b": 6})
+    class_folders(tmp_path, {"holdout": 2})
+    (tmp_path / "train" / "a" / "loop.wav").symlink_to("loop.wav")
+    splits = load(tmp_path)
+    assert splits.labels == ("a", "b")
+    assert [one.reason for one in splits.quarantine] == ["it cannot be read: Too many levels of symbolic links"]
+    assert "Left out: 'holdout' (2 files without labels)." in splits.notes
+
+
 def test_the_split_is_the_same_in_another_place_and_another_process(tmp_path):
     class_folders(tmp_path / "one", {"a": 9, "b": 9}, seconds=0.6)
     (tmp_path / "two").symlink_to(tmp_path / "one")

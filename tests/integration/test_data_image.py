@@ -117,6 +117,26 @@ def test_classes_named_train_and_car_are_classes(tmp_path):
     assert image.from_folder(tmp_path, progress=False).labels == ("car", "train")
 
 
+def test_an_unlabelled_test_beside_training_folders_is_left_out(tmp_path):
+    class_folders(tmp_path / "train", {"cat": 6, "dog": 6})
+    for i in range(4):
+        write(tmp_path / "test" / f"{i}.png")
+    splits = image.from_folder(tmp_path, progress=False)
+    assert splits.labels == ("cat", "dog") and len(ids(splits)) == 12
+    assert splits.notes[:2] == (
+        "The folder is divided already: 'train' is training.",
+        "Left out: 'test' (4 files without labels).",
+    )
+
+
+def test_a_link_that_leads_to_itself_is_quarantined(tmp_path):
+    class_folders(tmp_path, {"a": 6, "b": 6})
+    (tmp_path / "a" / "x.png").symlink_to("y.png")
+    (tmp_path / "a" / "y.png").symlink_to("x.png")
+    reason = "it cannot be read: Too many levels of symbolic links"
+    assert quarantined(image.from_folder(tmp_path, progress=False)) == {"a/x.png": reason, "a/y.png": reason}
+
+
 def test_groups_stay_on_one_side(tmp_path):
     for style in ("pen", "ink"):
         class_folders(tmp_path, {"a": 0, "b": 0})

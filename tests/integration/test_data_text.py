@@ -86,6 +86,17 @@ def test_class_folders_become_stratified_splits(tmp_path):
     assert np.stack([splits.train.read(0), splits.train.read(1)]).shape == (2,)
 
 
+def test_texts_have_the_layouts_and_links_of_pictures(tmp_path):
+    class_folders(tmp_path / "train", {"a": 6, "b": 6})
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "1.txt").write_text("who knows")
+    (tmp_path / "train" / "a" / "loop.txt").symlink_to("loop.txt")
+    splits = text.from_folder(tmp_path, progress=False)
+    assert splits.labels == ("a", "b")
+    assert quarantined(splits) == {"train/a/loop.txt": "it cannot be read: Too many levels of symbolic links"}
+    assert "Left out: 'test' (1 file without labels)." in splits.notes
+
+
 def test_the_split_is_the_same_in_another_process_and_needs_no_tensorflow(tmp_path):
     class_folders(tmp_path, {"a": 9, "b": 9})
     first = text.from_folder(tmp_path, progress=False)

@@ -20,7 +20,7 @@ from tlkit.data import labelling, tables
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
 from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_rows, from_waves
-from tlkit.data.listing import Listing, class_folders
+from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.errors import InputError
@@ -92,9 +92,9 @@ def from_listing(found: Listing, options: Options) -> Splits:
     labelled = labelling.from_names([one.label for one in found.files], found.labels)
     fixed = [one.part for one in found.files if one.part is not None]
     names = [one.name for one in found.files]
-    return from_files(
-        names, [one.path for one in found.files], labelled, fixed=fixed, options=options, quarantine=found.quarantine
-    )
+    paths = [one.path for one in found.files]
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=found.quarantine)
+    return noted(splits, found.notes)
 
 
 def from_csv(

@@ -27,7 +27,7 @@ from tlkit.data.image_source import (
     from_files,
     resized_examples,
 )
-from tlkit.data.listing import Listing, class_folders
+from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.pixels import MAX_PIXELS, Colour
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.data.spool import spool
@@ -99,9 +99,9 @@ def from_listing(found: Listing, options: Options) -> Splits:
     labelled = labelling.from_names([one.label for one in found.files], found.labels)
     fixed = [one.part for one in found.files if one.part is not None]
     names = [one.name for one in found.files]
-    return from_files(
-        names, [one.path for one in found.files], labelled, fixed=fixed, options=options, quarantine=found.quarantine
-    )
+    paths = [one.path for one in found.files]
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=found.quarantine)
+    return noted(splits, found.notes)
 
 
 def from_csv(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlkit.data.splitting import PART_NAMES
+from tlkit.data import walking
+from tlkit.data.layout import layout
 from tlkit.errors import InputError
-from tlkit.types import Quarantined
-
-_NOT_DATA = ("__macosx", "@eadir")  # folders that archives from macOS and network drives leave behind
+from tlkit.types import Quarantined, Splits
 
 
 @dataclass(frozen=True)
@@ -26,41 +27,43 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """All files of a folder, the class names, and the files whose names cannot be read."""
+    """All files of a folder, the class names, the files whose names cannot be read, and what was taken as what."""
 
     files: tuple[Listed, ...]
     labels: tuple[str, ...]
     quarantine: tuple[Quarantined, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def class_folders(where: str | os.PathLike[str]) -> Listing:
-    """List `folder/class/...`, or `folder/train/class/...` with val and test beside it.
+    """List `folder/class/...`, or `folder/train/class/...` with validation and test beside it, by `layout`.
 
     Hidden files and folders are passed over; links are followed, and a link back to its own parent is not.
 
     Raises:
-        InputError: If the folder is missing, empty, has no class folders, one class only, or unreadable class names.
+        InputError: If the folder is missing, empty, has no class folders, one class only, or unreadable class names;
+            or if it can be read in two ways.
     """
-    root = Path(where).expanduser()
-    _check_root(root)
-    inner = _folders(root)
-    parts = _part_folders(inner)
-    classes: list[tuple[Path, int | None]] = [
-        (folder, part) for above, part in parts.items() for folder in _folders(above)
-    ]
-    classes = classes or [(folder, None) for folder in inner]
-    labels = tuple(sorted({folder.name for folder, _ in classes}))
+    root = checked_folder(where)
+    plan = layout(root)
+    labels = tuple(sorted({one.label for one in plan.classes}))
     _check_labels(root, labels)
-    found = [
-        Listed(path.relative_to(root).as_posix(), path, folder.name, part)
-        for folder, part in classes
-        for path in _files(folder)
+    every = [
+        Listed(path.relative_to(root).as_posix(), path, folder.label, folder.part)
+        for folder in plan.classes
+        for path in walking.files(folder.path)
     ]
-    files = tuple(sorted((one for one in found if readable(one.name)), key=lambda one: one.name))
-    if not found:
+    files = tuple(sorted((one for one in every if readable(one.name)), key=lambda one: one.name))
+    if not every:
         raise InputError(f"The class folders of {str(root)!r} ({_some(labels)}) hold no files.")
-    unreadable = sorted(escaped(one.name) for one in found if not readable(one.name))
-    return Listing(files, labels, tuple(Quarantined(name, "its name is not UTF-8: rename it") for name in unreadable))
+    unreadable = sorted(escaped(one.name) for one in every if not readable(one.name))
+    reason = "its name is not UTF-8: rename it"
+    return Listing(files, labels, tuple(Quarantined(name, reason) for name in unreadable), plan.notes)
+
+
+def noted(splits: Splits, notes: Sequence[str]) -> Splits:
+    """The same splits with notes in front."""
+    return dataclasses.replace(splits, notes=(*notes, *splits.notes)) if notes else splits
 
 
 def readable(name: str) -> bool:
@@ -77,18 +80,30 @@ def escaped(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _check_root(root: Path) -> None:
-    if root.is_file():
+def checked_folder(where: str | os.PathLike[str], noun: str = "a folder of files for each class") -> Path:
+    """The folder as a path.
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        root = Path(where).expanduser()
+        mode = root.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(f"There is no folder {str(where)!r}: give one that holds {noun}.") from error
+    except (OSError, ValueError, RuntimeError) as error:  # no home of such a user, a name too long or with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"The folder {str(where)!r:.300} cannot be read: {reason}.") from error
+    if not stat.S_ISDIR(mode):
         raise InputError(
             f"{str(root)!r} is a file: give the folder that holds one folder for each class (or from_csv for a table)."
         )
-    if not root.is_dir():
-        raise InputError(f"There is no folder {str(root)!r}: give one that holds a folder of files for each class.")
+    return root
 
 
 def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
     if not labels:
-        loose = sum(1 for _ in _files(root))
+        loose = sum(1 for _ in walking.files(root))
         held = f"{loose} files, but no folders" if loose else "nothing"
         raise InputError(f"{str(root)!r} holds {held}: put the files of each class into a folder named after it.")
     for label in labels:
@@ -98,38 +113,6 @@ def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
         raise InputError(
             f"{str(root)!r} holds one class only, {labels[0]!r}: a classifier needs two, each in a folder of its own."
         )
-
-
-def _part_folders(folders: list[Path]) -> dict[Path, int]:
-    """Folder -> part where all folders are named after parts, training is among them, and they hold class folders."""
-    parts = {path: PART_NAMES.get(path.name.casefold(), -1) for path in folders}
-    named = len(parts) > 0 and -1 not in parts.values() and 0 in parts.values()
-    return parts if named and all(_folders(path) for path in folders) else {}
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in _entries(folder) if entry.is_dir())
-
-
-def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Everything below `folder` that is no folder; dangling links too, so that they can be reported."""
-    status = folder.stat()
-    here = (*above, (status.st_dev, status.st_ino))
-    if here[-1] in above:
-        return
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _files(Path(entry.path), here)
-        else:
-            yield Path(entry.path)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [one for one in entries if not one.name.startswith(".") and one.name.casefold() not in _NOT_DATA]
-    except PermissionError as error:
-        raise InputError(f"The folder {str(folder)!r} may not be read: change its permissions.") from error
 
 
 def _some(names: tuple[str, ...], limit: int = 5) -> str:

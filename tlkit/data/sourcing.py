@@ -129,4 +129,4 @@ def file_trouble(path: Path) -> str:
     except PermissionError:
         return "it may not be read: change its permissions"
     except OSError as error:
-        return f"it cannot be read: {error}"
+        return f"it cannot be read: {error.strerror or error}"

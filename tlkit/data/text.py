@@ -15,7 +15,7 @@ import numpy as np
 
 from tlkit.data import labelling, tables
 from tlkit.data.conll import read_sentences
-from tlkit.data.listing import class_folders
+from tlkit.data.listing import class_folders, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.data.squad import from_questions, read_questions
@@ -94,7 +94,7 @@ def from_folder(
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
     found = class_folders(folder)
-    return from_files(
+    splits = from_files(
         [one.name for one in found.files],
         [one.path for one in found.files],
         labelling.from_names([one.label for one in found.files], found.labels),
@@ -102,6 +102,7 @@ def from_folder(
         options=options,
         quarantine=found.quarantine,
     )
+    return noted(splits, found.notes)
 
 
 def from_table(

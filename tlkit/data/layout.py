@@ -1,0 +1,311 @@
+"""Folders below a folder -> which are classes, and of which part; a layout that can be read in two ways is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkit.data import walking
+from tlkit.data.part_names import (
+    TRAIN,
+    hints_at_training,
+    is_no_class,
+    is_of_detection,
+    is_stray,
+    is_unlabelled,
+    may_be_a_class,
+    part_names,
+)
+from tlkit.errors import InputError
+
+_DEEPEST = 4  # folders of one folder each that are gone through
+_PART = ("training", "validation", "test")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder of one class's files, and their part; None where no folder says."""
+
+    path: Path
+    label: str
+    part: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The class folders, and sentences on what was taken as what and what was left out."""
+
+    classes: tuple[ClassFolder, ...]
+    notes: tuple[str, ...] = ()
+
+
+def layout(root: Path) -> Layout:
+    """Read a folder of class folders, or of training, validation and test folders of such.
+
+    Raises:
+        InputError: If it can be read in two ways, or the parts hold no class folders.
+    """
+    inner = walking.folders(root)
+    parts = _parts(inner)
+    filled = {folder: part for folder, part in parts.items() if walking.holds_files(folder)}
+    others = [folder for folder in inner if folder not in parts]
+    train = [folder for folder, part in filled.items() if part == TRAIN]
+    if any(_is_nested(folder) for folder in train):
+        return _divided(root, inner, parts)
+    if train:
+        return _with_flat_training(root, filled, others)
+    if filled:
+        return _without_training(root, filled, others)
+    return _undivided(root, inner)
+
+
+def _divided(root: Path, inner: Sequence[Path], parts: Mapping[Path, int]) -> Layout:
+    """A training folder of class folders, and what lies beside it."""
+    strange = [one for one in inner if one not in parts and not is_stray(one.name) and walking.loose(one)]
+    if strange and len([one for one in parts if walking.holds_files(one)]) == 1:
+        raise InputError(
+            f"{str(root)!r} can be read in two ways: {_names(root, parts)} holds class folders as a training part "
+            f"does, and {_names(root, strange)} beside it holds files as a class does. Give the folder of the training "
+            "part, or move what does not belong to it."
+        )
+    held = {_unwrapped(one): part for one, part in parts.items() if _is_nested(one)}
+    known = {one.name for folder, part in held.items() if part == TRAIN for one in walking.folders(folder)}
+    held = {folder: part for folder, part in held.items() if part == TRAIN or not _is_unlabelled(folder, known)}
+    for folder in held:
+        _check_no_boxes(root, _filled(folder))
+    classes, dropped = _classes(held)
+    used = [one for one in inner if any(one in (folder, *folder.parents) for folder in held)]
+    left = [one for one in inner if one not in used]
+    return Layout(classes, _notes(root, held, left, dropped))
+
+
+def _classes(held: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
+    """The class folders of the parts, and those that say they have no label."""
+    every = [ClassFolder(path, path.name, part) for folder, part in held.items() for path in walking.folders(folder)]
+    named = {one.label for one in every if not is_unlabelled(one.label)}
+    dropped = [one.path for one in every if is_unlabelled(one.label)] if len(named) > 1 else []
+    return tuple(one for one in every if one.path not in dropped), dropped
+
+
+def _unparted(folders: Sequence[Path]) -> tuple[ClassFolder, ...]:
+    return tuple(ClassFolder(path, path.name) for path in folders)
+
+
+def _with_flat_training(root: Path, filled: Mapping[Path, int], others: Sequence[Path]) -> Layout:
+    """A folder named after training that holds files: a class of that name, or a part without labels."""
+    classes = [one for one in others if not is_stray(one.name) and walking.loose(one)]
+    if len({*filled.values()}) > 1 and classes:
+        raise InputError(
+            f"{str(root)!r} can be read in two ways: {_names(root, filled)} are named as parts, and lie beside "
+            f"{_names(root, classes)}, which hold files as they do. Rename them if they are classes, or give "
+            "each part its class folders."
+        )
+    if not classes:
+        held = "hold" if len(filled) > 1 else "holds"
+        raise InputError(
+            f"{_names(root, filled)} in {str(root)!r} {held} files and no class folders, so nothing says the "
+            f"labels: put the files of each class into a folder named after it{_or_table(root)}."
+        )
+    return Layout(_unparted([*filled, *others]), (_as_a_class(root, filled, classes),))
+
+
+def _as_a_class(root: Path, named: Mapping[Path, int], classes: Sequence[Path]) -> str:
+    return f"{_names(root, named)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
+
+
+def _without_training(root: Path, filled: Mapping[Path, int], others: Sequence[Path]) -> Layout:
+    """Folders named after validation or test, and no training folder."""
+    classes = [one for one in others if walking.holds_files(one)]
+    inside = {one.name for folder in filled if _is_nested(folder) for one in walking.folders(_unwrapped(folder))}
+    names = {one.name for one in classes if not is_stray(one.name)}
+    if len(inside) > 1 and inside <= names:
+        held: dict[Path, int] = {_unwrapped(folder): part for folder, part in filled.items() if _is_nested(folder)}
+        trained = [one for one in classes if one.name in inside or not is_stray(one.name)]
+        every, _ = _classes(held)
+        note = f"{_names(root, trained)} are taken for training, {_said(root, held)}."
+        return Layout((*(ClassFolder(one, one.name, TRAIN) for one in trained), *every), (note,))
+    if names and not inside and all(may_be_a_class(one.name) for one in filled):
+        note = (
+            f"{_names(root, filled)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
+        )
+        return Layout(_unparted([*filled, *others]), (note,))
+    if not names:
+        raise InputError(
+            f"{str(root)!r} holds {_names(root, filled)} and no training folder: put the training examples beside, in "
+            "train/ with a folder for each class."
+        )
+    raise InputError(
+        f"{str(root)!r} can be read in two ways: {_names(root, filled)} beside {_names(root, classes)} may be a "
+        "class, or examples to be predicted. Rename it if it is a class; else move it elsewhere, or put the classes "
+        "into train/."
+    )
+
+
+def _undivided(root: Path, inner: Sequence[Path]) -> Layout:
+    """Folders of which none is named after a part: classes, or one folder around all of it."""
+    data = [one for one in inner if walking.holds_files(one)]
+    around = [one for one in data if any(part == TRAIN and _is_nested(p) for p, part in _parts_in(one).items())]
+    beside = [one for one in data if one not in around and not is_stray(one.name) and walking.loose(one)]
+    if len(around) == 1 and not beside:
+        below = layout(around[0])
+        left = [one for one in inner if one not in around]
+        notes = (f"The data were found in {around[0].name!r}.", *below.notes, *_left_out(root, left))
+        return Layout(below.classes, notes)
+    if len(around) > 1:
+        raise InputError(
+            f"{_names(root, around)} in {str(root)!r} hold a training folder each: give one of them, such as "
+            f"{str(around[0])!r}."
+        )
+    _check_no_boxes(root, data)
+    divided = [one for one in data if _is_class_of_parts(one)]
+    if len(divided) > 1:
+        return _parts_of_classes(root, inner, data, divided)
+    _check_one_folder(root, data)
+    return _plain(root, inner, data)
+
+
+def _plain(root: Path, inner: Sequence[Path], data: Sequence[Path]) -> Layout:
+    hinted = [one for one in data if hints_at_training(one.name) and _is_nested(one) and not walking.loose(one)]
+    if hinted:
+        raise InputError(
+            f"{hinted[0].name!r} in {str(root)!r} is named as a training part and holds folders: give "
+            f"{str(hinted[0])!r}, or name it train."
+        )
+    dropped = [one for one in inner if is_unlabelled(one.name)]
+    classes = [one for one in inner if one not in dropped] if len(inner) - len(dropped) > 1 else list(inner)
+    notes = []
+    if len(classes) < len(inner):
+        notes.append(f"{_names(root, dropped)} is left out: its name says that what it holds has no label.")
+    strays = [one for one in data if is_stray(one.name)]
+    if strays and len(classes) > 1:
+        verb = "are taken as classes" if len(strays) > 1 else "is taken as a class"
+        notes.append(f"{_names(root, strays)} {verb}; move what is none elsewhere.")
+    if (count := walking.loose(root)) and len(classes) > 1:
+        notes.append(f"{count:,} files that lie beside the class folders are left out.")
+    return Layout(_unparted(classes), tuple(notes))
+
+
+def _check_no_boxes(root: Path, data: Sequence[Path]) -> None:
+    if is_of_detection(one.name for one in data):
+        raise InputError(
+            f"{_names(root, data)} in {str(root)!r} look like pictures with boxes or masks, not like classes: put the "
+            "pictures of each class into a folder named after it."
+        )
+
+
+def _check_one_folder(root: Path, data: Sequence[Path]) -> None:
+    """Refuse a folder around the class folders, and name the one that is meant."""
+    real = [one for one in data if not is_stray(one.name)]
+    if len(real) != 1:
+        return
+    meant, depth = real[0], 0
+    while depth < _DEEPEST and not walking.loose(meant) and len(filled := _filled(meant)) == 1:
+        meant, depth = filled[0], depth + 1
+    if len(_filled(meant)) > 1 and not walking.loose(meant):
+        raise InputError(
+            f"{str(root)!r} holds one folder with data only, {real[0].name!r}: did you mean {str(meant)!r}, which "
+            f"holds {_names(meant, _filled(meant))}?"
+        )
+
+
+def _is_class_of_parts(folder: Path) -> bool:
+    """Whether a class's folder holds its examples in train/ and test/."""
+    inner, parts = walking.folders(folder), _parts_in(folder)
+    return len(inner) > 1 and len(parts) == len(inner) and TRAIN in parts.values() and not walking.loose(folder)
+
+
+def _parts_of_classes(root: Path, inner: Sequence[Path], data: Sequence[Path], divided: Sequence[Path]) -> Layout:
+    others = [one for one in data if one not in divided and not is_stray(one.name)]
+    if others:
+        raise InputError(
+            f"{_names(root, divided)} in {str(root)!r} hold training and test folders, and {_names(root, others)} "
+            "none: divide all classes, or none."
+        )
+    classes = tuple(ClassFolder(path, one.name, part) for one in divided for path, part in _parts_in(one).items())
+    note = "Each class is divided already: its train, val and test folders are the parts."
+    return Layout(classes, (note, *_left_out(root, [one for one in inner if one not in divided])))
+
+
+def _parts(inner: Sequence[Path]) -> dict[Path, int]:
+    told = part_names([one.name for one in inner])
+    return {one: told[one.name] for one in inner if one.name in told}
+
+
+def _parts_in(folder: Path) -> dict[Path, int]:
+    return _parts(walking.folders(folder))
+
+
+def _filled(folder: Path) -> list[Path]:
+    return [one for one in walking.folders(folder) if walking.holds_files(one)]
+
+
+def _is_nested(folder: Path) -> bool:
+    return bool(_filled(folder))
+
+
+def _unwrapped(folder: Path, depth: int = 0) -> Path:
+    """The folder of class folders in a part: seg_train/seg_train of seg_train."""
+    filled = _filled(folder)
+    if depth < _DEEPEST and len(filled) == 1 and not walking.loose(folder) and not walking.loose(filled[0]):
+        return _unwrapped(filled[0], depth + 1) if _is_nested(filled[0]) else folder
+    return folder
+
+
+def _is_unlabelled(folder: Path, known: set[str]) -> bool:
+    """Whether a part's only folder is no class: test/test/ or test/images/ of files to be predicted."""
+    names = [one.name for one in _filled(folder)]
+    return len(names) == 1 and names[0] not in known and is_no_class(names[0])
+
+
+def _notes(root: Path, held: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]) -> tuple[str, ...]:
+    usual = all(
+        folder.parent == root and folder.name == ("train", "val", "test")[part] for folder, part in held.items()
+    )
+    notes = [] if usual and not left else [f"The folder is divided already: {_said(root, held)}."]
+    if dropped:
+        notes.append(f"{_names(root, dropped)} is left out: its name says that what it holds has no label.")
+    return (*notes, *_left_out(root, left), *_loose_beside(root, held))
+
+
+def _loose_beside(root: Path, held: Mapping[Path, int]) -> list[str]:
+    counts = {folder: count for folder in held if (count := walking.loose(folder))}
+    return [
+        f"{count:,} files that lie beside the class folders of {_name(root, folder)!r} are left out."
+        for folder, count in counts.items()
+    ]
+
+
+def _left_out(root: Path, left: Sequence[Path]) -> list[str]:
+    if not left:
+        return []
+    told = []
+    for one in left[:_SHOWN]:
+        count = sum(1 for _ in walking.files(one))
+        told.append(f"{_name(root, one)!r} ({count:,} file{'' if count == 1 else 's'}{_why(one)})")
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return [f"Left out: {', '.join(told)}{more}."]
+
+
+def _why(folder: Path) -> str:
+    return " without labels" if part_names([folder.name]) and not is_stray(folder.name) else ""
+
+
+def _said(root: Path, held: Mapping[Path, int]) -> str:
+    parts = sorted(held.items(), key=lambda one: one[1])
+    return ", ".join(f"{_name(root, folder)!r} is {_PART[part]}" for folder, part in parts)
+
+
+def _or_table(root: Path) -> str:
+    names = walking.tables(root)
+    return f"; if {names[0]!r} names the labels, read it with from_csv" if names else ""
+
+
+def _names(root: Path, folders: Sequence[Path] | Mapping[Path, int]) -> str:
+    names = [repr(_name(root, one)) for one in folders]
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _name(root: Path, folder: Path) -> str:
+    return folder.relative_to(root).as_posix()
