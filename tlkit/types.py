@@ -105,10 +105,15 @@ class Examples:
     @property
     def fingerprint(self) -> str:
         """Hash of the content: names, digests, targets and the recipe, in order."""
-        targets = np.ascontiguousarray(self.targets)
         weights = b"" if self.weights is None else np.ascontiguousarray(self.weights).tobytes()
         return sha256_bytes(
-            self.recipe, str(self.spec), *self.ids, *self.digests, str(targets.dtype), targets.tobytes(), weights
+            self.recipe,
+            str(self.spec),
+            *self.ids,
+            *self.digests,
+            str(self.targets.dtype),
+            *_content(self.targets),
+            weights,
         )
 
     def subset(self, indices: Sequence[int]) -> Examples:
@@ -160,6 +165,18 @@ class Splits:
         """Hash of the content of all three."""
         names = [*self.labels, *(name for head in self.heads for name in (head, *self.heads[head]))]
         return sha256_bytes(*(e.fingerprint for e in (self.train, self.val, self.test)), *names)
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Label -> examples (or words, where each has a label) in training, validation and test that carry it.
+
+        {} where the targets are values to regress, and where labels have no names.
+        """
+        parts = (self.train, self.val, self.test)
+        if not self.labels or not all(_is_labelled(part.targets, len(self.labels)) for part in parts):
+            return {}
+        columns = [_label_counts(part.targets, len(self.labels)) for part in parts]
+        return {label: (int(a), int(b), int(c)) for label, a, b, c in zip(self.labels, *columns, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -368,3 +385,36 @@ class Run:
     def scores(self) -> Mapping[str, float]:
         """Flat scores on the test split; of a run opened from its folder, those that it wrote down."""
         return self.record.get("scores", {}) if self.evaluation is None else self.evaluation.scores
+
+
+def _is_labelled(targets: np.ndarray, labels: int) -> bool:
+    """Whether targets are numbers of labels, or a column of 0 and 1 for each label."""
+    if targets.dtype.kind in "iu" or not len(targets):
+        return True
+    return targets.dtype.kind == "f" and targets.shape[1:] == (labels,) and bool(np.isin(targets, (0, 1)).all())
+
+
+def _label_counts(targets: np.ndarray, labels: int) -> np.ndarray:
+    """How often each label occurs; -1 is none."""
+    if not len(targets):
+        return np.zeros(labels, np.int64)
+    if targets.dtype.kind == "f":
+        return np.asarray((targets == 1).sum(axis=0))
+    return np.bincount(targets[(targets >= 0) & (targets < labels)].reshape(-1), minlength=labels)
+
+
+def _content(targets: np.ndarray) -> list[bytes | str]:
+    """What decides targets, of ragged ones element by element: the memory of objects holds their addresses."""
+    if not targets.dtype.hasobject:
+        return [np.ascontiguousarray(targets).tobytes()]
+    if targets.dtype.names:
+        return [part for name in targets.dtype.names for part in _content(targets[name])]
+    content: list[bytes | str] = []
+    for i, element in enumerate(targets.reshape(-1)):
+        row = np.asarray(element)
+        if row.dtype.hasobject:
+            raise InputError(
+                f"Target {i} is neither numbers nor text, so that nobody can tell when it changes: {element!r:.60}."
+            )
+        content += [str((row.shape, row.dtype.str)), np.ascontiguousarray(row).tobytes()]
+    return content

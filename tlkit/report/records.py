@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.types import Examples, Exported, Run, Splits
+from tlkit.types import Exported, Run, Splits
 
 SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
 SPLITS = ("train", "val", "test")
@@ -85,19 +85,7 @@ def _data(splits: Splits) -> dict[str, Any]:
 
 def _balance(splits: Splits) -> list[dict[str, Any]]:
     """Examples of each label in each split; empty where there are no labels."""
-    counts = {name: _counts(getattr(splits, name), len(splits.labels)) for name in SPLITS}
-    return [
-        {"label": label, **{name: int(counts[name][i]) for name in SPLITS}} for i, label in enumerate(splits.labels)
-    ]
-
-
-def _counts(examples: Examples, num_labels: int) -> np.ndarray:
-    targets = examples.targets
-    if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
-        return np.bincount(targets[targets >= 0], minlength=num_labels)
-    if targets.ndim == 2 and targets.shape[1] == num_labels:
-        return np.asarray((targets > 0.5).sum(axis=0))
-    return np.zeros(num_labels, dtype=np.int64)
+    return [{"label": label, **dict(zip(SPLITS, row, strict=True))} for label, row in splits.counts.items()]
 
 
 def _details(run: Run) -> dict[str, Any]:
