@@ -8,15 +8,23 @@ import sys
 import time
 
 import tlkit
+from tlkit import errors
 
 NAMES = {
     "__version__",
+    "DownloadError",
     "Examples",
+    "GateError",
     "HubLayer",
+    "InputError",
+    "OfflineError",
     "Phase",
     "Run",
     "Splits",
     "Task",
+    "TlkitError",
+    "TrainingError",
+    "UnsafeModuleError",
     "build",
     "data",
     "evaluate",
@@ -76,6 +84,14 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_names_are_pinned():
     assert set(tlkit.__all__) == NAMES
     assert NAMES.issubset(dir(tlkit))
+
+
+def test_every_error_is_in_the_namespace_without_tensorflow():
+    family = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.TlkitError)]
+    assert len(family) >= 7
+    assert all(getattr(tlkit, c.__name__) is c for c in family)
+    done = run("-c", "import sys, tlkit; tlkit.GateError, tlkit.InputError; sys.exit('tensorflow' in sys.modules)")
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_name_is_reachable_in_every_order_of_import():

@@ -35,12 +35,28 @@ _FROM = {
     "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
     "zoo": ("tlkit.zoo", None),
+    "TlkitError": ("tlkit.errors", "TlkitError"),
+    "InputError": ("tlkit.errors", "InputError"),
+    "UnsafeModuleError": ("tlkit.errors", "UnsafeModuleError"),
+    "OfflineError": ("tlkit.errors", "OfflineError"),
+    "DownloadError": ("tlkit.errors", "DownloadError"),
+    "TrainingError": ("tlkit.errors", "TrainingError"),
+    "GateError": ("tlkit.errors", "GateError"),
 }
 
 __all__ = ["__version__", *_FROM]
 
 if TYPE_CHECKING:
     from tlkit import data, methods, plans, tasks, zoo
+    from tlkit.errors import (
+        DownloadError,
+        GateError,
+        InputError,
+        OfflineError,
+        TlkitError,
+        TrainingError,
+        UnsafeModuleError,
+    )
     from tlkit.evaluation import evaluate
     from tlkit.features import extract
     from tlkit.finetuning import export, finetune
