@@ -15,6 +15,7 @@ import numpy as np
 
 import tlkit
 from tlkit import checkpoint, plans, runs
+from tlkit.callbacks import checked
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
 from tlkit.exporting import FILES, Gates
@@ -45,6 +46,7 @@ def finetune(
     views: int | None = None,
     cache: str = "auto",
     fresh: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Adapt a pretrained module to a task: build, fit, evaluate on the test split, save.
@@ -62,6 +64,7 @@ def finetune(
         views: Augmented views of each training example that are computed once, as `fit` has it.
         cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
+        callbacks: Keras callbacks that watch, as `fit` has them; the record has their names.
         progress: Where progress goes; None shows it.
 
     Returns:
@@ -72,6 +75,7 @@ def finetune(
         TrainingError: If the loss is not finite, or frozen weights moved.
     """
     progress = progress or shown()
+    watch = checked(callbacks)
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
     for note in data.notes:
         progress.line(f"note: {note}")
@@ -87,7 +91,7 @@ def finetune(
         checkpoint.clear(folder / "checkpoints")
     run = fit(
         model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
-        checkpoints=folder / "checkpoints", progress=progress,
+        checkpoints=folder / "checkpoints", callbacks=watch, progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
     run = replace(run, task=_calibrated(run, batch_size))
@@ -95,7 +99,8 @@ def finetune(
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
     record = runs.describe(run, seed=seed, batch_size=batch_size, command=_command())
-    run = replace(run, record=record | ({} if task.served is None else {"method": task.recipe}))
+    names = {"callbacks": [type(callback).__name__ for callback in watch]} if watch else {}
+    run = replace(run, record=record | names | ({} if task.served is None else {"method": task.recipe}))
     for line in score_lines(run.scores):
         progress.line(line)
     return runs.save(run, folder)

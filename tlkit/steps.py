@@ -69,7 +69,7 @@ def compiled(
         start: Values that the module's weights began with, by `id` of the variable, for `Phase.l2_sp`.
     """
     steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
-    optimizer, metrics = _optimizer(phase, whole), task.metrics()
+    optimizer, metrics = optimizer_of(phase, whole), task.metrics()
     optimizer.build(trained.trainable_variables)
     away = functools.partial(_strayed, trained, start, phase.l2_sp) if phase.l2_sp else None
     judged = _judged(trained, task.loss(), metrics, away)
@@ -119,7 +119,7 @@ def _rated(function: Callable[..., Any], optimizer: Any, rate: Callable[[int], f
     def step(x: Any, y: Any, weights: Any, at: float | None = None) -> Any:
         return function(x, y, weights, np.float32(rate(int(optimizer.iterations)) if at is None else at))
 
-    return step
+    return _wrapping(step, function)
 
 
 def _traced(function: Callable[..., Any], like: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -138,7 +138,12 @@ def _traced(function: Callable[..., Any], like: Callable[..., Any] | None = None
             ready.append(traced.get_concrete_function(*specs))
         return traced(*arguments)
 
-    return call
+    return _wrapping(call, traced)
+
+
+def _wrapping(outer: Callable[..., Any], inner: Any) -> Callable[..., Any]:
+    """The outer function, through which the traced one can be found: TensorBoard draws it."""
+    return functools.update_wrapper(outer, inner, assigned=(), updated=())
 
 
 def _any_batch(value: Any) -> Any:
@@ -160,7 +165,8 @@ def _any_steps(have_steps: bool, target: Any) -> Any:
     return tf.TensorSpec([None, None, *spec.shape[2:]], spec.dtype) if have_steps and spec.shape.rank > 1 else spec
 
 
-def _optimizer(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer:
+def optimizer_of(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer:
+    """A fresh optimizer for a phase; its slots are not there yet."""
     layer = backbone_of(model)
     factors = {} if phase.lr_decay == 1.0 or layer is None else layer.depth_factors(phase.lr_decay)
     return DepthAdamW(factors, weight_decay=phase.weight_decay, learning_rate=phase.lr, global_clipnorm=phase.clip_norm)

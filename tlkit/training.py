@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from tlkit import allocation, checkpoint, several
 from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
+from tlkit.callbacks import Watchers, checked, watching
 from tlkit.errors import InputError, TrainingError
 from tlkit.files import sha256_bytes
 from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
 from tlkit.progress import Progress, quiet
 from tlkit.sources import Moment, Settings, Source, batches, sources
 from tlkit.sources import check as check_settings
-from tlkit.steps import NOT_FINITE, Trainer, compiled, steps_of_epoch
+from tlkit.steps import NOT_FINITE, Trainer, compiled, optimizer_of, steps_of_epoch
 from tlkit.types import Examples, Phase, PhaseResult, Run, Splits, Task
 
 Arrays = dict[int, np.ndarray]
@@ -39,6 +40,7 @@ class Job:
     progress: Progress
     keep: Callable[[State, Trainer | None], None]
     start: Mapping[int, np.ndarray]  # values that the module began with, by id, where a phase asks for them
+    watchers: Watchers
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,7 @@ def fit(
     cache: str = "auto",
     cache_dtype: str = "float32",
     checkpoints: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
     progress: Progress = quiet,
 ) -> Run:
     """Run the phases over the data and keep the best weights of all of them.
@@ -113,29 +116,33 @@ def fit(
             where they do not fit; "require" refuses to; "off" never keeps any.
         cache_dtype: "float32", or "float16", which halves the space; its rounding error goes into the record.
         checkpoints: Folder for checkpoints, one an epoch; None keeps none.
+        callbacks: Keras callbacks that watch, such as TensorBoard and CSVLogger. Epochs are counted over all phases;
+            a fit that goes on where it was stopped tells them of the epochs that are left.
         progress: Where progress goes.
 
     Returns:
         A Run with history, seconds and freeze proof of each phase.
 
     Raises:
-        InputError: If the task cannot learn from this data, or `checkpoints` belong to another fit; before training.
+        InputError: If the task cannot learn from this data, `checkpoints` belong to another fit, or a callback would
+            steer; before training.
         TrainingError: If the loss is not finite (weights are those before that batch) or frozen weights moved.
     """
     _check(model, task, data, phases, batch_size)
+    watch = checked(callbacks)
     keras.utils.set_random_seed(seed % 2**32)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
     check_settings(settings)
     _say_unused_patience(task, phases, progress)
     started = time.perf_counter()
     keep, stored = _keeper(model, task, data, phases, settings, checkpoints, progress)
-    job = Job(model, task, data, tuple(phases), settings, progress, keep, _starting_point(model, phases))
     state = State() if stored is None else _opened(stored)
     _assign(model, state.weights)
     _assign(model, {} if stored is None else _numbered(stored, "seed"))
-    for number in range(len(state.results), len(job.phases)):
-        state = _run_phase(job, state, number, stored)
-        stored = None
+    start = _starting_point(model, phases)
+    with watching(model, watch, optimizer_of(phases[0], model), _params(phases, data, settings), progress.line) as told:
+        job = Job(model, task, data, tuple(phases), settings, progress, keep, start, told)
+        state = _run_phases(job, state, stored)
     _thaw_flags(job)
     seconds = {"phases": time.perf_counter() - started}
     return _served(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
@@ -208,12 +215,38 @@ def _views(views: int | None, data: Splits) -> int:
     return min(views, 1) if data.train.augment is None else views
 
 
+def _params(phases: Sequence[Phase], data: Splits, settings: Settings) -> dict[str, int]:
+    """What Keras tells callbacks before it begins."""
+    steps = steps_of_epoch(len(data.train), settings.batch_size)
+    return {"epochs": sum(phase.epochs for phase in phases), "steps": steps}
+
+
+def _run_phases(job: Job, state: State, stored: checkpoint.Checkpoint | None) -> State:
+    job.watchers.tell("on_train_begin")
+    for number in range(len(state.results), len(job.phases)):
+        state = _run_phase(job, state, number, stored)
+        stored = None
+    job.watchers.tell("on_train_end", _last_figures(state))
+    return state
+
+
+def _last_figures(state: State) -> dict[str, float]:
+    histories = [result.history for result in state.results if result.history]
+    return _logs({name: values[-1] for name, values in histories[-1].items()}) if histories else {}
+
+
+def _logs(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures by the names that Keras' callbacks know: the rate is called `learning_rate`."""
+    return {"learning_rate" if name == "lr" else name: value for name, value in figures.items()}
+
+
 # -- one phase
 
 
 def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoint | None) -> State:
     started = time.perf_counter()
     stage = _staged(job, number)
+    job = replace(job, watchers=_watching(job, stage, state))
     frozen = _frozen(job.model, stage)
     before, best_before = weights_hash(frozen), state.best
     state = replace(state, weights=_covered(job.model, stage, state))
@@ -248,6 +281,18 @@ def _staged(job: Job, number: int) -> Stage:
     return Stage(number, phase, arrangement, trainer, train, val)
 
 
+def _watching(job: Job, stage: Stage, state: State) -> Watchers:
+    if not job.watchers:
+        return job.watchers
+    before = _epochs_done(state.results) * steps_of_epoch(len(job.data.train), job.settings.batch_size)
+    trainer, shown = stage.trainer, optimizer_of(stage.phase, job.model)
+    return job.watchers.of_phase(trainer.optimizer, shown, trainer.train_step, before)
+
+
+def _epochs_done(results: Sequence[PhaseResult]) -> int:
+    return sum(len(result.history.get("loss", ())) for result in results)
+
+
 def _improved(state: State, before: float | None, resumed: bool) -> bool:
     """Whether the best of all phases lies in this one."""
     if not resumed:
@@ -268,11 +313,14 @@ def _thaw_flags(job: Job) -> None:
 def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     started = time.perf_counter()
     epoch = state.epoch + 1
+    over_all_phases = _epochs_done(state.results) + state.epoch
+    job.watchers.tell("on_epoch_begin", over_all_phases)
     figures = _trained(job, stage, epoch)
     if len(job.data.val):
         figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
+    job.watchers.tell("on_epoch_end", over_all_phases, _logs(figures))
     figure = _monitored(figures, state, job)
     own = state.own_best
     if own is None or _better(figure, own[0], job):
@@ -318,9 +366,12 @@ def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
     bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
     with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
-        for indices, x in batches(stage.train, order, job.settings, Moment(stage.number, epoch)):
+        for step, (indices, x) in enumerate(batches(stage.train, order, job.settings, Moment(stage.number, epoch))):
+            job.watchers.tell("on_train_batch_begin", step)
             loss = _step(job, stage, indices, x, epoch)
             total, count = total + loss * len(indices), count + len(indices)
+            if job.watchers:
+                job.watchers.tell("on_train_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
             advance(count)
     return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
 
@@ -367,11 +418,17 @@ def _validated(job: Job, stage: Stage) -> dict[str, float]:
     examples = job.data.val
     _reset_metrics(stage.trainer)
     total, count = 0.0, 0
-    for indices, x in batches(stage.val, np.arange(len(examples)), job.settings):
+    job.watchers.tell("on_test_begin")
+    for step, (indices, x) in enumerate(batches(stage.val, np.arange(len(examples)), job.settings)):
+        job.watchers.tell("on_test_batch_begin", step)
         weights = None if examples.weights is None else examples.weights[indices]
         loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))
         total, count = total + loss * len(indices), count + len(indices)
-    return {"loss": total / count, **_metrics(stage.trainer)}
+        if job.watchers:
+            job.watchers.tell("on_test_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
+    figures = {"loss": total / count, **_metrics(stage.trainer)}
+    job.watchers.tell("on_test_end", figures)
+    return figures
 
 
 def _reset_metrics(trainer: Trainer) -> None:
