@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import modules
+import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
@@ -245,6 +246,131 @@ def test_a_top_graph_that_assigns_another_file_name(scene):
                 return
 
     refuse(edited(folder, change), "InitializeTableFromTextFileV2", "not one of the module's assets")
+
+
+# Modules that put another file's name where an asset's or the saver's belongs; with trust each reads that file
+
+
+def _first_line(name):
+    table = tf.raw_ops.AnonymousHashTable(key_dtype=tf.int64, value_dtype=tf.string)
+    init = tf.raw_ops.InitializeTableFromTextFileV2(table_handle=table, filename=name, key_index=-1, value_index=-2)
+    with tf.control_dependencies([init]):
+        keys = tf.constant([0], tf.int64)
+        return tf.reshape(tf.raw_ops.LookupTableFindV2(table_handle=table, keys=keys, default_value="?"), [])
+
+
+class Loop(tf.Module):
+    def __init__(self, asset, other):
+        super().__init__()
+        self.asset, self.other = tf.saved_model.Asset(asset), other
+
+    @tf.function(input_signature=SPEC)
+    def __call__(self, x):
+        def turn(i, name, lines):
+            return i + 1, tf.constant(self.other) if self.other else name, lines + _first_line(name)
+
+        start = [tf.constant(0), tf.identity(self.asset.asset_path), tf.constant("")]
+        return tf.while_loop(lambda i, name, lines: i < 2, turn, start)[2]
+
+
+@pytest.fixture
+def secret(scene):
+    (scene / "v.txt").write_text("a\n")
+    (scene / "secret.txt").write_text("SECRET\n")
+    return str(scene / "secret.txt")
+
+
+def test_a_loop_whose_body_gives_back_another_name(scene, secret):
+    asset = str(scene / "v.txt")
+    clean = save(Loop(asset, ""), scene / "clean")
+    assert scan(clean).findings == ()
+    assert open_module(clean).loaded(tf.constant([1.0])).numpy() == b"aa"
+    evil = save(Loop(asset, secret), scene / "evil")
+    refuse(evil, "InitializeTableFromTextFileV2", "its name is a constant")
+    assert open_module(evil, trust=True).loaded(tf.constant([1.0])).numpy() == b"aSECRET"
+
+
+def _tf1(folder, build):
+    """A TF1-format module of one variable v; `build(x, v)` gives its answer."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], "x")
+        y = build(x, v1.get_variable("v", initializer=1.0, use_resource=True))
+        session.run(v1.global_variables_initializer())
+        signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    return folder
+
+
+def _answer(folder, **kwargs):
+    return open_module(folder, **kwargs).loaded.signatures["serving_default"](tf.constant([1.0]))["y"].numpy()
+
+
+def test_a_tf1_asset_with_a_path_of_its_own(scene, secret):
+    """The loaders put the asset's path in only while the module is initialized; a signature reads the constant."""
+
+    def change(meta):
+        asset = meta.asset_file_def.add(filename="v.txt")
+        asset.tensor_info.name = "c:0"
+        meta.collection_def["saved_model_assets"].any_list.value.add().Pack(asset)
+
+    def answer(x, v):
+        return _first_line(tf.constant(secret, name="c")) + tf.strings.as_string(tf.reduce_sum(x * v))
+
+    folder = edited(_tf1(scene / "m", answer), change)
+    refuse(folder, "InitializeTableFromTextFileV2", "its name is a constant")
+    assert _answer(folder, trust=True).startswith(b"SECRET")
+
+
+def test_a_tf1_saver_that_restores_from_another_file(scene, secret):
+    other = str(scene / "other")
+    tf.raw_ops.SaveV2(prefix=other, tensor_names=["v"], shape_and_slices=[""], tensors=[tf.constant(4242.0)])
+
+    def change(meta):
+        nodes = meta.graph_def.node
+        for name, value in (("zero", 0), ("path", other)):
+            const = nodes.add(name=name, op="Const")
+            const.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+            const.attr["dtype"].type = const.attr["value"].tensor.dtype
+        nothing = nodes.add(name="nothing", op="Substr", input=[meta.saver_def.filename_tensor_name, "zero", "zero"])
+        nothing.attr["T"].type = tf.int32.as_datatype_enum
+        nodes.add(name="evil", op="StringJoin", input=["nothing", "path"]).attr["N"].i = 2
+        for node in nodes:
+            if node.op == "RestoreV2":
+                node.input[0] = "evil"
+
+    folder = _tf1(scene / "m", lambda x, v: x * v)
+    assert scan(folder).findings == ()
+    refuse(edited(folder, change), "RestoreV2", "from another file than it is given")
+    assert _answer(folder, trust=True) == 4242.0
+
+
+def test_a_tf1_module_with_a_table_of_its_own_passes(scene, secret):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.string, [None], "x")
+        source = tf.lookup.TextFileInitializer(
+            str(scene / "v.txt"), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        )  # fmt: skip
+        y = tf.lookup.StaticHashTable(source, -1).lookup(x) + 0 * v1.get_variable("v", initializer=np.int64(1))
+        saver = v1.train.Saver(sharded=True)
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        saver.save(session, str(scene / "ckpt"))
+        builder = v1.saved_model.Builder(str(scene / "m"))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"],
+            {"serving_default": v1.saved_model.predict_signature_def({"x": x}, {"y": y})},
+            assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+            main_op=v1.tables_initializer(),
+        )  # fmt: skip
+        builder.save()
+    assert scan(scene / "m").findings == ()
+    (scene / "v.txt").unlink()
+    loaded = open_module(scene / "m").loaded
+    assert loaded.signatures["serving_default"](tf.constant(["a", "b"]))["y"].numpy().tolist() == [0, -1]
 
 
 def test_text_form_beside_or_instead(scene):

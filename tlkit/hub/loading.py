@@ -211,7 +211,7 @@ def _one_sentence(name: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError, MemoryError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{name} cannot be loaded as a SavedModel: {reason[:300]}") from error
 

@@ -36,7 +36,7 @@ _NETWORK = """
 """
 _HIDDEN = """
     DatasetFromGraph DeserializeIterator FileSystemSetConfiguration TPUCompile _TPUCompileMlir XlaCustomCall
-    XlaCustomCallV2 CustomCall TfLiteSubgraphExecute
+    XlaCustomCallV2 CustomCall TfLiteSubgraphExecute MlirPassthroughOp
 """
 
 DENIED: dict[str, str] = {

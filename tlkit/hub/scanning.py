@@ -18,7 +18,9 @@ from typing import Any
 
 from tlkit.errors import InputError, UnsafeModuleError
 from tlkit.hub import opsets
-from tlkit.hub.dataflow import Body, Place, Program, file_name_origins, is_savers, read_program
+from tlkit.hub.dataflow import Place, Program, read_program
+from tlkit.hub.flaws import MOST_NODES, where
+from tlkit.hub.origins import ASSET, licensed_checkpoints, origins
 from tlkit.hub.unpacking import safe_parts
 
 _LIBRARIES = (".so", ".dll", ".dylib", ".exe")
@@ -144,13 +146,17 @@ def _models(root: Path) -> Iterator[Any]:
             yield _with_graphs(binary, saved_model_pb2.SavedModel.FromString(binary.read_bytes()))
         if text.is_file():
             yield _with_graphs(text, text_format.Parse(text.read_text("utf-8"), saved_model_pb2.SavedModel()))
-    except (message.DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+    except (message.DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{root} holds a saved_model.pb that cannot be read; it is damaged, or none.") from error
 
 
 def _with_graphs(path: Path, model: Any) -> Any:
     if not model.meta_graphs:
         raise InputError(f"{path} holds no graph; it is damaged.")
+    graphs = [meta.graph_def for meta in model.meta_graphs]
+    nodes = sum(len(g.node) + sum(len(f.node_def) for f in g.library.function) for g in graphs)
+    if nodes + sum(len(meta.object_graph_def.nodes) for meta in model.meta_graphs) > MOST_NODES:
+        raise UnsafeModuleError(f"{path} holds more than {MOST_NODES} nodes, more than a module does: refused.")
     return model
 
 
@@ -173,38 +179,33 @@ def _files(root: Path) -> Iterator[Finding]:
 
 
 def _assets(program: Program) -> Iterator[Finding]:
-    for asset in program.assets:
+    for name in program.files:
         try:
-            safe_parts(asset.filename)
+            safe_parts(name)
         except UnsafeModuleError:
-            yield Finding("denied", f"the asset {asset.filename!r}", "", "leaves the module's folder")
+            yield Finding("denied", f"the asset {name!r}", "", "leaves the module's folder")
 
 
 def _operations(program: Program) -> Iterator[Finding]:
+    yield from (Finding("denied", *flaw) for flaw in program.flaws)
+    licensed, vocabularies = licensed_checkpoints(program), _vocabularies(program)
     for body in program.bodies.values():
         for node in body.nodes.values():
-            verdict = _verdict(program, body, node)
+            place = (body.name, node.name)
+            if place in vocabularies:
+                verdict = _vocabulary_verdict(vocabularies[place])
+            elif node.op in opsets.CHECKPOINT_WRITERS | opsets.CHECKPOINT_READERS:
+                verdict = None if place in licensed else _CHECKPOINT_VERDICTS[node.op in opsets.CHECKPOINT_WRITERS]
+            else:
+                verdict = _verdict(program, node)
             if verdict is not None:
-                function = f" in function {body.name!r}" if body.name else " in the top graph"
-                yield Finding(verdict[0], node.op, f"node {node.name!r}{function}", verdict[1])
+                yield Finding(verdict[0], node.op, where(*place), verdict[1])
 
 
-def _verdict(program: Program, body: Body, node: Any) -> tuple[str, str] | None:
-    """Level and reason, or None for an operation that is fine."""
-    op, place = node.op, (body.name, node.name)
-    if op in opsets.DENIED:
-        return "denied", opsets.DENIED[op]
-    if op in opsets.CHECKPOINT_WRITERS | opsets.CHECKPOINT_READERS:
-        return _checkpoint_verdict(program, place, op)
-    if op in opsets.VOCABULARIES:
-        return _vocabulary_verdict(program, place, op)
-    if op in _BY_ATTRIBUTE:
-        name, fine, reason = _BY_ATTRIBUTE[op]
-        return None if node.attr[name].s.decode("utf-8", "replace") in fine else ("denied", reason)
-    if op in program.bodies or opsets.is_text_op(op):
-        return None
-    return _unlisted_verdict(op)
-
+_CHECKPOINT_VERDICTS = {
+    True: ("denied", "writes a checkpoint outside the saver, or to another file than it is given"),
+    False: ("denied", "reads a checkpoint outside the saver, or from another file than it is given"),
+}
 
 # Operations that are harmless as long as an attribute keeps to these values (the first is the default).
 _BY_ATTRIBUTE = {
@@ -215,20 +216,36 @@ _BY_ATTRIBUTE = {
 }
 
 
-def _checkpoint_verdict(program: Program, place: Place, op: str) -> tuple[str, str] | None:
-    writes = op in opsets.CHECKPOINT_WRITERS
-    if is_savers(program, place, writes=writes):
+def _verdict(program: Program, node: Any) -> tuple[str, str] | None:
+    """Level and reason, or None for an operation that is fine."""
+    op = node.op
+    if op in opsets.DENIED:
+        return "denied", opsets.DENIED[op]
+    if op in _BY_ATTRIBUTE:
+        name, fine, reason = _BY_ATTRIBUTE[op]
+        value = node.attr[name].s.decode("utf-8", "replace") if name in node.attr else ""
+        return None if value in fine else ("denied", reason)
+    if op in program.bodies or opsets.is_text_op(op):
         return None
-    return "denied", f"{'writes' if writes else 'reads'} a checkpoint outside the saver"
+    return _unlisted_verdict(op)
 
 
-def _vocabulary_verdict(program: Program, place: Place, op: str) -> tuple[str, str] | None:
-    origins = file_name_origins(program, place, opsets.VOCABULARIES[op])
-    if not origins:
-        return "unknown", "reads a vocabulary, in a function that nothing calls"
-    if origins == {"asset"}:
+def _vocabularies(program: Program) -> dict[Place, frozenset[str]]:
+    """What the file of each table that reads one may be."""
+    files = {
+        (body.name, node.name): (body.name, [*node.input, "", ""][opsets.VOCABULARIES[node.op]])
+        for body in program.bodies.values()
+        for node in body.nodes.values()
+        if node.op in opsets.VOCABULARIES
+    }
+    may_be = origins(program, files.values())
+    return {place: may_be[tensor] for place, tensor in files.items()}
+
+
+def _vocabulary_verdict(may_be: frozenset[str]) -> tuple[str, str] | None:
+    if may_be == {ASSET}:
         return None
-    others = " or ".join(sorted(origins - {"asset"}))
+    others = " or ".join(sorted(may_be - {ASSET})) or "nothing that can be followed"
     return "denied", f"reads a file that is not one of the module's assets (its name is {others})"
 
 
