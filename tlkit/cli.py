@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlkit import terminal
 from tlkit.errors import InputError, TlkitError
 
 COMMANDS = {
@@ -34,7 +35,7 @@ FLAGS = {
     "--fresh": "start over, whatever the run's folder holds",
     "--offline": "download nothing",
     "--trust": "load modules that the scan refuses",
-    "--debug": "show tracebacks",
+    "--debug": "show tracebacks, and what TensorFlow says of itself",
     "--json": "print the result as JSON",
 }
 
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[0] == "--version":
         print(_version())
         return 0
+    if argv is None and "--debug" not in flags:
+        terminal.hush()
     try:
         return _dispatch(args[0], args[1:], flags)
     except TlkitError as error:
@@ -84,7 +87,6 @@ def _version() -> str:
 def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
     if command not in COMMANDS:
         raise InputError(f"There is no command {command!r}; `tlkit --help` lists them.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own start-up lines help nobody here
     if "--offline" in flags:
         os.environ["TLKIT_OFFLINE"] = "1"
     if "--trust" in flags:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import tlkit
-from tlkit import checkpoint, plans, runs
+from tlkit import checkpoint, overview, plans, runs
 from tlkit.callbacks import checked
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
@@ -23,7 +23,7 @@ from tlkit.exporting import export as export_files
 from tlkit.feeding import fed
 from tlkit.layer import HubLayer
 from tlkit.methods import one_head
-from tlkit.model import BACKBONE, build, is_image, range_warning
+from tlkit.model import BACKBONE, build, established_range, is_image, range_warning
 from tlkit.progress import Progress, shown
 from tlkit.tables import score_lines
 from tlkit.training import fit
@@ -77,8 +77,8 @@ def finetune(
     progress = progress or shown()
     watch = checked(callbacks)
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
-    for note in data.notes:
-        progress.line(f"note: {note}")
+    for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
+        progress.line(line)
     if not len(data.test):
         raise InputError("The test split is empty, and a run is judged by it; give it a share, or use build and fit.")
     if not len(data.val):
@@ -86,6 +86,8 @@ def finetune(
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, length, seconds, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
+    for line in overview.plan_lines(plan):
+        progress.line(line)
     folder = Path(out) if out is not None else Path("runs") / task.name
     if fresh or runs.starts_over():
         checkpoint.clear(folder / "checkpoints")
@@ -135,10 +137,14 @@ def _built(
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    said = layer.input_range is not None
     model = build(layer, task, image_size=image_size)
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
     size = model.input.shape[1:3] if is_image(layer) else None
+    how = "" if size is None else "as it was given" if said else established_range(layer)[1]
+    for line in overview.module_lines(layer, size, how):
+        progress.line(line)
     known = data.notes
     data = fed(data, layer, image_size=size, length=length)
     for note in data.notes[len(known) :]:
