@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import uuid
@@ -27,9 +28,22 @@ def limit() -> int:
         gigabytes = float(said) if said else DEFAULT_GB
     except ValueError:
         gigabytes = -1.0
-    if not gigabytes >= 0:
+    if not 0 <= gigabytes < math.inf:
         raise InputError(f"TLKIT_CACHE_GB must be a number of gigabytes, 0 or more. Received: {said!r}.")
     return int(gigabytes * 1e9)
+
+
+def check() -> None:
+    """Refuse settings of the cache that cannot be meant, before any work.
+
+    Raises:
+        InputError: If `TLKIT_CACHE_GB` is no size, or the cache's path leads through a file.
+    """
+    limit()
+    folder = cache_dir()
+    file = next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None)
+    if file is not None:
+        raise InputError(f"The cache cannot lie at {folder}: {file} is a file. Let TLKIT_CACHE name a folder.")
 
 
 def make_room(need: int, keep: Collection[Path] = ()) -> int:

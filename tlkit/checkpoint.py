@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     arrays: dict[str, Any] = _prefixed(checkpoint.arrays)
     np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
     body = buffer.getbuffer()
+    if _path(folder, checkpoint.number).is_dir():
+        _remove(_path(folder, checkpoint.number))
     with atomic_file(_path(folder, checkpoint.number)) as partial, open(partial, "wb") as file:
         file.write(MAGIC + sha256_bytes(bytes(body)).encode() + b"\n")
         file.write(body)
@@ -60,7 +64,7 @@ def newest(folder: Path, signature: str, say: Callable[[str], None] = lambda tex
     """
     found = []
     for path in folder.glob(f"{PARTIAL}*"):  # what a kill left half-written
-        path.unlink(missing_ok=True)
+        _remove(path)
     for path in sorted(folder.glob("state-*.ckpt")):
         checkpoint = _read(path)
         if checkpoint is None:
@@ -81,6 +85,14 @@ def newest(folder: Path, signature: str, say: Callable[[str], None] = lambda tex
 def clear(folder: Path) -> None:
     """Delete the checkpoints in a folder, unfinished ones too."""
     for path in [*folder.glob("state-*.ckpt"), *folder.glob(f"{PARTIAL}*")]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove what bears one of our names, of whatever kind it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
         path.unlink(missing_ok=True)
 
 
@@ -100,8 +112,11 @@ def _read(path: Path) -> Checkpoint | None:
     digest, body = content[len(MAGIC) : len(MAGIC) + 64], content[len(MAGIC) + 65 :]
     if not content.startswith(MAGIC) or sha256_bytes(body).encode() != digest:
         return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    head = json.loads(arrays.pop("head").tobytes().decode())
-    plain = {name.removeprefix("array."): value for name, value in arrays.items()}
-    return Checkpoint(head["number"], head["signature"], plain, head["plain"])
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(arrays.pop("head").tobytes().decode())
+        plain = {name.removeprefix("array."): value for name, value in arrays.items()}
+        return Checkpoint(int(head["number"]), head["signature"], plain, dict(head["plain"]))
+    except (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None  # whole, but nothing that `write` wrote

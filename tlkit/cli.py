@@ -1,18 +1,23 @@
-"""The command line: one function a command, errors as one sentence.
+"""The command line: one function a command, all trouble as one sentence.
 
-Exit codes: 0 done, 1 a gate failed, 2 the user's mistake.
+Exit codes: 0 done; 1 a gate failed or training had to stop; 2 it could not be done, the sentence says why and what to
+do; 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +58,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if argv is None and "--debug" not in flags:
         terminal.hush()
+    for stream in (sys.stdout, sys.stderr):  # labels and file names may hold what the terminal's encoding lacks
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    arrived: list[int] = []
     try:
-        return _dispatch(args[0], args[1:], flags)
-    except TlkitError as error:
-        if "--debug" in flags:
-            raise
-        print(f"tlkit: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("tlkit: interrupted; what was finished is kept.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+        with _signals_interrupt(arrived):
+            return _dispatch(args[0], args[1:], flags)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in flags:
+            traceback.print_exc()
+        if arrived or isinstance(error, KeyboardInterrupt):
+            return _interrupted(arrived[0] if arrived else signal.SIGINT)
+        return _failed(error, flags)
+
+
+@contextlib.contextmanager
+def _signals_interrupt(arrived: list[int]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: unfinished files are removed, workers end."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        if not arrived:  # a second one must not break off the tidying up
+            arrived.append(number)
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        names = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+        usual = [n for n in names if n is not None and signal.getsignal(n) is signal.SIG_DFL]  # nohup ignores SIGHUP
+        before = {number: signal.signal(number, interrupt) for number in usual}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(number: int) -> int:
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"tlkit: {how}; what was finished is kept.", file=sys.stderr)
+    return 128 + number
+
+
+def _failed(error: Exception, flags: set[str]) -> int:
+    from tlkit.files import cache_dir
+    from tlkit.trouble import explained
+
+    sentence, code = explained(error, cache_dir()), error.exit_code if isinstance(error, TlkitError) else 2
+    print(f"tlkit: {sentence}", file=sys.stderr)
+    if "--json" in flags:
+        _print_json({"error": sentence, "exit_code": code})
+    return code
 
 
 def _usage() -> str:
@@ -260,15 +309,26 @@ def _run(args: list[str], flags: set[str]) -> int:
         return _replay(Path(args[0]), args[1:], flags)
     recipe = _recipe_main(_recipe_path(args[0]))
     options = _parsed(recipe, f"run {args[0]}", args[1:])
+    from tlkit import options as flags_of_recipes
     from tlkit import runs
+    from tlkit.files import held
 
-    out = options.get("out")
-    words = ["run", *args]
-    finished = None if "--fresh" in flags or out is None else runs.finished(Path(out), words)
-    if finished is not None:
+    flags_of_recipes.check(recipe, options)
+    out, words = options.get("out"), ["run", *args]
+    if out is None:
+        return _run_recipe(recipe, options, words, flags)
+    if "--fresh" not in flags and (finished := runs.finished(Path(out), words)) is not None:
         print(f"{out} holds this run already; --fresh starts over.", file=sys.stderr)
         _print_run(finished, flags)
         return 0
+    with held(out):
+        runs.check_folder(Path(out))
+        return _run_recipe(recipe, options, words, flags)
+
+
+def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list[str], flags: set[str]) -> int:
+    from tlkit import runs
+
     with runs.invoked(words, fresh="--fresh" in flags):
         result = recipe(**options)
     _print_run(runs.record_of(result), flags)
@@ -291,7 +351,9 @@ def _replay(path: Path, rest: list[str], flags: set[str]) -> int:
     """Run the command that a run.json recorded; flags that follow it replace its own."""
     if not path.is_file():
         raise InputError(f"There is no file {path}; give a run.json that `tlkit run` wrote.")
-    words = json.loads(path.read_text()).get("arguments")
+    from tlkit.runs import read_record
+
+    words = read_record(path)["arguments"]
     if not words or words[0] != "run":
         raise InputError(f"{path} was not written by `tlkit run`, so it cannot be replayed.")
     return _run([*words[1:], *rest], flags)
@@ -321,14 +383,19 @@ def _predict(args: list[str], flags: set[str]) -> int:
         raise InputError("`tlkit predict` needs a run and at least one file: tlkit predict RUN FILE...")
     from tlkit.exporting import predict as predict_files
 
-    found = predict_files(options["run"], list(options["files"]), top=options.get("top", 5))
+    def bad(sentence: str) -> None:
+        sentences.append(sentence)
+        print(f"tlkit: {sentence}", file=sys.stderr)
+
+    sentences: list[str] = []
+    found = predict_files(options["run"], list(options["files"]), top=options.get("top", 5), bad=bad)
     if "--json" in flags:
         _print_json([dataclasses.asdict(p) for p in found])
     else:
         from tlkit.tables import prediction_lines
 
         print("\n".join(prediction_lines(found)))
-    return 0
+    return 2 if sentences else 0
 
 
 def _export(args: list[str], flags: set[str]) -> int:

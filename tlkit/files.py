@@ -1,15 +1,21 @@
 """Files that are whole or absent: atomic writes, locks that die with their process, hashes, the cache folder."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 
+from tlkit.errors import InputError
+from tlkit.trouble import of_system
+
+LOCK = ".tlkit-lock"  # in a folder that is being written to; goes with its process
 PARTIAL = ".tlkit-partial-"  # prefix of unfinished work; anything so named may be deleted at any time
 
 
@@ -23,7 +29,7 @@ def sha256_bytes(*parts: bytes | str) -> str:
     """Hash of the parts, each framed by its length so that no two lists of parts collide."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogatepass") if isinstance(part, str) else part  # file names may be no UTF-8
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.hexdigest()
@@ -60,19 +66,31 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     partial = Path(name)
     try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        sync(partial)
-        os.replace(partial, target)
-        sync(target.parent)
+        with _naming(target):
+            yield partial
+            partial.chmod(0o666 & ~_umask())
+            sync(partial)
+            os.replace(partial, target)
+            sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Give errors of the system that name no file, or the unfinished one, the name of what was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or PARTIAL in str(error.filename)):
+            error.filename, error.filename2 = str(target), None
+        raise
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a whole file, or leave the old one as it was."""
     with atomic_file(path) as partial:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+        partial.write_bytes(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
@@ -108,15 +126,122 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, *, wait: bool = True) -> None:
     try:
         import fcntl
     except ImportError:  # Windows has no flock; a file region's lock dies with its process there too
         import msvcrt
 
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_HELD: dict[str, tuple[int, int, list[Path]]] = {}  # by folder: calls that hold it, the lock's handle, folders made
+_HOLDING = threading.Lock()
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a folder if need be and hold it, so that no other process writes into it meanwhile.
+
+    A call inside the block, or in another thread of this process, may hold it again. The lock ends with the process,
+    so a kill leaves nothing in the way. A folder that was made for this and stays empty is removed again.
+
+    Raises:
+        InputError: If another process holds it, or it cannot be made or written to.
+    """
+    path = Path(folder)
+    try:
+        place = Path(os.path.realpath(path))
+        _hold(place)
+    except _BusyError as error:
+        raise InputError(
+            f"{path} is in use: {error} is writing to it. Wait until that has ended, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written to: {of_system(error)}.") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"The folder {str(path)!r} cannot be made ({error}): choose another name.") from error
+    try:
+        yield path
+    finally:
+        _let_go(place)
+
+
+class _BusyError(Exception):
+    """Another process holds the folder; which one."""
+
+
+def _hold(place: Path) -> None:
+    with _HOLDING:
+        if str(place) in _HELD:
+            calls, handle, made = _HELD[str(place)]
+        else:
+            calls, made = 0, _missing(place)
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                handle = _acquired(place / LOCK)
+            except BaseException:
+                _remove_empty(made)
+                raise
+        _HELD[str(place)] = (calls + 1, handle, made)
+
+
+def _let_go(place: Path) -> None:
+    with _HOLDING:
+        calls, handle, made = _HELD.pop(str(place))
+        if calls > 1:
+            _HELD[str(place)] = (calls - 1, handle, made)
+            return
+        with contextlib.suppress(OSError):  # the folder may be gone, or no longer ours to write to
+            (place / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+        _remove_empty(made)
+
+
+def _missing(place: Path) -> list[Path]:
+    """The folders that must be made, innermost first."""
+    return [path for path in (place, *place.parents) if not path.exists()]
+
+
+def _remove_empty(made: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for path in made:
+            path.rmdir()
+
+
+def _acquired(path: Path) -> int:
+    """An open handle of the lock file at `path` that no other process has locked."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            _lock_now(handle)
+            if _is_still(path, handle):
+                os.ftruncate(handle, 0)
+                os.write(handle, f"{os.getpid()}\n".encode())
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # whoever held it has removed it in between
+
+
+def _lock_now(handle: int) -> None:
+    try:
+        _lock(handle, wait=False)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            number = os.read(handle, 32).decode(errors="replace").strip()
+            raise _BusyError(f"process {number}" if number.isdigit() else "another process") from None
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # file systems without locks do without
+            raise
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    return False
 
 
 def _umask() -> int:

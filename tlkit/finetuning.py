@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import keras
 import numpy as np
@@ -18,20 +21,39 @@ from tlkit import checkpoint, overview, plans, runs
 from tlkit.callbacks import checked
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
-from tlkit.exporting import FILES, Gates
+from tlkit.exporting import FILES, Gates, checked_formats
 from tlkit.exporting import export as export_files
 from tlkit.feeding import fed
+from tlkit.files import held
 from tlkit.layer import HubLayer
 from tlkit.methods import one_head
 from tlkit.model import BACKBONE, build, established_range, is_image, range_warning
 from tlkit.progress import Progress, shown
+from tlkit.sources import Settings
+from tlkit.sources import check as check_settings
 from tlkit.tables import score_lines
-from tlkit.training import fit
+from tlkit.training import check_plan, fit
 from tlkit.types import Evaluation, Phase, Run, Splits, Task
 
 RANGE_SAMPLE = 16  # images by which the input range is checked
+P = ParamSpec("P")
 
 
+def _holding_out(function: Callable[P, Run]) -> Callable[P, Run]:
+    """Hold the folder `out` while `function` runs; one that cannot be written to is told before all else."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Run:
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        out = given.get("out")
+        with held(Path("runs") / given["task"].name if out is None else out) as folder:
+            runs.check_folder(folder)
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_holding_out
 def finetune(
     handle: Any,
     task: Task,
@@ -77,6 +99,9 @@ def finetune(
     progress = progress or shown()
     watch = checked(callbacks)
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
+    check_settings(Settings(seed, batch_size, 1 if views is None else views, cache))
+    if phases is not None:
+        check_plan(phases)
     for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
         progress.line(line)
     if not len(data.test):
@@ -90,10 +115,10 @@ def finetune(
         progress.line(line)
     folder = Path(out) if out is not None else Path("runs") / task.name
     if fresh or runs.starts_over():
-        checkpoint.clear(folder / "checkpoints")
+        checkpoint.clear(folder / runs.CHECKPOINTS)
     run = fit(
         model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
-        checkpoints=folder / "checkpoints", callbacks=watch, progress=progress,
+        checkpoints=folder / runs.CHECKPOINTS, callbacks=watch, progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
     run = replace(run, task=_calibrated(run, batch_size))
@@ -196,24 +221,30 @@ def export(
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
         InputError: If there is no such run, or no such format.
     """
-    opened = runs.opened(run)
-    progress, kept_to = progress or shown(), gates or Gates(max_drop=max_drop)
-    done, failure = _exported(opened, folder, formats, kept_to, progress)
-    for head in opened.task.heads:
-        progress.line(f"head {head}")
-        place = None if folder is None else Path(folder) / head
-        _, failed = _exported(_head_run(opened, head), place, formats, kept_to, progress)
-        failure = failure or failed
+    formats, kept_to, progress = checked_formats(formats), gates or Gates(max_drop=max_drop), progress or shown()
+    with contextlib.ExitStack() as stack:
+        place = runs.place_of(run)
+        for written in (place, folder):
+            if written is not None:
+                stack.enter_context(held(written))
+        opened = runs.opened(run)
+        done, failure = _exported(opened, folder, formats, kept_to, progress)
+        for head, task in opened.task.heads.items():
+            progress.line(f"head {head}")
+            place = None if folder is None else Path(folder) / head
+            _, failed = _exported(_head_run(opened, head, task), place, formats, kept_to, progress)
+            failure = failure or failed
     if failure is not None:
         raise failure
     return done
 
 
-def _head_run(run: Run, head: str) -> Run:
+def _head_run(run: Run, head: str, task: Task) -> Run:
     """One head as it was saved below the run's folder, or of the run itself."""
     if run.folder is None:
         return one_head(run, head)
-    return runs.opened(run.folder / head)
+    opened = runs.load(run.folder / head, task=task)
+    return opened if isinstance(opened, Run) else one_head(run, head)
 
 
 def _exported(

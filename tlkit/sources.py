@@ -6,6 +6,7 @@ import errno
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -78,11 +79,18 @@ class Source:
 
 def check(settings: Settings) -> None:
     """Refuse settings that mean nothing, before any work."""
+    for name, least in (("batch_size", 1), ("seed", None)):
+        value = getattr(settings, name)
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise InputError(f"`{name}` must be a whole number. Received: {name}={value!r}.")
+        if least is not None and value < least:
+            raise InputError(f"`{name}` must be {least} or more. Received: {name}={value!r}.")
     if settings.views < 0:
         raise InputError(f"`views` must be 0 or more. Received: views={settings.views!r}.")
     if settings.cache not in CACHING:
         raise InputError(f"`cache` must be one of {', '.join(CACHING)}. Received: cache={settings.cache!r}.")
     feature_cache.check_dtype(settings.cache_dtype)
+    budget.check()
 
 
 def sources(arrangement: Arrangement, data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import InputError
+from tlkit.trouble import first_line
 
 Arrays = Mapping[str, np.ndarray]
 Call = Callable[[Arrays], dict[str, np.ndarray]]
@@ -131,9 +132,20 @@ class Opened:
 
 
 def open_tflite(file: Path, threads: int) -> Opened:
-    """Make a TFLite file ready to run."""
+    """Make a TFLite file ready to run.
+
+    Raises:
+        InputError: If it is damaged, or no TFLite file.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
+    try:
+        return _opened(Interpreter, file, threads)
+    except (ValueError, TypeError, LookupError, RuntimeError, AttributeError, StopIteration) as error:
+        raise InputError(f"{file} is damaged, or no TFLite file ({first_line(error)}): export it again.") from error
+
+
+def _opened(Interpreter: Any, file: Path, threads: int) -> Opened:  # noqa: N803 (a class)
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     signatures = {name: partial(_called, runner, runner.get_input_details()) for name, runner in runners.items()}

@@ -26,6 +26,7 @@ from tlkit.steps import NOT_FINITE, Trainer, compiled, optimizer_of, steps_of_ep
 from tlkit.types import Examples, Phase, PhaseResult, Run, Splits, Task
 
 Arrays = dict[int, np.ndarray]
+HIGH_RATE = 1.0  # Adam moves each weight by about the rate at a step, and weights are mostly below 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +129,12 @@ def fit(
             steer; before training.
         TrainingError: If the loss is not finite (weights are those before that batch) or frozen weights moved.
     """
-    _check(model, task, data, phases, batch_size)
+    _check(model, task, data, phases)
     watch = checked(callbacks)
-    keras.utils.set_random_seed(seed % 2**32)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
     check_settings(settings)
+    keras.utils.set_random_seed(seed % 2**32)
+    _say_high_rates(phases, progress)
     _say_unused_patience(task, phases, progress)
     started = time.perf_counter()
     keep, stored = _keeper(model, task, data, phases, settings, checkpoints, progress)
@@ -164,15 +166,34 @@ def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int,
     return {id(v): np.array(v) for v in layer.module_variables.values()}
 
 
-def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase], batch_size: int) -> None:
-    task.check(data)
+def check_plan(phases: Sequence[Phase]) -> None:
+    """Refuse a plan that trains nothing.
+
+    Raises:
+        InputError: If it is empty, or holds something else than phases.
+    """
     if not phases:
         raise InputError("`phases` is empty; take plans.two_phase() or plans.recommend(len(data.train)).")
-    if batch_size < 1:
-        raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
+    wrong = [phase for phase in phases if not isinstance(phase, Phase)]
+    if wrong:
+        raise InputError(f"`phases` must hold Phases, as plans.two_phase() makes them. Received: {wrong[0]!r:.80}.")
+
+
+def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]) -> None:
+    check_plan(phases)
+    task.check(data)
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
     _check_shape(model, data.train.spec)
+
+
+def _say_high_rates(phases: Sequence[Phase], progress: Progress) -> None:
+    for number, phase in enumerate(phases, start=1):
+        if phase.lr > HIGH_RATE:
+            progress.line(
+                f"warning: lr={phase.lr:g} of phase {number} is far above what Adam learns with (1e-5 to 1e-2): each "
+                "step moves every weight by about that much, so expect the model to get worse."
+            )
 
 
 def _say_unused_patience(task: Task, phases: Sequence[Phase], progress: Progress) -> None:
@@ -318,6 +339,7 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     figures = _trained(job, stage, epoch)
     if len(job.data.val):
         figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
+    _check_finite(job, stage, state, figures)
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
     job.watchers.tell("on_epoch_end", over_all_phases, _logs(figures))
@@ -330,6 +352,19 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
         best, weights = figure, {**weights, **_trained_weights(job.model, stage)}
     history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
     return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
+
+
+def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, float]) -> None:
+    """Stop where the loss of an epoch is no number, with the best weights there were: nothing could be chosen by it."""
+    wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
+    if not wrong:
+        return
+    _assign(job.model, state.weights)
+    which = "validation loss" if wrong[0] == "val_loss" else "loss"
+    raise TrainingError(
+        f"The {which} became NaN or infinite in phase {stage.number + 1}, epoch {state.epoch + 1}; the weights are the "
+        "best of those before it. Lower the phase's lr, or look at the examples."
+    )
 
 
 def _patience_spent(phase: Phase, state: State) -> bool:

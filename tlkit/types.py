@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,15 +215,15 @@ class Phase:
 
     def __post_init__(self) -> None:
         checks = {
-            "epochs": (self.epochs >= 0, "be 0 or more"),
-            "lr": (self.lr > 0, "be positive"),
+            "epochs": (isinstance(self.epochs, Integral) and self.epochs >= 0, "be a whole number, 0 or more"),
+            "lr": (0 < self.lr < math.inf, "be positive and finite"),
             "unfrozen": (0 <= self.unfrozen <= 1, "lie in [0, 1]"),
             "lr_decay": (0 < self.lr_decay <= 1, "lie in (0, 1]"),
             "warmup": (0 <= self.warmup < 1, "lie in [0, 1)"),
             "patience": (self.patience is None or self.patience > 0, "be positive or None"),
-            "weight_decay": (self.weight_decay >= 0, "be 0 or more"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "be 0 or more, and finite"),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "be positive or None"),
-            "l2_sp": (self.l2_sp >= 0, "be 0 or more"),
+            "l2_sp": (0 <= self.l2_sp < math.inf, "be 0 or more, and finite"),
             "batch_stats": (self.batch_stats in ("frozen", "adapt"), 'be "frozen" or "adapt"'),
         }
         for name, (fine, rule) in checks.items():

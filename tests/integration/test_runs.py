@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import pickle
+import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from fitting import LABELS, SIZE, data, image
 from PIL import Image
 
 import tlkit
+from tlkit import cli
 from tlkit.errors import InputError
 from tlkit.exporting import predict
 from tlkit.progress import quiet
@@ -61,3 +67,158 @@ def test_there_must_be_something_to_judge_a_run_by(run):
     nothing = dataclasses.replace(data(), test=data().test.subset([]))
     with pytest.raises(InputError, match="The test split is empty, and a run is judged by it"):
         tlkit.finetune("zoo:none", run.task, nothing)
+
+
+# -- damaged folders
+
+DAMAGE = {
+    "missing": None,
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "list": b"[]",
+    "null": b"null",
+    "foreign": b"{}",
+    "deep": b"[" * 100_000,
+    "pickled": pickle.dumps({"a": 1}),
+    "cut": "cut",
+    "folder": "folder",
+}
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif DAMAGE[kind] is not None:
+        path.write_bytes(content[: len(content) // 2] if kind == "cut" else DAMAGE[kind])
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("name", ["run.json", "task.json", "examples.npz", "model.keras"])
+def test_a_damaged_folder_is_told_by_the_file(run, tmp_path, capsys, name, kind):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    damage(folder / name, kind)
+    with pytest.raises(InputError, match=name) as caught:
+        tlkit.load(folder)
+    assert "--fresh" in str(caught.value) or (name, kind) == ("run.json", "missing")
+    assert cli.main(["export", str(folder), "--formats", "float32"]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_a_folder_of_two_runs_is_not_opened(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    task = json.loads((folder / "task.json").read_text())
+    for labels, words in ((["a", "b"], "has 2 labels, but the model .* gives 3"), (["a", "b", "c"], "other labels")):
+        task["arguments"]["labels"] = labels
+        (folder / "task.json").write_text(json.dumps(task))
+        with pytest.raises(InputError, match=words):
+            tlkit.load(folder)
+    task["arguments"] = {"labels": {"a": 1}, "nonsense": 3}
+    (folder / "task.json").write_text(json.dumps(task))
+    with pytest.raises(InputError, match=r"task\.json does not make a task"):
+        tlkit.load(folder)
+
+
+# -- one's own task
+
+
+def own_task(labels):
+    return dataclasses.replace(tlkit.tasks.classify(labels), recipe=(f"{__name__}.own_task", {"labels": list(labels)}))
+
+
+def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "task.json").write_text(json.dumps({"task": f"{__name__}.own_task", "arguments": {"labels": LABELS}}))
+    with pytest.raises(InputError, match=r"task.json .*is not part of tlkit: .*`task=`.*trust=True.*--trust"):
+        tlkit.load(folder)
+    assert tlkit.load(folder, task=own_task(LABELS)).task.labels == LABELS
+    assert tlkit.load(folder, trust=True).task.recipe[0] == f"{__name__}.own_task"
+    monkeypatch.setenv("TLKIT_TRUST", "1")
+    assert tlkit.load(folder).task.labels == LABELS
+    with pytest.raises(InputError, match="has 2 labels, but"):
+        tlkit.load(folder, task=own_task(LABELS[:2]))
+    with pytest.raises(InputError, match="`task` must be a Task"):
+        tlkit.load(folder, task="classify")
+
+
+# -- mistakes that are told before any work
+
+
+def test_finetune_checks_where_it_writes_before_it_reads(run, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "run.json").mkdir(parents=True)
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "checkpoints").touch()
+    wrong = {
+        "something else lies there": {"out": tmp_path / "file"},
+        "run.json is a folder": {"out": tmp_path / "taken"},
+        "checkpoints is a file": {"out": tmp_path / "blocked"},
+        "`batch_size` must be 1 or more": {"batch_size": 0},
+        "`batch_size` must be a whole": {"batch_size": 1.5},
+        "`seed` must be a whole": {"seed": "0"},
+        "`cache` must be one of": {"cache": "maybe"},
+        "`phases` is empty": {"phases": ()},
+        "`phases` must hold Phases": {"phases": (3,)},
+    }
+    for words, options in wrong.items():
+        with pytest.raises(InputError, match=words):
+            tlkit.finetune("zoo:none", run.task, run.data, **{"out": tmp_path / "new", **options})
+        assert not (tmp_path / "new").exists()
+
+
+def test_export_checks_its_arguments_before_it_opens_the_run(tmp_path):
+    for words, options in {
+        "`formats` must be some of": {"formats": ("nonsense",)},
+        r"Received: formats=\[\]": {"formats": ()},
+        "`max_drop` of Gates must lie in": {"max_drop": float("nan")},
+        "is no run's folder": {},
+    }.items():
+        with pytest.raises(InputError, match=words):
+            tlkit.export(tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_is_a_file_is_told_first(run, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match=r"file is a file\. Let TLKIT_CACHE name a folder"):
+        tlkit.finetune("zoo:none", run.task, run.data, out=tmp_path / "run")
+
+
+# -- predict
+
+
+def test_predict_answers_for_the_good_files_and_names_the_others(run, tmp_path, capsys):
+    tlkit.export(run.folder, formats=("float32",), progress=quiet)
+    Image.fromarray(image(1, np.random.default_rng(0))).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:500])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    names = ["bad.png", "good.png", "cut.png", "pipe", "folder", "socket", "none.png", "/dev/zero"]
+    assert cli.main(["predict", str(run.folder), *(str(tmp_path / name) for name in names)]) == 2
+    shown = capsys.readouterr()
+    assert [line for line in shown.out.splitlines() if line[:1] == "/"] == [str(tmp_path / "good.png")]
+    assert len(shown.err.splitlines()) == 7 and all(name in shown.err for name in names if name != "good.png")
+    assert cli.main(["predict", str(run.folder), str(tmp_path / "good.png")]) == 0
+
+
+def test_predict_tells_of_a_damaged_model(run, tmp_path, capsys):
+    tlkit.export(run.folder, formats=("float32",), progress=quiet)
+    whole = (run.folder / "model.tflite").read_bytes()
+    Image.fromarray(image(1, np.random.default_rng(0))).save(tmp_path / "good.png")
+    model, archive = tmp_path / "model.tflite", whole.index(b"PK\3\4")
+    for content in (b"", whole[:1000], whole[:-30], whole[archive:], bytes(100) + whole[100:], b"TFL3" * 1000):
+        model.write_bytes(content)
+        assert cli.main(["predict", str(model), str(tmp_path / "good.png")]) == 2
+        told = capsys.readouterr().err
+        assert "model.tflite" in told and "does not know" not in told and told.count("\n") == 1
+    model.unlink()
+    os.mkfifo(model)
+    assert cli.main(["predict", str(model), str(tmp_path / "good.png")]) == 2

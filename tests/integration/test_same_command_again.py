@@ -9,7 +9,8 @@ import pytest
 from fitting import LABELS, image
 from PIL import Image
 
-from tlkit import cli, training
+from tlkit import cli, runs, training
+from tlkit.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +48,53 @@ def test_the_same_command_another_and_fresh(words, tmp_path, monkeypatch, capsys
     assert cli.main(["--fresh", *words, "--seed", "1"]) == 0
     assert json.loads((out / "run.json").read_text())["seed"] == 1
     assert json.loads(first)["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (["--formats", "nonsense"], "`formats` must be some of"),
+        (["--max-drop", "-1"], "`max_drop` of Gates must lie in"),
+        (["--max-drop", "nan"], "`max_drop` of Gates must lie in"),
+        (["--epochs", "0", "0"], "Nothing would be trained"),
+        (["--epochs", "-1", "1"], "`epochs` of a Phase must be"),
+        (["--lr", "inf", "inf"], "`lr` of a Phase must be positive and finite"),
+        (["--lr", "nan", "1e-3"], "`lr` of a Phase must be positive and finite"),
+        (["--unfrozen", "1.5"], "`unfrozen` of a Phase must lie in"),
+        (["--batch-size", "0"], "`batch_size` must be 1 or more"),
+        (["--out", "/proc/nothing/here"], "/proc/nothing/here cannot be written to"),
+        (["--out", "x" * 300], "the name is too long"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_before_the_data_are_read(mistake, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "image_classification", "--data", "nowhere", *mistake]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrected_command_goes_on_where_nothing_is_finished(tmp_path):
+    record = {
+        "schema": 1,
+        "arguments": ["run", "x", "--max-drop", "0"],
+        "exports": [{"format": "int8", "passed": False}],
+    }
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0.1"]) is None
+    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0"]) is None  # what failed is done again, and told again
+    exports[0]["passed"] = True
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0"])["folder"] == str(tmp_path)
+    with pytest.raises(InputError, match=r"another command \(tlkit run x --max-drop 0\).*tlkit export"):
+        runs.finished(tmp_path, ["run", "x", "--max-drop", "0.1"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x80\x04}", b'{"schema": 1, "exports": 3}'])
+def test_a_damaged_record_is_told_with_its_fix(content, tmp_path, capsys):
+    (tmp_path / "run.json").write_bytes(content)
+    for words in (["run", "image_classification", "--data", "x", "--out", str(tmp_path)],
+                  ["run", str(tmp_path / "run.json")]):  # fmt: skip
+        assert cli.main(words) == 2
+        told = capsys.readouterr().err
+        assert "run.json" in told and "--fresh" in told and told.count("\n") == 1

@@ -14,7 +14,7 @@ from tlkit.errors import GateError, InputError
 from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
 from tlkit.exporting.describing import labels_by_file
 from tlkit.exporting.gates import Comparison, Gates, compare, failure, worst
-from tlkit.files import write_atomic
+from tlkit.files import held, write_atomic
 from tlkit.tasks.spanning import POSITIONS, within_context
 from tlkit.types import Exported, Run, Task
 
@@ -61,13 +61,25 @@ def export(
             under another ending, and the error carries all records as `exports`.
         InputError: If the run has no held-out examples, or an argument is out of its range.
     """
-    target = _target(run, folder)
-    wanted = _checked(formats)
+    target, wanted = _target(run, folder), checked_formats(formats)
+    with held(target):
+        return _written(run, target, wanted, gates, threads, timeout_s, say or (lambda what: None))
+
+
+def _written(
+    run: Run,
+    target: Path,
+    wanted: tuple[str, ...],
+    gates: Gates,
+    threads: int | None,
+    timeout_s: float,
+    say: Callable[[str], None],
+) -> tuple[Exported, ...]:
     examples = heldout.held_out(run.data, MOST_EXAMPLES)
     cores = min(2, os.cpu_count() or 1)
     run = dataclasses.replace(run, model=saved_model.in_float32(run.model))
     with placing.staging(target) as stage:
-        job = producing.Job(run, examples, stage, threads or cores, timeout_s, say or (lambda what: None))
+        job = producing.Job(run, examples, stage, threads or cores, timeout_s, say)
         expected, made = producing.produce(job, wanted)
         exports = tuple(_judged(job, name, made[name], expected, gates) for name in wanted)
         for exported in exports:
@@ -86,7 +98,12 @@ def _target(run: Run, folder: str | os.PathLike[str] | None) -> Path:
     return Path(chosen)
 
 
-def _checked(formats: Sequence[str]) -> tuple[str, ...]:
+def checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """The formats to write, each once.
+
+    Raises:
+        InputError: If there are none, or one that tlkit does not write.
+    """
     wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     unknown = [name for name in wanted if name not in FILES]
     if unknown or not wanted:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,13 +131,16 @@ def read_files(model: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    except zipfile.BadZipFile:
-        return {}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError):
+        return {}  # no archive, or a damaged one
 
 
 def read_card(model: bytes) -> dict[str, Any]:
     """What tlkit wrote about the model; nothing of somebody else's file."""
-    return dict(json.loads(read_files(model).get(CARD, b"{}")))
+    try:
+        return dict(json.loads(read_files(model).get(CARD, b"{}")))
+    except (ValueError, TypeError, RecursionError):  # damaged
+        return {}
 
 
 def _encode(metadata: Metadata, tree: Any) -> bytes:

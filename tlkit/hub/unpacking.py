@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -57,6 +58,8 @@ def unpack(archive: Path, folder: Path, *, limit_bytes: int | None = None) -> No
             for member, parts in _checked(tar, limit):
                 _extract(tar, member, folder.joinpath(*parts))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise  # the disk is to blame, not the archive
         raise InputError(f"{archive.name} is not a whole tar archive of a SavedModel ({error}).") from error
 
 

@@ -69,12 +69,13 @@ def _found(path: str, trust: bool) -> Callable[..., Any]:
     module_name, _, name = path.rpartition(".")
     if module_name not in SHELVES and not trust:
         raise InputError(
-            f"The task was made by `{path}`, which is not part of tlkit: pass `trust=True` to import it, or `task=`."
+            f"The task was made by `{path}`, which is not part of tlkit: give tlkit.load the task itself as `task=`, "
+            "or `trust=True`, which imports that function (on the command line --trust)."
         )
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
-        raise InputError(f"`{path}` cannot be imported: {error}.") from error
+        raise InputError(f"`{path}` cannot be imported: {error}; tlkit.load takes the task as `task=`.") from error
     public = getattr(module, "__all__", ()) if module_name in SHELVES else vars(module)
     function = getattr(module, name, None) if name in public else None
     if not callable(function):
