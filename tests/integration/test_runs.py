@@ -40,6 +40,13 @@ def run(module_folder, tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def exported(run):
+    """The run's folder, with a TFLite file."""
+    tlkit.export(run.folder, formats=("float32",), progress=quiet)
+    return run.folder
+
+
 def test_an_opened_run_is_the_one_that_was_saved(run):
     again = tlkit.load(run.folder)
     x = np.stack([run.data.test.read(i) for i in range(len(run.data.test))])
@@ -52,14 +59,13 @@ def test_an_opened_run_is_the_one_that_was_saved(run):
     assert [again.data.test.ids[0], again.data.train.ids[0]] == [run.data.test.ids[0], run.data.train.ids[0]]
 
 
-def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, tmp_path):
-    tlkit.export(run.folder, formats=("float32",), progress=quiet)
+def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, exported, tmp_path):
     seen = np.dstack([image(1, np.random.default_rng(0)), np.full((SIZE, SIZE), 255, np.uint8)])
     seen[:, SIZE // 2 :, 3] = 0  # half of it is transparent, so black
     Image.fromarray(seen, "RGBA").save(tmp_path / "half.png")
     black = seen[..., :3] * (seen[..., 3:] > 0)
     expected = np.asarray(run.task.decode(run.model.predict(black[None], verbose=0)))[0]
-    (found,) = predict(run.folder, [tmp_path / "half.png"], top=3)
+    (found,) = predict(exported, [tmp_path / "half.png"], top=3)
     assert dict(found.scores) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-4)
 
 
@@ -192,8 +198,7 @@ def test_a_cache_that_is_a_file_is_told_first(run, tmp_path, monkeypatch):
 # -- predict
 
 
-def test_predict_answers_for_the_good_files_and_names_the_others(run, tmp_path, capsys):
-    tlkit.export(run.folder, formats=("float32",), progress=quiet)
+def test_predict_answers_for_the_good_files_and_names_the_others(exported, tmp_path, capsys):
     Image.fromarray(image(1, np.random.default_rng(0))).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:500])
@@ -202,16 +207,15 @@ def test_predict_answers_for_the_good_files_and_names_the_others(run, tmp_path, 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
     names = ["bad.png", "good.png", "cut.png", "pipe", "folder", "socket", "none.png", "/dev/zero"]
-    assert cli.main(["predict", str(run.folder), *(str(tmp_path / name) for name in names)]) == 2
+    assert cli.main(["predict", str(exported), *(str(tmp_path / name) for name in names)]) == 2
     shown = capsys.readouterr()
     assert [line for line in shown.out.splitlines() if line[:1] == "/"] == [str(tmp_path / "good.png")]
     assert len(shown.err.splitlines()) == 7 and all(name in shown.err for name in names if name != "good.png")
-    assert cli.main(["predict", str(run.folder), str(tmp_path / "good.png")]) == 0
+    assert cli.main(["predict", str(exported), str(tmp_path / "good.png")]) == 0
 
 
-def test_predict_tells_of_a_damaged_model(run, tmp_path, capsys):
-    tlkit.export(run.folder, formats=("float32",), progress=quiet)
-    whole = (run.folder / "model.tflite").read_bytes()
+def test_predict_tells_of_a_damaged_model(exported, tmp_path, capsys):
+    whole = (exported / "model.tflite").read_bytes()
     Image.fromarray(image(1, np.random.default_rng(0))).save(tmp_path / "good.png")
     model, archive = tmp_path / "model.tflite", whole.index(b"PK\3\4")
     for content in (b"", whole[:1000], whole[:-30], whole[archive:], bytes(100) + whole[100:], b"TFL3" * 1000):

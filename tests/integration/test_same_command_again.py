@@ -75,11 +75,8 @@ def test_mistakes_are_told_before_the_data_are_read(mistake, told, tmp_path, mon
 
 
 def test_a_corrected_command_goes_on_where_nothing_is_finished(tmp_path):
-    record = {
-        "schema": 1,
-        "arguments": ["run", "x", "--max-drop", "0"],
-        "exports": [{"format": "int8", "passed": False}],
-    }
+    exports = [{"format": "int8", "passed": False}]
+    record = {"schema": 1, "arguments": ["run", "x", "--max-drop", "0"], "exports": exports}
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0.1"]) is None
     assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0"]) is None  # what failed is done again, and told again
