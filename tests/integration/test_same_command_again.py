@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import keras
 import numpy as np
 import pytest
-from fitting import LABELS, image
+from fitting import LABELS, SIZE, data, image, stopped_after
 from PIL import Image
 
+import tlkit
 from tlkit import cli, runs, training
 from tlkit.errors import InputError
+from tlkit.progress import quiet
+from tlkit.types import Phase
+
+HOLDS = "import sys, time; from tlkit import files\nwith files.held(sys.argv[1]): print(flush=True); time.sleep(60)"
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +103,37 @@ def test_a_damaged_record_is_told_with_its_fix(content, tmp_path, capsys):
         assert cli.main(words) == 2
         told = capsys.readouterr().err
         assert "run.json" in told and "--fresh" in told and told.count("\n") == 1
+
+
+def test_a_resumed_run_exports_the_same_bytes(tmp_path, module_folder, module_cache):
+    phases = (Phase(epochs=2, lr=3e-3), Phase(epochs=1, lr=1e-4, unfrozen=1.0))
+
+    def exported(out):
+        run = tlkit.finetune(
+            module_folder("keras3_hub"), tlkit.tasks.classify(LABELS, hidden=(8,)), data(), phases, out=out,
+            image_size=(SIZE, SIZE), batch_size=8, progress=quiet,
+        )  # fmt: skip
+        tlkit.export(run, formats=("float32",), progress=quiet)
+        return (out / "model.tflite").read_bytes()
+
+    whole = exported(tmp_path / "whole")
+    stopped_after(2, lambda: exported(tmp_path / "broken"))
+    for _ in range(3):  # a process that has made other layers before
+        keras.Sequential([keras.layers.Dense(2), keras.layers.Conv2D(1, 1)])
+        keras.Model(x := keras.Input((3,)), keras.layers.Dense(2)(x))
+    assert exported(tmp_path / "broken") == whole
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path, capsys):
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        words = ["run", "image_classification", "--data", "x", "--out", str(tmp_path)]
+        try:
+            assert cli.main(words) == 2
+            assert f"is in use: process {process.pid} is writing to it" in capsys.readouterr().err
+            with pytest.raises(InputError, match="is in use"):
+                tlkit.finetune("zoo:none", tlkit.tasks.classify(LABELS), data(), out=tmp_path)
+        finally:
+            process.kill()
+    assert cli.main(words) == 2
+    assert "x" in capsys.readouterr().err and list(tmp_path.glob(".*")) == []

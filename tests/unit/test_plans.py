@@ -82,8 +82,11 @@ def test_recommend_uses_all_of_the_module_only_for_much_data():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: plans.feature_extraction(epochs=-1), "`epochs` of a Phase must be 0 or more. Received: epochs=-1"),
-        (lambda: plans.feature_extraction(lr=0.0), "`lr` of a Phase must be positive. Received: lr=0.0"),
+        (
+            lambda: plans.feature_extraction(epochs=-1),
+            "`epochs` of a Phase must be a whole number, 0 or more. Received: epochs=-1",
+        ),
+        (lambda: plans.feature_extraction(lr=0.0), "`lr` of a Phase must be positive and finite. Received: lr=0.0"),
         (lambda: plans.two_phase(epochs=(1, 2, 3)), r"hold two numbers each. Received: epochs=\(1, 2, 3\)"),
         (lambda: plans.two_phase(lr=(1e-3,)), "`epochs` and `lr` hold two numbers each"),
         (lambda: plans.two_phase(unfrozen=1.5), r"`unfrozen` of a Phase must lie in \[0, 1\]. Received: unfrozen=1.5"),

@@ -8,8 +8,10 @@ needed; a table is a dict of slot to value.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,8 @@ _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 _IMAGE_PROPERTIES, _AUDIO_PROPERTIES, _RGB = 2, 4, 1  # members of ContentProperties and ColorSpaceType
 _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
 _BERT_TOKENIZER, _REGEX_TOKENIZER, _VOCABULARY = 4, 6, 5  # members of ProcessUnitOptions and AssociatedFileType
+
+_NUMBERED = re.compile(r"(?<![^/;])([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*)((?:_\d+)*)(?=[/;:]|$)")  # "re_lu_1_2"
 
 Table = dict[int, Any]
 
@@ -120,10 +124,51 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
 
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     tree.description = metadata.description
+    for tensors in (graph.tensors for graph in tree.subgraphs):
+        for tensor, name in zip(tensors, numbered_anew([_text(t.name) for t in tensors]), strict=True):
+            tensor.name = name
     _set_buffer(schema, tree, _encode(metadata, tree))
     builder = flatbuffers.Builder(len(model) + 65536)
     builder.Finish(tree.Pack(builder), b"TFL3")
     return _append(bytes(builder.Output()), {**metadata.files, CARD: json.dumps(dict(metadata.card)).encode()})
+
+
+def numbered_anew(names: Sequence[str]) -> list[str]:
+    """Names of tensors with the numbers that Keras gave to nameless layers counted from the start.
+
+    Keras counts on for as long as a process lives, so a run that was broken off and gone on with would else give
+    other bytes than one that was never broken off.
+
+    Example:
+        >>> numbered_anew(["functional_7/conv2d_9/Relu", "functional_7/conv2d_4/Relu", "block_3/Relu"])
+        ['functional/conv2d/Relu', 'functional/conv2d_1/Relu', 'block_3/Relu']
+    """
+    kinds, seen = _nameless_kinds(), dict[str, dict[str, str]]()
+
+    def anew(match: re.Match[str]) -> str:
+        kind, number = match[1], match[2]
+        if kind not in kinds:
+            return match[0]
+        numbers = seen.setdefault(kind, {})
+        return numbers.setdefault(number, f"{kind}_{len(numbers)}" if numbers else kind)
+
+    return [
+        re.sub(r"(?<![^/;])([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*)((?:_\d+)*)(?=[/;:]|$)", anew, name) for name in names
+    ]
+
+
+@functools.cache
+def _nameless_kinds() -> frozenset[str]:
+    """How Keras calls layers that were given no name, without their numbers."""
+    import keras
+
+    classes = (name for name in dir(keras.layers) if name[0].isupper())
+    words = (re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)) for name in classes)
+    return frozenset(word.lower() for word in words) | {"functional", "sequential", "model", "hub_layer"}
+
+
+def _text(name: str | bytes | None) -> str:
+    return name.decode() if isinstance(name, bytes) else name or ""
 
 
 def read_files(model: bytes) -> dict[str, bytes]:

@@ -2,6 +2,8 @@ import io
 import json
 import zipfile
 
+import pytest
+
 from tlkit.exporting import metadata
 
 
@@ -28,3 +30,20 @@ def test_the_card_is_read_from_among_the_files():
     card = {"labels": ["two\nlines"], "modality": "image"}
     assert metadata.read_card(archive(labels__txt="two lines\n", tlkit__json=json.dumps(card))) == card
     assert metadata.read_card(archive(labels__txt="cat\n")) == {}
+
+
+def test_names_do_not_tell_what_the_process_did_before():
+    first = ["serving_default_image:0", "a_1/functional_1/re_lu_1_2/Relu6;a_1/functional_1/conv2d_1/Conv", "block_2/x"]
+    later = [
+        "serving_default_image:0",
+        "a_1/functional_8/re_lu_9_1/Relu6;a_1/functional_8/conv2d_7/Conv",
+        "block_2/x",
+    ]
+    assert metadata.numbered_anew(first) == metadata.numbered_anew(later)
+    assert metadata.numbered_anew(["dense_4/x", "dense_9/x", "dense_4/y"]) == ["dense/x", "dense_1/x", "dense/y"]
+    assert metadata.numbered_anew(first)[::2] == first[::2]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000])
+def test_a_damaged_card_is_none(content):
+    assert metadata.read_card(archive(tlkit__json=content)) == {}
