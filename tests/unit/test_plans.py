@@ -84,7 +84,7 @@ def test_recommend_uses_all_of_the_module_only_for_much_data():
     [
         (
             lambda: plans.feature_extraction(epochs=-1),
-            "`epochs` of a Phase must be a whole number, 0 or more. Received: epochs=-1",
+            r"`epochs` of a Phase must be a whole number, 0 or more. .*epochs=-1",
         ),
         (lambda: plans.feature_extraction(lr=0.0), "`lr` of a Phase must be positive and finite. Received: lr=0.0"),
         (lambda: plans.two_phase(epochs=(1, 2, 3)), r"hold two numbers each. Received: epochs=\(1, 2, 3\)"),
