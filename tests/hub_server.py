@@ -2,7 +2,7 @@
 
 `serving({"/mod/1": archive_bytes})` answers those paths, and the same content under prefixes that misbehave:
 /redirect, /html, /truncated, /stall, /slow, /flaky (503 twice, then well), /down (503 always), /query (404 without the
-hub's own query).
+hub's own query), /length, /to, /loop, /garbage, /chunked, /drip, /drophead, /endless.
 """
 
 from __future__ import annotations
@@ -137,6 +137,50 @@ def _handler(hub: Hub, archives: Mapping[str, bytes]) -> Any:
                 self._down(body, _rest, _query)
             else:
                 self._send(body)
+
+        def _raw(self, *lines: bytes) -> None:
+            self.wfile.write(b"\r\n".join(lines) + b"\r\n\r\n")
+            self.wfile.flush()
+            self.close_connection = True
+
+        def _length(self, body: bytes, _rest: str, query: str) -> None:
+            """The query's own Content-Length, as /length/mod/1?abc."""
+            self._raw(b"HTTP/1.1 200 OK", b"Content-Length: " + query.split("&", maxsplit=1)[0].encode())
+            self.wfile.write(body)
+
+        def _to(self, _body: bytes, _rest: str, query: str) -> None:
+            """A redirect to the query, as /to/mod/1?ftp://host/x."""
+            self._raw(
+                b"HTTP/1.1 302 Found", b"Location: " + query.split("&", maxsplit=1)[0].encode(), b"Content-Length: 0"
+            )
+
+        def _loop(self, _body: bytes, _rest: str, _query: str) -> None:
+            self._raw(b"HTTP/1.1 302 Found", b"Location: " + self.path.encode(), b"Content-Length: 0")
+
+        def _garbage(self, _body: bytes, _rest: str, _query: str) -> None:
+            self._raw(b"\x1b[2J\x07 no http \x1b]0;owned\x07" + b"x" * 3_000)
+
+        def _chunked(self, body: bytes, _rest: str, _query: str) -> None:
+            self._raw(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked")
+            self.wfile.write(b"ffff\r\n" + body[:100])
+
+        def _drip(self, _body: bytes, _rest: str, _query: str) -> None:
+            self._raw(b"HTTP/1.1 200 OK", b"Content-Type: application/gzip")
+            self._drop(b"x")
+
+        def _drophead(self, _body: bytes, _rest: str, _query: str) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            self._drop(b"x")
+
+        def _endless(self, _body: bytes, _rest: str, _query: str) -> None:
+            self._raw(b"HTTP/1.1 200 OK", b"Content-Type: application/gzip")
+            while not hub.stopping.is_set():
+                self.wfile.write(bytes(1 << 16))
+
+        def _drop(self, data: bytes) -> None:
+            while not hub.stopping.wait(0.05):
+                self.wfile.write(data)
+                self.wfile.flush()
 
         def _down(self, _body: bytes, _rest: str, _query: str) -> None:
             self._send(b"busy", 503, "text/plain")

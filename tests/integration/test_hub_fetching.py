@@ -1,12 +1,15 @@
 """Handles that are fetched: over a real loopback server, without TensorFlow (a saved_model.pb of any bytes does)."""
 
 import hashlib
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,54 @@ def test_failures(hub, way, message, requests):
     assert leftovers() == []
 
 
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("/length/mod/1?abc", "sends a length that is no number: Content-Length abc"),
+        ("/length/mod/1?1e6", "sends a length that is no number"),
+        ("/length/mod/1?\u0661", "sends a length that is no number|answer cannot be read"),
+        ("/length/mod/1?9999999999999999", "more than 32 GiB|has room for"),
+        ("/to/mod/1?http://[bad/", "answer cannot be read"),
+        ("/to/mod/1?http://h:port/", "answer cannot be read|cannot be reached"),
+        ("/to/mod/1?ftp://127.0.0.1/x", "sends on to ftp://127.0.0.1/x, which is no web address|said 302"),
+        ("/to/mod/1?file:///etc/passwd", "which is no web address|said 302"),
+        ("/loop/mod/1", "said 302 .*infinite loop"),
+        ("/garbage/mod/1", "answer cannot be read"),
+        ("/chunked/mod/1", "broke off"),
+    ],
+)
+def test_odd_answers_get_one_clean_sentence(hub, way, message):
+    with pytest.raises(DownloadError, match=message) as caught:
+        resolve(hub.address + way)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+    assert "None" not in str(caught.value)
+    assert leftovers() == []
+
+
+def test_drips_end(hub, monkeypatch):
+    monkeypatch.setattr(downloading, "SLOW_S", 0.3)
+    monkeypatch.setattr(downloading, "HEAD_S", 0.3)
+    monkeypatch.setattr(downloading, "ATTEMPTS", 1)
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match=r"after \d+ s only \d+ bytes had come"):
+        resolve(f"{hub.address}/drip/mod/1")
+    with pytest.raises(DownloadError):
+        resolve(f"{hub.address}/drophead/mod/1")
+    assert time.monotonic() - started < 15
+
+
+def test_an_endless_body_ends_at_the_limit_or_the_disk(hub, monkeypatch):
+    monkeypatch.setattr(downloading, "MAX_BYTES", 1 << 20)
+    with pytest.raises(DownloadError, match="more than a module has: refused"):
+        resolve(f"{hub.address}/endless/mod/1")
+    free = downloading._SPARE_BYTES + (1 << 18)
+    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+    with pytest.raises(DownloadError, match=r"disk of the cache has room for 0 MB; free some"):
+        resolve(f"{hub.address}/endless/mod/1")
+    assert leftovers() == []
+
+
 def test_a_stall_times_out(hub, monkeypatch):
     monkeypatch.setattr(downloading, "TIMEOUT_S", 0.3)
     monkeypatch.setattr(downloading, "ATTEMPTS", 2)
@@ -250,6 +301,30 @@ def test_local_archives_and_folders(tmp_path):
         resolve(module, sha256="0" * 64)
     with pytest.raises(InputError, match=f"did you mean {module}"):
         resolve(module.parent)
+    assert resolve(module.as_uri()) == module
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name, data in CONTENT.items():
+            archive.writestr(f"inner/{name}", data)
+    assert whole(resolve(tmp_path / "archive.zip"))
+    assert whole(resolve((tmp_path / "archive.zip").as_uri()))
+
+
+def test_a_zip_archive_from_a_server(tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in CONTENT.items():
+            archive.writestr(name, data)
+    with serving({"/m.zip": buffer.getvalue()}) as server:
+        assert whole(resolve(f"{server.address}/m.zip"))
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_saved_model_that_is_no_file(make, tmp_path):
+    make(tmp_path / "saved_model.pb")
+    with pytest.raises(InputError, match=r"its saved_model\.pb is a folder or a device, not a file"):
+        resolve(tmp_path)
+    with pytest.raises(InputError):
+        resolve(tmp_path / "saved_model.pb")
 
 
 def test_where_the_cache_is(hub, tmp_path, monkeypatch):

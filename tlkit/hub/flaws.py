@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tlkit.graph.registry import op_definition
-
 MOST_NODES = 2_000_000  # the largest published modules have some hundred thousand
 MOST_BYTES = 4 << 30  # of constants that are written shorter than they are, all together
 _LARGEST_RANK = 254  # TensorFlow's own bound
@@ -58,6 +56,8 @@ def _names(body: str, names: Iterable[str]) -> Iterator[Flaw]:
 
 
 def _function_names(names: Iterable[str]) -> Iterator[Flaw]:
+    from tlkit.graph.registry import op_definition
+
     for name, count in Counter(names).items():
         if not name:
             yield "a function without a name", "", "cannot be followed"

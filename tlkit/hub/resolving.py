@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,10 @@ def resolve(handle: str | os.PathLike[str], *, sha256: str | None = None, offlin
     time, and fetched again when it is damaged.
 
     Args:
-        handle: A SavedModel folder; a .tar.gz of one; an http(s) address that speaks the hub's protocol, tfhub.dev's
-            included; kaggle:owner/model/framework/variation[/version], or the address of its page; gs://bucket/path;
-            zoo:NAME; keras.applications:NAME.
+        handle: A SavedModel folder; a .tar.gz or .zip of one; the folder of a run, which stands for the module that it
+            trained; the file:// address of any of these; an http(s) address that speaks the hub's protocol,
+            tfhub.dev's included; kaggle:owner/model/framework/variation[/version], or the address of its page;
+            gs://bucket/path; zoo:NAME; keras.applications:NAME.
         sha256: Expected hash, of the archive that is fetched or of the folder's content (`Module.sha256`).
         offline: Whether to fetch nothing; None asks TLKIT_OFFLINE.
 
@@ -49,6 +51,7 @@ def locate(handle: str | os.PathLike[str], *, sha256: str | None = None, offline
     sources: dict[str, Callable[[], Stored]] = {
         "folder": lambda: _folder(Path(parsed.text)),
         "archive": lambda: _archive(Path(parsed.text)),
+        "run": lambda: _run(Path(parsed.text)),
         "http": lambda: _http(parsed.text, expected, still),
         "kaggle": lambda: obtain(f"kaggle:{parsed.text}", _kaggle(parsed.text), sha256=expected, offline=still),
         "gs": lambda: obtain(parsed.text, _remote(parsed.text), sha256=expected, offline=still),
@@ -77,6 +80,17 @@ def _archive(path: Path) -> Stored:
         return Filled(module_root(work / "module"), digest)
 
     return obtain(f"archive:{digest}", fill)
+
+
+def _run(folder: Path) -> Stored:
+    """The module of a run with the weights that it has now, published once for each state of its model."""
+
+    def fill(work: Path, _again: bool) -> Filled:
+        # `publishing` stands many floors above; a run's folder is the one handle that needs what is up there.
+        importlib.import_module("tlkit.publishing").publish(folder, work / "module", card={"name": folder.name})
+        return Filled(work / "module")
+
+    return obtain(f"run:{sha256_file(folder / 'model.keras')}", fill)
 
 
 def _http(address: str, sha256: str | None, offline: bool) -> Stored:

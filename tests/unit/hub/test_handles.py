@@ -47,6 +47,40 @@ def test_unknown_handles_say_what_a_handle_is(tmp_path):
         parse(tmp_path / "m.tflite")
 
 
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "", " ", "\n", "a\nb", "a\0b", "http://[::1/x", "http://[bad/", "http://h:port/x", "http:///x", "https://",
+        "http://h/a b", "~nosuchuser/x", "x" * 5_000, "x/" * 5_000, "kaggle:" + "x" * 5_000, "file://otherhost/x",
+        "file:///nothing/here", "\ud800", "zoo:", "gs:/x", "con:", "http://h:99999/x",
+    ],
+)  # fmt: skip
+def test_odd_handles_get_one_short_line(handle):
+    with pytest.raises(InputError) as caught:
+        parse(handle)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+def test_file_addresses(tmp_path):
+    folder = tmp_path / "my m\u00f6dule"
+    folder.mkdir()
+    (folder / "saved_model.pb").touch()
+    (tmp_path / "m 1.ZIP").touch()
+    assert parse(folder.as_uri()) == Handle("folder", str(folder))
+    assert parse(f"file://localhost{tmp_path}/m%201.ZIP") == Handle("archive", str(tmp_path / "m 1.ZIP"))
+    assert parse(f"FILE://{tmp_path}/m%201.ZIP") == Handle("archive", str(tmp_path / "m 1.ZIP"))
+
+
+def test_the_folder_of_a_run(tmp_path):
+    for name in ("run.json", "model.keras"):
+        (tmp_path / name).touch()
+    assert parse(tmp_path) == Handle("run", str(tmp_path))
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").touch()
+    assert parse(tmp_path / "saved_model") == Handle("folder", str(tmp_path / "saved_model"))
+
+
 @pytest.mark.parametrize("path", ["google/bert", "a/b/c/d/latest", "a/b/../d", "a/b/c/d/1/2", ""])
 def test_kaggle_names_are_complete(path):
     with pytest.raises(InputError, match="owner/model/framework/variation"):

@@ -1,6 +1,8 @@
 """The lists of operations against TensorFlow's registry: what takes a file or an address has been judged."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,8 @@ def test_nothing_is_on_two_lists():
 @pytest.mark.parametrize("op", sorted(opsets.HARMLESS_STATEFUL))
 def test_what_is_called_harmless_exists(op):
     assert registry.op_definition(op) is not None
+
+
+def test_the_hub_is_imported_without_tensorflow():
+    code = "import sys, tlkit.hub, tlkit.hub.scanning; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
