@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from tlkit.errors import InputError
 from tlkit.files import cache_dir
 
 __all__ = ["cache_dir", "clear", "sizes"]
@@ -24,13 +25,16 @@ def clear() -> int:
     Returns:
         Bytes that were freed.
     """
-    freed = sum(sizes().values())
-    for path in cache_dir().iterdir() if cache_dir().is_dir() else ():
+    folder = cache_dir()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The cache folder {folder} is a file: let TLKIT_CACHE name a folder.")
+    before = sum(sizes().values())
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return freed
+    return before - sum(sizes().values())
 
 
 def _size(folder: Path) -> int:

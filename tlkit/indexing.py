@@ -417,7 +417,12 @@ def _record(path: Path) -> dict[str, Any]:
     """What index.json says, its files checked."""
     if not (path / RECORD).is_file():
         raise InputError(f"{path} is no index (it has no {RECORD}); give the folder that `save` wrote.")
-    record: dict[str, Any] = json.loads((path / RECORD).read_text())
+    try:
+        record: dict[str, Any] = dict(json.loads((path / RECORD).read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path / RECORD} is damaged; index the collection again.") from error
+    if record.get("format") == FORMAT and not all(isinstance(record.get(n), dict) for n in ("files", "made_by")):
+        raise InputError(f"{path / RECORD} is damaged; index the collection again.")
     if record.get("format") != FORMAT:
         raise InputError(f"{path} was written by another version of tlkit; index the collection again.")
     for name, digest in record["files"].items():

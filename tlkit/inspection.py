@@ -319,6 +319,11 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "module", found.handle
     yield from (("folder", found.folder or ""), ("sha256", found.sha256 or ""))
     yield from ((word, str(found.card[word])) for word in ("summary", "licence", "source") if word in found.card)
+    if found.card.get("weights") == "random":
+        yield (
+            "weights",
+            "RANDOM, as the published ones cannot be had: good for trying things out, not for transfer",
+        )
     yield "called by", found.endpoint or "not loaded: the scan refuses it, and only what can be read is shown"
     yield "takes", "\n".join(map(str, found.inputs))
     yield "gives", "\n".join(map(str, found.outputs))

@@ -1,5 +1,6 @@
 """What `tlkit.inspect` says about modules of every kind, safe and unsafe."""
 
+import dataclasses
 import io
 import json
 import os
@@ -35,6 +36,8 @@ def test_a_hub_module(module_folder):
     assert found.dropout and found.unsafe == found.unknown == ()
     assert sum(b.parameters for b in found.blocks) == found.parameters
     assert found.conversion.converts and found.conversion.difference < 1e-5
+    assert "RANDOM" not in text(found)
+    assert "RANDOM, as the published ones cannot be had" in text(dataclasses.replace(found, card={"weights": "random"}))
     shown = text(found)
     assert "0 to 1 (the convention" in shown and "unfrozen" in shown and "converts with builtins" in shown
     assert json.loads(json.dumps(inspection.to_dict(found), allow_nan=False))["conversion"]["converts"] is True

@@ -134,6 +134,28 @@ def test_the_first_adam_step_of_each_block_has_its_own_rate(folder):
             assert np.median(steps[steps > 0]) / 1e-3 == pytest.approx(factors[variable.path], rel=0.02)
 
 
+def test_nan_in_the_validation_stops_with_the_best_weights(folder, monkeypatch):
+    from tlkit import training
+
+    model, task = built(folder)
+    figures, best = [{"loss": 1.0}, {"loss": np.nan}], []
+    monkeypatch.setattr(training, "_validated", lambda *_: best.append(values(model)) or figures.pop(0))
+    with pytest.raises(TrainingError, match="validation loss became NaN or infinite in phase 1, epoch 2"):
+        training.fit(model, task, data(), (Phase(epochs=3, lr=1e-2),), batch_size=8)
+    assert same(best[0], values(model)) and not same(*best)
+
+
+def test_a_rate_far_too_high_is_said():
+    from tlkit import training
+    from tlkit.progress import quiet
+
+    said: list[str] = []
+    progress = dataclasses.replace(quiet, line=said.append)
+    training._say_high_rates((Phase(epochs=1, lr=1e-2), Phase(epochs=1, lr=1e30)), progress)
+    (line,) = said
+    assert "lr=1e+30 of phase 2 is far above what Adam learns with" in line
+
+
 def test_nan_in_the_data_stops_before_the_weights(folder):
     from tlkit.training import fit
 

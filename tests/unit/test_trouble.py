@@ -134,6 +134,13 @@ def test_nohup_stays_in_force(tmp_path):
         assert process.wait(timeout=20) == 0
 
 
+def test_a_cache_that_is_a_file_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file"))
+    assert cli.main(["cache", "clear"]) == 2
+    assert "is a file: let TLKIT_CACHE name a folder" in capsys.readouterr().err
+
+
 # -- folders in use
 
 HOLDS = """
