@@ -6,13 +6,18 @@ STAMP := $(VENV)/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow test-oldest lint install bench clean
+.PHONY: demo test test-numeric test-slow test-oldest lint install bench clean
 
 demo: install
 	$(BIN)/tlkit demo
 
 test: install
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+
+# What rests on the processor: oneDNN is on by itself only where there is AVX-512 VNNI, and threads share out sums.
+test-numeric: install
+	TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -q -m numeric
+	TF_ENABLE_ONEDNN_OPTS=0 TF_NUM_INTRAOP_THREADS=2 $(BIN)/python -m pytest -q -m numeric
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow

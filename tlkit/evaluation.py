@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +67,27 @@ def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch
 
     Of several heads a dict of them.
     """
-    if batch_size < 1:
-        raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
-    _check_shape(model, examples)
-    pieces = pieces_of(examples, np.arange(len(examples)), _even(len(examples), batch_size))
+    pieces = _pieces(model, examples, batch_size)
     steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
-    batches = _batches(model, task, examples, pieces)
+    batches = _batches(model, task.decode, examples, pieces)
     if not task.heads:
         return gathered(pieces, batches, steps)
     each = list(batches)
     return {name: gathered(pieces, (batch[name] for batch in each), steps) for name in task.heads}
+
+
+@allocation.kept()
+def raw_outputs(model: keras.Model, examples: Examples, *, batch_size: int = 32) -> np.ndarray:
+    """Raw outputs of all examples, float32, first axis the examples, of a model with one output of a row an example."""
+    pieces = _pieces(model, examples, batch_size)
+    return gathered(pieces, _batches(model, lambda raw: raw, examples, pieces))
+
+
+def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.ndarray]:
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
+    _check_shape(model, examples)
+    return pieces_of(examples, np.arange(len(examples)), _even(len(examples), batch_size))
 
 
 def headline(evaluation: Evaluation) -> Headline | None:
@@ -98,7 +109,9 @@ def example_scores(evaluation: Evaluation) -> np.ndarray:
     return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
 
 
-def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequence[np.ndarray]) -> Iterator[Any]:
+def _batches(
+    model: keras.Model, decode: Callable[[Any], Any], examples: Examples, pieces: Sequence[np.ndarray]
+) -> Iterator[Any]:
     import keras
 
     def as_array(decoded: Any) -> np.ndarray:
@@ -108,7 +121,7 @@ def _batches(model: keras.Model, task: Task, examples: Examples, pieces: Sequenc
     for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
         # a batch of another size would be traced anew, which takes longer than an example or two again
         padded = _padded(inputs, size - len(piece))
-        decoded = keras.tree.map_structure(as_array, task.decode(model.predict_on_batch(padded)))
+        decoded = keras.tree.map_structure(as_array, decode(model.predict_on_batch(padded)))
         yield keras.tree.map_structure(lambda rows: rows[: len(piece)], decoded)  # noqa: B023 (used at once)
 
 

@@ -8,7 +8,7 @@ import inspect
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -110,6 +110,7 @@ def finetune(
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
     model, data = _built(handle, task, data, seed, image_size, length, seconds, progress)
+    task = task if task.prepare is None else task.prepare(data, progress.line)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     for line in overview.plan_lines(plan):
         progress.line(line)
@@ -128,9 +129,19 @@ def finetune(
     record = runs.describe(run, seed=seed, batch_size=batch_size, command=_command())
     names = {"callbacks": [type(callback).__name__ for callback in watch]} if watch else {}
     run = replace(run, record=record | names | ({} if task.served is None else {"method": task.recipe}))
-    for line in score_lines(run.scores):
+    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
         progress.line(line)
     return runs.save(run, folder)
+
+
+def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
+    """A note on each R2 below 0."""
+    for name, value in scores.items():
+        if value < 0 and (name == "r2" or name.endswith("_r2")):
+            yield (
+                f"note: {name} is {value:.3g}: always answering with the mean of the test's values would err less. "
+                "Train longer, unfreeze more, or look for what tells these values apart."
+            )
 
 
 def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation:

@@ -107,6 +107,7 @@ def find_lr(
     """
     _check(data, lr, steps, batch_size)
     task.check(data)
+    task = task if task.prepare is None else task.prepare(data, lambda line: None)
     some = _needed(data, steps * batch_size, seed)
     rates = np.geomspace(*lr, steps).tolist()
     with _put_back(model):

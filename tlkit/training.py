@@ -122,7 +122,8 @@ def fit(
         progress: Where progress goes.
 
     Returns:
-        A Run with history, seconds and freeze proof of each phase.
+        A Run with history, seconds and freeze proof of each phase. Its `task` is to be used from here on: it knows what
+        the training targets decide, as the mean of values to regress.
 
     Raises:
         InputError: If the task cannot learn from this data, `checkpoints` belong to another fit, or a callback would
@@ -131,6 +132,7 @@ def fit(
     """
     _check(model, task, data, phases)
     watch = checked(callbacks)
+    task = task if task.prepare is None else task.prepare(data, progress.line)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)

@@ -18,6 +18,8 @@ from tlkit.files import sha256_bytes
 if TYPE_CHECKING:
     import keras
 
+LABEL, LABELS, VALUES = ANSWERS = ("label", "labels", "values")
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -264,9 +266,13 @@ class Task:
         monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
             last weights.
         output: Name of the exported output: "probabilities".
+        answer: What a row of the decoded outputs is: "label" (shares of one whole, the largest being the answer),
+            "labels" (yes or no to each label, by its own score above 0.5) or "values".
         takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
             the vectors of two examples.
         recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
+        prepare: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
+            what that is. `fit` calls it; None where nothing is left to decide.
         calibrate: (validation targets, decoded outputs) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
         card: Further plain data for the card of exported files.
@@ -288,11 +294,21 @@ class Task:
     sample_weights: Callable[[np.ndarray], np.ndarray | None] | None = None
     monitor: tuple[str, str] | None = ("val_loss", "min")
     output: str = "outputs"
+    answer: str = VALUES
     takes: str = "vector"
+    prepare: Callable[[Splits, Callable[[str], None]], Task] | None = None
     calibrate: Callable[[np.ndarray, Any], Task] | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     served: Served | None = None
     heads: Mapping[str, Task] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.answer not in ANSWERS or (self.output == "probabilities" and self.answer == VALUES):
+            raise InputError(
+                '`answer` of a Task must be "label" where its outputs are shares of one whole (softmax), "labels" '
+                'where each is a score on its own (sigmoid), and "values" elsewhere. '
+                f"Received: answer={self.answer!r} of the output {self.output!r}."
+            )
 
 
 @dataclass(frozen=True, eq=False)

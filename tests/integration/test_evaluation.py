@@ -7,7 +7,7 @@ import pytest
 
 from tlkit import evaluation, tasks
 from tlkit.errors import InputError
-from tlkit.evaluation import decoded_outputs, evaluate, example_scores, headline
+from tlkit.evaluation import decoded_outputs, evaluate, example_scores, headline, raw_outputs
 from tlkit.types import ArraySpec, Examples
 
 
@@ -27,6 +27,7 @@ def shades(count, size=4):
     return Examples(ids, read, np.arange(count, dtype=np.int32) % 3, ArraySpec((size, size, 3), "uint8"), ids)
 
 
+@pytest.mark.numeric
 def test_outputs_equal_predict_whatever_the_batch_size(model):
     import keras
 
@@ -63,7 +64,9 @@ def test_dict_inputs():
     spec = {"a": ArraySpec((2,), "float32"), "b": ArraySpec((2,), "float32")}
     read = lambda i: {"a": np.array([i, 0], np.float32), "b": np.array([0, i], np.float32)}
     data = Examples(tuple("abcde"), read, np.ones((5, 2), np.float32), spec, tuple("abcde"))
-    assert decoded_outputs(both, tasks.regress(["x", "y"]), data, batch_size=2)[:, 1].tolist() == [0, 1, 2, 3, 4]
+    assert decoded_outputs(both, tasks.regress(["x", "y"], mean=[0, 0], std=[1, 1]), data, batch_size=2)[
+        :, 1
+    ].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_first_batch_may_be_the_shortest():
@@ -76,10 +79,11 @@ def test_the_first_batch_may_be_the_shortest():
     read = lambda i: (np.arange(24) < sizes[i]).astype(np.float32)
     spec, ids = ArraySpec((24,), "float32"), tuple("abcdef")
     data = Examples(ids, read, np.zeros((6, 1), np.float32), spec, ids, lengths=sizes)
-    assert decoded_outputs(summed, tasks.regress(["n"]), data.subset(range(5)), batch_size=4)[:, 0].tolist() == [
-        24, 8, 8, 16, 16,
-    ]  # fmt: skip
-    assert decoded_outputs(summed, tasks.regress(["n"]), data, batch_size=4)[:, 0].tolist() == sizes.tolist()
+    task = tasks.regress(["n"], mean=[0], std=[1])
+    few = decoded_outputs(summed, task, data.subset(range(5)), batch_size=4)
+    assert few[:, 0].tolist() == [24, 8, 8, 16, 16]
+    assert decoded_outputs(summed, task, data, batch_size=4)[:, 0].tolist() == sizes.tolist()
+    np.testing.assert_array_equal(raw_outputs(summed, data, batch_size=4), decoded_outputs(summed, task, data))
 
 
 def test_headline_and_example_scores(model):

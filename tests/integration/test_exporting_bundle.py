@@ -39,6 +39,7 @@ def operations(model: bytes) -> list[str]:
     return [names[codes[op.opcodeIndex]] for op in tree.subgraphs[0].operators]
 
 
+@pytest.mark.numeric
 def test_every_file_passes_its_gate():
     folder, found = exported()
     assert [e.format for e in found] == list(FILES)
@@ -55,6 +56,7 @@ def test_labels_stand_on_lines_of_their_own():
     assert (folder / "labels.txt").read_text().split("\n") == ["flat", "rising", "two lines", "fällend ✓", ""]
 
 
+@pytest.mark.numeric
 def test_the_saved_model_takes_images_of_any_size_and_number():
     folder, _ = exported()
     loaded = tf.saved_model.load(str(folder / "saved_model"))
@@ -84,6 +86,7 @@ def test_classify_gives_label_strings_best_first():
     assert [row[0].decode() for row in found["classes"].numpy()] == [LABELS[i] for i in wanted.argmax(axis=1)]
 
 
+@pytest.mark.numeric
 def test_embedding_gives_what_the_backbone_computes():
     folder, _ = exported()
     images, _ = stripes(2, seed=9)

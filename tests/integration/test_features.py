@@ -70,6 +70,7 @@ def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:
 # -- what is stored
 
 
+@pytest.mark.numeric
 def test_features_are_those_of_the_module(layer):
     data = examples(10)
     found = np.asarray(tlkit.extract(layer, data, batch_size=4))
@@ -78,6 +79,7 @@ def test_features_are_those_of_the_module(layer):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.numeric
 def test_features_at_every_cut_lead_to_the_output(layer):
     from tlkit import graph as graphs
 
@@ -193,6 +195,7 @@ def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
 # -- who computes them
 
 
+@pytest.mark.numeric
 def test_litert_gives_the_features_of_tensorflow(layer):
     for share in (0.0, 0.5):
         opened = opener(layer, cut=layer.cut_for(share) if share else None)

@@ -164,6 +164,7 @@ def some_cuts(layer, most=4):
     return found[:: max(1, len(found) // most)]
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", CUTTABLE)
 def test_front_and_back_are_the_whole(kind, opened):
     layer = opened(kind)
@@ -218,6 +219,7 @@ def test_halves_with_an_input_range_and_half_precision(module_folder):
     np.testing.assert_allclose(outputs, layer(pixels), atol=2e-3)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["keras3_hub", "nested"])
 def test_gradients_of_the_back_are_the_wholes(kind, opened):
     layer = opened(kind)

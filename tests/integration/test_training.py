@@ -61,6 +61,7 @@ def test_the_loss_falls_and_each_phase_proves_what_stayed(plain):
     assert {"loss", "val_loss", "accuracy", "val_accuracy", "lr"} <= set(tuned.history)
 
 
+@pytest.mark.numeric
 def test_same_seed_same_weights_bit_for_bit(folder, plain):
     second, other = (fitted(folder, seed=s) for s in (0, 6))
     assert same(values(plain.model), values(second.model))

@@ -13,10 +13,11 @@ from tlkit import several
 from tlkit.errors import GateError, InputError
 from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
 from tlkit.exporting.describing import labels_by_file
-from tlkit.exporting.gates import Comparison, Gates, compare, failure, worst
+from tlkit.exporting.gates import Comparison, Gates, coarse_outputs, compare, failure, worst
 from tlkit.files import held, write_atomic
+from tlkit.tasks.affine import Affine
 from tlkit.tasks.spanning import POSITIONS, within_context
-from tlkit.types import Exported, Run, Task
+from tlkit.types import VALUES, Exported, Run, Task
 
 FILES = {
     "saved_model": "saved_model",
@@ -119,7 +120,8 @@ def _judged(
     found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
     if why is None:
         found = _compared(job, expected, made.outputs, gates)
-        why = failure(name, found, gates)
+        why = failure(name, found, gates, kind=_kind(job.run.task))
+        why = why and "; ".join([why, *_causes(job.run.task, expected, name)])
     return Exported(
         format=name,
         file=FILES[name] if why is None else FILES[name] + placing.ASIDE,
@@ -132,6 +134,21 @@ def _judged(
         passed=why is None,
         failure=why,
     )
+
+
+def _kind(task: Task) -> str:
+    """What is compared, as people call it."""
+    kinds = {"values" if own.answer == VALUES else "labels" for own in (task.heads or {"": task}).values()}
+    return kinds.pop() if len(kinds) == 1 else "labels or values"
+
+
+def _causes(task: Task, expected: Mapping[str, np.ndarray], format: str) -> Iterator[str]:
+    """What is known to spoil values in a format."""
+    for name, own in (task.heads or {task.output: task}).items():
+        if isinstance(own.decode, Affine):
+            cause = coarse_outputs(format, (expected[name] - own.decode.offset) / own.decode.factor)
+            if cause is not None:
+                yield f"{cause}: leave `mean` and `std` out, so that they come from the training targets"
 
 
 def _compared(
@@ -165,8 +182,9 @@ def _compared_one(
     name = task.output
     if name == POSITIONS and expected[name].shape == outputs[name].shape:
         expected, outputs = ({name: within_context(own[name], targets)} for own in (expected, outputs))
-        return compare(expected, outputs, targets[:, :2], probabilities=True, gates=gates)
-    return compare(expected, outputs, targets, probabilities=name == "probabilities", gates=gates)
+        return compare(expected, outputs, targets[:, :2], answer=task.answer, gates=gates)
+    unit = task.decode.factor if isinstance(task.decode, Affine) else None
+    return compare(expected, outputs, targets, answer=task.answer, unit=unit, gates=gates)
 
 
 def _place(made: producing.Made, exported: Exported, target: Path) -> None:

@@ -9,14 +9,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkit.data.splitting import spread
-from tlkit.exporting import heldout, metadata, saved_model, workers
+from tlkit.exporting import heldout, metadata, saved_model, units, workers
 from tlkit.exporting.describing import describe
 from tlkit.exporting.modality import modality_of
 from tlkit.tflite import DEFAULT
@@ -110,7 +110,7 @@ def _start_conversions(job: Job, formats: list[str], ask: Ask) -> dict[str, Answ
     job.say("converting to TFLite")
     source, spanned = job.stage / "convertible", modality_of(job.examples).spanned is not None
     with _timed("write the SavedModel for conversion"):
-        saved_model.write_convertible(job.run, source)
+        saved_model.write_convertible(replace(job.run, task=units.standardised(job.run.task)), source)
     conversions, heads = {}, job.run.task.heads
     signatures = [DEFAULT, *heads] if heads else []
     for name in formats:
@@ -159,7 +159,8 @@ def _checked(job: Job, converted: Mapping[str, Answer]) -> dict[str, Made]:
     with workers.started(job.stage / "check.log", job.timeout_s) as worker, _timed("run the TFLite files"):
         for name in (n for n in converted if n not in made):
             file = job.file(name)
-            file.write_bytes(metadata.attach(file.read_bytes(), describe(job.run, job.examples, name)))
+            content = units.in_units(file.read_bytes(), units.scales(job.run.task))
+            file.write_bytes(metadata.attach(content, describe(job.run, job.examples, name)))
             made[name] = _made(job, name, worker, workers.ask(worker, job="run", **job.running(name)))
     return made
 

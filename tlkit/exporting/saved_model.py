@@ -16,7 +16,7 @@ from tlkit.exporting.modality import Serving, Tensors, modality_of
 from tlkit.graph.constant import quiet_log
 from tlkit.model import all_layers
 from tlkit.tflite import DEFAULT
-from tlkit.types import Run, Task
+from tlkit.types import VALUES, Run, Task
 
 BACKBONE, FEATURES = "backbone", "features"
 
@@ -92,8 +92,8 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
     """Write the SavedModel for servers.
 
     Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
-    outputs; `classify`, where outputs are scores of labels, gives `classes` (strings) and `scores`, both (batch, k),
-    best first; `embedding` gives the `features` that the layer named "backbone" computes.
+    outputs; `classify`, where outputs are one row of scores of labels an example, gives `classes` (strings) and
+    `scores`, both (batch, k), best first; `embedding` gives the `features` that the layer named "backbone" computes.
 
     Args:
         run: The trained model and its task.
@@ -103,7 +103,7 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
     """
     signatures = {
         name: _endpoint(given.specs, given.prepare, core, choose).get_concrete_function()
-        for name, choose in _signatures(run).items()
+        for name, choose in _signatures(run, core).items()
     }
     _save(run.model, signatures, folder, given.resources)
 
@@ -144,7 +144,7 @@ def _shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
 
 def scores_labels(task: Task) -> bool:
     """Whether the task's output is one score a label."""
-    return task.output == "probabilities" and bool(task.labels)
+    return task.answer != VALUES and bool(task.labels)
 
 
 def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resources: Any = None) -> None:
@@ -186,10 +186,11 @@ def _dtype(core: Any, name: str) -> Any:
     return core.input_signature[0][name].dtype
 
 
-def _signatures(run: Run) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
+def _signatures(run: Run, core: Any) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
     """Name of each signature and what it picks from outputs and features."""
     found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
-    if scores_labels(run.task):
+    outputs, _ = core.get_concrete_function().structured_outputs
+    if scores_labels(run.task) and outputs[run.task.output].shape.rank == 2:  # no answer of one label a pixel or word
         found["classify"] = lambda outputs, features: _ranked(outputs[run.task.output], run.task.labels)
     if has_features(run.model):
         found["embedding"] = lambda outputs, features: features

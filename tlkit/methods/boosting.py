@@ -107,6 +107,7 @@ def tradaboost(
     layer = instances.opened(backbone)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train))
+    task = task if task.prepare is None else task.prepare(target, lambda line: None)
     rows = _rows(source.train, target.train, layer, batch_size)
     done = boosted(rows, task, rounds, ridge)
     run = Run(

@@ -45,7 +45,7 @@ def taught(
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
-    from tlkit.evaluation import decoded_outputs
+    from tlkit.evaluation import raw_outputs
     from tlkit.feeding import fed_as
 
     _check_class_numbers(splits)
@@ -57,22 +57,19 @@ def taught(
         )
     if unlabelled is not None:
         _check_alike(unlabelled, splits)
-    asked = dataclasses.replace(teacher.task, decode=lambda raw: raw, takes="vector")
-
-    def logits(its: Examples) -> np.ndarray:
-        found: np.ndarray = decoded_outputs(teacher.model, asked, its, batch_size=batch_size)
-        return found
 
     def with_answers(own: Examples, its: Examples) -> Examples:
         if not len(own):
             return own
-        return dataclasses.replace(own, targets=_behind(own.targets, logits(its)))
+        answers = raw_outputs(teacher.model, its, batch_size=batch_size)
+        return dataclasses.replace(own, targets=_behind(own.targets, answers))
 
     its = fed_as(splits, teacher, length=length)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
-        found = logits(fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train)
+        asked = fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train
+        found = raw_outputs(teacher.model, asked, batch_size=batch_size)
         train = _with_unlabelled(train, unlabelled, _behind(found.argmax(axis=1), found))
     return dataclasses.replace(splits, train=train, val=val)
 

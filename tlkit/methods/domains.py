@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.methods import mixing, selection
-from tlkit.types import Examples, Served, Splits, Task
+from tlkit.types import LABEL, Examples, Served, Splits, Task
 
 FEWEST = 10  # examples of the source's validation, and of the target, from which an accuracy is foretold
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
@@ -46,8 +46,17 @@ def penalized(
 
         return Penalized(mixed.loss(), penalty)
 
+    def prepare(splits: Splits, say: Callable[[str], None]) -> Task:
+        inside = splits if _reads_domains(task) else mixing.source_only(splits)
+        prepared = task.prepare(inside, say) if task.prepare is not None else task
+        return penalized(prepared, method, {**arguments, "task": prepared}, penalty=penalty, extras=extras)
+
     return dataclasses.replace(
-        mixed, head=head, loss=loss, recipe=recording.record(f"tlkit.methods.{method}", arguments)
+        mixed,
+        head=head,
+        loss=loss,
+        prepare=None if task.prepare is None else prepare,
+        recipe=recording.record(f"tlkit.methods.{method}", arguments),
     )
 
 
@@ -89,8 +98,7 @@ def _on_domains(task: Task) -> Task:
 
 def _label_free(task: Task) -> Callable[[Any, Splits, Splits], Mapping[str, float]] | None:
     """Scores of predictions on the target without its labels, of tasks with one probability a class."""
-    one_label = task.output == "probabilities" and not task.recipe[1].get("multi_label")
-    if not one_label:
+    if task.answer != LABEL:
         return None
 
     def scores(model: Any, mixed: Splits, data: Splits) -> dict[str, float]:
@@ -108,11 +116,10 @@ def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[s
     """Accuracy on the target, told by the source's validation examples and the densities of the features."""
     import keras
 
-    from tlkit.evaluation import decoded_outputs
+    from tlkit.evaluation import decoded_outputs, raw_outputs
 
     entering = keras.Model(model.input, _entering(model.output))
-    plain = dataclasses.replace(task, decode=lambda raw: raw)
-    own, other = (decoded_outputs(entering, plain, part) for part in (val, target))
+    own, other = (raw_outputs(entering, part) for part in (val, target))
     right = decoded_outputs(model, task, val).argmax(axis=1) == val.targets
     return selection.estimated(right, own, other)
 

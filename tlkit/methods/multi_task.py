@@ -69,6 +69,7 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
         sample_weights=functools.partial(_weights, heads),
         monitor=None if any(task.monitor is None for task in heads.values()) else ("val_loss", "min"),
         takes=next(iter(heads.values())).takes,
+        prepare=_preparation(weighting, heads),
         calibrate=_calibration(weighting, heads),
         served=_served(weighting, heads),
         heads=dict(heads),
@@ -180,6 +181,21 @@ def _headline(found: Evaluation) -> dict[str, Any]:
         if main is None
         else {"label": main.label, "value": main.value, "low": main.low, "high": main.high, "unit": main.unit}
     )
+
+
+def _preparation(
+    weighting: str | Mapping[str, float], heads: Heads
+) -> Callable[[Splits, Callable[[str], None]], Task] | None:
+    if all(task.prepare is None for task in heads.values()):
+        return None
+
+    def prepare(data: Splits, say: Callable[[str], None]) -> Task:
+        return multitask(weighting=weighting, **{name: one(name, task, data, say) for name, task in heads.items()})
+
+    def one(name: str, task: Task, data: Splits, say: Callable[[str], None]) -> Task:
+        return task if task.prepare is None else task.prepare(several.parts(data, name), say)
+
+    return prepare
 
 
 def _calibration(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[np.ndarray, Any], Task] | None:

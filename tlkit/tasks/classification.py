@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.errors import InputError
 from tlkit.tasks import classification_scores as measures
 from tlkit.tasks import heads, recording
-from tlkit.types import Examples, Splits, Task
+from tlkit.types import LABEL, LABELS, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -96,6 +96,7 @@ def classify(
         sample_weights=_weighting(names, class_weights, multi_label),
         monitor=(monitor, MONITORS[monitor]),
         output="probabilities",
+        answer=LABELS if multi_label else LABEL,
         recipe=recipe,
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.tasks import heads, metrics, recording
+from tlkit.tasks.affine import Affine
 from tlkit.types import Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LOSSES = ("mse", "mae", "huber")
 WORST = 24
 DRAWN = 1000  # points of the scatter plot
+COARSE = 1e-5  # a spread below this share of the mean is some hundred steps of float32 at most
 
 
 def regress(
@@ -34,8 +36,9 @@ def regress(
 ) -> Task:
     """Predict numbers: float32 (n, k) targets, one column a name; (n,) will do for a single one.
 
-    With `mean` and `std` of the training targets the head learns standardised values, and outputs come back in the
-    targets' own unit; without them a target in the thousands takes the head many epochs to reach.
+    The head learns standardised values, and outputs come back in the targets' own unit. `fit` and `finetune` take mean
+    and spread from the training targets where you give none; until then nothing can be decoded, so go on with the task
+    of the run, `run.task`. `build` needs neither.
 
     Args:
         names: Name of each output, with its unit where it has one.
@@ -44,8 +47,9 @@ def regress(
         activation: Activation of the hidden layers.
         l2: Factor of the squared weights of the head in the loss, >= 0.
         loss: "mse", "mae" or "huber", on the standardised values.
-        mean: Of each output's training targets; None is 0.
-        std: Of each output's training targets, > 0; None is 1.
+        mean: What is subtracted from each output's targets; None is the mean of the training targets.
+        std: What they are divided by then, > 0; None is the deviation of the training targets. With 0 and 1 the
+            model's raw outputs are the values.
         head: Your own head in place of the dense stack: features (batch, d) -> (batch, len(names)).
 
     Returns:
@@ -59,12 +63,13 @@ def regress(
         'values'
     """
     outputs = tuple(str(name) for name in names)
-    recipe = recording.record(
-        "tlkit.tasks.regress",
-        {"names": outputs, "hidden": hidden, "dropout": dropout, "activation": activation, "l2": l2, "loss": loss,
-         "mean": mean, "std": std, "head": head},
-    )  # fmt: skip
-    centre, scale = _scaling(outputs, mean, std)
+    arguments = {
+        "names": outputs, "hidden": hidden, "dropout": dropout, "activation": activation, "l2": l2, "loss": loss,
+        "mean": mean, "std": std, "head": head,
+    }  # fmt: skip
+    _check_scaling(outputs, mean, std)
+    known = mean is not None and std is not None
+    scale = Affine(_numbers(std), _numbers(mean))
     heads.check_stack(hidden, dropout, l2)
     if loss not in LOSSES:
         raise InputError(f"`loss` must be one of {', '.join(LOSSES)}. Received: loss={loss!r}.")
@@ -75,13 +80,14 @@ def regress(
         name="regress",
         labels=outputs,
         head=functools.partial(heads.own_head, head=head, outputs=len(outputs)) if head else stack,
-        loss=functools.partial(_loss, loss, centre, scale),
-        metrics=functools.partial(_metrics, centre, scale),
-        decode=functools.partial(_decode, centre, scale),
+        loss=functools.partial(_loss, loss, scale) if known else functools.partial(_unknown, outputs),
+        metrics=functools.partial(_metrics, scale) if known else functools.partial(_unknown, outputs),
+        decode=scale if known else functools.partial(_unknown, outputs),
         evaluate=functools.partial(evaluate_values, outputs),
         check=functools.partial(_check, outputs),
         output="values",
-        recipe=recipe,
+        prepare=None if known else functools.partial(_prepared, arguments),
+        recipe=recording.record("tlkit.tasks.regress", arguments),
     )
 
 
@@ -163,41 +169,80 @@ def _figures(row: np.ndarray) -> str:
     return ", ".join(f"{value:.4g}" for value in row)
 
 
-def _loss(kind: str, mean: list[float], std: list[float]) -> keras.losses.Loss:
+def _loss(kind: str, scale: Affine) -> keras.losses.Loss:
     from tlkit.tasks import losses
 
-    return losses.ScaledError(kind, mean, std)
+    return losses.ScaledError(kind, list(scale.offset), list(scale.factor))
 
 
-def _metrics(mean: list[float], std: list[float]) -> list[keras.metrics.Metric]:
+def _metrics(scale: Affine) -> list[keras.metrics.Metric]:
     import keras
 
     def mae(targets: Any, raw: Any) -> Any:
         wanted = keras.ops.reshape(targets, keras.ops.shape(raw))
-        return keras.ops.mean(keras.ops.abs(wanted - _decode(mean, std, raw)), axis=-1)
+        return keras.ops.mean(keras.ops.abs(wanted - scale(raw)), axis=-1)
 
     return [keras.metrics.MeanMetricWrapper(mae, name="mae")]
 
 
-def _decode(mean: list[float], std: list[float], raw: Any) -> Any:
-    import keras
-
-    return raw * keras.ops.convert_to_tensor(std, dtype="float32") + keras.ops.convert_to_tensor(mean, dtype="float32")
+# -- mean and spread
 
 
-def _scaling(
-    names: tuple[str, ...], mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[list[float], list[float]]:
+def _unknown(names: tuple[str, ...], *_: Any) -> Any:
+    raise InputError(
+        f"Mean and spread of {', '.join(names)} are not known yet: `fit` and `finetune` take them from the training "
+        "targets, so go on with the task of their run (`run.task`); or give `regress` both `mean` and `std` (0 and 1 "
+        "where the model's outputs are the values)."
+    )
+
+
+def _prepared(arguments: Mapping[str, Any], splits: Splits, say: Callable[[str], None]) -> Task:
+    """The task with mean and spread of the training targets, where it was given none."""
+    names, train = arguments["names"], splits.train
+    targets = np.asarray(train.targets, np.float64).reshape(len(train), -1)
+    mean, std = moments(targets, train.weights)
+    found = {"mean": mean, "std": std} | {key: arguments[key] for key in ("mean", "std") if arguments[key] is not None}
+    for name, centre, spread, column in zip(names, found["mean"], found["std"], targets.T, strict=True):
+        say(f"{name}: mean {centre:.4g}, spread {spread:.4g} of the training targets")
+        if np.ptp(column) == 0:
+            say(f"note: every training target of {name} is {column[0]:.6g}, so there is nothing to learn")
+        elif spread < COARSE * abs(centre):
+            apart = f"{name} varies by {spread:.2g} around {centre:.7g}, which float32 hardly tells apart"
+            say(f"note: {apart}: subtract a fixed number from its targets")
+    return regress(**{**arguments, **found})
+
+
+def moments(targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each column; of one that never varies a thousandth of its size, or 1.
+
+    Args:
+        targets: float64 (n, k), n > 0.
+        weights: (n,) of the rows, or None.
+
+    Example:
+        >>> moments(np.array([[1.0, 5.0], [3.0, 5.0]]))
+        ([2.0, 5.0], [1.0, 0.005])
+    """
+    shares = None if weights is None or not np.sum(weights) > 0 else np.asarray(weights, np.float64)
+    mean = np.average(targets, axis=0, weights=shares)
+    std = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=shares))
+    level = np.where(mean == 0, 1.0, 1e-3 * np.abs(mean))
+    return mean.tolist(), np.where((np.ptp(targets, axis=0) > 0) & (std > 0), std, level).tolist()
+
+
+def _numbers(values: Sequence[float] | None) -> tuple[float, ...]:
+    return () if values is None else tuple(float(value) for value in values)
+
+
+def _check_scaling(names: tuple[str, ...], mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if not names:
         raise InputError("Regression needs at least one name. Received: names=[].")
-    centre = [0.0] * len(names) if mean is None else [float(value) for value in mean]
-    scale = [1.0] * len(names) if std is None else [float(value) for value in std]
-    for word, given in (("mean", centre), ("std", scale)):
-        if len(given) != len(names):
-            raise InputError(f"`{word}` must have one value for each of the {len(names)} names. Received: {given!r}.")
-    if not (np.isfinite(centre).all() and np.isfinite(scale).all() and min(scale) > 0):
+    for word, values in (("mean", mean), ("std", std)):
+        if values is not None and (np.ndim(values) != 1 or len(values) != len(names)):
+            raise InputError(f"`{word}` must have one value for each of the {len(names)} names. Received: {values!r}.")
+    centre, scale = _numbers(mean), _numbers(std)
+    if not (np.isfinite(centre).all() and np.isfinite(scale).all() and min(scale, default=1.0) > 0):
         raise InputError(f"`mean` must be finite, and `std` positive too. Received: mean={centre!r}, std={scale!r}.")
-    return centre, scale
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.tasks import metrics, recording
+from tlkit.tasks.affine import Affine
 from tlkit.types import Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def similarity(
         head=functools.partial(_head, projection=projection),
         loss=functools.partial(_loss, loss, ends, margin, scale),
         metrics=list,
-        decode=functools.partial(_decode, ends),
+        decode=Affine((ends[1] - ends[0],), (ends[0],), _cosines),
         evaluate=evaluate_scores if scored else evaluate_labels,
         check=functools.partial(_check_scores, ends) if scored else functools.partial(_check_labels, loss),
         output="similarity",
@@ -177,11 +178,10 @@ def _loss(kind: str, ends: tuple[float, float], margin: float, scale: float) -> 
     return losses.PairContrast(margin) if kind == "contrastive" else losses.PairRanking(scale)
 
 
-def _decode(ends: tuple[float, float], raw: Any) -> Any:
+def _cosines(raw: Any) -> Any:
     from tlkit.tasks import losses
 
-    low, high = ends
-    return losses.cosines(raw) * (high - low) + low
+    return losses.cosines(raw)
 
 
 def _check_options(loss: str, low: float, high: float, projection: int | None, margin: float, scale: float) -> None:

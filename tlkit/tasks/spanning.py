@@ -13,7 +13,7 @@ import numpy as np
 from tlkit.errors import InputError
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
-from tlkit.types import Evaluation, Examples, Passage, Splits, Task
+from tlkit.types import LABEL, Evaluation, Examples, Passage, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -68,6 +68,7 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         evaluate=functools.partial(evaluate_spans, longest=longest, no_answer=no_answer),
         check=_check,
         output=POSITIONS,
+        answer=LABEL,
         takes="sequence",
         card={"longest": longest, "no_answer": no_answer},
         recipe=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),

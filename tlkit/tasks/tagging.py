@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.errors import InputError
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.spans import OUTSIDE, Span, spans
-from tlkit.types import Evaluation, Examples, Splits, Task
+from tlkit.types import LABEL, Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras
@@ -56,6 +56,7 @@ def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
         evaluate=functools.partial(evaluate_tags, names),
         check=functools.partial(_check, names),
         output="probabilities",
+        answer=LABEL,
         takes="sequence",
         recipe=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
     )

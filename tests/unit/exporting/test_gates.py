@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tlkit.errors import InputError
-from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, compare, failure, merits
+from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, coarse_outputs, compare, failure, merits
 from tlkit.tasks.metrics import paired_interval
+from tlkit.types import LABEL, LABELS, VALUES
 
 FINE = Comparison(0.0, 1.0, 1.0, 0.8, 0.0, 0.0)
 
@@ -15,7 +16,7 @@ def scores(*best: int, k: int = 3, sure: float = 0.8) -> np.ndarray:
 
 
 def compared(expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None = None, **kwargs) -> Comparison:
-    return compare({"y": expected}, {"y": outputs}, targets, probabilities=kwargs.pop("probabilities", True), **kwargs)
+    return compare({"y": expected}, {"y": outputs}, targets, answer=kwargs.pop("answer", LABEL), **kwargs)
 
 
 def test_equal_outputs_differ_in_nothing():
@@ -98,7 +99,7 @@ def test_what_cannot_be_compared_fails_every_gate(outputs):
 def test_several_labels_each_count():
     expected = np.array([[0.9, 0.1, 0.6], [0.2, 0.8, 0.4]], np.float32)
     outputs = np.array([[0.9, 0.1, 0.4], [0.2, 0.8, 0.4]], np.float32)
-    found = compared(expected, outputs, np.array([[1, 0, 1], [0, 1, 0]], np.float32))
+    found = compared(expected, outputs, np.array([[1, 0, 1], [0, 1, 0]], np.float32), answer=LABELS)
     assert found.agreement == pytest.approx(5 / 6)
     assert found.score == pytest.approx(5 / 6)
     assert found.score_change == pytest.approx(-1 / 6)
@@ -106,31 +107,81 @@ def test_several_labels_each_count():
 
 def test_values_are_compared_relative_to_their_size():
     expected = np.linspace(1000, 2000, 50, dtype=np.float32)[:, None]
-    found = compared(expected, expected * 1.00002, expected[:, 0], probabilities=False)
+    found = compared(expected, expected * 1.00002, expected[:, 0], answer=VALUES)
     assert found.difference < 1e-4
     assert found.agreement == 1.0
     assert found.score == pytest.approx(1.0, abs=1e-6)
     assert failure("float32", found, Gates()) is None
-    rough = compared(expected, expected + 200, expected[:, 0], probabilities=False)
+    rough = compared(expected, expected + 200, expected[:, 0], answer=VALUES)
     assert rough.agreement == 0.0
     assert "agree in 0.0%" in (failure("int8", rough, Gates()) or "")
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_values_of_any_size_are_judged_alike(size):
+    rng = np.random.default_rng(0)
+    targets = (size * rng.normal(5, 1, (200, 1))).astype(np.float32)
+    expected = targets + np.float32(0.3 * size) * rng.normal(size=targets.shape).astype(np.float32)
+    fine = compared(expected, expected * np.float32(1.0001), targets, answer=VALUES, unit=[size])
+    assert (fine.agreement, fine.score) == (1.0, pytest.approx(0.9, abs=0.03))
+    assert fine.difference == pytest.approx(8e-4, rel=0.2)
+    wrong = compared(expected, np.zeros_like(expected), targets, answer=VALUES, unit=[size])
+    assert wrong.score < -10 and "values agree in 0.0%" in (failure("int8", wrong, Gates(), kind="values") or "")
+
+
+def test_each_column_of_values_is_judged_by_its_own_spread():
+    rng = np.random.default_rng(0)
+    expected = (rng.normal(size=(50, 2)) * [1e-3, 1e6]).astype(np.float32)
+    lost = expected * np.array([0, 1], np.float32)  # the small column has gone
+    found = compared(expected, lost, expected, answer=VALUES, unit=[1e-3, 1e6])
+    assert found.difference > 1 and found.agreement < 0.6 and found.score == pytest.approx(0.5, abs=0.02)
+
+
+def test_far_from_zero_the_spread_counts_and_not_the_size():
+    years = np.linspace(1900, 2000, 50, dtype=np.float32)[:, None]
+    assert compared(years, years + 15, years, answer=VALUES, unit=[30.0]).difference == pytest.approx(0.5, rel=0.05)
+    late = np.float32(1.7e9) + 1000 * years  # float32 has steps of 128 here
+    found = compared(late, np.nextafter(late, np.float32(np.inf)), late, answer=VALUES, unit=[3e4])
+    assert failure("float32", found, Gates()) is None
+
+
+def test_a_target_that_never_varies_is_right_or_wrong():
+    expected = np.full((9, 1), 7.0, np.float32)
+    right = compared(expected, expected * np.float32(1.0001), expected, answer=VALUES, unit=[7e-3])
+    assert (right.score, right.agreement) == (1.0, 0.0)  # an eighth of the unit apart
+    assert compared(expected, expected + 1, expected, answer=VALUES, unit=[7e-3]).score == 0.0
+
+
+def test_the_task_says_whether_scores_are_shares_of_one_whole():
+    by_chance = np.array([[0.45, 0.35, 0.2], [0.1, 0.4, 0.5]], np.float32)  # of sigmoids, no label is on
+    other = by_chance[:, ::-1]
+    assert compared(by_chance, other, answer=LABELS).agreement == 1.0
+    assert compared(by_chance, other, answer=LABEL).agreement == 0.0
+    rounded = by_chance * np.float32(0.98)  # shares that 8 bits do not let add up to 1
+    assert compared(rounded, rounded[:, ::-1], answer=LABEL).agreement == 0.0
+
+
+def test_what_spoils_values_is_named():
+    assert "beyond 65504" in (coarse_outputs("float16", np.array([[2.5e5], [1e5]])) or "")
+    assert "share one scale" in (coarse_outputs("int8", np.array([[1e-3, 1e6], [2e-3, 1e6]])) or "")
+    assert all(coarse_outputs(name, np.array([[1.0, 2.0]])) is None for name in ("float32", "float16", "int8"))
 
 
 def test_merits_of_values_average_to_r2():
     rng = np.random.default_rng(0)
     targets, outputs = rng.normal(size=(40, 2)), rng.normal(size=(40, 2))
     squares = ((outputs - targets) ** 2).sum(axis=0) / ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    assert merits(outputs, targets, probabilities=False).mean() == pytest.approx(1 - squares.mean())
+    assert merits(outputs, targets, answer=VALUES).mean() == pytest.approx(1 - squares.mean())
 
 
 def test_padding_of_sequences_does_not_count():
     outputs = np.eye(3, dtype=np.float32)[np.array([[0, 1, 2], [1, 1, 1]])]
-    assert merits(outputs, np.array([[0, 0, -1], [1, -1, -1]]), probabilities=True).tolist() == [0.5, 1.0]
+    assert merits(outputs, np.array([[0, 0, -1], [1, -1, -1]]), answer=LABEL).tolist() == [0.5, 1.0]
 
 
 def test_the_worst_of_several_outputs_counts():
     expected = {"a": scores(0, 1), "b": scores(0, 1)}
-    found = compare(expected, {"a": scores(0, 1), "b": scores(0, 0)}, None, probabilities=True)
+    found = compare(expected, {"a": scores(0, 1), "b": scores(0, 0)}, None, answer=LABEL)
     assert (found.agreement, found.score) == (0.5, 0.0)
     assert found.difference == pytest.approx(0.7, abs=1e-6)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tlkit import tasks
+from tlkit.errors import InputError
 from tlkit.exporting import saved_model
 from tlkit.types import ArraySpec, Examples, Run, Splits
 
@@ -20,6 +22,7 @@ def vectors(count: int) -> Examples:
     return Examples(names, rows.__getitem__, np.zeros(count, np.int32), ArraySpec((3,), "float32"), names)
 
 
+@pytest.mark.numeric
 def test_no_signature_runs_the_model_on_an_empty_batch(tmp_path: Path):
     task = tasks.classify(["a", "b"])
 
@@ -36,3 +39,19 @@ def test_no_signature_runs_the_model_on_an_empty_batch(tmp_path: Path):
     for signature in served.values():
         shapes = {count: [v.shape for v in signature(x=tf.zeros((count, 3))).values()] for count in (0, 1, 3)}
         assert {count: {shape[0] for shape in found} for count, found in shapes.items()} == {0: {0}, 1: {1}, 3: {3}}
+
+
+def test_an_answer_a_pixel_has_no_classify_signature(tmp_path: Path):
+    task = tasks.classify(["a", "b"])
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, keras.layers.Reshape((3, 2))(keras.layers.Dense(6)(x)))
+    run = Run(model, task, Splits(vectors(4), vectors(0), vectors(4), task.labels))
+    saved_model.write_serving(run, saved_model.trace(run), saved_model.serving(run), tmp_path)
+    assert set(tf.saved_model.load(str(tmp_path)).signatures) == {"serving_default"}
+
+
+def test_a_task_of_probabilities_says_of_what_kind():
+    task = tasks.classify(["a", "b"])
+    assert (task.answer, tasks.classify(["a", "b"], multi_label=True).answer) == ("label", "labels")
+    with pytest.raises(InputError, match='`answer` of a Task must be "label" where'):
+        dataclasses.replace(task, answer="values")
