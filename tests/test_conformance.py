@@ -167,7 +167,9 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
     model, part = model_of(made), accepted(made).train
     loss, x = made.loss(), features(made, len(part))
     assert loss is not made.loss() and isinstance(loss, keras.losses.Loss)
-    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss)) is not None
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    outputs = model(x)
+    assert type(again) is type(loss) and float(again(part.targets, outputs)) == float(loss(part.targets, outputs))
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.metrics(), jit_compile=False)
     history = model.fit(x, part.targets, epochs=3, batch_size=20, verbose=0, shuffle=False).history
     assert all(np.isfinite(values).all() for values in history.values())

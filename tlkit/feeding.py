@@ -68,7 +68,7 @@ def _check_rate(data: Splits, layer: HubLayer) -> None:
     if wanted is not None and sound is not None and sound[0] != wanted:
         raise InputError(
             f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {sound[0]} Hz: read them with "
-            f"`sample_rate={wanted}`."
+            f"`sample_rate={wanted}` (of audio.from_arrays: `resampled_to={wanted}`)."
         )
 
 

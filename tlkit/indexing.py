@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlkit.batches import gathered, pieces_of, read_batches
+from tlkit.brief import brief
 from tlkit.data import image_source
 from tlkit.data.text import LONGEST
 from tlkit.data.text_source import TEXT, piece_counts
@@ -69,7 +70,7 @@ class Maker:
     image_size: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Index:
     """A collection that can be searched; `tlkit.index` makes one, `tlkit.load` opens a saved one.
 
@@ -88,6 +89,9 @@ class Index:
     made_by: Maker
     backbone: HubLayer | None = None
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def __len__(self) -> int:
         return len(self.ids)

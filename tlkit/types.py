@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.brief import brief, value_of
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
 
@@ -29,19 +31,22 @@ class ArraySpec:
     dtype: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Selected:
     """`read` of a subset: its example i is example `indices[i]` of what `read` gave before."""
 
     read: Callable[[int], Any]
     indices: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        return brief(self)
+
     def __call__(self, i: int) -> Any:
         """Read example i of the subset."""
         return self.read(self.indices[i])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Passage:
     """A text that a question is asked of, as far as one example shows it.
 
@@ -57,6 +62,9 @@ class Passage:
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     step: int = 0
 
+    def __repr__(self) -> str:
+        return brief(self)
+
     def words(self, first: int, last: int) -> str:
         """What the text says at steps `first` to `last` of the input, white space made single blanks.
 
@@ -68,7 +76,7 @@ class Passage:
         return " ".join(self.text[start:end].split())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Random access to labelled data.
 
@@ -102,6 +110,10 @@ class Examples:
     lengths: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     passages: tuple[Passage, ...] = ()
+
+    def __repr__(self) -> str:
+        named = f"{len(self)} examples, ids={value_of(self.ids)}, spec={value_of(self.spec)}"
+        return f"Examples({named}, targets={value_of(self.targets)})"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -145,7 +157,7 @@ class Quarantined:
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Splits:
     """Training, validation and test examples, the names of the labels, and what the preflight found.
 
@@ -163,6 +175,14 @@ class Splits:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{part}={len(getattr(self, part))}" for part in ("train", "val", "test"))
+        names = f", labels={value_of(self.labels)}" if self.labels else ""
+        heads = f", heads={value_of(self.heads)}" if self.heads else ""
+        rest = {name: len(getattr(self, name)) for name in ("quarantine", "duplicates", "notes")}
+        odd = "".join(f", {count} {name}" for name, count in rest.items() if count)
+        return f"Splits({sizes} examples{names}{heads}{odd}, spec={value_of(self.train.spec)})"
 
     @property
     def fingerprint(self) -> str:
@@ -233,7 +253,7 @@ class Phase:
                 raise InputError(f"`{name}` of a Phase must {rule}. Received: {name}={getattr(self, name)!r}.")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a task measured on some examples.
 
@@ -247,8 +267,12 @@ class Evaluation:
     details: Mapping[str, Any]
     outputs: Any
 
+    def __repr__(self) -> str:
+        outputs = value_of(self.outputs)
+        return f"Evaluation(scores={value_of(self.scores)}, details={sorted(self.details)}, outputs={outputs})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """What is learned on top of a module, as functions.
 
@@ -310,6 +334,11 @@ class Task:
                 f"Received: answer={self.answer!r} of the output {self.output!r}."
             )
 
+    def __repr__(self) -> str:
+        arguments = "".join(f", {name}={value_of(value)}" for name, value in self.recipe[1].items() if name != "labels")
+        names = f", labels={value_of(self.labels)}" if self.labels else ""
+        return f"Task({self.name!r}{names}, recipe={self.recipe[0]!r}{arguments})"
+
 
 @dataclass(frozen=True, eq=False)
 class Served:
@@ -330,7 +359,7 @@ class Served:
     scores: Callable[[keras.Model, Splits, Splits], Mapping[str, float]] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PhaseResult:
     """What one phase did.
 
@@ -353,6 +382,14 @@ class PhaseResult:
     best_epoch: int
     improved: bool
 
+    def __repr__(self) -> str:
+        last = {name: values[-1] for name, values in self.history.items() if values}
+        epochs = len(self.history.get("loss", ()))
+        return (
+            f"PhaseResult({self.phase!r}, epochs run={epochs}, best_epoch={self.best_epoch}, "
+            f"improved={self.improved}, last={value_of(last)}, seconds={self.seconds:.1f})"
+        )
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -373,7 +410,7 @@ class Exported:
     failure: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained model and the record that reproduces it.
 
@@ -398,6 +435,16 @@ class Run:
     record: Mapping[str, Any] = field(default_factory=dict)
     exports: tuple[Exported, ...] = ()
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        phases = f"{len(self.phases)} phases" if self.phases else "no phases"
+        files = f", exports={value_of([row.file for row in self.exports])}" if self.exports else ""
+        place = f", folder={str(self.folder)!r}" if self.folder else ""
+        return f"Run({self.task.name!r}, {phases}, scores={value_of(self.scores)}{files}{place})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores, the first of them as headline, and the files."""
+        return run_html(self)
 
     @property
     def scores(self) -> Mapping[str, float]:
@@ -436,3 +483,24 @@ def _content(targets: np.ndarray) -> list[bytes | str]:
             )
         content += [str((row.shape, row.dtype.str)), np.ascontiguousarray(row).tobytes()]
     return content
+
+
+def run_html(run: Run) -> str:
+    """A run for a notebook; whatever comes from data or modules is escaped."""
+    plain = [name for name in run.scores if not name.endswith(("_low", "_high"))]
+    scores = [_score_text(run.scores, name) for name in plain]
+    rows = "".join(
+        f"<tr><td>{html.escape(row.file)}</td><td>{row.bytes / 1e6:.2f} MB</td><td>"
+        f"{'passed' if row.passed else html.escape(row.failure or 'failed')}</td></tr>"
+        for row in run.exports
+    )
+    place = f"<p>{html.escape(str(run.folder))}</p>" if run.folder else ""
+    headline = html.escape(f"{run.task.name}: {scores[0]}" if scores else run.task.name)
+    others = html.escape(", ".join(scores[1:8]))
+    return f"<p><b>{headline}</b></p><p>{others}</p>{place}<table>{rows}</table>"
+
+
+def _score_text(scores: Mapping[str, Any], name: str) -> str:
+    value, low, high = scores[name], scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return f"{name} {'-' if value is None else format(value, '.3f')}{interval}"

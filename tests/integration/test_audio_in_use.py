@@ -42,7 +42,7 @@ def padded_word(label: str, seed: int) -> np.ndarray:
 def data() -> Splits:
     labels = [list(PITCHES)[i % 3] for i in range(90)]
     sounds = [tone(label, seed) for seed, label in enumerate(labels)]
-    return audio.from_arrays(sounds, labels, rate=RATE, seconds=SECONDS, labels=tuple(PITCHES))
+    return audio.from_arrays(sounds, labels, sample_rate=RATE, seconds=SECONDS, labels=tuple(PITCHES))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,8 @@ def run(module_folder, data, tmp_path_factory):
 
 def test_a_run_learns_what_its_sounds_are(run):
     assert run.scores["accuracy"] > 0.9
-    assert run.phases[1].had["unfrozen"] == pytest.approx(0.5, abs=0.5) and run.phases[1].had["parameters"] > 0
+    head, tuned = (phase.had for phase in run.phases)
+    assert head["unfrozen"] == 0 and 0.5 <= tuned["unfrozen"] < 1 and tuned["parameters"] > head["parameters"]
     assert [row.passed for row in run.exports] == [True] * 3
     again = tlkit.load(run.folder)
     assert again.data.test.recipe == run.data.test.recipe
@@ -134,7 +135,9 @@ def test_predict_names_a_file_that_is_no_sound(run, tmp_path):
 def test_sounds_of_another_rate_are_refused(module_folder, data):
     layer = tlkit.HubLayer(module_folder("waveform"))
     assert fed(data, layer) is data
-    slow = audio.from_arrays([tone("low", i) for i in range(9)], [i % 3 for i in range(9)], rate=RATE, sample_rate=8000)
+    slow = audio.from_arrays(
+        [tone("low", i) for i in range(9)], [i % 3 for i in range(9)], sample_rate=RATE, resampled_to=8000
+    )
     with pytest.raises(InputError, match=r"takes sounds of 16000 Hz, and these were read at 8000 Hz: .*=16000"):
         fed(slow, layer)
 
@@ -148,7 +151,7 @@ def test_a_file_that_says_no_rate_is_of_no_sounds():
 
 def test_finetune_refuses_before_it_trains(module_folder, tmp_path):
     sounds = [tone("low", i) for i in range(9)]
-    slow = audio.from_arrays(sounds, [i % 3 for i in range(9)], rate=RATE, sample_rate=8_000)
+    slow = audio.from_arrays(sounds, [i % 3 for i in range(9)], sample_rate=RATE, resampled_to=8_000)
     handle, task = Path(module_folder("waveform")), tasks.classify(slow.labels)
     with pytest.raises(InputError, match="`sample_rate=16000`"):
         tlkit.finetune(handle, task, slow, PHASES, out=tmp_path, progress=quiet)

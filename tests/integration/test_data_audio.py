@@ -508,7 +508,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path):
 
 def test_arrays_are_scaled_resampled_and_cut():
     waves = [np.rint(tone(500 + 20 * i, 1.0, 8000) * 32767).astype(np.int16) for i in range(20)]
-    splits = audio.from_arrays(waves, np.arange(20) % 2, rate=8000, labels=["even", "odd"], seconds=0.5)
+    splits = audio.from_arrays(waves, np.arange(20) % 2, sample_rate=8000, labels=["even", "odd"], seconds=0.5)
     assert splits.labels == ("even", "odd") and len(ids(splits)) == 40
     for name, x in everything(splits).items():
         assert x.shape == (8000,)
@@ -518,11 +518,11 @@ def test_arrays_are_scaled_resampled_and_cut():
 
 def test_arrays_with_their_own_test_part_and_bad_ones():
     waves = np.stack([tone(500 + 20 * i) for i in range(20)])
-    splits = audio.from_arrays(waves, np.arange(20) % 2, rate=RATE, test=(waves[:4], [0, 1, 0, 1]), seconds=0.25)
+    splits = audio.from_arrays(waves, np.arange(20) % 2, sample_rate=RATE, test=(waves[:4], [0, 1, 0, 1]), seconds=0.25)
     assert [len(part) for part in parts(splits)] == [16, 4, 4]
     assert len(splits.duplicates) == 4
     waves[3] = 0
-    again = audio.from_arrays(waves, np.arange(20) % 2, rate=RATE, seconds=0.25)
+    again = audio.from_arrays(waves, np.arange(20) % 2, sample_rate=RATE, seconds=0.25)
     assert quarantined(again) == {"3": "silent: its peak is 0, below -60 dBFS"}
 
 
@@ -541,7 +541,7 @@ def test_arrays_with_their_own_test_part_and_bad_ones():
 )
 def test_arrays_that_cannot_be_used_are_refused(sounds, targets, message):
     with pytest.raises(InputError, match=message):
-        audio.from_arrays(sounds, targets, rate=RATE)
+        audio.from_arrays(sounds, targets, sample_rate=RATE)
 
 
 # --- spoken digits

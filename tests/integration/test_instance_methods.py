@@ -80,7 +80,7 @@ def sounds(loudness: float, seed: int) -> Splits:
         for i in range(60)
     ]
     labels = ("low", "high")
-    return audio.from_arrays(waves, [labels[i % 2] for i in range(60)], rate=16_000, seconds=0.25, labels=labels)
+    return audio.from_arrays(waves, [labels[i % 2] for i in range(60)], sample_rate=16_000, seconds=0.25, labels=labels)
 
 
 @pytest.mark.parametrize(

@@ -182,11 +182,20 @@ def test_a_signature_by_name(module_folder):
     assert several.compute_output_shape((None, *PIXELS)) == dict.fromkeys(("features", "twice"), (None, 12))
 
 
-def test_tags_and_load_options(module_folder):
-    options = tf.saved_model.LoadOptions(experimental_io_device="/job:localhost")
+def test_tags_and_load_options(module_folder, monkeypatch):
+    options, load, asked = tf.saved_model.LoadOptions(experimental_io_device="/job:localhost"), tf.saved_model.load, []
+
+    def seen(folder, tags=None, options=None):
+        asked.append((tags, options))
+        return load(folder, tags=tags, options=options)
+
+    monkeypatch.setattr(tf.saved_model, "load", seen)
     for tags in ("serve", ["serve"]):
         assert HubLayer(module_folder("no_training"), tags=tags, load_options=options).weights
+        assert asked[-1] == (tags, options)
     assert HubLayer(module_folder("tf1_hub"), tags=[]).weights
+    with pytest.raises(InputError, match="no_such_tag"):
+        HubLayer(module_folder("no_training"), tags="no_such_tag")
 
 
 def test_an_output_shape_that_the_module_does_not_know(module_folder, tmp_path):

@@ -252,12 +252,16 @@ def test_a_malicious_file_is_refused_in_short_and_writes_nothing(evil, monkeypat
     assert len(str(caught.value)) < 600
     assert "\n" not in str(caught.value)
     assert not (evil / "loot").exists()
-    assert tlkit.load(evil / "fine.keras") is not None
+    x = modules.inputs("nested")
+    fine = tlkit.load(evil / "fine.keras")
+    np.testing.assert_array_equal(fine(x), keras.saving.load_model(evil / "fine.keras")(x))
+    assert np.ptp(fine(x)) > 0
 
 
 def test_who_trusts_it_says_so(evil, monkeypatch):
     monkeypatch.setenv("TLKIT_TRUST", "1")
-    assert tlkit.load(evil / "evil.keras") is not None
+    assert not (evil / "loot").exists()
+    assert isinstance(tlkit.load(evil / "evil.keras"), keras.Model)
     assert (evil / "loot").exists()
     (evil / "loot").unlink()
 

@@ -36,7 +36,7 @@ def recordings(**options) -> Splits:
     sounds = [voice(s, take) for s in range(len(NAMES)) for take in range(EACH)]
     targets = np.repeat(np.arange(len(NAMES)), EACH)
     return audio.from_arrays(
-        sounds, targets, rate=RATE, seconds=SECONDS, labels=NAMES, split=(1.0, 0.0, 0.0), **options
+        sounds, targets, sample_rate=RATE, seconds=SECONDS, labels=NAMES, split=(1.0, 0.0, 0.0), **options
     )
 
 
@@ -164,7 +164,10 @@ def test_trained_directions_are_of_unit_length(run):
 
 def test_a_closed_set_is_refused_before_training(module_folder, tmp_path):
     closed = audio.from_arrays(
-        [voice(s, take) for s in range(3) for take in range(6)], np.repeat(np.arange(3), 6), rate=RATE, seconds=SECONDS
+        [voice(s, take) for s in range(3) for take in range(6)],
+        np.repeat(np.arange(3), 6),
+        sample_rate=RATE,
+        seconds=SECONDS,
     )
     with pytest.raises(InputError, match="in the test and the training split"):
         tlkit.finetune(

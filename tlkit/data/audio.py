@@ -10,6 +10,7 @@ SpecAugment masks spectrograms, and these are waveforms: `augmentation` masks ti
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,14 +160,14 @@ def from_arrays(
     sounds: Any,
     targets: Any,
     *,
-    rate: int,
+    sample_rate: int | None = None,
     val: Pair | None = None,
     test: Pair | None = None,
     labels: Sequence[str] | None = None,
     seconds: float = 1.0,
     hop: float | None = None,
     windows: str = "all",
-    sample_rate: int = SAMPLE_RATE,
+    resampled_to: int = SAMPLE_RATE,
     split: Sequence[float] = SHARES,
     seed: int = 0,
     groups: Groups | None = None,
@@ -174,20 +175,21 @@ def from_arrays(
     augment: Augment | None = None,
     trim_db: float | None = None,
     limits: Limits = LIMITS,
+    rate: int | None = None,
 ) -> Splits:
     """Sounds in memory: one array (n, samples) or a sequence of arrays (samples,) or (samples, channels).
 
     Args:
         sounds: Floats in -1 to 1; or whole numbers, which are scaled by what their type can hold (int64 by 16 bits).
         targets: Class numbers or names (n,), one-hot or multi-label rows (n, k), or floats to regress.
-        rate: Hz of these arrays.
+        sample_rate: Hz of these arrays; it must be given.
         val: (sounds, targets) of a validation part of its own; without it, it is taken out of `sounds`.
         test: The same for test.
         labels: Names of the classes, in the order of their numbers.
         seconds: As in `from_folder`, like all that are not named here.
         hop: As in `from_folder`.
         windows: As in `from_folder`.
-        sample_rate: Hz of what is read.
+        resampled_to: Hz of what is read: what the module takes.
         split: As in `from_folder`.
         seed: As in `from_folder`.
         groups: A group for each sound: a sequence over `sounds`, then `val`, then `test`; or by id, "0", "1", ...
@@ -195,12 +197,14 @@ def from_arrays(
         augment: As in `from_folder`.
         trim_db: As in `from_folder`.
         limits: As in `from_folder`.
+        rate: The old name of `sample_rate`; beside it `sample_rate` is the old name of `resampled_to`.
 
     Raises:
-        InputError: If lengths differ, or an array is no sound; it is named by its position.
+        InputError: If lengths differ, the rate is missing, or an array is no sound; it is named by its position.
     """
+    own_rate, resampled_to = _rates(sample_rate, resampled_to, rate)
     options = Options(
-        Division(split, seed, groups, strict), seconds, hop, windows, sample_rate, augment, limits, trim_db
+        Division(split, seed, groups, strict), seconds, hop, windows, resampled_to, augment, limits, trim_db
     )
     pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
     for part, (own, answers) in pairs.items():
@@ -209,7 +213,22 @@ def from_arrays(
     fixed = [part for part, (own, _) in pairs.items() for _ in range(len(own))] if len(pairs) > 1 else []
     arrays = [checked_wave(x, i) for i, x in enumerate(x for own, _ in pairs.values() for x in own)]
     labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
-    return from_waves(arrays, rate, labelled, fixed=fixed, options=options)
+    return from_waves(arrays, own_rate, labelled, fixed=fixed, options=options)
+
+
+def _rates(sample_rate: int | None, resampled_to: int, rate: int | None) -> tuple[int, int]:
+    """Hz of the arrays, and of what is read."""
+    if rate is None and sample_rate is None:
+        raise InputError("The sample rate of the sounds is missing; give it in Hz: sample_rate=16000.")
+    if rate is not None:
+        warnings.warn(
+            "`rate` of audio.from_arrays is called `sample_rate`; what was `sample_rate` is `resampled_to`.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return rate, resampled_to if sample_rate is None else sample_rate
+    assert sample_rate is not None
+    return sample_rate, resampled_to
 
 
 def from_tfds(
