@@ -10,7 +10,9 @@ from fitting import built, data
 from modules import inputs
 
 import tlkit
+from tlkit import runs
 from tlkit.errors import InputError
+from tlkit.hub import resolve
 from tlkit.hubformat import CARD_FILE
 from tlkit.types import Phase
 
@@ -52,6 +54,14 @@ def test_the_next_run_starts_where_the_last_one_ended(module_folder, tmp_path):
     x = np.stack([data().test.read(i) for i in range(4)]).astype("float32")
     features = [m.get_layer("backbone")(x) for m in (run.model, again)]
     np.testing.assert_allclose(*features, atol=1e-6)
+    (tmp_path / "run").mkdir()
+    handle = runs.save(run, tmp_path / "run").folder  # the run's own folder stands for the same module
+    assert resolve(handle) == resolve(str(handle), offline=True) != handle
+    np.testing.assert_allclose(tlkit.HubLayer(handle, input_range=(0.0, 1.0))(x), features[0], atol=1e-6)
+    (handle / "model.keras").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"model\.keras") as caught:
+        resolve(handle)
+    assert "\n" not in str(caught.value)
     tuned = tlkit.fit(again, task, data(), (Phase(1, 1e-3, unfrozen=0.5),), batch_size=8)
     assert np.isfinite(tuned.phases[0].history["loss"]).all()
 
