@@ -22,7 +22,9 @@ from tlkit.hub.dataflow import Place, Program, read_program
 from tlkit.hub.flaws import MOST_NODES, where
 from tlkit.hub.origins import ASSET, licensed_checkpoints, origins
 from tlkit.hub.unpacking import safe_parts
+from tlkit.hub.wire import holds_more_than
 
+_SMALL_BYTES = 24 << 20  # of a saved_model.pb; the graphs of most modules stay below
 _LIBRARIES = (".so", ".dll", ".dylib", ".exe")
 _SCRIPTS = (".py", ".pyc", ".sh", ".bat", ".ps1", ".pkl", ".pickle", ".joblib")
 
@@ -143,11 +145,19 @@ def _models(root: Path) -> Iterator[Any]:
         raise InputError(f"{root} holds no SavedModel: there is no saved_model.pb in it.")
     try:
         if binary.is_file():
-            yield _with_graphs(binary, saved_model_pb2.SavedModel.FromString(binary.read_bytes()))
+            data = binary.read_bytes()
+            _refuse_bomb(binary, data, saved_model_pb2.SavedModel.DESCRIPTOR)
+            yield _with_graphs(binary, saved_model_pb2.SavedModel.FromString(data))
         if text.is_file():
             yield _with_graphs(text, text_format.Parse(text.read_text("utf-8"), saved_model_pb2.SavedModel()))
     except (message.DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{root} holds a saved_model.pb that cannot be read; it is damaged, or none.") from error
+
+
+def _refuse_bomb(path: Path, data: bytes, descriptor: Any) -> None:
+    """A large file of tiny messages would fill the memory while it is read; a small one cannot."""
+    if len(data) > _SMALL_BYTES and holds_more_than(data, descriptor, 5 * MOST_NODES):
+        raise UnsafeModuleError(f"{path} holds more than {5 * MOST_NODES} parts, more than a module does: refused.")
 
 
 def _with_graphs(path: Path, model: Any) -> Any:

@@ -9,7 +9,7 @@ from hub_graphs import RESOURCE, STRING, Chain
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tlkit.errors import InputError, UnsafeModuleError
-from tlkit.hub import check, flaws, scan
+from tlkit.hub import check, flaws, scan, wire
 
 
 def _chain():
@@ -237,6 +237,30 @@ def test_more_nodes_than_a_module_has(tmp_path, monkeypatch):
     with pytest.raises(UnsafeModuleError, match="more than 100 nodes"):
         check(_written(chain, tmp_path))
     assert flaws.MOST_NODES > 1_000_000
+
+
+def test_a_file_of_tiny_messages_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tlkit.hub.scanning.MOST_NODES", 1_000)
+    monkeypatch.setattr("tlkit.hub.scanning._SMALL_BYTES", 1_000)
+    monkeypatch.setattr(saved_model_pb2, "SavedModel", _Unread)
+    node = b"\x12\x80\x10" + b"\x0a\x00" * 1_024  # a graph of 1,024 nodes of no bytes
+    (tmp_path / "saved_model.pb").write_bytes((b"\x12\x83\x10" + node) * 5)
+    with pytest.raises(UnsafeModuleError, match="holds more than 5000 parts"):
+        scan(tmp_path)
+
+
+class _Unread:
+    DESCRIPTOR = saved_model_pb2.SavedModel.DESCRIPTOR
+
+
+def test_messages_are_counted_as_they_are():
+    chain = _chain()
+    _long(chain)
+    data = saved_model_pb2.SavedModel(meta_graphs=[chain.meta]).SerializeToString()
+    count = 1 + 1 + 5_001 + 1 + 1 + 2 + 1  # meta graph, graph, nodes, an attribute, an asset
+    assert wire.holds_more_than(data, saved_model_pb2.SavedModel.DESCRIPTOR, count - 3)
+    assert not wire.holds_more_than(data, saved_model_pb2.SavedModel.DESCRIPTOR, count + 3)
+    assert not wire.holds_more_than(data[:1_000], saved_model_pb2.SavedModel.DESCRIPTOR, count)
 
 
 def test_a_text_form_that_is_nested_without_end(tmp_path):
