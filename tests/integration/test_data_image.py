@@ -572,3 +572,75 @@ def test_the_shelf_is_lazy_and_says_what_it_holds():
     assert {"image", "samples"} <= set(dir(data))
     with pytest.raises(AttributeError, match=r"tlkit\.data has no 'video'; it has audio, .*image, .*samples"):
         _ = data.video
+
+
+# More than 8 bits
+
+
+def deep_folder(root, scale, count=12, peak=4095):
+    """Pictures of 12 bits in PNGs of 16: two classes, a bright and a dark one."""
+    for i in range(count):
+        values = np.random.default_rng(i).normal(1500 + 900 * (i % 2), 60, (6, 5)).clip(0, peak)
+        values[0, 0] = peak
+        path = root / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((values * scale).astype(np.uint16)).save(path)
+    return root
+
+
+def test_12_bits_in_16_are_read_as_12_and_noted(tmp_path):
+    twelve = image.from_folder(deep_folder(tmp_path / "12", 1), progress=False)
+    sixteen = image.from_folder(deep_folder(tmp_path / "16", 65535 / 4095), progress=False)
+    assert "No pixel of the 12 pictures of 16 bits is above 4,095: they are read as 12 bits" in twelve.notes[-1]
+    assert not any("bits" in note for note in sixteen.notes)
+    for part in ("train", "val", "test"):
+        for i in range(len(getattr(twelve, part))):
+            pair = (getattr(splits, part).read(i).astype(int) for splits in (twelve, sixteen))
+            np.testing.assert_allclose(*pair, atol=1)
+    assert twelve.train.recipe.endswith(" white=4095.0") and "white" not in sixteen.train.recipe
+    assert image.resized(twelve, 4).train.recipe.endswith(" white=4095.0")
+
+
+def test_a_dark_picture_is_scaled_as_the_others_are(tmp_path):
+    root = deep_folder(tmp_path, 1)
+    Image.fromarray(np.full((6, 5), 90, np.uint16)).save(root / "a" / "dark.png")
+    splits = image.from_folder(root, progress=False, split=(0.6, 0.2, 0.2))
+    (dark,) = (
+        e.read(e.ids.index("a/dark.png")) for e in (splits.train, splits.val, splits.test) if "a/dark.png" in e.ids
+    )
+    assert np.unique(dark).tolist() == [round(90 * 255 / 4095)]
+
+
+def test_what_is_white_can_be_said(tmp_path):
+    root = deep_folder(tmp_path, 1)
+    said = image.from_folder(root, progress=False, pixel_max=65535)
+    assert said.notes == () and max(said.train.read(i).max() for i in range(len(said.train))) == 15
+    Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(root / "a" / "float.tif")
+    left_out = image.from_folder(root, progress=False).quarantine
+    assert [q.name for q in left_out] == ["a/float.tif"] and "pixel_max=1.0" in left_out[0].reason
+    assert image.from_folder(root, progress=False, pixel_max=1.0).quarantine == ()
+    with pytest.raises(InputError, match="`pixel_max` must be the value that is white"):
+        image.from_folder(root, pixel_max=0)
+
+
+def test_arrays_of_12_bits_ask_what_is_white():
+    values = (np.random.default_rng(0).random((12, 4, 4, 3)) * 4095).astype(np.uint16)
+    with pytest.raises(InputError, match=r"Image 0 cannot be used.*pixel_max=4095, if these are 12 bits"):
+        image.from_arrays(values, np.arange(12) % 2)
+    splits = image.from_arrays(values, np.arange(12) % 2, pixel_max=4095)
+    expected = np.rint(values[int(splits.train.ids[0])] * (255 / 4095))
+    np.testing.assert_array_equal(splits.train.read(0), expected)
+    unit = image.from_arrays(values / 4095, np.arange(12) % 2, pixel_max=1)
+    np.testing.assert_array_equal(unit.train.read(0), expected)
+    assert "white" in splits.train.recipe and "white" not in unit.train.recipe  # files of these had 8 bits
+
+
+def test_a_single_file_is_read_as_the_training_pictures_were(tmp_path):
+    from tlkit.exporting import image as exporting
+
+    root = deep_folder(tmp_path, 1)
+    splits = image.from_folder(root, progress=False, image_size=(6, 5))
+    Image.fromarray(np.full((6, 5), 90, np.uint16)).save(tmp_path / "dark.png")
+    read = exporting._decoded(tmp_path / "dark.png", splits.train.recipe)
+    assert np.unique(np.asarray(read)).tolist() == [round(90 * 255 / 4095)]
+    assert exporting._white("image v1 size=own background=255,255,255") is None

@@ -73,6 +73,7 @@ def images(
     strict: bool = False,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
 ) -> Splits:
     """Images of a folder, folders inside it included; none needs a label: the target of `methods.domain_mix`, for one.
 
@@ -84,6 +85,7 @@ def images(
         strict: As in `data.image.from_folder`.
         progress: As in `data.image.from_folder`.
         max_pixels: As in `data.image.from_folder`.
+        pixel_max: As in `data.image.from_folder`.
 
     Returns:
         Splits whose `train` holds all; ids are paths relative to the folder.
@@ -95,7 +97,7 @@ def images(
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one that holds images.")
     options = image_source.Options(
-        image_size, (1.0, 0.0, 0.0), 0, None, background, augment, strict, progress, max_pixels
+        image_size, (1.0, 0.0, 0.0), 0, None, background, augment, strict, progress, max_pixels, pixel_max
     )
     names, files = _listed(root, "image")
     return image_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)

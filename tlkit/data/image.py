@@ -28,7 +28,7 @@ from tlkit.data.image_source import (
     resized_examples,
 )
 from tlkit.data.listing import Listing, class_folders, noted
-from tlkit.data.pixels import MAX_PIXELS, Colour
+from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
 from tlkit.data.splitting import PARTS, Groups
 from tlkit.data.spool import spool
 from tlkit.errors import InputError
@@ -64,6 +64,7 @@ def from_folder(
     augment: Augment | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
 ) -> Splits:
     """Images in one folder for each class, or in train, val and test folders of class folders.
 
@@ -82,6 +83,9 @@ def from_folder(
         augment: Function of (uint8 (H, W, 3), seed) for the training images, such as `augmentation()`.
         progress: Say on stderr how the preflight goes, and what it found.
         max_pixels: Larger pictures are quarantined, and never decoded.
+        pixel_max: The value that is white in pictures of 16 or 32 bits: 4095 for 12 bits, 1.0 for floats in 0 to 1;
+            below 255, in those of 8 bits too. None is the fewest of 8, 10, 12, 14 or 16 bits that hold every pixel of
+            all the pictures of 16 bits, which a note says where it is not 16; those of 32 bits are then quarantined.
 
     Returns:
         Splits of int32 class numbers.
@@ -90,7 +94,7 @@ def from_folder(
         InputError: If the folder cannot be learned from: missing, empty, one class, a class without usable images,
             fewer images than parts.
     """
-    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels)
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
     return from_listing(class_folders(folder), options)
 
 
@@ -119,6 +123,7 @@ def from_csv(
     augment: Augment | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
 ) -> Splits:
     """Images named in a CSV file with a header, in UTF-8.
 
@@ -137,6 +142,7 @@ def from_csv(
         augment: As in `from_folder`.
         progress: As in `from_folder`.
         max_pixels: As in `from_folder`.
+        pixel_max: As in `from_folder`.
 
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
@@ -145,7 +151,7 @@ def from_csv(
     owners = tables.column(rows, groups) if isinstance(groups, str) else groups
     fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
     shares = SHARES if isinstance(split, str) else split
-    options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels)
+    options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     if isinstance(label, str):
         labelled = tables.class_column(tables.column(rows, label))
     else:
@@ -168,11 +174,12 @@ def from_arrays(
     groups: Groups | None = None,
     background: Colour = WHITE,
     augment: Augment | None = None,
+    pixel_max: float | None = None,
 ) -> Splits:
     """Images in memory: one array (n, H, W[, C]) or a sequence of arrays of any sizes.
 
     Args:
-        images: uint8, or other numbers in 0 to 255, which are rounded.
+        images: uint8, or other numbers in 0 to 255, which are rounded; in 0 to `pixel_max`, where that is given.
         targets: Class numbers or names (n,), one-hot or multi-label rows (n, k), or floats to regress.
         val: (images, targets) of a validation part of its own; without it, it is taken out of `images`.
         test: The same for test.
@@ -183,17 +190,19 @@ def from_arrays(
         groups: A group for each image: a sequence over `images`, then `val`, then `test`; or by id, "0", "1", ...
         background: As in `from_folder`.
         augment: As in `from_folder`.
+        pixel_max: The value that is white: 4095 for 12 bits in uint16, 1.0 for floats in 0 to 1. None is 255.
 
     Raises:
         InputError: If lengths differ, or an array is no image; it is named by its position.
     """
-    options = Options(image_size, split, seed, groups, background, augment)
+    options = Options(image_size, split, seed, groups, background, augment, pixel_max=_of_files(pixel_max))
     pairs = {part: pair for part, pair in enumerate(((images, targets), val, test)) if pair is not None}
     for part, (own, answers) in pairs.items():
         if len(own) != len(answers):
             raise InputError(f"There are {len(own)} images and {len(answers)} targets for {PARTS[part]}.")
     parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
-    arrays = list(checked_arrays(array for own, _ in pairs.values() for array in own))
+    white = checked_white(pixel_max)
+    arrays = list(checked_arrays((array for own, _ in pairs.values() for array in own), white))
     labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
     ids = [str(i) for i in range(len(arrays))]
     return from_blobs(ids, arrays.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)
@@ -210,6 +219,7 @@ def from_dataset(
     seed: int = 0,
     background: Colour = WHITE,
     augment: Augment | None = None,
+    pixel_max: float | None = None,
 ) -> Splits:
     """A tf.data.Dataset of (image, target), batched or not: run once, and written to the cache for random access.
 
@@ -223,14 +233,15 @@ def from_dataset(
         seed: As in `from_folder`.
         background: As in `from_folder`.
         augment: As in `from_folder`.
+        pixel_max: As in `from_arrays`.
 
     Raises:
         InputError: If an element is no pair of an image and a target, or the dataset never ends.
     """
-    options = Options(image_size, split, seed, None, background, augment)
+    options = Options(image_size, split, seed, None, background, augment, pixel_max=_of_files(pixel_max))
     names = getattr(dataset, "class_names", None) if labels is None else labels
     rows = _Rows([], [])
-    store, places = spool(checked_arrays(_images({0: dataset, 1: val, 2: test}, rows)))
+    store, places = spool(checked_arrays(_images({0: dataset, 1: val, 2: test}, rows), checked_white(pixel_max)))
     ids = _content_ids([store.digests[place] for place in places])
     order = sorted(range(len(ids)), key=lambda i: (rows.parts[i], ids[i]))  # a dataset may shuffle: content decides
     labelled = labelling.from_values([rows.answers[i] for i in order], names)
@@ -253,6 +264,7 @@ def from_tfds(
     augment: Augment | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
 ) -> Splits:
     """A TensorFlow Datasets builder: a name ("cifar10"), the folder of a prepared one, or a builder object.
 
@@ -272,13 +284,14 @@ def from_tfds(
         augment: As in `from_folder`.
         progress: As in `from_folder`.
         max_pixels: As in `from_folder`.
+        pixel_max: As in `from_folder`.
 
     Raises:
         InputError: If there is no such builder, feature or split.
     """
     from tlkit.data.tfds_source import open_table
 
-    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels)
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
     table = open_table(builder, image, label)
     return from_blobs(table.ids, table.read, table.labelled, fixed=table.parts, options=options)
 
@@ -313,6 +326,11 @@ def resized(splits: Splits, image_size: ImageSize) -> Splits:
     size = checked_size(image_size)
     train, val, test = (resized_examples(examples, size) for examples in (splits.train, splits.val, splits.test))
     return dataclasses.replace(splits, train=train, val=val, test=test)
+
+
+def _of_files(pixel_max: float | None) -> float | None:
+    """What files need to be read like arrays of this white: floats in 0 to 1 were files of 8 bits once."""
+    return None if pixel_max is None or pixel_max <= PIXEL_MAX else pixel_max
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.data import pixels
 from tlkit.data.labelling import Labelled
-from tlkit.data.pixels import Colour
+from tlkit.data.pixels import Colour, Depth
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.splitting import Groups, checked_shares
@@ -43,12 +43,15 @@ class ImageReader:
     source: Callable[[int], Blob]
     background: Colour
     image_size: tuple[int, int] | None = None
+    white: float | None = None
 
     def __call__(self, i: int) -> np.ndarray:
         """uint8 (H, W, 3) of example i."""
         blob = self.source(i)
-        to_picture = pixels.decode if isinstance(blob, bytes) else pixels.from_array
-        picture = to_picture(blob, self.background)  # type: ignore[arg-type]
+        if isinstance(blob, bytes):
+            picture = pixels.decode(blob, self.background, self.white)
+        else:
+            picture = pixels.from_array(blob, self.background)
         return np.array(picture if self.image_size is None else pixels.resize(picture, self.image_size))
 
     @property
@@ -61,7 +64,8 @@ class ImageReader:
         """Everything that decides the pixels, besides the content of the files."""
         size = "own" if self.image_size is None else "{}x{}".format(*self.image_size)
         colour = ",".join(str(value) for value in self.background)
-        return f"image v{_VERSION} size={size} resize=stretch,bilinear,antialias background={colour}"
+        white = "" if self.white is None else f" white={self.white!r}"
+        return f"image v{_VERSION} size={size} resize=stretch,bilinear,antialias background={colour}{white}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Options:
     strict: bool = False
     progress: bool = False
     max_pixels: int = pixels.MAX_PIXELS
+    pixel_max: float | None = None
 
     def __post_init__(self) -> None:
         checked_shares(self.split)
@@ -85,7 +90,7 @@ class Options:
     def reader(self, source: Callable[[int], Blob]) -> ImageReader:
         """The reader of a source, at the size and on the background that were asked for."""
         size = None if self.image_size is None else checked_size(self.image_size)
-        return ImageReader(source, checked_colour(self.background), size)
+        return ImageReader(source, checked_colour(self.background), size, pixels.checked_white(self.pixel_max))
 
 
 def checked_size(image_size: Any) -> tuple[int, int]:
@@ -120,11 +125,16 @@ def from_files(
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
 
+    depths: dict[int, Depth] = {}
+
     def check(i: int) -> Checked:
-        return check_file(paths[i], options.background, options.max_pixels)
+        checked = check_file(paths[i], options.background, options.max_pixels, options.pixel_max)
+        depths.update({} if checked.depth is None else {i: checked.depth})
+        return checked
 
     source = FileSource(tuple(paths))
-    return _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+    splits = _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+    return _of_white(splits, depths.values(), options)
 
 
 def from_blobs(
@@ -132,13 +142,35 @@ def from_blobs(
 ) -> Splits:
     """Splits of encoded bytes or uint8 arrays that a source gives by position."""
 
+    depths: dict[int, Depth] = {}
+
     def check(i: int) -> Checked:
-        return check_blob(source(i), options.background, options.max_pixels)
+        checked = check_blob(source(i), options.background, options.max_pixels, options.pixel_max)
+        depths.update({} if checked.depth is None else {i: checked.depth})
+        return checked
 
-    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+    splits = _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+    return _of_white(splits, depths.values(), options)
 
 
-def check_file(path: Path, background: Colour, max_pixels: int) -> Checked:
+def _of_white(splits: Splits, depths: Iterable[Depth], options: Options) -> Splits:
+    """The splits with one value that is white in all pictures: what is said, or what their bits say together."""
+    if options.pixel_max is not None:
+        return splits
+    white, note = pixels.whitest(depths)
+    if white is not None:
+        train, val, test = (_whitened(examples, white) for examples in (splits.train, splits.val, splits.test))
+        splits = dataclasses.replace(splits, train=train, val=val, test=test)
+    return dataclasses.replace(splits, notes=(*splits.notes, note)) if note else splits
+
+
+def _whitened(examples: Examples, white: float) -> Examples:
+    read = _changed_reader(examples.read, white=white)
+    inner = _inner(read)
+    return examples if inner is None else dataclasses.replace(examples, read=read, recipe=inner.recipe)
+
+
+def check_file(path: Path, background: Colour, max_pixels: int, white: float | None = None) -> Checked:
     """Look at one file: read its header, then its content, and decode it. Never raises."""
     trouble = file_trouble(path)
     if trouble:
@@ -151,25 +183,27 @@ def check_file(path: Path, background: Colour, max_pixels: int) -> Checked:
             pixels.check_size(pixels.open_header(file), max_pixels)  # before the content of a huge file is read
             file.seek(0)
             data = file.read()
-        pixels.verify(data, background, max_pixels)
+        depth = pixels.verify(data, background, max_pixels, white)
     except Exception as error:  # Pillow's decoders raise anything on broken data
         return _refused(path, error, head)
-    return Checked(digest=blob_digest(data))
+    return Checked(digest=blob_digest(data), depth=depth)
 
 
-def check_blob(blob: Blob, background: Colour, max_pixels: int) -> Checked:
+def check_blob(blob: Blob, background: Colour, max_pixels: int, white: float | None = None) -> Checked:
     """Look at one image in memory. Never raises."""
     try:
         if isinstance(blob, bytes):
-            pixels.verify(blob, background, max_pixels)
+            depth = pixels.verify(blob, background, max_pixels, white)
+        else:
+            depth = pixels.Depth(8, float(blob.max()), float(blob.max()))
     except Exception as error:  # as above
         head = blob[:_HEAD_BYTES] if isinstance(blob, bytes) else b""
         return Checked(reason=pixels.explain(error, head) if head else "empty: it has 0 bytes")
-    return Checked(digest=blob_digest(blob))
+    return Checked(digest=blob_digest(blob), depth=depth)
 
 
-def checked_arrays(arrays: Iterable[Any]) -> Iterator[np.ndarray]:
-    """uint8 forms of image arrays, one by one.
+def checked_arrays(arrays: Iterable[Any], white: float | None = None) -> Iterator[np.ndarray]:
+    """uint8 forms of image arrays, one by one; `white` is the value that is white instead of 255.
 
     Raises:
         InputError: Naming the array that is no image; or at the end, if all lay in 0 to 1.
@@ -177,19 +211,22 @@ def checked_arrays(arrays: Iterable[Any]) -> Iterator[np.ndarray]:
     largest, scaled = 0.0, True
     for i, array in enumerate(arrays):
         try:
-            image = pixels.as_uint8(array)
+            image = pixels.as_uint8(array, white)
         except InputError as error:
             raise InputError(f"Image {i} cannot be used: {error}.") from error
         scaled = scaled and np.asarray(array).dtype.kind == "f"
         largest = max(largest, float(np.max(array)) if scaled else 255.0)
         yield image
-    if scaled and 0 < largest <= 1:
-        raise InputError("All images hold floats in 0 to 1, and pixels count from 0 to 255: multiply them by 255.")
+    if white is None and scaled and 0 < largest <= 1:
+        raise InputError(
+            "All images hold floats in 0 to 1, and pixels count from 0 to 255: multiply them by 255, or "
+            "say pixel_max=1."
+        )
 
 
 def resized_examples(examples: Examples, size: tuple[int, int]) -> Examples:
     """The same examples read at another size; through subsets, down to the source."""
-    read = _resized_reader(examples.read, size)
+    read = _changed_reader(examples.read, image_size=size)
     if isinstance(read, ImageReader | Selected) and (inner := _inner(read)) is not None:
         return dataclasses.replace(examples, read=read, spec=inner.spec, recipe=inner.recipe)
     if not isinstance(examples.spec, ArraySpec) or len(examples.spec.shape) != 3 or examples.spec.dtype != "uint8":
@@ -202,11 +239,11 @@ def resized_examples(examples: Examples, size: tuple[int, int]) -> Examples:
     )
 
 
-def _resized_reader(read: Callable[[int], Any], size: tuple[int, int]) -> Callable[[int], Any]:
+def _changed_reader(read: Callable[[int], Any], **changes: Any) -> Callable[[int], Any]:
     if isinstance(read, ImageReader):
-        return dataclasses.replace(read, image_size=size)
+        return dataclasses.replace(read, **changes)
     if isinstance(read, Selected):
-        return dataclasses.replace(read, read=_resized_reader(read.read, size))
+        return dataclasses.replace(read, read=_changed_reader(read.read, **changes))
     return read
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from tlkit.errors import InputError
 
 MAX_PIXELS = 64_000_000  # 192 MB of RGB: more than a 48-megapixel phone, less than what a thread can afford
+
+PIXEL_MAX = 255.0  # white, of 8 bits
 
 Colour = tuple[int, int, int]
 
@@ -32,29 +37,34 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it (Exif 2.32, tag 0x0112)
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # tags
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in entropy-coded data: FF 00 is a stuffed byte, D0-D7 restarts
 _AFTER_SCAN = frozenset((0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _SOS, _EOI = 0xDA, 0xD9
 
 
-def decode(data: bytes, background: Colour) -> Image.Image:
+def decode(data: bytes, background: Colour, white: float | None = None) -> Image.Image:
     """Decode one image file's bytes to an upright RGB picture; of an animation, the first frame.
 
     Args:
         data: Content of the file; its name does not matter.
         background: Colour, 0 to 255 each, behind transparent pixels.
+        white: The value that is white where pixels have more than 8 bits; below 255, of pictures of 8 bits too. None
+            is the largest that 8 and 16 bits hold.
 
     Raises:
         Exception: Whatever Pillow raises for broken data; `explain` puts it into words.
     """
     image = open_header(io.BytesIO(data))
     image.load()
-    return to_rgb(_upright(image), background)
+    return to_rgb(_upright(_in_bytes(image, data, white)), background)
 
 
-def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS) -> None:
+def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS, white: float | None = None) -> Depth:
     """Decode once, with every check there is for data that decoders let through.
+
+    Returns:
+        How many bits its pixels have, and how many they use.
 
     Raises:
         Exception: As `decode`; InputError for a reason of our own.
@@ -65,7 +75,11 @@ def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS) -> Non
         image.verify()  # the checksums, which decoding skips
     if data.startswith(b"\xff\xd8") and has_stray_markers(data):
         raise InputError("damaged: its compressed data hold markers that no encoder writes")
-    decode(data, background)
+    image = open_header(io.BytesIO(data))
+    image.load()
+    depth = depth_of(image, data)
+    to_rgb(_upright(_in_bytes(image, data, white)), background)
+    return depth
 
 
 def open_header(file: BinaryIO) -> Image.Image:
@@ -107,16 +121,155 @@ def has_stray_markers(data: bytes) -> bool:
     return False
 
 
-def to_rgb(image: Image.Image, background: Colour) -> Image.Image:
-    """Any mode to RGB: alpha is composited, 16 bits keep their high byte (so do Pillow for colour, and TensorFlow).
+@dataclass(frozen=True)
+class Depth:
+    """Bits of a picture's pixels.
+
+    Attributes:
+        bits: 8, 16 or 32, as its file holds them.
+        peak: The largest value in it.
+        bulk: The value that 99.9 % of its pixels do not exceed.
+    """
+
+    bits: int
+    peak: float
+    bulk: float
+
+
+def depth_of(image: Image.Image, data: bytes) -> Depth:
+    """How many bits a decoded picture's pixels have, and how many they use.
+
+    Args:
+        image: The picture, loaded.
+        data: The file's content.
+    """
+    bits = _bits(image, data)
+    if image.mode in ("1", "P") or (bits == 8 and image.mode[:2] in ("I", "I;", "F")):  # these say what white is
+        return Depth(8, PIXEL_MAX, PIXEL_MAX)
+    values = np.asarray(image)
+    colours = values[..., :-1] if image.getbands()[-1] == "A" else values
+    if bits == 16 and values.dtype == np.uint8:  # Pillow keeps the high byte of colours: enough to count the bits
+        colours = colours.astype(np.uint16) * 256 + 255
+    return Depth(bits, float(colours.max()), float(np.quantile(colours, 0.999)) if bits > 8 else float(colours.max()))
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits of each value in the file: 8, 16 or 32; PPM and JPEG 2000 say themselves what is white, and count as 8."""
+    if image.format == "PNG":
+        return 16 if data[24] == 16 else 8  # IHDR
+    if image.format != "TIFF":
+        return 8
+    if image.mode in ("I", "F"):
+        return 32
+    return 16 if max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == 16 else 8  # type: ignore[attr-defined]
+
+
+def _deep(image: Image.Image, data: bytes) -> np.ndarray:
+    """The numbers of a picture of more than 8 bits."""
+    values = np.asarray(image)
+    if values.dtype != np.uint8:
+        return values
+    if image.format == "TIFF":  # of colours Pillow gives the high byte alone
+        return values.astype(np.uint16) * 256 + 128
+    import tensorflow as tf
+
+    return np.asarray(tf.io.decode_png(data, dtype=tf.uint16).numpy(), np.uint16)
+
+
+def _in_bytes(image: Image.Image, data: bytes, white: float | None) -> Image.Image:
+    """The picture with 8 bits a channel; 16 keep their high byte where nothing is said (as TensorFlow does it)."""
+    bits = _bits(image, data)
+    if image.mode.startswith("I;16") or (image.mode == "I" and bits < 32):
+        if white is None or bits == 8:
+            return _like(image, (np.asarray(image) >> 8).astype(np.uint8))
+    elif bits == 8:
+        return image if white is None or white >= PIXEL_MAX or image.mode in ("1", "P") else _brightened(image, white)
+    elif bits == 16 and white is None:
+        return image
+    if white is None:
+        raise InputError(
+            "its pixels have 32 bits, whose range is unknown: say which value is white (pixel_max=1.0, 4095, ...), or "
+            "convert it to 8 bits"
+        )
+    deep = _deep(image, data)
+    eight = in_bytes(deep, white)
+    if deep.ndim == 3 and deep.shape[-1] in (2, 4):
+        eight[..., -1] = deep[..., -1] >> 8  # opacity fills its 16 bits
+    return _like(image, eight)
+
+
+def _brightened(image: Image.Image, white: float) -> Image.Image:
+    """A picture of 8 bits whose white is below 255; opacity stays."""
+    plain = image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
+    rising = [min(255, round(value * PIXEL_MAX / white)) for value in range(256)]
+    made = plain.point([v for band in plain.getbands() for v in (range(256) if band == "A" else rising)])
+    made.format = image.format
+    return made
+
+
+def in_bytes(values: np.ndarray, white: float) -> np.ndarray:
+    """Values 0..white as uint8 0..255; what is above is white.
 
     Raises:
-        InputError: For 32-bit pixels, whose range nobody knows.
+        InputError: If a value is negative or not finite.
     """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise InputError("its pixels have 32 bits, whose range is unknown: convert it to 8 or 16 bits")
+    if not (np.isfinite(values).all() and values.min() >= 0):
+        raise InputError(f"its values must lie in 0 to {white:g}, not in {values.min():g} to {values.max():g}")
+    if white == 65535:
+        eight: np.ndarray = (np.minimum(values, 65535).astype(np.uint16) >> 8).astype(np.uint8)
+    else:
+        eight = np.rint(np.minimum(values.astype(np.float64) * (PIXEL_MAX / white), PIXEL_MAX)).astype(np.uint8)
+    return eight
+
+
+def _like(image: Image.Image, values: np.ndarray) -> Image.Image:
+    """Values as a picture with the format and the metadata of another."""
+    flat = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    made = Image.fromarray(np.ascontiguousarray(flat))
+    made.format, made.info = image.format, dict(image.info)
+    if (orientation := _orientation(image)) != 1:
+        made.getexif()[_ORIENTATION] = orientation
+    made.info.pop("transparency", None)  # it names a value of the bits that are gone
+    return made
+
+
+def whitest(depths: Iterable[Depth]) -> tuple[float | None, str]:
+    """Which value is white in pictures of 16 bits, from the largest in all of them, and a note that says so.
+
+    Cameras, scanners and X-rays write 10, 12 or 14 bits into 16. None is what the files' own bits say.
+    """
+    depths = tuple(depths)
+    deep = [depth for depth in depths if depth.bits == 16]
+    peak = max((depth.peak for depth in deep), default=0.0)
+    if not peak:
+        return None, _dark_note(max((depth.peak for depth in depths), default=PIXEL_MAX), len(depths))
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if peak < 2**bits)
+    if bits < 16:
+        return 2.0**bits - 1, (
+            f"No pixel of the {len(deep)} pictures of 16 bits is above {peak:,.0f}: they are read as {bits} bits, with "
+            f"{2**bits - 1:,} as white. If white is another value, say it: pixel_max=65535."
+        )
+    bulk = max(depth.bulk for depth in deep)
+    likely = next(bits for bits in (8, 10, 12, 14, 16) if bulk < 2**bits)
+    if likely > 13:
+        return None, ""
+    return None, (
+        f"The {len(deep)} pictures of 16 bits are nearly black: 99.9 % of the pixels of each are at most {bulk:,.0f}, "
+        f"and 65,535 is taken as white. If white is less, say it: pixel_max={2**likely - 1}."
+    )
+
+
+def _dark_note(peak: float, count: int) -> str:
+    if not 0 < peak < PIXEL_MAX / 8:
+        return ""
+    return (
+        f"The {count} pictures are nearly black: no pixel is above {peak:.0f}, and 255 is taken as white. If white is "
+        f"less, say it: pixel_max={peak:.0f}."
+    )
+
+
+def to_rgb(image: Image.Image, background: Colour) -> Image.Image:
+    """Any mode of 8 bits to RGB; alpha is composited."""
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
@@ -129,8 +282,12 @@ def from_array(array: np.ndarray, background: Colour) -> Image.Image:
     return to_rgb(Image.fromarray(np.ascontiguousarray(flat)), background)
 
 
-def as_uint8(array: Any) -> np.ndarray:
-    """Check one image array and give its uint8 form; floats must lie in 0 to 255 and are rounded.
+def as_uint8(array: Any, white: float | None = None) -> np.ndarray:
+    """Check one image array and give its uint8 form; numbers must lie in 0 to 255 and are rounded.
+
+    Args:
+        array: The image; truth values are black and white.
+        white: The value that is white instead of 255.
 
     Raises:
         InputError: For another shape, other numbers, or values outside 0 to 255.
@@ -138,14 +295,41 @@ def as_uint8(array: Any) -> np.ndarray:
     x = np.asarray(array)
     if x.ndim not in (2, 3) or 0 in x.shape or (x.ndim == 3 and x.shape[-1] not in (1, 3, 4)):
         raise InputError(f"an image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {x.shape}")
-    if x.dtype == np.uint8:
-        return x
+    if x.dtype == np.bool_:
+        return np.where(x, 255, 0).astype(np.uint8)
     if x.dtype.kind not in "uif":
         raise InputError(f"an image must hold numbers, not {x.dtype}")
+    if white is not None and (x.dtype != np.uint8 or white < PIXEL_MAX):
+        return in_bytes(x, white)
+    if x.dtype == np.uint8:
+        return x
     if not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 255):
-        raise InputError(f"its values must lie in 0 to 255, not in {x.min()} to {x.max()}")
+        raise InputError(f"its values must lie in 0 to 255, not in {x.min()} to {x.max()}{_way_out(x)}")
     rounded: np.ndarray = np.rint(x).astype(np.uint8)
     return rounded
+
+
+def _way_out(values: np.ndarray) -> str:
+    """How to say which value is white, for numbers that are too large."""
+    peak = float(values.max())
+    bits = next((bits for bits in (10, 12, 14, 16) if peak < 2**bits), 0)
+    if not bits or values.min() < 0:
+        return ""
+    return f"; say which is white: pixel_max={2**bits - 1}, if these are {bits} bits"
+
+
+def checked_white(value: Any) -> float | None:
+    """`pixel_max` as a number above 0; None stays None.
+
+    Raises:
+        InputError: If it is no such number.
+    """
+    if value is None:
+        return None
+    fine = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (fine and math.isfinite(value) and value > 0):
+        raise InputError(f"`pixel_max` must be the value that is white, above 0. Received: pixel_max={value!r}.")
+    return float(value)
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -182,12 +366,15 @@ def _what_it_is(head: bytes) -> str:
     return "its content is no image that can be read (JPEG, PNG, GIF, BMP, WebP, TIFF)"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken metadata raise anything, and the picture is sound all the same
-        return image
-    turn = _UPRIGHT.get(orientation)
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(image))
     if turn is None:
         return image
     format_ = image.format

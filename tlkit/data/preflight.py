@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tlkit.data.pixels import Depth
 from tlkit.errors import InputError
 from tlkit.types import Quarantined
 
@@ -25,12 +26,14 @@ _EVERY_S = 30.0  # seconds between lines in a log file
 class Checked:
     """What the look at one example gave: the sha256 of its content, or the reason to leave it out.
 
-    `ignored` marks what never was an example (a Thumbs.db); nobody needs to hear of it.
+    `ignored` marks what never was an example (a Thumbs.db); nobody needs to hear of it. `depth` says of a picture how
+    many bits its pixels have.
     """
 
     digest: str = ""
     reason: str = ""
     ignored: bool = False
+    depth: Depth | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

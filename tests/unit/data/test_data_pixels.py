@@ -233,3 +233,86 @@ def test_arrays_of_all_layouts_become_rgb():
     clear = np.concatenate([NOISE, np.zeros((40, 60, 1), np.uint8)], -1)
     assert np.asarray(pixels.from_array(clear, (1, 2, 3)))[0, 0].tolist() == [1, 2, 3]
     np.testing.assert_array_equal(pixels.as_uint8(np.array([[0.4, 254.6]])), [[0, 255]])
+
+
+# More than 8 bits
+
+TWELVE = np.array([[0, 16, 1000, 4095]], dtype=np.uint16)
+TWELVE_AS_8 = np.rint(TWELVE * 255.0 / 4095).astype(np.uint8)
+
+
+def deep_files():
+    """The same numbers as grey PNG, grey TIFF, coloured PNG and floats."""
+    grey = Image.fromarray(TWELVE)
+    colour = np.repeat(TWELVE[..., None], 3, -1).astype(">u2")
+    return {
+        "png": encoded(grey, "PNG"),
+        "tiff": encoded(grey, "TIFF"),
+        "colour": png(4, 1, 16, 2, [colour.tobytes()]),
+        "int32": encoded(Image.fromarray(TWELVE.astype(np.int32)), "TIFF"),
+        "float": encoded(Image.fromarray(TWELVE.astype(np.float32)), "TIFF"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "colour", "int32", "float"])
+def test_the_value_that_is_white_can_be_said(kind):
+    out = np.asarray(pixels.decode(deep_files()[kind], (255, 255, 255), 4095))
+    np.testing.assert_array_equal(out, np.repeat(TWELVE_AS_8[..., None], 3, -1))
+
+
+def test_a_coloured_picture_keeps_its_opacity_at_16_bits():
+    values = np.array([[[4095, 0, 0, 0], [0, 4095, 0, 65535]]], ">u2")
+    out = np.asarray(pixels.decode(png(2, 1, 16, 6, [values.tobytes()]), (9, 8, 7), 4095))
+    assert out.tolist() == [[[9, 8, 7], [0, 255, 0]]]
+
+
+def test_what_is_above_white_is_white_and_8_bits_stay_as_they_are():
+    assert np.asarray(pixels.decode(deep_files()["png"], (0, 0, 0), 1000))[0, 2:].tolist() == [[255] * 3] * 2
+    data = encoded(Image.fromarray(SMOOTH), "PNG")
+    np.testing.assert_array_equal(np.asarray(pixels.decode(data, (0, 0, 0), 4095)), SMOOTH)
+    mask = encoded(Image.fromarray(np.array([[0, 1]], np.uint8)), "PNG")
+    assert np.asarray(pixels.decode(mask, (0, 0, 0), 1))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_negative_and_infinite_values_are_named():
+    for value in (-1.0, float("nan")):
+        data = encoded(Image.fromarray(np.array([[value, 1.0]], np.float32)), "TIFF")
+        with pytest.raises(InputError, match="its values must lie in 0 to 1, not in"):
+            pixels.decode(data, (0, 0, 0), 1.0)
+
+
+@pytest.mark.parametrize(("kind", "peak"), [("png", 4095), ("tiff", 4095), ("colour", 4095)])
+def test_the_bits_that_are_used_are_counted(kind, peak):
+    depth = pixels.verify(deep_files()[kind], (0, 0, 0))
+    assert depth.bits == 16 and depth.peak == peak
+
+
+@pytest.mark.parametrize(
+    ("peaks", "white"),
+    [((90,), 255), ((90, 1000), 1023), ((3000, 4095), 4095), ((4096,), 16383), ((200, 16384), None), ((), None)],
+)
+def test_white_is_one_value_for_all_pictures(peaks, white):
+    deep = [pixels.Depth(16, peak, peak) for peak in peaks]
+    found, note = pixels.whitest([pixels.Depth(8, 255, 255), *deep])
+    assert found == white
+    assert ("pixel_max=65535" in note) == (white is not None)
+
+
+def test_bright_specks_on_dark_pictures_and_dark_masks_are_noted():
+    assert "pixel_max=4095" in pixels.whitest([pixels.Depth(16, 65535, 3000)])[1]
+    assert "pixel_max=1." in pixels.whitest([pixels.Depth(8, 1, 1)])[1]
+    assert pixels.whitest([pixels.Depth(8, 200, 200)]) == (None, "")
+
+
+def test_arrays_of_more_than_8_bits():
+    np.testing.assert_array_equal(pixels.as_uint8(TWELVE, 4095), TWELVE_AS_8)
+    np.testing.assert_array_equal(pixels.as_uint8(np.array([[0.0, 0.5, 1.0]]), 1.0), [[0, 128, 255]])
+    np.testing.assert_array_equal(pixels.as_uint8(np.array([[True, False]])), [[255, 0]])
+    with pytest.raises(InputError, match="not in 0 to 4095; say which is white: pixel_max=4095, if these are 12 bits"):
+        pixels.as_uint8(TWELVE)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "12", True])
+def test_pixel_max_must_be_above_0(value):
+    with pytest.raises(InputError, match="`pixel_max` must be the value that is white"):
+        pixels.checked_white(value)
