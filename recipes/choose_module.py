@@ -21,6 +21,8 @@ def main(
     out: Path = Path("runs/choose_module"),
     convert: bool = True,
     batch_size: int = 32,
+    input_range: tuple[float, float] | None = None,
+    pixel_max: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Rank modules for a folder of images; the table goes into OUT/ranking.json, the picture into OUT/ranking.png.
@@ -31,12 +33,16 @@ def main(
         out: Folder of the table and the picture.
         convert: Whether to convert each module to TFLite, for its size and latency.
         batch_size: Images at a time.
+        input_range: Range of the pixels of those modules of which nothing says it: 0 255, 0 1 or -1 1.
+        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the split; the training images are used.
     """
     splits = (
-        tlkit.data.samples.emoji10("noto", seed=seed) if data is None else tlkit.data.image.from_folder(data, seed=seed)
+        tlkit.data.samples.emoji10("noto", seed=seed)
+        if data is None
+        else tlkit.data.image.from_folder(data, seed=seed, pixel_max=pixel_max)
     )
-    found = tlkit.rank(modules, splits, convert=convert, batch_size=batch_size)
+    found = tlkit.rank(modules, splits, convert=convert, batch_size=batch_size, input_range=input_range)
     print(found, file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     found.plot(out / "ranking.png")

@@ -34,6 +34,8 @@ def main(
     epochs: tuple[int, int] = (10, 10),
     lr: tuple[float, float] = (1e-3, 1e-4),
     unfrozen: float = 0.25,
+    input_range: tuple[float, float] | None = None,
+    pixel_max: float | None = None,
     batch_size: int = 64,
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
@@ -52,20 +54,24 @@ def main(
         epochs: Epochs with the module frozen, and with its top unfrozen; the small net trains whole, for the first.
         lr: Peak learning rate of each.
         unfrozen: Share of the module's depth that trains in the second phase.
+        input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
+        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         batch_size: Examples a step.
         seed: Of the splits, the weights and the order of examples.
         formats: What to export.
     """
     if (source is None) != (target is None):
         raise InputError("Give both `--source` and `--target`, or neither for the digits.")
-    given, other = domains(source, target, crop, seed)
+    given, other = domains(source, target, crop, seed, pixel_max)
     plain = tlkit.tasks.classify(given.labels, hidden=(hidden,), dropout=0.0)
     fresh = (tlkit.Phase(epochs=epochs[0], lr=lr[0], unfrozen=1.0),)
     phases = fresh if module is None else tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
 
     def trained(task: tlkit.Task, data: tlkit.Splits, folder: Path) -> tlkit.Run:
         handle = small_net(seed) if module is None else module
-        return tlkit.finetune(handle, task, data, phases, out=folder, seed=seed, batch_size=batch_size)
+        return tlkit.finetune(
+            handle, task, data, phases, out=folder, seed=seed, batch_size=batch_size, input_range=input_range
+        )
 
     mixed = tlkit.methods.domain_mix(given, other)
     compared = {"source_only": trained(plain, replace(given, test=mixed.test), out / "source_only")}
@@ -77,16 +83,18 @@ def main(
     return tlkit.export(run, formats=formats)
 
 
-def domains(source: Path | None, target: Path | None, crop: float, seed: int) -> tuple[tlkit.Splits, tlkit.Splits]:
+def domains(
+    source: Path | None, target: Path | None, crop: float, seed: int, pixel_max: float | None = None
+) -> tuple[tlkit.Splits, tlkit.Splits]:
     """Both folders, or both sets of digits."""
     changes = tlkit.data.image.augmentation(flip=False, crop=crop, colour=0.0) if crop else None
     if source is None or target is None:
         digits = tlkit.data.digits
         return digits.mnist(3000, seed=seed, augment=changes), digits.uci(seed=seed, augment=changes)
-    given = tlkit.data.image.from_folder(source, seed=seed, augment=changes)
+    given = tlkit.data.image.from_folder(source, seed=seed, augment=changes, pixel_max=pixel_max)
     labelled = not target.is_dir() or any(path.is_dir() and path.name[0] != "." for path in target.iterdir())
     read = functools.partial(tlkit.data.image.from_folder, seed=seed) if labelled else tlkit.data.collection.images
-    return given, read(target, augment=changes)
+    return given, read(target, augment=changes, pixel_max=pixel_max)
 
 
 def adapting(task: tlkit.Task, method: str) -> tlkit.Task:

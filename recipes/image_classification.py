@@ -19,6 +19,8 @@ def main(
     lr: tuple[float, float] = (3e-3, 3e-4),
     unfrozen: float = 0.25,
     image_size: tuple[int, int] | None = None,
+    input_range: tuple[float, float] | None = None,
+    pixel_max: float | None = None,
     batch_size: int = 32,
     seed: int = 0,
     augment: bool = False,
@@ -37,6 +39,8 @@ def main(
         lr: Peak learning rates of the two phases.
         unfrozen: Share of the module's depth that trains in the second phase.
         image_size: Height and width, for modules that take any.
+        input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
+        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         batch_size: Images a step.
         seed: Of the split, the head and the order of images.
         augment: Whether training images are also flipped, cropped and recoloured.
@@ -48,14 +52,18 @@ def main(
     if check < 0:
         raise InputError(f"`check` must be 0 or more. Received: check={check!r}.")
     changes = tlkit.data.image.augmentation() if augment else None
-    splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes)
+    splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes, pixel_max=pixel_max)
     task = tlkit.tasks.classify(splits.labels)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size)
+    run = tlkit.finetune(
+        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size,
+        input_range=input_range,
+    )  # fmt: skip
     if check:
         found = tlkit.transfer_check(
-            module, task, splits, phases=phases, seeds=range(check), batch_size=batch_size, image_size=image_size
-        )
+            module, task, splits, phases=phases, seeds=range(check), batch_size=batch_size, image_size=image_size,
+            input_range=input_range,
+        )  # fmt: skip
         run = found.shown_in(run)
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 

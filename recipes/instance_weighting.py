@@ -20,6 +20,8 @@ def main(
     module: str = "zoo:efficientnet-lite0",
     out: Path = Path("runs/instance_weighting"),
     few: int = 2,
+    input_range: tuple[float, float] | None = None,
+    pixel_max: float | None = None,
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
 ) -> tlkit.Run:
@@ -32,21 +34,26 @@ def main(
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
         few: Labelled examples of the target for each class.
+        input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
+        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the splits and the fit.
         formats: What to export.
     """
     weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio}.get(method)
     own, other = (
-        tlkit.data.samples.emoji10(style, seed=seed) if path is None else tlkit.data.image.from_folder(path, seed=seed)
+        tlkit.data.samples.emoji10(style, seed=seed)
+        if path is None
+        else tlkit.data.image.from_folder(path, seed=seed, pixel_max=pixel_max)
         for path, style in ((source, "noto"), (target, "twemoji"))
     )
     task = tlkit.tasks.classify(own.labels)
+    backbone = tlkit.HubLayer(module, name="backbone", input_range=input_range)
     if weigh is not None:
-        run = tlkit.finetune(module, task, weigh(own, other, module), out=out, seed=seed)
+        run = tlkit.finetune(backbone, task, weigh(own, other, backbone), out=out, seed=seed)
     else:
         labels = other.train.targets.tolist()
         kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
-        run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, module)
+        run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, backbone)
         record = runs.describe(run, seed=seed, batch_size=32)
         run = runs.save(replace(run, record={**record, **run.record}), out)
     return tlkit.export(run, formats=formats)

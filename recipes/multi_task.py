@@ -21,6 +21,8 @@ def main(
     validate: float = 0.0,
     out: Path = Path("runs/multi_task"),
     unfrozen: float | None = None,
+    input_range: tuple[float, float] | None = None,
+    pixel_max: float | None = None,
     seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
 ) -> tlkit.Run:
@@ -37,6 +39,8 @@ def main(
             taken, which is fairer to the head that learns the slower.
         out: Folder of the run; each head's own files lie in a folder of its name below it.
         unfrozen: Share of the module's depth that trains in the second phase; None is chosen by the amount of data.
+        input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
+        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the split, the weights and the order of examples.
         formats: What to export.
     """
@@ -44,7 +48,7 @@ def main(
     if data is None:
         pictures = tlkit.data.samples.emoji10("both", split=split, seed=seed)
     else:
-        pictures = tlkit.data.image.from_folder(data, split=split, seed=seed)
+        pictures = tlkit.data.image.from_folder(data, split=split, seed=seed, pixel_max=pixel_max)
     labels = {
         outer: methods.relabelled(pictures, lambda name: PurePosixPath(name).parts[0]),
         inner: methods.relabelled(pictures, lambda name: PurePosixPath(name).parent.name),
@@ -53,7 +57,7 @@ def main(
         raise InputError(f"{data} holds one level of folders; two questions need two: photos/winter/fox/1.jpg.")
     task = methods.multitask(weighting=weighting, **{name: tasks.classify(own.labels) for name, own in labels.items()})
     phases = None if unfrozen is None else tlkit.plans.two_phase(unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed)
+    run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed, input_range=input_range)
     return tlkit.export(run, formats=formats)
 
 

@@ -73,7 +73,8 @@ def classifier() -> Run:
 
     keras.utils.set_random_seed(0)
     task = tasks.classify(LABELS)
-    return run_of(task, build(HubLayer(module(), trainable=True, batch_stats="adapt", name="backbone"), task))
+    backbone = HubLayer(module(), trainable=True, batch_stats="adapt", input_range=(0, 1), name="backbone")
+    return run_of(task, build(backbone, task))
 
 
 @functools.cache

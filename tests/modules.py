@@ -423,20 +423,34 @@ def write_waveform(folder: Path) -> Path:
     return hubformat.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
 
 
+def carded(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """The writer of an image module that scales nothing, with a card that says its range of pixels."""
+
+    def written(folder: Path) -> Path:
+        from tlkit import hubformat
+
+        card = write(folder) / hubformat.CARD_FILE
+        card.parent.mkdir(exist_ok=True)
+        card.write_text('{"input_range": [0.0, 1.0]}')
+        return folder
+
+    return written
+
+
 WRITERS: Mapping[str, Callable[[Path], Path]] = {
-    "keras3_export": write_keras3_export,
-    "keras3_hub": write_keras3_hub,
-    "keras2": write_keras2,
+    "keras3_export": carded(write_keras3_export),
+    "keras3_hub": carded(write_keras3_hub),
+    "keras2": carded(write_keras2),
     "nested": write_nested,
-    "no_training": write_no_training,
-    "signature_only": write_signature_only,
+    "no_training": carded(write_no_training),
+    "signature_only": carded(write_signature_only),
     "tf1_hub": write_tf1_hub,
     "text_encoder": write_text_encoder,
     "text_encoder_blocks": write_text_encoder_blocks,
     "bert": write_bert,
     "vocabulary": write_vocabulary,
     "word_table": write_word_table,
-    "control_flow": write_control_flow,
+    "control_flow": carded(write_control_flow),
     "classifier": write_classifier,
     "waveform": write_waveform,
 }

@@ -340,12 +340,13 @@ def extract(
         InputError: If the module gives features that are not finite or cannot be cut there, or if they do not fit
             into the cache.
     """
+    from tlkit.expected_range import settle_range
     from tlkit.layer import HubLayer
-    from tlkit.model import choose_output, established_range, front_of, is_image
+    from tlkit.model import choose_output, front_of, is_image
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
-    if is_image(layer) and layer.input_range is None and not isinstance(backbone, HubLayer):
-        layer.input_range = established_range(layer)[0]
+    if is_image(layer) and not isinstance(backbone, HubLayer):
+        settle_range(layer)
     if at is None and layer.output_key is None:
         choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
     front = front_of(layer, at, examples.spec, of_any_length=examples.lengths is not None)

@@ -19,21 +19,23 @@ import numpy as np
 import tlkit
 from tlkit import checkpoint, overview, plans, runs
 from tlkit.callbacks import checked
+from tlkit.data.image import resized
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
+from tlkit.expected_range import range_warning, settle_range
 from tlkit.exporting import FILES, Gates, checked_formats
 from tlkit.exporting import export as export_files
 from tlkit.feeding import fed
 from tlkit.files import held
 from tlkit.layer import HubLayer
 from tlkit.methods import one_head
-from tlkit.model import BACKBONE, build, established_range, is_image, range_warning
+from tlkit.model import BACKBONE, build, is_image, own_image_size
 from tlkit.progress import Progress, shown
 from tlkit.sources import Settings
 from tlkit.sources import check as check_settings
 from tlkit.tables import score_lines
 from tlkit.training import check_plan, fit
-from tlkit.types import Evaluation, Phase, Run, Splits, Task
+from tlkit.types import ArraySpec, Evaluation, Phase, Run, Splits, Task
 
 RANGE_SAMPLE = 16  # images by which the input range is checked
 P = ParamSpec("P")
@@ -65,6 +67,7 @@ def finetune(
     batch_size: int = 32,
     image_size: tuple[int, int] | None = None,
     length: int | None = None,
+    input_range: tuple[float, float] | None = None,
     views: int | None = None,
     cache: str = "auto",
     fresh: bool = False,
@@ -83,6 +86,8 @@ def finetune(
         batch_size: Examples a step, >= 1.
         image_size: (height, width), for modules that take any.
         length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
+        input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
+            graph or its BatchNorm says.
         views: Augmented views of each training example that are computed once, as `fit` has it.
         cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
@@ -109,7 +114,7 @@ def finetune(
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
-    model, data = _built(handle, task, data, seed, image_size, length, seconds, progress)
+    model, data = _built(handle, task, data, seed, image_size, length, input_range, seconds, progress)
     task = task if task.prepare is None else task.prepare(data, progress.line)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     for line in overview.plan_lines(plan):
@@ -167,18 +172,20 @@ def _built(
     seed: int,
     image_size: tuple[int, int] | None,
     length: int | None,
+    input_range: tuple[float, float] | None,
     seconds: dict[str, float],
     progress: Progress,
 ) -> tuple[keras.Model, Splits]:
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
-    said = layer.input_range is not None
+    if input_range is not None:
+        layer.input_range = input_range
+    how = settle_range(layer, _some(data, image_size or own_image_size(layer))) if is_image(layer) else ""
     model = build(layer, task, image_size=image_size)
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
     size = model.input.shape[1:3] if is_image(layer) else None
-    how = "" if size is None else "as it was given" if said else established_range(layer)[1]
     for line in overview.module_lines(layer, size, how):
         progress.line(line)
     known = data.notes
@@ -186,14 +193,23 @@ def _built(
     for note in data.notes[len(known) :]:
         progress.line(f"note: {note}")
     if is_image(layer):
-        _check_range(layer, data, progress)
+        _check_range(layer, data, size, progress)
     seconds["data"] = data.seconds + time.perf_counter() - started
     return model, data
 
 
-def _check_range(layer: HubLayer, data: Splits, progress: Progress) -> None:
-    images = np.stack([data.train.read(i) for i in range(min(RANGE_SAMPLE, len(data.train)))])
-    warning = range_warning(layer, images)
+def _some(data: Splits, size: tuple[int, int] | None) -> np.ndarray | None:
+    """Training pictures at the module's size; None where the data are no pictures, or the size is not known."""
+    spec = data.train.spec
+    if size is None or not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or spec.dtype != "uint8":
+        return None
+    train = resized(data, size).train
+    return np.stack([train.read(i) for i in range(min(RANGE_SAMPLE, len(train)))]) if len(train) else None
+
+
+def _check_range(layer: HubLayer, data: Splits, size: Any, progress: Progress) -> None:
+    images = _some(data, size)
+    warning = None if images is None else range_warning(layer, images)
     if warning:
         progress.line(f"warning: {warning}")
 

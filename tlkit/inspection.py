@@ -134,6 +134,7 @@ def inspect_module(
 class _Opened:
     """What `tlkit.model` asks of a HubLayer, without making one: a layer would copy nothing but trace a lot."""
 
+    handle: str
     endpoint: Endpoint
     card: Mapping[str, Any]
 
@@ -144,7 +145,7 @@ class _Opened:
 
 def _loaded(module: hub.Module, signature: str | None, convert: bool) -> Inspection:
     endpoint = open_endpoint(module.loaded, signature)
-    opened = _Opened(endpoint, module.card)
+    opened = _Opened(module.handle, endpoint, module.card)
     blocks, cannot_cut = _blocks(opened)
     findings = hub.scan(module.folder) if module.folder is not None else None
     return Inspection(
@@ -215,11 +216,15 @@ def _blocks(opened: _Opened) -> tuple[tuple[Block, ...], str]:
 
 def _input_range(opened: Any) -> tuple[tuple[float, float] | None, str]:
     from tlkit import model
+    from tlkit.expected_range import established_range
 
     if opened.card.get("input_range"):
         low, high = opened.card["input_range"]
         return (float(low), float(high)), "its card says so"
-    return model.established_range(opened) if model.is_image(opened) else (None, "it does not take images")
+    if not model.is_image(opened):
+        return None, "it does not take images"
+    expected = established_range(opened)
+    return expected.range, expected.how
 
 
 def _image_size(card: Mapping[str, Any]) -> tuple[int, int]:

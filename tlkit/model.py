@@ -16,16 +16,15 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit.data.pairs import SIDES
 from tlkit.errors import InputError
+from tlkit.expected_range import settle_range
 from tlkit.files import sha256_bytes
 from tlkit.layer import HubLayer
 from tlkit.types import Phase, Task
 
 BACKBONE = "backbone"
-HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
 OUTPUTS = {"sequence": ("sequence_output",)}
 ONE_VECTOR = ("default", "pooled_output")
 PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
-CANDIDATE_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
 def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = None) -> keras.Model:
@@ -42,8 +41,8 @@ def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = Non
         InputError: If the module does not say which size it takes, or gives nothing to put a head on.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
-    if is_image(layer) and layer.input_range is None:
-        layer.input_range = established_range(layer)[0]
+    if is_image(layer):
+        settle_range(layer)
     inputs = _inputs(layer, image_size)
     choose_output(layer, layer.compute_output_spec(inputs), task.takes)
     if task.takes == PAIR:
@@ -80,60 +79,6 @@ def own_image_size(layer: HubLayer) -> tuple[int, int] | None:
         size = layer.card.get("image_size")
         return (int(size[0]), int(size[1])) if size else None
     return int(height), int(width)
-
-
-def established_range(layer: HubLayer) -> tuple[tuple[float, float], str]:
-    """Range that an image module expects of pixels, and how that is known: card, graph, or convention."""
-    known = layer.card.get("input_range")
-    if known:
-        return (float(known[0]), float(known[1])), "its card says so"
-    try:
-        affine = graphs.input_affine(layer.graph)
-    except InputError:
-        affine = None
-    if affine is not None and np.max(np.abs(affine.scale)) < 1 / 32:  # as Rescaling(1/255) or (1/127.5, -1)
-        return (0.0, 255.0), "its graph begins by scaling such values down"
-    return HUB_RANGE, "the convention of TF Hub's image modules"
-
-
-def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
-    """Compare what the data gives at the module's first BatchNorm with the moments stored there.
-
-    Args:
-        layer: An image module with its `input_range`.
-        images: uint8 or float (n, height, width, 3), pixels 0..255.
-
-    Returns:
-        A sentence if another usual range fits far better (a third of the misfit or less), else None.
-    """
-    try:
-        norms = graphs.batch_norms(layer.graph)
-    except InputError:
-        return None
-    if not norms or layer.input_range is None:
-        return None
-    ranges = dict.fromkeys((layer.input_range, *CANDIDATE_RANGES))
-    misfits = {r: _misfit(layer, norms[0], images, r) for r in ranges}
-    best = min(misfits, key=lambda r: misfits[r])
-    own = misfits[layer.input_range]
-    if best == layer.input_range or misfits[best] > own / 3:
-        return None
-    return (
-        f"The data in the range {layer.input_range} lies {own:.1f} standard deviations from what {layer.handle} saw in "
-        f"its pretraining; in {best} it lies {misfits[best]:.1f}. "
-        f"Pass HubLayer(..., input_range={best}) if that is its range."
-    )
-
-
-def _misfit(layer: HubLayer, norm: Any, images: np.ndarray, value_range: tuple[float, float]) -> float:
-    """Mean distance of the data's channel means from the stored ones, in stored standard deviations."""
-    low, high = value_range
-    entering = graphs.part(layer.graph, list(layer.graph.inputs), [norm.tensor])
-    values = np.asarray(entering(keras.ops.convert_to_tensor(images.astype("float32") * (high - low) / 255 + low))[0])
-    variables = layer.endpoint.variables
-    mean, variance = (np.asarray(variables[i]) for i in (norm.mean, norm.variance))
-    found = values.reshape(-1, values.shape[-1]).mean(axis=0)
-    return float(np.mean(np.abs(found - mean) / np.sqrt(variance + norm.epsilon)))
 
 
 def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:

@@ -102,6 +102,7 @@ def rank(
     *,
     convert: bool = True,
     batch_size: int = 32,
+    input_range: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Rank modules by what a linear model could make of their frozen features, beside what they cost on a phone.
@@ -115,6 +116,7 @@ def rank(
         data: Labelled splits; the training examples are used.
         convert: Whether to convert each module to TFLite, for its size and latency.
         batch_size: Examples at a time.
+        input_range: Range of the pixels that those image modules take of which nothing says it.
         progress: Where progress goes; None shows it.
 
     Returns:
@@ -130,13 +132,15 @@ def rank(
     said = progress or shown()
     rows = []
     for module in modules:
-        rows.append(_ranked(module, data, convert, batch_size))
+        rows.append(_ranked(module, data, convert, batch_size, input_range))
         said.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
     return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
 
 
-def _ranked(module: Any, data: Splits, convert: bool, batch_size: int) -> Ranked:
-    layer = opened(module)
+def _ranked(
+    module: Any, data: Splits, convert: bool, batch_size: int, input_range: tuple[float, float] | None
+) -> Ranked:
+    layer = opened(module, input_range)
     examples = as_taken(data, layer).train
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)

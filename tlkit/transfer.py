@@ -119,6 +119,7 @@ def transfer_check(
     batch_size: int = 32,
     image_size: tuple[int, int] | None = None,
     length: int | None = None,
+    input_range: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> TransferCheck:
     """Train from scratch, on the frozen module, and by `phases`, over several seeds, and compare the test scores.
@@ -139,6 +140,7 @@ def transfer_check(
         batch_size: Examples a step.
         image_size: (height, width), for modules that take any.
         length: Word pieces of a text, for modules that take any.
+        input_range: Range of the pixels that an image module takes, as `finetune` has it.
         progress: Where progress goes; None shows it.
 
     Returns:
@@ -156,7 +158,7 @@ def transfer_check(
     for seed in seeds:
         splits = _of_seed(data, seed)
         for way, (own, given, plan) in _ways(task, splits, phases, adapted, seed).items():
-            one = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length)
+            one = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length, input_range)
             found.setdefault(way, []).append(one)
             said.line(f"{way}, seed {seed}: {one.name} {one.value:.3f}")
     return compared({way: tuple(one.value for one in ones) for way, ones in found.items()}, found[SCRATCH][0])
@@ -207,9 +209,10 @@ def _scored(
     batch_size: int,
     image_size: tuple[int, int] | None,
     length: int | None,
+    input_range: tuple[float, float] | None,
 ) -> Headline:
     keras.utils.set_random_seed(seed)
-    layer = HubLayer(handle, name=BACKBONE)
+    layer = HubLayer(handle, name=BACKBONE, input_range=input_range)
     model = build(layer, task, image_size=image_size)
     if afresh:
         fresh_weights(layer, seed)

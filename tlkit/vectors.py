@@ -9,22 +9,25 @@ import numpy as np
 
 from tlkit.data.pairs import SIDES
 from tlkit.errors import InputError
+from tlkit.expected_range import settle_range
 from tlkit.features import extract
 from tlkit.feeding import fed
 from tlkit.layer import HubLayer
-from tlkit.model import BACKBONE, choose_output, established_range, is_image, own_image_size
+from tlkit.model import BACKBONE, choose_output, is_image, own_image_size
+from tlkit.pixel_range import checked_range
 from tlkit.types import Examples, Splits
 
 
-def opened(backbone: Any) -> HubLayer:
+def opened(backbone: Any, input_range: tuple[float, float] | None = None) -> HubLayer:
     """A module as a layer that gives one output and takes pixels in 0..255.
 
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle.
+        input_range: Range of the pixels that it takes, where nothing else says.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
-    if is_image(layer) and layer.input_range is None:
-        layer.input_range = established_range(layer)[0]
+    if is_image(layer):
+        settle_range(layer, otherwise=checked_range(input_range))
     if layer.output_key is None:
         choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
     return layer

@@ -39,7 +39,7 @@ def test_a_hub_module(module_folder):
     assert "RANDOM" not in text(found)
     assert "RANDOM, as the published ones cannot be had" in text(dataclasses.replace(found, card={"weights": "random"}))
     shown = text(found)
-    assert "0 to 1 (the convention" in shown and "unfrozen" in shown and "converts with builtins" in shown
+    assert "0 to 1 (its card says so)" in shown and "unfrozen" in shown and "converts with builtins" in shown
     assert json.loads(json.dumps(inspection.to_dict(found), allow_nan=False))["conversion"]["converts"] is True
 
 
@@ -62,7 +62,10 @@ def test_dicts_in_and_out(module_folder):
 
 def test_pixels_are_told_from_the_graph(module_folder):
     found = inspection.inspect_module(module_folder("classifier"), convert=False)
-    assert found.input_range == ((0.0, 255.0), "its graph begins by scaling such values down")
+    assert found.input_range == (
+        (0.0, 255.0),
+        "its graph proves it: such values become 0 to 1 in front of its first weights",
+    )
     assert found.conversion is None
     assert "not tried" in text(found)
 

@@ -26,7 +26,9 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
         given, keras.layers.GlobalAveragePooling2D()(given)
     )  # the classes differ in their mean colour
     folder = str(module_folder("keras3_hub"))
-    found = tlkit.rank([folder, colours], data(), progress=quiet)
+    found = tlkit.rank(
+        [folder, colours], data(), progress=quiet, input_range=(0, 1)
+    )  # of `colours`: the other has a card
     assert found.rows[0].handle != folder and found.rows[0].logme > found.rows[1].logme
     layer = tlkit.HubLayer(folder, input_range=(0.0, 1.0))
     train = data().train
@@ -49,7 +51,7 @@ def test_pictures_of_their_own_size_are_converted_at_it():
         for size in (2, 4)
     ]
     pictures = dataclasses.replace(data().train, spec=ArraySpec((None, None, 3), "uint8"))
-    found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet)
+    found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet, input_range=(0, 1))
     assert all(row.converts and row.latency_ms > 0 for row in found.rows)
 
 

@@ -137,7 +137,10 @@ def test_a_keras_model_stays_as_it_is():
     module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(norm))
     before = [np.array(v) for v in module.weights]
     plan = (Phase(epochs=1, lr=1e-2, unfrozen=1.0),)
-    tlkit.transfer_check(module, tasks.classify(LABELS), data(), phases=plan, seeds=(0,), progress=quiet)
+    task, options = tasks.classify(LABELS), {"phases": plan, "seeds": (0,), "progress": quiet}
+    with pytest.raises(InputError, match="Nothing says which range of pixels"):
+        tlkit.transfer_check(module, task, data(), **options)
+    tlkit.transfer_check(module, task, data(), **options, input_range=(0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(before, module.weights, strict=True))
 
 
@@ -156,8 +159,9 @@ class Untold(tf.Module):
 def test_a_module_without_a_training_argument_is_checked(tmp_path):
     tf.saved_model.save(Untold(), str(tmp_path))
     found = tlkit.transfer_check(
-        tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet
-    )
+        tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet,
+        input_range=(0, 1),
+    )  # fmt: skip
     assert set(found.scores) == {SCRATCH, FROZEN, TUNED}
 
 

@@ -14,28 +14,34 @@ from tlkit.graph.cutting import (
 )
 from tlkit.graph.flat import Graph, flatten, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
+from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 
 __all__ = [
+    "USUAL_RANGES",
     "Affine",
     "BatchNorm",
     "Block",
     "Cut",
     "Graph",
+    "Proof",
     "batch_norms",
     "blocks",
     "cuts",
     "depth_order",
     "depthwise_kernels",
+    "entering",
     "flatten",
     "input_affine",
     "nearest_cut",
     "operations",
     "part",
     "part_as",
+    "proved_range",
     "save_constant",
     "split",
     "taps",
     "unfrozen_variables",
     "variables_in_front",
+    "way_to",
     "with_output",
 ]
