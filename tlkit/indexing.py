@@ -15,6 +15,7 @@ import numpy as np
 from tlkit.batches import gathered, pieces_of, read_batches
 from tlkit.brief import brief
 from tlkit.data import image_source
+from tlkit.data.pixels import white_in
 from tlkit.data.text import LONGEST
 from tlkit.data.text_source import TEXT, piece_counts
 from tlkit.errors import InputError
@@ -362,7 +363,7 @@ def _asked(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> Examples:
         wrong = next(q for q, string in zip(queries, strings, strict=True) if string != _wants_texts(layer))
         raise InputError(f"{layer.handle} takes {kind} as queries. Received: {wrong!r:.60} ({type(wrong).__name__}).")
     if made_by.image_size is not None:
-        pictures = list(image_source.checked_arrays(queries))
+        pictures = list(image_source.checked_arrays(queries, white_in(made_by.recipe)))
         reader = image_source.ImageReader(pictures.__getitem__, (255, 255, 255), made_by.image_size)
         return _plain(reader, len(pictures), reader.spec)
     arrays = [np.array(query, object) if isinstance(query, str) else np.asarray(query) for query in queries]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tlkit.data import image, samples
+from tlkit.data.pixels import white_in
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Splits
 
@@ -643,4 +644,4 @@ def test_a_single_file_is_read_as_the_training_pictures_were(tmp_path):
     Image.fromarray(np.full((6, 5), 90, np.uint16)).save(tmp_path / "dark.png")
     read = exporting._decoded(tmp_path / "dark.png", splits.train.recipe)
     assert np.unique(np.asarray(read)).tolist() == [round(90 * 255 / 4095)]
-    assert exporting._white("image v1 size=own background=255,255,255") is None
+    assert white_in(splits.train.recipe) == 4095 and white_in("image v1 size=own background=255,255,255") is None

@@ -318,6 +318,12 @@ def _way_out(values: np.ndarray) -> str:
     return f"; say which is white: pixel_max={2**bits - 1}, if these are {bits} bits"
 
 
+def white_in(recipe: str) -> float | None:
+    """The value that is white in pictures of more than 8 bits, from `Examples.recipe`; None where it does not say."""
+    found = re.search(r" white=([\d.e+-]+)", recipe)
+    return float(found[1]) if found else None
+
+
 def checked_white(value: Any) -> float | None:
     """`pixel_max` as a number above 0; None stays None.
 

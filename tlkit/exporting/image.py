@@ -70,8 +70,9 @@ def _decoded(file: Path, recipe: str) -> Image:
     data = b""
     try:
         data = file.read_bytes()
-        pixels.verify(data, _background(recipe), white=_white(recipe))
-        return pixels.decode(data, _background(recipe), _white(recipe))
+        white = pixels.white_in(recipe)
+        pixels.verify(data, _background(recipe), white=white)
+        return pixels.decode(data, _background(recipe), white)
     except OSError as error:
         reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
     except Exception as error:  # Pillow raises anything for broken data
@@ -83,12 +84,6 @@ def _background(recipe: str) -> tuple[int, int, int]:
     """The colour behind transparent pixels, from the recipe of the training images."""
     found = re.search(r"background=(\d+),(\d+),(\d+)", recipe)
     return (int(found[1]), int(found[2]), int(found[3])) if found else _WHITE
-
-
-def _white(recipe: str) -> float | None:
-    """The value that is white in pictures of more than 8 bits, from the recipe of the training images."""
-    found = re.search(r"white=([\d.e+-]+)", recipe)
-    return float(found[1]) if found else None
 
 
 def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
