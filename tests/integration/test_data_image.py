@@ -235,13 +235,13 @@ def test_folders_below_a_class_and_links_are_followed_and_loops_end(tmp_path):
 )
 def test_odd_names_are_read(names, tmp_path_factory):
     root = tmp_path_factory.mktemp("odd")
-    for label in ("a\nb", "ключ 🗝"):
+    for label in ("a b", "ключ 🗝"):
         for name in names:
             write(root / label / f"x{name}"[:60])
     expected = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     splits = image.from_folder(root, progress=False)
     assert set(ids(splits)) == expected
-    assert splits.labels == ("a\nb", "ключ 🗝")
+    assert splits.labels == ("a b", "ключ 🗝")
     assert splits.fingerprint
 
 
@@ -322,6 +322,8 @@ def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path):
     class_folders(tmp_path, {"a": 3, "b": 3})
     with pytest.raises(InputError, match="`image_size` must be positive"):
         image.from_folder(tmp_path, image_size=0)
+    with pytest.raises(InputError, match="1000000 x 1000000 pixels are too many"):
+        image.from_folder(tmp_path, image_size=10**6)
     with pytest.raises(InputError, match="`background` must be three numbers"):
         image.from_folder(tmp_path, background=(0, 0, 256))
     with pytest.raises(InputError, match="`split` must be three shares"):
@@ -479,6 +481,33 @@ def test_a_broken_file_of_a_table_is_quarantined(tmp_path):
     path = table(tmp_path, [f"{i}.png,{'ab'[i % 2]}" for i in range(12)])
     (tmp_path / "3.png").write_bytes(b"")
     assert quarantined(image.from_csv(path, progress=False)) == {"3.png": "empty: it has 0 bytes"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "note"),
+    [
+        ([f"{i % 2},{1 - i % 2}" for i in range(12)], "i", "hold exactly one 1 in each row, and are read as classes"),
+        ([f"{i % 2},1" for i in range(12)], "f", "hold 0 and 1 alone, and are read as labels"),
+    ],
+)
+def test_columns_of_0_and_1_are_classes_or_labels(tmp_path, cells, kind, note):
+    path = table(tmp_path, [f"{i}.png,{cell}" for i, cell in enumerate(cells)], "path,cat,dog")
+    splits = image.from_csv(path, label=["cat", "dog"], progress=False)
+    assert splits.train.targets.dtype.kind == kind and splits.labels == ("cat", "dog")
+    assert note in splits.notes[0]
+
+
+def test_numbers_to_predict_are_not_taken_for_classes(tmp_path):
+    path = table(tmp_path, [f"{i}.png,{0.37 * i:.2f},{i % 2},{i}" for i in range(12)], "path,age,flag,name")
+    for column in ("age", "name"):
+        with pytest.raises(InputError, match=rf"12 different numbers .* no classes: .* label=\['{column}'\]"):
+            image.from_csv(path, label=column, progress=False)
+    assert image.from_csv(path, label="flag", progress=False).notes == ()
+    rated = table(tmp_path, [f"{i}.png,{i % 3 / 2}" for i in range(24)], "path,score")
+    assert (
+        "3 different numbers of the column 'score' are taken as classes"
+        in image.from_csv(rated, label="score", progress=False).notes[0]
+    )
 
 
 # --- arrays

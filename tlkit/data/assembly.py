@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.data.labelling import Labelled, strata
+from tlkit.data.labelling import Labelled, alike, strata
 from tlkit.data.preflight import listed
 from tlkit.data.splitting import PARTS, divide
 from tlkit.errors import InputError
 from tlkit.types import Examples, Quarantined, Splits
+
+_FEW = 10  # examples; of fewer each may well be the only one of its class
 
 
 def assemble(
@@ -51,7 +53,13 @@ def assemble(
         labels=labelled.names,
         quarantine=tuple(quarantine),
         duplicates=duplicates(whole.ids, whole.digests, parts),
-        notes=(*_contradictions(whole, labelled), *_absences(labelled, parts), *_torn_groups(whole, parts)),
+        notes=(
+            *labelled.notes,
+            *(alike(labelled.names) if labelled.kind != "values" else ()),
+            *_contradictions(whole, labelled),
+            *_absences(labelled, parts),
+            *_torn_groups(whole, parts),
+        ),
     )
 
 
@@ -64,6 +72,11 @@ def check_classes(labelled: Labelled, quarantine: Sequence[Quarantined] = ()) ->
         return
     if len(labelled.names) < 2:
         raise InputError(f"All {total} examples are of one class, {labelled.names[0]!r}: a classifier needs two.")
+    if len(set(labelled.targets.tolist())) == total >= _FEW:
+        raise InputError(
+            f"Each of the {total} examples has a label of its own, such as {labelled.names[0]!r:.60}: classes need "
+            "several examples each. Are these the labels?"
+        )
     counts = np.bincount(labelled.targets, minlength=len(labelled.names))
     empty = [name for name, count in zip(labelled.names, counts, strict=True) if count == 0]
     if empty:

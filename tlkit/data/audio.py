@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tlkit.data import labelling, tables
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
 from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_rows, from_waves
 from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.errors import InputError
 from tlkit.types import Splits
 
@@ -148,7 +146,7 @@ def from_csv(
     division = Division(shares, seed, owners, strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
     if isinstance(label, str):
-        labelled = tables.class_column(tables.column(rows, label))
+        labelled = tables.class_column(tables.column(rows, label), name=label)
     else:
         labelled = tables.value_columns(rows, label)
     names = tables.column(rows, path)
@@ -207,12 +205,10 @@ def from_arrays(
         Division(split, seed, groups, strict), seconds, hop, windows, resampled_to, augment, limits, trim_db
     )
     pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
-    for part, (own, answers) in pairs.items():
-        if len(own) != len(answers):
-            raise InputError(f"There are {len(own)} sounds and {len(answers)} targets for {PARTS[part]}.")
+    checked_lengths(pairs, "sounds")
     fixed = [part for part, (own, _) in pairs.items() for _ in range(len(own))] if len(pairs) > 1 else []
     arrays = [checked_wave(x, i) for i, x in enumerate(x for own, _ in pairs.values() for x in own)]
-    labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
+    labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     return from_waves(arrays, own_rate, labelled, fixed=fixed, options=options)
 
 

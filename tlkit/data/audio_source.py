@@ -30,6 +30,7 @@ Source = Callable[[int, int, int], np.ndarray]  # (position, start, stop) -> mon
 NOUN = "sounds"
 _VERSION = 1  # of what turns a file into samples; a change makes cached features and fingerprints new
 _HEAD_BYTES = 512
+_LONGEST_S = 3_600  # of a window, 230 MB at 16 kHz
 _BESIDE = (".lab", ".textgrid", ".srt", ".vtt", ".cue", ".m3u", ".m3u8", ".jpg", ".jpeg", ".png")  # lie beside sounds
 
 
@@ -57,6 +58,11 @@ class Options:
             value = getattr(self, name)
             if not (value is None and name == "hop") and not 0.01 <= value < float("inf"):
                 raise InputError(f"`{name}` must be 0.01 s or more. Received: {name}={value!r}.")
+        if self.seconds > _LONGEST_S:
+            raise InputError(
+                f"`seconds` must be at most {_LONGEST_S:,}, an hour: longer windows do not fit into memory. "
+                f"Received: seconds={self.seconds!r}."
+            )
         if self.trim_db is not None and not self.trim_db > 0:
             raise InputError(f"`trim_db` must be positive or None. Received: trim_db={self.trim_db!r}.")
         if self.windows not in ("all", "first"):

@@ -29,7 +29,7 @@ from tlkit.data.image_source import (
 )
 from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
-from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.data.spool import spool
 from tlkit.errors import InputError
 from tlkit.types import Selected, Splits
@@ -153,7 +153,7 @@ def from_csv(
     shares = SHARES if isinstance(split, str) else split
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     if isinstance(label, str):
-        labelled = tables.class_column(tables.column(rows, label))
+        labelled = tables.class_column(tables.column(rows, label), name=label)
     else:
         labelled = tables.value_columns(rows, label)
     names = tables.column(rows, path)
@@ -197,13 +197,11 @@ def from_arrays(
     """
     options = Options(image_size, split, seed, groups, background, augment, pixel_max=_of_files(pixel_max))
     pairs = {part: pair for part, pair in enumerate(((images, targets), val, test)) if pair is not None}
-    for part, (own, answers) in pairs.items():
-        if len(own) != len(answers):
-            raise InputError(f"There are {len(own)} images and {len(answers)} targets for {PARTS[part]}.")
+    checked_lengths(pairs, "images")
     parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
     white = checked_white(pixel_max)
     arrays = list(checked_arrays((array for own, _ in pairs.values() for array in own), white))
-    labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
+    labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     ids = [str(i) for i in range(len(arrays))]
     return from_blobs(ids, arrays.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)
 

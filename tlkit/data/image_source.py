@@ -100,9 +100,13 @@ def checked_size(image_size: Any) -> tuple[int, int]:
         >>> checked_size(224)
         (224, 224)
     """
-    both = (image_size, image_size) if isinstance(image_size, int | np.integer) else tuple(image_size)
+    both = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
     if len(both) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in both):
         raise InputError(f"`image_size` must be positive, a number or (height, width). Received: {image_size!r}.")
+    if int(both[0]) * int(both[1]) > pixels.MAX_PIXELS:
+        raise InputError(
+            f"`image_size` of {both[0]} x {both[1]} pixels are too many: at most {pixels.MAX_PIXELS:,} fit into memory."
+        )
     return int(both[0]), int(both[1])
 
 

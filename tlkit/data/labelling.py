@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +14,22 @@ import numpy as np
 from tlkit.errors import InputError
 
 _BINS = 10  # strata of a quantity to regress
+_MISSING = frozenset(("", "nan", "<na>", "nat", "#n/a", "#value!", "#ref!"))  # what tables write where nothing is
+_CONTROLS = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and line breaks
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """Targets and the names of their classes, labels or quantities.
 
-    `kind` is "classes" (int32 (n,)), "multi-label" (float32 (n, k) of 0 and 1) or "values" (float32 (n, k)).
+    `kind` is "classes" (int32 (n,)), "multi-label" (float32 (n, k) of 0 and 1) or "values" (float32 (n, k)); `notes`
+    are sentences on how the targets were read.
     """
 
     targets: np.ndarray
     names: tuple[str, ...]
     kind: str
+    notes: tuple[str, ...] = ()
 
 
 def from_names(values: Sequence[str], names: Sequence[str] | None = None) -> Labelled:
@@ -33,7 +40,7 @@ def from_names(values: Sequence[str], names: Sequence[str] | None = None) -> Lab
         >>> labelled.targets.tolist(), labelled.names
         ([1, 0, 1], ('ant', 'cat'))
     """
-    known = tuple(sorted(set(values)) if names is None else names)
+    known = checked_names(sorted(set(values)) if names is None else names)
     number = {name: i for i, name in enumerate(known)}
     unknown = sorted(set(values) - set(known))
     if unknown:
@@ -58,29 +65,92 @@ def from_sets(values: Sequence[Sequence[str]], names: Sequence[str] | None = Non
 def from_values(values: Any, names: Sequence[str] | None = None) -> Labelled:
     """Targets from an array or a list, by what it holds.
 
-    Strings and integers (n,) are classes; rows that all hold exactly one 1 are one-hot, so classes too; other rows of
-    0 and 1 (n, k) are multi-label; floats (n,) or (n, k) are quantities to regress.
+    Strings and integers (n,) are classes, and so are whole floats that go with two names or more; rows that all hold
+    exactly one 1 are one-hot, so classes too; other rows of 0 and 1 (n, k) are multi-label; floats (n,) or (n, k) are
+    quantities to regress.
 
     Raises:
         InputError: If they are neither, or not finite, or class numbers leave gaps.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InputError("All targets must have the same length: give rows of 0 and 1 for several labels.") from error
+    array = _array(values)
+    known = None if names is None else checked_names(names)
     if array.size == 0:
-        return Labelled(np.zeros(0, dtype=np.int32), tuple(names or ()), "classes")
-    if array.ndim == 1 and array.dtype.kind in "US":
-        texts = [v.decode() if isinstance(v, bytes) else str(v) for v in array.tolist()]
-        return from_names(texts, names)
+        return Labelled(np.zeros(0, dtype=np.int32), known or (), "classes")
+    if array.ndim == 1 and array.dtype.kind == "U":
+        return from_names(array.tolist(), known)
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
         raise InputError(
             "Targets must be strings or numbers of shape (n,) or (n, k). "
             f"Received: dtype={array.dtype}, shape={array.shape}."
         )
-    if array.dtype.kind in "biu" and array.size == len(array):  # Keras' own datasets give (n, 1)
-        return _from_numbers(array.reshape(-1), names)
-    return _from_rows(array.reshape(len(array), -1), names)
+    one_column = array.size == len(array)  # Keras' own datasets give (n, 1)
+    if one_column and (array.dtype.kind in "biu" or (known is not None and len(known) > 1)):
+        return _from_numbers(array.reshape(-1), known)
+    return _from_rows(array.reshape(len(array), -1), known)
+
+
+def from_parts(parts: Sequence[Any], names: Sequence[str] | None = None) -> Labelled:
+    """Targets of training, validation and test one behind the other, each as `from_values` takes them.
+
+    Raises:
+        InputError: As `from_values`, or if they are of different kinds.
+    """
+    arrays = [array for array in map(_array, parts) if array.size]
+    kinds = {("text" if array.dtype.kind == "U" else "numbers", array.shape[1:]) for array in arrays}
+    if len(kinds) > 1:
+        told = " and ".join(f"{kind} of shape (n{''.join(f', {k}' for k in shape)})" for kind, shape in sorted(kinds))
+        raise InputError(f"The targets of the parts are of different kinds: {told}.")
+    return from_values(np.concatenate(arrays) if arrays else [], names)
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of labels, as they can be written a line each.
+
+    Raises:
+        InputError: If one is empty, repeats, or holds what no file of labels can.
+    """
+    if isinstance(names, str | bytes) or not hasattr(names, "__iter__"):
+        raise InputError(f"`labels` must be a sequence of names, one a class. Received: {names!r:.60}.")
+    known = tuple(str(name) for name in names)
+    for name in known:
+        if not name.strip():
+            raise InputError(f"The label {name!r} is empty: name it.")
+        if any("\ud800" <= character < "\ue000" for character in name):
+            raise InputError(f"The label {name!r:.60} holds half of a character (a lone surrogate): correct it.")
+        if any(unicodedata.category(character) in _CONTROLS for character in name):
+            raise InputError(f"The label {name!r:.60} holds a line break or another control character: rename it.")
+    if len(set(known)) < len(known):
+        twice = next(name for name in known if known.count(name) > 1)
+        raise InputError(f"`labels` holds {twice!r:.60} twice: give each class a name of its own.")
+    return known
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that nothing is there: empty, or nan and its like; NA and None may be names.
+
+    Example:
+        >>> is_missing("NaN"), is_missing("NA")
+        (True, False)
+    """
+    return text.strip().casefold() in _MISSING
+
+
+def alike(names: Sequence[str]) -> list[str]:
+    """Notes on names that differ in case, blanks, quotes or accents' form alone, and so may be one class.
+
+    Example:
+        >>> alike(["Cat", "cat ", "dog"])
+        ["The labels 'Cat', 'cat ' are taken as different classes: make them the same if they are one."]
+    """
+    same: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        same[" ".join(unicodedata.normalize("NFKC", name).casefold().strip("\"' ").split())].append(name)
+    return [
+        f"The labels {', '.join(map(repr, several))} are taken as different classes: make them the same if they are "
+        "one."
+        for several in same.values()
+        if len(several) > 1
+    ]
 
 
 def strata(labelled: Labelled, units: int | None = None) -> list[list[int]]:
@@ -102,32 +172,105 @@ def strata(labelled: Labelled, units: int | None = None) -> list[list[int]]:
     return [[int(rank) * bins // count] for rank in ranks]
 
 
-def _from_numbers(array: np.ndarray, names: Sequence[str] | None) -> Labelled:
-    numbers = array.astype(np.int64)
-    count = len(names) if names is not None else int(numbers.max(initial=-1)) + 1
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= count):
-        raise InputError(
-            f"Class numbers must lie in [0, {count}), one a label. Received: {numbers.min()} to {numbers.max()}."
-        )
-    absent = sorted(set(range(count)) - set(numbers.tolist())) if names is None else []
-    if absent:
-        raise InputError(
-            f"No example has class number {absent[0]}: number classes from 0 without gaps, or give `labels`."
-        )
-    known = tuple(str(i) for i in range(count)) if names is None else tuple(names)
-    return Labelled(numbers.astype(np.int32), known, "classes")
+def _array(values: Any) -> np.ndarray:
+    """Targets as an array of numbers or of strings.
+
+    Raises:
+        InputError: If they are no sequence, ragged, of mixed types, or one is missing.
+    """
+    if isinstance(values, str | bytes | Mapping | set | frozenset):
+        raise InputError(f"Targets must be a sequence with one for each example. Received: {type(values).__name__}.")
+    array = values if isinstance(values, list | tuple) else np.asarray(values)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "OUS":
+        return _at_least_a_row(array)
+    flat = isinstance(array, list | tuple) or array.ndim == 1
+    if flat and any(_is_text(one) or (_is_nothing(one) and not isinstance(one, float)) for one in array):
+        return _strings(array)
+    values = array.tolist() if isinstance(array, np.ndarray) else array
+    array = _numbers(values)
+    if array.dtype.kind in "Of" and array.ndim and all(isinstance(one, int) for one in values):
+        raise InputError("Class numbers must fit into 64 bits: number classes from 0 without gaps.")
+    return _at_least_a_row(array)
 
 
-def _from_rows(array: np.ndarray, names: Sequence[str] | None) -> Labelled:
+def _numbers(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError("All targets must have the same length: give rows of 0 and 1 for several labels.") from error
+
+
+def _at_least_a_row(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 0:
+        raise InputError(f"Targets must be a sequence with one for each example. Received: {array.dtype.name}.")
+    return array
+
+
+def _strings(values: Any) -> np.ndarray:
+    for i, value in enumerate(values):
+        if _is_nothing(value) or (_is_text(value) and is_missing(_decoded(value))):
+            raise InputError(f"Example {i} has no label, but {value!r}: leave it out, or label it.")
+    for i, value in enumerate(values):
+        if not _is_text(value):
+            raise InputError(f"Targets must be all text or all numbers, and example {i} has {value!r:.60}.")
+    return np.array([_decoded(value) for value in values], dtype=str) if len(values) else np.zeros(0, dtype=str)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | bytes)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a value is None, or pandas' NA or NaT; NaN among numbers is refused as not finite."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (type(value) is float and math.isnan(value))
+    )
+
+
+def _decoded(value: str | bytes) -> str:
+    return str(value) if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+def _from_numbers(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
+    numbers = np.unique(array)  # counted by what occurs, for class numbers may be as large as a product's
+    if array.dtype.kind == "f" and not (np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all()):
+        odd = next(number for number in numbers.tolist() if not float(number).is_integer())
+        raise InputError(
+            f"There are {len(names or ())} names for targets that are floats such as {odd!r}: names go with class "
+            "numbers; leave `labels` out for numbers to predict."
+        )
+    low, high = int(numbers[0]), int(numbers[-1])
+    count = len(names) if names is not None else high + 1
+    if low < 0 or high >= count:
+        raise InputError(f"Class numbers must lie in [0, {max(1, count)}), one a label. Received: {low} to {high}.")
+    if names is None and len(numbers) < count:
+        absent = next(i for i, number in enumerate(numbers.tolist()) if i != number)
+        raise InputError(
+            f"No example has class number {absent}: number classes from 0 without gaps, or give `labels`. "
+            f"Received: {low} to {high}."
+        )
+    known = tuple(str(i) for i in range(count)) if names is None else names
+    return Labelled(array.astype(np.int32), known, "classes")
+
+
+def _from_rows(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
     rows = array.astype(np.float32)
     if not np.isfinite(rows).all():
         bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise InputError(f"Targets must be finite, and row {bad} is not.")
-    known = tuple(str(i) for i in range(rows.shape[1])) if names is None else tuple(names)
+    known = tuple(str(i) for i in range(rows.shape[1])) if names is None else names
     if len(known) != rows.shape[1]:
         raise InputError(f"There are {len(known)} names for {rows.shape[1]} columns of targets.")
-    if rows.shape[1] == 1 or not np.isin(rows, (0, 1)).all():
-        return Labelled(rows, known, "values")
+    binary = bool(np.isin(rows, (0, 1)).all())
+    if rows.shape[1] == 1 or not binary:
+        return Labelled(rows, known, "values", _as_numbers() if binary else ())
     if (rows.sum(axis=1) == 1).all():
         return Labelled(rows.argmax(axis=1).astype(np.int32), known, "classes")
     return Labelled(rows, known, "multi-label")
+
+
+def _as_numbers() -> tuple[str, ...]:
+    return (
+        "The targets are floats that are all 0 or 1, and are taken as numbers to predict; whole numbers, as "
+        "`.astype(int)` makes them, are classes.",
+    )

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,22 @@ def group_names(groups: Groups | None, ids: Sequence[str]) -> tuple[str, ...]:
             f"Received: {groups!r:.60} ({len(groups)} items)."
         )
     return tuple(str(group) for group in groups)
+
+
+def checked_lengths(pairs: Mapping[int, tuple[Any, Any]], noun: str) -> None:
+    """Refuse examples and targets of a part that are no sequences, or of other lengths.
+
+    Raises:
+        InputError: If they are.
+    """
+    for part, (own, answers) in pairs.items():
+        for what, value in ((noun, own), ("targets", answers)):
+            if not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
+                raise InputError(
+                    f"The {what} for {PARTS[part]} must be a sequence, one an example. Received: {value!r:.60}."
+                )
+        if len(own) != len(answers):
+            raise InputError(f"There are {len(own)} {noun} and {len(answers)} targets for {PARTS[part]}.")
 
 
 def divide(

@@ -59,7 +59,7 @@ class Table:
         cells = tables.column(self.columns, label)
         if any(isinstance(cell, list) for cell in cells):
             return labelling.from_sets([[str(one) for one in _several(cell)] for cell in cells])
-        return tables.class_column(self.texts(label), self.first)
+        return tables.class_column(self.texts(label), self.first, label)
 
 
 def read_any(path: str | os.PathLike[str], encoding: str | None = None) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.data.labelling import Labelled, from_names, from_sets, from_values
-from tlkit.data.splitting import PART_NAMES
+from tlkit.data.labelling import Labelled, from_names, from_sets, from_values, is_missing
+from tlkit.data.part_names import part_names
 from tlkit.errors import InputError
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
+_FEW_ROWS = 10  # below these, as many numbers as rows say nothing
+_MANY_CLASSES = 20  # numbers above which a column of them may be quantities
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -59,31 +62,61 @@ def column(table: dict[str, list[str]], name: str) -> list[str]:
     return table[name]
 
 
-def class_column(cells: Sequence[str], first: int = 2) -> Labelled:
+def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> Labelled:
     """Classes, or multi-label targets if any cell holds several labels; `first` is the number of the first row.
 
     Raises:
-        InputError: If a cell of a single-label column is empty.
+        InputError: If a cell of a single-label column is empty, or its numbers are no classes.
     """
     if any(SEPARATOR in cell for cell in cells):
-        return from_sets([[name.strip() for name in cell.split(SEPARATOR) if name.strip()] for cell in cells])
-    for number, cell in enumerate(cells, start=first):
-        if not cell:
-            raise InputError(f"Row {number} of the table has no label.")
-    return from_names(cells)
+        several = [[one.strip() for one in cell.split(SEPARATOR)] for cell in cells]
+        return from_sets([[one for one in row if not is_missing(one)] for row in several])
+    missing = [(number, cell) for number, cell in enumerate(cells, start=first) if is_missing(cell)]
+    if missing:
+        number, cell = missing[0]
+        but = f", but {cell!r}" if cell else ""
+        more = f" (nor have {len(missing) - 1} more rows)" if len(missing) > 1 else ""
+        raise InputError(f"Row {number} of the table has no label{but}{more}: write one, or take the row out.")
+    return dataclasses.replace(from_names(cells), notes=_numbers_as_classes(cells, name))
+
+
+def _numbers_as_classes(cells: Sequence[str], name: str) -> tuple[str, ...]:
+    """A note where a column of numbers is read as classes and may be meant as quantities."""
+    numbers = sorted(set(cells))
+    if not all(_is_number(cell) for cell in numbers):
+        return ()
+    if len(cells) >= _FEW_ROWS and 2 * len(numbers) > len(cells):
+        raise InputError(
+            f"The column {name!r} holds {len(numbers)} different numbers in {len(cells)} rows, which are no classes: "
+            f"for numbers to predict, name it in a list, label=[{name!r}]."
+        )
+    if len(numbers) <= _MANY_CLASSES and all(cell.lstrip("+-").isdigit() for cell in numbers):
+        return ()
+    return (
+        f"The {len(numbers)} different numbers of the column {name!r} are taken as classes; for numbers to predict, "
+        f"name it in a list, label=[{name!r}].",
+    )
 
 
 def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int = 2) -> Labelled:
-    """Numbers to regress, one column each; `first` is the number of the first row.
+    """Numbers to regress, one column each; or classes and labels, where several columns hold 0 and 1 alone.
+
+    `first` is the number of the first row.
 
     Raises:
         InputError: If a cell is no finite number.
     """
-    values = np.array(
-        [[_number(cell, i, name) for i, cell in enumerate(column(table, name), start=first)] for name in names]
-    )
+    columns_ = [[_number(cell, i, name) for i, cell in enumerate(column(table, name), start=first)] for name in names]
+    values = np.array(columns_, dtype=np.float64).reshape(len(columns_), -1)
     labelled = from_values(values.T, names)
-    return Labelled(values.T.astype(np.float32), labelled.names, "values")
+    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    if labelled.kind == "classes":
+        note = f"The columns {shown} hold exactly one 1 in each row, and are read as classes."
+    elif labelled.kind == "multi-label":
+        note = f"The columns {shown} hold 0 and 1 alone, and are read as labels that an example may have several of."
+    else:
+        return Labelled(values.T.astype(np.float32), labelled.names, "values")
+    return dataclasses.replace(labelled, notes=(note,))
 
 
 def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
@@ -92,10 +125,11 @@ def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
     Raises:
         InputError: If a cell is no name of a part.
     """
+    known = part_names(sorted(set(cells)))
     for number, cell in enumerate(cells, start=first):
-        if cell.casefold() not in PART_NAMES:
+        if cell not in known:
             raise InputError(f"Row {number} of the table names the part {cell!r}: write train, val or test.")
-    return [PART_NAMES[cell.casefold()] for cell in cells]
+    return [known[cell] for cell in cells]
 
 
 def path_column(cells: Sequence[str], folder: Path) -> list[Path]:
@@ -120,6 +154,13 @@ def path_column(cells: Sequence[str], folder: Path) -> list[Path]:
             f"Relative paths start at {str(folder)!r}; pass `folder` if they start elsewhere."
         )
     return paths
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _number(cell: str, row: int, name: str) -> float:

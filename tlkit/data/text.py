@@ -17,7 +17,7 @@ from tlkit.data import labelling, tables
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, noted
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.splitting import PARTS, Groups, checked_lengths
 from tlkit.data.squad import from_questions, read_questions
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import (
@@ -182,14 +182,13 @@ def from_arrays(
     """
     options = Options(Division(split, seed, groups, strict), None, max_characters)
     pairs = {part: pair for part, pair in enumerate(((texts, targets), val, test)) if pair is not None}
-    for part, (own, answers) in pairs.items():
+    for part, (own, _) in pairs.items():
         if isinstance(own, str | bytes):
             raise InputError(f"The texts for {PARTS[part]} must be a sequence of texts. Received: one text.")
-        if len(own) != len(answers):
-            raise InputError(f"There are {len(own)} texts and {len(answers)} targets for {PARTS[part]}.")
+    checked_lengths(pairs, "texts")
     parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
     flat = [_checked(text, i) for i, text in enumerate(text for own, _ in pairs.values() for text in own)]
-    labelled = labelling.from_values(np.concatenate([np.asarray(answers) for _, answers in pairs.values()]), labels)
+    labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     ids = [str(i) for i in range(len(flat))]
     return from_texts(ids, flat.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)
 

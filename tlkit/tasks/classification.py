@@ -171,7 +171,8 @@ def _check_labels(labels: tuple[str, ...], multi_label: bool) -> None:
     if len(labels) < least:
         raise InputError(
             f"Classification needs at least {least} label{'s' if least > 1 else ''}: with a single class there is "
-            f"nothing to tell apart. Received: labels={list(labels)!r}."
+            f"nothing to tell apart. Received: labels={list(labels)!r}. (Targets that are floats are numbers to "
+            "predict; for classes make them whole numbers, `.astype(int)`.)"
         )
 
 
@@ -221,19 +222,32 @@ def _check_common(labels: tuple[str, ...], splits: Splits) -> None:
 
 def _check_numbers(labels: tuple[str, ...], name: str, examples: Examples) -> None:
     targets = examples.targets
-    if targets.ndim == 2:
-        raise InputError(
-            f"The {name} targets hold several labels an example: use `classify(labels, multi_label=True)`. "
-            f"Received: shape={targets.shape}."
-        )
+    if targets.ndim == 2 and targets.shape[1] > 1 and np.isin(targets, (0, 1)).all():
+        raise InputError(_said_of_columns(name, targets))
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        raise InputError(f"The {name} targets must be whole class numbers (n,). Received: dtype={targets.dtype}.")
+        raise InputError(
+            f"The {name} targets must be whole class numbers (n,): make floats that number classes whole, "
+            "`.astype(int)`, and predict other numbers by `tasks.regress`. "
+            f"Received: dtype={targets.dtype}, shape={targets.shape}."
+        )
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(labels):
         wrong = int(np.flatnonzero((targets < 0) | (targets >= len(labels)))[0])
         raise InputError(
             f"The task has {len(labels)} labels, so targets must lie in [0, {len(labels) - 1}]. "
             f"Received: {int(targets[wrong])} for `{examples.ids[wrong]}` of the {name} split."
         )
+
+
+def _said_of_columns(name: str, targets: np.ndarray) -> str:
+    if (targets.sum(axis=1) == 1).all():
+        return (
+            f"The {name} targets hold exactly one 1 in each row, one column a class: give class numbers, "
+            f"`targets.argmax(axis=1)`. Received: shape={targets.shape}."
+        )
+    return (
+        f"The {name} targets hold several labels an example: use `classify(labels, multi_label=True)`. "
+        f"Received: shape={targets.shape}."
+    )
 
 
 def _named(splits: Splits) -> tuple[tuple[str, Examples], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlkit.data.labelling import from_names, from_sets, from_values, strata
+from tlkit.data.labelling import alike, from_names, from_parts, from_sets, from_values, strata
 from tlkit.errors import InputError
 
 
@@ -30,6 +30,42 @@ def test_values_say_what_they_are(values, kind, targets, names):
     assert labelled.targets.dtype == (np.int32 if kind == "classes" else np.float32)
 
 
+def test_whole_floats_with_names_are_classes():
+    for values in ([0.0, 1.0, 1.0], [[0.0], [1.0], [1.0]]):  # Keras' label_mode="binary" gives (n, 1)
+        labelled = from_values(np.array(values, np.float32), ["cat", "dog"])
+        assert (labelled.targets.tolist(), labelled.names, labelled.kind) == ([0, 1, 1], ("cat", "dog"), "classes")
+    labelled = from_values([0.0, 1.0])
+    assert labelled.kind == "values" and ".astype(int)" in labelled.notes[0]
+    assert from_values([0.0, 2.0]).notes == ()
+
+
+def test_strings_of_pandas_are_classes():
+    assert from_values(np.array(["b", "a"], dtype=object)).targets.tolist() == [1, 0]
+    assert from_values(np.array([1, 0, 2], dtype=object)).targets.tolist() == [1, 0, 2]
+
+
+def test_parts_are_one_behind_the_other():
+    assert from_parts([["b", "a"], ["c"]]).targets.tolist() == [1, 0, 2]
+    assert from_parts([[0, 1], []]).targets.tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"different kinds: numbers of shape \(n\) and text of shape \(n\)"):
+        from_parts([["b", "a"], [1]])
+    with pytest.raises(InputError, match=r"numbers of shape \(n\) and numbers of shape \(n, 2\)"):
+        from_parts([[0, 1], [[0, 1]]])
+
+
+def test_names_that_may_be_one_class_are_noted():
+    assert alike(["Cat", "cat", '"cat', "dog", "caf\u00e9", "cafe\u0301"]) == [
+        "The labels 'Cat', 'cat', '\"cat' are taken as different classes: make them the same if they are one.",
+        "The labels 'caf\u00e9', 'cafe\u0301' are taken as different classes: make them the same if they are one.",
+    ]
+
+
+@pytest.mark.parametrize("number", [10**8, 10**12, 2**62, 2**63, 2**70])
+def test_large_class_numbers_are_refused_at_once(number):
+    with pytest.raises(InputError, match=r"number classes from 0 without gaps"):
+        from_values([0, number, number])
+
+
 def test_given_names_decide_the_order():
     assert from_values(["cat", "ant"], ["cat", "ant"]).targets.tolist() == [0, 1]
     assert from_values([1, 0], ["cat", "ant"]).names == ("cat", "ant")
@@ -46,6 +82,22 @@ def test_given_names_decide_the_order():
         ([[0.0, 1.0]], ["a"], "There are 1 names for 2 columns"),
         ([[1], [1, 0]], None, "All targets must have the same length"),
         ([[[1]]], None, "Targets must be strings or numbers"),
+        ([0.5, 1.0], ["a", "b"], "2 names for targets that are floats such as 0.5"),
+        (["a", None], None, "Example 1 has no label, but None"),
+        (["a", float("nan")], None, "Example 1 has no label, but nan"),
+        (["a", "NaN"], None, "Example 1 has no label, but 'NaN'"),
+        (["a", ""], None, "Example 1 has no label, but ''"),
+        (["a", 1], None, "all text or all numbers, and example 1 has 1"),
+        ([1, None], None, "Example 1 has no label"),
+        (["a", "\ud800"], None, "half of a character"),
+        (["a", "b\nc"], None, r"The label 'b\\nc' holds a line break"),
+        (["a", "b\x1b"], None, "another control character"),
+        ([0, 1], "ab", "`labels` must be a sequence of names"),
+        ([0, 1], ["a", "a"], "`labels` holds 'a' twice"),
+        ("ab", None, "Targets must be a sequence with one for each example. Received: str"),
+        (3, None, "Targets must be a sequence with one for each example. Received: int"),
+        ({0, 1}, None, "Received: set"),
+        ([1j], None, "Targets must be strings or numbers"),
         ([{"a": 1}], None, "Targets must be strings or numbers"),
     ],
 )

@@ -120,6 +120,7 @@ def test_a_task_inside_a_recipe_is_restored():
     [
         (lambda: tasks.classify(["cat"]), "nothing to tell apart"),
         (lambda: tasks.classify([], multi_label=True), "at least 1 label"),
+        (lambda: tasks.classify(["0"]), r"floats are numbers to predict; for classes .* `.astype\(int\)`"),
         (lambda: tasks.classify(["a", "b", "a"]), "these repeat: `a`"),
         (lambda: tasks.classify(LABELS, dropout=1.0), r"`dropout` must lie in \[0, 1\)"),
         (lambda: tasks.classify(LABELS, hidden=[0]), "`hidden` must hold positive"),
@@ -150,7 +151,9 @@ def test_arguments_out_of_range(make, message):
         (splits([0, 1, 2], test=[0, -1]), "Received: -1 for `1.png` of the test split"),
         (splits([0, 0, 0]), "no example of `flag`, `tool`"),
         (splits([0.0, 1.0]), "whole class numbers"),
-        (splits(np.eye(3, dtype=np.float32)), "multi_label=True"),
+        (splits(np.eye(3, dtype=np.float32)), r"one 1 in each row, one column a class: .*argmax\(axis=1\)"),
+        (splits(np.tri(3, dtype=np.float32)), "multi_label=True"),
+        (splits(np.ones((3, 1), np.float32)), r"make floats that number classes whole, `.astype\(int\)`"),
         (splits(np.zeros(0, int)), "training split is empty"),
     ],
 )
