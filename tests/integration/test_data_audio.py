@@ -381,6 +381,7 @@ def hash_of(path: Path) -> int:
 def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path):
     class_folders(tmp_path, {"a": 3, "b": 3})
     for arguments, message in (
+        ({"seconds": 1e6}, r"`seconds` must be at most 3,600, an hour"),
         ({"seconds": 0}, r"`seconds` must be 0.01 s or more. Received: seconds=0"),
         ({"seconds": float("inf")}, r"`seconds` must be 0.01 s or more"),
         ({"hop": -1}, r"`hop` must be 0.01 s or more. Received: hop=-1"),

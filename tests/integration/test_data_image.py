@@ -470,11 +470,48 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, content, arguments, me
 
 
 def test_a_table_that_is_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"The table '.*none.csv' cannot be read as CSV in UTF-8: .*No such file"):
+    with pytest.raises(InputError, match=r"The table '.*none.csv' cannot be read: No such file"):
         image.from_csv(tmp_path / "none.csv")
-    (tmp_path / "latin.csv").write_bytes("path,label\ncafé.png,a\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"cannot be read as CSV in UTF-8: .*codec"):
-        image.from_csv(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "note"), [("utf-8-sig", ""), ("utf-16", ""), ("cp1252", "is not UTF-8 and was read as cp1252")]
+)
+def test_tables_of_excel_are_read_with_a_note(tmp_path, encoding, note):
+    rows = [f"café {i}.png;{'ab'[i % 2]}" for i in range(12)]
+    for row in rows:
+        write(tmp_path / row.split(";")[0])
+    path = tmp_path / "table.csv"
+    path.write_bytes("\r\n".join(["path;label", *rows]).encode(encoding))
+    splits = image.from_csv(path, progress=False)
+    assert ids(splits) == sorted(row.split(";")[0] for row in rows) and splits.labels == ("a", "b")
+    assert [one for one in splits.notes if "semicolons" in one] and any(note in one for one in splits.notes)
+    assert image.from_csv(path, encoding=encoding, separator=";", progress=False).notes == ()
+
+
+def test_paths_of_windows_and_names_without_ending_are_found(tmp_path):
+    for i in range(12):
+        write(tmp_path / "sub" / f"{i:03}.png")
+    path = tmp_path / "table.csv"
+    names = [f"sub\\{i:03}.png" if i % 3 else f"sub/{i:03}" for i in range(12)]
+    path.write_text("path,label\n" + "\n".join(f"{name},{'ab'[i % 2]}" for i, name in enumerate(names)))
+    splits = image.from_csv(path, progress=False)
+    assert ids(splits) == sorted(names)
+    assert splits.notes == (
+        "4 of 12 files were found after adding the ending of their names.",
+        "8 of 12 files were found after turning the slashes of Windows.",
+    )
+    write(tmp_path / "sub" / "000.jpg")
+    with pytest.raises(InputError, match="1 of 12 files of the table are not there: 'sub/000'"):
+        image.from_csv(path, progress=False)
+
+
+def test_an_open_quote_in_a_table_of_pictures_is_refused(tmp_path):
+    rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(12)]
+    path = table(tmp_path, rows)
+    path.write_text(path.read_text().replace("3.png,b", '3.png,"b'))
+    with pytest.raises(InputError, match="a quote that opens in line 5 is not closed"):
+        image.from_csv(path, progress=False)
 
 
 def test_a_broken_file_of_a_table_is_quarantined(tmp_path):
@@ -542,6 +579,10 @@ def test_arrays_with_their_own_test_part():
     ("images", "targets", "message"),
     [
         (np.zeros((3, 4, 4, 3), np.uint8), [0, 1], "There are 3 images and 2 targets for train"),
+        (3, [0, 1], "The images for train must be a sequence, one an example. Received: 3"),
+        (np.array(3), [0, 1], "The images for train must be a sequence"),
+        (np.zeros((2, 4, 4, 3), np.uint8), 1, "The targets for train must be a sequence, one an example. Received: 1"),
+        (np.zeros((2, 4, 4, 3), np.uint8), [[0, 1], [1]], "All targets must have the same length"),
         (np.zeros((3, 4, 4, 2), np.uint8), [0, 1, 0], "Image 0 cannot be used: an image must have the shape"),
         (
             np.full((3, 4, 4, 3), -5),

@@ -133,15 +133,22 @@ def test_encodings_with_a_mark_are_read_and_lead_to_the_same_splits(tmp_path, en
     assert splits[0].fingerprint == splits[1].fingerprint
 
 
-def test_other_encodings_are_left_out_until_they_are_named(tmp_path):
+def test_other_encodings_are_found_and_noted(tmp_path):
     class_folders(tmp_path, {"a": 8, "b": 8})
     write(tmp_path / "a" / "latin.txt", "un café crème".encode("cp1252"))
+    write(tmp_path / "b" / "russian.txt", "Привет, как дела? Это обычное письмо о погоде.".encode("cp1251"))
+    write(tmp_path / "b" / "unmarked.txt", "hello there".encode("utf-16-le"))
     splits = text.from_folder(tmp_path, progress=False)
-    reason = 'not UTF-8: byte 0xe9 at position 6; name its encoding, such as encoding="cp1252", if you know it'
-    assert quarantined(splits) == {"a/latin.txt": reason}
-    named = text.from_folder(tmp_path, encoding="cp1252", progress=False)
-    assert contents(named)["a/latin.txt"] == "un café crème"
-    assert named.fingerprint != splits.fingerprint
+    read = contents(splits)
+    assert (read["a/latin.txt"], read["b/unmarked.txt"]) == ("un café crème", "hello there")
+    assert read["b/russian.txt"].startswith("Привет")
+    guesses = "cp1251 (1), cp1252 (1), utf-16-le (1)"
+    assert (
+        splits.notes[0] == f"3 of 19 texts are not UTF-8 and were read as {guesses}; pass `encoding` if that is wrong."
+    )
+    (tmp_path / "b" / "russian.txt").unlink()
+    (tmp_path / "b" / "unmarked.txt").unlink()
+    assert contents(text.from_folder(tmp_path, encoding="cp1252", progress=False))["a/latin.txt"] == "un café crème"
     with pytest.raises(InputError, match="Python knows no encoding 'klingon': name one such as"):
         text.from_folder(tmp_path, encoding="klingon")
 
@@ -155,7 +162,7 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         "a/photo.txt": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         "b/bytes.txt": b"\1\2\3 and so on",
         "b/marked.txt": b"\xff\xfea",
-        "b/named.txt": "abc".encode("utf-16-le"),
+        "b/named.txt": b"a\0\0c\0\0\0",
         "b/long.txt": b"word " * 30,
         "b/huge.txt": b"word " * 300,
     }
@@ -167,10 +174,10 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         "a/empty.txt": "empty: it has 0 bytes",
         "a/mark.txt": "empty",
         "a/blank.txt": "empty: it holds white space or control characters alone",
-        "a/photo.txt": "binary, not text: it holds zero bytes (name UTF-16 without a mark with `encoding`)",
+        "a/photo.txt": "binary, not text: it holds zero bytes",
         "b/bytes.txt": "binary, not text: 3 of its 13 characters are control characters",
         "b/marked.txt": "not utf-16, as its mark says: byte 0x61 at position 2",
-        "b/named.txt": "binary, not text: it holds zero bytes (name UTF-16 without a mark with `encoding`)",
+        "b/named.txt": "binary, not text: it holds zero bytes",
         "b/long.txt": "over-long: 150 characters, and at most 100 are read",
         "b/huge.txt": "over-long: 1500 bytes, and at most 100 characters are read",
         "b/link.txt": "a link to a file that is not there",
@@ -395,7 +402,18 @@ def test_a_long_cell_is_quarantined_and_costs_no_other_row(tmp_path):
         ("t.jsonl", b'{"text": "x"}\nnonsense', {}, "Line 2 of '.*t.jsonl' is no JSON: Expecting value"),
         ("t.jsonl", b'["x", "a"]', {}, "Line 1 of '.*t.jsonl' is no JSON object, such as"),
         ("t.jsonl", b'{"text": ["x"], "label": 1}', {}, "Row 1 of the table holds list, not text, in column 'text'"),
-        ("t.csv", "text,label\ncafé,a\n".encode("cp1252"), {}, "t.csv' cannot be read: not UTF-8: byte 0xe9 at pos"),
+        ("t.csv", b"text,label\n\xff\x81\xfe\x90" * 9, {}, "t.csv' cannot be read: not UTF-8: byte 0xff at pos"),
+        ("t.csv", b"text,label,text\nx,a,y\n", {}, "The header of '.*' names the column 'text' twice"),
+        ("t.jsonl", b'{"text": "x", "text": "y"}', {}, "Line 1 of '.*t.jsonl' names 'text' twice"),
+        ("t.jsonl", b"[" * 100_000, {}, "Line 1 of '.*t.jsonl' is no JSON: nested too deeply"),
+        (
+            "t.csv",
+            b"text,label\nx,a\ny,NaN\nz,nan\n",
+            {},
+            r"Row 3 of the table has no label, but 'NaN' \(nor have 1 more",
+        ),
+        ("t.csv", b'text,label\nx,a\ny,"b\n', {}, "a quote that opens in line 3 is not closed"),
+        ("t.csv", b"text,label\nx,a\n", {"separator": "--"}, "`separator` must be one character"),
         ("t.csv", b"text,x\nok,a\n", {"label": ("x",)}, "Row 2 of the table holds no finite number in column 'x': 'a'"),
         ("t.jsonl", b'{"text": "x", "x": "a"}', {"label": ("x",)}, "Row 1 of the table holds no finite number"),
         ("t.csv", b"text,label,s\nok,a,both\n", {"split": "s"}, "Row 2 of the table names the part 'both'"),
@@ -434,9 +452,9 @@ def test_arrays_are_read_as_they_are():
 def test_arrays_with_their_own_parts_numpy_strings_and_bytes():
     texts = np.array([sentence(i) for i in range(20)])
     splits = text.from_arrays(texts, ["a", "b"] * 10, test=([b"caf\xc3\xa9", b"caf\xe9", sentence(3)], ["a", "b", "a"]))
-    assert (len(splits.train), len(splits.val), len(splits.test)) == (16, 4, 2)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (16, 4, 3)
     assert contents(splits)["20"] == "café"
-    assert quarantined(splits)["21"].startswith("not UTF-8: byte 0xe9 at position 3")
+    assert contents(splits)["21"] == "café" and "1 of 23 texts is not UTF-8 and was read as cp1252" in splits.notes[0]
     assert len(splits.duplicates) == 1
 
 

@@ -22,6 +22,7 @@ from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, 
 from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import Groups, checked_lengths
+from tlkit.data.table_formats import read_any
 from tlkit.errors import InputError
 from tlkit.types import Splits
 
@@ -102,6 +103,8 @@ def from_csv(
     path: str = "path",
     label: str | Sequence[str] = "label",
     folder: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     seconds: float = 1.0,
     hop: float | None = None,
     windows: str = "all",
@@ -115,14 +118,17 @@ def from_csv(
     trim_db: float | None = None,
     limits: Limits = LIMITS,
 ) -> Splits:
-    """Sounds named in a CSV file with a header, in UTF-8.
+    """Sounds named in a table: CSV or TSV with a header, JSON Lines, or Parquet (extra `text`).
 
     Args:
-        table: The CSV file.
+        table: The file: .csv, .tsv, .jsonl or .parquet.
         path: Column of the files' paths, relative to `folder`.
         label: Column of the labels. If any row holds several, separated by `|`, the task is multi-label, and an empty
-            cell means none. A sequence of columns gives numbers to regress, float32 (n, k).
-        folder: Where the paths start; by default the CSV file's own folder.
+            cell means none. A sequence of columns gives numbers to regress, float32 (n, k); or classes and labels,
+            where several columns hold 0 and 1 alone.
+        folder: Where the paths start; by default the table's own folder.
+        encoding: Of the table, as in `data.text.from_table`.
+        separator: Between the columns, as in `data.text.from_table`.
         seconds: As in `from_folder`, like all that are not named here.
         hop: As in `from_folder`.
         windows: As in `from_folder`.
@@ -139,19 +145,17 @@ def from_csv(
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
-    rows = tables.read_table(table)
-    owners = tables.column(rows, groups) if isinstance(groups, str) else groups
-    fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
+    rows = read_any(table, encoding, separator)
+    owners = rows.texts(groups) if isinstance(groups, str) else groups
+    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
     shares = SHARES if isinstance(split, str) else split
     division = Division(shares, seed, owners, strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
-    if isinstance(label, str):
-        labelled = tables.class_column(tables.column(rows, label), name=label)
-    else:
-        labelled = tables.value_columns(rows, label)
-    names = tables.column(rows, path)
+    labelled, names = rows.labelled(label), rows.texts(path)
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    return from_files(names, tables.path_column(names, start), labelled, fixed=fixed, options=options)
+    paths, found = tables.path_column(names, start, rows.first)
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options)
+    return noted(splits, (*rows.notes, *found))
 
 
 def from_arrays(

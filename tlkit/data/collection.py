@@ -15,6 +15,7 @@ from tlkit.data import image_source, text_source
 from tlkit.data.image import WHITE
 from tlkit.data.image_source import Augment
 from tlkit.data.labelling import Labelled
+from tlkit.data.listing import noted
 from tlkit.data.pixels import MAX_PIXELS, Colour
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import divide
@@ -30,6 +31,7 @@ def texts(
     *,
     text: str = "text",
     encoding: str | None = None,
+    separator: str | None = None,
     strict: bool = False,
     progress: bool = True,
     max_characters: int = text_source.MAX_CHARACTERS,
@@ -43,6 +45,7 @@ def texts(
         source: A folder, or a table: CSV or TSV with a header, JSON Lines, or Parquet (extra `text`).
         text: Column of the texts, in a table.
         encoding: As in `data.text.from_folder`, like all that are not named here.
+        separator: As in `data.text.from_table`.
         strict: As in `data.text.from_folder`.
         progress: As in `data.text.from_folder`.
         max_characters: As in `data.text.from_folder`.
@@ -58,10 +61,11 @@ def texts(
     if path.is_dir():
         names, files = _listed(path, "text")
         return text_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
-    rows = read_any(path, encoding)
+    rows = read_any(path, encoding, separator)
     column = rows.texts(text)
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(column))]
-    return text_source.from_texts(ids, column.__getitem__, _unlabelled(len(ids)), fixed=(), options=options)
+    splits = text_source.from_texts(ids, column.__getitem__, _unlabelled(len(ids)), fixed=(), options=options)
+    return noted(splits, rows.notes)
 
 
 def images(

@@ -1,9 +1,10 @@
-"""Bytes -> text, or the reason why they are none. An encoding is never guessed: a wrong guess trains on nonsense."""
+"""Bytes -> text, or the reason why they are none. An encoding that had to be guessed is told, never kept silent."""
 
 from __future__ import annotations
 
 import codecs
 from pathlib import Path
+from typing import Any
 
 from tlkit.errors import InputError
 
@@ -18,6 +19,9 @@ _MARKS = (  # the longer mark first: UTF-16's is the beginning of UTF-32's
 )
 _CONTROLS = dict.fromkeys((*range(9), 11, *range(14, 32), 127))  # not tab, line feed, form feed, return
 _MOST_CONTROLS = 0.02  # share of control characters above which something is no text
+_LATIN = 0.3  # share of bytes beyond ASCII up to which a text is likely written in Latin letters
+_TELLING = 30  # bytes beyond ASCII from which the detector may contradict cp1252 in such a text
+_LOOKED_AT = 1 << 18  # bytes that the detector sees
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -31,7 +35,7 @@ def check_encoding(encoding: str | None) -> None:
 
 
 def read(path: Path, encoding: str | None = None, noun: str = "file") -> str:
-    """The text of a file that is read whole.
+    """The text of a file that is read whole, of an encoding that is known.
 
     Args:
         path: The file.
@@ -39,17 +43,34 @@ def read(path: Path, encoding: str | None = None, noun: str = "file") -> str:
         noun: What the file is, for the message.
 
     Raises:
-        InputError: If it cannot be read, or holds no text; names it.
+        InputError: If it cannot be read, holds no text, or its encoding would have to be guessed; names it.
     """
+    text, guess = _read(path, encoding, noun)
+    if guess:
+        raise InputError(
+            f"The {noun} {str(path)!r} cannot be read: not UTF-8, but perhaps {guess}: name its encoding, "
+            f"encoding={guess!r} if that is it."
+        )
+    return text
+
+
+def read_noted(path: Path, encoding: str | None = None, noun: str = "file") -> tuple[str, tuple[str, ...]]:
+    """The same with a note where the encoding was guessed."""
+    text, guess = _read(path, encoding, noun)
+    note = f"The {noun} {path.name!r} is not UTF-8 and was read as {guess}; pass `encoding` if that is wrong."
+    return text, (note,) if guess else ()
+
+
+def _read(path: Path, encoding: str | None, noun: str) -> tuple[str, str]:
     try:
-        return decode(path.read_bytes(), encoding)
-    except (OSError, InputError) as error:
+        return decoded(path.read_bytes(), encoding)
+    except (OSError, ValueError, MemoryError) as error:  # InputError is a ValueError
         reason = getattr(error, "strerror", None) or error  # an OSError's own text names the file again
-        raise InputError(f"The {noun} {str(path)!r} cannot be read: {reason}.") from error
+        raise InputError(f"The {noun} {str(path)!r:.300} cannot be read: {reason}.") from error
 
 
 def decode(data: bytes, encoding: str | None = None) -> str:
-    r"""Text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; line ends become "\n".
+    r"""Text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, or as it was guessed; line ends become "\n".
 
     Args:
         data: The bytes, with or without a mark.
@@ -62,18 +83,67 @@ def decode(data: bytes, encoding: str | None = None) -> str:
         >>> decode("\ufeffcafé\r\n".encode("utf-16-le"))
         'café\n'
     """
+    return decoded(data, encoding)[0]
+
+
+def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
+    """The text as `decode` gives it, and the encoding that was guessed, or ""."""
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    own = encoding or marked or "utf-8"
+    own, guess = encoding or marked or "utf-8", ""
     if encoding is None and marked is None and b"\0" in data:
-        raise InputError("binary, not text: it holds zero bytes (name UTF-16 without a mark with `encoding`)")
+        own = guess = _unmarked_utf16(data)
+        if not guess:
+            raise InputError("binary, not text: it holds zero bytes")
     try:
         text = data.decode(own)
     except UnicodeDecodeError as error:
-        raise InputError(_undecodable(own, encoding, data, error)) from error
+        guess = _guessed(data) if own == "utf-8" and encoding is None else ""
+        if not guess:
+            raise InputError(_undecodable(own, encoding, data, error)) from error
+        text = data.decode(guess)
     controls = len(text) - len(text.translate(_CONTROLS))
     if controls > _MOST_CONTROLS * len(text):
         raise InputError(f"binary, not text: {controls} of its {len(text)} characters are control characters")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), guess
+
+
+def _unmarked_utf16(data: bytes) -> str:
+    """UTF-16's name where zero bytes stand at every other place, as in Latin letters; else ""."""
+    zeros = (data[::2].count(0), data[1::2].count(0))
+    if len(data) % 2 or max(zeros) < 0.3 * len(data) / 2 or min(zeros) > 0.05 * max(zeros):
+        return ""
+    return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+
+
+def _guessed(data: bytes) -> str:
+    """The encoding of bytes that are not UTF-8, or "" where they are no text.
+
+    Of Latin letters with a few accents the detector prefers cp1250 to cp1252 by chance: there it must have seen some,
+    and find the text more like a language.
+    """
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(data[:_LOOKED_AT])
+    best = matches.best()
+    beyond = sum(byte > 127 for byte in data[:_LOOKED_AT])
+    names = [best.encoding] if best else []
+    if beyond <= _LATIN * min(len(data), _LOOKED_AT) and _is_text(data, "cp1252"):
+        western = max((one.coherence for one in matches if "cp1252" in (one.encoding, *_like(one))), default=0.0)
+        names = names if best and beyond >= _TELLING and best.coherence > western else ["cp1252", *names]
+    return next((name for name in names if _is_text(data, name)), "")
+
+
+def _like(match: Any) -> list[str]:
+    return list(match.could_be_from_charset)
+
+
+def _is_text(data: bytes, encoding: str) -> bool:
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    strange = sum("\x7f" <= character < "\xa0" for character in text)
+    return strange <= _MOST_CONTROLS * len(text)
 
 
 def _undecodable(own: str, encoding: str | None, data: bytes, error: UnicodeDecodeError) -> str:

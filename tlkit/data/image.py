@@ -31,6 +31,7 @@ from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
 from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.data.spool import spool
+from tlkit.data.table_formats import read_any
 from tlkit.errors import InputError
 from tlkit.types import Selected, Splits
 
@@ -114,6 +115,8 @@ def from_csv(
     path: str = "path",
     label: str | Sequence[str] = "label",
     folder: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     image_size: ImageSize | None = None,
     split: Sequence[float] | str = SHARES,
     seed: int = 0,
@@ -125,14 +128,17 @@ def from_csv(
     max_pixels: int = MAX_PIXELS,
     pixel_max: float | None = None,
 ) -> Splits:
-    """Images named in a CSV file with a header, in UTF-8.
+    """Images named in a table: CSV or TSV with a header, JSON Lines, or Parquet (extra `text`).
 
     Args:
-        table: The CSV file.
+        table: The file: .csv, .tsv, .jsonl or .parquet.
         path: Column of the files' paths, relative to `folder`.
         label: Column of the labels. If any row holds several, separated by `|`, the task is multi-label, and an empty
-            cell means none. A sequence of columns gives numbers to regress, float32 (n, k).
-        folder: Where the paths start; by default the CSV file's own folder.
+            cell means none. A sequence of columns gives numbers to regress, float32 (n, k); or classes and labels,
+            where several columns hold 0 and 1 alone.
+        folder: Where the paths start; by default the table's own folder.
+        encoding: Of the table, as in `data.text.from_table`.
+        separator: Between the columns, as in `data.text.from_table`.
         image_size: As in `from_folder`, like all that are not named here.
         split: Shares, or the column that holds train, val or test.
         seed: As in `from_folder`.
@@ -147,18 +153,16 @@ def from_csv(
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
-    rows = tables.read_table(table)
-    owners = tables.column(rows, groups) if isinstance(groups, str) else groups
-    fixed = tables.part_column(tables.column(rows, split)) if isinstance(split, str) else []
+    rows = read_any(table, encoding, separator)
+    owners = rows.texts(groups) if isinstance(groups, str) else groups
+    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
     shares = SHARES if isinstance(split, str) else split
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
-    if isinstance(label, str):
-        labelled = tables.class_column(tables.column(rows, label), name=label)
-    else:
-        labelled = tables.value_columns(rows, label)
-    names = tables.column(rows, path)
+    labelled, names = rows.labelled(label), rows.texts(path)
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    return from_files(names, tables.path_column(names, start), labelled, fixed=fixed, options=options)
+    paths, found = tables.path_column(names, start, rows.first)
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options)
+    return noted(splits, (*rows.notes, *found))
 
 
 def from_arrays(

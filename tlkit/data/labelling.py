@@ -188,7 +188,7 @@ def _array(values: Any) -> np.ndarray:
         return _strings(array)
     values = array.tolist() if isinstance(array, np.ndarray) else array
     array = _numbers(values)
-    if array.dtype.kind in "Of" and array.ndim and all(isinstance(one, int) for one in values):
+    if array.dtype.kind in "Of" and array.size and array.ndim and all(isinstance(one, int) for one in values):
         raise InputError("Class numbers must fit into 64 bits: number classes from 0 without gaps.")
     return _at_least_a_row(array)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tlkit.data import labelling, tables
 from tlkit.data.labelling import Labelled
+from tlkit.data.listing import noted
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, Unchecked, checked_splits
 from tlkit.data.splitting import Groups
@@ -99,6 +100,8 @@ def from_table(
     second: str = "second",
     score: str | None = None,
     label: str | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     split: Sequence[float] | str = SHARES,
     seed: int = 0,
     groups: Groups | str | None = None,
@@ -112,6 +115,8 @@ def from_table(
         second: Column of the second texts.
         score: Column of the scores; or leave it out and give `label`.
         label: Column that holds 0 (different) and 1 (same), or names of which the one that sorts last means the same.
+        encoding: As in `data.text.from_table`.
+        separator: As in `data.text.from_table`.
         split: Shares, or the column that holds train, val or test.
         seed: As in `from_arrays`.
         groups: As in `from_arrays`, of ids such as "row 17", as an editor counts; or the column that names the groups.
@@ -125,7 +130,7 @@ def from_table(
         raise InputError(f"Give one of `score` and `label`. Received: score={score!r}, label={label!r}.")
     shares, groups_of = (SHARES if isinstance(split, str) else split), groups
     Division(shares, seed, None)
-    rows = read_any(table)
+    rows = read_any(table, encoding, separator)
     fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
     if isinstance(groups, str):
         groups_of = rows.texts(groups)
@@ -133,7 +138,7 @@ def from_table(
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(pairs))]
     labelled = rows.labelled((score,) if score is not None else str(label))
     division = Division(shares, seed, groups_of, strict)
-    return _splits(ids, pairs, labelled, fixed, division)
+    return noted(_splits(ids, pairs, labelled, fixed, division), rows.notes)
 
 
 def apart(splits: Splits) -> Splits:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import json
 import math
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tlkit.data import labelling, tables
-from tlkit.data.decoding import read
+from tlkit.data.decoding import read_noted
+from tlkit.data.delimited import parse
 from tlkit.data.labelling import Labelled
 from tlkit.errors import InputError
 
@@ -29,16 +26,18 @@ _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_CELL_LIMIT = 2**31 - 1  # csv's own limit would refuse a whole table for one long cell
-_LIMIT_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of cells by name; the row that comes first has the number `first`, as an editor shows it."""
+    """Columns of cells by name; the row that comes first has the number `first`, as an editor shows it.
+
+    `notes` are sentences on how the file was read.
+    """
 
     columns: dict[str, list[Any]]
     first: int
+    notes: tuple[str, ...] = ()
 
     def texts(self, name: str) -> list[str]:
         """One column as strings: what is missing is empty.
@@ -62,12 +61,13 @@ class Table:
         return tables.class_column(self.texts(label), self.first, label)
 
 
-def read_any(path: str | os.PathLike[str], encoding: str | None = None) -> Table:
+def read_any(path: str | os.PathLike[str], encoding: str | None = None, separator: str | None = None) -> Table:
     """A table by the ending of its name; a header comes first in CSV and TSV.
 
     Args:
         path: .csv (or .txt), .tsv (or .tab), .jsonl (or .ndjson) or .parquet (or .pq).
-        encoding: As in `decoding.decode`; Parquet needs none.
+        encoding: As in `decoding.decode`; Parquet needs none. One that must be guessed is noted.
+        separator: The character between the columns of CSV and TSV; None finds it, and notes another than usual.
 
     Raises:
         InputError: If the file cannot be read, or holds no rows.
@@ -78,35 +78,11 @@ def read_any(path: str | os.PathLike[str], encoding: str | None = None) -> Table
         raise InputError(f"The table {str(table)!r} must end in .csv, .tsv, .jsonl or .parquet, as its content does.")
     if kind == "parquet":
         return Table(_parquet(table), first=1)
-    text = read(table, encoding, "table")
+    text, notes = read_noted(table, encoding, "table")
     if kind == "jsonl":
-        return Table(_json_lines(text, table), first=1)
-    return Table(tables.columns(_delimited(text, "\t" if kind == "tsv" else ",", table), str(table)), first=2)
-
-
-def _delimited(text: str, delimiter: str, table: Path) -> list[list[str]]:
-    """Rows of CSV; of TSV too, with quotes where they are used as such, and as plain characters elsewhere."""
-    with _long_cells():
-        if delimiter == "\t":
-            with contextlib.suppress(csv.Error):
-                rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
-                if len({len(row) for row in rows if row}) <= 1:
-                    return rows
-            return list(csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_NONE))
-        try:
-            return list(csv.reader(io.StringIO(text), delimiter=delimiter))
-        except csv.Error as error:
-            raise InputError(f"The table {str(table)!r} cannot be read as CSV: {error}.") from error
-
-
-@contextlib.contextmanager
-def _long_cells() -> Iterator[None]:
-    with _LIMIT_LOCK:
-        before = csv.field_size_limit(_CELL_LIMIT)
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)
+        return Table(_json_lines(text, table), 1, notes)
+    parsed = parse(text, "\t" if kind == "tsv" else ",", separator, str(table))
+    return Table(tables.columns(parsed.rows, str(table)), 2, (*notes, *parsed.notes))
 
 
 def _json_lines(text: str, table: Path) -> dict[str, list[Any]]:
@@ -121,11 +97,22 @@ def _json_lines(text: str, table: Path) -> dict[str, list[Any]]:
 
 def _json_row(line: str, number: int, table: Path) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"Line {number} of {str(table)!r} is no JSON: {error}.") from error
+        row = json.loads(line, object_pairs_hook=_once)
+    except InputError as error:
+        raise InputError(f"Line {number} of {str(table)!r} {error}.") from error
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets a hundred thousand deep
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"Line {number} of {str(table)!r} is no JSON: {reason}.") from error
     if not isinstance(row, dict):
         raise InputError(f'Line {number} of {str(table)!r} is no JSON object, such as {{"text": ..., "label": ...}}.')
+    return row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"names {next(name for name in names if names.count(name) > 1)!r} twice")
     return row
 
 
@@ -138,7 +125,7 @@ def _parquet(table: Path) -> dict[str, list[Any]]:
         ) from error
     try:
         columns: dict[str, list[Any]] = parquet.ParquetFile(table).read().to_pydict()
-    except (OSError, ArrowException) as error:
+    except (OSError, ValueError, ArrowException) as error:
         raise InputError(f"The table {str(table)!r} cannot be read as Parquet: {error}.") from error
     if not columns or not len(next(iter(columns.values()))):
         raise InputError(f"The table {str(table)!r} holds no rows: give one for each example.")

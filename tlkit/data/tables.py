@@ -1,11 +1,12 @@
-"""CSV files with a header -> columns, and columns -> labels, parts and paths."""
+"""Rows with a header -> columns, and columns -> labels, parts and paths."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,21 +19,6 @@ from tlkit.errors import InputError
 SEPARATOR = "|"  # between the labels of a multi-label cell
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
-
-
-def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Columns of a CSV file by name, stripped of outer blanks.
-
-    Raises:
-        InputError: If the file is missing, not UTF-8, empty, or a row has another count of cells than the header.
-    """
-    table = Path(path).expanduser()
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The table {str(table)!r} cannot be read as CSV in UTF-8: {error}.") from error
-    return columns(rows, str(table))
 
 
 def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
@@ -48,6 +34,9 @@ def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
     for number, row in enumerate(filled[1:], start=2):
         if len(row) != len(header):
             raise InputError(f"Row {number} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
+    twice = next((cell for cell in header if cell and header.count(cell) > 1), None)
+    if twice is not None:
+        raise InputError(f"The header of {name!r} names the column {twice!r} twice: rename one of them.")
     return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header)}
 
 
@@ -132,28 +121,62 @@ def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
     return [known[cell] for cell in cells]
 
 
-def path_column(cells: Sequence[str], folder: Path) -> list[Path]:
-    """Paths of files that exist, below `folder` where they are relative.
+def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[list[Path], tuple[str, ...]]:
+    """Paths of files that exist, below `folder` where they are relative, and notes on how they were found.
+
+    Where a path is of Windows, or lacks its ending, the file that it must mean is taken.
 
     Raises:
         InputError: If a path appears twice, or a file is missing.
     """
     seen: dict[str, int] = {}
-    for number, cell in enumerate(cells, start=2):
+    for number, cell in enumerate(cells, start=first):
         if cell in seen:
             raise InputError(
                 f"Rows {seen[cell]} and {number} of the table both name {cell!r}: "
                 f"write one row for each file, several labels separated by {SEPARATOR!r}."
             )
         seen[cell] = number
-    paths = [folder / cell for cell in cells]
-    missing = [cell for cell, path in zip(cells, paths, strict=True) if not cell or not os.path.lexists(path)]
+    stems: dict[Path, dict[str, list[Path]]] = {}
+    found = [_located(cell, folder, stems) for cell in cells]
+    missing = [cell for cell, (path, _) in zip(cells, found, strict=True) if path is None]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(cells)} files of the table are not there: {', '.join(map(repr, missing[:3]))}. "
             f"Relative paths start at {str(folder)!r}; pass `folder` if they start elsewhere."
         )
-    return paths
+    paths = [path for path, _ in found if path is not None]
+    if len(set(paths)) < len(paths):
+        twice = next(cell for cell, path in zip(cells, paths, strict=True) if paths.count(path) > 1)
+        raise InputError(f"Several rows of the table name the file that {twice!r} means: write one row for each file.")
+    counts = Counter(how for _, how in found if how)
+    return paths, tuple(f"{count:,} of {len(cells):,} files were found {how}." for how, count in sorted(counts.items()))
+
+
+def _located(cell: str, folder: Path, stems: dict[Path, dict[str, list[Path]]]) -> tuple[Path | None, str]:
+    """The file that a cell names, and how it was found where not by that name; `stems` keeps folders that were read."""
+    if not cell:
+        return None, ""
+    path = folder / cell
+    if os.path.lexists(path):
+        return path, ""
+    turned = folder / cell.replace("\\", "/")
+    if "\\" in cell and os.path.lexists(turned):
+        return turned, "after turning the slashes of Windows"
+    above = turned.parent
+    if above not in stems:
+        stems[above] = _by_stem(above)
+    meant = stems[above].get(turned.name, [])
+    return (meant[0], "after adding the ending of their names") if len(meant) == 1 else (None, "")
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for entry in os.scandir(folder):
+            if not entry.name.startswith("."):
+                stems.setdefault(Path(entry.name).stem, []).append(Path(entry.path))
+    return stems
 
 
 def _is_number(cell: str) -> bool:

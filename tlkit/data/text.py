@@ -77,7 +77,7 @@ def from_folder(
     Args:
         folder: The folder; names of the class folders become the labels, sorted by code point.
         encoding: Python's name of the files' encoding. None reads UTF-8, and UTF-16 and UTF-32 with a byte order
-            mark; other files are quarantined, because an encoding cannot be known from the bytes.
+            mark; what is none of them is read as charset-normalizer finds it, and a note says so.
         split: Shares of training, validation and test, where the folder does not say; 0 leaves a part empty.
         seed: Another seed gives another division; the same seed gives the same on every machine.
         groups: What must stay on one side: a function of the path relative to `folder`, or a mapping from it.
@@ -111,6 +111,7 @@ def from_table(
     text: str = "text",
     label: str | Sequence[str] = "label",
     encoding: str | None = None,
+    separator: str | None = None,
     split: Sequence[float] | str = SHARES,
     seed: int = 0,
     groups: Groups | str | None = None,
@@ -124,8 +125,10 @@ def from_table(
         table: The file: .csv, .tsv, .jsonl or .parquet.
         text: Column of the texts, stripped of outer blanks.
         label: Column of the labels. If any row holds several, separated by `|` or as a list, the task is multi-label,
-            and an empty cell means none. A sequence of columns gives numbers to regress, float32 (n, k).
+            and an empty cell means none. A sequence of columns gives numbers to regress, float32 (n, k); or classes and
+            labels, where several columns hold 0 and 1 alone.
         encoding: As in `from_folder`, like all that are not named here; for the whole table.
+        separator: The character between the columns of CSV and TSV; None finds it, and notes another than usual.
         split: Shares, or the column that holds train, val or test.
         seed: As in `from_folder`.
         groups: As in `from_folder`, of ids such as "row 17", as an editor counts; or the column that names the groups.
@@ -138,13 +141,14 @@ def from_table(
     """
     shares = SHARES if isinstance(split, str) else split
     options = Options(Division(shares, seed, None, strict, progress), encoding, max_characters)
-    rows = read_any(table, encoding)
+    rows = read_any(table, encoding, separator)
     owners = rows.texts(groups) if isinstance(groups, str) else groups
     fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
     texts = rows.texts(text)
     options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=owners))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(texts))]
-    return from_texts(ids, texts.__getitem__, rows.labelled(label), fixed=fixed, options=options)
+    splits = from_texts(ids, texts.__getitem__, rows.labelled(label), fixed=fixed, options=options)
+    return noted(splits, rows.notes)
 
 
 from_csv = from_table  # as image and audio call it

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
-from tlkit.data.decoding import ENCODINGS, check_encoding, decode
+from tlkit.data.decoding import ENCODINGS, check_encoding, decode, decoded
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
@@ -50,10 +51,11 @@ class TextReader:
 
     source: Source
     encoding: str | None = None
+    guesses: Mapping[int, str] = field(default_factory=dict)  # encodings that were guessed once, by position
 
     def __call__(self, i: int) -> np.ndarray:
         """The text of example i: an object array of shape () that holds a str."""
-        return np.array(as_text(self.source(i), self.encoding), dtype=object)
+        return np.array(as_text(self.source(i), self.encoding or self.guesses.get(i)), dtype=object)
 
     @property
     def recipe(self) -> str:
@@ -102,11 +104,15 @@ def from_files(
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
 
-    def check(i: int) -> Checked:
-        return check_file(paths[i], options)
+    guesses: dict[int, str] = {}
 
-    source = FileSource(tuple(paths))
-    return _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+    def check(i: int) -> Checked:
+        return check_file(paths[i], options, functools.partial(guesses.__setitem__, i))
+
+    return _splits(
+        names, FileSource(tuple(paths)), check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine,
+        guesses=guesses,
+    )  # fmt: skip
 
 
 def from_texts(
@@ -114,14 +120,16 @@ def from_texts(
 ) -> Splits:
     """Splits of strings, or of bytes to decode, that a source gives by position."""
 
+    guesses: dict[int, str] = {}
+
     def check(i: int) -> Checked:
-        return check_text(source(i), options)
+        return check_text(source(i), options, functools.partial(guesses.__setitem__, i))
 
-    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options, guesses=guesses)
 
 
-def check_file(path: Path, options: Options) -> Checked:
-    """Look at one file. Never raises."""
+def check_file(path: Path, options: Options, tell: Callable[[str], None] | None = None) -> Checked:
+    """Look at one file; `tell` hears the encoding that was guessed. Never raises."""
     if path.suffix.lower() in _PASSED_OVER or (not path.suffix and path.name.isupper()):
         return Checked(ignored=True)  # a table beside the texts, a README
     trouble = file_trouble(path)
@@ -131,15 +139,15 @@ def check_file(path: Path, options: Options) -> Checked:
         size = path.stat().st_size
         if size > _MOST_BYTES * (options.max_characters + 1):
             return Checked(reason=f"over-long: {size} bytes, and at most {options.max_characters} characters are read")
-        return check_text(path.read_bytes(), options)
+        return check_text(path.read_bytes(), options, tell)
     except OSError as error:
         return Checked(reason=f"it cannot be read: {error}")
 
 
-def check_text(content: bytes | str, options: Options) -> Checked:
-    """Look at one text. Never raises."""
+def check_text(content: bytes | str, options: Options, tell: Callable[[str], None] | None = None) -> Checked:
+    """Look at one text; `tell` hears the encoding that was guessed. Never raises."""
     try:
-        text = as_text(content, options.encoding)
+        text, guess = (content, "") if isinstance(content, str) else decoded(content, options.encoding)
         digest = sha256_of(text)
     except InputError as error:
         return Checked(reason=str(error))
@@ -149,6 +157,8 @@ def check_text(content: bytes | str, options: Options) -> Checked:
         return Checked(reason="empty: it holds white space or control characters alone")
     if len(text) > options.max_characters:
         return Checked(reason=f"over-long: {len(text)} characters, and at most {options.max_characters} are read")
+    if guess and tell:
+        tell(guess)
     return Checked(digest=digest)
 
 
@@ -329,8 +339,17 @@ def _splits(
     fixed: Sequence[int],
     options: Options,
     quarantine: Sequence[Quarantined] = (),
+    guesses: Mapping[int, str],
 ) -> Splits:
-    reader = TextReader(source, options.encoding)
+    reader = TextReader(source, options.encoding, guesses)
     unchecked = Unchecked(ids, labelled, reader, check, TEXT, reader.recipe, "texts", fixed, quarantine)
     splits = checked_splits(unchecked, options.division)
-    return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))
+    return dataclasses.replace(splits, notes=(*_encodings(guesses, len(ids)), *splits.notes, *near_duplicates(splits)))
+
+
+def _encodings(guesses: Mapping[int, str], total: int) -> list[str]:
+    if not guesses:
+        return []
+    counts = ", ".join(f"{name} ({count:,})" for name, count in Counter(sorted(guesses.values())).most_common(5))
+    verb = "is not UTF-8 and was" if len(guesses) == 1 else "are not UTF-8 and were"
+    return [f"{len(guesses):,} of {total:,} texts {verb} read as {counts}; pass `encoding` if that is wrong."]
