@@ -14,6 +14,11 @@ def main(
     data: Path | None = None,
     module: str = "zoo:speech-embedding",
     out: Path = Path("runs/audio_classification"),
+    path: str = "path",
+    label: str = "label",
+    folder: Path | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     seconds: float = 1.0,
     hop: float | None = None,
     sample_rate: int = 16_000,
@@ -31,10 +36,16 @@ def main(
     """Adapt a module to labelled sounds and export the result.
 
     Args:
-        data: Folder with one folder of sounds a class (or train/, val/ and test/ folders of such); without it, spoken
-            digits: synthetic voices to train on, ten recordings of a real voice to test on.
+        data: Folder with one folder of sounds a class (or train/, val/ and test/ folders of such), or a table of paths
+            and labels (CSV, TSV, JSONL, Parquet); without it, spoken digits: synthetic voices to train on, ten
+            recordings of a real voice to test on.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
+        path: Name of the table's column of the files' paths.
+        label: Name of the table's column of labels; several labels are separated by `|`.
+        folder: Where the paths start; without it, the table's own folder.
+        encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
+        separator: Character between the table's columns; without it, what is found.
         seconds: Length of the windows that sounds are cut into; shorter sounds are padded.
         hop: Seconds between the starts of two windows; None is `seconds`.
         sample_rate: Samples a second that the module takes, in Hz.
@@ -54,12 +65,17 @@ def main(
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
         splits = tlkit.data.spoken.digits(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+    elif data.is_file():
+        splits = tlkit.data.audio.from_csv(
+            data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,
+            hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes, trim_db=trim_db,
+        )  # fmt: skip
     else:
         splits = tlkit.data.audio.from_folder(
             data, seconds=seconds, hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
             trim_db=trim_db,
         )  # fmt: skip
-    task = tlkit.tasks.classify(splits.labels, normalize=True)
+    task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     return tlkit.export(run, formats=formats, max_drop=max_drop)

@@ -20,6 +20,8 @@ def main(
     out: Path = Path("runs/distillation"),
     text: str = "text",
     label: str = "label",
+    encoding: str | None = None,
+    separator: str | None = None,
     unlabelled: Path | None = None,
     labelled: int = 1000,
     hidden: int = 64,
@@ -40,6 +42,8 @@ def main(
         out: Folder of the student's run; teacher and alone lie below it.
         text: Name of the table's column of texts.
         label: Name of the table's column of labels.
+        encoding: Python's name of a table's or the texts' encoding; without it, UTF-8 or what is found, which is noted.
+        separator: Character between the table's columns; without it, what is found.
         unlabelled: Folder or table of further texts, for which the teacher answers alone; labels are not looked at.
         labelled: Movie reviews that keep their labels where there are no `data`; the rest are read as `unlabelled`.
         hidden: Width of the student's hidden layer.
@@ -50,15 +54,19 @@ def main(
         seed: Of the split, the heads and the order of texts.
         formats: What to export of the student.
     """
-    further = None if unlabelled is None else tlkit.data.collection.texts(unlabelled, text=text).train
+    further = None
+    if unlabelled is not None:
+        further = tlkit.data.collection.texts(unlabelled, text=text, encoding=encoding, separator=separator).train
     if data is None:
         reviews = tlkit.data.reviews.sentences("movies", seed=seed)
         splits, rest = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
         further = further or rest
     elif data.is_dir():
-        splits = tlkit.data.text.from_folder(data, seed=seed)
+        splits = tlkit.data.text.from_folder(data, encoding=encoding, seed=seed)
     else:
-        splits = tlkit.data.text.from_table(data, text=text, label=label, seed=seed)
+        splits = tlkit.data.text.from_table(
+            data, text=text, label=label, encoding=encoding, separator=separator, seed=seed
+        )
     large = tlkit.finetune(
         teacher, tlkit.tasks.classify(splits.labels), splits,
         plans.two_phase(epochs=(10, 3), lr=(3e-3, 1e-4), unfrozen=0.34), out=out / "teacher", seed=seed,

@@ -15,6 +15,11 @@ def main(
     data: Path,
     module: str = "zoo:efficientnet-lite0",
     out: Path = Path("runs/image_classification"),
+    path: str = "path",
+    label: str = "label",
+    folder: Path | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     epochs: tuple[int, int] = (10, 5),
     lr: tuple[float, float] = (3e-3, 3e-4),
     unfrozen: float = 0.25,
@@ -32,9 +37,15 @@ def main(
     """Adapt a module to a folder of images and export the result.
 
     Args:
-        data: Folder with one folder of images a class (or train/, val/ and test/ folders of such).
+        data: Folder with one folder of images a class (or train/, val/ and test/ folders of such), or a table of paths
+            and labels (CSV, TSV, JSONL, Parquet).
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
+        path: Name of the table's column of the files' paths.
+        label: Name of the table's column of labels; several labels are separated by `|`.
+        folder: Where the paths start; without it, the table's own folder.
+        encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
+        separator: Character between the table's columns; without it, what is found.
         epochs: Epochs with the module frozen, and with its top unfrozen.
         lr: Peak learning rates of the two phases.
         unfrozen: Share of the module's depth that trains in the second phase.
@@ -52,8 +63,14 @@ def main(
     if check < 0:
         raise InputError(f"`check` must be 0 or more. Received: check={check!r}.")
     changes = tlkit.data.image.augmentation() if augment else None
-    splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes, pixel_max=pixel_max)
-    task = tlkit.tasks.classify(splits.labels)
+    if data.is_file():
+        splits = tlkit.data.image.from_csv(
+            data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seed=seed,
+            strict=strict, augment=changes, pixel_max=pixel_max,
+        )  # fmt: skip
+    else:
+        splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes, pixel_max=pixel_max)
+    task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(
         module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size,

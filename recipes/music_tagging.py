@@ -16,6 +16,9 @@ def main(
     out: Path = Path("runs/music_tagging"),
     path: str = "path",
     label: str = "label",
+    folder: Path | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
     seconds: float = 3.0,
     hop: float | None = None,
     sample_rate: int = 16_000,
@@ -31,12 +34,15 @@ def main(
     """Learn tags from the frozen features of a module and export the result.
 
     Args:
-        data: CSV file of recordings and their tags, several tags separated by `|`; without it, the samples of Sonic Pi,
-            whose names say what they are.
+        data: Table (CSV, TSV, JSONL, Parquet) of recordings and their tags, several tags separated by `|`; without it,
+            the samples of Sonic Pi, whose names say what they are.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
         path: Name of the column of the recordings' paths.
         label: Name of the column of tags.
+        folder: Where the paths start; without it, the table's own folder.
+        encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
+        separator: Character between the table's columns; without it, what is found.
         seconds: Length of the windows that recordings are cut into; shorter ones are padded.
         hop: Seconds between the starts of two windows; None is `seconds`.
         sample_rate: Samples a second that the module takes, in Hz.
@@ -55,8 +61,8 @@ def main(
         splits = tlkit.data.music.samples(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
     else:
         splits = tlkit.data.audio.from_csv(
-            data, path=path, label=label, seconds=seconds, hop=hop, sample_rate=sample_rate, seed=seed, strict=strict,
-            augment=changes,
+            data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,
+            hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
         )  # fmt: skip
     task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.feature_extraction(epochs=epochs, lr=lr)

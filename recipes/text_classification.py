@@ -16,6 +16,8 @@ def main(
     out: Path = Path("runs/text_classification"),
     text: str = "text",
     label: str = "label",
+    encoding: str | None = None,
+    separator: str | None = None,
     epochs: tuple[int, int] = (10, 3),
     lr: tuple[float, float] = (3e-3, 1e-4),
     unfrozen: float = 0.34,
@@ -35,6 +37,8 @@ def main(
         out: Folder of the run.
         text: Name of the table's column of texts.
         label: Name of the table's column of labels; several labels are separated by `|`.
+        encoding: Python's name of the texts' encoding; without it, UTF-8 or what is found, which is noted.
+        separator: Character between the table's columns; without it, what is found.
         epochs: Epochs with the module frozen, and with its top unfrozen.
         lr: Peak learning rates of the two phases.
         unfrozen: Share of the module's depth that trains in the second phase.
@@ -45,19 +49,23 @@ def main(
         formats: What to export.
         max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
     """
-    splits = _splits(data, text, label, seed, strict)
+    splits = _splits(data, text, label, encoding, separator, seed, strict)
     task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 
-def _splits(data: Path | None, text: str, label: str, seed: int, strict: bool) -> tlkit.Splits:
+def _splits(
+    data: Path | None, text: str, label: str, encoding: str | None, separator: str | None, seed: int, strict: bool
+) -> tlkit.Splits:
     if data is None:
         return tlkit.data.reviews.sentences("movies", seed=seed)
     if data.is_dir():
-        return tlkit.data.text.from_folder(data, seed=seed, strict=strict)
-    return tlkit.data.text.from_table(data, text=text, label=label, seed=seed, strict=strict)
+        return tlkit.data.text.from_folder(data, encoding=encoding, seed=seed, strict=strict)
+    return tlkit.data.text.from_table(
+        data, text=text, label=label, encoding=encoding, separator=separator, seed=seed, strict=strict
+    )
 
 
 if __name__ == "__main__":
