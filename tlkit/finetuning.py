@@ -20,6 +20,7 @@ import tlkit
 from tlkit import checkpoint, overview, plans, runs
 from tlkit.callbacks import checked
 from tlkit.data.image import resized
+from tlkit.data.image_source import read_at
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
 from tlkit.expected_range import range_warning, settle_range
@@ -84,7 +85,7 @@ def finetune(
         out: Folder of the run; None is "runs/<task>".
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
-        image_size: (height, width), for modules that take any.
+        image_size: (height, width), for modules that take any; None is what the data were read with, if they were.
         length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
         input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
             graph or its BatchNorm says.
@@ -179,6 +180,7 @@ def _built(
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    image_size = _image_size(layer, data, image_size)
     if input_range is not None:
         layer.input_range = input_range
     how = settle_range(layer, _some(data, image_size or own_image_size(layer))) if is_image(layer) else ""
@@ -212,6 +214,19 @@ def _check_range(layer: HubLayer, data: Splits, size: Any, progress: Progress) -
     warning = None if images is None else range_warning(layer, images)
     if warning:
         progress.line(f"warning: {warning}")
+
+
+def _image_size(layer: HubLayer, data: Splits, image_size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size asked for here, or of a module that takes any size, the one that the data were read with."""
+    read = read_at(data.train)
+    if read is None or not is_image(layer):
+        return image_size
+    if image_size is not None and tuple(image_size) != read:
+        raise InputError(
+            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(image_size)}: "
+            "leave one of the two out."
+        )
+    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else image_size
 
 
 def _command() -> str:

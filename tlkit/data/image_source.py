@@ -251,6 +251,12 @@ def _changed_reader(read: Callable[[int], Any], **changes: Any) -> Callable[[int
     return read
 
 
+def read_at(examples: Examples) -> tuple[int, int] | None:
+    """(height, width) that whoever read the pictures asked for; None where nobody did."""
+    inner = _inner(examples.read)
+    return None if inner is None else inner.image_size
+
+
 def _inner(read: Callable[[int], Any]) -> ImageReader | None:
     while isinstance(read, Selected):
         read = read.read
