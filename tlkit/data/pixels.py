@@ -11,7 +11,9 @@ import functools
 import io
 import math
 import re
-from collections.abc import Iterable
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -41,6 +43,8 @@ _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # tags
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in entropy-coded data: FF 00 is a stuffed byte, D0-D7 restarts
 _AFTER_SCAN = frozenset((0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _SOS, _EOI = 0xDA, 0xD9
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_STRETCH = 2**20  # bytes inflated at once
 
 
 def decode(data: bytes, background: Colour, white: float | None = None) -> Image.Image:
@@ -73,6 +77,8 @@ def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS, white:
     check_size(image, max_pixels)
     if image.format == "PNG":
         image.verify()  # the checksums, which decoding skips
+        if lacks_rows(data):
+            raise InputError("damaged: its compressed data end before its last row")
     if data.startswith(b"\xff\xd8") and has_stray_markers(data):
         raise InputError("damaged: its compressed data hold markers that no encoder writes")
     image = open_header(io.BytesIO(data))
@@ -102,7 +108,7 @@ def has_stray_markers(data: bytes) -> bool:
 
     Source: ITU-T T.81, B.1.1.2 and B.1.1.5 (markers; byte stuffing).
     """
-    position = 2
+    position, in_scan = 2, False
     while 0 <= (position := data.find(b"\xff", position)) <= len(data) - 4:
         code = data[position + 1]
         if code == _EOI:
@@ -111,7 +117,10 @@ def has_stray_markers(data: bytes) -> bool:
             position += 1
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if in_scan and code != _SOS and data[position : position + 1] != b"\xff":
+            return True  # a segment between scans that ends at no marker is a piece of damaged data
         if code == _SOS:
+            in_scan = True
             marker = _MARKER.search(data, position)
             if marker is None:
                 return False  # cut off: the decoder says so itself
@@ -209,6 +218,38 @@ def _brightened(image: Image.Image, white: float) -> Image.Image:
 
 def in_bytes(values: np.ndarray, white: float) -> np.ndarray:
     """Values 0..white as uint8 0..255; what is above is white.
+def lacks_rows(data: bytes) -> bool:
+    """Whether a PNG's compressed data, whole and with the right checksums, hold fewer bytes than its rows need.
+
+    Pillow and libpng leave such rows black without a word.
+
+    Source: PNG specification, third edition, sections 7.2 (scanlines), 8.1 (interlacing) and 11.2.3 (IDAT).
+    """
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    missing = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
+    inflater = zlib.decompressobj()
+    for chunk in _png_data(data):
+        rest = chunk
+        while rest and missing > 0:
+            missing -= len(inflater.decompress(rest, _STRETCH))
+            rest = inflater.unconsumed_tail
+    return missing - len(inflater.flush()) > 0
+
+
+def _png_data(data: bytes) -> Iterator[bytes]:
+    position = 8
+    while position + 8 <= len(data):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        if kind == b"IDAT":
+            yield data[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def to_rgb(image: Image.Image, background: Colour) -> Image.Image:
+    """Any mode to RGB: alpha is composited, 16 bits keep their high byte (so do Pillow for colour, and TensorFlow).
 
     Raises:
         InputError: If a value is negative or not finite.

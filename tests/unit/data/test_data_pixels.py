@@ -316,3 +316,33 @@ def test_arrays_of_more_than_8_bits():
 def test_pixel_max_must_be_above_0(value):
     with pytest.raises(InputError, match="`pixel_max` must be the value that is white"):
         pixels.checked_white(value)
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(8, 2), (8, 0), (1, 0), (16, 2), (8, 6)])
+def test_a_png_whose_data_end_before_its_last_row_is_damaged(depth, colour):
+    width_bytes = -(-9 * depth * {0: 1, 2: 3, 6: 4}[colour] // 8)
+    whole = png(9, 9, depth, colour, [bytes(width_bytes)] * 9)
+    assert not pixels.lacks_rows(whole)
+    with pytest.raises(InputError, match="before its last row"):
+        pixels.verify(png(9, 9, depth, colour, [bytes(width_bytes)] * 8), WHITE)
+
+
+def test_an_interlaced_png_is_whole():
+    """Pillow reads Adam7 and does not write it: 1 x 1 has one pass, 5 x 5 all seven."""
+    for size, passes in ((1, [(1, 1)]), (5, [(1, 1), (1, 1), (2, 1), (1, 2), (3, 1), (2, 3), (5, 2)])):
+        rows = b"".join((b"\0" + bytes(3 * columns)) * lines for columns, lines in passes)
+        data = bytearray(png(size, size, 8, 2, []))
+        data[28] = 1
+        body = zlib.compress(rows)
+        assert not pixels.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(body)) + b"IDAT" + body + bytes(4))
+        cut = zlib.compress(rows[:-1])
+        assert pixels.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(cut)) + b"IDAT" + cut + bytes(4))
+
+
+def test_a_damaged_scan_whose_marker_could_stand_there_is_seen():
+    """Of two random bytes behind FF one in ten looks like a segment; the segment then ends at no marker."""
+    data = encoded(Image.fromarray(NOISE), "JPEG", quality=90)
+    start = data.index(b"\xff\xda") + 40
+    damaged = data[:start] + b"\xff\xe4\x01\x10" + data[start + 4 :]
+    assert pixels.has_stray_markers(damaged)
+    assert not pixels.has_stray_markers(data)

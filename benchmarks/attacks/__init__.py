@@ -1,0 +1,1 @@
+"""Bad inputs by area, for `benchmarks/robustness.py`: each file gives `cases()`."""
