@@ -4,8 +4,8 @@
     python benchmarks/robustness.py --areas images flags --match "symlink"
 
 Every case runs in a process of its own, forked from one that has imported TensorFlow, in an empty folder, with a limit
-on time and memory. An answer is right where the thing is refused in one sentence (exit code 2), left out by name, or used
-as what it is; a traceback, a hang, a process that eats the memory and a result that is wrong in silence are failures.
+on time and memory. An answer is right where the thing is refused in one sentence (exit code 2), left out by name, or
+used as what it is; a traceback, a hang, a process that eats the memory and a wrong result in silence are failures.
 The cases are in benchmarks/attacks/, a file an area. Servers listen on 127.0.0.1 and end with their case.
 """
 

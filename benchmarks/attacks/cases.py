@@ -26,7 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """One bad input: `act` makes it in an empty folder and uses it; `wrong` says what is wrong with the outcome, or ""."""
+    """One bad input: `act` makes it in an empty folder and uses it; `wrong` says what is wrong with the outcome."""
 
     area: str
     name: str
@@ -85,7 +85,7 @@ def _commanded(line: CommandLine) -> Outcome:
 
 
 def refused(*words: str) -> Callable[[Outcome], str]:
-    """A sentence of tlkit's (from Python), or exit code 2 and no traceback (from the command line), with these words."""
+    """A sentence of tlkit's (from Python), or exit code 2 without a traceback (in a shell), with these words."""
 
     def wrong(outcome: Outcome) -> str:
         if outcome.trace:
