@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attacks.cases import Case, either, gives, left_out, refused
+from attacks.cases import Case, either, gives, refused
 
 COUNT = 24
 LABELS = np.arange(COUNT) % 2
@@ -34,7 +34,7 @@ def _image(name: str, images: Callable[[], Any], wrong: Callable, labels=LABELS,
     def act(_folder: Path):
         import tlkit
 
-        return tlkit.data.image.from_arrays(images(), labels, progress=False, **options)
+        return tlkit.data.image.from_arrays(images(), labels, **options)
 
     return Case("image arrays", name, act, wrong)
 
@@ -111,18 +111,17 @@ def _labels() -> Iterator[Case]:
         import tlkit
 
         if kind == "image":
-            return tlkit.data.image.from_arrays(_pixels(), labels, progress=False, **options)
+            return tlkit.data.image.from_arrays(_pixels(), labels, **options)
         if kind == "text":
-            return tlkit.data.text.from_arrays(
-                [f"some words {i}" for i in range(COUNT)], labels, progress=False, **options
-            )
+            return tlkit.data.text.from_arrays([f"some words {i}" for i in range(COUNT)], labels, **options)
         waves = np.random.default_rng(0).normal(0, 0.1, (COUNT, 1600)).astype(np.float32)
-        return tlkit.data.audio.from_arrays(waves, labels, sample_rate=16000, seconds=0.1, progress=False, **options)
+        return tlkit.data.audio.from_arrays(waves, labels, rate=16000, seconds=0.1, **options)
 
     classes = gives(lambda s: len(s.labels) == 2 and s.train.targets.dtype.kind in "iu", "two classes")
+    numbers = gives(lambda s: s.labels == (), "numbers to regress")
     either_way = either(classes, refused())
     entries: dict[str, tuple[Any, Callable, dict]] = {
-        "whole floats": (LABELS.astype(float), either_way, {}),
+        "whole floats": (LABELS.astype(float), either(classes, refused(), numbers), {}),
         "whole floats with names": (LABELS.astype(float), either_way, {"labels": ["cat", "dog"]}),
         "whole floats in a column": (LABELS.astype(float)[:, None], either_way, {"labels": ["cat", "dog"]}),
         "integers in a column": (LABELS[:, None], either_way, {}),
@@ -140,7 +139,7 @@ def _labels() -> Iterator[Case]:
         "NaN": (np.where(LABELS, np.nan, 0.0), refused(), {}),
         "NaN among words": (["a", "b", float("nan"), *["a", "b"] * 10, "a"], refused(), {}),
         "None among words": (["a", "b", None, *["a", "b"] * 10, "a"], refused(), {}),
-        "words and numbers": (["a", 1] * (COUNT // 2), refused(), {}),
+        "words and numbers": (["a", 1] * (COUNT // 2), either(classes, refused()), {}),
         "ragged": ([[0], [0, 1]] * (COUNT // 2), refused(), {}),
         "too few": (LABELS[:-1], refused(), {}),
         "too many": (np.append(LABELS, 1), refused(), {}),
@@ -172,8 +171,8 @@ def _sounds() -> Iterator[Case]:
         def act(_folder: Path):
             import tlkit
 
-            settings = {"sample_rate": 16000, "seconds": 0.5} | options
-            return tlkit.data.audio.from_arrays(waves(), LABELS, progress=False, **settings)
+            settings = {"rate": 16000, "seconds": 0.5} | options
+            return tlkit.data.audio.from_arrays(waves(), LABELS, **settings)
 
         return Case("audio arrays", name, act, wrong)
 
@@ -193,7 +192,7 @@ def _sounds() -> Iterator[Case]:
     yield case("words", lambda: ["x"] * COUNT, refused())
     yield case("a number", lambda: 5, refused())
     yield case("three dimensions", lambda: np.zeros((COUNT, 10, 10, 10), np.float32), refused())
-    for key in ("sample_rate", "seconds"):
+    for key in ("rate", "seconds"):
         for value in (0, -1, float("nan"), float("inf"), 1e12, "x", None):
             if (key, value) != ("seconds", None):
                 yield case(f"{key} {value}", wave, either(refused(), _whole), **{key: value})

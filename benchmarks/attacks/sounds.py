@@ -55,7 +55,7 @@ def _has(file: str) -> Callable:
     def right(splits) -> bool:
         for part in (splits.train, splits.val, splits.test):
             for i, name in enumerate(part.ids):
-                if str(name).endswith(file):
+                if file in str(name):
                     sound = np.asarray(part.read(i))
                     return bool(np.isfinite(sound).all() and np.abs(sound).max() > 0.01)
         return False
