@@ -22,7 +22,7 @@ def base() -> Path:
     pictures(folder / "data")
     subprocess.run([sys.executable, __file__, str(folder / "module")], check=True, cwd=Path(__file__).parents[2])
     words = ["run", "image_classification", "--data", folder / "data", "--module", folder / "module"]
-    words += ["--out", folder / "run", "--epochs", 1, 1, "--formats", "saved_model", "float32", "int8", "--max-drop", 1]
+    words += ["--out", folder / "run", "--epochs", 5, 0, "--formats", "saved_model", "float32", "--max-drop", 1]
     command = [sys.executable, "-m", "tlkit.cli", *map(str, words)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2], capture_output=True)
     return folder

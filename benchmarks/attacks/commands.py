@@ -271,7 +271,7 @@ def _run_folders() -> Iterator[Case]:
             damage(run / file)
             return command(*words(run))
 
-        return Case("run folders", f"{words(Path('RUN'))[0]}, {file} {name}", act, wrong)
+        return Case("run folders", f"{file} {name}", act, wrong)
 
     commands = {
         "export": lambda run: ("export", run, "--formats", "float32"),
