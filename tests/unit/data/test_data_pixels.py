@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from tlkit.data import pixels
+from tlkit.data import damage, pixels
 from tlkit.data.image_source import check_file
 from tlkit.errors import InputError
 
@@ -322,7 +322,7 @@ def test_pixel_max_must_be_above_0(value):
 def test_a_png_whose_data_end_before_its_last_row_is_damaged(depth, colour):
     width_bytes = -(-9 * depth * {0: 1, 2: 3, 6: 4}[colour] // 8)
     whole = png(9, 9, depth, colour, [bytes(width_bytes)] * 9)
-    assert not pixels.lacks_rows(whole)
+    assert not damage.lacks_rows(whole)
     with pytest.raises(InputError, match="before its last row"):
         pixels.verify(png(9, 9, depth, colour, [bytes(width_bytes)] * 8), WHITE)
 
@@ -334,9 +334,9 @@ def test_an_interlaced_png_is_whole():
         data = bytearray(png(size, size, 8, 2, []))
         data[28] = 1
         body = zlib.compress(rows)
-        assert not pixels.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(body)) + b"IDAT" + body + bytes(4))
+        assert not damage.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(body)) + b"IDAT" + body + bytes(4))
         cut = zlib.compress(rows[:-1])
-        assert pixels.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(cut)) + b"IDAT" + cut + bytes(4))
+        assert damage.lacks_rows(bytes(data[:33]) + struct.pack(">I", len(cut)) + b"IDAT" + cut + bytes(4))
 
 
 def test_a_damaged_scan_whose_marker_could_stand_there_is_seen():
@@ -344,5 +344,5 @@ def test_a_damaged_scan_whose_marker_could_stand_there_is_seen():
     data = encoded(Image.fromarray(NOISE), "JPEG", quality=90)
     start = data.index(b"\xff\xda") + 40
     damaged = data[:start] + b"\xff\xe4\x01\x10" + data[start + 4 :]
-    assert pixels.has_stray_markers(damaged)
-    assert not pixels.has_stray_markers(data)
+    assert damage.has_stray_markers(damaged)
+    assert not damage.has_stray_markers(data)
