@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
