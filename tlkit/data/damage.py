@@ -62,7 +62,7 @@ def lacks_rows(data: bytes) -> bool:
         while rest and missing > 0:
             missing -= len(inflater.decompress(rest, _STRETCH))
             rest = inflater.unconsumed_tail
-    return missing - len(inflater.flush()) > 0
+    return bool(missing > len(inflater.flush()))
 
 
 def _png_data(data: bytes) -> Iterator[bytes]:
