@@ -15,6 +15,7 @@ from tlkit.types import Examples
 
 AHEAD = 4  # batches read ahead of their use
 STEP = 8  # widths of batches of sequences are multiples of it, so that few shapes occur
+STEPS_AT_ONCE = 4096  # of sequences that pass a frozen module together: attention takes their width squared in memory
 WINDOW = 50  # batches among which sequences of one length are brought together
 
 
@@ -75,6 +76,16 @@ def width_of(examples: Examples, piece: np.ndarray) -> int | None:
         return None
     needed = -(-int(examples.lengths[piece].max()) // STEP) * STEP
     return min(needed, steps_of(examples.spec))
+
+
+def sequences_at_once(width: int, most: int) -> int:
+    """How many sequences of so many steps pass a frozen module together, >= 1 and at most `most`.
+
+    Example:
+        >>> sequences_at_once(512, 32), sequences_at_once(128, 32)
+        (8, 32)
+    """
+    return max(1, min(most, STEPS_AT_ONCE // max(1, width)))
 
 
 def trimmed(batch: Any, width: int | None) -> Any:

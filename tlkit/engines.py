@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tlkit import budget, tflite
 from tlkit import graph as graphs
+from tlkit.batches import sequences_at_once
 from tlkit.errors import InputError
 from tlkit.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.model import Front
@@ -84,7 +85,13 @@ class Opener:
         cast = keras.tree.map_structure_up_to(
             self.front.spec, lambda spec, x: np.asarray(x, spec.dtype.as_numpy_dtype), self.front.spec, batch
         )
-        return self.tensorflow(cast)
+        leaves = tf.nest.flatten(self.front.spec)
+        count = len(tf.nest.flatten(cast)[0])
+        if leaves[0].shape.rank == 1 or leaves[0].shape[1] is not None:
+            return self.tensorflow(cast)
+        most = sequences_at_once(tf.nest.flatten(cast)[0].shape[1], count)
+        parts = (keras.tree.map_structure(lambda own, at=at: own[at : at + most], cast) for at in range(0, count, most))
+        return np.concatenate([np.asarray(self.tensorflow(part)) for part in parts])
 
     def _agreeing(self, probe: Any) -> Run:
         run = litert(self.front, self.together)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit import allocation
-from tlkit.batches import gathered, pieces_of, read_batches, steps_of
+from tlkit.batches import gathered, pieces_of, read_batches, sequences_at_once, steps_of
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Evaluation, Examples, Task
 
@@ -87,7 +87,8 @@ def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     _check_shape(model, examples)
-    return pieces_of(examples, np.arange(len(examples)), _even(len(examples), batch_size))
+    most = batch_size if examples.lengths is None else sequences_at_once(steps_of(examples.spec), batch_size)
+    return pieces_of(examples, np.arange(len(examples)), _even(len(examples), most))
 
 
 def headline(evaluation: Evaluation) -> Headline | None:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from tlkit.types import Examples
 
 FORMAT = "2"  # part of every key: raise it when the same key would name other numbers
 SHARD_BYTES = 64 << 20  # of memory at a time, however many examples there are
+MOST_MAPPED = 4  # shards whose pages stay in the process; of more, the pages read stay with the system alone
 DTYPES = ("float32", "float16")
 
 
@@ -93,8 +95,18 @@ class Features:
         """Features of the examples at `indices`, in that order, float32."""
         if len(self.shards) == 1:
             return np.asarray(self.shards[0][indices], np.float32)
-        rows = [self.shards[i // self.per_shard][i % self.per_shard] for i in indices]
-        return np.stack(rows).astype(np.float32, copy=False)
+        rows = np.stack([self.shards[i // self.per_shard][i % self.per_shard] for i in indices])
+        if len(self.shards) > MOST_MAPPED:
+            for number in {int(i) // self.per_shard for i in indices}:
+                _let_go(self.shards[number])
+        return rows.astype(np.float32, copy=False)
+
+
+def _let_go(shard: np.ndarray) -> None:
+    """Take a shard's pages out of this process's memory; what reads them again finds them in the system's."""
+    mapped = getattr(shard, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +318,9 @@ def _stored(folder: Path, number: int, count: int) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):
         return None
     fits = len(shard) == count and list(shard.shape) == record.get("shape")
-    return shard if fits and _digest(shard) == record.get("sha256") else None
+    whole = fits and _digest(shard) == record.get("sha256")
+    _let_go(shard)
+    return shard if whole else None
 
 
 def _digest(shard: np.ndarray) -> str:

@@ -36,6 +36,7 @@ class Settings:
         views: Augmented views of each training example; 0 augments anew in every epoch and computes nothing once.
         cache: "auto" keeps features on disk if they fit and streams otherwise, "require" refuses, "off" streams.
         cache_dtype: "float32", or "float16" for half the space.
+        micro_batch: Examples at a time inside a step; None goes by the memory that they take.
     """
 
     seed: int = 0
@@ -43,6 +44,7 @@ class Settings:
     views: int = 1
     cache: str = "auto"
     cache_dtype: str = "float32"
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)

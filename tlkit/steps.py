@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkit.microbatches import WHOLE, Parts, divided, parts_of
 from tlkit.model import all_layers, backbone_of
 from tlkit.optimizers import DepthAdamW
 from tlkit.types import Examples, Phase, Task
@@ -36,6 +37,7 @@ class Trainer:
         weights: float32 weight of each training example, or None.
         rate: Step -> learning rate.
         progress: Variables of layers with a schedule; `fit` moves them from 0 to 1.
+        parts: How batches are divided inside the steps.
     """
 
     model: keras.Model
@@ -46,6 +48,7 @@ class Trainer:
     weights: np.ndarray | None
     rate: Callable[[int], float]
     progress: Sequence[keras.Variable] = ()
+    parts: Parts = WHOLE
 
 
 def compiled(
@@ -56,6 +59,7 @@ def compiled(
     train: Examples,
     batch_size: int,
     start: Mapping[int, np.ndarray] = types.MappingProxyType({}),
+    micro_batch: int | None = None,
 ) -> Trainer:
     """Give the trained part of a model a phase's optimizer, loss and metrics, and trace its steps.
 
@@ -67,6 +71,7 @@ def compiled(
         train: Training examples.
         batch_size: Of them.
         start: Values that the module's weights began with, by `id` of the variable, for `Phase.l2_sp`.
+        micro_batch: Examples at a time inside a step; None goes by the memory that they take.
     """
     steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
     optimizer, metrics = optimizer_of(phase, whole), task.metrics()
@@ -76,15 +81,25 @@ def compiled(
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
     like = None if train.lengths is None else functools.partial(_any_width, trained, task.takes == "sequence")
+    parts = parts_of(whole, trained, task, phase, train, batch_size, micro_batch)
+    test_step = _traced(_test_step(trained, judged), like)
+    if parts.most is None:
+        step = _traced(_train_step(trained, judged, optimizer, keep), like)
+    else:
+        step = _step_in_parts(
+            parts, _traced(_gradients(trained, judged), like), _traced(_applied(trained, optimizer), _as_they_are)
+        )
+        test_step = _test_in_parts(parts, test_step)
     return Trainer(
         model=trained,
         optimizer=optimizer,
         metrics=metrics,
-        train_step=_rated(_traced(_train_step(trained, judged, optimizer, keep), like), optimizer, rate),
-        test_step=_traced(_test_step(trained, judged), like),
+        train_step=_rated(step, optimizer, rate),
+        test_step=test_step,
         weights=_sample_weights(task, train),
         rate=rate,
         progress=tuple(layer.progress for layer in all_layers(trained) if hasattr(layer, "progress")),
+        parts=parts,
     )
 
 
@@ -151,6 +166,10 @@ def _any_batch(value: Any) -> Any:
         return None
     shape = tuple(value.shape)
     return tf.TensorSpec([None, *shape[1:]] if shape else (), value.dtype)
+
+
+def _as_they_are(*arguments: Any) -> Any:
+    return tf.nest.map_structure(lambda own: None if own is None else tf.TensorSpec(own.shape, own.dtype), arguments)
 
 
 def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *others: Any) -> tuple[Any, ...]:
@@ -233,13 +252,64 @@ def _train_step(model: keras.Model, judge: Judge, optimizer: Any, keep: list[Any
     return step
 
 
+def _gradients(model: keras.Model, judge: Judge) -> Callable[..., Any]:
+    """A part of a step: (x, y, weights, share of the batch) -> its loss and gradients, times that share."""
+
+    def part(x: Any, y: Any, weights: Any, share: Any) -> Any:
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = judge(y, model(x, training=True), weights) * share
+        return loss, _dense(tape.gradient(loss, variables))
+
+    return part
+
+
+def _applied(model: keras.Model, optimizer: Any) -> Callable[..., Any]:
+    """The end of a step: the gradients of all parts move the weights, unless something is not finite."""
+
+    def apply(loss: Any, gradients: list[Any], rate: Any) -> Any:
+        optimizer.learning_rate = rate
+        optimizer.apply(_finite(gradients, loss), model.trainable_variables)
+        return loss
+
+    return apply
+
+
+def _step_in_parts(parts: Parts, gradients: Callable[..., Any], apply: Callable[..., Any]) -> Callable[..., Any]:
+    """A step whose parts come one after the other, so that the tensors of one alone are held."""
+
+    def step(x: Any, y: Any, weights: Any, rate: Any) -> Any:
+        together: Any = None
+        for part in divided(parts, x, y, weights):
+            own = gradients(*part)
+            together = own if together is None else tf.nest.map_structure(_sum, together, own)
+        return apply(*together, rate)
+
+    return step
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return None if one is None else one + other
+
+
+def _test_in_parts(parts: Parts, test: Callable[..., Any]) -> Callable[..., Any]:
+    def step(x: Any, y: Any, weights: Any) -> Any:
+        return sum(test(*part) * share for *part, share in divided(parts, x, y, weights))
+
+    return step
+
+
 def _finite(gradients: list[Any], loss: Any) -> list[Any]:
     """The gradients, behind a check that stops the step: the optimizer waits for them, so no weight has moved."""
-    dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+    dense = _dense(gradients)
     checked = [loss, *(g for g in dense if g is not None)]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in checked])
     with tf.control_dependencies([tf.debugging.Assert(finite, [NOT_FINITE])]):
         return [None if g is None else tf.identity(g) for g in dense]
+
+
+def _dense(gradients: list[Any]) -> list[Any]:
+    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
 def _test_step(model: keras.Model, judge: Judge) -> Callable[..., Any]:

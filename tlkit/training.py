@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import allocation, checkpoint, several
+from tlkit import allocation, checkpoint, microbatches, several
 from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.callbacks import Watchers, checked, watching
 from tlkit.errors import InputError, TrainingError
@@ -95,6 +95,7 @@ def fit(
     cache_dtype: str = "float32",
     checkpoints: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    micro_batch: int | None = None,
     progress: Progress = quiet,
 ) -> Run:
     """Run the phases over the data and keep the best weights of all of them.
@@ -119,6 +120,10 @@ def fit(
         checkpoints: Folder for checkpoints, one an epoch; None keeps none.
         callbacks: Keras callbacks that watch, such as TensorBoard and CSVLogger. Epochs are counted over all phases;
             a fit that goes on where it was stopped tells them of the epochs that are left.
+        micro_batch: Examples of a batch that are in memory at a time; their gradients add up to the batch's step, so
+            weights are the same to rounding, but for the head's dropout, which draws other masks. None takes as many
+            as about 0.5 GB hold, by the sizes of the tensors in the module's graph. What compares the examples of a
+            batch (`batch_stats="adapt"`, a BatchNorm in the head, domain adaptation) is not divided.
         progress: Where progress goes.
 
     Returns:
@@ -132,8 +137,9 @@ def fit(
     """
     _check(model, task, data, phases)
     watch = checked(callbacks)
+    microbatches.check(micro_batch)
     task = task if task.prepare is None else task.prepare(data, progress.line)
-    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype)
+    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)
     _say_high_rates(phases, progress)
@@ -286,7 +292,12 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
         seconds=time.perf_counter() - started,
         features_seconds=stage.train.seconds + stage.val.seconds,
         proof=proof,
-        had={**stage.arrangement.had, "front": stage.train.how, "epoch_seconds": state.seconds},
+        had={
+            **stage.arrangement.had,
+            "front": stage.train.how,
+            "steps": stage.trainer.parts.why,
+            "epoch_seconds": state.seconds,
+        },
         best_epoch=state.own_best[1] if state.own_best else 0,
         improved=_improved(state, best_before, stored is not None),
     )
@@ -300,7 +311,13 @@ def _staged(job: Job, number: int) -> Stage:
     arrangement = arrange(job.model, phase, later)
     train, val = sources(arrangement, job.data, job.settings, job.progress)
     size = job.settings.batch_size
-    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start)
+    divide = job.settings.micro_batch
+    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start, divide)
+    if trainer.parts.wanted:
+        job.progress.line(
+            f"note: a step of phase {number + 1} takes about {trainer.parts.wanted / 1e9:.1f} GB and cannot be divided "
+            f"({trainer.parts.why}); a lower `batch_size` takes less."
+        )
     return Stage(number, phase, arrangement, trainer, train, val)
 
 
@@ -527,7 +544,8 @@ def _keeper(
     path = Path(folder)
     signature = sha256_bytes(
         str(tuple(phases)), str(task.recipe), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
-        f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r}",
+        f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r} "
+        f"{settings.micro_batch}",
     )  # fmt: skip
     stored = checkpoint.newest(path, signature, progress.line)
     if stored is not None:

@@ -1,5 +1,6 @@
 """Pure functions on one inference graph: what it is made of, where it can be cut, and its parts."""
 
+from tlkit.graph.activations import activation_bytes
 from tlkit.graph.blocks import Block, blocks, taps
 from tlkit.graph.constant import save_constant
 from tlkit.graph.cutting import (
@@ -24,6 +25,7 @@ __all__ = [
     "Cut",
     "Graph",
     "Proof",
+    "activation_bytes",
     "batch_norms",
     "blocks",
     "cuts",

@@ -17,6 +17,8 @@ View = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 class OnSource(keras.losses.Loss):
     """The mean of a loss over the examples of the source, whose domain, the last column of the targets, is 0."""
 
+    of_whole_batches = True
+
     def __init__(self, base: keras.losses.Loss, key: str):
         super().__init__(name=base.name)
         self.base, self.key = base, key
@@ -31,6 +33,8 @@ class OnSource(keras.losses.Loss):
 
 class Penalized(keras.losses.Loss):
     """A loss, and a penalty on the outputs of both domains, which no weight of an example rescales."""
+
+    of_whole_batches = True
 
     def __init__(self, base: keras.losses.Loss, penalty: Penalty):
         super().__init__(name=base.name)
@@ -91,6 +95,8 @@ class OfHeads(keras.losses.Loss):
         factors: Of each.
         log_variances: Name of the output (batch, heads) of `LogVariances`, where factors exp(-s) are learned.
     """
+
+    of_whole_batches = True
 
     def __init__(self, losses: Mapping[str, keras.losses.Loss], factors: Sequence[float], log_variances: str | None):
         super().__init__(name="of_heads")

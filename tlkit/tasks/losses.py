@@ -202,6 +202,8 @@ class PairRanking(keras.losses.Loss):
     Source: Henderson et al. 2017, arXiv:1705.00652, section 4.4 (multiple negatives), on cosines times `scale`.
     """
 
+    of_whole_batches = True
+
     def __init__(self, scale: float = 20.0, name: str = "pair_ranking", **keras_arguments: Any):
         super().__init__(name=name, **keras_arguments)
         self.scale = scale
