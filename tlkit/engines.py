@@ -91,7 +91,8 @@ class Opener:
             return self.tensorflow(cast)
         most = sequences_at_once(tf.nest.flatten(cast)[0].shape[1], count)
         parts = (keras.tree.map_structure(lambda own, at=at: own[at : at + most], cast) for at in range(0, count, most))
-        return np.concatenate([np.asarray(self.tensorflow(part)) for part in parts])
+        found = [self.tensorflow(part) for part in parts]
+        return found[0] if len(found) == 1 else keras.tree.map_structure(lambda *rows: tf.concat(rows, axis=0), *found)
 
     def _agreeing(self, probe: Any) -> Run:
         run = litert(self.front, self.together)

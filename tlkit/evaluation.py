@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit import allocation
+from tlkit import allocation, excerpts
 from tlkit.batches import gathered, pieces_of, read_batches, sequences_at_once, steps_of
 from tlkit.errors import InputError
 from tlkit.types import ArraySpec, Evaluation, Examples, Task
@@ -50,7 +50,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
         batch_size: Examples at a time, >= 1; memory does not grow with the count of examples.
 
     Returns:
-        Flat `scores`, `details` for the report, and the decoded `outputs`.
+        Flat `scores`, `details` for the report, and the decoded `outputs`; of texts in windows, one answer a text.
 
     Raises:
         InputError: If there are no examples, or they do not have the shape that the model takes.
@@ -58,7 +58,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     if not len(examples):
         raise InputError("There is nothing to evaluate: the examples are empty.")
     outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
-    return task.evaluate(examples, outputs)
+    return task.evaluate(excerpts.whole(examples), excerpts.together(examples, outputs))
 
 
 @allocation.kept()

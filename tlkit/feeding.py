@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlkit.batches import steps_of
-from tlkit.data import audio_source, image, pairs, text
+from tlkit.data import audio_source, image, long_texts, pairs, text
 from tlkit.data.text_source import QUESTIONS, TEXT, WORDS
 from tlkit.errors import InputError
 from tlkit.layer import HubLayer
@@ -17,7 +17,12 @@ from tlkit.types import Run, Splits
 
 
 def fed(
-    data: Splits, layer: HubLayer, *, image_size: tuple[int, int] | None = None, length: int | None = None
+    data: Splits,
+    layer: HubLayer,
+    *,
+    image_size: tuple[int, int] | None = None,
+    length: int | None = None,
+    long: str = "cut",
 ) -> Splits:
     """The data as a module takes them.
 
@@ -26,6 +31,7 @@ def fed(
         layer: The module.
         image_size: (height, width) of images.
         length: Word pieces of a text, special ones included, or words; None is what 99 % of the training texts need.
+        long: What becomes of longer texts, "cut" or "windows", as `data.text.tokenized` has it.
 
     Raises:
         InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
@@ -34,7 +40,9 @@ def fed(
     if data.train.spec == pairs.PAIRS:
         return pairs.together(fed(pairs.apart(data), layer, length=length), data)
     if takes_tokens(layer) and is_text(data.train.spec):
-        return _in_tokens(data, layer, length)
+        return _in_tokens(data, layer, length, long)
+    if long != "cut" and not long_texts.are_windows(data.train.recipe):
+        raise InputError(f'long="{long}" is for texts and modules of word pieces; leave it out.')
     if length is not None:
         raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
     return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
@@ -53,7 +61,8 @@ def fed_as(data: Splits, run: Run, *, length: int | None = None) -> Splits:
         return data
     if length is None and takes_tokens(layer) and is_text(data.train.spec):
         length = steps_of(run.data.train.spec)
-    return fed(data, layer, image_size=_image_size(run.model.input_shape, layer), length=length)
+    long = "windows" if is_text(data.train.spec) and long_texts.are_windows(run.data.test.recipe) else "cut"
+    return fed(data, layer, image_size=_image_size(run.model.input_shape, layer), length=length, long=long)
 
 
 def _image_size(shape: Any, layer: HubLayer) -> tuple[int, int] | None:
@@ -83,7 +92,7 @@ def is_text(spec: Any) -> bool:
     return spec in (TEXT, WORDS, QUESTIONS)
 
 
-def _in_tokens(data: Splits, layer: HubLayer, length: int | None) -> Splits:
+def _in_tokens(data: Splits, layer: HubLayer, length: int | None, long: str) -> Splits:
     tokenizer = layer.tokenizer
     if tokenizer is None:
         raise InputError(
@@ -93,7 +102,7 @@ def _in_tokens(data: Splits, layer: HubLayer, length: int | None) -> Splits:
     own = layer.endpoint.input_leaves[0].shape[1]
     if own is not None and length not in (None, own):
         raise InputError(f"{layer.handle} takes texts of {own} {tokenizer.unit} only. Received: length={length}.")
-    pieces = text.tokenized(data, tokenizer, own or length)
+    pieces = text.tokenized(data, tokenizer, own or length, long=long)
     return pieces if own is None else _of_one_length(pieces)
 
 

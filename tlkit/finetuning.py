@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import tlkit
-from tlkit import checkpoint, overview, plans, runs
+from tlkit import checkpoint, excerpts, overview, plans, runs
 from tlkit.callbacks import checked
 from tlkit.data.image import resized
 from tlkit.data.image_source import read_at
@@ -69,6 +69,8 @@ def finetune(
     image_size: tuple[int, int] | None = None,
     length: int | None = None,
     input_range: tuple[float, float] | None = None,
+    long: str = "cut",
+    micro_batch: int | None = None,
     views: int | None = None,
     cache: str = "auto",
     fresh: bool = False,
@@ -89,6 +91,8 @@ def finetune(
         length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
         input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
             graph or its BatchNorm says.
+        long: What becomes of longer texts: "cut", or "windows", whose answers are averaged (`data.text.tokenized`).
+        micro_batch: Examples of a batch that are in memory at a time, as `fit` has it.
         views: Augmented views of each training example that are computed once, as `fit` has it.
         cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
@@ -115,7 +119,7 @@ def finetune(
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
-    model, data = _built(handle, task, data, seed, image_size, length, input_range, seconds, progress)
+    model, data = _built(handle, task, data, seed, image_size, length, long, input_range, seconds, progress)
     task = task if task.prepare is None else task.prepare(data, progress.line)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     for line in overview.plan_lines(plan):
@@ -125,7 +129,7 @@ def finetune(
         checkpoint.clear(folder / runs.CHECKPOINTS)
     run = fit(
         model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
-        checkpoints=folder / runs.CHECKPOINTS, callbacks=watch, progress=progress,
+        checkpoints=folder / runs.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
     run = replace(run, task=_calibrated(run, batch_size))
@@ -163,7 +167,8 @@ def _calibrated(run: Run, batch_size: int) -> Task:
     task, val = run.task, run.data.val
     if task.calibrate is None or not len(val):
         return task
-    return task.calibrate(val.targets, decoded_outputs(run.model, task, val, batch_size=batch_size))
+    outputs = excerpts.together(val, decoded_outputs(run.model, task, val, batch_size=batch_size))
+    return task.calibrate(excerpts.whole(val).targets, outputs)
 
 
 def _built(
@@ -173,6 +178,7 @@ def _built(
     seed: int,
     image_size: tuple[int, int] | None,
     length: int | None,
+    long: str,
     input_range: tuple[float, float] | None,
     seconds: dict[str, float],
     progress: Progress,
@@ -191,7 +197,7 @@ def _built(
     for line in overview.module_lines(layer, size, how):
         progress.line(line)
     known = data.notes
-    data = fed(data, layer, image_size=size, length=length)
+    data = fed(data, layer, image_size=size, length=length, long=long)
     for note in data.notes[len(known) :]:
         progress.line(f"note: {note}")
     if is_image(layer):

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkit import indexing, tasks
+from tlkit import excerpts, indexing, tasks
 from tlkit.batches import order_of_epoch, stack
 from tlkit.errors import InputError
 from tlkit.files import PARTIAL, atomic_file, write_atomic
@@ -30,7 +30,7 @@ from tlkit.model import backbone_of
 from tlkit.report import run_json
 from tlkit.report import write as write_report
 from tlkit.trouble import first_line, of_system
-from tlkit.types import ArraySpec, Examples, Passage, Run, Splits, Task
+from tlkit.types import ArraySpec, Examples, Excerpt, Passage, Run, Splits, Task
 
 RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
 CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
@@ -51,7 +51,7 @@ def describe(run: Run, *, seed: int, batch_size: int, command: str = "") -> dict
         "input_range": None if layer is None else layer.input_range,
         "data": {
             "fingerprint": run.data.fingerprint,
-            **{name: len(getattr(run.data, name)) for name in ("train", "val", "test")},
+            **{name: len(excerpts.whole(getattr(run.data, name))) for name in ("train", "val", "test")},
         },
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         "machine": platform.platform(),
@@ -239,7 +239,8 @@ def _keep_examples(run: Run, path: Path) -> None:
         arrays[f"{name}.digests"] = np.asarray(examples.digests, dtype=str)
         arrays[f"{name}.targets"] = examples.targets
         arrays[f"{name}.recipe"] = np.asarray(examples.recipe)
-        arrays[f"{name}.texts"] = np.asarray(examples.texts, dtype=str)
+        arrays[f"{name}.texts"] = np.asarray(() if examples.excerpts else examples.texts, dtype=str)
+        arrays[f"{name}.excerpts"] = np.frombuffer(json.dumps(_plain_excerpts(examples)).encode(), np.uint8)
         arrays[f"{name}.passages"] = _packed(examples.passages)
         arrays |= _inputs(name, _stacked(examples))
     with atomic_file(path) as partial:
@@ -259,9 +260,10 @@ def _stacked(examples: Examples) -> Any:
 
 def _chosen(examples: Examples, most: int) -> Examples:
     """At most `most` of the examples, spread evenly over a fixed order."""
-    if len(examples) <= most:
+    count = len(excerpts.whole(examples))
+    if count <= most:
         return examples
-    return examples.subset(np.sort(order_of_epoch(len(examples), 0, 0, 0)[:most]).tolist())
+    return excerpts.of_texts(examples, np.sort(order_of_epoch(count, 0, 0, 0)[:most]).tolist())
 
 
 def _inputs(name: str, stacked: Any) -> dict[str, np.ndarray]:
@@ -273,6 +275,8 @@ def _inputs(name: str, stacked: Any) -> dict[str, np.ndarray]:
 def _kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
     keys = sorted(k for k in arrays if k.startswith(f"{name}.x."))
     inputs: Any = {k.split(".x.")[1]: arrays[k] for k in keys} if keys else arrays[f"{name}.x"]
+
+    windows = _excerpts(arrays.get(f"{name}.excerpts"))
 
     def read(i: int) -> Any:
         return {k: v[i] for k, v in inputs.items()} if keys else inputs[i]
@@ -290,7 +294,8 @@ def _kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         spec={k: spec(v) for k, v in inputs.items()} if keys else spec(inputs),
         digests=tuple(str(d) for d in arrays[f"{name}.digests"]),
         recipe=str(arrays.get(f"{name}.recipe", "")),
-        texts=tuple(str(t) for t in arrays.get(f"{name}.texts", ())),
+        texts=tuple(one.text for one in windows) or tuple(str(t) for t in arrays.get(f"{name}.texts", ())),
+        excerpts=windows,
         passages=_unpacked(arrays[f"{name}.passages"]) if f"{name}.passages" in arrays else (),
     )
 
@@ -304,6 +309,18 @@ def _plain_passage(one: Passage) -> dict[str, Any]:
     start, end = (int(one.offsets[0, 0]), int(one.offsets[-1, 1])) if len(one.offsets) else (0, 0)
     offsets = (one.offsets - start).tolist()
     return {"text": one.text[start:end], "answers": one.answers, "offsets": offsets, "step": one.step}
+
+
+def _plain_excerpts(examples: Examples) -> dict[str, Any]:
+    """Each text once, and of each window which text it is of and how much of it."""
+    texts = {one.id: [one.text, one.digest] for one in examples.excerpts}
+    return {"texts": texts, "windows": [[one.id, one.share] for one in examples.excerpts]}
+
+
+def _excerpts(content: np.ndarray | None) -> tuple[Excerpt, ...]:
+    plain: dict[str, Any] = {"texts": {}, "windows": []} if content is None else json.loads(content.tobytes())
+    texts = plain["texts"]
+    return tuple(Excerpt(name, texts[name][0], texts[name][1], share) for name, share in plain["windows"])
 
 
 def _unpacked(content: np.ndarray) -> tuple[Passage, ...]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkit import excerpts
 from tlkit.microbatches import WHOLE, Parts, divided, parts_of
 from tlkit.model import all_layers, backbone_of
 from tlkit.optimizers import DepthAdamW
@@ -194,7 +195,8 @@ def optimizer_of(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer
 def _sample_weights(task: Task, train: Examples) -> np.ndarray | None:
     weights = train.weights
     if task.sample_weights is not None:
-        by_target = task.sample_weights(train.targets)
+        by_target = task.sample_weights(excerpts.whole(train).targets)
+        by_target = None if by_target is None else excerpts.by_text(train, by_target)
         weights = by_target if weights is None else weights * by_target
     return None if weights is None else np.asarray(weights, dtype=np.float32)
 

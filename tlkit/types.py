@@ -76,6 +76,23 @@ class Passage:
         return " ".join(self.text[start:end].split())
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """A text of which one example shows a window.
+
+    Attributes:
+        id: The text's id.
+        text: The text.
+        digest: sha256 of its content.
+        share: Of its pieces, how many the window shows, in (0, 1].
+    """
+
+    id: str
+    text: str
+    digest: str
+    share: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Random access to labelled data.
@@ -96,6 +113,8 @@ class Examples:
         texts: What people read of each example where its input hides it: the text behind word pieces; () elsewhere.
         passages: Where examples are questions on a text, that text and the answers; () elsewhere. No part of the
             fingerprint.
+        excerpts: Where examples are windows of texts that are longer than the module takes, the text of each; ()
+            elsewhere. Windows of a text follow each other. No part of the fingerprint.
     """
 
     ids: tuple[str, ...]
@@ -110,6 +129,7 @@ class Examples:
     lengths: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     passages: tuple[Passage, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
 
     def __repr__(self) -> str:
         named = f"{len(self)} examples, ids={value_of(self.ids)}, spec={value_of(self.spec)}"
@@ -146,6 +166,7 @@ class Examples:
             lengths=None if self.lengths is None else self.lengths[np.asarray(chosen, dtype=np.int64)],
             texts=tuple(self.texts[i] for i in chosen) if self.texts else (),
             passages=tuple(self.passages[i] for i in chosen) if self.passages else (),
+            excerpts=tuple(self.excerpts[i] for i in chosen) if self.excerpts else (),
         )
 
 

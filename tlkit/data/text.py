@@ -16,6 +16,7 @@ import numpy as np
 from tlkit.data import labelling, tables
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, noted
+from tlkit.data.long_texts import check_way, in_windows, note
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, Groups, checked_lengths
 from tlkit.data.squad import from_questions, read_questions
@@ -327,7 +328,14 @@ def from_squad(
     return from_questions(ids, questions, fixed=parts if len(files) > 1 else [], options=options)
 
 
-def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *, stride: int | None = None) -> Splits:
+def tokenized(
+    splits: Splits,
+    tokenizer: Tokenizer,
+    length: int | None = None,
+    *,
+    stride: int | None = None,
+    long: str = "cut",
+) -> Splits:
     """The same splits as a module's inputs; `lengths` of the Examples are their pieces before any cut.
 
     `WordPiece` gives the three inputs of a BERT module, `Words` the numbers that a table of word vectors takes.
@@ -346,10 +354,14 @@ def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *
             note says how many. None takes what 99 of 100 training texts need, in eights, at most 512; of questions with
             contexts at most 384.
         stride: Pieces from the start of one window to the next; None is a quarter of the length.
+        long: What becomes of longer texts: "cut" keeps their beginning; "windows" makes as few windows of one text as
+            show it all, of about the same size and without overlap, each an example with the text's target. Windows
+            weigh so that each text counts once in training; `evaluate` and exports average what they say, weighted by
+            their sizes.
 
     Raises:
         InputError: If the examples are no texts, or have a label for each word or a question and the tokenizer is no
-            `WordPiece`; if `length` has no room for a piece, or there are no windows to stride.
+            `WordPiece`; if `length` has no room for a piece, or there are no windows to stride or to make.
 
     Example:
         >>> texts = from_arrays(["good film", "bad film"] * 4, [1, 0] * 4)
@@ -357,6 +369,12 @@ def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *
         >>> tokenized(texts, pieces).train.spec["input_word_ids"]
         ArraySpec(shape=(8,), dtype='int32')
     """
+    check_way(long)
+    if long == "windows" and (splits.train.spec != TEXT or not isinstance(tokenizer, WordPiece)):
+        raise InputError(
+            'long="windows" is for texts with one target each and a module of word pieces; leave it out. Questions '
+            "with contexts are read in windows anyway, and word vectors take texts of any length."
+        )
     if splits.train.spec in (QUESTIONS, WORDS) and not isinstance(tokenizer, WordPiece):
         raise InputError(
             "A label for each word and answers to questions need a module of word pieces, and this one takes the whole "
@@ -372,11 +390,15 @@ def tokenized(splits: Splits, tokenizer: Tokenizer, length: int | None = None, *
     counts = [piece_counts(examples, tokenizer) for examples in parts]
     chosen = _length_for(counts[0]) if length is None else length
     tokenizer.check_length(chosen)
+    cut = int(sum((own > chosen).sum() for own in counts))
+    total = sum(map(len, counts))
+    if long == "windows" and isinstance(tokenizer, WordPiece):
+        own = [in_windows(examples, tokenizer, chosen) for examples in parts]
+        notes = [note(cut, total, chosen, sum(map(len, own)))] if cut else []
+        return dataclasses.replace(splits, train=own[0], val=own[1], test=own[2], notes=(*splits.notes, *notes))
     train, val, test = (
         tokenized_examples(examples, tokenizer, chosen, own) for examples, own in zip(parts, counts, strict=True)
     )
-    cut = int(sum((own > chosen).sum() for own in counts))
-    total = sum(map(len, counts))
     verb = "is longer than {} {} and is cut" if cut == 1 else "are longer than {} {} and are cut"
     notes = [f"{cut:,} of {total:,} texts {verb.format(chosen, tokenizer.unit)}."] if cut else []
     return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, *notes))

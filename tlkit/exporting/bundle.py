@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import several
+from tlkit import excerpts, several
 from tlkit.errors import GateError, InputError
 from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
 from tlkit.exporting.describing import labels_by_file
@@ -119,7 +119,7 @@ def _judged(
         return Exported(name, FILES[name], 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
     found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
     if why is None:
-        found = _compared(job, expected, made.outputs, gates)
+        found = _compared(job, expected, made.outputs, gates, answers_texts=name == producing.SAVED_MODEL)
         why = failure(name, found, gates, kind=_kind(job.run.task))
         why = why and "; ".join([why, *_causes(job.run.task, expected, name)])
     return Exported(
@@ -152,19 +152,32 @@ def _causes(task: Task, expected: Mapping[str, np.ndarray], format: str) -> Iter
 
 
 def _compared(
-    job: producing.Job, expected: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], gates: Gates
+    job: producing.Job,
+    expected: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    gates: Gates,
+    *,
+    answers_texts: bool,
 ) -> Comparison:
-    heads = job.run.task.heads
+    """Of texts in windows their answers are compared, which the SavedModel gives and the others' clients work out."""
+    heads, targets = job.run.task.heads, excerpts.whole(job.examples).targets
+    expected = excerpts.together(job.examples, expected)
+    outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
     if not heads:
-        return _compared_one(job.run.task, job.examples.targets, expected, outputs, gates)
-    return worst([one for name in heads for one in _compared_head(job, name, expected, outputs, gates)])
+        return _compared_one(job.run.task, targets, expected, outputs, gates)
+    return worst([one for name in heads for one in _compared_head(job, targets, name, expected, outputs, gates)])
 
 
 def _compared_head(
-    job: producing.Job, head: str, expected: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], gates: Gates
+    job: producing.Job,
+    targets: np.ndarray,
+    head: str,
+    expected: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    gates: Gates,
 ) -> Iterator[Comparison]:
     """One head over the examples that have its label, in the output for all heads and in its own signature."""
-    task, targets = job.run.task.heads[head], job.examples.targets
+    task = job.run.task.heads[head]
     rows = several.known(targets, head)
     for name in (head, f"{head}.{task.output}"):
         if len(rows) and name in outputs:

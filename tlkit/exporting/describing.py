@@ -26,7 +26,7 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
         outputs |= {f"{name}.{head.output}": _output(head, name) for name, head in task.heads.items()}
     return metadata.Metadata(
         name=f"{run.task.name} ({format})",
-        description=_sentence(run, format),
+        description=" ".join(filter(None, (_sentence(run, format), about.says))),
         inputs=about.inputs,
         units=about.units,
         outputs=outputs,

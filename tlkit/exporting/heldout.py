@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import excerpts
 from tlkit.data.splitting import spread
 from tlkit.errors import InputError
 from tlkit.types import Examples, Splits
@@ -18,7 +19,8 @@ def held_out(data: Splits, most: int) -> Examples:
     examples = data.test if len(data.test) else data.val
     if not len(examples):
         raise InputError("The run has neither test nor validation examples to check an export with; load it with some.")
-    return examples if len(examples) <= most else examples.subset(sorted(spread(examples.targets, most)))
+    texts = excerpts.whole(examples)
+    return examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.targets, most)))
 
 
 def store(

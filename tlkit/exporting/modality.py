@@ -51,6 +51,7 @@ class Reading:
         plain: Made as a client without our code makes it; None where that is the same.
         change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
         steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
+        shares: Of a text in windows, how much of it each row of `value` shows; () where `value` is one example.
         passages: Of a question with a text, what each row of `value` shows of the text; () elsewhere.
     """
 
@@ -58,6 +59,7 @@ class Reading:
     plain: np.ndarray | None = None
     change: str = ""
     steps: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
     passages: tuple[Passage, ...] = ()
 
 
@@ -71,12 +73,15 @@ class Serving:
         resources: Tables that `prepare` uses, or None; saved with the model.
         sent: Examples -> arrays (n, ...) of these specs by name: what clients would send for them. None where that is
             what the examples read.
+        combine: (what `prepare` gave, what the model made of it) -> outputs for what clients sent; None where each
+            example of the model's is one of theirs. `prepare` may give tensors for it that the model does not take.
     """
 
     specs: Tensors
     prepare: Callable[[Tensors], Tensors]
     resources: Any = None
     sent: Callable[[Examples], Mapping[str, np.ndarray]] | None = None
+    combine: Callable[[Tensors, Tensors], Tensors] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,13 @@ class About:
         inputs: Metadata table of each Keras input, by name.
         units: Tables of what a client does to all inputs together (a tokenizer).
         files: Content of the files that these name.
+        says: A sentence on what else a client does, or "".
     """
 
     inputs: Mapping[str, Table]
     units: tuple[Table, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    says: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from tlkit import tflite
 from tlkit.data.sourcing import file_trouble
 from tlkit.errors import InputError
+from tlkit.excerpts import averaged
 from tlkit.exporting import metadata
 from tlkit.exporting.modality import Inside, Reading, modality
 from tlkit.tasks.spanning import ranked, reply
@@ -143,8 +144,8 @@ def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[s
     if reading.passages:
         return Prediction(file, tuple(_answers(reading, opened, card)[:top]), reading.change)
     if "heads" in card:
-        return Prediction(file, tuple(_by_head(opened.call(_given(opened, reading.value)), card, top)), reading.change)
-    whole = np.asarray(_only(opened.call(_given(opened, reading.value))))
+        return Prediction(file, tuple(_by_head(_answer(opened, reading), card, top)), reading.change)
+    whole = np.asarray(_only(_answer(opened, reading)))
     outputs = whole.reshape(-1)
     if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
         rows = outputs.reshape(len(reading.steps), -1)
@@ -154,6 +155,16 @@ def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[s
         scores, meaning = _of_map(whole, card, top)
         return Prediction(file, tuple(scores), "; ".join(filter(None, (meaning, note))))
     return Prediction(file, tuple(_named(outputs, card, top)), note)
+
+
+def _answer(opened: tflite.Opened, reading: Reading) -> Mapping[str, np.ndarray]:
+    """What the file says of an example, or of a text in windows: the mean of what it says of each."""
+    if not reading.shares:
+        return opened.call(_given(opened, reading.value))
+    rows = [opened.call({k: v[i : i + 1] for k, v in reading.value.items()}) for i in range(len(reading.shares))]
+    weights = np.asarray(reading.shares) if sum(reading.shares) else np.ones(1)
+    of = np.zeros(len(rows), np.int64)
+    return {name: averaged(np.concatenate([row[name] for row in rows]), of, weights) for name in rows[0]}
 
 
 def _by_head(outputs: Mapping[str, np.ndarray], card: dict[str, Any], top: int) -> Iterator[tuple[str, float]]:

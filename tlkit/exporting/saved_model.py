@@ -102,8 +102,7 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
         folder: Where to write; must be empty or absent.
     """
     signatures = {
-        name: _endpoint(given.specs, given.prepare, core, choose).get_concrete_function()
-        for name, choose in _signatures(run, core).items()
+        name: _endpoint(given, core, choose).get_concrete_function() for name, choose in _signatures(run, core).items()
     }
     _save(run.model, signatures, folder, given.resources)
 
@@ -202,19 +201,17 @@ def _ranked(scores: Any, labels: tuple[str, ...]) -> Tensors:
     return {"classes": tf.gather(tf.constant(labels), best.indices), "scores": best.values}
 
 
-def _endpoint(
-    specs: Tensors,
-    prepare: Callable[[Tensors], Tensors],
-    core: Core,
-    choose: Callable[[Tensors, Tensors], Tensors],
-) -> Any:
-    def endpoint(*tensors: Any) -> Tensors:
-        batch = prepare(dict(zip(specs, tensors, strict=True)))
-        count = tf.shape(next(iter(batch.values())))[0]
-        filled = {name: _filled(tensor, count) for name, tensor in batch.items()}
-        return {name: value[:count] for name, value in choose(*core(filled)).items()}
+def _endpoint(given: Serving, core: Core, choose: Callable[[Tensors, Tensors], Tensors]) -> Any:
+    taken = core.input_signature[0]  # type: ignore[attr-defined]
 
-    return tf.function(endpoint, input_signature=list(specs.values()), autograph=False)
+    def endpoint(*tensors: Any) -> Tensors:
+        prepared = given.prepare(dict(zip(given.specs, tensors, strict=True)))
+        count = tf.shape(prepared[next(iter(taken))])[0]
+        filled = core({name: _filled(prepared[name], count) for name in taken})
+        found = [{name: value[:count] for name, value in own.items()} for own in filled]
+        return choose(*(own if given.combine is None else given.combine(prepared, own) for own in found))
+
+    return tf.function(endpoint, input_signature=list(given.specs.values()), autograph=False)
 
 
 def _filled(batch: Any, count: Any) -> Any:

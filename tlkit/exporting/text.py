@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tlkit import excerpts
 from tlkit.batches import stack
+from tlkit.data.long_texts import are_windows, bounds
 from tlkit.data.windows import WindowsReader, pieces_of, stride_of, windows_over
 from tlkit.errors import InputError
 from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
@@ -27,6 +29,11 @@ _CLIENT_NAMES = dict(zip(INPUTS, ("ids", "mask", "segment_ids"), strict=True))
 _MEANINGS = dict(
     zip(INPUTS, ("Numbers of the word pieces.", "1 for a piece, 0 for padding.", "0; 1 in a second text."), strict=True)
 )
+_ON_WINDOWS = (
+    "Of a text of n word pieces, n more than {room}, k = ceil(n / {room}) windows are answered one by one: window i of "
+    "0 to k - 1 holds the pieces from floor(i n / k) up to floor((i + 1) n / k), between [CLS] and [SEP]; the text's "
+    "answer is the mean of theirs, weighted by their counts of pieces."
+)
 T = TypeVar("T", WordPiece, Words)
 
 _CASED = "wordpiece v1 cased"  # in the recipe of the examples, as data.text writes it
@@ -39,9 +46,14 @@ def _accepts(examples: Examples) -> bool:
 def _serving(model: keras.Model, examples: Examples) -> Serving:
     import tensorflow as tf
 
-    from tlkit.tokenizing.wordpiece_graph import graph_inputs
+    from tlkit.tokenizing.wordpiece_graph import graph_inputs, means, window_inputs
 
-    in_graph = graph_inputs(tokenizer_of(model, WordPiece), int(examples.spec[INPUTS[0]].shape[0]))
+    wordpiece, length = tokenizer_of(model, WordPiece), int(examples.spec[INPUTS[0]].shape[0])
+    if are_windows(examples.recipe):
+        in_windows = window_inputs(wordpiece, length)
+        text = {"text": tf.TensorSpec((None,), tf.string, name="text")}
+        return Serving(text, lambda given: in_windows(given["text"]), in_windows, _whole_texts, means)
+    in_graph = graph_inputs(wordpiece, length)
     names = ("text",) if stride_of(examples.recipe) is None else ("question", "context")
 
     def prepare(given: Tensors) -> Tensors:
@@ -57,6 +69,11 @@ def _sent(names: Sequence[str], examples: Examples) -> Mapping[str, np.ndarray]:
     return {name: np.asarray(column, dtype=str) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
+def _whole_texts(examples: Examples) -> Mapping[str, np.ndarray]:
+    """What clients send for windows: the texts, each once."""
+    return {"text": np.asarray(texts_of(excerpts.whole(examples)), dtype=str)}
+
+
 def texts_of(examples: Examples) -> tuple[str, ...]:
     """The texts that the examples were made of."""
     if not examples.texts:
@@ -67,10 +84,11 @@ def texts_of(examples: Examples) -> tuple[str, ...]:
     return examples.texts
 
 
-def _about(model: keras.Model, _examples: Examples) -> About:
+def _about(model: keras.Model, examples: Examples) -> About:
     inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
     pieces = "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary)
-    return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()})
+    says = _ON_WINDOWS.format(room=int(examples.spec[INPUTS[0]].shape[0]) - 2) if are_windows(examples.recipe) else ""
+    return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()}, says)
 
 
 def tokenizer_of(model: keras.Model, kind: type[T]) -> T:
@@ -90,10 +108,21 @@ def _read(file: Path, inside: Inside) -> Reading:
     text, length, stride = read_text(file), inside.shapes[INPUTS[0]][0], stride_of(inside.recipe)
     if stride is not None:
         return _asked(wordpiece, *_question(file, text), length, stride)
+    if are_windows(inside.recipe):
+        return _windows(wordpiece, text, length)
     value = {name: row[None] for name, row in wordpiece.inputs(text, length).items()}
     needed = wordpiece.count(text)
     change = "" if needed <= length else f"cut to {length} of {needed} word pieces"
     return Reading(value, change=change, steps=_steps(wordpiece, text, length))
+
+
+def _windows(wordpiece: WordPiece, text: str, length: int) -> Reading:
+    """A text in as many windows as in training."""
+    pieces = wordpiece.encode(text)
+    places = bounds(len(pieces), length)
+    value = stack([wordpiece.packed(pieces[start:end], length) for start, end in places])
+    change = f"read in {len(places)} windows of at most {length} word pieces" if len(places) > 1 else ""
+    return Reading(value, change=change, shares=tuple((end - start) / max(1, len(pieces)) for start, end in places))
 
 
 def _question(file: Path, text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import several
+from tlkit import excerpts, several
 from tlkit.errors import InputError
 from tlkit.methods.derived import derived
 from tlkit.types import Evaluation, Examples, Run, Served, Splits, Task
@@ -99,8 +99,8 @@ def one_head(run: Run, head: str) -> Run:
     data = dataclasses.replace(several.parts(run.data, head), labels=task.labels)
     evaluation = None
     if run.evaluation is not None and len(data.test):
-        rows = several.known(run.data.test.targets, head)
-        evaluation = task.evaluate(data.test, run.evaluation.outputs[head][rows])
+        rows = several.known(excerpts.whole(run.data.test).targets, head)
+        evaluation = task.evaluate(excerpts.whole(data.test), run.evaluation.outputs[head][rows])
     model = keras.Model(run.model.input, run.model.output[head], name=task.name)
     own = derived(run, model, method=list(run.task.recipe), head=head)
     return dataclasses.replace(own, task=task, data=data, evaluation=evaluation)

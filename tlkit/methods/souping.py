@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import excerpts
 from tlkit.errors import InputError
 from tlkit.types import Examples, Run, Task
 
@@ -138,7 +139,8 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     task = restore(_without(task.recipe, DECIDED))
     if task.calibrate is None or not len(val):
         return task
-    return task.calibrate(val.targets, decoded_outputs(model, task, val, batch_size=batch_size))
+    outputs = excerpts.together(val, decoded_outputs(model, task, val, batch_size=batch_size))
+    return task.calibrate(excerpts.whole(val).targets, outputs)
 
 
 def _record(runs: Sequence[Run], taken: Sequence[int]) -> dict[str, Any]:

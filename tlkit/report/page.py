@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkit import excerpts
 from tlkit.files import write_atomic
 from tlkit.report import views
 from tlkit.report.records import run_json
@@ -63,7 +64,7 @@ def write(run: Run, path: str | os.PathLike[str]) -> Path:
         The path.
     """
     target = Path(path)
-    write_atomic(target, render(views.Facts(run_json(run), run.data.test)))
+    write_atomic(target, render(views.Facts(run_json(run), excerpts.whole(run.data.test))))
     return target
 
 

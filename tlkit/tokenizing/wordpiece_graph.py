@@ -16,6 +16,7 @@ from tlkit.tokenizing.characters import APART, CHANGED, REMOVED, SPACE, runs
 from tlkit.tokenizing.wordpiece import CLS, CONTINUED, INPUTS, MAX_WORD, PAD, SEP, UNK, WordPiece, check_length
 
 _NO_PIECE = -1
+OWNERS, SHARES, COUNT = "owners", "shares", "count"  # what WindowInputs gives besides a module's inputs
 
 
 class GraphInputs(tf.Module):
@@ -46,8 +47,11 @@ class GraphInputs(tf.Module):
         """
         texts = [text] if pair is None else [text, pair]
         check_length(self.length, 1 + len(texts))
-        pieces = self._cut([self._encoded(own) for own in texts])
-        start, end = (tf.fill([tf.shape(text)[0], 1], self._number[piece]) for piece in (CLS, SEP))
+        return self._packed(self._cut([self._encoded(own) for own in texts]))
+
+    def _packed(self, pieces: list[Any]) -> dict[str, Any]:
+        """Ragged pieces of each text, or of both -> the inputs, with the special pieces."""
+        start, end = (tf.fill([pieces[0].nrows(), 1], self._number[piece]) for piece in (CLS, SEP))
         rows = [tf.concat([own, end], axis=1) for own in pieces]
         rows[0] = tf.concat([start, rows[0]], axis=1)
         row = tf.concat(rows, axis=1)
@@ -164,6 +168,53 @@ def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
         InputError: If `length` has no room for the special pieces.
     """
     return GraphInputs(wordpiece, length)
+
+
+class WindowInputs(GraphInputs):
+    """Strings -> the three inputs of a BERT module for each window of each, and which window is of which string.
+
+    The windows are those of `data.long_texts.bounds`. Besides the inputs it gives `OWNERS`, int32 (windows,) positions
+    of the strings, `SHARES`, float32 (windows,) how much of its string each shows, and `COUNT`, how many strings.
+    """
+
+    def __call__(self, text: Any, pair: Any = None) -> dict[str, Any]:
+        """tf.string (batch,), UTF-8 -> inputs int32 (windows, length), and the rest."""
+        pieces, room = self._encoded(text), self.length - 2
+        sizes = tf.cast(pieces.row_lengths(), tf.int64)
+        counts = tf.maximum(tf.constant(1, tf.int64), -(-sizes // room))
+        owners = tf.repeat(tf.range(tf.size(sizes)), counts)
+        number = tf.ragged.range(counts).flat_values
+        of, into = tf.gather(sizes, owners), tf.gather(counts, owners)
+        lengths = of * (number + 1) // into - of * number // into
+        windows = tf.RaggedTensor.from_row_lengths(pieces.flat_values, lengths)
+        shares = tf.cast(lengths, tf.float32) / tf.cast(tf.maximum(of, 1), tf.float32)
+        return {
+            **self._packed([windows]),
+            OWNERS: owners,
+            SHARES: tf.where(of > 0, shares, 1.0),
+            COUNT: tf.size(sizes),
+        }
+
+
+def window_inputs(wordpiece: WordPiece, length: int) -> WindowInputs:
+    """As `graph_inputs`, for texts of any length, whose outputs `means` brings together.
+
+    Args:
+        wordpiece: The vocabulary.
+        length: Pieces of a window, [CLS] and [SEP] included.
+    """
+    return WindowInputs(wordpiece, length)
+
+
+def means(prepared: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs of windows by name -> those of their texts: means, weighted by the windows' shares."""
+
+    def mean(rows: Any) -> Any:
+        weights = tf.reshape(prepared[SHARES], tf.concat([[-1], tf.ones([tf.rank(rows) - 1], tf.int32)], axis=0))
+        sums = tf.math.unsorted_segment_sum(rows * weights, prepared[OWNERS], prepared[COUNT])
+        return tf.ensure_shape(sums, [None, *rows.shape[1:]])
+
+    return {name: mean(rows) for name, rows in outputs.items()}
 
 
 def _first_of(rows: Any, counts: Any) -> Any:
