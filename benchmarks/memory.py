@@ -1,0 +1,125 @@
+"""Memory and time of training the top third of a text module, in parts and in whole batches, as JSON.
+
+    python benchmarks/memory.py --rounds 3 --out benchmarks/results/memory.json
+
+zoo:minilm-l6-v2 on passages of the Brown corpus, batches of 32 texts of up to 512 and up to 128 word pieces, in fresh
+processes by turns: as `fit` divides the steps by itself, and with `micro_batch=32`, which does not. A frozen phase comes
+first. Peaks are of the whole process: `peak_memory_mb` is VmHWM, with the files that it maps, and
+`anonymous_mb` the largest RssAnon that was seen. Figures of images, `--module zoo:efficientnet-lite0`, train all of it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from measuring import HERE, MACHINE, fresh, peak_mb
+
+WAYS = {"parts": None, "whole": 32}
+MINILM = "zoo:minilm-l6-v2"
+BARS = {512: 3000.0, 128: 2000.0}  # MB
+
+
+class Watched:
+    """The largest RssAnon since it began, looked at a hundred times a second."""
+
+    def __init__(self):
+        self.peak, self.ended = 0.0, False
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        while not self.ended:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.peak = max(self.peak, *(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")))
+            time.sleep(0.01)
+
+
+def texts(pieces: int, count: int):
+    """Passages of many lengths, the longest as long as the module takes here."""
+    import numpy as np
+
+    import tlkit
+    from tlkit.data import brown
+
+    rng = np.random.default_rng(0)
+    files = sorted(path for path in brown.folder().iterdir() if len(path.name) == 4 and path.name.startswith("c"))
+    found, labels = [], []
+    for i in range(count):
+        words = [word for _, pairs in brown.tagged(files[i * len(files) // count]) for word, _ in pairs]
+        found.append(" ".join(words[: int(rng.integers(pieces // 4, pieces + 1))]))
+        labels.append(i % 2)
+    return tlkit.data.text.from_arrays(found, labels, split=(0.8, 0.1, 0.1))
+
+
+def images(count: int):
+    """Generated pictures."""
+    import numpy as np
+
+    import tlkit
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 224, 224, 3), np.uint8)
+    return tlkit.data.image.from_arrays(pixels, np.arange(count) % 2, split=(0.8, 0.1, 0.1))
+
+
+def work(module: str, pieces: int, count: int, micro_batch: int | None) -> dict:
+    """Figures of one process."""
+    import tlkit
+    from tlkit.feeding import fed
+
+    watched = Watched()
+    text = module == MINILM
+    data = texts(pieces, count) if text else images(count)
+    layer = tlkit.HubLayer(module, name="backbone", **({} if text else {"input_range": (0, 1)}))
+    task = tlkit.tasks.classify(["a", "b"], dropout=0.0)
+    model = tlkit.build(layer, task)
+    data = fed(data, layer, length=pieces) if text else fed(data, layer)
+    phases = (tlkit.Phase(1, 3e-3), tlkit.Phase(2, 1e-4, unfrozen=1 / 3 if text else 1.0))
+    run = tlkit.fit(model, task, data, phases, micro_batch=micro_batch)
+    tlkit.evaluate(model, task, data.test)
+    watched.ended = True
+    tuned = run.phases[1].had
+    return {
+        "epoch_seconds": tuned["epoch_seconds"][-1],  # the first one traces
+        "steps": tuned["steps"],
+        "loss": run.phases[1].history["loss"][-1],
+        "peak_memory_mb": peak_mb(),
+        "anonymous_mb": watched.peak,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--module", default=MINILM)
+    parser.add_argument("--pieces", type=int, nargs="+", default=[512, 128])
+    parser.add_argument("--count", type=int, default=320, help="texts, or pictures")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "memory.json")
+    parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        args.out.write_text(json.dumps(work(args.module, args.pieces[0], args.count, WAYS[args.worker])))
+        return
+    found: dict = {"machine": MACHINE, "module": args.module, "count": args.count}
+    for pieces in args.pieces if args.module == MINILM else [0]:
+        words = ["--module", args.module, "--pieces", str(pieces), "--count", str(args.count)]
+        rounds = [{way: fresh(__file__, *words, "--worker", way) for way in WAYS} for _ in range(args.rounds)]
+        peaks = {way: max(row[way]["peak_memory_mb"] for row in rounds) for way in WAYS}
+        ratio = statistics.median(row["parts"]["epoch_seconds"] / row["whole"]["epoch_seconds"] for row in rounds)
+        bars = {"at most 1.1 times as long": ratio <= 1.1}
+        if pieces in BARS:
+            bars[f"at most {BARS[pieces] / 1000:g} GB"] = peaks["parts"] <= BARS[pieces]
+        found[f"{pieces} pieces" if pieces else "images"] = {
+            "peak_memory_mb": peaks, "time of parts": ratio, "bars": bars, "rounds": rounds,
+        }  # fmt: skip
+        args.out.write_text(json.dumps(found, indent=1))
+        print(pieces, peaks, round(ratio, 3), bars, flush=True)
+
+
+if __name__ == "__main__":
+    main()
