@@ -3,7 +3,7 @@
     python benchmarks/memory.py --rounds 3 --out benchmarks/results/memory.json
 
 zoo:minilm-l6-v2 on passages of the Brown corpus, batches of 32 texts of up to 512 and up to 128 word pieces, in fresh
-processes by turns: as `fit` divides the steps by itself, and with `micro_batch=32`, which does not. A frozen phase comes
+processes by turns: as `fit` divides the steps by itself, and with `micro_batch=32`, which does not. A frozen one comes
 first. Peaks are of the whole process: `peak_memory_mb` is VmHWM, with the files that it maps, and
 `anonymous_mb` the largest RssAnon that was seen. Figures of images, `--module zoo:efficientnet-lite0`, train all of it.
 """

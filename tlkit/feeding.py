@@ -37,6 +37,8 @@ def fed(
         InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
     """
     _check_rate(data, layer)
+    if long != "cut" and data.train.spec == pairs.PAIRS:
+        raise InputError(f'long="{long}" is for single texts, and these are pairs; leave it out.')
     if data.train.spec == pairs.PAIRS:
         return pairs.together(fed(pairs.apart(data), layer, length=length), data)
     if takes_tokens(layer) and is_text(data.train.spec):

@@ -90,6 +90,9 @@ def test_what_has_no_windows_says_so(data, folder, module_folder):
         fed(data, layer, long="both")
     with pytest.raises(InputError, match="one target each"):
         fed(data, tlkit.HubLayer(module_folder("word_table")), long="windows")
+    splits = fed(data, layer, length=LENGTH, long="windows")
+    with pytest.raises(InputError, match="several heads"):
+        tlkit.methods.task_mix(one=splits, two=splits)
 
 
 # -- a run

@@ -147,6 +147,8 @@ def _keys(examples: Examples) -> list[Key]:
 
 def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], targets: np.ndarray) -> Examples:
     heads, sets = tuple(data), tuple(data.values())
+    if any(own.excerpts for own in sets):
+        raise InputError('Texts in windows cannot be shared by several heads; read them with long="cut".')
 
     def of_each(values: Callable[[Examples], Sequence[Any]]) -> list[Any]:
         each = [values(own) for own in sets]
