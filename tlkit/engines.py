@@ -85,11 +85,11 @@ class Opener:
         cast = keras.tree.map_structure_up_to(
             self.front.spec, lambda spec, x: np.asarray(x, spec.dtype.as_numpy_dtype), self.front.spec, batch
         )
-        leaves = tf.nest.flatten(self.front.spec)
-        count = len(tf.nest.flatten(cast)[0])
-        if leaves[0].shape.rank == 1 or leaves[0].shape[1] is not None:
+        first = tf.nest.flatten(cast)[0]
+        count = len(first)
+        if not count or not _is_sequence(tf.nest.flatten(self.front.spec)[0]):
             return self.tensorflow(cast)
-        most = sequences_at_once(tf.nest.flatten(cast)[0].shape[1], count)
+        most = sequences_at_once(first.shape[1], count)
         parts = (keras.tree.map_structure(lambda own, at=at: own[at : at + most], cast) for at in range(0, count, most))
         found = [self.tensorflow(part) for part in parts]
         return found[0] if len(found) == 1 else keras.tree.map_structure(lambda *rows: tf.concat(rows, axis=0), *found)
@@ -102,6 +102,11 @@ class Opener:
             if not gap <= TOLERANCE * max(scale, 1.0):
                 raise InputError(f"LiteRT gives other features than TensorFlow (by {gap:.1e})")
         return run
+
+
+def _is_sequence(spec: tf.TensorSpec) -> bool:
+    """Whether a front takes numbers of pieces (batch, steps), or a vector a step."""
+    return bool(spec.shape.rank == 3 or (spec.shape.rank == 2 and spec.dtype.is_integer))
 
 
 def opener(front: Front, count: int) -> Opener:
