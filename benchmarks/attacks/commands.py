@@ -18,6 +18,7 @@ EMPTY, GARBAGE = b"", b"\x93\x00\xff garbage " * 40
 
 def cases() -> Iterator[Case]:
     """In the order of a run's life."""
+    base()  # here, not in every case
     yield from _flags()
     yield from _handles()
     yield from _words()
