@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-numeric test-slow test-oldest lint install bench clean
+.PHONY: demo test test-numeric test-slow test-oldest test-newest lint install bench clean
 
 demo: install
 	$(BIN)/tlkit demo
@@ -24,6 +24,10 @@ test-slow: install
 
 test-oldest:
 	PYTHON=$(PYTHON) sh tests/oldest.sh
+
+# Python 3.13 of the machine, or of Debian trixie in the user's cache folder (root and debootstrap).
+test-newest:
+	sh tests/newest.sh
 
 lint: install
 	$(BIN)/ruff check .
