@@ -16,6 +16,8 @@ else
         debootstrap --variant=minbase \
             --include=python3,python3-venv,ca-certificates,gcc,libc6-dev,libegl1,libgles2,git trixie "$root"
     fi
+    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"  # a network may have authorities of its own
+    cp /etc/resolv.conf "$root/etc/"
     run() { place=$1; shift; chroot "$root" env -i HOME=/root PATH=/usr/bin:/bin LANG=C.UTF-8 TF_CPP_MIN_LOG_LEVEL=3 sh -c 'cd "$0" && exec "$@"' "$place" "$@"; }
     test -x "$root/venv/bin/python" || chroot "$root" python3.13 -m venv /venv
     python=/venv/bin/python
