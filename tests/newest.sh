@@ -2,7 +2,7 @@
 # The fast tests on the wheel under Python 3.13: the machine's own, or that of Debian trixie in a folder of the cache.
 set -eu
 cd "$(dirname "$0")/.."
-if command -v python3.13 > /dev/null; then
+if python3.13 --version > /dev/null 2>&1; then  # a shim may be there without it
     folder=.venv-newest
     test -x $folder/bin/python || python3.13 -m venv $folder
     run() { (cd "$1" && shift && "$@"); }
