@@ -30,6 +30,7 @@ _DAMAGE = (
     RecursionError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+MOST_FOLDERS = 2000  # in which a module is looked for: more are somebody's disk
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
@@ -208,11 +209,16 @@ def module_root(folder: Path) -> Path:
     for name in MODEL_FILES:
         if (folder / name).exists():
             raise InputError(f"{folder} holds no SavedModel: its {name} is a folder or a device, not a file.")
-    found = [Path(root) for root, _, names in os.walk(folder) if any(Path(root, n).is_file() for n in MODEL_FILES)]
-    found.sort()
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(p.relative_to(folder)) for p in found[:5])
-        raise InputError(f"{folder} holds several SavedModels ({names}); give the folder of one of them.")
+    roots: list[Path] = []
+    for count, (root, _, names) in enumerate(os.walk(folder)):
+        if count == MOST_FOLDERS:
+            raise InputError(f"{folder} holds over {MOST_FOLDERS:,} folders; give the one with saved_model.pb in it.")
+        if any(name in names and Path(root, name).is_file() for name in MODEL_FILES):
+            roots.append(Path(root))
+    roots.sort()
+    if len(roots) == 1:
+        return roots[0]
+    if roots:
+        several = ", ".join(str(p.relative_to(folder)) for p in roots[:5])
+        raise InputError(f"{folder} holds several SavedModels ({several}); give the folder of one of them.")
     raise InputError(f"{folder} holds no SavedModel: there is no saved_model.pb in it.")

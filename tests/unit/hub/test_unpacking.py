@@ -246,3 +246,11 @@ def test_module_root(tmp_path):
     (tmp_path / "saved_model.pb").unlink()
     (tmp_path / "saved_model.pb").touch()
     assert module_root(tmp_path) == tmp_path
+
+
+def test_a_whole_disk_is_not_searched_for_a_module(tmp_path, monkeypatch):
+    for i in range(9):
+        (tmp_path / str(i)).mkdir()
+    monkeypatch.setattr("tlkit.hub.unpacking.MOST_FOLDERS", 5)
+    with pytest.raises(InputError, match="holds over 5 folders; give the one with saved_model.pb"):
+        module_root(tmp_path)
