@@ -85,7 +85,7 @@ def _callable_endpoint(loaded: Any, function: Any, name: str, extra: Mapping[str
     variables, trainable = _variables(loaded, [*inference, *traces, *(t for f in losses for t in _traces(f))])
     aside = {"training", *extra, *defaults}
     accepts = tuple(_input_specs(t, aside) for t in inference)
-    call = functools.partial(_call, function, dict(extra), takes_training, isinstance(accepts[0], list))
+    call = functools.partial(_call, function, dict(extra), takes_training, len(_arguments(inference[0], aside)) > 1)
     return Endpoint(
         name=name,
         call=call,
@@ -168,8 +168,14 @@ def _input_specs(trace: Any, aside: Iterable[str] = ()) -> Any:
     bound = {k: v for k, v in _bound(trace).items() if k not in set(aside)}
     if not trace.structured_input_signature[0]:
         return {k: v for k, v in bound.items() if isinstance(v, tf.TypeSpec)}
-    leading = [v for v in bound.values() if isinstance(v, tf.TypeSpec)]
-    return leading if len(leading) > 1 else next(iter(bound.values()))
+    arguments = _arguments(trace, aside)
+    return arguments if len(arguments) > 1 else next(iter([*arguments, *bound.values()]))
+
+
+def _arguments(trace: Any, aside: Iterable[str]) -> list[Any]:
+    """The arguments that hold tensors, one by one: a list that is one argument is no list of arguments."""
+    bound = {k: v for k, v in _bound(trace).items() if k not in set(aside)}
+    return [v for v in bound.values() if any(isinstance(leaf, tf.TypeSpec) for leaf in tf.nest.flatten(v))]
 
 
 # -- signatures
@@ -267,6 +273,9 @@ def fitted(endpoint: Endpoint, inputs: Any, module: str) -> Any:
     for specs in endpoint.accepts:
         if _fits(specs, tensors):
             return _cast(specs, tensors)
+    for specs in endpoint.accepts:
+        if _fits_alone(specs, tensors):
+            return _cast(specs, tensors)
     expected = " or ".join(dict.fromkeys(_text(specs) for specs in endpoint.accepts))
     raise InputError(f"{module} does not take these inputs. Expected: {expected}. Received: {_text(tensors)}.")
 
@@ -304,12 +313,21 @@ def _is_number(dtype: Any) -> bool:
     return bool(dtype.is_floating or dtype.is_integer)
 
 
-def _cast(spec: Any, value: Any) -> Any:
-    if isinstance(spec, Mapping):
-        return {k: _cast(spec[k], value[k]) for k in spec}
-    if isinstance(spec, list | tuple):
-        return [_cast(s, v) for s, v in zip(spec, value, strict=True)]
-    return value if spec is None or value.dtype == spec.dtype else tf.cast(value, spec.dtype)
+def _fits_alone(specs: Any, tensors: Any) -> bool:
+    """Whether both are one tensor, one of them inside a list (or a dict) of one, as Keras models take it too."""
+    leaves, values = tf.nest.flatten(specs), tf.nest.flatten(tensors)
+    listed = not isinstance(tensors, Mapping)
+    return listed and len(leaves) == len(values) == 1 and _fits(leaves[0], values[0])
+
+
+def _cast(specs: Any, tensors: Any) -> Any:
+    """The tensors in the very structure that was traced (a tuple is no list to it), and in its dtypes."""
+    pairs = zip(tf.nest.flatten(specs), tf.nest.flatten(tensors), strict=True)
+    return tf.nest.pack_sequence_as(specs, [_as_spec(spec, value) for spec, value in pairs])
+
+
+def _as_spec(spec: Any, value: Any) -> Any:
+    return value if not isinstance(spec, tf.TypeSpec) or value.dtype == spec.dtype else tf.cast(value, spec.dtype)
 
 
 def _text(thing: Any) -> str:

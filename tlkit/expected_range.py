@@ -51,10 +51,14 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
     known = layer.card.get("input_range")
     if known:
         return Expected((float(known[0]), float(known[1])), "its card says so")
-    proof = graphs.proved_range(layer.graph)
+    module = getattr(layer, "unformed", layer)  # what is done to pictures in front of it proves nothing
+    if module.endpoint.input_leaves[0].dtype.is_integer:
+        return Expected((0.0, PIXEL_MAX), "it takes whole numbers")
+    proof = graphs.proved_range(module.graph)
     if proof is not None:
         return Expected(proof.range, _proved_words(proof), proved=True)
-    measured = _measured(layer, images)
+    plain = module if layer.endpoint.inference is not module.endpoint.inference and not layer.graph.nodes else layer
+    measured = _measured(plain, images)
     if measured is not None:
         return Expected(measured, "measured: its first BatchNorm was trained on such values")
     if _is_of_the_hub(layer):
@@ -111,7 +115,7 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
     used = layer.input_range
     if used is None:
         return None
-    proof = graphs.proved_range(layer.graph)
+    proof = graphs.proved_range(layer.unformed.graph)
     if proof is not None:
         if proof.becomes is None or _alike(proof.range, used):
             return None

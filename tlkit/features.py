@@ -359,6 +359,8 @@ def extract(
     from tlkit.model import choose_output, front_of, is_image
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
+    if at is None:
+        layer.shaped(examples.spec)
     if is_image(layer) and not isinstance(backbone, HubLayer):
         settle_range(layer)
     if at is None and layer.output_key is None:

@@ -186,11 +186,13 @@ def _built(
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    for note in layer.shaped(data.train.spec).form.notes:
+        progress.line(f"note: {layer.handle} {note}.")
     image_size = _image_size(layer, data, image_size)
     if input_range is not None:
         layer.input_range = input_range
     how = settle_range(layer, _some(data, image_size or own_image_size(layer))) if is_image(layer) else ""
-    model = build(layer, task, image_size=image_size)
+    model = build(layer, task, image_size=image_size, data=data)
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
     size = model.input.shape[1:3] if is_image(layer) else None

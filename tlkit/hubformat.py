@@ -116,7 +116,8 @@ def input_specs(model: keras.Model) -> Any:
         shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None or not model.built:
         raise InputError(
-            f"The model {model.name!r} does not know its inputs yet: call it once on a batch, or give `specs`."
+            f"The model {model.name!r} does not know its inputs yet: call it once on a batch of them, model(batch), "
+            "before it is used as a module."
         )
     return _specs_of_shapes(shapes, model.input_dtype)
 

@@ -64,7 +64,7 @@ class Maker:
     handle: str
     sha256: str | None
     weights: str
-    output: str | None
+    output: str | int | None
     input_range: tuple[float, float] | None
     recipe: str
     length: int | None = None
@@ -226,7 +226,7 @@ def index(
         raise InputError("An index is of one collection, and these are three parts: give `data.train`, say.")
     if not len(examples):
         raise InputError("There is nothing to index: the examples are empty.")
-    layer = _prepared(backbone)
+    layer = _prepared(backbone, spec=examples.spec)
     size = _image_size(layer, examples)
     texts = examples.texts or tuple(_texts_of(examples))
     taken = _taken(examples, layer, length, size)
@@ -307,13 +307,14 @@ def _faiss() -> Any:
 # -- what the module takes, and gives
 
 
-def _prepared(backbone: Any, made_by: Maker | None = None) -> HubLayer:
-    """The module as a layer that gives one output, as `made_by` has it."""
+def _prepared(backbone: Any, made_by: Maker | None = None, spec: Any = None) -> HubLayer:
+    """The module as a layer that gives one output, as `made_by` has it, for items of this `Examples.spec`."""
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if made_by is not None:
+        layer.shaped(spec if made_by.image_size is None else ArraySpec((*made_by.image_size, 3), "uint8"))
         layer.input_range = layer.input_range if layer.input_range is not None else made_by.input_range
         layer.output_key = layer.output_key if layer.output_key is not None else made_by.output
-    return opened(layer)
+    return opened(layer, spec=spec)
 
 
 def _weights(layer: HubLayer) -> str:

@@ -16,10 +16,11 @@ import numpy as np
 
 from tlkit import graph as graphs
 from tlkit import hub
-from tlkit.conversion import Conversion, try_conversion
+from tlkit.conversion import OPEN_SIZE, Conversion, try_conversion
 from tlkit.endpoints import Endpoint, open_endpoint
 from tlkit.errors import InputError, UnsafeModuleError
 from tlkit.files import sha256_tree
+from tlkit.forms import WAVE, form_of, formed
 from tlkit.graph import Block
 from tlkit.hub import Finding
 
@@ -168,7 +169,7 @@ def _loaded(module: hub.Module, signature: str | None, convert: bool) -> Inspect
         unknown=findings.unknown if findings else (),
         blocks=blocks,
         cannot_cut=cannot_cut,
-        conversion=try_conversion(module.loaded, endpoint, _image_size(module.card)) if convert else None,
+        conversion=_converted(module, endpoint) if convert else None,
         card=module.card,
     )
 
@@ -221,10 +222,26 @@ def _input_range(opened: Any) -> tuple[tuple[float, float] | None, str]:
     if opened.card.get("input_range"):
         low, high = opened.card["input_range"]
         return (float(low), float(high)), "its card says so"
-    if not model.is_image(opened):
+    taken: Any = _Opened(_taken(opened.endpoint), opened.card)
+    if not model.is_image(taken):
         return None, "it does not take images"
     expected = established_range(opened)
     return expected.range, expected.how
+
+
+def _taken(endpoint: Endpoint) -> Endpoint:
+    """The endpoint as `build` calls it; the module's own where the data would have to tell its form."""
+    try:
+        return formed(endpoint, form_of(endpoint))
+    except InputError:
+        return endpoint
+
+
+def _converted(module: hub.Module, endpoint: Endpoint) -> Conversion:
+    taken = _taken(endpoint)
+    recording = len(taken.input_leaves) == 1 and taken.input_leaves[0].shape.rank == 2 and taken is not endpoint
+    open_size = WAVE if recording and taken.input_leaves[0].dtype.is_floating else OPEN_SIZE
+    return try_conversion(module.loaded, taken, _image_size(module.card), open_size)
 
 
 def _image_size(card: Mapping[str, Any]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from tlkit import graph as graphs
 from tlkit import hub
 from tlkit.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrainable
 from tlkit.errors import InputError
+from tlkit.forms import USUAL, Form, form_of, formed
 from tlkit.keras_variables import keras_variables
 from tlkit.pixel_range import Folded, checked_range, folded, scaled
 from tlkit.tokenizing.wordpiece import WordPiece
@@ -39,7 +40,8 @@ class HubLayer(keras.layers.Layer):
         tags: Tags of the SavedModel's graph, where it has several.
         signature: Name of a signature to use instead of `__call__`.
         signature_outputs_as_dict: Whether a signature's outputs are given as a dict.
-        output_key: The one output to give, where there are several.
+        output_key: The one output to give, where there are several: a key of a dict, a position in a tuple or list
+            (1 or "1"), or a path as `tlkit.inspect` shows it ("encoder_outputs/0").
         output_shape: Shape of the output without the batch, where the module does not know it; a dict (or list) of
             shapes for a dict (or list) of outputs.
         load_options: `tf.saved_model.LoadOptions`; not saved.
@@ -72,7 +74,7 @@ class HubLayer(keras.layers.Layer):
         tags: Sequence[str] | None = None,
         signature: str | None = None,
         signature_outputs_as_dict: bool | None = None,
-        output_key: str | None = None,
+        output_key: str | int | None = None,
         output_shape: Any = None,
         load_options: Any = None,
         input_range: tuple[float, float] | None = None,
@@ -118,7 +120,8 @@ class HubLayer(keras.layers.Layer):
         endpoint = open_endpoint(module.loaded, self._signature, self._arguments)
         self._module = module.loaded  # tracked, so that tables and assets travel with exports
         self.__dict__["_opened"] = dataclasses.replace(module, loaded=None)
-        self.__dict__["_endpoint"] = endpoint
+        self.__dict__["_endpoint"] = self.__dict__["_own_endpoint"] = endpoint
+        self.__dict__["_form"] = USUAL
         with keras.name_scope(self.name, caller=self):
             own = keras_variables(endpoint.variables, endpoint.trainable)
             for variable in own.values():
@@ -182,11 +185,50 @@ class HubLayer(keras.layers.Layer):
         """The layer's weights by their index in `endpoint.variables`."""
         return self.__dict__["_own"]  # type: ignore[no-any-return]
 
+    @property
+    def form(self) -> Form:
+        """In which way the module is called otherwise than most, and called as most all the same; `shaped` finds it."""
+        return self.__dict__["_form"]  # type: ignore[no-any-return]
+
+    @form.setter
+    def form(self, value: Form) -> None:
+        self.__dict__["_endpoint"] = formed(self.__dict__["_own_endpoint"], value)
+        self.__dict__["_form"] = value
+        self._forget()
+        if self.trainable:
+            self._flag_variables()
+
+    def shaped(self, spec: Any = None) -> HubLayer:
+        """This layer, which from now on takes one tensor or a dict of them with any batch, whatever the module takes.
+
+        What is called already, or has its form, stays as it is.
+
+        Args:
+            spec: `Examples.spec` of the data, which tell what the module leaves open.
+        """
+        if self.form == USUAL and not self._inbound_nodes:
+            form = form_of(self.__dict__["_own_endpoint"], spec)
+            if form != USUAL:
+                self.form = form
+        return self
+
+    @functools.cached_property
+    def unformed(self) -> Any:
+        """The module as it is called by itself, for those who look into its graph."""
+        if self.form == USUAL:
+            return self
+        endpoint = self.__dict__["_own_endpoint"]
+        with tf.init_scope():
+            return Unformed(self, endpoint, graphs.flatten(endpoint.inference, endpoint.variables))
+
     @functools.cached_property
     def graph(self) -> graphs.Graph:
         """The flattened inference graph of the chosen output; its `problem` says why it cannot be cut, where so."""
         with tf.init_scope():  # the first use may lie inside a trace
-            whole = graphs.flatten(self.endpoint.inference, self.endpoint.variables)
+            inference, variables = self.endpoint.inference, self.endpoint.variables
+            if self.form.each:
+                return graphs.closed(inference, variables, "takes no other number of examples at a time than its own")
+            whole = graphs.flatten(inference, variables)
             return graphs.with_output(whole, self._key_of(whole.structure))
 
     @functools.cached_property
@@ -211,14 +253,18 @@ class HubLayer(keras.layers.Layer):
         self.__dict__.pop("_folded", None)
 
     @property
-    def output_key(self) -> str | None:
+    def output_key(self) -> str | int | None:
         """The one output that the layer gives, where the module has several."""
         return self._output_key
 
     @output_key.setter
-    def output_key(self, value: str | None) -> None:
+    def output_key(self, value: str | int | None) -> None:
         self._output_key = value
-        for name in ("graph", "blocks", "_folded"):
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was worked out from the graph."""
+        for name in ("graph", "blocks", "_folded", "unformed"):
             self.__dict__.pop(name, None)
 
     @property
@@ -352,40 +398,44 @@ class HubLayer(keras.layers.Layer):
             return self._folded(*tf.nest.flatten(fitted(self.endpoint, inputs, self.handle)))
         outputs = self.endpoint.call(self._scaled(inputs), adapt)
         key = self._key_of(outputs)
-        return outputs if key is None else outputs[key]
+        return outputs if key is None else graphs.output_at(outputs, key)
 
     def _scaled(self, inputs: Any) -> Any:
         """Inputs as the module takes them: fitting tensors, pixels in its own range."""
         inputs, value_range = fitted(self.endpoint, inputs, self.handle), self.input_range
-        return inputs if value_range is None else tf.nest.map_structure(lambda t: scaled(t, value_range), inputs)
+        if value_range is None:
+            return inputs
+        return tf.nest.map_structure(lambda t: tf.cast(scaled(t, value_range), t.dtype), inputs)
 
     @functools.cached_property
     def _folded(self) -> Folded | None:
-        if self.input_range is None or self._strategy is not None:
+        if self.input_range is None or self._strategy is not None or self.form.each:
             return None
         with tf.init_scope():
             return folded(self.graph, self.input_range)
 
-    def _key_of(self, outputs: Any) -> str | None:
+    def _key_of(self, outputs: Any) -> str | int | None:
         """Which entry of the module's outputs is this layer's output; None where it is all of them."""
-        if not isinstance(outputs, Mapping):
-            if self._output_key is not None:
-                raise InputError(f"{self.handle} gives one output; leave out output_key={self._output_key!r}.")
-            return None
-        if self._output_key is not None:
-            if self._output_key not in outputs:
-                raise InputError(
-                    f"`output_key` must be one of {sorted(outputs)}. Received: output_key={self._output_key!r}."
-                )
-            return self._output_key
-        if self._as_dict or self.endpoint.name == "__call__":
+        key, names = self._output_key, graphs.output_keys(outputs)
+        if key is not None:
+            self._check_key(outputs, key, names)
+            return key
+        if not isinstance(outputs, Mapping) or self._as_dict or self.endpoint.name == "__call__":
             return None
         if "default" in outputs or len(outputs) == 1:
             return "default" if "default" in outputs else str(next(iter(outputs)))
         raise InputError(
             f"{self.handle} gives several outputs; choose one with `output_key`, or pass "
-            f"signature_outputs_as_dict=True. Outputs: {sorted(outputs)}."
+            f"signature_outputs_as_dict=True. Outputs: {list(names)}."
         )
+
+    def _check_key(self, outputs: Any, key: str | int, names: Sequence[str]) -> None:
+        if not names:
+            raise InputError(f"{self.handle} gives one output; leave out output_key={key!r}.")
+        try:
+            graphs.output_at(outputs, key)
+        except KeyError as error:
+            raise InputError(f"`output_key` must be one of {list(names)}. Received: output_key={key!r}.") from error
 
     def finished(self, outputs: Any) -> Any:
         """The chosen output, of known shape where the user gave it and of the policy's dtype."""
@@ -478,6 +528,7 @@ class HubLayer(keras.layers.Layer):
             "input_range": self.input_range,
             "batch_stats": self.batch_stats,
             "unfrozen": self._unfrozen,
+            "form": None if self.form == USUAL else dataclasses.asdict(self.form),
         }
 
     @classmethod
@@ -491,7 +542,42 @@ class HubLayer(keras.layers.Layer):
         """
         if not config.get("graph"):
             raise InputError("The config of this HubLayer carries no graph; make the layer anew: HubLayer(handle).")
-        return cls(**{k: v for k, v in config.items() if k not in ("trust", "offline", "load_options")})
+        later = {"form", "input_range"}  # a module of whole numbers takes a range in its form alone
+        layer = cls(**{k: v for k, v in config.items() if k not in {"trust", "offline", "load_options"} | later})
+        if config.get("form"):
+            layer.form = _form(config["form"])
+        layer.input_range = config.get("input_range")
+        return layer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unformed:
+    """A layer's module as it is called by itself: what is asked of a HubLayer by those who look into its graph.
+
+    Attributes:
+        layer: The layer that calls it in another form.
+        endpoint: The module's own.
+        graph: Of that endpoint, with all outputs.
+    """
+
+    layer: HubLayer
+    endpoint: Endpoint
+    graph: graphs.Graph
+
+    @property
+    def handle(self) -> str:
+        """Where the module came from."""
+        return self.layer.handle
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What the module's author wrote down about it, or {}."""
+        return self.layer.card
+
+    @property
+    def input_range(self) -> tuple[float, float] | None:
+        """Range that the module expects of pixels."""
+        return self.layer.input_range
 
 
 class BackLayer(keras.layers.Layer):
@@ -511,6 +597,12 @@ class BackLayer(keras.layers.Layer):
         whole: HubLayer = self.__dict__["_whole"]
         whole.add_module_losses(self)
         return whole.finished(self.__dict__["_function"](*_listed(inputs)))
+
+
+def _form(fields: Mapping[str, Any]) -> Form:
+    """The form of a config: JSON knows no tuples."""
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    return Form(**plain)
 
 
 def _listed(inputs: Any) -> list[Any]:

@@ -18,37 +18,66 @@ from tlkit.data.pairs import SIDES
 from tlkit.errors import InputError
 from tlkit.expected_range import settle_range
 from tlkit.files import sha256_bytes
+from tlkit.forms import USUAL
 from tlkit.layer import HubLayer
-from tlkit.types import Phase, Task
+from tlkit.types import Phase, Splits, Task
 
 BACKBONE = "backbone"
 OUTPUTS = {"sequence": ("sequence_output",)}
 ONE_VECTOR = ("default", "pooled_output")
 PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
+TAKES = ("vector", "sequence", PAIR)
 
 
-def build(backbone: Any, task: Task, *, image_size: tuple[int, int] | None = None) -> keras.Model:
+def build(
+    backbone: Any, task: Task, *, image_size: tuple[int, int] | None = None, data: Splits | None = None
+) -> keras.Model:
     """A keras.Model: input, the module as layer "backbone", the task's head; its outputs are raw (logits).
 
-    An image module takes pixels 0..255 as "image"; the layer scales them into the module's own range.
+    An image module takes pixels 0..255 as "image"; the layer scales them into the module's own range. However the
+    module is called (with a list, a tuple or a dict of one tensor, without a batch, with a batch of 1 only, with grey
+    or channels-first pictures), the model takes one tensor, or a dict of them, with any batch.
 
     Args:
         backbone: A HubLayer, or anything that HubLayer takes as handle.
         task: What the head is for.
         image_size: (height, width) for a module that takes any; None takes the module's own.
+        data: What it is to take, where the module leaves that open: whether its one axis is a batch or a recording,
+            whether pictures are made grey for it.
 
     Raises:
         InputError: If the module does not say which size it takes, or gives nothing to put a head on.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
+    layer.shaped(None if data is None else data.train.spec)
     if is_image(layer):
         settle_range(layer)
+    if task.takes not in TAKES:
+        raise InputError(f"`Task.takes` must be one of {', '.join(TAKES)}. Received: takes={task.takes!r}.")
     inputs = _inputs(layer, image_size)
     choose_output(layer, layer.compute_output_spec(inputs), task.takes)
     if task.takes == PAIR:
         return _of_pairs(layer, task, inputs)
     features = _featured(layer(inputs), task.takes)
-    return keras.Model(inputs, task.head(features), name=task.name)
+    return _checked(keras.Model(inputs, task.head(features), name=task.name), task)
+
+
+def _checked(model: keras.Model, task: Task) -> keras.Model:
+    """The model, if its outputs are what training, evaluation and export all know: one array, or heads by name."""
+    if len(model.outputs) == 1 or task.heads or task.served is not None:
+        return model
+
+    def decoded(*raw: Any) -> Any:
+        return task.decode(keras.tree.pack_sequence_as(model.output, list(raw)))
+
+    specs = [tf.TensorSpec(t.shape, t.dtype) for t in keras.tree.flatten(model.output)]
+    found = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
+    if len(keras.tree.flatten(found)) == 1:
+        return model
+    raise InputError(
+        f"The head of the task {task.name!r} gives {len(model.outputs)} outputs, and its `decode` makes no one array "
+        "of them: let decode do that, or name the heads, as methods.multitask does."
+    )
 
 
 def _of_pairs(layer: HubLayer, task: Task, like: Any) -> keras.Model:
@@ -62,7 +91,8 @@ def _of_pairs(layer: HubLayer, task: Task, like: Any) -> keras.Model:
         inputs |= {t.name: t for t in keras.tree.flatten(own)}
         found = _featured(layer(own), PAIR)
         vectors.append(keras.layers.Reshape((1, found.shape[-1]))(found))
-    return keras.Model(inputs, task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors)), name=task.name)
+    raw = task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors))
+    return _checked(keras.Model(inputs, raw, name=task.name), task)
 
 
 def is_image(layer: HubLayer) -> bool:
@@ -108,18 +138,28 @@ def choose_output(layer: HubLayer, outputs: Any, takes: str) -> None:
         outputs: What it gives, or specs of that.
         takes: As `Task.takes` has it.
     """
-    if isinstance(outputs, Mapping):
+    if graphs.output_keys(outputs):
         layer.output_key = _chosen_key(outputs, layer, takes)
 
 
-def _chosen_key(outputs: Mapping[str, Any], layer: HubLayer, takes: str) -> str:
+def _chosen_key(outputs: Any, layer: HubLayer, takes: str) -> str:
     """The output for a head; by the conventions of the hub's image and text modules."""
     for key in OUTPUTS.get(takes, ONE_VECTOR):
-        if key in outputs:
+        if isinstance(outputs, Mapping) and key in outputs:
             return key
-    if len(outputs) == 1:
-        return next(iter(outputs))
-    raise InputError(f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {sorted(outputs)}).")
+    keys = graphs.output_keys(outputs)
+    if len(keys) == 1:
+        return keys[0]
+    shapes = ", ".join(f"{key} {_sizes(graphs.output_at(outputs, key))}" for key in keys)
+    raise InputError(
+        f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {list(keys)}). "
+        f"Their shapes are {shapes}."
+    )
+
+
+def _sizes(tensor: Any) -> str:
+    rank = getattr(tensor.shape, "rank", len(tensor.shape) if isinstance(tensor.shape, tuple) else None)
+    return "(any)" if rank is None else f"({', '.join('any' if size is None else str(size) for size in tensor.shape)})"
 
 
 def _featured(features: Any, takes: str) -> Any:
@@ -407,7 +447,8 @@ def _key(
 
 
 def _key_of(layer: HubLayer, place: str, variables: Sequence[Any]) -> str:
-    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(variables))
+    called = [str(value) for value in (layer.output_key, layer.form) if value not in (None, USUAL)]
+    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(variables), *called)
 
 
 def weights_hash(variables: Any) -> str:

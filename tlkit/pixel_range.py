@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +51,12 @@ class Folded:
 
     scale: np.ndarray
     offset: np.ndarray
-    rest: Callable[[Any], Any]
+    rest: Any
 
     def __call__(self, pixels: Any) -> Any:
         """The module's outputs for pixels 0..255."""
-        return self.rest(tf.cast(pixels, tf.float32) * self.scale + self.offset)
+        (entering, *_) = self.rest.inputs
+        return self.rest(tf.cast(tf.cast(pixels, tf.float32) * self.scale + self.offset, entering.dtype))
 
 
 def folded(graph: graphs.Graph, value_range: tuple[float, float]) -> Folded | None:

@@ -140,7 +140,7 @@ def rank(
 def _ranked(
     module: Any, data: Splits, convert: bool, batch_size: int, input_range: tuple[float, float] | None
 ) -> Ranked:
-    layer = opened(module, input_range)
+    layer = opened(module, input_range, data.train.spec)
     examples = as_taken(data, layer).train
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)

@@ -213,7 +213,7 @@ def _scored(
 ) -> Headline:
     keras.utils.set_random_seed(seed)
     layer = HubLayer(handle, name=BACKBONE, input_range=input_range)
-    model = build(layer, task, image_size=image_size)
+    model = build(layer, task, image_size=image_size, data=data)
     if afresh:
         fresh_weights(layer, seed)
         plan = plan if layer.endpoint.takes_training else tuple(replace(p, batch_stats="frozen") for p in plan)

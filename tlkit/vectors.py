@@ -18,14 +18,16 @@ from tlkit.pixel_range import checked_range
 from tlkit.types import Examples, Splits
 
 
-def opened(backbone: Any, input_range: tuple[float, float] | None = None) -> HubLayer:
+def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: Any = None) -> HubLayer:
     """A module as a layer that gives one output and takes pixels in 0..255.
 
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle.
         input_range: Range of the pixels that it takes, where nothing else says.
+        spec: `Examples.spec` of what it is to take, which tells what the module leaves open.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
+    layer.shaped(spec)
     if is_image(layer):
         settle_range(layer, otherwise=checked_range(input_range))
     if layer.output_key is None:

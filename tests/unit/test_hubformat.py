@@ -153,7 +153,7 @@ def test_attachments_are_restored(tmp_path):
 
 
 def test_an_unbuilt_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"call it once on a batch, or give `specs`"):
+    with pytest.raises(InputError, match=r"call it once on a batch of them, model\(batch\)"):
         hubformat.write_keras_model(Subclassed(), tmp_path / "m")
 
 

@@ -13,9 +13,10 @@ from tlkit.graph.cutting import (
     unfrozen_variables,
     variables_in_front,
 )
-from tlkit.graph.flat import Graph, flatten, part, part_as, with_output
+from tlkit.graph.flat import Graph, closed, flatten, output_at, output_keys, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
+from tlkit.graph.widening import behind_cast, computes_in_half, widened
 
 __all__ = [
     "USUAL_RANGES",
@@ -27,7 +28,10 @@ __all__ = [
     "Proof",
     "activation_bytes",
     "batch_norms",
+    "behind_cast",
     "blocks",
+    "closed",
+    "computes_in_half",
     "cuts",
     "depth_order",
     "depthwise_kernels",
@@ -36,6 +40,8 @@ __all__ = [
     "input_affine",
     "nearest_cut",
     "operations",
+    "output_at",
+    "output_keys",
     "part",
     "part_as",
     "proved_range",
@@ -45,5 +51,6 @@ __all__ = [
     "unfrozen_variables",
     "variables_in_front",
     "way_to",
+    "widened",
     "with_output",
 ]

@@ -81,11 +81,11 @@ def flatten(
 
 def _flattened(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
     if found := _untouchable(function, variables):
-        return _closed(function, variables, found)
+        return closed(function, variables, found)
     try:
         return _taken_apart(function, variables, input_shapes)
     except (ValueError, tf.errors.OpError) as error:
-        return _closed(function, variables, f"cannot be taken apart by TensorFlow ({str(error).splitlines()[0]})")
+        return closed(function, variables, f"cannot be taken apart by TensorFlow ({str(error).splitlines()[0]})")
 
 
 def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
@@ -113,14 +113,15 @@ def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence
 def _completed(draft: Graph, own: Sequence[Any], function: Any, given: Sequence[Any] | None) -> Graph:
     """Add what needs the assembled graph: the whole function, static shapes, and whether it can be cut."""
     dtypes = [t.dtype for t in function.inputs]
-    whole = _whole(draft, [tf.TensorSpec(s, d) for s, d in zip(own, dtypes, strict=False)])
+    whole = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(own, dtypes, strict=False)])
     shapes = [_marked(tf.TensorShape(s)) for s in (own if given is None else given)]
-    marked = _whole(draft, [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)])
+    marked = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)])
     graph = dataclasses.replace(draft, whole=whole, shapes=_shapes(marked, draft.inputs), memo={})
     return dataclasses.replace(graph, problem=_problem(graph), memo={})
 
 
-def _whole(graph: Graph, specs: Sequence[Any]) -> Any:
+def whole_of(graph: Graph, specs: Sequence[Any]) -> Any:
+    """The function from all inputs of a graph, of these specs, to its outputs in their structure."""
     return _assembled(graph, graph.inputs, graph.outputs, graph.structure, specs)
 
 
@@ -182,8 +183,8 @@ def _untouchable(function: Any, variables: Sequence[Any]) -> str | None:
     return "has its variables spread over replicas (tf.distribute)" if spread else None
 
 
-def _closed(function: Any, variables: Sequence[Any], problem: str) -> Graph:
-    """A graph that can only be used whole."""
+def closed(function: Any, variables: Sequence[Any], problem: str) -> Graph:
+    """A graph that can only be used whole; `problem` says why, as the end of a sentence."""
     return Graph(
         whole=function,
         inputs=_names(function.inputs[: len(function.inputs) - len(function.captured_inputs)]),
@@ -358,26 +359,71 @@ def _called(node: Any) -> Iterable[str]:
 # Outputs
 
 
-def with_output(graph: Graph, key: str | None) -> Graph:
-    """The graph that gives only one entry of a dict of outputs: fewer tensors stay live, so more cuts are found.
+def output_keys(outputs: Any) -> tuple[str, ...]:
+    """Names of the leaves of a module's outputs: the path to each, as in "1" or "encoder_outputs/0"; () for a tensor.
+
+    Example:
+        >>> output_keys({"b": ["x", "y"], "a": "z"})
+        ('a', 'b/0', 'b/1')
+    """
+    if not isinstance(outputs, Mapping | list | tuple):
+        return ()
+    items = sorted(outputs.items()) if isinstance(outputs, Mapping) else enumerate(outputs)
+    return tuple("/".join([str(name), *rest]) for name, value in items for rest in _rests(value))
+
+
+def _rests(value: Any) -> list[list[str]]:
+    return [[key] for key in output_keys(value)] if isinstance(value, Mapping | list | tuple) else [[]]
+
+
+def output_at(outputs: Any, key: str | int) -> Any:
+    """The entry of a module's outputs under a key of a dict, a position, or a path to a leaf.
+
+    Raises:
+        KeyError: If there is none.
+
+    Example:
+        >>> output_at(["x", {"a": "y"}], "1/a"), output_at(["x", "y"], 1)
+        ('y', 'y')
+    """
+    if isinstance(outputs, Mapping) and key in outputs:
+        return outputs[key]
+    for part in str(key).split("/"):
+        outputs = _child(outputs, part)
+    return outputs
+
+
+def _child(outputs: Any, part: str) -> Any:
+    if isinstance(outputs, list | tuple):
+        outputs = {str(i): value for i, value in enumerate(outputs)}
+    if not isinstance(outputs, Mapping):
+        raise KeyError(part)
+    return outputs[part]
+
+
+def with_output(graph: Graph, key: str | int | None) -> Graph:
+    """The graph that gives only one entry of several outputs: fewer tensors stay live, so more cuts are found.
 
     Args:
         graph: A flat graph.
-        key: Name of the entry; None gives the graph back as it is.
+        key: As in `output_at`; None gives the graph back as it is.
 
     Raises:
         InputError: If the outputs have no entry of that name.
     """
     if key is None:
         return graph
-    if not isinstance(graph.structure, Mapping) or key not in graph.structure:
-        names = sorted(graph.structure) if isinstance(graph.structure, Mapping) else "one unnamed tensor"
-        raise InputError(f"The module has no output of this name; it gives {names}. Received: output_key={key!r}.")
-    chosen = graph.structure[key]
+    try:
+        chosen = output_at(graph.structure, key)
+    except KeyError as error:
+        names = list(output_keys(graph.structure)) or "one unnamed tensor"
+        raise InputError(
+            f"The module has no output of this name; it gives {names}. Received: output_key={key!r}."
+        ) from error
     outputs = tuple(graph.outputs[i] for i in tf.nest.flatten(chosen))
     structure = tf.nest.pack_sequence_as(chosen, list(range(len(outputs))))
     if graph.problem is not None:
         return graph
     narrow = dataclasses.replace(graph, outputs=outputs, structure=structure, memo={})
     specs = _specs(graph, graph.inputs)
-    return dataclasses.replace(narrow, whole=_whole(narrow, specs), memo={})
+    return dataclasses.replace(narrow, whole=whole_of(narrow, specs), memo={})

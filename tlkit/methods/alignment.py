@@ -57,7 +57,7 @@ def aligned(
     """
     _check_aligned(source, target, task, by, ridge)
     started = time.perf_counter()
-    layer = instances.opened(backbone)
+    layer = instances.opened(backbone, target.train.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train, val=source.val))
     kernel, intercept = _fitted(source, target, task, layer, by, ridge, dimensions, batch_size)

@@ -104,7 +104,7 @@ def tradaboost(
     rounds = ROUNDS.get(task.name, 0) if rounds is None else rounds
     _check(source, target, task, rounds, ridge)
     started = time.perf_counter()
-    layer = instances.opened(backbone)
+    layer = instances.opened(backbone, target.train.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train))
     task = task if task.prepare is None else task.prepare(target, lambda line: None)

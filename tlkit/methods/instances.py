@@ -17,13 +17,13 @@ MEASURED = 1000  # rows at most by which a kernel's width is chosen
 NARROWEST = 1 / 3  # of the median distance
 
 
-def opened(backbone: Any) -> HubLayer | None:
-    """The module, ready for its inputs; None where examples are vectors themselves."""
+def opened(backbone: Any, spec: Any = None) -> HubLayer | None:
+    """The module, ready for examples of this `Examples.spec`; None where they are vectors themselves."""
     if backbone is None:
         return None
     from tlkit.vectors import opened as opened_module
 
-    return opened_module(backbone)
+    return opened_module(backbone, spec=spec)
 
 
 def as_taken(splits: Splits, layer: HubLayer | None) -> Splits:
@@ -46,7 +46,7 @@ def vectors(layer: HubLayer | None, examples: Examples, batch_size: int = 32) ->
 
 def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Standardised vectors of the training examples of both, float64; no target of either is read."""
-    layer = opened(backbone)
+    layer = opened(backbone, target.train.spec)
     parts = (as_taken(splits, layer).train for splits in (source, target))
     return standardized(*(vectors(layer, part, batch_size) for part in parts), one_unit=layer is not None)
 

@@ -1,0 +1,355 @@
+"""Modules in every form: lists, no batch, one example at a time, grey, whole numbers, half precision."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tlkit
+from tlkit import tflite
+from tlkit.errors import InputError
+from tlkit.exporting import saved_model
+from tlkit.layer import HubLayer
+
+LABELS = ["low", "high"]
+TASK = tlkit.tasks.classify(LABELS)
+SIDE, SAMPLES, FRAME = 16, 800, 200
+LAYERS = keras.layers
+
+
+class Recording(tf.Module):
+    """YAMNet's kind: one waveform without a batch -> (scores, embeddings, spectrogram), a row a frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = tf.Variable(tf.random.stateless_normal((FRAME, 6), (1, 2)) * 0.1)
+        self.v = tf.Variable(tf.random.stateless_normal((6, 5), (3, 4)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])
+    def __call__(self, waveform: Any) -> Any:
+        frames = tf.signal.frame(waveform, FRAME, FRAME // 2, pad_end=True)
+        embeddings = tf.nn.relu(frames @ self.w)
+        return tf.nn.softmax(embeddings @ self.v), embeddings, frames[:, :8]
+
+
+class Pictures(tf.Module):
+    """A convolution on pictures of any spec, by themselves without a batch where the spec has none."""
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.stateless_normal((3, 3, 3, 4), (5, 6)))
+
+        def call(x: Any) -> Any:
+            batch = tf.reshape(tf.cast(x, tf.float32), [-1, SIDE, SIDE, 3])
+            pooled = tf.reduce_mean(tf.nn.conv2d(batch, self.kernel, 2, "SAME"), [1, 2])
+            return pooled[0] if spec.shape.rank == 3 else pooled
+
+        self.call = tf.function(call, input_signature=[spec])
+        self.__call__ = self.call
+
+
+def conv(shape: tuple[int, ...], first: Any = None, wrap: Any = None) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    image = keras.Input(shape, name="image")
+    x = image if first is None else first(image)
+    y = LAYERS.GlobalAveragePooling2D()(LAYERS.Conv2D(4, 3, 2, activation="relu")(x))
+    return keras.Model(image if wrap is None else wrap(image), y)
+
+
+def mixed() -> keras.Model:
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        return conv((SIDE, SIDE, 3), LAYERS.Rescaling(1 / 255))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def tensors(dtype: Any = tf.float32, batch: Any = None) -> Any:
+    return Pictures(tf.TensorSpec([batch, SIDE, SIDE, 3], dtype, name="x"))
+
+
+FORMS: dict[str, Any] = {
+    "a list of one": lambda: conv((SIDE, SIDE, 3), wrap=lambda i: [i]),
+    "a dict of one": lambda: conv((SIDE, SIDE, 3), wrap=lambda i: {"image": i}),
+    "mixed_float16": mixed,
+    "grey": lambda: conv((SIDE, SIDE, 1)),
+    "channels first": lambda: conv((3, SIDE, SIDE), LAYERS.Permute((2, 3, 1))),
+    "uint8": lambda: tensors(tf.uint8),
+    "int32": lambda: tensors(tf.int32),
+    "a batch of one": lambda: tensors(batch=1),
+    "a batch of three": lambda: tensors(batch=3),
+    "no batch": lambda: Pictures(tf.TensorSpec([SIDE, SIDE, 3], tf.float32, name="x")),
+    "recordings": Recording,
+}
+
+
+def pictures() -> tlkit.Splits:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, (20, SIDE, SIDE, 3), "uint8")
+    return tlkit.data.image.resized(tlkit.data.image.from_arrays(x, np.arange(20) % 2, labels=LABELS), (SIDE, SIDE))
+
+
+def sounds() -> tlkit.Splits:
+    waves = [np.random.default_rng(i).normal(size=SAMPLES).astype("f") * 0.1 for i in range(20)]
+    targets = [i % 2 for i in range(20)]
+    return tlkit.data.audio.from_arrays(waves, targets, labels=LABELS, rate=16_000, seconds=SAMPLES / 16_000)
+
+
+def module_of(form: str, **arguments: Any) -> HubLayer:
+    key = {"output_key": 1} if form == "recordings" else {}
+    return HubLayer(FORMS[form](), name="backbone", **key, **arguments)
+
+
+def data_of(form: str) -> tlkit.Splits:
+    return sounds() if form == "recordings" else pictures()
+
+
+def inputs(data: tlkit.Splits, count: int = 4) -> np.ndarray:
+    return np.stack([data.train.read(i) for i in range(count)]).astype("float32")
+
+
+def lite(model: keras.Model, data: tlkit.Splits, folder: Any, form: str = "float32") -> np.ndarray:
+    x, name = inputs(data), model.inputs[0].name
+    saved_model.write_convertible(tlkit.Run(model, TASK, data), folder / "source")
+    (folder / "seen").mkdir()
+    np.save(folder / "seen" / f"{name}.npy", x)
+    with tflite.quiet():
+        content = tflite.convert(folder / "source", form, folder / "seen", spanned=False)
+    (folder / "model.tflite").write_bytes(content)
+    opened = tflite.open_tflite(folder / "model.tflite", threads=1)
+    return np.concatenate([opened.call({name: x[i : i + 1]})["probabilities"] for i in range(len(x))])
+
+
+def gradients(model: keras.Model, variables: Any, x: Any) -> Any:
+    """As a training step has them, traced."""
+
+    @tf.function(autograph=False)
+    def step(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x) ** 2)
+        return tape.gradient(loss, [v.value for v in variables])
+
+    return step(x)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_of_any_form_is_built_on_trained_and_saved(form, tmp_path):
+    data = data_of(form)
+    layer = module_of(form)
+    model = tlkit.build(layer, TASK, data=data)
+    x = inputs(data)
+    together, alone = np.asarray(model(x)), np.concatenate([np.asarray(model(x[i : i + 1])) for i in range(len(x))])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+    layer.unfreeze(1.0)
+    assert all(np.abs(g).max() > 0 for g in gradients(model, layer.trainable_variables[:1], x))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(np.asarray(again(x)), together, rtol=1e-5, atol=1e-5)
+
+
+def test_a_module_of_whole_numbers_becomes_an_int8_file(tmp_path):
+    data = pictures()
+    model = tlkit.build(module_of("uint8"), TASK, data=data)
+    expected = np.asarray(TASK.decode(model(inputs(data))))
+    assert np.abs(lite(model, data, tmp_path, "int8") - expected).max() < 0.1
+
+
+def test_a_module_of_one_recording_becomes_a_tflite_file(tmp_path):
+    data = sounds()
+    model = tlkit.build(module_of("recordings"), TASK, data=data)
+    expected = np.asarray(TASK.decode(model(inputs(data))))
+    np.testing.assert_allclose(lite(model, data, tmp_path), expected, atol=1e-4)
+
+
+def test_grey_pictures_are_made_by_luma_weights_and_a_note_says_so():
+    module = conv((SIDE, SIDE, 1))
+    layer = HubLayer(module).shaped(pictures().train.spec)
+    assert "luma" in layer.form.notes[0]
+    x = inputs(pictures())
+    expected = module((x @ np.array([0.299, 0.587, 0.114], "f"))[..., None])
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4)
+    assert HubLayer(module).shaped(tlkit.types.ArraySpec((SIDE, SIDE, 1), "uint8")).form.notes == ()
+
+
+def test_a_module_made_in_half_precision_computes_in_float32_and_inspect_says_that_it_converts():
+    module = mixed()
+    layer = HubLayer(module)
+    assert layer(np.zeros((1, SIDE, SIDE, 3))).dtype == "float16"
+    formed = HubLayer(module).shaped()
+    x = inputs(pictures())
+    np.testing.assert_allclose(formed(x), np.asarray(layer(x), "f"), atol=2e-3)
+    assert formed(x).dtype == "float32" and not formed.graph.problem and formed.blocks
+    assert tlkit.HubLayer(module, input_range=(0, 255))(x).shape == (4, 4)
+    found = tlkit.inspect(module).conversion
+    assert found.converts, found.reason
+
+
+# -- lists, tuples, nested structures
+
+
+class Sum(tf.Module):
+    """A weighted sum of what it is called with, in any structure."""
+
+    def __init__(self, *signature: Any) -> None:
+        super().__init__()
+        self.weight = tf.Variable(tf.random.stateless_normal((5, 3), (1, 2)))
+        self.__call__ = tf.function(self.call, input_signature=signature)
+
+    def call(self, *arguments: Any) -> Any:
+        leaves = tf.nest.flatten(arguments)
+        return tf.add_n([(i + 1.0) * leaf for i, leaf in enumerate(leaves)]) @ self.weight
+
+
+ROW = tf.TensorSpec([None, 5], tf.float32)
+A, B = np.full((2, 5), 1.0, "f"), np.full((2, 5), 3.0, "f")
+
+
+def keras_lists(*, subclassed: bool) -> Any:
+    if not subclassed:
+        one, two = keras.Input((5,), name="one"), keras.Input((5,), name="two")
+        return keras.Model([one, two], LAYERS.Dense(3)(LAYERS.concatenate([one, two])))
+
+    class Subclassed(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = LAYERS.Dense(3)
+
+        def call(self, pair: Any) -> Any:
+            return self.dense(pair[0] + 2 * pair[1])
+
+    model = Subclassed()
+    model([A, B])
+    return model
+
+
+def exported(folder: Any) -> Any:
+    keras_lists(subclassed=False).export(folder, verbose=False)
+    return str(folder)
+
+
+def keras2(folder: Any) -> Any:
+    import tf_keras
+
+    one, two = tf_keras.Input((5,)), tf_keras.Input((5,))
+    tf_keras.Model([one, two], tf_keras.layers.Dense(3)(tf_keras.layers.concatenate([one, two]))).save(
+        str(folder), save_format="tf"
+    )
+    return str(folder)
+
+
+STRUCTURES: dict[str, Any] = {
+    "functional": (lambda folder: keras_lists(subclassed=False), [A, B]),
+    "subclassed": (lambda folder: keras_lists(subclassed=True), [A, B]),
+    "Keras 3 export": (exported, [A, B]),
+    "Keras 2 SavedModel": (keras2, [A, B]),
+    "a list": (lambda folder: Sum([ROW, ROW]), [A, B]),
+    "a tuple": (lambda folder: Sum((ROW, ROW)), (A, B)),
+    "several arguments": (lambda folder: Sum(ROW, ROW), [A, B]),
+    "nested": (lambda folder: Sum((ROW, {"k": [ROW]})), (A, {"k": [B]})),
+}
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_a_module_of_several_inputs_is_called_as_it_was_made_and_built_on_by_name(kind, tmp_path):
+    make, given = STRUCTURES[kind]
+    made = make(tmp_path / "module")
+    layer = HubLayer(made)
+    alone = np.asarray(layer(given))
+    assert alone.shape == (2, 3)
+    if isinstance(made, Sum):
+        np.testing.assert_allclose(alone, (A + 2 * B) @ made.weight.numpy(), rtol=1e-5)
+    model = tlkit.build(HubLayer(made, name="backbone"), TASK)
+    assert isinstance(model.input, dict) and len(model.input) == 2
+    named = dict(zip(model.get_layer("backbone").form.names, (A, B), strict=True))
+    features = keras.Model(model.input, model.get_layer("backbone").output)
+    np.testing.assert_allclose(features(named), HubLayer(made)(given), rtol=1e-5)
+
+
+def test_a_list_of_one_takes_its_tensor_bare_or_listed():
+    layer = HubLayer(conv((SIDE, SIDE, 3), wrap=lambda i: [i]))
+    x = inputs(pictures())
+    np.testing.assert_array_equal(layer(x), layer([x]))
+
+
+# -- outputs
+
+
+def test_an_output_is_chosen_by_its_position_as_inspect_shows_it():
+    wave = np.linspace(0, 1, SAMPLES, dtype="f")
+    scores, embeddings, _ = Recording()(wave)
+    module = Recording()
+    np.testing.assert_allclose(HubLayer(module, output_key=1)(wave), embeddings, rtol=1e-5)
+    np.testing.assert_allclose(HubLayer(module, output_key="0")(wave), scores, rtol=1e-5)
+    shown = [t.name for t in tlkit.inspect(module, convert=False).outputs]
+    assert shown == ["0", "1", "2"]
+    with pytest.raises(InputError, match=r"`output_key` must be one of \['0', '1', '2'\]. Received: output_key=3"):
+        HubLayer(module, output_key=3)(wave)
+    with pytest.raises(InputError, match=r"several outputs; make HubLayer\(..., output_key=one of \['0', '1', '2'\]"):
+        tlkit.build(module, TASK)
+
+
+def test_a_recording_is_told_from_a_batch_of_numbers_without_data():
+    class Numbers(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def __call__(self, x: Any) -> Any:
+            return tf.stack([x, x * x], 1)
+
+    assert HubLayer(Numbers()).shaped().form.batched
+    assert not HubLayer(Recording()).shaped().form.batched
+
+
+def test_frames_are_kept_for_a_task_of_steps():
+    task = tlkit.tasks.tag(["O", "B-word"])
+    model = tlkit.build(module_of("recordings"), task, data=sounds())
+    assert len(model.output.shape) == 3
+    frames = Recording()(inputs(sounds())[0])[0].shape[0]
+    assert model(inputs(sounds())).shape[:2] == (4, frames)
+
+
+def test_recordings_are_learned_indexed_and_extracted(tmp_path):
+    data = sounds()
+    phases = [tlkit.Phase(epochs=1, lr=1e-2), tlkit.Phase(epochs=1, lr=1e-3, unfrozen=1.0)]
+    run = tlkit.finetune(module_of("recordings"), TASK, data, phases, out=tmp_path, fresh=True)
+    opened = tlkit.load(tmp_path)
+    x = inputs(data)
+    np.testing.assert_allclose(opened.model(x), run.model(x), atol=1e-5)
+    frames = np.asarray(Recording()(x[0])[1])
+    vectors = tlkit.extract(module_of("recordings"), data.train)
+    np.testing.assert_allclose(np.asarray(vectors)[0], frames, atol=1e-5)
+    found = tlkit.index(module_of("recordings"), data.train)
+    assert found.nearest([x[1]], k=1)[0][0].id == data.train.ids[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_on_a_module_of_any_form_passes_its_gates(form, tmp_path):
+    data = data_of(form)
+    phases = [tlkit.Phase(epochs=1, lr=1e-2), tlkit.Phase(epochs=1, lr=1e-4, unfrozen=0.5)]
+    tlkit.finetune(module_of(form), TASK, data, phases, out=tmp_path, fresh=True)
+    done = tlkit.export(tmp_path, formats=("saved_model", "float32", "float16"))
+    assert all(one.passed for one in done.exports)
+
+
+# -- the task's side
+
+
+def test_an_unknown_takes_is_refused_with_what_is_allowed():
+    task = dataclasses.replace(TASK, takes="maps")
+    with pytest.raises(InputError, match=r"must be one of vector, sequence, pair. Received: takes='maps'"):
+        tlkit.build(conv((SIDE, SIDE, 3)), task)
+
+
+def test_two_raw_outputs_without_heads_are_refused_unless_decode_makes_them_one():
+    def head(features: Any) -> Any:
+        return {"a": LAYERS.Dense(2)(features), "b": LAYERS.Dense(2)(features)}
+
+    task = dataclasses.replace(TASK, head=head, decode=lambda raw: raw)
+    with pytest.raises(InputError, match="gives 2 outputs, and its `decode` makes no one array of them"):
+        tlkit.build(conv((SIDE, SIDE, 3)), task)
+    one = dataclasses.replace(task, decode=lambda raw: keras.ops.softmax(raw["a"] + raw["b"]))
+    assert len(tlkit.build(conv((SIDE, SIDE, 3)), one).outputs) == 2
