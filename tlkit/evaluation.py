@@ -67,6 +67,7 @@ def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch
 
     Of several heads a dict of them.
     """
+    examples = _uncut(model, examples)
     pieces = _pieces(model, examples, batch_size)
     steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
     batches = _batches(model, task.decode, examples, pieces)
@@ -79,6 +80,7 @@ def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch
 @allocation.kept()
 def raw_outputs(model: keras.Model, examples: Examples, *, batch_size: int = 32) -> np.ndarray:
     """Raw outputs of all examples, float32, first axis the examples, of a model with one output of a row an example."""
+    examples = _uncut(model, examples)
     pieces = _pieces(model, examples, batch_size)
     return gathered(pieces, _batches(model, lambda raw: raw, examples, pieces))
 
@@ -135,6 +137,12 @@ def _padded(inputs: Any, missing: int) -> Any:
     if isinstance(inputs, dict):
         return {key: _padded(value, missing) for key, value in inputs.items()}
     return np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+
+
+def _uncut(model: keras.Model, examples: Examples) -> Examples:
+    from tlkit.model import uncut
+
+    return uncut(model.inputs, examples) if getattr(model, "inputs", None) else examples
 
 
 def _check_shape(model: keras.Model, examples: Examples) -> None:

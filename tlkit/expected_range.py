@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -51,14 +52,13 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
     known = layer.card.get("input_range")
     if known:
         return Expected((float(known[0]), float(known[1])), "its card says so")
-    module = getattr(layer, "unformed", layer)  # what is done to pictures in front of it proves nothing
+    module: Any = getattr(layer, "unformed", layer)  # what is done to pictures in front of it proves nothing
     if module.endpoint.input_leaves[0].dtype.is_integer:
         return Expected((0.0, PIXEL_MAX), "it takes whole numbers")
     proof = graphs.proved_range(module.graph)
     if proof is not None:
         return Expected(proof.range, _proved_words(proof), proved=True)
-    plain = module if layer.endpoint.inference is not module.endpoint.inference and not layer.graph.nodes else layer
-    measured = _measured(plain, images)
+    measured = _measured(layer if layer.graph.nodes else module, images)  # a loop over examples hides its BatchNorms
     if measured is not None:
         return Expected(measured, "measured: its first BatchNorm was trained on such values")
     if _is_of_the_hub(layer):

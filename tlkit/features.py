@@ -356,7 +356,7 @@ def extract(
     """
     from tlkit.expected_range import settle_range
     from tlkit.layer import HubLayer
-    from tlkit.model import choose_output, front_of, is_image
+    from tlkit.model import choose_output, front_of, is_image, uncut
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if at is None:
@@ -365,6 +365,7 @@ def extract(
         settle_range(layer)
     if at is None and layer.output_key is None:
         choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+    examples = uncut(layer.endpoint.inputs, examples)
     front = front_of(layer, at, examples.spec, of_any_length=examples.lengths is not None)
     opener = engines.opener(front, len(examples))
     request = Request(examples, opener.front.key, layout_of(opener, examples, dtype), batch_size=batch_size)

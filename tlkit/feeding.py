@@ -47,6 +47,8 @@ def fed(
         raise InputError(f'long="{long}" is for texts and modules of word pieces; leave it out.')
     if length is not None:
         raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
+    if takes_tokens(layer) and isinstance(data.train.spec, Mapping):
+        return _at_its_length(data, layer)
     return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
 
 
@@ -106,6 +108,19 @@ def _in_tokens(data: Splits, layer: HubLayer, length: int | None, long: str) -> 
         raise InputError(f"{layer.handle} takes texts of {own} {tokenizer.unit} only. Received: length={length}.")
     pieces = text.tokenized(data, tokenizer, own or length, long=long)
     return pieces if own is None else _of_one_length(pieces)
+
+
+def _at_its_length(data: Splits, layer: HubLayer) -> Splits:
+    """Texts that are word pieces already, at the one length that the module takes."""
+    own, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.spec)
+    if own is None:
+        return data
+    if has != own:
+        raise InputError(
+            f"{layer.handle} takes texts of {own} word pieces only, and these were made with {has}: give "
+            f"tlkit.data.text.tokenized the length {own}."
+        )
+    return _of_one_length(data)
 
 
 def _of_one_length(data: Splits) -> Splits:

@@ -222,7 +222,7 @@ def _input_range(opened: Any) -> tuple[tuple[float, float] | None, str]:
     if opened.card.get("input_range"):
         low, high = opened.card["input_range"]
         return (float(low), float(high)), "its card says so"
-    taken: Any = _Opened(_taken(opened.endpoint), opened.card)
+    taken: Any = _Opened(opened.handle, _taken(opened.endpoint), opened.card)
     if not model.is_image(taken):
         return None, "it does not take images"
     expected = established_range(opened)

@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ from tlkit.expected_range import settle_range
 from tlkit.files import sha256_bytes
 from tlkit.forms import USUAL
 from tlkit.layer import HubLayer
-from tlkit.types import Phase, Splits, Task
+from tlkit.types import Examples, Phase, Splits, Task
 
 BACKBONE = "backbone"
 OUTPUTS = {"sequence": ("sequence_output",)}
@@ -177,6 +177,18 @@ def _featured(features: Any, takes: str) -> Any:
     if len(features.shape) != 2:
         raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
     return features
+
+
+def uncut(takes: Any, examples: Examples) -> Examples:
+    """The examples, never cut to the longest text of a batch where what takes them knows one length only.
+
+    Args:
+        takes: Specs, or Keras tensors, of what is taken, batch included.
+        examples: Perhaps with `lengths`.
+    """
+    steps = [leaf.shape[1] for leaf in keras.tree.flatten(takes) if len(leaf.shape) > 1]
+    fixed = bool(steps) and None not in steps
+    return replace(examples, lengths=None) if fixed and examples.lengths is not None else examples
 
 
 def all_layers(model: keras.Model) -> Iterator[Any]:

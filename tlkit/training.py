@@ -18,7 +18,7 @@ from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.callbacks import Watchers, checked, watching
 from tlkit.errors import InputError, TrainingError
 from tlkit.files import sha256_bytes
-from tlkit.model import Arrangement, arrange, backbone_of, weights_hash
+from tlkit.model import Arrangement, arrange, backbone_of, uncut, weights_hash
 from tlkit.progress import Progress, quiet
 from tlkit.sources import Moment, Settings, Source, batches, sources
 from tlkit.sources import check as check_settings
@@ -136,7 +136,7 @@ def fit(
         TrainingError: If the loss is not finite (weights are those before that batch) or frozen weights moved.
     """
     _check(model, task, data, phases)
-    watch = checked(callbacks)
+    data, watch = _uncut(model, data), checked(callbacks)
     microbatches.check(micro_batch)
     task = task if task.prepare is None else task.prepare(data, progress.line)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
@@ -225,6 +225,10 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
         has = set(spec) if isinstance(spec, Mapping) else {"one array"}
         if has != set(model.input):
             raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
+        for name, tensor in model.input.items():
+            shape, wanted = tuple(spec[name].shape), tuple(tensor.shape[1:])
+            if len(shape) == len(wanted) and any(b not in (None, a) for a, b in zip(shape, wanted, strict=True)):
+                raise InputError(f"The examples' {name} has shape {shape}, but the model takes {wanted}: make them so.")
     if isinstance(spec, Mapping) or not hasattr(model.input, "shape"):
         return
     shape, wanted = tuple(spec.shape), tuple(model.input.shape[1:])
@@ -232,6 +236,13 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
     if not fits:
         how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(wanted) == 3 else "read them anew"
         raise InputError(f"The examples have shape {shape}, but the model takes {wanted}; {how}.")
+
+
+def _uncut(model: keras.Model, data: Splits) -> Splits:
+    if not hasattr(model, "inputs") or not model.inputs:
+        return data
+    train, val, test = (uncut(model.inputs, part) for part in (data.train, data.val, data.test))
+    return data if train is data.train else replace(data, train=train, val=val, test=test)
 
 
 def _listed(names: set[str]) -> str:

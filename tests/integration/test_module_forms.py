@@ -15,6 +15,7 @@ from tlkit import tflite
 from tlkit.errors import InputError
 from tlkit.exporting import saved_model
 from tlkit.layer import HubLayer
+from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 
 LABELS = ["low", "high"]
 TASK = tlkit.tasks.classify(LABELS)
@@ -100,9 +101,9 @@ def sounds() -> tlkit.Splits:
     return tlkit.data.audio.from_arrays(waves, targets, labels=LABELS, rate=16_000, seconds=SAMPLES / 16_000)
 
 
-def module_of(form: str, **arguments: Any) -> HubLayer:
-    key = {"output_key": 1} if form == "recordings" else {}
-    return HubLayer(FORMS[form](), name="backbone", **key, **arguments)
+def module_of(form: str) -> HubLayer:
+    says = {"recordings": {"output_key": 1}, "uint8": {}, "int32": {}}
+    return HubLayer(FORMS[form](), name="backbone", **says.get(form, {"input_range": (0, 255)}))
 
 
 def data_of(form: str) -> tlkit.Splits:
@@ -335,13 +336,60 @@ def test_a_run_on_a_module_of_any_form_passes_its_gates(form, tmp_path):
     assert all(one.passed for one in done.exports)
 
 
+# -- one length of texts
+
+
+class Encoder(tf.Module):
+    """A text encoder of one length, without a vocabulary."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.embedding = tf.Variable(tf.random.stateless_normal((10, 4), (1, 2)))
+        spec = {name: tf.TensorSpec([None, steps], tf.int32, name=name) for name in INPUTS}
+        self.__call__ = tf.function(self.call, input_signature=[spec])
+
+    def call(self, x: Any) -> Any:
+        vectors = tf.gather(self.embedding, x[INPUTS[0]])
+        return {"default": tf.reduce_mean(vectors * tf.cast(x[INPUTS[1]], tf.float32)[..., None], 1)}
+
+
+PIECES = WordPiece(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "the", "plot", "very"))
+
+
+def tokens(length: int) -> tlkit.Splits:
+    texts = [f"{LABELS[i % 2]} film the plot {i} {'very ' * (i % 4)}" for i in range(20)]
+    raw = tlkit.data.text.from_arrays(texts, [i % 2 for i in range(20)], labels=LABELS)
+    return tlkit.data.text.tokenized(raw, PIECES, length)
+
+
+@pytest.mark.parametrize("unfrozen", [0.0, 1.0])
+def test_batches_of_texts_are_never_cut_below_the_one_length_that_a_module_takes(unfrozen, tmp_path):
+    phases = [tlkit.Phase(epochs=1, lr=1e-2, unfrozen=unfrozen)]
+    run = tlkit.finetune(Encoder(32), TASK, tokens(32), phases, out=tmp_path, fresh=True)
+    assert 0 <= run.scores["accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_a_run_on_word_pieces_without_a_vocabulary_is_exported_for_clients_that_have_it(tmp_path):
+    phases = [tlkit.Phase(epochs=1, lr=1e-2)]
+    run = tlkit.finetune(Encoder(32), TASK, tokens(32), phases, out=tmp_path, fresh=True)
+    assert all(e.passed for e in tlkit.export(run, formats=("saved_model", "float32")).exports)
+    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    assert set(served.structured_input_signature[1]) == set(INPUTS)
+
+
+def test_texts_of_another_length_than_the_module_takes_are_refused():
+    with pytest.raises(InputError, match=r"takes texts of 16 word pieces only, and these were made with 32"):
+        tlkit.finetune(Encoder(16), TASK, tokens(32))
+
+
 # -- the task's side
 
 
 def test_an_unknown_takes_is_refused_with_what_is_allowed():
     task = dataclasses.replace(TASK, takes="maps")
     with pytest.raises(InputError, match=r"must be one of vector, sequence, pair. Received: takes='maps'"):
-        tlkit.build(conv((SIDE, SIDE, 3)), task)
+        tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), task)
 
 
 def test_two_raw_outputs_without_heads_are_refused_unless_decode_makes_them_one():
@@ -350,6 +398,6 @@ def test_two_raw_outputs_without_heads_are_refused_unless_decode_makes_them_one(
 
     task = dataclasses.replace(TASK, head=head, decode=lambda raw: raw)
     with pytest.raises(InputError, match="gives 2 outputs, and its `decode` makes no one array of them"):
-        tlkit.build(conv((SIDE, SIDE, 3)), task)
+        tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), task)
     one = dataclasses.replace(task, decode=lambda raw: keras.ops.softmax(raw["a"] + raw["b"]))
-    assert len(tlkit.build(conv((SIDE, SIDE, 3)), one).outputs) == 2
+    assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), one).outputs) == 2

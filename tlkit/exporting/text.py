@@ -48,6 +48,8 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
 
     from tlkit.tokenizing.wordpiece_graph import graph_inputs, means, window_inputs
 
+    if _vocabulary(model) is None:
+        return Serving({t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}, dict)
     wordpiece, length = tokenizer_of(model, WordPiece), int(examples.spec[INPUTS[0]].shape[0])
     if are_windows(examples.recipe):
         in_windows = window_inputs(wordpiece, length)
@@ -86,9 +88,16 @@ def texts_of(examples: Examples) -> tuple[str, ...]:
 
 def _about(model: keras.Model, examples: Examples) -> About:
     inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
+    if _vocabulary(model) is None:
+        return About(inputs)
     pieces = "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary)
     says = _ON_WINDOWS.format(room=int(examples.spec[INPUTS[0]].shape[0]) - 2) if are_windows(examples.recipe) else ""
     return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()}, says)
+
+
+def _vocabulary(model: keras.Model) -> WordPiece | Words | None:
+    """What the model's module brings; without it clients send word pieces themselves."""
+    return next((layer.tokenizer for layer in model.layers if isinstance(layer, HubLayer)), None)
 
 
 def tokenizer_of(model: keras.Model, kind: type[T]) -> T:
@@ -103,6 +112,11 @@ def _read(file: Path, inside: Inside) -> Reading:
     """The word pieces of a file's text, by the vocabulary in the TFLite file."""
     from tlkit.data.text_source import read_text
 
+    if VOCABULARY not in inside.files:
+        raise InputError(
+            "The module of this file brought no vocabulary, so it takes numbers of word pieces and no texts: tokenize "
+            f"{str(file)!r} yourself, and run the file on the pieces."
+        )
     pieces = inside.files[VOCABULARY].decode().split("\n")[:-1]
     wordpiece = WordPiece(tuple(pieces), _CASED not in inside.recipe)
     text, length, stride = read_text(file), inside.shapes[INPUTS[0]][0], stride_of(inside.recipe)
