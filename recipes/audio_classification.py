@@ -19,6 +19,7 @@ def main(
     folder: Path | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    output_key: str | None = None,
     seconds: float = 1.0,
     hop: float | None = None,
     sample_rate: int = 16_000,
@@ -46,6 +47,8 @@ def main(
         folder: Where the paths start; without it, the table's own folder.
         encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
         separator: Character between the table's columns; without it, what is found.
+        output_key: Which output to take of a module that gives several: a name, or a position such as 1; without it,
+            the usual one.
         seconds: Length of the windows that sounds are cut into; shorter sounds are padded.
         hop: Seconds between the starts of two windows; None is `seconds`.
         sample_rate: Samples a second that the module takes, in Hz.
@@ -77,7 +80,8 @@ def main(
         )  # fmt: skip
     task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
+    backbone = module if output_key is None else tlkit.HubLayer(module, output_key=output_key, name="backbone")
+    run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

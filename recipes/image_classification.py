@@ -20,6 +20,7 @@ def main(
     folder: Path | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    output_key: str | None = None,
     epochs: tuple[int, int] = (10, 5),
     lr: tuple[float, float] = (3e-3, 3e-4),
     unfrozen: float = 0.25,
@@ -46,6 +47,8 @@ def main(
         folder: Where the paths start; without it, the table's own folder.
         encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
         separator: Character between the table's columns; without it, what is found.
+        output_key: Which output to take of a module that gives several: a name, or a position such as 1; without it,
+            the usual one.
         epochs: Epochs with the module frozen, and with its top unfrozen.
         lr: Peak learning rates of the two phases.
         unfrozen: Share of the module's depth that trains in the second phase.
@@ -72,8 +75,9 @@ def main(
         splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes, pixel_max=pixel_max)
     task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
+    backbone = module if output_key is None else tlkit.HubLayer(module, output_key=output_key, name="backbone")
     run = tlkit.finetune(
-        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size,
+        backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size,
         input_range=input_range,
     )  # fmt: skip
     if check:

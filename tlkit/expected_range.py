@@ -52,7 +52,9 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
     known = layer.card.get("input_range")
     if known:
         return Expected((float(known[0]), float(known[1])), "its card says so")
-    module: Any = getattr(layer, "unformed", layer)  # what is done to pictures in front of it proves nothing
+    module: Any = (
+        layer.unformed() if hasattr(layer, "unformed") else layer
+    )  # what is done to pictures in front of it proves nothing
     if module.endpoint.input_leaves[0].dtype.is_integer:
         return Expected((0.0, PIXEL_MAX), "it takes whole numbers")
     proof = graphs.proved_range(module.graph)
@@ -115,7 +117,7 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
     used = layer.input_range
     if used is None:
         return None
-    proof = graphs.proved_range(layer.unformed.graph)
+    proof = graphs.proved_range(layer.unformed().graph)
     if proof is not None:
         if proof.becomes is None or _alike(proof.range, used):
             return None

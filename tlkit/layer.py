@@ -212,14 +212,19 @@ class HubLayer(keras.layers.Layer):
                 self.form = form
         return self
 
-    @functools.cached_property
     def unformed(self) -> Any:
-        """The module as it is called by itself, for those who look into its graph."""
+        """The module as it is called by itself, for those who look into its graph.
+
+        A method: Keras follows every attribute that is a layer when it saves one.
+        """
         if self.form == USUAL:
             return self
-        endpoint = self.__dict__["_own_endpoint"]
-        with tf.init_scope():
-            return Unformed(self, endpoint, graphs.flatten(endpoint.inference, endpoint.variables))
+        if "_unformed" not in self.__dict__:
+            endpoint = self.__dict__["_own_endpoint"]
+            with tf.init_scope():
+                graph = graphs.flatten(endpoint.inference, endpoint.variables)
+            self.__dict__["_unformed"] = Unformed(self, endpoint, graph)
+        return self.__dict__["_unformed"]
 
     @functools.cached_property
     def graph(self) -> graphs.Graph:
@@ -264,7 +269,7 @@ class HubLayer(keras.layers.Layer):
 
     def _forget(self) -> None:
         """Drop what was worked out from the graph."""
-        for name in ("graph", "blocks", "_folded", "unformed"):
+        for name in ("graph", "blocks", "_folded", "_unformed"):
             self.__dict__.pop(name, None)
 
     @property
