@@ -45,6 +45,8 @@ def fed(
         return _in_tokens(data, layer, length, long)
     if long != "cut" and not long_texts.are_windows(data.train.recipe):
         raise InputError(f'long="{long}" is for texts and modules of word pieces; leave it out.')
+    if length is not None and takes_tokens(layer) and isinstance(data.train.spec, Mapping):
+        raise InputError(f"The texts are word pieces already; give data.text.tokenized the length {length} instead.")
     if length is not None:
         raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
     if takes_tokens(layer) and isinstance(data.train.spec, Mapping):
