@@ -160,7 +160,7 @@ def test_predict_names_a_file_that_is_no_text(run, tmp_path):
     (tmp_path / "bytes.txt").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"bytes\.txt' cannot be read as a text"):
         predict(run.folder, [tmp_path / "bytes.txt"])
-    with pytest.raises(InputError, match=r"nowhere\.txt' cannot be read as a text: there is no such file"):
+    with pytest.raises(InputError, match=r"nowhere\.txt' cannot be read: there is no such file"):
         predict(run.folder, [tmp_path / "nowhere.txt"])
 
 
