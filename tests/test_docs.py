@@ -56,7 +56,8 @@ def write_module(folder: Path) -> Path:
     ]
     conv += [keras.layers.Conv2D(64, 1, **wide) for _ in range(2)]
     rest = [keras.layers.GlobalAveragePooling2D()]
-    hubformat.write_keras_model(keras.Sequential([keras.Input((SIZE, SIZE, 3)), *conv, *rest]), folder)
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *conv, *rest])
+    hubformat.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})  # as the zoo's modules have one
     return folder
 
 
