@@ -112,13 +112,7 @@ def finetune(
     check_settings(Settings(seed, batch_size, 1 if views is None else views, cache))
     if phases is not None:
         check_plan(phases)
-    for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
-        progress.line(line)
-    if not len(data.test):
-        raise InputError("The test split is empty, and a run is judged by it; give it a share, or use build and fit.")
-    if not len(data.val):
-        progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
-    task.check(data)
+    _check_data(task, data, progress)
     model, data = _built(handle, task, data, seed, image_size, length, long, input_range, seconds, progress)
     task = task if task.prepare is None else task.prepare(data, progress.line)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
@@ -137,11 +131,27 @@ def finetune(
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
     record = runs.describe(run, seed=seed, batch_size=batch_size, command=_command())
-    names = {"callbacks": [type(callback).__name__ for callback in watch]} if watch else {}
-    run = replace(run, record=record | names | ({} if task.served is None else {"method": task.recipe}))
+    run = replace(run, record=record | _of_training(task, watch))
     for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
         progress.line(line)
     return runs.save(run, folder)
+
+
+def _check_data(task: Task, data: Splits, progress: Progress) -> None:
+    """Show what was given, and refuse what cannot be judged or learned."""
+    for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
+        progress.line(line)
+    if not len(data.test):
+        raise InputError("The test split is empty, and a run is judged by it; give it a share, or use build and fit.")
+    if not len(data.val):
+        progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
+    task.check(data)
+
+
+def _of_training(task: Task, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    """What only the record of a training run has: the names of callbacks, and the method."""
+    names = {"callbacks": [type(callback).__name__ for callback in callbacks]} if callbacks else {}
+    return names | ({} if task.served is None else {"method": task.recipe})
 
 
 def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
