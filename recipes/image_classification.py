@@ -28,6 +28,7 @@ def main(
     input_range: tuple[float, float] | None = None,
     pixel_max: float | None = None,
     batch_size: int = 32,
+    micro_batch: int | None = None,
     seed: int = 0,
     augment: bool = False,
     strict: bool = False,
@@ -56,6 +57,7 @@ def main(
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
         pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
         batch_size: Images a step.
+        micro_batch: Images in memory at a time inside a step; None is what about 0.5 GB hold.
         seed: Of the split, the head and the order of images.
         augment: Whether training images are also flipped, cropped and recoloured.
         strict: Fail on a broken file instead of leaving it out.
@@ -77,8 +79,8 @@ def main(
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     backbone = module if output_key is None else tlkit.HubLayer(module, output_key=output_key, name="backbone")
     run = tlkit.finetune(
-        backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size, image_size=image_size,
-        input_range=input_range,
+        backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch,
+        image_size=image_size, input_range=input_range,
     )  # fmt: skip
     if check:
         found = tlkit.transfer_check(

@@ -24,6 +24,7 @@ def main(
     unfrozen: float = 1.0,
     length: int | None = None,
     batch_size: int = 16,
+    micro_batch: int | None = None,
     seed: int = 0,
     strict: bool = False,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic"),
@@ -43,6 +44,7 @@ def main(
         length: Word pieces of question and text together; longer texts are read in several windows. None is what 99 %
             of the training questions need, at most 384.
         batch_size: Windows a step.
+        micro_batch: Windows in memory at a time inside a step; None is what about 0.5 GB hold.
         seed: Of the split, the head and the order of questions.
         strict: Fail on a broken question instead of leaving it out.
         formats: What to export.
@@ -55,7 +57,9 @@ def main(
     unanswered = bool((splits.train.targets[:, 0] < 0).any())
     task = tlkit.tasks.span(no_answer=unanswered)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)
+    run = tlkit.finetune(
+        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch, length=length,
+    )  # fmt: skip
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

@@ -22,7 +22,9 @@ def main(
     lr: tuple[float, float] = (3e-3, 1e-4),
     unfrozen: float = 0.34,
     length: int | None = None,
+    long: str = "cut",
     batch_size: int = 32,
+    micro_batch: int | None = None,
     seed: int = 0,
     strict: bool = False,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic"),
@@ -42,8 +44,10 @@ def main(
         epochs: Epochs with the module frozen, and with its top unfrozen.
         lr: Peak learning rates of the two phases.
         unfrozen: Share of the module's depth that trains in the second phase.
-        length: Word pieces of a text; longer ones are cut. None is what 99 % of the training texts need.
+        length: Word pieces of a text; longer ones: `long`. None is what 99 % of the training texts need.
+        long: What becomes of longer texts: cut, or windows that show all of a text, whose answers are averaged.
         batch_size: Texts a step.
+        micro_batch: Texts in memory at a time inside a step; None is what about 0.5 GB hold.
         seed: Of the split, the head and the order of texts.
         strict: Fail on a broken text instead of leaving it out.
         formats: What to export.
@@ -52,7 +56,10 @@ def main(
     splits = _splits(data, text, label, encoding, separator, seed, strict)
     task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.targets.ndim == 2)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)
+    run = tlkit.finetune(
+        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch, length=length,
+        long=long,
+    )  # fmt: skip
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

@@ -21,6 +21,7 @@ def main(
     unfrozen: float = 1.0,
     length: int | None = None,
     batch_size: int = 16,
+    micro_batch: int | None = None,
     seed: int = 0,
     strict: bool = False,
     formats: tuple[str, ...] = ("float32", "float16", "dynamic"),
@@ -40,6 +41,7 @@ def main(
         unfrozen: Share of the module's depth that trains in the second phase.
         length: Word pieces of a sentence; longer ones are cut. None is what 99 % of the training sentences need.
         batch_size: Sentences a step.
+        micro_batch: Sentences in memory at a time inside a step; None is what about 0.5 GB hold.
         seed: Of the split, the head and the order of sentences.
         strict: Fail on a broken sentence instead of leaving it out.
         formats: What to export; a SavedModel takes whole sentences, so it is for words that spaces tell apart.
@@ -51,7 +53,9 @@ def main(
         splits = tlkit.data.text.from_conll(data, val=val, test=test, seed=seed, strict=strict)
     task = tlkit.tasks.tag(splits.labels)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)
+    run = tlkit.finetune(
+        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch, length=length,
+    )  # fmt: skip
     return tlkit.export(run, formats=formats, max_drop=max_drop)
 
 

@@ -21,6 +21,7 @@ from tlkit import checkpoint, excerpts, overview, plans, runs
 from tlkit.callbacks import checked
 from tlkit.data.image import resized
 from tlkit.data.image_source import read_at
+from tlkit.data.long_texts import check_way
 from tlkit.errors import GateError, InputError
 from tlkit.evaluation import decoded_outputs, evaluate
 from tlkit.expected_range import range_warning, settle_range
@@ -109,7 +110,8 @@ def finetune(
     progress = progress or shown()
     watch = checked(callbacks)
     seconds: dict[str, float] = {"import": tlkit._import_seconds}
-    check_settings(Settings(seed, batch_size, 1 if views is None else views, cache))
+    check_settings(Settings(seed, batch_size, 1 if views is None else views, cache, micro_batch=micro_batch))
+    check_way(long)
     if phases is not None:
         check_plan(phases)
     _check_data(task, data, progress)

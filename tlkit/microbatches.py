@@ -15,7 +15,6 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit import several
 from tlkit.batches import order_of_epoch, steps_of
-from tlkit.errors import InputError
 from tlkit.layer import BackLayer, HubLayer
 from tlkit.model import PAIR, all_layers, backbone_of
 from tlkit.types import Examples, Phase, Task
@@ -59,15 +58,6 @@ class Parts:
 
 
 WHOLE = Parts(None)
-
-
-def check(micro_batch: int | None) -> None:
-    """Refuse what is no count of examples."""
-    if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
-        raise InputError(
-            "`micro_batch` must be a number of examples, 1 or more, or None to go by the memory that they take. "
-            f"Received: micro_batch={micro_batch!r}."
-        )
 
 
 def parts_of(

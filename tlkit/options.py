@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlkit import budget
+from tlkit.data.long_texts import check_way
 from tlkit.errors import InputError
 from tlkit.exporting import Gates, checked_formats
 from tlkit.sources import Settings
@@ -74,6 +75,8 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "lr": _rates,
     "unfrozen": _shares,
     "batch_size": lambda value: check_settings(Settings(batch_size=value)),
+    "micro_batch": lambda value: check_settings(Settings(micro_batch=value)),
+    "long": check_way,
     "seed": lambda value: check_settings(Settings(seed=value)),
     "image_size": _sizes,
     "length": _sizes,

@@ -87,12 +87,21 @@ def check(settings: Settings) -> None:
             raise InputError(f"`{name}` must be a whole number. Received: {name}={value!r}.")
         if least is not None and value < least:
             raise InputError(f"`{name}` must be {least} or more. Received: {name}={value!r}.")
+    if settings.micro_batch is not None and not _is_count(settings.micro_batch):
+        raise InputError(
+            "`micro_batch` must be a number of examples, 1 or more, or None to go by the memory that they take. "
+            f"Received: micro_batch={settings.micro_batch!r}."
+        )
     if settings.views < 0:
         raise InputError(f"`views` must be 0 or more. Received: views={settings.views!r}.")
     if settings.cache not in CACHING:
         raise InputError(f"`cache` must be one of {', '.join(CACHING)}. Received: cache={settings.cache!r}.")
     feature_cache.check_dtype(settings.cache_dtype)
     budget.check()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def sources(arrangement: Arrangement, data: Splits, settings: Settings, progress: Progress) -> tuple[Source, Source]:

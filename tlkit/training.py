@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit import allocation, checkpoint, microbatches, several
+from tlkit import allocation, checkpoint, several
 from tlkit.batches import order_of_epoch, steps_of, trimmed, width_of
 from tlkit.callbacks import Watchers, checked, watching
 from tlkit.errors import InputError, TrainingError
@@ -137,7 +137,6 @@ def fit(
     """
     _check(model, task, data, phases)
     data, watch = _uncut(model, data), checked(callbacks)
-    microbatches.check(micro_batch)
     task = task if task.prepare is None else task.prepare(data, progress.line)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
     check_settings(settings)

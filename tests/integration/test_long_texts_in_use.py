@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tlkit
-from tlkit import excerpts, steps, tasks
+from tlkit import cli, excerpts, steps, tasks
 from tlkit.data import text
 from tlkit.data.long_texts import bounds
 from tlkit.errors import InputError
@@ -150,3 +150,16 @@ def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):
     own = fed_as(data, again)
     assert own.test.excerpts == run.data.test.excerpts
     assert tlkit.evaluate(again.model, again.task, again.data.test).scores["accuracy"] == run.scores["accuracy"]
+
+
+def test_the_recipe_takes_windows_and_parts_of_batches(folder, tmp_path):
+    texts, labels = hidden_words(60)
+    rows = "".join(f'"{words}",{label}\n' for words, label in zip(texts, labels, strict=True))
+    (tmp_path / "texts.csv").write_text(f"text,label\n{rows}")
+    words = ["--data", str(tmp_path / "texts.csv"), "--module", str(folder), "--out", str(tmp_path / "run"),
+             "--length", str(LENGTH), "--long", "windows", "--micro-batch", "5", "--batch-size", "16",
+             "--epochs", "1", "1", "--unfrozen", "0.5", "--formats", "saved_model"]  # fmt: skip
+    assert cli.main(["run", "text_classification", *words]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"]["notes"][-1].endswith("windows show them all.")
+    assert [phase["had"]["steps"] for phase in record["phases"]] == ["5 examples at a time"] * 2

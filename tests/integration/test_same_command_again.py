@@ -70,6 +70,7 @@ def test_the_same_command_another_and_fresh(words, tmp_path, monkeypatch, capsys
         (["--lr", "nan", "1e-3"], "`lr` of a Phase must be positive and finite"),
         (["--unfrozen", "1.5"], "`unfrozen` of a Phase must lie in"),
         (["--batch-size", "0"], "`batch_size` must be 1 or more"),
+        (["--micro-batch", "0"], "`micro_batch` must be a number of examples, 1 or more"),
         (["--out", "/proc/nothing/here"], "/proc/nothing/here cannot be written to"),
         (["--out", "x" * 300], "the name is too long"),
     ],
@@ -79,6 +80,13 @@ def test_mistakes_are_told_before_the_data_are_read(mistake, told, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "image_classification", "--data", "nowhere", *mistake]) == 2
     assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_way_to_treat_long_texts_is_told_before_the_texts_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "text_classification", "--data", "nowhere", "--long", "both"]) == 2
+    assert "`long` must be one of cut, windows" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
