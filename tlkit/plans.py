@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 from tlkit.types import Phase
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def two_phase(
         >>> [p.unfrozen for p in two_phase(epochs=(10, 5))]
         [0.0, 0.25]
     """
-    if len(epochs) != 2 or len(lr) != 2:
+    if not (_are_two(epochs) and _are_two(lr)):
         raise InputError(f"`epochs` and `lr` hold two numbers each. Received: epochs={epochs!r}, lr={lr!r}.")
     frozen = Phase(epochs=epochs[0], lr=lr[0], patience=patience)
     tuned = Phase(
@@ -102,14 +103,14 @@ def gradual(
 
     Source: Howard and Ruder 2018, arXiv:1801.06146 (gradual unfreezing).
     """
-    if stages < 2 or epochs < 1:
+    if not (is_number(stages) and stages >= 2 and is_number(epochs) and epochs >= 1):
         raise InputError(
             "`stages` must be 2 or more and `epochs` 1 or more; to train the head alone take feature_extraction(). "
             f"Received: stages={stages!r}, epochs={epochs!r}."
         )
-    if not 0 < unfrozen <= 1:
+    if not (is_number(unfrozen) and 0 < unfrozen <= 1):
         raise InputError(f"`unfrozen` must lie in (0, 1]. Received: unfrozen={unfrozen!r}.")
-    if len(lr) != 2 or not lr[0] >= lr[1] > 0:
+    if not (_are_two(lr) and lr[0] >= lr[1] > 0):
         raise InputError(f"`lr` holds two positive rates, the second no higher than the first. Received: lr={lr!r}.")
     head = Phase(epochs=epochs, lr=lr[0], patience=patience)
     last = stages - 1
@@ -146,7 +147,7 @@ def recommend(num_examples: int, num_classes: int = 2) -> tuple[Phase, ...]:
         >>> [p.unfrozen for p in recommend(50_000, 10)]
         [0.0, 1.0]
     """
-    if num_examples < 1 or num_classes < 1:
+    if not all(is_number(count) and count >= 1 for count in (num_examples, num_classes)):
         raise InputError(
             "`num_examples` and `num_classes` must be 1 or more. "
             f"Received: num_examples={num_examples!r}, num_classes={num_classes!r}."
@@ -157,3 +158,7 @@ def recommend(num_examples: int, num_classes: int = 2) -> tuple[Phase, ...]:
     if num_examples < 20_000:
         return two_phase(epochs=(head_epochs, 5), unfrozen=0.5, lr=(1e-3, 2e-4), patience=3)
     return two_phase(epochs=(head_epochs, 3), unfrozen=1.0, lr=(1e-3, 1e-4), lr_decay=0.9, patience=3)
+
+
+def _are_two(values: Any) -> bool:
+    return isinstance(values, list | tuple) and len(values) == 2 and all(map(is_number, values))

@@ -16,6 +16,7 @@ import numpy as np
 from tlkit.brief import brief, value_of
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
+from tlkit.numeric import is_number
 
 if TYPE_CHECKING:
     import keras
@@ -257,21 +258,26 @@ class Phase:
     l2_sp: float = 0.0
 
     def __post_init__(self) -> None:
-        checks = {
-            "epochs": (isinstance(self.epochs, Integral) and self.epochs >= 0, "be a whole number, 0 or more"),
-            "lr": (0 < self.lr < math.inf, "be positive and finite"),
-            "unfrozen": (0 <= self.unfrozen <= 1, "lie in [0, 1]"),
-            "lr_decay": (0 < self.lr_decay <= 1, "lie in (0, 1]"),
-            "warmup": (0 <= self.warmup < 1, "lie in [0, 1)"),
-            "patience": (self.patience is None or self.patience > 0, "be positive or None"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "be 0 or more, and finite"),
-            "clip_norm": (self.clip_norm is None or self.clip_norm > 0, "be positive or None"),
-            "l2_sp": (0 <= self.l2_sp < math.inf, "be 0 or more, and finite"),
-            "batch_stats": (self.batch_stats in ("frozen", "adapt"), 'be "frozen" or "adapt"'),
+        checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+            "epochs": (lambda x: isinstance(x, Integral) and int(x) >= 0, "be a whole number, 0 or more"),
+            "lr": (lambda x: 0 < x < math.inf, "be positive and finite"),
+            "unfrozen": (lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+            "lr_decay": (lambda x: 0 < x <= 1, "lie in (0, 1]"),
+            "warmup": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
+            "patience": (lambda x: x > 0, "be positive or None"),
+            "weight_decay": (lambda x: 0 <= x < math.inf, "be 0 or more, and finite"),
+            "clip_norm": (lambda x: x > 0, "be positive or None"),
+            "l2_sp": (lambda x: 0 <= x < math.inf, "be 0 or more, and finite"),
         }
         for name, (fine, rule) in checks.items():
-            if not fine:
-                raise InputError(f"`{name}` of a Phase must {rule}. Received: {name}={getattr(self, name)!r}.")
+            value = getattr(self, name)
+            absent = value is None and rule.endswith("None")
+            if not absent and not (is_number(value) and fine(value)):
+                raise InputError(f"`{name}` of a Phase must {rule}. Received: {name}={value!r:.60}.")
+        if self.batch_stats not in ("frozen", "adapt"):
+            raise InputError(
+                f'`batch_stats` of a Phase must be "frozen" or "adapt". Received: batch_stats={self.batch_stats!r:.60}.'
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

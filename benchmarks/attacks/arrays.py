@@ -10,6 +10,7 @@ from attacks.cases import Case, either, gives, refused
 
 COUNT = 24
 LABELS = np.arange(COUNT) % 2
+SHARES_IN_PROPORTION = ((1, 1, 1), (0.5, 0.6, 0.5))  # shares need not sum to 1
 
 
 def cases() -> Iterator[Case]:
@@ -93,7 +94,8 @@ def _images() -> Iterator[Case]:
         5,
         ("a", "b", "c"),
     ):
-        yield _image(f"split {split}", _pixels, refused("split"), split=split)
+        right = _whole if split in SHARES_IN_PROPORTION else refused("split")
+        yield _image(f"split {split}", _pixels, right, split=split)
     yield _image("seed as text", _pixels, either(refused("seed"), _whole), seed="x")
     yield _image("negative seed", _pixels, either(refused("seed"), _whole), seed=-1)
     yield _image("groups of another length", _pixels, refused("groups"), groups=np.arange(5))
@@ -115,10 +117,10 @@ def _labels() -> Iterator[Case]:
         if kind == "text":
             return tlkit.data.text.from_arrays([f"some words {i}" for i in range(COUNT)], labels, **options)
         waves = np.random.default_rng(0).normal(0, 0.1, (COUNT, 1600)).astype(np.float32)
-        return tlkit.data.audio.from_arrays(waves, labels, rate=16000, seconds=0.1, **options)
+        return tlkit.data.audio.from_arrays(waves, labels, sample_rate=16000, seconds=0.1, **options)
 
     classes = gives(lambda s: len(s.labels) == 2 and s.train.targets.dtype.kind in "iu", "two classes")
-    numbers = gives(lambda s: s.labels == (), "numbers to regress")
+    numbers = gives(lambda s: any("taken as numbers" in note for note in s.notes), "numbers to regress, with a note")
     either_way = either(classes, refused())
     entries: dict[str, tuple[Any, Callable, dict]] = {
         "whole floats": (LABELS.astype(float), either(classes, refused(), numbers), {}),
@@ -171,7 +173,7 @@ def _sounds() -> Iterator[Case]:
         def act(_folder: Path):
             import tlkit
 
-            settings = {"rate": 16000, "seconds": 0.5} | options
+            settings = {"sample_rate": 16000, "seconds": 0.5} | options
             return tlkit.data.audio.from_arrays(waves(), LABELS, **settings)
 
         return Case("audio arrays", name, act, wrong)
@@ -192,8 +194,8 @@ def _sounds() -> Iterator[Case]:
     yield case("words", lambda: ["x"] * COUNT, refused())
     yield case("a number", lambda: 5, refused())
     yield case("three dimensions", lambda: np.zeros((COUNT, 10, 10, 10), np.float32), refused())
-    for key in ("rate", "seconds"):
+    for key in ("sample_rate", "resampled_to", "seconds", "hop", "trim_db"):
         for value in (0, -1, float("nan"), float("inf"), 1e12, "x", None):
-            if (key, value) != ("seconds", None):
+            if value is not None or key in ("hop", "trim_db"):
                 yield case(f"{key} {value}", wave, either(refused(), _whole), **{key: value})
     yield case("seconds 1e6", wave, refused("seconds"), seconds=1e6)

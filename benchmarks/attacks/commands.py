@@ -226,7 +226,7 @@ def _words() -> Iterator[Case]:
     yield recipe("without main", "x = 1\n", refused("main"))
     yield recipe("that raises at import", "raise ValueError('no')\n", _no_traceback)
     yield recipe("that raises", "def main():\n    raise ValueError('no')\n", _no_traceback)
-    yield recipe("that gives nothing", "def main():\n    pass\n", _no_traceback)
+    yield recipe("that gives nothing", "def main():\n    pass\n", _done)
     yield recipe("that imports what is not there", "import nonsense_package\n", _no_traceback)
     yield recipe("of bytes", "\0\0\0", refused())
 

@@ -129,11 +129,16 @@ def _csv() -> dict[str, tuple[str, bytes | str, Callable]]:
         entries[f"missing label written {word!r}"] = (
             "t.csv",
             changed(5, f"some words 5,{word}"),
-            either(refused(), _no_class(word)),
+            either(refused(), _no_class(word), _noted(word)),
         )
+    every_row = gives(lambda s: _total(s) == ROWS, "all rows")
     for label in ("a\tb", "a\\nb", "<script>", "x" * 300, "../../x", "\u202eabc", "a/b"):
         rows = [(text, label if old == "b" else old) for text, old in RIGHT]
-        entries[f"label {label[:12]!r}"] = ("t.csv", _table(rows), gives(lambda s: _total(s) == ROWS, "all rows"))
+        entries[f"label {label[:12]!r}"] = (
+            "t.csv",
+            _table(rows),
+            either(every_row, refused("label")),
+        )
     return entries
 
 
@@ -154,6 +159,10 @@ def _no_class(word: str) -> Callable[[Outcome], str]:
     return gives(lambda s: word not in s.labels and s.labels == ("a", "b"), f"without a class {word!r}")
 
 
+def _noted(word: str) -> Callable[[Outcome], str]:
+    return gives(lambda s: any(f"label {word!r}" in note for note in s.notes), f"with a note on the class {word!r}")
+
+
 def _other_tables() -> dict[str, tuple[str, bytes | str, Callable]]:
     lines = [json.dumps({"text": text, "label": label}) for text, label in RIGHT]
 
@@ -168,7 +177,7 @@ def _other_tables() -> dict[str, tuple[str, bytes | str, Callable]]:
             _table(header="text\tlabel", separator="\t").replace("words 5", 'words " 5'),
             _whole(),
         ),
-        "TSV that is CSV": ("t.tsv", _table(), refused()),
+        "TSV that is CSV": ("t.tsv", _table(), either(_whole(), refused())),
         "JSONL": ("t.jsonl", "\n".join(lines), _whole()),
         "JSONL, one line broken": ("t.jsonl", changed('{"text": "some'), careful),
         "JSONL, one line a list": ("t.jsonl", changed('["x", "a"]'), careful),

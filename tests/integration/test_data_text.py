@@ -419,6 +419,7 @@ def test_a_long_cell_is_quarantined_and_costs_no_other_row(tmp_path):
         ("t.csv", b"text,label,s\nok,a,both\n", {"split": "s"}, "Row 2 of the table names the part 'both'"),
         ("t.csv", b"text,label\nok,a\n", {"groups": "author"}, "The table has no column 'author'"),
         ("t.xlsx", b"PK", {}, r"t.xlsx' must end in .csv, .tsv, .jsonl or .parquet, as its content does"),
+        ("t.jsonl", b'{"text": "x", "label": Infinity}', {}, "Row 1 of the table holds an infinite number in column"),
         ("t.parquet", b"nonsense", {}, "t.parquet' cannot be read as Parquet: "),
         ("t.csv", None, {}, "t.csv' cannot be read: .*No such file"),
         ("t.parquet", None, {}, "t.parquet' cannot be read as Parquet: .*No such file"),
@@ -429,6 +430,22 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, name, content, argumen
         write(tmp_path / name, content)
     with pytest.raises(InputError, match=message):
         text.from_table(tmp_path / name, progress=False, **arguments)
+
+
+@pytest.mark.parametrize("word", ["null", "None", "N/A"])
+def test_a_class_that_may_mean_that_nothing_is_there_is_noted(tmp_path, word):
+    rows = [*ROWS, {"text": sentence(99), "label": word}]
+    splits = text.from_table(table(tmp_path, "t.csv", rows), progress=False)
+    assert f"1 rows have the label {word!r}, which is taken as a class" in " ".join(splits.notes)
+
+
+def test_names_as_long_as_a_page_are_cut_in_messages(tmp_path):
+    long = "x" * 5_000
+    for row in ({"text": "y", "label": "a", "s": long}, {"text": "y", long: "a"}):
+        path = table(tmp_path, "t.jsonl", [row])
+        with pytest.raises(InputError, match="xxx") as caught:
+            text.from_table(path, progress=False, split="s")
+        assert len(str(caught.value)) < 400
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):

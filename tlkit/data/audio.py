@@ -24,6 +24,7 @@ from tlkit.data.sourcing import Division
 from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.data.table_formats import read_any
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 from tlkit.types import Splits
 
 __all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing", "from_tfds"]
@@ -226,9 +227,14 @@ def _rates(sample_rate: int | None, resampled_to: int, rate: int | None) -> tupl
             DeprecationWarning,
             stacklevel=3,
         )
-        return rate, resampled_to if sample_rate is None else sample_rate
-    assert sample_rate is not None
-    return sample_rate, resampled_to
+        return _checked_rate(rate), resampled_to if sample_rate is None else sample_rate
+    return _checked_rate(sample_rate), _checked_rate(resampled_to, "resampled_to")
+
+
+def _checked_rate(value: Any, name: str = "sample_rate") -> int:
+    if not is_number(value) or not value > 0:
+        raise InputError(f"`{name}` must be a number of Hz, such as 16000. Received: {name}={value!r:.60}.")
+    return value  # type: ignore[no-any-return]
 
 
 def from_tfds(

@@ -12,6 +12,7 @@ import numpy as np
 from tlkit.data.augment import draws
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
+from tlkit.numeric import is_number
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name, limit in (("shift", 0.9), ("gain_db", 40), ("band_stop", 0.9), ("time_mask", 0.9)):
-            if not 0 <= getattr(self, name) <= limit:
-                raise InputError(f"`{name}` must lie in [0, {limit}]. Received: {name}={getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if not (is_number(value) and 0 <= value <= limit):
+                raise InputError(f"`{name}` must lie in [0, {limit}]. Received: {name}={value!r}.")
         if self.snr_db is not None and not (len(self.snr_db) == 2 and -40 <= self.snr_db[0] <= self.snr_db[1] <= 100):
             raise InputError(f"`snr_db` must be (lowest, highest) in [-40, 100]. Received: snr_db={self.snr_db!r}.")
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from tlkit.data import mpeg
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 
 RATES = (8_000, 768_000)  # Hz that a sound may have: below, speech loses its consonants; above, the header is broken
 FULL_SCALE = 0.9999  # 16-bit sounds reach 32767 / 32768
@@ -41,9 +42,9 @@ class Limits:
     max_clipped: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.silence_dbfs < 0:
+        if not (is_number(self.silence_dbfs) and self.silence_dbfs < 0):
             raise InputError(f"`silence_dbfs` must be negative. Received: silence_dbfs={self.silence_dbfs!r}.")
-        if not 0 <= self.max_clipped <= 1:
+        if not (is_number(self.max_clipped) and 0 <= self.max_clipped <= 1):
             raise InputError(f"`max_clipped` must lie in [0, 1]. Received: max_clipped={self.max_clipped!r}.")
 
 

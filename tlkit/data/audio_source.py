@@ -22,6 +22,7 @@ from tlkit.data.sourcing import Division, file_trouble
 from tlkit.data.splitting import checked_shares, group_names
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes, sha256_file
+from tlkit.numeric import is_number
 from tlkit.types import ArraySpec, Examples, Quarantined, Splits
 
 Augment = Callable[[np.ndarray, int], np.ndarray]
@@ -56,15 +57,18 @@ class Options:
             )
         for name in ("seconds", "hop"):
             value = getattr(self, name)
-            if not (value is None and name == "hop") and not 0.01 <= value < float("inf"):
+            absent = value is None and name == "hop"
+            if not absent and not (is_number(value) and 0.01 <= value < float("inf")):
                 raise InputError(f"`{name}` must be 0.01 s or more. Received: {name}={value!r}.")
         if self.seconds > _LONGEST_S:
             raise InputError(
                 f"`seconds` must be at most {_LONGEST_S:,}, an hour: longer windows do not fit into memory. "
                 f"Received: seconds={self.seconds!r}."
             )
-        if self.trim_db is not None and not self.trim_db > 0:
+        if self.trim_db is not None and not (is_number(self.trim_db) and self.trim_db > 0):
             raise InputError(f"`trim_db` must be positive or None. Received: trim_db={self.trim_db!r}.")
+        if not isinstance(self.limits, Limits):
+            raise InputError(f"`limits` must be data.audio.Limits(...). Received: limits={self.limits!r:.60}.")
         if self.windows not in ("all", "first"):
             raise InputError(f'`windows` must be "all" or "first". Received: windows={self.windows!r}.')
 

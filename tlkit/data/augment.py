@@ -10,6 +10,7 @@ from PIL import Image
 
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
+from tlkit.numeric import is_number
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -32,8 +33,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name, limit in (("crop", 0.9), ("colour", 0.9), ("rotate", 45)):
-            if not 0 <= getattr(self, name) <= limit:
-                raise InputError(f"`{name}` must lie in [0, {limit}]. Received: {name}={getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if not (is_number(value) and 0 <= value <= limit):
+                raise InputError(f"`{name}` must lie in [0, {limit}]. Received: {name}={value!r}.")
 
     def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
         """A changed copy of uint8 (H, W, 3), of the same shape."""

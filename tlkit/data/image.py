@@ -199,7 +199,9 @@ def from_arrays(
     Raises:
         InputError: If lengths differ, or an array is no image; it is named by its position.
     """
-    options = Options(image_size, split, seed, groups, background, augment, pixel_max=_of_files(pixel_max))
+    options = Options(
+        image_size, split, seed, groups, background, augment, pixel_max=_of_files(checked_white(pixel_max))
+    )
     pairs = {part: pair for part, pair in enumerate(((images, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "images")
     parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
@@ -240,7 +242,7 @@ def from_dataset(
     Raises:
         InputError: If an element is no pair of an image and a target, or the dataset never ends.
     """
-    options = Options(image_size, split, seed, None, background, augment, pixel_max=_of_files(pixel_max))
+    options = Options(image_size, split, seed, None, background, augment, pixel_max=_of_files(checked_white(pixel_max)))
     names = getattr(dataset, "class_names", None) if labels is None else labels
     rows = _Rows([], [])
     store, places = spool(checked_arrays(_images({0: dataset, 1: val, 2: test}, rows), checked_white(pixel_max)))

@@ -20,6 +20,7 @@ from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits,
 from tlkit.data.splitting import Groups, checked_shares
 from tlkit.data.spool import Blob, blob_digest
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 from tlkit.types import ArraySpec, Examples, Quarantined, Selected, Splits
 
 ImageSize = int | tuple[int, int]
@@ -112,10 +113,11 @@ def checked_size(image_size: Any) -> tuple[int, int]:
 
 def checked_colour(colour: Any) -> Colour:
     """Three whole numbers from 0 to 255."""
-    values = tuple(int(value) for value in colour)
-    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise InputError(f"`background` must be three numbers from 0 to 255. Received: background={colour!r}.")
-    return values
+    values = tuple(colour) if isinstance(colour, Sequence | np.ndarray) else ()
+    if len(values) != 3 or not all(is_number(value) and 0 <= value <= 255 for value in values):
+        raise InputError(f"`background` must be three numbers from 0 to 255. Received: background={colour!r:.60}.")
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
 
 
 def from_files(

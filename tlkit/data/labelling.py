@@ -44,7 +44,7 @@ def from_names(values: Sequence[str], names: Sequence[str] | None = None) -> Lab
     number = {name: i for i, name in enumerate(known)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise InputError(f"The label {unknown[0]!r} is not among the given labels {list(known)[:10]}.")
+        raise InputError(f"The label {unknown[0]!r:.60} is not among the given labels {list(known)[:10]}.")
     return Labelled(np.array([number[value] for value in values], dtype=np.int32), known, "classes")
 
 
@@ -242,7 +242,8 @@ def _from_numbers(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
     low, high = int(numbers[0]), int(numbers[-1])
     count = len(names) if names is not None else high + 1
     if low < 0 or high >= count:
-        raise InputError(f"Class numbers must lie in [0, {max(1, count)}), one a label. Received: {low} to {high}.")
+        given = "" if names is None else f", for `labels` gives {len(names)} names"
+        raise InputError(f"Class numbers must lie in [0, {max(1, count)}){given}. Received: {low} to {high}.")
     if names is None and len(numbers) < count:
         absent = next(i for i, number in enumerate(numbers.tolist()) if i != number)
         raise InputError(

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.data.damage import has_stray_markers, lacks_rows
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 
 MAX_PIXELS = 64_000_000  # 192 MB of RGB: more than a 48-megapixel phone, less than what a thread can afford
 
@@ -305,8 +306,7 @@ def checked_white(value: Any) -> float | None:
     """
     if value is None:
         return None
-    fine = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (fine and math.isfinite(value) and value > 0):
+    if not (is_number(value) and 0 < value < math.inf):
         raise InputError(f"`pixel_max` must be the value that is white, above 0. Received: pixel_max={value!r}.")
     return float(value)
 

@@ -6,6 +6,7 @@ with its version. So a split depends on names, labels, seed and shares alone, an
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from tlkit.errors import InputError
 from tlkit.files import sha256_bytes
+from tlkit.numeric import is_number
 
 PARTS = ("train", "val", "test")
 PART_NAMES = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2, "testing": 2}
@@ -60,8 +62,10 @@ def checked_shares(split: Sequence[float]) -> tuple[float, ...]:
         >>> checked_shares((8, 1, 1))
         (0.8, 0.1, 0.1)
     """
-    shares = tuple(float(share) for share in split)
-    if len(shares) != len(PARTS) or min(shares) < 0 or not 0 < shares[0] < float("inf") or sum(shares) == float("inf"):
+    listed = tuple(split) if isinstance(split, Sequence | np.ndarray) else ()
+    shares = tuple(float(share) for share in listed if is_number(share))
+    fine = len(shares) == len(listed) == len(PARTS) and min(shares) >= 0
+    if not fine or not 0 < shares[0] < math.inf or not sum(shares) < math.inf:
         raise InputError(
             "`split` must be three shares for training, validation and test, none negative and the first positive, "
             f"such as (0.7, 0.15, 0.15). Received: split={split!r}."
@@ -86,21 +90,25 @@ def group_names(groups: Groups | None, ids: Sequence[str]) -> tuple[str, ...]:
                 f"`groups` names no group for {len(missing)} of {len(ids)} examples, {missing[0]!r} first."
             )
         return tuple(str(groups[name]) for name in ids)
-    if isinstance(groups, str) or len(groups) != len(ids):
+    count = None if isinstance(groups, str) or not hasattr(groups, "__len__") else len(groups)
+    if count != len(ids):
         raise InputError(
             f"`groups` must be a function of an example's id, a mapping from ids, or a sequence of {len(ids)} groups. "
-            f"Received: {groups!r:.60} ({len(groups)} items)."
+            f"Received: {groups!r:.60}" + ("." if count is None else f" ({count} items).")
         )
     return tuple(str(group) for group in groups)
 
 
 def checked_lengths(pairs: Mapping[int, tuple[Any, Any]], noun: str) -> None:
-    """Refuse examples and targets of a part that are no sequences, or of other lengths.
+    """Refuse parts that are no pair of examples and targets, where these are no sequences or of other lengths.
 
     Raises:
         InputError: If they are.
     """
-    for part, (own, answers) in pairs.items():
+    for part, pair in pairs.items():
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise InputError(f"`{PARTS[part]}` must be ({noun}, targets). Received: {PARTS[part]}={pair!r:.60}.")
+        own, answers = pair
         for what, value in ((noun, own), ("targets", answers)):
             if not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
                 raise InputError(

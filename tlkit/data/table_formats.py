@@ -137,6 +137,8 @@ def _text(cell: Any, row: int, name: str) -> str:
         return ""
     if isinstance(cell, list | dict | bytes):
         raise InputError(f"Row {row} of the table holds {type(cell).__name__}, not text, in column {name!r}.")
+    if isinstance(cell, float) and math.isinf(cell):
+        raise InputError(f"Row {row} of the table holds an infinite number in column {name!r}: correct it.")
     if isinstance(cell, float) and cell.is_integer():  # how tables store whole numbers beside missing ones
         return str(int(cell))
     return str(cell).strip()

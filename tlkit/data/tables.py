@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlkit.errors import InputError
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
+_FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "#null!", "?", "-")  # or a class of that name
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
 
 
@@ -36,7 +37,7 @@ def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
             raise InputError(f"Row {number} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
     twice = next((cell for cell in header if cell and header.count(cell) > 1), None)
     if twice is not None:
-        raise InputError(f"The header of {name!r} names the column {twice!r} twice: rename one of them.")
+        raise InputError(f"The header of {name!r} names the column {twice!r:.60} twice: rename one of them.")
     return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header)}
 
 
@@ -47,7 +48,7 @@ def column(table: dict[str, list[str]], name: str) -> list[str]:
         InputError: If there is no such column.
     """
     if name not in table:
-        raise InputError(f"The table has no column {name!r}: it has {', '.join(map(repr, table))}.")
+        raise InputError(f"The table has no column {name!r}: it has {_quoted(table)}.")
     return table[name]
 
 
@@ -63,10 +64,11 @@ def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> L
     missing = [(number, cell) for number, cell in enumerate(cells, start=first) if is_missing(cell)]
     if missing:
         number, cell = missing[0]
-        but = f", but {cell!r}" if cell else ""
+        but = f", but {cell!r:.60}" if cell else ""
         more = f" (nor have {len(missing) - 1} more rows)" if len(missing) > 1 else ""
         raise InputError(f"Row {number} of the table has no label{but}{more}: write one, or take the row out.")
-    return dataclasses.replace(from_names(cells), notes=_numbers_as_classes(cells, name))
+    notes = (*_numbers_as_classes(cells, name), *_words_for_nothing(cells))
+    return dataclasses.replace(from_names(cells), notes=notes)
 
 
 def _numbers_as_classes(cells: Sequence[str], name: str) -> tuple[str, ...]:
@@ -84,6 +86,16 @@ def _numbers_as_classes(cells: Sequence[str], name: str) -> tuple[str, ...]:
     return (
         f"The {len(numbers)} different numbers of the column {name!r} are taken as classes; for numbers to predict, "
         f"name it in a list, label=[{name!r}].",
+    )
+
+
+def _words_for_nothing(cells: Sequence[str]) -> tuple[str, ...]:
+    """A note where a class may be what other programs write into an empty cell; it may be a name, too."""
+    doubtful = sorted({cell for cell in cells if cell.casefold() in _FOR_NOTHING})
+    return tuple(
+        f"{cells.count(word):,} rows have the label {word!r}, which is taken as a class; if it means that nothing is "
+        "there, take these rows out."
+        for word in doubtful
     )
 
 
@@ -117,7 +129,7 @@ def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
     known = part_names(sorted(set(cells)))
     for number, cell in enumerate(cells, start=first):
         if cell not in known:
-            raise InputError(f"Row {number} of the table names the part {cell!r}: write train, val or test.")
+            raise InputError(f"Row {number} of the table names the part {cell!r:.60}: write train, val or test.")
     return [known[cell] for cell in cells]
 
 
@@ -133,7 +145,7 @@ def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[lis
     for number, cell in enumerate(cells, start=first):
         if cell in seen:
             raise InputError(
-                f"Rows {seen[cell]} and {number} of the table both name {cell!r}: "
+                f"Rows {seen[cell]} and {number} of the table both name {cell!r:.200}: "
                 f"write one row for each file, several labels separated by {SEPARATOR!r}."
             )
         seen[cell] = number
@@ -142,13 +154,13 @@ def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[lis
     missing = [cell for cell, (path, _) in zip(cells, found, strict=True) if path is None]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(cells)} files of the table are not there: {', '.join(map(repr, missing[:3]))}. "
+            f"{len(missing)} of {len(cells)} files of the table are not there: {_quoted(missing[:3])}. "
             f"Relative paths start at {str(folder)!r}; pass `folder` if they start elsewhere."
         )
     paths = [path for path, _ in found if path is not None]
     if len(set(paths)) < len(paths):
         twice = next(cell for cell, path in zip(cells, paths, strict=True) if paths.count(path) > 1)
-        raise InputError(f"Several rows of the table name the file that {twice!r} means: write one row for each file.")
+        raise InputError(f"Several rows of the table name the file that {twice!r:.200} means: write one row a file.")
     counts = Counter(how for _, how in found if how)
     return paths, tuple(f"{count:,} of {len(cells):,} files were found {how}." for how, count in sorted(counts.items()))
 
@@ -168,6 +180,11 @@ def _located(cell: str, folder: Path, stems: dict[Path, dict[str, list[Path]]]) 
         stems[above] = _by_stem(above)
     meant = stems[above].get(turned.name, [])
     return (meant[0], "after adding the ending of their names") if len(meant) == 1 else (None, "")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """The first of some names, none longer than a line."""
+    return ", ".join(f"{name!r:.200}" for name in list(names)[:20])
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
@@ -192,5 +209,5 @@ def _number(cell: str, row: int, name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"Row {row} of the table holds no finite number in column {name!r}: {cell!r}.")
+        raise InputError(f"Row {row} of the table holds no finite number in column {name!r}: {cell!r:.60}.")
     return value

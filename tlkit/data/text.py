@@ -187,10 +187,10 @@ def from_arrays(
     """
     options = Options(Division(split, seed, groups, strict), None, max_characters)
     pairs = {part: pair for part, pair in enumerate(((texts, targets), val, test)) if pair is not None}
+    checked_lengths(pairs, "texts")
     for part, (own, _) in pairs.items():
         if isinstance(own, str | bytes):
             raise InputError(f"The texts for {PARTS[part]} must be a sequence of texts. Received: one text.")
-    checked_lengths(pairs, "texts")
     parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
     flat = [_checked(text, i) for i, text in enumerate(text for own, _ in pairs.values() for text in own)]
     labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)

@@ -22,6 +22,7 @@ from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.spool import blob_digest
 from tlkit.errors import InputError
+from tlkit.numeric import is_number
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
 from tlkit.types import ArraySpec, Examples, Quarantined, Splits
@@ -89,7 +90,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_encoding(self.encoding)
-        if self.max_characters < 1:
+        if not is_number(self.max_characters) or not self.max_characters >= 1:
             raise InputError(f"`max_characters` must be positive. Received: max_characters={self.max_characters!r}.")
 
 

@@ -76,7 +76,7 @@ def test_given_names_decide_the_order():
     [
         ([0, 2], None, "No example has class number 1: number classes from 0 without gaps"),
         ([-1, 0], None, r"Class numbers must lie in \[0, 1\)"),
-        ([0, 3], ["a", "b"], r"Class numbers must lie in \[0, 2\), one a label. Received: 0 to 3"),
+        ([0, 3], ["a", "b"], r"must lie in \[0, 2\), for `labels` gives 2 names. Received: 0 to 3"),
         (["a", "z"], ["a", "b"], "The label 'z' is not among the given labels"),
         ([0.5, float("nan")], None, "Targets must be finite, and row 1 is not"),
         ([[0.0, 1.0]], ["a"], "There are 1 names for 2 columns"),
