@@ -39,6 +39,9 @@ from tlkit.tables import score_lines
 from tlkit.training import check_plan, fit
 from tlkit.types import ArraySpec, Evaluation, Phase, Run, Splits, Task
 
+NOT_JUDGED = (
+    "there are no test examples, so no score says how good this run is; give `split` a share for the test to have one."
+)
 RANGE_SAMPLE = 16  # images by which the input range is checked
 P = ParamSpec("P")
 
@@ -78,7 +81,7 @@ def finetune(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Adapt a pretrained module to a task: build, fit, evaluate on the test split, save.
+    """Adapt a pretrained module to a task: build, fit, evaluate on the test split where there is one, save.
 
     Args:
         handle: A HubLayer or what HubLayer takes as handle.
@@ -140,11 +143,11 @@ def finetune(
 
 
 def _check_data(task: Task, data: Splits, progress: Progress) -> None:
-    """Show what was given, and refuse what cannot be judged or learned."""
+    """Show what was given, and refuse what cannot be learned."""
     for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
         progress.line(line)
     if not len(data.test):
-        raise InputError("The test split is empty, and a run is judged by it; give it a share, or use build and fit.")
+        progress.line(f"note: {NOT_JUDGED}")
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
     task.check(data)
@@ -166,8 +169,13 @@ def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
             )
 
 
-def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation:
-    """Scores on the test, and those without labels that a method gives besides; `data` as they were trained on."""
+def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation | None:
+    """Scores on the test, and those without labels that a method gives besides; `data` as they were trained on.
+
+    None where there are no test examples.
+    """
+    if not len(run.data.test):
+        return None
     found = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
     if trained.served is None or trained.served.scores is None:
         return found

@@ -35,7 +35,7 @@ from tlkit.types import ArraySpec, Examples, Excerpt, Passage, Run, Splits, Task
 RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
 CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
-KEPT_TRAIN, KEPT_TEST = 100, 500  # examples kept for later exports: int8 calibration, and the gates' held-out set
+KEPT_TRAIN, KEPT_TEST = 100, 500  # examples kept for later exports: int8 calibration, and those to check on
 PACKAGES = ("tlkit", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
 
@@ -232,7 +232,7 @@ def _plain_task(run: Run) -> dict[str, Any]:
 
 
 def _keep_examples(run: Run, path: Path) -> None:
-    kept = {"train": _chosen(run.data.train, KEPT_TRAIN), "test": _chosen(run.data.test, KEPT_TEST)}
+    kept = _to_keep(run.data)
     arrays: dict[str, Any] = {"labels": np.asarray(run.data.labels, dtype=str)}
     for name, examples in kept.items():
         arrays[f"{name}.ids"] = np.asarray(examples.ids, dtype=str)
@@ -245,6 +245,15 @@ def _keep_examples(run: Run, path: Path) -> None:
         arrays |= _inputs(name, _stacked(examples))
     with atomic_file(path) as partial:
         np.savez_compressed(partial, **arrays)
+
+
+def _to_keep(data: Splits) -> dict[str, Examples]:
+    """Examples by split: some to measure ranges with, and those that later exports are checked on."""
+    if len(data.test):
+        return {"train": _chosen(data.train, KEPT_TRAIN), "test": _chosen(data.test, KEPT_TEST)}
+    if len(data.val):
+        return {"train": _chosen(data.train, KEPT_TRAIN), "val": _chosen(data.val, KEPT_TEST), "test": data.test}
+    return {"train": _chosen(data.train, KEPT_TEST), "test": data.test}
 
 
 def _stacked(examples: Examples) -> Any:
@@ -457,7 +466,8 @@ def _examples_of(path: Path) -> Splits:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
         test = _kept(arrays, "test")
-        return Splits(_kept(arrays, "train"), test.subset([]), test, tuple(str(n) for n in arrays["labels"]))
+        val = _kept(arrays, "val") if "val.ids" in arrays else test.subset([])
+        return Splits(_kept(arrays, "train"), val, test, tuple(str(n) for n in arrays["labels"]))
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {of_system(error)}.") from error
     except (ValueError, TypeError, OSError, EOFError, LookupError, AttributeError, zipfile.BadZipFile, zlib.error) as e:

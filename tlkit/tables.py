@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tlkit.exporting.tables import caution
+
 MB = 1e6
 
 
@@ -24,6 +26,7 @@ def run_table(record: Mapping[str, Any]) -> Any:
         for row in exports:
             table.add_row(*_export_cells(row))
         parts.append(table)
+        parts += [Text(one) for one in dict.fromkeys(caution(row.get("checked_on", "test")) for row in exports) if one]
     if record.get("folder"):
         parts.append(Text(f"report: {record['folder']}/report.html", no_wrap=True))
     return Group(*parts)

@@ -420,9 +420,10 @@ class PhaseResult:
 
 @dataclass(frozen=True)
 class Exported:
-    """One exported file and how it agrees with the Keras model on the held-out examples; of several heads the worst.
+    """One exported file and how it agrees with the Keras model on some examples; of several heads the worst.
 
-    `failure` is the sentence that says why the file was kept aside, or None.
+    `failure` is the sentence that says why the file was kept aside, or None. `checked_on` is the split of the examples:
+    "test", without test examples "val", and of training data alone "train".
     """
 
     format: str
@@ -435,6 +436,7 @@ class Exported:
     score_change: float
     passed: bool
     failure: str | None = None
+    checked_on: str = "test"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -446,7 +448,7 @@ class Run:
         task: The task it was trained for.
         data: The splits; of a run opened from its folder, the few examples kept for exports.
         phases: One result a phase.
-        evaluation: Scores on the test split, or None before it was evaluated.
+        evaluation: Scores on the test split, or None before it was evaluated and where there are no test examples.
         seconds: Wall-clock seconds by stage: import, data, phases, evaluate, export, report.
         record: Plain data: command, versions, seed, module handle and sha256, fingerprint of the data.
         exports: What was exported so far.

@@ -245,9 +245,9 @@ def test_arguments_are_checked_before_any_work(tmp_path: Path):
         export(run)
     with pytest.raises(InputError, match="float64"):
         export(run, tmp_path, ("float64",))
-    with pytest.raises(InputError, match="neither test nor validation"):
+    with pytest.raises(InputError, match="has no examples to check an export with"):
         none = run.data.test.subset([])
-        export(dataclasses.replace(run, data=Splits(run.data.train, none, none)), tmp_path)
+        export(dataclasses.replace(run, data=Splits(none, none, none)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

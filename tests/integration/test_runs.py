@@ -17,7 +17,7 @@ from PIL import Image
 import tlkit
 from tlkit import cli
 from tlkit.errors import InputError
-from tlkit.exporting import predict
+from tlkit.exporting import predict, tables
 from tlkit.progress import quiet
 from tlkit.types import Phase
 
@@ -69,10 +69,28 @@ def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, exp
     assert dict(found.scores) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-4)
 
 
-def test_there_must_be_something_to_judge_a_run_by(run):
-    nothing = dataclasses.replace(data(), test=data().test.subset([]))
-    with pytest.raises(InputError, match="The test split is empty, and a run is judged by it"):
-        tlkit.finetune("zoo:none", run.task, nothing)
+@pytest.mark.parametrize("split", ["val", "train"])
+def test_without_test_examples_files_are_checked_on_others_and_all_say_so(module_folder, tmp_path, split, capsys):
+    whole, lines = data(), []
+    nothing = whole.test.subset([])
+    splits = dataclasses.replace(whole, test=nothing, val=nothing if split == "train" else whole.val)
+    run = tlkit.finetune(
+        tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0)),
+        tlkit.tasks.classify(LABELS), splits, (Phase(epochs=1, lr=3e-3),), out=tmp_path, image_size=(SIZE, SIZE),
+        progress=dataclasses.replace(quiet, line=lines.append),
+    )  # fmt: skip
+    assert run.evaluation is None and run.scores == {}
+    assert any(line.startswith("note: there are no test examples") for line in lines)
+    formats, sentence = ("saved_model", "float32", "int8"), tables.caution(split)
+    done = tlkit.export(run, formats=formats, progress=dataclasses.replace(quiet, line=lines.append))
+    assert f"note: {sentence}" in lines and sentence in tables.text(done.exports)
+    assert {row.checked_on for row in done.exports} == {split} and all(row.passed for row in done.exports)
+    assert {row["checked_on"] for row in json.loads((tmp_path / "run.json").read_text())["exports"]} == {split}
+    assert sentence in (tmp_path / "report.html").read_text()
+    kept = tlkit.load(tmp_path).data
+    assert len(getattr(kept, split)) == len(getattr(splits, split)) and not len(kept.test)
+    assert cli.main(["export", str(tmp_path), "--formats", "float32"]) == 0  # from the folder alone
+    assert sentence in " ".join(capsys.readouterr().out.split())
 
 
 # -- damaged folders

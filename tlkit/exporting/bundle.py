@@ -41,8 +41,8 @@ def export(
 ) -> tuple[Exported, ...]:
     """Write a run's SavedModel and TFLite files, each checked against the Keras model.
 
-    Every file is run in another process over the held-out examples: TFLite files by LiteRT, the SavedModel by
-    TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked. A model of
+    Every file is run in another process over the test examples, without any over those of validation or training: TFLite
+    files by LiteRT, the SavedModel by TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked. A model of
     mixed precision is written, and compared, in float32.
 
     Args:
@@ -60,7 +60,7 @@ def export(
     Raises:
         GateError: If a file falls short of its gate or cannot be made. The others have been written, it is kept aside
             under another ending, and the error carries all records as `exports`.
-        InputError: If the run has no held-out examples, or an argument is out of its range.
+        InputError: If the run has no examples, or an argument is out of its range.
     """
     target, wanted = _target(run, folder), checked_formats(formats)
     with held(target):
@@ -76,13 +76,16 @@ def _written(
     timeout_s: float,
     say: Callable[[str], None],
 ) -> tuple[Exported, ...]:
-    examples = heldout.held_out(run.data, MOST_EXAMPLES)
+    checked_on, examples = heldout.examples_to_check(run.data, MOST_EXAMPLES)
+    if (caution := tables.caution(checked_on)) is not None:
+        say(f"note: {caution}")
     cores = min(2, os.cpu_count() or 1)
     run = dataclasses.replace(run, model=saved_model.in_float32(run.model))
     with placing.staging(target) as stage:
         job = producing.Job(run, examples, stage, threads or cores, timeout_s, say)
         expected, made = producing.produce(job, wanted)
-        exports = tuple(_judged(job, name, made[name], expected, gates) for name in wanted)
+        judged = (_judged(job, name, made[name], expected, gates) for name in wanted)
+        exports = tuple(dataclasses.replace(exported, checked_on=checked_on) for exported in judged)
         for exported in exports:
             _place(made[exported.format], exported, target)
     for name, labels in labels_by_file(run.task).items():

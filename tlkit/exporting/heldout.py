@@ -14,13 +14,24 @@ from tlkit.errors import InputError
 from tlkit.types import Examples, Splits
 
 
-def held_out(data: Splits, most: int) -> Examples:
-    """Test examples (validation examples where there are none), at most `most` of them."""
-    examples = data.test if len(data.test) else data.val
-    if not len(examples):
-        raise InputError("The run has neither test nor validation examples to check an export with; load it with some.")
+def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:
+    """The split that exported files are checked on, and at most `most` examples of it.
+
+    Test examples; where there are none, validation examples, and of training data alone its own.
+
+    Returns:
+        "test", "val" or "train", and examples.
+
+    Raises:
+        InputError: If the run has no examples at all.
+    """
+    name = next((name for name in ("test", "val", "train") if len(getattr(data, name))), None)
+    if name is None:
+        raise InputError("The run has no examples to check an export with; load it with some.")
+    examples = getattr(data, name)
     texts = excerpts.whole(examples)
-    return examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.targets, most)))
+    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.targets, most)))
+    return name, few
 
 
 def store(

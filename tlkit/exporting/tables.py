@@ -10,8 +10,21 @@ from tlkit.types import Exported
 _HEAD = ("file", "MB", "ms", "difference", "agreement", "score", "change", "")
 
 
+_CAUTIONS = {
+    "val": "Files were checked on validation examples, as there are no test examples: the weights were chosen by them, "
+    "so the scores flatter the model.",
+    "train": "Files were checked on training examples, as there are no others: that they agree with the model is "
+    "shown, and how well it does on new examples is not.",
+}
+
+
+def caution(checked_on: str) -> str | None:
+    """What a reader must know of files that were checked on this split; None of the test split."""
+    return _CAUTIONS.get(checked_on)
+
+
 def text(exports: Sequence[Exported]) -> str:
-    """One line a file, columns aligned, and below it one sentence for each that falls short.
+    """One line a file, columns aligned; below them a sentence for each that falls short, and on what they were checked.
 
     Args:
         exports: What `export` found.
@@ -19,7 +32,8 @@ def text(exports: Sequence[Exported]) -> str:
     rows = [_HEAD, *map(_row, exports)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = ["  ".join(_padded(row[i], widths[i], i) for i in range(len(_HEAD))).rstrip() for row in rows]
-    return "\n".join([*lines, *(_sentence(e) for e in exports if not e.passed)])
+    cautions = dict.fromkeys(filter(None, (caution(e.checked_on) for e in exports)))
+    return "\n".join([*lines, *(_sentence(e) for e in exports if not e.passed), *cautions])
 
 
 def _row(e: Exported) -> tuple[str, ...]:

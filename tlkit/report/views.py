@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlkit.exporting.tables import caution
 from tlkit.report import charts, pictures, sounds, words
 from tlkit.report.words import plural
 from tlkit.types import Examples
@@ -80,6 +81,7 @@ def warnings(record: Record) -> list[str]:
         *_phase_warnings(record["phases"]),
         *[f"{row['file']} was kept aside: {row['failure']}" for row in record["exports"] if row["failure"]],
         *_data_warnings(record["data"]),
+        *dict.fromkeys(filter(None, (caution(row.get("checked_on", "test")) for row in record["exports"]))),
     ]
 
 
@@ -433,8 +435,13 @@ def _fact(key: str, value: Any, others: Record, asked: float) -> str:
 
 
 def exports(facts: Facts) -> Any:
-    """One row an exported file."""
-    return facts.record["exports"] or None
+    """One row an exported file, and the splits that they were checked on."""
+    rows = facts.record["exports"]
+    if not rows:
+        return None
+    spoken = {"test": "test", "val": "validation", "train": "training"}
+    splits = dict.fromkeys(spoken[row.get("checked_on", "test")] for row in rows)
+    return {"rows": rows, "checked_on": " and ".join(splits)}
 
 
 # -- time and reproduction

@@ -5,7 +5,7 @@ import pytest
 
 from tlkit.data.splitting import spread
 from tlkit.errors import InputError
-from tlkit.exporting.heldout import held_out, store
+from tlkit.exporting.heldout import examples_to_check, store
 from tlkit.types import ArraySpec, Examples, Splits
 
 
@@ -36,12 +36,18 @@ def test_values_are_drawn_without_regard():
     assert len(set(spread(np.zeros((20, 3), np.int64), 5))) == 5
 
 
-def test_validation_examples_stand_in_for_test_examples():
-    none, some = examples(np.zeros(0, np.int64)), examples(np.zeros(3, np.int64))
-    assert len(held_out(Splits(none, some, none), 10)) == 3
-    assert len(held_out(Splits(none, some, some), 2)) == 2
-    with pytest.raises(InputError, match="neither test nor validation"):
-        held_out(Splits(some, none, none), 10)
+def test_validation_and_training_examples_stand_in_for_test_examples_in_this_order():
+    none, some, more = (examples(np.zeros(count, np.int64)) for count in (0, 3, 5))
+
+    def chosen(*parts, most=10):
+        name, found = examples_to_check(Splits(*parts), most)
+        return name, len(found)
+
+    assert chosen(more, more, some) == ("test", 3) and chosen(none, none, some, most=2) == ("test", 2)
+    assert chosen(more, some, none) == ("val", 3)
+    assert chosen(some, none, none) == ("train", 3)
+    with pytest.raises(InputError, match="has no examples to check an export with"):
+        examples_to_check(Splits(none, none, none), 10)
 
 
 def test_inputs_are_stored_by_name(tmp_path: Path):
