@@ -41,9 +41,9 @@ def export(
 ) -> tuple[Exported, ...]:
     """Write a run's SavedModel and TFLite files, each checked against the Keras model.
 
-    Every file is run in another process over the test examples, without any over those of validation or training: TFLite
-    files by LiteRT, the SavedModel by TensorFlow without Keras. Files take the place of an earlier export's only once all are made and checked. A model of
-    mixed precision is written, and compared, in float32.
+    Every file is run in another process over the test examples (validation or training examples where there are none):
+    TFLite files by LiteRT, the SavedModel by TensorFlow without Keras. Files take the place of an earlier export's only
+    once all are made and checked. A model of mixed precision is written, and compared, in float32.
 
     Args:
         run: A run of `finetune`, `fit` or `load`.
