@@ -135,7 +135,8 @@ class Request:
     def folder(self) -> Path:
         """Where the features lie: a pure function of what they are."""
         data = sha256_bytes(self.examples.recipe, str(self.examples.spec), *self.examples.digests)
-        name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}")
+        changed = () if self.view is None else (repr(self.examples.augment),)
+        name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}", *changed)
         return cache_dir() / "features" / name[:40]
 
     @property

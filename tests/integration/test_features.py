@@ -108,6 +108,7 @@ def test_other_data_views_weights_and_cuts_have_other_places(layer, module_folde
         request(layer, examples(4), view=0),
         request(layer, examples(4), view=1),
         request(layer, examples(4), view=1, seed=3),
+        request(layer, examples(4, augment=Darker()), view=1),  # what changes the examples is part of it
         request(layer, examples(4), dtype="float16"),
         request(layer, dataclasses.replace(examples(4), recipe="grey background")),
         dataclasses.replace(plain, key=front_of(layer, layer.cut_for(0.5), plain.examples.spec).key),
