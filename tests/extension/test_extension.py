@@ -6,6 +6,7 @@ What cannot pass yet is a strict xfail that names the first seam that is missing
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import json
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import standins
 import worlds
 
 import tlkit
@@ -239,6 +241,34 @@ def test_each_plugin_is_one_file_of_public_names():
         used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and root(node) in shelves}
         assert not [name for name in used | shelves if name.startswith("_")], path.name
         assert used | shelves <= planned | set(tlkit.__all__) | set(dir(tlkit.zoo)), path.name
+
+
+def recorded():
+    """Name of each record in docs/seams.md -> its fields, in order; of a protocol none."""
+    blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "seams.md").read_text(), re.DOTALL)
+    classes = [node for block in blocks for node in ast.parse(block).body if isinstance(node, ast.ClassDef)]
+    return {
+        one.name: [item.target.id for item in one.body if isinstance(item, ast.AnnAssign)]
+        for one in classes
+        if "Protocol" not in map(ast.unparse, one.bases)
+    }
+
+
+def test_plugins_make_the_records_that_are_written_down():
+    """Each record that a plug-in makes has the fields of docs/seams.md; so have the stand-ins."""
+    known, made = recorded(), set()
+    for path in PLUGINS:
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func).removeprefix("tlkit.")
+            if name in known and ast.unparse(call.func) != name:
+                made.add(name)
+                assert {keyword.arg for keyword in call.keywords} <= set(known[name]), (path.name, ast.unparse(call))
+                assert len(call.args) + len(call.keywords) <= len(known[name]), (path.name, ast.unparse(call))
+    assert made >= {"Answer", "Examples", "Format", "Modality", "Objective", "Opened", "Section", "Task"}
+    for member in standins.NAMES:
+        if member.__name__ in known:
+            names = getattr(member, "_fields", None) or [own.name for own in dataclasses.fields(member)]
+            assert list(names) == [name for name in known[member.__name__] if name in names], member
 
 
 def allowed(name):
