@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import keras
@@ -22,6 +23,8 @@ def plugin():
     with pytest.MonkeyPatch.context() as patch:
         standins.put_in_place(patch, PLUGINS)
         yield lambda name: importlib.import_module(f"plugin_{name}")
+    for name in PLUGINS:
+        sys.modules.pop(name, None)
 
 
 def keypoints(plugin, folder):
