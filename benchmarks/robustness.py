@@ -32,11 +32,8 @@ from attacks.cases import Case, Outcome, outcome_of
 
 from tlkit.files import write_atomic
 
-AREAS = tuple(
-    sorted(
-        p.stem for p in (Path(__file__).parent / "attacks").glob("*.py") if p.stem not in ("__init__", "cases", "base")
-    )
-)
+SHARED = ("__init__", "base", "cases", "library")
+AREAS = tuple(sorted(p.stem for p in (Path(__file__).parent / "attacks").glob("*.py") if p.stem not in SHARED))
 
 
 def main() -> int:

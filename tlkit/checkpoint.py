@@ -106,7 +106,7 @@ def _prefixed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _read(path: Path) -> Checkpoint | None:
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
     except OSError:
         return None
     digest, body = content[len(MAGIC) : len(MAGIC) + 64], content[len(MAGIC) + 65 :]
@@ -118,5 +118,5 @@ def _read(path: Path) -> Checkpoint | None:
         head = json.loads(arrays.pop("head").tobytes().decode())
         plain = {name.removeprefix("array."): value for name, value in arrays.items()}
         return Checkpoint(int(head["number"]), head["signature"], plain, dict(head["plain"]))
-    except (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile):
+    except (ValueError, TypeError, LookupError, AttributeError, EOFError, RecursionError, zipfile.BadZipFile):
         return None  # whole, but nothing that `write` wrote

@@ -18,7 +18,7 @@ from tlkit import budget, tflite
 from tlkit import graph as graphs
 from tlkit.batches import sequences_at_once
 from tlkit.errors import InputError
-from tlkit.files import cache_dir, sha256_bytes, write_atomic
+from tlkit.files import cache_dir, is_kept, record_kept, sha256_bytes, write_atomic
 from tlkit.model import Front
 
 TENSORFLOW, LITERT = "tensorflow", "litert"
@@ -139,7 +139,7 @@ def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[st
     if None in front.spec.shape.as_list()[1:]:
         return TENSORFLOW, "the input's size is open"
     group = _convertible(front, together)
-    if _file(group).exists() or _file((front,)).exists():
+    if is_kept(_file(group)) or is_kept(_file((front,))):
         return LITERT, "its converted form is in the cache"
     saving = count * sum(one.operations for one in group) * SAVED_S_PER_OPERATION
     if saving < CONVERSION_S:
@@ -180,12 +180,13 @@ def litert(front: Front, together: Sequence[Front] = ()) -> Run:
         InputError: If it does not convert to built-in operations.
     """
     group = _convertible(front, together)
-    if _file((front,)).exists():
+    if is_kept(_file((front,))):
         group = (front,)
     file = _file(group)
-    if not file.exists():
+    if not is_kept(file):
         try:
             write_atomic(file, _converted(group))
+            record_kept(file)
         except InputError:
             if len(group) == 1:
                 raise

@@ -183,7 +183,9 @@ def compute(
     with _alone(request):
         shards, reused = _shards(opened, request, source, progress)
     budget.touch(request.folder)
-    rounding = max((_record(request.folder, number)["rounding"] for number in range(len(shards))), default=0.0)
+    rounding = max(
+        (_plain(_record_path(request.folder, number))["rounding"] for number in range(len(shards))), default=0.0
+    )
     seconds = time.perf_counter() - started
     return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding, request.layout.steps)
 
@@ -264,11 +266,9 @@ def taken(features: Features, examples: Examples, piece: np.ndarray) -> np.ndarr
 
 def _began(folder: Path) -> tuple[str | None, str]:
     """(name, reason) of the engine that began in a folder: results of two kinds are not mixed."""
-    try:
-        said = json.loads((folder / "engine.json").read_text())
-    except (OSError, ValueError):
-        return None, ""
-    return said["name"], said["reason"]
+    said = _plain(folder / "engine.json")
+    name, reason = said.get("name"), said.get("reason")
+    return (name, reason) if name in (engines.TENSORFLOW, engines.LITERT) and isinstance(reason, str) else (None, "")
 
 
 def _require_finite(values: np.ndarray, ids: Sequence[str]) -> None:
@@ -307,16 +307,25 @@ def _halved(values: np.ndarray) -> tuple[np.ndarray, float]:
     return stored, float(np.max(np.abs(values - stored), initial=0.0)) / max(largest, 1e-30)
 
 
-def _record(folder: Path, number: int) -> dict[str, Any]:
-    return json.loads(_record_path(folder, number).read_text())  # type: ignore[no-any-return]
+def _plain(path: Path) -> dict[str, Any]:
+    """What a file of ours says; {} where it is absent, or says nothing that we wrote."""
+    try:
+        said = json.loads(path.read_bytes()) if path.is_file() else {}  # a pipe would be waited for
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _stored(folder: Path, number: int, count: int) -> np.ndarray | None:
     """A shard, or None where it is absent, damaged or of another length."""
+    record, file = _plain(_record_path(folder, number)), folder / f"{number:06d}.npy"
+    if not isinstance(record.get("rounding"), float) or not file.is_file():
+        return None
     try:
-        record = _record(folder, number)
-        shard = np.load(folder / f"{number:06d}.npy", mmap_mode="r")
+        shard = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(shard, np.ndarray) or not shard.ndim:  # an archive of several, or a number
         return None
     fits = len(shard) == count and list(shard.shape) == record.get("shape")
     whole = fits and _digest(shard) == record.get("sha256")

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -105,7 +105,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.chmod(0o777 & ~_umask())
         for item in partial.rglob("*"):
             sync(item)
-        if target.exists():
+        if target.exists() or target.is_symlink():
             os.replace(target, old)
         os.replace(partial, target)
         sync(target.parent)
@@ -113,7 +113,52 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if old.exists() and not target.exists():
             os.replace(old, target)
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)  # a file or a link lay where the folder belongs
+
+
+def kept_folder(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> Path:
+    """A folder of the cache: filled once, by one process, and filled again where its content has changed since.
+
+    The hash of the content lies beside it, in "NAME.sha256".
+
+    Args:
+        path: The folder.
+        fill: Writes the content into an empty folder that it is given.
+    """
+    target = Path(path)
+    with locked(target.with_name(f".{target.name}.lock")):
+        if not is_kept(target):
+            with atomic_folder(target) as partial:
+                fill(partial)
+            record_kept(target)
+    return target
+
+
+def is_kept(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder still has the content of which `record_kept` or `kept_folder` wrote the hash down."""
+    target, record = Path(path), _record_of(Path(path))
+    try:
+        if not (target.exists() and record.is_file()):  # a pipe would be waited for
+            return False
+        return record.read_text(encoding="ascii").strip() == _content_hash(target)
+    except (OSError, ValueError):
+        return False
+
+
+def record_kept(path: str | os.PathLike[str]) -> None:
+    """Write down the hash of a file's or a folder's content, beside it."""
+    write_atomic(_record_of(Path(path)), _content_hash(Path(path)))
+
+
+def _record_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _content_hash(target: Path) -> str:
+    return sha256_file(target) if target.is_file() else sha256_tree(target)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from tlkit.errors import InputError
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from tlkit.lr_range import find_lr
 
 __all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase"]
+
+MOST_STAGES = 100  # no module has more blocks to thaw one by one
 
 
 def __getattr__(name: str) -> Any:
@@ -87,7 +90,7 @@ def gradual(
     later and less, and forgets less.
 
     Args:
-        stages: Phases, >= 2: the first trains the head alone, each later one an equal share of the depth more.
+        stages: Phases, 2 to 100: the first trains the head alone, each later one an equal share of the depth more.
         epochs: Of each phase, >= 1.
         lr: Peak rates of the first and of the last phase; those between lie evenly on a logarithmic scale.
         unfrozen: Share of the module's depth that trains in the last phase, in (0, 1].
@@ -103,10 +106,11 @@ def gradual(
 
     Source: Howard and Ruder 2018, arXiv:1801.06146 (gradual unfreezing).
     """
-    if not (is_number(stages) and stages >= 2 and is_number(epochs) and epochs >= 1):
+    whole = isinstance(stages, Integral) and isinstance(epochs, Integral)
+    if not (whole and 2 <= stages <= MOST_STAGES and epochs >= 1):
         raise InputError(
-            "`stages` must be 2 or more and `epochs` 1 or more; to train the head alone take feature_extraction(). "
-            f"Received: stages={stages!r}, epochs={epochs!r}."
+            f"`stages` must be 2 to {MOST_STAGES} and `epochs` 1 or more; to train the head alone take "
+            f"feature_extraction(). Received: stages={stages!r}, epochs={epochs!r}."
         )
     if not (is_number(unfrozen) and 0 < unfrozen <= 1):
         raise InputError(f"`unfrozen` must lie in (0, 1]. Received: unfrozen={unfrozen!r}.")

@@ -150,7 +150,10 @@ def test_what_a_kill_left_half_written_goes(layer):
     assert sorted(p.name for p in wanted.folder.iterdir()) == ["000000.json", "000000.npy", "engine.json", "lock"]
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "no record", "foreign record"])
+ODD_RECORDS = ("null", "[]", "{}", "7", "[" * 100_000, '{"sha256": 1, "shape": 2, "rounding": "x"}')
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "no record", "foreign record", "a pipe", *ODD_RECORDS])
 def test_a_damaged_shard_is_computed_again(layer, monkeypatch, damage):
     small_shards(monkeypatch)
     data = examples(8)
@@ -165,6 +168,12 @@ def test_a_damaged_shard_is_computed_again(layer, monkeypatch, damage):
         path.write_bytes(path.read_bytes()[:-7])
     elif damage == "no record":
         record.unlink()
+    elif damage == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif damage in ODD_RECORDS:
+        record.write_text(damage)
+        record.with_name("engine.json").write_text(damage)
     else:
         record.write_text(record.read_text().replace("[4,", "[3,"))
     again = tlkit.extract(layer, data, batch_size=4)
@@ -213,6 +222,11 @@ def test_the_choice_weighs_saving_against_converting(layer):
     engines.litert(front)  # converts it
     name, reason = engines.choice(front, 1)
     assert name == engines.LITERT and "cache" in reason
+    file = engines._file((front,))
+    file.write_bytes(file.read_bytes()[:-9] + b"damaged!!")
+    assert engines.choice(front, 1)[0] == engines.TENSORFLOW  # what is damaged counts as not there
+    engines.litert(front)
+    assert engines.choice(front, 1)[0] == engines.LITERT
 
 
 def test_what_cannot_go_to_litert_stays_in_tensorflow(layer, monkeypatch):

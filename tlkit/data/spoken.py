@@ -20,7 +20,7 @@ from tlkit.data.listing import Listed, Listing
 from tlkit.data.preflight import cpus
 from tlkit.data.sourcing import Division
 from tlkit.errors import InputError
-from tlkit.files import atomic_folder, cache_dir, locked, sha256_bytes
+from tlkit.files import cache_dir, kept_folder, sha256_bytes
 from tlkit.types import Splits
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -126,14 +126,14 @@ def asterisk_sentences() -> Path:
     Raises:
         InputError: If the Debian package is neither installed nor can be fetched.
     """
-    target, sounds = cache_dir() / "samples" / "asterisk-sentences", asterisk_sounds()
-    with locked(target.with_name(".asterisk-sentences.lock")):
-        if not target.exists():
-            with atomic_folder(target) as folder:
-                (folder / "allison").mkdir()
-                for name in PROMPTS:
-                    shutil.copyfile(sounds / f"{name}.wav", folder / "allison" / f"{name}.wav")
-    return target
+    sounds = asterisk_sounds()
+
+    def fill(folder: Path) -> None:
+        (folder / "allison").mkdir()
+        for name in PROMPTS:
+            shutil.copyfile(sounds / f"{name}.wav", folder / "allison" / f"{name}.wav")
+
+    return kept_folder(cache_dir() / "samples" / "asterisk-sentences", fill)
 
 
 def asterisk_digits() -> Path:
@@ -142,15 +142,14 @@ def asterisk_digits() -> Path:
     Raises:
         InputError: If the Debian package is neither installed nor can be fetched.
     """
-    target = cache_dir() / "samples" / "asterisk-digits"
     sounds = asterisk_sounds()
-    with locked(target.with_name(".asterisk-digits.lock")):
-        if not target.exists():
-            with atomic_folder(target) as folder:
-                for number, word in enumerate(WORDS):
-                    (folder / word).mkdir()
-                    shutil.copyfile(sounds / "digits" / f"{number}.wav", folder / word / "allison.wav")
-    return target
+
+    def fill(folder: Path) -> None:
+        for number, word in enumerate(WORDS):
+            (folder / word).mkdir()
+            shutil.copyfile(sounds / "digits" / f"{number}.wav", folder / word / "allison.wav")
+
+    return kept_folder(cache_dir() / "samples" / "asterisk-digits", fill)
 
 
 def asterisk_sounds() -> Path:
@@ -171,12 +170,12 @@ def _rendered(name: str, speakers: Sequence[str], files: Mapping[str, tuple[str,
     if unknown:  # espeak-ng itself would go on with another voice
         raise InputError(f"espeak-ng knows no variant {unknown[0]!r}: `espeak-ng --voices=variant` lists them.")
     version = _espeak("--version").partition("Data at")[0]
-    target = cache_dir() / "samples" / f"{name}-{sha256_bytes(version, *key)[:12]}"
-    with locked(target.with_name(f".{name}.lock")):
-        if not target.exists():
-            with atomic_folder(target) as folder, ThreadPoolExecutor(cpus()) as pool:
-                list(pool.map(functools.partial(_render, folder), files, files.values()))
-    return target
+
+    def fill(folder: Path) -> None:
+        with ThreadPoolExecutor(cpus()) as pool:
+            list(pool.map(functools.partial(_render, folder), files, files.values()))
+
+    return kept_folder(cache_dir() / "samples" / f"{name}-{sha256_bytes(version, *key)[:12]}", fill)
 
 
 def _render(folder: Path, name: str, spoken: tuple[str, str]) -> None:

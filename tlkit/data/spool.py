@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.errors import InputError
-from tlkit.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes
+from tlkit.files import PARTIAL, cache_dir, kept_folder, sha256_bytes
 
 Blob = bytes | np.ndarray
 
@@ -69,11 +69,12 @@ def spool(blobs: Iterable[Blob]) -> tuple[Spool, tuple[int, ...]]:
     try:
         written = _write(partial / "blobs.bin", blobs)
         target = home / sha256_bytes(*sorted(written.digests))
-        with locked(home / ".lock"):
-            if not target.exists():
-                with atomic_folder(target) as folder:
-                    (partial / "blobs.bin").rename(folder / "blobs.bin")
-                    (folder / "index.json").write_text(json.dumps([written.starts, written.shapes, written.digests]))
+
+        def fill(folder: Path) -> None:
+            (partial / "blobs.bin").rename(folder / "blobs.bin")
+            (folder / "index.json").write_text(json.dumps([written.starts, written.shapes, written.digests]))
+
+        kept_folder(target, fill)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     kept = _read(target)

@@ -165,8 +165,9 @@ def _place(source: Path, target: Path, sha256: str) -> None:
 
 
 def _entry(handle: str) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        entry = json.loads(_index_file(handle).read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        file = _index_file(handle)
+        entry = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
         if entry["handle"] == handle and all(isinstance(entry[k], str) for k in ("folder", "sha256", "archive")):
             return dict(entry)
     return None

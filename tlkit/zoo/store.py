@@ -93,9 +93,11 @@ def build(name: str, folder: str | Path, *, offline: bool | None = None) -> Path
 def is_intact(folder: Path) -> bool:
     """Whether a folder holds what its manifest says, and nothing is missing or changed."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest) and all(sha256_file(folder / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError, AttributeError):
+        file = folder / MANIFEST
+        manifest = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
+        kept = ((folder / name, digest) for name, digest in manifest.items())
+        return bool(manifest) and all(path.is_file() and sha256_file(path) == digest for path, digest in kept)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
