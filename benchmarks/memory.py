@@ -5,7 +5,8 @@
 zoo:minilm-l6-v2 on passages of the Brown corpus, batches of 32 texts of up to 512 and up to 128 word pieces, in fresh
 processes by turns: as `fit` divides the steps by itself, and with `micro_batch=32`, which does not. A frozen one comes
 first. Peaks are of the whole process: `peak_memory_mb` is VmHWM, with the files that it maps, and
-`anonymous_mb` the largest RssAnon that was seen. Figures of images, `--module zoo:efficientnet-lite0`, train all of it.
+`anonymous_mb` the largest RssAnon that was seen. The bar of time is of the process' CPU seconds, which other
+work on the machine moves less than those of the clock. Figures of images, `--module zoo:efficientnet-lite0`, train all of it.
 """
 
 import argparse
@@ -79,6 +80,7 @@ def work(module: str, pieces: int, count: int, micro_batch: int | None) -> dict:
     data = texts(pieces, count) if text else images(count)
     layer = tlkit.HubLayer(module, name="backbone", **({} if text else {"input_range": (0, 1)}))
     task = tlkit.tasks.classify(data.labels, dropout=0.0)
+    keras.utils.set_random_seed(0)  # of the head's weights, so that losses can be compared
     model = tlkit.build(layer, task)
     data = fed(data, layer, length=pieces) if text else fed(data, layer)
     phases = (tlkit.Phase(1, 3e-3), tlkit.Phase(2, 1e-4, unfrozen=1 / 3 if text else 1.0))
@@ -115,15 +117,18 @@ def main() -> None:
         words = ["--module", args.module, "--pieces", str(pieces), "--count", str(args.count)]
         rounds = [{way: fresh(__file__, *words, "--worker", way) for way in WAYS} for _ in range(args.rounds)]
         peaks = {way: max(row[way]["peak_memory_mb"] for row in rounds) for way in WAYS}
-        ratio = statistics.median(row["parts"]["epoch_seconds"] / row["whole"]["epoch_seconds"] for row in rounds)
-        bars = {"at most 1.1 times as long": ratio <= 1.1}
+        ratios = {
+            clock: statistics.median(row["parts"][clock] / row["whole"][clock] for row in rounds)
+            for clock in ("epoch_seconds", "epoch_cpu_seconds")
+        }
+        bars = {"at most 1.1 times as long": ratios["epoch_cpu_seconds"] <= 1.1}
         if pieces in BARS:
             bars[f"at most {BARS[pieces] / 1000:g} GB"] = peaks["parts"] <= BARS[pieces]
         found[f"{pieces} pieces" if pieces else "images"] = {
-            "peak_memory_mb": peaks, "time of parts": ratio, "bars": bars, "rounds": rounds,
+            "peak_memory_mb": peaks, "time of parts": ratios, "bars": bars, "rounds": rounds,
         }  # fmt: skip
         args.out.write_text(json.dumps(found, indent=1))
-        print(pieces, peaks, round(ratio, 3), bars, flush=True)
+        print(pieces, peaks, ratios, bars, flush=True)
 
 
 if __name__ == "__main__":
