@@ -6,8 +6,9 @@ Passages of the Brown corpus, three of each document and about 128 word pieces e
 informative from imaginative prose; a document's passages stay in one part. MiniLM's encoder is frozen for 10 epochs and
 its top third trains for 3 more. Each seed divides the documents anew and runs both, one after the other, each in a
 fresh process. What is compared is the time from texts to an evaluated model, test accuracy and peak memory; imports are
-on a line of their own. CPU seconds stand beside those of the clock, as other work on the machine moves them less. PyTorch gets an environment of its own in the cache folder, and the weights of the very package
-that zoo:minilm-l6-v2 is made of.
+on a line of their own, and CPU seconds stand beside those of the clock, as other work on the machine moves them less.
+PyTorch gets an environment of its own in the cache folder, and the weights of the very package that zoo:minilm-l6-v2 is
+made of.
 """
 
 import argparse
