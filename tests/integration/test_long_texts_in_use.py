@@ -161,5 +161,6 @@ def test_the_recipe_takes_windows_and_parts_of_batches(folder, tmp_path):
              "--epochs", "1", "1", "--unfrozen", "0.5", "--formats", "saved_model"]  # fmt: skip
     assert cli.main(["run", "text_classification", *words]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [sum(row[part] for row in record["data"]["balance"]) for part in ("train", "val", "test")] == [42, 9, 9]
     assert record["data"]["notes"][-1].endswith("windows show them all.")
     assert [phase["had"]["steps"] for phase in record["phases"]] == ["5 examples at a time"] * 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import excerpts
 from tlkit.types import Exported, Run, Splits
 
 SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
@@ -75,7 +76,7 @@ def _task(run: Run) -> dict[str, Any]:
 def _data(splits: Splits) -> dict[str, Any]:
     return {
         "fingerprint": splits.fingerprint,
-        **{name: len(getattr(splits, name)) for name in SPLITS},
+        **{name: len(excerpts.whole(getattr(splits, name))) for name in SPLITS},
         "balance": _balance(splits),
         "quarantine": [dataclasses.asdict(item) for item in splits.quarantine],
         "duplicates": splits.duplicates,
@@ -84,8 +85,10 @@ def _data(splits: Splits) -> dict[str, Any]:
 
 
 def _balance(splits: Splits) -> list[dict[str, Any]]:
-    """Examples of each label in each split; empty where there are no labels."""
-    return [{"label": label, **dict(zip(SPLITS, row, strict=True))} for label, row in splits.counts.items()]
+    """Examples of each label in each split, texts where they are windows of texts; empty where there are no labels."""
+    texts = {name: excerpts.whole(getattr(splits, name)) for name in SPLITS}
+    counts = dataclasses.replace(splits, **texts).counts
+    return [{"label": label, **dict(zip(SPLITS, row, strict=True))} for label, row in counts.items()]
 
 
 def _details(run: Run) -> dict[str, Any]:
