@@ -86,8 +86,8 @@ def _data(splits: Splits) -> dict[str, Any]:
 
 def _balance(splits: Splits) -> list[dict[str, Any]]:
     """Examples of each label in each split, texts where they are windows of texts; empty where there are no labels."""
-    texts = {name: excerpts.whole(getattr(splits, name)) for name in SPLITS}
-    counts = dataclasses.replace(splits, **texts).counts
+    train, val, test = (excerpts.whole(getattr(splits, name)) for name in SPLITS)
+    counts = dataclasses.replace(splits, train=train, val=val, test=test).counts
     return [{"label": label, **dict(zip(SPLITS, row, strict=True))} for label, row in counts.items()]
 
 
