@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkit.errors import InputError
 from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
+from tlkit.graph.backward import ease
 from tlkit.graph.flat import Graph, part_as, remembered
 
 
@@ -200,7 +201,7 @@ def split(graph: Graph, cut: Cut) -> tuple[Any, Any]:
         raise InputError(f"The module cannot be cut at `{cut.tensor}`: {reason}; use it whole.")
     front = part_as(graph, graph.inputs, [cut.tensor], 0)
     sides = [graph.inputs[i] for i in cut.inputs]
-    return front, part_as(graph, [cut.tensor, *sides], graph.outputs, graph.structure)
+    return front, part_as(graph, [cut.tensor, *sides], graph.outputs, graph.structure, change=ease)
 
 
 def steps(graph: Graph) -> tuple[Cut, ...]:

@@ -21,6 +21,8 @@ IN_GRAPH_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 MARK = 7919  # a batch size that no weight has as its first size
 CONTROL_FLOW = ("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Switch", "Merge", "Enter")
 
+Change = Callable[["Graph", Any, Sequence[str]], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -265,17 +267,30 @@ def part(graph: Graph, feeds: Sequence[str], fetches: Sequence[str]) -> Any:
     return remembered(graph, key, lambda: _assembled(graph, feeds, fetches, tuple(range(len(fetches))), None))
 
 
-def part_as(graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structure: Any) -> Any:
-    """As `part`, giving `structure` with the fetched tensors in the places of their positions."""
-    key = ("part", tuple(feeds), tuple(fetches), repr(structure))
-    return remembered(graph, key, lambda: _assembled(graph, feeds, fetches, structure, None))
+def part_as(
+    graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structure: Any, change: Change | None = None
+) -> Any:
+    """As `part`, giving `structure` with the fetched tensors in the places of their positions.
+
+    Args:
+        graph: A flat graph.
+        feeds: As in `part`.
+        fetches: As in `part`.
+        structure: With positions in `fetches` at its leaves.
+        change: (graph, GraphDef of the part, fetches) -> None; may change the definition before it is imported.
+    """
+    key = ("part", tuple(feeds), tuple(fetches), repr(structure), change)
+    return remembered(graph, key, lambda: _assembled(graph, feeds, fetches, structure, None, change))
 
 
 def _assembled(
-    graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structure: Any, specs: Sequence[Any] | None
-) -> Any:
+    graph: Graph, feeds: Sequence[str], fetches: Sequence[str], structure: Any, specs: Sequence[Any] | None,
+    change: Change | None = None,
+) -> Any:  # fmt: skip
     signature = list(_specs(graph, feeds) if specs is None else specs)
     sub, outside = _between(graph, set(feeds), fetches)
+    if change is not None:
+        change(graph, sub, fetches)
     inner = [name for name in fetches if name not in feeds]
     used: list[Any] = []
 
