@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkit import terminal
+from tlkit import quick, terminal
 from tlkit.errors import InputError, TlkitError
 
 COMMANDS = {
@@ -232,6 +232,7 @@ def _inspect(args: list[str], flags: set[str]) -> int:
         """
 
     options = _parsed(inspect, "inspect", args)
+    quick.start()
     from tlkit import inspection
 
     found = inspection.inspect_module(options.pop("handle"), **options)
@@ -309,6 +310,8 @@ def _run(args: list[str], flags: set[str]) -> int:
         return _replay(Path(args[0]), args[1:], flags)
     recipe = _recipe_main(_recipe_path(args[0]))
     options = _parsed(recipe, f"run {args[0]}", args[1:])
+    if not args[0].endswith(".py"):  # one's own recipe may use all of Keras
+        quick.start()
     from tlkit import options as flags_of_recipes
     from tlkit import runs
     from tlkit.files import held

@@ -119,9 +119,11 @@ def opener(front: Front, count: int) -> Opener:
     return Opener(front, count, tf.function(front.run, input_signature=[front.spec]))
 
 
-def features_spec(tensorflow: Any) -> tf.TensorSpec:
-    """Shape and dtype of what a front gives, batch included."""
-    return tf.TensorSpec.from_tensor(tensorflow.get_concrete_function().outputs[0])
+def features_shape(opener: Opener) -> tuple[int | None, ...]:
+    """Shape of what a front gives for one example; it is traced where the graph leaves sizes open."""
+    if opener.front.gives is not None:
+        return opener.front.gives
+    return tuple(opener.tensorflow.get_concrete_function().outputs[0].shape[1:])
 
 
 def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[str, str]:

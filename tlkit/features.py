@@ -389,10 +389,10 @@ def extract(
 def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
     """How what a front gives for these examples is stored; steps that it leaves open are as many as the inputs have."""
     check_dtype(dtype)
-    own = engines.features_spec(opener.tensorflow).shape[1:]
+    own = engines.features_shape(opener)
     if examples.lengths is None or not own or own[0] is not None:
         return Layout(tuple(size or 1 for size in own), dtype)
-    return Layout((steps_of(examples.spec), *own[1:]), dtype, steps=True)
+    return Layout((steps_of(examples.spec), *(size or 1 for size in own[1:])), dtype, steps=True)
 
 
 def check_dtype(dtype: str) -> None:

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -216,6 +216,7 @@ class Front:
         variables: TensorFlow variables that it may read.
         sides: Positions of the model's inputs that it takes besides the tensor of the front before it (masks).
         operations: Multiplications and additions for one example; sizes that are open count as 1.
+        gives: Shape of what it gives for one example; None where only tracing tells.
     """
 
     run: Callable[[Any], Any]
@@ -224,6 +225,7 @@ class Front:
     variables: tuple[Any, ...]
     operations: float
     sides: tuple[int, ...] = ()
+    gives: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,7 +338,7 @@ def _fronts(
         return (Front(_after(before, lambda x: layer(x, training=False)), key, spec, held, whole),)
     near = whole * (1 - trunk.cost_behind)
     key = _key(model, layer, None, trunk.tensor, trunk)
-    first = Front(_after(before, layer.front(trunk)), key, spec, held, near)
+    first = Front(_after(before, layer.front(trunk)), key, spec, held, near, gives=_known(trunk))
     if cut is not None and cut.tensor == trunk.tensor:
         return (first,)
     place = "output" if cut is None else cut.tensor
@@ -345,7 +347,13 @@ def _fronts(
     if trunk.inputs:
         at_trunk = (at_trunk, *(keras.tree.flatten(spec)[i] for i in trunk.inputs))
     rest = whole * (1 - (cut.cost_behind if cut else 0.0)) - near
-    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest, trunk.inputs)
+    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest, trunk.inputs, _known(cut))
+
+
+def _known(cut: graphs.Cut | None) -> tuple[int, ...] | None:
+    """Shape at a cut for one example, where the graph alone tells all of its sizes."""
+    sizes = None if cut is None or cut.shape is None else cut.shape[1:]
+    return None if sizes is None or None in sizes else cast("tuple[int, ...]", sizes)
 
 
 def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_length: bool = False) -> Front:

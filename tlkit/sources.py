@@ -143,7 +143,7 @@ def _openers(fronts: Sequence[Front], examples: Examples, count: int) -> list[Op
     for front in fronts:
         like = leaves
         if openers:
-            like = [engines.features_spec(openers[-1].tensorflow).shape[1:], *(leaves[i] for i in front.sides)]
+            like = [engines.features_shape(openers[-1]), *(leaves[i] for i in front.sides)]
         sized = front if examples.lengths is not None else replace(front, spec=_sized(front.spec, like))
         openers.append(engines.opener(sized, count))
     together = tuple(opener.front for opener in openers)

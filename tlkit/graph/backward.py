@@ -14,7 +14,7 @@ POINTWISE = "TlkitPointwiseConv2D"
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
-@tf.RegisterGradient(POINTWISE)
+@tf.RegisterGradient(POINTWISE)  # type: ignore[untyped-decorator]
 def _pointwise(op: Any, gradient: Any) -> tuple[Any, Any]:
     """Gradients of a 1 x 1 convolution as two matrix products.
 

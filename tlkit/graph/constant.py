@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,115 @@ def quiet_log() -> Iterator[None]:
 
 def _constant(function: Any) -> Any:
     """The function with the values of its variables inside, and with its outputs' names, which that loses."""
-    constant, names = _private.constant(function), sorted(function.structured_outputs)  # flattened in this order
-    specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in constant.inputs]
+    names, count = sorted(function.structured_outputs), len(function.captured_inputs)  # flattened in this order
+    given = function.inputs[: len(function.inputs) - count]
+    specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in given]
+    definition = _filled_in(function)
+    call = _private.constant(function) if definition is None else _imported(definition, given, function.outputs)
     named = tf.function(
-        lambda *given: dict(zip(names, tf.nest.flatten(constant(*given)), strict=True)),
+        lambda *values: dict(zip(names, tf.nest.flatten(call(*values)), strict=True)),
         input_signature=specs,
         autograph=False,
     )
     return named.get_concrete_function()
+
+
+def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., Any]:
+    short = _short_names(definition)
+    definition = _renamed(definition, short)
+    read = {name for node in definition.node for name in _sources(node)}
+
+    def call(*values: Any) -> Any:
+        given = ((_in_short(t.name, short), value) for t, value in zip(inputs, values, strict=True))
+        known = {name: value for name, value in given if name.split(":")[0] in read}
+        wanted = [_in_short(t.name, short) for t in outputs]
+        return tf.graph_util.import_graph_def(definition, input_map=known, return_elements=wanted, name="")
+
+    return call
+
+
+def _filled_in(function: Any) -> Any:
+    """GraphDef of a function with constants in its variables' place; None where they are not merely read.
+
+    TensorFlow's own conversion also knows loops that carry variables. It takes three times as long, and the converter
+    then takes longer too.
+    """
+    definition = _private.inlined_graph_def(function)
+    nodes, values = {node.name: node for node in definition.node}, _captured_values(function)
+    kept = type(definition)(library=definition.library, versions=definition.versions)
+    for node in _needed(nodes, [t.op.name for t in function.outputs]):
+        read = [values[name] for name in (_origin(nodes, i) for i in _sources(node)) if name in values]
+        if not read:
+            kept.node.append(_without_controls(node))
+        elif node.op == "ReadVariableOp":
+            kept.node.append(_const(node.name, read[0]))
+        elif node.op != "Identity":
+            return None
+    return kept
+
+
+def _origin(nodes: Mapping[str, Any], name: str) -> str:
+    """Where a tensor comes from: inlining puts an Identity in front of all that a function takes."""
+    while nodes[name].op == "Identity":
+        (name,) = _sources(nodes[name])
+    return name
+
+
+def _captured_values(function: Any) -> dict[str, Any]:
+    """Name of the placeholder of each variable that a function captures -> the variable's value."""
+    variables = {id(_private.handle(v)): v for v in function.graph.variables}
+    inner = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
+    pairs = zip(inner, function.captured_inputs, strict=True)
+    return {placeholder.op.name: variables[id(outer)].numpy() for placeholder, outer in pairs}
+
+
+def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """The nodes that lead to some, in the order of the graph; what a variable's placeholder was is left out."""
+    seen: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in seen:
+            seen.add(name)
+            stack.extend(_sources(nodes[name]))
+    return [node for name, node in nodes.items() if name in seen and node.op != "Placeholder"]
+
+
+def _short_names(definition: Any) -> dict[str, str]:
+    """Names without those of the calls around them, which a TFLite file carries in each of its tensors."""
+    short = {node.name: node.name.rsplit("PartitionedCall/", 1)[-1] for node in definition.node}
+    counts = Counter(short.values())
+    return {name: own if counts[own] == 1 else name for name, own in short.items()}
+
+
+def _renamed(definition: Any, names: Mapping[str, str]) -> Any:
+    for node in definition.node:
+        node.name = names[node.name]
+        node.input[:] = [_in_short(name, names) for name in node.input]
+    return definition
+
+
+def _in_short(tensor: str, names: Mapping[str, str]) -> str:
+    node, *place = tensor.split(":")
+    return ":".join([names.get(node, node), *place])
+
+
+def _sources(node: Any) -> list[str]:
+    """Names of the nodes that a node takes tensors from."""
+    return [name.split(":", 1)[0] for name in node.input if not name.startswith("^")]
+
+
+def _without_controls(node: Any) -> Any:
+    node.input[:] = [name for name in node.input if not name.startswith("^")]
+    node.attr.pop("_class", None)
+    return node
+
+
+def _const(name: str, value: Any) -> Any:
+    node = tf.compat.v1.NodeDef(name=name, op="Const")
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    node.attr["dtype"].type = node.attr["value"].tensor.dtype
+    return node
 
 
 def _reads_variables_alone(function: Any) -> bool:
