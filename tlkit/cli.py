@@ -331,7 +331,10 @@ def _run(args: list[str], flags: set[str]) -> int:
 
 def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list[str], flags: set[str]) -> int:
     from tlkit import runs
+    from tlkit.exporting import workers
 
+    if options.get("formats", True):
+        workers.start_ahead()
     with runs.invoked(words, fresh="--fresh" in flags):
         result = recipe(**options)
     _print_run(runs.record_of(result), flags)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Answer = dict[str, Any]
 Answering = Future[tuple[workers.Worker, Answer]]
 Ask = Callable[..., Answering]
+Check = Callable[[str, Answering], Answering]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,35 +93,38 @@ def produce(job: Job, formats: Sequence[str]) -> tuple[dict[str, np.ndarray], di
         What the Keras model gives for the examples, by name of the output; and the files by format.
     """
     mobile = [f for f in _ORDER if f in formats]
-    with _pool(job, len(formats)) as ask:
-        conversions = _start_conversions(job, mobile, ask) if mobile else {}
-        with _timed("write the held-out examples"):
-            inputs = heldout.store(job.examples, job.names, job.stage / "inputs")
+    with _timed("write the held-out examples"):
+        inputs = heldout.store(job.examples, job.names, job.stage / "inputs")
+    with _checker(job) as check, _pool(job, len(formats)) as ask:  # the pool ends first: nobody waits for it then
+        checks = _start_conversions(job, mobile, ask, check) if mobile else {}
         core = saved_model.trace(job.run)
         serving = _start_serving(job, core, ask) if SAVED_MODEL in formats else None
         with _timed("run the Keras model"):
             expected = saved_model.expected(core, inputs)
+        job.say("checking the files")
         with _timed("wait for the workers"):
-            converted = {name: future.result()[1] for name, future in conversions.items()}
-            made = {} if serving is None else {SAVED_MODEL: _served(job, *serving.result())}
-    return expected, made | (_checked(job, converted) if mobile else {})
+            run = ({} if serving is None else {SAVED_MODEL: serving.result()}) | {
+                n: f.result() for n, f in checks.items()
+            }
+        return expected, {name: _made(job, name, *ran) for name, ran in run.items()}
 
 
-def _start_conversions(job: Job, formats: list[str], ask: Ask) -> dict[str, Answering]:
+def _start_conversions(job: Job, formats: list[str], ask: Ask, check: Check) -> dict[str, Answering]:
     job.say("converting to TFLite")
     source, spanned = job.stage / "convertible", modality_of(job.examples).spanned is not None
     with _timed("write the SavedModel for conversion"):
         saved_model.write_convertible(replace(job.run, task=units.standardised(job.run.task)), source)
-    conversions, heads = {}, job.run.task.heads
+    checks, heads = {}, job.run.task.heads
     signatures = [DEFAULT, *heads] if heads else []
     for name in formats:
         ranges = _representative(job) if name == "int8" else None
         file = str(job.file(name))
-        conversions[name] = ask(
+        converted = ask(
             job="convert", source=str(source), format=name, file=file, representative=ranges, spanned=spanned,
             signatures=signatures,
         )  # fmt: skip
-    return conversions
+        checks[name] = check(name, converted)
+    return checks
 
 
 def _representative(job: Job) -> str | None:
@@ -147,25 +151,29 @@ def _start_serving(job: Job, core: saved_model.Core, ask: Ask) -> Answering:
     return ask(job="run", **job.running(SAVED_MODEL))
 
 
-def _served(job: Job, worker: workers.Worker, answer: Answer) -> Made:
-    """The SavedModel's outputs; it is timed where it is loaded, now that the other worker is idle."""
-    return _made(job, SAVED_MODEL, worker, answer)
+@contextlib.contextmanager
+def _checker(job: Job) -> Iterator[Check]:
+    """Yield a function that completes a converted file and runs it in a process that never saw TensorFlow."""
+    with ThreadPoolExecutor(1) as executor, workers.started(job.stage / "check.log", job.timeout_s) as worker:
 
-
-def _checked(job: Job, converted: Mapping[str, Answer]) -> dict[str, Made]:
-    """Complete the converted files, and run them in a process that never saw TensorFlow."""
-    job.say("checking the TFLite files")
-    made = {n: Made(failure=str(answer["failure"])) for n, answer in converted.items() if "failure" in answer}
-    with workers.started(job.stage / "check.log", job.timeout_s) as worker, _timed("run the TFLite files"):
-        for name in (n for n in converted if n not in made):
+        def completed(name: str, converting: Answering) -> tuple[workers.Worker, Answer]:
+            _, answer = converting.result()
+            if "failure" in answer:
+                return worker, answer | {"made": False}
             file = job.file(name)
             content = units.in_units(file.read_bytes(), units.scales(job.run.task))
             file.write_bytes(metadata.attach(content, describe(job.run, job.examples, name)))
-            made[name] = _made(job, name, worker, workers.ask(worker, job="run", **job.running(name)))
-    return made
+            answer = workers.ask(worker, job="run", **job.running(name))
+            _log_answer({"job": "run", "format": name}, answer)
+            return worker, answer
+
+        yield lambda name, converting: executor.submit(completed, name, converting)
 
 
 def _made(job: Job, name: str, worker: workers.Worker, answer: Answer) -> Made:
+    """A file's outputs; it is timed where it is loaded, now that all else is done."""
+    if not answer.get("made", True):
+        return Made(failure=str(answer["failure"]))
     if "failure" not in answer:
         answer = workers.ask(worker, job="time", **job.running(name))
     if "failure" in answer:
@@ -176,13 +184,17 @@ def _made(job: Job, name: str, worker: workers.Worker, answer: Answer) -> Made:
 
 @contextlib.contextmanager
 def _pool(job: Job, most: int) -> Iterator[Ask]:
-    """Yield a function that gives a job to the next idle one of at most two TensorFlow workers."""
-    count = max(1, min(2, os.cpu_count() or 1, most))
+    """Yield a function that gives a job to the next idle TensorFlow worker: two of them where there are three cores.
+
+    This process keeps one core busy with writing graphs, and to start a worker takes as long as two conversions.
+    """
+    count = max(1, min(2, (os.cpu_count() or 1) - 1, most))
     idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(count))
         for i in range(count):
-            idle.put(stack.enter_context(workers.started(job.stage / f"worker{i}.log", job.timeout_s)))
+            log_file = job.stage / f"worker{i}.log"
+            idle.put(stack.enter_context(workers.started(log_file, job.timeout_s, tensorflow=True)))
 
         def work(**task: Any) -> tuple[workers.Worker, Answer]:
             worker = idle.get()

@@ -1,8 +1,8 @@
-"""The process that converts and runs exported files: `python -m tlkit.exporting.worker SECONDS`.
+"""The process that converts and runs exported files: `python -m tlkit.exporting.worker`.
 
 It reads one JSON job a line from its standard input and answers with one JSON line each. It holds neither Keras nor
-the training process' state, ends with its input or after SECONDS, and what the converter prints goes to its standard
-error, never into an answer.
+the training process' state, ends with its input or when its time is used up, and what the converter prints goes to its
+standard error, never into an answer.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ Job = Mapping[str, Any]
 _opened: dict[str, tflite.Opened] = {}
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Answer jobs until the input ends."""
-    faulthandler.dump_traceback_later(float(arguments[0]), exit=True)  # also out of a converter that hangs
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         start, start_cpu = time.perf_counter(), time.process_time()
-        answer = _answer(json.loads(line))
+        job = json.loads(line)
+        answer = _answer(job)
+        if not job.get("answer", True):
+            continue
         spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - start_cpu}
         print(json.dumps(answer | spent), file=answers, flush=True)
 
@@ -54,6 +56,11 @@ def _prepare(job: Job) -> dict[str, Any]:
 
     tf.config.set_visible_devices([], "GPU")
     return {"version": tf.__version__}
+
+
+def _limit(job: Job) -> dict[str, Any]:
+    faulthandler.dump_traceback_later(float(job["seconds"]), exit=True)  # also out of a converter that hangs
+    return {}
 
 
 def _convert(job: Job) -> dict[str, Any]:
@@ -91,6 +98,7 @@ def _open(job: Job) -> tflite.Opened:
 
 
 JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "limit": _limit,
     "prepare": _prepare,
     "convert": _convert,
     "run": _run,
@@ -98,4 +106,4 @@ JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +25,60 @@ class Worker:
     log: IO[bytes]
 
 
+_ahead: list[Worker] = []
+
+
+def start_ahead() -> None:
+    """Start a worker that imports TensorFlow while this process does other things; the next export takes it."""
+    if _ahead:
+        return
+    with contextlib.suppress(OSError):  # an export starts its own, and says what is wrong
+        worker = _process(tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log"))  # noqa: SIM115
+        atexit.register(_end, worker)
+        _ahead.append(worker)
+        tell(worker, job="prepare")
+
+
 @contextlib.contextmanager
-def started(log: Path, timeout_s: float) -> Iterator[Worker]:
-    """Run a worker; it is gone when the block is left, and by itself `timeout_s` seconds after its start."""
+def started(log: Path, timeout_s: float, *, tensorflow: bool = False) -> Iterator[Worker]:
+    """Run a worker; it is gone when the block is left, and by itself after `timeout_s` seconds.
+
+    Args:
+        log: File that takes what it prints.
+        timeout_s: Seconds.
+        tensorflow: Whether it will need TensorFlow: one that was started ahead is taken then, with a log of its own.
+    """
+    worker = _ahead.pop() if tensorflow and _ahead else _process(log.open("wb"))
+    try:
+        tell(worker, job="limit", seconds=timeout_s)
+        yield worker
+    finally:
+        _end(worker)
+
+
+def _process(log: Any) -> Worker:
     package = str(Path(tlkit.__file__).parent.parent)
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
     quiet = {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tlkit.exporting.worker", str(timeout_s)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, env={**os.environ, **quiet},
-        )  # fmt: skip
-        try:
-            yield Worker(process, file)
-        finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what was not yet sent has nobody left to read it
-                    stream.close()  # type: ignore[union-attr]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tlkit.exporting.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **quiet},
+    )  # fmt: skip
+    return Worker(process, log)
+
+
+def _end(worker: Worker) -> None:
+    worker.process.kill()
+    worker.process.wait()
+    for stream in (worker.process.stdin, worker.process.stdout, worker.log):
+        with contextlib.suppress(OSError):  # what was not yet sent has nobody left to read it
+            stream.close()  # type: ignore[union-attr]
+
+
+def tell(worker: Worker, **job: Any) -> None:
+    """Give a worker a job that has no answer; that its process is gone is found when it is asked something."""
+    with contextlib.suppress(OSError):
+        print(json.dumps(job | {"answer": False}), file=worker.process.stdin, flush=True)
 
 
 def ask(worker: Worker, **job: Any) -> dict[str, Any]:
