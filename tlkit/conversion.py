@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import graph as graphs
 from tlkit import hubformat, tflite
 from tlkit.endpoints import Endpoint
 from tlkit.errors import InputError
@@ -77,14 +78,19 @@ def _judged(largest: float, scale: float, latency_ms: float, megabytes: float) -
 
 
 def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:
-    return hubformat.write_module(
-        lambda inputs, _training: endpoint.call(inputs, False),
-        endpoint.variables,
-        endpoint.trainable,
-        specs,
-        Path(scratch, "module"),
-        attachments={"module": loaded},
-    )
+    """The module's inference alone, its weights as constants: it is written and opened several times faster."""
+    import keras
+    import tensorflow as tf
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        return hubformat.named_outputs(endpoint.call(keras.tree.pack_sequence_as(specs, list(tensors)), False))
+
+    named = zip(hubformat.input_names(specs), keras.tree.flatten(specs), strict=True)
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named]
+    function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
+    folder = Path(scratch, "module")
+    graphs.save_constant({tflite.DEFAULT: function}, folder, [loaded, *endpoint.variables])
+    return folder
 
 
 def _of_one(spec: Any, image_size: Sequence[int] | None) -> Any:

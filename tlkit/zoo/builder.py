@@ -5,9 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+from tlkit import quick
+
 
 def main(order: str) -> None:
     """Build what the order names, from the files it names, into its folder."""
+    quick.start()
     wanted = json.loads(order)
     module = importlib.import_module(f"tlkit.zoo.{wanted['name'].replace('-', '_')}")
     module.build({key: Path(path) for key, path in wanted["files"].items()}, Path(wanted["folder"]))
