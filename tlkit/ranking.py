@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.conversion import try_conversion
 from tlkit.errors import InputError
-from tlkit.layer import HubLayer
+from tlkit.files import cache_dir, sha256_bytes, write_atomic
+from tlkit.hub import resolving
 from tlkit.progress import Progress, shown
 from tlkit.transferability import h_score, logme
 from tlkit.types import Examples, Splits
-from tlkit.vectors import as_taken, opened, vectors
+
+if TYPE_CHECKING:
+    from tlkit.layer import HubLayer
+
+FORMAT = "1"  # part of the name of a kept row: raise it when a figure in it is computed in another way
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Ranked:
         megabytes: Of its float32 TFLite file, or None where it does not convert or was not tried.
         latency_ms: Milliseconds that LiteRT takes for one example with two threads, or None.
         converts: Whether it converts with built-in operations alone; None where that was not tried.
-        seconds: What the features took, or finding them in the cache.
+        seconds: What the features took when the row was made, or finding them in the cache.
     """
 
     handle: str
@@ -108,7 +115,8 @@ def rank(
     """Rank modules by what a linear model could make of their frozen features, beside what they cost on a phone.
 
     Nothing is trained. Features of the training examples are computed once and kept, so that the module that is chosen
-    starts with them. LogME and the H-score say how classes lie in frozen features; they do not know what tuning a
+    starts with them; the row of a module that is a file is kept too, latency included, until its content, the data or
+    the packages change. LogME and the H-score say how classes lie in frozen features; they do not know what tuning a
     module would change.
 
     Args:
@@ -131,15 +139,39 @@ def rank(
         raise InputError("The training split is empty, and modules are ranked by its features; give it a share.")
     said = progress or shown()
     rows = []
-    for module in modules:
-        rows.append(_ranked(module, data, convert, batch_size, input_range))
+    files = [_file(module, data.train, convert, input_range) for module in modules]  # all are found before work begins
+    for module, file in zip(modules, files, strict=True):
+        kept = None if file is None else _kept(file, module)
+        rows.append(kept or _ranked(module, data, convert, batch_size, input_range))
+        if file is not None and kept is None:
+            write_atomic(file, json.dumps(asdict(rows[-1])))
         said.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
     return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
+
+
+def _file(module: Any, train: Examples, convert: bool, input_range: tuple[float, float] | None) -> Path | None:
+    """Where the row of a module that is a file is kept: by its content and all else that decides the figures."""
+    if not isinstance(module, str | os.PathLike):
+        return None
+    packages = [version(name) for name in ("tensorflow", "keras", "tlkit")]
+    settings = [FORMAT, *packages, str(os.cpu_count()), str(convert), str(input_range)]
+    return (
+        cache_dir() / "ranked" / f"{sha256_bytes(resolving.locate(module).sha256, train.fingerprint, *settings)}.json"
+    )
+
+
+def _kept(file: Path, module: Any) -> Ranked | None:
+    try:
+        return Ranked(**json.loads(file.read_text(encoding="utf-8")) | {"handle": os.fspath(module)})
+    except (OSError, ValueError, TypeError):  # none yet, or a damaged one: it is made anew
+        return None
 
 
 def _ranked(
     module: Any, data: Splits, convert: bool, batch_size: int, input_range: tuple[float, float] | None
 ) -> Ranked:
+    from tlkit.vectors import as_taken, opened, vectors
+
     layer = opened(module, input_range, data.train.spec)
     examples = as_taken(data, layer).train
     started = time.perf_counter()
@@ -162,6 +194,8 @@ def _ranked(
 
 def _conversion(layer: HubLayer, examples: Examples) -> Any:
     """The module converted for examples of the first one's size, as pictures may have their own."""
+    from tlkit.conversion import try_conversion
+
     first = examples.read(0)
     shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)
     size = shape[:2] if len(shape) == 3 else None

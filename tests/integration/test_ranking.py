@@ -9,7 +9,9 @@ import pytest
 from fitting import data
 
 import tlkit
+from tlkit import ranking
 from tlkit.errors import InputError
+from tlkit.files import cache_dir
 from tlkit.progress import quiet
 from tlkit.ranking import Ranked, Ranking
 from tlkit.transferability import h_score, logme
@@ -40,6 +42,28 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
     assert found.rows[0].handle in found.pareto
     assert "LogME" in str(found) and len(str(found).splitlines()) == 3
     assert found.plot(tmp_path / "rank.png").stat().st_size > 5_000
+
+
+def test_a_row_is_made_once_for_a_module_and_its_data(module_folder, monkeypatch):
+    folders = [module_folder("keras3_hub"), str(module_folder("keras3_hub"))]
+    first = tlkit.rank(folders, data(), convert=False, progress=quiet)
+    made = []
+    monkeypatch.setattr(ranking, "_ranked", lambda *given: made.append(given) or first.rows[0])
+    assert tlkit.rank(folders, data(), convert=False, progress=quiet) == first
+    assert not made
+    changed = dataclasses.replace(data(), train=data().train.subset(range(20)))
+    tlkit.rank(folders, changed, convert=False, progress=quiet)
+    tlkit.rank(folders, data(), convert=False, input_range=(0, 1), progress=quiet)
+    for file in (cache_dir() / "ranked").iterdir():
+        file.write_text('{"handle": 1')
+    tlkit.rank(folders, data(), convert=False, progress=quiet)
+    assert len(made) == 3  # the second of two equal modules finds the row of the first
+
+
+def test_a_module_that_is_missing_is_named_before_any_is_ranked(module_folder, monkeypatch):
+    monkeypatch.setattr(ranking, "_ranked", lambda *given: pytest.fail("work was wasted"))
+    with pytest.raises(InputError, match="nowhere"):
+        tlkit.rank([module_folder("keras3_hub"), "./nowhere"], data(), progress=quiet)
 
 
 def test_pictures_of_their_own_size_are_converted_at_it():
