@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkit.errors import InputError
 from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
-from tlkit.graph.backward import ease
+from tlkit.graph.easing import ease
 from tlkit.graph.flat import Graph, part_as, remembered
 
 
