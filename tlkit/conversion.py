@@ -115,7 +115,12 @@ def _tried(file: Path, endpoint: Endpoint, specs: Any, open_size: int) -> tuple[
     outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
     expected = {name: np.asarray(y, np.float32) for name, y in hubformat.named_outputs(outputs).items()}
     largest = max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
-    return _largest(expected, found), largest, statistics.median(_timed_ms(opened, named) for _ in range(TIMED))
+    return _largest(expected, found), largest, latency_ms(opened, named)
+
+
+def latency_ms(opened: tflite.Opened, example: Mapping[str, np.ndarray]) -> float:
+    """Median milliseconds of some calls with one example."""
+    return statistics.median(_timed_ms(opened, example) for _ in range(TIMED))
 
 
 def _timed_ms(opened: tflite.Opened, named: Mapping[str, np.ndarray]) -> float:

@@ -126,6 +126,17 @@ def features_shape(opener: Opener) -> tuple[int | None, ...]:
     return tuple(opener.tensorflow.get_concrete_function().outputs[0].shape[1:])
 
 
+def fits_litert(front: Front) -> bool:
+    """Whether a front takes one float tensor of a known size, which LiteRT can run one example at a time."""
+    spec = front.spec
+    return isinstance(spec, tf.TensorSpec) and spec.dtype.is_floating and None not in spec.shape.as_list()[1:]
+
+
+def converted_file(front: Front) -> Path:
+    """Where a front lies once it is converted by itself."""
+    return _file((front,))
+
+
 def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[str, str]:
     """(engine, reason): a pure function of the machine, the fronts and the count, but for what is converted already.
 
@@ -151,8 +162,7 @@ def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[st
 
 def _convertible(front: Front, together: Sequence[Front]) -> tuple[Front, ...]:
     """Those of the fronts run together that LiteRT can take, this one among them."""
-    one_tensor = (one for one in together if isinstance(one.spec, tf.TensorSpec))
-    fits = tuple(one for one in one_tensor if one.spec.dtype.is_floating and None not in one.spec.shape.as_list()[1:])
+    fits = tuple(one for one in together if fits_litert(one))
     return fits if front in fits else (front,)
 
 

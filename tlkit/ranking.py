@@ -21,7 +21,9 @@ from tlkit.transferability import h_score, logme
 from tlkit.types import Examples, Splits
 
 if TYPE_CHECKING:
+    from tlkit.conversion import Conversion
     from tlkit.layer import HubLayer
+    from tlkit.model import Front
 
 FORMAT = "1"  # part of the name of a kept row: raise it when a figure in it is computed in another way
 
@@ -174,11 +176,11 @@ def _ranked(
 
     layer = opened(module, input_range, data.train.spec)
     examples = as_taken(data, layer).train
+    found = _conversion(layer, examples) if convert else None  # first: what is converted runs faster
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)
     seconds = time.perf_counter() - started
     targets = examples.targets
-    found = _conversion(layer, examples) if convert else None
     return Ranked(
         handle=layer.handle,
         logme=logme(features, targets),
@@ -192,14 +194,31 @@ def _ranked(
     )
 
 
-def _conversion(layer: HubLayer, examples: Examples) -> Any:
-    """The module converted for examples of the first one's size, as pictures may have their own."""
+def _conversion(layer: HubLayer, examples: Examples) -> Conversion:
+    """The module converted as it computes its features, if that can be; else for examples of the first one's size."""
+    from tlkit import engines
     from tlkit.conversion import try_conversion
+    from tlkit.model import front_of
 
     first = examples.read(0)
+    front = front_of(layer, None, examples.spec, of_any_length=examples.lengths is not None)
+    if engines.fits_litert(front):
+        return _of_front(front, np.asarray(first, np.float32)[None])
     shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)
     size = shape[:2] if len(shape) == 3 else None
     return try_conversion(layer.resolved_object, layer.endpoint, size, open_size=max(1, shape[0] if shape else 1))
+
+
+def _of_front(front: Front, example: np.ndarray) -> Conversion:
+    from tlkit import engines, tflite
+    from tlkit.conversion import Conversion, latency_ms
+
+    engine = engines.opener(front, 1)(engines.LITERT, example)
+    if engine.name != engines.LITERT:
+        return Conversion(False, engine.reason)
+    file = engines.converted_file(front)
+    taken = latency_ms(tflite.open_tflite(file, threads=2), {engines.INPUT: example})
+    return Conversion(True, megabytes=file.stat().st_size / 1e6, latency_ms=taken)
 
 
 def _beats(other: Ranked, row: Ranked) -> bool:
