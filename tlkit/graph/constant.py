@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tlkit.graph import _private
+
+READERS = ("ReadVariableOp", "ResourceGather")
 
 
 def save_constant(functions: Mapping[str, Any], folder: Path, held: Sequence[Any] = ()) -> None:
@@ -84,14 +87,17 @@ def _filled_in(function: Any) -> Any:
     definition = _private.inlined_graph_def(function)
     nodes, values = {node.name: node for node in definition.node}, _captured_values(function)
     kept = type(definition)(library=definition.library, versions=definition.versions)
+    written: set[str] = set()
     for node in _needed(nodes, [t.op.name for t in function.outputs]):
-        read = [values[name] for name in (_origin(nodes, i) for i in _sources(node)) if name in values]
-        if not read:
-            kept.node.append(_without_controls(node))
-        elif node.op == "ReadVariableOp":
-            kept.node.append(_const(node.name, read[0]))
-        elif node.op != "Identity":
+        read = [name for name in (_origin(nodes, i) for i in _sources(node)) if name in values]
+        if node.op == "Identity" and read:
+            continue
+        if read and node.op not in READERS:
             return None
+        for name in {*read} - written:
+            kept.node.append(_const(name, values[name]))
+            written.add(name)
+        kept.node.extend(_of_constant(node, read[0]) if read else [_without_controls(node)])
     return kept
 
 
@@ -150,6 +156,21 @@ def _without_controls(node: Any) -> Any:
     node.input[:] = [name for name in node.input if not name.startswith("^")]
     node.attr.pop("_class", None)
     return node
+
+
+def _of_constant(node: Any, constant: str) -> list[Any]:
+    """The nodes that read a constant as a node reads a variable."""
+    dtype = node.attr["dtype"].type
+    if node.op == "ReadVariableOp":
+        same = tf.compat.v1.NodeDef(name=node.name, op="Identity", input=[constant])
+        same.attr["T"].type = dtype
+        return [same]
+    axis = _const(f"{node.name}/axis", np.int32(node.attr["batch_dims"].i))
+    rows = tf.compat.v1.NodeDef(name=node.name, op="GatherV2", input=[constant, node.input[1], axis.name])
+    rows.attr["Tparams"].type, rows.attr["Taxis"].type = dtype, tf.int32.as_datatype_enum
+    rows.attr["Tindices"].CopyFrom(node.attr["Tindices"])
+    rows.attr["batch_dims"].CopyFrom(node.attr["batch_dims"])
+    return [axis, rows]
 
 
 def _const(name: str, value: Any) -> Any:

@@ -58,11 +58,14 @@ def test_a_loop_that_carries_a_variable_goes_tensorflows_way(weights, tmp_path):
     np.testing.assert_allclose(found["out"], function(rows)["out"], rtol=1e-6)
 
 
-def test_gathered_rows_go_tensorflows_way(tmp_path):
+def test_a_table_that_is_gathered_and_read_is_one_constant(tmp_path):
     table = tf.Variable(rng.normal(size=(10, 4)).astype(np.float32))
-    function = tf.function(lambda ids: {"out": tf.nn.embedding_lookup(table, ids)}).get_concrete_function(
-        tf.TensorSpec((None,), tf.int32, name="ids")
-    )
+    spec = tf.TensorSpec((None,), tf.int32, name="ids")
+    function = tf.function(
+        lambda ids: {"out": tf.nn.embedding_lookup(table, ids), "tied": table @ tf.ones((4, 1))}
+    ).get_concrete_function(spec)
+    definition = constant._filled_in(function)
+    assert sum(node.attr["value"].tensor.ByteSize() > 160 for node in definition.node) == 1
     save_constant({"serving_default": function}, tmp_path / "saved")
     found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](ids=tf.constant([3, 1]))
     np.testing.assert_array_equal(found["out"], table.numpy()[[3, 1]])
