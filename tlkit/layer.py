@@ -19,7 +19,7 @@ from tlkit.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrain
 from tlkit.errors import InputError
 from tlkit.forms import USUAL, Form, form_of, formed
 from tlkit.keras_variables import keras_variables
-from tlkit.pixel_range import Folded, checked_range, folded, scaled
+from tlkit.pixel_range import PIXEL_MAX, Folded, checked_range, folded, scaled
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
 
@@ -250,10 +250,15 @@ class HubLayer(keras.layers.Layer):
     @input_range.setter
     def input_range(self, value: tuple[float, float] | None) -> None:
         found = checked_range(value)
-        if found is not None and not all(spec.dtype.is_floating for spec in self.endpoint.input_leaves):
-            raise InputError(
-                f"{self.handle} takes no pixels; leave out `input_range`. Received: input_range={value!r}."
-            )
+        leaves = self.endpoint.input_leaves
+        if found is not None and not all(spec.dtype.is_floating for spec in leaves):
+            if found != (0.0, PIXEL_MAX) or not all(spec.shape.rank == 4 for spec in leaves):
+                kinds = " and ".join(spec.dtype.name for spec in leaves)
+                raise InputError(
+                    f"{self.handle} takes no pixels of a range, but {kinds}; "
+                    f"leave out `input_range`. Received: input_range={value!r}."
+                )
+            found = None  # whole numbers pass as they are
         self._input_range = found
         self.__dict__.pop("_folded", None)
 

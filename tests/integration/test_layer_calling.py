@@ -312,7 +312,9 @@ def test_more_wrong_arguments(module_folder, tmp_path):
         HubLayer(tmp_path / "nope")
     with pytest.raises(InputError, match="gives one output; leave out output_key='a'"):
         HubLayer(module_folder("nested"), output_key="a")(batch("nested"))
-    with pytest.raises(InputError, match=r"takes no pixels; leave out `input_range`. Received: input_range=\(0, 1\)"):
+    with pytest.raises(
+        InputError, match=r"takes no pixels of a range, but .*; leave out `input_range`. Received: input_range=\(0, 1\)"
+    ):
         HubLayer(module_folder("vocabulary"), input_range=(0, 1))
     with pytest.raises(InputError, match=r"sequence_output.*Received: output_shape={'nope'"):
         HubLayer(module_folder("text_encoder"), output_shape={"nope": [3]})(batch("text_encoder"))

@@ -38,6 +38,17 @@ class Recording(tf.Module):
         return tf.nn.softmax(embeddings @ self.v), embeddings, frames[:, :8]
 
 
+class Two(keras.Model):
+    """Two arguments in place of a list of two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__(name="two")
+        self.dense = LAYERS.Dense(3)
+
+    def call(self, first: Any, second: Any) -> Any:
+        return self.dense(first) + self.dense(second)
+
+
 class Pictures(tf.Module):
     """A convolution on pictures of any spec, by themselves without a batch where the spec has none."""
 
@@ -401,3 +412,21 @@ def test_two_raw_outputs_without_heads_are_refused_unless_decode_makes_them_one(
         tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), task)
     one = dataclasses.replace(task, decode=lambda raw: keras.ops.softmax(raw["a"] + raw["b"]))
     assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), one).outputs) == 2
+
+
+def test_a_model_of_two_arguments_is_told_to_take_a_list():
+    model = Two()
+    model(tf.ones((1, 4)), tf.ones((1, 4)))
+    with pytest.raises(
+        InputError, match=r"The model 'two' cannot be called with its inputs as one argument \(.*second"
+    ):
+        HubLayer(model)
+
+
+def test_a_module_of_whole_numbers_takes_their_own_range_and_no_other():
+    given = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    model = keras.Model(given, LAYERS.GlobalAveragePooling2D()(LAYERS.Rescaling(1 / 255)(given)))
+    layer, white = HubLayer(model, input_range=(0, 255)), np.full((1, SIDE, SIDE, 3), 255, np.uint8)
+    np.testing.assert_allclose(layer(white), [[1.0, 1.0, 1.0]], rtol=1e-6)
+    with pytest.raises(InputError, match="takes no pixels of a range, but uint8; leave out `input_range`"):
+        HubLayer(model, input_range=(0, 1))

@@ -235,10 +235,17 @@ def is_restored(thing: Any) -> bool:
 def _write(thing: Any, folder: Path) -> None:
     import keras
 
-    if isinstance(thing, keras.Model):
-        hubformat.write_keras_model(thing, folder)
-    else:
+    if not isinstance(thing, keras.Model):
         _save(thing, folder)
+        return
+    try:
+        hubformat.write_keras_model(thing, folder)
+    except TypeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(
+            f"The model {thing.name!r} cannot be called with its inputs as one argument ({reason}): "
+            "give one whose `call` takes a tensor, or a list or dict of them."
+        ) from error
 
 
 def _save(thing: Any, folder: Path) -> None:
