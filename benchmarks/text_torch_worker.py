@@ -23,7 +23,7 @@ from safetensors.torch import load_file  # noqa: E402
 from transformers import BertConfig, BertModel, BertTokenizerFast  # noqa: E402
 
 IMPORTED = time.perf_counter() - STARTED
-BATCH = 32
+BATCH, PIECES = 32, 30522
 
 
 class Classifier(torch.nn.Module):
@@ -32,7 +32,7 @@ class Classifier(torch.nn.Module):
     def __init__(self, folder, classes):
         super().__init__()
         config = BertConfig(
-            vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+            vocab_size=PIECES, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
         )
         self.encoder = BertModel(config, add_pooling_layer=False)
         self.encoder.load_state_dict(load_file(f"{folder}/model.safetensors"), strict=False)
@@ -116,7 +116,8 @@ def main():
     rng = np.random.default_rng(args.seed)
 
     seconds, started, imported_cpu = {"import": IMPORTED}, time.perf_counter(), time.process_time()
-    tokenizer = BertTokenizerFast(vocab_file=f"{args.weights}/vocab.txt")
+    tokenizer = BertTokenizerFast(vocab=f"{args.weights}/vocab.txt")
+    assert len(tokenizer) == PIECES, "transformers did not read the vocabulary: each word would be unknown"
     for part in parts.values():
         part["pieces"] = tokenizer(part["texts"], truncation=True, max_length=args.length)["input_ids"]
     model = Classifier(args.weights, 2)
