@@ -438,6 +438,13 @@ def test_damaged_models(scene):
     assert "\n" not in str(caught.value)
 
 
+def test_the_variables_of_another_module(scene, module_folder):
+    folder = modules.write_nested(scene / "m")
+    shutil.copytree(module_folder("keras3_hub") / "variables", folder / "variables", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="folder variables hold the weights of another module"):
+        open_module(folder)
+
+
 @pytest.mark.parametrize("kind", modules.WRITERS)
 def test_no_false_alarms(kind, module_folder):
     with warnings.catch_warnings():

@@ -205,21 +205,22 @@ def _need(found: Scan, name: str) -> None:
 @contextlib.contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
     """What TensorFlow says about a broken module fills a screen; its first line is what matters."""
-    import tensorflow as tf
-
     try:
         yield
     except InputError:
         raise
-    except (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError, TypeError, MemoryError) as error:
+    except Exception as error:  # whatever TensorFlow meets in a module is a finding about the module
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, AssertionError) and "not bound to checkpointed values" in reason:
+            reason = "the files in its folder variables hold the weights of another module, or not all of its own"
         raise InputError(f"{name} cannot be loaded as a SavedModel: {reason[:300]}") from error
 
 
 def _card(folder: Path) -> dict[str, Any]:
+    file = folder / hubformat.CARD_FILE
     try:
-        card = json.loads((folder / hubformat.CARD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
+    except (OSError, ValueError, RecursionError):
         return {}
     return card if isinstance(card, dict) else {}
 
