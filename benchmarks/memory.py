@@ -6,8 +6,8 @@ zoo:minilm-l6-v2 on passages of the Brown corpus, batches of 32 texts of up to 5
 processes by turns: as `fit` divides the steps by itself, and with `micro_batch=32`, which does not. A frozen one comes
 first. Peaks are of the whole process: `peak_memory_mb` is VmHWM, with the files that it maps, and
 `anonymous_mb` the largest RssAnon that was seen. The bar of time is of the process' CPU seconds, which other
-work on the machine moves less than those of the clock. Figures of images, `--module zoo:efficientnet-lite0`, train all
-of it.
+work on the machine moves less than those of the clock. Figures of images, `--module zoo:efficientnet-lite0 --out
+benchmarks/results/memory_images.json`, train all of it.
 """
 
 import argparse
