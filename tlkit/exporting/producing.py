@@ -184,11 +184,11 @@ def _made(job: Job, name: str, worker: workers.Worker, answer: Answer) -> Made:
 
 @contextlib.contextmanager
 def _pool(job: Job, most: int) -> Iterator[Ask]:
-    """Yield a function that gives a job to the next idle TensorFlow worker: two, if they wait or there are three cores.
+    """Yield a function that gives a job to the next idle TensorFlow worker: two of them where there are three cores.
 
     This process keeps one core busy with writing graphs, and to start a worker takes as long as two conversions.
     """
-    count = min(workers.MOST, most, max(1, workers.ahead(), (os.cpu_count() or 1) - 1))
+    count = max(1, min(2, (os.cpu_count() or 1) - 1, most))
     idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(count))

@@ -25,23 +25,18 @@ class Worker:
     log: IO[bytes]
 
 
-MOST = 2  # that convert at a time
 _ahead: list[Worker] = []
 
 
 def start_ahead() -> None:
-    """Start workers that import TensorFlow while this process does other things; the next export takes them."""
+    """Start a worker that imports TensorFlow while this process does other things; the next export takes it."""
+    if _ahead:
+        return
     with contextlib.suppress(OSError):  # an export starts its own, and says what is wrong
-        while len(_ahead) < min(MOST, os.cpu_count() or 1):
-            worker = _process(tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log"))  # noqa: SIM115
-            atexit.register(_end, worker)
-            _ahead.append(worker)
-            tell(worker, job="prepare")
-
-
-def ahead() -> int:
-    """How many workers were started ahead and wait."""
-    return len(_ahead)
+        worker = _process(tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log"))  # noqa: SIM115
+        atexit.register(_end, worker)
+        _ahead.append(worker)
+        tell(worker, job="prepare")
 
 
 @contextlib.contextmanager

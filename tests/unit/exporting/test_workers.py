@@ -36,16 +36,14 @@ def test_a_worker_that_was_killed_is_a_failure_of_its_job(tmp_path: Path):
     assert worker.process.poll() is not None
 
 
-def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(workers, "MOST", 1)
+def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(tmp_path: Path):
     workers.start_ahead()
     workers.start_ahead()
     (ahead,) = workers._ahead
-    assert workers.ahead() == 1
     with workers.started(tmp_path / "plain", 60) as plain:
         assert plain.process.pid != ahead.process.pid
     with workers.started(tmp_path / "log", 60, tensorflow=True) as worker:
         assert worker.process.pid == ahead.process.pid
         assert workers.ask(worker, job="prepare")["version"]
-        assert not workers.ahead()
+        assert not workers._ahead
     assert worker.process.poll() is not None
