@@ -44,14 +44,16 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(make, name) for make, names in SETTINGS.items() for name in names], ids=lambda x: str(x)[:40]
+    ("make", "name"),
+    [(make, name) for make, names in SETTINGS.items() for name in names],
+    ids=lambda x: getattr(x, "__name__", x),
 )
 def test_what_is_no_number_is_refused_by_name(make, name):
     make()
     for value in ODD:
         with pytest.raises(InputError) as caught:
             make(**{name: value})
-        assert name in str(caught.value) and len(str(caught.value)) < 400, value
+        assert f"`{name}`" in str(caught.value) and len(str(caught.value)) < 400, value
 
 
 def test_numbers_of_numpy_pass():
