@@ -67,6 +67,8 @@ def main(
         splits = tlkit.data.text.from_table(
             data, text=text, label=label, encoding=encoding, separator=separator, seed=seed
         )
+    if not len(splits.test):
+        raise tlkit.InputError("Ways are compared on test examples, and there are none: give the data a part `test`.")
     large = tlkit.finetune(
         teacher, tlkit.tasks.classify(splits.labels), splits,
         plans.two_phase(epochs=(10, 3), lr=(3e-3, 1e-4), unfrozen=0.34), out=out / "teacher", seed=seed,

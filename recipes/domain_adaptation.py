@@ -74,6 +74,8 @@ def main(
         )
 
     mixed = tlkit.methods.domain_mix(given, other)
+    if not len(mixed.test):
+        raise tlkit.InputError("Ways are compared on test examples, and there are none: give the data a part `test`.")
     compared = {"source_only": trained(plain, replace(given, test=mixed.test), out / "source_only")}
     if other.labels:
         compared["target_trained"] = trained(plain, other, out / "target_trained")

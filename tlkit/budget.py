@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tlkit.errors import InputError
-from tlkit.files import cache_dir
+from tlkit.files import cache_dir, is_record, record_of
 
 KINDS = ("features", "fronts")  # what can be computed again; modules and zoo builds stay
 DEFAULT_GB = 20.0
@@ -63,6 +63,7 @@ def make_room(need: int, keep: Collection[Path] = ()) -> int:
         return _room(sum(sizes.values()))  # nothing is deleted in vain
     while goers and _room(sum(sizes.values())) < need:
         delete(goers[0])
+        delete(record_of(goers[0]))
         del sizes[goers.pop(0)]
     return _room(sum(sizes.values()))
 
@@ -88,14 +89,15 @@ def delete(path: Path) -> None:
 
 def touch(path: Path) -> None:
     """Note that an entry was used now."""
-    if path.exists():
-        os.utime(path)
+    for used in (path, record_of(path)):
+        if used.exists():
+            os.utime(used)
 
 
 def _entries() -> Iterator[Path]:
     for kind in KINDS:
         folder = cache_dir() / kind
-        yield from folder.iterdir() if folder.is_dir() else ()
+        yield from (p for p in folder.iterdir() if not is_record(p)) if folder.is_dir() else ()
 
 
 def _room(used: int, freed: int = 0) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import json
 import os
 import shutil
@@ -150,8 +151,6 @@ def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> dict
 
     @functools.wraps(function)
     def capture(*values: Any, **named: Any) -> dict[str, Any]:
-        import inspect
-
         return dict(inspect.signature(function).bind(*values, **named).arguments)
 
     return dict(tyro.cli(capture, prog=f"tlkit {command}", args=args))
@@ -333,7 +332,7 @@ def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list
     from tlkit import runs
     from tlkit.exporting import workers
 
-    if options.get("formats", True):
+    if "formats" in inspect.signature(recipe).parameters and options.get("formats", True):
         workers.start_ahead()
     with runs.invoked(words, fresh="--fresh" in flags):
         result = recipe(**options)

@@ -16,6 +16,7 @@ from tlkit.errors import InputError
 from tlkit.trouble import of_system
 
 LOCK = ".tlkit-lock"  # in a folder that is being written to; goes with its process
+RECORD = ".sha256"  # ending of the file beside another that holds its hash
 PARTIAL = ".tlkit-partial-"  # prefix of unfinished work; anything so named may be deleted at any time
 
 
@@ -139,7 +140,7 @@ def kept_folder(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> P
 
 def is_kept(path: str | os.PathLike[str]) -> bool:
     """Whether a file or folder still has the content of which `record_kept` or `kept_folder` wrote the hash down."""
-    target, record = Path(path), _record_of(Path(path))
+    target, record = Path(path), record_of(Path(path))
     try:
         if not (target.exists() and record.is_file()):  # a pipe would be waited for
             return False
@@ -150,11 +151,17 @@ def is_kept(path: str | os.PathLike[str]) -> bool:
 
 def record_kept(path: str | os.PathLike[str]) -> None:
     """Write down the hash of a file's or a folder's content, beside it."""
-    write_atomic(_record_of(Path(path)), _content_hash(Path(path)))
+    write_atomic(record_of(Path(path)), _content_hash(Path(path)))
 
 
-def _record_of(target: Path) -> Path:
-    return target.with_name(f"{target.name}.sha256")
+def record_of(target: Path) -> Path:
+    """Where the hash of a file's or a folder's content is written down."""
+    return target.with_name(f"{target.name}{RECORD}")
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is such a hash."""
+    return path.name.endswith(RECORD)
 
 
 def _content_hash(target: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -155,18 +156,22 @@ def _file(module: Any, train: Examples, convert: bool, input_range: tuple[float,
     """Where the row of a module that is a file is kept: by its content and all else that decides the figures."""
     if not isinstance(module, str | os.PathLike):
         return None
-    packages = [version(name) for name in ("tensorflow", "keras", "tlkit")]
-    settings = [FORMAT, *packages, str(os.cpu_count()), str(convert), str(input_range)]
-    return (
-        cache_dir() / "ranked" / f"{sha256_bytes(resolving.locate(module).sha256, train.fingerprint, *settings)}.json"
-    )
+    packages = [f"{name} {version(name)}" for name in ("tensorflow", "keras", "ai-edge-litert", "numpy", "tlkit")]
+    machine = [platform.node(), platform.machine(), str(os.cpu_count())]  # a latency is this machine's alone
+    content = (resolving.locate(module).sha256, train.fingerprint)
+    key = sha256_bytes(FORMAT, *content, *packages, *machine, str(convert), str(input_range))
+    return cache_dir() / "ranked" / f"{key}.json"
 
 
 def _kept(file: Path, module: Any) -> Ranked | None:
+    """The row that a file keeps; None where there is none yet, or a damaged one: it is made anew."""
     try:
-        return Ranked(**json.loads(file.read_text(encoding="utf-8")) | {"handle": os.fspath(module)})
-    except (OSError, ValueError, TypeError):  # none yet, or a damaged one: it is made anew
+        values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        row = Ranked(**values | {"handle": os.fspath(module)}) if isinstance(values, dict) else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    figures = () if row is None else (row.logme, row.h_score, row.megabytes, row.latency_ms, row.seconds)
+    return row if all(isinstance(figure, float | int | None) for figure in figures) else None
 
 
 def _ranked(
@@ -202,20 +207,20 @@ def _conversion(layer: HubLayer, examples: Examples) -> Conversion:
 
     first = examples.read(0)
     front = front_of(layer, None, examples.spec, of_any_length=examples.lengths is not None)
-    if engines.fits_litert(front):
-        return _of_front(front, np.asarray(first, np.float32)[None])
+    if engines.fits_litert(front) and (found := _of_front(front, np.asarray(first, np.float32)[None])) is not None:
+        return found
     shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)
     size = shape[:2] if len(shape) == 3 else None
     return try_conversion(layer.resolved_object, layer.endpoint, size, open_size=max(1, shape[0] if shape else 1))
 
 
-def _of_front(front: Front, example: np.ndarray) -> Conversion:
+def _of_front(front: Front, example: np.ndarray) -> Conversion | None:
+    """The conversion that also computes the features; None where it does not come about, or not near enough."""
     from tlkit import engines, tflite
     from tlkit.conversion import Conversion, latency_ms
 
-    engine = engines.opener(front, 1)(engines.LITERT, example)
-    if engine.name != engines.LITERT:
-        return Conversion(False, engine.reason)
+    if engines.opener(front, 1)(engines.LITERT, example).name != engines.LITERT:
+        return None
     file = engines.converted_file(front)
     taken = latency_ms(tflite.open_tflite(file, threads=2), {engines.INPUT: example})
     return Conversion(True, megabytes=file.stat().st_size / 1e6, latency_ms=taken)

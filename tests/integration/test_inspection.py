@@ -13,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 
 import tlkit
-from tlkit import conversion, inspection, tflite
+from tlkit import conversion, hubformat, inspection, tflite
 from tlkit.endpoints import open_endpoint
 from tlkit.errors import InputError
 
@@ -144,6 +144,13 @@ def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatc
     monkeypatch.setattr(conversion.tflite, "open_tflite", wrong)
     found = conversion.try_conversion(endpoint_of, open_endpoint(endpoint_of))
     assert not found.converts and "other outputs than TensorFlow" in found.reason
+
+
+def test_swish_converts_from_a_folder(tmp_path):
+    given = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, activation="silu")(given)
+    hubformat.write_keras_model(keras.Model(given, keras.layers.GlobalAveragePooling2D()(x)), tmp_path / "module")
+    assert tlkit.inspect(tmp_path / "module").conversion.converts
 
 
 def test_open_sizes_are_filled_in_for_images_alone():

@@ -163,6 +163,7 @@ def _checker(job: Job) -> Iterator[Check]:
             file = job.file(name)
             content = units.in_units(file.read_bytes(), units.scales(job.run.task))
             file.write_bytes(metadata.attach(content, describe(job.run, job.examples, name)))
+            workers.limit(worker, job.timeout_s)  # it may have waited long for what it checks
             answer = workers.ask(worker, job="run", **job.running(name))
             _log_answer({"job": "run", "format": name}, answer)
             return worker, answer

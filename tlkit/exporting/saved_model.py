@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.exporting.modality import Serving, Tensors, modality_of
-from tlkit.graph.constant import quiet_log
+from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
 from tlkit.model import all_layers
 from tlkit.tflite import DEFAULT
 from tlkit.types import VALUES, Run, Task
@@ -155,7 +155,7 @@ def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resou
     module = tf.Module()
     module.kept, module.resources = _held(model), resources
     with quiet_log():
-        tf.saved_model.save(module, str(folder), signatures=dict(signatures))
+        tf.saved_model.save(module, str(folder), signatures=dict(signatures), options=WITHOUT_GRADIENTS)
 
 
 def _held(model: keras.Model) -> list[Any]:

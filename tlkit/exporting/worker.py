@@ -1,7 +1,7 @@
-"""The process that converts and runs exported files: `python -m tlkit.exporting.worker`.
+"""The process that converts and runs exported files: `python -m tlkit.exporting.worker SECONDS`.
 
 It reads one JSON job a line from its standard input and answers with one JSON line each. It holds neither Keras nor
-the training process' state, ends with its input or when its time is used up, and what the converter prints goes to its
+the training process' state, ends with its input or after SECONDS, and what the converter prints goes to its
 standard error, never into an answer.
 """
 
@@ -26,8 +26,9 @@ Job = Mapping[str, Any]
 _opened: dict[str, tflite.Opened] = {}
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Answer jobs until the input ends."""
+    _limit({"seconds": arguments[0]})
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -60,6 +61,11 @@ def _prepare(job: Job) -> dict[str, Any]:
 
 def _limit(job: Job) -> dict[str, Any]:
     faulthandler.dump_traceback_later(float(job["seconds"]), exit=True)  # also out of a converter that hangs
+    return {}
+
+
+def _wait(_job: Job) -> dict[str, Any]:
+    faulthandler.cancel_dump_traceback_later()
     return {}
 
 
@@ -99,6 +105,7 @@ def _open(job: Job) -> tflite.Opened:
 
 JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "limit": _limit,
+    "wait": _wait,
     "prepare": _prepare,
     "convert": _convert,
     "run": _run,
@@ -106,4 +113,4 @@ JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -25,6 +25,7 @@ class Worker:
     log: IO[bytes]
 
 
+PREPARING_S = 600.0  # until a worker that was started ahead has imported TensorFlow
 _ahead: list[Worker] = []
 
 
@@ -33,10 +34,12 @@ def start_ahead() -> None:
     if _ahead:
         return
     with contextlib.suppress(OSError):  # an export starts its own, and says what is wrong
-        worker = _process(tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log"))  # noqa: SIM115
+        log = tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log")  # noqa: SIM115
+        worker = _process(log, PREPARING_S)
         atexit.register(_end, worker)
         _ahead.append(worker)
         tell(worker, job="prepare")
+        tell(worker, job="wait")
 
 
 @contextlib.contextmanager
@@ -48,20 +51,35 @@ def started(log: Path, timeout_s: float, *, tensorflow: bool = False) -> Iterato
         timeout_s: Seconds.
         tensorflow: Whether it will need TensorFlow: one that was started ahead is taken then, with a log of its own.
     """
-    worker = _ahead.pop() if tensorflow and _ahead else _process(log.open("wb"))
+    worker = (_taken() if tensorflow else None) or _process(log.open("wb"), timeout_s)
     try:
-        tell(worker, job="limit", seconds=timeout_s)
+        limit(worker, timeout_s)
         yield worker
     finally:
         _end(worker)
 
 
-def _process(log: Any) -> Worker:
+def _taken() -> Worker | None:
+    """The worker that was started ahead, if it still lives: it may have waited through hours of training."""
+    while _ahead:
+        worker = _ahead.pop()
+        if worker.process.poll() is None:
+            return worker
+        _end(worker)
+    return None
+
+
+def limit(worker: Worker, seconds: float) -> None:
+    """Let a worker end by itself after so many seconds from now."""
+    tell(worker, job="limit", seconds=seconds)
+
+
+def _process(log: Any, limit_s: float) -> Worker:
     package = str(Path(tlkit.__file__).parent.parent)
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
     quiet = {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tlkit.exporting.worker"],
+        [sys.executable, "-m", "tlkit.exporting.worker", str(limit_s)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **quiet},
     )  # fmt: skip
     return Worker(process, log)

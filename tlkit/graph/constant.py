@@ -13,7 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.graph import _private
+from tlkit.graph.flat import WRITES
 
+# Custom gradients, such as swish's, are closures of a graph that may be gone: saving them fails, and nobody needs them.
+WITHOUT_GRADIENTS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 READERS = ("ReadVariableOp", "ResourceGather")
 
 
@@ -34,7 +37,7 @@ def save_constant(functions: Mapping[str, Any], folder: Path, held: Sequence[Any
     else:
         root.held = list(held)
     with quiet_log():
-        tf.saved_model.save(root, str(folder), signatures=dict(functions))
+        tf.saved_model.save(root, str(folder), signatures=dict(functions), options=WITHOUT_GRADIENTS)
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def quiet_log() -> Iterator[None]:
 
 
 def _constant(function: Any) -> Any:
-    """The function with the values of its variables inside, and with its outputs' names, which that loses."""
+    """The function with the values of its variables inside; its outputs keep their names."""
     names, count = sorted(function.structured_outputs), len(function.captured_inputs)  # flattened in this order
     given = function.inputs[: len(function.inputs) - count]
     specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in given]
@@ -65,7 +68,7 @@ def _constant(function: Any) -> Any:
 
 
 def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., Any]:
-    short = _short_names(definition)
+    short = _short_names(definition, [t.op.name for t in inputs])
     definition = _renamed(definition, short)
     read = {name for node in definition.node for name in _sources(node)}
 
@@ -79,12 +82,14 @@ def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) ->
 
 
 def _filled_in(function: Any) -> Any:
-    """GraphDef of a function with constants in its variables' place; None where they are not merely read.
+    """GraphDef of a function with constants in its variables' place; None where they are not merely read, or written.
 
     TensorFlow's own conversion also knows loops that carry variables. It takes three times as long, and the converter
     then takes longer too.
     """
     definition = _private.inlined_graph_def(function)
+    if any(node.op.startswith(WRITES) for node in definition.node):
+        return None
     nodes, values = {node.name: node for node in definition.node}, _captured_values(function)
     kept = type(definition)(library=definition.library, versions=definition.versions)
     written: set[str] = set()
@@ -128,10 +133,10 @@ def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
     return [node for name, node in nodes.items() if name in seen and node.op != "Placeholder"]
 
 
-def _short_names(definition: Any) -> dict[str, str]:
+def _short_names(definition: Any, taken: Sequence[str]) -> dict[str, str]:
     """Names without those of the calls around them, which a TFLite file carries in each of its tensors."""
     short = {node.name: node.name.rsplit("PartitionedCall/", 1)[-1] for node in definition.node}
-    counts = Counter(short.values())
+    counts = Counter([*short.values(), *taken])
     return {name: own if counts[own] == 1 else name for name, own in short.items()}
 
 
@@ -154,7 +159,8 @@ def _sources(node: Any) -> list[str]:
 
 def _without_controls(node: Any) -> Any:
     node.input[:] = [name for name in node.input if not name.startswith("^")]
-    node.attr.pop("_class", None)
+    for key in ("_class", "_gradient_op_type"):
+        node.attr.pop(key, None)
     return node
 
 

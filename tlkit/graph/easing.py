@@ -72,7 +72,9 @@ def _fold_scales(graph: Graph, part: Any, fetches: Sequence[str]) -> dict[str, s
     for product in [node for node in part.node if node.op == "Mul"]:
         for conv, scale in (product.input, reversed(product.input)):
             found = nodes.get(conv.split(":")[0])
-            if found is not None and read[found.name] == 1 and _scales(graph, found, product, scale):
+            if found is None or found.name in folded or read[found.name] > 1:
+                continue
+            if _scales(graph, found, product, scale):
                 folded[product.name] = found.name
                 _fold(part, found, product, scale, _operation(graph, found.name).inputs[1].shape)
                 break
@@ -81,6 +83,8 @@ def _fold_scales(graph: Graph, part: Any, fetches: Sequence[str]) -> dict[str, s
 
 def _scales(graph: Graph, conv: Any, product: Any, scale: str) -> bool:
     """Whether a product multiplies the pixels of a convolution by one number a channel."""
+    if product.attr["T"].type != tf.float32.as_datatype_enum:  # in half precision a small scale would be lost
+        return False
     if conv.op not in CONVOLUTIONS or conv.attr["data_format"].s not in (b"", b"NHWC"):
         return False
     by = [t for t in _operation(graph, product.name).inputs if t.name == (scale if ":" in scale else f"{scale}:0")]

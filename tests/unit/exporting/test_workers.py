@@ -36,6 +36,22 @@ def test_a_worker_that_was_killed_is_a_failure_of_its_job(tmp_path: Path):
     assert worker.process.poll() is not None
 
 
+def test_a_worker_that_died_while_it_waited_is_replaced(tmp_path: Path):
+    workers.start_ahead()
+    (dead,) = workers._ahead
+    dead.process.kill()
+    dead.process.wait()
+    with workers.started(tmp_path / "log", 60, tensorflow=True) as worker:
+        assert "version" in workers.ask(worker, job="prepare")
+
+
+def test_the_time_of_a_worker_begins_anew(tmp_path: Path):
+    with workers.started(tmp_path / "log", 6) as worker:
+        workers.limit(worker, 60)
+        time.sleep(7)
+        assert worker.process.poll() is None
+
+
 def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(tmp_path: Path):
     workers.start_ahead()
     workers.start_ahead()

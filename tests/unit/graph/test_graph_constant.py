@@ -39,9 +39,33 @@ def test_our_own_way_is_taken_and_equals_tensorflows(weights):
     np.testing.assert_array_equal(constant._constant(function)(rows)["out"], _private.constant(function)(rows)[0])
 
 
+def test_custom_gradients_are_not_saved(weights, tmp_path):
+    inner = tf.function(lambda x: tf.nn.silu(x @ weights[0], beta=1.5))
+    function = tf.function(lambda rows: {"out": inner(rows) + 0.0}).get_concrete_function(ROWS)
+    rows = tf.constant(rng.random((3, 4)), tf.float32)
+    save_constant({"serving_default": function}, tmp_path / "saved")
+    found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
+    np.testing.assert_allclose(found["out"], function(rows)["out"], rtol=1e-6)
+
+
+def test_an_operation_inside_a_call_may_be_named_as_the_input_is(weights):
+    inner = tf.function(lambda x: tf.multiply(x, 2.0, name="rows") @ weights[0])
+    function = tf.function(lambda rows: {"out": inner(rows)}).get_concrete_function(ROWS)
+    rows = tf.constant(rng.random((3, 4)), tf.float32)
+    np.testing.assert_array_equal(constant._constant(function)(rows)["out"], function(rows)["out"])
+
+
+def test_a_function_that_writes_goes_tensorflows_way(weights):
+    def body(rows):
+        weights[0].assign_add(tf.ones((4, 4)))
+        return {"out": rows @ weights[0]}
+
+    assert constant._filled_in(tf.function(body).get_concrete_function(ROWS)) is None
+
+
 def test_names_are_those_inside_the_calls(weights):
     definition = constant._filled_in(nested(weights))
-    short = constant._short_names(definition)
+    short = constant._short_names(definition, ["rows"])
     assert any("PartitionedCall/" in name for name in short)
     assert len(set(short.values())) == len(short)  # the two calls of `inner` keep what tells them apart
 

@@ -108,6 +108,36 @@ def test_a_convolution_that_is_read_twice_is_left_alone():
     assert kinds(back) == kinds(plain)
 
 
+def test_of_two_scales_in_a_row_the_first_is_folded():
+    kernel, first = variable(3, 3, 4, 6, name="k"), variable(3, 3, 3, 4, name="first")
+    one, other = variable(6, name="one"), variable(6, name="other")
+
+    def net(x):
+        x = tf.nn.conv2d(tf.nn.relu(tf.nn.conv2d(x, first, 1, "SAME")), kernel, 1, "SAME")
+        return tf.reduce_mean(x * one * other, [1, 2])
+
+    net.variables = [first, kernel, one, other]
+    front, back, plain = halves(net)
+    x = front(tf.constant(rng.random((5, 6, 6, 3)), tf.float32))
+    np.testing.assert_allclose(back(x), plain(x), rtol=1e-5, atol=1e-5)
+    for mine, own in zip(gradients(back, x, net.variables[1:]), gradients(plain, x, net.variables[1:]), strict=True):
+        np.testing.assert_allclose(mine, own, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_is_left_alone():
+    kernel, first = variable(3, 3, 4, 6, name="k"), variable(3, 3, 3, 4, name="first")
+    scale = variable(6, name="s")
+
+    def net(x):
+        x = tf.cast(tf.nn.relu(tf.nn.conv2d(x, first, 1, "SAME")), tf.float16)
+        x = tf.nn.conv2d(x, tf.cast(kernel, tf.float16), 1, "SAME") * tf.cast(scale, tf.float16)
+        return tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
+
+    net.variables = [first, kernel, scale]
+    _, back, plain = halves(net)
+    assert kinds(back) == kinds(plain)
+
+
 def test_a_scale_of_each_pixel_is_left_alone():
     kernel, scale, first = variable(3, 3, 4, 6, name="k"), variable(6, 6, name="s"), variable(3, 3, 3, 4, name="first")
 
