@@ -12,8 +12,8 @@ UNUSED = ("sklearn", "matplotlib")
 def start() -> None:
     """Import TensorFlow and Keras; a later import of the packages that were kept from Keras succeeds.
 
-    No other thread may import meanwhile: it would not find those packages. In this process `keras.wrappers` and `keras.visualization` then say that their packages are missing, so it serves
-    only processes that run nothing but tlkit's own code.
+    No other thread may import meanwhile: it would not find those packages. In this process `keras.wrappers` and
+    `keras.visualization` then say that theirs are missing, so it serves only processes of tlkit's own code.
     """
     if "tensorflow" in sys.modules:
         return
