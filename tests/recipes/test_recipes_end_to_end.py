@@ -70,6 +70,7 @@ def test_domain_adaptation(tmp_path):
     assert len(run.data.test) and (tmp_path / "source_only" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_instance_weighting(tmp_path):
     scores = adapted(recipe("instance_weighting")(out=tmp_path, formats=FILES), tmp_path)
     assert scores["accuracy"] > 0.4  # ten classes
