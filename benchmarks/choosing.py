@@ -34,7 +34,7 @@ def ranked(convert: bool) -> dict:
     untrained = keras.applications.MobileNetV2(
         (224, 224, 3), weights=None, include_top=False, pooling="avg", name="untrained"
     )
-    pictures = tlkit.data.samples.emoji10("noto")
+    pictures = tlkit.datasets.samples.emoji10("noto")
     started = time.perf_counter()
     found = tlkit.rank([*MODULES, untrained], pictures, convert=convert)
     seconds = time.perf_counter() - started
@@ -48,7 +48,9 @@ def checked(count: int) -> dict:
     import tlkit
 
     def data(seed: int) -> tlkit.Splits:
-        return tlkit.data.collection.few_labels(tlkit.data.reviews.sentences("movies", seed=seed), count, seed=seed)[0]
+        return tlkit.data.collection.few_labels(
+            tlkit.datasets.reviews.sentences("movies", seed=seed), count, seed=seed
+        )[0]
 
     task = tlkit.tasks.classify(data(0).labels, hidden=(64,))
     phases = tlkit.plans.two_phase(epochs=(3, 10), lr=(3e-3, 3e-3), unfrozen=1.0)

@@ -33,7 +33,7 @@ def work(seed: int, labelled: str) -> dict:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
-        reviews = tlkit.data.reviews.sentences("movies", seed=seed)
+        reviews = tlkit.datasets.reviews.sentences("movies", seed=seed)
         count = len(reviews.train) + len(reviews.val) if labelled == "all" else int(labelled)
         run = recipe("distillation").main(out=out, seed=seed, labelled=count)
         teacher = tlkit.export(tlkit.load(out / "teacher"), formats=FORMATS)

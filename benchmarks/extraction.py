@@ -22,7 +22,7 @@ def corpus(folder: Path, minutes: float) -> None:
     import numpy as np
     import soundfile
 
-    from tlkit.data import spoken
+    from tlkit.datasets import spoken
 
     digits = spoken.digits()
     clips = [digits.train.read(i) for i in range(len(digits.train))]

@@ -13,14 +13,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from tlkit import HubLayer, allocation, engines
-from tlkit.model import front_of
-from tlkit.types import ArraySpec
+from tlkit import HubLayer
+from tlkit.core import memory
+from tlkit.core.examples import ArraySpec
+from tlkit.features import engines
+from tlkit.model.partition import front_of
 
 ROUNDS, BATCH = 7, 32
 
 
-@allocation.kept()
+@memory.kept()
 def main():
     images = np.load(sys.argv[1])["train_x"][:192]
     layer = HubLayer(sys.argv[2], input_range=(0, 1))

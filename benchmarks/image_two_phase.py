@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from tlkit import zoo
-from tlkit.data import image, samples
-from tlkit.files import cache_dir, write_atomic
+from tlkit.core.files import cache_dir, write_atomic
+from tlkit.data import image
+from tlkit.datasets import samples
 
 HERE = Path(__file__).parent
 ALTERNATIVE = ("tensorflow", "tf_keras", "tensorflow-hub", "setuptools<81")

@@ -31,10 +31,10 @@ from sklearn.metrics import r2_score
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.data import samples
-from tlkit.files import cache_dir, write_atomic
-from tlkit.methods import instances
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.files import cache_dir, write_atomic
+from tlkit.datasets import samples
+from tlkit.methods.parts import instances
 
 Case = dict[str, np.ndarray]
 BOUND = 10.0  # kmm's default

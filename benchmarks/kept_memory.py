@@ -24,14 +24,16 @@ def work() -> dict:
     """Figures of one process, the first batch aside."""
     import numpy as np
 
-    from tlkit import HubLayer, allocation, engines
-    from tlkit.model import front_of
-    from tlkit.types import ArraySpec
+    from tlkit import HubLayer
+    from tlkit.core import memory
+    from tlkit.core.examples import ArraySpec
+    from tlkit.features import engines
+    from tlkit.model.partition import front_of
 
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 224, 224, 3), np.uint8)
     layer = HubLayer("zoo:efficientnet-lite0", input_range=(0, 1))
     opener = engines.opener(front_of(layer, None, ArraySpec(images.shape[1:], "uint8")), BATCH * BATCHES)
-    with allocation.kept():
+    with memory.kept():
         run = opener(engines.TENSORFLOW).run
         np.asarray(run(images))
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlkit.files import PARTIAL, sha256_bytes, write_atomic
+from tlkit.core.files import PARTIAL, sha256_bytes, write_atomic
 
 HERE = Path(__file__).parent
 LABELS = {"dark": (60, 60, 60), "light": (180, 180, 180), "red": (190, 70, 60)}
@@ -55,7 +55,7 @@ def write_images(folder: Path) -> Path:
 def write_module(folder: Path) -> Path:
     import keras
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     keras.utils.set_random_seed(0)
     x = image = keras.Input((SIZE, SIZE, 3))
@@ -64,7 +64,7 @@ def write_module(folder: Path) -> Path:
         x = keras.layers.BatchNormalization()(x)
         x = keras.layers.ReLU()(x)
     x = keras.layers.Dropout(0.2)(x)
-    hubformat.write_keras_model(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), folder)
+    hub_module.write_keras_model(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), folder)
     return folder
 
 
@@ -74,9 +74,9 @@ def command(words: list[str], cache: str, log: str) -> None:
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    from tlkit import cli
+    from tlkit.cli import commands
 
-    sys.exit(cli.main(words))
+    sys.exit(commands.main(words))
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,10 @@ def kill(place: Place, stage: str, rng: random.Random) -> dict:
 
 def end_of(place: Place) -> dict[str, str]:
     """Hashes of all that a run leaves; seconds and the folder's name aside."""
-    from tlkit import runs
+    from tlkit.runs import folder as run_folder
 
     record = json.loads((place.out / "run.json").read_text())
-    model = runs.load(place.out).model
+    model = run_folder.load(place.out).model
     return {
         "weights": sha256_bytes(*(np.ascontiguousarray(v).tobytes() for v in model.weights)),
         "history": text_hash([(p["history"], p["best_epoch"], p["improved"]) for p in record["phases"]]),
@@ -194,7 +194,7 @@ def text_hash(value: object) -> str:
 
 def best_hash(folder: Path) -> str:
     """Best weights and figures in the newest checkpoint."""
-    from tlkit import checkpoint
+    from tlkit.training import checkpoint
 
     read = (checkpoint._read(path) for path in folder.glob("state-*.ckpt"))
     newest = max((c for c in read if c is not None), key=lambda c: c.number)
@@ -210,10 +210,12 @@ def checkpoint_ms() -> dict:
     """Milliseconds that a checkpoint adds to an epoch of a head on 1,280 features with 10 classes."""
     import keras
 
-    from tlkit import hubformat, plans, tasks, training
+    from tlkit import plans, tasks
     from tlkit.data import image
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
+    from tlkit.formats import hub_module
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
+    from tlkit.training import checkpoint, fit, resume
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (64, 8, 8, 3)).astype(np.uint8), np.arange(64) % 10
@@ -222,11 +224,11 @@ def checkpoint_ms() -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         pixels = keras.Input((8, 8, 3))
         features = keras.layers.Dense(1280, "relu")(keras.layers.Flatten()(pixels))
-        hubformat.write_keras_model(keras.Model(pixels, features), Path(scratch) / "module")
+        hub_module.write_keras_model(keras.Model(pixels, features), Path(scratch) / "module")
         task = tasks.classify(data.labels)
         model = build(HubLayer(Path(scratch) / "module", input_range=(0, 1)), task)
-        written = training.checkpoint.write
-        stored = training._stored
+        written = checkpoint.write
+        stored = resume._stored
 
         def timed(function):
             def call(*arguments):
@@ -237,12 +239,12 @@ def checkpoint_ms() -> dict:
 
             return call
 
-        training.checkpoint.write, training._stored = timed(written), timed(stored)
+        checkpoint.write, resume._stored = timed(written), timed(stored)
         try:
             phases = plans.feature_extraction(epochs=50)
-            training.fit(model, task, data, phases, cache="off", checkpoints=Path(scratch) / "checkpoints")
+            fit.fit(model, task, data, phases, cache="off", checkpoints=Path(scratch) / "checkpoints")
         finally:
-            training.checkpoint.write, training._stored = written, stored
+            checkpoint.write, resume._stored = written, stored
         size = max(p.stat().st_size for p in (Path(scratch) / "checkpoints").iterdir())
     each = [a + b for a, b in zip(taken[::2], taken[1::2], strict=True)]
     median = statistics.median(each)

@@ -30,7 +30,7 @@ MAIL_PIECES, MAIL_CHARACTERS = (LENGTH + 1, 3000), (1500, 15_000)  # only what h
 
 def documents(count: int) -> tuple[list[str], list[str]]:
     """Texts and genres, spread evenly over the corpus."""
-    from tlkit.data import brown
+    from tlkit.datasets import brown
 
     files = sorted(path for path in brown.folder().iterdir() if len(path.name) == 4 and path.name.startswith("c"))
     chosen = [files[i * len(files) // count] for i in range(count)]
@@ -71,10 +71,10 @@ def mails(folder: Path, count: int, tokenizer) -> tuple[list[str], list[str]]:
 
 def embedded(texts: list[str], labels: list[str], layer, way: str):
     """Examples of vectors, a window each, or a cut text each; and the labels' names."""
-    from tlkit import vectors
+    from tlkit.core.examples import ArraySpec
     from tlkit.data import text
-    from tlkit.feeding import fed
-    from tlkit.types import ArraySpec
+    from tlkit.features import vectors
+    from tlkit.modalities.feeding import fed
 
     data = text.from_arrays(texts, labels, split=(1, 0, 0), max_characters=10**6)
     pieces = fed(data, layer, length=LENGTH, long=way).train
@@ -88,8 +88,8 @@ def divided(whole, labels: tuple[str, ...], seed: int):
     """Splits of texts; all windows of a text are on one side."""
     import numpy as np
 
-    from tlkit import excerpts
-    from tlkit.types import Splits
+    from tlkit.core import excerpts
+    from tlkit.core.examples import Splits
 
     count = len(excerpts.whole(whole))
     ends = [round(share * count) for share in SHARES]
@@ -119,7 +119,8 @@ def main() -> None:
     parser.add_argument("--module", default="zoo:minilm-l6-v2")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "long_texts.json")
     args = parser.parse_args()
-    from tlkit import excerpts, vectors
+    from tlkit.core import excerpts
+    from tlkit.features import vectors
 
     started = time.perf_counter()
     layer = vectors.opened(args.module)

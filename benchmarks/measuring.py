@@ -16,7 +16,7 @@ MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
 
 def fresh(script: str, *words: str) -> dict:
     """What a script writes to its --out, run in a fresh process that finds samples and modules but no features."""
-    from tlkit.files import cache_dir
+    from tlkit.core.files import cache_dir
 
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("samples", "zoo"):

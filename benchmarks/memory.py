@@ -46,7 +46,7 @@ def texts(pieces: int, count: int):
     import numpy as np
 
     import tlkit
-    from tlkit.data import brown
+    from tlkit.datasets import brown
 
     rng = np.random.default_rng(0)
     files = sorted(path for path in brown.folder().iterdir() if len(path.name) == 4 and path.name.startswith("c"))
@@ -74,7 +74,7 @@ def work(module: str, pieces: int, count: int, micro_batch: int | None) -> dict:
     import keras
 
     import tlkit
-    from tlkit.feeding import fed
+    from tlkit.modalities.feeding import fed
 
     watched = Watched()
     text = module == MINILM

@@ -30,10 +30,10 @@ def work(seed: int) -> dict:
     """Accuracy in both fonts and seconds, by way."""
     import tlkit
     from tlkit import methods
-    from tlkit.types import Phase
+    from tlkit.core.run import Phase
 
-    data = tlkit.data.samples.emoji10("noto", image_size=SIZE, split=(0.75, 0, 0.25), seed=seed)
-    shifted = tlkit.data.samples.emoji10("twemoji", image_size=SIZE, split=(1, 0, 0)).train
+    data = tlkit.datasets.samples.emoji10("noto", image_size=SIZE, split=(0.75, 0, 0.25), seed=seed)
+    shifted = tlkit.datasets.samples.emoji10("twemoji", image_size=SIZE, split=(1, 0, 0)).train
     tuned = methods.linear_then_tune(epochs=(HEAD, TUNING), lr=(3e-3, 3e-4), unfrozen=TOP)
     plans = {
         "frozen": tuned[:1],
@@ -97,7 +97,7 @@ def network() -> Any:
     """The module as a keras.Model, its weights read from the package."""
     import keras
 
-    from tlkit import packages
+    from tlkit.core import packages
     from tlkit.zoo import efficientnet_lite0 as lite0
     from tlkit.zoo.torchfile import read_tensors
 

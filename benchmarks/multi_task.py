@@ -28,7 +28,7 @@ def work(seed: int, weighting: str, val: float) -> dict:
     import tlkit
     from tlkit import methods, tasks
 
-    pictures = tlkit.data.samples.emoji10("both", seed=seed, split=(0.8 - val, val, 0.2))
+    pictures = tlkit.datasets.samples.emoji10("both", seed=seed, split=(0.8 - val, val, 0.2))
     data = {"kind": pictures, "style": methods.relabelled(pictures, lambda name: name.partition("/")[0])}
     plain = {name: tasks.classify(data[name].labels) for name in HEADS}
     trainings = {name: (plain[name], data[name]) for name in HEADS}

@@ -19,7 +19,7 @@ from pathlib import Path
 from image_two_phase import HERE, alternative_python, arrays_of
 
 from tlkit import zoo
-from tlkit.files import write_atomic
+from tlkit.core.files import write_atomic
 
 COUNTS = (500, 2_000, 5_000, 20_000)
 

@@ -76,7 +76,7 @@ def same_group(handle: str) -> float:
     """Share of newspaper sentences whose nearest other one comes from the same editorial."""
     import tlkit
 
-    news = tlkit.data.reviews.sentences("news", split=(1, 0, 0)).train
+    news = tlkit.datasets.reviews.sentences("news", split=(1, 0, 0)).train
     owner = dict(zip(news.ids, news.groups, strict=True))
     index = tlkit.index(handle, news)
     hits = index.nearest_vectors(index.vectors, 2)
@@ -92,7 +92,7 @@ def glove_auc(seed: int) -> float:
 
     import tlkit
 
-    data = tlkit.data.reviews.sentences("movies", seed=seed)
+    data = tlkit.datasets.reviews.sentences("movies", seed=seed)
     layer = tlkit.HubLayer("zoo:glove-50d")
     parts = {"train": data.train, "test": data.test}
     texts = {name: [str(part.read(i)) for i in range(len(part))] for name, part in parts.items()}

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from attacks.cases import Case, Outcome, outcome_of
 
-from tlkit.files import write_atomic
+from tlkit.core.files import write_atomic
 
 SHARED = ("__init__", "base", "cases", "library")
 AREAS = tuple(sorted(p.stem for p in (Path(__file__).parent / "attacks").glob("*.py") if p.stem not in SHARED))

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import tlkit
-from tlkit.batches import chunks, read_batches
+from tlkit.core.batches import chunks, read_batches
 from tlkit.data import image
 
 CLASSES, PIPELINE = 5, 1000

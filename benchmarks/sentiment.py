@@ -32,12 +32,12 @@ POINT = 0.01
 def embedded(module: str) -> dict:
     """Vector of each sentence by domain and id."""
     import tlkit
-    from tlkit import vectors
+    from tlkit.features import vectors
 
     layer = vectors.opened(module)
     found = {}
     for domain in DOMAINS:
-        data = vectors.as_taken(tlkit.data.reviews.sentences(domain), layer)
+        data = vectors.as_taken(tlkit.datasets.reviews.sentences(domain), layer)
         parts = (data.train, data.val, data.test)
         found[domain] = {
             name: row for part in parts for name, row in zip(part.ids, vectors.vectors(layer, part), strict=True)
@@ -53,9 +53,9 @@ def as_vectors(domain: str, seed: int, known: dict):
     import numpy as np
 
     import tlkit
-    from tlkit.types import ArraySpec
+    from tlkit.core.examples import ArraySpec
 
-    data = tlkit.data.reviews.sentences(domain, seed=seed)
+    data = tlkit.datasets.reviews.sentences(domain, seed=seed)
 
     def changed(part):
         rows = np.stack([known[domain][name] for name in part.ids])

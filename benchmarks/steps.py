@@ -16,10 +16,11 @@ import tensorflow as tf
 from measuring import MACHINE
 
 import tlkit
-from tlkit import model, steps
-from tlkit.files import write_atomic
+from tlkit.core.files import write_atomic
+from tlkit.core.run import Phase
 from tlkit.graph import cutting, easing
-from tlkit.types import Phase
+from tlkit.model import partition
+from tlkit.training import step as steps
 
 LABELS = [str(i) for i in range(10)]
 PHASE = Phase(1, 3e-4, unfrozen=0.25)
@@ -30,7 +31,7 @@ def step(change) -> tuple:
     cutting.ease = change
     layer = tlkit.HubLayer("zoo:efficientnet-lite0", name="backbone")
     whole, task = tlkit.build(layer, tlkit.tasks.classify(LABELS)), tlkit.tasks.classify(LABELS)
-    trained = model.arrange(whole, PHASE).trained
+    trained = partition.arrange(whole, PHASE).trained
     rng = np.random.default_rng(0)
     pixels, targets = np.zeros((32, 224, 224, 3), np.uint8), np.arange(32) % 10
     data = tlkit.data.image.from_arrays(pixels + targets[:, None, None, None].astype(np.uint8), targets, labels=LABELS)

@@ -15,7 +15,7 @@ from measuring import peak_mb  # noqa: E402
 
 import tlkit  # noqa: E402
 from tlkit.data import text  # noqa: E402
-from tlkit.feeding import fed  # noqa: E402
+from tlkit.modalities.feeding import fed  # noqa: E402
 
 _ = (tlkit.build, tlkit.fit, tlkit.evaluate)  # these bring TensorFlow and Keras
 IMPORTED = time.perf_counter() - STARTED

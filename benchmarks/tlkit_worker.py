@@ -15,8 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 
 import tlkit  # noqa: E402
+from tlkit.core.progress import quiet  # noqa: E402
 from tlkit.data import image  # noqa: E402
-from tlkit.progress import quiet  # noqa: E402
 
 _ = (tlkit.build, tlkit.fit, tlkit.evaluate)  # these bring TensorFlow and Keras
 IMPORTED = time.perf_counter() - STARTED

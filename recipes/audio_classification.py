@@ -67,7 +67,7 @@ def main(
     """
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
-        splits = tlkit.data.spoken.digits(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+        splits = tlkit.datasets.spoken.digits(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
     elif data.is_file():
         splits = tlkit.data.audio.from_csv(
             data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tlkit
-from tlkit.files import write_atomic
+from tlkit.core.files import write_atomic
 
 
 def main(
@@ -38,7 +38,7 @@ def main(
         seed: Of the split; the training images are used.
     """
     splits = (
-        tlkit.data.samples.emoji10("noto", seed=seed)
+        tlkit.datasets.samples.emoji10("noto", seed=seed)
         if data is None
         else tlkit.data.image.from_folder(data, seed=seed, pixel_max=pixel_max)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tlkit
 from tlkit import methods, plans
-from tlkit.runs import save_record
+from tlkit.runs.folder import save_record
 
 
 def main(
@@ -58,7 +58,7 @@ def main(
     if unlabelled is not None:
         further = tlkit.data.collection.texts(unlabelled, text=text, encoding=encoding, separator=separator).train
     if data is None:
-        reviews = tlkit.data.reviews.sentences("movies", seed=seed)
+        reviews = tlkit.datasets.reviews.sentences("movies", seed=seed)
         splits, rest = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
         further = further or rest
     elif data.is_dir():

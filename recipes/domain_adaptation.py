@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import tlkit
-from tlkit.errors import InputError
-from tlkit.runs import save_record
+from tlkit.core.errors import InputError
+from tlkit.runs.folder import save_record
 
 SETTINGS = {
     "coral": {"weight": 100.0},
@@ -91,7 +91,7 @@ def domains(
     """Both folders, or both sets of digits."""
     changes = tlkit.data.image.augmentation(flip=False, crop=crop, colour=0.0) if crop else None
     if source is None or target is None:
-        digits = tlkit.data.digits
+        digits = tlkit.datasets.digits
         return digits.mnist(3000, seed=seed, augment=changes), digits.uci(seed=seed, augment=changes)
     given = tlkit.data.image.from_folder(source, seed=seed, augment=changes, pixel_max=pixel_max)
     labelled = not target.is_dir() or any(path.is_dir() and path.name[0] != "." for path in target.iterdir())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tlkit
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 
 def main(

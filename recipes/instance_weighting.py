@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import tlkit
-from tlkit import methods, runs
+from tlkit import methods
+from tlkit.runs import folder, invocation
 
 
 def main(
@@ -41,7 +42,7 @@ def main(
     """
     weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio}.get(method)
     own, other = (
-        tlkit.data.samples.emoji10(style, seed=seed)
+        tlkit.datasets.samples.emoji10(style, seed=seed)
         if path is None
         else tlkit.data.image.from_folder(path, seed=seed, pixel_max=pixel_max)
         for path, style in ((source, "noto"), (target, "twemoji"))
@@ -54,8 +55,8 @@ def main(
         labels = other.train.targets.tolist()
         kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
         run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, backbone)
-        record = runs.describe(run, seed=seed, batch_size=32)
-        run = runs.save(replace(run, record={**record, **run.record}), out)
+        record = invocation.describe(run, seed=seed, batch_size=32)
+        run = folder.save(replace(run, record={**record, **run.record}), out)
     return tlkit.export(run, formats=formats)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 
 def main(
@@ -46,7 +46,7 @@ def main(
     """
     split = (0.8 - validate, validate, 0.2)
     if data is None:
-        pictures = tlkit.data.samples.emoji10("both", split=split, seed=seed)
+        pictures = tlkit.datasets.samples.emoji10("both", split=split, seed=seed)
     else:
         pictures = tlkit.data.image.from_folder(data, split=split, seed=seed, pixel_max=pixel_max)
     labels = {

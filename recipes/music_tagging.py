@@ -58,7 +58,7 @@ def main(
     """
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
-        splits = tlkit.data.music.samples(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+        splits = tlkit.datasets.music.samples(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
     else:
         splits = tlkit.data.audio.from_csv(
             data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,

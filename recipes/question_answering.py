@@ -51,7 +51,7 @@ def main(
         max_drop: Largest drop in right starts and ends that dynamic and int8 files may show, as a share.
     """
     if data is None:
-        splits = tlkit.data.templated.questions(seed=seed)
+        splits = tlkit.datasets.templated.questions(seed=seed)
     else:
         splits = tlkit.data.text.from_squad(data, val=val, test=test, seed=seed, strict=strict)
     unanswered = bool((splits.train.targets[:, 0] < 0).any())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tlkit
-from tlkit.files import write_atomic
+from tlkit.core.files import write_atomic
 
 EXAMPLES = ("the battery does not last", "a moving love story", "I want my money back")
 
@@ -56,7 +56,7 @@ def _texts(data: Path | None, text: str) -> tlkit.Examples:
     if data is not None:
         return tlkit.data.collection.texts(data, text=text).train
     kinds = ("products", "movies")
-    return tlkit.data.collection.joined({k: tlkit.data.reviews.sentences(k, split=(1, 0, 0)).train for k in kinds})
+    return tlkit.data.collection.joined({k: tlkit.datasets.reviews.sentences(k, split=(1, 0, 0)).train for k in kinds})
 
 
 if __name__ == "__main__":

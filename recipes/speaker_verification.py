@@ -52,7 +52,7 @@ def main(
     """
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
-        splits = tlkit.data.speakers.voices(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+        splits = tlkit.datasets.speakers.voices(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
     else:
         splits = tlkit.data.speakers.from_folder(
             data, seconds=seconds, sample_rate=sample_rate, trim_db=trim_db, seed=seed, strict=strict, augment=changes

@@ -67,7 +67,7 @@ def _splits(
     data: Path | None, text: str, label: str, encoding: str | None, separator: str | None, seed: int, strict: bool
 ) -> tlkit.Splits:
     if data is None:
-        return tlkit.data.reviews.sentences("movies", seed=seed)
+        return tlkit.datasets.reviews.sentences("movies", seed=seed)
     if data.is_dir():
         return tlkit.data.text.from_folder(data, encoding=encoding, seed=seed, strict=strict)
     return tlkit.data.text.from_table(

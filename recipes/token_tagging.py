@@ -48,7 +48,7 @@ def main(
         max_drop: Largest drop in word accuracy that dynamic and int8 files may show, as a share.
     """
     if data is None:
-        splits = tlkit.data.brown.proper_nouns(seed=seed)
+        splits = tlkit.datasets.brown.proper_nouns(seed=seed)
     else:
         splits = tlkit.data.text.from_conll(data, val=val, test=test, seed=seed, strict=strict)
     task = tlkit.tasks.tag(splits.labels)

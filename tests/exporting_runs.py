@@ -10,8 +10,10 @@ import keras
 import numpy as np
 
 from tlkit import tasks
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Exported, Run
+from tlkit.core.task import Task
 from tlkit.exporting import export
-from tlkit.types import ArraySpec, Examples, Exported, Run, Splits, Task
 
 SIZE = 32
 LABELS = ("flat", "rising", "two\nlines", "fällend ✓")
@@ -68,8 +70,8 @@ def run_of(task: Task, model: keras.Model, targets: tuple[np.ndarray, ...] | Non
 @functools.cache
 def classifier() -> Run:
     """A classifier over a HubLayer, with awkward labels."""
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
 
     keras.utils.set_random_seed(0)
     task = tasks.classify(LABELS)

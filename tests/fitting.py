@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
 
 SIZE, LABELS = 32, ("dark", "light", "red")
 
@@ -49,8 +49,8 @@ def data(augment=None) -> Splits:
 def built(folder: Path, seed: int = 0, task=None):
     import keras
 
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
 
     keras.utils.set_random_seed(seed)
     task = task or tasks.classify(LABELS, hidden=(8,), dropout=0.3)
@@ -67,7 +67,7 @@ def same(a, b) -> bool:
 
 
 def fitted(folder: Path, phases, *, seed: int = 0, splits=None, **options):
-    from tlkit.training import fit
+    from tlkit.training.fit import fit
 
     model, task = built(folder, seed)
     return fit(model, task, splits or data(), phases, seed=seed, batch_size=8, **options)
@@ -75,9 +75,9 @@ def fitted(folder: Path, phases, *, seed: int = 0, splits=None, **options):
 
 def stopped_after(epochs: int, fit) -> None:
     """Run `fit`, which a Ctrl-C ends behind so many epochs."""
-    from tlkit import training
+    from tlkit.training import fit as fitting
 
-    run_epoch, done = training._run_epoch, []
+    run_epoch, done = fitting._run_epoch, []
 
     def stopping(*arguments):
         if len(done) == epochs:
@@ -86,5 +86,5 @@ def stopped_after(epochs: int, fit) -> None:
         return run_epoch(*arguments)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "_run_epoch", stopping)
+        patch.setattr(fitting, "_run_epoch", stopping)
         fit()

@@ -362,7 +362,7 @@ def write_vocabulary(folder: Path) -> Path:
 
 def write_word_table(folder: Path) -> Path:
     """A table of word vectors that takes numbers of words and brings them, padding first; the mean of a text."""
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     table = _weights(table=(len(VOCABULARY) + 1, FEATURES))["table"]
     with tempfile.TemporaryDirectory() as scratch:
@@ -375,7 +375,7 @@ def write_word_table(folder: Path) -> Path:
 
         spec = tf.TensorSpec((None, None), tf.int32, name="ids")
         attachments = {"vocab_file": tf.saved_model.Asset(str(file))}
-        return hubformat.write_module(mean, [table], [table], spec, folder, card={}, attachments=attachments)
+        return hub_module.write_module(mean, [table], [table], spec, folder, card={}, attachments=attachments)
 
 
 class Loop(tf.Module):
@@ -411,7 +411,7 @@ def write_classifier(folder: Path) -> Path:
 
 def write_waveform(folder: Path) -> Path:
     """A module of sounds of any length in the hub's format, whose card says its sample rate; no frame is padded."""
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     wave = keras.Input((None,), name="waveform")
     x = keras.layers.Reshape((-1, 1))(wave)
@@ -420,16 +420,16 @@ def write_waveform(folder: Path) -> Path:
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     model = keras.Model(wave, keras.layers.GlobalAveragePooling1D()(x))
     seed_weights(model.weights)
-    return hubformat.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
+    return hub_module.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
 
 
 def carded(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
     """The writer of an image module that scales nothing, with a card that says its range of pixels."""
 
     def written(folder: Path) -> Path:
-        from tlkit import hubformat
+        from tlkit.formats import hub_module
 
-        card = write(folder) / hubformat.CARD_FILE
+        card = write(folder) / hub_module.CARD_FILE
         card.parent.mkdir(exist_ok=True)
         card.write_text('{"input_range": [0.0, 1.0]}')
         return folder

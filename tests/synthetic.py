@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit import tasks
-from tlkit.types import ArraySpec, Evaluation, Examples, Exported, Phase, PhaseResult, Quarantined, Run, Splits
+from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
+from tlkit.core.run import Exported, Phase, PhaseResult, Run
+from tlkit.core.task import Evaluation
 
 LABELS = ("bird", "building", "clothing", "drink", "flag", "fruit", "mammal", "sport", "tool", "vehicle")
 

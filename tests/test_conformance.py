@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import data, methods, tasks, tflite, zoo
-from tlkit.errors import InputError
+from tlkit import data, datasets, methods, tasks, zoo
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Passage, Splits
+from tlkit.core.task import Task
+from tlkit.formats import tflite
 from tlkit.tasks import recording
-from tlkit.types import ArraySpec, Examples, Passage, Splits, Task
 
 TASKS = sorted(set(tasks.__all__) - {"restore"} - {"enrol", "score"})  # what makes no Task
 COUNT, STEPS, WIDTH = 40, 8, 12
@@ -301,21 +303,22 @@ def test_every_method_can_make_one_of_several_heads(name):
 
 
 def loaders() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Public functions of each module of the shelf that give Splits."""
-    for shelf in data.__all__:
-        module = importlib.import_module(f"tlkit.data.{shelf}")
+    """Public functions of each module of the two shelves that give Splits."""
+    for place in (f"{shelf.__name__}.{name}" for shelf in (data, datasets) for name in shelf.__all__):
+        module = importlib.import_module(place)
         for name in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
             found = getattr(module, name)
             if inspect.isfunction(found) and found.__module__ == module.__name__ and _gives(found) == "Splits":
-                yield f"{shelf}.{name}", found
+                yield f"{place.removeprefix('tlkit.')}.{name}", found
 
 
 LOADERS = dict(loaders())
 
 
-def test_every_module_of_the_data_shelf_loads_something():
-    lacking = set(data.__all__) - {name.split(".")[0] for name in LOADERS}
-    assert not lacking, f"tlkit.data.{lacking} has no public function that gives Splits"
+def test_every_module_of_the_data_shelves_loads_something():
+    there = {f"data.{name}" for name in data.__all__} | {f"datasets.{name}" for name in datasets.__all__}
+    lacking = there - {name.rpartition(".")[0] for name in LOADERS}
+    assert not lacking, f"{lacking} have no public function that gives Splits"
 
 
 @pytest.mark.parametrize("name", sorted(LOADERS))
@@ -335,7 +338,9 @@ def test_a_loader_says_what_it_takes_and_what_it_refuses(name):
 def test_the_data_shelf_needs_no_tensorflow():
     import subprocess
 
-    code = "import sys\n" + "\n".join(f"import tlkit.data.{name}" for name in data.__all__)
+    code = "import sys\n" + "\n".join(
+        f"import {shelf.__name__}.{name}" for shelf in (data, datasets) for name in shelf.__all__
+    )
     code += "\nsys.exit(str({'tensorflow', 'keras'} & set(sys.modules)) if 'tensorflow' in sys.modules else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,8 +15,9 @@ import pytest
 from test_conformance import FEATURES, ON_TASKS, TASKS, WIDTH, accepted, features, task_of
 
 from tlkit import methods
-from tlkit.errors import InputError
-from tlkit.types import ArraySpec, Phase, Splits
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.run import Phase
 
 HELPERS = {"domain_mix", "multitask", "one_head", "relabelled", "task_mix", "taught"}  # tested with what they serve
 FROZEN, TUNING = (Phase(1, 1e-2),), (Phase(1, 1e-3, unfrozen=1.0),)

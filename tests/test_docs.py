@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import tlkit
-from tlkit import cli
+from tlkit.cli import commands
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -47,7 +47,7 @@ def write_module(folder: Path) -> Path:
     """A small module that tells colours apart: random convolutions with biases and tanh, so that features vary."""
     import keras
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     keras.utils.set_random_seed(0)
     wide = {"activation": "tanh", "bias_initializer": keras.initializers.RandomNormal(stddev=1.0)}
@@ -57,7 +57,7 @@ def write_module(folder: Path) -> Path:
     conv += [keras.layers.Conv2D(64, 1, **wide) for _ in range(2)]
     rest = [keras.layers.GlobalAveragePooling2D()]
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *conv, *rest])
-    hubformat.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})  # as the zoo's modules have one
+    hub_module.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})  # as the zoo's modules have one
     return folder
 
 
@@ -170,12 +170,12 @@ def flags():
     """Command, of `run` with its recipe -> the flags that its --help lists, and those of every command."""
     found = {}
     recipes = [f"run {path.stem}" for path in sorted((ROOT / "recipes").glob("[a-z]*.py"))]
-    for command in [*(c for c in cli.COMMANDS if c != "run"), *recipes]:
+    for command in [*(c for c in commands.COMMANDS if c != "run"), *recipes]:
         words = command.split()
         done = subprocess.run(
             [sys.executable, "-m", "tlkit.cli", *words, "--help"], capture_output=True, text=True, check=True
         )
-        found[command] = {*re.findall(r"--[a-z][a-z-]*", done.stdout), *cli.FLAGS}
+        found[command] = {*re.findall(r"--[a-z][a-z-]*", done.stdout), *commands.FLAGS}
     return found
 
 
@@ -192,7 +192,7 @@ def test_commands_and_flags_exist(path, flags):
         if words[:1] == ["make"]:
             assert words[1] in targets, line
         if words[:1] == ["tlkit"] and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
-            assert words[1] in cli.COMMANDS, line
+            assert words[1] in commands.COMMANDS, line
             named = f"run {words[2]}" if words[1] == "run" and len(words) > 2 else words[1]
             known = flags.get(named, flags["run image_classification"])  # a recipe of the reader's own, or a run.json
             assert {w for w in words if w.startswith("--")} <= known | {"--help"}, line

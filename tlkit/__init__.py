@@ -9,46 +9,52 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core import quick
+
 __version__ = "0.1.0"
 
 _FROM = {
-    "HubLayer": ("tlkit.layer", "HubLayer"),
-    "Task": ("tlkit.types", "Task"),
-    "Phase": ("tlkit.types", "Phase"),
-    "Examples": ("tlkit.types", "Examples"),
-    "Splits": ("tlkit.types", "Splits"),
-    "Run": ("tlkit.types", "Run"),
-    "inspect": ("tlkit.inspection", "inspect_module"),
-    "build": ("tlkit.model", "build"),
-    "fit": ("tlkit.training", "fit"),
-    "extract": ("tlkit.features", "extract"),
-    "evaluate": ("tlkit.evaluation", "evaluate"),
-    "export": ("tlkit.finetuning", "export"),
-    "finetune": ("tlkit.finetuning", "finetune"),
-    "index": ("tlkit.indexing", "index"),
-    "load": ("tlkit.runs", "load"),
-    "publish": ("tlkit.publishing", "publish"),
-    "rank": ("tlkit.ranking", "rank"),
-    "transfer_check": ("tlkit.transfer", "transfer_check"),
+    "HubLayer": ("tlkit.layer.hub_layer", "HubLayer"),
+    "Task": ("tlkit.core.task", "Task"),
+    "Phase": ("tlkit.core.run", "Phase"),
+    "Examples": ("tlkit.core.examples", "Examples"),
+    "Splits": ("tlkit.core.examples", "Splits"),
+    "Run": ("tlkit.core.run", "Run"),
+    "inspect": ("tlkit.choosing.inspection", "inspect_module"),
+    "build": ("tlkit.model.build", "build"),
+    "fit": ("tlkit.training.fit", "fit"),
+    "extract": ("tlkit.features.extract", "extract"),
+    "evaluate": ("tlkit.model.evaluate", "evaluate"),
+    "export": ("tlkit.runs.export", "export"),
+    "finetune": ("tlkit.runs.finetune", "finetune"),
+    "index": ("tlkit.search.index", "index"),
+    "load": ("tlkit.runs.folder", "load"),
+    "publish": ("tlkit.runs.publish", "publish"),
+    "rank": ("tlkit.choosing.rank", "rank"),
+    "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
     "data": ("tlkit.data", None),
+    "datasets": ("tlkit.datasets", None),
     "tasks": ("tlkit.tasks", None),
     "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
     "zoo": ("tlkit.zoo", None),
-    "TlkitError": ("tlkit.errors", "TlkitError"),
-    "InputError": ("tlkit.errors", "InputError"),
-    "UnsafeModuleError": ("tlkit.errors", "UnsafeModuleError"),
-    "OfflineError": ("tlkit.errors", "OfflineError"),
-    "DownloadError": ("tlkit.errors", "DownloadError"),
-    "TrainingError": ("tlkit.errors", "TrainingError"),
-    "GateError": ("tlkit.errors", "GateError"),
+    "TlkitError": ("tlkit.core.errors", "TlkitError"),
+    "InputError": ("tlkit.core.errors", "InputError"),
+    "UnsafeModuleError": ("tlkit.core.errors", "UnsafeModuleError"),
+    "OfflineError": ("tlkit.core.errors", "OfflineError"),
+    "DownloadError": ("tlkit.core.errors", "DownloadError"),
+    "TrainingError": ("tlkit.core.errors", "TrainingError"),
+    "GateError": ("tlkit.core.errors", "GateError"),
 }
 
 __all__ = ["__version__", *_FROM]
 
 if TYPE_CHECKING:
-    from tlkit import data, methods, plans, tasks, zoo
-    from tlkit.errors import (
+    from tlkit import data, datasets, methods, plans, tasks, zoo
+    from tlkit.choosing.inspection import inspect_module as inspect
+    from tlkit.choosing.rank import rank
+    from tlkit.choosing.transfer_check import transfer_check
+    from tlkit.core.errors import (
         DownloadError,
         GateError,
         InputError,
@@ -57,32 +63,28 @@ if TYPE_CHECKING:
         TrainingError,
         UnsafeModuleError,
     )
-    from tlkit.evaluation import evaluate
-    from tlkit.features import extract
-    from tlkit.finetuning import export, finetune
-    from tlkit.indexing import index
-    from tlkit.inspection import inspect_module as inspect
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
-    from tlkit.publishing import publish
-    from tlkit.ranking import rank
-    from tlkit.runs import load
-    from tlkit.training import fit
-    from tlkit.transfer import transfer_check
-    from tlkit.types import Examples, Phase, Run, Splits, Task
-
-
-_import_seconds = 0.0  # what loading names took so far: a run's record has it on a line of its own
+    from tlkit.core.examples import Examples, Splits
+    from tlkit.core.run import Phase, Run
+    from tlkit.core.task import Task
+    from tlkit.features.extract import extract
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
+    from tlkit.model.evaluate import evaluate
+    from tlkit.runs.export import export
+    from tlkit.runs.finetune import finetune
+    from tlkit.runs.folder import load
+    from tlkit.runs.publish import publish
+    from tlkit.search.index import index
+    from tlkit.training.fit import fit
 
 
 def __getattr__(name: str) -> Any:
-    global _import_seconds
     if name not in _FROM:
         raise AttributeError(f"module 'tlkit' has no attribute {name!r}")
     module, attribute = _FROM[name]
     started = time.perf_counter()
     loaded = importlib.import_module(module)
-    _import_seconds += time.perf_counter() - started
+    quick.import_seconds += time.perf_counter() - started
     return loaded if attribute is None else getattr(loaded, attribute)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.numeric import is_number
+from tlkit.core.run import Phase
 
 if TYPE_CHECKING:
-    from tlkit.lr_range import find_lr
+    from tlkit.training.lr_range import find_lr
 
 __all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase"]
 
@@ -19,7 +19,7 @@ MOST_STAGES = 100  # no module has more blocks to thaw one by one
 
 def __getattr__(name: str) -> Any:
     if name == "find_lr":  # it runs a model, so it has a file of its own, and TensorFlow comes when it is asked for
-        from tlkit.lr_range import find_lr
+        from tlkit.training.lr_range import find_lr
 
         return find_lr
     raise AttributeError(f"module 'tlkit.plans' has no attribute {name!r}")

@@ -42,14 +42,14 @@ def pictures(folder: Path, each: int = 12) -> Path:
 def _write_module(folder: Path) -> None:
     import keras
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     keras.utils.set_random_seed(0)
     x = image = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
     for filters in (4, 8):
         x = keras.layers.ReLU()(keras.layers.Conv2D(filters, 3, strides=2, padding="same")(x))
-    hubformat.write_keras_model(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), folder)
+    hub_module.write_keras_model(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), folder)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def _short(name: str) -> str:
 
 def _in_a_sentence(use: Callable[[Path], Any], folder: Path) -> Any:
     """What the use gives; errors of the system as the command line tells them."""
-    from tlkit.errors import InputError
-    from tlkit.trouble import explained
+    from tlkit.core.errors import InputError
+    from tlkit.core.trouble import explained
 
     try:
         return use(folder)
@@ -149,11 +149,11 @@ def _damages(path: Path) -> tuple[str, ...]:
 
 def _features(folder: Path, converted: bool = False) -> Any:
     import tlkit
-    from tlkit import engines, features
+    from tlkit.features import engines, extract
 
     engines.CONVERSION_S = 0.0 if converted else 1e9
     data = tlkit.data.image.resized(tlkit.data.image.from_folder(folder / "data", progress=False), (16, 16))
-    return np.asarray(features.extract(tlkit.HubLayer(folder / "module", input_range=(0, 255)), data.train))
+    return np.asarray(extract.extract(tlkit.HubLayer(folder / "module", input_range=(0, 255)), data.train))
 
 
 def _fronts(folder: Path) -> Any:
@@ -162,7 +162,7 @@ def _fronts(folder: Path) -> Any:
 
 
 def _hash_as_array(path: Path) -> np.ndarray:
-    from tlkit.files import sha256_tree
+    from tlkit.core.files import sha256_tree
 
     return np.frombuffer(bytes.fromhex(sha256_tree(path)), np.uint8)
 
@@ -185,7 +185,7 @@ def _zoo(folder: Path) -> Any:
 
 
 def _samples(_folder: Path) -> Any:
-    from tlkit.data import samples
+    from tlkit.datasets import samples
 
     return _hash_as_array(samples.folder())
 

@@ -51,7 +51,7 @@ def command(*words: object) -> CommandLine:
 
 def outcome_of(case: Case, folder: Path) -> Outcome:
     """Run a case here; whatever it raises is part of the outcome."""
-    from tlkit.errors import TlkitError
+    from tlkit.core.errors import TlkitError
 
     os.chdir(folder)
     try:
@@ -66,12 +66,12 @@ def outcome_of(case: Case, folder: Path) -> Outcome:
 
 
 def _commanded(line: CommandLine) -> Outcome:
-    from tlkit import cli
+    from tlkit.cli import commands
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
-            code = cli.main(list(line.words))
+            code = commands.main(list(line.words))
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
         except BaseException as error:

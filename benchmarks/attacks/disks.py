@@ -145,12 +145,12 @@ def _exported(run: Path) -> dict[str, bytes]:
 
 def _space_later(folder: Path) -> CommandLine:
     """A run that met a full disk, and the same command when the filler is gone."""
-    from tlkit import cli
+    from tlkit.cli import commands
 
     disk = _small(folder / "disk", "64m")
     _filled(disk, 60_000)
     line = _run(folder, out=disk / "run")
-    first = cli.main(list(line.words))
+    first = commands.main(list(line.words))
     if first != 2:
         raise RuntimeError(f"the first ended with {first}")
     (disk / "filler").unlink()

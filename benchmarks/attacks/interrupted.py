@@ -77,10 +77,10 @@ def _forked(words: list[str], log: Path, prepare: Callable[[], object] = lambda:
         with open(log, "ab") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        from tlkit import cli
+        from tlkit.cli import commands
 
         prepare()
-        code = cli.main(words)
+        code = commands.main(words)
     os._exit(code)
 
 
@@ -91,7 +91,7 @@ def _end(number: int) -> int:
 
 def _counted(strike: Callable[[int], object]) -> None:
     """Call `strike` with the running number of each moment: a rename, a sync or an epoch of this process."""
-    from tlkit import training
+    from tlkit.training import fit
 
     seen = [0]
 
@@ -104,7 +104,7 @@ def _counted(strike: Callable[[int], object]) -> None:
         return call
 
     os.replace, os.fsync = before(os.replace), before(os.fsync)
-    training._run_epoch = before(training._run_epoch)
+    fit._run_epoch = before(fit._run_epoch)
 
 
 @functools.cache
@@ -165,7 +165,7 @@ def _hash(content: bytes) -> str:
 
 def _differs(run: Path, log: Path) -> str:
     """How a finished run differs from the unbroken one, or ""."""
-    from tlkit.files import LOCK, PARTIAL
+    from tlkit.core.files import LOCK, PARTIAL
 
     expected, found = _unbroken()["result"], _result(run)
     different = [name for name in expected | found if expected.get(name) != found.get(name)]
@@ -218,7 +218,7 @@ def _struck(number: signal.Signals, at: int | None, folder: Path) -> str:
 
 def _untidy(folder: Path) -> str:
     """What an interrupted run left or said that it should not."""
-    from tlkit.files import LOCK, PARTIAL
+    from tlkit.core.files import LOCK, PARTIAL
 
     told = [line for line in (folder / "log").read_text(errors="replace").splitlines() if line.startswith("tlkit: ")]
     if "what was finished is kept" not in (told or [""])[-1]:

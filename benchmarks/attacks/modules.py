@@ -401,7 +401,11 @@ def _keras_files() -> Iterator[Case]:
         "a class that is not there": {"class_name": "Nope", "module": "nowhere", "config": {}},
         "a layer of torch": {"class_name": "TorchModuleWrapper", "module": "keras.layers", "config": {"module": ""}},
         "a layer without a config": {"class_name": "Dense", "module": "keras.layers"},
-        "a HubLayer without a graph": {"class_name": "HubLayer", "module": "tlkit.layer", "config": {"name": "x"}},
+        "a HubLayer without a graph": {
+            "class_name": "HubLayer",
+            "module": "tlkit.layer",
+            "config": {"name": "x"},
+        },
     }
     for name, layer in layers.items():
         yield case(name, functools.partial(_with_config, lambda config, layer=layer: layer), refused())

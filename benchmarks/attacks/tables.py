@@ -150,7 +150,7 @@ def _one_class(outcome: Outcome) -> str:
 
     try:
         tlkit.tasks.classify(outcome.value.labels)
-    except tlkit.errors.InputError:
+    except tlkit.core.errors.InputError:
         return ""
     return "silent: a task of one class"
 

@@ -19,7 +19,7 @@ import standins
 import worlds
 
 import tlkit
-from tlkit import hubformat
+from tlkit.formats import hub_module
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PLUGINS = sorted(HERE.glob("plugin_*.py"))
@@ -43,7 +43,7 @@ def plugin(name):
 
 
 def module(folder, model, **card):
-    return hubformat.write_keras_model(model, folder / "module", card=card)
+    return hub_module.write_keras_model(model, folder / "module", card=card)
 
 
 def image_module(folder):

@@ -9,13 +9,15 @@ import pytest
 import soundfile
 
 import tlkit
-from tlkit import tasks, tflite
+from tlkit import tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import audio
-from tlkit.errors import InputError
 from tlkit.exporting import predict
-from tlkit.feeding import fed
-from tlkit.progress import quiet
-from tlkit.types import Phase, Splits
+from tlkit.formats import tflite
+from tlkit.modalities.feeding import fed
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 RATE, SECONDS = 16_000, 0.25

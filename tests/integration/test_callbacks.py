@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from fitting import data, fitted, same, stopped_after, values
 
-from tlkit.errors import InputError
-from tlkit.progress import Progress, quiet
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.progress import Progress, quiet
+from tlkit.core.run import Phase
 
 PHASES = (Phase(epochs=2, lr=3e-3), Phase(epochs=1, lr=1e-3, unfrozen=0.5, warmup=0.2, cosine=True))
 EVENTS = [

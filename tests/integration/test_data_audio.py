@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tlkit.data import audio, spoken
-from tlkit.errors import InputError, OfflineError
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.core.errors import InputError, OfflineError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.data import audio
+from tlkit.datasets import spoken
 
 RATE = 16_000
 FORMATS = {

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tlkit.data import image, samples
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Splits
+from tlkit.data import image
 from tlkit.data.pixels import white_in
-from tlkit.errors import InputError
-from tlkit.types import ArraySpec, Splits
+from tlkit.datasets import samples
 
 RNG = np.random.default_rng(0)
 
@@ -623,7 +624,7 @@ def test_both_styles_of_an_emoji_stay_on_one_side():
 
 
 def test_the_licences_travel_along():
-    folder = Path(samples.__file__).parents[1] / "samples"
+    folder = Path(samples.__file__).parent / "bundled"
     assert "Apache License" in (folder / "LICENSES" / "Apache-2.0.txt").read_text()
     assert "Twitter, Inc. and other contributors" in (folder / "LICENSES" / "CC-BY-4.0.txt").read_text()
     assert "emoji-datasource-google 16.0.0" in (folder / "NOTICE.md").read_text()
@@ -639,9 +640,9 @@ def test_unknown_samples_are_refused():
 def test_the_shelf_is_lazy_and_says_what_it_holds():
     from tlkit import data
 
-    assert (data.image, data.samples) == (image, samples)
-    assert {"image", "samples"} <= set(dir(data))
-    with pytest.raises(AttributeError, match=r"tlkit\.data has no 'video'; it has audio, .*image, .*samples"):
+    assert data.image is image
+    assert {"image", "text"} <= set(dir(data))
+    with pytest.raises(AttributeError, match=r"tlkit\.data has no 'video'; it has audio, .*image, .*text"):
         _ = data.video
 
 

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tlkit.data import brown, digits, reviews
-from tlkit.errors import DownloadError, InputError, OfflineError
+from tlkit.core.errors import DownloadError, InputError, OfflineError
+from tlkit.datasets import brown, digits, reviews
 
 
 def test_reviews_have_the_counts_of_their_source():

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlkit.core.errors import InputError
+from tlkit.core.files import cache_dir
 from tlkit.data import image
 from tlkit.data.spool import spool
-from tlkit.errors import InputError
-from tlkit.files import cache_dir
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 6, 3), dtype=np.uint8)
 

@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary import small
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data import text, text_source
-from tlkit.errors import InputError
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
-from tlkit.types import ArraySpec, Examples, Splits
 
 WORDS = (
     *("river", "stone", "cloud", "apple", "horse", "night", "green", "music"),

@@ -10,7 +10,8 @@ from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Phase
 
 PHASES = (Phase(epochs=2, lr=3e-3), Phase(epochs=2, lr=1e-3, unfrozen=0.5))
 METHODS = {
@@ -122,7 +123,7 @@ def test_a_method_bridges_a_shift(method, least):
 
 
 def test_patience_that_nothing_can_spend_is_said(folder):
-    from tlkit.progress import quiet
+    from tlkit.core.progress import quiet
 
     said = []
     told = dataclasses.replace(quiet, line=said.append)
@@ -145,15 +146,15 @@ def test_progress_is_resumed(folder, tmp_path):
 
 
 def test_progress_runs_from_nothing_to_all(folder, monkeypatch):
-    from tlkit import training
+    from tlkit.training import fit
 
-    seen, progress = [], training._progress
+    seen, progress = [], fit._progress
 
     def watched(*arguments):
         seen.append(progress(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(training, "_progress", watched)
+    monkeypatch.setattr(fit, "_progress", watched)
     fitted(folder, methods.dann(plain_task()), methods.domain_mix(source(), target()))
     steps = 4 * -(-84 // 12)
     np.testing.assert_allclose(seen, np.arange(steps) / steps)
@@ -212,7 +213,7 @@ def test_a_target_of_too_few_examples_has_fewer_scores(folder, tmp_path, count):
 
 
 def test_a_target_without_labels_is_scored_without_them(folder, tmp_path):
-    from tlkit.methods import selection
+    from tlkit.methods.parts import selection
 
     nothing = target().test.subset([])
     unlabelled = dataclasses.replace(target().train, targets=np.zeros((len(target().train), 1), np.float32))

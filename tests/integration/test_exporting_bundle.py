@@ -18,10 +18,12 @@ from exporting_runs import LABELS, SIZE, classifier, exported, plain_model, run_
 from PIL import Image
 
 import tlkit
-from tlkit import tasks, tflite
-from tlkit.errors import GateError, InputError
-from tlkit.exporting import FILES, Gates, export, metadata, predict, saved_model
-from tlkit.types import Run, Splits
+from tlkit import tasks
+from tlkit.core.errors import GateError, InputError
+from tlkit.core.examples import Splits
+from tlkit.core.run import Run
+from tlkit.exporting import FILES, Gates, export, predict, saved_model
+from tlkit.formats import tflite, tflite_metadata
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
 
@@ -116,7 +118,7 @@ def test_files_take_pixels_as_they_are(name):
 
 def test_the_card_inside_keeps_labels_exactly():
     folder, _ = exported()
-    card = metadata.read_card((folder / "model_int8.tflite").read_bytes())
+    card = tflite_metadata.read_card((folder / "model_int8.tflite").read_bytes())
     assert card["labels"] == list(LABELS)
     assert (card["modality"], card["format"], card["output"]) == ("image", "int8", "probabilities")
 
@@ -124,13 +126,16 @@ def test_the_card_inside_keeps_labels_exactly():
 def test_metadata_can_be_attached_again():
     folder, _ = exported()
     model = (folder / "model.tflite").read_bytes()
-    again = metadata.attach(
+    again = tflite_metadata.attach(
         model,
-        metadata.Metadata(
-            "x", "", {"image": metadata.image_input("image")}, {"probabilities": metadata.score_output("p")}
+        tflite_metadata.Metadata(
+            "x",
+            "",
+            {"image": tflite_metadata.image_input("image")},
+            {"probabilities": tflite_metadata.score_output("p")},
         ),
     )
-    assert metadata.read_card(again) == {}
+    assert tflite_metadata.read_card(again) == {}
     assert len(again) < len(model) + 500
 
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from exporting_runs import classifier, exported, stripes
 
-from tlkit import tflite
 from tlkit.exporting import FILES
+from tlkit.formats import tflite
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
 SHOWN = ["flat", "rising", "two lines", "fällend ✓"]  # labels as clients read them, one a line

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import tlkit
-from tlkit import budget, engines, features, plans, sources, tasks
-from tlkit.errors import InputError
-from tlkit.model import Front, front_of
-from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit import plans, tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.progress import quiet
+from tlkit.features import cache_budget, engines, extract
+from tlkit.model.partition import Front, front_of
+from tlkit.training import inputs
 
 SIZE, LABELS = 32, ("dark", "light", "red")
 
@@ -27,7 +29,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def layer(module_folder):
-    from tlkit.layer import HubLayer
+    from tlkit.layer.hub_layer import HubLayer
 
     return HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
 
@@ -57,14 +59,14 @@ def opener(layer, count: int = 10, cut=None):
     return engines.opener(front_of(layer, cut, ArraySpec((SIZE, SIZE, 3), "uint8")), count)
 
 
-def request(layer, data: Examples, **options) -> features.Request:
+def request(layer, data: Examples, **options) -> extract.Request:
     opened = opener(layer)
     dtype = options.pop("dtype", "float32")
-    return features.Request(data, opened.front.key, features.layout_of(opened, data, dtype), batch_size=4, **options)
+    return extract.Request(data, opened.front.key, extract.layout_of(opened, data, dtype), batch_size=4, **options)
 
 
 def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:
-    monkeypatch.setattr(features, "SHARD_BYTES", bytes_)  # of 12 features each: 4 examples
+    monkeypatch.setattr(extract, "SHARD_BYTES", bytes_)  # of 12 features each: 4 examples
 
 
 # -- what is stored
@@ -141,7 +143,7 @@ def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
 
 
 def test_what_a_kill_left_half_written_goes(layer):
-    from tlkit.files import PARTIAL
+    from tlkit.core.files import PARTIAL
 
     wanted = request(layer, examples(4))
     wanted.folder.mkdir(parents=True)
@@ -309,8 +311,8 @@ def test_work_goes_on_with_the_engine_that_began_it(layer, monkeypatch):
 def fitted(layer, said: list[str], splits: Splits | None = None, **options):
     import keras
 
-    from tlkit.model import build
-    from tlkit.training import fit
+    from tlkit.model.build import build
+    from tlkit.training.fit import fit
 
     keras.utils.set_random_seed(0)
     task = tasks.classify(LABELS)
@@ -364,7 +366,7 @@ def test_a_disk_that_fills_up_meanwhile_leads_to_streaming(layer, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(features, "_store", full)
+    monkeypatch.setattr(extract, "_store", full)
     said: list[str] = []
     run = fitted(layer, said)
     assert run.phases[0].had["front"].startswith("streamed")
@@ -380,28 +382,29 @@ def test_the_longest_unused_goes_first(tmp_path, monkeypatch):
         (root / name / "0.npy").write_bytes(bytes(1000))
         os.utime(root / name, (1e9 - age, 1e9 - age))
     monkeypatch.setenv("TLKIT_CACHE_GB", "0.0000035")
-    assert budget.make_room(500) == 500
-    assert budget.make_room(1200, keep=[root / "old"]) == 1500
+    assert cache_budget.make_room(500) == 500
+    assert cache_budget.make_room(1200, keep=[root / "old"]) == 1500
     assert sorted(p.name for p in root.iterdir()) == ["new", "old"]
-    budget.touch(root / "old")
-    assert budget.make_room(2000) == 2500
+    cache_budget.touch(root / "old")
+    assert cache_budget.make_room(2000) == 2500
     assert [p.name for p in root.iterdir()] == ["old"]
-    assert budget.make_room(9999) == 2500  # it can never fit, so nothing goes
+    assert cache_budget.make_room(9999) == 2500  # it can never fit, so nothing goes
     assert [p.name for p in root.iterdir()] == ["old"]
 
 
 def test_settings_are_checked():
     with pytest.raises(InputError, match="`views` must be 0 or more"):
-        sources.check(sources.Settings(views=-1))
+        inputs.check(inputs.Settings(views=-1))
     with pytest.raises(InputError, match=r"one of float32, float16\. Received: 'bfloat16'"):
-        sources.check(sources.Settings(cache_dtype="bfloat16"))
+        inputs.check(inputs.Settings(cache_dtype="bfloat16"))
 
 
 def test_a_layer_that_two_models_share_is_split_in_both(module_folder):
     """Which call of a layer belongs to a model, only Keras' private `_inbound_nodes` says."""
-    from tlkit.layer import HubLayer
-    from tlkit.model import arrange, build
-    from tlkit.types import Phase
+    from tlkit.core.run import Phase
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
+    from tlkit.model.partition import arrange
 
     layer = HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
     models = [build(layer, tasks.classify(LABELS), image_size=(SIZE, SIZE)) for _ in range(2)]
@@ -436,9 +439,9 @@ def tokens(count: int, seed: int) -> Examples:
 def test_a_masked_module_is_cut_and_computed_once(module_folder):
     import keras
 
-    from tlkit.layer import HubLayer
-    from tlkit.model import build
-    from tlkit.training import fit
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.model.build import build
+    from tlkit.training.fit import fit
 
     splits = Splits(tokens(24, 1), tokens(9, 2), tokens(9, 3), LABELS)
     results = {}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from hub_server import serving, tar_gz, tar_of
 
-from tlkit import files
-from tlkit.errors import DownloadError, InputError, OfflineError, UnsafeModuleError
+from tlkit.core import files
+from tlkit.core.errors import DownloadError, InputError, OfflineError, UnsafeModuleError
 from tlkit.hub import downloading, resolve
 from tlkit.hub.store import modules_dir
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkit import files, hubformat
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core import files
+from tlkit.core.errors import InputError, UnsafeModuleError
+from tlkit.formats import hub_module
 from tlkit.hub import open_module, pack, unpack, variables
 from tlkit.hub.reference_variables import with_resource_variables
 
@@ -62,10 +63,10 @@ def test_an_unpacked_vocabulary_can_be_exported_again(module_folder, tmp_path):
 
 def test_a_card_travels(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    folder = hubformat.write_keras_model(model, tmp_path / "m", card={"input_range": [0, 1]})
+    folder = hub_module.write_keras_model(model, tmp_path / "m", card={"input_range": [0, 1]})
     assert open_module(folder).card == {"input_range": [0, 1]}
     assert unpack(pack(folder)).card == {"input_range": [0, 1]}
-    (folder / hubformat.CARD_FILE).write_text("[1")
+    (folder / hub_module.CARD_FILE).write_text("[1")
     assert open_module(folder).card == {}
 
 

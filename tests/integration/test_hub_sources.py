@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tlkit import zoo
-from tlkit.errors import DownloadError, InputError, OfflineError
+from tlkit.core.errors import DownloadError, InputError, OfflineError
 from tlkit.hub import applications, open_module, resolve, resolving
 
 ROOT = Path(__file__).parents[2]

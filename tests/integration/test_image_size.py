@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tlkit import data
-from tlkit.errors import InputError
-from tlkit.finetuning import _image_size
+from tlkit.core.errors import InputError
+from tlkit.runs.finetune import _image_size
 
 
 @pytest.fixture(scope="module")

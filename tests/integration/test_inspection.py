@@ -13,9 +13,10 @@ import tensorflow as tf
 from rich.console import Console
 
 import tlkit
-from tlkit import conversion, hubformat, inspection, tflite
-from tlkit.endpoints import open_endpoint
-from tlkit.errors import InputError
+from tlkit.choosing import conversion, inspection
+from tlkit.core.errors import InputError
+from tlkit.formats import hub_module, tflite
+from tlkit.layer.endpoints import open_endpoint
 
 
 def text(found):
@@ -149,7 +150,7 @@ def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatc
 def test_swish_converts_from_a_folder(tmp_path):
     given = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="silu")(given)
-    hubformat.write_keras_model(keras.Model(given, keras.layers.GlobalAveragePooling2D()(x)), tmp_path / "module")
+    hub_module.write_keras_model(keras.Model(given, keras.layers.GlobalAveragePooling2D()(x)), tmp_path / "module")
     assert tlkit.inspect(tmp_path / "module").conversion.converts
 
 

@@ -9,10 +9,13 @@ import pytest
 from fitting import LABELS, SIZE, examples
 
 import tlkit
-from tlkit import methods, runs, tasks
+from tlkit import methods, tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Phase
 from tlkit.data import audio, text
-from tlkit.errors import InputError
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.runs import folder as run_folder
+from tlkit.runs import invocation
 
 QUICK = Phase(epochs=6, lr=3e-2)
 WEIGHERS = {
@@ -156,7 +159,9 @@ def reopened(run, folder):
     """Saved, opened by Keras alone, exported: the same outputs."""
     import keras
 
-    saved = runs.save(dataclasses.replace(run, record=runs.describe(run, seed=0, batch_size=32) | run.record), folder)
+    saved = run_folder.save(
+        dataclasses.replace(run, record=invocation.describe(run, seed=0, batch_size=32) | run.record), folder
+    )
     again = tlkit.load(folder)
     outputs = [tlkit.evaluate(r.model, r.task, run.data.test).outputs for r in (run, again)]
     np.testing.assert_array_equal(*outputs)

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tlkit import HubLayer
 from tlkit import graph as graphs
-from tlkit.endpoints import fitted
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
+from tlkit.layer.endpoints import fitted
 
 KINDS = tuple(modules.WRITERS)
 ONE = {

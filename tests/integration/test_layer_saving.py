@@ -18,7 +18,7 @@ import tensorflow as tf
 
 import tlkit
 from tlkit import HubLayer
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.hub import pack
 
 ROOT = Path(__file__).parents[2]

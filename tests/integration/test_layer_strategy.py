@@ -14,7 +14,7 @@ CHILD = """
 import json, sys
 import keras, modules, numpy as np, tensorflow as tf
 from tlkit import HubLayer
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tlkit import HubLayer
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 ONE = {"signature_only": "features", "text_encoder": "pooled_output"}
 TRAINED = (

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tlkit
 from tlkit import HubLayer
 from tlkit import graph as graphs
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)
 CUTTABLE = {"keras3_hub": None, "nested": None, "no_training": None, "tf1_hub": None, "signature_only": "twice"}

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 import tlkit
-from tlkit import cli, excerpts, steps, tasks
+from tlkit import tasks
+from tlkit.cli import commands
+from tlkit.core import excerpts
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.data.long_texts import bounds
-from tlkit.errors import InputError
-from tlkit.exporting import metadata, predict
-from tlkit.feeding import fed, fed_as
-from tlkit.progress import quiet
-from tlkit.types import Phase
+from tlkit.exporting import predict
+from tlkit.formats import tflite_metadata
+from tlkit.modalities.feeding import fed, fed_as
+from tlkit.training import step
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 LENGTH, FILLER = 8, ("the", "a", "very", "film", "films", "plot", "long", "short", "!")
@@ -79,7 +83,7 @@ def test_each_text_counts_once_and_stays_in_its_part(data, folder):
 def test_classes_are_balanced_by_texts_and_not_by_windows(data, folder):
     pieces = fed(data, tlkit.HubLayer(folder), length=LENGTH, long="windows")
     task = tasks.classify(data.labels, class_weights="balanced")
-    weights = steps._sample_weights(task, pieces.train)
+    weights = step._sample_weights(task, pieces.train)
     sums = [weights[pieces.train.targets == label].sum() for label in (0, 1)]
     assert sums[0] == pytest.approx(sums[1], rel=1e-5)
 
@@ -102,7 +106,7 @@ def test_the_end_of_a_text_is_read_and_one_answer_a_text_is_judged(run, data):
     assert run.evaluation.outputs.shape == (len(data.test), 2)
     assert run.scores["accuracy"] > 0.8  # by their beginnings alone they cannot be told apart
     windows = run.data.test
-    rows = tlkit.evaluation.decoded_outputs(run.model, run.task, windows)
+    rows = tlkit.model.evaluate.decoded_outputs(run.model, run.task, windows)
     first = [i for i, one in enumerate(windows.excerpts) if one.id == data.test.ids[0]]
     shares = np.asarray([windows.excerpts[i].share for i in first])[:, None]
     np.testing.assert_allclose((rows[first] * shares).sum(axis=0), run.evaluation.outputs[0], atol=1e-5)
@@ -141,7 +145,7 @@ def test_a_file_of_text_is_predicted_in_windows(run, data, tmp_path):
 def test_the_card_says_how_a_client_does_it(run):
     content = (run.folder / "model.tflite").read_bytes()
     assert "k = ceil(n / 6) windows" in content.decode("latin-1")
-    assert "long=windows" in metadata.read_card(content)["recipe"]
+    assert "long=windows" in tflite_metadata.read_card(content)["recipe"]
 
 
 def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):
@@ -159,7 +163,7 @@ def test_the_recipe_takes_windows_and_parts_of_batches(folder, tmp_path):
     words = ["--data", str(tmp_path / "texts.csv"), "--module", str(folder), "--out", str(tmp_path / "run"),
              "--length", str(LENGTH), "--long", "windows", "--micro-batch", "5", "--batch-size", "16",
              "--epochs", "1", "1", "--unfrozen", "0.5", "--formats", "saved_model"]  # fmt: skip
-    assert cli.main(["run", "text_classification", *words]) == 0
+    assert commands.main(["run", "text_classification", *words]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [sum(row[part] for row in record["data"]["balance"]) for part in ("train", "val", "test")] == [42, 9, 9]
     assert record["data"]["notes"][-1].endswith("windows show them all.")

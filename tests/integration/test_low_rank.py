@@ -9,9 +9,9 @@ from fitting import LABELS, SIZE, data
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.errors import InputError
-from tlkit.model import backbone_of
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
+from tlkit.layer.lookup import backbone_of
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 RANK = 3

@@ -10,14 +10,18 @@ import pytest
 from fitting import LABELS, built, data, same, stopped_after, values
 
 import tlkit
-from tlkit import batches, engines, methods, microbatches, tasks
 from tlkit import graph as graphs
+from tlkit import methods, tasks
+from tlkit.core import batches
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import text
-from tlkit.errors import InputError
-from tlkit.feeding import fed
-from tlkit.microbatches import Parts
-from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Phase
+from tlkit.features import engines
+from tlkit.modalities.feeding import fed
+from tlkit.training import microbatches
+from tlkit.training.microbatches import Parts
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 TUNED = (Phase(epochs=1, lr=3e-3, unfrozen=0.5, clip_norm=0.5, l2_sp=0.1),)
@@ -157,7 +161,7 @@ def test_the_tensors_of_a_graph_are_counted_for_one_example():
 def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypatch):
     layer = tlkit.HubLayer(module_folder("bert"), name="backbone")
     splits = fed(text.from_arrays(["good film"] * 9 + ["bad the film"] * 9, [0, 1] * 9), layer)
-    from tlkit.model import front_of
+    from tlkit.model.partition import front_of
 
     seen: list[int] = []
     opener = engines.opener(front_of(layer, None, splits.train.spec, of_any_length=True), 12)

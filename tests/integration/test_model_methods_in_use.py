@@ -10,11 +10,13 @@ import pytest
 from fitting import LABELS, SIZE, built, data, examples, same, stopped_after, values
 
 import tlkit
-from tlkit import methods, runs, tasks
-from tlkit.errors import InputError
+from tlkit import methods, tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.run import Phase
 from tlkit.graph import batch_norms
-from tlkit.model import backbone_of
-from tlkit.types import Phase, Splits
+from tlkit.layer.lookup import backbone_of
+from tlkit.runs import folder as run_folder
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 
@@ -123,7 +125,7 @@ def test_an_adapted_run_claims_nothing_of_the_old_one(folder, tmp_path):
     old = tlkit.load(tmp_path / "old")
     adapted = methods.adabn(old, examples(64, 9))
     assert not adapted.scores and not {"evaluate", "export"} & set(adapted.seconds)
-    runs.save(adapted, tmp_path / "new")
+    run_folder.save(adapted, tmp_path / "new")
     written = json.loads((tmp_path / "new" / "run.json").read_text())
     assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
     assert written["method"][0] == "tlkit.methods.adabn" and written["phases"] == old.record["phases"]
@@ -199,7 +201,7 @@ def test_a_soup_claims_nothing_of_the_runs_it_is_made_of(folder, tmp_path):
     claims = {"command": "tlkit run x", "arguments": ["x"], "seed": 4, "scores": {"accuracy": 1.0}, "machine": "m"}
     claims |= {"details": {"confusion": 1}, "exports": [{"format": "float32"}], "transfer": {}, "phases": [1]}
     mixed = methods.soup([dataclasses.replace(run, record=claims)] * 2)
-    runs.save(mixed, tmp_path)
+    run_folder.save(mixed, tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["scores"] == {} and record["details"] == {} and record["exports"] == [] and record["phases"] == []
     assert not {"command", "arguments", "transfer", "seed"} & set(record) and record["machine"] == "m"
@@ -291,7 +293,7 @@ def test_examples_without_labels_teach_what_the_teacher_says_of_them(folder):
 
 def test_examples_without_labels_must_be_read_alike(folder):
     teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
-    other = dataclasses.replace(splits.test, spec=tlkit.types.ArraySpec((4, 4, 3), "uint8"))
+    other = dataclasses.replace(splits.test, spec=tlkit.core.examples.ArraySpec((4, 4, 3), "uint8"))
     with pytest.raises(InputError, match="must be read as those with"):
         methods.taught(splits, teacher, unlabelled=other)
 

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 import tlkit
-from tlkit import tflite
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.exporting import saved_model
-from tlkit.layer import HubLayer
+from tlkit.formats import tflite
+from tlkit.layer.hub_layer import HubLayer
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 
 LABELS = ["low", "high"]
@@ -185,7 +185,7 @@ def test_grey_pictures_are_made_by_luma_weights_and_a_note_says_so():
     x = inputs(pictures())
     expected = module((x @ np.array([0.299, 0.587, 0.114], "f"))[..., None])
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4)
-    assert HubLayer(module).shaped(tlkit.types.ArraySpec((SIDE, SIDE, 1), "uint8")).form.notes == ()
+    assert HubLayer(module).shaped(tlkit.core.examples.ArraySpec((SIDE, SIDE, 1), "uint8")).form.notes == ()
 
 
 def test_a_module_made_in_half_precision_computes_in_float32_and_inspect_says_that_it_converts():

@@ -10,10 +10,13 @@ import pytest
 from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
 import tlkit
-from tlkit import methods, runs, several, tasks
-from tlkit.errors import InputError
+from tlkit import methods, tasks
+from tlkit.core import multi_targets
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Phase
 from tlkit.exporting import predict
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.runs import folder as run_folder
 
 PHASES = (Phase(epochs=3, lr=1e-2), Phase(epochs=2, lr=1e-3, unfrozen=0.5))
 HALVES = ("grey", "red")
@@ -49,7 +52,7 @@ def test_examples_of_both_are_one_and_others_have_one_label():
     assert len(mixed.train) == 42 and (mixed.train.targets["half"]["weight"] == 1).all()
     apart = methods.task_mix(colour=colours(), half=halves(7))
     assert len(apart.train) == 84 and apart.heads == {"colour": LABELS, "half": HALVES}
-    own = several.parts(apart, "half")
+    own = multi_targets.parts(apart, "half")
     assert own.train.ids == halves(7).train.ids and own.labels == HALVES
     np.testing.assert_array_equal(own.train.targets, halves(7).train.targets)
     np.testing.assert_array_equal(own.train.read(3), halves(7).train.read(3))
@@ -61,7 +64,7 @@ def test_an_example_of_weight_0_keeps_its_label(folder):
     weights = np.where(colours().train.targets == 2, 0, 1.5).astype(np.float32)
     light = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, weights=weights))
     mixed = methods.task_mix(colour=light, half=halves(7))
-    own = several.part(mixed.train, "colour")
+    own = multi_targets.part(mixed.train, "colour")
     assert own.ids == light.train.ids and (own.targets == 2).sum() == 14
     np.testing.assert_array_equal(own.weights, weights)
     given = both().sample_weights(mixed.train.targets)
@@ -174,7 +177,7 @@ def test_heads_with_methods_of_their_own_train(folder):
     run = fitted(folder, task, data)
     assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify"
     assert not [v.path for v in run.model.variables if "dann" in v.path]
-    assert len(several.part(run.data.train, "colour")) == 42
+    assert len(multi_targets.part(run.data.train, "colour")) == 42
     again = tasks.restore(json.loads(json.dumps(task.recipe)))
     assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
 
@@ -189,9 +192,9 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
     data = methods.task_mix(colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7))
     run = fitted(folder, task, data, PHASES[:1])
     assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify" and run.task.served is None
-    own = several.part(run.data.train, "colour")
+    own = multi_targets.part(run.data.train, "colour")
     np.testing.assert_array_equal(own.targets, colours().train.targets)
-    test = several.part(run.data.test, "colour")
+    test = multi_targets.part(run.data.test, "colour")
     x = np.stack([test.read(i) for i in range(len(test))]).astype("float32")
     score = tlkit.evaluate(run.model, run.task, run.data.test).scores["colour_accuracy"]
     assert score == np.mean(np.argmax(run.model(x)["colour"], axis=1) == test.targets)
@@ -199,7 +202,7 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
 
 def test_scores_without_labels_are_those_of_the_heads_own_target(folder, tmp_path):
     """The other head's examples are of no domain of this one."""
-    from tlkit.methods import selection
+    from tlkit.methods.parts import selection
 
     task = methods.multitask(colour=methods.dann(tasks.classify(LABELS)), half=tasks.classify(HALVES))
     data = methods.task_mix(colour=methods.domain_mix(colours(), colours(21)), half=halves(7))
@@ -251,7 +254,7 @@ def test_a_head_of_an_opened_run_claims_nothing_of_the_others(exported, tmp_path
     assert parent.record["exports"] and "colour_accuracy" in parent.scores
     own = methods.one_head(parent, "half")
     assert not own.scores and own.record["module"] == parent.record["module"]
-    runs.save(own, tmp_path)
+    run_folder.save(own, tmp_path)
     written = json.loads((tmp_path / "run.json").read_text())
     assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
     assert written["head"] == "half" and written["phases"]

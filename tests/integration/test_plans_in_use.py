@@ -13,9 +13,9 @@ from fitting import LABELS, Brighter, built, data, fitted
 from PIL import Image
 
 from tlkit import plans, tasks
-from tlkit.errors import InputError
-from tlkit.model import backbone_of
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
+from tlkit.layer.lookup import backbone_of
 
 # Training and validation losses, epoch by epoch; TensorFlow 2.21 and Keras 3.15 on x86-64
 GOLDEN = {
@@ -143,13 +143,13 @@ def test_refused_arguments_are_named(folder):
 
 
 def test_docstrings_hold():
-    from tlkit import lr_range, steps
+    from tlkit.training import lr_range, step
 
-    assert doctest.testmod(lr_range).failed == 0 and doctest.testmod(steps).failed == 0
+    assert doctest.testmod(lr_range).failed == 0 and doctest.testmod(step).failed == 0
 
 
 def test_a_loss_that_never_falls_is_said():
-    from tlkit.lr_range import found
+    from tlkit.training.lr_range import found
 
     rates = np.geomspace(1e-6, 1.0, 20).tolist()
     with pytest.raises(InputError, match=r"did not fall at any rate from 1.0e-06 to 3.8e-05; begin with a lower `lr`"):
@@ -160,7 +160,7 @@ def test_a_loss_that_never_falls_is_said():
 
 def test_the_suggestion_is_that_of_a_curve_that_is_known():
     """A loss that falls from 1 to .2 around 1e-3 and rises from 1e-1 on, with noise and one odd batch."""
-    from tlkit.lr_range import found
+    from tlkit.training.lr_range import found
 
     rates = np.geomspace(1e-6, 1.0, 200)
     depth = np.log10(rates)

@@ -10,14 +10,15 @@ import pytest
 
 import tlkit
 from tlkit import tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import text
-from tlkit.errors import InputError
 from tlkit.exporting import predict
-from tlkit.feeding import fed
-from tlkit.progress import quiet
-from tlkit.tables import prediction_lines
+from tlkit.modalities.feeding import fed
+from tlkit.report.tables import prediction_lines
 from tlkit.tasks.answer_scores import exact_match
-from tlkit.types import Phase, Splits
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "in")
@@ -72,7 +73,7 @@ def test_windows_of_questions_are_learned(run, data):
 
 
 def test_padding_changes_no_loss(run):
-    from tlkit.batches import read_batches
+    from tlkit.core.batches import read_batches
 
     examples = run.data.test.subset(np.argsort(run.data.test.lengths)[:2].tolist())
     (x,) = read_batches(examples, [np.arange(2)])

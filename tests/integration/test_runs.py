@@ -15,11 +15,11 @@ from fitting import LABELS, SIZE, data, image
 from PIL import Image
 
 import tlkit
-from tlkit import cli
-from tlkit.errors import InputError
+from tlkit.cli import commands
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.exporting import predict, tables
-from tlkit.progress import quiet
-from tlkit.types import Phase
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 BLACK = "image v1 size=32x32 resize=stretch,bilinear,antialias background=0,0,0"
@@ -89,7 +89,7 @@ def test_without_test_examples_files_are_checked_on_others_and_all_say_so(module
     assert sentence in (tmp_path / "report.html").read_text()
     kept = tlkit.load(tmp_path).data
     assert len(getattr(kept, split)) == len(getattr(splits, split)) and not len(kept.test)
-    assert cli.main(["export", str(tmp_path), "--formats", "float32"]) == 0  # from the folder alone
+    assert commands.main(["export", str(tmp_path), "--formats", "float32"]) == 0  # from the folder alone
     assert sentence in " ".join(capsys.readouterr().out.split())
 
 
@@ -127,7 +127,7 @@ def test_a_damaged_folder_is_told_by_the_file(run, tmp_path, capsys, name, kind)
     with pytest.raises(InputError, match=name) as caught:
         tlkit.load(folder)
     assert "--fresh" in str(caught.value) or (name, kind) == ("run.json", "missing")
-    assert cli.main(["export", str(folder), "--formats", "float32"]) == 2
+    assert commands.main(["export", str(folder), "--formats", "float32"]) == 2
     assert name in capsys.readouterr().err
 
 
@@ -225,11 +225,11 @@ def test_predict_answers_for_the_good_files_and_names_the_others(exported, tmp_p
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
     names = ["bad.png", "good.png", "cut.png", "pipe", "folder", "socket", "none.png", "/dev/zero"]
-    assert cli.main(["predict", str(exported), *(str(tmp_path / name) for name in names)]) == 2
+    assert commands.main(["predict", str(exported), *(str(tmp_path / name) for name in names)]) == 2
     shown = capsys.readouterr()
     assert [line for line in shown.out.splitlines() if line[:1] == "/"] == [str(tmp_path / "good.png")]
     assert len(shown.err.splitlines()) == 7 and all(name in shown.err for name in names if name != "good.png")
-    assert cli.main(["predict", str(exported), str(tmp_path / "good.png")]) == 0
+    assert commands.main(["predict", str(exported), str(tmp_path / "good.png")]) == 0
 
 
 def test_predict_tells_of_a_damaged_model(exported, tmp_path, capsys):
@@ -238,9 +238,9 @@ def test_predict_tells_of_a_damaged_model(exported, tmp_path, capsys):
     model, archive = tmp_path / "model.tflite", whole.index(b"PK\3\4")
     for content in (b"", whole[:1000], whole[:-30], whole[archive:], bytes(100) + whole[100:], b"TFL3" * 1000):
         model.write_bytes(content)
-        assert cli.main(["predict", str(model), str(tmp_path / "good.png")]) == 2
+        assert commands.main(["predict", str(model), str(tmp_path / "good.png")]) == 2
         told = capsys.readouterr().err
         assert "model.tflite" in told and "does not know" not in told and told.count("\n") == 1
     model.unlink()
     os.mkfifo(model)
-    assert cli.main(["predict", str(model), str(tmp_path / "good.png")]) == 2
+    assert commands.main(["predict", str(model), str(tmp_path / "good.png")]) == 2

@@ -13,12 +13,16 @@ from fitting import LABELS, SIZE, data, image, stopped_after
 from PIL import Image
 
 import tlkit
-from tlkit import cli, runs, training
-from tlkit.errors import InputError
-from tlkit.progress import quiet
-from tlkit.types import Phase
+from tlkit.cli import commands
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
+from tlkit.runs import folder
+from tlkit.training import fit
 
-HOLDS = "import sys, time; from tlkit import files\nwith files.held(sys.argv[1]): print(flush=True); time.sleep(60)"
+HOLDS = (
+    "import sys, time; from tlkit.core import files\nwith files.held(sys.argv[1]): print(flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +42,22 @@ def words(tmp_path_factory, module_folder):
 def test_the_same_command_another_and_fresh(words, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     words = [*words, "--out", str(out)]
-    assert cli.main(words) == 0
+    assert commands.main(words) == 0
     first = (out / "run.json").read_text()
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_run_phase", None)  # training would fail
-        assert cli.main(words) == 0
+        patch.setattr(fit, "_run_phase", None)  # training would fail
+        assert commands.main(words) == 0
         assert "holds this run already; --fresh starts over" in capsys.readouterr().err
         assert (out / "run.json").read_text() == first
 
-        assert cli.main([*words, "--seed", "1"]) == 2
+        assert commands.main([*words, "--seed", "1"]) == 2
         assert "holds the run of another command" in capsys.readouterr().err
         (out / "run.json").unlink()  # as if the first had been killed before it wrote its record
-        assert cli.main([*words, "--seed", "1"]) == 2
+        assert commands.main([*words, "--seed", "1"]) == 2
         assert "holds a run with other settings, data or another module" in capsys.readouterr().err
 
-    assert cli.main(["--fresh", *words, "--seed", "1"]) == 0
+    assert commands.main(["--fresh", *words, "--seed", "1"]) == 0
     assert json.loads((out / "run.json").read_text())["seed"] == 1
     assert json.loads(first)["seed"] == 0
 
@@ -78,14 +82,14 @@ def test_the_same_command_another_and_fresh(words, tmp_path, monkeypatch, capsys
 )
 def test_mistakes_are_told_before_the_data_are_read(mistake, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["run", "image_classification", "--data", "nowhere", *mistake]) == 2
+    assert commands.main(["run", "image_classification", "--data", "nowhere", *mistake]) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_way_to_treat_long_texts_is_told_before_the_texts_are_read(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["run", "text_classification", "--data", "nowhere", "--long", "both"]) == 2
+    assert commands.main(["run", "text_classification", "--data", "nowhere", "--long", "both"]) == 2
     assert "`long` must be one of cut, windows" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -94,13 +98,15 @@ def test_a_corrected_command_goes_on_where_nothing_is_finished(tmp_path):
     exports = [{"format": "int8", "passed": False}]
     record = {"schema": 1, "arguments": ["run", "x", "--max-drop", "0"], "exports": exports}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0.1"]) is None
-    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0"]) is None  # what failed is done again, and told again
+    assert folder.finished(tmp_path, ["run", "x", "--max-drop", "0.1"]) is None
+    assert (
+        folder.finished(tmp_path, ["run", "x", "--max-drop", "0"]) is None
+    )  # what failed is done again, and told again
     exports[0]["passed"] = True
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert runs.finished(tmp_path, ["run", "x", "--max-drop", "0"])["folder"] == str(tmp_path)
+    assert folder.finished(tmp_path, ["run", "x", "--max-drop", "0"])["folder"] == str(tmp_path)
     with pytest.raises(InputError, match=r"another command \(tlkit run x --max-drop 0\).*tlkit export"):
-        runs.finished(tmp_path, ["run", "x", "--max-drop", "0.1"])
+        folder.finished(tmp_path, ["run", "x", "--max-drop", "0.1"])
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x80\x04}", b'{"schema": 1, "exports": 3}'])
@@ -108,7 +114,7 @@ def test_a_damaged_record_is_told_with_its_fix(content, tmp_path, capsys):
     (tmp_path / "run.json").write_bytes(content)
     for words in (["run", "image_classification", "--data", "x", "--out", str(tmp_path)],
                   ["run", str(tmp_path / "run.json")]):  # fmt: skip
-        assert cli.main(words) == 2
+        assert commands.main(words) == 2
         told = capsys.readouterr().err
         assert "run.json" in told and "--fresh" in told and told.count("\n") == 1
 
@@ -137,11 +143,11 @@ def test_two_processes_do_not_share_a_folder(tmp_path, capsys):
         process.stdout.readline()
         words = ["run", "image_classification", "--data", "x", "--out", str(tmp_path)]
         try:
-            assert cli.main(words) == 2
+            assert commands.main(words) == 2
             assert f"is in use: process {process.pid} is writing to it" in capsys.readouterr().err
             with pytest.raises(InputError, match="is in use"):
                 tlkit.finetune("zoo:none", tlkit.tasks.classify(LABELS), data(), out=tmp_path)
         finally:
             process.kill()
-    assert cli.main(words) == 2
+    assert commands.main(words) == 2
     assert "x" in capsys.readouterr().err and list(tmp_path.glob(".*")) == []

@@ -9,11 +9,11 @@ import pytest
 
 import tlkit
 from tlkit import tasks
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import pairs
-from tlkit.errors import InputError
-from tlkit.feeding import fed
-from tlkit.progress import quiet
-from tlkit.types import Phase
+from tlkit.modalities.feeding import fed
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "!")

@@ -9,14 +9,18 @@ import pytest
 import soundfile
 
 import tlkit
-from tlkit import tasks, tflite
-from tlkit.data import audio, speakers, spoken
-from tlkit.data.music import tags
-from tlkit.errors import InputError
-from tlkit.exporting import metadata, predict
-from tlkit.progress import quiet
+from tlkit import tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
+from tlkit.data import audio, speakers
+from tlkit.datasets import spoken
+from tlkit.datasets.music import tags
+from tlkit.datasets.speakers import voices
+from tlkit.exporting import predict
+from tlkit.formats import tflite, tflite_metadata
 from tlkit.tasks.verification import enrol, score
-from tlkit.types import Phase, Splits
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 RATE, SECONDS, EACH = 16_000, 0.25, 6
@@ -101,7 +105,7 @@ def test_a_folder_of_speakers(tmp_path):
 
 def test_synthetic_voices_and_a_real_one_that_is_heard_in_the_test_alone():
     try:
-        found = speakers.voices(speakers=spoken.SPEAKERS, split=(0.6, 0.2, 0.2))
+        found = voices(speakers=spoken.SPEAKERS, split=(0.6, 0.2, 0.2))
     except InputError as error:
         pytest.skip(str(error))
     assert [len(part) for part in (found.train, found.val, found.test)] == [36, 12, 12 + len(spoken.PROMPTS)]
@@ -133,7 +137,7 @@ def test_the_threshold_of_validation_is_kept_with_the_run_and_its_files(run):
     threshold = run.scores["threshold"]
     assert -1 < threshold < 1
     assert json.loads((run.folder / "task.json").read_text())["arguments"]["threshold"] == threshold
-    assert metadata.read_card((run.folder / "model.tflite").read_bytes())["threshold"] == threshold
+    assert tflite_metadata.read_card((run.folder / "model.tflite").read_bytes())["threshold"] == threshold
     assert tlkit.load(run.folder).task.card == {"threshold": threshold}
 
 

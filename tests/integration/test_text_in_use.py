@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 import tlkit
-from tlkit import batches, plans, tasks
+from tlkit import plans, tasks
+from tlkit.core import batches
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import text
-from tlkit.errors import InputError
 from tlkit.exporting import predict
-from tlkit.feeding import fed
-from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Examples, Phase, Splits
+from tlkit.modalities.feeding import fed
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 LEARNING = (Phase(epochs=3, lr=3e-2), Phase(epochs=12, lr=1e-2, unfrozen=1.0))

@@ -16,10 +16,11 @@ import pytest
 from fitting import SIZE, Brighter, built, data, same, values
 from fitting import fitted as fitted_with
 
-from tlkit import checkpoint
-from tlkit.errors import InputError, TrainingError
-from tlkit.progress import quiet
-from tlkit.types import ArraySpec, Examples, Phase
+from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.examples import ArraySpec, Examples
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
+from tlkit.training import checkpoint
 
 PHASES = (
     Phase(epochs=3, lr=3e-3),
@@ -78,8 +79,8 @@ def test_cached_and_recomputed_features_train_the_same(folder, plain):
 
 def test_unfrozen_variables_move_and_frozen_ones_are_byte_identical(folder):
     model, task = built(folder)
-    from tlkit.model import backbone_of
-    from tlkit.training import fit
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.training.fit import fit
 
     layer = backbone_of(model)
     before = {i: np.array(v) for i, v in layer.module_variables.items()}
@@ -92,8 +93,8 @@ def test_unfrozen_variables_move_and_frozen_ones_are_byte_identical(folder):
 
 def test_adapt_moves_the_statistics_of_unfrozen_blocks_only(folder):
     model, task = built(folder)
-    from tlkit.model import backbone_of
-    from tlkit.training import fit
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.training.fit import fit
 
     layer = backbone_of(model)
     before = {i: np.array(v) for i, v in layer.module_variables.items()}
@@ -118,8 +119,8 @@ def test_a_worse_phase_is_reported_and_its_weights_are_not_kept(folder):
 def test_the_first_adam_step_of_each_block_has_its_own_rate(folder):
     """|first step of Adam| = rate, whatever the gradient: so it shows the factor of each variable."""
     model, task = built(folder)
-    from tlkit.model import backbone_of
-    from tlkit.training import fit
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.training.fit import fit
 
     layer = backbone_of(model)
     one_step = dataclasses.replace(data(), train=data().train.subset(range(8)))
@@ -136,29 +137,29 @@ def test_the_first_adam_step_of_each_block_has_its_own_rate(folder):
 
 
 def test_nan_in_the_validation_stops_with_the_best_weights(folder, monkeypatch):
-    from tlkit import training
+    from tlkit.training import fit as fitting
 
     model, task = built(folder)
     figures, best = [{"loss": 1.0}, {"loss": np.nan}], []
-    monkeypatch.setattr(training, "_validated", lambda *_: best.append(values(model)) or figures.pop(0))
+    monkeypatch.setattr(fitting, "_validated", lambda *_: best.append(values(model)) or figures.pop(0))
     with pytest.raises(TrainingError, match="validation loss became NaN or infinite in phase 1, epoch 2"):
-        training.fit(model, task, data(), (Phase(epochs=3, lr=1e-2),), batch_size=8)
+        fitting.fit(model, task, data(), (Phase(epochs=3, lr=1e-2),), batch_size=8)
     assert same(best[0], values(model)) and not same(*best)
 
 
 def test_a_rate_far_too_high_is_said():
-    from tlkit import training
-    from tlkit.progress import quiet
+    from tlkit.core.progress import quiet
+    from tlkit.training import fit as fitting
 
     said: list[str] = []
     progress = dataclasses.replace(quiet, line=said.append)
-    training._say_high_rates((Phase(epochs=1, lr=1e-2), Phase(epochs=1, lr=1e30)), progress)
+    fitting._say_high_rates((Phase(epochs=1, lr=1e-2), Phase(epochs=1, lr=1e30)), progress)
     (line,) = said
     assert "lr=1e+30 of phase 2 is far above what Adam learns with" in line
 
 
 def test_nan_in_the_data_stops_before_the_weights(folder):
-    from tlkit.training import fit
+    from tlkit.training.fit import fit
 
     model, task = built(folder)
     splits = data()
@@ -181,7 +182,7 @@ def test_nan_in_the_data_stops_before_the_weights(folder):
 
 
 def test_bad_arguments_are_named_before_any_training(folder):
-    from tlkit.training import fit
+    from tlkit.training.fit import fit
 
     model, task = built(folder)
     for arguments, sentence in (
@@ -258,8 +259,8 @@ def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_pa
 
 
 def test_other_settings_data_or_module_do_not_go_on_silently(folder, tmp_path):
-    from tlkit.model import backbone_of
-    from tlkit.training import fit
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.training.fit import fit
 
     shared = {"checkpoints": tmp_path / "checkpoints"}
     fitted(folder, phases=PHASES[:1], **shared)

@@ -12,11 +12,11 @@ from fitting import LABELS, SIZE, data
 
 import tlkit
 from tlkit import report, tasks
-from tlkit.errors import InputError
-from tlkit.evaluation import Headline
-from tlkit.progress import quiet
-from tlkit.transfer import FROZEN, SCRATCH, TUNED, compared, fresh_weights, mean_interval
-from tlkit.types import Phase
+from tlkit.choosing.transfer_check import FROZEN, SCRATCH, TUNED, compared, fresh_weights, mean_interval
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
+from tlkit.model.evaluate import Headline
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 PHASES = (Phase(epochs=4, lr=1e-2), Phase(epochs=1, lr=1e-3, unfrozen=0.5))

@@ -11,10 +11,11 @@ from fitting import built, examples
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Phase, Run
 from tlkit.exporting import FILES, Gates, export
 from tlkit.tasks import recording
-from tlkit.types import ArraySpec, Examples, Phase, Run, Splits
 
 NAMES = ("current_A", "price", "energy_J")
 SCALE, CENTRE = np.array([1e-9, 5e4, 1e9]), np.array([3e-9, 2.5e5, 0.0])
@@ -63,7 +64,7 @@ def test_values_of_any_size_export_in_every_format(tmp_path):
 def test_what_float16_or_8_bits_cannot_hold_fails_and_says_why(tmp_path):
     data = splits()
     task = tasks.regress(NAMES, mean=[0, 0, 0], std=[1, 1, 1])
-    with pytest.raises(tlkit.errors.GateError) as raised:
+    with pytest.raises(tlkit.core.errors.GateError) as raised:
         export(Run(learned(task), task, data), tmp_path, ("float16", "int8"))
     assert "beyond 65504: leave `mean` and `std` out" in str(raised.value)
     assert "share one scale of 256 steps" in str(raised.value) and "labels" not in str(raised.value)

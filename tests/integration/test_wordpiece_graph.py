@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from vocabulary import STRINGS, minilm, random_strings, small
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.wordpiece_graph import graph_inputs
 

@@ -10,12 +10,14 @@ from modules import VOCABULARY
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.progress import quiet
+from tlkit.core.run import Phase
 from tlkit.data import text
-from tlkit.errors import InputError
-from tlkit.exporting import metadata, predict
-from tlkit.feeding import fed
-from tlkit.progress import quiet
-from tlkit.types import Phase, Splits
+from tlkit.exporting import predict
+from tlkit.formats import tflite_metadata
+from tlkit.modalities.feeding import fed
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 PHASES = (Phase(epochs=4, lr=3e-2), Phase(epochs=4, lr=1e-2, unfrozen=1.0))
@@ -85,7 +87,7 @@ def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):
 
 
 def test_the_file_says_each_word_as_it_may_be_written(run):
-    lines = metadata.read_files((run.folder / "model.tflite").read_bytes())["vocab.txt"].decode().splitlines()
+    lines = tflite_metadata.read_files((run.folder / "model.tflite").read_bytes())["vocab.txt"].decode().splitlines()
     rows = dict(line.split(" ") for line in lines)
     assert {rows[word] for word in ("cat", "Cat", "CAT")} == {str(1 + VOCABULARY.index("cat"))}
     assert {rows[word] for word in ("<PAD>", "<START>", "<UNKNOWN>")} == {"0"}

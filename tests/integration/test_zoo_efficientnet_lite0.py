@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit import packages, zoo
-from tlkit.errors import DownloadError, OfflineError
+from tlkit import zoo
+from tlkit.core import packages
+from tlkit.core.errors import DownloadError, OfflineError
 from tlkit.zoo import efficientnet_lite0
 from tlkit.zoo.store import MANIFEST
 from tlkit.zoo.torchfile import read_tensors

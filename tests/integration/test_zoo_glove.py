@@ -5,7 +5,7 @@ import pytest
 import zoo_checks
 
 from tlkit import zoo
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.zoo import store
 from tlkit.zoo.store import MANIFEST
 

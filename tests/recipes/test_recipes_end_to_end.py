@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tlkit
-from tlkit.errors import DownloadError, OfflineError
+from tlkit.core.errors import DownloadError, OfflineError
 
 HERE = Path(__file__).parents[2] / "recipes"
 FILES = ("saved_model", "float32")
@@ -44,7 +44,7 @@ def adapted(run, folder):
 
 def reviews(folder, count):
     """A table of so many movie reviews."""
-    whole = tlkit.data.reviews.sentences("movies", split=(1, 0, 0)).train
+    whole = tlkit.datasets.reviews.sentences("movies", split=(1, 0, 0)).train
     few = whole.subset(range(0, len(whole), len(whole) // count))
     with (folder / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

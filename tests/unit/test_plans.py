@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlkit import plans
-from tlkit.errors import InputError
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
 
 RATES = st.floats(1e-6, 1e-1)
 

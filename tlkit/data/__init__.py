@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
 from types import ModuleType
+from typing import Any
 
-__all__ = [
-    "audio",
-    "brown",
-    "collection",
-    "digits",
-    "image",
-    "music",
-    "pairs",
-    "reviews",
-    "samples",
-    "speakers",
-    "spoken",
-    "templated",
-    "text",
-]
+__all__ = ["audio", "collection", "image", "pairs", "speakers", "text"]
+
+
+class _Moved(ModuleType):
+    """Stands where a corpus was before it moved to `tlkit.datasets`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        place = f"tlkit.datasets.{self.__name__.rpartition('.')[2]}"
+        warnings.warn(f"{self.__name__} is now {place}.", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(place), name)
+
+
+for _name in ("brown", "digits", "music", "reviews", "samples", "spoken", "templated"):
+    globals()[_name] = sys.modules[f"{__name__}.{_name}"] = _Moved(f"{__name__}.{_name}")
 
 
 def __getattr__(name: str) -> ModuleType:

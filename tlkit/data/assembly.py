@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Quarantined, Splits
 from tlkit.data.labelling import Labelled, alike, strata
 from tlkit.data.preflight import listed
 from tlkit.data.splitting import PARTS, divide
-from tlkit.errors import InputError
-from tlkit.types import Examples, Quarantined, Splits
 
 _FEW = 10  # examples; of fewer each may well be the only one of its class
 

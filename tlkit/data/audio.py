@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.numeric import is_number
 from tlkit.data import labelling, tables
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
@@ -23,9 +26,6 @@ from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.data.table_formats import read_any
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
-from tlkit.types import Splits
 
 __all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing", "from_tfds"]
 

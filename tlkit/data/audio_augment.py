@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.files import sha256_bytes
+from tlkit.core.numeric import is_number
 from tlkit.data.augment import draws
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
-from tlkit.numeric import is_number
 
 
 @dataclass(frozen=True)

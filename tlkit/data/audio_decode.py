@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.numeric import is_number
 from tlkit.data import mpeg
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
 
 RATES = (8_000, 768_000)  # Hz that a sound may have: below, speech loses its consonants; above, the header is broken
 FULL_SCALE = 0.9999  # 16-bit sounds reach 32767 / 32768

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
+from tlkit.core.files import sha256_bytes, sha256_file
+from tlkit.core.numeric import is_number
 from tlkit.data import audio_decode as decode
 from tlkit.data.assembly import assemble
 from tlkit.data.audio_decode import Limits, Scan
@@ -20,10 +24,6 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
 from tlkit.data.sourcing import Division, file_trouble
 from tlkit.data.splitting import checked_shares, group_names
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes, sha256_file
-from tlkit.numeric import is_number
-from tlkit.types import ArraySpec, Examples, Quarantined, Splits
 
 Augment = Callable[[np.ndarray, int], np.ndarray]
 Source = Callable[[int, int, int], np.ndarray]  # (position, start, stop) -> mono float32 at the sound's own rate

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
-from tlkit.numeric import is_number
+from tlkit.core.errors import InputError
+from tlkit.core.files import sha256_bytes
+from tlkit.core.numeric import is_number
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 

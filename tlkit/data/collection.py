@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
 from tlkit.data import image_source, text_source
 from tlkit.data.image import WHITE
 from tlkit.data.image_source import Augment
@@ -20,8 +22,6 @@ from tlkit.data.pixels import MAX_PIXELS, Colour
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import divide
 from tlkit.data.table_formats import read_any
-from tlkit.errors import InputError
-from tlkit.types import Examples, Splits
 
 __all__ = ["few_labels", "images", "joined", "texts"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkit.core.errors import InputError
 from tlkit.data.decoding import read
 from tlkit.data.labelling import Labelled, from_sets
-from tlkit.errors import InputError
 
 _DOCUMENT = "-DOCSTART-"  # CoNLL 2003 puts it where a document begins
 _OUTSIDE = "O"

@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 from typing import Any
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 ENCODINGS = "utf-8, utf-16 or utf-32 by mark"  # what `encoding=None` reads
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Selected, Splits
 from tlkit.data import labelling, tables
 from tlkit.data.augment import Augmentation
 from tlkit.data.image_source import (
@@ -32,8 +34,6 @@ from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
 from tlkit.data.splitting import Groups, checked_lengths
 from tlkit.data.spool import spool
 from tlkit.data.table_formats import read_any
-from tlkit.errors import InputError
-from tlkit.types import Selected, Splits
 
 __all__ = [
     "MAX_PIXELS",

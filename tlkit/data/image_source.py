@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Quarantined, Selected, Splits
+from tlkit.core.numeric import is_number
 from tlkit.data import pixels
 from tlkit.data.labelling import Labelled
 from tlkit.data.pixels import Colour, Depth
@@ -19,9 +22,6 @@ from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.splitting import Groups, checked_shares
 from tlkit.data.spool import Blob, blob_digest
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
-from tlkit.types import ArraySpec, Examples, Quarantined, Selected, Splits
 
 ImageSize = int | tuple[int, int]
 Augment = Callable[[np.ndarray, int], np.ndarray]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 _BINS = 10  # strata of a quantity to regress
 _MISSING = frozenset(("", "nan", "<na>", "nat", "#n/a", "#value!", "#ref!"))  # what tables write where nothing is

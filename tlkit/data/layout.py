@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlkit.core.errors import InputError
 from tlkit.data import walking
 from tlkit.data.part_names import (
     TRAIN,
@@ -17,7 +18,6 @@ from tlkit.data.part_names import (
     may_be_a_class,
     part_names,
 )
-from tlkit.errors import InputError
 
 _DEEPEST = 4  # folders of one folder each that are gone through
 _PART = ("training", "validation", "test")

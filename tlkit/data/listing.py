@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Quarantined, Splits
 from tlkit.data import walking
 from tlkit.data.layout import layout
-from tlkit.errors import InputError
-from tlkit.types import Quarantined, Splits
 
 
 @dataclass(frozen=True)

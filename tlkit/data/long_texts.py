@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Excerpt
+from tlkit.core.files import sha256_bytes
 from tlkit.data.text_source import text_of
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
 from tlkit.tokenizing.wordpiece import WordPiece
-from tlkit.types import Examples, Excerpt
 
 WAYS = ("cut", "windows")
 _MARK = "long=windows"  # in the recipe of such examples

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.files import sha256_bytes
 from tlkit.data import labelling, tables
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
@@ -22,9 +25,6 @@ from tlkit.data.sourcing import Division, Unchecked, checked_splits
 from tlkit.data.splitting import Groups
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import TEXT, Options, TextReader, check_text, sha256_of
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
-from tlkit.types import ArraySpec, Examples, Splits
 
 __all__ = ["from_arrays", "from_table"]
 

@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tlkit.core.errors import InputError
+from tlkit.core.numeric import is_number
 from tlkit.data.damage import has_stray_markers, lacks_rows
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
 
 MAX_PIXELS = 64_000_000  # 192 MB of RGB: more than a 48-megapixel phone, less than what a thread can afford
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Quarantined
 from tlkit.data.pixels import Depth
-from tlkit.errors import InputError
-from tlkit.types import Quarantined
 
 _CHUNK = 512  # checks handed to the threads at once: keeps a million files from becoming a million futures
 _EVERY_S = 30.0  # seconds between lines in a log file

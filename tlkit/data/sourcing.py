@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Quarantined, Selected, Splits
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
 from tlkit.data.splitting import Groups, checked_shares, group_names
-from tlkit.errors import InputError
-from tlkit.types import Examples, Passage, Quarantined, Selected, Splits
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tlkit.data import audio, spoken
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.data import audio
 from tlkit.data.audio_source import Augment, Options
-from tlkit.data.listing import Listed, Listing, class_folders
+from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, checked_shares, name_key
-from tlkit.errors import InputError
-from tlkit.types import Splits
 
 SHARES = (0.7, 0.15, 0.15)
 SECONDS = 3.0
+TRIM_DB = 40.0  # voices pause before and behind a word, each in its own way
 EVERYTHING = (1.0, 0.0, 0.0)
 
 
@@ -31,7 +35,7 @@ def from_folder(
     seed: int = 0,
     strict: bool = False,
     augment: Augment | None = None,
-    trim_db: float | None = spoken.TRIM_DB,
+    trim_db: float | None = TRIM_DB,
     progress: bool = True,
 ) -> Splits:
     """Sounds in one folder for each speaker.
@@ -59,45 +63,6 @@ def from_folder(
     found = class_folders(folder)
     listed = tuple(dataclasses.replace(one, part=None) for one in found.files)
     return open_set(audio.from_listing(dataclasses.replace(found, files=listed), options), split, seed)
-
-
-def voices(
-    *,
-    speakers: Sequence[str] = spoken.VOICES,
-    seconds: float = SECONDS,
-    sample_rate: int = audio.SAMPLE_RATE,
-    split: Sequence[float] = SHARES,
-    seed: int = 0,
-    augment: Augment | None = None,
-    progress: bool = False,
-) -> Splits:
-    """Sentences of synthetic speakers, divided by speaker, and of one real one, who is heard in the test alone.
-
-    The synthetic ones are variants of one synthesizer, and the real one is recorded at 8 kHz, the others at 22 kHz: a
-    rate of errors on them says that all works, and little of how people are told apart.
-
-    Args:
-        speakers: espeak-ng's variants, by default 63.
-        seconds: As in `from_folder`, like all that are not named here.
-        sample_rate: As there.
-        split: Shares of the synthetic speakers.
-        seed: As there.
-        augment: As there.
-        progress: As there.
-
-    Raises:
-        InputError: If espeak-ng is missing, or the recordings cannot be had.
-    """
-    folders = {"espeak": spoken.espeak_sentences(speakers), "asterisk": spoken.asterisk_sentences()}
-    files = [
-        Listed(f"{source}/{path.relative_to(folder).as_posix()}", path, path.parent.name)
-        for source, folder in folders.items()
-        for path in sorted(folder.rglob("*.wav"))
-    ]
-    labels = tuple(sorted({one.label for one in files}))
-    division = Division(EVERYTHING, seed, None, progress=progress)
-    options = Options(division, seconds, None, "first", sample_rate, augment, trim_db=spoken.TRIM_DB)
-    return open_set(audio.from_listing(Listing(tuple(files), labels), options), split, seed, test=("allison",))
 
 
 def open_set(data: Splits, split: Sequence[float] = SHARES, seed: int = 0, *, test: Sequence[str] = ()) -> Splits:
@@ -142,3 +107,10 @@ def _parts(names: Sequence[str], shares: Sequence[float], seed: int, test: Seque
                 "needs two. Add speakers, or pass other shares as `split`."
             )
     return found
+
+
+def __getattr__(name: str) -> Any:
+    if name != "voices":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("tlkit.data.speakers.voices is now tlkit.datasets.speakers.voices.", DeprecationWarning, stacklevel=2)
+    return importlib.import_module("tlkit.datasets.speakers").voices

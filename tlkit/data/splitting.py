@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
-from tlkit.numeric import is_number
+from tlkit.core.errors import InputError
+from tlkit.core.files import sha256_bytes
+from tlkit.core.numeric import is_number
 
 PARTS = ("train", "val", "test")
 PART_NAMES = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2, "testing": 2}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.files import PARTIAL, cache_dir, kept_folder, sha256_bytes
+from tlkit.core.errors import InputError
+from tlkit.core.files import PARTIAL, cache_dir, kept_folder, sha256_bytes
 
 Blob = bytes | np.ndarray
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Splits
 from tlkit.data.decoding import read
 from tlkit.data.labelling import from_sets
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Unchecked, checked_splits
 from tlkit.data.text_source import QUESTIONS, Options, check_text, near_duplicates, sha256_of
-from tlkit.errors import InputError
-from tlkit.types import Examples, Passage, Splits
 
 NOWHERE = -1  # target of a question without an answer
 _ANSWER = {"text": str, "answer_start": int}

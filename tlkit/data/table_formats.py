@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkit.core.errors import InputError
 from tlkit.data import labelling, tables
 from tlkit.data.decoding import read_noted
 from tlkit.data.delimited import parse
 from tlkit.data.labelling import Labelled
-from tlkit.errors import InputError
 
 _FORMATS = {
     ".csv": "csv",

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkit.core.errors import InputError
 from tlkit.data.labelling import Labelled, from_names, from_sets, from_values, is_missing
 from tlkit.data.part_names import part_names
-from tlkit.errors import InputError
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
 from tlkit.data import labelling, tables
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, noted
@@ -35,9 +37,7 @@ from tlkit.data.text_source import (
     tokenized_examples,
 )
 from tlkit.data.windows import windowed
-from tlkit.errors import InputError
 from tlkit.tokenizing.wordpiece import WordPiece
-from tlkit.types import Splits
 
 __all__ = [
     "MAX_CHARACTERS",

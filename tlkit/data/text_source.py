@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
+from tlkit.core.numeric import is_number
 from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
 from tlkit.data.decoding import ENCODINGS, check_encoding, decode, decoded
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.spool import blob_digest
-from tlkit.errors import InputError
-from tlkit.numeric import is_number
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
-from tlkit.types import ArraySpec, Examples, Quarantined, Splits
 
 MAX_CHARACTERS = 100_000
 LIKENESS = 0.9  # share of word pairs that two texts have in common, from which they count as near duplicates

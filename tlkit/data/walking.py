@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 _NOT_DATA = ("__macosx", "@eadir", "$recycle.bin", "lost+found")  # what archives, drives and network drives leave
 _BESIDE = (".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".ipynb", ".db")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.files import sha256_bytes
 from tlkit.data.text_source import text_of
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
 from tlkit.tokenizing.wordpiece import WordPiece, check_length
-from tlkit.types import Examples, Passage, Splits
 
 LONGEST = 384  # pieces; longer contexts take several windows, as in BERT's own code
 _MOST_ASKED = 64  # pieces of a question that are kept, likewise

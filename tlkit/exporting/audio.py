@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
 from tlkit.data import audio_decode as decode
 from tlkit.data import audio_source
-from tlkit.errors import InputError
-from tlkit.exporting.metadata import audio_input
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
-from tlkit.types import Examples
+from tlkit.formats.tflite_metadata import audio_input
 
 if TYPE_CHECKING:
     import keras

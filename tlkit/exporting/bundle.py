@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import excerpts, several
-from tlkit.errors import GateError, InputError
-from tlkit.exporting import heldout, metadata, placing, producing, saved_model, tables
+from tlkit.core import excerpts, multi_targets
+from tlkit.core.errors import GateError, InputError
+from tlkit.core.files import held, write_atomic
+from tlkit.core.run import Exported, Run, caution
+from tlkit.core.task import VALUES, Task
+from tlkit.exporting import heldout, placing, producing, saved_model, tables
 from tlkit.exporting.describing import labels_by_file
 from tlkit.exporting.gates import Comparison, Gates, coarse_outputs, compare, failure, worst
-from tlkit.files import held, write_atomic
+from tlkit.formats import tflite_metadata
 from tlkit.tasks.affine import Affine
 from tlkit.tasks.spanning import POSITIONS, within_context
-from tlkit.types import VALUES, Exported, Run, Task
 
 FILES = {
     "saved_model": "saved_model",
@@ -77,8 +79,8 @@ def _written(
     say: Callable[[str], None],
 ) -> tuple[Exported, ...]:
     checked_on, examples = heldout.examples_to_check(run.data, MOST_EXAMPLES)
-    if (caution := tables.caution(checked_on)) is not None:
-        say(f"note: {caution}")
+    if (warning := caution(checked_on)) is not None:
+        say(f"note: {warning}")
     cores = min(2, os.cpu_count() or 1)
     run = dataclasses.replace(run, model=saved_model.in_float32(run.model))
     with placing.staging(target) as stage:
@@ -89,7 +91,7 @@ def _written(
         for exported in exports:
             _place(made[exported.format], exported, target)
     for name, labels in labels_by_file(run.task).items():
-        write_atomic(target / name, metadata.label_lines(labels))
+        write_atomic(target / name, tflite_metadata.label_lines(labels))
     if not all(e.passed for e in exports):
         raise GateError("Not every exported file passed its gate.\n" + tables.text(exports), exports)
     return exports
@@ -181,11 +183,11 @@ def _compared_head(
 ) -> Iterator[Comparison]:
     """One head over the examples that have its label, in the output for all heads and in its own signature."""
     task = job.run.task.heads[head]
-    rows = several.known(targets, head)
+    rows = multi_targets.known(targets, head)
     for name in (head, f"{head}.{task.output}"):
         if len(rows) and name in outputs:
             own, found = ({task.output: array[rows]} for array in (expected[head], outputs[name]))
-            yield _compared_one(task, targets[head][several.TARGET][rows], own, found, gates)
+            yield _compared_one(task, targets[head][multi_targets.TARGET][rows], own, found, gates)
 
 
 def _compared_one(

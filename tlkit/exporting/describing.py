@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.exporting import metadata
+from tlkit.core.examples import Examples
+from tlkit.core.run import Run
+from tlkit.core.task import Task
 from tlkit.exporting.modality import modality_of
 from tlkit.exporting.saved_model import scores_labels
-from tlkit.types import Examples, Run, Task
+from tlkit.formats import tflite_metadata
 
 
-def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
+def describe(run: Run, examples: Examples, format: str) -> tflite_metadata.Metadata:
     """Metadata of one file of the run.
 
     Args:
@@ -24,7 +26,7 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
     if task.heads:
         outputs = {name: _output(head, name) for name, head in task.heads.items()}
         outputs |= {f"{name}.{head.output}": _output(head, name) for name, head in task.heads.items()}
-    return metadata.Metadata(
+    return tflite_metadata.Metadata(
         name=f"{run.task.name} ({format})",
         description=" ".join(filter(None, (_sentence(run, format), about.says))),
         inputs=about.inputs,
@@ -32,7 +34,7 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
         outputs=outputs,
         files={
             **about.files,
-            **{name: metadata.label_lines(labels) for name, labels in labels_by_file(task).items() if labels},
+            **{name: tflite_metadata.label_lines(labels) for name, labels in labels_by_file(task).items() if labels},
         },
         card={**_card(task), "modality": kind.name, "recipe": examples.recipe, "format": format},
     )
@@ -41,20 +43,20 @@ def describe(run: Run, examples: Examples, format: str) -> metadata.Metadata:
 def labels_by_file(task: Task) -> dict[str, tuple[str, ...]]:
     """Labels by the name of the file that lists them: one file, or one a head."""
     if not task.heads:
-        return {metadata.LABELS: task.labels}
+        return {tflite_metadata.LABELS: task.labels}
     return {_labels_file(name): head.labels for name, head in task.heads.items() if head.labels}
 
 
 def _labels_file(head: str | None) -> str:
-    return metadata.LABELS if head is None else f"labels_{head}.txt"
+    return tflite_metadata.LABELS if head is None else f"labels_{head}.txt"
 
 
-def _output(task: Task, head: str | None = None) -> metadata.Table:
+def _output(task: Task, head: str | None = None) -> tflite_metadata.Table:
     """Table of a task's output, which goes by the head's name where there are several."""
     name = task.output if head is None else head
     if scores_labels(task):
-        return metadata.score_output(name, _labels_file(head))
-    return metadata.plain_tensor(name, "The model's output.")
+        return tflite_metadata.score_output(name, _labels_file(head))
+    return tflite_metadata.plain_tensor(name, "The model's output.")
 
 
 def _sentence(run: Run, format: str) -> str:

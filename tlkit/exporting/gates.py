@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.task import LABEL, LABELS, VALUES
 from tlkit.tasks.metrics import paired_interval
-from tlkit.types import LABEL, LABELS, VALUES
 
 NOT_FINITE = 1e9  # stands for a difference that is no number, so that records stay valid JSON
 VALUE_TOLERANCE = 0.1  # two values to regress "agree" when they differ by less than this share of the spread

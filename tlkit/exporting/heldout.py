@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import excerpts
+from tlkit.core import excerpts
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
 from tlkit.data.splitting import spread
-from tlkit.errors import InputError
-from tlkit.types import Examples, Splits
 
 
 def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:

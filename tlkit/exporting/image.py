@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.exporting.metadata import image_input
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
-from tlkit.types import ArraySpec, Examples
+from tlkit.formats.tflite_metadata import image_input
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.exporting.metadata import Table
-from tlkit.types import Examples, Passage
+from tlkit.core.examples import Examples, Passage
+from tlkit.formats.tflite_metadata import Table
 
 if TYPE_CHECKING:
     import keras

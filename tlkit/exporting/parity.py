@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.tflite import Arrays, Call, Opened
+from tlkit.formats.tflite import Arrays, Call, Opened
 
 WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
 

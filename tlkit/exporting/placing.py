@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlkit.files import PARTIAL, sync
+from tlkit.core.files import PARTIAL, sync
 
 ASIDE = ".failed"
 _STAGE = f"{PARTIAL}export-"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlkit.exporting.metadata import plain_tensor
+from tlkit.core.examples import Examples
 from tlkit.exporting.modality import About, Modality, Serving
-from tlkit.types import Examples
+from tlkit.formats.tflite_metadata import plain_tensor
 
 if TYPE_CHECKING:
     import keras

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import tflite
+from tlkit.core.errors import InputError
+from tlkit.core.excerpts import averaged
+from tlkit.core.trouble import explained, first_line
 from tlkit.data.sourcing import file_trouble
-from tlkit.errors import InputError
-from tlkit.excerpts import averaged
-from tlkit.exporting import metadata
 from tlkit.exporting.modality import Inside, Reading, modality
+from tlkit.formats import tflite, tflite_metadata
 from tlkit.tasks.spanning import ranked, reply
 from tlkit.tasks.spans import OUTSIDE
-from tlkit.trouble import explained, first_line
 
 _PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
 
@@ -69,7 +68,7 @@ def predict(
         raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
     model = _model_file(Path(run_folder))
     content = _content(model)
-    card = metadata.read_card(content)
+    card = tflite_metadata.read_card(content)
     if "modality" not in card:
         raise InputError(
             f"{str(model)!r} was not exported by tlkit, or it is damaged: it does not say how its inputs are made. "
@@ -79,7 +78,7 @@ def predict(
     with _whole(model):
         kind = modality(card["modality"])
         shapes = {name: tuple(int(n) for n in detail["shape"][1:]) for name, detail in opened.inputs.items()}
-        inside = Inside(card["recipe"], shapes, metadata.read_files(content))
+        inside = Inside(card["recipe"], shapes, tflite_metadata.read_files(content))
     if kind.read is None:
         raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
     readings = _readings(files, kind.read, inside, bad)

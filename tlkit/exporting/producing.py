@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.examples import Examples
+from tlkit.core.run import Run
 from tlkit.data.splitting import spread
-from tlkit.exporting import heldout, metadata, saved_model, units, workers
+from tlkit.exporting import heldout, saved_model, units, workers
 from tlkit.exporting.describing import describe
 from tlkit.exporting.modality import modality_of
-from tlkit.tflite import DEFAULT
-from tlkit.types import Examples, Run
+from tlkit.formats import tflite_metadata
+from tlkit.formats.tflite import DEFAULT
 
 SAVED_MODEL = "saved_model"
 # Examples to measure int8 ranges with. Each costs 75 ms at 224 pixels, and 8 to 100 of them gave the same labels and
@@ -162,7 +164,7 @@ def _checker(job: Job) -> Iterator[Check]:
                 return worker, answer | {"made": False}
             file = job.file(name)
             content = units.in_units(file.read_bytes(), units.scales(job.run.task))
-            file.write_bytes(metadata.attach(content, describe(job.run, job.examples, name)))
+            file.write_bytes(tflite_metadata.attach(content, describe(job.run, job.examples, name)))
             workers.limit(worker, job.timeout_s)  # it may have waited long for what it checks
             answer = workers.ask(worker, job="run", **job.running(name))
             _log_answer({"job": "run", "format": name}, answer)

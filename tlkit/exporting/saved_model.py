@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
+from tlkit.core.run import Run
+from tlkit.core.task import VALUES, Task
 from tlkit.exporting.modality import Serving, Tensors, modality_of
+from tlkit.formats.tflite import DEFAULT
 from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
-from tlkit.model import all_layers
-from tlkit.tflite import DEFAULT
-from tlkit.types import VALUES, Run, Task
+from tlkit.layer.lookup import all_layers
 
 BACKBONE, FEATURES = "backbone", "features"
 

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tlkit.core.run import Exported, caution
 from tlkit.exporting.placing import ASIDE
-from tlkit.types import Exported
 
 _HEAD = ("file", "MB", "ms", "difference", "agreement", "score", "change", "")
-
-
-_CAUTIONS = {
-    "val": "Files were checked on validation examples, as there are no test examples: the weights were chosen by them, "
-    "so the scores flatter the model.",
-    "train": "Files were checked on training examples, as there are no others: that they agree with the model is "
-    "shown, and how well it does on new examples is not.",
-}
-
-
-def caution(checked_on: str) -> str | None:
-    """What a reader must know of files that were checked on this split; None of the test split."""
-    return _CAUTIONS.get(checked_on)
 
 
 def text(exports: Sequence[Exported]) -> str:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from tlkit import excerpts
-from tlkit.batches import stack
+from tlkit.core import excerpts
+from tlkit.core.batches import stack
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
 from tlkit.data.long_texts import are_windows, bounds
 from tlkit.data.windows import WindowsReader, pieces_of, stride_of, windows_over
-from tlkit.errors import InputError
-from tlkit.exporting.metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
-from tlkit.layer import HubLayer
+from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
+from tlkit.layer.hub_layer import HubLayer
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 from tlkit.tokenizing.words import Words
-from tlkit.types import Examples
 
 if TYPE_CHECKING:
     import keras

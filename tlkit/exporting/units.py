@@ -12,9 +12,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from tlkit.core.task import Task
+from tlkit.formats.tflite import DEFAULT
 from tlkit.tasks.affine import Affine
-from tlkit.tflite import DEFAULT
-from tlkit.types import Task
 
 
 def standardised(task: Task) -> Task:

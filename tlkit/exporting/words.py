@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlkit.exporting.metadata import VOCABULARY, plain_tensor, regex_tokenizer
+from tlkit.core.examples import Examples
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.exporting.text import texts_of, tokenizer_of
+from tlkit.formats.tflite_metadata import VOCABULARY, plain_tensor, regex_tokenizer
 from tlkit.tokenizing.words import APART, UNKNOWN, Words
-from tlkit.types import Examples
 
 if TYPE_CHECKING:
     import keras

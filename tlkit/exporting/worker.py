@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import tflite
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.exporting import parity
+from tlkit.formats import tflite
 
 Job = Mapping[str, Any]
 _opened: dict[str, tflite.Opened] = {}

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import tlkit
-
 
 @dataclass(frozen=True, eq=False)
 class Worker:
@@ -75,7 +73,7 @@ def limit(worker: Worker, seconds: float) -> None:
 
 
 def _process(log: Any, limit_s: float) -> Worker:
-    package = str(Path(tlkit.__file__).parent.parent)
+    package = str(Path(__file__).parents[2])
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
     quiet = {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.Popen(

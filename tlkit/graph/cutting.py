@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
 from tlkit.graph.easing import ease
 from tlkit.graph.flat import Graph, part_as, remembered

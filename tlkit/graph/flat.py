@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.graph import _private
 
 WRITES = ("Assign", "ResourceScatter", "ResourceApply", "LookupTableInsert", "LookupTableImport", "WriteFile", "Save")

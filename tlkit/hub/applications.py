@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import hubformat
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.formats import hub_module
 from tlkit.hub.downloading import TIMEOUT_S
 from tlkit.hub.store import Filled, Stored, obtain
 
@@ -87,7 +87,7 @@ def _fill(name: str, size: int, weights: str | None, offline: bool) -> Callable[
             "input_size": [size, size],
             "source": f"keras=={metadata.version('keras')}",
         }
-        return Filled(hubformat.write_keras_model(model, work / "module", card=card, preprocess=scaling))
+        return Filled(hub_module.write_keras_model(model, work / "module", card=card, preprocess=scaling))
 
     return fill
 

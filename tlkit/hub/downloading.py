@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from tlkit.errors import DownloadError
+from tlkit.core.errors import DownloadError
 from tlkit.hub.handles import ARCHIVES, KAGGLE_FORM
 
 TIMEOUT_S = 30.0  # without a single byte

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 FORMS = (
     "a SavedModel folder, a .tar.gz or .zip of one, a run's folder, an http(s) or file:// address, "

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tlkit import hubformat
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
+from tlkit.core.errors import InputError
+from tlkit.core.files import sha256_bytes
+from tlkit.formats import hub_module
 from tlkit.hub.reference_variables import KINDS, remaining, with_resource_variables
 from tlkit.hub.resolving import locate
 from tlkit.hub.scanning import Scan, check
@@ -217,7 +217,7 @@ def _one_sentence(name: str) -> Iterator[None]:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    file = folder / hubformat.CARD_FILE
+    file = folder / hub_module.CARD_FILE
     try:
         card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
     except (OSError, ValueError, RecursionError):
@@ -240,7 +240,7 @@ def _write(thing: Any, folder: Path) -> None:
         _save(thing, folder)
         return
     try:
-        hubformat.write_keras_model(thing, folder)
+        hub_module.write_keras_model(thing, folder)
     except TypeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
@@ -293,7 +293,7 @@ def _lines(nodes: Any) -> Iterator[str]:
 def _zipped(folder: Path) -> bytes:
     _refuse_hidden_state(folder)
     inner = [p for p in (folder / "assets").rglob("*") if p.is_file()]
-    fixed = [folder / name for name in (*MODEL_FILES, _TF1_MARK, hubformat.CARD_FILE)]
+    fixed = [folder / name for name in (*MODEL_FILES, _TF1_MARK, hub_module.CARD_FILE)]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(p for p in (*fixed, *inner) if p.is_file()):

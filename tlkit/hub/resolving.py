@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tlkit.errors import DownloadError, InputError, UnsafeModuleError
-from tlkit.files import sha256_file, sha256_tree
+from tlkit.core.errors import DownloadError, InputError, UnsafeModuleError
+from tlkit.core.files import sha256_file, sha256_tree
 from tlkit.hub import handles
 from tlkit.hub.downloading import download
 from tlkit.hub.store import Filled, Stored, is_offline, normal_sha256, obtain
@@ -87,7 +87,7 @@ def _run(folder: Path) -> Stored:
 
     def fill(work: Path, _again: bool) -> Filled:
         # `publishing` stands many floors above; a run's folder is the one handle that needs what is up there.
-        importlib.import_module("tlkit.publishing").publish(folder, work / "module", card={"name": folder.name})
+        importlib.import_module("tlkit.runs.publish").publish(folder, work / "module", card={"name": folder.name})
         return Filled(work / "module")
 
     return obtain(f"run:{sha256_file(folder / 'model.keras')}", fill)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.hub import opsets
 from tlkit.hub.dataflow import Place, Program, read_program
 from tlkit.hub.flaws import MOST_NODES, where

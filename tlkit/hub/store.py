@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkit.errors import DownloadError, InputError, OfflineError
-from tlkit.files import cache_dir, locked, sha256_bytes, sha256_tree, sync, write_atomic
+from tlkit.core.errors import DownloadError, InputError, OfflineError
+from tlkit.core.files import cache_dir, locked, sha256_bytes, sha256_tree, sync, write_atomic
 
 
 @dataclass(frozen=True)

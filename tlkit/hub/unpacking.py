@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 
 MAX_MEMBERS = 100_000
 LEAST_BOUND_BYTES = 2 << 30  # a small archive may still unpack to this much ...

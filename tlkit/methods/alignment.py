@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods import closed_form, instances, linear, mixing
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.run import Run
+from tlkit.core.task import Task
+from tlkit.methods import mixing
+from tlkit.methods.parts import closed_form, instances, linear
 from tlkit.tasks import recording
-from tlkit.types import Run, Splits, Task
 
 if TYPE_CHECKING:
-    from tlkit.layer import HubLayer
+    from tlkit.layer.hub_layer import HubLayer
 
 CORAL, SUBSPACE = "coral", "subspace"
 

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods import closed_form, instances, linear, mixing
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.run import Run
+from tlkit.core.task import Task
+from tlkit.methods import mixing
+from tlkit.methods.parts import closed_form, instances, linear
 from tlkit.tasks import recording
-from tlkit.types import Examples, Run, Splits, Task
 
 if TYPE_CHECKING:
     import keras
 
-    from tlkit.layer import HubLayer
+    from tlkit.layer.hub_layer import HubLayer
 
 ROUNDS = {"classify": 20, "regress": 10}
 WORST = 0.49  # an error of 1/2 or more has no weight in the paper

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods import instances
-from tlkit.types import Splits
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.methods.parts import instances
 
 
 def balance(splits: Splits, *, beta: float = 1.0) -> Splits:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.errors import InputError
-from tlkit.methods.domains import OUTPUTS, check_classes, penalized
-from tlkit.types import Task
+from tlkit.core.errors import InputError
+from tlkit.core.task import Task
+from tlkit.methods.parts.domains import OUTPUTS, check_classes, penalized
 
 
 def mcc(task: Task, *, weight: float = 1.0, temperature: float = 2.5) -> Task:
@@ -40,7 +40,7 @@ def mcc(task: Task, *, weight: float = 1.0, temperature: float = 2.5) -> Task:
             raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")
 
     def penalty(raw: Any, domains: Any) -> Any:
-        from tlkit.methods.losses import apart
+        from tlkit.methods.parts.losses import apart
 
         return weight * confusion(apart(raw[OUTPUTS], domains)[1], temperature)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlkit.core.task import Task
 from tlkit.methods.domain_adversarial import check_critic
-from tlkit.methods.domains import check_classes, penalized
-from tlkit.types import Task
+from tlkit.methods.parts.domains import check_classes, penalized
 
 _DOMAIN = "cdan_domain"
 
@@ -58,7 +58,7 @@ def multilinear(features: Any, probabilities: Any) -> Any:
 def _critic(features: Any, outputs: Any, hidden: int, weight: float, gamma: float) -> Any:
     from keras import ops
 
-    from tlkit.methods.losses import critic
+    from tlkit.methods.parts.losses import critic
 
     # eq. 3: no gradient through the condition
     condition = ops.stop_gradient(ops.softmax(outputs, axis=-1))
@@ -66,6 +66,6 @@ def _critic(features: Any, outputs: Any, hidden: int, weight: float, gamma: floa
 
 
 def _telling(raw: Any, domains: Any) -> Any:
-    from tlkit.methods.losses import domain_loss
+    from tlkit.methods.parts.losses import domain_loss
 
     return domain_loss(raw[_DOMAIN], domains)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.errors import InputError
-from tlkit.methods.domains import penalized
-from tlkit.types import Task
+from tlkit.core.errors import InputError
+from tlkit.core.task import Task
+from tlkit.methods.parts.domains import penalized
 
 _FEATURES = "coral_features"
 
@@ -39,7 +39,7 @@ def coral(task: Task, *, weight: float = 1.0) -> Task:
         raise InputError(f"`weight` must be positive. Received: weight={weight!r}.")
 
     def penalty(raw: Any, domains: Any) -> Any:
-        from tlkit.methods.losses import apart
+        from tlkit.methods.parts.losses import apart
 
         return weight * coral_distance(*apart(raw[_FEATURES], domains))
 

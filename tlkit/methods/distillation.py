@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.run import Run
+from tlkit.core.task import Served, Task
 from tlkit.data.collection import joined
-from tlkit.errors import InputError
-from tlkit.methods.domains import check_classes, innermost
-from tlkit.types import Examples, Run, Served, Splits, Task
+from tlkit.methods.parts.domains import check_classes, innermost
 
 
 def taught(
@@ -45,8 +47,8 @@ def taught(
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
-    from tlkit.evaluation import raw_outputs
-    from tlkit.feeding import fed_as
+    from tlkit.modalities.feeding import fed_as
+    from tlkit.model.evaluate import raw_outputs
 
     _check_class_numbers(splits)
     _check_teacher(teacher.task)
@@ -148,7 +150,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
         raise InputError(f"`distill` comes first: {name}(distill(task)) instead of distill({name}(task)).")
 
     def loss() -> Any:
-        from tlkit.methods.losses import Taught
+        from tlkit.methods.parts.losses import Taught
 
         return Taught(task.loss(), temperature, weight)
 
@@ -176,7 +178,7 @@ def _of_labels(examples: Examples) -> Examples:
 
 
 def _metrics(task: Task) -> list[Any]:
-    from tlkit.methods.losses import MetricOf, of_labels
+    from tlkit.methods.parts.losses import MetricOf, of_labels
 
     return [MetricOf(metric, of_labels) for metric in task.metrics()]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.errors import InputError
-from tlkit.methods.domains import penalized
-from tlkit.types import Task
+from tlkit.core.errors import InputError
+from tlkit.core.task import Task
+from tlkit.methods.parts.domains import penalized
 
 _DOMAIN = "dann_domain"
 
@@ -59,12 +59,12 @@ def check_critic(weight: float, hidden: int, gamma: float) -> None:
 
 
 def _critic(features: Any, hidden: int, weight: float, gamma: float) -> Any:
-    from tlkit.methods.losses import critic
+    from tlkit.methods.parts.losses import critic
 
     return critic(features, hidden, "dann", weight, gamma)
 
 
 def _telling(raw: Any, domains: Any) -> Any:
-    from tlkit.methods.losses import domain_loss
+    from tlkit.methods.parts.losses import domain_loss
 
     return domain_loss(raw[_DOMAIN], domains)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods import instances, linear, mixing
-from tlkit.types import Splits
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.methods import mixing
+from tlkit.methods.parts import instances, linear
 
 KINDS = ("classifier", "ulsif")
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)

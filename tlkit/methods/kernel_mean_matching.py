@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods import instances, mixing
-from tlkit.types import Splits
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.methods import mixing
+from tlkit.methods.parts import instances
 
 TOLERANCE = 1e-5  # of half the squared discrepancy, whose own chance variation is about 1 / n
 STEPS = 5000

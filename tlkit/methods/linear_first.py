@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tlkit.errors import InputError
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
 
 
 def linear_then_tune(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 
 def lora(backbone: Any, rank: int = 8, alpha: float | None = None) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tlkit.errors import InputError
-from tlkit.methods.domains import penalized
-from tlkit.types import Task
+from tlkit.core.errors import InputError
+from tlkit.core.task import Task
+from tlkit.methods.parts.domains import penalized
 
 _FEATURES = "mmd_features"
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -46,7 +46,7 @@ def mmd(task: Task, *, weight: float = 1.0, scales: Sequence[float] = SCALES) ->
     widths = tuple(float(scale) for scale in scales)
 
     def penalty(raw: Any, domains: Any) -> Any:
-        from tlkit.methods.losses import apart
+        from tlkit.methods.parts.losses import apart
 
         return weight * discrepancy(*apart(raw[_FEATURES], domains), widths)
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
 from tlkit.data.collection import joined
-from tlkit.errors import InputError
-from tlkit.types import Examples, Splits
 
 SOURCE, TARGET = 0, 1
 

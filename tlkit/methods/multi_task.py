@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import excerpts, several
-from tlkit.errors import InputError
-from tlkit.methods.derived import derived
-from tlkit.types import Evaluation, Examples, Run, Served, Splits, Task
+from tlkit.core import excerpts, multi_targets
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.run import Run
+from tlkit.core.task import Evaluation, Served, Task
+from tlkit.methods.parts.derived import derived
 
 EQUAL, UNCERTAINTY = "equal", "uncertainty"
 LOG_VARIANCES = "log_variances"  # of the raw outputs, what the heads' losses are weighed by; for training alone
@@ -96,10 +98,10 @@ def one_head(run: Run, head: str) -> Run:
     if head not in run.task.heads:
         raise InputError(f"The run has no head {head!r}; it has {', '.join(run.task.heads) or 'a single one'}.")
     task = run.task.heads[head]
-    data = dataclasses.replace(several.parts(run.data, head), labels=task.labels)
+    data = dataclasses.replace(multi_targets.parts(run.data, head), labels=task.labels)
     evaluation = None
     if run.evaluation is not None and len(data.test):
-        rows = several.known(excerpts.whole(run.data.test).targets, head)
+        rows = multi_targets.known(excerpts.whole(run.data.test).targets, head)
         evaluation = task.evaluate(excerpts.whole(data.test), run.evaluation.outputs[head][rows])
     model = keras.Model(run.model.input, run.model.output[head], name=task.name)
     own = derived(run, model, method=list(run.task.recipe), head=head)
@@ -113,7 +115,7 @@ def _outputs(heads: Heads, learned: bool, features: Any) -> dict[str, Any]:
     """Raw outputs of all heads by name, on the same features."""
     found = {name: _named_after(name, features, task.head(features)) for name, task in heads.items()}
     if learned:
-        from tlkit.methods.losses import LogVariances
+        from tlkit.methods.parts.losses import LogVariances
 
         found[LOG_VARIANCES] = LogVariances(len(heads), name=LOG_VARIANCES)(features)
     return found
@@ -130,13 +132,13 @@ def _named_after(head: str, features: Any, raw: Any) -> Any:
 
 
 def _loss(heads: Heads, factors: Sequence[float], learned: bool) -> Any:
-    from tlkit.methods.losses import OfHeads
+    from tlkit.methods.parts.losses import OfHeads
 
     return OfHeads({name: task.loss() for name, task in heads.items()}, factors, LOG_VARIANCES if learned else None)
 
 
 def _metrics(heads: Heads) -> list[Any]:
-    from tlkit.methods.losses import MetricOf, of_head
+    from tlkit.methods.parts.losses import MetricOf, of_head
 
     return [
         MetricOf(metric, functools.partial(of_head, name, number), name=f"{name}_{metric.name}")
@@ -148,14 +150,14 @@ def _metrics(heads: Heads) -> list[Any]:
 def _weights(heads: Heads, targets: np.ndarray) -> np.ndarray | None:
     """float32 (n, heads): weights of the examples, times those that a head gives its targets; None where all are 1."""
     plain = all(task.sample_weights is None for task in heads.values())
-    weights = np.stack([targets[name][several.WEIGHT] for name in heads], axis=1)
-    known = np.stack([targets[name][several.KNOWN] for name in heads], axis=1)
+    weights = np.stack([targets[name][multi_targets.WEIGHT] for name in heads], axis=1)
+    known = np.stack([targets[name][multi_targets.KNOWN] for name in heads], axis=1)
     if plain and (weights[known] == 1).all():
         return None
     for number, (name, task) in enumerate(heads.items()):
-        rows = several.known(targets, name)
+        rows = multi_targets.known(targets, name)
         if task.sample_weights is not None and len(rows):
-            weights[rows, number] *= task.sample_weights(targets[name][several.TARGET][rows])
+            weights[rows, number] *= task.sample_weights(targets[name][multi_targets.TARGET][rows])
     return weights
 
 
@@ -163,17 +165,17 @@ def _evaluated(heads: Heads, examples: Examples, outputs: Mapping[str, np.ndarra
     scores: dict[str, float] = {}
     rows = []
     for name, task in heads.items():
-        own = several.part(examples, name)
+        own = multi_targets.part(examples, name)
         if not len(own):
             continue
-        found = task.evaluate(own, outputs[name][several.known(examples.targets, name)])
+        found = task.evaluate(own, outputs[name][multi_targets.known(examples.targets, name)])
         scores |= {f"{name}_{key}": value for key, value in found.scores.items()}
         rows.append({"name": name, "task": task.name, "examples": len(own), **_headline(found)})
     return Evaluation(scores=scores, details={"heads": rows}, outputs=outputs)
 
 
 def _headline(found: Evaluation) -> dict[str, Any]:
-    from tlkit.evaluation import headline
+    from tlkit.model.evaluate import headline
 
     main = headline(found)
     return (
@@ -193,7 +195,7 @@ def _preparation(
         return multitask(weighting=weighting, **{name: one(name, task, data, say) for name, task in heads.items()})
 
     def one(name: str, task: Task, data: Splits, say: Callable[[str], None]) -> Task:
-        return task if task.prepare is None else task.prepare(several.parts(data, name), say)
+        return task if task.prepare is None else task.prepare(multi_targets.parts(data, name), say)
 
     return prepare
 
@@ -208,10 +210,10 @@ def _calibration(weighting: str | Mapping[str, float], heads: Heads) -> Callable
         )
 
     def one(name: str, task: Task, targets: np.ndarray, outputs: np.ndarray) -> Task:
-        rows = several.known(targets, name)
+        rows = multi_targets.known(targets, name)
         if task.calibrate is None or not len(rows):
             return task
-        return task.calibrate(targets[name][several.TARGET][rows], outputs[rows])
+        return task.calibrate(targets[name][multi_targets.TARGET][rows], outputs[rows])
 
     return calibrate
 
@@ -236,7 +238,7 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
         for name, served in methods.items():
             if served.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                own = served.scores(head, several.parts(trained, name), several.parts(data, name))
+                own = served.scores(head, multi_targets.parts(trained, name), multi_targets.parts(data, name))
                 all_scores |= {f"{name}_{key}": value for key, value in own.items()}
         return all_scores
 
@@ -248,7 +250,7 @@ def _served_data(methods: Mapping[str, Served], data: Splits) -> Splits:
 
     if not methods:
         return data
-    each = {name: several.parts(data, name) for name in data.heads}
+    each = {name: multi_targets.parts(data, name) for name in data.heads}
     mixed = task_mix(**{n: methods[n].data(own) if n in methods else own for n, own in each.items()})
     return dataclasses.replace(mixed, notes=data.notes, seconds=data.seconds)
 
@@ -297,7 +299,7 @@ def _factors(weighting: str | Mapping[str, float], heads: Heads) -> tuple[float,
 
 
 def _check(heads: Heads, data: Splits) -> None:
-    found = set(several.heads_of(data.train.targets))
+    found = set(multi_targets.heads_of(data.train.targets))
     if found != set(heads):
         held = f"of {', '.join(sorted(found))}" if found else "of one task"
         raise InputError(
@@ -306,6 +308,6 @@ def _check(heads: Heads, data: Splits) -> None:
         )
     for name, task in heads.items():
         try:
-            task.check(several.parts(data, name))
+            task.check(multi_targets.parts(data, name))
         except InputError as error:
             raise InputError(f"Head {name!r}: {error}") from None

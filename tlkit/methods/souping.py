@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import excerpts
-from tlkit.errors import InputError
-from tlkit.types import Examples, Run, Task
+from tlkit.core import excerpts
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.run import Run
+from tlkit.core.task import Task
 
 TRAINING = (  # arguments of tasks that answers do not depend on
     "dropout", "l2", "label_smoothing", "class_weights", "focal_gamma", "monitor", "loss", "margin", "scale",
@@ -72,7 +74,7 @@ def mean(weights: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
 
 def _greedily(model: Any, run: Run, weights: Sequence[list[np.ndarray]], val: Examples, batch_size: int) -> list[int]:
     def score(chosen: Sequence[int]) -> float:
-        from tlkit.evaluation import evaluate, headline
+        from tlkit.model.evaluate import evaluate, headline
 
         model.set_weights(mean([weights[i] for i in chosen]))
         found = headline(evaluate(model, run.task, val, batch_size=batch_size))
@@ -129,7 +131,7 @@ def _inner(value: Any, names: Collection[str]) -> Any:
 
 def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     """The runs' task; what each run decided for itself is decided by the validation examples, if there are any."""
-    from tlkit.evaluation import decoded_outputs
+    from tlkit.model.evaluate import decoded_outputs
     from tlkit.tasks import restore
 
     task, val = runs[0].task, runs[0].data.val

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tlkit.errors import InputError
-from tlkit.types import Phase
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
 
 
 def l2_sp(phases: Sequence[Phase], strength: float = 0.01) -> tuple[Phase, ...]:

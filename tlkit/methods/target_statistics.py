@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.methods.derived import derived
-from tlkit.types import Examples, Run, Splits
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.run import Run
+from tlkit.methods.parts.derived import derived
 
 FAR = 1e4  # a value that no statistic comes near to
 
@@ -40,7 +41,7 @@ def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
 
     Source: Li et al. 2016, arXiv:1603.04779, algorithm 1.
     """
-    from tlkit.feeding import fed_as
+    from tlkit.modalities.feeding import fed_as
 
     if batch_size < 2 or len(target) < 2:
         raise InputError(
@@ -68,8 +69,8 @@ def _copied(model: Any) -> Any:
 
 def _measured(model: Any, target: Examples, batch_size: int) -> tuple[_Moments, Norms]:
     """Moments at each BatchNorm of the module, whose weights this uses up, and the variables that hold them."""
-    from tlkit.batches import read_batches
-    from tlkit.model import backbone_of
+    from tlkit.core.batches import read_batches
+    from tlkit.layer.lookup import backbone_of
 
     layer = backbone_of(model)
     if layer is None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import several
-from tlkit.batches import steps_of
+from tlkit.core import multi_targets
+from tlkit.core.batches import steps_of
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Splits
 from tlkit.data.assembly import duplicates
 from tlkit.data.labelling import from_names
-from tlkit.errors import InputError
-from tlkit.types import Examples, Passage, Splits
 
 SPLITS = ("train", "val", "test")
 
@@ -51,7 +51,7 @@ def task_mix(**data: Splits) -> Splits:
         InputError: If there are fewer than two, or they are not read or augmented alike.
 
     Example:
-        >>> from tlkit.data import samples
+        >>> from tlkit.datasets import samples
         >>> noto = samples.emoji10(style="both")
         >>> mixed = task_mix(picture=noto, style=relabelled(noto, lambda name: name.partition("/")[0]))
         >>> len(mixed.train) == len(noto.train), mixed.heads["style"]
@@ -83,7 +83,7 @@ def relabelled(data: Splits, label: Callable[[str], str]) -> Splits:
         Splits with class numbers as targets, and the names sorted.
 
     Example:
-        >>> from tlkit.data import samples
+        >>> from tlkit.datasets import samples
         >>> relabelled(samples.emoji10(style="both"), lambda name: name.partition("/")[0]).labels
         ('noto', 'twemoji')
     """
@@ -124,13 +124,13 @@ def _mixed(data: Mapping[str, Examples]) -> Examples:
     """All examples, those of the first head first, with the targets of each head that has them."""
     keys = {name: _keys(own) for name, own in data.items()}
     row = {key: i for i, key in enumerate(dict.fromkeys(key for own in keys.values() for key in own))}
-    targets = several.unlabelled({name: own.targets for name, own in data.items()}, len(row))
+    targets = multi_targets.unlabelled({name: own.targets for name, own in data.items()}, len(row))
     places: dict[Key, tuple[int, int]] = {}
     for number, (name, own) in enumerate(data.items()):
         rows = [row[key] for key in keys[name]]
-        targets[name][several.TARGET][rows] = own.targets
-        targets[name][several.KNOWN][rows] = True
-        targets[name][several.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
+        targets[name][multi_targets.TARGET][rows] = own.targets
+        targets[name][multi_targets.KNOWN][rows] = True
+        targets[name][multi_targets.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
         for i, key in enumerate(keys[name]):
             places.setdefault(key, (number, i))
     return _joined(data, [places[key] for key in row], targets)

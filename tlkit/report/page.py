@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkit import excerpts
-from tlkit.files import write_atomic
+from tlkit.core import excerpts
+from tlkit.core.files import write_atomic
+from tlkit.core.run import Run
 from tlkit.report import views
 from tlkit.report.records import run_json
 from tlkit.report.words import FILTERS
-from tlkit.types import Run
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.types import Examples
+from tlkit.core.examples import Examples
 
 SIDE = 160  # pixels: sharp at 112 CSS pixels on most phones, and a few kilobytes each
 

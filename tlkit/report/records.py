@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tlkit import excerpts
-from tlkit.types import Exported, Run, Splits
+from tlkit.core import excerpts
+from tlkit.core.examples import Splits
+from tlkit.core.run import Exported, Run
 
 SCHEMA = 1  # raised when a key changes its meaning or goes; new keys do not raise it
 SPLITS = ("train", "val", "test")

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.examples import Examples
 from tlkit.data import audio_decode, audio_source
 from tlkit.report.pictures import place
-from tlkit.types import Examples
 
 BYTES = 24_000  # of a sound; its mistakes, 24 at most, then add at most a megabyte to the page
 WIDTH, ROWS = 160, 72  # pixels of a spectrogram

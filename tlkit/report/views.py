@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.exporting.tables import caution
+from tlkit.core.examples import Examples
+from tlkit.core.run import caution
 from tlkit.report import charts, pictures, sounds, words
 from tlkit.report.words import plural
-from tlkit.types import Examples
 
 Record = Mapping[str, Any]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import LABEL, LABELS, Task
 from tlkit.tasks import classification_scores as measures
 from tlkit.tasks import heads, recording
-from tlkit.types import LABEL, LABELS, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.examples import Examples
+from tlkit.core.task import Evaluation
 from tlkit.tasks import metrics
-from tlkit.types import Evaluation, Examples
 
 WORST = 24  # mistakes that the report shows
 

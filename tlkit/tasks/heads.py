@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 
 def dense_stack(

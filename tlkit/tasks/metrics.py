@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 Array = np.ndarray
 

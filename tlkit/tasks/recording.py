@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tlkit.errors import InputError
-from tlkit.types import Task
+from tlkit.core.errors import InputError
+from tlkit.core.task import Task
 
 SHELVES = ("tlkit.tasks", "tlkit.methods")  # what a run folder from elsewhere may name without `trust`
 

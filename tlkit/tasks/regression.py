@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import Evaluation, Task
 from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.affine import Affine
-from tlkit.types import Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras

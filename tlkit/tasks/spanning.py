@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.task import LABEL, Evaluation, Task
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
-from tlkit.types import LABEL, Evaluation, Examples, Passage, Splits, Task
 
 if TYPE_CHECKING:
     import keras

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import LABEL, Evaluation, Task
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.spans import OUTSIDE, Span, spans
-from tlkit.types import LABEL, Evaluation, Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras

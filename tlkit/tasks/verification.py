@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import Task
 from tlkit.tasks import recording
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.verification_scores import enrol, score
-from tlkit.types import Examples, Splits, Task
 
 if TYPE_CHECKING:
     import keras

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.task import Evaluation
 from tlkit.tasks import metrics
-from tlkit.types import Evaluation, Examples
 
 MOST = 600  # recordings whose pairs are tried: 180,000 trials
 WORST = 24  # mistakes that the report shows

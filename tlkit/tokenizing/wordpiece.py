@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec
+from tlkit.core.files import sha256_bytes
 from tlkit.tokenizing.characters import Replacements
-from tlkit.types import ArraySpec
 
 PAD, UNK, CLS, SEP = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNK, CLS, SEP)

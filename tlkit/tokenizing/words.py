@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlkit.errors import InputError
-from tlkit.files import sha256_bytes
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec
+from tlkit.core.files import sha256_bytes
 from tlkit.tokenizing.wordpiece import read_vocabulary
-from tlkit.types import ArraySpec
 
 APART = r"[^\p{L}\p{M}\p{N}_]+"  # what lies between words, as RE2 writes it: TensorFlow's and MediaPipe's expressions
 UNKNOWN = 0  # padding too: modules count it for nothing

@@ -3,7 +3,7 @@
 One file a module, named like it, with its `CARD` and a `build(files, folder)`; one line here.
 """
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.zoo.card import Card
 from tlkit.zoo.store import build, cards, folder
 

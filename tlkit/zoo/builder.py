@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from tlkit import quick
+from tlkit.core import quick
 
 
 def main(order: str) -> None:

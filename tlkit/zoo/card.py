@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.zoo.card import Card
 from tlkit.zoo.torchfile import read_tensors
 
@@ -75,10 +75,10 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
 
 def write(model: keras.Model, files: Mapping[str, Path], folder: Path, card: Card) -> None:
     """Load the weights into `model` and write it, its input scaling inside."""
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     load_weights(model, read_tensors(files[WEIGHTS]))
-    hubformat.write_keras_model(model, folder, card=card.to_json(), preprocess=scaled)
+    hub_module.write_keras_model(model, folder, card=card.to_json(), preprocess=scaled)
 
 
 def scaled(pixels: Any) -> Any:

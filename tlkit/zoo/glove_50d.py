@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.tokenizing.words import APART
 from tlkit.zoo.card import Card
 
@@ -74,10 +74,10 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
 
 def write(call: Any, embedding: Any, spec: Any, folder: Path, card: Card, attachments: Mapping[str, Any]) -> None:
     """Write a module whose only weight is the embedding."""
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     weights = [embedding]
-    hubformat.write_module(
+    hub_module.write_module(
         lambda inputs, _training: call(inputs),
         *(weights, weights, spec, folder),
         card=card.to_json(),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.zoo.card import Card
 from tlkit.zoo.safetensorsfile import read_tensors
 
@@ -61,11 +61,11 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
     """Write the encoder as a hub-format SavedModel, its vocabulary attached as TF Hub's BERTs have theirs."""
     import tensorflow as tf
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     weights = variables(read_tensors(files[WEIGHTS]))
     every = list(weights.values())
-    hubformat.write_module(
+    hub_module.write_module(
         lambda inputs, training: encode(weights, inputs, training),
         every,
         every,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.zoo.card import Card
 from tlkit.zoo.mel import Mel, at_least
 
@@ -72,12 +72,12 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
     """Write front end and network as one hub-format SavedModel."""
     import tensorflow as tf
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     model = network()
     load_weights(model, files)
     waves = tf.TensorSpec((None, None), tf.float32, name="waveform")
-    hubformat.write_keras_model(model, folder, card=CARD.to_json(), preprocess=log_mel, specs=waves)
+    hub_module.write_keras_model(model, folder, card=CARD.to_json(), preprocess=log_mel, specs=waves)
 
 
 def log_mel(wave: Any) -> Any:

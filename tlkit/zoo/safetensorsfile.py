@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"},

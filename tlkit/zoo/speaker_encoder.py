@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.packages import Package
+from tlkit.core.packages import Package
 from tlkit.zoo.card import Card
 from tlkit.zoo.mel import Mel, at_least
 from tlkit.zoo.torchfile import read_tensors
@@ -77,10 +77,10 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
     """Write front end and encoder as one hub-format SavedModel."""
     import tensorflow as tf
 
-    from tlkit import hubformat
+    from tlkit.formats import hub_module
 
     voice = weights(read_tensors(files[WEIGHTS]))
-    hubformat.write_module(
+    hub_module.write_module(
         lambda wave, _training: embed(voice, wave),
         *(voice.variables, voice.variables, tf.TensorSpec((None, None), tf.float32, name="waveform"), folder),
         card=CARD.to_json(),

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tlkit.errors import InputError, TlkitError
-from tlkit.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes, sha256_file
-from tlkit.packages import fetch
+from tlkit.core.errors import InputError, TlkitError
+from tlkit.core.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes, sha256_file
+from tlkit.core.packages import fetch
 from tlkit.zoo.card import Card
 
 MANIFEST = "assets.extra/manifest.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 
 def read_constants(path: str | Path) -> dict[str, np.ndarray]:

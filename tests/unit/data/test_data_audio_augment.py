@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlkit.core.errors import InputError
 from tlkit.data import audio_augment
 from tlkit.data.audio import augmentation
 from tlkit.data.audio_augment import band_stopped, shifted, silenced, with_noise
-from tlkit.errors import InputError
 
 RATE = 16_000
 TONE = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.float32)

@@ -11,11 +11,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlkit.core.errors import InputError
 from tlkit.data import audio_decode as decode
 from tlkit.data import mpeg
 from tlkit.data.audio_decode import Limits
 from tlkit.data.audio_source import starts
-from tlkit.errors import InputError
 
 
 def tone(hertz: float, rate: int, seconds: float = 1.0, peak: float = 0.5) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlkit.core.errors import InputError
 from tlkit.data.augment import draws, recoloured, warped
 from tlkit.data.image import augmentation
-from tlkit.errors import InputError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 

@@ -7,8 +7,8 @@ import io
 
 import pytest
 
+from tlkit.core.errors import InputError
 from tlkit.data.delimited import parse
-from tlkit.errors import InputError
 
 ROWS = [f"some text {i},{'ab'[i % 2]}" for i in range(20)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tlkit.core.errors import InputError
 from tlkit.data.labelling import alike, from_names, from_parts, from_sets, from_values, strata
-from tlkit.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tlkit.core.errors import InputError
 from tlkit.data.listing import class_folders
 from tlkit.data.part_names import part_names
-from tlkit.errors import InputError
 
 
 def tree(root, *names):

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from tlkit.core.errors import InputError
 from tlkit.data import damage, pixels
 from tlkit.data.image_source import check_file
-from tlkit.errors import InputError
 
 WHITE = (255, 255, 255)
 RNG = np.random.default_rng(0)

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Quarantined
 from tlkit.data import preflight as module
 from tlkit.data.preflight import Checked, cpus, preflight
-from tlkit.errors import InputError
-from tlkit.types import Quarantined
 
 
 def check(i: int) -> Checked:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlkit.core.errors import InputError
 from tlkit.data.splitting import checked_shares, divide, group_names, name_key
-from tlkit.errors import InputError
 
 SHARES = (0.7, 0.15, 0.15)
 

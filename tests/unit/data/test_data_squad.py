@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary import small
 
-from tlkit.data import templated, text, windows
+from tlkit.core.errors import InputError
+from tlkit.data import text, windows
 from tlkit.data.squad import read_questions
-from tlkit.errors import InputError
+from tlkit.datasets import templated
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 
 PIECES = WordPiece((*SPECIAL, *"abcdefgh?", *(f"##{letter}" for letter in "abcdefgh")))
@@ -216,7 +217,7 @@ def corpus(tmp_path, monkeypatch):
         other = [f"One/cd clerk/nn sang/vbd {'x' * i}{document}/np of/in it/ppo ./." for i in range(1, 60)]
         lines = [SENTENCE, *[f"{line} {'and/cc so/rb on/rp ' * 4}" for line in other]]
         (tmp_path / f"ca0{document}").write_text("\n".join(lines), encoding="latin-1")
-    monkeypatch.setattr("tlkit.data.brown.folder", lambda: tmp_path)
+    monkeypatch.setattr("tlkit.datasets.brown.folder", lambda: tmp_path)
 
 
 def test_templates_ask_for_both_sides_of_a_verb(corpus):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.task import LABEL, LABELS, VALUES
 from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, coarse_outputs, compare, failure, merits
 from tlkit.tasks.metrics import paired_interval
-from tlkit.types import LABEL, LABELS, VALUES
 
 FINE = Comparison(0.0, 1.0, 1.0, 0.8, 0.0, 0.0)
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data.splitting import spread
-from tlkit.errors import InputError
 from tlkit.exporting.heldout import examples_to_check, store
-from tlkit.types import ArraySpec, Examples, Splits
 
 
 def examples(targets: np.ndarray, dictionary: bool = False) -> Examples:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlkit import tflite
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.exporting import predicting
 from tlkit.exporting.modality import Reading
+from tlkit.formats import tflite
 
 
 def test_a_file_of_an_earlier_version_is_named_as_the_cause():

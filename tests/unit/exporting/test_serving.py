@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 from tlkit import tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.run import Run
 from tlkit.exporting import saved_model
-from tlkit.types import ArraySpec, Examples, Run, Splits
 
 
 def vectors(count: int) -> Examples:

@@ -1,5 +1,5 @@
+from tlkit.core.run import Exported
 from tlkit.exporting.tables import text
-from tlkit.types import Exported
 
 GOOD = Exported("float32", "model.tflite", 13_412_076, 6.34, 1.2e-6, 1.0, 0.76, 0.0, passed=True)
 BAD = Exported(

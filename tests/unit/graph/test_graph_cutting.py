@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlkit import graph as G
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 rng = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tlkit import graph as G
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 
 SPEC = tf.TensorSpec((None, 4), tf.float32)
 rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.hub.downloading import hub_address
 from tlkit.hub.handles import Handle, kaggle_name, parse
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hub_graphs import RESOURCE, STRING, Chain
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.hub import check, flaws, scan, wire
 
 

@@ -15,7 +15,7 @@ from hub_server import tar_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.hub import unpacking
 from tlkit.hub.unpacking import module_root, safe_parts, unpack
 

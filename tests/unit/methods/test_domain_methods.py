@@ -9,13 +9,13 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tlkit import methods, tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Passage, Splits
 from tlkit.methods import mixing
 from tlkit.methods.class_confusion import confusion
 from tlkit.methods.conditional_adversarial import multilinear
 from tlkit.methods.correlation import coral_distance, covariance
 from tlkit.methods.mean_discrepancy import discrepancy
-from tlkit.types import ArraySpec, Examples, Passage, Splits
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=(30, 5)).astype("float32"), (RNG.normal(size=(20, 5)) * 2 + 1).astype("float32")
@@ -86,7 +86,7 @@ def test_the_multilinear_map():
 def test_reversed_gradients_rise():
     import tensorflow as tf
 
-    from tlkit.methods.losses import GradientReversal, rise
+    from tlkit.methods.parts.losses import GradientReversal, rise
 
     layer = GradientReversal(weight=2.0, gamma=10.0)
     x = tf.Variable([1.0, 2.0])

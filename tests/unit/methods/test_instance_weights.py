@@ -10,11 +10,12 @@ from scipy.optimize import LinearConstraint, minimize
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tlkit import methods, tasks
-from tlkit.errors import InputError
-from tlkit.methods import boosting, importance, instances, linear
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.methods import boosting, importance
 from tlkit.methods.class_balance import class_weights
 from tlkit.methods.kernel_mean_matching import gap, matched, projected
-from tlkit.types import ArraySpec, Examples, Splits
+from tlkit.methods.parts import instances, linear
 
 RNG = np.random.default_rng(0)
 LABELS = ("a", "b")

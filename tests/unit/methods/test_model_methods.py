@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tlkit import methods, plans, tasks
-from tlkit.errors import InputError
-from tlkit.methods import importance, instances, selection
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.methods import importance
 from tlkit.methods.alignment import coral_aligned, subspace_map
+from tlkit.methods.parts import instances, selection
 from tlkit.methods.souping import mean
-from tlkit.types import ArraySpec, Examples, Splits
 
 RNG = np.random.default_rng(0)
 
@@ -57,7 +58,7 @@ def test_a_soup_needs_two():
 
 
 def test_the_softened_loss_is_hintons():
-    from tlkit.methods.losses import Taught, softened
+    from tlkit.methods.parts.losses import Taught, softened
 
     t, s = (RNG.normal(size=(5, 3)).astype("float32") for _ in range(2))
 
@@ -217,7 +218,7 @@ def test_uncertainty_is_the_paper_s_up_to_a_constant():
     import keras
     import tensorflow as tf
 
-    from tlkit.methods.losses import OfHeads
+    from tlkit.methods.parts.losses import OfHeads
 
     logits, values = RNG.normal(size=(5, 3)).astype(np.float32), RNG.normal(size=(5, 1)).astype(np.float32)
     classes, truth = np.array([0, 2, 1, 1, 0], np.int32), RNG.normal(size=(5, 1)).astype(np.float32)

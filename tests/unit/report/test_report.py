@@ -12,8 +12,9 @@ import pytest
 import synthetic
 
 from tlkit import report, tasks
+from tlkit.core.examples import Splits
+from tlkit.core.run import Phase, Run
 from tlkit.report import charts, pictures, records, views, words
-from tlkit.types import Phase, Run, Splits
 
 ODD = ('<script>alert("x")</script>', "naïve & 'quoted'", "猫", "x" * 200, "{{ 7 * 7 }}")
 

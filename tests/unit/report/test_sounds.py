@@ -15,8 +15,8 @@ import synthetic
 from PIL import Image
 
 from tlkit import report
+from tlkit.core.examples import ArraySpec, Examples
 from tlkit.report import sounds
-from tlkit.types import ArraySpec, Examples
 
 RATE = 16_000
 RECIPE = "audio v1 rate=16000 samples=16000 mix=mean resample=soxr,HQ pad=end,0"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as reference
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.tasks import metrics
 
 rng = np.random.default_rng(7)

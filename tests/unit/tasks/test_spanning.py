@@ -10,12 +10,13 @@ import json
 import numpy as np
 import pytest
 
-from tlkit import tasks, types
-from tlkit.errors import InputError
+from tlkit import tasks
+from tlkit.core import examples
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Passage, Splits
 from tlkit.tasks import answer_scores, spanning
 from tlkit.tasks.answer_scores import exact_match, normalized, word_f1
 from tlkit.tasks.spanning import Reply, best_span, evaluate_spans, ranked, reply, within_context
-from tlkit.types import Examples, Passage, Splits
 
 STEPS = 8
 
@@ -29,7 +30,10 @@ def positions(first: int, last: int, sure: float = 0.9) -> np.ndarray:
 
 def test_docstrings_hold():
     assert (
-        doctest.testmod(answer_scores).failed == doctest.testmod(spanning).failed == doctest.testmod(types).failed == 0
+        doctest.testmod(answer_scores).failed
+        == doctest.testmod(spanning).failed
+        == doctest.testmod(examples).failed
+        == 0
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import spans as module
 from tlkit.tasks.spans import Span, spans
-from tlkit.types import ArraySpec, Examples, Splits
 
 LABELS = ("O", "B-person", "I-person", "B-place", "I-place")
 

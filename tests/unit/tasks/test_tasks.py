@@ -9,10 +9,10 @@ import pytest
 from sklearn import metrics as reference
 
 from tlkit import tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import recording
 from tlkit.tasks.classification import balanced_weights
-from tlkit.types import ArraySpec, Examples, Splits
 
 LABELS = ("bird", "flag", "tool")
 rng = np.random.default_rng(3)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.verification import enrol, score, verify
-from tlkit.types import ArraySpec, Examples, Splits
 
 
 def voices(speakers: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary import STRINGS, disputed, minilm, random_strings, reference, small, undisputed
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.tokenizing import characters
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 

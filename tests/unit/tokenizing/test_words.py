@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from vocabulary import STRINGS, minilm, random_strings
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.tokenizing.words import APART, Words
 from tlkit.tokenizing.words_graph import GraphWords
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.zoo.safetensorsfile import read_tensors
 
 ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tlkit import zoo
-from tlkit.errors import InputError, TlkitError
-from tlkit.files import PARTIAL
+from tlkit.core.errors import InputError, TlkitError
+from tlkit.core.files import PARTIAL
 from tlkit.zoo import store
 
 NAME = "efficientnet-lite0"

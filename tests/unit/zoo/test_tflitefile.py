@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tlkit.errors import InputError
+from tlkit.core.errors import InputError
 from tlkit.zoo.tflitefile import read_constants
 
 tf = pytest.importorskip("tensorflow")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tlkit.errors import InputError, UnsafeModuleError
+from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.zoo.torchfile import MAGIC, read_tensors
 
 TYPES = {"f4": "FloatStorage", "i8": "LongStorage", "f2": "HalfStorage"}

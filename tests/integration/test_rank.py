@@ -1,0 +1,96 @@
+"""rank on small modules: what it measures is what the parts measure, and the front is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fitting import data
+
+import tlkit
+from tlkit.choosing import rank
+from tlkit.choosing.rank import Ranked, Ranking
+from tlkit.choosing.transferability import h_score, logme
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec
+from tlkit.core.files import cache_dir
+from tlkit.core.progress import quiet
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+
+def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
+    import keras
+
+    given = keras.Input((32, 32, 3))
+    colours = keras.Model(
+        given, keras.layers.GlobalAveragePooling2D()(given)
+    )  # the classes differ in their mean colour
+    folder = str(module_folder("keras3_hub"))
+    found = tlkit.rank(
+        [folder, colours], data(), progress=quiet, input_range=(0, 1)
+    )  # of `colours`: the other has a card
+    assert found.rows[0].handle != folder and found.rows[0].logme > found.rows[1].logme
+    layer = tlkit.HubLayer(folder, input_range=(0.0, 1.0))
+    train = data().train
+    features = np.asarray(tlkit.extract(layer, train))
+    row = found.rows[1]
+    assert row.logme == pytest.approx(logme(features, train.targets), abs=1e-4)
+    assert row.h_score == pytest.approx(h_score(features, train.targets), abs=1e-4)
+    assert row.converts and row.megabytes > 0 and row.latency_ms > 0 and row.dimensions == features.shape[1]
+    assert found.rows[0].handle in found.pareto
+    assert "LogME" in str(found) and len(str(found).splitlines()) == 3
+    assert found.plot(tmp_path / "rank.png").stat().st_size > 5_000
+
+
+def test_a_row_is_made_once_for_a_module_and_its_data(module_folder, monkeypatch):
+    folders = [module_folder("keras3_hub"), str(module_folder("keras3_hub"))]
+    first = tlkit.rank(folders, data(), convert=False, progress=quiet)
+    made = []
+    monkeypatch.setattr(rank, "_ranked", lambda *given: made.append(given) or first.rows[0])
+    assert tlkit.rank(folders, data(), convert=False, progress=quiet) == first
+    assert not made
+    changed = dataclasses.replace(data(), train=data().train.subset(range(20)))
+    tlkit.rank(folders, changed, convert=False, progress=quiet)
+    tlkit.rank(folders, data(), convert=False, input_range=(0, 1), progress=quiet)
+    for file in (cache_dir() / "ranked").iterdir():
+        file.write_text('{"handle": 1')
+    tlkit.rank(folders, data(), convert=False, progress=quiet)
+    assert len(made) == 3  # the second of two equal modules finds the row of the first
+
+
+def test_a_module_that_is_missing_is_named_before_any_is_ranked(module_folder, monkeypatch):
+    monkeypatch.setattr(rank, "_ranked", lambda *given: pytest.fail("work was wasted"))
+    with pytest.raises(InputError, match="nowhere"):
+        tlkit.rank([module_folder("keras3_hub"), "./nowhere"], data(), progress=quiet)
+
+
+def test_pictures_of_their_own_size_are_converted_at_it():
+    import keras
+
+    given = keras.Input((None, None, 3))
+    two = [
+        keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(size, 3)(given)))
+        for size in (2, 4)
+    ]
+    pictures = dataclasses.replace(data().train, spec=ArraySpec((None, None, 3), "uint8"))
+    found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet, input_range=(0, 1))
+    assert all(row.converts and row.latency_ms > 0 for row in found.rows)
+
+
+def row(handle: str, score: float, latency_ms: float | None) -> Ranked:
+    return Ranked(handle, score, None, 2, 3, None, latency_ms, latency_ms is not None, 0.1)
+
+
+def test_the_front_holds_what_nothing_beats():
+    rows = (row("best", 3.0, 9.0), row("quick", 1.0, 1.0), row("beaten", 0.5, 5.0), row("no file", 2.0, None))
+    assert Ranking(rows).pareto == ("best", "quick")
+
+
+def test_what_cannot_be_ranked(module_folder):
+    with pytest.raises(InputError, match="give two modules or more"):
+        tlkit.rank([module_folder("keras3_hub")], data(), progress=quiet)
+    empty = tlkit.Splits(data().train.subset([]), data().val, data().test, data().labels)
+    with pytest.raises(InputError, match="The training split is empty"):
+        tlkit.rank(["a", "b"], empty, progress=quiet)

@@ -1,0 +1,1 @@
+"""Before and after training: what is in a module, which one to take, whether transfer helped."""

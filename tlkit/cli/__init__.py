@@ -1,0 +1,5 @@
+"""The command line: `tlkit`."""
+
+from tlkit.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""`python -m tlkit.cli`."""
+
+import sys
+
+from tlkit.cli import main
+
+sys.exit(main())

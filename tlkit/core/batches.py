@@ -1,0 +1,165 @@
+"""Examples in batches: who comes when is a pure function of the seed, reading runs ahead in threads."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.examples import Examples
+
+AHEAD = 4  # batches read ahead of their use
+STEP = 8  # widths of batches of sequences are multiples of it, so that few shapes occur
+STEPS_AT_ONCE = 4096  # of sequences that pass a frozen module together: attention takes their width squared in memory
+WINDOW = 50  # batches among which sequences of one length are brought together
+
+
+def stable_seed(*parts: int) -> int:
+    """A 64-bit seed out of integers, the same on every machine and NumPy version."""
+    return int(_raw_bits(1, *parts)[0])
+
+
+def order_of_epoch(count: int, seed: int, phase: int, epoch: int) -> np.ndarray:
+    """The order of `count` examples: int64 (count,), a pure function of the three numbers.
+
+    Sorting by raw bits of a counter-based generator: NumPy guarantees those bits, not `permutation`'s algorithm.
+    """
+    return np.argsort(_raw_bits(count, seed, phase, epoch), kind="stable")
+
+
+def view_of_epoch(count: int, views: int, seed: int, phase: int, epoch: int) -> np.ndarray:
+    """Which of its `views` each example shows: int64 (count,)."""
+    return (_raw_bits(count, seed, phase, epoch, 1) % np.uint64(views)).astype(np.int64)
+
+
+def _raw_bits(count: int, *parts: int) -> np.ndarray:
+    words = np.random.SeedSequence([p & 0xFFFFFFFFFFFFFFFF for p in parts]).generate_state(2, np.uint64)
+    return np.atleast_1d(np.random.Philox(key=words).random_raw(count))
+
+
+def chunks(indices: Sequence[int] | np.ndarray, size: int) -> list[np.ndarray]:
+    """`indices` in consecutive pieces of `size`; the last may be shorter."""
+    array = np.asarray(indices, dtype=np.int64)
+    return [array[i : i + size] for i in range(0, len(array), size)]
+
+
+def pieces_of(examples: Examples, order: np.ndarray, size: int) -> list[np.ndarray]:
+    """`order` in batches of `size`; sequences of about one length come together, so that little is padding.
+
+    Sequences are sorted by length within windows of WINDOW batches, and the batches of a window then come as the first
+    of their examples came in `order`: a pure function of the arguments.
+    """
+    if examples.lengths is None:
+        return chunks(order, size)
+    found = []
+    for window in chunks(order, size * WINDOW):
+        place = {int(index): i for i, index in enumerate(window)}
+        alike = chunks(window[np.argsort(examples.lengths[window], kind="stable")], size)
+        found += sorted(alike, key=lambda piece: min(place[int(i)] for i in piece))
+    return found
+
+
+def steps_of(spec: Any) -> int:
+    """Steps of the sequences that an `Examples.spec` describes, padding included."""
+    leaf = next(iter(spec.values())) if isinstance(spec, Mapping) else spec
+    return int(leaf.shape[0])
+
+
+def width_of(examples: Examples, piece: np.ndarray) -> int | None:
+    """Steps that the longest of these examples needs; None where all examples have one size."""
+    if examples.lengths is None or not len(piece):
+        return None
+    needed = -(-int(examples.lengths[piece].max()) // STEP) * STEP
+    return min(needed, steps_of(examples.spec))
+
+
+def sequences_at_once(width: int, most: int) -> int:
+    """How many sequences of so many steps pass a frozen module together, >= 1 and at most `most`.
+
+    Example:
+        >>> sequences_at_once(512, 32), sequences_at_once(128, 32)
+        (8, 32)
+    """
+    return max(1, min(most, STEPS_AT_ONCE // max(1, width)))
+
+
+def trimmed(batch: Any, width: int | None) -> Any:
+    """Arrays (batch, steps, ...), or a dict of them, cut to their first `width` steps."""
+    if width is None:
+        return batch
+    if isinstance(batch, Mapping):
+        return {key: trimmed(value, width) for key, value in batch.items()}
+    return batch[:, :width]
+
+
+def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray], steps: int | None = None) -> np.ndarray:
+    """Rows of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`.
+
+    Args:
+        pieces: Indices of the rows of each batch.
+        batches: Arrays (batch, ...).
+        steps: Size of the second axis where batches differ in it; zeros follow what they hold.
+    """
+    rows: np.ndarray | None = None
+    for piece, batch in zip(pieces, batches, strict=True):
+        if rows is None:
+            sizes = batch.shape[1:] if steps is None else (steps, *batch.shape[2:])
+            rows = np.zeros((sum(map(len, pieces)), *sizes), np.float32)
+        if steps is None:
+            rows[piece] = batch
+        else:
+            rows[piece, : batch.shape[1]] = batch
+    assert rows is not None
+    return rows
+
+
+def stack(inputs: Sequence[Any]) -> Any:
+    """One batch out of single inputs: an array, or a dict of arrays."""
+    if isinstance(inputs[0], Mapping):
+        return {key: np.stack([x[key] for x in inputs]) for key in inputs[0]}
+    return np.stack(inputs)
+
+
+def with_sides(features: Any, inputs: Any, sides: Sequence[int]) -> tuple[Any, ...]:
+    """Features, and behind them the inputs at some positions, in the order of their sorted names."""
+    leaves = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
+    return (features, *(leaves[i] for i in sides))
+
+
+def read_batches(
+    examples: Examples, batches: Iterable[np.ndarray], seeds: Callable[[int], int] | None = None
+) -> Iterator[Any]:
+    """Read batches of inputs, ahead of their use and in parallel; the order is that of `batches`.
+
+    Sequences are cut to the longest of their batch.
+
+    Args:
+        examples: Where to read from; `read` releases the GIL while it decodes.
+        batches: Indices of each batch.
+        seeds: Seed of example i for `examples.augment`; None reads the inputs as they are.
+    """
+
+    def read(index: int) -> Any:
+        x = examples.read(index)
+        return x if seeds is None or examples.augment is None else examples.augment(x, seeds(index))
+
+    pending: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
+    waiting = iter(batches)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for batch in itertools.islice(waiting, AHEAD):
+            pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
+        try:
+            while pending:
+                piece, futures = pending.popleft()
+                ready = trimmed(stack([future.result() for future in futures]), width_of(examples, piece))
+                for batch in itertools.islice(waiting, 1):
+                    pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
+                yield ready
+        finally:
+            for future in itertools.chain.from_iterable(futures for _, futures in pending):
+                future.cancel()

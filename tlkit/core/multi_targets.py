@@ -1,0 +1,64 @@
+"""Targets of several heads in one array: each head's own target of an example, and how much the example weighs in it.
+
+The array is a structured one, (n,), with a field a head; of each field `target` is what the head's task reads, `weight`
+(float32) how much the example weighs in its loss, and `known` (bool) whether it has a label of that kind at all:
+methods that weigh examples give some of them 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.examples import Examples, Splits
+
+TARGET, WEIGHT, KNOWN = "target", "weight", "known"
+
+
+def unlabelled(targets: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """Targets of `count` examples that no head knows a label of: zeros, for targets of these kinds."""
+    marks = [(WEIGHT, np.float32), (KNOWN, np.bool_)]
+    fields = [(name, [(TARGET, own.dtype, own.shape[1:]), *marks]) for name, own in targets.items()]
+    return np.zeros(count, np.dtype(fields))
+
+
+def heads_of(targets: np.ndarray) -> tuple[str, ...]:
+    """Names of the heads that an array holds targets of; () where it is a plain one."""
+    return targets.dtype.names or ()
+
+
+def known(targets: np.ndarray, head: str) -> np.ndarray:
+    """int64 indices of the examples that have a label of this kind."""
+    return np.flatnonzero(targets[head][KNOWN])
+
+
+def part(examples: Examples, head: str) -> Examples:
+    """The examples that one head has labels of, with that head's targets and weights."""
+    rows = known(examples.targets, head)
+    own = examples.subset(rows.tolist())
+    fields = own.targets[head]
+    weights = np.ascontiguousarray(fields[WEIGHT])
+    plain = bool((weights == 1).all())
+    return dataclasses.replace(own, targets=np.ascontiguousarray(fields[TARGET]), weights=None if plain else weights)
+
+
+def parts(data: Splits, head: str) -> Splits:
+    """The same of all three splits, with the names of the head's labels."""
+    return dataclasses.replace(
+        data,
+        train=part(data.train, head),
+        val=part(data.val, head),
+        test=part(data.test, head),
+        labels=data.heads.get(head, ()),
+        heads={},
+    )
+
+
+def unpacked(targets: np.ndarray) -> Any:
+    """A structured array as a dict of its fields, as TensorFlow takes it; a plain array stays what it is."""
+    if targets.dtype.names is None:
+        return np.asarray(targets)
+    return {name: unpacked(targets[name]) for name in targets.dtype.names}

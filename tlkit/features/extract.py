@@ -1,0 +1,412 @@
+"""What is frozen is computed once: the output of a module's front over the data, kept on disk by content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import math
+import mmap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core import memory
+from tlkit.core.batches import (
+    chunks,
+    gathered,
+    pieces_of,
+    read_batches,
+    stable_seed,
+    steps_of,
+    trimmed,
+    width_of,
+    with_sides,
+)
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
+from tlkit.features import cache_budget, engines
+from tlkit.features.engines import Engine
+
+FORMAT = "2"  # part of every key: raise it when the same key would name other numbers
+SHARD_BYTES = 64 << 20  # of memory at a time, however many examples there are
+MOST_MAPPED = 4  # shards whose pages stay in the process; of more, the pages read stay with the system alone
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How features lie on disk.
+
+    Attributes:
+        shape: Of one example's features.
+        dtype: "float32", or "float16" for half the space.
+        steps: Whether its first axis are the steps of a sequence, of which an example needs as many as it is long.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    steps: bool = False
+
+    @property
+    def example_bytes(self) -> int:
+        """Bytes of one example."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def shard_examples(self) -> int:
+        """Examples in one shard."""
+        return max(1, min(1024, SHARD_BYTES // max(1, self.example_bytes)))
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Computed features of all examples, in shards.
+
+    Attributes:
+        shards: Arrays (up to `per_shard`, ...), mapped from disk.
+        per_shard: Examples in each but the last.
+        seconds: Time that computing (or finding) them took.
+        reused: Count of examples whose features were found in the cache.
+        rounding: Largest error that storing them as float16 made, as a share of the largest feature; 0 for float32.
+        steps: Whether their axis behind the examples are the steps of a sequence, zeros behind its end.
+    """
+
+    shards: tuple[np.ndarray, ...]
+    per_shard: int
+    seconds: float
+    reused: int
+    rounding: float = 0.0
+    steps: bool = False
+
+    def __len__(self) -> int:
+        return sum(len(s) for s in self.shards)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of them in memory: `np.asarray(features)`."""
+        return np.concatenate(self.shards).astype(dtype or np.float32, copy=False)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Features of the examples at `indices`, in that order, float32."""
+        if len(self.shards) == 1:
+            return np.asarray(self.shards[0][indices], np.float32)
+        rows = np.stack([self.shards[i // self.per_shard][i % self.per_shard] for i in indices])
+        if len(self.shards) > MOST_MAPPED:
+            for number in {int(i) // self.per_shard for i in indices}:
+                _let_go(self.shards[number])
+        return rows.astype(np.float32, copy=False)
+
+
+def _let_go(shard: np.ndarray) -> None:
+    """Take a shard's pages out of this process's memory; what reads them again finds them in the system's."""
+    mapped = getattr(shard, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be computed.
+
+    Attributes:
+        examples: The data.
+        key: Hash of everything that decides what the front computes: module, weights, cut, range.
+        layout: How the features are stored.
+        view: Number of the augmented view; None takes the inputs as they are.
+        seed: Seed of the views.
+        batch_size: Examples at a time, >= 1.
+        sides: Positions of the inputs that the front takes besides nearer features.
+    """
+
+    examples: Examples
+    key: str
+    layout: Layout
+    view: int | None = None
+    seed: int = 0
+    batch_size: int = 32
+    sides: tuple[int, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the features lie: a pure function of what they are."""
+        data = sha256_bytes(self.examples.recipe, str(self.examples.spec), *self.examples.digests)
+        changed = () if self.view is None else (repr(self.examples.augment),)
+        name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}", *changed)
+        return cache_dir() / "features" / name[:40]
+
+    @property
+    def shards(self) -> list[np.ndarray]:
+        """Indices of the examples in each shard."""
+        return chunks(np.arange(len(self.examples)), self.layout.shard_examples)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that are still to be written, by the records of the shards; their content is checked when read."""
+        missing = [s for n, s in enumerate(self.shards) if not _record_path(self.folder, n).exists()]
+        return sum(len(s) for s in missing) * self.layout.example_bytes
+
+    @property
+    def engine(self) -> str:
+        """What computed them and why, as far as that has begun; else ""."""
+        name, reason = _began(self.folder)
+        return f"{name} ({reason})" if name else ""
+
+    def seeds(self) -> Callable[[int], int] | None:
+        """Seed of each example's augmentation."""
+        return None if self.view is None else lambda index: stable_seed(self.seed, self.view or 0, index)
+
+
+def compute(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    *,
+    source: Callable[[], Features] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Features:
+    """Run a front over all examples once; the shards that the cache already holds are taken from there.
+
+    Args:
+        opened: (name of the engine that began, or None; a batch to try it on) -> the engine; asked only when needed.
+        request: What is to be computed.
+        source: Gives features nearer to the input to start from instead of the inputs; asked only when needed.
+        progress: Called with the count of examples that are done.
+
+    Raises:
+        InputError: If features are not finite (the message names the examples).
+    """
+    started = time.perf_counter()
+    with _alone(request):
+        shards, reused = _shards(opened, request, source, progress)
+    cache_budget.touch(request.folder)
+    rounding = max(
+        (_plain(_record_path(request.folder, number))["rounding"] for number in range(len(shards))), default=0.0
+    )
+    seconds = time.perf_counter() - started
+    return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding, request.layout.steps)
+
+
+@contextlib.contextmanager
+def _alone(request: Request) -> Iterator[None]:
+    """One process computes, the others wait for what it finds; then nobody else's half-written files can be there."""
+    if not request.missing_bytes:
+        yield
+        return
+    with locked(request.folder / "lock"):
+        for path in request.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
+            path.unlink(missing_ok=True)
+        yield
+
+
+def _shards(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    source: Callable[[], Features] | None,
+    progress: Callable[[int], None],
+) -> tuple[list[np.ndarray], int]:
+    """All shards, and the count of examples whose features were there already."""
+    folder, reused = request.folder, 0
+    shards: list[np.ndarray] = []
+    for number, indices in enumerate(request.shards):
+        shard = _stored(folder, number, len(indices))
+        if shard is None:
+            _compute_shard(opened, request, number, indices, source)
+            shard = _stored(folder, number, len(indices))
+            assert shard is not None
+        else:
+            reused += len(indices)
+        shards.append(shard)
+        progress(int(indices[-1]) + 1)
+    return shards, reused
+
+
+def _compute_shard(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    number: int,
+    indices: np.ndarray,
+    source: Callable[[], Features] | None,
+) -> None:
+    pieces = pieces_of(request.examples, indices, request.batch_size)
+    batches = _inputs(request, pieces, source)
+    first, began = next(batches), _began(request.folder)[0]
+    engine = opened(began, first)
+    if began is None:
+        write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
+    found = (np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches))
+    steps = request.layout.shape[0] if request.layout.steps else None
+    values = gathered([piece - indices[0] for piece in pieces], found, steps)
+    _require_finite(values, [request.examples.ids[i] for i in indices])
+    _store(request.folder, number, values, request.layout.dtype)
+
+
+def _inputs(request: Request, pieces: Sequence[np.ndarray], source: Callable[[], Features] | None) -> Iterator[Any]:
+    """What the front takes, for each piece: the examples' inputs, or nearer features with the inputs beside them."""
+    if source is None:
+        yield from read_batches(request.examples, pieces, request.seeds())
+        return
+    nearer = source()
+    if not request.sides:
+        yield from (taken(nearer, request.examples, piece) for piece in pieces)
+        return
+    inputs = read_batches(request.examples, pieces, request.seeds())
+    for piece, x in zip(pieces, inputs, strict=True):
+        yield with_sides(taken(nearer, request.examples, piece), x, request.sides)
+
+
+def taken(features: Features, examples: Examples, piece: np.ndarray) -> np.ndarray:
+    """Features of some examples, float32; of sequences, as many steps as the longest of them needs."""
+    rows = features.take(piece)
+    return trimmed(rows, width_of(examples, piece)) if features.steps else rows
+
+
+def _began(folder: Path) -> tuple[str | None, str]:
+    """(name, reason) of the engine that began in a folder: results of two kinds are not mixed."""
+    said = _plain(folder / "engine.json")
+    name, reason = said.get("name"), said.get("reason")
+    return (name, reason) if name in (engines.TENSORFLOW, engines.LITERT) and isinstance(reason, str) else (None, "")
+
+
+def _require_finite(values: np.ndarray, ids: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        names = ", ".join(ids[i] for i in bad[:3])
+        raise InputError(
+            f"The module gives NaN or infinite features for {len(bad)} example(s), such as {names}; "
+            "remove them, or check the input range."
+        )
+
+
+# -- shards on disk
+
+
+def _record_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.json"
+
+
+def _store(folder: Path, number: int, values: np.ndarray, dtype: str) -> None:
+    """The array and its checksum, each whole or absent; the checksum comes last and makes the shard valid."""
+    stored, rounding = values, 0.0
+    if dtype == "float16":
+        stored, rounding = _halved(values)
+    with atomic_file(folder / f"{number:06d}.npy") as partial:
+        np.save(partial, stored)
+    record = {"sha256": _digest(stored), "shape": list(stored.shape), "rounding": rounding}
+    write_atomic(_record_path(folder, number), json.dumps(record))
+
+
+def _halved(values: np.ndarray) -> tuple[np.ndarray, float]:
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > np.finfo(np.float16).max:
+        raise InputError(f'Features reach {largest:.3g}, more than float16 can hold; leave cache_dtype at "float32".')
+    stored = values.astype(np.float16)
+    return stored, float(np.max(np.abs(values - stored), initial=0.0)) / max(largest, 1e-30)
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    """What a file of ours says; {} where it is absent, or says nothing that we wrote."""
+    try:
+        said = json.loads(path.read_bytes()) if path.is_file() else {}  # a pipe would be waited for
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _stored(folder: Path, number: int, count: int) -> np.ndarray | None:
+    """A shard, or None where it is absent, damaged or of another length."""
+    record, file = _plain(_record_path(folder, number)), folder / f"{number:06d}.npy"
+    if not isinstance(record.get("rounding"), float) or not file.is_file():
+        return None
+    try:
+        shard = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(shard, np.ndarray) or not shard.ndim:  # an archive of several, or a number
+        return None
+    fits = len(shard) == count and list(shard.shape) == record.get("shape")
+    whole = fits and _digest(shard) == record.get("sha256")
+    _let_go(shard)
+    return shard if whole else None
+
+
+def _digest(shard: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(shard).data).hexdigest()
+
+
+@memory.kept()
+def extract(
+    backbone: Any,
+    examples: Examples,
+    *,
+    at: Any = None,
+    batch_size: int = 32,
+    dtype: str = "float32",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Features:
+    """Features of a frozen module over examples, computed once and kept in the cache.
+
+    Args:
+        backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
+        examples: Examples whose inputs fit the module.
+        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output, of several the one for a head.
+        batch_size: Examples at a time, >= 1.
+        dtype: "float32", or "float16" for half the space; `Features.rounding` says what that cost.
+        progress: Called with the count of examples that are done.
+
+    Returns:
+        Features: `take(indices)` gives float32 arrays (n, ...) as they lie on disk, `np.asarray` all of them.
+
+    Raises:
+        InputError: If the module gives features that are not finite or cannot be cut there, or if they do not fit
+            into the cache.
+    """
+    from tlkit.layer.hub_layer import HubLayer
+    from tlkit.layer.lookup import is_image
+    from tlkit.model.build import choose_output
+    from tlkit.model.input_range import settle_range
+    from tlkit.model.partition import front_of, uncut
+
+    layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
+    if at is None:
+        layer.shaped(examples.spec)
+    if is_image(layer) and not isinstance(backbone, HubLayer):
+        settle_range(layer)
+    if at is None and layer.output_key is None:
+        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+    examples = uncut(layer.endpoint.inputs, examples)
+    front = front_of(layer, at, examples.spec, of_any_length=examples.lengths is not None)
+    opener = engines.opener(front, len(examples))
+    request = Request(examples, opener.front.key, layout_of(opener, examples, dtype), batch_size=batch_size)
+    need = request.missing_bytes
+    room = cache_budget.make_room(need, [request.folder])
+    if room < need:
+        raise InputError(too_large(need, room))
+    return compute(opener, request, progress=progress)
+
+
+def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
+    """How what a front gives for these examples is stored; steps that it leaves open are as many as the inputs have."""
+    check_dtype(dtype)
+    own = engines.features_shape(opener)
+    if examples.lengths is None or not own or own[0] is not None:
+        return Layout(tuple(size or 1 for size in own), dtype)
+    return Layout((steps_of(examples.spec), *(size or 1 for size in own[1:])), dtype, steps=True)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse what features cannot be stored as."""
+    if dtype not in DTYPES:
+        raise InputError(f"Features are kept as one of {', '.join(DTYPES)}. Received: {dtype!r}.")
+
+
+def too_large(need: int, room: int) -> str:
+    """That features do not fit, and what to do about it."""
+    return (
+        f"The features need {need / 1e9:.2f} GB, and the cache may hold {room / 1e9:.2f} GB more; raise "
+        "TLKIT_CACHE_GB, free disk space, or point TLKIT_CACHE to a larger disk."
+    )

@@ -1,0 +1,1 @@
+"""Files of others that tlkit reads and writes: hub modules, TFLite and its metadata."""

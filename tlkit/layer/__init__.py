@@ -1,0 +1,1 @@
+"""HubLayer: a pretrained module as a Keras layer."""

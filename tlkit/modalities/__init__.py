@@ -1,0 +1,1 @@
+"""What goes into a module: images, texts, sounds, as the module takes them."""

@@ -1,0 +1,1 @@
+"""A module and a task become a model; a phase divides it; a task judges it."""

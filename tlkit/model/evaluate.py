@@ -1,0 +1,160 @@
+"""evaluate: run a model over examples and let its task say how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.core import excerpts, memory
+from tlkit.core.batches import gathered, pieces_of, read_batches, sequences_at_once, steps_of
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples
+from tlkit.core.task import Evaluation, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The score that stands for the whole evaluation.
+
+    `low` and `high` are its 95 % interval, `interval` the interval's name ("Wilson", "bootstrap"); `unit` is "share"
+    where scores read well as percentages, else "value".
+    """
+
+    name: str
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    interval: str
+    unit: str
+    lower_is_better: bool
+
+    @property
+    def merit(self) -> float:
+        """The value, or minus it where lower is better."""
+        return -self.value if self.lower_is_better else self.value
+
+
+def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Evaluation:
+    """Scores of a model on some examples, with confidence intervals, confusion and worst mistakes.
+
+    Args:
+        model: Takes batches of what `examples.read` gives, and returns the task's raw outputs.
+        task: Decodes and measures.
+        examples: With targets; at least one.
+        batch_size: Examples at a time, >= 1; memory does not grow with the count of examples.
+
+    Returns:
+        Flat `scores`, `details` for the report, and the decoded `outputs`; of texts in windows, one answer a text.
+
+    Raises:
+        InputError: If there are no examples, or they do not have the shape that the model takes.
+    """
+    if not len(examples):
+        raise InputError("There is nothing to evaluate: the examples are empty.")
+    outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
+    return task.evaluate(excerpts.whole(examples), excerpts.together(examples, outputs))
+
+
+@memory.kept()
+def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Any:
+    """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time.
+
+    Of several heads a dict of them.
+    """
+    examples = _uncut(model, examples)
+    pieces = _pieces(model, examples, batch_size)
+    steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
+    batches = _batches(model, task.decode, examples, pieces)
+    if not task.heads:
+        return gathered(pieces, batches, steps)
+    each = list(batches)
+    return {name: gathered(pieces, (batch[name] for batch in each), steps) for name in task.heads}
+
+
+@memory.kept()
+def raw_outputs(model: keras.Model, examples: Examples, *, batch_size: int = 32) -> np.ndarray:
+    """Raw outputs of all examples, float32, first axis the examples, of a model with one output of a row an example."""
+    examples = _uncut(model, examples)
+    pieces = _pieces(model, examples, batch_size)
+    return gathered(pieces, _batches(model, lambda raw: raw, examples, pieces))
+
+
+def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.ndarray]:
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
+    _check_shape(model, examples)
+    most = batch_size if examples.lengths is None else sequences_at_once(steps_of(examples.spec), batch_size)
+    return pieces_of(examples, np.arange(len(examples)), _even(len(examples), most))
+
+
+def headline(evaluation: Evaluation) -> Headline | None:
+    """The score that the task calls its headline, with its interval; None where the task names none."""
+    named = evaluation.details.get("headline")
+    if named is None:
+        return None
+    name, scores = named["name"], evaluation.scores
+    low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    kind = named["interval"], named["unit"], named["lower_is_better"]
+    return Headline(name, named["label"], scores[name], low, high, *kind)
+
+
+def example_scores(evaluation: Evaluation) -> np.ndarray:
+    """float64 (n,) score of each example, higher is better: what `tasks.metrics.paired_interval` compares.
+
+    1 for right and 0 for wrong in classification; minus the error in standard deviations in regression.
+    """
+    return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
+
+
+def _batches(
+    model: keras.Model, decode: Callable[[Any], Any], examples: Examples, pieces: Sequence[np.ndarray]
+) -> Iterator[Any]:
+    import keras
+
+    def as_array(decoded: Any) -> np.ndarray:
+        return np.asarray(keras.ops.convert_to_numpy(decoded), dtype=np.float32)
+
+    size = max(map(len, pieces))  # the shortest batch comes first where it holds the first of the longest texts
+    for inputs, piece in zip(read_batches(examples, pieces), pieces, strict=True):
+        # a batch of another size would be traced anew, which takes longer than an example or two again
+        padded = _padded(inputs, size - len(piece))
+        decoded = keras.tree.map_structure(as_array, decode(model.predict_on_batch(padded)))
+        yield keras.tree.map_structure(lambda rows: rows[: len(piece)], decoded)  # noqa: B023 (used at once)
+
+
+def _even(count: int, most: int) -> int:
+    """Size of the batches when as few as `most` allows share `count` evenly, so that little is padded."""
+    return -(-count // -(-count // most))
+
+
+def _padded(inputs: Any, missing: int) -> Any:
+    if isinstance(inputs, dict):
+        return {key: _padded(value, missing) for key, value in inputs.items()}
+    return np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+
+
+def _uncut(model: keras.Model, examples: Examples) -> Examples:
+    from tlkit.model.partition import uncut
+
+    return uncut(model.inputs, examples) if getattr(model, "inputs", None) else examples
+
+
+def _check_shape(model: keras.Model, examples: Examples) -> None:
+    spec, wanted = examples.spec, getattr(model, "input_shape", None)
+    if not isinstance(spec, ArraySpec) or not isinstance(wanted, tuple):
+        return
+    fits = len(wanted) == len(spec.shape) + 1 and all(
+        a is None or b is None or a == b for a, b in zip(wanted[1:], spec.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"The model takes inputs of shape {wanted[1:]}: read the examples at that size. "
+            f"Received: shape={spec.shape}."
+        )

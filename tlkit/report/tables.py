@@ -1,0 +1,85 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tlkit.core.run import caution
+
+MB = 1e6
+
+
+def run_table(record: Mapping[str, Any]) -> Any:
+    """Scores, exported files and the report of a run, from what run.json holds."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    scores = record.get("scores") or {}
+    parts: list[Any] = [Text(line) for line in score_lines(scores)]
+    exports = record.get("exports") or []
+    if exports:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("file", "size", "latency", "largest difference", "agreement", "accuracy", "change", ""):
+            table.add_column(title, justify="left" if title in ("file", "") else "right", no_wrap=True)
+        for row in exports:
+            table.add_row(*_export_cells(row))
+        parts.append(table)
+        parts += [Text(one) for one in dict.fromkeys(caution(row.get("checked_on", "test")) for row in exports) if one]
+    if record.get("folder"):
+        parts.append(Text(f"report: {record['folder']}/report.html", no_wrap=True))
+    return Group(*parts)
+
+
+def score_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Each score with its interval, where it has one: "accuracy 0.761 [0.62, 0.86]"."""
+    plain = [k for k in scores if not k.endswith(("_low", "_high"))]
+    return [_score(scores, name) for name in plain]
+
+
+def _score(scores: Mapping[str, Any], name: str) -> str:
+    value, low, high = scores[name], scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    interval = "" if low is None or high is None else f"  [{low:.3f}, {high:.3f}] (95 %)"
+    return f"{name:<16} {'-' if value is None else format(value, '.3f')}{interval}"
+
+
+def _export_cells(row: Mapping[str, Any]) -> list[str]:
+    change = row.get("score_change")
+    return [
+        str(row["file"]),
+        f"{row['bytes'] / MB:.2f} MB",
+        _number(row.get("latency_ms"), ".1f", " ms"),
+        _number(row.get("largest_difference"), ".1e"),
+        _number(row.get("agreement"), ".3f"),
+        _number(row.get("score"), ".3f"),
+        "-" if change is None else f"{change:+.3f}",
+        "passed" if row.get("passed") else f"FAILED: {row.get('failure')}",
+    ]
+
+
+def _number(value: Any, form: str, unit: str = "") -> str:
+    return "-" if value is None else format(value, form) + unit
+
+
+def zoo_table(cards: Mapping[str, Any]) -> Any:
+    """Names, licences, sources and sizes of the zoo's modules."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("module", "what it is", "licence", "source", "download"):
+        table.add_column(title)
+    for name, card in cards.items():
+        table.add_row(f"zoo:{name}", card.summary, card.licence, card.source, f"{card.download_mb:.1f} MB")
+    return table
+
+
+def prediction_lines(predictions: Sequence[Any]) -> list[str]:
+    """Each file with its best labels."""
+    lines = []
+    for found in predictions:
+        lines.append(found.file)
+        lines += [f"  {score:7.3f}  {label}" for label, score in found.scores]
+        if found.note:
+            lines.append(f"  ({found.note})")
+    return lines

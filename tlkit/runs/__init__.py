@@ -1,0 +1,1 @@
+"""Whole paths: from a module and data to a saved run, its exports and its publication."""

@@ -1,0 +1,88 @@
+"""export: files for phones and servers from a run, with proof."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tlkit.core.errors import GateError
+from tlkit.core.files import held
+from tlkit.core.progress import Progress, shown
+from tlkit.core.run import Run
+from tlkit.core.task import Task
+from tlkit.exporting import FILES, Gates, checked_formats
+from tlkit.exporting import export as export_files
+from tlkit.methods import one_head
+from tlkit.runs import folder as run_folder
+
+
+def export(
+    run: Run | str | Path,
+    folder: str | Path | None = None,
+    formats: Sequence[str] = tuple(FILES),
+    *,
+    max_drop: float = 0.01,
+    gates: Gates | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Write SavedModel and TFLite files, prove that they agree with the model, and renew run.json and report.html.
+
+    Of several heads the TFLite files answer for all in one signature and for each in one of its own, on weights that
+    they share; each head's own files lie in a folder of its name.
+
+    Args:
+        run: A Run, or the folder of one.
+        folder: Where the files go; None is the run's folder.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8".
+        max_drop: Largest loss of score that dynamic and int8 files may have, in [0, 1].
+        gates: All that a file must keep to; takes the place of `max_drop`.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        The run with its `exports`.
+
+    Raises:
+        GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
+        InputError: If there is no such run, or no such format.
+    """
+    formats, kept_to, progress = checked_formats(formats), gates or Gates(max_drop=max_drop), progress or shown()
+    with contextlib.ExitStack() as stack:
+        place = run_folder.place_of(run)
+        for written in (place, folder):
+            if written is not None:
+                stack.enter_context(held(written))
+        opened = run_folder.opened(run)
+        done, failure = _exported(opened, folder, formats, kept_to, progress)
+        for head, task in opened.task.heads.items():
+            progress.line(f"head {head}")
+            place = None if folder is None else Path(folder) / head
+            _, failed = _exported(_head_run(opened, head, task), place, formats, kept_to, progress)
+            failure = failure or failed
+    if failure is not None:
+        raise failure
+    return done
+
+
+def _head_run(run: Run, head: str, task: Task) -> Run:
+    """One head as it was saved below the run's folder, or of the run itself."""
+    if run.folder is None:
+        return one_head(run, head)
+    opened = run_folder.load(run.folder / head, task=task)
+    return opened if isinstance(opened, Run) else one_head(run, head)
+
+
+def _exported(
+    run: Run, folder: str | Path | None, formats: Sequence[str], gates: Gates, progress: Progress
+) -> tuple[Run, GateError | None]:
+    """The run with what was exported, and the error that says what fell short."""
+    started = time.perf_counter()
+    failure: GateError | None = None
+    try:
+        exports = export_files(run, folder, formats, gates, say=progress.line)
+    except GateError as error:
+        failure, exports = error, error.exports
+    seconds = {**run.seconds, "export": time.perf_counter() - started}
+    return run_folder.save_record(replace(run, exports=exports, seconds=seconds)), failure

@@ -1,0 +1,264 @@
+"""finetune: from a module and data to a saved, evaluated run. Nothing here that a recipe could not write."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import keras
+import numpy as np
+
+from tlkit import plans
+from tlkit.core import excerpts, quick
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.files import held
+from tlkit.core.progress import Progress, shown
+from tlkit.core.run import Phase, Run
+from tlkit.core.task import Evaluation, Task
+from tlkit.data.image import resized
+from tlkit.data.image_source import read_at
+from tlkit.data.long_texts import check_way
+from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.lookup import is_image, own_image_size
+from tlkit.modalities.feeding import fed
+from tlkit.model.build import BACKBONE, build
+from tlkit.model.evaluate import decoded_outputs, evaluate
+from tlkit.model.input_range import range_warning, settle_range
+from tlkit.report.tables import score_lines
+from tlkit.runs import folder as run_folder
+from tlkit.runs import invocation, overview
+from tlkit.training import checkpoint
+from tlkit.training.callbacks import checked
+from tlkit.training.fit import check_plan, fit
+from tlkit.training.inputs import Settings
+from tlkit.training.inputs import check as check_settings
+
+NOT_JUDGED = (
+    "there are no test examples, so no score says how good this run is; give `split` a share for the test to have one."
+)
+RANGE_SAMPLE = 16  # images by which the input range is checked
+P = ParamSpec("P")
+
+
+def _holding_out(function: Callable[P, Run]) -> Callable[P, Run]:
+    """Hold the folder `out` while `function` runs; one that cannot be written to is told before all else."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Run:
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        out = given.get("out")
+        with held(Path("runs") / given["task"].name if out is None else out) as folder:
+            run_folder.check_folder(folder)
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_holding_out
+def finetune(
+    handle: Any,
+    task: Task,
+    data: Splits,
+    phases: Sequence[Phase] | None = None,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    image_size: tuple[int, int] | None = None,
+    length: int | None = None,
+    input_range: tuple[float, float] | None = None,
+    long: str = "cut",
+    micro_batch: int | None = None,
+    views: int | None = None,
+    cache: str = "auto",
+    fresh: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Adapt a pretrained module to a task: build, fit, evaluate on the test split where there is one, save.
+
+    Args:
+        handle: A HubLayer or what HubLayer takes as handle.
+        task: What to learn: `tasks.classify(data.labels)`.
+        data: Splits; images get the size that the module takes.
+        phases: What to train, in order; None takes `plans.recommend` for this many examples.
+        out: Folder of the run; None is "runs/<task>".
+        seed: Of the head's first weights, the order of examples and all else that is random.
+        batch_size: Examples a step, >= 1.
+        image_size: (height, width), for modules that take any; None is what the data were read with, if they were.
+        length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
+        input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
+            graph or its BatchNorm says.
+        long: What becomes of longer texts: "cut", or "windows", whose answers are averaged (`data.text.tokenized`).
+        micro_batch: Examples of a batch that are in memory at a time, as `fit` has it.
+        views: Augmented views of each training example that are computed once, as `fit` has it.
+        cache: "auto", "require" or "off", as `fit` has it.
+        fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
+        callbacks: Keras callbacks that watch, as `fit` has them; the record has their names.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        The saved run; `tlkit.export(run)` makes the files for phones.
+
+    Raises:
+        InputError: If module, data and task do not fit; before any training.
+        TrainingError: If the loss is not finite, or frozen weights moved.
+    """
+    progress = progress or shown()
+    watch = checked(callbacks)
+    seconds: dict[str, float] = {"import": quick.import_seconds}
+    check_settings(Settings(seed, batch_size, 1 if views is None else views, cache, micro_batch=micro_batch))
+    check_way(long)
+    if phases is not None:
+        check_plan(phases)
+    _check_data(task, data, progress)
+    model, data = _built(handle, task, data, seed, image_size, length, long, input_range, seconds, progress)
+    task = task if task.prepare is None else task.prepare(data, progress.line)
+    plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
+    for line in overview.plan_lines(plan):
+        progress.line(line)
+    folder = Path(out) if out is not None else Path("runs") / task.name
+    if fresh or invocation.starts_over():
+        checkpoint.clear(folder / run_folder.CHECKPOINTS)
+    run = fit(
+        model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
+        checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
+    )  # fmt: skip
+    started = time.perf_counter()
+    run = replace(run, task=_calibrated(run, batch_size))
+    run = replace(run, evaluation=_evaluated(run, task, data, batch_size))
+    seconds["evaluate"] = time.perf_counter() - started
+    run = replace(run, seconds={**seconds, **run.seconds})
+    record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
+    run = replace(run, record=record | _of_training(task, watch))
+    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
+        progress.line(line)
+    return run_folder.save(run, folder)
+
+
+def _check_data(task: Task, data: Splits, progress: Progress) -> None:
+    """Show what was given, and refuse what cannot be learned."""
+    for line in (*overview.lines(data), *(f"note: {note}" for note in data.notes)):
+        progress.line(line)
+    if not len(data.test):
+        progress.line(f"note: {NOT_JUDGED}")
+    if not len(data.val):
+        progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
+    task.check(data)
+
+
+def _of_training(task: Task, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    """What only the record of a training run has: the names of callbacks, and the method."""
+    names = {"callbacks": [type(callback).__name__ for callback in callbacks]} if callbacks else {}
+    return names | ({} if task.served is None else {"method": task.recipe})
+
+
+def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
+    """A note on each R2 below 0."""
+    for name, value in scores.items():
+        if value < 0 and (name == "r2" or name.endswith("_r2")):
+            yield (
+                f"note: {name} is {value:.3g}: always answering with the mean of the test's values would err less. "
+                "Train longer, unfreeze more, or look for what tells these values apart."
+            )
+
+
+def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation | None:
+    """Scores on the test, and those without labels that a method gives besides; `data` as they were trained on.
+
+    None where there are no test examples.
+    """
+    if not len(run.data.test):
+        return None
+    found = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
+    if trained.served is None or trained.served.scores is None:
+        return found
+    return replace(found, scores={**found.scores, **trained.served.scores(run.model, data, run.data)})
+
+
+def _calibrated(run: Run, batch_size: int) -> Task:
+    """The run's task with what it leaves to the validation examples."""
+    task, val = run.task, run.data.val
+    if task.calibrate is None or not len(val):
+        return task
+    outputs = excerpts.together(val, decoded_outputs(run.model, task, val, batch_size=batch_size))
+    return task.calibrate(excerpts.whole(val).targets, outputs)
+
+
+def _built(
+    handle: Any,
+    task: Task,
+    data: Splits,
+    seed: int,
+    image_size: tuple[int, int] | None,
+    length: int | None,
+    long: str,
+    input_range: tuple[float, float] | None,
+    seconds: dict[str, float],
+    progress: Progress,
+) -> tuple[keras.Model, Splits]:
+    started = time.perf_counter()
+    keras.utils.set_random_seed(seed % 2**32)
+    layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    for note in layer.shaped(data.train.spec).form.notes:
+        progress.line(f"note: {layer.handle} {note}.")
+    image_size = _image_size(layer, data, image_size)
+    if input_range is not None:
+        layer.input_range = input_range
+    how = settle_range(layer, _some(data, image_size or own_image_size(layer))) if is_image(layer) else ""
+    model = build(layer, task, image_size=image_size, data=data)
+    seconds["module"] = time.perf_counter() - started
+    started = time.perf_counter()
+    size = model.input.shape[1:3] if is_image(layer) else None
+    for line in overview.module_lines(layer, size, how):
+        progress.line(line)
+    known = data.notes
+    data = fed(data, layer, image_size=size, length=length, long=long)
+    for note in data.notes[len(known) :]:
+        progress.line(f"note: {note}")
+    if is_image(layer):
+        _check_range(layer, data, size, progress)
+    seconds["data"] = data.seconds + time.perf_counter() - started
+    return model, data
+
+
+def _some(data: Splits, size: tuple[int, int] | None) -> np.ndarray | None:
+    """Training pictures at the module's size; None where the data are no pictures, or the size is not known."""
+    spec = data.train.spec
+    if size is None or not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or spec.dtype != "uint8":
+        return None
+    train = resized(data, size).train
+    return np.stack([train.read(i) for i in range(min(RANGE_SAMPLE, len(train)))]) if len(train) else None
+
+
+def _check_range(layer: HubLayer, data: Splits, size: Any, progress: Progress) -> None:
+    images = _some(data, size)
+    warning = None if images is None else range_warning(layer, images)
+    if warning:
+        progress.line(f"warning: {warning}")
+
+
+def _image_size(layer: HubLayer, data: Splits, image_size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size asked for here, or of a module that takes any size, the one that the data were read with."""
+    read = read_at(data.train)
+    if read is None or not is_image(layer):
+        return image_size
+    if image_size is not None and tuple(image_size) != read:
+        raise InputError(
+            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(image_size)}: "
+            "leave one of the two out."
+        )
+    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else image_size
+
+
+def _command() -> str:
+    """The command that is running, as one would type it again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and sys.argv[0] else ""

@@ -1,0 +1,83 @@
+"""Flags that recipes share, checked before a recipe reads its data: a mistake costs seconds, not a training."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlkit.core.errors import InputError
+from tlkit.core.run import Phase
+from tlkit.data.long_texts import check_way
+from tlkit.exporting import Gates, checked_formats
+from tlkit.features import cache_budget
+from tlkit.training.inputs import Settings
+from tlkit.training.inputs import check as check_settings
+
+
+def check(recipe: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse values of a recipe's flags that could only fail later.
+
+    Flags are known by their names. One whose default would be refused has another meaning in that recipe, and passes.
+
+    Args:
+        recipe: The recipe's `main`.
+        options: What it is about to be called with.
+
+    Raises:
+        InputError: At the first value that is out of its range.
+    """
+    cache_budget.check()
+    for name, parameter in inspect.signature(recipe).parameters.items():
+        if name in _CHECKS and name in options and _passes(name, parameter.default):
+            _CHECKS[name](options[name])
+
+
+def _passes(name: str, value: Any) -> bool:
+    with contextlib.suppress(InputError, TypeError, ValueError):
+        _CHECKS[name](value)
+        return True
+    return False
+
+
+def _epochs(value: Any) -> None:
+    counts = _several(value)
+    for count in counts:
+        Phase(epochs=count, lr=1e-3)
+    if counts and not any(counts):
+        raise InputError(f"Nothing would be trained: `epochs` must hold a number above 0. Received: epochs={value!r}.")
+
+
+def _rates(value: Any) -> None:
+    for rate in _several(value):
+        Phase(epochs=1, lr=rate)
+
+
+def _shares(value: Any) -> None:
+    for share in _several(value):
+        Phase(epochs=1, lr=1e-3, unfrozen=share)
+
+
+def _sizes(value: Any) -> None:
+    if not all(size >= 1 for size in _several(value)):
+        raise InputError(f"A size must be 1 or more. Received: {value!r}.")
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return () if value is None else tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "formats": checked_formats,
+    "max_drop": lambda value: Gates(max_drop=value),
+    "epochs": _epochs,
+    "lr": _rates,
+    "unfrozen": _shares,
+    "batch_size": lambda value: check_settings(Settings(batch_size=value)),
+    "micro_batch": lambda value: check_settings(Settings(micro_batch=value)),
+    "long": check_way,
+    "seed": lambda value: check_settings(Settings(seed=value)),
+    "image_size": _sizes,
+    "length": _sizes,
+}

@@ -1,0 +1,72 @@
+"""What a run was given and will do, in a few lines before the work: a wrong label is cheaper to see here than later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from tlkit.core.examples import Splits
+from tlkit.core.run import Phase
+from tlkit.layer.hub_layer import HubLayer
+
+SHOWN = 20  # labels that get a line each
+PARTS = ("train", "val", "test")
+
+
+def lines(data: Splits) -> list[str]:
+    """The examples of each part and the labels with their counts, all that is known before the module is opened."""
+    sizes = " / ".join(str(len(getattr(data, part))) for part in PARTS)
+    return [f"data    {sizes} examples (train / val / test)", *_labels(data)]
+
+
+def _labels(data: Splits) -> Iterator[str]:
+    for head, names in data.heads.items():
+        yield f"head    {head}: {_listed(names)}"
+    counts = data.counts
+    if not counts and data.labels:
+        yield f"labels  {len(data.labels)}: {_listed(data.labels)}"
+    if not counts:
+        return
+    yield f"labels  {len(counts)}, each with its examples (train / val / test)"
+    width = min(40, max(len(label) for label in counts))
+    for label in list(counts)[:SHOWN]:
+        yield f"        {label:<{width}}  {' / '.join(str(n) for n in counts[label])}"
+    if len(counts) > SHOWN:
+        rest = sorted(counts, key=lambda label: counts[label])[0]
+        yield f"        and {len(counts) - SHOWN} more; fewest: {rest}, {counts[rest][0]} in training"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def module_lines(layer: HubLayer, size: Sequence[int] | None = None, how: str = "") -> list[str]:
+    """The module and, of one for images, its size and its range of pixels.
+
+    Args:
+        layer: The module.
+        size: (height, width) of the images that it is given; None of one for something else.
+        how: How its range of pixels is known, in words.
+    """
+    count = sum(math.prod(v.shape) for v in layer.module_variables.values())
+    made = [f"module  {layer.handle}, {count:,} weights"]
+    if size is not None and layer.input_range is not None:
+        low, high = layer.input_range
+        made += [f"images  {size[0]} x {size[1]}, pixels as {low:g} to {high:g}: {how}"]
+    return made
+
+
+def plan_lines(phases: Sequence[Phase]) -> list[str]:
+    """One line a phase: "plan    1. module frozen: up to 10 epochs at 0.003"."""
+    return [f"{'plan' if number == 1 else '':<8}{number}. {_phase(phase)}" for number, phase in enumerate(phases, 1)]
+
+
+def _phase(phase: Phase) -> str:
+    what = f"the top {phase.unfrozen:.0%} of the module" if phase.unfrozen else "the head alone"
+    words = [
+        f"{what}: {phase.epochs} epoch{'s' * (phase.epochs != 1)} at {phase.lr:g}",
+        "warm-up" if phase.warmup else "",
+        "then falling along a cosine" if phase.cosine else "",
+        f"ends after {phase.patience} without improvement" if phase.patience else "",
+    ]
+    return ", ".join(filter(None, words))

@@ -1,0 +1,1 @@
+"""Search by similarity in a collection."""

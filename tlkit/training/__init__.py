@@ -1,0 +1,1 @@
+"""fit, and all that its phases need."""

@@ -1,0 +1,503 @@
+"""fit: run the phases. The loop is ours so that order, resume and proof are exact; Keras compiles, we drive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkit.core import memory, multi_targets
+from tlkit.core.batches import order_of_epoch, steps_of, trimmed, width_of
+from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.progress import Progress, quiet
+from tlkit.core.run import Phase, PhaseResult, Run
+from tlkit.core.task import Task
+from tlkit.layer.lookup import backbone_of
+from tlkit.model.partition import Arrangement, arrange, uncut, weights_hash
+from tlkit.training import checkpoint
+from tlkit.training.callbacks import Watchers, checked, watching
+from tlkit.training.inputs import Moment, Settings, Source, batches, sources
+from tlkit.training.inputs import check as check_settings
+from tlkit.training.proof import frozen_variables, proof_of
+from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
+from tlkit.training.step import NOT_FINITE, Trainer, compiled, optimizer_of, steps_of_epoch
+
+HIGH_RATE = 1.0  # Adam moves each weight by about the rate at a step, and weights are mostly below 1
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all parts of a fit are about."""
+
+    model: keras.Model
+    task: Task
+    data: Splits
+    phases: tuple[Phase, ...]
+    settings: Settings
+    progress: Progress
+    keep: Callable[[State, Trainer | None], None]
+    start: Mapping[int, np.ndarray]  # values that the module began with, by id, where a phase asks for them
+    watchers: Watchers
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One phase made ready: its split model, its data, its compiled steps."""
+
+    number: int
+    phase: Phase
+    arrangement: Arrangement
+    trainer: Trainer
+    train: Source
+    val: Source
+
+
+@memory.kept()
+def fit(
+    model: keras.Model,
+    task: Task,
+    data: Splits,
+    phases: Sequence[Phase],
+    *,
+    seed: int = 0,
+    batch_size: int = 32,
+    views: int | None = None,
+    cache: str = "auto",
+    cache_dtype: str = "float32",
+    checkpoints: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    micro_batch: int | None = None,
+    progress: Progress = quiet,
+) -> Run:
+    """Run the phases over the data and keep the best weights of all of them.
+
+    Each phase computes the frozen front of the module once, then trains the rest with a fresh Adam. Frozen weights
+    are hashed before and after. The order of examples is a pure function of (seed, phase, epoch), so a fit that was
+    killed and is started again with the same arguments ends with the same weights, bit for bit.
+
+    Args:
+        model: A model that `build` made, or any keras.Model with one HubLayer; its outputs are raw (logits).
+        task: Loss, metrics, checks and the figure by which the best weights are chosen.
+        data: Training and validation examples are used; the test examples are not touched. Without validation
+            examples nothing can be chosen: every epoch is run, and the last weights are taken.
+        phases: What to do, in order.
+        seed: Of the order of examples, the views and everything random in TensorFlow and Keras.
+        batch_size: Examples a step, >= 1.
+        views: Augmented views of each training example that are computed once; 0 augments anew in every epoch and
+            caches nothing; None is 4 where the examples have an `augment`, else 1.
+        cache: "auto" keeps computed features on disk, within `TLKIT_CACHE_GB`, and computes them anew in every epoch
+            where they do not fit; "require" refuses to; "off" never keeps any.
+        cache_dtype: "float32", or "float16", which halves the space; its rounding error goes into the record.
+        checkpoints: Folder for checkpoints, one an epoch; None keeps none.
+        callbacks: Keras callbacks that watch, such as TensorBoard and CSVLogger. Epochs are counted over all phases;
+            a fit that goes on where it was stopped tells them of the epochs that are left.
+        micro_batch: Examples of a batch that are in memory at a time; their gradients add up to the batch's step, so
+            weights are the same to rounding, but for the head's dropout, which draws other masks. None takes as many
+            as about 0.5 GB hold, by the sizes of the tensors in the module's graph. What compares the examples of a
+            batch (`batch_stats="adapt"`, a BatchNorm in the head, domain adaptation) is not divided.
+        progress: Where progress goes.
+
+    Returns:
+        A Run with history, seconds and freeze proof of each phase. Its `task` is to be used from here on: it knows what
+        the training targets decide, as the mean of values to regress.
+
+    Raises:
+        InputError: If the task cannot learn from this data, `checkpoints` belong to another fit, or a callback would
+            steer; before training.
+        TrainingError: If the loss is not finite (weights are those before that batch) or frozen weights moved.
+    """
+    _check(model, task, data, phases)
+    data, watch = _uncut(model, data), checked(callbacks)
+    task = task if task.prepare is None else task.prepare(data, progress.line)
+    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
+    check_settings(settings)
+    keras.utils.set_random_seed(seed % 2**32)
+    _say_high_rates(phases, progress)
+    _say_unused_patience(task, phases, progress)
+    started = time.perf_counter()
+    keep, stored = keeper(model, task, data, phases, settings, checkpoints, progress)
+    state = State() if stored is None else opened_state(stored)
+    assign(model, state.weights)
+    assign(model, {} if stored is None else numbered(stored, "seed"))
+    start = _starting_point(model, phases)
+    with watching(model, watch, optimizer_of(phases[0], model), _params(phases, data, settings), progress.line) as told:
+        job = Job(model, task, data, tuple(phases), settings, progress, keep, start, told)
+        state = _run_phases(job, state, stored)
+    _thaw_flags(job)
+    seconds = {"phases": time.perf_counter() - started}
+    return _served(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
+
+
+def _served(run: Run) -> Run:
+    """The run without the outputs that were there for training alone, the outermost method's first."""
+    while (served := run.task.served) is not None:
+        model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
+        run = replace(run, model=model, task=served.task, data=served.data(run.data))
+    return run
+
+
+def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int, np.ndarray]:
+    """Copies of the module's weights, where a phase is to stay near them."""
+    layer = backbone_of(model)
+    if layer is None or not any(phase.l2_sp for phase in phases):
+        return {}
+    return {id(v): np.array(v) for v in layer.module_variables.values()}
+
+
+def check_plan(phases: Sequence[Phase]) -> None:
+    """Refuse a plan that trains nothing.
+
+    Raises:
+        InputError: If it is empty, or holds something else than phases.
+    """
+    if not phases:
+        raise InputError("`phases` is empty; take plans.two_phase() or plans.recommend(len(data.train)).")
+    wrong = [phase for phase in phases if not isinstance(phase, Phase)]
+    if wrong:
+        raise InputError(f"`phases` must hold Phases, as plans.two_phase() makes them. Received: {wrong[0]!r:.80}.")
+
+
+def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]) -> None:
+    check_plan(phases)
+    task.check(data)
+    if not len(data.train):
+        raise InputError("The training split is empty; give more data, or another `split`.")
+    _check_shape(model, data.train.spec)
+
+
+def _say_high_rates(phases: Sequence[Phase], progress: Progress) -> None:
+    for number, phase in enumerate(phases, start=1):
+        if phase.lr > HIGH_RATE:
+            progress.line(
+                f"warning: lr={phase.lr:g} of phase {number} is far above what Adam learns with (1e-5 to 1e-2): each "
+                "step moves every weight by about that much, so expect the model to get worse."
+            )
+
+
+def _say_unused_patience(task: Task, phases: Sequence[Phase], progress: Progress) -> None:
+    """Domain adaptation has no labels of the target to choose by, so that no epoch is known to be the best."""
+    patient = [phase.epochs for phase in phases if phase.patience is not None]
+    if task.monitor is None and patient:
+        counts = " and ".join(str(count) for count in patient)
+        progress.line(
+            f"note: no validation figure judges {_called(task)}, so `patience` ends no phase: all {counts} epochs are "
+            "run, and the last weights are taken."
+        )
+
+
+def _called(task: Task) -> str:
+    return task.recipe[0].rpartition(".")[2]
+
+
+def _check_shape(model: keras.Model, spec: Any) -> None:
+    """Refuse examples that the model cannot take; sizes that it leaves open fit all."""
+    if isinstance(model.input, Mapping):
+        has = set(spec) if isinstance(spec, Mapping) else {"one array"}
+        if has != set(model.input):
+            raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
+        for name, tensor in model.input.items():
+            shape, wanted = tuple(spec[name].shape), tuple(tensor.shape[1:])
+            if len(shape) == len(wanted) and any(b not in (None, a) for a, b in zip(shape, wanted, strict=True)):
+                raise InputError(f"The examples' {name} has shape {shape}, but the model takes {wanted}: make them so.")
+    if isinstance(spec, Mapping) or not hasattr(model.input, "shape"):
+        return
+    shape, wanted = tuple(spec.shape), tuple(model.input.shape[1:])
+    fits = len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted, strict=True))
+    if not fits:
+        how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(wanted) == 3 else "read them anew"
+        raise InputError(f"The examples have shape {shape}, but the model takes {wanted}; {how}.")
+
+
+def _uncut(model: keras.Model, data: Splits) -> Splits:
+    if not hasattr(model, "inputs") or not model.inputs:
+        return data
+    train, val, test = (uncut(model.inputs, part) for part in (data.train, data.val, data.test))
+    return data if train is data.train else replace(data, train=train, val=val, test=test)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _views(views: int | None, data: Splits) -> int:
+    if views is None:
+        return 1 if data.train.augment is None else 4
+    return min(views, 1) if data.train.augment is None else views
+
+
+def _params(phases: Sequence[Phase], data: Splits, settings: Settings) -> dict[str, int]:
+    """What Keras tells callbacks before it begins."""
+    steps = steps_of_epoch(len(data.train), settings.batch_size)
+    return {"epochs": sum(phase.epochs for phase in phases), "steps": steps}
+
+
+def _run_phases(job: Job, state: State, stored: checkpoint.Checkpoint | None) -> State:
+    job.watchers.tell("on_train_begin")
+    for number in range(len(state.results), len(job.phases)):
+        state = _run_phase(job, state, number, stored)
+        stored = None
+    job.watchers.tell("on_train_end", _last_figures(state))
+    return state
+
+
+def _last_figures(state: State) -> dict[str, float]:
+    histories = [result.history for result in state.results if result.history]
+    return _logs({name: values[-1] for name, values in histories[-1].items()}) if histories else {}
+
+
+def _logs(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures by the names that Keras' callbacks know: the rate is called `learning_rate`."""
+    return {"learning_rate" if name == "lr" else name: value for name, value in figures.items()}
+
+
+# -- one phase
+
+
+def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoint | None) -> State:
+    started = time.perf_counter()
+    stage = _staged(job, number)
+    job = replace(job, watchers=_watching(job, stage, state))
+    frozen = frozen_variables(job.model, stage)
+    before, best_before = weights_hash(frozen), state.best
+    state = replace(state, weights=_covered(job.model, stage, state))
+    if stored is not None and state.epoch:
+        resume(stage, stored)
+    while state.epoch < stage.phase.epochs and not _patience_spent(stage.phase, state):
+        state = _run_epoch(job, stage, state)
+        job.keep(state, stage.trainer)
+    proof = proof_of(stage, frozen, before)
+    assign(job.model, state.weights)
+    result = PhaseResult(
+        phase=stage.phase,
+        history=dict(state.history),
+        seconds=time.perf_counter() - started,
+        features_seconds=stage.train.seconds + stage.val.seconds,
+        proof=proof,
+        had={
+            **stage.arrangement.had,
+            "front": stage.train.how,
+            "steps": stage.trainer.parts.why,
+            "epoch_seconds": state.seconds,
+        },
+        best_epoch=state.own_best[1] if state.own_best else 0,
+        improved=_improved(state, best_before, stored is not None),
+    )
+    done = State(results=(*state.results, result), best=state.best, weights=state.weights, number=state.number)
+    job.keep(done, None)
+    return done
+
+
+def _staged(job: Job, number: int) -> Stage:
+    phase, later = job.phases[number], job.phases[number + 1 :]
+    arrangement = arrange(job.model, phase, later)
+    train, val = sources(arrangement, job.data, job.settings, job.progress)
+    size = job.settings.batch_size
+    divide = job.settings.micro_batch
+    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start, divide)
+    if trainer.parts.wanted:
+        job.progress.line(
+            f"note: a step of phase {number + 1} takes about {trainer.parts.wanted / 1e9:.1f} GB and cannot be divided "
+            f"({trainer.parts.why}); a lower `batch_size` takes less."
+        )
+    return Stage(number, phase, arrangement, trainer, train, val)
+
+
+def _watching(job: Job, stage: Stage, state: State) -> Watchers:
+    if not job.watchers:
+        return job.watchers
+    before = _epochs_done(state.results) * steps_of_epoch(len(job.data.train), job.settings.batch_size)
+    trainer, shown = stage.trainer, optimizer_of(stage.phase, job.model)
+    return job.watchers.of_phase(trainer.optimizer, shown, trainer.train_step, before)
+
+
+def _epochs_done(results: Sequence[PhaseResult]) -> int:
+    return sum(len(result.history.get("loss", ())) for result in results)
+
+
+def _improved(state: State, before: float | None, resumed: bool) -> bool:
+    """Whether the best of all phases lies in this one."""
+    if not resumed:
+        return state.best != before
+    return state.own_best is not None and state.best == state.own_best[0]
+
+
+def _thaw_flags(job: Job) -> None:
+    """Leave the module as the last phase had it, in inference mode for whoever fits on."""
+    layer = backbone_of(job.model)
+    if layer is not None:
+        layer.batch_stats = "frozen"
+
+
+# -- epochs
+
+
+def _run_epoch(job: Job, stage: Stage, state: State) -> State:
+    started = time.perf_counter()
+    epoch = state.epoch + 1
+    over_all_phases = _epochs_done(state.results) + state.epoch
+    job.watchers.tell("on_epoch_begin", over_all_phases)
+    figures = _trained(job, stage, epoch)
+    if len(job.data.val):
+        figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
+    _check_finite(job, stage, state, figures)
+    seconds = time.perf_counter() - started
+    job.progress.line(_epoch_line(stage, epoch, figures, seconds))
+    job.watchers.tell("on_epoch_end", over_all_phases, _logs(figures))
+    figure = _monitored(figures, state, job)
+    own = state.own_best
+    if own is None or _better(figure, own[0], job):
+        own = (figure, epoch)
+    best, weights = state.best, state.weights
+    if best is None or _better(figure, best, job):
+        best, weights = figure, {**weights, **_trained_weights(job.model, stage)}
+    history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
+    return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
+
+
+def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, float]) -> None:
+    """Stop where the loss of an epoch is no number, with the best weights there were: nothing could be chosen by it."""
+    wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
+    if not wrong:
+        return
+    assign(job.model, state.weights)
+    which = "validation loss" if wrong[0] == "val_loss" else "loss"
+    raise TrainingError(
+        f"The {which} became NaN or infinite in phase {stage.number + 1}, epoch {state.epoch + 1}; the weights are the "
+        "best of those before it. Lower the phase's lr, or look at the examples."
+    )
+
+
+def _patience_spent(phase: Phase, state: State) -> bool:
+    if phase.patience is None or state.own_best is None:
+        return False
+    return state.epoch - state.own_best[1] >= phase.patience
+
+
+def _monitor(job: Job) -> tuple[str, str] | None:
+    """The figure that chooses weights and its direction; None where the last ones are taken."""
+    return job.task.monitor if len(job.data.val) else None
+
+
+def _monitored(figures: Mapping[str, float], state: State, job: Job) -> float:
+    monitor = _monitor(job)
+    if monitor is None:
+        return float(state.number)  # a later epoch is better
+    if monitor[0] not in figures:
+        raise InputError(
+            f"The task monitors {monitor[0]!r}, and a phase measures {sorted(figures)}: correct `monitor`."
+        )
+    return figures[monitor[0]]
+
+
+def _better(figure: float, than: float, job: Job) -> bool:
+    monitor = _monitor(job)
+    return figure < than if monitor is not None and monitor[1] == "min" else figure > than
+
+
+def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
+    order = order_of_epoch(len(job.data.train), job.settings.seed, stage.number, epoch)
+    total, count = 0.0, 0
+    _reset_metrics(stage.trainer)
+    rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
+    bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
+    with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
+        for step, (indices, x) in enumerate(batches(stage.train, order, job.settings, Moment(stage.number, epoch))):
+            job.watchers.tell("on_train_batch_begin", step)
+            loss = _step(job, stage, indices, x, epoch)
+            total, count = total + loss * len(indices), count + len(indices)
+            if job.watchers:
+                job.watchers.tell("on_train_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
+            advance(count)
+    return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
+
+
+def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> float:
+    weights = stage.trainer.weights
+    for variable in stage.trainer.progress:
+        variable.assign(_progress(job, stage))
+    try:
+        loss = stage.trainer.train_step(
+            x, _targets(job, job.data.train, indices), None if weights is None else weights[indices]
+        )
+    except tf.errors.InvalidArgumentError as error:
+        if NOT_FINITE not in str(error):
+            raise
+        names = ", ".join(job.data.train.ids[i] for i in indices[:3])
+        step = int(stage.trainer.optimizer.iterations) + 1
+        raise TrainingError(
+            f"The loss became NaN or infinite in phase {stage.number + 1}, epoch {epoch}, at step {step} "
+            f"(examples {names}, ...); the weights are those before it. "
+            "Lower the phase's lr, or look at these examples."
+        ) from None
+    return float(loss)
+
+
+def _progress(job: Job, stage: Stage) -> float:
+    """Share of the fit's steps that are done, in [0, 1): what schedules go by."""
+    steps = steps_of_epoch(len(job.data.train), job.settings.batch_size)
+    epochs = [phase.epochs for phase in job.phases]
+    done = sum(epochs[: stage.number]) * steps + int(stage.trainer.optimizer.iterations)
+    return done / (sum(epochs) * steps)
+
+
+def _targets(job: Job, examples: Examples, indices: np.ndarray) -> Any:
+    """Targets of a batch; those that are one a step end where the inputs of the batch end."""
+    targets = multi_targets.unpacked(examples.targets[indices])
+    if examples.lengths is None or job.task.takes != "sequence":
+        return targets
+    steps, width = steps_of(examples.spec), width_of(examples, indices)
+    return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)
+
+
+def _validated(job: Job, stage: Stage) -> dict[str, float]:
+    examples = job.data.val
+    _reset_metrics(stage.trainer)
+    total, count = 0.0, 0
+    job.watchers.tell("on_test_begin")
+    for step, (indices, x) in enumerate(batches(stage.val, np.arange(len(examples)), job.settings)):
+        job.watchers.tell("on_test_batch_begin", step)
+        weights = None if examples.weights is None else examples.weights[indices]
+        loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))
+        total, count = total + loss * len(indices), count + len(indices)
+        if job.watchers:
+            job.watchers.tell("on_test_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
+    figures = {"loss": total / count, **_metrics(stage.trainer)}
+    job.watchers.tell("on_test_end", figures)
+    return figures
+
+
+def _reset_metrics(trainer: Trainer) -> None:
+    for metric in trainer.metrics:
+        metric.reset_state()
+
+
+def _metrics(trainer: Trainer) -> dict[str, float]:
+    return {metric.name: float(metric.result()) for metric in trainer.metrics}
+
+
+def _epoch_line(stage: Stage, epoch: int, figures: Mapping[str, float], seconds: float) -> str:
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "lr")
+    share = stage.arrangement.had["unfrozen"]
+    kind = f"top {share:.0%} unfrozen" if share else "frozen"
+    return f"phase {stage.number + 1} ({kind}) epoch {epoch}/{stage.phase.epochs}  {shown}  {seconds:.2f} s"
+
+
+# -- weights, by position in `model.variables`
+
+
+def _trained_weights(model: keras.Model, stage: Stage) -> Arrays:
+    """Copies of all that the phase can have changed."""
+    inside = {id(v) for v in stage.trainer.model.variables}
+    return {i: np.array(v) for i, v in enumerate(model.variables) if id(v) in inside and not is_seed(v)}
+
+
+def _covered(model: keras.Model, stage: Stage, state: State) -> Mapping[int, np.ndarray]:
+    """The best weights with those that this phase is about to train: so far they are as the best had them."""
+    return {**_trained_weights(model, stage), **state.weights}
