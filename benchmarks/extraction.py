@@ -25,7 +25,7 @@ def corpus(folder: Path, minutes: float) -> None:
     from tlkit.datasets import spoken
 
     digits = spoken.digits()
-    clips = [digits.train.read(i) for i in range(len(digits.train))]
+    clips = [digits.train.inputs[i] for i in range(len(digits.train))]
     for number in range(round(60 * minutes / FILE_S)):
         rng = np.random.default_rng(number)
         sound = np.concatenate([clips[i] for i in rng.integers(len(clips), size=FILE_S)])[: FILE_S * RATE]

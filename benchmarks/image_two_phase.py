@@ -53,8 +53,8 @@ def arrays_of(seed: int, shares: Sequence[float], target: Path) -> None:
         examples = getattr(splits, name)
         if not len(examples):
             continue
-        arrays[f"{name}_x"] = np.stack([examples.read(i) for i in range(len(examples))])
-        arrays[f"{name}_y"] = examples.targets
+        arrays[f"{name}_x"] = np.stack([examples.inputs[i] for i in range(len(examples))])
+        arrays[f"{name}_y"] = examples.target_array
     np.savez(target, **arrays)
 
 

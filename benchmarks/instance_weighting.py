@@ -31,6 +31,7 @@ from sklearn.metrics import r2_score
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.files import cache_dir, write_atomic
 from tlkit.datasets import samples
@@ -118,7 +119,7 @@ def emoji(seed: int, few: bool) -> Case:
 
     def drawn(part: Examples, style: str) -> tuple:
         own = part.subset([i for i, name in enumerate(part.ids) if name.startswith(style)])
-        return np.asarray(tlkit.extract("zoo:efficientnet-lite0", own)), own.targets
+        return np.asarray(tlkit.extract("zoo:efficientnet-lite0", own)), own.target_array
 
     x, y = drawn(given.train, "twemoji")
     chosen = np.concatenate([np.flatnonzero(y == label)[:2] for label in range(10)]) if few else np.arange(len(y))
@@ -139,7 +140,7 @@ def splits_of(case: Case, name: str) -> Splits:
         x, y = case[f"{part}_x"].astype(np.float32), case[f"{part}_y"]
         y = y[:, None].astype(np.float32) if y.dtype.kind == "f" else y.astype(np.int32)
         ids = tuple(f"{part}{i}" for i in range(len(x)))
-        parts.append(Examples(ids, x.__getitem__, y, ArraySpec(x.shape[1:], "float32"), ids))
+        parts.append(Examples(ids, ReadColumn(x.__getitem__, ArraySpec(x.shape[1:], "float32"), ids), ArrayColumn(y)))
     return Splits(parts[0], parts[0].subset([]), parts[1])
 
 

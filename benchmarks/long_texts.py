@@ -81,7 +81,9 @@ def embedded(texts: list[str], labels: list[str], layer, way: str):
     rows = vectors.vectors(layer, pieces)
     print(way, rows.shape, flush=True)
     spec = ArraySpec(rows.shape[1:], "float32")
-    return dataclasses.replace(pieces, read=rows.__getitem__, spec=spec, lengths=None), data.labels
+    return dataclasses.replace(
+        pieces, inputs=ReadColumn(rows.__getitem__, spec, pieces.digests), columns={}
+    ), data.labels
 
 
 def divided(whole, labels: tuple[str, ...], seed: int):
@@ -105,7 +107,7 @@ def accuracy(data, seed: int) -> float:
 
     task = tlkit.tasks.classify(data.labels)
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input(data.train.spec.shape)
+    inputs = keras.Input(data.train.inputs.spec.shape)
     model = keras.Model(inputs, task.head(inputs))
     tlkit.fit(model, task, data, (tlkit.Phase(60, 1e-2, unfrozen=1.0),), seed=seed)
     return tlkit.evaluate(model, task, data.test).scores["accuracy"]

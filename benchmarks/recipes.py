@@ -95,10 +95,10 @@ def glove_auc(seed: int) -> float:
     data = tlkit.datasets.reviews.sentences("movies", seed=seed)
     layer = tlkit.HubLayer("zoo:glove-50d")
     parts = {"train": data.train, "test": data.test}
-    texts = {name: [str(part.read(i)) for i in range(len(part))] for name, part in parts.items()}
+    texts = {name: [str(part.inputs[i]) for i in range(len(part))] for name, part in parts.items()}
     x = {name: np.asarray(layer(np.array(own, dtype=object))) for name, own in texts.items()}
-    fitted = LogisticRegression(max_iter=2000).fit(x["train"], data.train.targets)
-    return float(roc_auc_score(data.test.targets, fitted.predict_proba(x["test"])[:, 1]))
+    fitted = LogisticRegression(max_iter=2000).fit(x["train"], data.train.target_array)
+    return float(roc_auc_score(data.test.target_array, fitted.predict_proba(x["test"])[:, 1]))
 
 
 def summary(name: str, found: list[dict]) -> dict:

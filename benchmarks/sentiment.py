@@ -72,7 +72,7 @@ def accuracy(task, data, test, seed: int) -> float:
     import tlkit
 
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input(data.train.spec.shape)
+    inputs = keras.Input(data.train.inputs.spec.shape)
     model = keras.Model(inputs, task.head(inputs))
     run = tlkit.fit(model, task, data, (tlkit.Phase(8, 1e-3, unfrozen=1.0),), seed=seed, batch_size=128)
     return tlkit.evaluate(run.model, run.task, test, batch_size=512).scores["accuracy"]
@@ -102,7 +102,7 @@ def measured(seed: int, known: dict, held: dict) -> dict:
         own, other = data[source], data[target]
         if name in CLOSED or name == LINEAR:  # a domain is aligned with itself by leaving it as it is
             towards, by = own if name == LINEAR else other, CLOSED.get(name, "coral")
-            run = methods.aligned(own, towards, linear, given_vectors(own.train.spec.shape), by=by)
+            run = methods.aligned(own, towards, linear, given_vectors(own.train.inputs.spec.shape), by=by)
             return tlkit.evaluate(run.model, run.task, other.test, batch_size=512).scores["accuracy"]
         if name == SOURCE:
             return accuracy(plain, own, other.test, seed)

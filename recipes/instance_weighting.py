@@ -52,7 +52,7 @@ def main(
     if weigh is not None:
         run = tlkit.finetune(backbone, task, weigh(own, other, backbone), out=out, seed=seed)
     else:
-        labels = other.train.targets.tolist()
+        labels = other.train.target_array.tolist()
         kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
         run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, backbone)
         record = invocation.describe(run, seed=seed, batch_size=32)

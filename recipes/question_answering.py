@@ -54,7 +54,7 @@ def main(
         splits = tlkit.datasets.templated.questions(seed=seed)
     else:
         splits = tlkit.data.text.from_squad(data, val=val, test=test, seed=seed, strict=strict)
-    unanswered = bool((splits.train.targets[:, 0] < 0).any())
+    unanswered = bool((splits.train.target_array[:, 0] < 0).any())
     task = tlkit.tasks.span(no_answer=unanswered)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(

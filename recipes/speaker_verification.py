@@ -57,7 +57,7 @@ def main(
         splits = tlkit.data.speakers.from_folder(
             data, seconds=seconds, sample_rate=sample_rate, trim_db=trim_db, seed=seed, strict=strict, augment=changes
         )
-    task = tlkit.tasks.verify(len(set(splits.train.targets.tolist())), size)
+    task = tlkit.tasks.verify(len(set(splits.train.target_array.tolist())), size)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     return tlkit.export(run, formats=formats)

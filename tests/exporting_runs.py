@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from tlkit import tasks
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.columns import ArrayColumn, ReadColumn
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.run import Exported, Run
 from tlkit.core.task import Task
 from tlkit.exporting import export
@@ -37,7 +38,13 @@ def examples(images: np.ndarray, targets: np.ndarray) -> Examples:
     """Examples of arrays, white behind what is transparent."""
     names = tuple(str(i) for i in range(len(images)))
     spec = ArraySpec(images.shape[1:], "uint8")
-    return Examples(names, images.__getitem__, targets, spec, names, recipe="image background=255,255,255")
+    return Examples(
+        names,
+        ReadColumn(images.__getitem__, spec, names),
+        ArrayColumn(targets),
+        modality="image",
+        pipeline=Pipeline().then("image", background=[255, 255, 255]),
+    )
 
 
 def module() -> keras.Model:

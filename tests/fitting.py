@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Splits
 
 SIZE, LABELS = 32, ("dark", "light", "red")
@@ -23,11 +24,9 @@ def examples(count: int, seed: int, augment=None) -> Examples:
     targets = np.arange(count, dtype=np.int32) % len(LABELS)
     images = [image(int(t), rng) for t in targets]
     return Examples(
-        ids=tuple(f"{seed}-{i}" for i in range(count)),
-        read=images.__getitem__,
-        targets=targets,
-        spec=ArraySpec((SIZE, SIZE, 3), "uint8"),
-        digests=tuple(f"{seed}-{i}" for i in range(count)),
+        tuple(f"{seed}-{i}" for i in range(count)),
+        ReadColumn(images.__getitem__, ArraySpec((SIZE, SIZE, 3), "uint8"), tuple(f"{seed}-{i}" for i in range(count))),
+        ArrayColumn(targets),
         augment=augment,
     )
 

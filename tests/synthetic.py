@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
 from tlkit.core.run import Exported, Phase, PhaseResult, Run
 from tlkit.core.task import Evaluation
@@ -33,11 +34,9 @@ def examples(targets: np.ndarray, name: str, labels: Sequence[str] = LABELS) -> 
     """Generated pictures, one a target."""
     ids = tuple(f"{labels[t % len(labels)]}/{name}_{i:03d}.png" for i, t in enumerate(targets))
     return Examples(
-        ids=ids,
-        read=lambda i: picture(int(targets[i]), i),
-        targets=targets,
-        spec=ArraySpec((96, 96, 3), "uint8"),
-        digests=ids,
+        ids,
+        ReadColumn(lambda i: picture(int(targets[i]), i), ArraySpec((96, 96, 3), "uint8"), ids),
+        ArrayColumn(targets),
     )
 
 
@@ -129,7 +128,7 @@ def run(labels: Sequence[str] = LABELS, data: Splits | None = None) -> Run:
         duplicates=(("flag/train_003.png", "flag/test_001.png"),),
     )  # fmt: skip
     task = tasks.classify(labels)
-    evaluation = task.evaluate(data.test, probabilities(data.test.targets, len(labels)))
+    evaluation = task.evaluate(data.test, probabilities(data.test.target_array, len(labels)))
     return Run(
         model=cast(Any, None),
         task=task,

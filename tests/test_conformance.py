@@ -22,10 +22,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changing import passages, reread
 
 from tlkit import data, datasets, methods, tasks, zoo
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Passage, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Task
 from tlkit.formats import tflite
 from tlkit.tasks import recording
@@ -60,7 +62,9 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 def examples(targets: np.ndarray) -> Examples:
     names = tuple(f"{i}" for i in range(len(targets)))
-    return Examples(names, lambda i: np.zeros(3, np.float32), targets, ArraySpec((3,), "float32"), names)
+    return Examples(
+        names, ReadColumn(lambda i: np.zeros(3, np.float32), ArraySpec((3,), "float32"), names), ArrayColumn(targets)
+    )
 
 
 def same(make: Callable[[Task], np.ndarray]) -> Callable[[Task], Splits]:
@@ -88,9 +92,9 @@ def asked(task: Task) -> Splits:
     """Questions on a text with a letter a step, half of them with an answer."""
     letters = np.arange(STEPS - 2, dtype=np.int32)
     offsets = np.stack([letters, letters + 1], axis=1)
-    passages = tuple(Passage("x" * len(letters), answers, offsets, 2) for answers in (("xx",), ()) * (COUNT // 2))
+    asked = passages("x" * len(letters), (("xx",), ()) * (COUNT // 2), offsets, 2)
     targets = np.tile(np.array([[3, 4, 2, STEPS], [0, 0, 2, STEPS]], np.int32), (COUNT // 2, 1))
-    own = dataclasses.replace(examples(targets), passages=passages)
+    own = dataclasses.replace(examples(targets), columns={"passage": asked})
     return Splits(own, own, own)
 
 
@@ -171,9 +175,11 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
     assert loss is not made.loss() and isinstance(loss, keras.losses.Loss)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     outputs = model(x)
-    assert type(again) is type(loss) and float(again(part.targets, outputs)) == float(loss(part.targets, outputs))
+    assert type(again) is type(loss) and float(again(part.target_array, outputs)) == float(
+        loss(part.target_array, outputs)
+    )
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.metrics(), jit_compile=False)
-    history = model.fit(x, part.targets, epochs=3, batch_size=20, verbose=0, shuffle=False).history
+    history = model.fit(x, part.target_array, epochs=3, batch_size=20, verbose=0, shuffle=False).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["loss"][-1] < history["loss"][0]
 
@@ -250,7 +256,7 @@ def with_features(task: Task, given: Splits) -> Splits:
     for part in (given.train, given.val, given.test):
         rows = features(task, len(part))
         spec = ArraySpec(rows.shape[1:], "float32")
-        parts.append(dataclasses.replace(part, read=rows.__getitem__, spec=spec))
+        parts.append(reread(part, rows.__getitem__, spec))
     return dataclasses.replace(given, train=parts[0], val=parts[1], test=parts[2])
 
 

@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
+from changing import reread
 from test_conformance import FEATURES, ON_TASKS, TASKS, WIDTH, accepted, features, task_of
 
 from tlkit import methods
@@ -46,9 +47,9 @@ def with_inputs(task, given: Splits, shift: float = 0.0) -> Splits:
         rows = features(task, len(part)) + np.float32(shift)
         spec = ArraySpec((WIDTH,) if sides else rows.shape[1:], "float32")
         if not sides:
-            return dataclasses.replace(part, read=rows.__getitem__, spec=spec)
+            return reread(part, rows.__getitem__, spec)
         read = lambda i: {name: rows[i, number] for number, name in enumerate(sides)}
-        return dataclasses.replace(part, read=read, spec=dict.fromkeys(sides, spec))
+        return reread(part, read, dict.fromkeys(sides, spec))
 
     return dataclasses.replace(given, train=changed(given.train), val=changed(given.val), test=changed(given.test))
 
@@ -99,7 +100,7 @@ def test_a_method_goes_with_a_task_or_says_that_it_does_not(name, kind):
     task = task_of(kind)
     given = accepted(task)
     own, other = with_inputs(task, given), with_inputs(task, given, shift=0.3)
-    before = other.train.targets.copy()
+    before = other.train.target_array.copy()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -108,7 +109,7 @@ def test_a_method_goes_with_a_task_or_says_that_it_does_not(name, kind):
         assert name not in ANY_TASK, str(error)
         assert re.match(r"^[A-Z`].*[.:]", str(error))
         return
-    assert (other.train.targets == before).all()
+    assert (other.train.target_array == before).all()
     assert all(np.isfinite(w).all() for w in run.model.get_weights())
     test = run.data.test if len(run.data.test) else own.test
     scores = tlkit.evaluate(run.model, run.task, test).scores

@@ -104,7 +104,7 @@ def _images() -> Iterator[Case]:
 def _bright(outcome) -> str:
     if outcome.value is None:
         return "refused"
-    brightest = max(int(np.asarray(outcome.value.train.read(i)).max()) for i in range(len(outcome.value.train)))
+    brightest = max(int(np.asarray(outcome.value.train.inputs[i]).max()) for i in range(len(outcome.value.train)))
     return "" if brightest > 100 else f"silent: 12-bit pictures read as at most {brightest}"
 
 
@@ -119,7 +119,7 @@ def _labels() -> Iterator[Case]:
         waves = np.random.default_rng(0).normal(0, 0.1, (COUNT, 1600)).astype(np.float32)
         return tlkit.data.audio.from_arrays(waves, labels, sample_rate=16000, seconds=0.1, **options)
 
-    classes = gives(lambda s: len(s.labels) == 2 and s.train.targets.dtype.kind in "iu", "two classes")
+    classes = gives(lambda s: len(s.labels) == 2 and s.train.target_array.dtype.kind in "iu", "two classes")
     numbers = gives(lambda s: any("taken as numbers" in note for note in s.notes), "numbers to regress, with a note")
     either_way = either(classes, refused())
     entries: dict[str, tuple[Any, Callable, dict]] = {

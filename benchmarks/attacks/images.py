@@ -56,7 +56,7 @@ def _reads(file: str, colour: tuple[int, int, int]) -> Callable:
         for part in (splits.train, splits.val, splits.test):
             for i, name in enumerate(part.ids):
                 if str(name).endswith(file):
-                    pixels = np.asarray(part.read(i), float)
+                    pixels = np.asarray(part.inputs[i], float)
                     return bool(np.abs(pixels.mean((0, 1)) - colour).max() < _CHARACTERS)
         return False
 

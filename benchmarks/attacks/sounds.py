@@ -56,7 +56,7 @@ def _has(file: str) -> Callable:
         for part in (splits.train, splits.val, splits.test):
             for i, name in enumerate(part.ids):
                 if file in str(name):
-                    sound = np.asarray(part.read(i))
+                    sound = np.asarray(part.inputs[i])
                     return bool(np.isfinite(sound).all() and np.abs(sound).max() > 0.01)
         return False
 

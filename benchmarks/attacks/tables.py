@@ -225,7 +225,8 @@ def _encodings() -> dict[str, tuple[str, bytes | str, Callable]]:
         wrong = _whole()(outcome)
         if wrong:
             return wrong if outcome.sentence is False else ("" if "encoding" in outcome.error else wrong)
-        texts = [t for part in (outcome.value.train, outcome.value.val, outcome.value.test) for t in part.texts or ()]
+        parts = (outcome.value.train, outcome.value.val, outcome.value.test)
+        texts = [str(part.inputs[i]) for part in parts for i in range(len(part))]
         return "" if all("café naïve Zürich größer" in text for text in texts) else f"silent: {texts[0]!r}"
 
     entries: dict[str, tuple[str, bytes | str, Callable]] = {

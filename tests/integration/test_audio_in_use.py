@@ -15,6 +15,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import audio
+from tlkit.data.earlier import of_line
 from tlkit.exporting import predict
 from tlkit.formats import tflite
 from tlkit.modalities.feeding import fed
@@ -61,8 +62,8 @@ def test_a_run_learns_what_its_sounds_are(run):
     assert head["unfrozen"] == 0 and 0.5 <= tuned["unfrozen"] < 1 and tuned["parameters"] > head["parameters"]
     assert [row.passed for row in run.exports] == [True] * 3
     again = tlkit.load(run.folder)
-    assert again.data.test.recipe == run.data.test.recipe
-    np.testing.assert_array_equal(again.data.test.read(0), run.data.test.read(0))
+    assert again.data.test.pipeline == run.data.test.pipeline
+    np.testing.assert_array_equal(again.data.test.inputs[0], run.data.test.inputs[0])
 
 
 @pytest.mark.parametrize("label", PITCHES)
@@ -82,7 +83,7 @@ def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_pa
     import tensorflow as tf
 
     served = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"]
-    sounds = np.stack([run.data.test.read(i) for i in range(4)])
+    sounds = np.stack([run.data.test.inputs[i] for i in range(4)])
     found = served(waveform=tf.constant(sounds))["probabilities"].numpy()
     opened = tflite.open_tflite(run.folder / "model.tflite", threads=1)
     (name,) = opened.inputs
@@ -103,10 +104,10 @@ def test_predict_trims_as_the_training_sounds_were(tmp_path):
             (tmp_path / label).mkdir(exist_ok=True)
             soundfile.write(tmp_path / label / f"{seed}.wav", padded_word(label, 10 * i + seed), RATE)
     splits = audio.from_folder(tmp_path, seconds=SECONDS, trim_db=30.0, progress=False)
-    inside = Inside(splits.train.recipe, {"waveform": splits.train.spec.shape})
+    inside = Inside(splits.train.pipeline, {"waveform": splits.train.inputs.spec.shape})
     for i, name in enumerate(splits.train.ids):
         reading = KIND.read(tmp_path / name, inside)
-        np.testing.assert_array_equal(reading.value, splits.train.read(i)[None])
+        np.testing.assert_array_equal(reading.value, splits.train.inputs[i][None])
         assert "padded to 0.25 s" in reading.change
 
 
@@ -119,7 +120,7 @@ def test_mediapipe_hears_the_same(run):
     (name,) = opened.inputs
     with audio_tasks.AudioClassifier.create_from_model_path(str(file)) as client:
         for i in range(6):
-            sound = run.data.test.read(i)
+            sound = run.data.test.inputs[i]
             heard = client.classify(containers.AudioData.create_from_array(sound, RATE))
             said = {c.category_name: c.score for c in heard[0].classifications[0].categories}
             ours = opened.call({name: sound[None]})["probabilities"][0]
@@ -145,10 +146,9 @@ def test_sounds_of_another_rate_are_refused(module_folder, data):
 
 
 def test_a_file_that_says_no_rate_is_of_no_sounds():
-    from tlkit.data.audio_source import told
-
-    assert told("image rate=16000") is None
-    assert told("audio v1 rate=8000 samples=10 mix=mean resample=soxr,HQ pad=end,0") == (8000, None)
+    assert of_line("image rate=16000")[1].get("audio") is None
+    line = "audio v1 rate=8000 samples=10 mix=mean resample=soxr,HQ pad=end,0"
+    assert of_line(line)[1].get("audio") == {"sample_rate": 8000, "samples": 10, "trim_db": None}
 
 
 def test_finetune_refuses_before_it_trains(module_folder, tmp_path):

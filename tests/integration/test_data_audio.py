@@ -75,7 +75,7 @@ def ids(splits: Splits) -> list[str]:
 
 
 def everything(splits: Splits) -> dict[str, np.ndarray]:
-    return {name: part.read(i) for part in parts(splits) for i, name in enumerate(part.ids)}
+    return {name: part.inputs[i] for part in parts(splits) for i, name in enumerate(part.ids)}
 
 
 def quarantined(splits: Splits) -> dict[str, str]:
@@ -95,19 +95,20 @@ def test_class_folders_become_stratified_splits(tmp_path):
     splits = load(tmp_path)
     assert splits.labels == ("ant", "cat")
     assert len(ids(splits)) == 30
-    assert np.bincount(splits.train.targets).tolist() == [7, 14]
+    assert np.bincount(splits.train.target_array).tolist() == [7, 14]
     for part in parts(splits):
-        assert part.targets.dtype == np.int32 and np.bincount(part.targets).min() >= 1
+        assert part.target_array.dtype == np.int32 and np.bincount(part.target_array).min() >= 1
         for i, name in enumerate(part.ids):
-            assert splits.labels[part.targets[i]] == name.split("/")[0]
-            x = part.read(i)
+            assert splits.labels[part.target_array[i]] == name.split("/")[0]
+            x = part.inputs[i]
             assert (x.dtype, x.shape) == (np.float32, (4000,))
             with wave.open(str(tmp_path / name)) as file:
                 expected = np.frombuffer(file.readframes(4000), "<i2") / 32768
             np.testing.assert_allclose(x, expected, atol=1e-7)
             assert part.digests[i] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert splits.train.spec == ArraySpec((4000,), "float32")
-    assert splits.train.recipe == "audio v1 rate=16000 samples=4000 mix=mean resample=soxr,HQ pad=end,0"
+    assert splits.train.inputs.spec == ArraySpec((4000,), "float32")
+    read = splits.train.pipeline.get("audio")
+    assert (read["sample_rate"], read["samples"], read["resample"], read["trim_db"]) == (16000, 4000, "soxr,HQ", None)
     assert (splits.quarantine, splits.duplicates, splits.notes, splits.train.groups) == ((), (), (), ())
 
 
@@ -171,8 +172,8 @@ def test_windows_are_what_the_whole_sound_holds_in_any_order(tmp_path, kind):
         soundfile.write(tmp_path / label / "x.bin", noise, rate, format=format_, subtype=subtype)
     examples = load(tmp_path, seconds=0.5, hop=0.2, split=(1, 0, 0), sample_rate=rate).train
     whole, _ = soundfile.read(tmp_path / "a" / "x.bin", dtype="float32")
-    first = [examples.read(i) for i in range(len(examples))]
-    again = {i: examples.read(i) for i in np.random.default_rng(1).permutation(len(examples)).tolist()}
+    first = [examples.inputs[i] for i in range(len(examples))]
+    again = {i: examples.inputs[i] for i in np.random.default_rng(1).permutation(len(examples)).tolist()}
     for i, name in enumerate(examples.ids):
         start = round(float(name.partition("@")[2].rstrip("s")) * rate)
         np.testing.assert_allclose(first[i], np.clip(whole[start : start + len(first[i])], -1, 1), atol=1e-6)
@@ -438,7 +439,7 @@ def test_reading_is_the_same_from_many_threads(tmp_path):
     class_folders(tmp_path, {"a": 8, "b": 8}, seconds=1.0)
     soundfile.write(tmp_path / "a" / "x.mp3", tone(500, 3.0, 44_100), 44_100)
     train = load(tmp_path, sample_rate=22_050).train
-    alone = [train.read(i) for i in range(len(train))]
+    alone = [train.inputs[i] for i in range(len(train))]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(train.read, list(range(len(train))) * 5))
     for i, x in enumerate(together):
@@ -449,7 +450,7 @@ def test_augmentation_goes_with_training_alone_and_outside_the_fingerprint(tmp_p
     class_folders(tmp_path, {"a": 6, "b": 6})
     splits = load(tmp_path, augment=audio.augmentation())
     assert splits.val.augment is None and splits.test.augment is None
-    assert splits.train.augment(splits.train.read(0), 1).shape == (4000,)
+    assert splits.train.augment(splits.train.inputs[0], 1).shape == (4000,)
     assert splits.fingerprint == load(tmp_path).fingerprint != load(tmp_path, seconds=0.2).fingerprint
 
 
@@ -460,7 +461,7 @@ def test_a_file_that_changes_after_the_preflight_is_named(tmp_path, change):
     path = tmp_path / splits.train.ids[0]
     path.unlink() if change == "gone" else write(path, tone(seconds=0.1))
     with pytest.raises(InputError, match=r"wav' was sound at the start and cannot be read now: "):
-        splits.train.read(0)
+        splits.train.inputs[0]
 
 
 # --- tables
@@ -482,7 +483,7 @@ def test_a_table_names_files_classes_and_several_labels(tmp_path):
     several = audio.from_csv(table(tmp_path, rows), seconds=0.125, progress=False)
     assert several.labels == ("big", "red", "round")
     answers = [[0, 1, 0], [0, 1, 1], [0, 0, 0], [1, 0, 1]]
-    for name, row in zip(several.train.ids, several.train.targets.tolist(), strict=True):
+    for name, row in zip(several.train.ids, several.train.target_array.tolist(), strict=True):
         assert row == answers[int(name.partition(".")[0]) % 4]
 
 
@@ -490,7 +491,7 @@ def test_columns_give_values_parts_and_speakers(tmp_path):
     rows = [f"{i}.wav,{i / 2},{['train', 'val', 'test'][i % 3]},p{i // 3}" for i in range(18)]
     path = table(tmp_path, rows, "path,x,part,speaker")
     splits = audio.from_csv(path, label=("x",), split="part", seconds=0.25, progress=False)
-    assert splits.val.targets.tolist() == [[i / 2] for i in (1, 4, 7, 10, 13, 16)]
+    assert splits.val.target_array.tolist() == [[i / 2] for i in (1, 4, 7, 10, 13, 16)]
     apart = audio.from_csv(path, label=("x",), groups="speaker", seconds=0.125, progress=False)
     sides = [set(part.groups) for part in parts(apart)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 6
@@ -602,7 +603,7 @@ def test_synthetic_speakers_train_and_a_real_one_tests(accents, speakers):
     clips = 10 * len(accents) * len(speakers)
     assert [len(part) for part in parts(splits)] == [0.8 * clips, 0.2 * clips, 10]
     assert splits.labels == spoken.WORDS
-    assert splits.test.targets.tolist() == [spoken.WORDS.index(name.split("/")[1]) for name in splits.test.ids]
+    assert splits.test.target_array.tolist() == [spoken.WORDS.index(name.split("/")[1]) for name in splits.test.ids]
     assert set(splits.train.groups) & set(splits.val.groups) == set()
     assert (splits.quarantine, splits.duplicates) == ((), ())
     assert len(splits.notes) == 1 and f"10 of {clips + 10} sounds were recorded below 16000 Hz" in splits.notes[0]
@@ -640,9 +641,9 @@ def test_a_builder_of_sounds(file_format, tmp_path):
     assert splits.labels == ("low", "high")
     assert [one.reason.split(":")[0] for one in splits.quarantine] == ["silent"]
     assert (len(splits.train) + len(splits.val), len(splits.test)) == (11, 12)
-    assert splits.train.spec == ArraySpec((4000,), "float32")  # resampled from 8 kHz
-    spectrum = np.abs(np.fft.rfft(splits.train.read(0)))
-    assert 0.45 < np.abs(splits.train.read(0)).max() < 0.55
+    assert splits.train.inputs.spec == ArraySpec((4000,), "float32")  # resampled from 8 kHz
+    spectrum = np.abs(np.fft.rfft(splits.train.inputs[0]))
+    assert 0.45 < np.abs(splits.train.inputs[0]).max() < 0.55
     assert 190 < 4 * spectrum.argmax() < 700
     with pytest.raises(InputError, match="The feature 'bare' does not say its sample rate; give it in Hz: rate=16000"):
         audio.from_tfds(builder.data_dir, audio="bare", progress=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changing import reread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +22,6 @@ from PIL import Image
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
 from tlkit.data import image
-from tlkit.data.pixels import white_in
 from tlkit.datasets import samples
 
 RNG = np.random.default_rng(0)
@@ -60,21 +60,25 @@ def quarantined(splits: Splits) -> dict[str, str]:
 # --- folders
 
 
+def white_of(splits):
+    return splits.train.pipeline.get("image")["white"]
+
+
 def test_class_folders_become_stratified_splits(tmp_path):
     class_folders(tmp_path, {"cat": 20, "ant": 10})
     splits = image.from_folder(tmp_path, progress=False)
     assert splits.labels == ("ant", "cat")
-    assert [np.bincount(part.targets).tolist() for part in (splits.train, splits.val, splits.test)] in (
+    assert [np.bincount(part.target_array).tolist() for part in (splits.train, splits.val, splits.test)] in (
         [[7, 14], [2, 3], [1, 3]],
         [[7, 14], [1, 3], [2, 3]],
     )
     for part in (splits.train, splits.val, splits.test):
-        assert part.targets.dtype == np.int32
+        assert part.target_array.dtype == np.int32
         for i, name in enumerate(part.ids):
-            assert splits.labels[part.targets[i]] == name.split("/")[0]
-            np.testing.assert_array_equal(part.read(i), np.asarray(Image.open(tmp_path / name)))
+            assert splits.labels[part.target_array[i]] == name.split("/")[0]
+            np.testing.assert_array_equal(part.inputs[i], np.asarray(Image.open(tmp_path / name)))
             assert part.digests[i] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert splits.train.spec == ArraySpec((None, None, 3), "uint8")
+    assert splits.train.inputs.spec == ArraySpec((None, None, 3), "uint8")
     assert (splits.quarantine, splits.duplicates, splits.notes) == ((), (), ())
 
 
@@ -148,7 +152,7 @@ def test_groups_stay_on_one_side(tmp_path):
     splits = image.from_folder(tmp_path, groups=lambda name: name.rsplit("-", 1)[0], progress=False)
     sides = [set(part.groups) for part in (splits.train, splits.val, splits.test)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 24
-    assert all(np.bincount(part.targets).min() >= 2 for part in (splits.train, splits.val, splits.test))
+    assert all(np.bincount(part.target_array).min() >= 2 for part in (splits.train, splits.val, splits.test))
 
 
 # --- what is broken or odd
@@ -177,7 +181,7 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         "b/caf\\xe9.png": "its name ",
     }
     assert len(ids(splits)) == 17
-    assert all(len(part.read(0).shape) == 3 for part in (splits.train, splits.val, splits.test))
+    assert all(len(part.inputs[0].shape) == 3 for part in (splits.train, splits.val, splits.test))
     with pytest.raises(
         InputError, match=r"^1 of 24 images cannot be used: 'b/caf.*its name is not UTF-8.*strict=False"
     ):
@@ -349,17 +353,28 @@ def test_sizes_are_decided_early_or_late_and_always_from_the_source(tmp_path):
     late = image.resized(image.from_folder(tmp_path, progress=False), (6, 8))
     again = image.resized(image.resized(early, 3), (6, 8))
     assert early.fingerprint == late.fingerprint == again.fingerprint
-    assert early.train.spec == late.train.spec == ArraySpec((6, 8, 3), "uint8")
+    assert early.train.inputs.spec == late.train.inputs.spec == ArraySpec((6, 8, 3), "uint8")
     few = image.resized(Splits(late.train.subset([3, 1]).subset([1]), late.val, late.test), 5)
     path = tmp_path / late.train.ids[1]
     np.testing.assert_array_equal(
-        few.train.read(0), np.asarray(Image.open(path).resize((5, 5), Image.Resampling.BILINEAR))
+        few.train.inputs[0], np.asarray(Image.open(path).resize((5, 5), Image.Resampling.BILINEAR))
     )
     for i in range(len(early.test)):
-        np.testing.assert_array_equal(early.test.read(i), late.test.read(i))
-        np.testing.assert_array_equal(early.test.read(i), again.test.read(i))
+        np.testing.assert_array_equal(early.test.inputs[i], late.test.inputs[i])
+        np.testing.assert_array_equal(early.test.inputs[i], again.test.inputs[i])
     assert image.resized(late, 5).fingerprint != late.fingerprint
-    assert late.train.recipe == "image v1 size=6x8 resize=stretch,bilinear,antialias background=255,255,255"
+    assert late.train.pipeline.steps == (
+        (
+            "image",
+            {
+                "version": 1,
+                "size": [6, 8],
+                "resize": "stretch,bilinear,antialias",
+                "background": [255] * 3,
+                "white": None,
+            },
+        ),
+    )
 
 
 def test_readers_of_others_are_resized_behind_them(tmp_path):
@@ -367,9 +382,9 @@ def test_readers_of_others_are_resized_behind_them(tmp_path):
 
     class_folders(tmp_path, {"a": 6, "b": 6})
     splits = image.from_folder(tmp_path, progress=False)
-    grey = dataclasses.replace(splits.train, read=lambda i: splits.train.read(i) // 2)
-    assert image.resized(dataclasses.replace(splits, train=grey), 7).train.read(0).shape == (7, 7, 3)
-    text = dataclasses.replace(grey, spec=ArraySpec((), "string"))
+    grey = reread(splits.train, lambda i: splits.train.inputs[i] // 2)
+    assert image.resized(dataclasses.replace(splits, train=grey), 7).train.inputs[0].shape == (7, 7, 3)
+    text = reread(grey, spec=ArraySpec((), "string"))
     with pytest.raises(InputError, match="Only images"):
         image.resized(dataclasses.replace(splits, train=text), 7)
 
@@ -377,7 +392,7 @@ def test_readers_of_others_are_resized_behind_them(tmp_path):
 def test_reading_is_the_same_from_many_threads(tmp_path):
     class_folders(tmp_path, {"a": 20, "b": 20})
     train = image.from_folder(tmp_path, image_size=32, progress=False).train
-    alone = [train.read(i) for i in range(len(train))]
+    alone = [train.inputs[i] for i in range(len(train))]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(train.read, list(range(len(train))) * 5))
     for i, x in enumerate(together):
@@ -388,7 +403,7 @@ def test_augmentation_goes_with_training_alone_and_outside_the_fingerprint(tmp_p
     class_folders(tmp_path, {"a": 6, "b": 6})
     splits = image.from_folder(tmp_path, image_size=16, augment=image.augmentation(), progress=False)
     assert splits.val.augment is None and splits.test.augment is None
-    assert splits.train.augment(splits.train.read(0), 1).shape == (16, 16, 3)
+    assert splits.train.augment(splits.train.inputs[0], 1).shape == (16, 16, 3)
     assert splits.fingerprint == image.from_folder(tmp_path, image_size=16, progress=False).fingerprint
 
 
@@ -397,7 +412,7 @@ def test_a_file_that_vanishes_after_the_preflight_is_named(tmp_path):
     splits = image.from_folder(tmp_path, progress=False)
     (tmp_path / splits.train.ids[0]).unlink()
     with pytest.raises(InputError, match=r"png' was sound at the start and cannot be read now"):
-        splits.train.read(0)
+        splits.train.inputs[0]
 
 
 # --- tables
@@ -417,7 +432,7 @@ def test_a_table_names_files_and_classes(tmp_path):
     splits = image.from_csv(table(tmp_path, rows), progress=False)
     assert splits.labels == ("a", "b")
     assert ids(splits) == sorted(f"pics/{i}.png" for i in range(12))
-    name, target = splits.test.ids[0], splits.test.targets[0]
+    name, target = splits.test.ids[0], splits.test.target_array[0]
     assert f"{name},{splits.labels[target]}" in rows
 
 
@@ -425,10 +440,10 @@ def test_several_labels_make_multi_label_targets(tmp_path):
     rows = [f"{i}.png,{['red', 'red|round', '', 'round | big'][i % 4]}" for i in range(24)]
     splits = image.from_csv(table(tmp_path, rows), progress=False)
     assert splits.labels == ("big", "red", "round")
-    where = {name: splits.train.targets[i].tolist() for i, name in enumerate(splits.train.ids)}
+    where = {name: splits.train.target_array[i].tolist() for i, name in enumerate(splits.train.ids)}
     answers = [[0, 1, 0], [0, 1, 1], [0, 0, 0], [1, 0, 1]]
     assert all(row == answers[int(name.removesuffix(".png")) % 4] for name, row in where.items())
-    assert splits.train.targets.dtype == np.float32
+    assert splits.train.target_array.dtype == np.float32
 
 
 def test_columns_give_values_parts_and_groups(tmp_path):
@@ -436,7 +451,7 @@ def test_columns_give_values_parts_and_groups(tmp_path):
     path = table(tmp_path, rows, "path,x,y,part,patient")
     splits = image.from_csv(path, label=("x", "y"), split="part", groups="patient", progress=False)
     assert splits.labels == ("x", "y")
-    assert splits.val.targets.tolist() == [[i / 2, i] for i in (1, 4, 7, 10, 13, 16)]
+    assert splits.val.target_array.tolist() == [[i / 2, i] for i in (1, 4, 7, 10, 13, 16)]
     assert splits.notes == ("3 groups lie in more than one part, as the source divides them: 'p0' first.",)
     apart = image.from_csv(path, label=("x",), groups="patient", progress=False)
     assert {len(set(part.groups)) for part in (apart.train, apart.val, apart.test)} == {1}
@@ -531,7 +546,7 @@ def test_a_broken_file_of_a_table_is_quarantined(tmp_path):
 def test_columns_of_0_and_1_are_classes_or_labels(tmp_path, cells, kind, note):
     path = table(tmp_path, [f"{i}.png,{cell}" for i, cell in enumerate(cells)], "path,cat,dog")
     splits = image.from_csv(path, label=["cat", "dog"], progress=False)
-    assert splits.train.targets.dtype.kind == kind and splits.labels == ("cat", "dog")
+    assert splits.train.target_array.dtype.kind == kind and splits.labels == ("cat", "dog")
     assert note in splits.notes[0]
 
 
@@ -556,15 +571,15 @@ def test_arrays_are_read_as_they_are(tmp_path):
     splits = image.from_arrays(images, np.arange(20) % 2, labels=["even", "odd"])
     for part in (splits.train, splits.val, splits.test):
         for i, name in enumerate(part.ids):
-            np.testing.assert_array_equal(part.read(i), images[int(name)])
-            assert part.targets[i] == int(name) % 2
+            np.testing.assert_array_equal(part.inputs[i], images[int(name)])
+            assert part.target_array[i] == int(name) % 2
     assert splits.labels == ("even", "odd")
 
 
 def test_arrays_of_many_sizes_and_kinds_are_made_alike():
     images = [picture((4 + i, 5)) for i in range(8)] + [np.zeros((4, 4), np.uint8), np.full((3, 3, 4), 200.4)] * 2
     splits = image.from_arrays(images, ["a", "b"] * 6, image_size=6)
-    assert {part.read(i).shape for part in (splits.train, splits.val, splits.test) for i in range(len(part))} == {
+    assert {part.inputs[i].shape for part in (splits.train, splits.val, splits.test) for i in range(len(part))} == {
         (6, 6, 3)
     }
 
@@ -610,9 +625,9 @@ def test_emoji10_is_whole_and_divided():
     assert splits.labels[:3] == ("bird", "building", "clothing")
     assert len(splits.labels) == 10
     assert (splits.quarantine, splits.duplicates, splits.notes) == ((), (), ())
-    assert splits.train.read(0).shape == (64, 64, 3)
+    assert splits.train.inputs[0].shape == (64, 64, 3)
     assert samples.folder("emoji10", "noto").joinpath(splits.train.ids[0]).is_file()
-    assert (splits.train.read(0)[0, 0] == 255).all()  # alpha on white
+    assert (splits.train.inputs[0][0, 0] == 255).all()  # alpha on white
 
 
 def test_both_styles_of_an_emoji_stay_on_one_side():
@@ -669,8 +684,8 @@ def test_12_bits_in_16_are_read_as_12_and_noted(tmp_path):
         for i in range(len(getattr(twelve, part))):
             pair = (getattr(splits, part).read(i).astype(int) for splits in (twelve, sixteen))
             np.testing.assert_allclose(*pair, atol=1)
-    assert twelve.train.recipe.endswith(" white=4095.0") and "white" not in sixteen.train.recipe
-    assert image.resized(twelve, 4).train.recipe.endswith(" white=4095.0")
+    assert white_of(twelve) == 4095 and white_of(sixteen) is None
+    assert white_of(image.resized(twelve, 4)) == 4095
 
 
 def test_a_dark_picture_is_scaled_as_the_others_are(tmp_path):
@@ -686,7 +701,7 @@ def test_a_dark_picture_is_scaled_as_the_others_are(tmp_path):
 def test_what_is_white_can_be_said(tmp_path):
     root = deep_folder(tmp_path, 1)
     said = image.from_folder(root, progress=False, pixel_max=65535)
-    assert said.notes == () and max(said.train.read(i).max() for i in range(len(said.train))) == 15
+    assert said.notes == () and max(said.train.inputs[i].max() for i in range(len(said.train))) == 15
     Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(root / "a" / "float.tif")
     left_out = image.from_folder(root, progress=False).quarantine
     assert [q.name for q in left_out] == ["a/float.tif"] and "pixel_max=1.0" in left_out[0].reason
@@ -701,10 +716,10 @@ def test_arrays_of_12_bits_ask_what_is_white():
         image.from_arrays(values, np.arange(12) % 2)
     splits = image.from_arrays(values, np.arange(12) % 2, pixel_max=4095)
     expected = np.rint(values[int(splits.train.ids[0])] * (255 / 4095))
-    np.testing.assert_array_equal(splits.train.read(0), expected)
+    np.testing.assert_array_equal(splits.train.inputs[0], expected)
     unit = image.from_arrays(values / 4095, np.arange(12) % 2, pixel_max=1)
-    np.testing.assert_array_equal(unit.train.read(0), expected)
-    assert "white" in splits.train.recipe and "white" not in unit.train.recipe  # files of these had 8 bits
+    np.testing.assert_array_equal(unit.train.inputs[0], expected)
+    assert white_of(splits) and white_of(unit) is None  # files of these had 8 bits
 
 
 def test_a_single_file_is_read_as_the_training_pictures_were(tmp_path):
@@ -713,6 +728,6 @@ def test_a_single_file_is_read_as_the_training_pictures_were(tmp_path):
     root = deep_folder(tmp_path, 1)
     splits = image.from_folder(root, progress=False, image_size=(6, 5))
     Image.fromarray(np.full((6, 5), 90, np.uint16)).save(tmp_path / "dark.png")
-    read = exporting._decoded(tmp_path / "dark.png", splits.train.recipe)
+    read = exporting._decoded(tmp_path / "dark.png", splits.train.pipeline.get("image"))
     assert np.unique(np.asarray(read)).tolist() == [round(90 * 255 / 4095)]
-    assert white_in(splits.train.recipe) == 4095 and white_in("image v1 size=own background=255,255,255") is None
+    assert white_of(splits) == 4095

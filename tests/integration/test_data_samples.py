@@ -17,7 +17,7 @@ def test_reviews_have_the_counts_of_their_source():
     except (OfflineError, DownloadError) as error:
         pytest.skip(str(error))
     assert [len(movies.train), len(movies.val), len(movies.test)] == [7398, 1585, 1585]
-    assert movies.labels == ("negative", "positive") and 0.45 < movies.train.targets.mean() < 0.55
+    assert movies.labels == ("negative", "positive") and 0.45 < movies.train.target_array.mean() < 0.55
     assert sum(map(len, (movies.train, movies.val, movies.test))) == 10_568  # of 10,605, 37 of which are rated 0
     with pytest.raises(InputError, match="must be one of movies, products, news, tweets"):
         reviews.sentences("books")
@@ -40,11 +40,11 @@ def test_digits_of_two_kinds():
         pytest.skip(str(error))
     other = digits.uci()
     assert found.labels == other.labels == tuple("0123456789")
-    counts = np.bincount(np.concatenate([p.targets for p in (found.train, found.val, found.test)]))
+    counts = np.bincount(np.concatenate([p.target_array for p in (found.train, found.val, found.test)]))
     assert counts.tolist() == [50] * 10
     assert sum(map(len, (other.train, other.val, other.test))) == 1797
     for splits in (found, other):
-        x = splits.train.read(0)
+        x = splits.train.inputs[0]
         assert x.shape == (28, 28, 3) and x.dtype == np.uint8 and x.max() > 200 and x.min() == 0
         assert x[:2].mean() < 100  # white on black
     assert found.train.fingerprint == digits.mnist(500).train.fingerprint != digits.mnist(500, seed=1).train.fingerprint
@@ -63,8 +63,8 @@ def test_names_of_the_brown_corpus():
     assert not documents[0] & documents[1] and not documents[0] & documents[2] and not documents[1] & documents[2]
     part = next(part for part in (names.train, names.val, names.test) if "ca01/3" in part.ids)
     i = part.ids.index("ca01/3")
-    assert part.read(i)[:3].tolist() == ["The", "Fulton", "County"]
-    assert [names.labels[t] for t in part.targets[i][:3]] == ["O", "B-name", "O"]
-    assert 0.01 < np.mean(names.train.targets[names.train.targets >= 0] == 0) < 0.15
+    assert part.inputs[i][:3].tolist() == ["The", "Fulton", "County"]
+    assert [names.labels[t] for t in part.target_array[i][:3]] == ["O", "B-name", "O"]
+    assert 0.01 < np.mean(names.train.target_array[names.train.target_array >= 0] == 0) < 0.15
     with pytest.raises(InputError, match=r"must lie in \[3, 500\]"):
         brown.proper_nouns(documents=1)

@@ -29,7 +29,7 @@ def contents(splits: Any) -> dict[str, dict[bytes, Any]]:
     """Part -> pixels -> target."""
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {
-        name: {part.read(i).tobytes(): part.targets[i].tolist() for i in range(len(part))}
+        name: {part.inputs[i].tobytes(): part.target_array[i].tolist() for i in range(len(part))}
         for name, part in parts.items()
     }
 
@@ -64,8 +64,8 @@ def test_datasets_of_keras_give_their_classes_sizes_and_parts(tmp_path):
     train = keras.utils.image_dataset_from_directory(tmp_path / "data", **arguments)
     splits = image.from_dataset(train, test=train.take(1), image_size=4)
     assert splits.labels == ("a", "b")
-    assert splits.train.targets.dtype == np.int32
-    assert splits.train.read(0).shape == (4, 4, 3)
+    assert splits.train.target_array.dtype == np.int32
+    assert splits.train.inputs[0].shape == (4, 4, 3)
     assert (len(splits.train) + len(splits.val), len(splits.test)) == (40, 32)
     assert len(splits.duplicates) == 32
 
@@ -77,9 +77,9 @@ def test_strings_vectors_and_floats_are_targets():
     assert image.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, names))).labels == ("ant", "cat")
     several = np.stack([np.arange(40) % 2, np.ones(40)], -1)
     splits = image.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, several)), labels=["odd", "any"])
-    assert splits.train.targets.shape == (28, 2)
+    assert splits.train.target_array.shape == (28, 2)
     values = image.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, np.linspace(0, 1, 40))))
-    assert values.train.targets.shape == (28, 1)
+    assert values.train.target_array.shape == (28, 1)
 
 
 def test_datasets_that_cannot_be_used_are_refused():
@@ -157,16 +157,16 @@ def test_a_builders_splits_are_kept_and_its_alpha_composited(file_format, tmp_pa
     with ThreadPoolExecutor(8) as pool:  # readers of ArrayRecord are shared by threads
         again = list(pool.map(splits.train.read, list(range(32)) * 8))
     assert all(x.tobytes() in found for x in again)
-    assert image.resized(splits, 5).train.read(0).shape == (5, 5, 3)
+    assert image.resized(splits, 5).train.inputs[0].shape == (5, 5, 3)
     assert bool(list((cache_dir() / "spool").glob("*/blobs.bin"))) == (file_format == "tfrecord")
 
 
 def test_a_builder_with_one_split_is_divided_and_targets_may_be_several_or_numbers(tmp_path):
     several = image.from_tfds(prepared(tmp_path / "a", "array_record", ("train",), "several"), progress=False)
     assert [len(part) for part in (several.train, several.val, several.test)] == [28, 6, 6]
-    assert {tuple(row) for row in several.train.targets.tolist()} == {(0, 0), (1, 0), (1, 1)}
+    assert {tuple(row) for row in several.train.target_array.tolist()} == {(0, 0), (1, 0), (1, 1)}
     numbers = image.from_tfds(prepared(tmp_path / "b", "array_record", ("train",), "number"), progress=False)
-    assert numbers.train.targets.shape == (28, 1)
+    assert numbers.train.target_array.shape == (28, 1)
 
 
 def test_builders_that_cannot_be_used_are_refused(tmp_path):

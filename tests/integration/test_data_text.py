@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -16,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changing import without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary import small
 
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data import text, text_source
@@ -59,7 +60,7 @@ def parts(splits: Splits) -> tuple[Examples, Examples, Examples]:
 
 
 def contents(splits: Splits) -> dict[str, str]:
-    return {name: str(part.read(i).item()) for part in parts(splits) for i, name in enumerate(part.ids)}
+    return {name: str(part.inputs[i].item()) for part in parts(splits) for i, name in enumerate(part.ids)}
 
 
 def quarantined(splits: Splits) -> dict[str, str]:
@@ -76,14 +77,14 @@ def test_class_folders_become_stratified_splits(tmp_path):
     assert [len(part) for part in parts(splits)] in ([21, 5, 4], [21, 4, 5])
     for part in parts(splits):
         for i, name in enumerate(part.ids):
-            assert splits.labels[part.targets[i]] == name.split("/")[0]
-            assert part.read(i).shape == () and part.read(i).dtype == object
-            assert part.read(i).item() == (tmp_path / name).read_text()
+            assert splits.labels[part.target_array[i]] == name.split("/")[0]
+            assert part.inputs[i].shape == () and part.inputs[i].dtype == object
+            assert part.inputs[i].item() == (tmp_path / name).read_text()
             assert part.digests[i] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert splits.train.spec == ArraySpec((), "string")
-    assert splits.train.recipe == "text v1 encoding=utf-8, utf-16 or utf-32 by mark"
+    assert splits.train.inputs.spec == ArraySpec((), "string")
+    assert splits.train.pipeline.get("text") == {"version": 1, "encoding": "utf-8, utf-16 or utf-32 by mark"}
     assert (splits.quarantine, splits.duplicates, splits.notes) == ((), (), ())
-    assert np.stack([splits.train.read(0), splits.train.read(1)]).shape == (2,)
+    assert np.stack([splits.train.inputs[0], splits.train.inputs[1]]).shape == (2,)
 
 
 def test_texts_have_the_layouts_and_links_of_pictures(tmp_path):
@@ -225,7 +226,7 @@ def test_a_file_that_vanishes_after_the_preflight_is_named(tmp_path):
     splits = text.from_folder(tmp_path, progress=False)
     (tmp_path / splits.train.ids[0]).unlink()
     with pytest.raises(InputError, match=r"txt' was sound at the start and cannot be read now"):
-        splits.train.read(0)
+        splits.train.inputs[0]
 
 
 # --- duplicates
@@ -284,7 +285,11 @@ def test_near_duplicates_are_those_that_comparing_all_would_find(texts, rng):
 
     def examples(own: list[int]) -> Examples:
         names = tuple(str(i) for i in own)
-        return Examples(names, lambda k: np.array(texts[own[k]], dtype=object), np.zeros(len(own)), None, names)
+        return Examples(
+            names,
+            ReadColumn(lambda k: np.array(texts[own[k]], dtype=object), None, names),
+            ArrayColumn(np.zeros(len(own))),
+        )
 
     found = {name for name, _ in text_source._repeats([examples(own) for own in places])}
     pairs = [{*zip(t.split(), [*t.split()[1:], "end"], strict=False)} for t in texts]
@@ -354,7 +359,7 @@ def test_a_tsv_with_plain_quotes_loses_no_row(tmp_path):
 def test_several_labels_values_parts_and_groups(tmp_path):
     rows = [{"text": sentence(i), "label": ["red", "red|big", ""][i % 3]} for i in range(24)]
     splits = text.from_table(table(tmp_path, "t.csv", rows), progress=False)
-    assert (splits.labels, splits.train.targets.shape[1]) == (("big", "red"), 2)
+    assert (splits.labels, splits.train.target_array.shape[1]) == (("big", "red"), 2)
     rows = [{"text": sentence(i), "label": [["red"], ["red", "big"], []][i % 3]} for i in range(24)]
     assert text.from_table(table(tmp_path, "t.jsonl", rows), progress=False).labels == ("big", "red")
     assert text.from_table(table(tmp_path, "t.parquet", rows), progress=False).labels == ("big", "red")
@@ -366,7 +371,7 @@ def test_several_labels_values_parts_and_groups(tmp_path):
         splits = text.from_table(
             table(tmp_path, name, rows), text="body", label=("x", "y"), split="part", groups="by", progress=False
         )
-        assert splits.val.targets.tolist() == [[i / 2, i] for i in (1, 4, 7, 10, 13, 16)]
+        assert splits.val.target_array.tolist() == [[i / 2, i] for i in (1, 4, 7, 10, 13, 16)]
         assert splits.notes == ("3 groups lie in more than one part, as the source divides them: '0' first.",)
 
 
@@ -463,7 +468,7 @@ def test_arrays_are_read_as_they_are():
     splits = text.from_arrays(texts, np.arange(20) % 2, labels=["even", "odd"])
     assert contents(splits) == {str(i): one for i, one in enumerate(texts)}
     assert splits.labels == ("even", "odd")
-    assert all(part.targets[i] == int(name) % 2 for part in parts(splits) for i, name in enumerate(part.ids))
+    assert all(part.target_array[i] == int(name) % 2 for part in parts(splits) for i, name in enumerate(part.ids))
 
 
 def test_arrays_with_their_own_parts_numpy_strings_and_bytes():
@@ -537,22 +542,23 @@ def test_tokenized_texts_are_a_modules_inputs():
     splits = text.from_arrays(texts, np.arange(20) % 2)
     wordpiece = WordPiece(small())
     found = text.tokenized(splits, wordpiece, 12)
-    assert found.train.spec == {
+    assert found.train.inputs.spec == {
         name: ArraySpec((12,), "int32") for name in ("input_word_ids", "input_mask", "input_type_ids")
     }
     for part in parts(found):
         assert part.lengths.dtype == np.int32
         for i, name in enumerate(part.ids):
             expected = wordpiece.inputs(texts[int(name)], 12)
-            assert {key: value.tolist() for key, value in part.read(i).items()} == {
+            assert {key: value.tolist() for key, value in part.inputs[i].items()} == {
                 key: value.tolist() for key, value in expected.items()
             }
             assert part.lengths[i] == wordpiece.count(texts[int(name)])
     few = found.train.subset([3, 1])
     assert few.lengths.tolist() == [found.train.lengths[3], found.train.lengths[1]]
-    assert dataclasses.replace(found.train, lengths=None).fingerprint == found.train.fingerprint
-    assert found.train.recipe.startswith(splits.train.recipe + " then wordpiece v1 lower vocabulary=")
-    assert found.train.recipe.endswith(" length=12")
+    assert without(found.train, "length").fingerprint == found.train.fingerprint
+    assert found.train.pipeline.steps[:-1] == splits.train.pipeline.steps
+    step = found.train.pipeline.get("word_pieces")
+    assert step["lower_case"] and step["length"] == 12
     others = [text.tokenized(splits, WordPiece(small(), False), 12), text.tokenized(splits, wordpiece, 13)]
     assert len({one.fingerprint for one in (found, *others)}) == 3
     with ThreadPoolExecutor(8) as pool:
@@ -576,7 +582,7 @@ def test_the_length_is_taken_from_training():
         splits = text.from_arrays(
             texts, np.arange(len(texts)) % 2, val=(texts, np.arange(len(texts)) % 2), split=(1, 0, 0)
         )
-        return int(text.tokenized(splits, PIECES).train.read(0)["input_word_ids"].shape[0])
+        return int(text.tokenized(splits, PIECES).train.inputs[0]["input_word_ids"].shape[0])
 
     assert length([1] * 20) == 8
     assert length([6] * 20) == 8
@@ -611,11 +617,11 @@ def test_sentences_of_labelled_words(tmp_path, gap):
     )
     assert splits.labels == ("B-person", "I-person", "O")
     assert [len(part) for part in parts(splits)] == [16, 4, 9]
-    assert splits.train.spec == ArraySpec((None,), "string")
+    assert splits.train.inputs.spec == ArraySpec((None,), "string")
     assert (splits.test.ids[0], splits.test.ids[1]) == ("test/1", "test/8")
-    assert splits.test.read(1).tolist() == [*sentence(41).split(), "anna", "bob"]
-    assert splits.test.targets[1].tolist() == [2, 2, 2, 2, 2, 0, 1]
-    assert splits.test.targets[2].tolist() == [2, 2, 2, 2, 2, -1, -1]
+    assert splits.test.inputs[1].tolist() == [*sentence(41).split(), "anna", "bob"]
+    assert splits.test.target_array[1].tolist() == [2, 2, 2, 2, 2, 0, 1]
+    assert splits.test.target_array[2].tolist() == [2, 2, 2, 2, 2, -1, -1]
     assert (splits.quarantine, splits.duplicates, splits.notes) == ((), (), ())
 
 
@@ -624,21 +630,21 @@ def test_the_first_piece_of_a_word_has_its_label(tmp_path):
     data = text.from_conll(tmp_path / "t", val=tmp_path / "t", test=tmp_path / "t", progress=False)
     wordpiece = WordPiece((*SPECIAL, "hello", "hal", "##lo", "an", "##na"))
     splits = text.tokenized(data, wordpiece, 7)
-    assert splits.test.read(0)["input_word_ids"].tolist() == [2, 5, 6, 7, 8, 1, 3]
-    assert splits.test.targets.tolist() == [[-1, 2, -1, 0, -1, 1, -1]] * 3 + [[-1, 2, -1, -1, -1, -1, -1]]
+    assert splits.test.inputs[0]["input_word_ids"].tolist() == [2, 5, 6, 7, 8, 1, 3]
+    assert splits.test.target_array.tolist() == [[-1, 2, -1, 0, -1, 1, -1]] * 3 + [[-1, 2, -1, -1, -1, -1, -1]]
     assert splits.test.lengths.tolist() == [7, 7, 7, 3]
-    assert splits.test.texts[3] == "hello"
-    assert text.tokenized(data, wordpiece, 4).test.targets[0].tolist() == [-1, 2, -1, -1]
+    assert splits.test.columns["text"][3] == "hello"
+    assert text.tokenized(data, wordpiece, 4).test.target_array[0].tolist() == [-1, 2, -1, -1]
     assert text.tokenized(data, wordpiece, 4).notes[-1] == "9 of 12 texts are longer than 4 pieces and are cut."
-    assert {arr.shape for arr in text.tokenized(data, wordpiece).train.read(0).values()} == {(8,)}
+    assert {arr.shape for arr in text.tokenized(data, wordpiece).train.inputs[0].values()} == {(8,)}
 
 
 def test_documents_and_remarks_are_passed_over(tmp_path):
     body = "# sent 1\n" + "#tag\tO\nx\tB-a\n\n" * 9
     splits = text.from_conll(write(tmp_path / "t", body), progress=False)
-    assert splits.train.read(0).tolist() == ["#tag", "x"]
+    assert splits.train.inputs[0].tolist() == ["#tag", "x"]
     body = "-DOCSTART- -X- O O\n\n" + "# NN O O\nx NN O B-a\n\n" * 9
-    assert text.from_conll(write(tmp_path / "t", body), progress=False).train.read(0).tolist() == ["#", "x"]
+    assert text.from_conll(write(tmp_path / "t", body), progress=False).train.inputs[0].tolist() == ["#", "x"]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase
 
@@ -33,9 +35,7 @@ def folder(module_folder):
 
 def inverted(given: Examples) -> Examples:
     """The same pictures as negatives: another domain."""
-    return dataclasses.replace(
-        given, read=lambda i: 255 - given.read(i), digests=tuple(f"not {d}" for d in given.digests)
-    )
+    return reread(given, lambda i: 255 - given.inputs[i], digests=tuple(f"not {d}" for d in given.digests))
 
 
 def source() -> Splits:
@@ -45,7 +45,7 @@ def source() -> Splits:
 def target(flip: bool = False) -> Splits:
     found = [inverted(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
     if flip:
-        found[:2] = [dataclasses.replace(part, targets=(part.targets + 1) % 3) for part in found[:2]]
+        found[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in found[:2]]
     return Splits(*found, LABELS)
 
 
@@ -64,13 +64,13 @@ def test_a_method_trains_and_leaves_a_plain_model(folder, name):
     run = fitted(folder, task, methods.domain_mix(source(), target()))
     history = run.phases[0].history
     assert np.isfinite(history["loss"]).all() and {"accuracy", "val_accuracy"} <= set(history)
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.ndim == 1
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
     assert tuple(run.model.output.shape) == (None, 3)
     assert not [v.path for v in run.model.variables if name in v.path]  # the critic is no part of it
     assert [phase.best_epoch for phase in run.phases] == [2, 2]  # the last weights
     judged = tlkit.evaluate(run.model, run.task, run.data.test)
-    x = np.stack([run.data.test.read(i) for i in range(len(run.data.test))]).astype("float32")
-    assert judged.scores["accuracy"] == np.mean(np.argmax(run.model(x), axis=1) == run.data.test.targets)
+    x = np.stack([run.data.test.inputs[i] for i in range(len(run.data.test))]).astype("float32")
+    assert judged.scores["accuracy"] == np.mean(np.argmax(run.model(x), axis=1) == run.data.test.target_array)
     assert all(p.proof["sha256_before"] == p.proof["sha256_after"] for p in run.phases)
 
 
@@ -90,7 +90,9 @@ def vectors(count: int, seed: int, shift: float) -> Examples:
     second = shift if shift else side
     x = np.stack([side, second + 0 * side, 0 * side], axis=1) + rng.normal(0, (0.3, 0.3, 1.0), (count, 3))
     names = tuple(f"{seed}-{i}" for i in range(count))
-    return Examples(names, x.astype(np.float32).__getitem__, targets, ArraySpec((3,), "float32"), names)
+    return Examples(
+        names, ReadColumn(x.astype(np.float32).__getitem__, ArraySpec((3,), "float32"), names), ArrayColumn(targets)
+    )
 
 
 def shifted(shift: float, seed: int) -> Splits:
@@ -236,7 +238,7 @@ def test_a_method_goes_around_distillation(folder, tmp_path):
     task = methods.dann(methods.distill(plain_task()), hidden=8)
     layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
     run = tlkit.finetune(layer, task, data, (Phase(epochs=1, lr=1e-3),), out=tmp_path, image_size=(SIZE, SIZE))
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.dtype == np.int32
-    np.testing.assert_array_equal(run.data.train.targets, source().train.targets)
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.dtype == np.int32
+    np.testing.assert_array_equal(run.data.train.target_array, source().train.target_array)
     assert {"accuracy", "certainty", "deep_embedded_accuracy"} <= set(run.scores)
     assert "distill" in (tmp_path / "report.html").read_text()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.model import evaluate as evaluation
@@ -25,7 +26,11 @@ def model():
 def shades(count, size=4):
     ids = tuple(f"{i}.png" for i in range(count))
     read = lambda i: np.full((size, size, 3), i * 7 % 256, np.uint8)
-    return Examples(ids, read, np.arange(count, dtype=np.int32) % 3, ArraySpec((size, size, 3), "uint8"), ids)
+    return Examples(
+        ids,
+        ReadColumn(read, ArraySpec((size, size, 3), "uint8"), ids),
+        ArrayColumn(np.arange(count, dtype=np.int32) % 3),
+    )
 
 
 @pytest.mark.numeric
@@ -38,7 +43,7 @@ def test_outputs_equal_predict_whatever_the_batch_size(model):
         assert np.allclose(decoded_outputs(model, task, data, batch_size=batch_size), whole, atol=1e-6)
     result = evaluate(model, task, data)
     assert result.outputs.dtype == np.float32
-    assert result.scores["accuracy"] == np.mean(np.argmax(whole, 1) == data.targets)
+    assert result.scores["accuracy"] == np.mean(np.argmax(whole, 1) == data.target_array)
 
 
 def test_a_short_last_batch_is_not_traced_anew(model):
@@ -64,7 +69,7 @@ def test_dict_inputs():
     both = keras.Model(inputs, keras.layers.Add()([inputs["a"], inputs["b"]]))
     spec = {"a": ArraySpec((2,), "float32"), "b": ArraySpec((2,), "float32")}
     read = lambda i: {"a": np.array([i, 0], np.float32), "b": np.array([0, i], np.float32)}
-    data = Examples(tuple("abcde"), read, np.ones((5, 2), np.float32), spec, tuple("abcde"))
+    data = Examples(tuple("abcde"), ReadColumn(read, spec, tuple("abcde")), ArrayColumn(np.ones((5, 2), np.float32)))
     assert decoded_outputs(both, tasks.regress(["x", "y"], mean=[0, 0], std=[1, 1]), data, batch_size=2)[
         :, 1
     ].tolist() == [0, 1, 2, 3, 4]
@@ -79,7 +84,12 @@ def test_the_first_batch_may_be_the_shortest():
     sizes = np.array([24, 8, 8, 16, 16, 23], np.int32)
     read = lambda i: (np.arange(24) < sizes[i]).astype(np.float32)
     spec, ids = ArraySpec((24,), "float32"), tuple("abcdef")
-    data = Examples(ids, read, np.zeros((6, 1), np.float32), spec, ids, lengths=sizes)
+    data = Examples(
+        ids,
+        ReadColumn(read, spec, ids),
+        ArrayColumn(np.zeros((6, 1), np.float32)),
+        columns={"length": ArrayColumn(sizes)},
+    )
     task = tasks.regress(["n"], mean=[0], std=[1])
     few = decoded_outputs(summed, task, data.subset(range(5)), batch_size=4)
     assert few[:, 0].tolist() == [24, 8, 8, 16, 16]

@@ -9,11 +9,13 @@ import os
 
 import numpy as np
 import pytest
+from changing import reread
 
 import tlkit
 from tlkit import plans, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.progress import quiet
 from tlkit.features import cache_budget, engines, extract
 from tlkit.model.partition import Front, front_of
@@ -42,9 +44,11 @@ def examples(count: int, seed: int = 1, augment=None) -> Examples:
     ].astype("uint8")
     names = tuple(f"{seed}-{i}" for i in range(count))
     return Examples(
-        ids=names, read=images.__getitem__, targets=targets, spec=ArraySpec((SIZE, SIZE, 3), "uint8"), digests=names,
+        names,
+        ReadColumn(images.__getitem__, ArraySpec((SIZE, SIZE, 3), "uint8"), names),
+        ArrayColumn(targets),
         augment=augment,
-    )  # fmt: skip
+    )
 
 
 class Darker:
@@ -95,7 +99,7 @@ def test_features_at_every_cut_lead_to_the_output(layer):
 def test_what_is_there_is_not_computed_again(layer, monkeypatch):
     small_shards(monkeypatch)
     first = tlkit.extract(layer, examples(10), batch_size=4)
-    again = tlkit.extract(layer, dataclasses.replace(examples(10), read=None), batch_size=4)  # nothing may be read
+    again = tlkit.extract(layer, reread(examples(10), lambda i: 1 / 0), batch_size=4)  # nothing may be read
     assert (first.reused, again.reused, len(first.shards)) == (0, 10, 3)
     assert np.array_equal(first, again)
     order = np.asarray([9, 0, 5, 5])
@@ -112,8 +116,8 @@ def test_other_data_views_weights_and_cuts_have_other_places(layer, module_folde
         request(layer, examples(4), view=1, seed=3),
         request(layer, examples(4, augment=Darker()), view=1),  # what changes the examples is part of it
         request(layer, examples(4), dtype="float16"),
-        request(layer, dataclasses.replace(examples(4), recipe="grey background")),
-        dataclasses.replace(plain, key=front_of(layer, layer.cut_for(0.5), plain.examples.spec).key),
+        request(layer, dataclasses.replace(examples(4), pipeline=Pipeline().then("grey"))),
+        dataclasses.replace(plain, key=front_of(layer, layer.cut_for(0.5), plain.examples.inputs.spec).key),
     ]
     assert len({r.folder for r in (plain, *others)}) == len(others) + 1
     bias = layer.variables[0]
@@ -134,11 +138,11 @@ def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
         return data.read(i)
 
     with pytest.raises(KeyboardInterrupt):
-        tlkit.extract(layer, dataclasses.replace(data, read=failing), batch_size=4)
+        tlkit.extract(layer, reread(data, failing), batch_size=4)
     assert request(layer, data).missing_bytes == 4 * 12 * 4
     resumed = tlkit.extract(layer, data, batch_size=4)
     assert resumed.reused == 8
-    undisturbed = tlkit.extract(layer, dataclasses.replace(data, recipe="elsewhere"), batch_size=4)
+    undisturbed = tlkit.extract(layer, dataclasses.replace(data, pipeline=Pipeline().then("elsewhere")), batch_size=4)
     assert np.array_equal(resumed, undisturbed)
 
 
@@ -190,7 +194,7 @@ def test_features_that_are_not_finite_are_refused_by_name(layer):
         return np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 4 else data.read(i)
 
     with pytest.raises(InputError, match=r"NaN or infinite features for 1 example.*1-4"):
-        tlkit.extract(layer, dataclasses.replace(data, read=read))
+        tlkit.extract(layer, reread(data, read))
 
 
 def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
@@ -433,7 +437,7 @@ def tokens(count: int, seed: int) -> Examples:
     ]
     names = tuple(f"{seed}-{i}" for i in range(count))
     spec = {k: ArraySpec((TOKENS,), "int32") for k in rows[0]}
-    return Examples(ids=names, read=rows.__getitem__, targets=targets, spec=spec, digests=names)
+    return Examples(names, ReadColumn(rows.__getitem__, spec, names), ArrayColumn(targets))
 
 
 def test_a_masked_module_is_cut_and_computed_once(module_folder):

@@ -11,6 +11,7 @@ import pytest
 import zoo_checks
 
 import tlkit
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.progress import quiet
@@ -115,8 +116,15 @@ def test_vectors_are_the_modules_own_features(made, layer, texts):
 
 
 def test_strings_go_into_a_module_of_strings_and_unknown_words_are_zeros(module_folder):
-    words = Examples(("a", "b"), [np.array("the cat", object), np.array("a dog ran", object)].__getitem__,
-                     np.zeros(2), ArraySpec((), "string"), ("a", "b"))  # fmt: skip
+    words = Examples(
+        ("a", "b"),
+        ReadColumn(
+            [np.array("the cat", object), np.array("a dog ran", object)].__getitem__,
+            ArraySpec((), "string"),
+            ("a", "b"),
+        ),
+        ArrayColumn(np.zeros(2)),
+    )
     found = tlkit.index(module_folder("vocabulary"), words, progress=quiet)
     assert [row[0].id for row in found.nearest(["the cat", "a dog ran"], 1)] == ["a", "b"]
     assert indexing._unit(np.zeros((1, 3), np.float32)).tolist() == [[0, 0, 0]]
@@ -125,8 +133,11 @@ def test_strings_go_into_a_module_of_strings_and_unknown_words_are_zeros(module_
 @pytest.mark.parametrize("size", [(32, 32), (48, 40)])
 def test_images_find_themselves_at_any_size(module_folder, size):
     images = rng.integers(0, 256, (6, *size, 3)).astype(np.uint8)
-    examples = Examples(tuple("abcdef"), images.__getitem__, np.zeros(6), ArraySpec((*size, 3), "uint8"),
-                        tuple(f"{size}{i}" for i in range(6)))  # fmt: skip
+    examples = Examples(
+        tuple("abcdef"),
+        ReadColumn(images.__getitem__, ArraySpec((*size, 3), "uint8"), tuple(f"{size}{i}" for i in range(6))),
+        ArrayColumn(np.zeros(6)),
+    )
     found = tlkit.index(module_folder("keras3_hub"), examples, progress=quiet)
     assert [row[0].id for row in found.nearest(list(images), 3)] == list("abcdef")
     assert found.made_by.image_size == (32, 32) and found.texts == ()
@@ -205,12 +216,12 @@ def test_a_table_and_a_folder_are_collections(tmp_path):
     folder = collection.texts(tmp_path, progress=False).train
     assert folder.ids == ("inner/a.txt",)
     both = collection.joined({"t": table.train, "f": folder})
-    assert both.ids == ("t/row 2", "t/row 4", "f/inner/a.txt") and [str(both.read(i)) for i in range(3)][2] == "deep"
-    heavy = dataclasses.replace(folder, weights=np.array([2], np.float32), texts=("read so",))
-    plain = dataclasses.replace(table.train, texts=("one", "two"))
+    assert both.ids == ("t/row 2", "t/row 4", "f/inner/a.txt") and [str(both.inputs[i]) for i in range(3)][2] == "deep"
+    heavy = dataclasses.replace(folder, weights=np.array([2], np.float32), columns={"text": TextColumn(("read so",))})
+    plain = dataclasses.replace(table.train, columns={"text": TextColumn(("one", "two"))})
     all_three = collection.joined({"t": plain, "f": heavy, "none": plain.subset([])}, np.array([1, 0, 1], np.int32))
-    assert all_three.weights.tolist() == [1, 1, 2] and all_three.targets.tolist() == [1, 0, 1]
-    assert all_three.texts == ("one", "two", "read so") and str(all_three.read(2)) == "deep"
+    assert all_three.weights.tolist() == [1, 1, 2] and all_three.target_array.tolist() == [1, 0, 1]
+    assert all_three.columns["text"].texts == ("one", "two", "read so") and str(all_three.inputs[2]) == "deep"
     with pytest.raises(InputError, match="one kind"):
         collection.joined({})
     with pytest.raises(InputError, match="holds no files"):
@@ -227,7 +238,7 @@ def test_images_of_a_folder_need_no_labels(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     found = collection.images(tmp_path, image_size=32, progress=False)
     assert len(found.train) == 3 and {"deep/" + file.name for file in files[1:]} < set(found.train.ids)
-    assert found.train.read(0).shape == (32, 32, 3) and not found.train.targets.any() and not found.labels
+    assert found.train.inputs[0].shape == (32, 32, 3) and not found.train.target_array.any() and not found.labels
     assert [q.name for q in found.quarantine] == ["broken.png"]
     with pytest.raises(InputError, match="There is no folder"):
         collection.images(tmp_path / "none")
@@ -237,16 +248,20 @@ def test_as_if_few_labels_were_known():
     def examples(count, name):
         ids = tuple(f"{name}{i}" for i in range(count))
         return Examples(
-            ids, lambda i: np.float32([i]), np.arange(count, dtype=np.int32) % 2, ArraySpec((1,), "float32"), ids
+            ids,
+            ReadColumn(lambda i: np.float32([i]), ArraySpec((1,), "float32"), ids),
+            ArrayColumn(np.arange(count, dtype=np.int32) % 2),
         )
 
     whole = Splits(examples(80, "t"), examples(20, "v"), examples(10, "e"), ("a", "b"))
     few, others = collection.few_labels(whole, 10, seed=3)
-    assert (len(few.train), len(few.val), len(few.test)) == (8, 2, 10) and np.bincount(few.train.targets).tolist() == [
+    assert (len(few.train), len(few.val), len(few.test)) == (8, 2, 10) and np.bincount(
+        few.train.target_array
+    ).tolist() == [
         4,
         4,
     ]
-    assert sorted(few.train.ids + others.ids) == sorted(whole.train.ids) and not others.targets.any()
+    assert sorted(few.train.ids + others.ids) == sorted(whole.train.ids) and not others.target_array.any()
     assert collection.few_labels(whole, 10, seed=3)[0].train.ids == few.train.ids
     assert collection.few_labels(whole, 10, seed=4)[0].train.ids != few.train.ids
     every, none = collection.few_labels(whole, 100)
@@ -254,7 +269,9 @@ def test_as_if_few_labels_were_known():
     values = dataclasses.replace(whole.train, targets=np.ones((80, 1), np.float32))
     assert len(collection.few_labels(dataclasses.replace(whole, train=values), 10)[0].train) == 8
     one, _ = collection.few_labels(dataclasses.replace(whole, train=whole.val, val=whole.train), 1)
-    assert np.bincount(one.train.targets).tolist() == [1, 1] and not len(one.val)  # about one: of each class at least
+    assert np.bincount(one.train.target_array).tolist() == [1, 1] and not len(
+        one.val
+    )  # about one: of each class at least
     for count in (0, 101):
         with pytest.raises(InputError, match=r"at least 1 and at most .*, 100"):
             collection.few_labels(whole, count)
@@ -263,8 +280,11 @@ def test_as_if_few_labels_were_known():
 def test_minilm_finds_the_paraphrase_first():
     module = zoo_checks.folder("minilm-l6-v2")
     said = ["A man is eating food.", "The stock market fell sharply on Tuesday.", "I really enjoyed the movie."]
-    examples = Examples(tuple("abc"), [np.array(text, object) for text in said].__getitem__, np.zeros(3),
-                        ArraySpec((), "string"), tuple("abc"))  # fmt: skip
+    examples = Examples(
+        tuple("abc"),
+        ReadColumn([np.array(text, object) for text in said].__getitem__, ArraySpec((), "string"), tuple("abc")),
+        ArrayColumn(np.zeros(3)),
+    )
     hits = tlkit.index(module, examples, progress=quiet).nearest(
         ["A man is eating a piece of bread.", "That film was wonderful.", "Shares lost value."], 1
     )

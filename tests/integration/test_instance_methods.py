@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import LABELS, SIZE, examples
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase
@@ -33,7 +35,7 @@ def layer(module_folder):
 
 
 def darker(given: Examples) -> Examples:
-    return dataclasses.replace(given, read=lambda i: given.read(i) // 2, digests=tuple(f"dark {d}" for d in given.ids))
+    return reread(given, lambda i: given.inputs[i] // 2, digests=tuple(f"dark {d}" for d in given.ids))
 
 
 def source() -> Splits:
@@ -43,7 +45,7 @@ def source() -> Splits:
 def target(flip: bool = False) -> Splits:
     found = [darker(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
     if flip:
-        found[:2] = [dataclasses.replace(part, targets=(part.targets + 1) % 3) for part in found[:2]]
+        found[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in found[:2]]
     return Splits(*found, LABELS)
 
 
@@ -56,7 +58,7 @@ def arrays(count: int, seed: int, slope: float = 1.0, *, values: bool = False) -
         told = slope * x[:, 0] + x[:, 1]
         y = told[:, None].astype(np.float32) if values else (told > 0).astype(np.int32)
         ids = tuple(f"{name}{seed}-{i}" for i in range(count))
-        parts.append(Examples(ids, x.__getitem__, y, ArraySpec((4,), "float32"), ids))
+        parts.append(Examples(ids, ReadColumn(x.__getitem__, ArraySpec((4,), "float32"), ids), ArrayColumn(y)))
     return Splits(*parts, () if values else ("no", "yes"))
 
 
@@ -111,16 +113,16 @@ def test_weights_reach_the_fit(layer):
 
 def test_pictures_of_any_size_come_at_that_of_the_module(layer):
     large = [
-        dataclasses.replace(
+        reread(
             splits.train,
-            read=lambda i, own=splits.train: np.repeat(np.repeat(own.read(i), 2, axis=0), 2, axis=1),
-            spec=ArraySpec((2 * SIZE, 2 * SIZE, 3), "uint8"),
+            lambda i, own=splits.train: np.repeat(np.repeat(own.inputs[i], 2, axis=0), 2, axis=1),
+            ArraySpec((2 * SIZE, 2 * SIZE, 3), "uint8"),
         )
         for splits in (source(), target())
     ]
     given = [Splits(train, train.subset([0]), train.subset([1]), LABELS) for train in large]
     done = methods.kmm(*given, layer)
-    assert done.train.spec.shape == (2 * SIZE, 2 * SIZE, 3) and np.ptp(done.train.weights) > 0
+    assert done.train.inputs.spec.shape == (2 * SIZE, 2 * SIZE, 3) and np.ptp(done.train.weights) > 0
 
 
 @pytest.mark.parametrize("name", WEIGHERS)
@@ -186,13 +188,15 @@ def turned(count: int, seed: int, **domain) -> Examples:
     if domain:
         x = x @ np.array([[3.0, 0.5], [-0.4, 0.3]]) + [5.0, -2.0]
     names = tuple(f"{seed}-{i}" for i in range(count))
-    return Examples(names, x.astype(np.float32).__getitem__, targets, ArraySpec((2,), "float32"), names)
+    return Examples(
+        names, ReadColumn(x.astype(np.float32).__getitem__, ArraySpec((2,), "float32"), names), ArrayColumn(targets)
+    )
 
 
 def domains(flip: bool = False) -> tuple[Splits, Splits]:
     own, other = (Splits(*(turned(n, 3 * k + i, **d) for i, n in enumerate((200, 20, 100))), ("a", "b"))
                   for k, d in enumerate(({}, {"other": True})))  # fmt: skip
-    train = dataclasses.replace(other.train, targets=1 - other.train.targets) if flip else other.train
+    train = dataclasses.replace(other.train, targets=1 - other.train.target_array) if flip else other.train
     return own, dataclasses.replace(other, train=train)
 
 

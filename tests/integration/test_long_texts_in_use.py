@@ -70,10 +70,12 @@ def test_each_text_counts_once_and_stays_in_its_part(data, folder):
     pieces = fed(data, layer, length=LENGTH, long="windows")
     for name in ("train", "val", "test"):
         texts, windows = getattr(data, name), getattr(pieces, name)
-        assert {one.id for one in windows.excerpts} == set(texts.ids)
+        assert set(excerpts.texts_of(windows, "id")) == set(texts.ids)
         of = excerpts.owners(windows)
         np.testing.assert_allclose(np.bincount(of, windows.weights), len(windows) / len(texts), rtol=1e-5)
-        np.testing.assert_allclose(np.bincount(of, [one.share for one in windows.excerpts]), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(
+            np.bincount(of, windows.columns[excerpts.OF].take(np.arange(len(windows)))["share"]), 1.0, rtol=1e-5
+        )
         assert max(windows.lengths) <= LENGTH and len(set(windows.ids)) == len(windows) > len(texts)
         assert excerpts.whole(windows).ids == texts.ids and excerpts.whole(windows).digests == texts.digests
     assert any("windows show them all" in note for note in pieces.notes)
@@ -84,7 +86,7 @@ def test_classes_are_balanced_by_texts_and_not_by_windows(data, folder):
     pieces = fed(data, tlkit.HubLayer(folder), length=LENGTH, long="windows")
     task = tasks.classify(data.labels, class_weights="balanced")
     weights = step._sample_weights(task, pieces.train)
-    sums = [weights[pieces.train.targets == label].sum() for label in (0, 1)]
+    sums = [weights[pieces.train.target_array == label].sum() for label in (0, 1)]
     assert sums[0] == pytest.approx(sums[1], rel=1e-5)
 
 
@@ -107,8 +109,8 @@ def test_the_end_of_a_text_is_read_and_one_answer_a_text_is_judged(run, data):
     assert run.scores["accuracy"] > 0.8  # by their beginnings alone they cannot be told apart
     windows = run.data.test
     rows = tlkit.model.evaluate.decoded_outputs(run.model, run.task, windows)
-    first = [i for i, one in enumerate(windows.excerpts) if one.id == data.test.ids[0]]
-    shares = np.asarray([windows.excerpts[i].share for i in first])[:, None]
+    first = [i for i, own in enumerate(excerpts.texts_of(windows, "id")) if own == data.test.ids[0]]
+    shares = windows.columns[excerpts.OF].take(np.asarray(first))["share"][:, None]
     np.testing.assert_allclose((rows[first] * shares).sum(axis=0), run.evaluation.outputs[0], atol=1e-5)
 
 
@@ -124,7 +126,7 @@ def test_the_files_agree_and_the_saved_model_takes_whole_texts(run, data):
     assert all(one.passed and one.largest_difference < 1e-4 for one in run.exports)
     assert [one.score for one in run.exports] == pytest.approx([run.scores["accuracy"]] * 2)
     served = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"]
-    texts = [str(data.test.read(i)) for i in range(len(data.test))]
+    texts = [str(data.test.inputs[i]) for i in range(len(data.test))]
     found = served(text=tf.constant(texts))["probabilities"].numpy()
     np.testing.assert_allclose(found, run.evaluation.outputs, atol=1e-5)
     one = served(text=tf.constant(["", texts[0]]))["probabilities"].numpy()
@@ -133,8 +135,8 @@ def test_the_files_agree_and_the_saved_model_takes_whole_texts(run, data):
 
 
 def test_a_file_of_text_is_predicted_in_windows(run, data, tmp_path):
-    longest = int(np.argmax([len(str(data.test.read(i))) for i in range(len(data.test))]))
-    (tmp_path / "long.txt").write_text(str(data.test.read(longest)))
+    longest = int(np.argmax([len(str(data.test.inputs[i])) for i in range(len(data.test))]))
+    (tmp_path / "long.txt").write_text(str(data.test.inputs[longest]))
     (tmp_path / "empty.txt").write_text("~")
     answer, other = predict(run.folder, [tmp_path / "long.txt", tmp_path / "empty.txt"])
     expected = dict(zip(data.labels, run.evaluation.outputs[longest], strict=True))
@@ -152,7 +154,7 @@ def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):
     again = tlkit.load(run.folder)
     assert set(excerpts.whole(again.data.test).ids) == set(data.test.ids)
     own = fed_as(data, again)
-    assert own.test.excerpts == run.data.test.excerpts
+    assert excerpts.texts_of(own.test, "id") == excerpts.texts_of(run.data.test, "id")
     assert tlkit.evaluate(again.model, again.task, again.data.test).scores["accuracy"] == run.scores["accuracy"]
 
 

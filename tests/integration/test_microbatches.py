@@ -164,7 +164,7 @@ def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypat
     from tlkit.model.partition import front_of
 
     seen: list[int] = []
-    opener = engines.opener(front_of(layer, None, splits.train.spec, of_any_length=True), 12)
+    opener = engines.opener(front_of(layer, None, splits.train.inputs.spec, of_any_length=True), 12)
     (x,) = batches.read_batches(splits.train, [np.arange(7)])
     whole = opener(engines.TENSORFLOW).run(x)["default"]
     monkeypatch.setattr(batches, "STEPS_AT_ONCE", 3 * x["input_mask"].shape[1])
@@ -173,4 +173,4 @@ def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypat
     )
     np.testing.assert_allclose(counted(engines.TENSORFLOW).run(x)["default"], whole, atol=1e-6)
     assert seen == [3, 3, 1]
-    assert isinstance(splits.train.spec["input_mask"], ArraySpec)
+    assert isinstance(splits.train.inputs.spec["input_mask"], ArraySpec)

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import LABELS, SIZE, built, data, examples, same, stopped_after, values
 
 import tlkit
@@ -62,9 +63,9 @@ def test_statistics_become_those_of_the_target(folder):
     for own, old, variable in zip(values(adapted.model), before, adapted.model.weights, strict=True):
         assert id(variable) in moved or "seed" in variable.path or np.array_equal(own, old), variable.path
     test = run.data.test
-    x = np.stack([test.read(i) for i in range(len(test))]).astype("float32")
+    x = np.stack([test.inputs[i] for i in range(len(test))]).astype("float32")
     score = tlkit.evaluate(adapted.model, adapted.task, test).scores["accuracy"]
-    assert score == np.mean(np.argmax(adapted.model(x), axis=1) == test.targets)
+    assert score == np.mean(np.argmax(adapted.model(x), axis=1) == test.target_array)
 
 
 def test_batches_are_averaged_by_their_size(folder):
@@ -190,7 +191,7 @@ def test_a_soup_decides_its_own_threshold(folder):
     outputs = tlkit.evaluate(run.model, run.task, val).outputs
     own = [dataclasses.replace(run, task=tasks.verify(3, size=4, threshold=found)) for found in (0.1, 0.2)]
     found = methods.soup(own)
-    assert found.task.card["threshold"] == pytest.approx(task.calibrate(val.targets, outputs).card["threshold"])
+    assert found.task.card["threshold"] == pytest.approx(task.calibrate(val.target_array, outputs).card["threshold"])
     unknown = [dataclasses.replace(one, data=dataclasses.replace(run.data, val=val.subset([]))) for one in own]
     assert "threshold" not in methods.soup(unknown).task.card
     assert methods.soup([own[0], own[0]]).task.card["threshold"] == 0.1
@@ -254,21 +255,21 @@ def test_a_student_can_learn_from_examples_without_labels_alone(folder):
     none = dataclasses.replace(splits, train=splits.train.subset([]))
     answered = methods.taught(none, teacher, unlabelled=splits.test)
     found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
-    assert answered.train.targets.shape == (15, 4) and answered.train.ids == splits.test.ids
-    np.testing.assert_array_equal(answered.train.targets[:, 0], found.argmax(axis=1))
+    assert answered.train.target_array.shape == (15, 4) and answered.train.ids == splits.test.ids
+    np.testing.assert_array_equal(answered.train.target_array[:, 0], found.argmax(axis=1))
 
 
 def test_a_student_learns_from_answers_alone(folder):
     """With labels that say nothing (weight 1), what the student knows it has from the teacher."""
     teacher = fitted(folder, (Phase(epochs=15, lr=1e-2, unfrozen=1.0),))
     splits = data()
-    wrong = dataclasses.replace(splits.train, targets=np.roll(splits.train.targets, 1))
+    wrong = dataclasses.replace(splits.train, targets=np.roll(splits.train.target_array, 1))
     answered = methods.taught(Splits(wrong, splits.val, splits.test, LABELS), teacher)
-    assert answered.train.targets.shape == (42, 4)
+    assert answered.train.target_array.shape == (42, 4)
     task = methods.distill(tasks.classify(LABELS), weight=1.0)
     model, _ = built(folder, seed=3, task=task)
     run = tlkit.fit(model, task, answered, (Phase(epochs=30, lr=1e-2, unfrozen=1.0),), batch_size=8)
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.targets.ndim == 1
+    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
     said = [tlkit.evaluate(r.model, r.task, splits.train).outputs.argmax(1) for r in (teacher, run)]
     assert (said[0] == said[1]).mean() > 0.8
     assert {"accuracy", "val_accuracy"} <= set(run.phases[0].history)
@@ -279,12 +280,12 @@ def test_examples_without_labels_teach_what_the_teacher_says_of_them(folder):
     splits = data()
     poisoned = dataclasses.replace(splits.test, targets=np.full(len(splits.test), -7, np.int32))
     answered = methods.taught(splits, teacher, unlabelled=poisoned)
-    n, more = len(splits.train), answered.train.targets[len(splits.train) :]
+    n, more = len(splits.train), answered.train.target_array[len(splits.train) :]
     found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
     assert len(answered.train) == n + len(splits.test) == len(set(answered.train.ids))
     np.testing.assert_array_equal(more[:, 0], found.argmax(axis=1))
-    np.testing.assert_array_equal(answered.train.read(n), splits.test.read(0))
-    np.testing.assert_array_equal(answered.train.targets[:n, 0], splits.train.targets)
+    np.testing.assert_array_equal(answered.train.inputs[n], splits.test.inputs[0])
+    np.testing.assert_array_equal(answered.train.target_array[:n, 0], splits.train.target_array)
     task = methods.distill(tasks.classify(LABELS), weight=0.9)
     model, _ = built(folder, seed=3, task=task)
     run = tlkit.fit(model, task, answered, (Phase(epochs=1, lr=1e-2),), batch_size=8)
@@ -293,7 +294,7 @@ def test_examples_without_labels_teach_what_the_teacher_says_of_them(folder):
 
 def test_examples_without_labels_must_be_read_alike(folder):
     teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
-    other = dataclasses.replace(splits.test, spec=tlkit.core.examples.ArraySpec((4, 4, 3), "uint8"))
+    other = reread(splits.test, spec=tlkit.core.examples.ArraySpec((4, 4, 3), "uint8"))
     with pytest.raises(InputError, match="must be read as those with"):
         methods.taught(splits, teacher, unlabelled=other)
 

@@ -122,7 +122,7 @@ def data_of(form: str) -> tlkit.Splits:
 
 
 def inputs(data: tlkit.Splits, count: int = 4) -> np.ndarray:
-    return np.stack([data.train.read(i) for i in range(count)]).astype("float32")
+    return np.stack([data.train.inputs[i] for i in range(count)]).astype("float32")
 
 
 def lite(model: keras.Model, data: tlkit.Splits, folder: Any, form: str = "float32") -> np.ndarray:
@@ -180,7 +180,7 @@ def test_a_module_of_one_recording_becomes_a_tflite_file(tmp_path):
 
 def test_grey_pictures_are_made_by_luma_weights_and_a_note_says_so():
     module = conv((SIDE, SIDE, 1))
-    layer = HubLayer(module).shaped(pictures().train.spec)
+    layer = HubLayer(module).shaped(pictures().train.inputs.spec)
     assert "luma" in layer.form.notes[0]
     x = inputs(pictures())
     expected = module((x @ np.array([0.299, 0.587, 0.114], "f"))[..., None])

@@ -7,11 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
 import tlkit
 from tlkit import methods, tasks
 from tlkit.core import multi_targets
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase
@@ -49,28 +51,28 @@ def fitted(folder, task, data, phases=PHASES, **options):
 
 def test_examples_of_both_are_one_and_others_have_one_label():
     mixed = methods.task_mix(colour=colours(), half=halves())
-    assert len(mixed.train) == 42 and (mixed.train.targets["half"]["weight"] == 1).all()
+    assert len(mixed.train) == 42 and (mixed.train.target_array["half"]["weight"] == 1).all()
     apart = methods.task_mix(colour=colours(), half=halves(7))
     assert len(apart.train) == 84 and apart.heads == {"colour": LABELS, "half": HALVES}
     own = multi_targets.parts(apart, "half")
     assert own.train.ids == halves(7).train.ids and own.labels == HALVES
-    np.testing.assert_array_equal(own.train.targets, halves(7).train.targets)
-    np.testing.assert_array_equal(own.train.read(3), halves(7).train.read(3))
+    np.testing.assert_array_equal(own.train.target_array, halves(7).train.target_array)
+    np.testing.assert_array_equal(own.train.inputs[3], halves(7).train.inputs[3])
     assert apart.fingerprint != mixed.fingerprint
 
 
 def test_an_example_of_weight_0_keeps_its_label(folder):
     """Methods that weigh examples give some of them 0: they count in no loss, but their class is there."""
-    weights = np.where(colours().train.targets == 2, 0, 1.5).astype(np.float32)
+    weights = np.where(colours().train.target_array == 2, 0, 1.5).astype(np.float32)
     light = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, weights=weights))
     mixed = methods.task_mix(colour=light, half=halves(7))
     own = multi_targets.part(mixed.train, "colour")
-    assert own.ids == light.train.ids and (own.targets == 2).sum() == 14
+    assert own.ids == light.train.ids and (own.target_array == 2).sum() == 14
     np.testing.assert_array_equal(own.weights, weights)
-    given = both().sample_weights(mixed.train.targets)
+    given = both().sample_weights(mixed.train.target_array)
     np.testing.assert_array_equal(given[:42, 0], weights)
     bare = dataclasses.replace(light.train, weights=(weights > 0).astype(np.float32))
-    zeros = methods.task_mix(colour=dataclasses.replace(light, train=bare), half=halves(7)).train.targets
+    zeros = methods.task_mix(colour=dataclasses.replace(light, train=bare), half=halves(7)).train.target_array
     np.testing.assert_array_equal(both().sample_weights(zeros)[:42, 0], bare.weights)
     history = fitted(folder, both(), mixed, (Phase(epochs=1, lr=1e-2),)).phases[0].history
     assert np.isfinite(history["loss"]).all()
@@ -87,7 +89,7 @@ def test_examples_of_all_heads_are_changed_alike():
 def test_data_that_do_not_fit_each_other_are_refused():
     with pytest.raises(InputError, match="two heads or more"):
         methods.task_mix(colour=colours())
-    small = dataclasses.replace(halves(), train=dataclasses.replace(halves().train, spec="other"))
+    small = dataclasses.replace(halves(), train=reread(halves().train, spec="other"))
     with pytest.raises(InputError, match="read alike, and colour and half differ"):
         methods.task_mix(colour=colours(), half=small)
     with pytest.raises(InputError, match=r"of one task, .*task_mix\(colour=\.\.\., half=\.\.\.\)"):
@@ -124,7 +126,11 @@ def vectors(count: int, seed: int, column: int) -> Examples:
     """Two classes by the sign of one of three numbers."""
     x = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
     names = tuple(f"{seed}-{i}" for i in range(count))
-    return Examples(names, x.__getitem__, (x[:, column] > 0).astype(np.int32), ArraySpec((3,), "float32"), names)
+    return Examples(
+        names,
+        ReadColumn(x.__getitem__, ArraySpec((3,), "float32"), names),
+        ArrayColumn((x[:, column] > 0).astype(np.int32)),
+    )
 
 
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty"])
@@ -150,7 +156,7 @@ def test_labels_that_an_example_lacks_are_never_read(folder):
     mixed = methods.task_mix(colour=colours(), half=halves(7))
 
     def poisoned(part: Examples) -> Examples:
-        targets = part.targets.copy()
+        targets = part.target_array.copy()
         targets["colour"]["target"][~targets["colour"]["known"]] = 2
         return dataclasses.replace(part, targets=targets)
 
@@ -193,11 +199,11 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
     run = fitted(folder, task, data, PHASES[:1])
     assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify" and run.task.served is None
     own = multi_targets.part(run.data.train, "colour")
-    np.testing.assert_array_equal(own.targets, colours().train.targets)
+    np.testing.assert_array_equal(own.target_array, colours().train.target_array)
     test = multi_targets.part(run.data.test, "colour")
-    x = np.stack([test.read(i) for i in range(len(test))]).astype("float32")
+    x = np.stack([test.inputs[i] for i in range(len(test))]).astype("float32")
     score = tlkit.evaluate(run.model, run.task, run.data.test).scores["colour_accuracy"]
-    assert score == np.mean(np.argmax(run.model(x)["colour"], axis=1) == test.targets)
+    assert score == np.mean(np.argmax(run.model(x)["colour"], axis=1) == test.target_array)
 
 
 def test_scores_without_labels_are_those_of_the_heads_own_target(folder, tmp_path):
@@ -232,7 +238,7 @@ def test_all_heads_are_signatures_of_one_file_and_each_has_files_of_its_own(expo
     assert set(Interpreter(str(one)).get_signature_list()) == {"serving_default", "colour", "half"}
     assert list(Interpreter(str(own)).get_signature_list()) == ["serving_default"]
     assert one.stat().st_size < 1.5 * own.stat().st_size + 20_000  # the graph thrice, the weights once
-    x = exported.data.test.read(0)[None].astype(np.float32)
+    x = exported.data.test.inputs[0][None].astype(np.float32)
     found = Interpreter(str(one)).get_signature_runner("half")(image=x)["probabilities"]
     alone = Interpreter(str(own)).get_signature_runner()(image=x)["probabilities"]
     np.testing.assert_allclose(found, alone, atol=1e-5)
@@ -264,7 +270,7 @@ def test_predict_answers_for_every_head(exported, tmp_path):
     from PIL import Image
 
     picture = tmp_path / "x.png"
-    Image.fromarray(exported.data.test.read(0)).save(picture)
+    Image.fromarray(exported.data.test.inputs[0]).save(picture)
     (found,) = predict(exported.folder, [picture], top=1)
     assert [label.partition(": ")[0] for label, _ in found.scores] == ["colour", "half"]
 

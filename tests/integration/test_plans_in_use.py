@@ -9,6 +9,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import LABELS, Brighter, built, data, fitted
 from PIL import Image
 
@@ -116,12 +117,12 @@ def test_weights_are_put_back_after_an_error(folder):
     model, task = built(folder)
     before = states(model)
     splits = data()
-    targets = np.asarray(splits.train.targets).copy()
+    targets = np.asarray(splits.train.target_array).copy()
 
     def broken(i):
         raise OSError("the disk is gone") if i == 30 else InterruptedError
 
-    bad = dataclasses.replace(splits, train=dataclasses.replace(splits.train, read=broken, targets=targets))
+    bad = dataclasses.replace(splits, train=reread(dataclasses.replace(splits.train, targets=targets), broken))
     with pytest.raises((OSError, InterruptedError)):
         plans.find_lr(model, task, bad, Phase(epochs=1, lr=1.0, unfrozen=1.0), batch_size=8)
     assert states(model) == before and backbone_of(model).trainable is False

@@ -51,7 +51,7 @@ def test_the_next_run_starts_where_the_last_one_ended(module_folder, tmp_path):
     layer = tlkit.HubLayer(folder, name="backbone")
     again = tlkit.build(layer, task, image_size=(32, 32))
     assert layer.input_range == (0.0, 1.0) and [b.name for b in layer.blocks]
-    x = np.stack([data().test.read(i) for i in range(4)]).astype("float32")
+    x = np.stack([data().test.inputs[i] for i in range(4)]).astype("float32")
     features = [m.get_layer("backbone")(x) for m in (run.model, again)]
     np.testing.assert_allclose(*features, atol=1e-6)
     (tmp_path / "run").mkdir()

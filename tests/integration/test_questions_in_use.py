@@ -65,7 +65,7 @@ def exported(run):
 def test_windows_of_questions_are_learned(run, data):
     windows = run.data.test
     assert len(windows) > len(data.test) and any(name.endswith("@1") for name in windows.ids)
-    assert windows.targets.shape == (len(windows), 4)
+    assert windows.target_array.shape == (len(windows), 4)
     assert run.scores["f1"] > 0.9 and run.scores["exact_match"] > 0.85
     assert run.scores["exact_match_low"] <= run.scores["exact_match"] <= run.scores["f1"] <= run.scores["f1_high"]
     assert run.scores["no_answer_accuracy"] > 0.7
@@ -79,7 +79,7 @@ def test_padding_changes_no_loss(run):
     (x,) = read_batches(examples, [np.arange(2)])
     wide = {k: np.pad(v, ((0, 0), (0, 24 - v.shape[1]))) for k, v in x.items()}
     loss = run.task.loss()
-    short, padded = (float(loss(examples.targets, run.model(given))) for given in (x, wide))
+    short, padded = (float(loss(examples.target_array, run.model(given))) for given in (x, wide))
     assert x["input_mask"].shape[1] < 24 and short == pytest.approx(padded, abs=1e-5)
     assert tlkit.evaluate(run.model, run.task, examples).outputs.shape == (2, 24, 2)
 
@@ -99,7 +99,8 @@ def test_exports_agree_and_take_pairs_of_strings(exported):
 
 def test_a_run_opens_again(run):
     again = tlkit.load(run.folder)
-    assert again.data.test.texts == run.data.test.texts and again.data.test.texts[0].startswith("good or bad?\n")
+    assert again.data.test.columns["text"].texts == run.data.test.columns["text"].texts
+    assert again.data.test.columns["text"][0].startswith("good or bad?\n")
     assert again.task.output == "positions" and again.task.recipe[1] == run.task.recipe[1]
     held = again.data.test.subset(range(8))
     found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
@@ -141,9 +142,9 @@ def test_predict_agrees_with_the_scores(exported, run, tmp_path):
     for name in questions:
         i = run.data.test.ids.index(name)
         files.append(tmp_path / f"{name}.txt")
-        files[-1].write_text(f"good or bad?\n{run.data.test.passages[i].text}", encoding="utf-8")
+        files[-1].write_text(f"good or bad?\n{run.data.test.columns['passage'][i]['text']}", encoding="utf-8")
     replies = [one.scores[0][0] for one in predict(exported.folder, files)]
-    answers = [run.data.test.passages[run.data.test.ids.index(name)].answers for name in questions]
+    answers = [run.data.test.columns["passage"][run.data.test.ids.index(name)]["answers"] for name in questions]
     right = [
         exact_match("" if reply == "no answer" else reply, own) for reply, own in zip(replies, answers, strict=True)
     ]
@@ -160,6 +161,6 @@ def test_the_report_shows_questions_and_answers_in_words(run):
 def test_short_windows_are_many_and_odd_targets_are_refused(data, module_folder):
     layer = tlkit.HubLayer(module_folder("bert"))
     short = fed(data, layer, length=12)
-    assert short.train.spec["input_mask"].shape == (12,) and len(short.train) > len(data.train)
+    assert short.train.inputs.spec["input_mask"].shape == (12,) and len(short.train) > len(data.train)
     with pytest.raises(InputError, match="must be int32"):
-        tasks.span().check(Splits(*(dataclasses.replace(short.train, targets=short.train.targets[:, :3]),) * 3))
+        tasks.span().check(Splits(*(dataclasses.replace(short.train, targets=short.train.target_array[:, :3]),) * 3))

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import data
 
 import tlkit
@@ -36,8 +37,8 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
     train = data().train
     features = np.asarray(tlkit.extract(layer, train))
     row = found.rows[1]
-    assert row.logme == pytest.approx(logme(features, train.targets), abs=1e-4)
-    assert row.h_score == pytest.approx(h_score(features, train.targets), abs=1e-4)
+    assert row.logme == pytest.approx(logme(features, train.target_array), abs=1e-4)
+    assert row.h_score == pytest.approx(h_score(features, train.target_array), abs=1e-4)
     assert row.converts and row.megabytes > 0 and row.latency_ms > 0 and row.dimensions == features.shape[1]
     assert found.rows[0].handle in found.pareto
     assert "LogME" in str(found) and len(str(found).splitlines()) == 3
@@ -74,7 +75,7 @@ def test_pictures_of_their_own_size_are_converted_at_it():
         keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(size, 3)(given)))
         for size in (2, 4)
     ]
-    pictures = dataclasses.replace(data().train, spec=ArraySpec((None, None, 3), "uint8"))
+    pictures = reread(data().train, spec=ArraySpec((None, None, 3), "uint8"))
     found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet, input_range=(0, 1))
     assert all(row.converts and row.latency_ms > 0 for row in found.rows)
 

@@ -17,18 +17,19 @@ from PIL import Image
 import tlkit
 from tlkit.cli import commands
 from tlkit.core.errors import InputError
+from tlkit.core.examples import Pipeline
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.exporting import predict, tables
 
 pytestmark = pytest.mark.usefixtures("module_cache")
-BLACK = "image v1 size=32x32 resize=stretch,bilinear,antialias background=0,0,0"
+BLACK = Pipeline().then("image", version=1, size=[32, 32], background=[0, 0, 0], white=None)
 
 
 @pytest.fixture(scope="module")
 def run(module_folder, tmp_path_factory):
     splits = data()
-    parts = {name: dataclasses.replace(getattr(splits, name), recipe=BLACK) for name in ("train", "val", "test")}
+    parts = {name: dataclasses.replace(getattr(splits, name), pipeline=BLACK) for name in ("train", "val", "test")}
     return tlkit.finetune(
         tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0)),
         tlkit.tasks.classify(LABELS),
@@ -49,10 +50,10 @@ def exported(run):
 
 def test_an_opened_run_is_the_one_that_was_saved(run):
     again = tlkit.load(run.folder)
-    x = np.stack([run.data.test.read(i) for i in range(len(run.data.test))])
+    x = np.stack([run.data.test.inputs[i] for i in range(len(run.data.test))])
     assert np.array_equal(run.model.predict(x, verbose=0), again.model.predict(x, verbose=0))
     assert again.task.labels == LABELS and again.scores == again.record["scores"] == dict(run.scores)
-    assert again.data.test.recipe == run.data.test.recipe
+    assert again.data.test.pipeline == run.data.test.pipeline
     assert (
         not run.model.compiled and not again.model.compiled
     )  # Keras alone opens it: no optimizer, loss or metric of ours

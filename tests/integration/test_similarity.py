@@ -64,10 +64,10 @@ def test_pairs_come_from_tables_with_scores_or_labels(tmp_path):
     rows = "".join(f"text {i},other {i},{i / 2},{'no' if i % 2 else 'yes'}\n" for i in range(10))
     table.write_text(f"a,b,score,label\n{rows}x,,1,no\n", encoding="utf-8")
     scored = pairs.from_table(table, first="a", second="b", score="score")
-    assert scored.train.targets.dtype == np.float32 and scored.train.targets.shape[1] == 1
+    assert scored.train.target_array.dtype == np.float32 and scored.train.target_array.shape[1] == 1
     assert [(q.name, q.reason) for q in scored.quarantine] == [("row 12", "its second text: empty")]
     named = pairs.from_table(table, first="a", second="b", label="label")
-    assert named.labels == ("no", "yes") and named.train.targets.dtype == np.int32
+    assert named.labels == ("no", "yes") and named.train.target_array.dtype == np.int32
     with pytest.raises(InputError, match="one of `score` and `label`"):
         pairs.from_table(table, first="a", second="b")
     with pytest.raises(InputError, match="Pair 1 must be two texts"):
@@ -87,15 +87,15 @@ def test_both_sides_are_cut_alike_and_keep_their_order(folder):
     data = pairs.from_arrays([("good film", "a very bad plot"), ("rome", "anna")] * 5, [0.5, 1.0] * 5)
     layer = tlkit.HubLayer(folder)
     taken = fed(data, layer)
-    assert {spec.shape for spec in taken.train.spec.values()} == {(8,)}
+    assert {spec.shape for spec in taken.train.inputs.spec.values()} == {(8,)}
     for examples, own in ((taken.train, data.train), (taken.test, data.test)):
         for i in range(len(own)):
-            expected = layer.tokenizer.inputs(str(own.read(i)[1]), 8)["input_word_ids"]
-            assert examples.read(i)["second_input_word_ids"].tolist() == expected.tolist()
+            expected = layer.tokenizer.inputs(str(own.inputs[i][1]), 8)["input_word_ids"]
+            assert examples.inputs[i]["second_input_word_ids"].tolist() == expected.tolist()
         assert examples.lengths.tolist() == [
-            max(layer.tokenizer.count(str(t)) for t in own.read(i)) for i in range(len(own))
+            max(layer.tokenizer.count(str(t)) for t in own.inputs[i]) for i in range(len(own))
         ]
-        assert examples.texts[0] == " | ".join(own.read(0))
+        assert examples.columns["text"][0] == " | ".join(own.inputs[0])
 
 
 # -- training
@@ -106,7 +106,7 @@ def test_a_pair_is_compared_by_what_the_module_gives_for_each_side(folder, label
     model, data = tlkit.build(layer, task), fed(labelled, layer)
     outputs = tlkit.evaluate(model, task, data.test).outputs
     for i in range(3):
-        x = data.test.read(i)
+        x = data.test.inputs[i]
         u, v = (
             layer({k.removeprefix(f"{side}_"): value[None] for k, value in x.items() if k.startswith(side)}).numpy()[0]
             for side in pairs.SIDES
@@ -144,7 +144,7 @@ def test_scores_are_regressed_and_come_back_in_their_own_range(folder):
 
 def test_ranking_needs_pairs_of_the_same_only(folder):
     whole = pairs.from_arrays(*made(240, 2, kinds=4))
-    same = np.flatnonzero(whole.train.targets == 1)
+    same = np.flatnonzero(whole.train.target_array == 1)
     data = dataclasses.replace(whole, train=whole.train.subset(same))
     task = tasks.similarity("ranking")
     task.check(data)

@@ -64,13 +64,13 @@ def run(module_folder, data, tmp_path_factory):
 def test_an_open_set_shares_no_speaker_and_numbers_those_of_training_first(data):
     whole = recordings()
     parts = (data.train, data.val, data.test)
-    people = [set(part.targets.tolist()) for part in parts]
+    people = [set(part.target_array.tolist()) for part in parts]
     assert people[0] == set(range(9)) and [len(own) for own in people] == [9, 5, 4]
     assert set.union(*people) == set(range(18)) and sorted(data.labels) == sorted(NAMES)
     for part in parts:
         for i, name in enumerate(part.ids):
-            assert data.labels[part.targets[i]] == NAMES[int(name) // EACH]
-            np.testing.assert_array_equal(part.read(i), whole.train.read(whole.train.ids.index(name)))
+            assert data.labels[part.target_array[i]] == NAMES[int(name) // EACH]
+            np.testing.assert_array_equal(part.inputs[i], whole.train.read(whole.train.ids.index(name)))
     assert speakers.open_set(whole, (0.5, 0.25, 0.25)).fingerprint == data.fingerprint
     assert speakers.open_set(whole, (0.5, 0.25, 0.25), seed=1).labels != data.labels
 
@@ -80,7 +80,7 @@ def test_named_speakers_go_into_the_test_and_only_training_is_augmented():
         return x
 
     found = speakers.open_set(recordings(augment=change), test=NAMES[:3])
-    assert set(NAMES[:3]) <= {found.labels[i] for i in found.test.targets}
+    assert set(NAMES[:3]) <= {found.labels[i] for i in found.test.target_array}
     assert [part.augment is change for part in (found.train, found.val, found.test)] == [True, False, False]
 
 
@@ -100,7 +100,9 @@ def test_a_folder_of_speakers(tmp_path):
             soundfile.write(tmp_path / name / f"{take}.wav", voice(number, take), RATE)
     found = speakers.from_folder(tmp_path, seconds=SECONDS, split=(0.4, 0.3, 0.3), progress=False)
     assert [len(part) for part in (found.train, found.val, found.test)] == [6, 4, 4]
-    assert all(found.labels[t] == name.split("/")[0] for t, name in zip(found.val.targets, found.val.ids, strict=True))
+    assert all(
+        found.labels[t] == name.split("/")[0] for t, name in zip(found.val.target_array, found.val.ids, strict=True)
+    )
 
 
 def test_synthetic_voices_and_a_real_one_that_is_heard_in_the_test_alone():
@@ -109,8 +111,8 @@ def test_synthetic_voices_and_a_real_one_that_is_heard_in_the_test_alone():
     except InputError as error:
         pytest.skip(str(error))
     assert [len(part) for part in (found.train, found.val, found.test)] == [36, 12, 12 + len(spoken.PROMPTS)]
-    assert "allison" in {found.labels[t] for t in found.test.targets}
-    assert "allison" not in {found.labels[t] for t in (*found.train.targets, *found.val.targets)}
+    assert "allison" in {found.labels[t] for t in found.test.target_array}
+    assert "allison" not in {found.labels[t] for t in (*found.train.target_array, *found.val.target_array)}
     assert (found.quarantine, found.duplicates) == ((), ())
 
 
@@ -150,13 +152,13 @@ def test_files_give_the_embedding(run, tmp_path):
         return np.concatenate([opened.call({name: x[None]})["embedding"] for x in sounds])
 
     test = run.data.test
-    np.testing.assert_allclose(embed([test.read(3)]), run.evaluation.outputs[3:4], atol=1e-4)
-    own = np.flatnonzero(test.targets == test.targets[0])
-    other = np.flatnonzero(test.targets != test.targets[0])
-    enrolled = enrol(embed([test.read(i) for i in own[:3]]))
-    same = score(enrolled, embed([test.read(i) for i in own[3:]]))
-    assert same.mean() > score(enrolled, embed([test.read(i) for i in other])).mean() + 0.1
-    soundfile.write(tmp_path / "one.wav", test.read(3), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(embed([test.inputs[3]]), run.evaluation.outputs[3:4], atol=1e-4)
+    own = np.flatnonzero(test.target_array == test.target_array[0])
+    other = np.flatnonzero(test.target_array != test.target_array[0])
+    enrolled = enrol(embed([test.inputs[i] for i in own[:3]]))
+    same = score(enrolled, embed([test.inputs[i] for i in own[3:]]))
+    assert same.mean() > score(enrolled, embed([test.inputs[i] for i in other])).mean() + 0.1
+    soundfile.write(tmp_path / "one.wav", test.inputs[3], RATE, subtype="FLOAT")
     (found,) = predict(run.folder, [tmp_path / "one.wav"])
     np.testing.assert_allclose([value for _, value in found.scores], run.evaluation.outputs[3], atol=1e-4)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changing import without
 
 import tlkit
 from tlkit import plans, tasks
 from tlkit.core import batches
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.progress import quiet
@@ -70,8 +72,12 @@ def run(folder, data, tmp_path_factory):
 
 def test_texts_of_like_length_come_together_and_every_one_comes_once():
     lengths = np.random.default_rng(0).integers(3, 60, 500)
-    examples = Examples(tuple(map(str, range(500))), lambda i: None, np.zeros(500), {"a": ArraySpec((64,), "int32")},
-                        tuple(map(str, range(500))), lengths=lengths)  # fmt: skip
+    examples = Examples(
+        tuple(map(str, range(500))),
+        ReadColumn(lambda i: None, {"a": ArraySpec((64,), "int32")}, tuple(map(str, range(500)))),
+        ArrayColumn(np.zeros(500)),
+        columns={"length": ArrayColumn(lengths)},
+    )
     order = batches.order_of_epoch(500, 1, 2, 3)
     pieces = batches.pieces_of(examples, order, 16)
     assert sorted(np.concatenate(pieces)) == list(range(500))
@@ -87,19 +93,19 @@ def test_a_batch_is_as_wide_as_its_longest_text(data, folder):
     short = np.flatnonzero(splits.train.lengths <= 8)[:4]
     (x,) = batches.read_batches(splits.train, [short])
     assert {value.shape for value in x.values()} == {(4, 8)}
-    assert splits.train.spec["input_word_ids"].shape[0] > 8
+    assert splits.train.inputs.spec["input_word_ids"].shape[0] > 8
 
 
 def test_cutting_batches_to_their_longest_text_changes_nothing(data, folder):
     layer = tlkit.HubLayer(folder)
     splits = fed(data, layer)
-    parts = {name: dataclasses.replace(getattr(splits, name), lengths=None) for name in ("train", "val", "test")}
+    parts = {name: without(getattr(splits, name), "length") for name in ("train", "val", "test")}
     whole = dataclasses.replace(splits, **parts)
     found, expected = (np.asarray(tlkit.extract(folder, s.train)) for s in (splits, whole))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     cut = layer.cut_for(0.5)
     found, expected = (np.asarray(tlkit.extract(layer, s.train, at=cut)) for s in (splits, whole))
-    mask = np.stack([splits.train.read(i)["input_mask"] for i in range(len(splits.train))]).astype(bool)
+    mask = np.stack([splits.train.inputs[i]["input_mask"] for i in range(len(splits.train))]).astype(bool)
     np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
 
 
@@ -122,7 +128,7 @@ def test_the_saved_model_brings_its_vocabulary(run):
     again = tlkit.load(run.folder)
     layer, own = again.model.get_layer("backbone"), run.model.get_layer("backbone")
     assert layer.tokenizer == own.tokenizer and layer.tokenizer.lower_case
-    assert again.data.test.texts == run.data.test.texts
+    assert again.data.test.columns["text"].texts == run.data.test.columns["text"].texts
 
 
 def test_exports_take_strings_and_predict_takes_files(run, tmp_path):
@@ -173,7 +179,7 @@ def test_the_report_shows_the_texts_that_were_got_wrong(run, tmp_path):
               "true_probability": 0.1}]  # fmt: skip
     evaluation = dataclasses.replace(run.evaluation, details={**run.evaluation.details, "mistakes": wrong})
     page = report.write(dataclasses.replace(run, evaluation=evaluation), tmp_path / "report.html").read_text()
-    assert f"<blockquote>{run.data.test.texts[0]}</blockquote>" in page
+    assert f"<blockquote>{run.data.test.columns['text'][0]}</blockquote>" in page
 
 
 # -- one label a word
@@ -190,10 +196,18 @@ def tagged(count: int, layer, seed: int = 0) -> Examples:
         first = [int(np.flatnonzero(owners == w)[0]) for w in range(len(words))]
         targets[i, first] = [kinds.get(word, 0) for word in words]
     return Examples(
-        ids=tuple(f"{seed}-{i}" for i in range(count)), read=lambda i: made[i][0], targets=targets,
-        spec={name: ArraySpec((24,), "int32") for name in made[0][0]}, digests=tuple(map(str, range(count))),
-        lengths=np.array([int(inputs["input_mask"].sum()) for inputs, _ in made]), texts=tuple(map(" ".join, rows)),
-    )  # fmt: skip
+        tuple(f"{seed}-{i}" for i in range(count)),
+        ReadColumn(
+            lambda i: made[i][0],
+            {name: ArraySpec((24,), "int32") for name in made[0][0]},
+            tuple(map(str, range(count))),
+        ),
+        ArrayColumn(targets),
+        columns={
+            "length": ArrayColumn(np.array([int(inputs["input_mask"].sum()) for inputs, _ in made])),
+            "text": TextColumn(tuple(map(" ".join, rows))),
+        },
+    )
 
 
 def test_words_are_tagged(folder, tmp_path):

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changing import reread
 from fitting import SIZE, Brighter, built, data, same, values
 from fitting import fitted as fitted_with
 
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.core.progress import quiet
@@ -164,9 +166,14 @@ def test_nan_in_the_data_stops_before_the_weights(folder):
     model, task = built(folder)
     splits = data()
     poisoned = Examples(
-        ids=splits.train.ids, read=lambda i: np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 3 else splits.train.read(i),  # noqa: E501
-        targets=splits.train.targets, spec=splits.train.spec, digests=tuple(f"p{d}" for d in splits.train.digests),
-    )  # fmt: skip
+        splits.train.ids,
+        ReadColumn(
+            lambda i: np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 3 else splits.train.inputs[i],
+            splits.train.inputs.spec,
+            tuple(f"p{d}" for d in splits.train.digests),
+        ),
+        ArrayColumn(splits.train.target_array),
+    )
     before = values(model)
     with pytest.raises(InputError, match=r"NaN or infinite features for 1 example.*1-3"):
         fit(model, task, dataclasses.replace(splits, train=poisoned), PHASES, batch_size=8)
@@ -193,7 +200,7 @@ def test_bad_arguments_are_named_before_any_training(folder):
         phases = arguments.pop("phases", PHASES)
         with pytest.raises(InputError, match=sentence):
             fit(model, task, data(), phases, **arguments)
-    small = dataclasses.replace(data(), train=dataclasses.replace(data().train, spec=ArraySpec((8, 8, 3), "uint8")))
+    small = dataclasses.replace(data(), train=reread(data().train, spec=ArraySpec((8, 8, 3), "uint8")))
     with pytest.raises(InputError, match=r"shape \(8, 8, 3\), but the model takes \(32, 32, 3\); resize"):
         fit(model, task, small, PHASES)
     empty = dataclasses.replace(data(), train=data().train.subset([]))

@@ -11,6 +11,7 @@ from fitting import built, examples
 
 import tlkit
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase, Run
@@ -27,7 +28,11 @@ def quantities(count: int, seed: int) -> Examples:
     x = rng.normal(size=(count, 6)).astype(np.float32)
     raw = x[:, :3] + 0.3 * rng.normal(size=(count, 3))
     names = tuple(f"{seed}-{i}" for i in range(count))
-    return Examples(names, x.__getitem__, (raw * SCALE + CENTRE).astype(np.float32), ArraySpec((6,), "float32"), names)
+    return Examples(
+        names,
+        ReadColumn(x.__getitem__, ArraySpec((6,), "float32"), names),
+        ArrayColumn((raw * SCALE + CENTRE).astype(np.float32)),
+    )
 
 
 def splits() -> Splits:
@@ -72,7 +77,7 @@ def test_what_float16_or_8_bits_cannot_hold_fails_and_says_why(tmp_path):
 
 def ages(count: int, seed: int) -> Examples:
     own = examples(count, seed)
-    return dataclasses.replace(own, targets=(40 + 15 * own.targets[:, None]).astype(np.float32))
+    return dataclasses.replace(own, targets=(40 + 15 * own.target_array[:, None]).astype(np.float32))
 
 
 def test_finetune_takes_mean_and_spread_from_the_training_targets(module_folder, tmp_path, capsys):
@@ -110,16 +115,16 @@ def test_before_fit_the_task_says_what_it_lacks(module_folder):
 def test_one_that_is_given_stays():
     task, _ = prepared(tasks.regress(NAMES, std=[1.0, 2.0, 3.0]), splits())
     assert task.recipe[1]["std"] == [1.0, 2.0, 3.0]
-    np.testing.assert_allclose(task.recipe[1]["mean"], splits().train.targets.astype(float).mean(axis=0))
+    np.testing.assert_allclose(task.recipe[1]["mean"], splits().train.target_array.astype(float).mean(axis=0))
     assert recording.restore(task.recipe).decode == task.decode
 
 
 def test_weights_of_examples_count_in_the_mean():
     data = splits()
-    weights = (data.train.targets[:, 0] > 3e-9).astype(np.float32)
+    weights = (data.train.target_array[:, 0] > 3e-9).astype(np.float32)
     weighted = dataclasses.replace(data, train=dataclasses.replace(data.train, weights=weights))
     task, _ = prepared(tasks.regress(NAMES), weighted)
-    kept = data.train.targets[weights > 0].astype(float)
+    kept = data.train.target_array[weights > 0].astype(float)
     np.testing.assert_allclose(task.decode.offset, kept.mean(axis=0))
     np.testing.assert_allclose(task.decode.factor, kept.std(axis=0))
 
@@ -163,7 +168,7 @@ def test_heads_of_values_export_in_their_own_units(tmp_path):
 
 def relabelled(data: Splits) -> Splits:
     parts = [
-        dataclasses.replace(own, targets=(own.targets[:, 0] > 3e-9).astype(np.int32))
+        dataclasses.replace(own, targets=(own.target_array[:, 0] > 3e-9).astype(np.int32))
         for own in (data.train, data.val, data.test)
     ]
     return Splits(*parts, labels=("low", "high"))

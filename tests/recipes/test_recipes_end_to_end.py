@@ -49,7 +49,7 @@ def reviews(folder, count):
     with (folder / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["text", "label"])
-        table.writerows([str(few.read(i)), ("negative", "positive")[few.targets[i]]] for i in range(len(few)))
+        table.writerows([str(few.inputs[i]), ("negative", "positive")[few.target_array[i]]] for i in range(len(few)))
     return folder / "reviews.csv"
 
 

@@ -179,13 +179,13 @@ def _ranked(
 ) -> Ranked:
     from tlkit.features.vectors import as_taken, opened, vectors
 
-    layer = opened(module, input_range, data.train.spec)
+    layer = opened(module, input_range, data.train.inputs.spec)
     examples = as_taken(data, layer).train
     found = _conversion(layer, examples) if convert else None  # first: what is converted runs faster
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)
     seconds = time.perf_counter() - started
-    targets = examples.targets
+    targets = examples.target_array
     return Ranked(
         handle=layer.handle,
         logme=logme(features, targets),
@@ -205,8 +205,8 @@ def _conversion(layer: HubLayer, examples: Examples) -> Conversion:
     from tlkit.features import engines
     from tlkit.model.partition import front_of
 
-    first = examples.read(0)
-    front = front_of(layer, None, examples.spec, of_any_length=examples.lengths is not None)
+    first = examples.inputs[0]
+    front = front_of(layer, None, examples.inputs.spec, of_any_length="length" in examples.columns)
     if engines.fits_litert(front) and (found := _of_front(front, np.asarray(first, np.float32)[None])) is not None:
         return found
     shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)

@@ -54,28 +54,29 @@ def pieces_of(examples: Examples, order: np.ndarray, size: int) -> list[np.ndarr
     Sequences are sorted by length within windows of WINDOW batches, and the batches of a window then come as the first
     of their examples came in `order`: a pure function of the arguments.
     """
-    if examples.lengths is None:
+    lengths = examples.lengths
+    if lengths is None:
         return chunks(order, size)
     found = []
     for window in chunks(order, size * WINDOW):
         place = {int(index): i for i, index in enumerate(window)}
-        alike = chunks(window[np.argsort(examples.lengths[window], kind="stable")], size)
+        alike = chunks(window[np.argsort(lengths[window], kind="stable")], size)
         found += sorted(alike, key=lambda piece: min(place[int(i)] for i in piece))
     return found
 
 
 def steps_of(spec: Any) -> int:
-    """Steps of the sequences that an `Examples.spec` describes, padding included."""
+    """Steps of the sequences that a spec describes, padding included."""
     leaf = next(iter(spec.values())) if isinstance(spec, Mapping) else spec
     return int(leaf.shape[0])
 
 
 def width_of(examples: Examples, piece: np.ndarray) -> int | None:
     """Steps that the longest of these examples needs; None where all examples have one size."""
-    if examples.lengths is None or not len(piece):
+    if "length" not in examples.columns or not len(piece):
         return None
-    needed = -(-int(examples.lengths[piece].max()) // STEP) * STEP
-    return min(needed, steps_of(examples.spec))
+    needed = -(-int(examples.columns["length"].take(piece).max()) // STEP) * STEP
+    return min(needed, steps_of(examples.inputs.spec))
 
 
 def sequences_at_once(width: int, most: int) -> int:
@@ -118,13 +119,6 @@ def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray], steps:
     return rows
 
 
-def stack(inputs: Sequence[Any]) -> Any:
-    """One batch out of single inputs: an array, or a dict of arrays."""
-    if isinstance(inputs[0], Mapping):
-        return {key: np.stack([x[key] for x in inputs]) for key in inputs[0]}
-    return np.stack(inputs)
-
-
 def with_sides(features: Any, inputs: Any, sides: Sequence[int]) -> tuple[Any, ...]:
     """Features, and behind them the inputs at some positions, in the order of their sorted names."""
     leaves = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
@@ -139,13 +133,13 @@ def read_batches(
     Sequences are cut to the longest of their batch.
 
     Args:
-        examples: Where to read from; `read` releases the GIL while it decodes.
+        examples: Where to read from; `inputs` release the GIL while they decode.
         batches: Indices of each batch.
         seeds: Seed of example i for `examples.augment`; None reads the inputs as they are.
     """
 
     def read(index: int) -> Any:
-        x = examples.read(index)
+        x = examples.inputs[index]
         return x if seeds is None or examples.augment is None else examples.augment(x, seeds(index))
 
     pending: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
@@ -156,7 +150,9 @@ def read_batches(
         try:
             while pending:
                 piece, futures = pending.popleft()
-                ready = trimmed(stack([future.result() for future in futures]), width_of(examples, piece))
+                ready = trimmed(
+                    examples.inputs.batch([future.result() for future in futures]), width_of(examples, piece)
+                )
                 for batch in itertools.islice(waiting, 1):
                     pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
                 yield ready

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tlkit.core.brief import brief, value_of
+from tlkit.core.brief import value_of
 from tlkit.core.errors import InputError
 from tlkit.core.files import sha256_bytes
 
-if TYPE_CHECKING:
-    pass
+Value = Any  # of one example: an array without a batch axis, a text, or a dict of them
+Batch = Any  # values behind each other: an array, or a dict of them
 
 
 @dataclass(frozen=True)
@@ -25,66 +26,66 @@ class ArraySpec:
     dtype: str
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Selected:
-    """`read` of a subset: its example i is example `indices[i]` of what `read` gave before."""
-
-    read: Callable[[int], Any]
-    indices: tuple[int, ...]
-
-    def __repr__(self) -> str:
-        return brief(self)
-
-    def __call__(self, i: int) -> Any:
-        """Read example i of the subset."""
-        return self.read(self.indices[i])
+Spec = ArraySpec | Mapping[str, Any]  # of one array, or of several by name
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Passage:
-    """A text that a question is asked of, as far as one example shows it.
+class Column(Protocol):
+    """One value an example; frozen, safe to read from many threads. The shelf `columns` has what tlkit brings."""
 
-    Attributes:
-        text: The text.
-        answers: The question's answers, each of them right; () where the text holds none.
-        offsets: int32 (n, 2) first character, and the one behind the last, of each piece of the text that is shown.
-        step: Step of the example's input at which the first of these pieces stands.
-    """
+    @property
+    def spec(self) -> Any:
+        """`Spec` of a value in a batch; None is any size."""
 
-    text: str
-    answers: tuple[str, ...] = ()
-    offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
-    step: int = 0
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each example's content, before preprocessing."""
 
-    def __repr__(self) -> str:
-        return brief(self)
+    def __len__(self) -> int: ...
 
-    def words(self, first: int, last: int) -> str:
-        """What the text says at steps `first` to `last` of the input, white space made single blanks.
+    def __getitem__(self, index: int) -> Value: ...
 
-        Example:
-            >>> Passage("in Rome,\\n1960", offsets=np.array([[0, 2], [3, 7], [7, 8], [9, 13]]), step=5).words(6, 8)
-            'Rome, 1960'
-        """
-        start, end = self.offsets[first - self.step, 0], self.offsets[last - self.step, 1]
-        return " ".join(self.text[start:end].split())
+    def batch(self, values: Sequence[Value]) -> Batch:
+        """Values like this column's own as one batch."""
+
+    def take(self, indices: np.ndarray) -> Batch:
+        """The batch of the examples at `indices`."""
+
+    def subset(self, indices: Sequence[int]) -> Column:
+        """A column of the examples at `indices`."""
 
 
 @dataclass(frozen=True)
-class Excerpt:
-    """A text of which one example shows a window.
+class Pipeline:
+    """What turned files into inputs: named steps with plain JSON arguments. Hashed into cache keys, kept in cards.
 
-    Attributes:
-        id: The text's id.
-        text: The text.
-        digest: sha256 of its content.
-        share: Of its pieces, how many the window shows, in (0, 1].
+    Example:
+        >>> Pipeline().then("image", size=[32, 32]).then("resize", size=[8, 8]).get("image")
+        {'size': [32, 32]}
     """
 
-    id: str
-    text: str
-    digest: str
-    share: float
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def then(self, name: str, **arguments: Any) -> Pipeline:
+        """The pipeline with one more step."""
+        return Pipeline((*self.steps, (name, arguments)))
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """Arguments of the last step of that name; None where there is none."""
+        return next((arguments for own, arguments in reversed(self.steps) if own == name), None)
+
+    def plain(self) -> list[list[Any]]:
+        """The steps as JSON has them; `Pipeline.of` makes them again."""
+        return [[name, dict(arguments)] for name, arguments in self.steps]
+
+    @staticmethod
+    def of(plain: Sequence[Sequence[Any]]) -> Pipeline:
+        """What `plain` gave."""
+        return Pipeline(tuple((str(name), dict(arguments)) for name, arguments in plain))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of names and arguments, in order."""
+        return sha256_bytes(json.dumps(self.plain(), sort_keys=True))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,58 +94,79 @@ class Examples:
 
     Attributes:
         ids: A stable name for each example (a path relative to its folder, a row number).
-        read: `read(i)` gives the input of example i: one array, or a dict of arrays, as `spec` says.
-        targets: What is to be predicted, first axis the examples: int32 (n,) class numbers, float32 (n, k) labels
-            0/1 or values to regress; of several heads a structured array (n,), as `methods.task_mix` makes it.
-        spec: `ArraySpec`, or a dict of them, of what `read` gives.
-        digests: sha256 of each example's content, before any resizing.
+        inputs: What goes in; an array (n, ...) is taken as the ArrayColumn of it, here and as `targets`.
+        targets: What is to be predicted: int32 (n,) class numbers, float32 (n, k) labels 0/1 or values to regress,
+            masks, boxes; of several heads a dict by head. An ArrayColumn (n, 0) where nothing is.
+        modality: Name of the modality: "image", "text", "pairs", "audio", "plain", or your own.
+        pipeline: What turned files into inputs (image size, background), so that cached results know it.
+        columns: What travels with an example: "text" that people read where word pieces hide it, "length" (int32) of a
+            sequence before any cut, for batches of like sizes; and your own. No part of the fingerprint.
         groups: A name a group for each example that must stay on one side of a split; () where there are none.
         weights: float32 (n,) weight of each example in the loss, or None.
         augment: `augment(x, seed)` gives a changed copy of an input as a pure function of it and of the integer seed.
-        recipe: What turned the files into inputs (image size, background), so that cached results know it.
-        lengths: int32 (n,) size of each example before any cut (the word pieces of a text), or None; for batches of
-            like sizes and for reports, and no part of the fingerprint.
-        texts: What people read of each example where its input hides it: the text behind word pieces; () elsewhere.
-        passages: Where examples are questions on a text, that text and the answers; () elsewhere. No part of the
-            fingerprint.
-        excerpts: Where examples are windows of texts that are longer than the module takes, the text of each; ()
-            elsewhere. Windows of a text follow each other. No part of the fingerprint.
     """
 
     ids: tuple[str, ...]
-    read: Callable[[int], Any]
-    targets: np.ndarray
-    spec: Any
-    digests: tuple[str, ...]
+    inputs: Column
+    targets: Column
+    modality: str = "plain"
+    pipeline: Pipeline = Pipeline()
+    columns: Mapping[str, Column] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     weights: np.ndarray | None = None
     augment: Callable[[Any, int], Any] | None = None
-    recipe: str = ""
-    lengths: np.ndarray | None = None
-    texts: tuple[str, ...] = ()
-    passages: tuple[Passage, ...] = ()
-    excerpts: tuple[Excerpt, ...] = ()
+
+    def __post_init__(self) -> None:
+        from tlkit.core.columns import ArrayColumn
+
+        for name in ("inputs", "targets"):
+            if isinstance(getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, ArrayColumn(getattr(self, name)))
+        sizes = {"inputs": len(self.inputs), "targets": len(self.targets)}
+        sizes |= {f"columns[{name!r}]": len(column) for name, column in self.columns.items()}
+        sizes |= {"groups": len(self.groups)} if self.groups else {}
+        sizes |= {} if self.weights is None else {"weights": len(self.weights)}
+        wrong = {name: size for name, size in sizes.items() if size != len(self.ids)}
+        if wrong:
+            raise InputError(f"There are {len(self.ids)} ids, and {wrong}: one of each belongs to every example.")
 
     def __repr__(self) -> str:
-        named = f"{len(self)} examples, ids={value_of(self.ids)}, spec={value_of(self.spec)}"
-        return f"Examples({named}, targets={value_of(self.targets)})"
+        named = f"{len(self)} examples, ids={value_of(self.ids)}, inputs={value_of(self.inputs.spec)}"
+        return f"Examples({named}, targets={value_of(self.targets)}, modality={self.modality!r})"
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each example's content, before any resizing."""
+        return self.inputs.digests
+
+    @property
+    def target_array(self) -> np.ndarray:
+        """The targets as one array, first axis the examples.
+
+        Raises:
+            InputError: If they are no array, but ragged, files or a dict.
+        """
+        values = getattr(self.targets, "values", None)
+        if not isinstance(values, np.ndarray):
+            kind = type(self.targets).__name__
+            raise InputError(f"What is to be predicted must be one array, an ArrayColumn. Received: a {kind}.")
+        return values
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """int32 (n,) of the column "length"; None where sequences have one size."""
+        column = self.columns.get("length")
+        return None if column is None else np.asarray(column.take(np.arange(len(self))))
+
+    @property
     def fingerprint(self) -> str:
-        """Hash of the content: names, digests, targets and the recipe, in order."""
+        """Hash of the content: names, inputs, targets, weights and the pipeline, in order."""
         weights = b"" if self.weights is None else np.ascontiguousarray(self.weights).tobytes()
-        return sha256_bytes(
-            self.recipe,
-            str(self.spec),
-            *self.ids,
-            *self.digests,
-            str(self.targets.dtype),
-            *_content(self.targets),
-            weights,
-        )
+        columns = [sha256_bytes(str(column.spec), *column.digests) for column in (self.inputs, self.targets)]
+        return sha256_bytes(self.pipeline.fingerprint, *columns, *self.ids, weights)
 
     def subset(self, indices: Sequence[int]) -> Examples:
         """The examples at `indices`, in that order."""
@@ -152,15 +174,11 @@ class Examples:
         return dataclasses.replace(
             self,
             ids=tuple(self.ids[i] for i in chosen),
-            read=Selected(self.read, tuple(chosen)),
-            targets=self.targets[np.asarray(chosen, dtype=np.int64)],
-            digests=tuple(self.digests[i] for i in chosen),
+            inputs=self.inputs.subset(chosen),
+            targets=self.targets.subset(chosen),
+            columns={name: column.subset(chosen) for name, column in self.columns.items()},
             groups=tuple(self.groups[i] for i in chosen) if self.groups else (),
             weights=None if self.weights is None else self.weights[np.asarray(chosen, dtype=np.int64)],
-            lengths=None if self.lengths is None else self.lengths[np.asarray(chosen, dtype=np.int64)],
-            texts=tuple(self.texts[i] for i in chosen) if self.texts else (),
-            passages=tuple(self.passages[i] for i in chosen) if self.passages else (),
-            excerpts=tuple(self.excerpts[i] for i in chosen) if self.excerpts else (),
         )
 
 
@@ -197,7 +215,7 @@ class Splits:
         heads = f", heads={value_of(self.heads)}" if self.heads else ""
         rest = {name: len(getattr(self, name)) for name in ("quarantine", "duplicates", "notes")}
         odd = "".join(f", {count} {name}" for name, count in rest.items() if count)
-        return f"Splits({sizes} examples{names}{heads}{odd}, spec={value_of(self.train.spec)})"
+        return f"Splits({sizes} examples{names}{heads}{odd}, inputs={value_of(self.train.inputs.spec)})"
 
     @property
     def fingerprint(self) -> str:
@@ -211,10 +229,10 @@ class Splits:
 
         {} where the targets are values to regress, and where labels have no names.
         """
-        parts = (self.train, self.val, self.test)
-        if not self.labels or not all(_is_labelled(part.targets, len(self.labels)) for part in parts):
+        arrays = [getattr(part.targets, "values", None) for part in (self.train, self.val, self.test)]
+        if not self.labels or not all(a is not None and _is_labelled(a, len(self.labels)) for a in arrays):
             return {}
-        columns = [_label_counts(part.targets, len(self.labels)) for part in parts]
+        columns = [_label_counts(array, len(self.labels)) for array in arrays if array is not None]
         return {label: (int(a), int(b), int(c)) for label, a, b, c in zip(self.labels, *columns, strict=True)}
 
 
@@ -232,20 +250,3 @@ def _label_counts(targets: np.ndarray, labels: int) -> np.ndarray:
     if targets.dtype.kind == "f":
         return np.asarray((targets == 1).sum(axis=0))
     return np.bincount(targets[(targets >= 0) & (targets < labels)].reshape(-1), minlength=labels)
-
-
-def _content(targets: np.ndarray) -> list[bytes | str]:
-    """What decides targets, of ragged ones element by element: the memory of objects holds their addresses."""
-    if not targets.dtype.hasobject:
-        return [np.ascontiguousarray(targets).tobytes()]
-    if targets.dtype.names:
-        return [part for name in targets.dtype.names for part in _content(targets[name])]
-    content: list[bytes | str] = []
-    for i, element in enumerate(targets.reshape(-1)):
-        row = np.asarray(element)
-        if row.dtype.hasobject:
-            raise InputError(
-                f"Target {i} is neither numbers nor text, so that nobody can tell when it changes: {element!r:.60}."
-            )
-        content += [str((row.shape, row.dtype.str)), np.ascontiguousarray(row).tobytes()]
-    return content

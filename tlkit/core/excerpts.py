@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ReadColumn
 from tlkit.core.examples import Examples
+
+OF = "window_of"  # the column of windows: "id" and "digest" of its text, and which "share" of it it shows
+
+
+def texts_of(examples: Examples, name: str) -> tuple[str, ...]:
+    """One field of the column that says which text each window is of."""
+    return tuple(str(examples.columns[OF][i][name]) for i in range(len(examples)))
 
 
 def owners(examples: Examples) -> np.ndarray:
     """int64 (n,): which text each window is of, in the order in which texts first come."""
     number: dict[str, int] = {}
-    return np.asarray([number.setdefault(one.id, len(number)) for one in examples.excerpts], np.int64)
+    return np.asarray([number.setdefault(own, len(number)) for own in texts_of(examples, "id")], np.int64)
 
 
 def whole(examples: Examples) -> Examples:
@@ -22,7 +30,7 @@ def whole(examples: Examples) -> Examples:
 
     Their inputs are those of their first windows, and their weights those of all.
     """
-    if not examples.excerpts:
+    if OF not in examples.columns:
         return examples
     of = owners(examples)
     _, first = np.unique(of, return_index=True)
@@ -30,11 +38,10 @@ def whole(examples: Examples) -> Examples:
     weights = None if examples.weights is None else np.bincount(of, examples.weights).astype(np.float32)
     return dataclasses.replace(
         texts,
-        ids=tuple(one.id for one in texts.excerpts),
-        digests=tuple(one.digest for one in texts.excerpts),
-        texts=tuple(one.text for one in texts.excerpts),
+        ids=texts_of(texts, "id"),
+        inputs=ReadColumn(texts.inputs.__getitem__, texts.inputs.spec, texts_of(texts, "digest")),
+        columns={name: column for name, column in texts.columns.items() if name != OF},
         weights=weights,
-        excerpts=(),
     )
 
 
@@ -48,11 +55,11 @@ def together(examples: Examples, outputs: Any) -> Any:
     Returns:
         float32, first axis the texts.
     """
-    if not examples.excerpts:
+    if OF not in examples.columns:
         return outputs
     if isinstance(outputs, Mapping):
         return {name: together(examples, own) for name, own in outputs.items()}
-    return averaged(outputs, owners(examples), np.asarray([one.share for one in examples.excerpts]))
+    return averaged(outputs, owners(examples), examples.columns[OF].take(np.arange(len(examples)))["share"])
 
 
 def averaged(rows: np.ndarray, of: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -71,7 +78,7 @@ def averaged(rows: np.ndarray, of: np.ndarray, shares: np.ndarray) -> np.ndarray
 
 def of_texts(examples: Examples, chosen: Sequence[int]) -> Examples:
     """The examples at some positions; where they are windows, all windows of the texts at these positions."""
-    if not examples.excerpts:
+    if OF not in examples.columns:
         return examples.subset(chosen)
     of = owners(examples)
     return examples.subset([int(i) for number in chosen for i in np.flatnonzero(of == number)])
@@ -79,4 +86,4 @@ def of_texts(examples: Examples, chosen: Sequence[int]) -> Examples:
 
 def by_text(examples: Examples, values: np.ndarray) -> np.ndarray:
     """What is known of each text, for each of its windows."""
-    return values[owners(examples)] if examples.excerpts else values
+    return values[owners(examples)] if OF in examples.columns else values

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.examples import Examples, Splits
 
 TARGET, WEIGHT, KNOWN = "target", "weight", "known"
@@ -37,12 +38,14 @@ def known(targets: np.ndarray, head: str) -> np.ndarray:
 
 def part(examples: Examples, head: str) -> Examples:
     """The examples that one head has labels of, with that head's targets and weights."""
-    rows = known(examples.targets, head)
+    rows = known(examples.target_array, head)
     own = examples.subset(rows.tolist())
-    fields = own.targets[head]
+    fields = own.target_array[head]
     weights = np.ascontiguousarray(fields[WEIGHT])
     plain = bool((weights == 1).all())
-    return dataclasses.replace(own, targets=np.ascontiguousarray(fields[TARGET]), weights=None if plain else weights)
+    return dataclasses.replace(
+        own, targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])), weights=None if plain else weights
+    )
 
 
 def parts(data: Splits, head: str) -> Splits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.files import sha256_bytes, sha256_file
 from tlkit.core.numeric import is_number
 from tlkit.data import audio_decode as decode
@@ -29,6 +29,7 @@ Augment = Callable[[np.ndarray, int], np.ndarray]
 Source = Callable[[int, int, int], np.ndarray]  # (position, start, stop) -> mono float32 at the sound's own rate
 
 NOUN = "sounds"
+AUDIO = "audio"  # the modality, and the step of the pipeline
 _VERSION = 1  # of what turns a file into samples; a change makes cached features and fingerprints new
 _HEAD_BYTES = 512
 _LONGEST_S = 3_600  # of a window, 230 MB at 16 kHz
@@ -104,7 +105,7 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class AudioReader:
-    """`read` of audio Examples: windows of sounds, resampled. Safe to call from many threads.
+    """What reads windows of sounds, resampled. Safe to call from many threads.
 
     Attributes:
         source: The sounds.
@@ -140,21 +141,18 @@ class AudioReader:
         return ArraySpec((self.samples,), "float32")
 
     @property
-    def recipe(self) -> str:
+    def pipeline(self) -> Pipeline:
         """Everything that decides the samples, besides the content of the files."""
-        pad = "pad=end,0" if self.trim_db is None else f"trim={self.trim_db:g}dB pad=both,0"
-        return f"audio v{_VERSION} rate={self.sample_rate} samples={self.samples} mix=mean resample=soxr,HQ {pad}"
-
-
-def told(recipe: str) -> tuple[int, float | None] | None:
-    """(sample rate in Hz, `trim_db`) of examples that were read as sounds, from their recipe; None of any others.
-
-    Example:
-        >>> told("audio v1 rate=16000 samples=800 mix=mean resample=soxr,HQ trim=40dB pad=both,0"), told("image")
-        ((16000, 40.0), None)
-    """
-    rate, trim = re.match(r"audio .*?\brate=(\d+)", recipe), re.search(r"\btrim=([\d.e+-]+)dB", recipe)
-    return (int(rate[1]), float(trim[1]) if trim else None) if rate else None
+        return Pipeline().then(
+            AUDIO,
+            version=_VERSION,
+            sample_rate=self.sample_rate,
+            samples=self.samples,
+            mix="mean",
+            resample="soxr,HQ",
+            pad="end,0" if self.trim_db is None else "both,0",
+            trim_db=self.trim_db,
+        )
 
 
 @dataclass(frozen=True)
@@ -376,12 +374,15 @@ def _examples(
     owners = groups or (names if any(len(one.starts) > 1 for one in reader.cuts.values()) else ())
     return Examples(
         ids=tuple(_window_id(names[i], reader.cuts[i], start / reader.sample_rate) for i, start in windows),
-        read=reader,
-        targets=targets,
-        spec=reader.spec,
-        digests=tuple(sha256_bytes(digests[i], str(start)) if start else digests[i] for i, start in windows),
+        inputs=ReadColumn(
+            reader,
+            reader.spec,
+            tuple(sha256_bytes(digests[i], str(start)) if start else digests[i] for i, start in windows),
+        ),
+        targets=ArrayColumn(targets),
+        modality=AUDIO,
+        pipeline=reader.pipeline,
         groups=tuple(owners[i] for i, _ in windows) if owners else (),
-        recipe=reader.recipe,
     )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.columns import joined as join
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.excerpts import OF
 from tlkit.data import image_source, text_source
 from tlkit.data.image import WHITE
 from tlkit.data.image_source import Augment
@@ -112,31 +113,37 @@ def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> 
 
     Args:
         parts: Name -> examples, all of one spec. Where only some have weights, the others' are 1; the first way to
-            augment that is found is that of all; groups and passages are left out.
+            augment that is found is that of all; groups are left out, and columns that not all have.
         targets: Of all examples in their order; None gives 0 throughout, as of a collection without labels.
 
     Raises:
         InputError: If there are none, or their specs differ.
     """
     several = list(parts.values())
-    if not several or any(one.spec != several[0].spec for one in several):
-        kinds = ", ".join(f"{name}: {one.spec}" for name, one in parts.items())
+    if not several or any(one.inputs.spec != several[0].inputs.spec for one in several):
+        kinds = ", ".join(f"{name}: {one.inputs.spec}" for name, one in parts.items())
         raise InputError(f"Only examples of one kind can be joined. Received: {kinds or 'nothing'}.")
-    starts = np.cumsum([0, *map(len, several)])
-    full = [one for one in several if len(one)]
-    lengths = [one.lengths for one in full if one.lengths is not None]
+    full = [one for one in several if len(one)] or several[:1]
+    ids = tuple(f"{name}/{own}" for name, one in parts.items() for own in one.ids)
+    shared = [name for name in full[0].columns if name != OF and all(name in one.columns for one in full)]
     return Examples(
-        ids=tuple(f"{name}/{own}" for name, one in parts.items() for own in one.ids),
-        read=_Joined(tuple(one.read for one in several), starts),
-        targets=np.zeros(int(starts[-1]), np.int32) if targets is None else targets,
-        spec=several[0].spec,
-        digests=tuple(digest for one in several for digest in one.digests),
+        ids=ids,
+        inputs=join([one.inputs for one in full]),
+        targets=ArrayColumn(np.zeros(len(ids), np.int32) if targets is None else targets),
+        modality=several[0].modality,
+        pipeline=one_pipeline(several),
+        columns={name: join([one.columns[name] for one in full]) for name in shared},
         weights=_weights(several),
         augment=next((one.augment for one in several if one.augment is not None), None),
-        recipe=" | ".join(dict.fromkeys(one.recipe for one in several)),
-        lengths=np.concatenate(lengths) if lengths and len(lengths) == len(full) else None,
-        texts=tuple(text for one in full for text in one.texts) if all(one.texts for one in full) else (),
     )
+
+
+def one_pipeline(several: Sequence[Examples]) -> Pipeline:
+    """That of all, or where they differ, each behind the other under the step "joined"."""
+    different = {one.pipeline.fingerprint: one.pipeline for one in several}
+    if len(different) == 1:
+        return several[0].pipeline
+    return Pipeline().then("joined", pipelines=[pipeline.plain() for pipeline in different.values()])
 
 
 def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Examples]:
@@ -166,7 +173,7 @@ def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Ex
     kept, others = _drawn(splits.train, wanted, seed)
     val, _ = _drawn(splits.val, count - wanted, seed)
     hidden = splits.train.subset(others)
-    without = dataclasses.replace(hidden, targets=np.zeros_like(hidden.targets))
+    without = dataclasses.replace(hidden, targets=ArrayColumn(np.zeros_like(hidden.target_array)))
     return dataclasses.replace(splits, train=splits.train.subset(kept), val=splits.val.subset(val)), without
 
 
@@ -174,23 +181,12 @@ def _drawn(examples: Examples, count: int, seed: int) -> tuple[list[int], list[i
     """Positions of about `count` examples, every class by its share, and of the others."""
     if not count:
         return [], list(range(len(examples)))
-    classes = examples.targets.ndim == 1 and np.issubdtype(examples.targets.dtype, np.integer)
-    labels = [[int(own)] if classes else [] for own in examples.targets]
+    targets = examples.target_array
+    classes = targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
+    labels = [[int(own)] if classes else [] for own in targets]
     share = count / len(examples)
     parts = np.asarray(divide(examples.ids, labels, (share, 1 - share), seed=seed))
     return np.flatnonzero(parts == 0).tolist(), np.flatnonzero(parts == 1).tolist()
-
-
-@dataclass(frozen=True, eq=False)
-class _Joined:
-    """`read` of several sets, of which each begins at its start."""
-
-    reads: tuple[Callable[[int], Any], ...]
-    starts: np.ndarray
-
-    def __call__(self, i: int) -> Any:
-        part = int(np.searchsorted(self.starts, i, side="right")) - 1
-        return self.reads[part](i - int(self.starts[part]))
 
 
 def _weights(several: list[Examples]) -> np.ndarray | None:

@@ -28,7 +28,7 @@ class Sentence:
 
 @dataclass(frozen=True, eq=False)
 class WordsReader:
-    """`read` of examples that are split into words."""
+    """What reads sentences that are split into words."""
 
     sentences: tuple[Sentence, ...]
 

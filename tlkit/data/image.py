@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Selected, Splits
+from tlkit.core.examples import Splits
 from tlkit.data import labelling, tables
 from tlkit.data.augment import Augmentation
 from tlkit.data.image_source import (
@@ -32,7 +32,7 @@ from tlkit.data.image_source import (
 from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
 from tlkit.data.splitting import Groups, checked_lengths
-from tlkit.data.spool import spool
+from tlkit.data.spool import Selected, spool
 from tlkit.data.table_formats import read_any
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where an image's bytes come from, how they are checked, and what `Examples.read` makes of them."""
+"""Where an image's bytes come from, how they are checked, and what is made of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tlkit.core.columns import ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Quarantined, Selected, Splits
+from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data import pixels
 from tlkit.data.labelling import Labelled
@@ -26,6 +27,7 @@ from tlkit.data.spool import Blob, blob_digest
 ImageSize = int | tuple[int, int]
 Augment = Callable[[np.ndarray, int], np.ndarray]
 
+IMAGE = "image"  # the modality, and the step of the pipeline
 _VERSION = 1  # of what turns a file into pixels; a change makes cached features and fingerprints new
 _HEAD_BYTES = 512
 _PASSED_OVER = (
@@ -36,7 +38,7 @@ _PASSED_OVER = (
 
 @dataclass(frozen=True, eq=False)
 class ImageReader:
-    """`read` of image Examples: a source of files' bytes or uint8 arrays, and what is made of them.
+    """What reads images: a source of files' bytes or uint8 arrays, and what is made of them.
 
     Safe to call from many threads; Pillow releases the interpreter's lock while it decodes and resizes.
     """
@@ -61,12 +63,16 @@ class ImageReader:
         return ArraySpec((*(self.image_size or (None, None)), 3), "uint8")
 
     @property
-    def recipe(self) -> str:
+    def pipeline(self) -> Pipeline:
         """Everything that decides the pixels, besides the content of the files."""
-        size = "own" if self.image_size is None else "{}x{}".format(*self.image_size)
-        colour = ",".join(str(value) for value in self.background)
-        white = "" if self.white is None else f" white={self.white!r}"
-        return f"image v{_VERSION} size={size} resize=stretch,bilinear,antialias background={colour}{white}"
+        return Pipeline().then(
+            IMAGE,
+            version=_VERSION,
+            size=None if self.image_size is None else list(self.image_size),
+            resize="stretch,bilinear,antialias",
+            background=list(self.background),
+            white=self.white,
+        )
 
 
 @dataclass(frozen=True)
@@ -171,9 +177,7 @@ def _of_white(splits: Splits, depths: Iterable[Depth], options: Options) -> Spli
 
 
 def _whitened(examples: Examples, white: float) -> Examples:
-    read = _changed_reader(examples.read, white=white)
-    inner = _inner(read)
-    return examples if inner is None else dataclasses.replace(examples, read=read, recipe=inner.recipe)
+    return _reread(examples, white=white) or examples
 
 
 def check_file(path: Path, background: Colour, max_pixels: int, white: float | None = None) -> Checked:
@@ -231,42 +235,40 @@ def checked_arrays(arrays: Iterable[Any], white: float | None = None) -> Iterato
 
 
 def resized_examples(examples: Examples, size: tuple[int, int]) -> Examples:
-    """The same examples read at another size; through subsets, down to the source."""
-    read = _changed_reader(examples.read, image_size=size)
-    if isinstance(read, ImageReader | Selected) and (inner := _inner(read)) is not None:
-        return dataclasses.replace(examples, read=read, spec=inner.spec, recipe=inner.recipe)
-    if not isinstance(examples.spec, ArraySpec) or len(examples.spec.shape) != 3 or examples.spec.dtype != "uint8":
-        raise InputError(f"Only images, uint8 (H, W, 3), can be resized. Received: {examples.spec}.")
+    """The same examples read at another size, by whoever reads them."""
+    reread = _reread(examples, image_size=size)
+    if reread is not None:
+        return reread
+    spec = examples.inputs.spec
+    if not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or spec.dtype != "uint8":
+        raise InputError(f"Only images, uint8 (H, W, 3), can be resized. Received: {spec}.")
+    read = functools.partial(_read_resized, examples.inputs, size)
     return dataclasses.replace(
         examples,
-        read=functools.partial(_read_resized, examples.read, size),
-        spec=ArraySpec((*size, 3), "uint8"),
-        recipe=f"{examples.recipe} then size={size[0]}x{size[1]}",
+        inputs=ReadColumn(read, ArraySpec((*size, 3), "uint8"), examples.digests),
+        modality=IMAGE,
+        pipeline=examples.pipeline.then("resize", size=list(size)),
     )
 
 
-def _changed_reader(read: Callable[[int], Any], **changes: Any) -> Callable[[int], Any]:
-    if isinstance(read, ImageReader):
-        return dataclasses.replace(read, **changes)
-    if isinstance(read, Selected):
-        return dataclasses.replace(read, read=_changed_reader(read.read, **changes))
-    return read
+def _reread(examples: Examples, **changes: Any) -> Examples | None:
+    """The same examples by a changed ImageReader; None where they are read otherwise."""
+    column = examples.inputs
+    if not isinstance(column, ReadColumn) or not isinstance(column.read, ImageReader):
+        return None
+    reader = dataclasses.replace(column.read, **changes)
+    inputs = dataclasses.replace(column, read=reader, spec=reader.spec)
+    return dataclasses.replace(examples, inputs=inputs, pipeline=reader.pipeline)
 
 
 def read_at(examples: Examples) -> tuple[int, int] | None:
     """(height, width) that whoever read the pictures asked for; None where nobody did."""
-    inner = _inner(examples.read)
-    return None if inner is None else inner.image_size
+    size = (examples.pipeline.get(IMAGE) or {}).get("size")
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
-def _inner(read: Callable[[int], Any]) -> ImageReader | None:
-    while isinstance(read, Selected):
-        read = read.read
-    return read if isinstance(read, ImageReader) else None
-
-
-def _read_resized(read: Callable[[int], np.ndarray], size: tuple[int, int], i: int) -> np.ndarray:
-    return np.array(pixels.resize(Image.fromarray(read(i)), size))
+def _read_resized(pictures: Column, size: tuple[int, int], i: int) -> np.ndarray:
+    return np.array(pixels.resize(Image.fromarray(pictures[i]), size))
 
 
 def _refused(path: Path, error: Exception, head: bytes) -> Checked:
@@ -291,7 +293,7 @@ def _splits(
 ) -> Splits:
     reader = options.reader(source)
     unchecked = Unchecked(
-        ids, labelled, reader, check, reader.spec, reader.recipe, noun="images", fixed=fixed, quarantine=quarantine
+        ids, labelled, reader, check, reader.spec, IMAGE, reader.pipeline, "images", fixed, quarantine
     )
     division = Division(options.split, options.seed, options.groups, options.strict, options.progress)
     return checked_splits(unchecked, division, options.augment)

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, DictColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Excerpt
+from tlkit.core.examples import Examples
+from tlkit.core.excerpts import OF
 from tlkit.core.files import sha256_bytes
 from tlkit.data.text_source import text_of
 from tlkit.tokenizing.wordpiece import WordPiece
 
 WAYS = ("cut", "windows")
-_MARK = "long=windows"  # in the recipe of such examples
+TEXT_WINDOWS = "text_windows"  # the step of the pipeline
 _SPECIAL = 2  # [CLS] and [SEP]
 
 
 @dataclass(frozen=True, eq=False)
 class WindowReader:
-    """`read` of windows of texts: a BERT module's inputs, int32 (length,) each, of the pieces of each window."""
+    """What reads windows of texts: a BERT module's inputs, int32 (length,) each, of the pieces of each window."""
 
     windows: tuple[np.ndarray, ...]
     tokenizer: WordPiece
@@ -37,11 +39,6 @@ def check_way(long: str) -> None:
     """Refuse what is no way to treat long texts."""
     if long not in WAYS:
         raise InputError(f"`long` must be one of {', '.join(WAYS)}. Received: long={long!r}.")
-
-
-def are_windows(recipe: str) -> bool:
-    """Whether examples of this recipe are windows of texts."""
-    return f" {_MARK}" in recipe
 
 
 def bounds(count: int, length: int) -> list[tuple[int, int]]:
@@ -68,7 +65,7 @@ def in_windows(examples: Examples, tokenizer: WordPiece, length: int) -> Example
         tokenizer: The module's own vocabulary.
         length: Pieces of a window, [CLS] and [SEP] included.
     """
-    texts = [text_of(examples.read(i)) for i in range(len(examples))]
+    texts = [text_of(examples.inputs[i]) for i in range(len(examples))]
     pieces = [np.asarray(tokenizer.encode(text), np.int32) for text in texts]
     places = [(owner, at) for owner, own in enumerate(pieces) for at in bounds(len(own), length)]
     owners = [owner for owner, _ in places]
@@ -78,17 +75,24 @@ def in_windows(examples: Examples, tokenizer: WordPiece, length: int) -> Example
     return dataclasses.replace(
         examples.subset(owners),
         ids=_named(examples.ids, owners),
-        read=WindowReader(tuple(pieces[o][start:end] for o, (start, end) in places), tokenizer, length),
-        weights=weights.astype(np.float32),
-        spec=tokenizer.spec(length),
-        digests=tuple(sha256_bytes(examples.digests[o], f"{start} {end}") for o, (start, end) in places),
-        recipe=f"{examples.recipe} then {tokenizer.recipe} {_MARK} length={length}",
-        lengths=np.array([_SPECIAL + end - start for _, (start, end) in places], dtype=np.int32),
-        texts=tuple(texts[owner] for owner in owners),
-        excerpts=tuple(
-            Excerpt(examples.ids[owner], texts[owner], examples.digests[owner], share)
-            for owner, share in zip(owners, shares, strict=True)
+        inputs=ReadColumn(
+            WindowReader(tuple(pieces[o][start:end] for o, (start, end) in places), tokenizer, length),
+            tokenizer.spec(length),
+            tuple(sha256_bytes(examples.digests[o], f"{start} {end}") for o, (start, end) in places),
         ),
+        weights=weights.astype(np.float32),
+        pipeline=examples.pipeline.then(tokenizer.step, **tokenizer.arguments, length=length).then(TEXT_WINDOWS),
+        columns={
+            "length": ArrayColumn(np.array([_SPECIAL + end - start for _, (start, end) in places], dtype=np.int32)),
+            "text": TextColumn([texts[owner] for owner in owners]),
+            OF: DictColumn(
+                {
+                    "id": TextColumn([examples.ids[owner] for owner in owners]),
+                    "digest": TextColumn([examples.digests[owner] for owner in owners]),
+                    "share": ArrayColumn(np.array(shares)),
+                }
+            ),
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """Pairs of texts with a score, or with a label that says whether they are the same.
 
-`read(i)` gives the two strs in an object array (2,). For a module, `apart` makes single texts of them, and `together`
+An input is the two strs in an object array (2,). For a module, `apart` makes single texts of them, and `together`
 pairs again of what the module takes.
 """
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn, joined
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
 from tlkit.core.files import sha256_bytes
 from tlkit.data import labelling, tables
 from tlkit.data.labelling import Labelled
@@ -24,7 +25,7 @@ from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, Unchecked, checked_splits
 from tlkit.data.splitting import Groups
 from tlkit.data.table_formats import read_any
-from tlkit.data.text_source import TEXT, Options, TextReader, check_text, sha256_of
+from tlkit.data.text_source import TEXT, TEXT_MODALITY, Options, TextReader, check_text, sha256_of
 
 __all__ = ["from_arrays", "from_table"]
 
@@ -38,7 +39,7 @@ Source = Callable[[int], tuple[str, str]]
 
 @dataclass(frozen=True, eq=False)
 class PairReader:
-    """`read` of pairs."""
+    """What reads pairs."""
 
     source: Source
 
@@ -49,14 +50,14 @@ class PairReader:
 
 @dataclass(frozen=True, eq=False)
 class SideBySide:
-    """`read` of pairs as a model takes them: the inputs of both sides, their names behind "first_" and "second_"."""
+    """Pairs as a model takes them: the inputs of both sides, their names behind "first_" and "second_"."""
 
-    read: Callable[[int], Any]
+    sides: Column
     count: int
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """The inputs of pair i."""
-        return _named(self.read(i), self.read(self.count + i))
+        return _named(self.sides[i], self.sides[self.count + i])
 
 
 def from_arrays(
@@ -156,27 +157,27 @@ def together(fed: Splits, pairs: Splits) -> Splits:
 
 
 def _apart(examples: Examples) -> Examples:
-    texts = [str(examples.read(i)[side]) for side in range(len(SIDES)) for i in range(len(examples))]
+    texts = [str(examples.inputs[i][side]) for side in range(len(SIDES)) for i in range(len(examples))]
     return Examples(
         ids=tuple(f"{name}/{side}" for side in SIDES for name in examples.ids),
-        read=TextReader(texts.__getitem__),
-        targets=np.concatenate([examples.targets, examples.targets]),
-        spec=TEXT,
-        digests=tuple(map(sha256_of, texts)),
-        recipe=examples.recipe,
+        inputs=ReadColumn(TextReader(texts.__getitem__), TEXT, tuple(map(sha256_of, texts))),
+        targets=joined([examples.targets, examples.targets]),
+        modality=TEXT_MODALITY,
+        pipeline=examples.pipeline,
     )
 
 
 def _together(sides: Examples, pairs: Examples) -> Examples:
     n = len(pairs)
-    texts = [" | ".join(map(str, pairs.read(i))) for i in range(n)]
+    spec, lengths = sides.inputs.spec, sides.lengths
+    columns: dict[str, Column] = {"text": TextColumn([" | ".join(map(str, pairs.inputs[i])) for i in range(n)])}
+    if lengths is not None:
+        columns["length"] = ArrayColumn(np.maximum(lengths[:n], lengths[n:]))
     return dataclasses.replace(
         pairs,
-        read=SideBySide(sides.read, n),
-        spec=_named(sides.spec, sides.spec),
-        recipe=f"{sides.recipe} then side by side",
-        lengths=None if sides.lengths is None else np.maximum(sides.lengths[:n], sides.lengths[n:]),
-        texts=tuple(texts),
+        inputs=ReadColumn(SideBySide(sides.inputs, n), _named(spec, spec), pairs.digests),
+        pipeline=sides.pipeline.then("side_by_side"),
+        columns={**pairs.columns, **columns},
     )
 
 
@@ -206,14 +207,17 @@ def _splits(
         return Checked(digest=sha256_bytes(*(one.digest for one in found)))
 
     read = PairReader(pairs.__getitem__)
-    splits = checked_splits(Unchecked(ids, labelled, read, check, PAIRS, "pairs v1", "pairs", fixed), division)
+    splits = checked_splits(
+        Unchecked(ids, labelled, read, check, PAIRS, "pairs", Pipeline().then("pairs", version=1), "pairs", fixed),
+        division,
+    )
     return dataclasses.replace(splits, notes=(*splits.notes, *_shared(splits)))
 
 
 def _shared(splits: Splits) -> list[str]:
     """A note on pairs of validation and test with a text that occurs in training."""
-    train = {text for i in range(len(splits.train)) for text in splits.train.read(i)}
-    held = [examples.read(i) for examples in (splits.val, splits.test) for i in range(len(examples))]
+    train = {text for i in range(len(splits.train)) for text in splits.train.inputs[i]}
+    held = [examples.inputs[i] for examples in (splits.val, splits.test) for i in range(len(examples))]
     count = sum(any(text in train for text in pair) for pair in held)
     if not count:
         return []

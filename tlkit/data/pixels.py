@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import io
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -290,12 +289,6 @@ def _way_out(values: np.ndarray) -> str:
     if not bits or values.min() < 0:
         return ""
     return f"; say which is white: pixel_max={2**bits - 1}, if these are {bits} bits"
-
-
-def white_in(recipe: str) -> float | None:
-    """The value that is white in pictures of more than 8 bits, from `Examples.recipe`; None where it does not say."""
-    found = re.search(r" white=([\d.e+-]+)", recipe)
-    return float(found[1]) if found else None
 
 
 def checked_white(value: Any) -> float | None:

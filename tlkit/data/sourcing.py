@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import stat
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Quarantined, Selected, Splits
+from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
@@ -60,12 +61,13 @@ class Unchecked:
         read: `read(i)` gives the input of example i.
         check: `check(i)` looks at example i and never raises.
         spec: What `read` gives.
-        recipe: Everything that decides the inputs, besides the content of the source.
+        modality: Of the examples.
+        pipeline: Everything that decides the inputs, besides the content of the source.
         noun: What the examples are, in the plural, for messages: "images".
         fixed: The part of each example, where the source says so.
         quarantine: What was left out before.
         targets: What is to be predicted, where that is not what they are divided by.
-        passages: What questions are asked of, one an example; () elsewhere.
+        columns: What travels with the examples.
     """
 
     ids: Sequence[str]
@@ -73,12 +75,13 @@ class Unchecked:
     read: Callable[[int], Any]
     check: Callable[[int], Checked]
     spec: Any
-    recipe: str
+    modality: str
+    pipeline: Pipeline
     noun: str
     fixed: Sequence[int] = ()
     quarantine: Sequence[Quarantined] = ()
     targets: np.ndarray | None = None
-    passages: Sequence[Passage] = ()
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any, int], Any] | None = None) -> Splits:
@@ -96,13 +99,12 @@ def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any
     kept = np.array(found.sound, dtype=np.int64)
     whole = Examples(
         ids=tuple(source.ids[i] for i in kept),
-        read=Selected(source.read, found.sound),
-        targets=(source.labelled.targets if source.targets is None else source.targets)[kept],
-        spec=source.spec,
-        digests=found.digests,
+        inputs=ReadColumn(source.read, source.spec, found.digests, found.sound),
+        targets=ArrayColumn((source.labelled.targets if source.targets is None else source.targets)[kept]),
+        modality=source.modality,
+        pipeline=source.pipeline,
+        columns={name: column.subset(kept.tolist()) for name, column in source.columns.items()},
         groups=tuple(groups[i] for i in kept) if groups else (),
-        recipe=source.recipe,
-        passages=tuple(source.passages[i] for i in kept) if source.passages else (),
     )
     splits = assemble(
         whole,

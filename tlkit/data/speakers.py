@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.data import audio
@@ -83,8 +84,9 @@ def open_set(data: Splits, split: Sequence[float] = SHARES, seed: int = 0, *, te
     order = sorted(range(len(parts)), key=lambda speaker: (parts[speaker], data.labels[speaker]))
     renamed = np.empty(len(order), np.int32)
     renamed[order] = np.arange(len(order), dtype=np.int32)
-    whole = dataclasses.replace(data.train, targets=renamed[data.train.targets], augment=None)
-    owners = np.asarray(parts)[data.train.targets]
+    numbers = data.train.target_array
+    whole = dataclasses.replace(data.train, targets=ArrayColumn(renamed[numbers]), augment=None)
+    owners = np.asarray(parts)[numbers]
     train, val, rest = (whole.subset(np.flatnonzero(owners == part).tolist()) for part in range(len(PARTS)))
     train = dataclasses.replace(train, augment=data.train.augment)
     return dataclasses.replace(data, train=train, val=val, test=rest, labels=tuple(data.labels[i] for i in order))

@@ -6,10 +6,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,18 @@ def blob_digest(blob: Blob) -> str:
     if isinstance(blob, bytes):
         return hashlib.sha256(blob).hexdigest()
     return sha256_bytes(str(blob.shape), np.ascontiguousarray(blob).tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """Blobs of a source in another order: number i is `positions[i]` of it."""
+
+    source: Callable[[int], Any]
+    positions: Sequence[int]
+
+    def __call__(self, i: int) -> Any:
+        """Read blob i."""
+        return self.source(self.positions[i])
 
 
 def spool(blobs: Iterable[Blob]) -> tuple[Spool, tuple[int, ...]]:

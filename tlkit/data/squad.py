@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import DictColumn, RaggedColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.data.decoding import read
 from tlkit.data.labelling import from_sets
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Unchecked, checked_splits
-from tlkit.data.text_source import QUESTIONS, Options, check_text, near_duplicates, sha256_of
+from tlkit.data.text_source import QUESTIONS, TEXT, TEXT_MODALITY, Options, check_text, near_duplicates, sha256_of
+from tlkit.data.windows import PASSAGE
 
 NOWHERE = -1  # target of a question without an answer
 _ANSWER = {"text": str, "answer_start": int}
@@ -69,7 +71,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class QuestionsReader:
-    """`read` of questions with contexts."""
+    """What reads questions with contexts."""
 
     questions: tuple[Question, ...]
 
@@ -122,9 +124,17 @@ def from_questions(
     contexts = [sha256_of(one.context)[:16] if _encodable(one.context) else "" for one in questions]
     unchecked = Unchecked(
         ids, from_sets([["none" if one.impossible else "some"] for one in questions]),
-        QuestionsReader(tuple(questions)), check, QUESTIONS, f"questions v{_VERSION}", "questions", fixed,
+        QuestionsReader(tuple(questions)), check, QUESTIONS, TEXT_MODALITY,
+        Pipeline().then("questions", version=_VERSION), "questions", fixed,
         targets=np.array([one.span for one in questions], dtype=np.int32).reshape(-1, 2),
-        passages=[Passage(one.context, one.answers) for one in questions],
+        columns={
+            PASSAGE: DictColumn(
+                {
+                    "text": TextColumn([one.context for one in questions]),
+                    "answers": RaggedColumn([np.array(one.answers, dtype=str) for one in questions]),
+                }
+            )
+        },
     )  # fmt: skip
     splits = checked_splits(unchecked, dataclasses.replace(options.division, groups=contexts))
     return dataclasses.replace(splits, labels=(), notes=(*splits.notes, *near_duplicates(_contexts(splits))))
@@ -195,4 +205,5 @@ def _contexts(splits: Splits) -> Splits:
 def _contexts_of(examples: Examples) -> Examples:
     first = {group: i for i, group in reversed(list(enumerate(examples.groups)))}
     own = examples.subset(sorted(first.values()))
-    return dataclasses.replace(own, read=lambda i: own.read(i)["context"], digests=own.groups)
+    contexts = ReadColumn(lambda i: own.inputs[i]["context"], TEXT, own.groups)
+    return dataclasses.replace(own, inputs=contexts)

@@ -293,7 +293,7 @@ def from_squad(
 ) -> Splits:
     """Questions whose answers are passages of a context, from JSON files in the format of SQuAD 1.1 or 2.0.
 
-    `read(i)` gives `question` and `context`, each as other texts are read; `tokenized` makes a module's inputs and
+    An input is `question` and `context`, each as other texts are read; `tokenized` makes a module's inputs and
     targets of them. Where the file gives several answers, the first is learned, and scores take any. All questions on a
     context stay in one part. What is quarantined, by the question's id: an answer that does not stand in the context
     where the file says, none at all without `is_impossible`, an id that two questions have.
@@ -366,26 +366,26 @@ def tokenized(
     Example:
         >>> texts = from_arrays(["good film", "bad film"] * 4, [1, 0] * 4)
         >>> pieces = WordPiece(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film"))
-        >>> tokenized(texts, pieces).train.spec["input_word_ids"]
+        >>> tokenized(texts, pieces).train.inputs.spec["input_word_ids"]
         ArraySpec(shape=(8,), dtype='int32')
     """
     check_way(long)
-    if long == "windows" and (splits.train.spec != TEXT or not isinstance(tokenizer, WordPiece)):
+    if long == "windows" and (splits.train.inputs.spec != TEXT or not isinstance(tokenizer, WordPiece)):
         raise InputError(
             'long="windows" is for texts with one target each and a module of word pieces; leave it out. Questions '
             "with contexts are read in windows anyway, and word vectors take texts of any length."
         )
-    if splits.train.spec in (QUESTIONS, WORDS) and not isinstance(tokenizer, WordPiece):
+    if splits.train.inputs.spec in (QUESTIONS, WORDS) and not isinstance(tokenizer, WordPiece):
         raise InputError(
             "A label for each word and answers to questions need a module of word pieces, and this one takes the whole "
             "text as one: choose one such as zoo:minilm-l6-v2."
         )
-    if splits.train.spec == QUESTIONS and isinstance(tokenizer, WordPiece):
+    if splits.train.inputs.spec == QUESTIONS and isinstance(tokenizer, WordPiece):
         return windowed(splits, tokenizer, length, stride)
     if stride is not None:
         raise InputError("`stride` is for questions with contexts; leave it out.")
-    if splits.train.spec not in (TEXT, WORDS):
-        raise InputError(f"Only texts can be tokenized. Received: {splits.train.spec}.")
+    if splits.train.inputs.spec not in (TEXT, WORDS):
+        raise InputError(f"Only texts can be tokenized. Received: {splits.train.inputs.spec}.")
     parts = (splits.train, splits.val, splits.test)
     counts = [piece_counts(examples, tokenizer) for examples in parts]
     chosen = _length_for(counts[0]) if length is None else length

@@ -1,4 +1,4 @@
-"""Where texts come from, how they are checked and compared, and what `Examples.read` makes of them."""
+"""Where texts come from, how they are checked and compared, and what is made of them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Quarantined, Splits
+from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
 from tlkit.data.decoding import ENCODINGS, check_encoding, decode, decoded
@@ -38,6 +39,7 @@ _PASSED_OVER = (
 )
 _WORD = re.compile(r"\w+|[^\w\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f]")  # a symbol such as an emoji is a word too
 
+TEXT_MODALITY = "text"
 TEXT = ArraySpec((), "string")
 WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of which has a label
 QUESTIONS = {"question": TEXT, "context": TEXT}  # the answer is looked for in the context
@@ -48,7 +50,7 @@ Tokenizer = WordPiece | Words
 
 @dataclass(frozen=True, eq=False)
 class TextReader:
-    """`read` of text Examples: bytes or strings of a source, and how bytes are decoded."""
+    """What reads texts: bytes or strings of a source, and how bytes are decoded."""
 
     source: Source
     encoding: str | None = None
@@ -59,22 +61,22 @@ class TextReader:
         return np.array(as_text(self.source(i), self.encoding or self.guesses.get(i)), dtype=object)
 
     @property
-    def recipe(self) -> str:
+    def pipeline(self) -> Pipeline:
         """Everything that decides the text, besides the content of the files."""
-        return f"text v{_VERSION} encoding={self.encoding or ENCODINGS}"
+        return Pipeline().then("text", version=_VERSION, encoding=self.encoding or ENCODINGS)
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizedReader:
-    """`read` of tokenized Examples: a module's inputs, int32 (length,) each, of texts or of words with a label each."""
+    """Texts, or words with a label each, as a module's inputs: int32 (length,) each."""
 
-    read: Callable[[int], Any]
+    texts: Column
     tokenizer: Tokenizer
     length: int
 
     def __call__(self, i: int) -> Any:
         """The inputs of example i."""
-        x = self.read(i)
+        x = self.texts[i]
         if isinstance(self.tokenizer, WordPiece) and np.ndim(x):
             return self.tokenizer.encode_words(x, self.length)[0]
         return self.tokenizer.inputs(text_of(x), self.length)
@@ -184,7 +186,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
 
 
 def text_of(x: Any) -> str:
-    """The str that `read` of text Examples gave; words with blanks between."""
+    """The str of one example that is a text; words with blanks between."""
     return " ".join(str(part) for part in np.asarray(x, dtype=object).reshape(-1))
 
 
@@ -210,7 +212,16 @@ def from_sentences(
     targets = word_targets(sentences, {label: i for i, label in enumerate(labels)})
     read = WordsReader(tuple(sentences))
     unchecked = Unchecked(
-        ids, kinds(sentences), read, check, WORDS, f"words v{_VERSION}", "sentences", fixed, targets=targets
+        ids,
+        kinds(sentences),
+        read,
+        check,
+        WORDS,
+        TEXT_MODALITY,
+        Pipeline().then("sentences", version=_VERSION),
+        "sentences",
+        fixed,
+        targets=targets,
     )
     splits = dataclasses.replace(checked_splits(unchecked, options.division), labels=labels)
     return dataclasses.replace(splits, notes=(*splits.notes, *near_duplicates(splits)))
@@ -224,22 +235,23 @@ def piece_counts(examples: Examples, tokenizer: Tokenizer) -> np.ndarray:
             return tokenizer.count_words(x)
         return tokenizer.count(text_of(x))
 
-    return np.fromiter((count(examples.read(i)) for i in range(len(examples))), dtype=np.int32, count=len(examples))
+    return np.fromiter((count(examples.inputs[i]) for i in range(len(examples))), dtype=np.int32, count=len(examples))
 
 
 def tokenized_examples(examples: Examples, tokenizer: Tokenizer, length: int, counts: np.ndarray) -> Examples:
     """The same examples as a module's inputs; `counts` are their pieces before any cut."""
     targets = examples.targets
-    if isinstance(tokenizer, WordPiece) and examples.spec == WORDS:
-        targets = _piece_targets(examples, tokenizer, length)
+    if isinstance(tokenizer, WordPiece) and examples.inputs.spec == WORDS:
+        targets = ArrayColumn(_piece_targets(examples, tokenizer, length))
+    texts = TextColumn([text_of(examples.inputs[i]) for i in range(len(examples))])
+    reader = TokenizedReader(examples.inputs, tokenizer, length)
     return dataclasses.replace(
         examples,
         targets=targets,
-        read=TokenizedReader(examples.read, tokenizer, length),
-        spec=tokenizer.spec(length),
-        recipe=f"{examples.recipe} then {tokenizer.recipe} length={length}",
-        lengths=counts,
-        texts=tuple(text_of(examples.read(i)) for i in range(len(examples))),
+        inputs=ReadColumn(reader, tokenizer.spec(length), examples.digests),
+        modality=tokenizer.modality,
+        pipeline=examples.pipeline.then(tokenizer.step, **tokenizer.arguments, length=length),
+        columns={**examples.columns, "length": ArrayColumn(counts), "text": texts},
     )
 
 
@@ -247,9 +259,9 @@ def _piece_targets(examples: Examples, tokenizer: WordPiece, length: int) -> np.
     """int32 (n, length): the label of each word at its first piece, -1 elsewhere."""
     targets = np.full((len(examples), length), -1, dtype=np.int32)
     for i in range(len(examples)):
-        _, owners = tokenizer.encode_words(examples.read(i), length)
+        _, owners = tokenizer.encode_words(examples.inputs[i], length)
         first = np.flatnonzero((owners >= 0) & (np.diff(owners, prepend=-1) != 0))
-        targets[i, first] = examples.targets[i, owners[first]]
+        targets[i, first] = examples.target_array[i, owners[first]]
     return targets
 
 
@@ -275,7 +287,7 @@ def near_duplicates(splits: Splits) -> list[str]:
 
 def _repeats(parts: Sequence[Examples]) -> Iterator[tuple[str, str]]:
     """Ids of each text that nearly repeats one of an earlier part, and of that one."""
-    texts = _word_pairs([text_of(examples.read(i)) for examples in parts for i in range(len(examples))])
+    texts = _word_pairs([text_of(examples.inputs[i]) for examples in parts for i in range(len(examples))])
     names = [name for examples in parts for name in examples.ids]
     digests = [digest for examples in parts for digest in examples.digests]
     holders: dict[int, list[int]] = defaultdict(list)  # which texts of the earlier parts have a pair among their rarest
@@ -343,7 +355,9 @@ def _splits(
     guesses: Mapping[int, str],
 ) -> Splits:
     reader = TextReader(source, options.encoding, guesses)
-    unchecked = Unchecked(ids, labelled, reader, check, TEXT, reader.recipe, "texts", fixed, quarantine)
+    unchecked = Unchecked(
+        ids, labelled, reader, check, TEXT, TEXT_MODALITY, reader.pipeline, "texts", fixed, quarantine
+    )
     splits = checked_splits(unchecked, options.division)
     return dataclasses.replace(splits, notes=(*_encodings(guesses, len(ids)), *splits.notes, *near_duplicates(splits)))
 

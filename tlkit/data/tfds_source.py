@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Selected
 from tlkit.data import labelling
 from tlkit.data.labelling import Labelled
 from tlkit.data.splitting import PART_NAMES
-from tlkit.data.spool import spool
+from tlkit.data.spool import Selected, spool
 
 Row = Mapping[str, Any]
 AUDIO = "audio"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, DictColumn, RaggedColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.files import sha256_bytes
 from tlkit.data.text_source import text_of
 from tlkit.tokenizing.wordpiece import WordPiece, check_length
 
 LONGEST = 384  # pieces; longer contexts take several windows, as in BERT's own code
 _MOST_ASKED = 64  # pieces of a question that are kept, likewise
-_WINDOWS = "windows"  # in the recipe of such examples
+QUESTION_WINDOWS = "question_windows"  # the step of the pipeline
+PASSAGE = "passage"  # the column of what a question is asked of: "text", "answers"; and of windows "offsets", "step"
 _SPECIAL = 3  # [CLS] question [SEP] window [SEP]
 
 
@@ -59,14 +60,15 @@ class Window:
         """Where in the input the context begins."""
         return len(self.asked) + 2  # [CLS] question [SEP]
 
-    def passage(self, answers: tuple[str, ...] = ()) -> Passage:
-        """What the window shows of the context."""
-        return Passage(self.context.text, answers, self.context.offsets[self.first : self.end], self.step)
+    @property
+    def offsets(self) -> np.ndarray:
+        """int32 (n, 2) characters of the context that its pieces come from."""
+        return self.context.offsets[self.first : self.end]
 
 
 @dataclass(frozen=True, eq=False)
 class WindowsReader:
-    """`read` of windows: a BERT module's inputs, int32 (length,) each."""
+    """What reads windows: a BERT module's inputs, int32 (length,) each."""
 
     windows: tuple[Window, ...]
     tokenizer: WordPiece
@@ -159,15 +161,21 @@ def windows_over(question: Pieces, context: Pieces, length: int, stride: int, ow
     return [Window(owner, i, question.numbers[:kept], context, first, end) for i, (first, end) in enumerate(parts)]
 
 
-def stride_of(recipe: str) -> int | None:
-    """Stride of the windows that examples of this recipe are; None where they are none.
+def passages_of(windows: Sequence[Window], answers: Sequence[np.ndarray] = ()) -> Column:
+    """The column PASSAGE of windows: the whole context, the question's answers, and where the window shows which.
 
-    Example:
-        >>> stride_of("questions v1 then wordpiece v1 lower vocabulary=00 windows length=384 stride=96")
-        96
+    Args:
+        windows: The windows.
+        answers: str (k,) of each window's question, each of them right; () where none is known.
     """
-    found = re.search(rf" {_WINDOWS} length=\d+ stride=(\d+)", recipe)
-    return int(found[1]) if found else None
+    return DictColumn(
+        {
+            "text": TextColumn([one.context.text for one in windows]),
+            "answers": RaggedColumn(answers or [np.zeros(0, "U1")] * len(windows)),
+            "offsets": RaggedColumn([one.offsets for one in windows]),
+            "step": ArrayColumn(np.array([one.step for one in windows], np.int32)),
+        }
+    )
 
 
 def _windows_of(
@@ -178,21 +186,31 @@ def _windows_of(
         for owner, (question, context) in enumerate(pairs)
         for window in windows_over(question, context, length, stride, owner)
     ]
-    owners = [one.owner for one in windows]
+    owners, spans = [one.owner for one in windows], examples.target_array
     return dataclasses.replace(
         examples.subset(owners),
         ids=tuple(_named(examples.ids[one.owner], one.number) for one in windows),
-        read=WindowsReader(tuple(windows), tokenizer, length),
-        targets=np.array([_target(one, examples.targets[one.owner]) for one in windows], np.int32).reshape(-1, 4),
-        spec=tokenizer.spec(length),
-        digests=tuple(sha256_bytes(examples.digests[one.owner], str(one.number)) for one in windows),
-        recipe=f"{examples.recipe} then {tokenizer.recipe} {_WINDOWS} length={length} stride={stride}",
-        lengths=np.array([_SPECIAL + len(one.asked) + one.end - one.first for one in windows], dtype=np.int32),
-        texts=tuple(
-            f"{pairs[one.owner][0].spelled(0, len(one.asked))}\n{one.context.spelled(one.first, one.end)}"
-            for one in windows
+        inputs=ReadColumn(
+            WindowsReader(tuple(windows), tokenizer, length),
+            tokenizer.spec(length),
+            tuple(sha256_bytes(examples.digests[one.owner], str(one.number)) for one in windows),
         ),
-        passages=tuple(one.passage(examples.passages[one.owner].answers) for one in windows),
+        targets=ArrayColumn(np.array([_target(one, spans[one.owner]) for one in windows], np.int32).reshape(-1, 4)),
+        pipeline=examples.pipeline.then(tokenizer.step, **tokenizer.arguments, length=length).then(
+            QUESTION_WINDOWS, stride=stride
+        ),
+        columns={
+            "length": ArrayColumn(
+                np.array([_SPECIAL + len(one.asked) + one.end - one.first for one in windows], dtype=np.int32)
+            ),
+            "text": TextColumn(
+                [
+                    f"{pairs[one.owner][0].spelled(0, len(one.asked))}\n{one.context.spelled(one.first, one.end)}"
+                    for one in windows
+                ]
+            ),
+            PASSAGE: passages_of(windows, [examples.columns[PASSAGE][one.owner]["answers"] for one in windows]),
+        },
     )
 
 
@@ -208,7 +226,7 @@ def _target(one: Window, span: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _pairs(examples: Examples) -> list[tuple[str, str]]:
-    read = (examples.read(i) for i in range(len(examples)))
+    read = (examples.inputs[i] for i in range(len(examples)))
     return [(text_of(x["question"]), text_of(x["context"])) for x in read]
 
 

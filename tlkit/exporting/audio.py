@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples
+from tlkit.core.examples import Examples, Pipeline
 from tlkit.data import audio_decode as decode
 from tlkit.data import audio_source
+from tlkit.data.audio_source import AUDIO
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.formats.tflite_metadata import audio_input
 
@@ -22,7 +23,7 @@ _ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user ask
 
 
 def _accepts(examples: Examples) -> bool:
-    return audio_source.told(examples.recipe) is not None
+    return examples.pipeline.get(AUDIO) is not None
 
 
 def _serving(model: keras.Model, _examples: Examples) -> Serving:
@@ -34,26 +35,27 @@ def _serving(model: keras.Model, _examples: Examples) -> Serving:
         return {tensor.name: given["waveform"]}
 
     def sent(examples: Examples) -> dict[str, np.ndarray]:
-        return {"waveform": np.stack([examples.read(i) for i in range(len(examples))])}
+        return {"waveform": examples.inputs.take(np.arange(len(examples)))}
 
     return Serving({"waveform": tf.TensorSpec(tensor.shape, tf.float32, name="waveform")}, prepare, sent=sent)
 
 
 def _about(model: keras.Model, examples: Examples) -> About:
-    rate, _ = _told(examples.recipe)
+    rate, _ = _told(examples.pipeline)
     return About({tensor.name: audio_input(tensor.name, rate) for tensor in model.inputs})
 
 
-def _told(recipe: str) -> tuple[int, float | None]:
-    found = audio_source.told(recipe)
-    if found is None:
+def _told(pipeline: Pipeline) -> tuple[int, float | None]:
+    """Sample rate and `trim_db` at which sounds were read."""
+    read = pipeline.get(AUDIO)
+    if read is None:
         raise InputError("The run does not say at which sample rate its sounds were read; export it from `finetune`.")
-    return found
+    return int(read["sample_rate"]), read["trim_db"]
 
 
 def _read(file: Path, inside: Inside) -> Reading:
     """The first window of a file: mixed, trimmed and resampled as the training sounds were."""
-    (rate, trim_db), (samples,) = _told(inside.recipe), inside.shape
+    (rate, trim_db), (samples,) = _told(inside.pipeline), inside.shape
     try:
         scanned = decode.scan_file(file, _ANY)
     except InputError as error:

@@ -165,7 +165,7 @@ def _compared(
     answers_texts: bool,
 ) -> Comparison:
     """Of texts in windows their answers are compared, which the SavedModel gives and the others' clients work out."""
-    heads, targets = job.run.task.heads, excerpts.whole(job.examples).targets
+    heads, targets = job.run.task.heads, excerpts.whole(job.examples).target_array
     expected = excerpts.together(job.examples, expected)
     outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
     if not heads:

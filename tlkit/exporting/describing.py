@@ -36,7 +36,7 @@ def describe(run: Run, examples: Examples, format: str) -> tflite_metadata.Metad
             **about.files,
             **{name: tflite_metadata.label_lines(labels) for name, labels in labels_by_file(task).items() if labels},
         },
-        card={**_card(task), "modality": kind.name, "recipe": examples.recipe, "format": format},
+        card={**_card(task), "modality": kind.name, "pipeline": examples.pipeline.plain(), "format": format},
     )
 
 

@@ -30,7 +30,7 @@ def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:
         raise InputError("The run has no examples to check an export with; load it with some.")
     examples = getattr(data, name)
     texts = excerpts.whole(examples)
-    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.targets, most)))
+    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.target_array, most)))
     return name, few
 
 
@@ -51,7 +51,7 @@ def store(
     folder.mkdir(parents=True)
     arrays: dict[str, np.ndarray] = {}
     for i in range(len(examples)):
-        for name, value in _by_name(examples.read(i), names).items():
+        for name, value in _by_name(examples.inputs[i], names).items():
             row = value[None] if change is None else change(value[None])
             if row.dtype.kind in "OU":
                 return _store_strings(examples, names, folder)
@@ -66,7 +66,7 @@ def store(
 
 def _store_strings(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:
     """The same of texts: UTF-8 of one width, as workers read arrays without Python objects in them."""
-    rows = [_by_name(examples.read(i), names) for i in range(len(examples))]
+    rows = [_by_name(examples.inputs[i], names) for i in range(len(examples))]
     arrays = {n: np.array([[str(v).encode() for v in np.ravel(row[n])] for row in rows], "S") for n in names}
     shaped = {n: array.reshape(len(rows), *rows[0][n].shape) for n, array in arrays.items()}
     for name, array in shaped.items():

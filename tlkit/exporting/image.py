@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
+from tlkit.data.image_source import IMAGE
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.formats.tflite_metadata import image_input
 
@@ -21,7 +22,7 @@ _WHITE = (255, 255, 255)
 
 
 def _accepts(examples: Examples) -> bool:
-    spec = examples.spec
+    spec = examples.inputs.spec
     return isinstance(spec, ArraySpec) and len(spec.shape) == 3 and spec.shape[-1] == 3 and spec.dtype == "uint8"
 
 
@@ -56,7 +57,7 @@ def _read(file: Path, inside: Inside) -> Reading:
     from tlkit.data import pixels
 
     height, width = inside.shape[:2]
-    image = _decoded(file, inside.recipe)
+    image = _decoded(file, inside.pipeline.get(IMAGE) or {})
     value = np.asarray(pixels.resize(image, (height, width)))[None]
     if image.size == (width, height):
         return Reading(value)
@@ -64,26 +65,21 @@ def _read(file: Path, inside: Inside) -> Reading:
     return Reading(value, _plainly_resized(image, height, width)[None], change)
 
 
-def _decoded(file: Path, recipe: str) -> Image:
+def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:
     from tlkit.data import pixels
 
-    data = b""
+    white = settings.get("white")
+    red, green, blue = settings.get("background", _WHITE)
+    background, data = (int(red), int(green), int(blue)), b""
     try:
         data = file.read_bytes()
-        white = pixels.white_in(recipe)
-        pixels.verify(data, _background(recipe), white=white)
-        return pixels.decode(data, _background(recipe), white)
+        pixels.verify(data, background, white=white)
+        return pixels.decode(data, background, white)
     except OSError as error:
         reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
     except Exception as error:  # Pillow raises anything for broken data
         reason = pixels.explain(error, data[:512])
     raise InputError(f"{str(file)!r} cannot be read as an image: {reason}.")
-
-
-def _background(recipe: str) -> tuple[int, int, int]:
-    """The colour behind transparent pixels, from the recipe of the training images."""
-    found = re.search(r"background=(\d+),(\d+),(\d+)", recipe)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else _WHITE
 
 
 def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.core.examples import Examples, Passage
+from tlkit.core.examples import Column, Examples, Pipeline
 from tlkit.formats.tflite_metadata import Table
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ class Inside:
     """What a TFLite file says about its inputs to whoever reads files for it.
 
     Attributes:
-        recipe: What made the examples it was trained on, as `Examples.recipe` has it.
+        pipeline: What made the examples it was trained on.
         shapes: Shape of each input without the batch, by name.
         files: Content of the files in it, by name.
     """
 
-    recipe: str
+    pipeline: Pipeline
     shapes: Mapping[str, tuple[int, ...]]
     files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Reading:
         change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
         steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
         shares: Of a text in windows, how much of it each row of `value` shows; () where `value` is one example.
-        passages: Of a question with a text, what each row of `value` shows of the text; () elsewhere.
+        passages: Of a question with a text, what each row of `value` shows of the text; None elsewhere.
     """
 
     value: Any
@@ -60,7 +60,7 @@ class Reading:
     change: str = ""
     steps: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
-    passages: tuple[Passage, ...] = ()
+    passages: Column | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.examples import Column, Pipeline
 from tlkit.core.excerpts import averaged
 from tlkit.core.trouble import explained, first_line
+from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
 from tlkit.exporting.modality import Inside, Reading, modality
 from tlkit.formats import tflite, tflite_metadata
@@ -78,7 +80,8 @@ def predict(
     with _whole(model):
         kind = modality(card["modality"])
         shapes = {name: tuple(int(n) for n in detail["shape"][1:]) for name, detail in opened.inputs.items()}
-        inside = Inside(card["recipe"], shapes, tflite_metadata.read_files(content))
+        pipeline = Pipeline.of(card["pipeline"]) if "pipeline" in card else of_line(card["recipe"])[1]
+        inside = Inside(pipeline, shapes, tflite_metadata.read_files(content))
     if kind.read is None:
         raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
     readings = _readings(files, kind.read, inside, bad)
@@ -140,8 +143,8 @@ def _model_file(path: Path) -> Path:
 
 
 def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
-    if reading.passages:
-        return Prediction(file, tuple(_answers(reading, opened, card)[:top]), reading.change)
+    if reading.passages is not None:
+        return Prediction(file, tuple(_answers(reading.passages, reading, opened, card)[:top]), reading.change)
     if "heads" in card:
         return Prediction(file, tuple(_by_head(_answer(opened, reading), card, top)), reading.change)
     whole = np.asarray(_only(_answer(opened, reading)))
@@ -207,16 +210,18 @@ def _of_map(outputs: np.ndarray, card: dict[str, Any], top: int) -> tuple[list[t
     return list(zip(names, rows.mean(axis=0).tolist(), strict=True)), f"mean over {size} positions"
 
 
-def _answers(reading: Reading, opened: tflite.Opened, card: dict[str, Any]) -> list[tuple[str, float]]:
+def _answers(
+    passages: Column, reading: Reading, opened: tflite.Opened, card: dict[str, Any]
+) -> list[tuple[str, float]]:
     """What the windows of a question answer, likeliest first."""
     if "longest" not in card:
         raise InputError(
             "The file does not say how long an answer may be, as an earlier tlkit exported it: export the run again."
         )
     replies = []
-    for i, passage in enumerate(reading.passages):
+    for i in range(len(passages)):
         window = {name: rows[i : i + 1] for name, rows in reading.value.items()}
-        replies.append(reply(_only(opened.call(window))[0], passage, card["longest"]))
+        replies.append(reply(_only(opened.call(window))[0], passages[i], card["longest"]))
     return ranked(replies, card["no_answer"])
 
 

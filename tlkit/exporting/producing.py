@@ -138,7 +138,7 @@ def _representative(job: Job) -> str | None:
     with _timed("write the representative examples"):
         two_a_label = 2 * len(job.run.task.labels)
         count = min(max(two_a_label, LEAST_REPRESENTATIVE), MOST_REPRESENTATIVE)
-        chosen = train.subset(spread(train.targets, count))
+        chosen = train.subset(spread(train.target_array, count))
         heldout.store(chosen, job.names, folder, modality_of(train).spanned)
     return str(folder)
 

@@ -113,7 +113,7 @@ def write_convertible(run: Run, folder: Path) -> None:
 
     Of several heads it has a signature each, besides the one that answers for all.
     """
-    shapes = _shapes(run.data.test.spec, run.model)
+    shapes = _shapes(run.data.test.inputs.spec, run.model)
     specs = {n: tf.TensorSpec((1, *shapes[n]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
 
     def concrete(choose: Callable[[Any], Tensors]) -> Any:

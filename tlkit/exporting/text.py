@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from tlkit.core import excerpts
-from tlkit.core.batches import stack
+from tlkit.core.columns import stack
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
-from tlkit.data.long_texts import are_windows, bounds
-from tlkit.data.windows import WindowsReader, pieces_of, stride_of, windows_over
+from tlkit.data.long_texts import TEXT_WINDOWS, bounds
+from tlkit.data.windows import QUESTION_WINDOWS, WindowsReader, passages_of, pieces_of, windows_over
 from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.layer.hub_layer import HubLayer
@@ -36,11 +36,9 @@ _ON_WINDOWS = (
 )
 T = TypeVar("T", WordPiece, Words)
 
-_CASED = "wordpiece v1 cased"  # in the recipe of the examples, as data.text writes it
-
 
 def _accepts(examples: Examples) -> bool:
-    return isinstance(examples.spec, Mapping) and set(examples.spec) == set(INPUTS)
+    return isinstance(examples.inputs.spec, Mapping) and set(examples.inputs.spec) == set(INPUTS)
 
 
 def _serving(model: keras.Model, examples: Examples) -> Serving:
@@ -50,13 +48,13 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
 
     if _vocabulary(model) is None:
         return Serving({t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}, dict)
-    wordpiece, length = tokenizer_of(model, WordPiece), int(examples.spec[INPUTS[0]].shape[0])
-    if are_windows(examples.recipe):
+    wordpiece, length = tokenizer_of(model, WordPiece), int(examples.inputs.spec[INPUTS[0]].shape[0])
+    if examples.pipeline.get(TEXT_WINDOWS) is not None:
         in_windows = window_inputs(wordpiece, length)
         text = {"text": tf.TensorSpec((None,), tf.string, name="text")}
         return Serving(text, lambda given: in_windows(given["text"]), in_windows, _whole_texts, means)
     in_graph = graph_inputs(wordpiece, length)
-    names = ("text",) if stride_of(examples.recipe) is None else ("question", "context")
+    names = ("text",) if examples.pipeline.get(QUESTION_WINDOWS) is None else ("question", "context")
 
     def prepare(given: Tensors) -> Tensors:
         return in_graph(*(given[name] for name in names))
@@ -78,12 +76,12 @@ def _whole_texts(examples: Examples) -> Mapping[str, np.ndarray]:
 
 def texts_of(examples: Examples) -> tuple[str, ...]:
     """The texts that the examples were made of."""
-    if not examples.texts:
+    if "text" not in examples.columns:
         raise InputError(
             "A SavedModel takes strings, and the examples hold word pieces only, so it cannot be checked: make them "
             "with tlkit.data.text.tokenized, or leave `saved_model` out of the formats."
         )
-    return examples.texts
+    return tuple(str(examples.columns["text"][i]) for i in range(len(examples)))
 
 
 def _about(model: keras.Model, examples: Examples) -> About:
@@ -91,7 +89,8 @@ def _about(model: keras.Model, examples: Examples) -> About:
     if _vocabulary(model) is None:
         return About(inputs)
     pieces = "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary)
-    says = _ON_WINDOWS.format(room=int(examples.spec[INPUTS[0]].shape[0]) - 2) if are_windows(examples.recipe) else ""
+    room = int(examples.inputs.spec[INPUTS[0]].shape[0]) - 2
+    says = "" if examples.pipeline.get(TEXT_WINDOWS) is None else _ON_WINDOWS.format(room=room)
     return About(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()}, says)
 
 
@@ -118,11 +117,12 @@ def _read(file: Path, inside: Inside) -> Reading:
             f"{str(file)!r} yourself, and run the file on the pieces."
         )
     pieces = inside.files[VOCABULARY].decode().split("\n")[:-1]
-    wordpiece = WordPiece(tuple(pieces), _CASED not in inside.recipe)
-    text, length, stride = read_text(file), inside.shapes[INPUTS[0]][0], stride_of(inside.recipe)
-    if stride is not None:
-        return _asked(wordpiece, *_question(file, text), length, stride)
-    if are_windows(inside.recipe):
+    wordpiece = WordPiece(tuple(pieces), (inside.pipeline.get(WordPiece.step) or {}).get("lower_case", True))
+    text, length = read_text(file), inside.shapes[INPUTS[0]][0]
+    windows = inside.pipeline.get(QUESTION_WINDOWS)
+    if windows is not None:
+        return _asked(wordpiece, *_question(file, text), length, windows["stride"])
+    if inside.pipeline.get(TEXT_WINDOWS) is not None:
         return _windows(wordpiece, text, length)
     value = {name: row[None] for name, row in wordpiece.inputs(text, length).items()}
     needed = wordpiece.count(text)
@@ -153,7 +153,7 @@ def _asked(wordpiece: WordPiece, question: str, context: str, length: int, strid
     reader = WindowsReader(tuple(windows), wordpiece, length)
     change = f"read in {len(windows)} windows of {length} word pieces" if len(windows) > 1 else ""
     value = stack([reader(i) for i in range(len(windows))])
-    return Reading(value, change=change, passages=tuple(one.passage() for one in windows))
+    return Reading(value, change=change, passages=passages_of(windows))
 
 
 def _steps(wordpiece: WordPiece, text: str, length: int) -> tuple[str, ...]:

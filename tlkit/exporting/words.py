@@ -22,7 +22,7 @@ _INPUT = "ids"
 
 
 def _accepts(examples: Examples) -> bool:
-    return " then words v1 " in examples.recipe and not isinstance(examples.spec, dict)
+    return examples.pipeline.get(Words.step) is not None and not isinstance(examples.inputs.spec, dict)
 
 
 def _serving(model: keras.Model, examples: Examples) -> Serving:
@@ -30,7 +30,7 @@ def _serving(model: keras.Model, examples: Examples) -> Serving:
 
     from tlkit.tokenizing.words_graph import GraphWords
 
-    in_graph = GraphWords(tokenizer_of(model, Words), int(examples.spec.shape[0]))
+    in_graph = GraphWords(tokenizer_of(model, Words), int(examples.inputs.spec.shape[0]))
     (tensor,) = model.inputs
 
     def prepare(given: Tensors) -> Tensors:

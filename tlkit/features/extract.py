@@ -34,7 +34,7 @@ from tlkit.core.files import PARTIAL, atomic_file, cache_dir, locked, sha256_byt
 from tlkit.features import cache_budget, engines
 from tlkit.features.engines import Engine
 
-FORMAT = "2"  # part of every key: raise it when the same key would name other numbers
+FORMAT = "3"  # part of every key: raise it when the same key would name other numbers
 SHARD_BYTES = 64 << 20  # of memory at a time, however many examples there are
 MOST_MAPPED = 4  # shards whose pages stay in the process; of more, the pages read stay with the system alone
 DTYPES = ("float32", "float16")
@@ -135,7 +135,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """Where the features lie: a pure function of what they are."""
-        data = sha256_bytes(self.examples.recipe, str(self.examples.spec), *self.examples.digests)
+        data = sha256_bytes(self.examples.pipeline.fingerprint, str(self.examples.inputs.spec), *self.examples.digests)
         changed = () if self.view is None else (repr(self.examples.augment),)
         name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}", *changed)
         return cache_dir() / "features" / name[:40]
@@ -373,13 +373,13 @@ def extract(
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if at is None:
-        layer.shaped(examples.spec)
+        layer.shaped(examples.inputs.spec)
     if is_image(layer) and not isinstance(backbone, HubLayer):
         settle_range(layer)
     if at is None and layer.output_key is None:
         choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
     examples = uncut(layer.endpoint.inputs, examples)
-    front = front_of(layer, at, examples.spec, of_any_length=examples.lengths is not None)
+    front = front_of(layer, at, examples.inputs.spec, of_any_length="length" in examples.columns)
     opener = engines.opener(front, len(examples))
     request = Request(examples, opener.front.key, layout_of(opener, examples, dtype), batch_size=batch_size)
     need = request.missing_bytes
@@ -393,9 +393,9 @@ def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
     """How what a front gives for these examples is stored; steps that it leaves open are as many as the inputs have."""
     check_dtype(dtype)
     own = engines.features_shape(opener)
-    if examples.lengths is None or not own or own[0] is not None:
+    if "length" not in examples.columns or not own or own[0] is not None:
         return Layout(tuple(size or 1 for size in own), dtype)
-    return Layout((steps_of(examples.spec), *(size or 1 for size in own[1:])), dtype, steps=True)
+    return Layout((steps_of(examples.inputs.spec), *(size or 1 for size in own[1:])), dtype, steps=True)
 
 
 def check_dtype(dtype: str) -> None:

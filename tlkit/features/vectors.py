@@ -25,7 +25,7 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle.
         input_range: Range of the pixels that it takes, where nothing else says.
-        spec: `Examples.spec` of what it is to take, which tells what the module leaves open.
+        spec: the spec of inputs of what it is to take, which tells what the module leaves open.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
     layer.shaped(spec)
@@ -52,7 +52,11 @@ def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.nda
     Raises:
         InputError: If the examples are pairs.
     """
-    sides = {name.partition("_")[0] for name in examples.spec} if isinstance(examples.spec, Mapping) else set()
+    sides = (
+        {name.partition("_")[0] for name in examples.inputs.spec}
+        if isinstance(examples.inputs.spec, Mapping)
+        else set()
+    )
     if sides == set(SIDES):
         raise InputError("Examples are compared by one vector each, and pairs have two. Give single texts instead.")
     return averaged(np.asarray(extract(layer, examples, batch_size=batch_size)))

@@ -77,7 +77,7 @@ def form_of(endpoint: Endpoint, spec: Any = None) -> Form:
 
     Args:
         endpoint: The module's own.
-        spec: `Examples.spec` of what it is to take; None where that is unknown.
+        spec: the spec of inputs of what it is to take; None where that is unknown.
 
     Raises:
         InputError: If the module does not say its input's rank, and there are no data to tell it.

@@ -204,7 +204,7 @@ class HubLayer(keras.layers.Layer):
         What is called already, or has its form, stays as it is.
 
         Args:
-            spec: `Examples.spec` of the data, which tell what the module leaves open.
+            spec: the spec of inputs of the data, which tell what the module leaves open.
         """
         if self.form == USUAL and not self._inbound_nodes:
             form = form_of(self.__dict__["_own_endpoint"], spec)

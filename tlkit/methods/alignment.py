@@ -60,14 +60,14 @@ def aligned(
     """
     _check_aligned(source, target, task, by, ridge)
     started = time.perf_counter()
-    layer = instances.opened(backbone, target.train.spec)
+    layer = instances.opened(backbone, target.train.inputs.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train, val=source.val))
     kernel, intercept = _fitted(source, target, task, layer, by, ridge, dimensions, batch_size)
     head = functools.partial(closed_form.dense, kernel=kernel, intercept=intercept, name="head_outputs")
     arguments = {"task": task, "by": by, "ridge": ridge, "dimensions": dimensions}
     run = Run(
-        model=closed_form.model(head, task, layer, target.train.spec),
+        model=closed_form.model(head, task, layer, target.train.inputs.spec),
         task=task,
         data=target,
         record={"method": recording.record("tlkit.methods.aligned", arguments)},
@@ -98,7 +98,7 @@ def _fitted(
         moved, centre = (own - own.mean(axis=0)) @ of_source, other.mean(axis=0)
     weights = np.ones(len(own)) if source.train.weights is None else source.train.weights
     strength = ridge / len(own)
-    found = linear.softmax_regression(moved, source.train.targets, weights, strength, len(task.labels))
+    found = linear.softmax_regression(moved, source.train.target_array, weights, strength, len(task.labels))
     kernel = (to_head @ found[:-1]) / spread[:, None]
     return kernel, found[-1] - mean @ kernel - centre @ to_head @ found[:-1]
 

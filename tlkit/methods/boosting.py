@@ -107,14 +107,14 @@ def tradaboost(
     rounds = ROUNDS.get(task.name, 0) if rounds is None else rounds
     _check(source, target, task, rounds, ridge)
     started = time.perf_counter()
-    layer = instances.opened(backbone, target.train.spec)
+    layer = instances.opened(backbone, target.train.inputs.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.check(dataclasses.replace(target, train=source.train))
     task = task if task.prepare is None else task.prepare(target, lambda line: None)
     rows = _rows(source.train, target.train, layer, batch_size)
     done = boosted(rows, task, rounds, ridge)
     run = Run(
-        model=_voting(done[rounds // 2 :], rows, task, layer, target.train.spec),
+        model=_voting(done[rounds // 2 :], rows, task, layer, target.train.inputs.spec),
         task=task,
         data=target,
         record={
@@ -237,7 +237,7 @@ def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size
     had = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
     weights = np.concatenate(had).astype(np.float64)
     mean, spread = instances.scale_of(x, one_unit=layer is not None)
-    targets = np.concatenate([source.targets, target.targets])
+    targets = np.concatenate([source.target_array, target.target_array])
     return Rows((x - mean) / spread, mean, spread, targets, weights / weights.sum(), len(source))
 
 

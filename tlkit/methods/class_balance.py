@@ -31,7 +31,7 @@ def balance(splits: Splits, *, beta: float = 1.0) -> Splits:
     """
     if not 0 <= beta <= 1:
         raise InputError(f"`beta` must lie in [0, 1]. Received: beta={beta!r}.")
-    targets = splits.train.targets
+    targets = splits.train.target_array
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or not len(targets):
         raise InputError(
             f"`balance` needs training examples with one class number each. Received: shape={targets.shape}, "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.run import Run
@@ -64,7 +65,7 @@ def taught(
         if not len(own):
             return own
         answers = raw_outputs(teacher.model, its, batch_size=batch_size)
-        return dataclasses.replace(own, targets=_behind(own.targets, answers))
+        return dataclasses.replace(own, targets=ArrayColumn(_behind(own.target_array, answers)))
 
     its = fed_as(splits, teacher, length=length)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
@@ -79,8 +80,10 @@ def taught(
 def _with_unlabelled(train: Examples, unlabelled: Examples, targets: np.ndarray) -> Examples:
     """Examples with answers, and behind them others with theirs."""
     if not len(train):
-        return dataclasses.replace(unlabelled, targets=targets, augment=unlabelled.augment or train.augment)
-    return joined({"labelled": train, "unlabelled": unlabelled}, np.concatenate([train.targets, targets]))
+        return dataclasses.replace(
+            unlabelled, targets=ArrayColumn(targets), augment=unlabelled.augment or train.augment
+        )
+    return joined({"labelled": train, "unlabelled": unlabelled}, np.concatenate([train.target_array, targets]))
 
 
 def _check_teacher(task: Task) -> None:
@@ -99,18 +102,18 @@ def _behind(classes: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 def _check_class_numbers(splits: Splits) -> None:
     for name, part in (("training", splits.train), ("validation", splits.val)):
-        if len(part) and (part.targets.ndim != 1 or part.targets.dtype.kind not in "iu"):
+        if len(part) and (part.target_array.ndim != 1 or part.target_array.dtype.kind not in "iu"):
             raise InputError(
                 f"`taught` takes class numbers as {name} targets, so it comes first: domain_mix(taught(source, "
-                f"teacher), target). Received: targets of shape {part.targets.shape}, {part.targets.dtype}."
+                f"teacher), target). Received: targets of shape {part.target_array.shape}, {part.target_array.dtype}."
             )
 
 
 def _check_alike(unlabelled: Examples, splits: Splits) -> None:
-    if unlabelled.spec != splits.train.spec:
+    if unlabelled.inputs.spec != splits.train.inputs.spec:
         raise InputError(
-            f"Examples without labels must be read as those with, and differ: {unlabelled.spec} and "
-            f"{splits.train.spec}."
+            f"Examples without labels must be read as those with, and differ: {unlabelled.inputs.spec} and "
+            f"{splits.train.inputs.spec}."
         )
 
 
@@ -172,9 +175,9 @@ def untaught(splits: Splits) -> Splits:
 
 
 def _of_labels(examples: Examples) -> Examples:
-    if examples.targets.ndim == 1:
+    if examples.target_array.ndim == 1:
         return examples
-    return dataclasses.replace(examples, targets=examples.targets[:, 0].astype(np.int32))
+    return dataclasses.replace(examples, targets=ArrayColumn(examples.target_array[:, 0].astype(np.int32)))
 
 
 def _metrics(task: Task) -> list[Any]:
@@ -186,9 +189,9 @@ def _metrics(task: Task) -> list[Any]:
 def _check(task: Task, splits: Splits) -> None:
     columns = 1 + len(task.labels)
     for name, part in (("training", splits.train), ("validation", splits.val)):
-        if len(part) and part.targets.shape[1:] != (columns,):
+        if len(part) and part.target_array.shape[1:] != (columns,):
             raise InputError(
                 f"The {name} targets hold no teacher's answers: make them with tlkit.methods.taught(splits, teacher). "
-                f"Received: shape={part.targets.shape}, expected (n, {columns})."
+                f"Received: shape={part.target_array.shape}, expected (n, {columns})."
             )
     task.check(untaught(splits))

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.data.collection import joined
@@ -56,7 +57,7 @@ def labelled(examples: Examples) -> Examples:
     if not len(examples):
         return examples
     own = _of_domain(examples, SOURCE)
-    return dataclasses.replace(own, targets=labels_of(own.targets))
+    return dataclasses.replace(own, targets=ArrayColumn(labels_of(own.target_array)))
 
 
 def of_target(mixed: Splits) -> Examples:
@@ -66,7 +67,7 @@ def of_target(mixed: Splits) -> Examples:
 
 
 def _of_domain(examples: Examples, domain: int) -> Examples:
-    rows = np.flatnonzero(examples.targets[:, -1] == domain)
+    rows = np.flatnonzero(examples.target_array[:, -1] == domain)
     _, once = np.unique([examples.ids[i] for i in rows], return_index=True)
     return examples.subset(rows[np.sort(once)].tolist())
 
@@ -93,8 +94,8 @@ def _mixed(source: Examples, target: Examples, *, even: bool) -> Examples:
 
 
 def _joined(source: Examples, target: Examples) -> Examples:
-    unread = np.zeros_like(source.targets, shape=(len(target), *source.targets.shape[1:]))
-    targets = np.concatenate([_with_domain(source.targets, SOURCE), _with_domain(unread, TARGET)])
+    unread = np.zeros_like(source.target_array, shape=(len(target), *source.target_array.shape[1:]))
+    targets = np.concatenate([_with_domain(source.target_array, SOURCE), _with_domain(unread, TARGET)])
     return joined({"source": source, "target": target}, targets)
 
 
@@ -108,10 +109,10 @@ def check_domains(source: Splits, target: Splits) -> None:
     for name, splits in (("source", source), ("target", target)):
         if not len(splits.train):
             raise InputError(f"The {name} has no training examples: give it a share of them.")
-    if source.train.spec != target.train.spec:
+    if source.train.inputs.spec != target.train.inputs.spec:
         raise InputError(
-            f"Source and target must be read alike, and differ: {source.train.spec} and {target.train.spec}. Read both "
-            "at one size, image_size=(224, 224) for instance."
+            f"Source and target must be read alike, and differ: {source.train.inputs.spec} and "
+            f"{target.train.inputs.spec}. Read both at one size, image_size=(224, 224) for instance."
         )
     if source.labels and target.labels and source.labels != target.labels:
         raise InputError(

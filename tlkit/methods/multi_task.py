@@ -101,7 +101,7 @@ def one_head(run: Run, head: str) -> Run:
     data = dataclasses.replace(multi_targets.parts(run.data, head), labels=task.labels)
     evaluation = None
     if run.evaluation is not None and len(data.test):
-        rows = multi_targets.known(excerpts.whole(run.data.test).targets, head)
+        rows = multi_targets.known(excerpts.whole(run.data.test).target_array, head)
         evaluation = task.evaluate(excerpts.whole(data.test), run.evaluation.outputs[head][rows])
     model = keras.Model(run.model.input, run.model.output[head], name=task.name)
     own = derived(run, model, method=list(run.task.recipe), head=head)
@@ -168,7 +168,7 @@ def _evaluated(heads: Heads, examples: Examples, outputs: Mapping[str, np.ndarra
         own = multi_targets.part(examples, name)
         if not len(own):
             continue
-        found = task.evaluate(own, outputs[name][multi_targets.known(examples.targets, name)])
+        found = task.evaluate(own, outputs[name][multi_targets.known(examples.target_array, name)])
         scores |= {f"{name}_{key}": value for key, value in found.scores.items()}
         rows.append({"name": name, "task": task.name, "examples": len(own), **_headline(found)})
     return Evaluation(scores=scores, details={"heads": rows}, outputs=outputs)
@@ -299,7 +299,7 @@ def _factors(weighting: str | Mapping[str, float], heads: Heads) -> tuple[float,
 
 
 def _check(heads: Heads, data: Splits) -> None:
-    found = set(multi_targets.heads_of(data.train.targets))
+    found = set(multi_targets.heads_of(data.train.target_array))
     if found != set(heads):
         held = f"of {', '.join(sorted(found))}" if found else "of one task"
         raise InputError(

@@ -142,7 +142,7 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     if task.calibrate is None or not len(val):
         return task
     outputs = excerpts.together(val, decoded_outputs(model, task, val, batch_size=batch_size))
-    return task.calibrate(excerpts.whole(val).targets, outputs)
+    return task.calibrate(excerpts.whole(val).target_array, outputs)
 
 
 def _record(runs: Sequence[Run], taken: Sequence[int]) -> dict[str, Any]:

@@ -5,34 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlkit.core import multi_targets
 from tlkit.core.batches import steps_of
+from tlkit.core.columns import ArrayColumn, blank, joined
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.examples import Column, Examples, Splits
+from tlkit.core.excerpts import OF
 from tlkit.data.assembly import duplicates
+from tlkit.data.collection import one_pipeline
 from tlkit.data.labelling import from_names
 
 SPLITS = ("train", "val", "test")
 
 Key = tuple[str, str, int]  # id, digest, and how often both have come before
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """`read` of examples that lie in several sets: example i is example `places[i][1]` of set `places[i][0]`."""
-
-    reads: tuple[Callable[[int], Any], ...]
-    places: tuple[tuple[int, int], ...]
-
-    def __call__(self, i: int) -> Any:
-        """Read example i."""
-        number, own = self.places[i]
-        return self.reads[number](own)
 
 
 def task_mix(**data: Splits) -> Splits:
@@ -90,7 +79,9 @@ def relabelled(data: Splits, label: Callable[[str], str]) -> Splits:
     names = tuple(sorted({label(name) for split in SPLITS for name in getattr(data, split).ids}))
 
     def changed(own: Examples) -> Examples:
-        return dataclasses.replace(own, targets=from_names([label(name) for name in own.ids], names).targets)
+        return dataclasses.replace(
+            own, targets=ArrayColumn(from_names([label(name) for name in own.ids], names).targets)
+        )
 
     return dataclasses.replace(
         data, train=changed(data.train), val=changed(data.val), test=changed(data.test), labels=names
@@ -104,10 +95,11 @@ def _check(data: Mapping[str, Splits]) -> None:
         )
     first, *others = data
     for name in others:
-        if data[name].train.spec != data[first].train.spec:
+        if data[name].train.inputs.spec != data[first].train.inputs.spec:
             raise InputError(
-                f"The data of all heads must be read alike, and {first} and {name} differ: {data[first].train.spec} "
-                f"and {data[name].train.spec}. Read both at one size, or texts with one `length`."
+                f"The data of all heads must be read alike, and {first} and {name} differ: "
+                f"{data[first].train.inputs.spec} and {data[name].train.inputs.spec}. Read both at one size, or texts "
+                "with one `length`."
             )
     changes = {repr(own.train.augment) for own in data.values()}  # as caches tell them apart
     if len(changes) > 1:
@@ -124,11 +116,11 @@ def _mixed(data: Mapping[str, Examples]) -> Examples:
     """All examples, those of the first head first, with the targets of each head that has them."""
     keys = {name: _keys(own) for name, own in data.items()}
     row = {key: i for i, key in enumerate(dict.fromkeys(key for own in keys.values() for key in own))}
-    targets = multi_targets.unlabelled({name: own.targets for name, own in data.items()}, len(row))
+    targets = multi_targets.unlabelled({name: own.target_array for name, own in data.items()}, len(row))
     places: dict[Key, tuple[int, int]] = {}
     for number, (name, own) in enumerate(data.items()):
         rows = [row[key] for key in keys[name]]
-        targets[name][multi_targets.TARGET][rows] = own.targets
+        targets[name][multi_targets.TARGET][rows] = own.target_array
         targets[name][multi_targets.KNOWN][rows] = True
         targets[name][multi_targets.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
         for i, key in enumerate(keys[name]):
@@ -147,7 +139,7 @@ def _keys(examples: Examples) -> list[Key]:
 
 def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], targets: np.ndarray) -> Examples:
     heads, sets = tuple(data), tuple(data.values())
-    if any(own.excerpts for own in sets):
+    if any(OF in own.columns for own in sets):
         raise InputError('Texts in windows cannot be shared by several heads; read them with long="cut".')
 
     def of_each(values: Callable[[Examples], Sequence[Any]]) -> list[Any]:
@@ -156,31 +148,33 @@ def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], tar
 
     ids = of_each(lambda own: own.ids)
     shared = {name for name, count in Counter(ids).items() if count > 1}
-    recipes = dict.fromkeys(own.recipe for own in sets)
+    at = np.array(places, np.int64).reshape(-1, 2)
     return dataclasses.replace(
         sets[0],
         ids=tuple(f"{heads[n]}/{name}" if name in shared else name for name, (n, _) in zip(ids, places, strict=True)),
-        read=Placed(tuple(own.read for own in sets), tuple(places)),
-        targets=targets,
-        digests=tuple(of_each(lambda own: own.digests)),
+        inputs=joined([own.inputs for own in sets], at),
+        targets=ArrayColumn(targets),
+        pipeline=one_pipeline(sets),
+        columns={name: joined(own, at) for name, own in _columns(sets).items()},
         groups=tuple(of_each(lambda own: own.groups)) if all(own.groups for own in sets if len(own)) else (),
         weights=None,
         augment=next((own.augment for own in sets if own.augment is not None), None),
-        recipe=" | ".join(recipes),
-        lengths=_lengths(sets, of_each),
-        texts=tuple(of_each(lambda own: own.texts or ("",) * len(own))) if any(own.texts for own in sets) else (),
-        passages=tuple(of_each(lambda own: own.passages or (Passage(""),) * len(own)))
-        if any(own.passages for own in sets)
-        else (),
     )
 
 
-def _lengths(sets: Sequence[Examples], of_each: Callable[..., list[Any]]) -> np.ndarray | None:
-    """Lengths of all; where a set says none, its examples are as long as they are read."""
-    if all(own.lengths is None for own in sets):
-        return None
-    steps = steps_of(sets[0].spec)
-    return np.asarray(of_each(lambda own: [steps] * len(own) if own.lengths is None else own.lengths), np.int32)
+def _columns(sets: Sequence[Examples]) -> dict[str, list[Column]]:
+    """Each column that a set has, of all sets: a set without it holds nothing there, and is as long as it is read."""
+    found: dict[str, list[Column]] = {}
+    for name in dict.fromkeys(name for own in sets for name in own.columns):
+        like = next(own.columns[name] for own in sets if name in own.columns)
+        found[name] = [own.columns[name] if name in own.columns else blank(like, len(own)) for own in sets]
+        if name == "length":
+            steps = steps_of(sets[0].inputs.spec)
+            found[name] = [
+                own.columns[name] if name in own.columns else ArrayColumn(np.full(len(own), steps, np.int32))
+                for own in sets
+            ]
+    return found
 
 
 def _across(*splits: Examples) -> tuple[tuple[str, ...], ...]:

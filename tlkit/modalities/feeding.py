@@ -8,9 +8,11 @@ from typing import Any
 
 from tlkit.core.batches import steps_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Examples, Splits
 from tlkit.core.run import Run
-from tlkit.data import audio_source, image, long_texts, pairs, text
+from tlkit.data import image, pairs, text
+from tlkit.data.audio_source import AUDIO
+from tlkit.data.long_texts import TEXT_WINDOWS
 from tlkit.data.text_source import QUESTIONS, TEXT, WORDS
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import backbone_of, is_image
@@ -38,19 +40,19 @@ def fed(
         InputError: If the module's vocabulary is unknown, it has another length, or sounds have another sample rate.
     """
     _check_rate(data, layer)
-    if long != "cut" and data.train.spec == pairs.PAIRS:
+    if long != "cut" and data.train.inputs.spec == pairs.PAIRS:
         raise InputError(f'long="{long}" is for single texts, and these are pairs; leave it out.')
-    if data.train.spec == pairs.PAIRS:
+    if data.train.inputs.spec == pairs.PAIRS:
         return pairs.together(fed(pairs.apart(data), layer, length=length), data)
-    if takes_tokens(layer) and is_text(data.train.spec):
+    if takes_tokens(layer) and is_text(data.train.inputs.spec):
         return _in_tokens(data, layer, length, long)
-    if long != "cut" and not long_texts.are_windows(data.train.recipe):
+    if long != "cut" and data.train.pipeline.get(TEXT_WINDOWS) is None:
         raise InputError(f'long="{long}" is for texts and modules of word pieces; leave it out.')
-    if length is not None and takes_tokens(layer) and isinstance(data.train.spec, Mapping):
+    if length is not None and takes_tokens(layer) and isinstance(data.train.inputs.spec, Mapping):
         raise InputError(f"The texts are word pieces already; give data.text.tokenized the length {length} instead.")
     if length is not None:
         raise InputError(f"`length` is for texts in pieces or words, and {layer.handle} takes none; leave it out.")
-    if takes_tokens(layer) and isinstance(data.train.spec, Mapping):
+    if takes_tokens(layer) and isinstance(data.train.inputs.spec, Mapping):
         return _at_its_length(data, layer)
     return image.resized(data, image_size) if is_image(layer) and image_size is not None else data
 
@@ -66,9 +68,11 @@ def fed_as(data: Splits, run: Run, *, length: int | None = None) -> Splits:
     layer = backbone_of(run.model)
     if layer is None:
         return data
-    if length is None and takes_tokens(layer) and is_text(data.train.spec):
-        length = steps_of(run.data.train.spec)
-    long = "windows" if is_text(data.train.spec) and long_texts.are_windows(run.data.test.recipe) else "cut"
+    if length is None and takes_tokens(layer) and is_text(data.train.inputs.spec):
+        length = steps_of(run.data.train.inputs.spec)
+    long = (
+        "windows" if is_text(data.train.inputs.spec) and run.data.test.pipeline.get(TEXT_WINDOWS) is not None else "cut"
+    )
     return fed(data, layer, image_size=_image_size(run.model.input_shape, layer), length=length, long=long)
 
 
@@ -80,11 +84,11 @@ def _image_size(shape: Any, layer: HubLayer) -> tuple[int, int] | None:
 
 
 def _check_rate(data: Splits, layer: HubLayer) -> None:
-    wanted, sound = layer.card.get("sample_rate"), audio_source.told(data.train.recipe)
-    if wanted is not None and sound is not None and sound[0] != wanted:
+    wanted, sound = layer.card.get("sample_rate"), data.train.pipeline.get(AUDIO)
+    if wanted is not None and sound is not None and sound["sample_rate"] != wanted:
         raise InputError(
-            f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {sound[0]} Hz: read them with "
-            f"`sample_rate={wanted}` (of audio.from_arrays: `resampled_to={wanted}`)."
+            f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {sound['sample_rate']} Hz: read them "
+            f"with `sample_rate={wanted}` (of audio.from_arrays: `resampled_to={wanted}`)."
         )
 
 
@@ -115,7 +119,7 @@ def _in_tokens(data: Splits, layer: HubLayer, length: int | None, long: str) -> 
 
 def _at_its_length(data: Splits, layer: HubLayer) -> Splits:
     """Texts that are word pieces already, at the one length that the module takes."""
-    own, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.spec)
+    own, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.inputs.spec)
     if own is None:
         return data
     if has != own:
@@ -128,5 +132,9 @@ def _at_its_length(data: Splits, layer: HubLayer) -> Splits:
 
 def _of_one_length(data: Splits) -> Splits:
     """The same, never cut to the longest text of a batch: the module takes one length only."""
-    parts = {name: dataclasses.replace(getattr(data, name), lengths=None) for name in ("train", "val", "test")}
-    return dataclasses.replace(data, **parts)
+    train, val, test = map(_without_lengths, (data.train, data.val, data.test))
+    return dataclasses.replace(data, train=train, val=val, test=test)
+
+
+def _without_lengths(examples: Examples) -> Examples:
+    return dataclasses.replace(examples, columns={k: v for k, v in examples.columns.items() if k != "length"})

@@ -44,7 +44,7 @@ def build(
         InputError: If the module does not say which size it takes, or gives nothing to put a head on.
     """
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
-    layer.shaped(None if data is None else data.train.spec)
+    layer.shaped(None if data is None else data.train.inputs.spec)
     if is_image(layer):
         settle_range(layer)
     if task.takes not in TAKES:

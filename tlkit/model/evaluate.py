@@ -70,7 +70,7 @@ def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch
     """
     examples = _uncut(model, examples)
     pieces = _pieces(model, examples, batch_size)
-    steps = steps_of(examples.spec) if task.takes == "sequence" and examples.lengths is not None else None
+    steps = steps_of(examples.inputs.spec) if task.takes == "sequence" and "length" in examples.columns else None
     batches = _batches(model, task.decode, examples, pieces)
     if not task.heads:
         return gathered(pieces, batches, steps)
@@ -90,7 +90,11 @@ def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     _check_shape(model, examples)
-    most = batch_size if examples.lengths is None else sequences_at_once(steps_of(examples.spec), batch_size)
+    most = (
+        batch_size
+        if "length" not in examples.columns
+        else sequences_at_once(steps_of(examples.inputs.spec), batch_size)
+    )
     return pieces_of(examples, np.arange(len(examples)), _even(len(examples), most))
 
 
@@ -147,7 +151,7 @@ def _uncut(model: keras.Model, examples: Examples) -> Examples:
 
 
 def _check_shape(model: keras.Model, examples: Examples) -> None:
-    spec, wanted = examples.spec, getattr(model, "input_shape", None)
+    spec, wanted = examples.inputs.spec, getattr(model, "input_shape", None)
     if not isinstance(spec, ArraySpec) or not isinstance(wanted, tuple):
         return
     fits = len(wanted) == len(spec.shape) + 1 and all(

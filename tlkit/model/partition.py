@@ -29,11 +29,13 @@ def uncut(takes: Any, examples: Examples) -> Examples:
 
     Args:
         takes: Specs, or Keras tensors, of what is taken, batch included.
-        examples: Perhaps with `lengths`.
+        examples: Perhaps with a column "length".
     """
     steps = [leaf.shape[1] for leaf in keras.tree.flatten(takes) if len(leaf.shape) > 1]
     fixed = bool(steps) and None not in steps
-    return replace(examples, lengths=None) if fixed and examples.lengths is not None else examples
+    if not fixed or "length" not in examples.columns:
+        return examples
+    return replace(examples, columns={name: own for name, own in examples.columns.items() if name != "length"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,12 +190,12 @@ def _known(cut: graphs.Cut | None) -> tuple[int, ...] | None:
 
 
 def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_length: bool = False) -> Front:
-    """A module's front up to a cut (None: the whole of it), for examples of this `Examples.spec`.
+    """A module's front up to a cut (None: the whole of it), for examples of this the spec of inputs.
 
     Args:
         layer: The module.
         cut: Where it ends.
-        spec: `Examples.spec`; its sizes take the place of those that the module leaves open.
+        spec: the spec of inputs; its sizes take the place of those that the module leaves open.
         of_any_length: Leave those open, as batches are cut to their longest example.
     """
     given = layer.endpoint.inputs

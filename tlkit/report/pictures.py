@@ -25,15 +25,15 @@ def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | Non
     if index is None:
         return None
     try:
-        return data_url(examples.read(index))
+        return data_url(examples.inputs[index])
     except (OSError, ValueError):  # the file is gone by now; the report can do without it
         return None
 
 
 def text_of(examples: Examples | None, found: Mapping[str, Any]) -> str | None:
     """The text of the example that `found` names; None where there is none, or it is no text."""
-    index = None if examples is None or not examples.texts else place(examples, found)
-    return None if index is None or examples is None else examples.texts[index]
+    index = None if examples is None or "text" not in examples.columns else place(examples, found)
+    return None if index is None or examples is None else str(examples.columns["text"][index])
 
 
 def data_url(image: Any) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.examples import Examples
-from tlkit.data import audio_decode, audio_source
+from tlkit.data import audio_decode
+from tlkit.data.audio_source import AUDIO
 from tlkit.report.pictures import place
 
 BYTES = 24_000  # of a sound; its mistakes, 24 at most, then add at most a megabyte to the page
@@ -34,12 +35,12 @@ class Played:
 
 def of_example(examples: Examples | None, found: Mapping[str, Any]) -> Played | None:
     """The sound of the example that `found` names by `index` and `id`; None where it is none, or gone."""
-    told = None if examples is None else audio_source.told(examples.recipe)
-    index = None if examples is None or told is None else place(examples, found)
-    if examples is None or told is None or index is None:
+    read = None if examples is None else examples.pipeline.get(AUDIO)
+    index = None if examples is None or read is None else place(examples, found)
+    if examples is None or read is None or index is None:
         return None
     try:
-        return played(examples.read(index), told[0])
+        return played(examples.inputs[index], read["sample_rate"])
     except (OSError, ValueError, RuntimeError):  # the file is gone, or no soundfile is here; soundfile raises the last
         return None
 

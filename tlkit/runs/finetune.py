@@ -190,7 +190,7 @@ def _calibrated(run: Run, batch_size: int) -> Task:
     if task.calibrate is None or not len(val):
         return task
     outputs = excerpts.together(val, decoded_outputs(run.model, task, val, batch_size=batch_size))
-    return task.calibrate(excerpts.whole(val).targets, outputs)
+    return task.calibrate(excerpts.whole(val).target_array, outputs)
 
 
 def _built(
@@ -208,7 +208,7 @@ def _built(
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
-    for note in layer.shaped(data.train.spec).form.notes:
+    for note in layer.shaped(data.train.inputs.spec).form.notes:
         progress.line(f"note: {layer.handle} {note}.")
     image_size = _image_size(layer, data, image_size)
     if input_range is not None:
@@ -232,11 +232,11 @@ def _built(
 
 def _some(data: Splits, size: tuple[int, int] | None) -> np.ndarray | None:
     """Training pictures at the module's size; None where the data are no pictures, or the size is not known."""
-    spec = data.train.spec
+    spec = data.train.inputs.spec
     if size is None or not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or spec.dtype != "uint8":
         return None
     train = resized(data, size).train
-    return np.stack([train.read(i) for i in range(min(RANGE_SAMPLE, len(train)))]) if len(train) else None
+    return np.stack([train.inputs[i] for i in range(min(RANGE_SAMPLE, len(train)))]) if len(train) else None
 
 
 def _check_range(layer: HubLayer, data: Splits, size: Any, progress: Progress) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 
 from tlkit.core.batches import gathered, pieces_of, read_batches
 from tlkit.core.brief import brief
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.files import atomic_folder, sha256_bytes, sha256_file
 from tlkit.core.progress import Progress, shown
 from tlkit.data import image_source
-from tlkit.data.pixels import white_in
 from tlkit.data.text import LONGEST
 from tlkit.data.text_source import TEXT, piece_counts
 from tlkit.features.extract import extract
@@ -30,7 +30,7 @@ from tlkit.modalities.feeding import fed, is_text, takes_tokens
 from tlkit.model.partition import weights_hash
 
 EXACT_BELOW = 100_000  # items; from so many on, faiss' graph of neighbours answers
-FORMAT = 1
+FORMAT = 2
 RECORD, VECTORS, ITEMS, NEIGHBOURS = "index.json", "vectors.npy", "items.json", "neighbours.faiss"
 
 _BLOCK = 16_384  # items that are compared at a time
@@ -57,7 +57,7 @@ class Maker:
         weights: Hash of the weights as they were, of the output taken and of the input range.
         output: Which of several outputs was taken.
         input_range: Range of the pixels that the module takes.
-        recipe: What turned the items into inputs, as `Examples.recipe` has it.
+        pipeline: What turned the items into inputs.
         length: Word pieces at which texts are cut; None cuts at 512 only.
         image_size: (height, width) of images.
     """
@@ -67,7 +67,7 @@ class Maker:
     weights: str
     output: str | int | None
     input_range: tuple[float, float] | None
-    recipe: str
+    pipeline: Pipeline
     length: int | None = None
     image_size: tuple[int, int] | None = None
 
@@ -227,16 +227,16 @@ def index(
         raise InputError("An index is of one collection, and these are three parts: give `data.train`, say.")
     if not len(examples):
         raise InputError("There is nothing to index: the examples are empty.")
-    layer = _prepared(backbone, spec=examples.spec)
+    layer = _prepared(backbone, spec=examples.inputs.spec)
     size = _image_size(layer, examples)
-    texts = examples.texts or tuple(_texts_of(examples))
+    texts = tuple(_texts_of(examples))
     taken = _taken(examples, layer, length, size)
     with (progress or shown(to_stderr=True)).bar("features", len(taken)) as advance:
         found = extract(layer, taken, batch_size=batch_size, progress=advance)
     if found.steps:
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
-        layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, taken.recipe, length, size
+        layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, taken.pipeline, length, size
     )
     return Index(_unit(np.asarray(found)), taken.ids, texts, made_by, layer)
 
@@ -309,7 +309,7 @@ def _faiss() -> Any:
 
 
 def _prepared(backbone: Any, made_by: Maker | None = None, spec: Any = None) -> HubLayer:
-    """The module as a layer that gives one output, as `made_by` has it, for items of this `Examples.spec`."""
+    """The module as a layer that gives one output, as `made_by` has it, for items of this the spec of inputs."""
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)
     if made_by is not None:
         layer.shaped(spec if made_by.image_size is None else ArraySpec((*made_by.image_size, 3), "uint8"))
@@ -336,7 +336,7 @@ def _image_size(layer: HubLayer, examples: Examples) -> tuple[int, int] | None:
     if not is_image(layer):
         return None
     own = own_image_size(layer)
-    size = examples.spec.shape[:2] if own is None else own
+    size = examples.inputs.spec.shape[:2] if own is None else own
     if None in size:
         raise InputError(f"{layer.handle} takes images of any size; read the examples at one: image_size=(224, 224).")
     return (int(size[0]), int(size[1]))
@@ -344,7 +344,7 @@ def _image_size(layer: HubLayer, examples: Examples) -> tuple[int, int] | None:
 
 def _taken(examples: Examples, layer: HubLayer, length: int | None, size: tuple[int, int] | None) -> Examples:
     """A collection or queries as the module takes them; texts are cut at `length` only."""
-    if takes_tokens(layer) and is_text(examples.spec) and length is None and layer.tokenizer is not None:
+    if takes_tokens(layer) and is_text(examples.inputs.spec) and length is None and layer.tokenizer is not None:
         longest = int(piece_counts(examples, layer.tokenizer).max())
         length = _open_length(layer, longest)
     nothing = examples.subset([])
@@ -365,7 +365,9 @@ def _asked(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> Examples:
         wrong = next(q for q, string in zip(queries, strings, strict=True) if string != _wants_texts(layer))
         raise InputError(f"{layer.handle} takes {kind} as queries. Received: {wrong!r:.60} ({type(wrong).__name__}).")
     if made_by.image_size is not None:
-        pictures = list(image_source.checked_arrays(queries, white_in(made_by.recipe)))
+        pictures = list(
+            image_source.checked_arrays(queries, (made_by.pipeline.get(image_source.IMAGE) or {}).get("white"))
+        )
         reader = image_source.ImageReader(pictures.__getitem__, (255, 255, 255), made_by.image_size)
         return _plain(reader, len(pictures), reader.spec)
     arrays = [np.array(query, object) if isinstance(query, str) else np.asarray(query) for query in queries]
@@ -379,7 +381,7 @@ def _wants_texts(layer: HubLayer) -> bool:
 
 def _plain(read: Any, count: int, spec: ArraySpec) -> Examples:
     names = tuple(str(i) for i in range(count))
-    return Examples(names, read, np.zeros(count, np.int32), spec, names)
+    return Examples(names, ReadColumn(read, spec, names), ArrayColumn(np.zeros((count, 0), np.float32)))
 
 
 def _embedded(layer: HubLayer, examples: Examples) -> np.ndarray:
@@ -392,7 +394,10 @@ def _embedded(layer: HubLayer, examples: Examples) -> np.ndarray:
 
 def _sizes_differ(examples: Examples) -> bool:
     """Sounds may each have a length of their own."""
-    return isinstance(examples.spec, ArraySpec) and len({examples.read(i).shape for i in range(len(examples))}) > 1
+    return (
+        isinstance(examples.inputs.spec, ArraySpec)
+        and len({examples.inputs[i].shape for i in range(len(examples))}) > 1
+    )
 
 
 def _cast(batch: Any, given: Any) -> Any:
@@ -412,12 +417,14 @@ def _unit(features: np.ndarray) -> np.ndarray:
 def _maker(plain: Mapping[str, Any]) -> Maker:
     """What `dataclasses.asdict` and JSON made of a Maker."""
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-    return Maker(**arguments)
+    return Maker(**arguments | {"pipeline": Pipeline.of(plain["pipeline"]["steps"])})
 
 
 def _texts_of(examples: Examples) -> Iterator[str]:
-    if examples.spec == TEXT:
-        yield from (str(examples.read(i)) for i in range(len(examples)))
+    if "text" in examples.columns:
+        yield from (str(examples.columns["text"][i]) for i in range(len(examples)))
+    elif examples.inputs.spec == TEXT:
+        yield from (str(examples.inputs[i]) for i in range(len(examples)))
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _check_one(labels: tuple[str, ...], splits: Splits) -> None:
     _check_common(labels, splits)
     for name, examples in _named(splits):
         _check_numbers(labels, name, examples)
-    missing = [labels[i] for i in np.flatnonzero(np.bincount(splits.train.targets, minlength=len(labels)) == 0)]
+    missing = [labels[i] for i in np.flatnonzero(np.bincount(splits.train.target_array, minlength=len(labels)) == 0)]
     if missing:
         raise InputError(f"The training split has no example of {_listed(missing)}: add some, or leave the label out.")
 
@@ -198,7 +198,7 @@ def _check_one(labels: tuple[str, ...], splits: Splits) -> None:
 def _check_several(labels: tuple[str, ...], splits: Splits) -> None:
     _check_common(labels, splits)
     for name, examples in _named(splits):
-        targets = examples.targets
+        targets = examples.target_array
         if targets.ndim != 2 or targets.shape[1] != len(labels):
             raise InputError(
                 f"With `multi_label=True` the {name} targets must be (n, {len(labels)}) of 0 and 1, one column a "
@@ -206,7 +206,7 @@ def _check_several(labels: tuple[str, ...], splits: Splits) -> None:
             )
         if not np.isin(targets, (0, 1)).all():
             raise InputError(f"The {name} targets of a multi-label task must be 0 or 1 everywhere.")
-    never = [labels[i] for i in np.flatnonzero(splits.train.targets.sum(axis=0) == 0)]
+    never = [labels[i] for i in np.flatnonzero(splits.train.target_array.sum(axis=0) == 0)]
     if never:
         raise InputError(f"No training example has the label {_listed(never)}: add some, or leave the label out.")
 
@@ -222,7 +222,7 @@ def _check_common(labels: tuple[str, ...], splits: Splits) -> None:
 
 
 def _check_numbers(labels: tuple[str, ...], name: str, examples: Examples) -> None:
-    targets = examples.targets
+    targets = examples.target_array
     if targets.ndim == 2 and targets.shape[1] > 1 and np.isin(targets, (0, 1)).all():
         raise InputError(_said_of_columns(name, targets))
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):

@@ -26,7 +26,7 @@ def single_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarra
         Scores accuracy (with its Wilson 95 % interval), macro_f1, ece, top-k, of two classes auc, and details for the
         report.
     """
-    targets = examples.targets
+    targets = examples.target_array
     usable = np.isfinite(outputs).all(axis=1)
     likely = np.where(usable[:, None], outputs, 0.0)
     predicted = np.where(usable, likely.argmax(axis=1), -1)
@@ -58,7 +58,7 @@ def multi_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray
         Scores exact_match (with its Wilson 95 % interval), macro_f1 (bootstrap), mean_average_precision,
         hamming_loss, ece, and details for the report.
     """
-    truth = examples.targets > 0.5
+    truth = examples.target_array > 0.5
     usable = np.isfinite(outputs)
     predicted = np.where(usable, outputs > 0.5, ~truth)
     likely = np.where(usable, outputs, 0.0)

@@ -103,7 +103,7 @@ def evaluate_values(names: tuple[str, ...], examples: Examples, outputs: np.ndar
     Returns:
         Scores and details; `example_scores` are minus the error in standard deviations of the targets.
     """
-    truth = np.asarray(examples.targets, np.float64).reshape(len(examples), -1)
+    truth = np.asarray(examples.target_array, np.float64).reshape(len(examples), -1)
     values = np.where(np.isfinite(outputs), outputs, truth.mean(axis=0)).astype(np.float64)
     errors = values - truth
     spread = truth.std(axis=0)
@@ -200,7 +200,7 @@ def _unknown(names: tuple[str, ...], *_: Any) -> Any:
 def _prepared(arguments: Mapping[str, Any], splits: Splits, say: Callable[[str], None]) -> Task:
     """The task with mean and spread of the training targets, where it was given none."""
     names, train = arguments["names"], splits.train
-    targets = np.asarray(train.targets, np.float64).reshape(len(train), -1)
+    targets = np.asarray(train.target_array, np.float64).reshape(len(train), -1)
     mean, std = moments(targets, train.weights)
     found = {"mean": mean, "std": std} | {key: arguments[key] for key in ("mean", "std") if arguments[key] is not None}
     for name, centre, spread, column in zip(names, found["mean"], found["std"], targets.T, strict=True):
@@ -250,12 +250,12 @@ def _check(names: tuple[str, ...], splits: Splits) -> None:
     for split, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
         if not len(examples) and split == "training":
             raise InputError(f"The {split} split is empty: give more examples, or a larger share of them to it.")
-        columns = examples.targets.shape[1] if examples.targets.ndim == 2 else 1
-        if columns != len(names) or not np.issubdtype(examples.targets.dtype, np.floating):
+        columns = examples.target_array.shape[1] if examples.target_array.ndim == 2 else 1
+        if columns != len(names) or not np.issubdtype(examples.target_array.dtype, np.floating):
             raise InputError(
                 f"The {split} targets must be float32 (n, {len(names)}), one column a name. "
-                f"Received: shape={examples.targets.shape}, dtype={examples.targets.dtype}."
+                f"Received: shape={examples.target_array.shape}, dtype={examples.target_array.dtype}."
             )
-        broken = np.flatnonzero(~np.isfinite(examples.targets.reshape(-1, columns)).all(axis=1))
+        broken = np.flatnonzero(~np.isfinite(examples.target_array.reshape(-1, columns)).all(axis=1))
         if broken.size:
             raise InputError(f"The target of `{examples.ids[broken[0]]}` in the {split} split is not a finite number.")

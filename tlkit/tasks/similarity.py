@@ -84,7 +84,7 @@ def evaluate_scores(examples: Examples, outputs: np.ndarray) -> Evaluation:
         examples: Pairs, whose targets are float (n, 1) or (n,).
         outputs: float (n, 1); one that is not finite counts as 0.
     """
-    truth, values = np.asarray(examples.targets, np.float64).reshape(-1), _finite(outputs)
+    truth, values = np.asarray(examples.target_array, np.float64).reshape(-1), _finite(outputs)
     error = np.abs(values - truth)
     details = {
         "headline": metrics.headline("spearman", "Spearman", "bootstrap", unit="value"),
@@ -105,7 +105,7 @@ def evaluate_labels(examples: Examples, outputs: np.ndarray) -> Evaluation:
     Returns:
         Scores and details; `example_scores` are the share of pairs of the other kind that a pair is told apart from.
     """
-    truth, values = np.asarray(examples.targets).reshape(-1), _finite(outputs)
+    truth, values = np.asarray(examples.target_array).reshape(-1), _finite(outputs)
     told = _told_apart(truth, values)
     details = {
         "headline": metrics.headline("auc", "ROC AUC", "bootstrap", unit="value"),
@@ -209,7 +209,7 @@ def _parts(splits: Splits) -> tuple[tuple[str, Examples], ...]:
 def _check_scores(ends: tuple[float, float], splits: Splits) -> None:
     low, high = ends
     for name, examples in _parts(splits):
-        targets = examples.targets
+        targets = examples.target_array
         if targets.size != len(examples) or not np.issubdtype(targets.dtype, np.floating):
             raise InputError(
                 f'The {name} targets must be float scores (n, 1); for labels 0 and 1 use loss="contrastive" or '
@@ -225,7 +225,7 @@ def _check_scores(ends: tuple[float, float], splits: Splits) -> None:
 
 def _check_labels(loss: str, splits: Splits) -> None:
     for name, examples in _parts(splits):
-        targets = examples.targets
+        targets = examples.target_array
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or not np.isin(targets, (0, 1)).all():
             raise InputError(
                 f"The {name} targets must be whole numbers (n,), 1 for pairs that are the same and 0 for others; for "

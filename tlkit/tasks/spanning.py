@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.task import LABEL, Evaluation, Task
+from tlkit.data.windows import PASSAGE
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
 
@@ -132,16 +133,35 @@ class Reply(NamedTuple):
     preference: float
 
 
-def reply(positions: np.ndarray, passage: Passage, longest: int = 30) -> Reply:
+def words_of(passage: Mapping[str, Any], first: int, last: int) -> str:
+    """What a passage says at steps `first` to `last` of the input, white space made single blanks.
+
+    Args:
+        passage: The text "text"; "offsets" int (n, 2), first character of each piece shown and the one behind its
+            last; "step", that of the first of these pieces.
+        first: Step of the input.
+        last: Likewise, included.
+
+    Example:
+        >>> offsets = np.array([[0, 2], [3, 7], [7, 8], [9, 13]])
+        >>> words_of({"text": "in Rome, 1960", "offsets": offsets, "step": 5}, 6, 8)
+        'Rome, 1960'
+    """
+    step, offsets = int(passage["step"]), passage["offsets"]
+    return " ".join(passage["text"][offsets[first - step, 0] : offsets[last - step, 1]].split())
+
+
+def reply(positions: np.ndarray, passage: Mapping[str, Any], longest: int = 30) -> Reply:
     """The likeliest answer in the words of the text that a window shows.
 
     Args:
         positions: As in `best_span`.
-        passage: What the window shows.
+        passage: What the window shows, as `words_of` takes it.
         longest: Most pieces of an answer.
     """
-    found = best_span(positions, passage.step, passage.step + len(passage.offsets), longest)
-    return Reply(passage.words(found.first, found.last) if found.first else "", found.preference)
+    step = int(passage["step"])
+    found = best_span(positions, step, step + len(passage["offsets"]), longest)
+    return Reply(words_of(passage, found.first, found.last) if found.first else "", found.preference)
 
 
 def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, float]]:
@@ -172,8 +192,8 @@ def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, n
     unanswered, else 0.
 
     Args:
-        examples: Windows with their `passages`. Ids are a question's, and behind all but its first window "@" and its
-            number; targets are int (n, 4), as in `span`.
+        examples: Windows with their column "passage". Ids are a question's, and behind all but its first window "@" and
+            its number; targets are int (n, 4), as in `span`.
         outputs: float (n, steps, 2) probabilities.
         longest: Most pieces of an answer.
         no_answer: Whether a question may be left unanswered.
@@ -183,12 +203,12 @@ def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, n
         answered_f1 and no_answer_accuracy, of the two kinds apart. `example_scores` has one value a question.
 
     Raises:
-        InputError: If the examples have no `passages`.
+        InputError: If the examples have no such column.
 
     Source: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1; Rajpurkar et al. 2018, arXiv:1806.03822.
     """
-    _check_passages(examples)
-    replies = [reply(row, passage, longest) for row, passage in zip(outputs, examples.passages, strict=True)]
+    passages = _passages(examples)
+    replies = [reply(row, passages[i], longest) for i, row in enumerate(outputs)]
     judged = [_judge(windows, examples, replies, no_answer) for windows in _by_question(examples.ids).values()]
     exact, f1, answerable = (np.array([getattr(one, name) for one in judged]) for name in ("exact", "f1", "answerable"))
     scores = {**_with_interval("f1", f1), **_with_interval("exact_match", exact)}
@@ -240,8 +260,9 @@ def _judge(windows: Sequence[int], examples: Examples, replies: Sequence[Reply],
     words, preference = replies[window]
     said = "" if no_answer and preference <= 0 else words
     if not said:  # the report shows where the answer is
-        window = next((i for i in windows if examples.targets[i, 0] > 0), window)
-    return Judged(window, said, examples.passages[window].answers, preference)
+        window = next((i for i in windows if examples.target_array[i, 0] > 0), window)
+    answers = tuple(str(answer) for answer in examples.columns[PASSAGE][window]["answers"])
+    return Judged(window, said, answers, preference)
 
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
@@ -289,7 +310,7 @@ def _positions(raw: Any) -> Any:
 
 def _check(splits: Splits) -> None:
     for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
-        targets = examples.targets
+        targets = examples.target_array
         if name == "training" and not len(examples):
             raise InputError("The training split is empty: give more questions, or a larger share of them to it.")
         if targets.ndim != 2 or targets.shape[1] not in _COLUMNS or not np.issubdtype(targets.dtype, np.integer):
@@ -297,13 +318,14 @@ def _check(splits: Splits) -> None:
                 f"The {name} targets must be int32 (n, 2) characters of a context, or (n, 4) pieces of a window: "
                 f"`tlkit.data.text.from_squad` makes them. Received: shape={targets.shape}, dtype={targets.dtype}."
             )
-        _check_passages(examples)
+        _passages(examples)
 
 
-def _check_passages(examples: Examples) -> None:
-    if len(examples.passages) != len(examples):
+def _passages(examples: Examples) -> Column:
+    found = examples.columns.get(PASSAGE)
+    if found is None:
         raise InputError(
-            "Answers are judged by their words, so each question needs its context and its answers "
-            f"(`Examples.passages`): `tlkit.data.text.from_squad` brings them. Received: {len(examples.passages)} for "
-            f"{len(examples)} examples."
+            "Answers are judged by their words, so each question needs its context and its answers (the column "
+            f"{PASSAGE!r} of `Examples`): `tlkit.data.text.from_squad` brings them."
         )
+    return found

@@ -75,7 +75,7 @@ def evaluate_tags(labels: tuple[str, ...], examples: Examples, outputs: np.ndarr
         Scores f1, precision and recall of whole spans over all sentences (with a bootstrap 95 % interval of the F1)
         and accuracy of words; details for the report. Without B- and I- labels the accuracy is the headline.
     """
-    targets = examples.targets
+    targets = examples.target_array
     words = targets >= 0
     predicted = np.where(np.isfinite(outputs).all(axis=-1), outputs.argmax(axis=-1), NO_WORD)
     right = np.where(words, predicted == targets, False)
@@ -185,7 +185,7 @@ def _check(labels: tuple[str, ...], splits: Splits) -> None:
     if splits.labels and splits.labels != labels:
         raise InputError("The task's labels are not the data's, in the same order: make the task from `data.labels`.")
     for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
-        targets = examples.targets
+        targets = examples.target_array
         if name == "training" and not len(examples):
             raise InputError("The training split is empty: give more sentences, or a larger share of them to it.")
         if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):

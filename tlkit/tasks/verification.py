@@ -147,10 +147,10 @@ def _check_options(
 
 def _check(speakers: int, splits: Splits) -> None:
     for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
-        targets = examples.targets
+        targets = examples.target_array
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(f"The {name} targets must be whole speaker numbers (n,). Received: {targets.dtype}.")
-    trained = np.unique(splits.train.targets)
+    trained = np.unique(splits.train.target_array)
     if trained.tolist() != list(range(speakers)):
         raise InputError(
             f"The task trains {speakers} speakers, so training targets must be 0 to {speakers - 1}, each at least "
@@ -163,9 +163,9 @@ def _check(speakers: int, splits: Splits) -> None:
 def _check_open(splits: Splits, name: str, examples: Examples, others: dict[str, Examples]) -> None:
     if not len(examples):
         return
-    own, counts = np.unique(examples.targets, return_counts=True)
+    own, counts = np.unique(examples.target_array, return_counts=True)
     for other, theirs in others.items():
-        shared = np.intersect1d(own, theirs.targets)
+        shared = np.intersect1d(own, theirs.target_array)
         if shared.size:
             who = splits.labels[shared[0]] if splits.labels else shared[0]
             raise InputError(

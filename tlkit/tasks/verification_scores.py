@@ -157,7 +157,7 @@ def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -
         auc.
     """
     kept = _spread(len(examples))
-    speakers = examples.targets[kept]
+    speakers = examples.target_array[kept]
     found = trials(np.nan_to_num(outputs[kept]), speakers)
     every = errors(found.scores, found.same)
     rate, own = equal_error(every)

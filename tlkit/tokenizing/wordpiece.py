@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class WordPiece:
     _words: dict[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
 
     unit = "pieces"
+    step = "word_pieces"  # of a pipeline
+    modality = "text"
 
     def __post_init__(self) -> None:
         number = {piece: i for i, piece in enumerate(self.vocabulary)}
@@ -85,9 +87,9 @@ class WordPiece:
         return sha256_bytes(str(self.lower_case), *self.vocabulary)
 
     @property
-    def recipe(self) -> str:
-        """Everything that decides the numbers, in one line."""
-        return f"wordpiece v1 {'lower' if self.lower_case else 'cased'} vocabulary={self.fingerprint[:16]}"
+    def arguments(self) -> dict[str, Any]:
+        """Everything that decides the numbers: arguments of the pipeline's step."""
+        return {"version": 1, "lower_case": self.lower_case, "vocabulary": self.fingerprint[:16]}
 
     def spec(self, length: int) -> dict[str, ArraySpec]:
         """What `inputs` gives."""

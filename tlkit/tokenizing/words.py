@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Words:
     rows: Mapping[str, int]
 
     unit = "words"
+    step = modality = "words"  # of a pipeline, and of examples
 
     @classmethod
     def of(cls, vocabulary: Sequence[str]) -> Words:
@@ -76,10 +78,10 @@ class Words:
         return read_vocabulary(path, cls.of)
 
     @functools.cached_property
-    def recipe(self) -> str:
-        """Everything that decides the numbers, in one line."""
+    def arguments(self) -> dict[str, Any]:
+        """Everything that decides the numbers: arguments of the pipeline's step."""
         lines = (f"{word} {row}" for word, row in self.rows.items())
-        return f"words v1 vocabulary={sha256_bytes(*lines)[:16]}"
+        return {"version": 1, "vocabulary": sha256_bytes(*lines)[:16]}
 
     def spec(self, length: int) -> ArraySpec:
         """What `inputs` gives."""

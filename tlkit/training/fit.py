@@ -169,7 +169,7 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
     task.check(data)
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
-    _check_shape(model, data.train.spec)
+    _check_shape(model, data.train.inputs.spec)
 
 
 def _say_high_rates(phases: Sequence[Phase], progress: Progress) -> None:
@@ -449,10 +449,10 @@ def _progress(job: Job, stage: Stage) -> float:
 
 def _targets(job: Job, examples: Examples, indices: np.ndarray) -> Any:
     """Targets of a batch; those that are one a step end where the inputs of the batch end."""
-    targets = multi_targets.unpacked(examples.targets[indices])
-    if examples.lengths is None or job.task.takes != "sequence":
+    targets = multi_targets.unpacked(examples.target_array[indices])
+    if "length" not in examples.columns or job.task.takes != "sequence":
         return targets
-    steps, width = steps_of(examples.spec), width_of(examples, indices)
+    steps, width = steps_of(examples.inputs.spec), width_of(examples, indices)
     return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkit.core.batches import pieces_of, read_batches, stable_seed, stack, view_of_epoch, with_sides
+from tlkit.core.batches import pieces_of, read_batches, stable_seed, view_of_epoch, with_sides
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir
@@ -139,12 +139,12 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
 def _openers(fronts: Sequence[Front], examples: Examples, count: int) -> list[Opener]:
     """One for each front; sizes that the module leaves open are those of the examples, where they all have one."""
     openers: list[Opener] = []
-    leaves = _leaves(examples.spec)
+    leaves = _leaves(examples.inputs.spec)
     for front in fronts:
         like = leaves
         if openers:
             like = [engines.features_shape(openers[-1]), *(leaves[i] for i in front.sides)]
-        sized = front if examples.lengths is not None else replace(front, spec=_sized(front.spec, like))
+        sized = front if "length" in examples.columns else replace(front, spec=_sized(front.spec, like))
         openers.append(engines.opener(sized, count))
     together = tuple(opener.front for opener in openers)
     return [replace(opener, together=together) for opener in openers]
@@ -230,7 +230,7 @@ def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: C
 
 
 def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source, Source]:
-    x = stack([data.train.read(i) for i in range(min(engines.PROBES, len(data.train)))])
+    x = data.train.inputs.take(np.arange(min(engines.PROBES, len(data.train))))
     opened = [openers[0](None, x)] + [opener(engines.TENSORFLOW) for opener in openers[1:]]
     sides = [opener.front.sides for opener in openers]
 

@@ -214,7 +214,7 @@ def _losses(trainer: Trainer, source: Source, settings: Settings, rates: Sequenc
     for (indices, x), rate in zip(_endless(source, settings), rates, strict=False):
         weights = None if trainer.weights is None else trainer.weights[indices]
         try:
-            loss = float(trainer.train_step(x, examples.targets[indices], weights, rate))
+            loss = float(trainer.train_step(x, examples.target_array[indices], weights, rate))
         except tf.errors.InvalidArgumentError as error:
             if NOT_FINITE not in str(error):
                 raise

@@ -93,7 +93,7 @@ def parts_of(
     if micro_batch is not None:
         return Parts(micro_batch, why=f"{micro_batch} examples at a time")
     most = max(1, int(size * BOUND / need))
-    steps = None if train.lengths is None else steps_of(train.spec)
+    steps = None if "length" not in train.columns else steps_of(train.inputs.spec)
     of = "" if steps is None else f" of {steps} steps"
     return Parts(most, steps, f"{most} examples{of} at a time, as a whole batch would take {need / 1e9:.1f} GB")
 
@@ -124,7 +124,7 @@ def _module_bytes(layer: HubLayer | None, behind_the_cut: bool, phase: Phase, tr
 def _sized(layer: HubLayer, train: Examples) -> graphs.Graph:
     """The module's graph with the sizes of the examples in place of those that it leaves open."""
     given = layer.endpoint.input_leaves
-    spec = train.spec
+    spec = train.inputs.spec
     like = [spec[key].shape for key in sorted(spec)] if isinstance(spec, Mapping) else [spec.shape]
     shapes = [
         [None, *(b if a is None else a for a, b in zip(own.shape[1:], other, strict=False))]
@@ -141,7 +141,7 @@ def _layer_bytes(layer: keras.layers.Layer, train: Examples) -> float:
         outputs = keras.tree.flatten(layer.output)
     except (AttributeError, ValueError):
         return 0.0
-    steps = 1 if train.lengths is None else steps_of(train.spec)
+    steps = 1 if "length" not in train.columns else steps_of(train.inputs.spec)
     return 4.0 * sum(math.prod(size or steps for size in tensor.shape[1:]) for tensor in outputs)
 
 
@@ -172,7 +172,7 @@ def _measured(variable: Any) -> bool:
 def _adds_up(loss: Any, trained: keras.Model, task: Task, train: Examples, size: int) -> bool:
     """Whether a batch's loss is the mean of its parts', on outputs drawn at random."""
     indices = order_of_epoch(len(train), 0, 0, 0)[:size]
-    targets = multi_targets.unpacked(train.targets[indices])
+    targets = multi_targets.unpacked(train.target_array[indices])
     outputs = _random_outputs(trained, train, size)
     weighs = train.weights is not None or task.sample_weights is not None
     weights = np.random.default_rng(1).uniform(0.5, 2.0, size).astype(np.float32) if weighs else None
@@ -190,7 +190,7 @@ def _adds_up(loss: Any, trained: keras.Model, task: Task, train: Examples, size:
 
 def _random_outputs(trained: keras.Model, train: Examples, size: int) -> Any:
     rng = np.random.default_rng(0)
-    steps = steps_of(train.spec) if train.lengths is not None else 1
+    steps = steps_of(train.inputs.spec) if "length" in train.columns else 1
 
     def drawn(tensor: Any) -> np.ndarray:
         return rng.normal(size=(size, *(own or steps for own in tensor.shape[1:]))).astype(np.float32)

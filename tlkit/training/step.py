@@ -83,7 +83,7 @@ def compiled(
     judged = _judged(trained, task.loss(), metrics, away)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
-    like = None if train.lengths is None else functools.partial(_any_width, trained, task.takes == "sequence")
+    like = None if "length" not in train.columns else functools.partial(_any_width, trained, task.takes == "sequence")
     parts = parts_of(whole, trained, task, phase, train, batch_size, micro_batch)
     test_step = _traced(_test_step(trained, judged), like)
     if parts.most is None:
@@ -197,7 +197,7 @@ def optimizer_of(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer
 def _sample_weights(task: Task, train: Examples) -> np.ndarray | None:
     weights = train.weights
     if task.sample_weights is not None:
-        by_target = task.sample_weights(excerpts.whole(train).targets)
+        by_target = task.sample_weights(excerpts.whole(train).target_array)
         by_target = None if by_target is None else excerpts.by_text(train, by_target)
         weights = by_target if weights is None else weights * by_target
     return None if weights is None else np.asarray(weights, dtype=np.float32)

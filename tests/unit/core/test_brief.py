@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from tlkit.core.examples import ArraySpec, Examples, Passage, Selected
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
+from tlkit.core.examples import ArraySpec, Examples, Pipeline
 from tlkit.core.run import Exported
 
 MANY = 5000
@@ -17,20 +18,24 @@ MANY = 5000
 def many() -> Examples:
     ids = tuple(f"{i:064x}" for i in range(MANY))
     long = ("long " * 99,) * MANY
-    return Examples(ids, lambda i: i, np.zeros(MANY, np.int32), ArraySpec((8,), "float32"), ids, texts=long)
+    return Examples(
+        ids,
+        ReadColumn(lambda i: i, ArraySpec((8,), "float32"), ids),
+        ArrayColumn(np.zeros(MANY, np.int32)),
+        columns={"text": TextColumn(long)},
+    )
 
 
 def records():
     from tlkit.search.index import Index, Maker
 
     run = synthetic.run()
-    maker = Maker("zoo:x", "0" * 64, "0" * 64, None, None, "words")
-    index = Index(np.zeros((MANY, 64), np.float32), many().ids, many().texts, maker)
+    maker = Maker("zoo:x", "0" * 64, "0" * 64, None, None, Pipeline().then("words"))
+    index = Index(np.zeros((MANY, 64), np.float32), many().ids, many().columns["text"].texts, maker)
     splits = dataclasses.replace(run.data, train=many(), notes=("a note",) * 99)
-    passage = Passage("word " * MANY, ("an answer",), np.zeros((MANY, 2), np.int32))
     loose = dataclasses.replace(run, data=splits)
-    yield from (many(), many().subset(range(99)), splits, run, loose, run.task, index, passage, run.evaluation)
-    yield from (*run.phases, Selected(many().read, tuple(range(MANY))))
+    yield from (many(), many().subset(range(99)), splits, run, loose, run.task, index, run.evaluation)
+    yield from (*run.phases, many().inputs, many().columns["text"], many().targets, many().subset([0, 1]).inputs)
 
 
 def test_every_record_is_shown_in_a_few_lines():
@@ -41,7 +46,7 @@ def test_every_record_is_shown_in_a_few_lines():
 
 def test_what_matters_is_there():
     run = synthetic.run()
-    assert repr(many()).startswith(f"Examples({MANY} examples, ids=(") and "targets=int32 (5000,)" in repr(many())
+    assert repr(many()).startswith(f"Examples({MANY} examples, ids=(") and "int32 (5000,)" in repr(many())
     assert f"train={len(run.data.train)}" in repr(run.data) and "'bird'" in repr(run.data)
     assert "accuracy: " in repr(run) and repr(run.task.name) in repr(run)
 

@@ -5,40 +5,67 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
+
+
+def labelled(targets):
+    inputs = ReadColumn(lambda i: np.zeros(2, np.float32), ArraySpec((2,), "float32"), ("0", "1"))
+    return Examples(("0", "1"), inputs, targets)
 
 
 def examples(targets):
     names = tuple(map(str, range(len(targets))))
-    return Examples(names, lambda i: np.zeros(2, np.float32), targets, ArraySpec((2,), "float32"), names)
+    return Examples(
+        names, ReadColumn(lambda i: np.zeros(2, np.float32), ArraySpec((2,), "float32"), names), ArrayColumn(targets)
+    )
 
 
 def ragged(*rows):
-    targets = np.empty(len(rows), dtype=object)
-    for i, row in enumerate(rows):
-        targets[i] = np.array(row)
-    return targets
+    return RaggedColumn([np.array(row) for row in rows])
 
 
 def test_ragged_targets_have_the_fingerprint_of_their_content():
-    prints = [examples(ragged([1, 2], [3])).fingerprint for _ in range(2)]
+    prints = [labelled(ragged([1, 2], [3])).fingerprint for _ in range(2)]
     assert prints[0] == prints[1]
     others = (ragged([1, 2], [4]), ragged([1], [2, 3]), ragged([1.0, 2.0], [3.0]))
-    assert len({prints[0], *(examples(other).fingerprint for other in others)}) == 4
-    fields = np.empty(2, dtype=[("a", object), ("b", "i4")])
-    fields["a"], fields["b"] = ragged([1], [2, 3]), 0
-    same, changed = fields.copy(), fields.copy()
-    same["a"] = ragged([1], [2, 3])
-    changed["b"] = 1
-    assert examples(fields).fingerprint == examples(same).fingerprint != examples(changed).fingerprint
+    assert len({prints[0], *(labelled(other).fingerprint for other in others)}) == 4
+
+
+def test_a_batch_of_ragged_targets_keeps_its_shape():
+    column = RaggedColumn([np.ones((2, 5)), np.ones((0, 5)), np.ones((3, 5))], fill=-1)
+    assert column.take(np.array([1])).shape == (1, 3, 5) and (column.take(np.array([1])) == -1).all()
+    assert column.subset([0, 1]).take(np.array([0, 1])).shape == (2, 3, 5)
 
 
 def test_targets_that_have_no_content_are_refused():
     targets = np.empty(1, dtype=object)
     targets[0] = object()
-    with pytest.raises(InputError, match="Target 0 is neither numbers nor text"):
-        examples(targets).fingerprint  # noqa: B018
+    with pytest.raises(InputError, match=r"numbers or texts\. Received: object"):
+        examples(targets)
+
+
+def test_columns_of_another_length_are_refused():
+    with pytest.raises(InputError, match=r"There are 2 ids, and .'targets': 3."):
+        labelled(ArrayColumn(np.zeros(3)))
+
+
+def test_targets_that_are_no_array_are_named_where_one_is_needed():
+    with pytest.raises(InputError, match=r"must be one array, an ArrayColumn\. Received: a RaggedColumn"):
+        _ = labelled(ragged([1], [2])).target_array
+
+
+def test_arrays_are_taken_as_columns():
+    found = Examples(("a", "b"), np.ones((2, 3), np.float32), np.array([0, 1]))
+    assert found.inputs.spec == ArraySpec((3,), "float32") and found.target_array.tolist() == [0, 1]
+    assert len(set(found.digests)) == 1
+
+
+def test_the_order_of_arguments_does_not_change_a_pipeline():
+    one, other = Pipeline().then("x", a=1, b=None), Pipeline().then("x", b=None, a=1)
+    assert one.fingerprint == other.fingerprint == Pipeline.of(one.plain()).fingerprint
+    assert one.fingerprint != one.then("y").fingerprint and one.get("y") is None
 
 
 def test_labels_of_words_are_counted_one_by_one():

@@ -15,6 +15,7 @@ from tlkit.core.errors import InputError
 from tlkit.data import text, windows
 from tlkit.data.squad import read_questions
 from tlkit.datasets import templated
+from tlkit.tasks.spanning import words_of
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 
 PIECES = WordPiece((*SPECIAL, *"abcdefgh?", *(f"##{letter}" for letter in "abcdefgh")))
@@ -32,7 +33,7 @@ def write(path, *paragraphs: tuple[str, list[dict]]):
 
 
 def read(examples, i: int) -> tuple[str, str]:
-    x = examples.read(i)
+    x = examples.inputs[i]
     return x["question"].item(), x["context"].item()
 
 
@@ -44,7 +45,7 @@ def test_questions_and_their_answers(tmp_path):
     splits = text.from_squad(file, split=(1, 0, 0), progress=False)
     assert splits.train.ids == ("q1", "q2") and splits.labels == ()
     assert read(splits.train, 0) == ("Where is it?", "Ünder the sea.")
-    assert splits.train.targets.tolist() == [[0, 5], [-1, -1]]
+    assert splits.train.target_array.tolist() == [[0, 5], [-1, -1]]
     assert len(set(splits.train.groups)) == 1
 
 
@@ -53,8 +54,9 @@ def test_of_several_answers_the_first_is_learned_and_all_are_kept(tmp_path):
     file = write(tmp_path / "one.json", ("a b", [several, qa("n", "b?", None, is_impossible=True)]))
     assert read_questions(file)[0].span == (2, 3)
     examples = text.from_squad(file, split=(1, 0, 0), progress=False).train
-    assert examples.targets.tolist() == [[2, 3], [-1, -1]]
-    assert [(one.text, one.answers) for one in examples.passages] == [("a b", ("b", "a")), ("a b", ())]
+    assert examples.target_array.tolist() == [[2, 3], [-1, -1]]
+    asked = examples.columns["passage"]
+    assert [(asked[i]["text"], asked[i]["answers"].tolist()) for i in range(2)] == [("a b", ["b", "a"]), ("a b", [])]
 
 
 def test_answers_that_are_no_list_are_said(tmp_path):
@@ -139,12 +141,12 @@ def test_a_long_context_takes_several_windows(tmp_path):
     )
     made = text.tokenized(splits, PIECES, 9, stride=2)
     assert made.train.ids == ("q", "q@1", "q@2", "n", "n@1", "n@2")
-    assert made.train.targets.tolist() == [[0, 0, 4, 8], [5, 6, 4, 8], [0, 0, 4, 8], *([[0, 0, 4, 8]] * 3)]
-    spelled = [[PIECES.vocabulary[n] for n in made.train.read(i)["input_word_ids"]] for i in range(3)]
+    assert made.train.target_array.tolist() == [[0, 0, 4, 8], [5, 6, 4, 8], [0, 0, 4, 8], *([[0, 0, 4, 8]] * 3)]
+    spelled = [[PIECES.vocabulary[n] for n in made.train.inputs[i]["input_word_ids"]] for i in range(3)]
     assert spelled[0] == ["[CLS]", "a", "?", "[SEP]", "a", "b", "c", "d", "[SEP]"]
     assert spelled[1] == ["[CLS]", "a", "?", "[SEP]", "c", "d", "e", "f", "[SEP]"]
-    assert made.train.read(0)["input_type_ids"].tolist() == [0] * 4 + [1] * 5
-    assert made.train.texts[1] == "a?\nc d e f"
+    assert made.train.inputs[0]["input_type_ids"].tolist() == [0] * 4 + [1] * 5
+    assert made.train.columns["text"][1] == "a?\nc d e f"
     assert made.notes == ("2 questions need, of 2, more than 9 pieces with the context: 6 windows show them all.",)
     assert len(set(made.train.digests)) == 6 and made.train.groups[0] == made.train.groups[5]
 
@@ -152,18 +154,20 @@ def test_a_long_context_takes_several_windows(tmp_path):
 def test_windows_say_what_they_show(tmp_path):
     splits = splits_of(tmp_path, ("a b  c d\ne f g h", [qa("q", "a?", "d\ne", 7)]))
     made = text.tokenized(splits, PIECES, 9, stride=2).train
-    assert [one.words(4, 7) for one in made.passages] == ["a b c d", "c d e f", "e f g h"]
-    assert [one.answers for one in made.passages] == [("d\ne",)] * 3
-    first, last = made.targets[1, :2]
-    assert made.passages[1].words(first, last) == "d e"
-    assert [one.words(4, 4) for one in made.subset([2, 0]).passages] == ["e", "a"]
+    asked = made.columns["passage"]
+    assert [words_of(asked[i], 4, 7) for i in range(3)] == ["a b c d", "c d e f", "e f g h"]
+    assert [asked[i]["answers"].tolist() for i in range(3)] == [["d\ne"]] * 3
+    first, last = made.target_array[1, :2]
+    assert words_of(asked[1], first, last) == "d e"
+    chosen = made.subset([2, 0]).columns["passage"]
+    assert [words_of(chosen[i], 4, 4) for i in range(2)] == ["e", "a"]
 
 
 def test_targets_are_the_pieces_of_the_answer(tmp_path):
     splits = splits_of(tmp_path, ("abc, def gh", [qa("q", "a?", "def", 5), qa("part", "a?", "bc", 1)]))
     made = text.tokenized(splits, PIECES)
-    assert made.train.spec["input_mask"].shape == (16,) and made.train.lengths.tolist() == [14, 14]
-    assert made.train.targets.tolist() == [[8, 10, 4, 13], [5, 6, 4, 13]]
+    assert made.train.inputs.spec["input_mask"].shape == (16,) and made.train.lengths.tolist() == [14, 14]
+    assert made.train.target_array.tolist() == [[8, 10, 4, 13], [5, 6, 4, 13]]
 
 
 def test_the_same_strings_give_the_same_windows(tmp_path):
@@ -172,12 +176,12 @@ def test_the_same_strings_give_the_same_windows(tmp_path):
     splits = splits_of(tmp_path, (context, [qa("q", "Hello unaffable? " * 9, "hellos", context.index("hellos"))]))
     made = text.tokenized(splits, wordpiece, 40)
     assert len(made.train) > 3
-    for i, both in enumerate(made.train.texts):
+    for i, both in enumerate(made.train.columns["text"].texts):
         question, passage = both.split("\n")
         expected = wordpiece.inputs(question, 40, passage)
-        for name, row in made.train.read(i).items():
+        for name, row in made.train.inputs[i].items():
             np.testing.assert_array_equal(row, expected[name])
-        first, last, start, end = made.train.targets[i]
+        first, last, start, end = made.train.target_array[i]
         if first:
             letters = [wordpiece.vocabulary[n] for n in expected["input_word_ids"][first : last + 1]]
             assert "".join(letters).replace("##", "") == "hellos" and start <= first <= last < end

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data.splitting import spread
@@ -15,7 +16,7 @@ def examples(targets: np.ndarray, dictionary: bool = False) -> Examples:
         return {"a": x, "b": x[0]} if dictionary else x
 
     names = tuple(map(str, range(len(targets))))
-    return Examples(names, read, targets, ArraySpec((2, 2, 3), "uint8"), names)
+    return Examples(names, ReadColumn(read, ArraySpec((2, 2, 3), "uint8"), names), ArrayColumn(targets))
 
 
 def test_every_class_has_its_turn():
@@ -62,7 +63,9 @@ def test_texts_are_stored_without_python_objects(tmp_path):
     texts = ["plain", "", "fällend ✓ 猫"]
     names = tuple("abc")
     given = Examples(
-        names, lambda i: np.asarray(texts[i], object), np.zeros(3, np.int32), ArraySpec((), "string"), names
+        names,
+        ReadColumn(lambda i: np.asarray(texts[i], object), ArraySpec((), "string"), names),
+        ArrayColumn(np.zeros(3, np.int32)),
     )
     store(given, ["texts"], tmp_path / "inputs")
     again = np.load(tmp_path / "inputs" / "texts.npy", allow_pickle=False)

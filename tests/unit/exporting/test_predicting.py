@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from changing import passages
 
 from tlkit.core.errors import InputError
 from tlkit.exporting import predicting
@@ -13,7 +14,7 @@ from tlkit.formats import tflite
 
 def test_a_file_of_an_earlier_version_is_named_as_the_cause():
     with pytest.raises(InputError, match="an earlier tlkit exported it: export the run again"):
-        predicting._answers(Reading(np.zeros((1, 4))), None, {"labels": []})
+        predicting._answers(passages("a", [()], [], 1), Reading(np.zeros((1, 4))), None, {"labels": []})
 
 
 def test_a_head_that_answers_a_step_at_a_time_is_asked_alone():

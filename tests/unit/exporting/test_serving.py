@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Run
@@ -20,7 +21,9 @@ from tlkit.exporting import saved_model
 def vectors(count: int) -> Examples:
     names = tuple(map(str, range(count)))
     rows = np.ones((count, 3), np.float32)
-    return Examples(names, rows.__getitem__, np.zeros(count, np.int32), ArraySpec((3,), "float32"), names)
+    return Examples(
+        names, ReadColumn(rows.__getitem__, ArraySpec((3,), "float32"), names), ArrayColumn(np.zeros(count, np.int32))
+    )
 
 
 @pytest.mark.numeric

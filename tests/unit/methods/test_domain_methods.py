@@ -9,8 +9,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Passage, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.methods import mixing
 from tlkit.methods.class_confusion import confusion
 from tlkit.methods.conditional_adversarial import multilinear
@@ -131,7 +132,7 @@ def part(targets, prefix="", **fields) -> Examples:
     def read(i: int) -> np.ndarray:
         return np.full(3, float(i), np.float32)
 
-    return Examples(names, read, targets, ArraySpec((3,), "float32"), names, **fields)
+    return Examples(names, ReadColumn(read, ArraySpec((3,), "float32"), names), ArrayColumn(targets), **fields)
 
 
 def splits(count: int, kind=np.int32, prefix="", **fields) -> Splits:
@@ -146,25 +147,29 @@ def splits(count: int, kind=np.int32, prefix="", **fields) -> Splits:
 
 def test_a_mix_keeps_no_passages():
     source = splits(4)
-    asked = dataclasses.replace(source, train=dataclasses.replace(source.train, passages=(Passage("a"),) * 4))
-    assert methods.domain_mix(asked, source).train.passages == ()
+    asked = dataclasses.replace(
+        source, train=dataclasses.replace(source.train, columns={"passage": TextColumn(["a"] * 4)})
+    )
+    assert methods.domain_mix(asked, source).train.columns == {}
 
 
 def test_a_mix_shows_both_domains_alike_and_no_label_of_the_target():
     mixed = methods.domain_mix(splits(10), splits(4, prefix="other"))
-    assert mixed.train.targets.shape == (20, 2) and mixed.train.targets[:, 1].sum() == 10
-    assert not mixed.train.targets[mixed.train.targets[:, 1] == 1, 0].any()
+    assert mixed.train.target_array.shape == (20, 2) and mixed.train.target_array[:, 1].sum() == 10
+    assert not mixed.train.target_array[mixed.train.target_array[:, 1] == 1, 0].any()
     assert {mixed.train.ids.count(f"target/othert{i}") for i in range(4)} == {2, 3}
-    assert np.abs(np.diff(np.flatnonzero(mixed.train.targets[:, 1]))).max() <= 2  # by turns
-    assert len(mixed.val) == 8 and mixed.test.targets.tolist() == [0, 1, 0, 1, 0, 1]
+    assert np.abs(np.diff(np.flatnonzero(mixed.train.target_array[:, 1]))).max() <= 2  # by turns
+    assert len(mixed.val) == 8 and mixed.test.target_array.tolist() == [0, 1, 0, 1, 0, 1]
     at = mixed.train.ids.index("target/othert3")
-    assert mixed.train.read(at)[0] == 3.0
+    assert mixed.train.inputs[at][0] == 3.0
 
 
 def test_a_mix_does_not_depend_on_the_targets_labels():
+    def flipped(half):
+        return dataclasses.replace(half, targets=ArrayColumn(1 - half.target_array))
+
     poisoned = splits(4, prefix="other")
-    for half in (poisoned.train, poisoned.val):
-        half.targets[:] = 1 - half.targets
+    poisoned = dataclasses.replace(poisoned, train=flipped(poisoned.train), val=flipped(poisoned.val))
     found = [methods.domain_mix(splits(10), other) for other in (splits(4, prefix="other"), poisoned)]
     assert found[0].train.fingerprint == found[1].train.fingerprint
     assert found[0].val.fingerprint == found[1].val.fingerprint
@@ -174,14 +179,14 @@ def test_what_was_mixed_comes_apart_again():
     own = splits(10)
     found = mixing.source_only(methods.domain_mix(own, splits(30, prefix="other")))
     assert [name.removeprefix("source/") for name in found.train.ids] == list(own.train.ids)
-    assert found.train.targets.tolist() == own.train.targets.tolist()
+    assert found.train.target_array.tolist() == own.train.target_array.tolist()
 
 
 def test_mixed_values_and_weights():
     own = Splits(*(part(np.linspace(0, 1, 6, dtype=np.float32)[:, None]) for _ in range(3)))
     other = Splits(part(np.zeros((6, 1), np.float32), "o", weights=np.full(6, 2.0, np.float32)), own.val, own.test)
     mixed = methods.domain_mix(own, other)
-    assert mixed.train.targets.dtype == np.float32 and mixed.train.targets.shape == (12, 2)
+    assert mixed.train.target_array.dtype == np.float32 and mixed.train.target_array.shape == (12, 2)
     assert sorted(set(mixed.train.weights.tolist())) == [1.0, 2.0]
 
 

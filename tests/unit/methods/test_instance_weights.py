@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from changing import reread
 from scipy.optimize import LinearConstraint, minimize
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tlkit import methods, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.methods import boosting, importance
@@ -32,7 +34,7 @@ def examples(x: np.ndarray, y: np.ndarray | None = None, name: str = "s") -> Exa
     x = np.asarray(x, np.float32)
     targets = np.arange(len(x), dtype=np.int32) % 2 if y is None else y
     ids = tuple(f"{name}{i}" for i in range(len(x)))
-    return Examples(ids, x.__getitem__, targets, ArraySpec(x.shape[1:], "float32"), ids)
+    return Examples(ids, ReadColumn(x.__getitem__, ArraySpec(x.shape[1:], "float32"), ids), ArrayColumn(targets))
 
 
 def splits(x: np.ndarray, y: np.ndarray | None = None, name: str = "s") -> Splits:
@@ -86,7 +88,7 @@ def test_standardised_columns_know_no_unit():
 def test_features_of_steps_are_averaged_and_ragged_ones_refused():
     given = examples(RNG.normal(size=(5, 3, 2)))
     assert instances.vectors(None, given).shape == (5, 6)
-    ragged = dataclasses.replace(given, read=lambda i: np.zeros(i + 1))
+    ragged = reread(given, lambda i: np.zeros(i + 1))
     with pytest.raises(InputError, match="Without a `backbone`"):
         instances.vectors(None, ragged)
 

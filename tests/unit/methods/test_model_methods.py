@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tlkit import methods, plans, tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.methods import importance
@@ -77,7 +78,11 @@ def test_the_softened_loss_is_hintons():
 
 def part(targets) -> Examples:
     names = tuple(str(i) for i in range(len(targets)))
-    return Examples(names, lambda i: np.zeros(2, np.float32), np.asarray(targets), ArraySpec((2,), "float32"), names)
+    return Examples(
+        names,
+        ReadColumn(lambda i: np.zeros(2, np.float32), ArraySpec((2,), "float32"), names),
+        ArrayColumn(np.asarray(targets)),
+    )
 
 
 def test_distillation_says_what_it_needs():
@@ -87,7 +92,7 @@ def test_distillation_says_what_it_needs():
         task.check(plain)
     answered = part(np.array([[0, 0.5, 0.1], [1, 0.2, 0.3]], np.float32))
     task.check(dataclasses.replace(plain, train=answered, val=answered))
-    assert task.served.data(dataclasses.replace(plain, train=answered)).train.targets.tolist() == [0, 1]
+    assert task.served.data(dataclasses.replace(plain, train=answered)).train.target_array.tolist() == [0, 1]
     for wrong, message in (({"temperature": 0}, "`temperature` must be positive"), ({"weight": 0}, r"lie in \(0, 1\]")):
         with pytest.raises(InputError, match=message):
             methods.distill(tasks.classify(["a", "b"]), **wrong)

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import synthetic
+from changing import reread
 
 from tlkit import report, tasks
 from tlkit.core.examples import Splits
@@ -163,7 +164,7 @@ def test_many_classes_make_a_heat_map_of_modest_size(tmp_path):
 
 
 def test_no_mistakes_no_section(tmp_path, run):
-    perfect = run.task.evaluate(run.data.test, np.eye(10)[run.data.test.targets])
+    perfect = run.task.evaluate(run.data.test, np.eye(10)[run.data.test.target_array])
     page = page_of(dataclasses.replace(run, evaluation=perfect, exports=()), tmp_path)
     assert "mistakes" not in sections(page) and "exports" not in sections(page)
     assert "Nothing was confused." in page
@@ -212,7 +213,7 @@ def test_what_is_no_picture_or_is_gone_is_left_out(run):
     def gone(i):
         raise FileNotFoundError("gone")
 
-    vanished = dataclasses.replace(run.data.test, read=gone)
+    vanished = reread(run.data.test, gone)
     assert pictures.of_example(vanished, {"index": 0, "id": vanished.ids[0]}) is None
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 import synthetic
+from changing import reread
 from PIL import Image
 
 from tlkit import report
-from tlkit.core.examples import ArraySpec, Examples
+from tlkit.core.columns import ArrayColumn, ReadColumn
+from tlkit.core.examples import ArraySpec, Examples, Pipeline
 from tlkit.report import sounds
 
 RATE = 16_000
-RECIPE = "audio v1 rate=16000 samples=16000 mix=mean resample=soxr,HQ pad=end,0"
+READ = Pipeline().then("audio", sample_rate=RATE, trim_db=None)
 
 
 def content(url: str) -> bytes:
@@ -30,13 +32,17 @@ def tone(hertz: float, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def waves(count: int, recipe: str = RECIPE, seconds: float = 1.0) -> Examples:
+def waves(count: int, pipeline: Pipeline = READ, seconds: float = 1.0) -> Examples:
     ids = tuple(f"{i}.wav" for i in range(count))
     noise = [
         np.random.default_rng(i).uniform(-0.5, 0.5, round(RATE * seconds)).astype(np.float32) for i in range(count)
     ]
     return Examples(
-        ids, noise.__getitem__, np.arange(count) % 10, ArraySpec(noise[0].shape, "float32"), ids, recipe=recipe
+        ids,
+        ReadColumn(noise.__getitem__, ArraySpec(noise[0].shape, "float32"), ids),
+        ArrayColumn(np.arange(count) % 10),
+        modality="audio",
+        pipeline=pipeline,
     )
 
 
@@ -77,11 +83,11 @@ def test_the_shortest_and_silent_sounds_have_pictures(samples):
 def test_what_is_no_sound_or_is_gone_is_left_out():
     found = {"index": 1, "id": "1.wav"}
     assert sounds.of_example(None, found) is None
-    assert sounds.of_example(waves(2, recipe="image"), found) is None
+    assert sounds.of_example(waves(2, pipeline=Pipeline().then("image")), found) is None
     assert sounds.of_example(waves(2), {"index": 0, "id": "gone.wav"}) is None
-    gone = dataclasses.replace(waves(2), read=lambda i: np.load("/nowhere.npy"))
+    gone = reread(waves(2), lambda i: np.load("/nowhere.npy"))
     assert sounds.of_example(gone, found) is None
-    assert sounds.of_example(waves(2), found).url == sounds.played(waves(2).read(1), RATE).url
+    assert sounds.of_example(waves(2), found).url == sounds.played(waves(2).inputs[1], RATE).url
 
 
 def test_the_page_plays_24_mistakes_in_about_a_megabyte(tmp_path):

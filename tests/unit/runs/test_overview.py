@@ -16,7 +16,7 @@ def test_labels_have_their_counts_in_each_part():
     text = overview.lines(data)
     sizes = [len(part) for part in (data.train, data.val, data.test)]
     assert text[0] == "data    {} / {} / {} examples (train / val / test)".format(*sizes)
-    cats = [int(np.sum(part.targets == 0)) for part in (data.train, data.val, data.test)]
+    cats = [int(np.sum(part.target_array == 0)) for part in (data.train, data.val, data.test)]
     assert "        cat  {} / {} / {}".format(*cats) in text
 
 
@@ -25,7 +25,7 @@ def test_many_labels_are_cut_and_the_rarest_is_named():
     data = synthetic.splits(names)
     text = overview.lines(data)
     assert len(text) == 2 + overview.SHOWN + 1
-    fewest = int(np.bincount(data.train.targets, minlength=30).min())
+    fewest = int(np.bincount(data.train.target_array, minlength=30).min())
     assert text[-1].startswith("        and 10 more; fewest: class ") and text[-1].endswith(f", {fewest} in training")
 
 

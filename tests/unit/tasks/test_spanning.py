@@ -9,11 +9,13 @@ import json
 
 import numpy as np
 import pytest
+from changing import passages
 
 from tlkit import tasks
 from tlkit.core import examples
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Passage, Splits
+from tlkit.core.examples import Examples, Splits
 from tlkit.tasks import answer_scores, spanning
 from tlkit.tasks.answer_scores import exact_match, normalized, word_f1
 from tlkit.tasks.spanning import Reply, best_span, evaluate_spans, ranked, reply, within_context
@@ -109,9 +111,11 @@ ROME = ("Rome", "old Rome")
 
 def windows(targets: list[list[int]], answers: list[tuple[str, ...]], ids: list[str]) -> Examples:
     """Windows that show all of TEXT."""
-    passages = tuple(Passage(TEXT, own, OFFSETS, 3) for own in answers)
+    asked = passages(TEXT, answers, OFFSETS, 3)
     rows = np.array([[*row, 3, 8] for row in targets], np.int32)
-    return Examples(tuple(ids), lambda i: None, rows, None, tuple(ids), passages=passages)
+    return Examples(
+        tuple(ids), ReadColumn(lambda i: None, None, tuple(ids)), ArrayColumn(rows), columns={"passage": asked}
+    )
 
 
 def test_scores_by_hand():
@@ -163,10 +167,10 @@ def test_an_answer_can_be_asked_for_always():
 
 
 def test_a_reply_is_in_the_words_of_the_text():
-    passage = Passage("a\n b  c", offsets=np.array([[0, 1], [3, 4], [6, 7]]), step=4)
+    passage = {"text": "a\n b  c", "offsets": np.array([[0, 1], [3, 4], [6, 7]]), "step": 4}
     found = reply(positions(4, 6), passage)
     assert found.words == "a b c" and found.preference > 0
-    assert reply(positions(4, 6), Passage("", step=4)) == ("", -np.inf)
+    assert reply(positions(4, 6), {"text": "", "offsets": np.zeros((0, 2), np.int32), "step": 4}) == ("", -np.inf)
 
 
 def test_replies_are_ranked_by_how_likely_they_are():
@@ -180,12 +184,12 @@ def test_replies_are_ranked_by_how_likely_they_are():
 
 
 def test_questions_without_passages_are_refused():
-    bare = dataclasses.replace(windows([[7, 7]], [ROME], ["q"]), passages=())
+    bare = dataclasses.replace(windows([[7, 7]], [ROME], ["q"]), columns={})
     for act in (
         lambda: evaluate_spans(bare, np.stack([positions(7, 7)])),
         lambda: tasks.span().check(Splits(*[bare] * 3)),
     ):
-        with pytest.raises(InputError, match=r"Answers are judged by their words.* Received: 0 for 1 examples"):
+        with pytest.raises(InputError, match=r"Answers are judged by their words.*the column .passage."):
             act()
 
 

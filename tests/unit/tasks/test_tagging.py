@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import spans as module
@@ -54,7 +55,7 @@ def targets(rows: list[list[int]], steps: int) -> np.ndarray:
 
 def examples(rows: np.ndarray) -> Examples:
     names = tuple(map(str, range(len(rows))))
-    return Examples(names, lambda i: None, rows, ArraySpec((4,), "int32"), names)
+    return Examples(names, ReadColumn(lambda i: None, ArraySpec((4,), "int32"), names), ArrayColumn(rows))
 
 
 def test_scores_by_hand():

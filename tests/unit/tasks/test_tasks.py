@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics as reference
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import recording
@@ -21,7 +22,9 @@ rng = np.random.default_rng(3)
 def examples(targets):
     targets = np.asarray(targets)
     ids = tuple(f"{i}.png" for i in range(len(targets)))
-    return Examples(ids, lambda i: np.zeros(4, np.float32), targets, ArraySpec((4,), "float32"), ids)
+    return Examples(
+        ids, ReadColumn(lambda i: np.zeros(4, np.float32), ArraySpec((4,), "float32"), ids), ArrayColumn(targets)
+    )
 
 
 def splits(train, val=None, test=None, labels=LABELS):

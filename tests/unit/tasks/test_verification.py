@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.tasks import verification_scores as measures
@@ -23,7 +24,11 @@ def voices(speakers: int, each: int, noise: float, seed: int = 0) -> tuple[np.nd
 
 def examples(targets) -> Examples:
     names = tuple(map(str, range(len(targets))))
-    return Examples(names, lambda i: np.zeros(4, np.float32), np.array(targets), ArraySpec((4,), "float32"), names)
+    return Examples(
+        names,
+        ReadColumn(lambda i: np.zeros(4, np.float32), ArraySpec((4,), "float32"), names),
+        ArrayColumn(np.array(targets)),
+    )
 
 
 def evaluated(threshold=None, noise=0.8):

@@ -35,7 +35,7 @@ def test_a_word_in_the_vocabulary_is_itself_before_it_is_another_in_capitals():
 
 def test_the_recipe_tells_vocabularies_apart():
     one, other = Words.of(("", "a", "b")), Words.of(("", "b", "a"))
-    assert one.recipe != other.recipe and one.recipe == Words.of(("", "a", "b")).recipe
+    assert one.arguments != other.arguments and one.arguments == Words.of(("", "a", "b")).arguments
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def model(head: Callable[[Any], Any], task: Task, layer: HubLayer | None, spec: 
         head: Features (batch, d) -> raw outputs.
         task: Whose other functions remain.
         layer: The module.
-        spec: `Examples.spec` of what the model takes.
+        spec: the spec of inputs of what the model takes.
     """
     if layer is None:
         return _on_arrays(head, spec, task.name)

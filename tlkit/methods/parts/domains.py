@@ -122,7 +122,7 @@ def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[s
 
     entering = keras.Model(model.input, _entering(model.output))
     own, other = (raw_outputs(entering, part) for part in (val, target))
-    right = decoded_outputs(model, task, val).argmax(axis=1) == val.targets
+    right = decoded_outputs(model, task, val).argmax(axis=1) == val.target_array
     return selection.estimated(right, own, other)
 
 
@@ -165,7 +165,7 @@ def _check(task: Task, splits: Splits) -> None:
 
 
 def _mixed(examples: Examples) -> bool:
-    targets = examples.targets
+    targets = examples.target_array
     return targets.ndim == 2 and targets.shape[1] > 1 and bool(np.isin(targets[:, -1], (0, 1)).all())
 
 

@@ -18,7 +18,7 @@ NARROWEST = 1 / 3  # of the median distance
 
 
 def opened(backbone: Any, spec: Any = None) -> HubLayer | None:
-    """The module, ready for examples of this `Examples.spec`; None where they are vectors themselves."""
+    """The module, ready for examples of this the spec of inputs; None where they are vectors themselves."""
     if backbone is None:
         return None
     from tlkit.features.vectors import opened as opened_module
@@ -46,7 +46,7 @@ def vectors(layer: HubLayer | None, examples: Examples, batch_size: int = 32) ->
 
 def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Standardised vectors of the training examples of both, float64; no target of either is read."""
-    layer = opened(backbone, target.train.spec)
+    layer = opened(backbone, target.train.inputs.spec)
     parts = (as_taken(splits, layer).train for splits in (source, target))
     return standardized(*(vectors(layer, part, batch_size) for part in parts), one_unit=layer is not None)
 
@@ -164,7 +164,7 @@ def check_positive(**values: float | None) -> None:
 
 
 def _flat(examples: Examples) -> np.ndarray:
-    rows = [np.ravel(np.asarray(examples.read(i))) for i in range(len(examples))]
+    rows = [np.ravel(np.asarray(examples.inputs[i])) for i in range(len(examples))]
     if len({len(row) for row in rows}) > 1 or any(not np.issubdtype(row.dtype, np.number) for row in rows):
         raise InputError("Without a `backbone` examples must be arrays of numbers of one shape; give a module.")
     return np.stack(rows).astype(np.float32)

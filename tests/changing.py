@@ -1,0 +1,32 @@
+"""Examples with other inputs, for tests."""
+
+import dataclasses
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, DictColumn, RaggedColumn, ReadColumn, TextColumn
+
+
+def reread(examples, read=None, spec=None, digests=None):
+    """The same examples, whose inputs `read` gives instead, or are said to be of another kind."""
+    inputs = examples.inputs
+    own = ReadColumn(read or inputs.__getitem__, spec or inputs.spec, digests or examples.digests)
+    return dataclasses.replace(examples, inputs=own)
+
+
+def without(examples, *names):
+    """The same examples without some columns."""
+    return dataclasses.replace(examples, columns={k: v for k, v in examples.columns.items() if k not in names})
+
+
+def passages(text, answers, offsets, step):
+    """The column of what questions are asked of: one text, `answers` of each."""
+    count = len(answers)
+    return DictColumn(
+        {
+            "text": TextColumn([text] * count),
+            "answers": RaggedColumn([np.array(own, dtype=str) for own in answers]),
+            "offsets": RaggedColumn([np.asarray(offsets, np.int32).reshape(-1, 2)] * count),
+            "step": ArrayColumn(np.full(count, step, np.int32)),
+        }
+    )

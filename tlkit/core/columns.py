@@ -1,0 +1,423 @@
+"""Values of examples, one a row: arrays, rows of any number, texts, files, what a function reads, dicts of these."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.brief import brief
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Batch, Column, Spec, Value
+from tlkit.core.files import sha256_bytes, sha256_file
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArrayColumn:
+    """Numbers, or short texts, in one array (n, ...).
+
+    Attributes:
+        values: First axis the examples. Objects are refused: their bytes are no content.
+    """
+
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, np.ndarray) or self.values.dtype.hasobject or not self.values.ndim:
+            kind = getattr(self.values, "dtype", type(self.values).__name__)
+            raise InputError(
+                f"An ArrayColumn holds an array (n, ...) of numbers or texts. Received: {kind}. Rows of different "
+                "sizes are a RaggedColumn."
+            )
+        values = self.values.view()
+        values.flags.writeable = False  # digests are computed once
+        object.__setattr__(self, "values", values)
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Shape of a row, and dtype."""
+        dtype = "string" if self.values.dtype.kind in "US" else str(self.values.dtype)
+        return ArraySpec(tuple(self.values.shape[1:]), dtype)
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each row."""
+        rows = np.ascontiguousarray(self.values)
+        return tuple(sha256_bytes(row.tobytes()) for row in rows)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.values[index]
+
+    def batch(self, values: Sequence[Value]) -> Any:
+        """Rows behind each other."""
+        return stack(values) if len(values) else self.values[:0]
+
+    def take(self, indices: np.ndarray) -> Any:
+        """Rows at `indices`."""
+        return self.values[np.asarray(indices, np.int64)]
+
+    def subset(self, indices: Sequence[int]) -> ArrayColumn:
+        """A column of the rows at `indices`."""
+        return ArrayColumn(self.values[np.asarray(indices, np.int64)])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RaggedColumn:
+    """Arrays of different lengths, such as the boxes of an image; a batch is padded.
+
+    Attributes:
+        rows: Arrays (k, ...), k differing.
+        fill: What lies behind the rows that an example has.
+        most: Length of a batch's rows, so that batches have one shape; 0 is the longest of all. A subset keeps it.
+    """
+
+    rows: Sequence[np.ndarray]
+    fill: float = 0
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        longest = max((len(row) for row in self.rows), default=0)
+        object.__setattr__(self, "rows", tuple(np.asarray(row) for row in self.rows))
+        object.__setattr__(self, "most", max(longest, self.most))
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Shape of a row in a batch, and dtype."""
+        if not self.rows:
+            return ArraySpec((self.most,), "float32")
+        dtype = "string" if self.rows[0].dtype.kind in "US" else str(self.rows[0].dtype)
+        return ArraySpec((self.most, *self.rows[0].shape[1:]), dtype)
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each example's own rows."""
+        return tuple(sha256_bytes(str(row.shape), np.ascontiguousarray(row).tobytes()) for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.rows[index]
+
+    def batch(self, values: Sequence[Value]) -> np.ndarray:
+        """(b, most, ...), filled up behind what each example has."""
+        arrays = [np.asarray(value) for value in values]
+        like = arrays[0] if arrays else np.zeros((0,), np.float32)
+        text = like.dtype.kind in "US"
+        shape = (len(arrays), max([self.most, *map(len, arrays)]), *like.shape[1:])
+        dtype = max((a.dtype for a in arrays), key=lambda d: d.itemsize) if text else like.dtype
+        padded = np.full(shape, "" if text else self.fill, dtype)
+        for place, own in zip(padded, arrays, strict=True):
+            place[: len(own)] = own
+        return padded
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The batch of the examples at `indices`."""
+        return self.batch([self.rows[int(i)] for i in indices])
+
+    def subset(self, indices: Sequence[int]) -> RaggedColumn:
+        """A column of the examples at `indices`, whose batches keep their shape."""
+        return dataclasses.replace(self, rows=[self.rows[int(i)] for i in indices])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TextColumn:
+    """Texts of any length, one an example.
+
+    Attributes:
+        texts: The texts; examples may share one.
+    """
+
+    texts: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", tuple(self.texts))
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> ArraySpec:
+        """One text."""
+        return ArraySpec((), "string")
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each text."""
+        return tuple(sha256_bytes(text.encode("utf-8", "surrogatepass")) for text in self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> str:
+        return self.texts[index]
+
+    def batch(self, values: Sequence[Value]) -> np.ndarray:
+        """Objects (b,)."""
+        return np.array([str(value) for value in values], dtype=object)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The texts at `indices`."""
+        return self.batch([self.texts[int(i)] for i in indices])
+
+    def subset(self, indices: Sequence[int]) -> TextColumn:
+        """A column of the texts at `indices`."""
+        return TextColumn([self.texts[int(i)] for i in indices])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReadColumn:
+    """What a function reads, one value an example; safe to read from many threads if the function is.
+
+    Attributes:
+        read: Number of a row -> its value.
+        spec: What it gives.
+        digests: sha256 of the content of each example, before preprocessing.
+        rows: Which row each example is; None is 0 to n - 1.
+    """
+
+    read: Callable[[int], Value]
+    spec: Spec
+    digests: tuple[str, ...]
+    rows: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, index: int) -> Value:
+        return self.read(int(index) if self.rows is None else self.rows[index])
+
+    def batch(self, values: Sequence[Value]) -> Batch:
+        """Values behind each other."""
+        return stack(values) if len(values) else empty(self.spec)
+
+    def take(self, indices: np.ndarray) -> Batch:
+        """The batch of the examples at `indices`."""
+        return self.batch([self[int(i)] for i in indices])
+
+    def subset(self, indices: Sequence[int]) -> ReadColumn:
+        """A column of the examples at `indices`."""
+        chosen = [int(i) for i in indices]
+        rows = tuple(i if self.rows is None else self.rows[i] for i in chosen)
+        return dataclasses.replace(self, digests=tuple(self.digests[i] for i in chosen), rows=rows)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FileColumn:
+    """Files that are read when they are asked for, such as masks; `spec` is that of the first.
+
+    Attributes:
+        paths: One an example.
+        read: Path -> array; a function of a module, or a frozen dataclass that can be called, as its import path or
+            `repr` is part of the digests.
+    """
+
+    paths: Sequence[Path]
+    read: Callable[[Path], np.ndarray]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(map(Path, self.paths)))
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @functools.cached_property
+    def spec(self) -> ArraySpec:
+        """Shape and dtype of the first file's array."""
+        if not self.paths:
+            return ArraySpec((0,), "float32")
+        first = np.asarray(self[0])
+        return ArraySpec(tuple(first.shape), str(first.dtype))
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each file and of how it is read."""
+        name = getattr(self.read, "__qualname__", None)
+        how = repr(self.read) if name is None else f"{self.read.__module__}.{name}"
+        return tuple(sha256_bytes(how, sha256_file(path)) for path in self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        path = self.paths[index]
+        try:
+            return self.read(path)
+        except OSError as error:
+            raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+
+    def batch(self, values: Sequence[Value]) -> Any:
+        """Arrays behind each other."""
+        return stack(values) if len(values) else empty(self.spec)
+
+    def take(self, indices: np.ndarray) -> Any:
+        """The batch of the files at `indices`."""
+        return self.batch([self[int(i)] for i in indices])
+
+    def subset(self, indices: Sequence[int]) -> FileColumn:
+        """A column of the files at `indices`."""
+        return dataclasses.replace(self, paths=[self.paths[int(i)] for i in indices])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DictColumn:
+    """Several columns by name; values and batches are dicts.
+
+    Attributes:
+        columns: All of one length.
+    """
+
+    columns: Mapping[str, Column]
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(column) for name, column in self.columns.items()}
+        if len(set(sizes.values())) != 1:
+            raise InputError(f"The columns of a DictColumn must have one length. Received: {sizes}.")
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Specs by name."""
+        return {name: column.spec for name, column in self.columns.items()}
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of each example's values, by name."""
+        return tuple(
+            sha256_bytes(*self.columns, *row) for row in zip(*(c.digests for c in self.columns.values()), strict=True)
+        )
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: column[index] for name, column in self.columns.items()}
+
+    def batch(self, values: Sequence[Value]) -> dict[str, Any]:
+        """Batches by name."""
+        return {name: column.batch([value[name] for value in values]) for name, column in self.columns.items()}
+
+    def take(self, indices: np.ndarray) -> dict[str, Any]:
+        """Batches of the examples at `indices`, by name."""
+        return {name: column.take(indices) for name, column in self.columns.items()}
+
+    def subset(self, indices: Sequence[int]) -> DictColumn:
+        """A column of the examples at `indices`."""
+        return DictColumn({name: column.subset(indices) for name, column in self.columns.items()})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class JoinedColumn:
+    """Examples of several columns of one kind, in any order.
+
+    Attributes:
+        parts: The columns.
+        places: int64 (n, 2): of each example, which column it is of, and which of its rows.
+    """
+
+    parts: tuple[Column, ...]
+    places: np.ndarray
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> Spec:
+        """That of the first column."""
+        spec: Spec = self.parts[0].spec
+        return spec
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """Those of the columns."""
+        own = [part.digests for part in self.parts]
+        return tuple(own[part][row] for part, row in self.places.tolist())
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Value:
+        part, row = self.places[index]
+        return self.parts[int(part)][int(row)]
+
+    def batch(self, values: Sequence[Value]) -> Batch:
+        """As the first column has it."""
+        return self.parts[0].batch(values)
+
+    def take(self, indices: np.ndarray) -> Batch:
+        """The batch of the examples at `indices`."""
+        return self.batch([self[int(i)] for i in indices])
+
+    def subset(self, indices: Sequence[int]) -> JoinedColumn:
+        """A column of the examples at `indices`."""
+        return dataclasses.replace(self, places=self.places[np.asarray(indices, np.int64)])
+
+
+def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
+    """Several columns as one.
+
+    Args:
+        parts: Columns of one kind, at least one.
+        places: int64 (n, 2), as `JoinedColumn` has it; None takes all, one behind the other.
+    """
+    if places is None:
+        rows = [np.arange(len(part)) for part in parts]
+        places = np.stack([np.repeat(np.arange(len(parts)), [len(own) for own in rows]), np.concatenate(rows)], axis=1)
+    if all(isinstance(part, ArrayColumn) for part in parts):
+        starts = np.cumsum([0, *map(len, parts)])
+        flat = np.concatenate([part.values for part in parts if isinstance(part, ArrayColumn)])
+        return ArrayColumn(flat[starts[places[:, 0]] + places[:, 1]])
+    return JoinedColumn(tuple(parts), np.asarray(places, np.int64))
+
+
+def blank(like: Column, count: int) -> Column:
+    """`count` rows of nothing where a column is of some examples alone: zeros, empty texts."""
+    if isinstance(like, DictColumn):
+        return DictColumn({name: blank(own, count) for name, own in like.columns.items()})
+    if isinstance(like, TextColumn):
+        return TextColumn([""] * count)
+    if isinstance(like, RaggedColumn):
+        return RaggedColumn([row[:0] for row in like.rows[:1] or [np.zeros((0,), np.float32)]] * count, like.fill)
+    return ArrayColumn(np.repeat(empty(like.spec, 1), count, axis=0))
+
+
+def stack(values: Sequence[Value]) -> Batch:
+    """One batch out of single values: an array, or a dict of arrays.
+
+    Raises:
+        InputError: If they differ in size.
+    """
+    if isinstance(values[0], Mapping):
+        return {key: stack([value[key] for value in values]) for key in values[0]}
+    try:
+        return np.stack(values)
+    except ValueError as error:
+        sizes = sorted({np.shape(value) for value in values})
+        raise InputError(f"Examples of different sizes cannot be one batch: {sizes[0]} and {sizes[-1]}.") from error
+
+
+def empty(spec: Spec, count: int = 0) -> Batch:
+    """A batch of `count` examples that hold nothing."""
+    if isinstance(spec, Mapping):
+        return {name: empty(own, count) for name, own in spec.items()}
+    sizes = (count, *(size or 0 for size in spec.shape))
+    return np.zeros(sizes, "str" if spec.dtype == "string" else spec.dtype)
