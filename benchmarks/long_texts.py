@@ -71,6 +71,7 @@ def mails(folder: Path, count: int, tokenizer) -> tuple[list[str], list[str]]:
 
 def embedded(texts: list[str], labels: list[str], layer, way: str):
     """Examples of vectors, a window each, or a cut text each; and the labels' names."""
+    from tlkit.core.columns import ReadColumn
     from tlkit.core.examples import ArraySpec
     from tlkit.data import text
     from tlkit.features import vectors

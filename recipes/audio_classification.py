@@ -78,7 +78,7 @@ def main(
             data, seconds=seconds, hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
             trim_db=trim_db,
         )  # fmt: skip
-    task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.train.target_array.ndim == 2)
+    task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.multi_label)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     backbone = module if output_key is None else tlkit.HubLayer(module, output_key=output_key, name="backbone")
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)

@@ -75,7 +75,7 @@ def main(
         )  # fmt: skip
     else:
         splits = tlkit.data.image.from_folder(data, seed=seed, strict=strict, augment=changes, pixel_max=pixel_max)
-    task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.target_array.ndim == 2)
+    task = tlkit.tasks.classify(splits.labels, multi_label=splits.multi_label)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     backbone = module if output_key is None else tlkit.HubLayer(module, output_key=output_key, name="backbone")
     run = tlkit.finetune(

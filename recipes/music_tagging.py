@@ -64,7 +64,7 @@ def main(
             data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,
             hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
         )  # fmt: skip
-    task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.train.target_array.ndim == 2)
+    task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.multi_label)
     phases = tlkit.plans.feature_extraction(epochs=epochs, lr=lr)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     return tlkit.export(run, formats=formats, max_drop=max_drop)

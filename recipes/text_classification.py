@@ -54,7 +54,7 @@ def main(
         max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
     """
     splits = _splits(data, text, label, encoding, separator, seed, strict)
-    task = tlkit.tasks.classify(splits.labels, multi_label=splits.train.target_array.ndim == 2)
+    task = tlkit.tasks.classify(splits.labels, multi_label=splits.multi_label)
     phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
     run = tlkit.finetune(
         module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch, length=length,

@@ -13,7 +13,11 @@ import tlkit
 from tlkit.core import errors
 
 NAMES = {
+    "ArraySpec",
+    "Column",
+    "Pipeline",
     "__version__",
+    "columns",
     "DownloadError",
     "Examples",
     "GateError",
@@ -46,7 +50,7 @@ NAMES = {
     "transfer_check",
     "zoo",
 }
-SHELVES = {"data", "datasets", "methods", "plans", "tasks", "zoo"}
+SHELVES = {"columns", "data", "datasets", "methods", "plans", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.

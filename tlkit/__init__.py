@@ -32,6 +32,10 @@ _FROM = {
     "publish": ("tlkit.runs.publish", "publish"),
     "rank": ("tlkit.choosing.rank", "rank"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
+    "ArraySpec": ("tlkit.core.examples", "ArraySpec"),
+    "Column": ("tlkit.core.examples", "Column"),
+    "Pipeline": ("tlkit.core.examples", "Pipeline"),
+    "columns": ("tlkit.core.columns", None),
     "data": ("tlkit.data", None),
     "datasets": ("tlkit.datasets", None),
     "tasks": ("tlkit.tasks", None),
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from tlkit.choosing.inspection import inspect_module as inspect
     from tlkit.choosing.rank import rank
     from tlkit.choosing.transfer_check import transfer_check
+    from tlkit.core import columns
     from tlkit.core.errors import (
         DownloadError,
         GateError,
@@ -63,7 +68,7 @@ if TYPE_CHECKING:
         TrainingError,
         UnsafeModuleError,
     )
-    from tlkit.core.examples import Examples, Splits
+    from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
     from tlkit.core.run import Phase, Run
     from tlkit.core.task import Task
     from tlkit.features.extract import extract

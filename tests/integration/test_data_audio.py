@@ -441,7 +441,7 @@ def test_reading_is_the_same_from_many_threads(tmp_path):
     train = load(tmp_path, sample_rate=22_050).train
     alone = [train.inputs[i] for i in range(len(train))]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(train.read, list(range(len(train))) * 5))
+        together = list(pool.map(train.inputs.__getitem__, list(range(len(train))) * 5))
     for i, x in enumerate(together):
         np.testing.assert_array_equal(x, alone[i % len(train)])
 

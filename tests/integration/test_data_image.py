@@ -394,7 +394,7 @@ def test_reading_is_the_same_from_many_threads(tmp_path):
     train = image.from_folder(tmp_path, image_size=32, progress=False).train
     alone = [train.inputs[i] for i in range(len(train))]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(train.read, list(range(len(train))) * 5))
+        together = list(pool.map(train.inputs.__getitem__, list(range(len(train))) * 5))
     for i, x in enumerate(together):
         np.testing.assert_array_equal(x, alone[i % len(train)])
 
@@ -682,7 +682,7 @@ def test_12_bits_in_16_are_read_as_12_and_noted(tmp_path):
     assert not any("bits" in note for note in sixteen.notes)
     for part in ("train", "val", "test"):
         for i in range(len(getattr(twelve, part))):
-            pair = (getattr(splits, part).read(i).astype(int) for splits in (twelve, sixteen))
+            pair = (getattr(splits, part).inputs[i].astype(int) for splits in (twelve, sixteen))
             np.testing.assert_allclose(*pair, atol=1)
     assert white_of(twelve) == 4095 and white_of(sixteen) is None
     assert white_of(image.resized(twelve, 4)) == 4095
@@ -693,7 +693,7 @@ def test_a_dark_picture_is_scaled_as_the_others_are(tmp_path):
     Image.fromarray(np.full((6, 5), 90, np.uint16)).save(root / "a" / "dark.png")
     splits = image.from_folder(root, progress=False, split=(0.6, 0.2, 0.2))
     (dark,) = (
-        e.read(e.ids.index("a/dark.png")) for e in (splits.train, splits.val, splits.test) if "a/dark.png" in e.ids
+        e.inputs[e.ids.index("a/dark.png")] for e in (splits.train, splits.val, splits.test) if "a/dark.png" in e.ids
     )
     assert np.unique(dark).tolist() == [round(90 * 255 / 4095)]
 

@@ -155,7 +155,7 @@ def test_a_builders_splits_are_kept_and_its_alpha_composited(file_format, tmp_pa
     assert found == expected
     assert {name.split("/")[0] for name in splits.test.ids} == {"test"}
     with ThreadPoolExecutor(8) as pool:  # readers of ArrayRecord are shared by threads
-        again = list(pool.map(splits.train.read, list(range(32)) * 8))
+        again = list(pool.map(splits.train.inputs.__getitem__, list(range(32)) * 8))
     assert all(x.tobytes() in found for x in again)
     assert image.resized(splits, 5).train.inputs[0].shape == (5, 5, 3)
     assert bool(list((cache_dir() / "spool").glob("*/blobs.bin"))) == (file_format == "tfrecord")

@@ -562,9 +562,9 @@ def test_tokenized_texts_are_a_modules_inputs():
     others = [text.tokenized(splits, WordPiece(small(), False), 12), text.tokenized(splits, wordpiece, 13)]
     assert len({one.fingerprint for one in (found, *others)}) == 3
     with ThreadPoolExecutor(8) as pool:
-        again = list(pool.map(found.train.read, list(range(len(found.train))) * 5))
+        again = list(pool.map(found.train.inputs.__getitem__, list(range(len(found.train))) * 5))
     for i, inputs in enumerate(again):
-        own = found.train.read(i % len(found.train))
+        own = found.train.inputs[i % len(found.train)]
         assert all((inputs[key] == own[key]).all() for key in own)
 
 

@@ -38,7 +38,7 @@ def test_outputs_equal_predict_whatever_the_batch_size(model):
     import keras
 
     data, task = shades(13), tasks.classify(["dark", "light", "grey"])
-    whole = keras.ops.softmax(model.predict(np.stack([data.read(i) for i in range(13)]), verbose=0))
+    whole = keras.ops.softmax(model.predict(np.stack([data.inputs[i] for i in range(13)]), verbose=0))
     for batch_size in (1, 5, 13, 32):
         assert np.allclose(decoded_outputs(model, task, data, batch_size=batch_size), whole, atol=1e-6)
     result = evaluate(model, task, data)

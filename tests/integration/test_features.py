@@ -80,7 +80,7 @@ def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:
 def test_features_are_those_of_the_module(layer):
     data = examples(10)
     found = np.asarray(tlkit.extract(layer, data, batch_size=4))
-    expected = np.asarray(layer(np.stack([data.read(i) for i in range(10)]).astype("float32"), training=False))
+    expected = np.asarray(layer(np.stack([data.inputs[i] for i in range(10)]).astype("float32"), training=False))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -135,7 +135,7 @@ def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
     def failing(i: int) -> np.ndarray:
         if i >= 9:
             raise KeyboardInterrupt
-        return data.read(i)
+        return data.inputs[i]
 
     with pytest.raises(KeyboardInterrupt):
         tlkit.extract(layer, reread(data, failing), batch_size=4)
@@ -191,7 +191,7 @@ def test_features_that_are_not_finite_are_refused_by_name(layer):
     data = examples(6)
 
     def read(i: int) -> np.ndarray:
-        return np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 4 else data.read(i)
+        return np.full((SIZE, SIZE, 3), np.nan, "float32") if i == 4 else data.inputs[i]
 
     with pytest.raises(InputError, match=r"NaN or infinite features for 1 example.*1-4"):
         tlkit.extract(layer, reread(data, read))
@@ -215,7 +215,7 @@ def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
 def test_litert_gives_the_features_of_tensorflow(layer):
     for share in (0.0, 0.5):
         opened = opener(layer, cut=layer.cut_for(share) if share else None)
-        x = np.stack([examples(5).read(i) for i in range(5)])
+        x = np.stack([examples(5).inputs[i] for i in range(5)])
         engine = opened(engines.LITERT, x)
         assert engine.name == engines.LITERT
         np.testing.assert_allclose(engine.run(x), np.asarray(opened(engines.TENSORFLOW).run(x)), atol=1e-4)
@@ -272,7 +272,7 @@ def test_fronts_of_one_phase_are_converted_together(layer):
     both = (dataclasses.replace(first, operations=1e9), second)
     assert engines.choice(second, 200)[0] == engines.TENSORFLOW  # 4.2 s
     assert engines.choice(second, 200, both)[0] == engines.LITERT  # 8.4 s, and converting both takes 5.6
-    x = examples(4).read(0)[None].astype(np.float32)
+    x = examples(4).inputs[0][None].astype(np.float32)
     at_cut = engines.litert(both[0], both)(x)
     np.testing.assert_allclose(engines.litert(second, both)(at_cut), np.asarray(layer(x)), atol=1e-4)
     assert "cache" in engines.choice(second, 1, both)[1]
@@ -284,7 +284,7 @@ def test_one_front_that_does_not_convert_leaves_the_other_to_litert(layer):
 
     fine = front_of(layer, None, ArraySpec((SIZE, SIZE, 3), "uint8"))
     bad = Front(tf.math.bessel_i0, "bessel, again", tf.TensorSpec([None, 4]), (), 1e12)
-    x = examples(4).read(0)[None].astype(np.float32)
+    x = examples(4).inputs[0][None].astype(np.float32)
     np.testing.assert_allclose(engines.litert(fine, (fine, bad))(x), np.asarray(layer(x)), atol=1e-4)
     with pytest.raises(InputError, match="BesselI0"):
         engines.litert(bad, (fine, bad))
@@ -292,7 +292,7 @@ def test_one_front_that_does_not_convert_leaves_the_other_to_litert(layer):
 
 def test_a_front_that_litert_computes_otherwise_runs_in_tensorflow(layer, monkeypatch):
     monkeypatch.setattr(engines, "litert", lambda front, together: lambda x: np.zeros((len(x), 12), "float32"))
-    engine = opener(layer)(engines.LITERT, examples(4).read(0)[None])
+    engine = opener(layer)(engines.LITERT, examples(4).inputs[0][None])
     assert engine.name == engines.TENSORFLOW and "other features" in engine.reason
 
 

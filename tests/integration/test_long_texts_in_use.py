@@ -147,7 +147,7 @@ def test_a_file_of_text_is_predicted_in_windows(run, data, tmp_path):
 def test_the_card_says_how_a_client_does_it(run):
     content = (run.folder / "model.tflite").read_bytes()
     assert "k = ceil(n / 6) windows" in content.decode("latin-1")
-    assert "long=windows" in tflite_metadata.read_card(content)["recipe"]
+    assert ["text_windows", {}] in tflite_metadata.read_card(content)["pipeline"]
 
 
 def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):

@@ -45,7 +45,7 @@ def test_statistics_become_those_of_the_target(folder):
     assert same(values(run.model), before), "the run that was given stays as it is"
     layer = backbone_of(adapted.model)
     first = batch_norms(layer.graph)[0]
-    x = np.stack([target.read(i) for i in range(64)]).astype("float32")
+    x = np.stack([target.inputs[i] for i in range(64)]).astype("float32")
     from tlkit import graph
 
     entering = graph.part(layer.graph, list(layer.graph.inputs), [first.tensor])
@@ -113,9 +113,9 @@ def test_adabn_reads_pictures_as_the_run_did(folder):
     from tlkit.data import image
 
     run = fitted(folder, (Phase(epochs=0, lr=1e-3),))
-    pictures = [np.kron(examples(24, 9).read(i), np.ones((1 + i % 2, 1 + i % 2, 1), np.uint8)) for i in range(24)]
+    pictures = [np.kron(examples(24, 9).inputs[i], np.ones((1 + i % 2, 1 + i % 2, 1), np.uint8)) for i in range(24)]
     own_sizes = image.from_arrays(pictures, ["any", "other"] * 12).train
-    assert own_sizes.read(0).shape != own_sizes.read(1).shape
+    assert own_sizes.inputs[0].shape != own_sizes.inputs[1].shape
     assert methods.adabn(run, own_sizes).scores == {}
 
 

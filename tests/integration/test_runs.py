@@ -60,6 +60,28 @@ def test_an_opened_run_is_the_one_that_was_saved(run):
     assert [again.data.test.ids[0], again.data.train.ids[0]] == [run.data.test.ids[0], run.data.train.ids[0]]
 
 
+def test_a_run_that_was_saved_before_examples_had_columns_is_exported_as_it_was(exported, tmp_path):
+    folder = tmp_path / "earlier"
+    shutil.copytree(exported, folder)
+    data = tlkit.load(folder).data
+    arrays = {"labels": np.array(LABELS)}
+    for name, part in (("train", data.train), ("test", data.test)):
+        arrays |= {
+            f"{name}.ids": np.array(part.ids),
+            f"{name}.digests": np.array(part.digests),
+            f"{name}.targets": part.target_array,
+            f"{name}.recipe": np.array("image v1 size=32x32 resize=stretch,bilinear,antialias background=0,0,0"),
+            f"{name}.texts": np.array((), dtype=str),
+            f"{name}.x": part.inputs.take(np.arange(len(part))),
+        }
+    np.savez_compressed(folder / "examples.npz", **arrays)
+    again = tlkit.load(folder)
+    assert (again.data.test.ids, again.data.test.digests) == (data.test.ids, data.test.digests)
+    assert again.data.test.modality == "image" and again.data.test.pipeline.get("image")["background"] == [0, 0, 0]
+    (row,) = tlkit.export(again, formats=("float32",), progress=quiet).exports
+    assert row.passed
+
+
 def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, exported, tmp_path):
     seen = np.dstack([image(1, np.random.default_rng(0)), np.full((SIZE, SIZE), 255, np.uint8)])
     seen[:, SIZE // 2 :, 3] = 0  # half of it is transparent, so black

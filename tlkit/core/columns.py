@@ -16,6 +16,12 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Batch, Column, Spec, Value
 from tlkit.core.files import sha256_bytes, sha256_file
 
+__all__ = ["ArrayColumn", "DictColumn", "FileColumn", "RaggedColumn", "ReadColumn", "TextColumn"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArrayColumn:

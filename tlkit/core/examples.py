@@ -224,6 +224,12 @@ class Splits:
         return sha256_bytes(*(e.fingerprint for e in (self.train, self.val, self.test)), *names)
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an example may have several labels: targets are a column of 0 and 1 for each."""
+        values = getattr(self.train.targets, "values", None)
+        return values is not None and values.ndim == 2
+
+    @property
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Label -> examples (or words, where each has a label) in training, validation and test that carry it.
 
