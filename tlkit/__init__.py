@@ -17,6 +17,9 @@ _FROM = {
     "HubLayer": ("tlkit.layer.hub_layer", "HubLayer"),
     "Task": ("tlkit.core.task", "Task"),
     "Phase": ("tlkit.core.run", "Phase"),
+    "Format": ("tlkit.core.format", "Format"),
+    "Source": ("tlkit.core.format", "Source"),
+    "Opened": ("tlkit.core.format", "Opened"),
     "Examples": ("tlkit.core.examples", "Examples"),
     "Splits": ("tlkit.core.examples", "Splits"),
     "Run": ("tlkit.core.run", "Run"),
@@ -29,6 +32,7 @@ _FROM = {
     "finetune": ("tlkit.runs.finetune", "finetune"),
     "index": ("tlkit.search.index", "index"),
     "load": ("tlkit.runs.folder", "load"),
+    "predict": ("tlkit.exporting.predicting", "predict"),
     "publish": ("tlkit.runs.publish", "publish"),
     "rank": ("tlkit.choosing.rank", "rank"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
@@ -69,8 +73,10 @@ if TYPE_CHECKING:
         UnsafeModuleError,
     )
     from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
+    from tlkit.core.format import Format, Opened, Source
     from tlkit.core.run import Phase, Run
     from tlkit.core.task import Task
+    from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
     from tlkit.layer.hub_layer import HubLayer
     from tlkit.model.build import build

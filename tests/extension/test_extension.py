@@ -64,20 +64,11 @@ def journey(folder, handle, task, data, files, formats=EXACT, phases=PHASES):
     assert [row.format for row in exported.exports] == [getattr(format, "name", format) for format in formats]
     assert all(row.passed for row in exported.exports)
 
-    said = predict(run.folder, files, task)
+    said = tlkit.predict(run.folder, files, task=task)
     assert [Path(prediction.file) for prediction in said] == list(files)
     assert all(isinstance(score, float) for prediction in said for _, score in prediction.scores)
     assert set(json.loads((run.folder / "run.json").read_text())["scores"]) == set(run.scores)
     return exported, said
-
-
-def predict(folder, files, task):
-    """`tlkit.predict`; until that is public, what the command line calls, which knows tlkit's own tasks alone."""
-    if hasattr(tlkit, "predict"):
-        return tlkit.predict(folder, files, task=task)
-    from tlkit import exporting
-
-    return exporting.predict(folder, files)
 
 
 def titles(run):
@@ -120,7 +111,6 @@ def test_a_forecast_on_a_modality_of_its_own(tmp_path):
     assert "the last 24 of 300 values" in said[0].note and "Error by step ahead" in titles(run)
 
 
-@missing("tlkit.Format", AttributeError)
 def test_an_export_format(tmp_path):
     """A run of tlkit's own task, as a file of the plug-in's format, which is judged and answers as the others do."""
     plug = plugin("frozen_graph")

@@ -86,7 +86,7 @@ def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_pa
     sounds = np.stack([run.data.test.inputs[i] for i in range(4)])
     found = served(waveform=tf.constant(sounds))["probabilities"].numpy()
     opened = tflite.open_tflite(run.folder / "model.tflite", threads=1)
-    (name,) = opened.inputs
+    (name,) = opened.card["shapes"]
     ours = np.concatenate([opened.call({name: sound[None]})["probabilities"] for sound in sounds])
     np.testing.assert_allclose(found, ours, atol=1e-4)
     for i, row in enumerate(found):
@@ -117,7 +117,7 @@ def test_mediapipe_hears_the_same(run):
 
     file = run.folder / "model.tflite"
     opened = tflite.open_tflite(file, threads=1)
-    (name,) = opened.inputs
+    (name,) = opened.card["shapes"]
     with audio_tasks.AudioClassifier.create_from_model_path(str(file)) as client:
         for i in range(6):
             sound = run.data.test.inputs[i]

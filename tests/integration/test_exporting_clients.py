@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from exporting_runs import classifier, exported, stripes
+from exporting_runs import FILES, classifier, exported, stripes
 
-from tlkit.exporting import FILES
 from tlkit.formats import tflite
 
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}

@@ -138,9 +138,7 @@ def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatc
 
     def wrong(file, threads):
         opened = whole(file, threads)
-        return conversion.tflite.Opened(
-            lambda inputs: {k: v * np.nan for k, v in opened.call(inputs).items()}, opened.inputs, opened
-        )
+        return conversion.Opened(lambda inputs: {k: v * np.nan for k, v in opened.call(inputs).items()}, owner=opened)
 
     monkeypatch.setattr(conversion.tflite, "open_tflite", wrong)
     found = conversion.try_conversion(endpoint_of, open_endpoint(endpoint_of))

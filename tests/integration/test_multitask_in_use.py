@@ -276,11 +276,11 @@ def test_predict_answers_for_every_head(exported, tmp_path):
 
 
 def test_a_head_that_disagrees_is_caught(exported):
-    from tlkit.exporting import bundle, producing
+    from tlkit.exporting import bundle, formats, producing
 
     job = producing.Job(exported, exported.data.test, exported.folder, 1, 60.0, print)
     rows = len(exported.data.test)
     right = {name: np.full((rows, k), 1 / k, np.float32) for name, k in (("colour", 3), ("half", 2))}
     outputs = right | {"colour.probabilities": right["colour"], "half.probabilities": right["half"] + 0.01}
     found = bundle._compared(job, right, outputs, bundle.Gates(), answers_texts=False)
-    assert abs(found.difference - 0.01) < 1e-6 and bundle.failure("float32", found, bundle.Gates())
+    assert abs(found.difference - 0.01) < 1e-6 and bundle.failure(formats.float32, found, bundle.Gates())

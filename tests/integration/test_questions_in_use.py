@@ -17,7 +17,7 @@ from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.exporting import predict
 from tlkit.modalities.feeding import fed
-from tlkit.report.tables import prediction_lines
+from tlkit.report.terminal import prediction_lines
 from tlkit.tasks.answer_scores import exact_match
 
 pytestmark = pytest.mark.usefixtures("module_cache")

@@ -18,9 +18,10 @@ import tlkit
 from tlkit.cli import commands
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Pipeline
+from tlkit.core.export_table import table
 from tlkit.core.progress import quiet
-from tlkit.core.run import Phase
-from tlkit.exporting import predict, tables
+from tlkit.core.run import Phase, caution
+from tlkit.exporting import predict
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 BLACK = Pipeline().then("image", version=1, size=[32, 32], background=[0, 0, 0], white=None)
@@ -104,9 +105,9 @@ def test_without_test_examples_files_are_checked_on_others_and_all_say_so(module
     )  # fmt: skip
     assert run.evaluation is None and run.scores == {}
     assert any(line.startswith("note: there are no test examples") for line in lines)
-    formats, sentence = ("saved_model", "float32", "int8"), tables.caution(split)
+    formats, sentence = ("saved_model", "float32", "int8"), caution(split)
     done = tlkit.export(run, formats=formats, progress=dataclasses.replace(quiet, line=lines.append))
-    assert f"note: {sentence}" in lines and sentence in tables.text(done.exports)
+    assert f"note: {sentence}" in lines and sentence in table([dataclasses.asdict(row) for row in done.exports])
     assert {row.checked_on for row in done.exports} == {split} and all(row.passed for row in done.exports)
     assert {row["checked_on"] for row in json.loads((tmp_path / "run.json").read_text())["exports"]} == {split}
     assert sentence in (tmp_path / "report.html").read_text()

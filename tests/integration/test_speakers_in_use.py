@@ -146,7 +146,7 @@ def test_the_threshold_of_validation_is_kept_with_the_run_and_its_files(run):
 def test_files_give_the_embedding(run, tmp_path):
     assert [row.passed for row in run.exports] == [True] * 2
     opened = tflite.open_tflite(run.folder / "model.tflite", threads=1)
-    (name,) = opened.inputs
+    (name,) = opened.card["shapes"]
 
     def embed(sounds):
         return np.concatenate([opened.call({name: x[None]})["embedding"] for x in sounds])

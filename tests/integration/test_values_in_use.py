@@ -15,7 +15,8 @@ from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase, Run
-from tlkit.exporting import FILES, Gates, export
+from tlkit.exporting import NAMES as FORMATS
+from tlkit.exporting import Gates, export
 from tlkit.tasks import recording
 
 NAMES = ("current_A", "price", "energy_J")
@@ -60,7 +61,7 @@ def test_values_of_any_size_export_in_every_format(tmp_path):
     data = splits()
     task, _ = prepared(tasks.regress(NAMES), data)
     found = {e.format: e for e in export(Run(learned(task), task, data), tmp_path)}
-    assert set(found) == set(FILES) and all(e.passed for e in found.values())
+    assert set(found) == set(FORMATS) and all(e.passed for e in found.values())
     for one in found.values():
         assert one.score == pytest.approx(0.91, abs=0.03), one
     assert found["float16"].largest_difference < 0.01 and found["float32"].largest_difference < 1e-5

@@ -14,6 +14,7 @@ import numpy as np
 
 from tlkit import graph as graphs
 from tlkit.core.errors import InputError
+from tlkit.core.format import Opened
 from tlkit.formats import hub_module, tflite
 from tlkit.layer.endpoints import Endpoint
 
@@ -118,12 +119,12 @@ def _tried(file: Path, endpoint: Endpoint, specs: Any, open_size: int) -> tuple[
     return _largest(expected, found), largest, latency_ms(opened, named)
 
 
-def latency_ms(opened: tflite.Opened, example: Mapping[str, np.ndarray]) -> float:
+def latency_ms(opened: Opened, example: Mapping[str, np.ndarray]) -> float:
     """Median milliseconds of some calls with one example."""
     return statistics.median(_timed_ms(opened, example) for _ in range(TIMED))
 
 
-def _timed_ms(opened: tflite.Opened, named: Mapping[str, np.ndarray]) -> float:
+def _timed_ms(opened: Opened, named: Mapping[str, np.ndarray]) -> float:
     started = time.perf_counter()
     opened.call(named)
     return 1000 * (time.perf_counter() - started)

@@ -214,7 +214,7 @@ def _zoo(args: list[str], flags: set[str]) -> int:
     if "--json" in flags:
         _print_json({name: card.to_json() for name, card in cards.items()})
         return 0
-    from tlkit.report.tables import zoo_table
+    from tlkit.report.terminal import zoo_table
 
     _print_rich(zoo_table(cards))
     return 0
@@ -368,19 +368,20 @@ def _print_run(record: Any, flags: set[str]) -> None:
     if "--json" in flags:
         _print_json(record)
         return
-    from tlkit.report.tables import run_table
+    from tlkit.report.terminal import run_table
 
     _print_rich(run_table(record))
 
 
 def _predict(args: list[str], flags: set[str]) -> int:
-    def predict(run: Path, files: tuple[Path, ...], /, top: int = 5) -> None:
-        """Try a result on files, from the exported TFLite file.
+    def predict(run: Path, files: tuple[Path, ...], /, top: int = 5, format: str | None = None) -> None:
+        """Try a result on files, from an exported file.
 
         Args:
-            run: Folder of the run, or a .tflite file.
+            run: Folder of the run, or an exported file.
             files: What to predict.
             top: Labels shown for each.
+            format: Which of the run's files to ask, by its format; the float32 file for phones unless given.
         """
 
     options = _parsed(predict, "predict", args)
@@ -393,21 +394,24 @@ def _predict(args: list[str], flags: set[str]) -> int:
         print(f"tlkit: {sentence}", file=sys.stderr)
 
     sentences: list[str] = []
-    found = predict_files(options["run"], list(options["files"]), top=options.get("top", 5), bad=bad)
+    run, files = options.pop("run"), list(options.pop("files"))
+    found = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
     if "--json" in flags:
         _print_json([dataclasses.asdict(p) for p in found])
     else:
-        from tlkit.report.tables import prediction_lines
+        from tlkit.report.terminal import prediction_lines
 
         print("\n".join(prediction_lines(found)))
     return 2 if sentences else 0
 
 
 def _export(args: list[str], flags: set[str]) -> int:
+    from tlkit.exporting import NAMES
+
     def export(
         run: Path,
         /,
-        formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic", "int8"),
+        formats: tuple[str, ...] = NAMES,
         out: Path | None = None,
         max_drop: float = 0.01,
     ) -> None:

@@ -6,21 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlkit.exporting.bundle import FILES, checked_formats, export
+    from tlkit.exporting.bundle import NAMES, checked_formats, export
     from tlkit.exporting.gates import Gates
     from tlkit.exporting.predicting import Prediction, predict
-    from tlkit.exporting.tables import text
 
 _HOMES = {
-    "FILES": "bundle",
     "Gates": "gates",
+    "NAMES": "bundle",
     "Prediction": "predicting",
     "checked_formats": "bundle",
     "export": "bundle",
     "predict": "predicting",
-    "text": "tables",
 }
-__all__ = ["FILES", "Gates", "Prediction", "checked_formats", "export", "predict", "text"]
+__all__ = ["NAMES", "Gates", "Prediction", "checked_formats", "export", "predict"]
 
 
 def __getattr__(name: str) -> Any:

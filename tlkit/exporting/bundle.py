@@ -1,4 +1,4 @@
-"""The export of a run: write SavedModel and TFLite files, run each apart from training, keep those that agree."""
+"""The export of a run: write files of each format, run each apart from training, keep those that agree."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import numpy as np
 
 from tlkit.core import excerpts, multi_targets
 from tlkit.core.errors import GateError, InputError
+from tlkit.core.export_table import table
 from tlkit.core.files import held, write_atomic
+from tlkit.core.format import Format
+from tlkit.core.naming import found as record_of
+from tlkit.core.naming import import_path
 from tlkit.core.run import Exported, Run, caution
-from tlkit.core.task import VALUES, Task
-from tlkit.exporting import heldout, placing, producing, saved_model, tables
+from tlkit.core.task import Task
+from tlkit.exporting import formats, heldout, placing, producing, saved_model
+from tlkit.exporting.comparing import compare, worst
 from tlkit.exporting.describing import labels_by_file
-from tlkit.exporting.gates import Comparison, Gates, coarse_outputs, compare, failure, worst
+from tlkit.exporting.gates import Comparison, Gates, failure
 from tlkit.formats import tflite_metadata
 from tlkit.tasks.affine import Affine
 from tlkit.tasks.spanning import POSITIONS, within_context
 
-FILES = {
-    "saved_model": "saved_model",
-    "float32": "model.tflite",
-    "float16": "model_float16.tflite",
-    "dynamic": "model_dynamic.tflite",
-    "int8": "model_int8.tflite",
-}
+NAMES = tuple(formats.__all__)
 MOST_EXAMPLES = 2000  # more would take long and hardly narrow the intervals
 
 
 def export(
     run: Run,
     folder: str | os.PathLike[str] | None = None,
-    formats: Sequence[str] = tuple(FILES),
+    formats: Sequence[str | Format] = NAMES,
     gates: Gates = Gates(),  # noqa: B008 (frozen)
     *,
     threads: int | None = None,
     timeout_s: float = 1800.0,
     say: Callable[[str], None] | None = None,
 ) -> tuple[Exported, ...]:
-    """Write a run's SavedModel and TFLite files, each checked against the Keras model.
+    """Write a run as files of several formats, each checked against the Keras model.
 
     Every file is run in another process over the test examples (validation or training examples where there are none):
-    TFLite files by LiteRT, the SavedModel by TensorFlow without Keras. Files take the place of an earlier export's only
-    once all are made and checked. A model of mixed precision is written, and compared, in float32.
+    TFLite files by LiteRT, the SavedModel by TensorFlow without Keras, yours by its `Format.open`. Files take the place
+    of an earlier export's only once all are made and checked. A model of mixed precision is written, and compared, in
+    float32.
 
     Args:
         run: A run of `finetune`, `fit` or `load`.
         folder: Where to write; None is the run's own folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8".
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own.
         gates: What a file must keep to.
         threads: Of the interpreter, also when files are timed; None is 2, or 1 on a single core.
         timeout_s: Seconds after which a worker that hangs is given up.
@@ -72,7 +72,7 @@ def export(
 def _written(
     run: Run,
     target: Path,
-    wanted: tuple[str, ...],
+    wanted: tuple[Format, ...],
     gates: Gates,
     threads: int | None,
     timeout_s: float,
@@ -86,14 +86,16 @@ def _written(
     with placing.staging(target) as stage:
         job = producing.Job(run, examples, stage, threads or cores, timeout_s, say)
         expected, made = producing.produce(job, wanted)
-        judged = (_judged(job, name, made[name], expected, gates) for name in wanted)
+        judged = (_judged(job, format, made[format.name], expected, gates) for format in wanted)
         exports = tuple(dataclasses.replace(exported, checked_on=checked_on) for exported in judged)
-        for exported in exports:
-            _place(made[exported.format], exported, target)
+        for format, exported in zip(wanted, exports, strict=True):
+            _place(made[format.name], target / format.file, passed=exported.passed)
     for name, labels in labels_by_file(run.task).items():
         write_atomic(target / name, tflite_metadata.label_lines(labels))
     if not all(e.passed for e in exports):
-        raise GateError("Not every exported file passed its gate.\n" + tables.text(exports), exports)
+        raise GateError(
+            "Not every exported file passed its gate.\n" + table([dataclasses.asdict(row) for row in exports]), exports
+        )
     return exports
 
 
@@ -104,32 +106,52 @@ def _target(run: Run, folder: str | os.PathLike[str] | None) -> Path:
     return Path(chosen)
 
 
-def checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+def checked_formats(formats: Sequence[str | Format] | Format) -> tuple[Format, ...]:
     """The formats to write, each once.
 
     Raises:
-        InputError: If there are none, or one that tlkit does not write.
+        InputError: If there are none, one that is not known, or one that another process could not write.
     """
-    wanted = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
-    unknown = [name for name in wanted if name not in FILES]
-    if unknown or not wanted:
-        raise InputError(f"`formats` must be some of {', '.join(FILES)}. Received: formats={list(wanted)!r}.")
-    return wanted
+    asked = (formats,) if isinstance(formats, str | Format) else tuple(formats)
+    words = [one for one in asked if not (isinstance(one, Format) or "." in str(one))]
+    if not asked or not set(words) <= set(NAMES):
+        raise InputError(f"`formats` must be some of {', '.join(NAMES)}. Received: formats={list(asked)!r}.")
+    records = (
+        record_of(one, Format, "exporting.formats", trust=True) if isinstance(one, str) else one for one in asked
+    )
+    wanted = {format.name: format for format in records}
+    for format in wanted.values():
+        _check_format(format, [other.file for other in wanted.values()])
+    return tuple(wanted.values())
+
+
+def _check_format(format: Format, files: Sequence[str]) -> None:
+    for name in ("write", "open"):
+        if import_path(getattr(format, name)) is None:
+            raise InputError(
+                f"`{name}` of the format {format.name!r} cannot be called in another process: it must be a function of "
+                "a module (a .py file that can be imported), and no lambda or function of a notebook or script."
+            )
+    if Path(format.file).name != format.file or format.file in ("", ".", ".."):
+        raise InputError(f"`file` of the format {format.name!r} must be a name. Received: file={format.file!r}.")
+    if files.count(format.file) > 1:
+        raise InputError(f"Two formats would write {format.file!r}: give {format.name!r} another `file`.")
 
 
 def _judged(
-    job: producing.Job, name: str, made: producing.Made, expected: Mapping[str, np.ndarray], gates: Gates
+    job: producing.Job, format: Format, made: producing.Made, expected: Mapping[str, np.ndarray], gates: Gates
 ) -> Exported:
     if made.path is None:
-        return Exported(name, FILES[name], 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
+        return Exported(format.name, format.file, 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
     found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
+    if why is None and (lacking := expected.keys() - made.outputs.keys()):
+        why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(made.outputs))}"
     if why is None:
-        found = _compared(job, expected, made.outputs, gates, answers_texts=name == producing.SAVED_MODEL)
-        why = failure(name, found, gates, kind=_kind(job.run.task))
-        why = why and "; ".join([why, *_causes(job.run.task, expected, name)])
+        found = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
+        why = failure(format, _with_raw(found, job.run.task, expected), gates)
     return Exported(
-        format=name,
-        file=FILES[name] if why is None else FILES[name] + placing.ASIDE,
+        format=format.name,
+        file=format.file if why is None else format.file + placing.ASIDE,
         bytes=placing.size(made.path),
         latency_ms=made.latency_ms,
         largest_difference=found.difference,
@@ -141,19 +163,17 @@ def _judged(
     )
 
 
-def _kind(task: Task) -> str:
-    """What is compared, as people call it."""
-    kinds = {"values" if own.answer == VALUES else "labels" for own in (task.heads or {"": task}).values()}
-    return kinds.pop() if len(kinds) == 1 else "labels or values"
-
-
-def _causes(task: Task, expected: Mapping[str, np.ndarray], format: str) -> Iterator[str]:
-    """What is known to spoil values in a format."""
+def _with_raw(found: Comparison, task: Task, expected: Mapping[str, np.ndarray]) -> Comparison:
+    """The comparison with the sizes of the model's values before they get their unit."""
+    each = [found]
     for name, own in (task.heads or {task.output: task}).items():
         if isinstance(own.decode, Affine):
-            cause = coarse_outputs(format, (expected[name] - own.decode.offset) / own.decode.factor)
-            if cause is not None:
-                yield f"{cause}: leave `mean` and `std` out, so that they come from the training targets"
+            raw = (expected[name] - own.decode.offset) / own.decode.factor
+            columns = np.abs(raw).reshape(-1, raw.shape[-1]).max(axis=0, initial=0.0)
+            largest, least = float(columns.max(initial=0.0)), float(columns.min(initial=np.inf))
+            ratio = largest / least if least else np.inf
+            each.append(dataclasses.replace(found, raw_size=largest, raw_ratio=ratio if largest else 1.0))
+    return worst(each)
 
 
 def _compared(
@@ -205,11 +225,10 @@ def _compared_one(
     return compare(expected, outputs, targets, answer=task.answer, unit=unit, gates=gates)
 
 
-def _place(made: producing.Made, exported: Exported, target: Path) -> None:
+def _place(made: producing.Made, final: Path, *, passed: bool) -> None:
     """Put a file in its place; where none could be made, that of an earlier model must not pass for this one's."""
-    final = target / FILES[exported.format]
     if made.path is None:
         placing.remove(final)
         placing.remove(final.with_name(final.name + placing.ASIDE))
     else:
-        placing.place(made.path, final, passed=exported.passed)
+        placing.place(made.path, final, passed=passed)

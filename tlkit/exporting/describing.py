@@ -1,4 +1,4 @@
-"""What a TFLite file of a run says about itself."""
+"""What an exported file of a run says about itself."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tlkit.core.examples import Examples
 from tlkit.core.run import Run
 from tlkit.core.task import Task
 from tlkit.exporting.modality import modality_of
-from tlkit.exporting.saved_model import scores_labels
+from tlkit.exporting.saved_model import input_shapes, scores_labels
 from tlkit.formats import tflite_metadata
 
 
-def describe(run: Run, examples: Examples, format: str) -> tflite_metadata.Metadata:
+def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.Metadata:
     """Metadata of one file of the run.
 
     Args:
         run: Whose model it is.
         examples: The kind of inputs that it takes.
-        format: One of `tflite.FORMATS`.
+        format: Name of its format; "" where there is no file.
     """
     kind, task = modality_of(examples), run.task
     about = kind.about(run.model, examples)
@@ -36,7 +36,14 @@ def describe(run: Run, examples: Examples, format: str) -> tflite_metadata.Metad
             **about.files,
             **{name: tflite_metadata.label_lines(labels) for name, labels in labels_by_file(task).items() if labels},
         },
-        card={**_card(task), "modality": kind.name, "pipeline": examples.pipeline.plain(), "format": format},
+        card={
+            **task_card(task),
+            "modality": kind.name,
+            "pipeline": examples.pipeline.plain(),
+            "shapes": {name: list(shape) for name, shape in input_shapes(examples.inputs.spec, run.model).items()},
+            "format": format,
+        },
+        layers=tflite_metadata.nameless_layers(),
     )
 
 
@@ -66,7 +73,8 @@ def _sentence(run: Run, format: str) -> str:
     return f"Made by tlkit: {run.task.name}{source}; {format}. Inputs are scaled inside the model."
 
 
-def _card(task: Task) -> dict[str, Any]:
-    heads = {name: _card(head) for name, head in task.heads.items()}
+def task_card(task: Task) -> dict[str, Any]:
+    """What a card says of the task: how its outputs are named and read."""
+    heads = {name: task_card(head) for name, head in task.heads.items()}
     own = {**task.card, "task": task.name, "labels": list(task.labels), "output": task.output}
     return {**own, "heads": heads} if heads else own

@@ -1,21 +1,15 @@
-"""How far an exported file may stray from the Keras model: measured as pure NumPy, judged by `Gates`."""
+"""How far an exported file may stray from the Keras model, and the sentence that says why one strays too far."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tlkit.core.errors import InputError
-from tlkit.core.task import LABEL, LABELS, VALUES
-from tlkit.tasks.metrics import paired_interval
+from tlkit.core.format import Format
 
 NOT_FINITE = 1e9  # stands for a difference that is no number, so that records stay valid JSON
-VALUE_TOLERANCE = 0.1  # two values to regress "agree" when they differ by less than this share of the spread
-LEAST_SPREAD = 0.05  # of the training targets' own: outputs that hardly vary are not judged by how little they do
 LARGEST_FLOAT16 = 65504.0
-SAME = 0.01  # of a value that never varies: nearer is right
+_MEND = "leave `mean` and `std` out, so that they come from the training targets"
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,8 @@ class Comparison:
         score: Accuracy, or R2 of values; 0 where there are no targets.
         score_change: `score` minus that of the Keras model.
         change_upper: Upper end of the one-sided paired interval of the change.
+        raw_size: Largest of the model's values before they get their unit; 0 where nothing gets one.
+        raw_ratio: How many times as large the largest column of these is as the smallest.
     """
 
     difference: float
@@ -74,189 +70,63 @@ class Comparison:
     score: float
     score_change: float
     change_upper: float
+    raw_size: float = 0.0
+    raw_ratio: float = 1.0
 
 
-def compare(
-    expected: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    targets: np.ndarray | None,
-    *,
-    answer: str,
-    unit: Sequence[float] | None = None,
-    gates: Gates = Gates(),
-) -> Comparison:
-    """Compare a file's outputs with the Keras model's; of several outputs, the worst figure of each counts.
-
-    Args:
-        expected: Decoded outputs of the Keras model, float32 (n, ...), by name.
-        outputs: Those of the file.
-        targets: What was right, first axis the examples, or None; used where there is one output, and not where that
-            is no guess at them (an embedding).
-        answer: What a row of the outputs is, as `Task.answer` says it.
-        unit: Of values, the spread of the training targets, a number a column; None where the task knows none.
-        gates: For the margin and the confidence.
-    """
-    guessed = targets is not None and all(answer != VALUES or y.size == targets.size for y in expected.values())
-    truth = targets if len(expected) == 1 and guessed else None
-    own = None if unit is None else np.asarray(unit, np.float64)
-    return worst([_compare_one(expected[k], outputs[k], truth, answer, own, gates) for k in expected])
-
-
-def worst(each: Sequence[Comparison]) -> Comparison:
-    """The worst of each figure; of no comparison at all, one of no difference."""
-    if not each:
-        return Comparison(0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
-    return Comparison(
-        difference=max(c.difference for c in each),
-        agreement=min(c.agreement for c in each),
-        sure_agreement=min(c.sure_agreement for c in each),
-        score=min(c.score for c in each),
-        score_change=min(c.score_change for c in each),
-        change_upper=min(c.change_upper for c in each),
-    )
-
-
-def failure(format: str, found: Comparison, gates: Gates, *, kind: str = "labels") -> str | None:
+def failure(format: Format, found: Comparison, gates: Gates) -> str | None:
     """The sentence that says why a file of this format falls short, or None when it passes.
 
     Args:
         format: Of the file.
         found: What `compare` found.
         gates: What it must keep to.
-        kind: What is compared, as people call it: "labels" or "values".
     """
+    why = (format.gate or exact)(found, gates)
+    return why or _too_far(found, NOT_FINITE)
+
+
+def exact(found: Comparison, gates: Gates) -> str | None:
+    """The gate of files in float32: nothing differs but the last bits, and every answer is the same."""
+    if (why := _too_far(found, gates.float32_difference)) is not None:
+        return why
+    return None if found.agreement == 1 else f"its answers agree in {found.agreement:.1%} of the examples, not in all"
+
+
+def halved(found: Comparison, gates: Gates) -> str | None:
+    """The gate of files in float16: answers differ only where the model itself is not sure."""
+    why = _too_far(found, gates.float16_difference)
+    if why is None and found.sure_agreement < 1:
+        why = f"answers differ where the two best scores are more than {gates.float16_margin:g} apart"
+    if why is None or found.raw_size <= LARGEST_FLOAT16 / 4:
+        return why
+    reach = f"its raw outputs reach {found.raw_size:.2g}, and float16 holds nothing beyond {LARGEST_FLOAT16:.0f}"
+    return f"{why}; {reach}: {_MEND}"
+
+
+def quantised(found: Comparison, gates: Gates) -> str | None:
+    """The gate of files of 8 bits: the score surely drops by no more than is allowed, and most answers are the same."""
     if found.difference >= NOT_FINITE:
-        return "its outputs are not finite or not of the model's shape"
-    if format in ("saved_model", "float32"):
-        return _exact_failure(found, gates, kind)
-    return _float16_failure(found, gates, kind) if format == "float16" else _quantised_failure(found, gates, kind)
-
-
-def coarse_outputs(format: str, standard: np.ndarray) -> str | None:
-    """Why a file may fail that holds these outputs before they get their unit, float (n, k): a clause, or None."""
-    largest = np.abs(standard).max(axis=0, initial=0.0)
-    if format == "float16" and largest.max(initial=0.0) > LARGEST_FLOAT16 / 4:
-        return f"its raw outputs reach {largest.max():.2g}, and float16 holds nothing beyond {LARGEST_FLOAT16:.0f}"
-    if format == "int8" and largest.max(initial=0.0) > 100 * largest.min(initial=np.inf):
-        return f"its raw outputs reach {largest.max():.2g} and {largest.min():.2g}, and share one scale of 256 steps"
-    return None
-
-
-def merits(outputs: np.ndarray, targets: np.ndarray, *, answer: str) -> np.ndarray:
-    """Score of each example, float64 (n,); their mean is the accuracy of labels, or the R2 of values.
-
-    Targets below 0 are positions to leave out (padding of a sequence).
-    """
-    if answer == LABEL:
-        right = targets if targets.ndim < outputs.ndim else targets.argmax(-1)
-        return _masked_mean(outputs.argmax(-1) == right, right >= 0)
-    if answer == LABELS:
-        return _masked_mean((outputs > 0.5) == (targets > 0.5), targets >= 0)
-    truth = targets.astype(np.float64).reshape(outputs.shape)
-    errors, varies = outputs.astype(np.float64) - truth, np.ptp(truth, axis=0) > 0
-    variance = np.where(varies, truth.var(axis=0), 1.0)
-    missed = np.abs(errors) > SAME * np.abs(truth)  # there is no R2 where nothing varies: right or wrong
-    return np.asarray(1.0 - _flat(np.where(varies, errors**2 / variance, missed)).mean(axis=1))
-
-
-def _compare_one(
-    expected: np.ndarray,
-    outputs: np.ndarray,
-    targets: np.ndarray | None,
-    answer: str,
-    unit: np.ndarray | None,
-    gates: Gates,
-) -> Comparison:
-    if outputs.shape != expected.shape or not np.isfinite(outputs).all():
-        return Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0)
-    if answer == VALUES:
-        same, margin = _values_equal(expected, outputs, unit)
-    else:
-        same, margin = _labels_equal(expected, outputs, one=answer == LABEL)
-    sure = same[margin > gates.float16_margin]
-    score, change, upper = _change(expected, outputs, targets, answer, gates.confidence)
-    return Comparison(
-        difference=float(_differences(expected, outputs, answer, unit).max(initial=0.0)),
-        agreement=float(same.mean()) if same.size else 1.0,
-        sure_agreement=float(sure.mean()) if sure.size else 1.0,
-        score=score,
-        score_change=change,
-        change_upper=upper,
-    )
-
-
-def _change(
-    expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, answer: str, confidence: float
-) -> tuple[float, float, float]:
-    if targets is None or not len(targets):
-        return 0.0, 0.0, 0.0
-    before, after = (merits(y, targets, answer=answer) for y in (expected, outputs))
-    change = paired_interval(before, after, confidence)
-    return float(after.mean()), change.difference, change.high
-
-
-def _differences(expected: np.ndarray, outputs: np.ndarray, answer: str, unit: np.ndarray | None) -> np.ndarray:
-    """How far outputs lie apart: scores as they are, values in spreads, without the last bits of float32."""
-    wide = expected.astype(np.float64)
-    apart = np.abs(outputs - wide)
-    if answer != VALUES:
-        return apart
-    if unit is None:
-        size = float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0
-        return apart / (size or 1.0)
-    steps = 4 * np.spacing(np.abs(expected.astype(np.float32))).astype(np.float64)
-    return np.asarray(np.maximum(apart - steps, 0.0) / np.maximum(unit, _spread(wide)))
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Deviation of each column over all rows."""
-    return np.asarray(values.reshape(-1, values.shape[-1]).std(axis=0)) if values.size else np.zeros(values.shape[-1])
-
-
-def _labels_equal(expected: np.ndarray, outputs: np.ndarray, *, one: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Whether labels are equal, and how sure the model is of each: its best score minus its second best."""
-    if one:
-        best = np.sort(expected, axis=-1)
-        second = best[..., -2] if best.shape[-1] > 1 else 0.0
-        return expected.argmax(-1) == outputs.argmax(-1), best[..., -1] - second
-    return (expected > 0.5) == (outputs > 0.5), np.abs(2 * expected - 1)  # yes against no of each label
-
-
-def _values_equal(expected: np.ndarray, outputs: np.ndarray, unit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    wide = expected.astype(np.float64)
-    spread = wide.std(axis=0) if unit is None else np.maximum(_spread(wide), LEAST_SPREAD * unit)
-    steps = 4 * np.spacing(np.abs(expected.astype(np.float32))).astype(np.float64)
-    return np.abs(outputs - wide) <= VALUE_TOLERANCE * spread + steps, np.full(expected.shape, np.inf)
-
-
-def _masked_mean(right: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    right, counted = _flat(right & counted), _flat(counted)
-    return np.asarray(right.sum(axis=1) / np.maximum(counted.sum(axis=1), 1), dtype=np.float64)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    return array.reshape(len(array), -1)
-
-
-def _exact_failure(found: Comparison, gates: Gates, kind: str) -> str | None:
-    if found.difference > gates.float32_difference:
-        return f"its largest difference {found.difference:.2g} exceeds {gates.float32_difference:g}"
-    return None if found.agreement == 1 else f"its {kind} agree in {found.agreement:.1%} of the examples, not in all"
-
-
-def _float16_failure(found: Comparison, gates: Gates, kind: str) -> str | None:
-    if found.difference > gates.float16_difference:
-        return f"its largest difference {found.difference:.2g} exceeds {gates.float16_difference:g}"
-    if found.sure_agreement < 1:
-        return f"{kind} differ where the two best scores are more than {gates.float16_margin:g} apart"
-    return None
-
-
-def _quantised_failure(found: Comparison, gates: Gates, kind: str) -> str | None:
+        return _too_far(found, NOT_FINITE)
     if found.agreement < gates.min_agreement:
-        return f"its {kind} agree in {found.agreement:.1%} of the examples, under {gates.min_agreement:.0%}"
+        return f"its answers agree in {found.agreement:.1%} of the examples, under {gates.min_agreement:.0%}"
     if found.change_upper < -gates.max_drop:
         drop, sure = -100 * found.score_change, -100 * found.change_upper
         allowed = f"{100 * gates.max_drop:g} allowed"
         return f"its score drops by {drop:.1f} points, surely by more than {sure:.1f}; {allowed}"
     return None
+
+
+def of_bytes(found: Comparison, gates: Gates) -> str | None:
+    """The gate of files whose activations are of 8 bits too: that of weights of 8 bits, and a cause that is known."""
+    why = quantised(found, gates)
+    if why is None or found.raw_ratio <= 100:
+        return why
+    cause = f"its raw outputs differ {found.raw_ratio:.2g} times in size, and share one scale of 256 steps"
+    return f"{why}; {cause}: {_MEND}"
+
+
+def _too_far(found: Comparison, allowed: float) -> str | None:
+    if found.difference >= NOT_FINITE:
+        return "its outputs are not finite or not of the model's shape"
+    return f"its largest difference {found.difference:.2g} exceeds {allowed:g}" if found.difference > allowed else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +34,24 @@ def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:
     return name, few
 
 
-def store(
-    examples: Examples,
-    names: Sequence[str],
-    folder: Path,
-    change: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
+def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:
     """Write the inputs of all examples as one .npy file a model input; the arrays given back stay on disk.
 
     Args:
         examples: Whose inputs to write.
         names: Names of the model's inputs; an example that is a plain array is the only one's.
         folder: Where to; is made.
-        change: Applied to each example (with its batch axis of 1) before it is written.
     """
     folder.mkdir(parents=True)
     arrays: dict[str, np.ndarray] = {}
     for i in range(len(examples)):
-        for name, value in _by_name(examples.inputs[i], names).items():
-            row = value[None] if change is None else change(value[None])
+        for name, row in _by_name(examples.inputs[i], names).items():
             if row.dtype.kind in "OU":
                 return _store_strings(examples, names, folder)
             if name not in arrays:
-                file, shape = folder / f"{name}.npy", (len(examples), *row.shape[1:])
+                file, shape = folder / f"{name}.npy", (len(examples), *row.shape)
                 arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=row.dtype, shape=shape)
-            arrays[name][i] = row[0]
+            arrays[name][i] = row
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     return arrays

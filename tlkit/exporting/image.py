@@ -45,13 +45,6 @@ def _about(model: keras.Model, _examples: Examples) -> About:
     return About({tensor.name: image_input(tensor.name) for tensor in model.inputs})
 
 
-def _spanned(images: np.ndarray) -> np.ndarray:
-    """Images with one black and one white pixel each: calibration then maps bytes 0..255 to pixels 0..255 exactly."""
-    images = images.copy()
-    images[:, 0, 0], images[:, 0, 1] = 0, 255
-    return images
-
-
 def _read(file: Path, inside: Inside) -> Reading:
     """Decode and resize a file as the training images were."""
     from tlkit.data import pixels
@@ -90,4 +83,4 @@ def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
     return np.asarray(image.transform((width, height), Transform.EXTENT, box, Resampling.BILINEAR))
 
 
-KIND = Modality("image", _accepts, _serving, _about, spanned=_spanned, read=_read)
+KIND = Modality("image", _accepts, _serving, _about, read=_read)

@@ -110,8 +110,6 @@ class Modality:
         accepts: Examples -> whether they are of this kind.
         serving: (model, examples) -> what clients of the SavedModel send, and what is made of it.
         about: (model, examples) -> what the TFLite metadata say of its inputs.
-        spanned: Representative examples -> the same, made to span the whole range of the input's bytes, so that an
-            int8 file takes them as they are; None where int8 files keep float inputs.
         read: (a user's file, the TFLite file's own) -> what it makes; None where files cannot be read.
     """
 
@@ -119,7 +117,6 @@ class Modality:
     accepts: Callable[[Examples], bool]
     serving: Callable[[keras.Model, Examples], Serving]
     about: Callable[[keras.Model, Examples], About]
-    spanned: Callable[[np.ndarray], np.ndarray] | None = None
     read: Callable[[Path, Inside], Reading] | None = None
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit.formats.tflite import Arrays, Call, Opened
+from tlkit.core.format import Opened
+from tlkit.formats.tflite import Arrays, Call
 
 WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
 
@@ -16,20 +17,6 @@ WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
 def load_inputs(folder: Path) -> dict[str, np.ndarray]:
     """Arrays of a folder of .npy files by name, read from disk as they are used."""
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-
-
-def open_saved_model(folder: Path) -> Opened:
-    """Make the `serving_default` of a SavedModel ready to run."""
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
-
-    def call(inputs: Arrays) -> dict[str, np.ndarray]:
-        given = {name: tf.constant(np.asarray(value)) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in signature(**given).items()}
-
-    return Opened(call, {}, loaded)
 
 
 def run_all(opened: Opened, inputs: Arrays) -> dict[str, np.ndarray]:

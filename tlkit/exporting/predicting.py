@@ -1,28 +1,33 @@
-"""Try an exported TFLite file on a user's own files, without TensorFlow."""
+"""Try an exported file on a user's own files; TFLite files without TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Pipeline
 from tlkit.core.excerpts import averaged
+from tlkit.core.format import Format, Opened
+from tlkit.core.naming import found as record_of
 from tlkit.core.trouble import explained, first_line
 from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
+from tlkit.exporting import formats
 from tlkit.exporting.modality import Inside, Reading, modality
-from tlkit.formats import tflite, tflite_metadata
 from tlkit.tasks.spanning import ranked, reply
 from tlkit.tasks.spans import OUTSIDE
 
-_PREFERRED = ("model.tflite", "model_float16.tflite", "model_int8.tflite", "model_dynamic.tflite")
+if TYPE_CHECKING:
+    from tlkit.core.run import Run
+    from tlkit.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -44,49 +49,117 @@ class Prediction:
 
 
 def predict(
-    run_folder: str | os.PathLike[str],
+    run: Run | str | os.PathLike[str],
     files: Sequence[str | os.PathLike[str]],
     *,
     top: int = 5,
+    format: str | Format | None = None,
+    task: Task | None = None,
+    trust: bool = False,
     bad: Callable[[str], None] | None = None,
 ) -> list[Prediction]:
-    """Run files through an exported TFLite file, as a mobile client would, and name what comes out.
+    """Run files through an exported file, as a client would, and name what comes out.
 
     Args:
-        run_folder: Folder of a run with an export (`model.tflite` is taken before its quantised variants), or one
-            .tflite file.
+        run: A run with an export, its folder, or one exported file.
         files: Images, sounds or texts; for a model that answers questions, texts with a question on the first line
             and its context below.
         top: How many labels, or answers, to give for each, > 0.
+        format: Which of the run's files, or what one file is: a name or a record as `export` takes it. None is the
+            float32 file for phones, before its quantised variants.
+        task: Whose answers to name; None is what the file says.
+        trust: Whether a format of the run's that lies outside tlkit may be imported.
         bad: Is told of each file that cannot be read, in a sentence, and the others are answered; None raises.
 
     Returns:
         One prediction for each file that can be read.
 
     Raises:
-        InputError: If there is no TFLite file, it is damaged or takes no files, or one of `files` cannot be read.
+        InputError: If there is no exported file, it is damaged or takes no files, or one of `files` cannot be read.
     """
     if top < 1:
         raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
-    model = _model_file(Path(run_folder))
-    content = _content(model)
-    card = tflite_metadata.read_card(content)
+    model, kind = _exported(run, format, trust)
+    with _whole(model):
+        opened = kind.open(model, min(2, os.cpu_count() or 1))
+    card = _card(run, opened, task)
     if "modality" not in card:
         raise InputError(
-            f"{str(model)!r} was not exported by tlkit, or it is damaged: it does not say how its inputs are made. "
-            "Export the run again: tlkit export RUN."
+            f"{str(model)!r} does not say how its inputs are made: give `predict` the run, tlkit.load(...)."
         )
-    opened = tflite.open_tflite(model, threads=min(2, os.cpu_count() or 1))
     with _whole(model):
-        kind = modality(card["modality"])
-        shapes = {name: tuple(int(n) for n in detail["shape"][1:]) for name, detail in opened.inputs.items()}
+        taken = modality(card["modality"])
+        shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}
         pipeline = Pipeline.of(card["pipeline"]) if "pipeline" in card else of_line(card["recipe"])[1]
-        inside = Inside(pipeline, shapes, tflite_metadata.read_files(content))
-    if kind.read is None:
-        raise InputError(f"{str(model)!r} takes {kind.name} inputs, which cannot be read from files.")
-    readings = _readings(files, kind.read, inside, bad)
+        inside = Inside(pipeline, shapes, card.get("files", {}))
+    if taken.read is None:
+        raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
+    readings = _readings(files, taken.read, inside, bad)
     with _whole(model):
         return [_prediction(file, reading, opened, card, top) for file, reading in readings]
+
+
+def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, trust: bool) -> tuple[Path, Format]:
+    """The file to run, and its format."""
+    place = Path(run) if isinstance(run, str | os.PathLike) else run.folder
+    if place is None:
+        raise InputError("The run has no folder of its own: give `predict` the folder of its exported files.")
+    if not place.exists():
+        raise InputError(f"There is no run folder or exported file {str(place)!r}.")
+    asked = format
+    if isinstance(asked, str):
+        asked = record_of(asked, Format, "exporting.formats", trust=True)
+    if not place.is_dir():
+        kind = asked or _of_file(place, trust)
+        if trouble := file_trouble(place):
+            raise InputError(f"{str(place)!r} cannot be read: {trouble}.")
+        return place, kind
+    kind = asked or _of_folder(place, trust)
+    if kind.serves:
+        raise InputError(f"{kind.file} takes what clients of a server send, and no files: choose another `format`.")
+    if not (place / kind.file).exists():
+        raise InputError(f"{str(place)!r} holds no {kind.file}; make it with tlkit.export or `tlkit export`.")
+    return place / kind.file, kind
+
+
+def _of_folder(folder: Path, trust: bool) -> Format:
+    """The first of tlkit's formats that is there; else the first of the run's own."""
+    brought = [getattr(formats, name) for name in formats.__all__]
+    there = [kind for kind in brought if not kind.serves and (folder / kind.file).is_file()]
+    others = [name for name, file in _rows(folder).items() if name not in formats.__all__ and (folder / file).exists()]
+    if not there and not others:
+        raise InputError(f"{str(folder)!r} holds no exported file; make one with tlkit.export or `tlkit export`.")
+    return there[0] if there else record_of(others[0], Format, "exporting.formats", trust=trust)
+
+
+def _of_file(file: Path, trust: bool) -> Format:
+    """What the run.json beside a file says that it is; a TFLite file where there is none."""
+    names = [name for name, own in _rows(file.parent).items() if own == file.name]
+    return record_of(names[0], Format, "exporting.formats", trust=trust) if names else formats.float32
+
+
+def _rows(folder: Path) -> dict[str, str]:
+    """Format and file of each export that the run.json of a folder names; none where it cannot be read."""
+    try:
+        rows = json.loads((folder / "run.json").read_text(encoding="utf-8"))["exports"]
+        return {str(row["format"]): str(row["file"]) for row in rows}
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return {}
+
+
+def _card(run: Run | str | os.PathLike[str], opened: Opened, task: Task | None) -> Mapping[str, Any]:
+    """What the file says of itself, or the run where it cannot; of the task, what this one says."""
+    card = opened.card
+    if not (card or isinstance(run, str | os.PathLike)):
+        from tlkit.exporting.describing import describe
+
+        metadata = describe(run, run.data.test)
+        card = {**metadata.card, "files": metadata.files}
+    if task is None or not card:
+        return card
+    from tlkit.exporting.describing import task_card
+
+    return {**card, **task_card(task)}
 
 
 def _readings(
@@ -113,7 +186,7 @@ def _readings(
 
 @contextlib.contextmanager
 def _whole(model: Path) -> Iterator[None]:
-    """What a damaged file makes LiteRT and the reading of its card do, as one sentence."""
+    """What a damaged file makes its runtime and the reading of its card do, as one sentence."""
     try:
         yield
     except (OSError, MemoryError, InputError):
@@ -124,52 +197,34 @@ def _whole(model: Path) -> Iterator[None]:
         ) from error
 
 
-def _content(model: Path) -> bytes:
-    trouble = file_trouble(model)
-    if trouble:
-        raise InputError(f"{str(model)!r} cannot be read: {trouble}.")
-    return model.read_bytes()
-
-
-def _model_file(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        return path
-    if not path.is_dir():
-        raise InputError(f"There is no run folder or .tflite file {str(path)!r}.")
-    found = [path / name for name in _PREFERRED if (path / name).is_file()]
-    if not found:
-        raise InputError(f"{str(path)!r} holds no exported TFLite file; make one with tlkit.export or `tlkit export`.")
-    return found[0]
-
-
-def _prediction(file: str, reading: Reading, opened: tflite.Opened, card: dict[str, Any], top: int) -> Prediction:
+def _prediction(file: str, reading: Reading, opened: Opened, card: Mapping[str, Any], top: int) -> Prediction:
     if reading.passages is not None:
         return Prediction(file, tuple(_answers(reading.passages, reading, opened, card)[:top]), reading.change)
     if "heads" in card:
-        return Prediction(file, tuple(_by_head(_answer(opened, reading), card, top)), reading.change)
-    whole = np.asarray(_only(_answer(opened, reading)))
+        return Prediction(file, tuple(_by_head(_answer(opened, reading, card), card, top)), reading.change)
+    whole = np.asarray(_only(_answer(opened, reading, card)))
     outputs = whole.reshape(-1)
     if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
         rows = outputs.reshape(len(reading.steps), -1)
         return Prediction(file, tuple(_labelled(reading.steps, rows, card["labels"])), reading.change)
-    note = _note(reading, opened, outputs)
+    note = _note(reading, opened, card, outputs)
     if _is_map(whole, card):
         scores, meaning = _of_map(whole, card, top)
         return Prediction(file, tuple(scores), "; ".join(filter(None, (meaning, note))))
     return Prediction(file, tuple(_named(outputs, card, top)), note)
 
 
-def _answer(opened: tflite.Opened, reading: Reading) -> Mapping[str, np.ndarray]:
+def _answer(opened: Opened, reading: Reading, card: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
     """What the file says of an example, or of a text in windows: the mean of what it says of each."""
     if not reading.shares:
-        return opened.call(_given(opened, reading.value))
+        return opened.call(_given(card, reading.value))
     rows = [opened.call({k: v[i : i + 1] for k, v in reading.value.items()}) for i in range(len(reading.shares))]
     weights = np.asarray(reading.shares) if sum(reading.shares) else np.ones(1)
     of = np.zeros(len(rows), np.int64)
     return {name: averaged(np.concatenate([row[name] for row in rows]), of, weights) for name in rows[0]}
 
 
-def _by_head(outputs: Mapping[str, np.ndarray], card: dict[str, Any], top: int) -> Iterator[tuple[str, float]]:
+def _by_head(outputs: Mapping[str, np.ndarray], card: Mapping[str, Any], top: int) -> Iterator[tuple[str, float]]:
     for name, own in card["heads"].items():
         if _is_map(outputs[name], own):
             raise InputError(
@@ -178,20 +233,20 @@ def _by_head(outputs: Mapping[str, np.ndarray], card: dict[str, Any], top: int) 
         yield from ((f"{name}: {label}", score) for label, score in _named(outputs[name].reshape(-1), own, top))
 
 
-def _named(outputs: np.ndarray, card: dict[str, Any], top: int) -> list[tuple[str, float]]:
+def _named(outputs: np.ndarray, card: Mapping[str, Any], top: int) -> list[tuple[str, float]]:
     """Outputs by their labels or numbers, scores best first."""
     names = card["labels"] or [str(i) for i in range(outputs.size)]
     scores = list(zip(names, (float(v) for v in outputs), strict=True))
     return sorted(scores, key=lambda pair: -pair[1])[:top] if card["output"] == "probabilities" else scores
 
 
-def _is_map(outputs: np.ndarray, card: dict[str, Any]) -> bool:
+def _is_map(outputs: np.ndarray, card: Mapping[str, Any]) -> bool:
     """Whether there are many answers, one a position: of pixels, or of steps in time."""
     several = outputs.ndim > 2 and outputs.size > outputs.shape[-1]
     return several or (bool(card["labels"]) and outputs.size != len(card["labels"]))
 
 
-def _of_map(outputs: np.ndarray, card: dict[str, Any], top: int) -> tuple[list[tuple[str, float]], str]:
+def _of_map(outputs: np.ndarray, card: Mapping[str, Any], top: int) -> tuple[list[tuple[str, float]], str]:
     """A map of answers in a few lines, and what the lines say.
 
     Args:
@@ -210,9 +265,7 @@ def _of_map(outputs: np.ndarray, card: dict[str, Any], top: int) -> tuple[list[t
     return list(zip(names, rows.mean(axis=0).tolist(), strict=True)), f"mean over {size} positions"
 
 
-def _answers(
-    passages: Column, reading: Reading, opened: tflite.Opened, card: dict[str, Any]
-) -> list[tuple[str, float]]:
+def _answers(passages: Column, reading: Reading, opened: Opened, card: Mapping[str, Any]) -> list[tuple[str, float]]:
     """What the windows of a question answer, likeliest first."""
     if "longest" not in card:
         raise InputError(
@@ -232,19 +285,16 @@ def _labelled(steps: Sequence[str], rows: np.ndarray, labels: Sequence[str]) -> 
             yield f"{word} {label}", float(row.max())
 
 
-def _note(reading: Reading, opened: tflite.Opened, outputs: np.ndarray) -> str:
+def _note(reading: Reading, opened: Opened, card: Mapping[str, Any], outputs: np.ndarray) -> str:
     if reading.plain is None:
         return reading.change
-    apart = float(np.abs(_run(opened, reading.plain) - outputs).max())
+    plain = np.asarray(_only(opened.call(_given(card, reading.plain)))).reshape(-1)
+    apart = float(np.abs(plain - outputs).max())
     return f"{reading.change}; a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
 
 
-def _run(opened: tflite.Opened, value: Any) -> np.ndarray:
-    return np.asarray(_only(opened.call(_given(opened, value)))).reshape(-1)
-
-
-def _given(opened: tflite.Opened, value: Any) -> Mapping[str, np.ndarray]:
-    return value if isinstance(value, Mapping) else {next(iter(opened.inputs)): value}
+def _given(card: Mapping[str, Any], value: Any) -> Mapping[str, np.ndarray]:
+    return value if isinstance(value, Mapping) else {next(iter(card["shapes"])): value}
 
 
 def _only(named: Mapping[str, Any]) -> Any:

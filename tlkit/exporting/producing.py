@@ -1,10 +1,12 @@
-"""Write, convert and run all files of an export: this process saves graphs while workers convert and run them."""
+"""Write and run all files of an export: this process saves graphs while workers make files of them and run those."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
+import pickle
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,25 +18,23 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.examples import Examples
+from tlkit.core.format import Format, Source
+from tlkit.core.naming import import_path
 from tlkit.core.run import Run
 from tlkit.data.splitting import spread
 from tlkit.exporting import heldout, saved_model, units, workers
 from tlkit.exporting.describing import describe
-from tlkit.exporting.modality import modality_of
-from tlkit.formats import tflite_metadata
-from tlkit.formats.tflite import DEFAULT
 
-SAVED_MODEL = "saved_model"
 # Examples to measure int8 ranges with. Each costs 75 ms at 224 pixels, and 8 to 100 of them gave the same labels and
 # a mean difference of .0040 to .0044 (EfficientNet-Lite0 on emoji10): activations bounded by ReLU6 are soon seen.
 LEAST_REPRESENTATIVE, MOST_REPRESENTATIVE = 32, 100
-_ORDER = ("float32", "int8", "dynamic", "float16")  # int8 takes longest, but waits for its examples
 log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 Answering = Future[tuple[workers.Worker, Answer]]
-Ask = Callable[..., Answering]
-Check = Callable[[str, Answering], Answering]
+Task = dict[str, Any]
+Ask = Callable[..., Answering]  # tasks that one worker does in a row, up to the first that fails
+Check = Callable[[Format, Answering], Answering]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +62,27 @@ class Job:
         """Names of the model's inputs."""
         return list(saved_model.inputs_of(self.run.model))
 
-    def file(self, name: str) -> Path:
+    def file(self, format: Format) -> Path:
         """Where the file of a format is made."""
-        return self.stage / (name if name == SAVED_MODEL else f"{name}.tflite")
+        return self.stage / "made" / format.file
 
-    def running(self, name: str) -> dict[str, Any]:
+    def writing(self, format: Format, source: Source) -> Task:
+        """What a worker needs to write that file."""
+        sent = base64.b64encode(pickle.dumps(source)).decode()
+        return {
+            "job": "write", "format": format.name, "write": import_path(format.write), "source": sent,
+            "file": str(self.file(format)),
+        }  # fmt: skip
+
+    def running(self, format: Format) -> Task:
         """What a worker needs to run that file."""
         sent = self.stage / "sent"
-        inputs = sent if name == SAVED_MODEL and sent.is_dir() else self.stage / "inputs"
-        places = {"file": self.file(name), "inputs": inputs, "outputs": self.stage / f"{name}.outputs"}
-        return {key: str(place) for key, place in places.items()} | {"threads": self.threads}
+        inputs = sent if format.serves and sent.is_dir() else self.stage / "inputs"
+        places = {"file": self.file(format), "inputs": inputs, "outputs": self.stage / f"{format.file}.outputs"}
+        return {
+            "job": "run", "format": format.name, "open": import_path(format.open), "threads": self.threads,
+            **{key: str(place) for key, place in places.items()},
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,52 +95,56 @@ class Made:
     failure: str | None = None
 
 
-def produce(job: Job, formats: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
+def produce(job: Job, formats: Sequence[Format]) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
     """Make the files of `formats` and run each over the examples.
 
     Args:
         job: What is exported.
-        formats: "saved_model" and members of `tflite.FORMATS`.
+        formats: What to make.
 
     Returns:
-        What the Keras model gives for the examples, by name of the output; and the files by format.
+        What the Keras model gives for the examples, by name of the output; and the files by name of the format.
     """
-    mobile = [f for f in _ORDER if f in formats]
+    serving, others = ([f for f in formats if f.serves is serves] for serves in (True, False))
+    job.file(formats[0]).parent.mkdir()
     with _timed("write the held-out examples"):
         inputs = heldout.store(job.examples, job.names, job.stage / "inputs")
     with _checker(job) as check, _pool(job, len(formats)) as ask:  # the pool ends first: nobody waits for it then
-        checks = _start_conversions(job, mobile, ask, check) if mobile else {}
+        started = _start_writing(job, others, ask, check) if others else {}
         core = saved_model.trace(job.run)
-        serving = _start_serving(job, core, ask) if SAVED_MODEL in formats else None
+        started |= _start_serving(job, core, serving, ask) if serving else {}
         with _timed("run the Keras model"):
             expected = saved_model.expected(core, inputs)
         job.say("checking the files")
         with _timed("wait for the workers"):
-            run = ({} if serving is None else {SAVED_MODEL: serving.result()}) | {
-                n: f.result() for n, f in checks.items()
-            }
-        return expected, {name: _made(job, name, *ran) for name, ran in run.items()}
+            ran = {format.name: started[format.name].result() for format in (*serving, *others)}
+        return expected, {format.name: _made(job, format, *ran[format.name]) for format in (*serving, *others)}
 
 
-def _start_conversions(job: Job, formats: list[str], ask: Ask, check: Check) -> dict[str, Answering]:
-    job.say("converting to TFLite")
-    source, spanned = job.stage / "convertible", modality_of(job.examples).spanned is not None
-    with _timed("write the SavedModel for conversion"):
-        saved_model.write_convertible(replace(job.run, task=units.standardised(job.run.task)), source)
-    checks, heads = {}, job.run.task.heads
-    signatures = [DEFAULT, *heads] if heads else []
-    for name in formats:
-        ranges = _representative(job) if name == "int8" else None
-        file = str(job.file(name))
-        converted = ask(
-            job="convert", source=str(source), format=name, file=file, representative=ranges, spanned=spanned,
-            signatures=signatures,
-        )  # fmt: skip
-        checks[name] = check(name, converted)
+def _start_writing(job: Job, formats: Sequence[Format], ask: Ask, check: Check) -> dict[str, Answering]:
+    job.say("converting")
+    sources = {scales: _convertible(job, scales) for scales in sorted({format.scales for format in formats})}
+    inputs = _representative(job)
+    checks = {}
+    for format in formats:
+        metadata = describe(job.run, job.examples, format.name)
+        source = Source(sources[format.scales], inputs, metadata, units.scales(job.run.task) if format.scales else {})
+        checks[format.name] = check(format, ask(job.writing(format, source)))
     return checks
 
 
-def _representative(job: Job) -> str | None:
+def _convertible(job: Job, scales: bool) -> Path:
+    """Folder of the SavedModel of one example, without the units of its values where formats bring these themselves."""
+    bare = scales and bool(units.scales(job.run.task))
+    folder = job.stage / ("convertible_bare" if bare else "convertible")
+    if not folder.exists():
+        with _timed("write the SavedModel for conversion"):
+            task = units.standardised(job.run.task) if bare else job.run.task
+            saved_model.write_convertible(replace(job.run, task=task), folder)
+    return folder
+
+
+def _representative(job: Job) -> Path | None:
     """Folder of training inputs to measure ranges with, or None where there are none."""
     train = job.run.data.train
     if not len(train):
@@ -138,56 +153,69 @@ def _representative(job: Job) -> str | None:
     with _timed("write the representative examples"):
         two_a_label = 2 * len(job.run.task.labels)
         count = min(max(two_a_label, LEAST_REPRESENTATIVE), MOST_REPRESENTATIVE)
-        chosen = train.subset(spread(train.target_array, count))
-        heldout.store(chosen, job.names, folder, modality_of(train).spanned)
-    return str(folder)
+        heldout.store(train.subset(spread(train.target_array, count)), job.names, folder)
+    return folder
 
 
-def _start_serving(job: Job, core: saved_model.Core, ask: Ask) -> Answering:
+def _start_serving(job: Job, core: saved_model.Core, formats: Sequence[Format], ask: Ask) -> dict[str, Answering]:
     job.say("writing the SavedModel")
+    folder = job.stage / "serving"
     with _timed("write the SavedModel for servers"):
         given = saved_model.serving(job.run)
-        saved_model.write_serving(job.run, core, given, job.file(SAVED_MODEL))
+        saved_model.write_serving(job.run, core, given, folder)
     if given.sent is not None:
         heldout.store_arrays(given.sent(job.examples), job.stage / "sent")
-    return ask(job="run", **job.running(SAVED_MODEL))
+    sources = {format: Source(folder, None, describe(job.run, job.examples, format.name)) for format in formats}
+    return {f.name: ask(job.writing(f, source), job.running(f)) for f, source in sources.items()}
 
 
 @contextlib.contextmanager
 def _checker(job: Job) -> Iterator[Check]:
-    """Yield a function that completes a converted file and runs it in a process that never saw TensorFlow."""
+    """Yield a function that runs a file, once it is written, in a process that wrote nothing: one without TensorFlow,
+    until a format itself imports that to open its file.
+    """
     with ThreadPoolExecutor(1) as executor, workers.started(job.stage / "check.log", job.timeout_s) as worker:
 
-        def completed(name: str, converting: Answering) -> tuple[workers.Worker, Answer]:
-            _, answer = converting.result()
+        def ran(format: Format, writing: Answering) -> tuple[workers.Worker, Answer]:
+            _, answer = writing.result()
             if "failure" in answer:
-                return worker, answer | {"made": False}
-            file = job.file(name)
-            content = units.in_units(file.read_bytes(), units.scales(job.run.task))
-            file.write_bytes(tflite_metadata.attach(content, describe(job.run, job.examples, name)))
+                return worker, answer
             workers.limit(worker, job.timeout_s)  # it may have waited long for what it checks
-            answer = workers.ask(worker, job="run", **job.running(name))
-            _log_answer({"job": "run", "format": name}, answer)
-            return worker, answer
+            return worker, _answered(worker, job.running(format))
 
-        yield lambda name, converting: executor.submit(completed, name, converting)
+        yield lambda format, writing: executor.submit(ran, format, writing)
 
 
-def _made(job: Job, name: str, worker: workers.Worker, answer: Answer) -> Made:
+def _answered(worker: workers.Worker, *tasks: Task) -> Answer:
+    """The answer to the last of some tasks, or that of the first that fails, and which it is."""
+    answer: Answer = {}
+    for task in tasks:
+        answer = workers.ask(worker, **task) | {"job": task["job"]}
+        what = f"{task['job']} {task.get('format', '')}".strip()
+        log.info("%s in a worker: %.1f s (%.1f s of CPU)", what, answer["seconds"], answer["cpu_seconds"])
+        if "failure" in answer:
+            break
+    return answer
+
+
+def _made(job: Job, format: Format, worker: workers.Worker, answer: Answer) -> Made:
     """A file's outputs; it is timed where it is loaded, now that all else is done."""
-    if not answer.get("made", True):
+    file = job.file(format)
+    if "failure" in answer and answer["job"] == "write":
         return Made(failure=str(answer["failure"]))
+    if not file.exists():
+        return Made(failure=f"`write` of its format made no {format.file}")
     if "failure" not in answer:
-        answer = workers.ask(worker, job="time", **job.running(name))
+        answer = workers.ask(worker, **job.running(format) | {"job": "time"})
     if "failure" in answer:
-        return Made(job.file(name), failure=f"it cannot be run: {answer['failure']}")
-    outputs = {p.stem: np.load(p) for p in sorted((job.stage / f"{name}.outputs").glob("*.npy"))}
-    return Made(job.file(name), outputs, float(answer["latency_ms"]))
+        return Made(file, failure=f"it cannot be run: {answer['failure']}")
+    outputs = {p.stem: np.load(p) for p in sorted(Path(job.running(format)["outputs"]).glob("*.npy"))}
+    return Made(file, outputs, float(answer["latency_ms"]))
 
 
 @contextlib.contextmanager
 def _pool(job: Job, most: int) -> Iterator[Ask]:
-    """Yield a function that gives a job to the next idle TensorFlow worker: two of them where there are three cores.
+    """Yield a function that gives tasks to the next idle TensorFlow worker: two of them where there are three cores.
 
     This process keeps one core busy with writing graphs, and to start a worker takes as long as two conversions.
     """
@@ -199,18 +227,16 @@ def _pool(job: Job, most: int) -> Iterator[Ask]:
             log_file = job.stage / f"worker{i}.log"
             idle.put(stack.enter_context(workers.started(log_file, job.timeout_s, tensorflow=True)))
 
-        def work(**task: Any) -> tuple[workers.Worker, Answer]:
+        def work(*tasks: Task) -> tuple[workers.Worker, Answer]:
             worker = idle.get()
             try:
-                answer = workers.ask(worker, **task)
-                _log_answer(task, answer)
-                return worker, answer
+                return worker, _answered(worker, *tasks)
             finally:
                 idle.put(worker)
 
         for _ in range(count):  # they import TensorFlow while this process writes graphs
-            executor.submit(work, job="prepare", threads=job.threads)
-        yield lambda **task: executor.submit(work, **task)
+            executor.submit(work, {"job": "prepare"})
+        yield lambda *tasks: executor.submit(work, *tasks)
 
 
 @contextlib.contextmanager
@@ -218,8 +244,3 @@ def _timed(what: str) -> Iterator[None]:
     start, start_cpu = time.perf_counter(), time.process_time()
     yield
     log.info("%s: %.1f s (%.1f s of CPU)", what, time.perf_counter() - start, time.process_time() - start_cpu)
-
-
-def _log_answer(task: Mapping[str, Any], answer: Answer) -> None:
-    what = f"{task['job']} {task.get('format', '')}".strip()
-    log.info("%s in a worker: %.1f s (%.1f s of CPU)", what, answer["seconds"], answer["cpu_seconds"])

@@ -113,7 +113,7 @@ def write_convertible(run: Run, folder: Path) -> None:
 
     Of several heads it has a signature each, besides the one that answers for all.
     """
-    shapes = _shapes(run.data.test.inputs.spec, run.model)
+    shapes = input_shapes(run.data.test.inputs.spec, run.model)
     specs = {n: tf.TensorSpec((1, *shapes[n]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
 
     def concrete(choose: Callable[[Any], Tensors]) -> Any:
@@ -132,7 +132,7 @@ def _of_head(name: str, task: Task, raw: Any) -> Tensors:
     return named_outputs(task, raw[name])
 
 
-def _shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+def input_shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     """Shape of each input without the batch; sizes that the model leaves open are those of the examples."""
     names = list(inputs_of(model))
     own = {name: spec[name].shape for name in names} if isinstance(spec, Mapping) else {names[0]: spec.shape}

@@ -1,4 +1,4 @@
-"""The process that converts and runs exported files: `python -m tlkit.exporting.worker SECONDS`.
+"""The process that writes and runs exported files: `python -m tlkit.exporting.worker SECONDS`.
 
 It reads one JSON job a line from its standard input and answers with one JSON line each. It holds neither Keras nor
 the training process' state, ends with its input or after SECONDS, and what the converter prints goes to its
@@ -7,9 +7,12 @@ standard error, never into an answer.
 
 from __future__ import annotations
 
+import base64
 import faulthandler
+import importlib
 import json
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,17 +21,19 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core import naming
 from tlkit.core.errors import InputError
+from tlkit.core.format import Opened
 from tlkit.exporting import parity
-from tlkit.formats import tflite
 
 Job = Mapping[str, Any]
-_opened: dict[str, tflite.Opened] = {}
+_opened: dict[str, Opened] = {}
 
 
 def main(arguments: list[str]) -> None:
     """Answer jobs until the input ends."""
     _limit({"seconds": arguments[0]})
+    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # makes `import keras` an ImportError
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -51,9 +56,11 @@ def _answer(job: Job) -> dict[str, Any]:
 
 
 def _prepare(job: Job) -> dict[str, Any]:
-    """Import TensorFlow ahead of the first job; without Keras it takes half the time, and nothing here needs Keras."""
-    sys.modules.setdefault("keras", None)  # type: ignore[arg-type]  # makes `import keras` an ImportError
+    """Import what files are written with ahead of the first job; TensorFlow takes half the time without Keras."""
     import tensorflow as tf
+
+    importlib.import_module("ai_edge_litert.schema_py_generated")
+    importlib.import_module("tlkit.exporting.formats")
 
     tf.config.set_visible_devices([], "GPU")
     return {"version": tf.__version__}
@@ -69,12 +76,16 @@ def _wait(_job: Job) -> dict[str, Any]:
     return {}
 
 
-def _convert(job: Job) -> dict[str, Any]:
-    _prepare(job)
-    representative = Path(job["representative"]) if job["representative"] else None
-    source, signatures = Path(job["source"]), job["signatures"]
-    model = tflite.convert(source, job["format"], representative, spanned=job["spanned"], signatures=signatures)
-    Path(job["file"]).write_bytes(model)
+def _find(job: Job) -> dict[str, Any]:
+    """Look for modules where the process that exports looks for them."""
+    sys.path[:] = job["path"]
+    return {}
+
+
+def _write(job: Job) -> dict[str, Any]:
+    """Write a file by its format's own function; the source comes from the process that started this one."""
+    source = pickle.loads(base64.b64decode(job["source"]))
+    naming.imported(job["write"])(source, Path(job["file"]))
     return {}
 
 
@@ -92,14 +103,10 @@ def _time(job: Job) -> dict[str, Any]:
     return {"latency_ms": parity.latency_ms(_open(job), parity.load_inputs(Path(job["inputs"])))}
 
 
-def _open(job: Job) -> tflite.Opened:
+def _open(job: Job) -> Opened:
     file = job["file"]
     if file not in _opened:
-        if Path(file).is_dir():
-            _prepare(job)
-            _opened[file] = parity.open_saved_model(Path(file))
-        else:
-            _opened[file] = tflite.open_tflite(Path(file), job["threads"])
+        _opened[file] = naming.imported(job["open"])(Path(file), job["threads"])
     return _opened[file]
 
 
@@ -107,7 +114,8 @@ JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "limit": _limit,
     "wait": _wait,
     "prepare": _prepare,
-    "convert": _convert,
+    "find": _find,
+    "write": _write,
     "run": _run,
     "time": _time,
 }

@@ -52,6 +52,7 @@ def started(log: Path, timeout_s: float, *, tensorflow: bool = False) -> Iterato
     worker = (_taken() if tensorflow else None) or _process(log.open("wb"), timeout_s)
     try:
         limit(worker, timeout_s)
+        tell(worker, job="find", path=[str(Path(entry).absolute()) for entry in sys.path])
         yield worker
     finally:
         _end(worker)

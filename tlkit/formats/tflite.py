@@ -7,7 +7,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,22 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.format import Opened
 from tlkit.core.trouble import first_line
 
 Arrays = Mapping[str, np.ndarray]
 Call = Callable[[Arrays], dict[str, np.ndarray]]
 DEFAULT = "serving_default"
-FORMATS = ("float32", "float16", "dynamic", "int8")
 
 
-def convert(
-    source: Path, format: str, representative: Path | None, *, spanned: bool, signatures: Sequence[str] = ()
-) -> bytes:
+def convert(source: Path, format: str, representative: Path | None, *, spanned: bool) -> bytes:
     """Convert a SavedModel by built-in TFLite operations alone.
 
     Args:
-        source: Folder that `saved_model.write_convertible` wrote.
-        format: One of FORMATS.
-        representative: Folder of one .npy a input, (n, ...), to measure int8 ranges with.
-        spanned: Whether int8 files take uint8 inputs: the representative examples then span 0..255.
-        signatures: Names of the SavedModel's signatures, where it has several; they take the same inputs.
+        source: Folder of a SavedModel whose weights are constants; signatures of one take the same inputs.
+        format: "float32", "float16", "dynamic" or "int8".
+        representative: Folder of one .npy an input, (n, ...), to measure int8 ranges with.
+        spanned: Whether int8 files take bytes: the representative examples, of uint8, are then made to span 0 to 255.
 
     Raises:
         InputError: If the graph holds an operation that TFLite lacks; names it.
@@ -48,7 +44,7 @@ def convert(
     converter.target_spec.supported_types = [tf.float16] if format == "float16" else []
     converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS_INT8 if int8 else sets.TFLITE_BUILTINS]
     converter.representative_dataset = (
-        _batches_of_one(representative, signatures) if representative is not None and int8 else None
+        _batches_of_one(representative, _signatures(source), spanned) if representative is not None and int8 else None
     )
     converter.inference_input_type = tf.uint8 if int8 and spanned else tf.float32
     try:
@@ -82,14 +78,33 @@ def _converter(source: Path) -> Any:
     return tf.lite.TFLiteConverter.from_saved_model(str(source))
 
 
-def _batches_of_one(folder: Path, signatures: Sequence[str]) -> Callable[[], Iterator[Any]]:
+def _signatures(source: Path) -> list[str]:
+    """Names of a SavedModel's signatures, where it has several."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (source / "saved_model.pb").read_bytes()
+    names = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
+    own = sorted(name for name in names if not name.startswith("__"))
+    return own if len(own) > 1 else []
+
+
+def _batches_of_one(folder: Path, signatures: Sequence[str], spanned: bool) -> Callable[[], Iterator[Any]]:
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    seen = _spanned if spanned else np.asarray
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         for i in range(len(next(iter(arrays.values())))):
-            yield {name: _as_float(np.asarray(array[i : i + 1])) for name, array in arrays.items()}
+            yield {name: _as_float(seen(array[i : i + 1])) for name, array in arrays.items()}
 
     return batches if not signatures else lambda: ((name, one) for name in signatures for one in batches())
+
+
+def _spanned(example: np.ndarray) -> np.ndarray:
+    """An example with a 0 and a 255 in each channel: calibration then maps bytes 0..255 to values 0..255 exactly."""
+    example = np.array(example)
+    places = example.reshape(-1, example.shape[-1] if example.ndim > 2 else 1)
+    places[:2] = np.array([[0], [255]], np.uint8)[: len(places)]
+    return example
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:
@@ -114,25 +129,8 @@ def _missing_operations(message: str) -> Iterator[Any]:
         yield from (name.strip().removeprefix("Flex") for name in line.split(",") if name.strip())
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A file that is ready to run.
-
-    Attributes:
-        call: One example with its batch axis -> outputs by name.
-        inputs: Details of each input by name, as LiteRT gives them; empty of a SavedModel.
-        owner: What must live as long as `call` does, because `call` holds it weakly.
-        signatures: All signatures of the file by name, called alike; `call` is the default one, or else the first.
-    """
-
-    call: Call
-    inputs: Mapping[str, Mapping[str, Any]]
-    owner: Any
-    signatures: Mapping[str, Call] = field(default_factory=dict)
-
-
 def open_tflite(file: Path, threads: int) -> Opened:
-    """Make a TFLite file ready to run.
+    """Make a TFLite file ready to run; its card says the "shapes" of its inputs, without the batch.
 
     Raises:
         InputError: If it is damaged, or no TFLite file.
@@ -150,7 +148,9 @@ def _opened(Interpreter: Any, file: Path, threads: int) -> Opened:  # noqa: N803
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     signatures = {name: partial(_called, runner, runner.get_input_details()) for name, runner in runners.items()}
     main = DEFAULT if DEFAULT in runners else next(iter(runners))
-    return Opened(signatures[main], runners[main].get_input_details(), interpreter, signatures)
+    details = runners[main].get_input_details()
+    shapes = {name: [int(size) for size in detail["shape"][1:]] for name, detail in details.items()}
+    return Opened(signatures[main], {"shapes": shapes}, signatures, interpreter)
 
 
 def _called(runner: Any, details: Mapping[str, Any], inputs: Arrays) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ class Metadata:
         units: Tables of what a client does to all inputs together.
         files: Content of the associated files by name; labels, vocabularies.
         card: Plain data for tlkit's own use.
+        layers: How Keras calls layers that were given no name, without their numbers, which are counted anew.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Metadata:
     units: Sequence[Table] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    layers: frozenset[str] = frozenset()
 
 
 def image_input(name: str) -> Table:
@@ -125,7 +127,7 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     tree.description = metadata.description
     for tensors in (graph.tensors for graph in tree.subgraphs):
-        for tensor, name in zip(tensors, numbered_anew([_text(t.name) for t in tensors]), strict=True):
+        for tensor, name in zip(tensors, numbered_anew([_text(t.name) for t in tensors], metadata.layers), strict=True):
             tensor.name = name
     _set_buffer(schema, tree, _encode(metadata, tree))
     builder = flatbuffers.Builder(len(model) + 65536)
@@ -133,21 +135,22 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
     return _append(bytes(builder.Output()), {**metadata.files, CARD: json.dumps(dict(metadata.card)).encode()})
 
 
-def numbered_anew(names: Sequence[str]) -> list[str]:
+def numbered_anew(names: Sequence[str], layers: Collection[str]) -> list[str]:
     """Names of tensors with the numbers that Keras gave to nameless layers counted from the start.
 
     Keras counts on for as long as a process lives, so a run that was broken off and gone on with would else give
     other bytes than one that was never broken off.
 
     Example:
-        >>> numbered_anew(["functional_7/conv2d_9/Relu", "functional_7/conv2d_4/Relu", "block_3/Relu"])
+        >>> names = ["functional_7/conv2d_9/Relu", "functional_7/conv2d_4/Relu", "block_3/Relu"]
+        >>> numbered_anew(names, layers={"functional", "conv2d"})
         ['functional/conv2d/Relu', 'functional/conv2d_1/Relu', 'block_3/Relu']
     """
-    kinds, seen = _nameless_kinds(), dict[str, dict[str, str]]()
+    seen = dict[str, dict[str, str]]()
 
     def anew(match: re.Match[str]) -> str:
         kind, number = match[1], match[2]
-        if kind not in kinds:
+        if kind not in layers:
             return match[0]
         numbers = seen.setdefault(kind, {})
         return numbers.setdefault(number, f"{kind}_{len(numbers)}" if numbers else kind)
@@ -158,8 +161,8 @@ def numbered_anew(names: Sequence[str]) -> list[str]:
 
 
 @functools.cache
-def _nameless_kinds() -> frozenset[str]:
-    """How Keras calls layers that were given no name, without their numbers."""
+def nameless_layers() -> frozenset[str]:
+    """How Keras calls layers that were given no name, without their numbers, for `Metadata.layers`."""
     import keras
 
     classes = (name for name in dir(keras.layers) if name[0].isupper())

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tlkit.core.errors import GateError
 from tlkit.core.files import held
+from tlkit.core.format import Format
 from tlkit.core.progress import Progress, shown
 from tlkit.core.run import Run
 from tlkit.core.task import Task
-from tlkit.exporting import FILES, Gates, checked_formats
+from tlkit.exporting import NAMES, Gates, checked_formats
 from tlkit.exporting import export as export_files
 from tlkit.methods import one_head
 from tlkit.runs import folder as run_folder
@@ -22,7 +23,7 @@ from tlkit.runs import folder as run_folder
 def export(
     run: Run | str | Path,
     folder: str | Path | None = None,
-    formats: Sequence[str] = tuple(FILES),
+    formats: Sequence[str | Format] = NAMES,
     *,
     max_drop: float = 0.01,
     gates: Gates | None = None,
@@ -36,7 +37,7 @@ def export(
     Args:
         run: A Run, or the folder of one.
         folder: Where the files go; None is the run's folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8".
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own.
         max_drop: Largest loss of score that dynamic and int8 files may have, in [0, 1].
         gates: All that a file must keep to; takes the place of `max_drop`.
         progress: Where progress goes; None shows it.
@@ -48,18 +49,18 @@ def export(
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
         InputError: If there is no such run, or no such format.
     """
-    formats, kept_to, progress = checked_formats(formats), gates or Gates(max_drop=max_drop), progress or shown()
+    wanted, kept_to, progress = checked_formats(formats), gates or Gates(max_drop=max_drop), progress or shown()
     with contextlib.ExitStack() as stack:
         place = run_folder.place_of(run)
         for written in (place, folder):
             if written is not None:
                 stack.enter_context(held(written))
         opened = run_folder.opened(run)
-        done, failure = _exported(opened, folder, formats, kept_to, progress)
+        done, failure = _exported(opened, folder, wanted, kept_to, progress)
         for head, task in opened.task.heads.items():
             progress.line(f"head {head}")
             place = None if folder is None else Path(folder) / head
-            _, failed = _exported(_head_run(opened, head, task), place, formats, kept_to, progress)
+            _, failed = _exported(_head_run(opened, head, task), place, wanted, kept_to, progress)
             failure = failure or failed
     if failure is not None:
         raise failure
@@ -75,7 +76,7 @@ def _head_run(run: Run, head: str, task: Task) -> Run:
 
 
 def _exported(
-    run: Run, folder: str | Path | None, formats: Sequence[str], gates: Gates, progress: Progress
+    run: Run, folder: str | Path | None, formats: Sequence[Format], gates: Gates, progress: Progress
 ) -> tuple[Run, GateError | None]:
     """The run with what was exported, and the error that says what fell short."""
     started = time.perf_counter()

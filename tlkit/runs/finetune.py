@@ -32,7 +32,7 @@ from tlkit.modalities.feeding import fed
 from tlkit.model.build import BACKBONE, build
 from tlkit.model.evaluate import decoded_outputs, evaluate
 from tlkit.model.input_range import range_warning, settle_range
-from tlkit.report.tables import score_lines
+from tlkit.report.terminal import score_lines
 from tlkit.runs import folder as run_folder
 from tlkit.runs import invocation, overview
 from tlkit.training import checkpoint

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tlkit.core.errors import InputError
+from tlkit.core.naming import import_path
 from tlkit.core.task import Task
 
 SHELVES = ("tlkit.tasks", "tlkit.methods")  # what a run folder from elsewhere may name without `trust`
@@ -91,13 +92,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return {"function": import_path(value)} if callable(value) else value
-
-
-def import_path(function: Any) -> str | None:
-    """Where `function` can be imported from ("package.module.name"), or None: a lambda or a local function has none."""
-    path = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '')}"
-    unreachable = path.startswith(("None.", "__main__.")) or path.endswith(".") or "<" in path
-    return None if unreachable else path
 
 
 def _live(value: Any, trust: bool) -> Any:

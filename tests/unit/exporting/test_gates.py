@@ -1,11 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tlkit.core.errors import InputError
+from tlkit.core.format import Format
 from tlkit.core.task import LABEL, LABELS, VALUES
-from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates, coarse_outputs, compare, failure, merits
+from tlkit.exporting import formats
+from tlkit.exporting.comparing import compare, merits
+from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates
+from tlkit.exporting.gates import failure as failure_of
 from tlkit.tasks.metrics import paired_interval
 
+BROUGHT = ("saved_model", "float32", "float16", "dynamic", "int8")
 FINE = Comparison(0.0, 1.0, 1.0, 0.8, 0.0, 0.0)
 
 
@@ -17,6 +24,10 @@ def scores(*best: int, k: int = 3, sure: float = 0.8) -> np.ndarray:
 
 def compared(expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None = None, **kwargs) -> Comparison:
     return compare({"y": expected}, {"y": outputs}, targets, answer=kwargs.pop("answer", LABEL), **kwargs)
+
+
+def failure(name: str, found: Comparison, gates: Gates) -> str | None:
+    return failure_of(getattr(formats, name), found, gates)
 
 
 def test_equal_outputs_differ_in_nothing():
@@ -126,7 +137,7 @@ def test_values_of_any_size_are_judged_alike(size):
     assert (fine.agreement, fine.score) == (1.0, pytest.approx(0.9, abs=0.03))
     assert fine.difference == pytest.approx(8e-4, rel=0.2)
     wrong = compared(expected, np.zeros_like(expected), targets, answer=VALUES, unit=[size])
-    assert wrong.score < -10 and "values agree in 0.0%" in (failure("int8", wrong, Gates(), kind="values") or "")
+    assert wrong.score < -10 and "answers agree in 0.0%" in (failure("int8", wrong, Gates()) or "")
 
 
 def test_each_column_of_values_is_judged_by_its_own_spread():
@@ -162,9 +173,24 @@ def test_the_task_says_whether_scores_are_shares_of_one_whole():
 
 
 def test_what_spoils_values_is_named():
-    assert "beyond 65504" in (coarse_outputs("float16", np.array([[2.5e5], [1e5]])) or "")
-    assert "share one scale" in (coarse_outputs("int8", np.array([[1e-3, 1e6], [2e-3, 1e6]])) or "")
-    assert all(coarse_outputs(name, np.array([[1.0, 2.0]])) is None for name in ("float32", "float16", "int8"))
+    lost = Comparison(0.5, 0.5, 0.5, 0.8, -0.5, -0.4, raw_size=2.5e5, raw_ratio=1e6)
+    small = dataclasses.replace(lost, raw_size=2.0, raw_ratio=2.0)
+    assert "beyond 65504" in (failure("float16", lost, Gates()) or "")
+    assert "share one scale" in (failure("int8", lost, Gates()) or "")
+    for name in ("float32", "float16", "dynamic", "int8"):
+        said = failure(name, small, Gates()) or ""
+        assert said and "raw outputs" not in said
+    assert not any(failure(name, dataclasses.replace(FINE, raw_size=1e9, raw_ratio=1e9), Gates()) for name in BROUGHT)
+
+
+def test_a_format_without_a_gate_is_judged_as_float32_and_none_passes_what_is_not_finite():
+    own = Format("a.B", "b.bin", print, print)
+    assert failure_of(own, dataclasses.replace(FINE, difference=2e-4), Gates()) == failure(
+        "float32", dataclasses.replace(FINE, difference=2e-4), Gates()
+    )
+    lenient = dataclasses.replace(own, gate=lambda found, gates: None)
+    assert failure_of(lenient, dataclasses.replace(FINE, difference=2e-4), Gates()) is None
+    assert "not finite" in (failure_of(lenient, dataclasses.replace(FINE, difference=NOT_FINITE), Gates()) or "")
 
 
 def test_merits_of_values_average_to_r2():

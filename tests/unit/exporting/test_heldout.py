@@ -52,8 +52,8 @@ def test_validation_and_training_examples_stand_in_for_test_examples_in_this_ord
 
 
 def test_inputs_are_stored_by_name(tmp_path: Path):
-    arrays = store(examples(np.zeros(4, np.int64)), ["image"], tmp_path / "one", lambda x: x + 1)
-    assert arrays["image"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    arrays = store(examples(np.zeros(4, np.int64)), ["image"], tmp_path / "one")
+    assert arrays["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert np.load(tmp_path / "one" / "image.npy").shape == (4, 2, 2, 3)
     several = store(examples(np.zeros(4, np.int64), dictionary=True), ["b", "a"], tmp_path / "two")
     assert {name: array.shape for name, array in several.items()} == {"b": (4, 2, 3), "a": (4, 2, 2, 3)}

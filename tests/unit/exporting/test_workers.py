@@ -2,14 +2,17 @@ import os
 import time
 from pathlib import Path
 
-from tlkit.exporting import workers
+from tlkit.core.naming import import_path
+from tlkit.exporting import formats, workers
+
+OPEN = import_path(formats.float32.open)
 
 
 def test_a_job_that_fails_says_why(tmp_path: Path):
     with workers.started(tmp_path / "log", 60) as worker:
         (tmp_path / "broken.tflite").write_bytes(b"no model at all, and long enough")
-        answer = workers.ask(worker, job="run", file=str(tmp_path / "broken.tflite"), inputs="", outputs="", threads=1)
-        assert "broken.tflite is damaged" in answer["failure"]
+        answer = workers.ask(worker, job="run", file=str(tmp_path / "broken.tflite"), open=OPEN, threads=1)
+        assert "broken.tflite' was not exported by tlkit, or it is damaged" in answer["failure"]
         assert answer["seconds"] > 0
 
 
@@ -17,7 +20,7 @@ def test_a_worker_that_hangs_stops_by_itself(tmp_path: Path):
     os.mkfifo(tmp_path / "fifo")  # opening it waits for ever
     with workers.started(tmp_path / "log", 3) as worker:
         start = time.monotonic()
-        answer = workers.ask(worker, job="time", file=str(tmp_path / "fifo"), threads=1)
+        answer = workers.ask(worker, job="time", file=str(tmp_path / "fifo"), open=OPEN, threads=1)
         assert "its time used up" in answer["failure"]
         assert time.monotonic() - start < 20
 

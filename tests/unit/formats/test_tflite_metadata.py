@@ -39,9 +39,11 @@ def test_names_do_not_tell_what_the_process_did_before():
         "a_1/functional_8/re_lu_9_1/Relu6;a_1/functional_8/conv2d_7/Conv",
         "block_2/x",
     ]
-    assert tflite_metadata.numbered_anew(first) == tflite_metadata.numbered_anew(later)
-    assert tflite_metadata.numbered_anew(["dense_4/x", "dense_9/x", "dense_4/y"]) == ["dense/x", "dense_1/x", "dense/y"]
-    assert tflite_metadata.numbered_anew(first)[::2] == first[::2]
+    layers = tflite_metadata.nameless_layers()
+    assert tflite_metadata.numbered_anew(first, layers) == tflite_metadata.numbered_anew(later, layers)
+    dense = tflite_metadata.numbered_anew(["dense_4/x", "dense_9/x", "dense_4/y"], layers)
+    assert dense == ["dense/x", "dense_1/x", "dense/y"]
+    assert tflite_metadata.numbered_anew(first, layers)[::2] == first[::2]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000])

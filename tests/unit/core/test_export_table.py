@@ -1,5 +1,7 @@
+import dataclasses
+
+from tlkit.core.export_table import table
 from tlkit.core.run import Exported
-from tlkit.exporting.tables import text
 
 GOOD = Exported("float32", "model.tflite", 13_412_076, 6.34, 1.2e-6, 1.0, 0.76, 0.0, passed=True)
 BAD = Exported(
@@ -9,7 +11,7 @@ NONE = Exported("dynamic", "model_dynamic.tflite", 0, 0.0, 0.0, 0.0, 0.0, 0.0, p
 
 
 def test_columns_line_up_and_failures_are_told():
-    lines = text([GOOD, BAD, NONE]).splitlines()
+    lines = table([dataclasses.asdict(row) for row in (GOOD, BAD, NONE)]).splitlines()
     assert len(lines) == 6
     assert len({line.index(word) for line, word in zip(lines[1:4], ("passed", "FAILED", "FAILED"), strict=True)}) == 1
     assert lines[1].split() == ["model.tflite", "13.41", "6.3", "1e-06", "1.000", "0.760", "+0.0", "passed"]

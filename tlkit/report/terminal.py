@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tlkit.core.run import caution
-
-MB = 1e6
+from tlkit.core.export_table import table
 
 
 def run_table(record: Mapping[str, Any]) -> Any:
     """Scores, exported files and the report of a run, from what run.json holds."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     scores = record.get("scores") or {}
     parts: list[Any] = [Text(line) for line in score_lines(scores)]
-    exports = record.get("exports") or []
-    if exports:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("file", "size", "latency", "largest difference", "agreement", "accuracy", "change", ""):
-            table.add_column(title, justify="left" if title in ("file", "") else "right", no_wrap=True)
-        for row in exports:
-            table.add_row(*_export_cells(row))
-        parts.append(table)
-        parts += [Text(one) for one in dict.fromkeys(caution(row.get("checked_on", "test")) for row in exports) if one]
+    if record.get("exports"):
+        head, *rows = table(record["exports"]).split("\n")
+        parts += [Text(head, style="bold", no_wrap=True), *(Text(row) for row in rows)]
     if record.get("folder"):
         parts.append(Text(f"report: {record['folder']}/report.html", no_wrap=True))
     return Group(*parts)
@@ -44,34 +35,16 @@ def _score(scores: Mapping[str, Any], name: str) -> str:
     return f"{name:<16} {'-' if value is None else format(value, '.3f')}{interval}"
 
 
-def _export_cells(row: Mapping[str, Any]) -> list[str]:
-    change = row.get("score_change")
-    return [
-        str(row["file"]),
-        f"{row['bytes'] / MB:.2f} MB",
-        _number(row.get("latency_ms"), ".1f", " ms"),
-        _number(row.get("largest_difference"), ".1e"),
-        _number(row.get("agreement"), ".3f"),
-        _number(row.get("score"), ".3f"),
-        "-" if change is None else f"{change:+.3f}",
-        "passed" if row.get("passed") else f"FAILED: {row.get('failure')}",
-    ]
-
-
-def _number(value: Any, form: str, unit: str = "") -> str:
-    return "-" if value is None else format(value, form) + unit
-
-
 def zoo_table(cards: Mapping[str, Any]) -> Any:
     """Names, licences, sources and sizes of the zoo's modules."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    modules = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("module", "what it is", "licence", "source", "download"):
-        table.add_column(title)
+        modules.add_column(title)
     for name, card in cards.items():
-        table.add_row(f"zoo:{name}", card.summary, card.licence, card.source, f"{card.download_mb:.1f} MB")
-    return table
+        modules.add_row(f"zoo:{name}", card.summary, card.licence, card.source, f"{card.download_mb:.1f} MB")
+    return modules
 
 
 def prediction_lines(predictions: Sequence[Any]) -> list[str]:

@@ -1,0 +1,68 @@
+"""Names by which records and functions are written down: one word for tlkit's own, an import path for a user's."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, TypeVar
+
+from tlkit.core.errors import InputError
+
+T = TypeVar("T")
+
+
+def import_path(function: Any) -> str | None:
+    """Where `function` can be imported from ("package.module.name"), or None: a lambda or a local function has none."""
+    path = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '')}"
+    unreachable = path.startswith(("None.", "__main__.")) or path.endswith(".") or "<" in path
+    return None if unreachable else path
+
+
+def imported(path: str) -> Any:
+    """What lies at an import path; imports its module.
+
+    Raises:
+        InputError: If there is no such module, or nothing of that name in it.
+    """
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise InputError(f"`{path}` cannot be imported: {error}.") from error
+
+
+def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
+    """The record of this name.
+
+    Args:
+        name: One word for what tlkit brings; the import path of the record for a user's own.
+        kind: Class of the record.
+        room: Where tlkit's own are, below `tlkit`: "exporting.formats".
+        trust: Whether a module that is not imported yet may be. Nothing is called.
+
+    Raises:
+        InputError: If there is no such record, or it lies in a module that is not imported, without `trust`.
+
+    Example:
+        >>> from tlkit.core.format import Format
+        >>> found("float32", Format, "exporting.formats").file
+        'model.tflite'
+    """
+    module, _, attribute = name.rpartition(".")
+    what = kind.__name__.lower()
+    if not module:
+        shelf = importlib.import_module(f"tlkit.{room}")
+        if attribute not in shelf.__all__:
+            brought = ", ".join(shelf.__all__)
+            raise InputError(f"There is no {what} {name!r}: tlkit brings {brought}; yours has an import path.")
+        record = getattr(shelf, attribute)
+    elif module in sys.modules or trust:
+        record = getattr(sys.modules[module], attribute, None) if module in sys.modules else imported(name)
+    else:
+        raise InputError(
+            f"The {what} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True`, which imports "
+            "it (on the command line --trust)."
+        )
+    if not isinstance(record, kind):
+        raise InputError(f"`{name}` must be a {kind.__name__}. Received: {type(record).__name__}.")
+    return record

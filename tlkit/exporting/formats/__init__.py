@@ -1,0 +1,9 @@
+"""The formats of exported files that tlkit brings, each by the name that `formats=` takes.
+
+A new format is one new file and one line here; your own is a `tlkit.Format` in a module of yours.
+"""
+
+from tlkit.exporting.formats.serving import saved_model
+from tlkit.exporting.formats.tflite import dynamic, float16, float32, int8
+
+__all__ = ["saved_model", "float32", "float16", "dynamic", "int8"]  # noqa: RUF022 (in this order they are written)

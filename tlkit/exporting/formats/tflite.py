@@ -1,0 +1,63 @@
+"""TFLite files by built-in operations alone: float32, float16, with weights of 8 bits, and of 8 bits throughout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+from tlkit.core.format import Format, Opened, Source
+from tlkit.exporting import gates
+from tlkit.formats import tflite, tflite_affine, tflite_metadata
+
+
+def write_float32(source: Source, file: Path) -> None:
+    """Weights and activations in float32."""
+    _write(source, file, "float32")
+
+
+def write_float16(source: Source, file: Path) -> None:
+    """Weights in float16, of half the size."""
+    _write(source, file, "float16")
+
+
+def write_dynamic(source: Source, file: Path) -> None:
+    """Weights of 8 bits, activations in float32."""
+    _write(source, file, "dynamic")
+
+
+def write_int8(source: Source, file: Path) -> None:
+    """Weights and activations of 8 bits, their ranges measured; inputs that are bytes stay bytes."""
+    _write(source, file, "int8")
+
+
+def _write(source: Source, file: Path, precision: str) -> None:
+    inputs = [] if source.inputs is None else sorted(source.inputs.glob("*.npy"))
+    of_bytes = bool(inputs) and all(np.load(path, mmap_mode="r").dtype == np.uint8 for path in inputs)
+    content = tflite.convert(source.saved_model, precision, source.inputs, spanned=of_bytes)
+    file.write_bytes(tflite_metadata.attach(tflite_affine.scaled(content, source.scales), source.metadata))
+
+
+def open_file(file: Path, threads: int) -> Opened:
+    """Make a TFLite file ready to run in LiteRT; its card and files are those that its metadata hold.
+
+    Raises:
+        InputError: If it is damaged, or was not exported by tlkit.
+    """
+    content = file.read_bytes()
+    card = tflite_metadata.read_card(content)
+    if "modality" not in card:  # before LiteRT sees it: half a file can end the process
+        raise InputError(
+            f"{str(file)!r} was not exported by tlkit, or it is damaged: it does not say how its inputs are made. "
+            "Export the run again: tlkit export RUN."
+        )
+    opened = tflite.open_tflite(file, threads)
+    card |= {**opened.card, "files": tflite_metadata.read_files(content)}
+    return Opened(opened.call, card, opened.signatures, opened.owner)
+
+
+float32 = Format("float32", "model.tflite", write_float32, open_file, scales=True)
+float16 = Format("float16", "model_float16.tflite", write_float16, open_file, gates.halved, scales=True)
+dynamic = Format("dynamic", "model_dynamic.tflite", write_dynamic, open_file, gates.quantised, scales=True)
+int8 = Format("int8", "model_int8.tflite", write_int8, open_file, gates.of_bytes, scales=True)
