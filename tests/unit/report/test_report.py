@@ -15,7 +15,9 @@ from changing import reread
 from tlkit import report, tasks
 from tlkit.core.examples import Splits
 from tlkit.core.run import Phase, Run
-from tlkit.report import charts, pictures, records, views, words
+from tlkit.core.section import Facts, Section
+from tlkit.report import charts, headline, pictures, records, words
+from tlkit.report.sections import GENERAL, blocks, curves
 
 ODD = ('<script>alert("x")</script>', "naïve & 'quoted'", "猫", "x" * 200, "{{ 7 * 7 }}")
 
@@ -75,7 +77,7 @@ def test_what_is_not_finite_becomes_null():
 
 
 def test_blocks_say_which_phase_trained_them(run):
-    shown = views.blocks(views.Facts(report.run_json(run)))["rows"]
+    shown = blocks.view(Facts(report.run_json(run)))["rows"]
     assert [(row["name"], row["phases"]) for row in shown] == [
         ("block_0", []), ("block_1", []), ("block_2", [2]), ("block_3", [2])
     ]  # fmt: skip
@@ -180,18 +182,33 @@ def test_a_loss_that_was_not_finite_breaks_the_curve_only(tmp_path, run):
 def test_warnings_say_what_must_not_be_overlooked(run):
     worse = dataclasses.replace(run.phases[1], improved=False)
     record = report.run_json(dataclasses.replace(run, phases=(run.phases[0], worse)))
-    said = " ".join(views.warnings(record))
+    said = " ".join(headline.warnings(record))
     assert "Phase 2 did not better" in said
     assert "model_int8.tflite.failed was kept aside" in said
     assert "2 files could not be used" in said
     assert "1 group of identical examples" in said
 
 
-def test_every_section_has_its_template():
-    from tlkit.report.page import SECTIONS, TEMPLATES
+def test_sections_of_answers_stand_behind_the_general_ones(run, tmp_path):
+    view = {"name": "<b>", "worst": run.data.test.ids[3], "gone": "no example"}
+    template = "<p>{{ view.name }}</p>{{ view.shown|safe }}"
+    own = (
+        Section("own", "Of one's own", lambda facts: {**view, "shown": facts.show(view["worst"])}, template),
+        Section("gone", "Gone", lambda facts: facts.show("no example") or None, template),
+        Section("none", "None", lambda facts: facts.detail("nothing"), template),
+    )
+    page = report.write(run, tmp_path / "report.html", own).read_text(encoding="utf-8")
+    assert sections(page) == [*sections(page_of(run, tmp_path)), "own"]
+    assert '<p>&lt;b&gt;</p><img src="data:image/jpeg' in page and '<li><a href="#own">Of one&#39;s own</a>' in page
 
-    written = {path.name.split(".")[0] for path in (TEMPLATES / "sections").iterdir()}
-    assert written == {section.key for section in SECTIONS}
+
+def test_every_file_of_a_section_is_in_the_page():
+    from pathlib import Path
+
+    from tlkit.report import sections as room
+
+    written = {path.name.split(".")[0] for path in Path(room.__file__).parent.glob("[a-z]*.*")}
+    assert written == {section.key for section in GENERAL}
 
 
 # -- pictures
@@ -237,9 +254,9 @@ def test_a_path_breaks_where_a_value_is_missing():
 
 def test_curves_go_through_all_phases(run):
     record = report.run_json(run)
-    view = views.curves(views.Facts(record))
+    view = curves.view(Facts(record))
     assert [chart.title for chart in view["charts"]] == ["loss", "accuracy"]
     assert view["kept"] == {"phase": 2, "epoch": 14}
     assert [band.label for band in view["charts"][0].bands] == ["phase 1", "phase 2"]
     empty = dataclasses.replace(synthetic.phase_result(Phase(0, 1e-3), 1, 1), history={}, improved=False)
-    assert views.curves(views.Facts(report.run_json(dataclasses.replace(run, phases=(empty,))))) is None
+    assert curves.view(Facts(report.run_json(dataclasses.replace(run, phases=(empty,))))) is None

@@ -1,0 +1,20 @@
+"""The worst mistakes, each with its example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlkit.core.section import Facts, Section
+from tlkit.report.examples import shown
+from tlkit.report.template import beside
+
+
+def view(facts: Facts) -> list[dict[str, Any]] | None:
+    """The worst mistakes, each with its picture or its text where the example is at hand and has one."""
+    found = facts.detail("mistakes")
+    if not found:
+        return None
+    return [{**mistake, **shown(facts.test, mistake)} for mistake in found]
+
+
+SECTION = Section("mistakes", "Worst mistakes", view, beside(__file__), "Mistakes")

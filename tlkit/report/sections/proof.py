@@ -1,0 +1,44 @@
+"""What each phase moved, and what it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlkit.core.section import Facts, Section
+from tlkit.report import words
+from tlkit.report.template import beside
+
+
+def view(facts: Facts) -> list[dict[str, Any]] | None:
+    """What each phase moved and what it did not."""
+    rows = [_proved(number, phase) for number, phase in enumerate(facts.record["phases"], start=1)]
+    return rows if any(row["facts"] or row["before"] for row in rows) else None
+
+
+def _proved(number: int, phase: Mapping[str, Any]) -> dict[str, Any]:
+    hashes = ("sha256_before", "sha256_after")
+    before, after = (phase["proof"].get(key) for key in hashes)
+    rest = {key: value for key, value in {**phase["had"], **phase["proof"]}.items() if key not in hashes}
+    asked = phase["phase"]["unfrozen"]
+    return {
+        "number": number,
+        "before": before,
+        "after": after,
+        "same": before is not None and before == after,
+        "facts": {key: _fact(key, value, rest, asked) for key, value in rest.items() if key != "parameters_of"},
+    }
+
+
+def _fact(key: str, value: Any, others: Mapping[str, Any], asked: float) -> str:
+    if key == "unfrozen" and value is not None:
+        had, wanted = words.percent(value, 0), words.percent(asked, 0)
+        return f"{had} of the depth" if had == wanted else f"{had} of the depth, {wanted} asked"
+    if key == "parameters" and others.get("parameters_of"):
+        return f"{words.number(value)} of {words.number(others['parameters_of'])}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact("", one, {}, asked) for one in value)
+    return words.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+SECTION = Section("proof", "What moved, and what did not", view, beside(__file__), "Proof")
