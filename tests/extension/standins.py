@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import tlkit
+from tlkit.core.section import Facts, Section
 
 
 @dataclass(frozen=True)
@@ -200,50 +201,6 @@ class Modality:
     show: Callable[..., str] | None = None
 
 
-@dataclass(frozen=True)
-class Section:
-    key: str
-    title: str
-    view: Callable[[Any], Any]
-    template: str
-
-
-@dataclass(frozen=True)
-class Format:
-    name: str
-    file: str
-    write: Callable[..., None]
-    open: Callable[..., Opened]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    card: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Source:
-    saved_model: Path
-    inputs: Path | None
-    metadata: Metadata
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    call: Callable[..., Any]
-    card: Mapping[str, Any] = field(default_factory=dict)
-    owner: Any = None
-
-
-@dataclass(frozen=True)
-class Facts:
-    record: Mapping[str, Any]
-    show: Callable[[str], str] = lambda name: f"<i>{name}</i>"
-
-    def detail(self, key: str) -> Any:
-        return self.record["details"].get(key)
-
-
 def made_by(function: Callable[..., Any], **arguments: Any) -> tuple[str, Mapping[str, Any]]:
     return f"{function.__module__}.{function.__qualname__}", arguments
 
@@ -278,8 +235,8 @@ def hidden_and_embedding() -> Callable[[keras.Model], Any]:
 
 
 NAMES = (
-    Agreement, Answer, Evaluation, Examples, Facts, FileInfo, Format, Modality, Objective, Opened, Pipeline, Section,
-    Source, Splits, Task, made_by,
+    Agreement, Answer, Evaluation, Examples, Facts, FileInfo, Modality, Objective, Pipeline, Section, Splits,
+    Task, made_by,
 )  # fmt: skip
 
 

@@ -14,6 +14,9 @@ import standins
 import tensorflow as tf
 import worlds
 
+import tlkit
+from tlkit.formats import tflite_metadata
+
 PLUGINS = sorted(path.stem for path in Path(__file__).parent.glob("plugin_*.py"))
 
 
@@ -233,7 +236,8 @@ def test_a_frozen_graph_gives_what_its_saved_model_gives(plugin, tmp_path):
     spec = tf.TensorSpec((1, worlds.SIZE, worlds.SIZE, 3), tf.float32, name="image")
     function = tf.function(serve, input_signature=[spec], autograph=False).get_concrete_function()
     graphs.save_constant({"serving_default": function}, tmp_path / "source")
-    source = standins.Source(tmp_path / "source", None, standins.Metadata({"labels": ["a"]}))
+    metadata = tflite_metadata.Metadata("a", "a", {}, {}, card={"labels": ["a"]})
+    source = tlkit.Source(tmp_path / "source", None, metadata)
     module.FROZEN_GRAPH.write(source, tmp_path / module.FROZEN_GRAPH.file)
     opened = module.FROZEN_GRAPH.open(tmp_path / module.FROZEN_GRAPH.file, 1)
     image = np.random.default_rng(0).random((1, worlds.SIZE, worlds.SIZE, 3)).astype(np.float32)
