@@ -48,7 +48,7 @@ def extract(minutes: float) -> dict:
         checked = time.perf_counter()
         features = tlkit.extract(layer, data.train)
         done = time.perf_counter()
-        shape = [len(data.train), *features.take([0]).shape[1:]]
+        shape = [len(data.train), *features.take([0])[0].shape[1:]]
     seconds = len(data.train) * WINDOW_S
     return {
         "sound_seconds": seconds,

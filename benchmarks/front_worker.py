@@ -31,13 +31,13 @@ def main():
     runs = {"litert": opener(engines.LITERT, images[:4]).run}
     conversion = time.perf_counter() - started
     runs["tensorflow"] = opener(engines.TENSORFLOW).run
-    features = {name: np.asarray(run(images[:BATCH])) for name, run in runs.items()}
+    features = {name: np.asarray(run(images[:BATCH])[0]) for name, run in runs.items()}
     rates = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
             started = time.perf_counter()
             for i in range(0, len(images), BATCH):
-                np.asarray(run(images[i : i + BATCH]))
+                np.asarray(run(images[i : i + BATCH])[0])
             rates[name].append(len(images) / (time.perf_counter() - started))
     found = {
         "images_per_s": {name: statistics.median(values) for name, values in rates.items()},

@@ -27,6 +27,7 @@ NAMES = {
     "OfflineError",
     "Opened",
     "Phase",
+    "Reads",
     "Run",
     "Source",
     "Splits",
@@ -50,11 +51,12 @@ NAMES = {
     "predict",
     "publish",
     "rank",
+    "reads",
     "tasks",
     "transfer_check",
     "zoo",
 }
-SHELVES = {"columns", "data", "datasets", "methods", "plans", "tasks", "zoo"}
+SHELVES = {"columns", "data", "datasets", "methods", "plans", "reads", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.
@@ -81,7 +83,8 @@ for seed in range(8):
 
 LIGHT = """
 import sys
-import tlkit, tlkit.cli.commands, tlkit.data.image, tlkit.methods, tlkit.plans, tlkit.tasks, tlkit.zoo
+import tlkit, tlkit.cli.commands, tlkit.data.image, tlkit.layer.reads
+import tlkit.methods, tlkit.plans, tlkit.tasks, tlkit.zoo
 tlkit.cli.main(["--help"])
 heavy = {"tensorflow", "keras", "tensorflow_hub", "ai_edge_litert"} & set(sys.modules)
 sys.exit(str(heavy) if heavy else 0)

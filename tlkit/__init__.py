@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _FROM = {
     "HubLayer": ("tlkit.layer.hub_layer", "HubLayer"),
     "Task": ("tlkit.core.task", "Task"),
+    "Reads": ("tlkit.core.task", "Reads"),
     "Phase": ("tlkit.core.run", "Phase"),
     "Format": ("tlkit.core.format", "Format"),
     "Source": ("tlkit.core.format", "Source"),
@@ -45,6 +46,7 @@ _FROM = {
     "tasks": ("tlkit.tasks", None),
     "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
+    "reads": ("tlkit.layer.reads", None),
     "zoo": ("tlkit.zoo", None),
     "TlkitError": ("tlkit.core.errors", "TlkitError"),
     "InputError": ("tlkit.core.errors", "InputError"),
@@ -75,9 +77,10 @@ if TYPE_CHECKING:
     from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
     from tlkit.core.format import Format, Opened, Source
     from tlkit.core.run import Phase, Run
-    from tlkit.core.task import Task
+    from tlkit.core.task import Reads, Task
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
+    from tlkit.layer import reads
     from tlkit.layer.hub_layer import HubLayer
     from tlkit.model.build import build
     from tlkit.model.evaluate import evaluate

@@ -166,11 +166,11 @@ def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypat
     seen: list[int] = []
     opener = engines.opener(front_of(layer, None, splits.train.inputs.spec, of_any_length=True), 12)
     (x,) = batches.read_batches(splits.train, [np.arange(7)])
-    whole = opener(engines.TENSORFLOW).run(x)["default"]
+    whole = opener(engines.TENSORFLOW).run(x)[0]
     monkeypatch.setattr(batches, "STEPS_AT_ONCE", 3 * x["input_mask"].shape[1])
     counted = dataclasses.replace(
         opener, tensorflow=lambda own: seen.append(len(own["input_mask"])) or opener.tensorflow(own)
     )
-    np.testing.assert_allclose(counted(engines.TENSORFLOW).run(x)["default"], whole, atol=1e-6)
+    np.testing.assert_allclose(counted(engines.TENSORFLOW).run(x)[0], whole, atol=1e-6)
     assert seen == [3, 3, 1]
     assert isinstance(splits.train.inputs.spec["input_mask"], ArraySpec)

@@ -119,10 +119,15 @@ def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray], steps:
     return rows
 
 
-def with_sides(features: Any, inputs: Any, sides: Sequence[int]) -> tuple[Any, ...]:
+def with_sides(features: Sequence[Any], inputs: Any, sides: Sequence[int]) -> tuple[Any, ...]:
     """Features, and behind them the inputs at some positions, in the order of their sorted names."""
     leaves = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
-    return (features, *(leaves[i] for i in sides))
+    return (*features, *(leaves[i] for i in sides))
+
+
+def alone(values: Sequence[Any]) -> Any:
+    """The one value that there is, or all of them."""
+    return values[0] if len(values) == 1 else values
 
 
 def read_batches(

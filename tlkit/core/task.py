@@ -13,6 +13,8 @@ from tlkit.core.errors import InputError
 
 if TYPE_CHECKING:
     import keras
+
+    from tlkit.layer.hub_layer import HubLayer
 from tlkit.core.examples import Examples, Splits
 
 LABEL, LABELS, VALUES = ANSWERS = ("label", "labels", "values")
@@ -37,6 +39,22 @@ class Evaluation:
         return f"Evaluation(scores={value_of(self.scores)}, details={sorted(self.details)}, outputs={outputs})"
 
 
+@dataclass(frozen=True)
+class Reads:
+    """What a head takes of a module; the shelf `tlkit.reads` makes these.
+
+    Attributes:
+        name: For messages and records: "maps(4, 8)".
+        read: (layer, its symbolic inputs) -> what the head takes: Keras tensors; it calls the layer, and raises
+            InputError where the module does not give that.
+        members: An example is several inputs of these names, which pass the module one by one; () where it is one.
+    """
+
+    name: str
+    read: Callable[[HubLayer, Any], Any]
+    members: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """What is learned on top of a module, as functions.
@@ -58,7 +76,7 @@ class Task:
         answer: What a row of the decoded outputs is: "label" (shares of one whole, the largest being the answer),
             "labels" (yes or no to each label, by its own score above 0.5) or "values".
         takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
-            the vectors of two examples.
+            the vectors of two examples; or a `Reads`.
         recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
         prepare: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
             what that is. `fit` calls it; None where nothing is left to decide.
@@ -84,7 +102,7 @@ class Task:
     monitor: tuple[str, str] | None = ("val_loss", "min")
     output: str = "outputs"
     answer: str = VALUES
-    takes: str = "vector"
+    takes: str | Reads = "vector"
     prepare: Callable[[Splits, Callable[[str], None]], Task] | None = None
     calibrate: Callable[[np.ndarray, Any], Task] | None = None
     card: Mapping[str, Any] = field(default_factory=dict)

@@ -32,7 +32,7 @@ INPUT = "inputs"
 FORMAT = "2"  # part of the name of a converted file: raise it when files of another kind are written
 PROBES = 4  # examples on which the two are compared
 
-Run = Callable[[Any], Any]
+Run = Callable[[Any], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Engine:
     Attributes:
         name: "tensorflow" or "litert".
         reason: Why it was chosen.
-        run: Batch of inputs -> features (batch, ...).
+        run: Batch of inputs -> the tensors of the features, each (batch, ...).
     """
 
     name: str
@@ -81,7 +81,7 @@ class Opener:
                 reason = str(error)
         return Engine(TENSORFLOW, reason, self._run)
 
-    def _run(self, batch: Any) -> Any:
+    def _run(self, batch: Any) -> tuple[Any, ...]:
         """The front in TensorFlow on what NumPy read, cast as the front takes it."""
         cast = keras.tree.map_structure_up_to(
             self.front.spec, lambda spec, x: np.asarray(x, spec.dtype.as_numpy_dtype), self.front.spec, batch
@@ -89,19 +89,19 @@ class Opener:
         first = tf.nest.flatten(cast)[0]
         count = len(first)
         if not count or not _is_sequence(tf.nest.flatten(self.front.spec)[0]):
-            return self.tensorflow(cast)
+            return self.tensorflow(cast)  # type: ignore[no-any-return]
         most = sequences_at_once(first.shape[1], count)
         parts = (keras.tree.map_structure(lambda own, at=at: own[at : at + most], cast) for at in range(0, count, most))
         found = [self.tensorflow(part) for part in parts]
-        return found[0] if len(found) == 1 else keras.tree.map_structure(lambda *rows: tf.concat(rows, axis=0), *found)
+        return tuple(own[0] if len(own) == 1 else tf.concat(own, axis=0) for own in zip(*found, strict=True))
 
     def _agreeing(self, probe: Any) -> Run:
         run = litert(self.front, self.together)
         if probe is not None:
-            expected, found = (np.asarray(f(probe[:PROBES])) for f in (self._run, run))
-            gap, scale = float(np.max(np.abs(expected - found))), float(np.max(np.abs(expected)))
-            if not gap <= TOLERANCE * max(scale, 1.0):
-                raise InputError(f"LiteRT gives other features than TensorFlow (by {gap:.1e})")
+            for expected, found in zip(self._run(probe[:PROBES]), run(probe[:PROBES]), strict=True):
+                gap, scale = float(np.max(np.abs(expected - found))), float(np.max(np.abs(expected)))
+                if not gap <= TOLERANCE * max(scale, 1.0):
+                    raise InputError(f"LiteRT gives other features than TensorFlow (by {gap:.1e})")
         return run
 
 
@@ -120,11 +120,12 @@ def opener(front: Front, count: int) -> Opener:
     return Opener(front, count, tf.function(front.run, input_signature=[front.spec]))
 
 
-def features_shape(opener: Opener) -> tuple[int | None, ...]:
-    """Shape of what a front gives for one example; it is traced where the graph leaves sizes open."""
+def features_shapes(opener: Opener) -> tuple[tuple[int | None, ...], ...]:
+    """Shapes of what a front gives for one example; it is traced where the graph leaves sizes open."""
     if opener.front.gives is not None:
         return opener.front.gives
-    return tuple(opener.tensorflow.get_concrete_function().outputs[0].shape[1:])
+    outputs = opener.tensorflow.get_concrete_function().structured_outputs
+    return tuple(tuple(tensor.shape[1:]) for tensor in outputs)
 
 
 def fits_litert(front: Front) -> bool:
@@ -207,15 +208,20 @@ def litert(front: Front, together: Sequence[Front] = ()) -> Run:
     cache_budget.touch(file)
     call = _interpreted(file).signatures[_signature(group.index(front))]
 
-    def run(batch: Any) -> np.ndarray:
+    def run(batch: Any) -> tuple[np.ndarray, ...]:
         values = np.asarray(batch, dtype=np.float32)
-        return np.concatenate([call({INPUT: values[i : i + 1]})["features"] for i in range(len(values))])
+        given = [call({INPUT: values[i : i + 1]}) for i in range(len(values))]
+        return tuple(np.concatenate([own[name] for own in given]) for name in map(_output, range(len(given[0]))))
 
     return run
 
 
 def _signature(number: int) -> str:
     return f"front_{number}"
+
+
+def _output(number: int) -> str:
+    return f"features_{number}" if number else "features"
 
 
 def _converted(fronts: Sequence[Front]) -> bytes:
@@ -229,5 +235,8 @@ def _converted(fronts: Sequence[Front]) -> bytes:
 def _of_one(front: Front) -> Any:
     """A front as a concrete function of one example."""
     spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, INPUT)
-    run = tf.function(lambda inputs: {"features": front.run(inputs)}, input_signature=[spec])
-    return run.get_concrete_function()
+
+    def named(inputs: Any) -> dict[str, Any]:
+        return {_output(number): own for number, own in enumerate(front.run(inputs))}
+
+    return tf.function(named, input_signature=[spec]).get_concrete_function()

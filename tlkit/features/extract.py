@@ -9,7 +9,7 @@ import json
 import math
 import mmap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 
 from tlkit.core import memory
 from tlkit.core.batches import (
+    alone,
     chunks,
-    gathered,
     pieces_of,
     read_batches,
     stable_seed,
@@ -45,19 +45,27 @@ class Layout:
     """How features lie on disk.
 
     Attributes:
-        shape: Of one example's features.
+        shapes: Of each tensor that one example's features are.
         dtype: "float32", or "float16" for half the space.
-        steps: Whether its first axis are the steps of a sequence, of which an example needs as many as it is long.
+        steps: Whether the first axis of each are the steps of a sequence, of which an example needs as many as it is
+            long.
     """
 
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     dtype: str = "float32"
-    steps: bool = False
+    steps: tuple[bool, ...] = (False,)
+
+    @property
+    def name(self) -> str:
+        """What names them in keys; of one tensor as before there were several, so that such caches are found again."""
+        if len(self.shapes) > 1:
+            return repr(self)
+        return f"Layout(shape={self.shapes[0]}, dtype={self.dtype!r}, steps={self.steps[0]})"
 
     @property
     def example_bytes(self) -> int:
         """Bytes of one example."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return sum(map(math.prod, self.shapes)) * np.dtype(self.dtype).itemsize
 
     @property
     def shard_examples(self) -> int:
@@ -70,37 +78,43 @@ class Features:
     """Computed features of all examples, in shards.
 
     Attributes:
-        shards: Arrays (up to `per_shard`, ...), mapped from disk.
+        shards: Of each the tensors, arrays (up to `per_shard`, ...) mapped from disk.
         per_shard: Examples in each but the last.
         seconds: Time that computing (or finding) them took.
         reused: Count of examples whose features were found in the cache.
         rounding: Largest error that storing them as float16 made, as a share of the largest feature; 0 for float32.
-        steps: Whether their axis behind the examples are the steps of a sequence, zeros behind its end.
+        steps: Whether the axis behind the examples of each tensor are the steps of a sequence, zeros behind its end.
     """
 
-    shards: tuple[np.ndarray, ...]
+    shards: tuple[tuple[np.ndarray, ...], ...]
     per_shard: int
     seconds: float
     reused: int
     rounding: float = 0.0
-    steps: bool = False
+    steps: tuple[bool, ...] = (False,)
 
     def __len__(self) -> int:
-        return sum(len(s) for s in self.shards)
+        return sum(len(shard[0]) for shard in self.shards)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All of them in memory: `np.asarray(features)`."""
-        return np.concatenate(self.shards).astype(dtype or np.float32, copy=False)
+        """All of them in memory, of features that are one tensor: `np.asarray(features)`."""
+        if len(self.steps) > 1:
+            raise InputError(f"These features are {len(self.steps)} tensors an example: `take(indices)` gives them.")
+        return np.concatenate([own for (own,) in self.shards]).astype(dtype or np.float32, copy=False)
 
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """Features of the examples at `indices`, in that order, float32."""
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Features of the examples at `indices`, in that order: each tensor float32 (n, ...)."""
         if len(self.shards) == 1:
-            return np.asarray(self.shards[0][indices], np.float32)
-        rows = np.stack([self.shards[i // self.per_shard][i % self.per_shard] for i in indices])
+            return tuple(np.asarray(own[indices], np.float32) for own in self.shards[0])
+        rows = tuple(
+            np.stack([self.shards[i // self.per_shard][tensor][i % self.per_shard] for i in indices])
+            for tensor in range(len(self.steps))
+        )
         if len(self.shards) > MOST_MAPPED:
             for number in {int(i) // self.per_shard for i in indices}:
-                _let_go(self.shards[number])
-        return rows.astype(np.float32, copy=False)
+                for own in self.shards[number]:
+                    _let_go(own)
+        return tuple(own.astype(np.float32, copy=False) for own in rows)
 
 
 def _let_go(shard: np.ndarray) -> None:
@@ -137,7 +151,7 @@ class Request:
         """Where the features lie: a pure function of what they are."""
         data = sha256_bytes(self.examples.pipeline.fingerprint, str(self.examples.inputs.spec), *self.examples.digests)
         changed = () if self.view is None else (repr(self.examples.augment),)
-        name = sha256_bytes(FORMAT, self.key, data, str(self.layout), f"{self.view} {self.seed}", *changed)
+        name = sha256_bytes(FORMAT, self.key, data, self.layout.name, f"{self.view} {self.seed}", *changed)
         return cache_dir() / "features" / name[:40]
 
     @property
@@ -208,15 +222,15 @@ def _shards(
     request: Request,
     source: Callable[[], Features] | None,
     progress: Callable[[int], None],
-) -> tuple[list[np.ndarray], int]:
+) -> tuple[list[tuple[np.ndarray, ...]], int]:
     """All shards, and the count of examples whose features were there already."""
     folder, reused = request.folder, 0
-    shards: list[np.ndarray] = []
+    shards: list[tuple[np.ndarray, ...]] = []
     for number, indices in enumerate(request.shards):
-        shard = _stored(folder, number, len(indices))
+        shard = _stored(folder, number, len(indices), len(request.layout.shapes))
         if shard is None:
             _compute_shard(opened, request, number, indices, source)
-            shard = _stored(folder, number, len(indices))
+            shard = _stored(folder, number, len(indices), len(request.layout.shapes))
             assert shard is not None
         else:
             reused += len(indices)
@@ -238,11 +252,28 @@ def _compute_shard(
     engine = opened(began, first)
     if began is None:
         write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
-    found = (np.asarray(engine.run(x), np.float32) for x in itertools.chain([first], batches))
-    steps = request.layout.shape[0] if request.layout.steps else None
-    values = gathered([piece - indices[0] for piece in pieces], found, steps)
-    _require_finite(values, [request.examples.ids[i] for i in indices])
+    found = map(engine.run, itertools.chain([first], batches))
+    values = _gathered([piece - indices[0] for piece in pieces], found, request.layout)
+    for own in values:
+        _require_finite(own, [request.examples.ids[i] for i in indices])
     _store(request.folder, number, values, request.layout.dtype)
+
+
+def _gathered(pieces: Sequence[np.ndarray], batches: Iterable[Any], layout: Layout) -> tuple[np.ndarray, ...]:
+    """The rows of each tensor of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`."""
+    count, rows = sum(map(len, pieces)), list[np.ndarray]()
+    for piece, batch in zip(pieces, batches, strict=True):
+        tensors = [np.asarray(own, np.float32) for own in batch]
+        if not rows:
+            sizes = zip(tensors, layout.shapes, layout.steps, strict=True)
+            kept = [(*shape[:1], *own.shape[2:]) if steps else own.shape[1:] for own, shape, steps in sizes]
+            rows = [np.zeros((count, *size), np.float32) for size in kept]
+        for own, tensor, steps in zip(rows, tensors, layout.steps, strict=True):
+            if steps:
+                own[piece, : tensor.shape[1]] = tensor
+            else:
+                own[piece] = tensor
+    return tuple(rows)
 
 
 def _inputs(request: Request, pieces: Sequence[np.ndarray], source: Callable[[], Features] | None) -> Iterator[Any]:
@@ -252,17 +283,20 @@ def _inputs(request: Request, pieces: Sequence[np.ndarray], source: Callable[[],
         return
     nearer = source()
     if not request.sides:
-        yield from (taken(nearer, request.examples, piece) for piece in pieces)
+        yield from (alone(taken(nearer, request.examples, piece)) for piece in pieces)
         return
     inputs = read_batches(request.examples, pieces, request.seeds())
     for piece, x in zip(pieces, inputs, strict=True):
         yield with_sides(taken(nearer, request.examples, piece), x, request.sides)
 
 
-def taken(features: Features, examples: Examples, piece: np.ndarray) -> np.ndarray:
+def taken(features: Features, examples: Examples, piece: np.ndarray) -> tuple[np.ndarray, ...]:
     """Features of some examples, float32; of sequences, as many steps as the longest of them needs."""
     rows = features.take(piece)
-    return trimmed(rows, width_of(examples, piece)) if features.steps else rows
+    if not any(features.steps):
+        return rows
+    width = width_of(examples, piece)
+    return tuple(trimmed(own, width) if steps else own for own, steps in zip(rows, features.steps, strict=True))
 
 
 def _began(folder: Path) -> tuple[str | None, str]:
@@ -289,14 +323,21 @@ def _record_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.json"
 
 
-def _store(folder: Path, number: int, values: np.ndarray, dtype: str) -> None:
-    """The array and its checksum, each whole or absent; the checksum comes last and makes the shard valid."""
-    stored, rounding = values, 0.0
-    if dtype == "float16":
-        stored, rounding = _halved(values)
-    with atomic_file(folder / f"{number:06d}.npy") as partial:
-        np.save(partial, stored)
-    record = {"sha256": _digest(stored), "shape": list(stored.shape), "rounding": rounding}
+def _file(folder: Path, number: int, tensor: int) -> Path:
+    return folder / (f"{number:06d}.npy" if tensor == 0 else f"{number:06d}.{tensor}.npy")
+
+
+def _store(folder: Path, number: int, values: Sequence[np.ndarray], dtype: str) -> None:
+    """The arrays and their checksums, each whole or absent; the record comes last and makes the shard valid."""
+    digests, shapes, roundings = [], [], []
+    for tensor, own in enumerate(values):
+        stored, rounding = _halved(own) if dtype == "float16" else (own, 0.0)
+        with atomic_file(_file(folder, number, tensor)) as partial:
+            np.save(partial, stored)
+        digests.append(_digest(stored))
+        shapes.append(list(stored.shape))
+        roundings.append(rounding)
+    record = {"sha256": alone(digests), "shape": alone(shapes), "rounding": max(roundings)}
     write_atomic(_record_path(folder, number), json.dumps(record))
 
 
@@ -317,21 +358,33 @@ def _plain(path: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _stored(folder: Path, number: int, count: int) -> np.ndarray | None:
-    """A shard, or None where it is absent, damaged or of another length."""
-    record, file = _plain(_record_path(folder, number)), folder / f"{number:06d}.npy"
-    if not isinstance(record.get("rounding"), float) or not file.is_file():
+def _stored(folder: Path, number: int, count: int, tensors: int) -> tuple[np.ndarray, ...] | None:
+    """The tensors of a shard, or None where one is absent, damaged or of another length."""
+    record = _plain(_record_path(folder, number))
+    if not isinstance(record.get("rounding"), float):
         return None
+    digests, shapes = record.get("sha256"), record.get("shape")
+    if tensors == 1:
+        digests, shapes = [digests], [shapes]
+    if not isinstance(digests, list) or not isinstance(shapes, list) or not len(digests) == len(shapes) == tensors:
+        return None
+    shard: list[np.ndarray] = []
+    for tensor in range(tensors):
+        own = _mapped(_file(folder, number, tensor))
+        if own is None or len(own) != count or list(own.shape) != shapes[tensor] or _digest(own) != digests[tensor]:
+            return None
+        _let_go(own)
+        shard.append(own)
+    return tuple(shard)
+
+
+def _mapped(file: Path) -> np.ndarray | None:
+    """An array on disk, None where there is none."""
     try:
-        shard = np.load(file, mmap_mode="r")
+        array = np.load(file, mmap_mode="r") if file.is_file() else None
     except (OSError, ValueError, EOFError):
         return None
-    if not isinstance(shard, np.ndarray) or not shard.ndim:  # an archive of several, or a number
-        return None
-    fits = len(shard) == count and list(shard.shape) == record.get("shape")
-    whole = fits and _digest(shard) == record.get("sha256")
-    _let_go(shard)
-    return shard if whole else None
+    return array if isinstance(array, np.ndarray) and array.ndim else None  # no archive of several, and no number
 
 
 def _digest(shard: np.ndarray) -> str:
@@ -353,13 +406,15 @@ def extract(
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
         examples: Examples whose inputs fit the module.
-        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output, of several the one for a head.
+        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output, of several the one for a head, or
+            those of the layer's `taps` that have a row per example, in the order in which the module makes them.
         batch_size: Examples at a time, >= 1.
         dtype: "float32", or "float16" for half the space; `Features.rounding` says what that cost.
         progress: Called with the count of examples that are done.
 
     Returns:
-        Features: `take(indices)` gives float32 arrays (n, ...) as they lie on disk, `np.asarray` all of them.
+        Features: `take(indices)` gives a tuple of float32 arrays (n, ...), one a tensor; `np.asarray` gives all that
+            there are of one tensor.
 
     Raises:
         InputError: If the module gives features that are not finite or cannot be cut there, or if they do not fit
@@ -367,7 +422,7 @@ def extract(
     """
     from tlkit.layer.hub_layer import HubLayer
     from tlkit.layer.lookup import is_image
-    from tlkit.model.build import choose_output
+    from tlkit.layer.reads import choose_output
     from tlkit.model.input_range import settle_range
     from tlkit.model.partition import front_of, uncut
 
@@ -376,8 +431,8 @@ def extract(
         layer.shaped(examples.inputs.spec)
     if is_image(layer) and not isinstance(backbone, HubLayer):
         settle_range(layer)
-    if at is None and layer.output_key is None:
-        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+    if at is None and layer.output_key is None and not layer.taps:
+        choose_output(layer, layer.endpoint.inference.structured_outputs)
     examples = uncut(layer.endpoint.inputs, examples)
     front = front_of(layer, at, examples.inputs.spec, of_any_length="length" in examples.columns)
     opener = engines.opener(front, len(examples))
@@ -392,10 +447,14 @@ def extract(
 def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
     """How what a front gives for these examples is stored; steps that it leaves open are as many as the inputs have."""
     check_dtype(dtype)
-    own = engines.features_shape(opener)
-    if "length" not in examples.columns or not own or own[0] is not None:
-        return Layout(tuple(size or 1 for size in own), dtype)
-    return Layout((steps_of(examples.inputs.spec), *(size or 1 for size in own[1:])), dtype, steps=True)
+    shapes = engines.features_shapes(opener)
+    steps = tuple("length" in examples.columns and shape[:1] == (None,) for shape in shapes)
+    most = steps_of(examples.inputs.spec) if any(steps) else 1
+    sizes = [
+        (most if own else shape[0] or 1, *(size or 1 for size in shape[1:])) if shape else ()
+        for shape, own in zip(shapes, steps, strict=True)
+    ]
+    return Layout(tuple(sizes), dtype, steps)
 
 
 def check_dtype(dtype: str) -> None:

@@ -14,8 +14,9 @@ from tlkit.features.extract import extract
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.input_affine import checked_range
 from tlkit.layer.lookup import is_image, own_image_size
+from tlkit.layer.reads import choose_output
 from tlkit.modalities.feeding import fed
-from tlkit.model.build import BACKBONE, choose_output
+from tlkit.model.build import BACKBONE
 from tlkit.model.input_range import settle_range
 
 
@@ -32,7 +33,7 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
     if is_image(layer):
         settle_range(layer, otherwise=checked_range(input_range))
     if layer.output_key is None:
-        choose_output(layer, layer.endpoint.inference.structured_outputs, "vector")
+        choose_output(layer, layer.endpoint.inference.structured_outputs)
     return layer
 
 

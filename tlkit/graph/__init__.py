@@ -1,19 +1,26 @@
 """Pure functions on one inference graph: what it is made of, where it can be cut, and its parts."""
 
 from tlkit.graph.activations import activation_bytes
-from tlkit.graph.blocks import Block, blocks, taps
+from tlkit.graph.blocks import Block, blocks, embedding, taps
 from tlkit.graph.constant import save_constant
 from tlkit.graph.cutting import (
     Cut,
+    Halves,
     cuts,
     depth_order,
+    ending,
+    halved,
     nearest_cut,
     operations,
+    rows_of,
     split,
+    split_at,
+    tapped_cut,
     unfrozen_variables,
     variables_in_front,
+    variables_of,
 )
-from tlkit.graph.flat import Graph, closed, flatten, output_at, output_keys, part, part_as, with_output
+from tlkit.graph.flat import Graph, closed, flatten, giving, output_at, output_keys, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 from tlkit.graph.widening import behind_cast, computes_in_half, widened
@@ -25,6 +32,7 @@ __all__ = [
     "Block",
     "Cut",
     "Graph",
+    "Halves",
     "Proof",
     "activation_bytes",
     "batch_norms",
@@ -35,8 +43,12 @@ __all__ = [
     "cuts",
     "depth_order",
     "depthwise_kernels",
+    "embedding",
+    "ending",
     "entering",
     "flatten",
+    "giving",
+    "halved",
     "input_affine",
     "nearest_cut",
     "operations",
@@ -45,11 +57,15 @@ __all__ = [
     "part",
     "part_as",
     "proved_range",
+    "rows_of",
     "save_constant",
     "split",
+    "split_at",
+    "tapped_cut",
     "taps",
     "unfrozen_variables",
     "variables_in_front",
+    "variables_of",
     "way_to",
     "widened",
     "with_output",

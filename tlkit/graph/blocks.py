@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
+from tlkit.graph.anatomy import LOOKUPS, Anatomy, anatomy, elements, sizes
 from tlkit.graph.cutting import Cut, cuts, depth_order, parameters, steps, variables_in_front
 from tlkit.graph.flat import Graph, remembered
 
@@ -229,3 +229,24 @@ def _stride_behind(graph: Graph, op: Any, before: int) -> int:
     if "Resize" in op.type and old and new and old[1] and new[1]:
         return max(1, round(before * old[1] / new[1]))
     return before
+
+
+# Tables
+
+
+def embedding(graph: Graph) -> str | None:
+    """Name in `graph.resources` of the table that the module's ids are looked up in, of several the one with most rows.
+
+    None where no whole numbers of the inputs are looked up.
+    """
+    if not graph.nodes:
+        return None
+    known = anatomy(graph)
+    rows: dict[int, int] = {}
+    for op in known.ops:
+        table = known.weights[known.place[op.inputs[0].op.name]] if op.type in LOOKUPS else ()
+        if len(table) == 1 and op.inputs[1].dtype.is_integer and known.data[known.place[op.inputs[1].op.name]]:
+            (index,) = table
+            rows[index] = int(graph.variables[index].shape[0])
+    names = {index: name for name, index in graph.resources.items()}
+    return names[max(rows, key=lambda index: rows[index])] if rows else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tlkit.core.errors import InputError
 from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
 from tlkit.graph.easing import ease
-from tlkit.graph.flat import Graph, part_as, remembered
+from tlkit.graph.flat import Graph, giving, part, part_as, remembered
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,21 @@ class Cut:
     def size(self) -> int:
         """Elements for one example; open sizes count as 1."""
         return elements(self.shape)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """How a share of a module that gives several tensors is frozen: the front's tensors, and what the back takes.
+
+    Attributes:
+        cut: The cut of the graph whose only output is the last tap; None where nothing of the module trains, or all.
+        tensors: Names of what the front gives, in the order in which the graph makes them; () where all trains.
+        inputs: Positions of the module's inputs that the back takes besides.
+    """
+
+    cut: Cut | None
+    tensors: tuple[str, ...]
+    inputs: tuple[int, ...] = ()
 
 
 def depth_order(graph: Graph) -> tuple[int, ...]:
@@ -91,7 +106,7 @@ def _cuts(graph: Graph) -> Iterable[Cut]:
             variables_behind=behind,
             parameters_behind=sum(parameters(graph, v) for v in behind),
             cost_behind=max(0.0, 1.0 - front_cost[position] / total),
-            inputs=_inputs_behind(graph, tensor),
+            inputs=_inputs_between(graph, [tensor.name], graph.outputs),
         )
 
 
@@ -164,21 +179,24 @@ def _cuttable(graph: Graph, tensor: Any) -> bool:
     return shape is None or (len(shape) > 0 and not (open_batch and shape[0] is not None))
 
 
-def _inputs_behind(graph: Graph, tensor: Any) -> tuple[int, ...]:
-    """Positions of the inputs that the outputs still need when the tensor is given."""
+def _inputs_between(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> tuple[int, ...]:
+    """Positions of the inputs that some tensors still need when others are given."""
     feeds = {t.name: i for i, t in enumerate(graph.whole.inputs[: len(graph.inputs)])}
-    found: set[int] = set()
-    seen = {tensor.name}
-    stack = list(map(_source(graph), graph.outputs))
+    needed = {tensor.name for tensor in _needed(graph, given, wanted)}
+    return tuple(sorted(position for name, position in feeds.items() if name in needed))
+
+
+def _needed(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> Iterable[Any]:
+    """Tensors on the way to those that are wanted, where others are given."""
+    seen = set(given)
+    stack = list(map(_source(graph), wanted))
     while stack:
         current = stack.pop()
         if current.name in seen:
             continue
         seen.add(current.name)
-        if current.name in feeds:
-            found.add(feeds[current.name])
+        yield current
         stack.extend(current.op.inputs)
-    return tuple(sorted(found))
 
 
 def split(graph: Graph, cut: Cut) -> tuple[Any, Any]:
@@ -202,6 +220,139 @@ def split(graph: Graph, cut: Cut) -> tuple[Any, Any]:
     front = part_as(graph, graph.inputs, [cut.tensor], 0)
     sides = [graph.inputs[i] for i in cut.inputs]
     return front, part_as(graph, [cut.tensor, *sides], graph.outputs, graph.structure, change=ease)
+
+
+def halved(graph: Graph, taps: Sequence[str], unfrozen: float) -> Halves:
+    """What is frozen of a module that gives several tensors, and what trains.
+
+    The module is cut as one that ends with the last of the taps. The front gives every tap that lies at or before the
+    cut, then the tensor of the cut, unless no tap lies behind it. With `unfrozen=0` it gives all taps. Taps that no
+    data reaches, or that have no row per example, always come from the back, and the variables behind the former train
+    only where the whole module does.
+
+    Args:
+        graph: A flat graph.
+        taps: Names of tensors in it, or of entries in `graph.resources`.
+        unfrozen: Share of the depth that trains, in [0, 1], from the last tap down.
+
+    Returns:
+        The halves; without tensors where the whole module trains.
+
+    Raises:
+        InputError: If a tap is not in the graph, none has a row per example, or `unfrozen` is outside [0, 1].
+    """
+    rows = rows_of(graph, taps)
+    cut = tapped_cut(graph, taps, unfrozen)
+    if cut is None:
+        return Halves(None, (), ())
+    if unfrozen == 0:
+        tensors, cut = rows, None
+    else:
+        tensors = _in_front(graph, rows, cut)
+    return Halves(cut, tensors, _inputs_between(graph, tensors, _tensors(graph, taps)))
+
+
+def tapped_cut(graph: Graph, taps: Sequence[str], unfrozen: float) -> Cut | None:
+    """As `nearest_cut`, of the graph that ends with the last tap; taps that no data reaches train only with the whole.
+
+    Args:
+        graph: A flat graph.
+        taps: As `halved` takes them.
+        unfrozen: Share of the depth that trains, in [0, 1].
+    """
+    cut = nearest_cut(ending(graph, taps), unfrozen)
+    fixed = _weights_tapped(graph, taps)
+    if cut is None or not fixed.intersection(cut.variables_behind):
+        return cut
+    behind = tuple(v for v in cut.variables_behind if v not in fixed)
+    return replace(cut, variables_behind=behind, parameters_behind=sum(parameters(graph, v) for v in behind))
+
+
+def ending(graph: Graph, taps: Sequence[str]) -> Graph:
+    """The graph whose only output is the last tap that has a row per example.
+
+    Raises:
+        InputError: If there is none.
+    """
+    last = rows_of(graph, taps)[-1:]
+    return graph if last == graph.outputs else giving(graph, last)
+
+
+def rows_of(graph: Graph, taps: Sequence[str]) -> tuple[str, ...]:
+    """Those of the taps that have a row of numbers per example, in the order in which the graph makes them.
+
+    Raises:
+        InputError: If there is none, a tap is no floating tensor of the graph, or the graph cannot be cut.
+    """
+    if graph.problem is not None:
+        raise InputError(f"Only a module that can be cut gives tensors from inside, and this one {graph.problem}.")
+    known = anatomy(graph)
+    places = {name: known.place.get(_sourced(graph, name).op.name) for name in _tensors(graph, taps)}
+    for name, place in places.items():
+        if place is None or not _sourced(graph, name).dtype.is_floating:
+            what = "leads to no output of the module" if place is None else "does not hold floating numbers"
+            raise InputError(f"A module cannot give its tensor `{name}`: it {what}.")
+    data = [name for name, place in places.items() if place is not None and known.data[place]]
+    reached = [name for name in data if _cuttable(graph, _sourced(graph, name))]
+    if not reached:
+        raise InputError(f"A module gives at least one tensor with a row per example. Received: taps={tuple(taps)}.")
+    return tuple(sorted(reached, key=lambda name: places[name] or 0))
+
+
+def _sourced(graph: Graph, name: str) -> Any:
+    try:
+        return _source(graph)(name)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"The module's graph has no tensor `{name}`; `layer.feature_maps` names some.") from error
+
+
+def _tensors(graph: Graph, taps: Sequence[str]) -> list[str]:
+    return [name for name in taps if name not in graph.resources]
+
+
+def _weights_tapped(graph: Graph, taps: Sequence[str]) -> set[int]:
+    """Variables behind the taps that no data reaches."""
+    known = anatomy(graph)
+    places = (known.place[_sourced(graph, name).op.name] for name in _tensors(graph, taps))
+    read = {v for place in places for v in known.weights[place]}
+    return read | {graph.resources[name] for name in taps if name in graph.resources}
+
+
+def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
+    """The taps at or before a cut, then the cut; a tap whose variables train behind the cut is not before it."""
+    known = anatomy(graph)
+    place = {name: known.place[_sourced(graph, name).op.name] for name in (*rows, cut.tensor)}
+    early = [name for name in rows if place[name] <= place[cut.tensor]]
+    before = [name for name in early if not set(cut.variables_behind).intersection(variables_of(graph, [name]))]
+    return tuple(sorted({*before, cut.tensor}, key=lambda name: place[name]))
+
+
+def variables_of(graph: Graph, tensors: Iterable[str]) -> tuple[int, ...]:
+    """Indices of the variables that lead to some tensors (or are them, by their names in `graph.resources`)."""
+    known = anatomy(graph)
+    read = {graph.resources[name] for name in tensors if name in graph.resources}
+    for tensor in _needed(graph, (), [name for name in tensors if name not in graph.resources]):
+        place = known.place[tensor.op.name]
+        read |= known.weights[place] | known.consumed[place]
+    return tuple(sorted(read))
+
+
+def split_at(graph: Graph, taps: Sequence[str], halves: Halves) -> tuple[Any, Any]:
+    """As `split`, for a module that gives several tensors.
+
+    Args:
+        graph: A flat graph.
+        taps: What the module gives; those that are in `graph.resources` are left to the caller.
+        halves: Of this graph and these taps.
+
+    Returns:
+        `front(*inputs)`, which gives the tensors of the halves, and `back(*tensors, *sides)`, where `sides` are the
+        inputs at `halves.inputs`, which gives the taps; each gives a tuple.
+    """
+    fetches = _tensors(graph, taps)
+    sides = [graph.inputs[i] for i in halves.inputs]
+    back = part_as(graph, [*halves.tensors, *sides], fetches, tuple(range(len(fetches))), change=ease)
+    return part(graph, graph.inputs, halves.tensors), back
 
 
 def steps(graph: Graph) -> tuple[Cut, ...]:

@@ -436,7 +436,21 @@ def with_output(graph: Graph, key: str | int | None) -> Graph:
             f"The module has no output of this name; it gives {names}. Received: output_key={key!r}."
         ) from error
     outputs = tuple(graph.outputs[i] for i in tf.nest.flatten(chosen))
-    structure = tf.nest.pack_sequence_as(chosen, list(range(len(outputs))))
+    return _narrowed(graph, outputs, tf.nest.pack_sequence_as(chosen, list(range(len(outputs)))))
+
+
+def giving(graph: Graph, tensors: Sequence[str]) -> Graph:
+    """The graph whose outputs are other tensors of it, as a tuple.
+
+    Args:
+        graph: A flat graph.
+        tensors: Names of tensors that lead to its outputs.
+    """
+    names = tuple(tensors)
+    return remembered(graph, ("giving", names), lambda: _narrowed(graph, names, tuple(range(len(names)))))  # type: ignore[no-any-return]
+
+
+def _narrowed(graph: Graph, outputs: tuple[str, ...], structure: Any) -> Graph:
     if graph.problem is not None:
         return graph
     narrow = dataclasses.replace(graph, outputs=outputs, structure=structure, memo={})

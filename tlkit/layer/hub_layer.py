@@ -54,6 +54,8 @@ class HubLayer(keras.layers.Layer):
         sha256: Expected sha256 of the module's folder; another one is an error.
         trust: Load a module that the scan refuses; not saved.
         offline: Do not download; None reads `TLKIT_OFFLINE`; not saved.
+        taps: Names of tensors inside the module (values of `feature_maps`) or of its tables (`embedding`), which the
+            layer gives as a tuple in place of its output.
         graph: The module's graph as `get_config` holds it; used instead of `handle` when a saved model is opened.
         dtype: Policy for the outputs: "mixed_float16" gives float16. The module computes as it was exported, so the
             default keeps it right inside a mixed_float16 model.
@@ -84,6 +86,7 @@ class HubLayer(keras.layers.Layer):
         sha256: str | None = None,
         trust: bool = False,
         offline: bool | None = None,
+        taps: Sequence[str] = (),
         graph: str | None = None,
         dtype: Any = "float32",
         **kwargs: Any,
@@ -97,6 +100,7 @@ class HubLayer(keras.layers.Layer):
         self._as_dict, self._output_key = signature_outputs_as_dict, output_key
         self._output_shape = _checked_shape(output_shape)
         self._unfrozen = float(unfrozen)
+        self._taps: tuple[str, ...] = ()
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         if graph is None:
             module = hub.open_module(
@@ -110,6 +114,8 @@ class HubLayer(keras.layers.Layer):
         self.__dict__["_packed"] = None if graph is None else _decoded(graph)
         self._lower_case = self._own_lower_case() if lower_case is None else lower_case
         self.batch_stats, self.input_range = batch_stats, input_range
+        if taps:
+            self.taps = tuple(taps)
         if trainable:
             self._require_gradients()
             self._warn_uncut()
@@ -194,6 +200,7 @@ class HubLayer(keras.layers.Layer):
     def form(self, value: Form) -> None:
         self.__dict__["_endpoint"] = formed(self.__dict__["_own_endpoint"], value)
         self.__dict__["_form"] = value
+        self._taps = ()
         self._forget()
         if self.trainable:
             self._flag_variables()
@@ -238,9 +245,51 @@ class HubLayer(keras.layers.Layer):
 
     @functools.cached_property
     def blocks(self) -> tuple[graphs.Block, ...]:
-        """The module's blocks, input side first: name, shape, parameters, depth, share of the forward cost."""
+        """The module's blocks, input side first: name, shape, parameters, depth, share of the forward cost.
+
+        Where the layer gives taps, those up to the last of them.
+        """
         with tf.init_scope():
-            return graphs.blocks(self.graph)
+            return graphs.blocks(graphs.ending(self.graph, self.taps) if self.taps else self.graph)
+
+    @property
+    def feature_maps(self) -> Mapping[int, str]:
+        """Stride -> name of the last tensor (batch, height, width, channels) in `graph` that has it; {} without maps.
+
+        Example:
+            layer.taps = (layer.feature_maps[8], layer.feature_maps[16])
+        """
+        with tf.init_scope():
+            return graphs.taps(self.graph)
+
+    @property
+    def embedding(self) -> str | None:
+        """Name in `graph.resources` of the table (ids, d) that the module looks its ids up in; None without one."""
+        with tf.init_scope():
+            return graphs.embedding(self.graph)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of tensors in `graph`, or of tables, that the layer gives as a tuple; () for the module's output."""
+        return self._taps
+
+    @taps.setter
+    def taps(self, value: Sequence[str]) -> None:
+        names = tuple(value)
+        if isinstance(value, str) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise InputError(f"`taps` must be a list of names, each once. Received: taps={value!r}.")
+        if names != self._taps and self._inbound_nodes:
+            raise InputError(f"{self.name} has been called already, so its taps are settled: make a new HubLayer.")
+        if names:
+            if self.batch_stats == "adapt":
+                raise InputError('Taps are of the module in inference mode; leave out batch_stats="adapt".')
+            with tf.init_scope():
+                graphs.rows_of(self.graph, names)
+        self._taps = names
+        self.__dict__.pop("blocks", None)
+        self.__dict__.pop("_folded", None)
+        if self.trainable:
+            self._flag_variables()
 
     @property
     def input_range(self) -> tuple[float, float] | None:
@@ -269,8 +318,9 @@ class HubLayer(keras.layers.Layer):
 
     @output_key.setter
     def output_key(self, value: str | int | None) -> None:
-        self._output_key = value
-        self._forget()
+        if value != self._output_key:
+            self._output_key, self._taps = value, ()
+            self._forget()
 
     def _forget(self) -> None:
         """Drop what was worked out from the graph."""
@@ -295,6 +345,8 @@ class HubLayer(keras.layers.Layer):
             raise InputError(
                 f"{self.handle} has no `training` argument, so its statistics cannot adapt; leave batch_stats out."
             )
+        if value == "adapt" and self._taps:
+            raise InputError('Taps are of the module in inference mode; leave out batch_stats="adapt".')
         self._batch_stats = value
 
     # -- freezing
@@ -338,7 +390,24 @@ class HubLayer(keras.layers.Layer):
 
     def cut_for(self, unfrozen: float) -> graphs.Cut | None:
         """Where the module is cut to train the last `unfrozen` of its depth; None trains the whole."""
-        return None if unfrozen == 1 else graphs.nearest_cut(self.graph, unfrozen)
+        if unfrozen == 1:
+            return None
+        if self.taps:
+            return graphs.tapped_cut(self.graph, self.taps, unfrozen)
+        return graphs.nearest_cut(self.graph, unfrozen)
+
+    def halves(self, unfrozen: float) -> graphs.Halves:
+        """What is frozen, and given to what trains, when the last `unfrozen` of the module's depth trains.
+
+        Without tensors where the whole module trains. Of a layer without taps, `unfrozen=0` gives its outputs.
+        """
+        if self.taps:
+            with tf.init_scope():
+                return graphs.halved(self.graph, self.taps, unfrozen)
+        if unfrozen == 0:
+            return graphs.Halves(None, self.graph.outputs)
+        cut = self.cut_for(unfrozen)
+        return graphs.Halves(None, ()) if cut is None else _halves(cut)
 
     def _warn_uncut(self) -> None:
         if 0 < self._unfrozen < 1 and self.graph.problem is not None:
@@ -349,7 +418,8 @@ class HubLayer(keras.layers.Layer):
         """Flags of the single variables, as `unfrozen` says."""
         declared = {id(v) for v in self.endpoint.trainable}
         cut = self.cut_for(self._unfrozen)
-        behind = set(self.module_variables) if cut is None else set(cut.variables_behind)
+        every = graphs.variables_of(self.graph, self.taps) if self.taps else self.module_variables
+        behind = set(every if cut is None else cut.variables_behind)
         for index, variable in self.module_variables.items():
             if id(self.endpoint.variables[index]) in declared:
                 variable.trainable = index in behind and self._unfrozen > 0
@@ -405,10 +475,28 @@ class HubLayer(keras.layers.Layer):
 
     def _run(self, inputs: Any, adapt: bool) -> Any:
         if not adapt and self._folded is not None:
-            return self._folded(*tf.nest.flatten(fitted(self.endpoint, inputs, self.handle)))
+            return self.with_tables(self._folded(*tf.nest.flatten(fitted(self.endpoint, inputs, self.handle))))
+        if self.taps:
+            return self.with_tables(self._given.whole(*tf.nest.flatten(self._scaled(inputs))))
         outputs = self.endpoint.call(self._scaled(inputs), adapt)
         key = self._key_of(outputs)
         return outputs if key is None else graphs.output_at(outputs, key)
+
+    @property
+    def _given(self) -> graphs.Graph:
+        """The graph that gives what this layer gives, but for the tables among its taps."""
+        tensors = [name for name in self.taps if name not in self.graph.resources]
+        return graphs.giving(self.graph, tensors) if tensors else self.graph
+
+    def with_tables(self, outputs: Any) -> Any:
+        """What the graph gives, with the values of the tables in their places among the taps."""
+        if not self.taps:
+            return outputs
+        given, tables = iter(outputs), self.graph.resources
+        return tuple(
+            tf.convert_to_tensor(self.module_variables[tables[name]]) if name in tables else next(given)
+            for name in self.taps
+        )
 
     def _scaled(self, inputs: Any) -> Any:
         """Inputs as the module takes them: fitting tensors, pixels in its own range."""
@@ -422,7 +510,7 @@ class HubLayer(keras.layers.Layer):
         if self.input_range is None or self._strategy is not None or self.form.each:
             return None
         with tf.init_scope():
-            return folded(self.graph, self.input_range)
+            return folded(self._given, self.input_range)
 
     def _key_of(self, outputs: Any) -> str | int | None:
         """Which entry of the module's outputs is this layer's output; None where it is all of them."""
@@ -449,7 +537,7 @@ class HubLayer(keras.layers.Layer):
 
     def finished(self, outputs: Any) -> Any:
         """The chosen output, of known shape where the user gave it and of the policy's dtype."""
-        if self._output_shape is not None:
+        if self._output_shape is not None and not self.taps:
             outputs = _with_shapes(outputs, self._output_shape, self._output_shape)
         wanted = tf.as_dtype(self.dtype_policy.compute_dtype)
         if wanted in (tf.string, tf.float32) or not wanted.is_floating:
@@ -465,36 +553,51 @@ class HubLayer(keras.layers.Layer):
 
     # -- splitting
 
-    def front(self, cut: graphs.Cut) -> Callable[[Any], Any]:
-        """A function from the layer's inputs to the tensor at a cut, in inference mode.
+    def front(self, at: graphs.Cut | graphs.Halves) -> Callable[[Any], Any]:
+        """A function from the layer's inputs to the tensor at a cut, or a tuple of those of halves, in inference mode.
 
         Args:
-            cut: One of `graphs.cuts(self.graph)`.
+            at: One of `graphs.cuts(self.graph)`, or what `halves` gives.
         """
         with tf.init_scope():
-            front = graphs.split(self.graph, cut)[0]
+            front = self._split(at)[0]
         return lambda inputs: front(*tf.nest.flatten(self._scaled(inputs)))
 
-    def back(self, cut: graphs.Cut) -> BackLayer:
-        """A layer from the tensor at a cut to this layer's output; it shares its variables and their flags.
+    def back(self, at: graphs.Cut | graphs.Halves) -> BackLayer:
+        """A layer from the tensors at a cut to this layer's output; it shares its variables and their flags.
 
-        Where what lies behind needs inputs of the module as well (masks), it takes a list: the tensor, then the inputs
-        at the positions `cut.inputs`.
+        It takes one tensor, or a list: the tensors, then the inputs of the module at the positions `at.inputs`, where
+        what lies behind needs those as well (masks).
         """
         with tf.init_scope():
-            return BackLayer(self, graphs.split(self.graph, cut)[1], name=f"{self.name}_back")
+            return BackLayer(self, self._split(at)[1], name=f"{self.name}_back")
 
-    def between(self, first: graphs.Cut, second: graphs.Cut | None) -> Callable[[Any], Any]:
+    def _split(self, at: graphs.Cut | graphs.Halves) -> tuple[Any, Any]:
+        if isinstance(at, graphs.Halves) and self.taps:
+            return graphs.split_at(self.graph, self.taps, at)
+        if isinstance(at, graphs.Cut):
+            return graphs.split(self.graph, at)
+        if at.cut is None:
+            raise InputError(f"{self.handle} is not cut there: call the layer itself.")
+        front, back = graphs.split(self.graph, at.cut)
+        return lambda *inputs: (front(*inputs),), back
+
+    def between(
+        self, first: graphs.Cut | graphs.Halves, second: graphs.Cut | graphs.Halves | None
+    ) -> Callable[[Any], Any]:
         """A function from the tensor at one cut to that at a later one; None is the layer's output.
 
-        It takes what `back(first)` takes.
+        It takes what `back(first)` takes, and gives what `front(second)` gives.
         """
         if second is None:
             return self.back(first)
-        sides = [self.graph.inputs[i] for i in first.inputs]
+        given, wanted = (_halves(at) if isinstance(at, graphs.Cut) else at for at in (first, second))
+        sides = [self.graph.inputs[i] for i in given.inputs]
         with tf.init_scope():
-            part = graphs.part(self.graph, [first.tensor, *sides], [second.tensor])
-        return lambda x: part(*_listed(x))[0]
+            part = graphs.part(self.graph, [*given.tensors, *sides], wanted.tensors)
+        if isinstance(second, graphs.Cut):
+            return lambda x: part(*_listed(x))[0]
+        return lambda x: part(*_listed(x))
 
     # -- shapes and saving
 
@@ -538,6 +641,7 @@ class HubLayer(keras.layers.Layer):
             "input_range": self.input_range,
             "batch_stats": self.batch_stats,
             "unfrozen": self._unfrozen,
+            "taps": list(self.taps),
             "form": None if self.form == USUAL else dataclasses.asdict(self.form),
         }
 
@@ -552,11 +656,13 @@ class HubLayer(keras.layers.Layer):
         """
         if not config.get("graph"):
             raise InputError("The config of this HubLayer carries no graph; make the layer anew: HubLayer(handle).")
-        later = {"form", "input_range"}  # a module of whole numbers takes a range in its form alone
+        later = {"form", "input_range", "taps"}  # a module of whole numbers takes a range in its form alone
         layer = cls(**{k: v for k, v in config.items() if k not in {"trust", "offline", "load_options"} | later})
         if config.get("form"):
             layer.form = _form(config["form"])
         layer.input_range = config.get("input_range")
+        if config.get("taps"):
+            layer.taps = tuple(config["taps"])
         return layer
 
 
@@ -596,17 +702,23 @@ class BackLayer(keras.layers.Layer):
     def __init__(self, whole: HubLayer, function: Any, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
         used = {id(v) for v in function.graph.variables}
+        tables = {whole.graph.resources[name] for name in whole.taps if name in whole.graph.resources}
         for index, variable in whole.module_variables.items():
-            if id(whole.endpoint.variables[index]) in used:
+            if id(whole.endpoint.variables[index]) in used or index in tables:
                 self._track_variable(variable)
         self.__dict__["_whole"], self.__dict__["_function"] = whole, function
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """From the tensor at the cut (and the inputs that its masks come from) to the output, in inference mode."""
+        """From the tensors at the cut (and the inputs that its masks come from) to the output, in inference mode."""
         whole: HubLayer = self.__dict__["_whole"]
         whole.add_module_losses(self)
-        return whole.finished(self.__dict__["_function"](*_listed(inputs)))
+        return whole.finished(whole.with_tables(self.__dict__["_function"](*_listed(inputs))))
+
+
+def _halves(cut: graphs.Cut) -> graphs.Halves:
+    """Of a module with one output, and no taps."""
+    return graphs.Halves(cut, (cut.tensor,), cut.inputs)
 
 
 def _form(fields: Mapping[str, Any]) -> Form:

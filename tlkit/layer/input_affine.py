@@ -63,12 +63,16 @@ def folded(graph: graphs.Graph, value_range: tuple[float, float]) -> Folded | No
     """Both scalings as one, which quantised files need: a chain of them at the input costs int8 its accuracy.
 
     Returns:
-        The module that takes pixels, or None where it begins with no affine or cannot be cut.
+        The module that takes pixels, or None where it begins with no affine, gives something in front of it, or cannot
+        be cut.
     """
     affine = graphs.input_affine(graph) if graph.problem is None else None
     if affine is None:
         return None
     low, high = value_range
     scale, offset = affine.scale * ((high - low) / PIXEL_MAX), affine.scale * low + affine.offset
-    rest = graphs.part_as(graph, [affine.tensor], graph.outputs, graph.structure)
+    try:
+        rest = graphs.part_as(graph, [affine.tensor], graph.outputs, graph.structure)
+    except InputError:
+        return None
     return Folded(np.asarray(scale, np.float32), np.asarray(offset, np.float32), rest)

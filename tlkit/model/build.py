@@ -8,20 +8,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tlkit import graph as graphs
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.core.task import Task
-from tlkit.data.pairs import SIDES
+from tlkit.core.task import Reads, Task
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image, own_image_size
+from tlkit.layer.reads import pair, pooled, steps
 from tlkit.model.input_range import settle_range
 
 BACKBONE = "backbone"
-OUTPUTS = {"sequence": ("sequence_output",)}
-ONE_VECTOR = ("default", "pooled_output")
 PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
-TAKES = ("vector", "sequence", PAIR)
 
 
 def build(
@@ -47,14 +43,19 @@ def build(
     layer.shaped(None if data is None else data.train.inputs.spec)
     if is_image(layer):
         settle_range(layer)
-    if task.takes not in TAKES:
-        raise InputError(f"`Task.takes` must be one of {', '.join(TAKES)}. Received: takes={task.takes!r}.")
-    inputs = _inputs(layer, image_size)
-    choose_output(layer, layer.compute_output_spec(inputs), task.takes)
-    if task.takes == PAIR:
-        return _of_pairs(layer, task, inputs)
-    features = _featured(layer(inputs), task.takes)
-    return _checked(keras.Model(inputs, task.head(features), name=task.name), task)
+    reads, inputs = _reads_of(task), _inputs(layer, image_size)
+    if reads.members:
+        return _of_members(layer, task, reads, inputs)
+    return _checked(keras.Model(inputs, task.head(reads.read(layer, inputs)), name=task.name), task)
+
+
+def _reads_of(task: Task) -> Reads:
+    named = {"vector": pooled(), "sequence": steps(), PAIR: pair()}
+    if isinstance(task.takes, Reads):
+        return task.takes
+    if task.takes not in named:
+        raise InputError(f"`Task.takes` must be one of {', '.join(named)}. Received: takes={task.takes!r}.")
+    return named[task.takes]
 
 
 def _checked(model: keras.Model, task: Task) -> keras.Model:
@@ -75,16 +76,16 @@ def _checked(model: keras.Model, task: Task) -> keras.Model:
     )
 
 
-def _of_pairs(layer: HubLayer, task: Task, like: Any) -> keras.Model:
-    """Both examples of a pair go through the one module, called twice; the head takes vectors (batch, 2, d)."""
+def _of_members(layer: HubLayer, task: Task, reads: Reads, like: Any) -> keras.Model:
+    """The members of an example go through the one module, one by one; the head takes vectors (batch, members, d)."""
     inputs: dict[str, Any] = {}
     vectors = []
-    for side in SIDES:
+    for member in reads.members:
         own = keras.tree.map_structure(
-            lambda t, side=side: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{side}_{t.name}"), like
+            lambda t, member=member: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{member}_{t.name}"), like
         )
         inputs |= {t.name: t for t in keras.tree.flatten(own)}
-        found = _featured(layer(own), PAIR)
+        found = reads.read(layer, own)
         vectors.append(keras.layers.Reshape((1, found.shape[-1]))(found))
     raw = task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors))
     return _checked(keras.Model(inputs, raw, name=task.name), task)
@@ -107,52 +108,3 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
     if size is None:
         raise InputError(f"{layer.handle} takes images of any size; say which: image_size=(224, 224).")
     return keras.Input((*size, specs.shape[-1]), name="image")
-
-
-def choose_output(layer: HubLayer, outputs: Any, takes: str) -> None:
-    """Of a module that gives several outputs, let the layer give the one that a head takes.
-
-    Args:
-        layer: Whose `output_key` is set.
-        outputs: What it gives, or specs of that.
-        takes: As `Task.takes` has it.
-    """
-    if graphs.output_keys(outputs):
-        layer.output_key = _chosen_key(outputs, layer, takes)
-
-
-def _chosen_key(outputs: Any, layer: HubLayer, takes: str) -> str:
-    """The output for a head; by the conventions of the hub's image and text modules."""
-    for key in OUTPUTS.get(takes, ONE_VECTOR):
-        if isinstance(outputs, Mapping) and key in outputs:
-            return key
-    keys = graphs.output_keys(outputs)
-    if len(keys) == 1:
-        return keys[0]
-    shapes = ", ".join(f"{key} {_sizes(graphs.output_at(outputs, key))}" for key in keys)
-    raise InputError(
-        f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {list(keys)}). "
-        f"Their shapes are {shapes}."
-    )
-
-
-def _sizes(tensor: Any) -> str:
-    rank = getattr(tensor.shape, "rank", len(tensor.shape) if isinstance(tensor.shape, tuple) else None)
-    return "(any)" if rank is None else f"({', '.join('any' if size is None else str(size) for size in tensor.shape)})"
-
-
-def _featured(features: Any, takes: str) -> Any:
-    """What a head takes: a vector for each step, or one for all, feature maps averaged over space."""
-    if takes == "sequence":
-        if len(features.shape) != 3:
-            raise InputError(
-                f"The task needs one vector a step, (batch, steps, d); the module gives shape {tuple(features.shape)}."
-            )
-        return features
-    if len(features.shape) == 4:
-        return keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    if len(features.shape) == 3:
-        return keras.layers.GlobalAveragePooling1D(name="pool")(features)
-    if len(features.shape) != 2:
-        raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
-    return features

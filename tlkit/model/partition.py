@@ -7,13 +7,14 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
+from tlkit.core.batches import alone
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import sha256_bytes
@@ -43,22 +44,22 @@ class Front:
     """A frozen stretch of a model.
 
     Attributes:
-        run: Function of a batch.
+        run: Function of a batch that gives a tuple of tensors.
         key: Hash of all that decides what it gives.
         spec: `tf.TensorSpec` (or a structure of them) of what it takes, with an open batch.
         variables: TensorFlow variables that it may read.
-        sides: Positions of the model's inputs that it takes besides the tensor of the front before it (masks).
+        sides: Positions of the model's inputs that it takes besides the tensors of the front before it (masks).
         operations: Multiplications and additions for one example; sizes that are open count as 1.
-        gives: Shape of what it gives for one example; None where only tracing tells.
+        gives: Shapes of the tensors that it gives for one example; None where only tracing tells.
     """
 
-    run: Callable[[Any], Any]
+    run: Callable[[Any], tuple[Any, ...]]
     key: str
     spec: Any
     variables: tuple[Any, ...]
     operations: float
     sides: tuple[int, ...] = ()
-    gives: tuple[int, ...] | None = None
+    gives: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,10 @@ class Arrangement:
     """A model as one phase sees it.
 
     Attributes:
-        trained: The model that trains: from the tensor at the cut (or the inputs) to the raw outputs.
+        trained: The model that trains: from the tensors at the cut (or the inputs) to the raw outputs.
         fronts: What is frozen in front of it, input side first: from the inputs to the trunk, which later phases
             share, and from there to the phase's own cut. () where nothing can be computed once.
-        sides: Positions of the model's inputs that `trained` takes besides the tensor at the cut (masks).
+        sides: Positions of the model's inputs that `trained` takes besides the tensors at the cut (masks).
         had: What is trained, for the record: share of depth, parameters, the cut's name.
     """
 
@@ -96,18 +97,20 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
         layer.unfreeze(phase.unfrozen)
     else:
         layer.trainable = False
-    head = _head_of(model, layer)
+    head = _head_of(model, layer, layer.taps)
     if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
         return _frozen_pairs(model, layer)
     if phase.batch_stats == "adapt" or head is None:
         return Arrangement(_twin(model), (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))
-    cut = _cut(model, layer, phase)
-    if phase.unfrozen > 0 and cut is None:
+    halves = _halves(model, layer, phase.unfrozen)
+    if halves is None:
         return Arrangement(_twin(model), (), _had(model, model, layer, "input"))
-    trained = head if cut is None else _back_and_head(layer, cut, head)
-    fronts = _fronts(model, layer, cut, _trunk(model, layer, cut, later), trained)
-    had = _had(model, trained, layer, "output" if cut is None else cut.tensor)
-    return Arrangement(trained, fronts, had, () if cut is None else cut.inputs)
+    if halves.cut is not None or set(layer.taps) - set(halves.tensors):
+        trained = _back_and_head(layer, halves, head)
+    else:
+        trained = head if halves.tensors == layer.taps or not layer.taps else _head_of(model, layer, halves.tensors)
+    fronts = _fronts(model, layer, halves, _trunk(model, layer, halves, later), trained)
+    return Arrangement(trained, fronts, _had(model, trained, layer, _place(layer, halves)), halves.inputs)
 
 
 def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:
@@ -116,8 +119,8 @@ def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:
     head, before = keras.Model(vectors, model.output, name=f"{model.name}_head"), keras.Model(model.input, vectors)
     held = tuple(v.value for v in before.variables)
     front = Front(
-        functools.partial(before, training=False), _key(model, layer, head, "output of pairs"), _input_spec(model),
-        held, 2 * graphs.operations(layer.graph),
+        _in_tuple(functools.partial(before, training=False)), _key(model, layer, head, "output of pairs"),
+        _input_spec(model), held, 2 * graphs.operations(layer.graph),
     )  # fmt: skip
     return Arrangement(head, (front,), _had(model, head, layer, "output of pairs"))
 
@@ -130,63 +133,88 @@ def _twin(model: keras.Model) -> keras.Model:
         return model
 
 
-def _cut(model: keras.Model, layer: HubLayer, phase: Phase) -> graphs.Cut | None:
-    """Where the phase cuts the module; None is behind it (unfrozen 0) or nowhere (the whole trains)."""
-    cut = layer.cut_for(phase.unfrozen) if phase.unfrozen > 0 else None
-    if cut is not None and cut.inputs and _before(model, layer) is not None:
+def _halves(model: keras.Model, layer: HubLayer, unfrozen: float) -> graphs.Halves | None:
+    """What of the module is frozen; None where all of it trains, or nothing can be computed once."""
+    halves = layer.halves(unfrozen)
+    if halves.inputs and _before(model, layer) is not None:
         return None  # what lies behind needs the module's own inputs, which the model makes of others
-    return cut
+    return halves if halves.tensors else None
 
 
-def _back_and_head(layer: HubLayer, cut: graphs.Cut, head: keras.Model) -> keras.Model:
-    tensor = keras.Input((cut.shape or ())[1:], name="at_cut")
-    specs = [layer.endpoint.input_leaves[i] for i in cut.inputs]
-    sides = [keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in specs]
-    inputs = [tensor, *sides] if sides else tensor
-    return keras.Model(inputs, head(layer.back(cut)(inputs)), name=f"{head.name}_and_back")
+def _place(layer: HubLayer, halves: graphs.Halves) -> str:
+    """What a front ends with, for keys and the record."""
+    return ",".join(halves.tensors) if layer.taps or halves.cut is not None else "output"
 
 
-def _trunk(model: keras.Model, layer: HubLayer, cut: graphs.Cut | None, later: Sequence[Phase]) -> graphs.Cut | None:
-    """The earliest cut of this phase and those behind it, up to one that trains through it all."""
-    earliest = cut
+def _back_and_head(layer: HubLayer, halves: graphs.Halves, head: keras.Model) -> keras.Model:
+    names = ["at_cut", *(f"at_cut_{number}" for number in range(1, len(halves.tensors)))]
+    tensors = [
+        keras.Input(layer.graph.shapes[tensor][1:], name=name)
+        for tensor, name in zip(halves.tensors, names, strict=True)
+    ]
+    specs = [layer.endpoint.input_leaves[i] for i in halves.inputs]
+    inputs = alone([*tensors, *(keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in specs)])
+    given = layer.back(halves)(inputs)
+    return keras.Model(inputs, head(alone(list(given)) if layer.taps else given), name=f"{head.name}_and_back")
+
+
+def _trunk(model: keras.Model, layer: HubLayer, halves: graphs.Halves, later: Sequence[Phase]) -> graphs.Halves:
+    """The earliest halves of this phase and those behind it, up to one that trains through it all."""
+    earliest = halves
     for phase in later:
         if phase.unfrozen == 0 or phase.batch_stats == "adapt":
             continue
-        other = _cut(model, layer, phase)
-        if other is None:
+        other = _halves(model, layer, phase.unfrozen)
+        if other is None or other.cut is None:
             break
-        if earliest is None or other.depth < earliest.depth:
+        if earliest.cut is None or other.cut.depth < earliest.cut.depth:
             earliest = other
     return earliest
 
 
 def _fronts(
-    model: keras.Model, layer: HubLayer, cut: graphs.Cut | None, trunk: graphs.Cut | None, trained: keras.Model
+    model: keras.Model, layer: HubLayer, halves: graphs.Halves, trunk: graphs.Halves, trained: keras.Model
 ) -> tuple[Front, ...]:
     before, spec = _before(model, layer), _input_spec(model)
     held = (*layer.endpoint.variables, *(v.value for v in model.variables if id(v) not in _ids(layer.variables)))
-    whole = graphs.operations(layer.graph)
-    if trunk is None:
-        key = _key(model, layer, trained, "output")
-        return (Front(_after(before, lambda x: layer(x, training=False)), key, spec, held, whole),)
-    near = whole * (1 - trunk.cost_behind)
-    key = _key(model, layer, None, trunk.tensor, trunk)
-    first = Front(_after(before, layer.front(trunk)), key, spec, held, near, gives=_known(trunk))
-    if cut is not None and cut.tensor == trunk.tensor:
+    near, whole = _operations(layer, trunk), _operations(layer, halves)
+    key = _key(model, layer, trained if trunk.cut is None else None, _place(layer, trunk), trunk)
+    first = Front(_after(before, _front(layer, trunk)), key, spec, held, near, gives=_known(layer, trunk))
+    if halves.tensors == trunk.tensors:
         return (first,)
-    place = "output" if cut is None else cut.tensor
-    key = _key(model, layer, trained, f"{trunk.tensor} to {place}")
-    at_trunk: Any = tf.TensorSpec([None, *(trunk.shape or ())[1:]], tf.float32)
-    if trunk.inputs:
-        at_trunk = (at_trunk, *(keras.tree.flatten(spec)[i] for i in trunk.inputs))
-    rest = whole * (1 - (cut.cost_behind if cut else 0.0)) - near
-    return first, Front(layer.between(trunk, cut), key, at_trunk, held, rest, trunk.inputs, _known(cut))
+    key = _key(model, layer, trained, f"{_place(layer, trunk)} to {_place(layer, halves)}")
+    shapes = (layer.graph.shapes[tensor] for tensor in trunk.tensors)
+    at_trunk = [tf.TensorSpec([None, *shape[1:]], tf.float32) for shape in shapes]
+    takes = alone((*at_trunk, *(keras.tree.flatten(spec)[i] for i in trunk.inputs)))
+    between = layer.between(trunk, halves) if layer.taps or halves.cut is not None else _in_tuple(layer.back(trunk))
+    return first, Front(between, key, takes, held, whole - near, trunk.inputs, _known(layer, halves))
 
 
-def _known(cut: graphs.Cut | None) -> tuple[int, ...] | None:
-    """Shape at a cut for one example, where the graph alone tells all of its sizes."""
-    sizes = None if cut is None or cut.shape is None else cut.shape[1:]
-    return None if sizes is None or None in sizes else cast("tuple[int, ...]", sizes)
+def _front(layer: HubLayer, halves: graphs.Halves) -> Callable[[Any], tuple[Any, ...]]:
+    """From the layer's inputs to the front's tensors."""
+    if layer.taps or halves.cut is not None:
+        return layer.front(halves)
+    return _in_tuple(lambda x: layer(x, training=False))
+
+
+def _in_tuple(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda x: tuple(keras.tree.flatten(function(x)))
+
+
+def _operations(layer: HubLayer, halves: graphs.Halves) -> float:
+    """Of what lies in front."""
+    graph = graphs.ending(layer.graph, layer.taps) if layer.taps else layer.graph
+    return graphs.operations(graph) * (1 - (0.0 if halves.cut is None else halves.cut.cost_behind))
+
+
+def _known(layer: HubLayer, halves: graphs.Halves) -> tuple[tuple[int, ...], ...] | None:
+    """Shapes of the front's tensors for one example, where the graph alone tells all of their sizes."""
+    if halves.cut is None and not layer.taps:
+        return None
+    shapes = [layer.graph.shapes[tensor] for tensor in halves.tensors]
+    if not all(shape.rank and None not in shape.as_list()[1:] for shape in shapes):
+        return None
+    return tuple(tuple(shape.as_list()[1:]) for shape in shapes)
 
 
 def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_length: bool = False) -> Front:
@@ -194,7 +222,7 @@ def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_lengt
 
     Args:
         layer: The module.
-        cut: Where it ends.
+        cut: Where it ends; of a layer with taps None is those that have a row per example.
         spec: the spec of inputs; its sizes take the place of those that the module leaves open.
         of_any_length: Leave those open, as batches are cut to their longest example.
     """
@@ -205,13 +233,22 @@ def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_lengt
         takes = {key: _batch_of(spec[key], given[key]) for key in given}
     else:
         takes = _batch_of(spec, given)
-    inside = layer.variables if cut is None else [
-        layer.module_variables[i] for i in graphs.variables_in_front(layer.graph, cut) if i in layer.module_variables
-    ]  # fmt: skip
-    place = "output" if cut is None else cut.tensor
-    run = (lambda x: layer(x, training=False)) if cut is None else layer.front(cut)
-    operations = graphs.operations(layer.graph) * (1 - (0.0 if cut is None else cut.cost_behind))
+    if cut is None:
+        halves, run = layer.halves(0), _front(layer, layer.halves(0))
+        inside = _variables(layer, halves) if layer.taps else layer.variables
+        place, operations = _place(layer, halves), _operations(layer, halves)
+    else:
+        run = _in_tuple(layer.front(cut))
+        numbers = graphs.variables_in_front(layer.graph, cut)
+        inside = [layer.module_variables[i] for i in numbers if i in layer.module_variables]
+        place, operations = cut.tensor, graphs.operations(layer.graph) * (1 - cut.cost_behind)
     return Front(run, _key_of(layer, place, inside), takes, tuple(layer.endpoint.variables), operations)
+
+
+def _variables(layer: HubLayer, halves: graphs.Halves) -> list[Any]:
+    """Of the layer, those that lead to the tensors of a front."""
+    inside = graphs.variables_of(layer.graph, halves.tensors)
+    return [layer.module_variables[i] for i in inside if i in layer.module_variables]
 
 
 def _batch_of(spec: Any, given: Any) -> Any:
@@ -232,11 +269,18 @@ def _warn_unsplit(phase: Phase, reason: str) -> None:
         warnings.warn(f"The model trains as it is, whatever `unfrozen` says: {reason}.", stacklevel=3)
 
 
-def _head_of(model: keras.Model, layer: HubLayer) -> keras.Model | None:
-    """The layers behind the backbone as a model of their own; None where other paths lead around it."""
+def _head_of(model: keras.Model, layer: HubLayer, tensors: Sequence[str]) -> keras.Model | None:
+    """The layers behind the backbone as a model of their own; None where other paths lead around it.
+
+    Args:
+        model: The whole model.
+        layer: Its backbone.
+        tensors: Of a layer with taps all of them, in the order in which the head is to take them.
+    """
     for _, outputs in _calls(layer):
+        given = alone([outputs[layer.taps.index(name)] for name in tensors]) if len(tensors) > 1 else outputs
         try:
-            return keras.Model(outputs, model.output, name=f"{model.name}_head")
+            return keras.Model(given, model.output, name=f"{model.name}_head")
         except (ValueError, AttributeError):
             continue
     return None
@@ -287,12 +331,14 @@ def _share_trained(layer: HubLayer | None, training: set[int]) -> float:
 
 
 def _key(
-    model: keras.Model, layer: HubLayer, trained: keras.Model | None, place: str, cut: graphs.Cut | None = None
+    model: keras.Model, layer: HubLayer, trained: keras.Model | None, place: str, halves: graphs.Halves | None = None
 ) -> str:
-    """Hash of the frozen variables in front of `cut` (or of `trained`), the graph, the range and the place."""
+    """Hash of the frozen variables in front of `halves` (or of `trained`), the graph, the range and the place."""
     behind = {id(v) for v in trained.variables} if trained is not None else set()
-    if cut is not None:
-        inside = set(graphs.variables_in_front(layer.graph, cut))
+    if halves is not None and layer.taps:
+        front = _variables(layer, halves)
+    elif halves is not None and halves.cut is not None:
+        inside = set(graphs.variables_in_front(layer.graph, halves.cut))
         front = [v for i, v in layer.module_variables.items() if i in inside]
     else:
         front = [v for v in model.variables if id(v) not in behind]

@@ -233,7 +233,7 @@ def index(
     taken = _taken(examples, layer, length, size)
     with (progress or shown(to_stderr=True)).bar("features", len(taken)) as advance:
         found = extract(layer, taken, batch_size=batch_size, progress=advance)
-    if found.steps:
+    if any(found.steps):
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
         layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, taken.pipeline, length, size

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkit.core.batches import pieces_of, read_batches, stable_seed, view_of_epoch, with_sides
+from tlkit.core.batches import alone, pieces_of, read_batches, stable_seed, view_of_epoch, with_sides
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir
@@ -69,7 +69,7 @@ class Source:
 
     examples: Examples
     features: tuple[Features, ...] = ()
-    front: Callable[[Any], Any] | None = None
+    front: Callable[[Any], tuple[Any, ...]] | None = None
     sides: tuple[int, ...] = ()
     how: str = ""
 
@@ -143,7 +143,7 @@ def _openers(fronts: Sequence[Front], examples: Examples, count: int) -> list[Op
     for front in fronts:
         like = leaves
         if openers:
-            like = [engines.features_shape(openers[-1]), *(leaves[i] for i in front.sides)]
+            like = [*engines.features_shapes(openers[-1]), *(leaves[i] for i in front.sides)]
         sized = front if "length" in examples.columns else replace(front, spec=_sized(front.spec, like))
         openers.append(engines.opener(sized, count))
     together = tuple(opener.front for opener in openers)
@@ -234,10 +234,10 @@ def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source
     opened = [openers[0](None, x)] + [opener(engines.TENSORFLOW) for opener in openers[1:]]
     sides = [opener.front.sides for opener in openers]
 
-    def front(inputs: Any) -> Any:
-        value = inputs
+    def front(inputs: Any) -> tuple[Any, ...]:
+        value: tuple[Any, ...] = (inputs,)
         for engine, own in zip(opened, sides, strict=True):
-            value = engine.run(with_sides(value, inputs, own) if own else value)
+            value = engine.run(alone(with_sides(value, inputs, own)))
         return value
 
     how = f"streamed by {opened[0].name}: {why}"
@@ -262,7 +262,7 @@ def batches(
     views = _views(source, settings, training_at)
     if source.features and not source.sides:
         for piece in pieces:
-            yield piece, _features_of(source, piece, views)
+            yield piece, _together(_features_of(source, piece, views))
         return
     seeds = _seeds(source.examples, settings, training_at, views)
     for piece, x in zip(pieces, read_batches(source.examples, pieces, seeds), strict=True):
@@ -272,10 +272,17 @@ def batches(
 def _behind_the_cut(source: Source, piece: np.ndarray, views: np.ndarray | None, x: Any) -> Any:
     """What the trained model takes: the inputs, or the features with those inputs that it needs besides."""
     if source.features:
-        features: Any = _features_of(source, piece, views)
+        features = _features_of(source, piece, views)
+    elif source.front is not None:
+        features = source.front(x)
     else:
-        features = x if source.front is None else source.front(x)
-    return list(with_sides(features, x, source.sides)) if source.sides else features
+        return x
+    return _together(with_sides(features, x, source.sides))
+
+
+def _together(values: Sequence[Any]) -> Any:
+    """As a Keras model takes them."""
+    return alone(list(values))
 
 
 def _views(source: Source, settings: Settings, moment: Moment | None) -> np.ndarray | None:
@@ -297,7 +304,8 @@ def _seeds(
     return functools.partial(stable_seed, settings.seed, moment.phase, moment.epoch)
 
 
-def _features_of(source: Source, piece: np.ndarray, views: np.ndarray | None) -> np.ndarray:
+def _features_of(source: Source, piece: np.ndarray, views: np.ndarray | None) -> tuple[np.ndarray, ...]:
     if views is None or len(source.features) == 1:
         return feature_cache.taken(source.features[0], source.examples, piece)
-    return np.concatenate([source.features[views[i]].take(np.asarray([i])) for i in piece])
+    rows = [source.features[views[i]].take(np.asarray([i])) for i in piece]
+    return tuple(np.concatenate(own) for own in zip(*rows, strict=True))

@@ -116,9 +116,12 @@ def example_bytes(whole: keras.Model, trained: keras.Model, phase: Phase, train:
 def _module_bytes(layer: HubLayer | None, behind_the_cut: bool, phase: Phase, train: Examples) -> int:
     if layer is None or layer.graph.problem is not None:
         return 0  # unknown; `micro_batch` divides such batches
-    cut = layer.cut_for(phase.unfrozen) if behind_the_cut else None
+    given = layer.halves(phase.unfrozen).tensors if behind_the_cut else ()
     graph = _sized(layer, train)
-    return 0 if graph.problem else graphs.activation_bytes(graph, () if cut is None else {cut.tensor})
+    if graph.problem:
+        return 0
+    graph = graphs.giving(graph, graphs.rows_of(graph, layer.taps)) if layer.taps else graph
+    return graphs.activation_bytes(graph, given)
 
 
 def _sized(layer: HubLayer, train: Examples) -> graphs.Graph:

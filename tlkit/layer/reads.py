@@ -1,0 +1,167 @@
+"""What a head takes of a module: one vector, a vector per step, feature maps, or the module's own table besides."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tlkit.core.errors import InputError
+from tlkit.core.task import Reads
+from tlkit.data.pairs import SIDES
+
+if TYPE_CHECKING:
+    from tlkit.layer.hub_layer import HubLayer
+
+__all__ = ["hidden_and_embedding", "maps", "pair", "pooled", "steps"]
+
+VECTOR_KEYS, STEP_KEYS = ("default", "pooled_output"), ("sequence_output",)
+
+
+def pooled() -> Reads:
+    """One vector per example, (batch, d): the module's output, its feature maps or steps averaged."""
+    return Reads("pooled()", _pooled)
+
+
+def steps() -> Reads:
+    """One vector per step of a sequence, (batch, steps, d)."""
+    return Reads("steps()", _steps)
+
+
+def maps(*strides: int) -> Reads:
+    """Feature maps of an image module, {stride: (batch, height, width, channels)}.
+
+    Args:
+        strides: Pixels of the image per place of a map, such as 8, 16 and 32.
+
+    Example:
+        >>> maps(8, 16).name
+        'maps(8, 16)'
+    """
+    if not strides or len(set(strides)) < len(strides):
+        raise InputError(f"`maps` takes one or more strides, each once. Received: {strides}.")
+    return Reads(f"maps({', '.join(map(str, strides))})", _maps_reader(strides))
+
+
+def pair() -> Reads:
+    """The vectors of the two members of a pair, (batch, 2, d): each passes the module by itself."""
+    return Reads("pair()", _pooled, SIDES)
+
+
+def hidden_and_embedding() -> Reads:
+    """{"hidden": (batch, steps, d), "embedding": (ids, d)}: a vector per step, and the table that ids are looked up in.
+
+    For heads that give the likelihood of each id, as language models have them. The table trains only where the whole
+    module does.
+    """
+    return Reads("hidden_and_embedding()", _hidden_and_embedding)
+
+
+def choose_output(layer: HubLayer, outputs: Any, *, steps: bool = False) -> None:
+    """Of a module that gives several outputs, let the layer give the one that a head takes.
+
+    Args:
+        layer: Whose `output_key` is set.
+        outputs: What it gives, or specs of that.
+        steps: Whether the head takes one vector per step.
+
+    Raises:
+        InputError: If nothing says which one that is.
+    """
+    from tlkit import graph as graphs
+
+    if keys := graphs.output_keys(outputs):
+        layer.output_key = _chosen_key(layer, outputs, keys, STEP_KEYS if steps else VECTOR_KEYS)
+
+
+def _chosen_key(layer: HubLayer, outputs: Any, keys: Sequence[str], usual: Sequence[str]) -> str:
+    """The output for a head; by the conventions of the hub's image and text modules."""
+    from tlkit import graph as graphs
+
+    for key in usual:
+        if isinstance(outputs, Mapping) and key in outputs:
+            return key
+    if len(keys) == 1:
+        return keys[0]
+    shapes = ", ".join(f"{key} {_sizes(graphs.output_at(outputs, key))}" for key in keys)
+    raise InputError(
+        f"{layer.handle} gives several outputs; make HubLayer(..., output_key=one of {list(keys)}). "
+        f"Their shapes are {shapes}."
+    )
+
+
+def _sizes(tensor: Any) -> str:
+    rank = getattr(tensor.shape, "rank", len(tensor.shape) if isinstance(tensor.shape, tuple) else None)
+    return "(any)" if rank is None else f"({', '.join('any' if size is None else str(size) for size in tensor.shape)})"
+
+
+# -- what reads
+
+
+def _settled(layer: HubLayer, inputs: Any, *, steps: bool = False) -> HubLayer:
+    """The layer, giving one output; a layer that has been called stays as it is."""
+    if not layer._inbound_nodes:
+        layer.taps = ()
+        choose_output(layer, layer.compute_output_spec(inputs), steps=steps)
+    return layer
+
+
+def _pooled(layer: HubLayer, inputs: Any) -> Any:
+    import keras
+
+    features = _single(_settled(layer, inputs)(inputs))
+    if len(features.shape) == 4:
+        return keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    if len(features.shape) == 3:
+        return keras.layers.GlobalAveragePooling1D(name="pool")(features)
+    if len(features.shape) != 2:
+        raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
+    return features
+
+
+def _steps(layer: HubLayer, inputs: Any) -> Any:
+    features = _single(_settled(layer, inputs, steps=True)(inputs))
+    if len(features.shape) != 3:
+        raise InputError(
+            f"The task needs one vector a step, (batch, steps, d); the module gives shape {tuple(features.shape)}."
+        )
+    return features
+
+
+def _single(features: Any) -> Any:
+    if isinstance(features, tuple | list):
+        raise InputError("This layer gives several tensors (`taps`): make a new HubLayer for a head that takes one.")
+    return features
+
+
+@functools.cache  # so that two tasks that read the same maps have equal records
+def _maps_reader(strides: tuple[int, ...]) -> Callable[[HubLayer, Any], dict[int, Any]]:
+    return functools.partial(_maps, strides)
+
+
+def _maps(strides: tuple[int, ...], layer: HubLayer, inputs: Any) -> dict[int, Any]:
+    if not layer.taps:
+        with contextlib.suppress(InputError):  # maps lie before all outputs
+            _settled(layer, inputs)
+    found = layer.feature_maps
+    if missing := [stride for stride in strides if stride not in found]:
+        why = f"it {layer.graph.problem}" if layer.graph.problem else f"it has them at {sorted(found)}"
+        raise InputError(f"{layer.handle} gives no feature maps at stride {missing[0]}: {why}.")
+    layer.taps = tuple(found[stride] for stride in strides)
+    return dict(zip(strides, layer(inputs), strict=True))
+
+
+def _hidden_and_embedding(layer: HubLayer, inputs: Any) -> dict[str, Any]:
+    if not layer.taps:
+        _settled(layer, inputs, steps=True)
+    table, outputs = layer.embedding, layer.graph.outputs
+    if table is None or len(outputs) > 1:
+        raise InputError(f"{layer.handle} does not look ids up in a table and give one vector per step.")
+    layer.taps = (outputs[0], table)
+    hidden, embedding = layer(inputs)
+    if len(hidden.shape) != 3:
+        raise InputError(
+            f"The task needs one vector a step, (batch, steps, d); the module gives shape {tuple(hidden.shape)}."
+        )
+    return {"hidden": hidden, "embedding": embedding}
