@@ -262,7 +262,7 @@ KILLED = """
 import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from exporting_runs import FILES, classifier
+from exporting_runs import classifier
 from tlkit.exporting import export
 export(classifier(), Path({folder!r}), say=lambda what: print(what, flush=True))
 print("done", flush=True)
