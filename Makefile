@@ -32,7 +32,7 @@ test-newest:
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy tlkit
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: install

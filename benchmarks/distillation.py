@@ -35,7 +35,7 @@ def work(seed: int, labelled: str) -> dict:
         out = Path(scratch)
         reviews = tlkit.datasets.reviews.sentences("movies", seed=seed)
         count = len(reviews.train) + len(reviews.val) if labelled == "all" else int(labelled)
-        run = recipe("distillation").main(out=out, seed=seed, labelled=count)
+        run = tlkit.flags.call(recipe("distillation").main, out=out, seed=seed, labelled=count)
         teacher = tlkit.export(tlkit.load(out / "teacher"), formats=FORMATS)
         runs = {"teacher": teacher, "alone": tlkit.load(out / "alone"), "distilled": run}
         return {

@@ -31,7 +31,7 @@ def work(seed: int, methods: list[str]) -> dict:
     mixed = tlkit.methods.domain_mix(given, other)
     trainings = {SOURCE: (plain, given), TARGET: (plain, other)}
     for name in methods:
-        trainings[name] = (own.adapting(plain, name), mixed)
+        trainings[name] = (own.METHODS[name](plain), mixed)
     found = {}
     for name, (task, data) in trainings.items():
         started = time.perf_counter()

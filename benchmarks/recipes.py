@@ -54,7 +54,7 @@ def adapted(name: str, seed: int, wnut: Path | None) -> dict:
     own = wnut is not None and name == "token_tagging"
     files = {key: wnut / file for key, file in zip(("data", "val", "test"), WNUT, strict=True)} if own else {}
     with tempfile.TemporaryDirectory() as folder:
-        run = recipe(name).main(out=Path(folder), seed=seed, **files)
+        run = tlkit.flags.call(recipe(name).main, out=Path(folder), seed=seed, **files)
         return {
             "scores": dict(run.scores),
             "seconds": dict(run.seconds),

@@ -5,12 +5,10 @@ tlkit run distillation --data reviews.csv --teacher zoo:minilm-l6-v2 --student z
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import tlkit
 from tlkit import methods, plans
-from tlkit.runs.folder import save_record
 
 
 def main(
@@ -18,10 +16,7 @@ def main(
     teacher: str = "zoo:minilm-l6-v2",
     student: str = "zoo:glove-50d-30k",
     out: Path = Path("runs/distillation"),
-    text: str = "text",
-    label: str = "label",
-    encoding: str | None = None,
-    separator: str | None = None,
+    table: tlkit.flags.TextTable = tlkit.flags.TextTable(),
     unlabelled: Path | None = None,
     labelled: int = 1000,
     hidden: int = 64,
@@ -40,10 +35,7 @@ def main(
         teacher: Handle of the large module, which is tuned as `text_classification` does it.
         student: Handle of the small one.
         out: Folder of the student's run; teacher and alone lie below it.
-        text: Name of the table's column of texts.
-        label: Name of the table's column of labels.
-        encoding: Python's name of a table's or the texts' encoding; without it, UTF-8 or what is found, which is noted.
-        separator: Character between the table's columns; without it, what is found.
+        table: How to read a table or texts.
         unlabelled: Folder or table of further texts, for which the teacher answers alone; labels are not looked at.
         labelled: Movie reviews that keep their labels where there are no `data`; the rest are read as `unlabelled`.
         hidden: Width of the student's hidden layer.
@@ -56,17 +48,17 @@ def main(
     """
     further = None
     if unlabelled is not None:
-        further = tlkit.data.collection.texts(unlabelled, text=text, encoding=encoding, separator=separator).train
+        further = tlkit.data.collection.texts(
+            unlabelled, text=table.text, encoding=table.encoding, separator=table.separator
+        ).train
     if data is None:
         reviews = tlkit.datasets.reviews.sentences("movies", seed=seed)
         splits, rest = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
         further = further or rest
     elif data.is_dir():
-        splits = tlkit.data.text.from_folder(data, encoding=encoding, seed=seed)
+        splits = tlkit.data.text.from_folder(data, encoding=table.encoding, seed=seed)
     else:
-        splits = tlkit.data.text.from_table(
-            data, text=text, label=label, encoding=encoding, separator=separator, seed=seed
-        )
+        splits = tlkit.data.text.from_table(data, **vars(table), seed=seed)
     if not len(splits.test):
         raise tlkit.InputError("Ways are compared on test examples, and there are none: give the data a part `test`.")
     large = tlkit.finetune(
@@ -79,13 +71,10 @@ def main(
     task = methods.distill(small, temperature=temperature, weight=weight)
     answered = methods.taught(splits, large, unlabelled=further)
     run = tlkit.finetune(student, task, answered, phases, out=out, seed=seed)
-    others = {"teacher": large, "alone": alone, "distilled": run}
-    scores = {**run.scores, **{name: one.scores["accuracy"] for name, one in others.items()}}
-    run = save_record(replace(run, evaluation=replace(run.evaluation, scores=scores)))
+    compared = {"teacher": large, "alone": alone, "distilled": run}
+    run = run.with_scores({name: other.scores["accuracy"] for name, other in compared.items()})
     return tlkit.export(run, formats=formats)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

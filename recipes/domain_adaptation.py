@@ -6,20 +6,21 @@ tlkit run domain_adaptation --source photos --target drawings --module zoo:effic
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import tlkit
-from tlkit.core.errors import InputError
-from tlkit.runs.folder import save_record
+from tlkit import methods
 
-SETTINGS = {
-    "coral": {"weight": 100.0},
-    "mmd": {"weight": 1.0},
-    "dann": {"hidden": 100, "weight": 0.3},
-    "cdan": {"hidden": 100, "weight": 0.3},
-    "mcc": {},
+METHODS: dict[str, Callable[[tlkit.Task], tlkit.Task]] = {
+    "coral": functools.partial(methods.coral, weight=100.0),
+    "mmd": functools.partial(methods.mmd, weight=1.0),
+    "dann": functools.partial(methods.dann, hidden=100, weight=0.3),
+    "cdan": functools.partial(methods.cdan, hidden=100, weight=0.3),
+    "mcc": methods.mcc,
+    "coral+mcc": lambda task: methods.mcc(methods.coral(task, weight=100.0)),
 }
 
 
@@ -31,13 +32,9 @@ def main(
     out: Path = Path("runs/domain_adaptation"),
     hidden: int = 100,
     crop: float = 0.3,
-    epochs: tuple[int, int] = (10, 10),
-    lr: tuple[float, float] = (1e-3, 1e-4),
-    unfrozen: float = 0.25,
+    fit: tlkit.flags.Fit = tlkit.flags.Fit(epochs=(10, 10), lr=(1e-3, 1e-4), batch_size=64),
     input_range: tuple[float, float] | None = None,
     pixel_max: float | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
 ) -> tlkit.Run:
     """Train on the source alone, adapted to the target, and on the target's labels if any; export the adapted model.
@@ -51,37 +48,33 @@ def main(
         out: Folder of the run; those that it is compared with lie in source_only and target_trained below it.
         hidden: Width of the head's hidden layer, whose features are aligned.
         crop: Largest share of each side that changed copies of training images lose; 0 leaves images as they are.
-        epochs: Epochs with the module frozen, and with its top unfrozen; the small net trains whole, for the first.
-        lr: Peak learning rate of each.
-        unfrozen: Share of the module's depth that trains in the second phase.
+        fit: How to train.
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
         pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
-        batch_size: Examples a step.
-        seed: Of the splits, the weights and the order of examples.
         formats: What to export.
     """
     if (source is None) != (target is None):
-        raise InputError("Give both `--source` and `--target`, or neither for the digits.")
-    given, other = domains(source, target, crop, seed, pixel_max)
-    plain = tlkit.tasks.classify(given.labels, hidden=(hidden,), dropout=0.0)
-    fresh = (tlkit.Phase(epochs=epochs[0], lr=lr[0], unfrozen=1.0),)
-    phases = fresh if module is None else tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-
-    def trained(task: tlkit.Task, data: tlkit.Splits, folder: Path) -> tlkit.Run:
-        handle = small_net(seed) if module is None else module
-        return tlkit.finetune(
-            handle, task, data, phases, out=folder, seed=seed, batch_size=batch_size, input_range=input_range
-        )
-
-    mixed = tlkit.methods.domain_mix(given, other)
+        raise tlkit.InputError("Give both `--source` and `--target`, or neither for the digits.")
+    given, other = domains(source, target, crop, fit.seed, pixel_max)
+    mixed = methods.domain_mix(given, other)
     if not len(mixed.test):
         raise tlkit.InputError("Ways are compared on test examples, and there are none: give the data a part `test`.")
+    plain = tlkit.tasks.classify(given.labels, hidden=(hidden,), dropout=0.0)
+    phases = tlkit.plans.two_phase(epochs=fit.epochs, lr=fit.lr, unfrozen=fit.unfrozen)
+    if module is None:
+        phases = (tlkit.Phase(epochs=fit.epochs[0], lr=fit.lr[0], unfrozen=1.0),)
+
+    def trained(task: tlkit.Task, data: tlkit.Splits, folder: Path) -> tlkit.Run:
+        backbone = small_net(fit.seed) if module is None else module
+        return tlkit.finetune(
+            backbone, task, data, phases, out=folder, seed=fit.seed, batch_size=fit.batch_size, input_range=input_range
+        )
+
     compared = {"source_only": trained(plain, replace(given, test=mixed.test), out / "source_only")}
     if other.labels:
         compared["target_trained"] = trained(plain, other, out / "target_trained")
-    run = trained(adapting(plain, method), mixed, out)
-    scores = {name: one.scores["accuracy"] for name, one in {**compared, "adapted": run}.items()}
-    run = save_record(replace(run, evaluation=replace(run.evaluation, scores={**run.scores, **scores})))
+    run = compared["adapted"] = trained(METHODS[method](plain), mixed, out)
+    run = run.with_scores({name: one.scores["accuracy"] for name, one in compared.items()})
     return tlkit.export(run, formats=formats)
 
 
@@ -99,27 +92,10 @@ def domains(
     return given, read(target, augment=changes, pixel_max=pixel_max)
 
 
-def adapting(task: tlkit.Task, method: str) -> tlkit.Task:
-    """The task with one method, or several that "+" joins, on top."""
-    for name in method.split("+"):
-        task = getattr(tlkit.methods, name)(task, **SETTINGS[name])
-    return task
-
-
 def small_net(seed: int) -> tlkit.HubLayer:
-    """A convolutional net for 28 x 28 pixels, with fresh weights; at half size, as UCI counted ink in 8 x 8 squares."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input((28, 28, 3))
-    x = keras.layers.AveragePooling2D(2)(inputs)
-    for filters in (32, 48):
-        x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
-        x = keras.layers.MaxPooling2D()(x)
-    return tlkit.HubLayer(keras.Model(inputs, keras.layers.Flatten()(x)), name="backbone", input_range=(0, 1))
+    """A convolutional net for digits, with fresh weights."""
+    return tlkit.HubLayer(tlkit.datasets.digits.small_net(seed), name="backbone", input_range=(0, 1))
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

@@ -11,7 +11,6 @@ from typing import Literal
 
 import tlkit
 from tlkit import methods
-from tlkit.runs import folder, invocation
 
 
 def main(
@@ -40,7 +39,6 @@ def main(
         seed: Of the splits and the fit.
         formats: What to export.
     """
-    weigh = {"kmm": methods.kmm, "density_ratio": methods.density_ratio}.get(method)
     own, other = (
         tlkit.datasets.samples.emoji10(style, seed=seed)
         if path is None
@@ -49,18 +47,16 @@ def main(
     )
     task = tlkit.tasks.classify(own.labels)
     backbone = tlkit.HubLayer(module, name="backbone", input_range=input_range)
-    if weigh is not None:
+    if method != "tradaboost":
+        weigh = methods.kmm if method == "kmm" else methods.density_ratio
         run = tlkit.finetune(backbone, task, weigh(own, other, backbone), out=out, seed=seed)
     else:
         labels = other.train.target_array.tolist()
         kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
         run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, backbone)
-        record = invocation.describe(run, seed=seed, batch_size=32)
-        run = folder.save(replace(run, record={**record, **run.record}), out)
+        run = tlkit.save(run, out, seed=seed)
     return tlkit.export(run, formats=formats)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 import tlkit
 from tlkit import methods, tasks
-from tlkit.core.errors import InputError
 
 
 def main(
@@ -54,7 +53,7 @@ def main(
         inner: methods.relabelled(pictures, lambda name: PurePosixPath(name).parent.name),
     }
     if labels[outer].labels == labels[inner].labels:
-        raise InputError(f"{data} holds one level of folders; two questions need two: photos/winter/fox/1.jpg.")
+        raise tlkit.InputError(f"{data} holds one level of folders; two questions need two: photos/winter/fox/1.jpg.")
     task = methods.multitask(weighting=weighting, **{name: tasks.classify(own.labels) for name, own in labels.items()})
     phases = None if unfrozen is None else tlkit.plans.two_phase(unfrozen=unfrozen)
     run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed, input_range=input_range)
@@ -62,6 +61,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

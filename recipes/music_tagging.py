@@ -14,11 +14,7 @@ def main(
     data: Path | None = None,
     module: str = "zoo:musicnn",
     out: Path = Path("runs/music_tagging"),
-    path: str = "path",
-    label: str = "label",
-    folder: Path | None = None,
-    encoding: str | None = None,
-    separator: str | None = None,
+    table: tlkit.flags.Table = tlkit.flags.Table(),
     seconds: float = 3.0,
     hop: float | None = None,
     sample_rate: int = 16_000,
@@ -28,8 +24,7 @@ def main(
     seed: int = 0,
     augment: bool = False,
     strict: bool = False,
-    formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
-    max_drop: float = 0.01,
+    export: tlkit.flags.Export = tlkit.flags.Export(),
 ) -> tlkit.Run:
     """Learn tags from the frozen features of a module and export the result.
 
@@ -38,11 +33,7 @@ def main(
             the samples of Sonic Pi, whose names say what they are.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
-        path: Name of the column of the recordings' paths.
-        label: Name of the column of tags.
-        folder: Where the paths start; without it, the table's own folder.
-        encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
-        separator: Character between the table's columns; without it, what is found.
+        table: How to read a table.
         seconds: Length of the windows that recordings are cut into; shorter ones are padded.
         hop: Seconds between the starts of two windows; None is `seconds`.
         sample_rate: Samples a second that the module takes, in Hz.
@@ -52,25 +43,21 @@ def main(
         seed: Of the split, the head and the order of recordings.
         augment: Whether training recordings are also shifted, made louder or quieter, masked, and noisy.
         strict: Fail on a broken file instead of leaving it out.
-        formats: What to export; not dynamic and int8, whose eight bits are too coarse for the logarithms of the
-            spectrum inside such modules.
-        max_drop: Largest drop in label accuracy that dynamic and int8 files may show, as a share.
+        export: Which files to write.
     """
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
         splits = tlkit.datasets.music.samples(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
     else:
         splits = tlkit.data.audio.from_csv(
-            data, path=path, label=label, folder=folder, encoding=encoding, separator=separator, seconds=seconds,
+            data, **vars(table), seconds=seconds,
             hop=hop, sample_rate=sample_rate, seed=seed, strict=strict, augment=changes,
         )  # fmt: skip
     task = tlkit.tasks.classify(splits.labels, normalize=True, multi_label=splits.multi_label)
     phases = tlkit.plans.feature_extraction(epochs=epochs, lr=lr)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
-    return tlkit.export(run, formats=formats, max_drop=max_drop)
+    return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

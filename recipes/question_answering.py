@@ -19,16 +19,11 @@ def main(
     test: Path | None = None,
     module: str = "zoo:minilm-l6-v2",
     out: Path = Path("runs/question_answering"),
-    epochs: tuple[int, int] = (1, 3),
-    lr: tuple[float, float] = (3e-3, 1e-4),
-    unfrozen: float = 1.0,
+    fit: tlkit.flags.Fit = tlkit.flags.Fit(epochs=(1, 3), lr=(3e-3, 1e-4), unfrozen=1.0, batch_size=16),
     length: int | None = None,
-    batch_size: int = 16,
     micro_batch: int | None = None,
-    seed: int = 0,
     strict: bool = False,
-    formats: tuple[str, ...] = ("saved_model", "float32", "float16", "dynamic"),
-    max_drop: float = 0.01,
+    export: tlkit.flags.Export = tlkit.flags.Export(formats=("saved_model", "float32", "float16", "dynamic")),
 ) -> tlkit.Run:
     """Adapt a module to questions on texts and export the result.
 
@@ -38,32 +33,26 @@ def main(
         test: The same for the test.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
-        epochs: Epochs with the module frozen, and with its top unfrozen.
-        lr: Peak learning rates of the two phases.
-        unfrozen: Share of the module's depth that trains in the second phase.
+        fit: How to train.
         length: Word pieces of question and text together; longer texts are read in several windows. None is what 99 %
             of the training questions need, at most 384.
-        batch_size: Windows a step.
         micro_batch: Windows in memory at a time inside a step; None is what about 0.5 GB hold.
-        seed: Of the split, the head and the order of questions.
         strict: Fail on a broken question instead of leaving it out.
-        formats: What to export.
-        max_drop: Largest drop in right starts and ends that dynamic and int8 files may show, as a share.
+        export: Which files to write.
     """
     if data is None:
-        splits = tlkit.datasets.templated.questions(seed=seed)
+        splits = tlkit.datasets.templated.questions(seed=fit.seed)
     else:
-        splits = tlkit.data.text.from_squad(data, val=val, test=test, seed=seed, strict=strict)
+        splits = tlkit.data.text.from_squad(data, val=val, test=test, seed=fit.seed, strict=strict)
     unanswered = bool((splits.train.target_array[:, 0] < 0).any())
     task = tlkit.tasks.span(no_answer=unanswered)
-    phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
+    phases = tlkit.plans.two_phase(epochs=fit.epochs, lr=fit.lr, unfrozen=fit.unfrozen)
     run = tlkit.finetune(
-        module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, micro_batch=micro_batch, length=length,
+        module, task, splits, phases, out=out, seed=fit.seed, batch_size=fit.batch_size, micro_batch=micro_batch,
+        length=length,
     )  # fmt: skip
-    return tlkit.export(run, formats=formats, max_drop=max_drop)
+    return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

@@ -60,6 +60,4 @@ def _texts(data: Path | None, text: str) -> tlkit.Examples:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

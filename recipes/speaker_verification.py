@@ -18,11 +18,7 @@ def main(
     sample_rate: int = 16_000,
     trim_db: float | None = 40.0,
     size: int = 256,
-    epochs: tuple[int, int] = (10, 0),
-    lr: tuple[float, float] = (1e-3, 1e-5),
-    unfrozen: float = 0.25,
-    batch_size: int = 32,
-    seed: int = 0,
+    fit: tlkit.flags.Fit = tlkit.flags.Fit(epochs=(10, 0), lr=(1e-3, 1e-5)),
     augment: bool = False,
     strict: bool = False,
     formats: tuple[str, ...] = ("saved_model", "float32", "float16"),
@@ -41,29 +37,31 @@ def main(
         sample_rate: Samples a second that the module takes, in Hz.
         trim_db: Cut what is quieter than a recording's peak by so many decibels off its ends; None keeps them.
         size: Numbers of an embedding.
-        epochs: Epochs with the module frozen, and with its top unfrozen.
-        lr: Peak learning rates of the two phases.
-        unfrozen: Share of the module's depth that trains in the second phase.
-        batch_size: Windows a step.
-        seed: Of the split, the head and the order of recordings.
+        fit: How to train.
         augment: Whether training recordings are also shifted, made louder or quieter, masked, and noisy.
         strict: Fail on a broken file instead of leaving it out.
         formats: What to export.
     """
     changes = tlkit.data.audio.augmentation() if augment else None
     if data is None:
-        splits = tlkit.datasets.speakers.voices(seconds=seconds, sample_rate=sample_rate, seed=seed, augment=changes)
+        splits = tlkit.datasets.speakers.voices(
+            seconds=seconds, sample_rate=sample_rate, seed=fit.seed, augment=changes
+        )
     else:
         splits = tlkit.data.speakers.from_folder(
-            data, seconds=seconds, sample_rate=sample_rate, trim_db=trim_db, seed=seed, strict=strict, augment=changes
+            data,
+            seconds=seconds,
+            sample_rate=sample_rate,
+            trim_db=trim_db,
+            seed=fit.seed,
+            strict=strict,
+            augment=changes,
         )
     task = tlkit.tasks.verify(len(set(splits.train.target_array.tolist())), size)
-    phases = tlkit.plans.two_phase(epochs=epochs, lr=lr, unfrozen=unfrozen)
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
+    phases = tlkit.plans.two_phase(epochs=fit.epochs, lr=fit.lr, unfrozen=fit.unfrozen)
+    run = tlkit.finetune(module, task, splits, phases, out=out, seed=fit.seed, batch_size=fit.batch_size)
     return tlkit.export(run, formats=formats)
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    tlkit.flags.cli(main)

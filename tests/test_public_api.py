@@ -43,6 +43,7 @@ NAMES = {
     "extract",
     "finetune",
     "fit",
+    "flags",
     "index",
     "inspect",
     "load",
@@ -52,11 +53,12 @@ NAMES = {
     "publish",
     "rank",
     "reads",
+    "save",
     "tasks",
     "transfer_check",
     "zoo",
 }
-SHELVES = {"columns", "data", "datasets", "methods", "plans", "reads", "tasks", "zoo"}
+SHELVES = {"columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.
@@ -96,7 +98,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_names_are_pinned():
-    assert set(tlkit.__all__) == NAMES
+    assert set(tlkit.__all__) == {*tlkit._FROM, "__version__"} == NAMES
     assert NAMES.issubset(dir(tlkit))
 
 

@@ -36,11 +36,13 @@ _FROM = {
     "predict": ("tlkit.exporting.predicting", "predict"),
     "publish": ("tlkit.runs.publish", "publish"),
     "rank": ("tlkit.choosing.rank", "rank"),
+    "save": ("tlkit.runs.save", "save"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
     "ArraySpec": ("tlkit.core.examples", "ArraySpec"),
     "Column": ("tlkit.core.examples", "Column"),
     "Pipeline": ("tlkit.core.examples", "Pipeline"),
     "columns": ("tlkit.core.columns", None),
+    "flags": ("tlkit.core.flags", None),
     "data": ("tlkit.data", None),
     "datasets": ("tlkit.datasets", None),
     "tasks": ("tlkit.tasks", None),
@@ -57,14 +59,59 @@ _FROM = {
     "GateError": ("tlkit.core.errors", "GateError"),
 }
 
-__all__ = ["__version__", *_FROM]
+__all__ = [
+    "ArraySpec",
+    "Column",
+    "DownloadError",
+    "Examples",
+    "Format",
+    "GateError",
+    "HubLayer",
+    "InputError",
+    "OfflineError",
+    "Opened",
+    "Phase",
+    "Pipeline",
+    "Reads",
+    "Run",
+    "Source",
+    "Splits",
+    "Task",
+    "TlkitError",
+    "TrainingError",
+    "UnsafeModuleError",
+    "__version__",
+    "build",
+    "columns",
+    "data",
+    "datasets",
+    "evaluate",
+    "export",
+    "extract",
+    "finetune",
+    "fit",
+    "flags",
+    "index",
+    "inspect",
+    "load",
+    "methods",
+    "plans",
+    "predict",
+    "publish",
+    "rank",
+    "reads",
+    "save",
+    "tasks",
+    "transfer_check",
+    "zoo",
+]
 
 if TYPE_CHECKING:
     from tlkit import data, datasets, methods, plans, tasks, zoo
     from tlkit.choosing.inspection import inspect_module as inspect
     from tlkit.choosing.rank import rank
     from tlkit.choosing.transfer_check import transfer_check
-    from tlkit.core import columns
+    from tlkit.core import columns, flags
     from tlkit.core.errors import (
         DownloadError,
         GateError,
@@ -88,6 +135,7 @@ if TYPE_CHECKING:
     from tlkit.runs.finetune import finetune
     from tlkit.runs.folder import load
     from tlkit.runs.publish import publish
+    from tlkit.runs.save import save
     from tlkit.search.index import index
     from tlkit.training.fit import fit
 

@@ -24,7 +24,7 @@ def recipe(name):
 
     def main(**options):
         try:
-            return module.main(**options)
+            return tlkit.flags.call(module.main, **options)
         except (DownloadError, OfflineError) as error:
             pytest.skip(f"needs the network once: {error}")
 

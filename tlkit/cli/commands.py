@@ -24,6 +24,7 @@ from typing import Any
 
 from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
+from tlkit.core.flags import cli, defaults, flat
 
 COMMANDS = {
     "demo": "the main job on the bundled data and a zoo module",
@@ -147,13 +148,12 @@ def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
 
 def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> dict[str, Any]:
     """Arguments of `function` out of the command line, with its docstring as help."""
-    import tyro
 
     @functools.wraps(function)
     def capture(*values: Any, **named: Any) -> dict[str, Any]:
         return dict(inspect.signature(function).bind(*values, **named).arguments)
 
-    return dict(tyro.cli(capture, prog=f"tlkit {command}", args=args))
+    return dict(cli(capture, prog=f"tlkit {command}", args=args))
 
 
 def _print_json(value: Any) -> None:
@@ -332,7 +332,7 @@ def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list
     from tlkit.exporting import workers
     from tlkit.runs import invocation
 
-    if "formats" in inspect.signature(recipe).parameters and options.get("formats", True):
+    if flat({**defaults(recipe), **options}).get("formats"):
         workers.start_ahead()
     with invocation.invoked(words, fresh="--fresh" in flags):
         result = recipe(**options)

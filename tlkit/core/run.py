@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,19 @@ class Run:
     def scores(self) -> Mapping[str, float]:
         """Flat scores on the test split; of a run opened from its folder, those that it wrote down."""
         return self.record.get("scores", {}) if self.evaluation is None else self.evaluation.scores
+
+    def with_scores(self, scores: Mapping[str, float]) -> Run:
+        """The run with further scores, such as those of runs that it is compared with.
+
+        They stand in its report and its run.json once it is saved or exported.
+
+        Args:
+            scores: By name; a score of this name that is there already is replaced.
+        """
+        merged = {**self.scores, **scores}
+        if self.evaluation is None:
+            return replace(self, record={**self.record, "scores": merged})
+        return replace(self, evaluation=replace(self.evaluation, scores=merged))
 
 
 def run_html(run: Run) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlkit.core.errors import InputError
+from tlkit.core.flags import defaults, flat
 from tlkit.core.run import Phase
 from tlkit.data.long_texts import check_way
 from tlkit.exporting import Gates, checked_formats
@@ -29,9 +29,10 @@ def check(recipe: Callable[..., Any], options: Mapping[str, Any]) -> None:
         InputError: At the first value that is out of its range.
     """
     cache_budget.check()
-    for name, parameter in inspect.signature(recipe).parameters.items():
-        if name in _CHECKS and name in options and _passes(name, parameter.default):
-            _CHECKS[name](options[name])
+    given, usual = flat(options), flat(defaults(recipe))
+    for name in [name for name in given if name in _CHECKS and name in usual]:
+        if _passes(name, usual[name]):
+            _CHECKS[name](given[name])
 
 
 def _passes(name: str, value: Any) -> bool:
