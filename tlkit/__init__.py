@@ -1,5 +1,14 @@
 """tlkit: any pretrained module in, your task out, on the phone, with proof.
 
+    data = tlkit.data.image.from_folder("photos")
+    run = tlkit.finetune("zoo:efficientnet-lite0", tlkit.tasks.classify(data.labels), data, out="runs/photos")
+    tlkit.export(run)
+
+`data` reads one folder of images per class. `run` has the Keras model (`run.model`), its scores (`run.scores`) and a
+report in its folder. `export` writes SavedModel and TFLite files and proves that they agree with the model. Sources of
+data are in `tlkit.data`, corpora in `tlkit.datasets`, tasks in `tlkit.tasks`, transfer methods in `tlkit.methods`,
+schedules in `tlkit.plans`, and modules that pip can install in `tlkit.zoo`.
+
 Names are loaded when they are first used, so that `import tlkit` stays quick and TensorFlow comes only when it must.
 """
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 MOST_STAGES = 100  # no module has more blocks to thaw one by one
 
 

@@ -13,6 +13,10 @@ from tlkit.core.errors import InputError
 __all__ = ["Export", "Fit", "Table", "TextTable", "call", "cli"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 @dataclass(frozen=True)
 class Fit:
     """How to train in two phases.

@@ -29,6 +29,11 @@ from tlkit.data.table_formats import read_any
 
 __all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing", "from_tfds"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Pair = tuple[Any, Any]
 
 SHARES = (0.7, 0.15, 0.15)

@@ -27,6 +27,10 @@ from tlkit.data.table_formats import read_any
 __all__ = ["few_labels", "images", "joined", "texts"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def texts(
     source: str | os.PathLike[str],
     *,

@@ -47,6 +47,11 @@ __all__ = [
     "resized",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Pair = tuple[Any, Any]
 
 SHARES = (0.7, 0.15, 0.15)

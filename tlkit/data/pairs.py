@@ -29,6 +29,11 @@ from tlkit.data.text_source import TEXT, TEXT_MODALITY, Options, TextReader, che
 
 __all__ = ["from_arrays", "from_table"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 SIDES = ("first", "second")
 PAIRS = ArraySpec((2,), "string")
 SHARES = (0.7, 0.15, 0.15)

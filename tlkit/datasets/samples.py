@@ -14,6 +14,13 @@ from tlkit.data.image_source import Augment, ImageSize, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.pixels import Colour
 
+__all__ = ["emoji10", "folder"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 _STYLES = ("noto", "twemoji")
 
 

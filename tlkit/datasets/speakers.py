@@ -12,6 +12,12 @@ from tlkit.data.sourcing import Division
 from tlkit.data.speakers import EVERYTHING, SECONDS, SHARES, open_set
 from tlkit.datasets import spoken
 
+__all__ = ["voices"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 def voices(
     *,

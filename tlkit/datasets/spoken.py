@@ -24,6 +24,13 @@ from tlkit.data.preflight import cpus
 from tlkit.data.sourcing import Division
 from tlkit.datasets import debian
 
+__all__ = ["asterisk_digits", "asterisk_sentences", "asterisk_sounds", "digits", "espeak_digits", "espeak_sentences"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # not en-gb: all its variants sound alike
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")

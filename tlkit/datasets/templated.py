@@ -21,6 +21,13 @@ from tlkit.data.squad import from_questions, questions_of
 from tlkit.data.text_source import Options
 from tlkit.datasets import brown
 
+__all__ = ["questions", "squad"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 COUNT = 2_400
 MOST = 9_000  # the corpus gives some more
 _CONTEXT_WORDS = 80  # a context ends with the sentence that brings it to so many

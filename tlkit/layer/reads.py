@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["hidden_and_embedding", "maps", "pair", "pooled", "steps"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 VECTOR_KEYS, STEP_KEYS = ("default", "pooled_output"), ("sequence_output",)
 
 

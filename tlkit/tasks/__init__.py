@@ -12,3 +12,7 @@ from tlkit.tasks.tagging import tag
 from tlkit.tasks.verification import verify
 
 __all__ = ["classify", "regress", "restore", "similarity", "span", "tag", "verify"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -20,3 +20,7 @@ NAMES = (
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
