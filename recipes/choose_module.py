@@ -25,16 +25,16 @@ def main(
     pixel_max: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank modules for a folder of images; the table goes into OUT/ranking.json, the picture into OUT/ranking.png.
+    """Rank modules for a folder of images; the table goes into OUT/ranking.json, the plot into OUT/ranking.png.
 
     Args:
         data: Folder with one folder of images a class; without it, the bundled emoji.
         modules: Handles of two modules or more: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
-        out: Folder of the table and the picture.
+        out: Folder of the table and the plot.
         convert: Whether to convert each module to TFLite, for its size and latency.
         batch_size: Images at a time.
         input_range: Range of the pixels of those modules of which nothing says it: 0 255, 0 1 or -1 1.
-        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
+        pixel_max: Value that is white in images of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the split; the training images are used.
     """
     splits = (

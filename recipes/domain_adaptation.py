@@ -50,7 +50,7 @@ def main(
         crop: Largest share of each side that changed copies of training images lose; 0 leaves images as they are.
         fit: How to train.
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
-        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
+        pixel_max: Value that is white in images of more than 8 bits, such as 4095; else their bits are counted.
         formats: What to export.
     """
     if (source is None) != (target is None):

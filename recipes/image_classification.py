@@ -39,7 +39,7 @@ def main(
         fit: How to train.
         image_size: Height and width, for modules that take any.
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
-        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
+        pixel_max: Value that is white in images of more than 8 bits, such as 4095; else their bits are counted.
         micro_batch: Images in memory at a time inside a step; None is what about 0.5 GB hold.
         augment: Whether training images are also flipped, cropped and recoloured.
         strict: Fail on a broken file instead of leaving it out.

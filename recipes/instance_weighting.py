@@ -1,4 +1,4 @@
-"""Weight examples of another domain: pictures in one style teach a classifier of pictures in another.
+"""Weight examples of another domain: images in one style teach a classifier of images in another.
 
 tlkit run instance_weighting --source photos --target drawings --method tradaboost --out runs/drawings
 """
@@ -35,7 +35,7 @@ def main(
         out: Folder of the run.
         few: Labelled examples of the target for each class.
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
-        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
+        pixel_max: Value that is white in images of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the splits and the fit.
         formats: What to export.
     """

@@ -1,4 +1,4 @@
-"""Two questions to one picture: one module with a head for each, on a phone at the size of one model.
+"""Two questions to one image: one module with a head for each, on a phone at the size of one model.
 
 tlkit run multi_task --data photos --outer season --inner animal --out runs/animals
 """
@@ -34,12 +34,12 @@ def main(
         inner: Name of the head that tells the inner folders apart.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         weighting: "equal" or "uncertainty": how the losses of the heads are balanced.
-        validate: Share of the pictures that choose the epoch, by the sum of both losses; with 0 the last weights are
+        validate: Share of the images that choose the epoch, by the sum of both losses; with 0 the last weights are
             taken, which is fairer to the head that learns the slower.
         out: Folder of the run; each head's own files lie in a folder of its name below it.
         unfrozen: Share of the module's depth that trains in the second phase; None is chosen by the amount of data.
         input_range: Range of the pixels that the module takes, where nothing in it says: 0 255, 0 1 or -1 1.
-        pixel_max: Value that is white in pictures of more than 8 bits, such as 4095; else their bits are counted.
+        pixel_max: Value that is white in images of more than 8 bits, such as 4095; else their bits are counted.
         seed: Of the split, the weights and the order of examples.
         formats: What to export.
     """

@@ -68,10 +68,10 @@ class Ranking:
         return tuple(row.handle for row in self.rows if not any(_beats(other, row) for other in self.rows))
 
     def plot(self, path: str | Path) -> Path:
-        """Write a picture of LogME over latency with the Pareto front; modules without a latency are left out.
+        """Write a plot of LogME over latency with the Pareto front; modules without a latency are left out.
 
         Args:
-            path: Of the picture: .png, .svg or .pdf.
+            path: Of the plot: .png, .svg or .pdf.
         """
         import matplotlib
 

@@ -165,7 +165,7 @@ def _print_json(value: Any) -> None:
 
 def _demo(args: list[str], flags: set[str]) -> int:
     def demo(out: Path = Path("runs/demo"), module: str = "zoo:efficientnet-lite0", seed: int = 0) -> None:
-        """Adapt a zoo module to the bundled pictures (emoji10, Noto style), always from the start.
+        """Adapt a zoo module to the bundled images (emoji10, Noto style), always from the start.
 
         Args:
             out: Folder of the run.

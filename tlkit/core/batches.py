@@ -43,7 +43,7 @@ def _raw_bits(count: int, *parts: int) -> np.ndarray:
 
 
 def chunks(indices: Sequence[int] | np.ndarray, size: int) -> list[np.ndarray]:
-    """`indices` in consecutive pieces of `size`; the last may be shorter."""
+    """`indices` in consecutive batches of `size`; the last may be shorter."""
     array = np.asarray(indices, dtype=np.int64)
     return [array[i : i + size] for i in range(0, len(array), size)]
 

@@ -60,7 +60,7 @@ def from_folder(
 
     Of train/val/test (also training, validation, valid, dev, testing), one that is missing is taken out of training.
     WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF, told by content and not by ending. Hidden files, and the texts, tables
-    and pictures that lie beside sounds, are passed over; everything else that cannot be read is quarantined.
+    and images that lie beside sounds, are passed over; everything else that cannot be read is quarantined.
 
     Args:
         folder: The folder; names of the class folders become the labels, sorted by code point.

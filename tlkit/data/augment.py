@@ -1,4 +1,4 @@
-"""Changed copies of pictures as a pure function of picture and seed, so that caching, resume and replay stay exact."""
+"""Changed copies of images as a pure function of image and seed, so that caching, resume and replay stay exact."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def draws(seed: int) -> list[float]:
 
 
 def warped(x: np.ndarray, mirrored: bool, side: float, place: tuple[float, float], angle: float) -> np.ndarray:
-    """Mirror, rotate and crop in one bilinear step, with every output pixel inside the picture.
+    """Mirror, rotate and crop in one bilinear step, with every output pixel inside the image.
 
     Args:
         x: uint8 (H, W, 3).

@@ -1,6 +1,6 @@
 """Labelled images as `Splits`, from class folders, tables, arrays, TFDS builders and tf.data Datasets.
 
-`read(i)` gives uint8 (H, W, 3), upright and composited. Without `image_size` it keeps each picture's own size, and
+`read(i)` gives uint8 (H, W, 3), upright and composited. Without `image_size` it keeps each image's own size, and
 `resized` sets one later: a module knows its own. Every source is checked once before it is used; what is broken goes
 to `Splits.quarantine` by name and reason.
 """
@@ -80,7 +80,7 @@ def from_folder(
 
     Args:
         folder: The folder; names of the class folders become the labels, sorted by code point.
-        image_size: (height, width) or one number; None keeps each picture's own until `resized` sets one.
+        image_size: (height, width) or one number; None keeps each image's own until `resized` sets one.
         split: Shares of training, validation and test, where the folder does not say; 0 leaves a part empty.
         seed: Another seed gives another division; the same seed gives the same on every machine.
         groups: What must stay on one side: a function of the path relative to `folder`, or a mapping from it.
@@ -88,10 +88,10 @@ def from_folder(
         background: Colour, 0 to 255 each, behind transparent pixels.
         augment: Function of (uint8 (H, W, 3), seed) for the training images, such as `augmentation()`.
         progress: Say on stderr how the preflight goes, and what it found.
-        max_pixels: Larger pictures are quarantined, and never decoded.
-        pixel_max: The value that is white in pictures of 16 or 32 bits: 4095 for 12 bits, 1.0 for floats in 0 to 1;
+        max_pixels: Larger images are quarantined, and never decoded.
+        pixel_max: The value that is white in images of 16 or 32 bits: 4095 for 12 bits, 1.0 for floats in 0 to 1;
             below 255, in those of 8 bits too. None is the fewest of 8, 10, 12, 14 or 16 bits that hold every pixel of
-            all the pictures of 16 bits, which a note says where it is not 16; those of 32 bits are then quarantined.
+            all the images of 16 bits, which a note says where it is not 16; those of 32 bits are then quarantined.
 
     Returns:
         Splits of int32 class numbers.

@@ -59,7 +59,7 @@ class ImageReader:
 
     @property
     def spec(self) -> ArraySpec:
-        """Shape and dtype of what it gives; None where each picture has its own size."""
+        """Shape and dtype of what it gives; None where each image has its own size."""
         return ArraySpec((*(self.image_size or (None, None)), 3), "uint8")
 
     @property
@@ -262,7 +262,7 @@ def _reread(examples: Examples, **changes: Any) -> Examples | None:
 
 
 def read_at(examples: Examples) -> tuple[int, int] | None:
-    """(height, width) that whoever read the pictures asked for; None where nobody did."""
+    """(height, width) that whoever read the images asked for; None where nobody did."""
     size = (examples.pipeline.get(IMAGE) or {}).get("size")
     return None if size is None else (int(size[0]), int(size[1]))
 

@@ -100,7 +100,7 @@ def is_no_class(name: str) -> bool:
 
 
 def is_of_detection(names: Iterable[str]) -> bool:
-    """Whether folders are those of pictures with boxes or masks: images beside labels, annotations or masks.
+    """Whether folders are those of images with boxes or masks: images beside labels, annotations or masks.
 
     Example:
         >>> is_of_detection(["Images", "labels"]), is_of_detection(["masks", "no masks"])

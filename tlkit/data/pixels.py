@@ -1,7 +1,7 @@
 """Bytes of an image file -> RGB pixels, the same way in training, evaluation and prediction.
 
 Decoders used by others drop alpha instead of compositing it, ignore the camera's rotation, refuse WebP and TIFF, or
-turn a 420 kB file into a gigabyte. Here every picture is upright, composited and bounded. Colour profiles are ignored,
+turn a 420 kB file into a gigabyte. Here every image is upright, composited and bounded. Colour profiles are ignored,
 as TensorFlow's decoders ignore them.
 """
 
@@ -42,12 +42,12 @@ _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # tags
 
 
 def decode(data: bytes, background: Colour, white: float | None = None) -> Image.Image:
-    """Decode one image file's bytes to an upright RGB picture; of an animation, the first frame.
+    """Decode one image file's bytes to an upright RGB image; of an animation, the first frame.
 
     Args:
         data: Content of the file; its name does not matter.
         background: Colour, 0 to 255 each, behind transparent pixels.
-        white: The value that is white where pixels have more than 8 bits; below 255, of pictures of 8 bits too. None
+        white: The value that is white where pixels have more than 8 bits; below 255, of images of 8 bits too. None
             is the largest that 8 and 16 bits hold.
 
     Raises:
@@ -88,7 +88,7 @@ def open_header(file: BinaryIO) -> Image.Image:
 
 
 def check_size(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a picture too large to be decoded."""
+    """Refuse an image too large to be decoded."""
     width, height = image.size
     if width * height > max_pixels:
         raise InputError(f"oversized: {width} x {height} pixels, and max_pixels is {max_pixels:,}")
@@ -96,7 +96,7 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
 
 @dataclass(frozen=True)
 class Depth:
-    """Bits of a picture's pixels.
+    """Bits of an image's pixels.
 
     Attributes:
         bits: 8, 16 or 32, as its file holds them.
@@ -110,10 +110,10 @@ class Depth:
 
 
 def depth_of(image: Image.Image, data: bytes) -> Depth:
-    """How many bits a decoded picture's pixels have, and how many they use.
+    """How many bits a decoded image's pixels have, and how many they use.
 
     Args:
-        image: The picture, loaded.
+        image: The image, loaded.
         data: The file's content.
     """
     bits = _bits(image, data)
@@ -207,7 +207,7 @@ def _like(image: Image.Image, values: np.ndarray) -> Image.Image:
 
 
 def whitest(depths: Iterable[Depth]) -> tuple[float | None, str]:
-    """Which value is white in pictures of 16 bits, from the largest in all of them, and a note that says so.
+    """Which value is white in images of 16 bits, from the largest in all of them, and a note that says so.
 
     Cameras, scanners and X-rays write 10, 12 or 14 bits into 16. None is what the files' own bits say.
     """
@@ -250,7 +250,7 @@ def to_rgb(image: Image.Image, background: Colour) -> Image.Image:
 
 
 def from_array(array: np.ndarray, background: Colour) -> Image.Image:
-    """A picture from uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
+    """An image from uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
     flat = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     return to_rgb(Image.fromarray(np.ascontiguousarray(flat)), background)
 

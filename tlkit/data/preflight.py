@@ -26,7 +26,7 @@ _EVERY_S = 30.0  # seconds between lines in a log file
 class Checked:
     """What the look at one example gave: the sha256 of its content, or the reason to leave it out.
 
-    `ignored` marks what never was an example (a Thumbs.db); nobody needs to hear of it. `depth` says of a picture how
+    `ignored` marks what never was an example (a Thumbs.db); nobody needs to hear of it. `depth` says of an image how
     many bits its pixels have.
     """
 

@@ -38,7 +38,7 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
 
 
 def as_taken(splits: Splits, layer: HubLayer, length: int | None = None) -> Splits:
-    """The data as a module takes them: pictures at its size, texts as word pieces."""
+    """The data as a module takes them: images at its size, texts as word pieces."""
     return fed(splits, layer, image_size=own_image_size(layer) if is_image(layer) else None, length=length)
 
 

@@ -1,7 +1,7 @@
 """The range of pixels that a graph proves: what it makes of black, grey and white before its first weights.
 
 The way from the input to the first convolution may resize, crop, pad, flip, take channels apart, cast, clip and scale.
-It is not read op by op but tried: plain pictures go in, and what reaches the convolution says how values are scaled. Of
+It is not read op by op but tried: plain images go in, and what reaches the convolution says how values are scaled. Of
 the usual ranges the one is proved that becomes what networks are fed with: a span of about one to five around zero, or
 255 around zero where only a mean is subtracted.
 """
@@ -41,7 +41,7 @@ class Proof:
 
     Attributes:
         range: Lowest and highest value.
-        becomes: What these are in front of the first weights; None where each picture is normalised by itself.
+        becomes: What these are in front of the first weights; None where each image is normalised by itself.
     """
 
     range: Range

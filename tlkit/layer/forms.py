@@ -1,8 +1,8 @@
 """Modules that are called in another way than most, called as most are: one tensor, or a dict of them, with a batch.
 
 A list, a tuple or a dict of one tensor is that tensor; of several, a dict by name. A module without a batch axis, or
-with a batch of one size only, is run example by example; grey, channels-first and whole-number pictures become
-pictures (batch, height, width, 3) of any number; what computes in half precision computes in float32.
+with a batch of one size only, is run example by example; grey, channels-first and whole-number images become
+images (batch, height, width, 3) of any number; what computes in half precision computes in float32.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Form:
         shape: Of an example, where the module does not even say its rank; () elsewhere.
         each: Examples that it takes at a time, always; 0 where it takes any number.
         batched: Whether its inputs have a batch axis at all.
-        channels_first: Whether its pictures are (channels, height, width).
-        grey: Whether pictures of three channels are made grey for it.
-        whole: Whether its pictures are whole numbers, 0 to 255.
+        channels_first: Whether its images are (channels, height, width).
+        grey: Whether images of three channels are made grey for it.
+        whole: Whether its images are whole numbers, 0 to 255.
         float32: Whether it computes in half precision, and is made to compute in float32.
     """
 

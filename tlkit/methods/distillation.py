@@ -33,7 +33,7 @@ def taught(
     Args:
         splits: Class numbers as targets, labels as the teacher's.
         teacher: A run of `tasks.classify` of one label an example over the same labels; it may read the examples
-            another way (word pieces of the same texts, pictures at another size).
+            another way (word pieces of the same texts, images at another size).
         unlabelled: Further training examples, read as those of `splits`; the teacher's choice stands for their labels,
             which are not looked at.
         length: Word pieces of a text for the teacher; None is as many as it was trained with.

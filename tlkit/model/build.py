@@ -27,14 +27,14 @@ def build(
 
     An image module takes pixels 0..255 as "image"; the layer scales them into the module's own range. However the
     module is called (with a list, a tuple or a dict of one tensor, without a batch, with a batch of 1 only, with grey
-    or channels-first pictures), the model takes one tensor, or a dict of them, with any batch.
+    or channels-first images), the model takes one tensor, or a dict of them, with any batch.
 
     Args:
         backbone: A HubLayer, or anything that HubLayer takes as handle.
         task: What the head is for.
         image_size: (height, width) for a module that takes any; None takes the module's own.
         data: What it is to take, where the module leaves that open: whether its one axis is a batch or a recording,
-            whether pictures are made grey for it.
+            whether images are made grey for it.
 
     Raises:
         InputError: If the module does not say which size it takes, or gives nothing to put a head on.

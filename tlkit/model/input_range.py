@@ -47,7 +47,7 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
 
     Args:
         layer: An image module.
-        images: Pictures to measure with besides those that are made up: (n, height, width, c), pixels 0..255.
+        images: Images to measure with besides those that are made up: (n, height, width, c), pixels 0..255.
     """
     known = layer.card.get("input_range")
     if known:

@@ -1,4 +1,4 @@
-"""What a report shows of an example: its picture, its sound, its text."""
+"""What a report shows of an example: its image, its sound, its text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlkit.report.template import environment
 def shown(test: Examples | None, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the example is like that `found` names by `index` and `id`, for the macro `example`.
 
-    Its picture, its sound, its text, and its text with the `spans` of `found` marked; None each where there is none.
+    Its image, its sound, its text, and its text with the `spans` of `found` marked; None each where there is none.
     """
     text, spans = pictures.text_of(test, found), found.get("spans")
     marked = None if text is None or not spans else {side: words.marked(text, own) for side, own in spans.items()}

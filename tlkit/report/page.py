@@ -23,7 +23,7 @@ def write(run: Run, path: str | os.PathLike[str], sections: Sequence[Section] = 
     """Write the report of a run: one HTML file that needs no network.
 
     Args:
-        run: At any stage; sections appear as there is something to show. `run.data.test` gives the pictures.
+        run: At any stage; sections appear as there is something to show. `run.data.test` gives the images.
         path: Where the file goes; it is replaced as a whole.
         sections: Those of the run's answers, drawn behind the general ones.
 

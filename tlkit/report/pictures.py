@@ -1,4 +1,4 @@
-"""What a report shows of examples: small pictures as data: URLs, texts."""
+"""What a report shows of examples: small images as data: URLs, texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 160  # pixels: sharp at 112 CSS pixels on most phones, and a few kilobyte
 
 
 def of_example(examples: Examples | None, found: Mapping[str, Any]) -> str | None:
-    """The picture of the example that `found` names by `index` and `id`; None where there is none.
+    """The image of the example that `found` names by `index` and `id`; None where there is none.
 
     A run that was opened again holds a part of its test examples only, so the id decides.
     """

@@ -1,4 +1,4 @@
-"""What a report plays of examples: sounds as data: URLs, and pictures of how their frequencies go through time."""
+"""What a report plays of examples: sounds as data: URLs, and plots of how their frequencies go through time."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class LrRange:
         """Draw losses over rates.
 
         Args:
-            path: Where the picture goes, by its ending: .png, .svg or .pdf; None writes none.
+            path: Where the plot goes, by its ending: .png, .svg or .pdf; None writes none.
 
         Returns:
             A matplotlib Figure, which notebooks show.
