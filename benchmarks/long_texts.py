@@ -75,10 +75,10 @@ def embedded(texts: list[str], labels: list[str], layer, way: str):
     from tlkit.core.examples import ArraySpec
     from tlkit.data import text
     from tlkit.features import vectors
-    from tlkit.modalities.feeding import fed
+    from tlkit.modalities.prepare import prepare
 
     data = text.from_arrays(texts, labels, split=(1, 0, 0), max_characters=10**6)
-    pieces = fed(data, layer, length=LENGTH, long=way).train
+    pieces = prepare(data, layer, length=LENGTH, long=way).train
     rows = vectors.vectors(layer, pieces)
     print(way, rows.shape, flush=True)
     spec = ArraySpec(rows.shape[1:], "float32")

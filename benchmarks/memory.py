@@ -74,7 +74,7 @@ def work(module: str, pieces: int, count: int, micro_batch: int | None) -> dict:
     import keras
 
     import tlkit
-    from tlkit.modalities.feeding import fed
+    from tlkit.modalities.prepare import prepare
 
     watched = Watched()
     text = module == MINILM
@@ -83,7 +83,7 @@ def work(module: str, pieces: int, count: int, micro_batch: int | None) -> dict:
     task = tlkit.tasks.classify(data.labels, dropout=0.0)
     keras.utils.set_random_seed(0)  # of the head's weights, so that losses can be compared
     model = tlkit.build(layer, task)
-    data = fed(data, layer, length=pieces) if text else fed(data, layer, image_size=(224, 224))
+    data = prepare(data, layer, length=pieces) if text else prepare(data, layer, image_size=(224, 224))
     phases = (tlkit.Phase(1, 3e-3), tlkit.Phase(2, 1e-4, unfrozen=1 / 3 if text else 1.0))
     ends: list[float] = []  # CPU seconds of the process at the end of each epoch
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.process_time()))

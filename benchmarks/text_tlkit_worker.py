@@ -15,7 +15,7 @@ from measuring import peak_mb  # noqa: E402
 
 import tlkit  # noqa: E402
 from tlkit.data import text  # noqa: E402
-from tlkit.modalities.feeding import fed  # noqa: E402
+from tlkit.modalities.prepare import prepare  # noqa: E402
 
 _ = (tlkit.build, tlkit.fit, tlkit.evaluate)  # these bring TensorFlow and Keras
 IMPORTED = time.perf_counter() - STARTED
@@ -43,7 +43,7 @@ def main():
     layer = tlkit.HubLayer(args.module, name="backbone")
     task = tlkit.tasks.classify(data.labels)
     model = tlkit.build(layer, task)
-    data = fed(data, layer, length=args.length)
+    data = prepare(data, layer, length=args.length)
     seconds["data and module"] = time.perf_counter() - started
     phases = tlkit.plans.two_phase(epochs=tuple(args.epochs), lr=(3e-3, 1e-4), unfrozen=1 / 3)
     run = tlkit.fit(model, task, data, phases, seed=args.seed)

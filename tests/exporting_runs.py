@@ -70,7 +70,7 @@ def run_of(task: Task, model: keras.Model, targets: tuple[np.ndarray, ...] | Non
     pictures = [stripes(count, seed) for seed, count in enumerate((256, 8, 100))]
     chosen = targets or tuple(directions for _, directions in pictures)
     splits = Splits(*(examples(x, y) for (x, _), y in zip(pictures, chosen, strict=True)), labels=task.labels)
-    model.compile(keras.optimizers.Adam(5e-3), task.loss(), metrics=task.metrics())
+    model.compile(keras.optimizers.Adam(5e-3), task.objective.loss(), metrics=task.objective.metrics())
     model.fit(pictures[0][0].astype("float32"), chosen[0], epochs=epochs, verbose=0)
     return Run(model, task, splits)
 

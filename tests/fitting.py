@@ -27,6 +27,7 @@ def examples(count: int, seed: int, augment=None) -> Examples:
         tuple(f"{seed}-{i}" for i in range(count)),
         ReadColumn(images.__getitem__, ArraySpec((SIZE, SIZE, 3), "uint8"), tuple(f"{seed}-{i}" for i in range(count))),
         ArrayColumn(targets),
+        modality="image",
         augment=augment,
     )
 

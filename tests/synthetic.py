@@ -37,6 +37,7 @@ def examples(targets: np.ndarray, name: str, labels: Sequence[str] = LABELS) -> 
         ids,
         ReadColumn(lambda i: picture(int(targets[i]), i), ArraySpec((96, 96, 3), "uint8"), ids),
         ArrayColumn(targets),
+        modality="image",
     )
 
 

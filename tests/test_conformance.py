@@ -99,7 +99,7 @@ def asked(task: Task) -> Splits:
 
 
 def strangers(task: Task) -> Splits:
-    count = task.recipe[1].get("speakers", 0)
+    count = task.made_by[1].get("speakers", 0)
     trained, heard = np.arange(2 * count) % max(1, count), np.arange(8) // 2
     parts = (trained, count + heard, count + 4 + heard)
     return Splits(*(examples(part.astype(np.int32)) for part in parts))
@@ -113,7 +113,7 @@ def accepted(task: Task) -> Splits:
     for make in KINDS if task.labels else (*KINDS[3:], *KINDS[:3]):
         try:
             found = make(task)
-            task.check(found)
+            task.objective.check(found)
         except (InputError, ValueError, ZeroDivisionError):
             continue
         return found
@@ -138,14 +138,19 @@ def features(task: Task, count: int) -> np.ndarray:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_made_again_from_its_recipe(name):
     made = task_of(name)
-    again = tasks.restore(json.loads(json.dumps(made.recipe)))
-    assert made.recipe[0] == f"tlkit.tasks.{name}"
-    for field in ("name", "labels", "monitor", "output", "takes"):
+    again = tasks.restore(json.loads(json.dumps(made.made_by)))
+    assert made.made_by[0] == f"tlkit.tasks.{name}"
+    for field in ("name", "labels", "output", "takes"):
         assert getattr(again, field) == getattr(made, field), field
-    assert json.dumps(again.recipe) == json.dumps(made.recipe)
+    assert again.objective.monitor == made.objective.monitor
+    assert json.dumps(again.made_by) == json.dumps(made.made_by)
     parameters = inspect.signature(getattr(tasks, name)).parameters
-    assert set(made.recipe[1]) == set(parameters), "the recipe holds every argument"
-    assert made.takes in FEATURES and made.monitor[1] in ("min", "max") and made.monitor[0].startswith("val_")
+    assert set(made.made_by[1]) == set(parameters), "the recipe holds every argument"
+    assert (
+        made.takes in FEATURES
+        and made.objective.monitor[1] in ("min", "max")
+        and made.objective.monitor[0].startswith("val_")
+    )
     recording.record("tlkit.methods.some", {"task": made})  # as part of another one
 
 
@@ -155,14 +160,14 @@ def test_a_task_refuses_data_without_training_examples(name):
     found = accepted(made)
     nothing = Splits(found.train.subset([]), found.val, found.test, found.labels)
     with pytest.raises(InputError) as refused:
-        made.check(nothing)
+        made.objective.check(nothing)
     assert re.match(r"^[A-Z`].*[.!]$", str(refused.value))
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_refuses_an_argument_that_it_does_not_know(name):
     with pytest.raises(InputError, match="do not fit"):
-        tasks.restore((f"tlkit.tasks.{name}", {**task_of(name).recipe[1], "no_such": 1}))
+        tasks.restore((f"tlkit.tasks.{name}", {**task_of(name).made_by[1], "no_such": 1}))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -171,14 +176,16 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
 
     made = task_of(name)
     model, part = model_of(made), accepted(made).train
-    loss, x = made.loss(), features(made, len(part))
-    assert loss is not made.loss() and isinstance(loss, keras.losses.Loss)
+    loss, x = made.objective.loss(), features(made, len(part))
+    assert loss is not made.objective.loss() and isinstance(loss, keras.losses.Loss)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     outputs = model(x)
     assert type(again) is type(loss) and float(again(part.target_array, outputs)) == float(
         loss(part.target_array, outputs)
     )
-    model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.metrics(), jit_compile=False)
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.objective.metrics(), jit_compile=False
+    )
     history = model.fit(x, part.target_array, epochs=3, batch_size=20, verbose=0, shuffle=False).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["loss"][-1] < history["loss"][0]
@@ -228,8 +235,8 @@ ON_TASKS = sorted({name for name in methods.__all__ if _gives(getattr(methods, n
 
 def mixed(task: Task) -> Splits:
     """Two domains, or a teacher's answers, as the method's own function on splits makes them."""
-    kind = {"classify": numbers, "regress": values}[task.recipe[0].rpartition(".")[2]]
-    own = same(several if task.recipe[1].get("multi_label") else kind)(task)
+    kind = {"classify": numbers, "regress": values}[task.made_by[0].rpartition(".")[2]]
+    own = same(several if task.made_by[1].get("multi_label") else kind)(task)
     return Splits(own.train, own.val, own.test, task.labels if kind is numbers else ())
 
 
@@ -246,7 +253,7 @@ def test_a_method_trains_every_task_that_it_claims(name, kind):
         return
     given = with_features(task, mixed(task))
     run = trained(made, for_method(name, task, given))
-    assert run.task.recipe == task.recipe and run.data.train.fingerprint
+    assert run.task.made_by == task.made_by and run.data.train.fingerprint
     assert tlkit.evaluate(run.model, run.task, given.test).scores
 
 
@@ -299,10 +306,10 @@ def test_every_method_can_make_one_of_several_heads(name):
     both = methods.multitask(one=getattr(methods, name)(task), other=CLAIMED["regress"])
     others = with_features(CLAIMED["regress"], mixed(CLAIMED["regress"]))
     run = trained(both, methods.task_mix(one=for_method(name, task, given), other=others))
-    assert {head: own.recipe for head, own in run.task.heads.items()} == {
-        "one": task.recipe, "other": CLAIMED["regress"].recipe,
+    assert {head: own.made_by for head, own in run.task.heads.items()} == {
+        "one": task.made_by, "other": CLAIMED["regress"].made_by,
     }  # fmt: skip
-    assert tasks.restore(json.loads(json.dumps(both.recipe))).heads.keys() == both.heads.keys()
+    assert tasks.restore(json.loads(json.dumps(both.made_by))).heads.keys() == both.heads.keys()
 
 
 # -- data

@@ -26,6 +26,8 @@ _FROM = {
     "HubLayer": ("tlkit.layer.hub_layer", "HubLayer"),
     "Task": ("tlkit.core.task", "Task"),
     "Reads": ("tlkit.core.task", "Reads"),
+    "Objective": ("tlkit.core.task", "Objective"),
+    "made_by": ("tlkit.tasks.recording", "made_by"),
     "Phase": ("tlkit.core.run", "Phase"),
     "Format": ("tlkit.core.format", "Format"),
     "Source": ("tlkit.core.format", "Source"),
@@ -77,6 +79,7 @@ __all__ = [
     "GateError",
     "HubLayer",
     "InputError",
+    "Objective",
     "OfflineError",
     "Opened",
     "Phase",
@@ -103,6 +106,7 @@ __all__ = [
     "index",
     "inspect",
     "load",
+    "made_by",
     "methods",
     "plans",
     "predict",
@@ -133,7 +137,7 @@ if TYPE_CHECKING:
     from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
     from tlkit.core.format import Format, Opened, Source
     from tlkit.core.run import Phase, Run
-    from tlkit.core.task import Reads, Task
+    from tlkit.core.task import Objective, Reads, Task
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
     from tlkit.layer import reads
@@ -146,6 +150,7 @@ if TYPE_CHECKING:
     from tlkit.runs.publish import publish
     from tlkit.runs.save import save
     from tlkit.search.index import index
+    from tlkit.tasks.recording import made_by
     from tlkit.training.fit import fit
 
 

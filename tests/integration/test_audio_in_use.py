@@ -18,7 +18,7 @@ from tlkit.data import audio
 from tlkit.data.earlier import of_line
 from tlkit.exporting import predict
 from tlkit.formats import tflite
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 RATE, SECONDS = 16_000, 0.25
@@ -96,19 +96,19 @@ def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_pa
 
 
 def test_predict_trims_as_the_training_sounds_were(tmp_path):
-    from tlkit.exporting.audio import KIND
-    from tlkit.exporting.modality import Inside
+    from tlkit.core.modality import FileInfo
+    from tlkit.modalities.audio import AUDIO
 
     for i, label in enumerate(PITCHES):
         for seed in range(3):
             (tmp_path / label).mkdir(exist_ok=True)
             soundfile.write(tmp_path / label / f"{seed}.wav", padded_word(label, 10 * i + seed), RATE)
     splits = audio.from_folder(tmp_path, seconds=SECONDS, trim_db=30.0, progress=False)
-    inside = Inside(splits.train.pipeline, {"waveform": splits.train.inputs.spec.shape})
+    inside = FileInfo(splits.train.pipeline, {"waveform": splits.train.inputs.spec.shape})
     for i, name in enumerate(splits.train.ids):
-        reading = KIND.read(tmp_path / name, inside)
-        np.testing.assert_array_equal(reading.value, splits.train.inputs[i][None])
-        assert "padded to 0.25 s" in reading.change
+        (parsed,) = [AUDIO.parse(tmp_path / name, inside)]
+        np.testing.assert_array_equal(parsed.inputs[0], splits.train.inputs[i])
+        assert "padded to 0.25 s" in parsed.columns["note"][0]
 
 
 def test_mediapipe_hears_the_same(run):
@@ -137,12 +137,12 @@ def test_predict_names_a_file_that_is_no_sound(run, tmp_path):
 
 def test_sounds_of_another_rate_are_refused(module_folder, data):
     layer = tlkit.HubLayer(module_folder("waveform"))
-    assert fed(data, layer) is data
+    assert prepare(data, layer) is data
     slow = audio.from_arrays(
         [tone("low", i) for i in range(9)], [i % 3 for i in range(9)], sample_rate=RATE, resampled_to=8000
     )
     with pytest.raises(InputError, match=r"takes sounds of 16000 Hz, and these were read at 8000 Hz: .*=16000"):
-        fed(slow, layer)
+        prepare(slow, layer)
 
 
 def test_a_file_that_says_no_rate_is_of_no_sounds():

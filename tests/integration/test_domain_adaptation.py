@@ -64,7 +64,7 @@ def test_a_method_trains_and_leaves_a_plain_model(folder, name):
     run = fitted(folder, task, methods.domain_mix(source(), target()))
     history = run.phases[0].history
     assert np.isfinite(history["loss"]).all() and {"accuracy", "val_accuracy"} <= set(history)
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
+    assert run.task.made_by[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
     assert tuple(run.model.output.shape) == (None, 3)
     assert not [v.path for v in run.model.variables if name in v.path]  # the critic is no part of it
     assert [phase.best_epoch for phase in run.phases] == [2, 2]  # the last weights
@@ -238,7 +238,7 @@ def test_a_method_goes_around_distillation(folder, tmp_path):
     task = methods.dann(methods.distill(plain_task()), hidden=8)
     layer = tlkit.HubLayer(folder, name="backbone", input_range=(0.0, 1.0))
     run = tlkit.finetune(layer, task, data, (Phase(epochs=1, lr=1e-3),), out=tmp_path, image_size=(SIZE, SIZE))
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.dtype == np.int32
+    assert run.task.made_by[0] == "tlkit.tasks.classify" and run.data.train.target_array.dtype == np.int32
     np.testing.assert_array_equal(run.data.train.target_array, source().train.target_array)
     assert {"accuracy", "certainty", "deep_embedded_accuracy"} <= set(run.scores)
     assert "distill" in (tmp_path / "report.html").read_text()

@@ -47,6 +47,7 @@ def examples(count: int, seed: int = 1, augment=None) -> Examples:
         names,
         ReadColumn(images.__getitem__, ArraySpec((SIZE, SIZE, 3), "uint8"), names),
         ArrayColumn(targets),
+        modality="image",
         augment=augment,
     )
 

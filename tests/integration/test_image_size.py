@@ -7,7 +7,7 @@ import pytest
 
 from tlkit import data
 from tlkit.core.errors import InputError
-from tlkit.runs.finetune import _image_size
+from tlkit.modalities.image import _size
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,10 @@ def test_a_module_of_any_size_takes_the_size_that_the_data_were_read_with(pictur
     layer = HubLayer(keras.Sequential(layers), input_range=(0.0, 1.0))
     sized = data.image.from_arrays(*pictures, image_size=(24, 24))
     plain = data.image.from_arrays(*pictures)
-    assert _image_size(layer, sized, None) == (24, 24) == _image_size(layer, sized, (24, 24))
-    assert _image_size(layer, plain, (32, 32)) == (32, 32) and _image_size(layer, plain, None) is None
+    assert _size(sized, layer, None) == (24, 24) == _size(sized, layer, (24, 24))
+    assert _size(plain, layer, (32, 32)) == (32, 32) and _size(plain, layer, None) is None
     with pytest.raises(InputError, match=r"read with image_size=\(24, 24\), and finetune .* image_size=\(32, 32\)"):
-        _image_size(layer, sized, (32, 32))
+        _size(sized, layer, (32, 32))
 
 
 def test_from_arrays_says_sample_rate_and_still_knows_the_old_name():

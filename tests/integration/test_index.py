@@ -137,6 +137,7 @@ def test_images_find_themselves_at_any_size(module_folder, size):
         tuple("abcdef"),
         ReadColumn(images.__getitem__, ArraySpec((*size, 3), "uint8"), tuple(f"{size}{i}" for i in range(6))),
         ArrayColumn(np.zeros(6)),
+        modality="image",
     )
     found = tlkit.index(module_folder("keras3_hub"), examples, progress=quiet)
     assert [row[0].id for row in found.nearest(list(images), 3)] == list("abcdef")
@@ -287,6 +288,7 @@ def test_minilm_finds_the_paraphrase_first():
         tuple("abc"),
         ReadColumn([np.array(text, object) for text in said].__getitem__, ArraySpec((), "string"), tuple("abc")),
         ArrayColumn(np.zeros(3)),
+        modality="text",
     )
     hits = tlkit.index(module, examples, progress=quiet).nearest(
         ["A man is eating a piece of bread.", "That film was wonderful.", "Shares lost value."], 1

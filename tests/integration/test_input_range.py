@@ -12,8 +12,8 @@ from keras import layers as L
 import tlkit
 from tlkit import graph as G
 from tlkit.core.errors import InputError
+from tlkit.layer import input_range
 from tlkit.layer.hub_layer import HubLayer
-from tlkit.model import input_range
 
 SIDE = 24
 PIXELS = tf.TensorSpec((None, SIDE, SIDE, 3), tf.float32)

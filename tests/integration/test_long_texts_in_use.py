@@ -19,7 +19,7 @@ from tlkit.data import text
 from tlkit.data.long_texts import bounds
 from tlkit.exporting import predict
 from tlkit.formats import tflite_metadata
-from tlkit.modalities.feeding import fed, fed_as
+from tlkit.modalities.prepare import prepare, prepare_like
 from tlkit.training import step
 
 pytestmark = pytest.mark.usefixtures("module_cache")
@@ -67,7 +67,7 @@ def test_windows_show_every_piece_once_in_as_few_as_can_be(count):
 
 def test_each_text_counts_once_and_stays_in_its_part(data, folder):
     layer = tlkit.HubLayer(folder)
-    pieces = fed(data, layer, length=LENGTH, long="windows")
+    pieces = prepare(data, layer, length=LENGTH, long="windows")
     for name in ("train", "val", "test"):
         texts, windows = getattr(data, name), getattr(pieces, name)
         assert set(excerpts.texts_of(windows, "id")) == set(texts.ids)
@@ -79,11 +79,11 @@ def test_each_text_counts_once_and_stays_in_its_part(data, folder):
         assert max(windows.lengths) <= LENGTH and len(set(windows.ids)) == len(windows) > len(texts)
         assert excerpts.whole(windows).ids == texts.ids and excerpts.whole(windows).digests == texts.digests
     assert any("windows show them all" in note for note in pieces.notes)
-    assert pieces.fingerprint != fed(data, layer, length=LENGTH).fingerprint
+    assert pieces.fingerprint != prepare(data, layer, length=LENGTH).fingerprint
 
 
 def test_classes_are_balanced_by_texts_and_not_by_windows(data, folder):
-    pieces = fed(data, tlkit.HubLayer(folder), length=LENGTH, long="windows")
+    pieces = prepare(data, tlkit.HubLayer(folder), length=LENGTH, long="windows")
     task = tasks.classify(data.labels, class_weights="balanced")
     weights = step._sample_weights(task, pieces.train)
     sums = [weights[pieces.train.target_array == label].sum() for label in (0, 1)]
@@ -93,10 +93,10 @@ def test_classes_are_balanced_by_texts_and_not_by_windows(data, folder):
 def test_what_has_no_windows_says_so(data, folder, module_folder):
     layer = tlkit.HubLayer(folder)
     with pytest.raises(InputError, match="cut, windows"):
-        fed(data, layer, long="both")
+        prepare(data, layer, long="both")
     with pytest.raises(InputError, match="one target each"):
-        fed(data, tlkit.HubLayer(module_folder("word_table")), long="windows")
-    splits = fed(data, layer, length=LENGTH, long="windows")
+        prepare(data, tlkit.HubLayer(module_folder("word_table")), long="windows")
+    splits = prepare(data, layer, length=LENGTH, long="windows")
     with pytest.raises(InputError, match="several heads"):
         tlkit.methods.task_mix(one=splits, two=splits)
 
@@ -153,7 +153,7 @@ def test_the_card_says_how_a_client_does_it(run):
 def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):
     again = tlkit.load(run.folder)
     assert set(excerpts.whole(again.data.test).ids) == set(data.test.ids)
-    own = fed_as(data, again)
+    own = prepare_like(data, again)
     assert excerpts.texts_of(own.test, "id") == excerpts.texts_of(run.data.test, "id")
     assert tlkit.evaluate(again.model, again.task, again.data.test).scores["accuracy"] == run.scores["accuracy"]
 

@@ -19,7 +19,7 @@ from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.features import engines
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 from tlkit.training import microbatches
 from tlkit.training.microbatches import Parts
 
@@ -81,7 +81,7 @@ def test_a_word_s_label_weighs_the_same_in_parts(module_folder, tmp_path):
         keras.utils.set_random_seed(0)
         task = tasks.tag(splits.labels, dropout=0.0)
         phases = (Phase(1, 1e-2, unfrozen=0.5),)
-        return tlkit.fit(tlkit.build(layer, task), task, fed(splits, layer), phases, batch_size=8, micro_batch=size)
+        return tlkit.fit(tlkit.build(layer, task), task, prepare(splits, layer), phases, batch_size=8, micro_batch=size)
 
     assert_close(run(None), run(3))
 
@@ -94,7 +94,7 @@ class Rivals(keras.losses.Loss):
 
 
 def of_rivals(task):
-    return dataclasses.replace(task, loss=Rivals, monitor=("val_loss", "min"))
+    return dataclasses.replace(task, objective=dataclasses.replace(task.objective, loss=Rivals))
 
 
 WHOLE = {
@@ -115,7 +115,7 @@ def test_what_compares_the_examples_of_a_batch_stays_whole(folder, reason):
 @pytest.mark.parametrize("method", [methods.coral, methods.mmd, methods.dann, methods.mcc])
 def test_domain_adaptation_stays_whole(method):
     task = method(tasks.classify(LABELS, hidden=(4,)))
-    assert task.loss().of_whole_batches
+    assert task.objective.loss().of_whole_batches
 
 
 def test_a_batch_that_stays_whole_though_it_is_large_is_said(folder, monkeypatch):
@@ -160,7 +160,7 @@ def test_the_tensors_of_a_graph_are_counted_for_one_example():
 
 def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypatch):
     layer = tlkit.HubLayer(module_folder("bert"), name="backbone")
-    splits = fed(text.from_arrays(["good film"] * 9 + ["bad the film"] * 9, [0, 1] * 9), layer)
+    splits = prepare(text.from_arrays(["good film"] * 9 + ["bad the film"] * 9, [0, 1] * 9), layer)
     from tlkit.model.partition import front_of
 
     seen: list[int] = []

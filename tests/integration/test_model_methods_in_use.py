@@ -269,7 +269,7 @@ def test_a_student_learns_from_answers_alone(folder):
     task = methods.distill(tasks.classify(LABELS), weight=1.0)
     model, _ = built(folder, seed=3, task=task)
     run = tlkit.fit(model, task, answered, (Phase(epochs=30, lr=1e-2, unfrozen=1.0),), batch_size=8)
-    assert run.task.recipe[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
+    assert run.task.made_by[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
     said = [tlkit.evaluate(r.model, r.task, splits.train).outputs.argmax(1) for r in (teacher, run)]
     assert (said[0] == said[1]).mean() > 0.8
     assert {"accuracy", "val_accuracy"} <= set(run.phases[0].history)

@@ -69,11 +69,11 @@ def test_an_example_of_weight_0_keeps_its_label(folder):
     own = multi_targets.part(mixed.train, "colour")
     assert own.ids == light.train.ids and (own.target_array == 2).sum() == 14
     np.testing.assert_array_equal(own.weights, weights)
-    given = both().sample_weights(mixed.train.target_array)
+    given = both().objective.weights(mixed.train.targets)
     np.testing.assert_array_equal(given[:42, 0], weights)
     bare = dataclasses.replace(light.train, weights=(weights > 0).astype(np.float32))
     zeros = methods.task_mix(colour=dataclasses.replace(light, train=bare), half=halves(7)).train.target_array
-    np.testing.assert_array_equal(both().sample_weights(zeros)[:42, 0], bare.weights)
+    np.testing.assert_array_equal(both().objective.weights(ArrayColumn(zeros))[:42, 0], bare.weights)
     history = fitted(folder, both(), mixed, (Phase(epochs=1, lr=1e-2),)).phases[0].history
     assert np.isfinite(history["loss"]).all()
 
@@ -93,9 +93,9 @@ def test_data_that_do_not_fit_each_other_are_refused():
     with pytest.raises(InputError, match="read alike, and colour and half differ"):
         methods.task_mix(colour=colours(), half=small)
     with pytest.raises(InputError, match=r"of one task, .*task_mix\(colour=\.\.\., half=\.\.\.\)"):
-        both().check(colours())
+        both().objective.check(colours())
     with pytest.raises(InputError, match=r"Head 'half': .*labels are not the data's"):
-        both().check(methods.task_mix(colour=colours(), half=colours(7)))
+        both().objective.check(methods.task_mix(colour=colours(), half=colours(7)))
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "saved_model", "serving_default", "two words", "a/b"])
@@ -116,7 +116,7 @@ def test_both_heads_train_on_their_own_labels(folder, weighting):
     run = fitted(folder, both(weighting=weighting), methods.task_mix(colour=colours(), half=halves(7)))
     history = run.phases[0].history
     assert {"colour_accuracy", "val_half_accuracy"} <= set(history) and np.isfinite(history["loss"]).all()
-    assert set(run.model.output) == {"colour", "half"} and run.task.recipe[0] == "tlkit.methods.multitask"
+    assert set(run.model.output) == {"colour", "half"} and run.task.made_by[0] == "tlkit.methods.multitask"
     assert not [v.path for v in run.model.variables if "log_variances" in v.path]
     assert {"colour_accuracy", "half_accuracy_low"} <= set(tlkit.evaluate(run.model, run.task, run.data.test).scores)
     assert all(p.proof["sha256_before"] == p.proof["sha256_after"] for p in run.phases)
@@ -181,11 +181,11 @@ def test_heads_with_methods_of_their_own_train(folder):
     )
     data = methods.task_mix(colour=methods.domain_mix(colours(), colours(21)), half=halves(7))
     run = fitted(folder, task, data)
-    assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify"
+    assert run.task.heads["colour"].made_by[0] == "tlkit.tasks.classify"
     assert not [v.path for v in run.model.variables if "dann" in v.path]
     assert len(multi_targets.part(run.data.train, "colour")) == 42
-    again = tasks.restore(json.loads(json.dumps(task.recipe)))
-    assert list(again.heads) == ["colour", "half"] and json.dumps(again.recipe) == json.dumps(task.recipe)
+    again = tasks.restore(json.loads(json.dumps(task.made_by)))
+    assert list(again.heads) == ["colour", "half"] and json.dumps(again.made_by) == json.dumps(task.made_by)
 
 
 def test_methods_of_a_head_come_off_one_by_one(folder):
@@ -197,7 +197,7 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
     )
     data = methods.task_mix(colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7))
     run = fitted(folder, task, data, PHASES[:1])
-    assert run.task.heads["colour"].recipe[0] == "tlkit.tasks.classify" and run.task.served is None
+    assert run.task.heads["colour"].made_by[0] == "tlkit.tasks.classify" and run.task.served is None
     own = multi_targets.part(run.data.train, "colour")
     np.testing.assert_array_equal(own.target_array, colours().train.target_array)
     test = multi_targets.part(run.data.test, "colour")
@@ -246,7 +246,7 @@ def test_all_heads_are_signatures_of_one_file_and_each_has_files_of_its_own(expo
 
 def test_a_head_is_a_run_of_its_own(exported):
     own = tlkit.load(exported.folder / "half")
-    assert own.task.recipe[0] == "tlkit.tasks.classify" and own.record["head"] == "half"
+    assert own.task.made_by[0] == "tlkit.tasks.classify" and own.record["head"] == "half"
     assert own.record["scores"]["accuracy"] == exported.scores["half_accuracy"]
     assert {row["format"] for row in own.record["exports"]} == {"saved_model", "float32", "int8"}
     again = tlkit.load(exported.folder)

@@ -10,13 +10,14 @@ import pytest
 
 import tlkit
 from tlkit import tasks
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.exporting import predict
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 from tlkit.report.terminal import prediction_lines
 from tlkit.tasks.answer_scores import exact_match
 
@@ -78,7 +79,7 @@ def test_padding_changes_no_loss(run):
     examples = run.data.test.subset(np.argsort(run.data.test.lengths)[:2].tolist())
     (x,) = read_batches(examples, [np.arange(2)])
     wide = {k: np.pad(v, ((0, 0), (0, 24 - v.shape[1]))) for k, v in x.items()}
-    loss = run.task.loss()
+    loss = run.task.objective.loss()
     short, padded = (float(loss(examples.target_array, run.model(given))) for given in (x, wide))
     assert x["input_mask"].shape[1] < 24 and short == pytest.approx(padded, abs=1e-5)
     assert tlkit.evaluate(run.model, run.task, examples).outputs.shape == (2, 24, 2)
@@ -101,7 +102,7 @@ def test_a_run_opens_again(run):
     again = tlkit.load(run.folder)
     assert again.data.test.columns["text"].texts == run.data.test.columns["text"].texts
     assert again.data.test.columns["text"][0].startswith("good or bad?\n")
-    assert again.task.output == "positions" and again.task.recipe[1] == run.task.recipe[1]
+    assert again.task.output == "positions" and again.task.made_by[1] == run.task.made_by[1]
     held = again.data.test.subset(range(8))
     found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -160,7 +161,9 @@ def test_the_report_shows_questions_and_answers_in_words(run):
 
 def test_short_windows_are_many_and_odd_targets_are_refused(data, module_folder):
     layer = tlkit.HubLayer(module_folder("bert"))
-    short = fed(data, layer, length=12)
+    short = prepare(data, layer, length=12)
     assert short.train.inputs.spec["input_mask"].shape == (12,) and len(short.train) > len(data.train)
     with pytest.raises(InputError, match="must be int32"):
-        tasks.span().check(Splits(*(dataclasses.replace(short.train, targets=short.train.target_array[:, :3]),) * 3))
+        tasks.span().objective.check(
+            Splits(*(dataclasses.replace(short.train, targets=ArrayColumn(short.train.target_array[:, :3])),) * 3)
+        )

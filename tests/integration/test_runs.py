@@ -174,7 +174,7 @@ def test_a_folder_of_two_runs_is_not_opened(run, tmp_path):
 
 
 def own_task(labels):
-    return dataclasses.replace(tlkit.tasks.classify(labels), recipe=(f"{__name__}.own_task", {"labels": list(labels)}))
+    return dataclasses.replace(tlkit.tasks.classify(labels), made_by=(f"{__name__}.own_task", {"labels": list(labels)}))
 
 
 def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
@@ -184,7 +184,7 @@ def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"task.json .*is not part of tlkit: .*`task=`.*trust=True.*--trust"):
         tlkit.load(folder)
     assert tlkit.load(folder, task=own_task(LABELS)).task.labels == LABELS
-    assert tlkit.load(folder, trust=True).task.recipe[0] == f"{__name__}.own_task"
+    assert tlkit.load(folder, trust=True).task.made_by[0] == f"{__name__}.own_task"
     monkeypatch.setenv("TLKIT_TRUST", "1")
     assert tlkit.load(folder).task.labels == LABELS
     with pytest.raises(InputError, match="has 2 labels, but"):

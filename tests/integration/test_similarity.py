@@ -13,7 +13,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import pairs
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "!")
@@ -53,7 +53,7 @@ def fitted(folder, data, task, phases=PHASES, **options):
     layer = tlkit.HubLayer(folder, name="backbone")
     keras.utils.set_random_seed(0)
     model = tlkit.build(layer, task)
-    return tlkit.fit(model, task, fed(data, layer), phases, batch_size=16, progress=quiet, **options)
+    return tlkit.fit(model, task, prepare(data, layer), phases, batch_size=16, progress=quiet, **options)
 
 
 # -- data
@@ -86,7 +86,7 @@ def test_a_text_in_training_and_test_is_noted_and_groups_separate_it():
 def test_both_sides_are_cut_alike_and_keep_their_order(folder):
     data = pairs.from_arrays([("good film", "a very bad plot"), ("rome", "anna")] * 5, [0.5, 1.0] * 5)
     layer = tlkit.HubLayer(folder)
-    taken = fed(data, layer)
+    taken = prepare(data, layer)
     assert {spec.shape for spec in taken.train.inputs.spec.values()} == {(8,)}
     for examples, own in ((taken.train, data.train), (taken.test, data.test)):
         for i in range(len(own)):
@@ -103,7 +103,7 @@ def test_both_sides_are_cut_alike_and_keep_their_order(folder):
 
 def test_a_pair_is_compared_by_what_the_module_gives_for_each_side(folder, labelled):
     layer, task = tlkit.HubLayer(folder, name="backbone"), tasks.similarity("contrastive")
-    model, data = tlkit.build(layer, task), fed(labelled, layer)
+    model, data = tlkit.build(layer, task), prepare(labelled, layer)
     outputs = tlkit.evaluate(model, task, data.test).outputs
     for i in range(3):
         x = data.test.inputs[i]
@@ -119,7 +119,7 @@ def test_labels_are_learned_by_contrast_and_frozen_vectors_are_computed_once(fol
     frozen, whole = run.phases
     assert frozen.had["cut"] == "output of pairs" and frozen.had["unfrozen"] == 0 and whole.had["unfrozen"] == 1
     layer = run.model.get_layer("backbone")
-    found = tlkit.evaluate(run.model, run.task, fed(labelled, layer).test)
+    found = tlkit.evaluate(run.model, run.task, prepare(labelled, layer).test)
     assert found.scores["auc"] > 0.9 and found.scores["auc_low"] <= found.scores["auc"] <= found.scores["auc_high"]
 
 
@@ -136,7 +136,7 @@ def test_scores_are_regressed_and_come_back_in_their_own_range(folder):
     texts, same = made(160, 1)
     data = pairs.from_arrays(texts, np.where(same, 4.5, 0.5))
     run = fitted(folder, data, tasks.similarity("cosine", low=0, high=5), LONGER)
-    found = tlkit.evaluate(run.model, run.task, fed(data, run.model.get_layer("backbone")).test)
+    found = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
     assert found.scores["pearson"] > 0.95
     assert found.scores["spearman"] > 0.8  # of two values in equal shares no ranking reaches more than .87
     assert found.outputs.shape[1:] == (1,) and found.outputs.max() > 3
@@ -147,12 +147,12 @@ def test_ranking_needs_pairs_of_the_same_only(folder):
     same = np.flatnonzero(whole.train.target_array == 1)
     data = dataclasses.replace(whole, train=whole.train.subset(same))
     task = tasks.similarity("ranking")
-    task.check(data)
+    task.objective.check(data)
     run = fitted(folder, data, task, LONGER)
-    found = tlkit.evaluate(run.model, run.task, fed(data, run.model.get_layer("backbone")).test)
+    found = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
     assert found.scores["auc"] > 0.75
     with pytest.raises(InputError, match="has no pair labelled 0"):
-        tasks.similarity("contrastive").check(data)
+        tasks.similarity("contrastive").objective.check(data)
 
 
 def test_a_run_is_saved_opened_and_exported(folder, labelled, tmp_path):
@@ -190,9 +190,9 @@ def test_options_out_of_range_are_refused(arguments, message):
 
 def test_targets_of_another_kind_are_refused(labelled):
     with pytest.raises(InputError, match="must be float scores"):
-        tasks.similarity("cosine").check(labelled)
+        tasks.similarity("cosine").objective.check(labelled)
     scored = pairs.from_arrays(made(20)[0], np.linspace(0, 5, 20))
     with pytest.raises(InputError, match=r"must lie in \[low, high\] = \[0, 1\]"):
-        tasks.similarity("cosine").check(scored)
+        tasks.similarity("cosine").objective.check(scored)
     with pytest.raises(InputError, match="must be whole numbers"):
-        tasks.similarity("contrastive").check(scored)
+        tasks.similarity("contrastive").objective.check(scored)

@@ -19,7 +19,7 @@ from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.exporting import predict
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 LEARNING = (Phase(epochs=3, lr=3e-2), Phase(epochs=12, lr=1e-2, unfrozen=1.0))
@@ -56,7 +56,7 @@ def fitted(folder: Path, data: Splits, task=None, phases=PHASES, **options):
     keras.utils.set_random_seed(0)
     task = task or tasks.classify(data.labels)
     model = tlkit.build(layer, task)
-    return tlkit.fit(model, task, fed(data, layer), phases, batch_size=8, progress=quiet, **options)
+    return tlkit.fit(model, task, prepare(data, layer), phases, batch_size=8, progress=quiet, **options)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_texts_of_like_length_come_together_and_every_one_comes_once():
 
 
 def test_a_batch_is_as_wide_as_its_longest_text(data, folder):
-    splits = fed(data, tlkit.HubLayer(folder))
+    splits = prepare(data, tlkit.HubLayer(folder))
     short = np.flatnonzero(splits.train.lengths <= 8)[:4]
     (x,) = batches.read_batches(splits.train, [short])
     assert {value.shape for value in x.values()} == {(4, 8)}
@@ -98,7 +98,7 @@ def test_a_batch_is_as_wide_as_its_longest_text(data, folder):
 
 def test_cutting_batches_to_their_longest_text_changes_nothing(data, folder):
     layer = tlkit.HubLayer(folder)
-    splits = fed(data, layer)
+    splits = prepare(data, layer)
     parts = {name: without(getattr(splits, name), "length") for name in ("train", "val", "test")}
     whole = dataclasses.replace(splits, **parts)
     found, expected = (np.asarray(tlkit.extract(folder, s.train)) for s in (splits, whole))
@@ -203,6 +203,7 @@ def tagged(count: int, layer, seed: int = 0) -> Examples:
             tuple(map(str, range(count))),
         ),
         ArrayColumn(targets),
+        modality="text",
         columns={
             "length": ArrayColumn(np.array([int(inputs["input_mask"].sum()) for inputs, _ in made])),
             "text": TextColumn(tuple(map(" ".join, rows))),
@@ -233,15 +234,17 @@ def test_words_are_tagged(folder, tmp_path):
 def test_what_texts_and_modules_lack_is_said(folder, module_folder, data):
     layer = tlkit.HubLayer(module_folder("text_encoder"))
     with pytest.raises(InputError, match="brings no vocabulary"):
-        fed(data, layer)
+        prepare(data, layer)
     with pytest.raises(InputError, match="`length` is for texts in pieces or words"):
-        fed(data, tlkit.HubLayer(module_folder("keras3_hub")), image_size=(32, 32), length=8)
+        prepare(data, tlkit.HubLayer(module_folder("keras3_hub")), length=8)
+    with pytest.raises(InputError, match="`image_size` is not for data of the modality 'text'; they take length, long"):
+        prepare(data, tlkit.HubLayer(module_folder("keras3_hub")), image_size=(32, 32))
     with pytest.raises(InputError, match="one vector a step"):
         tlkit.build(tlkit.HubLayer(module_folder("keras3_hub")), tasks.tag(("O", "B-x")), image_size=(32, 32))
     with pytest.raises(InputError, match="must be int32"):
         tlkit.fit(
             tlkit.build(tlkit.HubLayer(folder), tasks.tag(("O", "B-x"))), tasks.tag(("O", "B-x")),
-            dataclasses.replace(fed(data, tlkit.HubLayer(folder)), labels=()), plans.feature_extraction(1),
+            dataclasses.replace(prepare(data, tlkit.HubLayer(folder)), labels=()), plans.feature_extraction(1),
         )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def learned(task) -> keras.Model:
 
 def prepared(task, data: Splits):
     lines: list[str] = []
-    return task.prepare(data, lines.append), lines
+    return task.begin(data, lines.append), lines
 
 
 def test_values_of_any_size_export_in_every_format(tmp_path):
@@ -87,11 +87,11 @@ def test_finetune_takes_mean_and_spread_from_the_training_targets(module_folder,
         module_folder("keras3_hub"), tasks.regress(["age"]), data, [Phase(epochs=8, lr=2e-2)],
         out=tmp_path / "run", batch_size=8,
     )  # fmt: skip
-    arguments = run.task.recipe[1]
+    arguments = run.task.made_by[1]
     assert arguments["mean"] == [pytest.approx(55.0)] and arguments["std"] == [pytest.approx(12.25, abs=0.01)]
     assert run.scores["r2"] > -0.3  # its module knows no colours; with a mean of 0 it was -16
     again = tlkit.load(tmp_path / "run")
-    assert again.task.recipe == run.task.recipe and again.task.decode == run.task.decode
+    assert again.task.made_by == run.task.made_by and again.task.decode == run.task.decode
     assert "age: mean 55, spread 12.25 of the training targets" in "".join(capsys.readouterr())
 
 
@@ -107,17 +107,17 @@ def test_before_fit_the_task_says_what_it_lacks(module_folder):
     task = tasks.regress(["age"])
     model, _ = built(module_folder("keras3_hub"), task=task)  # `build` needs no mean
     assert model.output.shape == (None, 1)
-    for use in (lambda: tlkit.evaluate(model, task, ages(3, 1)), task.loss, task.metrics):
+    for use in (lambda: tlkit.evaluate(model, task, ages(3, 1)), task.objective.loss, task.objective.metrics):
         with pytest.raises(InputError, match="age are not known yet: `fit` and `finetune` take them from the training"):
             use()
-    assert tasks.regress(["age"], mean=[0.0], std=[1.0]).prepare is None
+    assert tasks.regress(["age"], mean=[0.0], std=[1.0]).begin is None
 
 
 def test_one_that_is_given_stays():
     task, _ = prepared(tasks.regress(NAMES, std=[1.0, 2.0, 3.0]), splits())
-    assert task.recipe[1]["std"] == [1.0, 2.0, 3.0]
-    np.testing.assert_allclose(task.recipe[1]["mean"], splits().train.target_array.astype(float).mean(axis=0))
-    assert recording.restore(task.recipe).decode == task.decode
+    assert task.made_by[1]["std"] == [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(task.made_by[1]["mean"], splits().train.target_array.astype(float).mean(axis=0))
+    assert recording.restore(task.made_by).decode == task.decode
 
 
 def test_weights_of_examples_count_in_the_mean():
@@ -146,12 +146,12 @@ def test_methods_hand_the_training_targets_on():
     plain, _ = prepared(tasks.regress(NAMES), source)
     task = methods.mmd(methods.coral(tasks.regress(NAMES)))
     adapted, _ = prepared(task, methods.domain_mix(source, target))  # whose targets are 0 in the target
-    assert adapted.prepare is None and adapted.recipe[1]["task"]["recipe"][0] == "tlkit.methods.coral"
+    assert adapted.begin is None and adapted.made_by[1]["task"]["recipe"][0] == "tlkit.methods.coral"
     assert adapted.served.task.decode == plain.decode
     both = methods.multitask(size=tasks.regress(NAMES), again=tasks.regress(NAMES, mean=[0] * 3, std=[1] * 3))
     mixed, lines = prepared(both, methods.task_mix(size=source, again=source))
     assert mixed.heads["size"].decode == plain.decode and mixed.heads["again"].decode.factor == (1.0, 1.0, 1.0)
-    assert len(lines) == 3 and mixed.prepare is None
+    assert len(lines) == 3 and mixed.begin is None
 
 
 def test_heads_of_values_export_in_their_own_units(tmp_path):

@@ -18,7 +18,7 @@ from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.exporting import predict
 from tlkit.formats import tflite_metadata
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 PHASES = (Phase(epochs=4, lr=3e-2), Phase(epochs=4, lr=1e-2, unfrozen=1.0))
@@ -96,7 +96,7 @@ def test_the_file_says_each_word_as_it_may_be_written(run):
 
 def test_one_length_for_all_changes_no_feature(run, data):
     layer = run.model.get_layer("backbone")
-    found = fed(data, layer)
+    found = prepare(data, layer)
     whole = without(found.train, "length")
     np.testing.assert_allclose(tlkit.extract(layer, found.train), tlkit.extract(layer, whole), atol=1e-6)
 
@@ -130,4 +130,4 @@ def test_labels_of_words_need_word_pieces(module_folder):
     asked = text.from_arrays(["a cat", "a dog"] * 4, ["x", "y"] * 4)
     words = dataclasses.replace(asked, train=reread(asked.train, spec=tlkit.data.text_source.WORDS))
     with pytest.raises(InputError, match="need a module of word pieces"):
-        fed(words, layer)
+        prepare(words, layer)

@@ -217,7 +217,7 @@ def _blocks(opened: _Opened) -> tuple[tuple[Block, ...], str]:
 
 def _input_range(opened: Any) -> tuple[tuple[float, float] | None, str]:
     from tlkit.layer import lookup
-    from tlkit.model.input_range import established_range
+    from tlkit.layer.input_range import established_range
 
     if opened.card.get("input_range"):
         low, high = opened.card["input_range"]

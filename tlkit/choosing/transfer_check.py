@@ -20,7 +20,7 @@ from tlkit.core.run import Phase, Run
 from tlkit.core.task import Task
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE, build
 from tlkit.model.evaluate import Headline, evaluate, headline
 from tlkit.runs.folder import save_record
@@ -220,7 +220,7 @@ def _scored(
     if afresh:
         fresh_weights(layer, seed)
         plan = plan if layer.endpoint.takes_training else tuple(replace(p, batch_stats="frozen") for p in plan)
-    given = fed(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
+    given = prepare(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
     run = fit(model, task, given, plan, seed=seed, batch_size=batch_size, progress=quiet)
     found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))
     if found is None:

@@ -378,6 +378,18 @@ class JoinedColumn:
         return dataclasses.replace(self, places=self.places[np.asarray(indices, np.int64)])
 
 
+def array_of(column: Column) -> np.ndarray:
+    """The values of an ArrayColumn.
+
+    Raises:
+        InputError: If it is a column of another kind.
+    """
+    if not isinstance(column, ArrayColumn):
+        kind = type(column).__name__
+        raise InputError(f"What is to be predicted must be one array, an ArrayColumn. Received: a {kind}.")
+    return column.values
+
+
 def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
     """Several columns as one.
 

@@ -149,11 +149,9 @@ class Examples:
         Raises:
             InputError: If they are no array, but ragged, files or a dict.
         """
-        values = getattr(self.targets, "values", None)
-        if not isinstance(values, np.ndarray):
-            kind = type(self.targets).__name__
-            raise InputError(f"What is to be predicted must be one array, an ArrayColumn. Received: a {kind}.")
-        return values
+        from tlkit.core.columns import array_of
+
+        return array_of(self.targets)
 
     @property
     def lengths(self) -> np.ndarray | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from tlkit.layer.hub_layer import HubLayer
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Column, Examples, Splits
 
 LABEL, LABELS, VALUES = ANSWERS = ("label", "labels", "values")
 
@@ -55,6 +55,31 @@ class Reads:
     members: tuple[str, ...] = ()
 
 
+def _pass(_splits: Splits) -> None:
+    """Data that every task could learn from."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training makes small.
+
+    Attributes:
+        loss: A fresh Keras loss on (targets, raw outputs).
+        metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
+        weights: Targets of the training examples -> float32 (n,) weights, (n, heads) of several heads, or None; None
+            where all weigh the same.
+        monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
+            last weights.
+        check: (splits) -> None; raises InputError where the data cannot be learned.
+    """
+
+    loss: Callable[[], keras.losses.Loss]
+    metrics: Callable[[], list[keras.metrics.Metric]] = list
+    weights: Callable[[Column], np.ndarray | None] | None = None
+    monitor: tuple[str, str] | None = ("val_loss", "min")
+    check: Callable[[Splits], None] = _pass
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """What is learned on top of a module, as functions.
@@ -63,22 +88,16 @@ class Task:
         name: Short name, also the default folder of a run: "classify".
         labels: Names of the outputs; () where outputs have none.
         head: Features, as `takes` says -> raw outputs (logits), through fresh Keras layers.
-        loss: A fresh Keras loss on (targets, raw outputs).
-        metrics: Fresh Keras metrics on (targets, raw outputs); may be empty.
+        objective: What is made small, and by what the best weights are chosen.
         decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
         evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; it reads no inputs of the examples.
-        check: (splits) -> None; raises InputError where the data cannot be learned by this task.
-        sample_weights: Targets of the training examples -> float32 (n,) weights, (n, heads) of several heads; None
-            where all weigh the same.
-        monitor: Name of the validation figure by which the best weights are chosen, and its direction; None takes the
-            last weights.
         output: Name of the exported output: "probabilities".
         answer: What a row of the decoded outputs is: "label" (shares of one whole, the largest being the answer),
             "labels" (yes or no to each label, by its own score above 0.5) or "values".
         takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
             the vectors of two examples; or a `Reads`.
-        recipe: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
-        prepare: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
+        made_by: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
+        begin: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
             what that is. `fit` calls it; None where nothing is left to decide.
         calibrate: (validation targets, decoded outputs) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
@@ -92,18 +111,14 @@ class Task:
     name: str
     labels: tuple[str, ...]
     head: Callable[[Any], Any]
-    loss: Callable[[], keras.losses.Loss]
-    metrics: Callable[[], list[keras.metrics.Metric]]
+    objective: Objective
     decode: Callable[[Any], Any]
     evaluate: Callable[[Examples, Any], Evaluation]
-    check: Callable[[Splits], None]
-    recipe: tuple[str, Mapping[str, Any]]
-    sample_weights: Callable[[np.ndarray], np.ndarray | None] | None = None
-    monitor: tuple[str, str] | None = ("val_loss", "min")
+    made_by: tuple[str, Mapping[str, Any]]
     output: str = "outputs"
     answer: str = VALUES
     takes: str | Reads = "vector"
-    prepare: Callable[[Splits, Callable[[str], None]], Task] | None = None
+    begin: Callable[[Splits, Callable[[str], None]], Task] | None = None
     calibrate: Callable[[np.ndarray, Any], Task] | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     served: Served | None = None
@@ -118,9 +133,11 @@ class Task:
             )
 
     def __repr__(self) -> str:
-        arguments = "".join(f", {name}={value_of(value)}" for name, value in self.recipe[1].items() if name != "labels")
+        arguments = "".join(
+            f", {name}={value_of(value)}" for name, value in self.made_by[1].items() if name != "labels"
+        )
         names = f", labels={value_of(self.labels)}" if self.labels else ""
-        return f"Task({self.name!r}{names}, recipe={self.recipe[0]!r}{arguments})"
+        return f"Task({self.name!r}{names}, made_by={self.made_by[0]!r}{arguments})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import Any
 from tlkit.core.examples import Examples
 from tlkit.core.run import Run
 from tlkit.core.task import Task
-from tlkit.exporting.modality import modality_of
 from tlkit.exporting.saved_model import input_shapes, scores_labels
 from tlkit.formats import tflite_metadata
+from tlkit.modalities.prepare import described
 
 
 def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.Metadata:
@@ -20,8 +20,8 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
         examples: The kind of inputs that it takes.
         format: Name of its format; "" where there is no file.
     """
-    kind, task = modality_of(examples), run.task
-    about = kind.about(run.model, examples)
+    task = run.task
+    about = described(run.model, examples)
     outputs = {task.output: _output(task)}
     if task.heads:
         outputs = {name: _output(head, name) for name, head in task.heads.items()}
@@ -38,7 +38,7 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
         },
         card={
             **task_card(task),
-            "modality": kind.name,
+            "modality": examples.modality,
             "pipeline": examples.pipeline.plain(),
             "shapes": {name: list(shape) for name, shape in input_shapes(examples.inputs.spec, run.model).items()},
             "format": format,

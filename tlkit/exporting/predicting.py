@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Column, Pipeline
-from tlkit.core.excerpts import averaged
+from tlkit.core.examples import Column, Examples, Pipeline
+from tlkit.core.excerpts import OF, averaged
 from tlkit.core.format import Format, Opened
+from tlkit.core.modality import FileInfo
 from tlkit.core.naming import found as record_of
 from tlkit.core.trouble import explained, first_line
 from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
+from tlkit.data.windows import PASSAGE
 from tlkit.exporting import formats
-from tlkit.exporting.modality import Inside, Reading, modality
+from tlkit.modalities.parsed import NOTE, PLAIN, STEPS
+from tlkit.modalities.prepare import named
 from tlkit.tasks.spanning import ranked, reply
 from tlkit.tasks.spans import OUTSIDE
 
@@ -88,13 +91,13 @@ def predict(
             f"{str(model)!r} does not say how its inputs are made: give `predict` the run, tlkit.load(...)."
         )
     with _whole(model):
-        taken = modality(card["modality"])
+        taken = named(card["modality"], trust=trust)
         shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}
         pipeline = Pipeline.of(card["pipeline"]) if "pipeline" in card else of_line(card["recipe"])[1]
-        inside = Inside(pipeline, shapes, card.get("files", {}))
-    if taken.read is None:
+        inside = FileInfo(pipeline, shapes, card.get("files", {}))
+    if taken.parse is None:
         raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
-    readings = _readings(files, taken.read, inside, bad)
+    readings = _readings(files, taken.parse, inside, bad)
     with _whole(model):
         return [_prediction(file, reading, opened, card, top) for file, reading in readings]
 
@@ -162,10 +165,43 @@ def _card(run: Run | str | os.PathLike[str], opened: Opened, task: Task | None) 
     return {**card, **task_card(task)}
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One thing of a user's as the model takes it.
+
+    Attributes:
+        value: Made as in training, with the batch axis; a dict of arrays where the model has several inputs.
+        plain: Made as a client without our code makes it; None where that is the same.
+        change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
+        steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
+        shares: Of a text in windows, how much of it each row of `value` shows; () where `value` is one example.
+        passages: Of a question with a text, what each row of `value` shows of the text; None elsewhere.
+    """
+
+    value: Any
+    plain: np.ndarray | None = None
+    change: str = ""
+    steps: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    passages: Column | None = None
+
+
+def _reading(parsed: Examples) -> Reading:
+    every, columns = np.arange(len(parsed)), parsed.columns
+    return Reading(
+        parsed.inputs.take(every),
+        columns[PLAIN].take(every) if PLAIN in columns else None,
+        str(columns[NOTE][0]) if NOTE in columns else "",
+        tuple(str(step) for step in columns[STEPS][0]) if STEPS in columns else (),
+        tuple(columns[OF].take(every)["share"].tolist()) if OF in columns else (),
+        columns.get(PASSAGE),
+    )
+
+
 def _readings(
     files: Sequence[str | os.PathLike[str]],
-    read: Callable[[Path, Inside], Reading],
-    inside: Inside,
+    parse: Callable[[Any, FileInfo], Examples],
+    inside: FileInfo,
     bad: Callable[[str], None] | None,
 ) -> Iterator[tuple[str, Reading]]:
     """The files as the model takes them, one after the other; `bad` is told of those that cannot be read."""
@@ -174,7 +210,7 @@ def _readings(
             trouble = file_trouble(Path(file))
             if trouble:
                 raise InputError(f"{str(file)!r} cannot be read: {trouble}.")
-            reading = read(Path(file), inside)
+            reading = _reading(parse(Path(file), inside))
         except Exception as error:
             if bad is None:
                 raise

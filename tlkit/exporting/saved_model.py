@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
+from tlkit.core.modality import Serving, Tensors
 from tlkit.core.run import Run
 from tlkit.core.task import VALUES, Task
-from tlkit.exporting.modality import Serving, Tensors, modality_of
 from tlkit.formats.tflite import DEFAULT
 from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
 from tlkit.layer.lookup import all_layers
+from tlkit.modalities.prepare import serving_of
 
 BACKBONE, FEATURES = "backbone", "features"
 
@@ -86,7 +87,7 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], batch_size: int = 32)
 
 def serving(run: Run) -> Serving:
     """What clients of the SavedModel send, and what is made of it."""
-    return modality_of(run.data.test).serving(run.model, run.data.test)
+    return serving_of(run.model, run.data.test)
 
 
 def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:

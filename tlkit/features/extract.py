@@ -421,9 +421,9 @@ def extract(
             into the cache.
     """
     from tlkit.layer.hub_layer import HubLayer
+    from tlkit.layer.input_range import settle_range
     from tlkit.layer.lookup import is_image
     from tlkit.layer.reads import choose_output
-    from tlkit.model.input_range import settle_range
     from tlkit.model.partition import front_of, uncut
 
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone)

@@ -13,11 +13,11 @@ from tlkit.data.pairs import SIDES
 from tlkit.features.extract import extract
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.input_affine import checked_range
-from tlkit.layer.lookup import is_image, own_image_size
+from tlkit.layer.input_range import settle_range
+from tlkit.layer.lookup import is_image
 from tlkit.layer.reads import choose_output
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE
-from tlkit.model.input_range import settle_range
 
 
 def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: Any = None) -> HubLayer:
@@ -39,7 +39,7 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
 
 def as_taken(splits: Splits, layer: HubLayer, length: int | None = None) -> Splits:
     """The data as a module takes them: images at its size, texts as word pieces."""
-    return fed(splits, layer, image_size=own_image_size(layer) if is_image(layer) else None, length=length)
+    return prepare(splits, layer, length=length)
 
 
 def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.ndarray:

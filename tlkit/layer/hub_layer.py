@@ -23,6 +23,8 @@ from tlkit.layer.variables import keras_variables
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
 
+SAID = "as it was given"  # how a range of pixels is known
+
 
 @keras.saving.register_keras_serializable(package="tlkit")
 class HubLayer(keras.layers.Layer):
@@ -114,6 +116,7 @@ class HubLayer(keras.layers.Layer):
         self.__dict__["_packed"] = None if graph is None else _decoded(graph)
         self._lower_case = self._own_lower_case() if lower_case is None else lower_case
         self.batch_stats, self.input_range = batch_stats, input_range
+        self.range_known_by = SAID
         if taps:
             self.taps = tuple(taps)
         if trainable:

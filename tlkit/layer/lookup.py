@@ -34,6 +34,11 @@ def all_layers(model: keras.Model) -> Iterator[Any]:
             yield from all_layers(layer)
 
 
+def hub_layers(model: keras.Model) -> list[HubLayer]:
+    """The HubLayers of a model."""
+    return [layer for layer in model.layers if isinstance(layer, HubLayer)]
+
+
 def backbone_of(model: keras.Model) -> HubLayer | None:
     """The one HubLayer of a model; None where there is none, or several."""
     found = [layer for layer in model.layers if isinstance(layer, HubLayer)]

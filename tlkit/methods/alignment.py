@@ -62,7 +62,7 @@ def aligned(
     started = time.perf_counter()
     layer = instances.opened(backbone, target.train.inputs.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
-    task.check(dataclasses.replace(target, train=source.train, val=source.val))
+    task.objective.check(dataclasses.replace(target, train=source.train, val=source.val))
     kernel, intercept = _fitted(source, target, task, layer, by, ridge, dimensions, batch_size)
     head = functools.partial(closed_form.dense, kernel=kernel, intercept=intercept, name="head_outputs")
     arguments = {"task": task, "by": by, "ridge": ridge, "dimensions": dimensions}

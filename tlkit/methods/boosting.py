@@ -109,8 +109,8 @@ def tradaboost(
     started = time.perf_counter()
     layer = instances.opened(backbone, target.train.inputs.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
-    task.check(dataclasses.replace(target, train=source.train))
-    task = task if task.prepare is None else task.prepare(target, lambda line: None)
+    task.objective.check(dataclasses.replace(target, train=source.train))
+    task = task if task.begin is None else task.begin(target, lambda line: None)
     rows = _rows(source.train, target.train, layer, batch_size)
     done = boosted(rows, task, rounds, ridge)
     run = Run(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn
+from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.run import Run
 from tlkit.core.task import Served, Task
 from tlkit.data.collection import joined
@@ -48,7 +48,7 @@ def taught(
 
     Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2 (the transfer set may be unlabelled).
     """
-    from tlkit.modalities.feeding import fed_as
+    from tlkit.modalities.prepare import prepare_like
     from tlkit.model.evaluate import raw_outputs
 
     _check_class_numbers(splits)
@@ -67,11 +67,11 @@ def taught(
         answers = raw_outputs(teacher.model, its, batch_size=batch_size)
         return dataclasses.replace(own, targets=ArrayColumn(_behind(own.target_array, answers)))
 
-    its = fed_as(splits, teacher, length=length)
+    its = prepare_like(splits, teacher, length=length)
     train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
-        asked = fed_as(Splits(unlabelled, nothing, nothing), teacher, length=length).train
+        asked = prepare_like(Splits(unlabelled, nothing, nothing), teacher, length=length).train
         found = raw_outputs(teacher.model, asked, batch_size=batch_size)
         train = _with_unlabelled(train, unlabelled, _behind(found.argmax(axis=1), found))
     return dataclasses.replace(splits, train=train, val=val)
@@ -87,7 +87,7 @@ def _with_unlabelled(train: Examples, unlabelled: Examples, targets: np.ndarray)
 
 
 def _check_teacher(task: Task) -> None:
-    path, arguments = innermost(task).recipe
+    path, arguments = innermost(task).made_by
     if path != "tlkit.tasks.classify" or arguments["multi_label"]:
         raise InputError(
             "The teacher must be a `classify` of one label an example, as its logits are taken for shares of one "
@@ -149,24 +149,32 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
     check_classes(task, "distill")
     if task.served is not None:
-        name = task.recipe[0].rpartition(".")[2]
+        name = task.made_by[0].rpartition(".")[2]
         raise InputError(f"`distill` comes first: {name}(distill(task)) instead of distill({name}(task)).")
 
     def loss() -> Any:
         from tlkit.methods.parts.losses import Taught
 
-        return Taught(task.loss(), temperature, weight)
+        return Taught(task.objective.loss(), temperature, weight)
 
-    weigh = task.sample_weights
+    weigh = task.objective.weights
     return dataclasses.replace(
         task,
-        loss=loss,
-        metrics=lambda: _metrics(task),
-        check=lambda splits: _check(task, splits),
-        sample_weights=None if weigh is None else lambda targets: weigh(targets[:, 0].astype(np.int32)),
+        objective=dataclasses.replace(
+            task.objective,
+            loss=loss,
+            metrics=lambda: _metrics(task),
+            weights=None if weigh is None else lambda targets: weigh(_class_numbers(targets)),
+            check=lambda splits: _check(task, splits),
+        ),
         served=Served(task, lambda raw: raw, untaught),
-        recipe=recording.record("tlkit.methods.distill", {"task": task, "temperature": temperature, "weight": weight}),
+        made_by=recording.record("tlkit.methods.distill", {"task": task, "temperature": temperature, "weight": weight}),
     )
+
+
+def _class_numbers(targets: Column) -> Column:
+    """The class numbers, in front of the teacher's answers."""
+    return ArrayColumn(array_of(targets)[:, 0].astype(np.int32))
 
 
 def untaught(splits: Splits) -> Splits:
@@ -183,7 +191,7 @@ def _of_labels(examples: Examples) -> Examples:
 def _metrics(task: Task) -> list[Any]:
     from tlkit.methods.parts.losses import MetricOf, of_labels
 
-    return [MetricOf(metric, of_labels) for metric in task.metrics()]
+    return [MetricOf(metric, of_labels) for metric in task.objective.metrics()]
 
 
 def _check(task: Task, splits: Splits) -> None:
@@ -194,4 +202,4 @@ def _check(task: Task, splits: Splits) -> None:
                 f"The {name} targets hold no teacher's answers: make them with tlkit.methods.taught(splits, teacher). "
                 f"Received: shape={part.target_array.shape}, expected (n, {columns})."
             )
-    task.check(untaught(splits))
+    task.objective.check(untaught(splits))

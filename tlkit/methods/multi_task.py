@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tlkit.core import excerpts, multi_targets
+from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.run import Run
-from tlkit.core.task import Evaluation, Served, Task
+from tlkit.core.task import Evaluation, Objective, Served, Task
 from tlkit.methods.parts.derived import derived
 
 EQUAL, UNCERTAINTY = "equal", "uncertainty"
@@ -63,19 +64,21 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
         name="multitask",
         labels=(),
         head=functools.partial(_outputs, heads, learned),
-        loss=lambda: _loss(heads, factors, learned),
-        metrics=lambda: _metrics(heads),
+        objective=Objective(
+            loss=lambda: _loss(heads, factors, learned),
+            metrics=lambda: _metrics(heads),
+            weights=functools.partial(_weights, heads),
+            monitor=None if any(task.objective.monitor is None for task in heads.values()) else ("val_loss", "min"),
+            check=functools.partial(_check, heads),
+        ),
         decode=lambda raw: {name: task.decode(raw[name]) for name, task in heads.items()},
         evaluate=functools.partial(_evaluated, heads),
-        check=functools.partial(_check, heads),
-        sample_weights=functools.partial(_weights, heads),
-        monitor=None if any(task.monitor is None for task in heads.values()) else ("val_loss", "min"),
         takes=next(iter(heads.values())).takes,
-        prepare=_preparation(weighting, heads),
+        begin=_preparation(weighting, heads),
         calibrate=_calibration(weighting, heads),
         served=_served(weighting, heads),
         heads=dict(heads),
-        recipe=recording.record("tlkit.methods.multitask", {"weighting": weighting, **heads}),
+        made_by=recording.record("tlkit.methods.multitask", {"weighting": weighting, **heads}),
     )
 
 
@@ -104,7 +107,7 @@ def one_head(run: Run, head: str) -> Run:
         rows = multi_targets.known(excerpts.whole(run.data.test).target_array, head)
         evaluation = task.evaluate(excerpts.whole(data.test), run.evaluation.outputs[head][rows])
     model = keras.Model(run.model.input, run.model.output[head], name=task.name)
-    own = derived(run, model, method=list(run.task.recipe), head=head)
+    own = derived(run, model, method=list(run.task.made_by), head=head)
     return dataclasses.replace(own, task=task, data=data, evaluation=evaluation)
 
 
@@ -134,7 +137,8 @@ def _named_after(head: str, features: Any, raw: Any) -> Any:
 def _loss(heads: Heads, factors: Sequence[float], learned: bool) -> Any:
     from tlkit.methods.parts.losses import OfHeads
 
-    return OfHeads({name: task.loss() for name, task in heads.items()}, factors, LOG_VARIANCES if learned else None)
+    losses = {name: task.objective.loss() for name, task in heads.items()}
+    return OfHeads(losses, factors, LOG_VARIANCES if learned else None)
 
 
 def _metrics(heads: Heads) -> list[Any]:
@@ -143,21 +147,23 @@ def _metrics(heads: Heads) -> list[Any]:
     return [
         MetricOf(metric, functools.partial(of_head, name, number), name=f"{name}_{metric.name}")
         for number, (name, task) in enumerate(heads.items())
-        for metric in task.metrics()
+        for metric in task.objective.metrics()
     ]
 
 
-def _weights(heads: Heads, targets: np.ndarray) -> np.ndarray | None:
+def _weights(heads: Heads, column: Column) -> np.ndarray | None:
     """float32 (n, heads): weights of the examples, times those that a head gives its targets; None where all are 1."""
-    plain = all(task.sample_weights is None for task in heads.values())
+    targets = array_of(column)
+    plain = all(task.objective.weights is None for task in heads.values())
     weights = np.stack([targets[name][multi_targets.WEIGHT] for name in heads], axis=1)
     known = np.stack([targets[name][multi_targets.KNOWN] for name in heads], axis=1)
     if plain and (weights[known] == 1).all():
         return None
     for number, (name, task) in enumerate(heads.items()):
         rows = multi_targets.known(targets, name)
-        if task.sample_weights is not None and len(rows):
-            weights[rows, number] *= task.sample_weights(targets[name][multi_targets.TARGET][rows])
+        if task.objective.weights is not None and len(rows):
+            own = task.objective.weights(ArrayColumn(targets[name][multi_targets.TARGET][rows]))
+            weights[rows, number] *= 1.0 if own is None else own
     return weights
 
 
@@ -188,14 +194,14 @@ def _headline(found: Evaluation) -> dict[str, Any]:
 def _preparation(
     weighting: str | Mapping[str, float], heads: Heads
 ) -> Callable[[Splits, Callable[[str], None]], Task] | None:
-    if all(task.prepare is None for task in heads.values()):
+    if all(task.begin is None for task in heads.values()):
         return None
 
     def prepare(data: Splits, say: Callable[[str], None]) -> Task:
         return multitask(weighting=weighting, **{name: one(name, task, data, say) for name, task in heads.items()})
 
     def one(name: str, task: Task, data: Splits, say: Callable[[str], None]) -> Task:
-        return task if task.prepare is None else task.prepare(multi_targets.parts(data, name), say)
+        return task if task.begin is None else task.begin(multi_targets.parts(data, name), say)
 
     return prepare
 
@@ -308,6 +314,6 @@ def _check(heads: Heads, data: Splits) -> None:
         )
     for name, task in heads.items():
         try:
-            task.check(multi_targets.parts(data, name))
+            task.objective.check(multi_targets.parts(data, name))
         except InputError as error:
             raise InputError(f"Head {name!r}: {error}") from None

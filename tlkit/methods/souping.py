@@ -109,7 +109,7 @@ def _check_tasks(tasks: Sequence[Task]) -> None:
             "The runs' labels differ or stand in another order, so their outputs mean different things: a soup is made "
             "of runs of one task."
         )
-    recipes = [_without(task.recipe, (*TRAINING, *DECIDED)) for task in tasks]
+    recipes = [_without(task.made_by, (*TRAINING, *DECIDED)) for task in tasks]
     if any(own != recipes[0] for own in recipes):
         raise InputError(
             "The runs' tasks differ in what they answer: a soup is made of runs of one task. "
@@ -135,10 +135,10 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     from tlkit.tasks import restore
 
     task, val = runs[0].task, runs[0].data.val
-    recipes = [_without(run.task.recipe, TRAINING) for run in runs]
+    recipes = [_without(run.task.made_by, TRAINING) for run in runs]
     if all(own == recipes[0] for own in recipes):
         return task
-    task = restore(_without(task.recipe, DECIDED))
+    task = restore(_without(task.made_by, DECIDED))
     if task.calibrate is None or not len(val):
         return task
     outputs = excerpts.together(val, decoded_outputs(model, task, val, batch_size=batch_size))

@@ -41,7 +41,7 @@ def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
 
     Source: Li et al. 2016, arXiv:1603.04779, algorithm 1.
     """
-    from tlkit.modalities.feeding import fed_as
+    from tlkit.modalities.prepare import prepare_like
 
     if batch_size < 2 or len(target) < 2:
         raise InputError(
@@ -49,7 +49,7 @@ def adabn(run: Run, target: Examples, *, batch_size: int = 64) -> Run:
         )
     nothing = target.subset([])
     model, weights = _copied(run.model), run.model.get_weights()
-    moments, norms = _measured(model, fed_as(Splits(target, nothing, nothing), run).train, batch_size)
+    moments, norms = _measured(model, prepare_like(Splits(target, nothing, nothing), run).train, batch_size)
     model.set_weights(weights)
     moments.assign(norms)
     method = ["tlkit.methods.adabn", {"examples": len(target), "batch_size": batch_size}]

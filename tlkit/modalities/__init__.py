@@ -1,1 +1,17 @@
-"""What goes into a module: images, texts, sounds, as the module takes them."""
+"""Modalities, one a file: what an example is. Importing this imports neither Keras nor TensorFlow.
+
+A new modality is one new file and one line here; `Examples.modality` holds its name.
+"""
+
+from tlkit.modalities.audio import AUDIO as audio
+from tlkit.modalities.image import IMAGE as image
+from tlkit.modalities.pairs import PAIRS as pairs
+from tlkit.modalities.plain import PLAIN as plain
+from tlkit.modalities.text import TEXT as text
+from tlkit.modalities.words import WORDS as words
+
+__all__ = ["audio", "image", "pairs", "plain", "text", "words"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

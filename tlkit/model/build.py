@@ -9,12 +9,13 @@ import keras
 import tensorflow as tf
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import ArraySpec, Splits
 from tlkit.core.task import Reads, Task
 from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.input_range import settle_range
 from tlkit.layer.lookup import is_image, own_image_size
 from tlkit.layer.reads import pair, pooled, steps
-from tlkit.model.input_range import settle_range
+from tlkit.modalities.prepare import modality_of
 
 BACKBONE = "backbone"
 PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
@@ -43,7 +44,12 @@ def build(
     layer.shaped(None if data is None else data.train.inputs.spec)
     if is_image(layer):
         settle_range(layer)
-    reads, inputs = _reads_of(task), _inputs(layer, image_size)
+    modality = None if data is None else modality_of(data.train)
+    if modality is not None and modality.inputs is not None and data is not None:
+        inputs = modality.inputs(layer, data.train.inputs.spec)
+    else:
+        inputs = _inputs(layer, image_size or _size_of(data))
+    reads = _reads_of(task)
     if reads.members:
         return _of_members(layer, task, reads, inputs)
     return _checked(keras.Model(inputs, task.head(reads.read(layer, inputs)), name=task.name), task)
@@ -56,6 +62,13 @@ def _reads_of(task: Task) -> Reads:
     if task.takes not in named:
         raise InputError(f"`Task.takes` must be one of {', '.join(named)}. Received: takes={task.takes!r}.")
     return named[task.takes]
+
+
+def _size_of(data: Splits | None) -> tuple[int, int] | None:
+    """(height, width) of the images that are given; None where they differ, or are none."""
+    spec = None if data is None else data.train.inputs.spec
+    height, width = spec.shape[:2] if isinstance(spec, ArraySpec) and len(spec.shape) == 3 else (None, None)
+    return None if height is None or width is None else (height, width)
 
 
 def _checked(model: keras.Model, task: Task) -> keras.Model:

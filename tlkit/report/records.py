@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 def _task(run: Run) -> dict[str, Any]:
-    path, arguments = run.task.recipe
+    path, arguments = run.task.made_by
     return {"name": run.task.name, "labels": run.task.labels, "recipe": path, "arguments": arguments}
 
 

@@ -13,25 +13,19 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import keras
-import numpy as np
 
 from tlkit import plans
 from tlkit.core import excerpts, quick
-from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.examples import Splits
 from tlkit.core.files import held
 from tlkit.core.progress import Progress, shown
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import Evaluation, Task
-from tlkit.data.image import resized
-from tlkit.data.image_source import read_at
 from tlkit.data.long_texts import check_way
 from tlkit.layer.hub_layer import HubLayer
-from tlkit.layer.lookup import is_image, own_image_size
-from tlkit.modalities.feeding import fed
+from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE, build
 from tlkit.model.evaluate import decoded_outputs, evaluate
-from tlkit.model.input_range import range_warning, settle_range
 from tlkit.report.terminal import score_lines
 from tlkit.runs import folder as run_folder
 from tlkit.runs import invocation, overview
@@ -44,7 +38,6 @@ from tlkit.training.inputs import check as check_settings
 NOT_JUDGED = (
     "there are no test examples, so no score says how good this run is; give `split` a share for the test to have one."
 )
-RANGE_SAMPLE = 16  # images by which the input range is checked
 P = ParamSpec("P")
 
 
@@ -120,8 +113,10 @@ def finetune(
     if phases is not None:
         check_plan(phases)
     _check_data(task, data, progress)
-    model, data = _built(handle, task, data, seed, image_size, length, long, input_range, seconds, progress)
-    task = task if task.prepare is None else task.prepare(data, progress.line)
+    settings = {"image_size": image_size, "length": length, "input_range": input_range}
+    ways = {} if long == "cut" else {"long": long}
+    model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
+    task = task if task.begin is None else task.begin(data, progress.line)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     for line in overview.plan_lines(plan):
         progress.line(line)
@@ -152,13 +147,13 @@ def _check_data(task: Task, data: Splits, progress: Progress) -> None:
         progress.line(f"note: {NOT_JUDGED}")
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
-    task.check(data)
+    task.objective.check(data)
 
 
 def _of_training(task: Task, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
     """What only the record of a training run has: the names of callbacks, and the method."""
     names = {"callbacks": [type(callback).__name__ for callback in callbacks]} if callbacks else {}
-    return names | ({} if task.served is None else {"method": task.recipe})
+    return names | ({} if task.served is None else {"method": task.made_by})
 
 
 def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
@@ -198,10 +193,7 @@ def _built(
     task: Task,
     data: Splits,
     seed: int,
-    image_size: tuple[int, int] | None,
-    length: int | None,
-    long: str,
-    input_range: tuple[float, float] | None,
+    settings: Mapping[str, Any],
     seconds: dict[str, float],
     progress: Progress,
 ) -> tuple[keras.Model, Splits]:
@@ -210,53 +202,19 @@ def _built(
     layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
     for note in layer.shaped(data.train.inputs.spec).form.notes:
         progress.line(f"note: {layer.handle} {note}.")
-    image_size = _image_size(layer, data, image_size)
-    if input_range is not None:
-        layer.input_range = input_range
-    how = settle_range(layer, _some(data, image_size or own_image_size(layer))) if is_image(layer) else ""
-    model = build(layer, task, image_size=image_size, data=data)
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
-    size = model.input.shape[1:3] if is_image(layer) else None
-    for line in overview.module_lines(layer, size, how):
-        progress.line(line)
     known = data.notes
-    data = fed(data, layer, image_size=size, length=length, long=long)
+    data = prepare(data, layer, **settings)
+    seconds["data"] = data.seconds + time.perf_counter() - started
+    started = time.perf_counter()
+    model = build(layer, task, data=data)
+    for line in overview.module_lines(layer, model.input_shape):
+        progress.line(line)
     for note in data.notes[len(known) :]:
         progress.line(f"note: {note}")
-    if is_image(layer):
-        _check_range(layer, data, size, progress)
-    seconds["data"] = data.seconds + time.perf_counter() - started
+    seconds["module"] += time.perf_counter() - started
     return model, data
-
-
-def _some(data: Splits, size: tuple[int, int] | None) -> np.ndarray | None:
-    """Training pictures at the module's size; None where the data are no pictures, or the size is not known."""
-    spec = data.train.inputs.spec
-    if size is None or not isinstance(spec, ArraySpec) or len(spec.shape) != 3 or spec.dtype != "uint8":
-        return None
-    train = resized(data, size).train
-    return np.stack([train.inputs[i] for i in range(min(RANGE_SAMPLE, len(train)))]) if len(train) else None
-
-
-def _check_range(layer: HubLayer, data: Splits, size: Any, progress: Progress) -> None:
-    images = _some(data, size)
-    warning = None if images is None else range_warning(layer, images)
-    if warning:
-        progress.line(f"warning: {warning}")
-
-
-def _image_size(layer: HubLayer, data: Splits, image_size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size asked for here, or of a module that takes any size, the one that the data were read with."""
-    read = read_at(data.train)
-    if read is None or not is_image(layer):
-        return image_size
-    if image_size is not None and tuple(image_size) != read:
-        raise InputError(
-            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(image_size)}: "
-            "leave one of the two out."
-        )
-    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else image_size
 
 
 def _command() -> str:

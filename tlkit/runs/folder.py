@@ -146,7 +146,7 @@ def save_record(run: Run) -> Run:
 
 
 def _plain_task(run: Run) -> dict[str, Any]:
-    name, arguments = run.task.recipe
+    name, arguments = run.task.made_by
     return {"task": name, "arguments": dict(arguments)}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from tlkit.core.examples import Splits
 from tlkit.core.run import Phase
 from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.lookup import is_image
 
 SHOWN = 20  # labels that get a line each
 PARTS = ("train", "val", "test")
@@ -40,19 +42,18 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def module_lines(layer: HubLayer, size: Sequence[int] | None = None, how: str = "") -> list[str]:
+def module_lines(layer: HubLayer, shape: Any = None) -> list[str]:
     """The module and, of one for images, its size and its range of pixels.
 
     Args:
         layer: The module.
-        size: (height, width) of the images that it is given; None of one for something else.
-        how: How its range of pixels is known, in words.
+        shape: Of what the model takes, the batch included.
     """
     count = sum(math.prod(v.shape) for v in layer.module_variables.values())
     made = [f"module  {layer.handle}, {count:,} weights"]
-    if size is not None and layer.input_range is not None:
+    if is_image(layer) and layer.input_range is not None:
         low, high = layer.input_range
-        made += [f"images  {size[0]} x {size[1]}, pixels as {low:g} to {high:g}: {how}"]
+        made += [f"images  {shape[1]} x {shape[2]}, pixels as {low:g} to {high:g}: {layer.range_known_by}"]
     return made
 
 

@@ -21,12 +21,13 @@ from tlkit.core.files import atomic_folder, sha256_bytes, sha256_file
 from tlkit.core.progress import Progress, shown
 from tlkit.data import image_source
 from tlkit.data.text import LONGEST
-from tlkit.data.text_source import TEXT, piece_counts
+from tlkit.data.text_source import TEXT, TEXT_MODALITY, piece_counts
 from tlkit.features.extract import extract
 from tlkit.features.vectors import averaged, opened
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image, own_image_size
-from tlkit.modalities.feeding import fed, is_text, takes_tokens
+from tlkit.modalities.prepare import prepare
+from tlkit.modalities.text import is_text, takes_tokens
 from tlkit.model.partition import weights_hash
 
 EXACT_BELOW = 100_000  # items; from so many on, faiss' graph of neighbours answers
@@ -348,7 +349,8 @@ def _taken(examples: Examples, layer: HubLayer, length: int | None, size: tuple[
         longest = int(piece_counts(examples, layer.tokenizer).max())
         length = _open_length(layer, longest)
     nothing = examples.subset([])
-    return fed(Splits(examples, nothing, nothing), layer, image_size=size, length=length).train
+    settings: dict[str, Any] = {"image_size": size} if examples.modality == image_source.IMAGE else {"length": length}
+    return prepare(Splits(examples, nothing, nothing), layer, **settings).train
 
 
 def _open_length(layer: HubLayer, longest: int) -> int | None:
@@ -369,19 +371,20 @@ def _asked(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> Examples:
             image_source.checked_arrays(queries, (made_by.pipeline.get(image_source.IMAGE) or {}).get("white"))
         )
         reader = image_source.ImageReader(pictures.__getitem__, (255, 255, 255), made_by.image_size)
-        return _plain(reader, len(pictures), reader.spec)
+        return _plain(reader, len(pictures), reader.spec, image_source.IMAGE)
     arrays = [np.array(query, object) if isinstance(query, str) else np.asarray(query) for query in queries]
     spec = TEXT if all(strings) else ArraySpec(arrays[0].shape, arrays[0].dtype.name)
-    return _taken(_plain(arrays.__getitem__, len(arrays), spec), layer, made_by.length, None)
+    modality = TEXT_MODALITY if all(strings) else "plain"
+    return _taken(_plain(arrays.__getitem__, len(arrays), spec, modality), layer, made_by.length, None)
 
 
 def _wants_texts(layer: HubLayer) -> bool:
     return takes_tokens(layer) or layer.endpoint.input_leaves[0].dtype.as_numpy_dtype is object
 
 
-def _plain(read: Any, count: int, spec: ArraySpec) -> Examples:
+def _plain(read: Any, count: int, spec: ArraySpec, modality: str) -> Examples:
     names = tuple(str(i) for i in range(count))
-    return Examples(names, ReadColumn(read, spec, names), ArrayColumn(np.zeros((count, 0), np.float32)))
+    return Examples(names, ReadColumn(read, spec, names), ArrayColumn(np.zeros((count, 0), np.float32)), modality)
 
 
 def _embedded(layer: HubLayer, examples: Examples) -> np.ndarray:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.core.columns import array_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import LABEL, LABELS, Task
+from tlkit.core.examples import Column, Examples, Splits
+from tlkit.core.task import LABEL, LABELS, Objective, Task
 from tlkit.tasks import classification_scores as measures
 from tlkit.tasks import heads, recording
 
@@ -89,16 +90,18 @@ def classify(
         name="classify",
         labels=names,
         head=functools.partial(heads.own_head, head=head, outputs=len(names)) if head else stack,
-        loss=functools.partial(_loss, multi_label, label_smoothing, focal_gamma or 0.0),
-        metrics=functools.partial(_metrics, multi_label),
+        objective=Objective(
+            loss=functools.partial(_loss, multi_label, label_smoothing, focal_gamma or 0.0),
+            metrics=functools.partial(_metrics, multi_label),
+            weights=_weighting(names, class_weights, multi_label),
+            monitor=(monitor, MONITORS[monitor]),
+            check=functools.partial(_check_several if multi_label else _check_one, names),
+        ),
         decode=_sigmoid if multi_label else _softmax,
         evaluate=functools.partial(measures.multi_label if multi_label else measures.single_label, names),
-        check=functools.partial(_check_several if multi_label else _check_one, names),
-        sample_weights=_weighting(names, class_weights, multi_label),
-        monitor=(monitor, MONITORS[monitor]),
         output="probabilities",
         answer=LABELS if multi_label else LABEL,
-        recipe=recipe,
+        made_by=recipe,
     )
 
 
@@ -146,7 +149,7 @@ def _sigmoid(raw: Any) -> Any:
 
 def _weighting(
     labels: tuple[str, ...], wanted: str | Mapping[str, float] | None, multi_label: bool
-) -> Callable[[np.ndarray], np.ndarray] | None:
+) -> Callable[[Column], np.ndarray] | None:
     if wanted is None:
         return None
     if multi_label:
@@ -154,14 +157,14 @@ def _weighting(
     if isinstance(wanted, str):
         if wanted != "balanced":
             raise InputError(f'`class_weights` must be None, "balanced" or a mapping. Received: {wanted!r}.')
-        return lambda targets: balanced_weights(targets, len(labels))[targets]
+        return lambda targets: balanced_weights(array_of(targets), len(labels))[array_of(targets)]
     unknown = sorted(set(wanted) - set(labels))
     if unknown:
         raise InputError(f"`class_weights` names labels that the task does not have: {_listed(unknown)}.")
     if any(not 0 <= weight < float("inf") for weight in wanted.values()):
         raise InputError(f"`class_weights` must be finite and 0 or more. Received: {dict(wanted)!r}.")
     table = np.asarray([wanted.get(label, 1.0) for label in labels], dtype=np.float32)
-    return lambda targets: table[targets]
+    return lambda targets: table[array_of(targets)]
 
 
 def _check_labels(labels: tuple[str, ...], multi_label: bool) -> None:

@@ -28,6 +28,29 @@ def record(path: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, A
     return path, {name: _plain(value) for name, value in arguments.items()}
 
 
+def made_by(function: Callable[..., Task], **arguments: Any) -> tuple[str, Mapping[str, Any]]:
+    """How a task of one's own is written down: `Task.made_by`.
+
+    Args:
+        function: What made the task; of a module, so that it has an import path.
+        **arguments: What it was called with: plain data, tasks, functions of modules.
+
+    Raises:
+        InputError: If the function has no import path.
+
+    Example:
+        >>> made_by(restore, recipe=["a", {}])
+        ('tlkit.tasks.recording.restore', {'recipe': ['a', {}]})
+    """
+    path = import_path(function)
+    if path is None:
+        raise InputError(
+            "`made_by` needs a function of a module (a .py file that can be imported), so that the task can be made "
+            f"again. Received: {function!r:.80}."
+        )
+    return record(path, arguments)
+
+
 def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
     """Make a task again from its recipe.
 
@@ -86,7 +109,7 @@ def _found(path: str, trust: bool) -> Callable[..., Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Task):
-        return {"recipe": [value.recipe[0], dict(value.recipe[1])]}
+        return {"recipe": [value.made_by[0], dict(value.made_by[1])]}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

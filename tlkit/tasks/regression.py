@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Evaluation, Task
+from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.affine import Affine
 
@@ -81,14 +81,16 @@ def regress(
         name="regress",
         labels=outputs,
         head=functools.partial(heads.own_head, head=head, outputs=len(outputs)) if head else stack,
-        loss=functools.partial(_loss, loss, scale) if known else functools.partial(_unknown, outputs),
-        metrics=functools.partial(_metrics, scale) if known else functools.partial(_unknown, outputs),
+        objective=Objective(
+            loss=functools.partial(_loss, loss, scale) if known else functools.partial(_unknown, outputs),
+            metrics=functools.partial(_metrics, scale) if known else functools.partial(_unknown, outputs),
+            check=functools.partial(_check, outputs),
+        ),
         decode=scale if known else functools.partial(_unknown, outputs),
         evaluate=functools.partial(evaluate_values, outputs),
-        check=functools.partial(_check, outputs),
         output="values",
-        prepare=None if known else functools.partial(_prepared, arguments),
-        recipe=recording.record("tlkit.tasks.regress", arguments),
+        begin=None if known else functools.partial(_prepared, arguments),
+        made_by=recording.record("tlkit.tasks.regress", arguments),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Evaluation, Task
+from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.affine import Affine
 
@@ -66,14 +66,16 @@ def similarity(
         name="similarity",
         labels=("similarity",),
         head=functools.partial(_head, projection=projection),
-        loss=functools.partial(_loss, loss, ends, margin, scale),
-        metrics=list,
+        objective=Objective(
+            loss=functools.partial(_loss, loss, ends, margin, scale),
+            metrics=list,
+            check=functools.partial(_check_scores, ends) if scored else functools.partial(_check_labels, loss),
+        ),
         decode=Affine((ends[1] - ends[0],), (ends[0],), _cosines),
         evaluate=evaluate_scores if scored else evaluate_labels,
-        check=functools.partial(_check_scores, ends) if scored else functools.partial(_check_labels, loss),
         output="similarity",
         takes="pair",
-        recipe=recording.record("tlkit.tasks.similarity", recipe),
+        made_by=recording.record("tlkit.tasks.similarity", recipe),
     )
 
 

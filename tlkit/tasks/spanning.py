@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
-from tlkit.core.task import LABEL, Evaluation, Task
+from tlkit.core.task import LABEL, Evaluation, Objective, Task
 from tlkit.data.windows import PASSAGE
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
@@ -64,16 +64,18 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         name="span",
         labels=(),
         head=functools.partial(_head, dropout=dropout),
-        loss=_loss,
-        metrics=_metrics,
+        objective=Objective(
+            loss=_loss,
+            metrics=_metrics,
+            check=_check,
+        ),
         decode=_positions,
         evaluate=functools.partial(evaluate_spans, longest=longest, no_answer=no_answer),
-        check=_check,
         output=POSITIONS,
         answer=LABEL,
         takes="sequence",
         card={"longest": longest, "no_answer": no_answer},
-        recipe=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
+        made_by=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import LABEL, Evaluation, Task
+from tlkit.core.task import LABEL, Evaluation, Objective, Task
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.spans import OUTSIDE, Span, spans
 
@@ -51,15 +51,17 @@ def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
         name="tag",
         labels=names,
         head=functools.partial(_head, outputs=len(names), dropout=dropout),
-        loss=_loss,
-        metrics=_metrics,
+        objective=Objective(
+            loss=_loss,
+            metrics=_metrics,
+            check=functools.partial(_check, names),
+        ),
         decode=_softmax,
         evaluate=functools.partial(evaluate_tags, names),
-        check=functools.partial(_check, names),
         output="probabilities",
         answer=LABEL,
         takes="sequence",
-        recipe=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
+        made_by=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Task
+from tlkit.core.task import Objective, Task
 from tlkit.tasks import recording
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.verification_scores import enrol, score
@@ -75,16 +75,18 @@ def verify(
         name="verify",
         labels=(),
         head=functools.partial(_head, speakers=speakers, size=size, normalize=normalize, dropout=dropout),
-        loss=functools.partial(_loss, speakers, margin, scale),
-        metrics=functools.partial(_metrics, size),
+        objective=Objective(
+            loss=functools.partial(_loss, speakers, margin, scale),
+            metrics=functools.partial(_metrics, size),
+            monitor=("val_separation", "max"),
+            check=functools.partial(_check, speakers),
+        ),
         decode=functools.partial(_decode, size),
         evaluate=functools.partial(measures.verified, threshold),
-        check=functools.partial(_check, speakers),
-        monitor=("val_separation", "max"),
         output="embedding",
         calibrate=functools.partial(_calibrated, arguments),
         card={} if threshold is None else {"threshold": threshold},
-        recipe=recording.record("tlkit.tasks.verify", arguments),
+        made_by=recording.record("tlkit.tasks.verify", arguments),
     )
 
 

@@ -115,7 +115,7 @@ def fit(
     """
     _check(model, task, data, phases)
     data, watch = _uncut(model, data), checked(callbacks)
-    task = task if task.prepare is None else task.prepare(data, progress.line)
+    task = task if task.begin is None else task.begin(data, progress.line)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)
@@ -166,7 +166,7 @@ def check_plan(phases: Sequence[Phase]) -> None:
 
 def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]) -> None:
     check_plan(phases)
-    task.check(data)
+    task.objective.check(data)
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
     _check_shape(model, data.train.inputs.spec)
@@ -184,7 +184,7 @@ def _say_high_rates(phases: Sequence[Phase], progress: Progress) -> None:
 def _say_unused_patience(task: Task, phases: Sequence[Phase], progress: Progress) -> None:
     """Domain adaptation has no labels of the target to choose by, so that no epoch is known to be the best."""
     patient = [phase.epochs for phase in phases if phase.patience is not None]
-    if task.monitor is None and patient:
+    if task.objective.monitor is None and patient:
         counts = " and ".join(str(count) for count in patient)
         progress.line(
             f"note: no validation figure judges {_called(task)}, so `patience` ends no phase: all {counts} epochs are "
@@ -193,7 +193,7 @@ def _say_unused_patience(task: Task, phases: Sequence[Phase], progress: Progress
 
 
 def _called(task: Task) -> str:
-    return task.recipe[0].rpartition(".")[2]
+    return task.made_by[0].rpartition(".")[2]
 
 
 def _check_shape(model: keras.Model, spec: Any) -> None:
@@ -382,7 +382,7 @@ def _patience_spent(phase: Phase, state: State) -> bool:
 
 def _monitor(job: Job) -> tuple[str, str] | None:
     """The figure that chooses weights and its direction; None where the last ones are taken."""
-    return job.task.monitor if len(job.data.val) else None
+    return job.task.objective.monitor if len(job.data.val) else None
 
 
 def _monitored(figures: Mapping[str, float], state: State, job: Job) -> float:

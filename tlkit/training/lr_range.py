@@ -109,8 +109,8 @@ def find_lr(
     Source: Smith 2017, arXiv:1506.01186 (section 3.3).
     """
     _check(data, lr, steps, batch_size)
-    task.check(data)
-    task = task if task.prepare is None else task.prepare(data, lambda line: None)
+    task.objective.check(data)
+    task = task if task.begin is None else task.begin(data, lambda line: None)
     some = _needed(data, steps * batch_size, seed)
     rates = np.geomspace(*lr, steps).tolist()
     with _put_back(model):

@@ -162,7 +162,7 @@ def _undivided(trained: keras.Model, task: Task, phase: Phase, train: Examples, 
             return f"the layer {layer.name!r} measures the statistics of each batch"
         if getattr(layer, "activity_regularizer", None) is not None:
             return f"the layer {layer.name!r} adds up a penalty over each batch"
-    loss = task.loss()
+    loss = task.objective.loss()
     if getattr(loss, "of_whole_batches", False) or not _adds_up(loss, trained, task, train, size):
         return f"its loss ({loss.name}) is no mean over the examples of a batch"
     return None
@@ -177,7 +177,7 @@ def _adds_up(loss: Any, trained: keras.Model, task: Task, train: Examples, size:
     indices = order_of_epoch(len(train), 0, 0, 0)[:size]
     targets = multi_targets.unpacked(train.target_array[indices])
     outputs = _random_outputs(trained, train, size)
-    weighs = train.weights is not None or task.sample_weights is not None
+    weighs = train.weights is not None or task.objective.weights is not None
     weights = np.random.default_rng(1).uniform(0.5, 2.0, size).astype(np.float32) if weighs else None
     middle = max(1, size // 3)
     try:

@@ -79,7 +79,7 @@ def keeper(
         return lambda state, trainer: None, None
     path = Path(folder)
     signature = sha256_bytes(
-        str(tuple(phases)), str(task.recipe), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
+        str(tuple(phases)), str(task.made_by), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
         f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r} "
         f"{settings.micro_batch}",
     )  # fmt: skip

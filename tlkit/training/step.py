@@ -77,10 +77,10 @@ def compiled(
         micro_batch: Examples at a time inside a step; None goes by the memory that they take.
     """
     steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
-    optimizer, metrics = optimizer_of(phase, whole), task.metrics()
+    optimizer, metrics = optimizer_of(phase, whole), task.objective.metrics()
     optimizer.build(trained.trainable_variables)
     away = functools.partial(_strayed, trained, start, phase.l2_sp) if phase.l2_sp else None
-    judged = _judged(trained, task.loss(), metrics, away)
+    judged = _judged(trained, task.objective.loss(), metrics, away)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
     like = None if "length" not in train.columns else functools.partial(_any_width, trained, task.takes == "sequence")
@@ -196,8 +196,8 @@ def optimizer_of(phase: Phase, model: keras.Model) -> keras.optimizers.Optimizer
 
 def _sample_weights(task: Task, train: Examples) -> np.ndarray | None:
     weights = train.weights
-    if task.sample_weights is not None:
-        by_target = task.sample_weights(excerpts.whole(train).target_array)
+    if task.objective.weights is not None:
+        by_target = task.objective.weights(excerpts.whole(train).targets)
         by_target = None if by_target is None else excerpts.by_text(train, by_target)
         weights = by_target if weights is None else weights * by_target
     return None if weights is None else np.asarray(weights, dtype=np.float32)

@@ -9,7 +9,7 @@ from changing import passages
 from tlkit.core.errors import InputError
 from tlkit.core.format import Opened
 from tlkit.exporting import predicting
-from tlkit.exporting.modality import Reading
+from tlkit.exporting.predicting import Reading
 
 
 def test_a_file_of_an_earlier_version_is_named_as_the_cause():

@@ -106,13 +106,13 @@ def test_reversed_gradients_rise():
 def test_weights_of_examples_leave_the_penalty_alone(weight):
     """Neither class weights nor those of kmm decide how much a method counts."""
     task = methods.mcc(methods.coral(tasks.classify(["a", "b", "c"], hidden=()), weight=3.0), weight=2.0)
-    assert task.loss().base.base.key == "outputs"
+    assert task.objective.loss().base.base.key == "outputs"
     targets = np.array([[0, 0], [1, 0], [0, 1], [0, 1]], np.int32)
     logits = RNG.normal(size=(4, 3)).astype("float32")
     raw = {"outputs": logits, **dict.fromkeys(_further(task), A[:4])}
     own = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[[0, 1], [0, 1]].mean()
     penalties = 3.0 * value(coral_distance(A[:2], A[2:4])) + 2.0 * value(confusion(logits[2:]))
-    found = task.loss()(targets, raw, np.full(4, weight, np.float32))
+    found = task.objective.loss()(targets, raw, np.full(4, weight, np.float32))
     assert float(found) == pytest.approx(weight * own + penalties, rel=1e-4)
 
 
@@ -213,11 +213,11 @@ def test_a_method_refuses_what_it_cannot_use(name):
     with pytest.raises(InputError, match=r"needs a task with labels on one vector|needs a `classify` of one label"):
         method(tasks.tag(["O", "B-x"]))
     with pytest.raises(InputError, match=r"mix two with tlkit\.methods.domain_mix"):
-        method(tasks.classify(["a", "b"])).check(splits(10))
+        method(tasks.classify(["a", "b"])).objective.check(splits(10))
 
 
 @pytest.mark.parametrize("name", ["dann", "cdan", "coral", "mmd", "mcc"])
 def test_a_method_is_made_again_from_its_recipe(name):
     made = getattr(methods, name)(tasks.classify(["a", "b"], hidden=(8,)))
-    again = tasks.restore(made.recipe)
-    assert again.recipe == made.recipe and again.served.task.recipe == made.served.task.recipe
+    again = tasks.restore(made.made_by)
+    assert again.made_by == made.made_by and again.served.task.made_by == made.served.task.made_by

@@ -69,7 +69,7 @@ def test_the_softened_loss_is_hintons():
 
     expected = -9.0 * (shares(t, 3.0) * np.log(shares(s, 3.0))).sum(1)
     np.testing.assert_allclose(softened(t, s, 3.0), expected, rtol=1e-5)
-    base = tasks.classify(["a", "b", "c"]).loss()
+    base = tasks.classify(["a", "b", "c"]).objective.loss()
     labels = np.array([0, 1, 2, 0, 1], np.float32)
     own = -np.log(shares(s, 1.0))[np.arange(5), labels.astype(int)]
     found = Taught(base, 3.0, 0.25)(np.concatenate([labels[:, None], t], 1), s)
@@ -89,17 +89,17 @@ def test_distillation_says_what_it_needs():
     task = methods.distill(tasks.classify(["a", "b"]))
     plain = Splits(*(part(np.array([0, 1], np.int32)) for _ in range(3)), ("a", "b"))
     with pytest.raises(InputError, match="hold no teacher's answers"):
-        task.check(plain)
+        task.objective.check(plain)
     answered = part(np.array([[0, 0.5, 0.1], [1, 0.2, 0.3]], np.float32))
-    task.check(dataclasses.replace(plain, train=answered, val=answered))
+    task.objective.check(dataclasses.replace(plain, train=answered, val=answered))
     assert task.served.data(dataclasses.replace(plain, train=answered)).train.target_array.tolist() == [0, 1]
     for wrong, message in (({"temperature": 0}, "`temperature` must be positive"), ({"weight": 0}, r"lie in \(0, 1\]")):
         with pytest.raises(InputError, match=message):
             methods.distill(tasks.classify(["a", "b"]), **wrong)
     with pytest.raises(InputError, match="`distill` needs a `classify` of one label"):
         methods.distill(tasks.classify(["a", "b"], multi_label=True))
-    again = tasks.restore(task.recipe)
-    assert again.recipe == task.recipe
+    again = tasks.restore(task.made_by)
+    assert again.made_by == task.made_by
 
 
 def test_distillation_comes_before_other_methods():
@@ -113,7 +113,7 @@ def test_distillation_comes_before_other_methods():
     with pytest.raises(InputError, match="of several heads give it the one that has two domains"):
         methods.dann(both)
     outer = methods.cdan(methods.dann(methods.distill(task)))
-    assert outer.served.task.served.task.recipe == task.recipe
+    assert outer.served.task.served.task.made_by == task.made_by
 
 
 # -- closed forms

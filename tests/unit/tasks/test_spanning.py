@@ -187,7 +187,7 @@ def test_questions_without_passages_are_refused():
     bare = dataclasses.replace(windows([[7, 7]], [ROME], ["q"]), columns={})
     for act in (
         lambda: evaluate_spans(bare, np.stack([positions(7, 7)])),
-        lambda: tasks.span().check(Splits(*[bare] * 3)),
+        lambda: tasks.span().objective.check(Splits(*[bare] * 3)),
     ):
         with pytest.raises(InputError, match=r"Answers are judged by their words.*the column .passage."):
             act()
@@ -226,8 +226,8 @@ def test_the_accuracy_looks_at_the_context_alone():
 
 def test_the_task_is_made_again_from_its_recipe():
     task = tasks.span(dropout=0.2, longest=5, no_answer=False)
-    again = tasks.restore(json.loads(json.dumps(task.recipe)))
-    assert again.recipe == task.recipe and again.evaluate.keywords == {"longest": 5, "no_answer": False}
+    again = tasks.restore(json.loads(json.dumps(task.made_by)))
+    assert again.made_by == task.made_by and again.evaluate.keywords == {"longest": 5, "no_answer": False}
     assert again.takes == "sequence" and again.labels == ()
 
 

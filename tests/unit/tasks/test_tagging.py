@@ -78,7 +78,7 @@ def test_labels_without_spans_are_judged_word_by_word():
 
 
 def test_the_loss_of_a_sentence_does_not_depend_on_its_padding():
-    loss = tasks.tag(LABELS).loss()
+    loss = tasks.tag(LABELS).objective.loss()
     rng = np.random.default_rng(0)
     truth, raw = targets([[1, 2, 0], [0]], 6), rng.normal(size=(2, 6, len(LABELS))).astype(np.float32)
     padded = np.pad(truth, ((0, 0), (0, 4)), constant_values=-1), np.pad(raw, ((0, 0), (0, 4), (0, 0)))
@@ -99,12 +99,15 @@ def data(rows: np.ndarray, labels: tuple[str, ...] = LABELS) -> Splits:
         (lambda: tasks.tag(("O", "O")), "all different"),
         (lambda: tasks.tag(LABELS, dropout=1.0), r"`dropout` must lie in \[0, 1\)"),
         (
-            lambda: tasks.tag(LABELS).check(data(np.zeros((2, 4), np.int32), ("x", "y"))),
+            lambda: tasks.tag(LABELS).objective.check(data(np.zeros((2, 4), np.int32), ("x", "y"))),
             "make the task from `data.labels`",
         ),
-        (lambda: tasks.tag(LABELS).check(data(np.zeros(2, np.int32))), r"must be int32 \(n, steps\)"),
-        (lambda: tasks.tag(LABELS).check(data(np.full((2, 4), 9, np.int32))), r"lie in \[-1, 4\]. Received: 9"),
-        (lambda: tasks.tag(LABELS).check(data(np.zeros((0, 4), np.int32))), "training split is empty"),
+        (lambda: tasks.tag(LABELS).objective.check(data(np.zeros(2, np.int32))), r"must be int32 \(n, steps\)"),
+        (
+            lambda: tasks.tag(LABELS).objective.check(data(np.full((2, 4), 9, np.int32))),
+            r"lie in \[-1, 4\]. Received: 9",
+        ),
+        (lambda: tasks.tag(LABELS).objective.check(data(np.zeros((0, 4), np.int32))), "training split is empty"),
     ],
 )
 def test_what_cannot_be_tagged(make, message):

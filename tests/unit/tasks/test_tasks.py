@@ -48,9 +48,9 @@ def test_importing_tasks_and_making_one_needs_no_keras():
     ],
 )
 def test_recipe_survives_json(task):
-    again = tasks.restore(json.loads(json.dumps(task.recipe)))
-    assert (again.name, again.labels, again.monitor) == (task.name, task.labels, task.monitor)
-    assert json.dumps(again.recipe) == json.dumps(task.recipe)
+    again = tasks.restore(json.loads(json.dumps(task.made_by)))
+    assert (again.name, again.labels, again.objective.monitor) == (task.name, task.labels, task.objective.monitor)
+    assert json.dumps(again.made_by) == json.dumps(task.made_by)
 
 
 def own_head(features):
@@ -63,12 +63,12 @@ def test_own_head_is_recorded_by_import_path_and_called_only_with_trust():
     import keras
 
     task = tasks.classify(LABELS, head=own_head)
-    assert task.recipe[1]["head"] == {"function": f"{__name__}.own_head"}
-    recipe = json.loads(json.dumps(task.recipe))
+    assert task.made_by[1]["head"] == {"function": f"{__name__}.own_head"}
+    recipe = json.loads(json.dumps(task.made_by))
     features = keras.Input((4,))
     assert tasks.restore(recipe, trust=True).head(features).shape == (None, 3)
     untrusted = tasks.restore(recipe)
-    assert untrusted.recipe[1]["head"] == task.recipe[1]["head"]
+    assert untrusted.made_by[1]["head"] == task.made_by[1]["head"]
     with pytest.raises(InputError, match="not part of tlkit"):
         untrusted.head(features)
 
@@ -76,7 +76,7 @@ def test_own_head_is_recorded_by_import_path_and_called_only_with_trust():
 def test_a_lambda_head_opens_but_cannot_be_built_again():
     import keras
 
-    task = tasks.restore(tasks.classify(LABELS, head=lambda x: x).recipe)
+    task = tasks.restore(tasks.classify(LABELS, head=lambda x: x).made_by)
     with pytest.raises(InputError, match="no import path"):
         task.head(keras.Input((3,)))
 
@@ -162,7 +162,7 @@ def test_arguments_out_of_range(make, message):
 )
 def test_data_that_cannot_be_classified(data, message):
     with pytest.raises(InputError, match=message):
-        tasks.classify(LABELS).check(data)
+        tasks.classify(LABELS).objective.check(data)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_data_that_cannot_be_classified(data, message):
 )
 def test_data_that_cannot_be_classified_by_several_labels(data, message):
     with pytest.raises(InputError, match=message):
-        tasks.classify(LABELS, multi_label=True).check(data)
+        tasks.classify(LABELS, multi_label=True).objective.check(data)
 
 
 @pytest.mark.parametrize(
@@ -186,24 +186,24 @@ def test_data_that_cannot_be_classified_by_several_labels(data, message):
 )  # fmt: skip
 def test_data_that_cannot_be_regressed(targets, message):
     with pytest.raises(InputError, match=message):
-        tasks.regress(["x", "y"]).check(splits(targets, labels=()))
+        tasks.regress(["x", "y"]).objective.check(splits(targets, labels=()))
 
 
 def test_fit_data_passes_the_checks():
-    tasks.classify(LABELS).check(splits([0, 1, 2, 2], val=[0], test=np.zeros(0, int)))
-    tasks.classify(LABELS, multi_label=True).check(splits(np.eye(3)))
-    tasks.regress(["x"]).check(splits(np.ones(3, np.float32), labels=()))
+    tasks.classify(LABELS).objective.check(splits([0, 1, 2, 2], val=[0], test=np.zeros(0, int)))
+    tasks.classify(LABELS, multi_label=True).objective.check(splits(np.eye(3)))
+    tasks.regress(["x"]).objective.check(splits(np.ones(3, np.float32), labels=()))
 
 
 def test_class_weights():
     targets = np.array([0, 0, 0, 2], np.int32)
     assert np.allclose(balanced_weights(targets, 3), [4 / 9, 0, 4 / 3])
-    weighted = tasks.classify(LABELS, class_weights="balanced").sample_weights(np.array([0, 0, 1, 2]))
+    weighted = tasks.classify(LABELS, class_weights="balanced").objective.weights(ArrayColumn(np.array([0, 0, 1, 2])))
     assert np.allclose(weighted, [4 / 6, 4 / 6, 4 / 3, 4 / 3])
     assert weighted.dtype == np.float32
-    mapped = tasks.classify(LABELS, class_weights={"flag": 3.0}).sample_weights(np.array([0, 1, 2]))
+    mapped = tasks.classify(LABELS, class_weights={"flag": 3.0}).objective.weights(ArrayColumn(np.array([0, 1, 2])))
     assert mapped.tolist() == [1, 3, 1]
-    assert tasks.classify(LABELS).sample_weights is None
+    assert tasks.classify(LABELS).objective.weights is None
 
 
 def _probabilities(count=40, classes=3):
@@ -288,7 +288,7 @@ def test_losses_of_one_label_equal_their_closed_forms():
         (("focal_gamma", 1.5), ("label_smoothing", 0.1)): -(smooth * (1 - p) ** 1.5 * np.log(p)).sum(1),
     }
     for options, expected in cases.items():
-        loss = tasks.classify(LABELS, **dict(options)).loss()
+        loss = tasks.classify(LABELS, **dict(options)).objective.loss()
         assert float(loss(targets, logits)) == pytest.approx(expected.mean(), rel=1e-5), options
 
 
@@ -303,7 +303,7 @@ def test_losses_of_several_labels_equal_their_closed_forms():
         (("focal_gamma", 2.0),): -(targets * (1 - p) ** 2 * np.log(p) + (1 - targets) * p**2 * np.log(1 - p)),
     }
     for options, expected in cases.items():
-        loss = tasks.classify(LABELS, multi_label=True, **dict(options)).loss()
+        loss = tasks.classify(LABELS, multi_label=True, **dict(options)).objective.loss()
         assert float(loss(targets, logits)) == pytest.approx(expected.mean(), rel=1e-5), options
 
 
@@ -338,8 +338,8 @@ def test_standardised_regression_speaks_the_targets_unit():
     task = tasks.regress(["x"], mean=[100.0], std=[10.0], loss="mae")
     raw, targets = np.array([[0.0], [1.0]], np.float32), np.array([110.0, 110.0], np.float32)
     assert np.asarray(task.decode(raw)).ravel().tolist() == [100, 110]
-    assert float(task.loss()(targets, raw)) == pytest.approx(0.5)
-    (mae,) = task.metrics()
+    assert float(task.objective.loss()(targets, raw)) == pytest.approx(0.5)
+    (mae,) = task.objective.metrics()
     mae.update_state(targets, raw)
     assert float(mae.result()) == pytest.approx(5.0)
 
@@ -349,13 +349,13 @@ def test_losses_survive_serialisation():
 
     for task in (tasks.classify(LABELS, focal_gamma=2.0), tasks.regress(["x"], mean=[1.0], std=[2.0]),
                  tasks.classify(LABELS, focal_gamma=1.0, multi_label=True)):  # fmt: skip
-        loss = task.loss()
+        loss = task.objective.loss()
         again = keras.losses.deserialize(keras.losses.serialize(loss))
         assert again.get_config() == loss.get_config()
 
 
 def test_multi_label_accuracy_counts_labels():
-    (accuracy,) = tasks.classify(LABELS, multi_label=True).metrics()
+    (accuracy,) = tasks.classify(LABELS, multi_label=True).objective.metrics()
     accuracy.update_state(np.array([[1, 0, 1]]), np.array([[2.0, -1.0, -1.0]], np.float32))
     assert float(accuracy.result()) == pytest.approx(2 / 3)
 

@@ -117,7 +117,7 @@ def test_outputs_that_are_no_numbers_are_wrong_and_no_crash():
 def test_the_threshold_is_kept_in_recipe_and_card():
     x, who = voices(8, 5, 0.8)
     tuned = verify(3).calibrate(who, x)
-    again = tasks.restore(tuned.recipe)
+    again = tasks.restore(tuned.made_by)
     assert again.card == tuned.card == {"threshold": pytest.approx(measures.threshold_of(who, x))}
     assert verify(3, threshold=0.25).calibrate(who, x).card == {"threshold": 0.25}
     assert verify(3).card == {}
@@ -132,7 +132,7 @@ def test_enrolment_averages_directions():
 
 
 def test_what_is_no_open_set_is_refused():
-    check = verify(2).check
+    check = verify(2).objective.check
     open_set = Splits(examples([0, 1, 0]), examples([2, 2, 3]), examples([4, 4, 5]), tuple("abcdef"))
     check(open_set)
     wrong = {

@@ -64,7 +64,7 @@ def check_linear(task: Task, method: str, *, values: bool = False) -> None:
     Raises:
         InputError: If it is no `classify` of one label an example (or, with `values`, no `regress`), or asks for more.
     """
-    asked = task.recipe[1]
+    asked = task.made_by[1]
     if task.name not in (("classify", "regress") if values else ("classify",)) or asked.get("multi_label"):
         also = ", or `regress`" if values else ""
         raise InputError(f"`{method}` needs `classify` of one label an example{also}. Received: {task.name}.")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import LABEL, Served, Task
+from tlkit.core.examples import Column, Examples, Splits
+from tlkit.core.task import LABEL, Objective, Served, Task
 from tlkit.methods import mixing
 from tlkit.methods.parts import selection
 
@@ -46,19 +47,19 @@ def penalized(
     def loss() -> Any:
         from tlkit.methods.parts.losses import Penalized
 
-        return Penalized(mixed.loss(), penalty)
+        return Penalized(mixed.objective.loss(), penalty)
 
-    def prepare(splits: Splits, say: Callable[[str], None]) -> Task:
+    def begin(splits: Splits, say: Callable[[str], None]) -> Task:
         inside = splits if _reads_domains(task) else mixing.source_only(splits)
-        prepared = task.prepare(inside, say) if task.prepare is not None else task
+        prepared = task.begin(inside, say) if task.begin is not None else task
         return penalized(prepared, method, {**arguments, "task": prepared}, penalty=penalty, extras=extras)
 
     return dataclasses.replace(
         mixed,
         head=head,
-        loss=loss,
-        prepare=None if task.prepare is None else prepare,
-        recipe=recording.record(f"tlkit.methods.{method}", arguments),
+        objective=dataclasses.replace(mixed.objective, loss=loss),
+        begin=None if task.begin is None else begin,
+        made_by=recording.record(f"tlkit.methods.{method}", arguments),
     )
 
 
@@ -68,7 +69,7 @@ def check_classes(task: Task, method: str) -> None:
     Raises:
         InputError: If they are not.
     """
-    path, arguments = innermost(task).recipe
+    path, arguments = innermost(task).made_by
     if path != "tlkit.tasks.classify" or arguments["multi_label"]:
         raise InputError(f"`{method}` needs a `classify` of one label an example. Received: {task.name}.")
 
@@ -88,12 +89,14 @@ def _on_domains(task: Task) -> Task:
     return dataclasses.replace(
         task,
         head=lambda features: {OUTPUTS: task.head(features)},
-        loss=lambda: _source_loss(task),
-        metrics=lambda: _source_metrics(task),
+        objective=Objective(
+            loss=lambda: _source_loss(task),
+            metrics=lambda: _source_metrics(task),
+            weights=None if task.objective.weights is None else lambda targets: _weights(task, targets),
+            monitor=None,
+            check=lambda splits: _check(task, splits),
+        ),
         decode=lambda raw: task.decode(raw[OUTPUTS]),
-        check=lambda splits: _check(task, splits),
-        sample_weights=None if task.sample_weights is None else lambda targets: _weights(task, targets),
-        monitor=None,
         served=Served(task, lambda raw: raw[OUTPUTS], mixing.source_only, _label_free(task)),
     )
 
@@ -129,21 +132,27 @@ def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[s
 def _source_loss(task: Task) -> Any:
     from tlkit.methods.parts.losses import OnSource
 
-    return OnSource(task.loss(), OUTPUTS)
+    return OnSource(task.objective.loss(), OUTPUTS)
 
 
 def _source_metrics(task: Task) -> list[Any]:
     from tlkit.methods.parts.losses import MetricOf, on_source
 
-    return [MetricOf(metric, functools.partial(on_source, OUTPUTS)) for metric in task.metrics()]
+    return [MetricOf(metric, functools.partial(on_source, OUTPUTS)) for metric in task.objective.metrics()]
 
 
-def _weights(task: Task, targets: np.ndarray) -> np.ndarray:
+def _weights(task: Task, column: Column) -> np.ndarray | None:
     """Weights by target of the source's examples; those of the target count 1."""
-    assert task.sample_weights is not None
-    weights = np.ones(len(targets), np.float32)
+    assert task.objective.weights is not None
+    targets = array_of(column)
     rows = targets[:, -1] == mixing.SOURCE
-    weights[rows] = task.sample_weights(mixing.labels_of(targets[rows]))
+    weights, own = (
+        np.ones(len(targets), np.float32),
+        task.objective.weights(ArrayColumn(mixing.labels_of(targets[rows]))),
+    )
+    if own is None:
+        return None
+    weights[rows] = own
     return weights
 
 
@@ -161,7 +170,7 @@ def _check(task: Task, splits: Splits) -> None:
             raise InputError(
                 f"The {name} examples are of one domain: mix two with tlkit.methods.domain_mix(source, target)."
             )
-    task.check(mixing.source_only(splits))
+    task.objective.check(mixing.source_only(splits))
 
 
 def _mixed(examples: Examples) -> bool:

@@ -1,32 +1,43 @@
-"""Sounds: clients send mono waveforms at the rate of the training sounds, in windows as the model takes them."""
+"""Sounds: waveforms at the rate that the module takes, in windows; clients send them likewise."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Pipeline
+from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data import audio_decode as decode
 from tlkit.data import audio_source
-from tlkit.data.audio_source import AUDIO
-from tlkit.exporting.modality import About, Inside, Modality, Reading, Serving, Tensors
+from tlkit.data.audio_source import AUDIO as READ
 from tlkit.formats.tflite_metadata import audio_input
+from tlkit.modalities.parsed import one_example
 
 if TYPE_CHECKING:
     import keras
 
+    from tlkit.layer.hub_layer import HubLayer
+
 _ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user asks about is heard, however it sounds
 
 
-def _accepts(examples: Examples) -> bool:
-    return examples.pipeline.get(AUDIO) is not None
+def _prepare(data: Splits, layer: HubLayer) -> Splits:
+    """Sounds as they are, if they were read at the module's rate."""
+    wanted, read = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
+    if wanted is not None and read is not None and read["sample_rate"] != wanted:
+        raise InputError(
+            f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {read['sample_rate']} Hz: read them "
+            f"with `sample_rate={wanted}` (of audio.from_arrays: `resampled_to={wanted}`)."
+        )
+    return data
 
 
-def _serving(model: keras.Model, _examples: Examples) -> Serving:
+def _serve(model: keras.Model, _examples: Examples) -> Serving:
     import tensorflow as tf
 
     (tensor,) = model.inputs
@@ -40,22 +51,23 @@ def _serving(model: keras.Model, _examples: Examples) -> Serving:
     return Serving({"waveform": tf.TensorSpec(tensor.shape, tf.float32, name="waveform")}, prepare, sent=sent)
 
 
-def _about(model: keras.Model, examples: Examples) -> About:
+def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     rate, _ = _told(examples.pipeline)
-    return About({tensor.name: audio_input(tensor.name, rate) for tensor in model.inputs})
+    return InputInfo({tensor.name: audio_input(tensor.name, rate) for tensor in model.inputs})
 
 
 def _told(pipeline: Pipeline) -> tuple[int, float | None]:
     """Sample rate and `trim_db` at which sounds were read."""
-    read = pipeline.get(AUDIO)
+    read = pipeline.get(READ)
     if read is None:
         raise InputError("The run does not say at which sample rate its sounds were read; export it from `finetune`.")
     return int(read["sample_rate"]), read["trim_db"]
 
 
-def _read(file: Path, inside: Inside) -> Reading:
+def _parse(source: Any, info: FileInfo) -> Examples:
     """The first window of a file: mixed, trimmed and resampled as the training sounds were."""
-    (rate, trim_db), (samples,) = _told(inside.pipeline), inside.shape
+    file = Path(source)
+    (rate, trim_db), (samples,) = _told(info.pipeline), info.shape
     try:
         scanned = decode.scan_file(file, _ANY)
     except InputError as error:
@@ -70,7 +82,8 @@ def _read(file: Path, inside: Inside) -> Reading:
         samples,
         trim_db,
     )
-    return Reading(reader(0)[None], change=_change(reader.cuts[0].frames / scanned.rate, samples / rate))
+    note = _change(reader.cuts[0].frames / scanned.rate, samples / rate)
+    return one_example(str(file), READ, ArrayColumn(reader(0)[None]), note, info.pipeline)
 
 
 def _cut(scanned: decode.Scan, trim_db: float | None) -> audio_source.Cut:
@@ -93,4 +106,4 @@ def _head(file: Path) -> bytes:
         return b""
 
 
-KIND = Modality("audio", _accepts, _serving, _about, read=_read)
+AUDIO = Modality("audio", _prepare, serve=_serve, describe=_describe, parse=_parse)

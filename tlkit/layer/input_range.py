@@ -13,13 +13,12 @@ import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.core.errors import InputError
-from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.hub_layer import SAID, HubLayer
 from tlkit.layer.input_affine import PIXEL_MAX
 
 Range = tuple[float, float]
 
 HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
-SAID = "as it was given"
 ASKED = "unknown: nothing in it says, so give input_range"
 _HUB = re.compile(r"(https?://(www\.)?tfhub\.dev/|gs://tfhub-modules/|.*\b(google|tensorflow|deepmind)/)")
 _FITS, _BETTER = 1.0, 0.7  # standard deviations: the largest misfit of what is taken, and the least lead over the next
@@ -90,7 +89,7 @@ def settle_range(layer: HubLayer, images: np.ndarray | None = None, otherwise: R
         InputError: If nothing says which it is.
     """
     if layer.input_range is not None:
-        return SAID
+        return layer.range_known_by
     expected = established_range(layer, images)
     value_range = expected.range or otherwise
     if value_range is None:
@@ -101,7 +100,8 @@ def settle_range(layer: HubLayer, images: np.ndarray | None = None, otherwise: R
             "(-1, 1) for pixels / 127.5 - 1. It is the range of what the module was trained on."
         )
     layer.input_range = value_range
-    return SAID if expected.range is None else expected.how
+    layer.range_known_by = SAID if expected.range is None else expected.how
+    return layer.range_known_by
 
 
 def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:

@@ -1,0 +1,142 @@
+"""Images, at the module's size; clients of the SavedModel send any size, those of TFLite files resize themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
+from tlkit.data.image import resized
+from tlkit.data.image_source import IMAGE as READ
+from tlkit.data.image_source import read_at
+from tlkit.formats.tflite_metadata import image_input
+from tlkit.modalities.parsed import PLAIN, one_example
+
+if TYPE_CHECKING:
+    import keras
+    from PIL.Image import Image
+
+    from tlkit.layer.hub_layer import HubLayer
+
+RANGE_SAMPLE = 16  # images by which the input range is checked
+_WHITE = (255, 255, 255)
+
+
+def _prepare(
+    data: Splits,
+    layer: HubLayer,
+    *,
+    image_size: tuple[int, int] | None = None,
+    input_range: tuple[float, float] | None = None,
+) -> Splits:
+    """Images at the module's size; its range of pixels is settled, and doubted where the data speak against it.
+
+    Args:
+        data: Images of any size.
+        layer: The module; one that takes no image gets the data as they are.
+        image_size: (height, width), for modules that take any; None is what the data were read with.
+        input_range: Range of the pixels that the module takes; None is what its card, graph or BatchNorm says.
+    """
+    from tlkit.layer.input_range import range_warning, settle_range
+    from tlkit.layer.lookup import is_image, own_image_size
+
+    if not is_image(layer):
+        return data
+    size = _size(data, layer, image_size) or own_image_size(layer)
+    if input_range is not None:
+        layer.input_range = input_range
+    data = data if size is None else resized(data, size)
+    some = _some(data.train)
+    settle_range(layer, some)
+    doubt = None if some is None else range_warning(layer, some)
+    return dataclasses.replace(data, notes=(*data.notes, doubt)) if doubt else data
+
+
+def _size(data: Splits, layer: HubLayer, asked: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size asked for, or of a module that takes any size, the one that the data were read with."""
+    read = read_at(data.train)
+    if read is None:
+        return asked
+    if asked is not None and tuple(asked) != read:
+        raise InputError(
+            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(asked)}: "
+            "leave one of the two out."
+        )
+    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else asked
+
+
+def _some(train: Examples) -> np.ndarray | None:
+    """Training pictures by which a range is measured; None where there are none of one size."""
+    spec = train.inputs.spec
+    if not len(train) or not isinstance(spec, ArraySpec) or spec.dtype != "uint8" or None in spec.shape:
+        return None
+    return np.asarray(train.inputs.take(np.arange(min(RANGE_SAMPLE, len(train)))))
+
+
+def _serve(model: keras.Model, _examples: Examples) -> Serving:
+    import tensorflow as tf
+
+    (tensor,) = model.inputs
+    name = tensor.name
+    size = (int(tensor.shape[1]), int(tensor.shape[2]))
+
+    def pixels(given: Tensors) -> Tensors:
+        # Rounded to whole pixels, as the files were when the model was trained.
+        resized = tf.image.resize(given[name], size, method="bilinear", antialias=True)
+        return {name: tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tensor.dtype)}
+
+    return Serving({name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels)
+
+
+def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
+    return InputInfo({tensor.name: image_input(tensor.name) for tensor in model.inputs})
+
+
+def _parse(source: Any, info: FileInfo) -> Examples:
+    """Decode and resize a file as the training images were."""
+    from tlkit.data import pixels
+
+    file = Path(source)
+    height, width = info.shape[:2]
+    image = _decoded(file, info.pipeline.get(READ) or {})
+    value = np.asarray(pixels.resize(image, (height, width)))[None]
+    if image.size == (width, height):
+        return one_example(str(file), READ, ArrayColumn(value), "", info.pipeline)
+    change = f"resized from {image.height}x{image.width} to {height}x{width} as in training"
+    plain = ArrayColumn(_plainly_resized(image, height, width)[None])
+    return one_example(str(file), READ, ArrayColumn(value), change, info.pipeline, {PLAIN: plain})
+
+
+def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:
+    from tlkit.data import pixels
+
+    white = settings.get("white")
+    red, green, blue = settings.get("background", _WHITE)
+    background, data = (int(red), int(green), int(blue)), b""
+    try:
+        data = file.read_bytes()
+        pixels.verify(data, background, white=white)
+        return pixels.decode(data, background, white)
+    except OSError as error:
+        reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
+    except Exception as error:  # Pillow raises anything for broken data
+        reason = pixels.explain(error, data[:512])
+    raise InputError(f"{str(file)!r} cannot be read as an image: {reason}.")
+
+
+def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
+    """Bilinear interpolation between the nearest four pixels without antialiasing, as mobile clients resize."""
+    from PIL.Image import Resampling, Transform
+
+    box = (0, 0, image.width, image.height)
+    return np.asarray(image.transform((width, height), Transform.EXTENT, box, Resampling.BILINEAR))
+
+
+IMAGE = Modality("image", _prepare, serve=_serve, describe=_describe, parse=_parse)

@@ -1,0 +1,38 @@
+"""What `parse` of a modality gives: examples of one thing, and what was done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, TextColumn
+from tlkit.core.examples import Column, Examples, Pipeline
+
+NOTE = "note"  # what was done to the thing, for people; "" is nothing
+PLAIN = "plain"  # the same input as a client without tlkit's code makes it, where that differs
+STEPS = "steps"  # str (steps,): what each step of a sequence is the first piece of (a word), "" for none
+
+
+def one_example(
+    name: str, modality: str, inputs: Column, note: str, pipeline: Pipeline, columns: Mapping[str, Column] | None = None
+) -> Examples:
+    """A thing as examples without targets.
+
+    Args:
+        name: Of the thing, for messages.
+        modality: Of the examples.
+        inputs: One example, or several that together are the thing.
+        note: What was done to it.
+        pipeline: What made the examples of training.
+        columns: What travels with it.
+    """
+    count = len(inputs)
+    return Examples(
+        ids=(name, *(f"{name}@{number}" for number in range(1, count))),
+        inputs=inputs,
+        targets=ArrayColumn(np.zeros((count, 0), np.float32)),
+        modality=modality,
+        pipeline=pipeline,
+        columns={NOTE: TextColumn([note] * count), **(columns or {})},
+    )
