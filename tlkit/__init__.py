@@ -50,6 +50,7 @@ _FROM = {
     "save": ("tlkit.runs.save", "save"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
     "ArraySpec": ("tlkit.core.examples", "ArraySpec"),
+    "Augment": ("tlkit.core.examples", "Augment"),
     "Column": ("tlkit.core.examples", "Column"),
     "Pipeline": ("tlkit.core.examples", "Pipeline"),
     "columns": ("tlkit.core.columns", None),
@@ -72,6 +73,7 @@ _FROM = {
 
 __all__ = [
     "ArraySpec",
+    "Augment",
     "Column",
     "DownloadError",
     "Examples",
@@ -134,7 +136,7 @@ if TYPE_CHECKING:
         TrainingError,
         UnsafeModuleError,
     )
-    from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
+    from tlkit.core.examples import ArraySpec, Augment, Column, Examples, Pipeline, Splits
     from tlkit.core.format import Format, Opened, Source
     from tlkit.core.run import Phase, Run
     from tlkit.core.task import Objective, Reads, Task

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.examples import Examples
+from tlkit.core.examples import Examples, LeavesTargets, as_augment
 
 AHEAD = 4  # batches read ahead of their use
 STEP = 8  # widths of batches of sequences are multiples of it, so that few shapes occur
@@ -130,8 +130,40 @@ def alone(values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
+def drawn_for(
+    examples: Examples, batches: Iterable[np.ndarray], seeds: Callable[[int], int] | None
+) -> Iterator[Sequence[Mapping[str, float]]] | None:
+    """What the examples of each batch are changed by, one draw each; None where they are read as they are.
+
+    Args:
+        examples: Theirs is the `augment`.
+        batches: Indices of each batch.
+        seeds: Seed of example i; None changes nothing.
+    """
+    if seeds is None or examples.augment is None:
+        return None
+    augment = as_augment(examples.augment)
+    return ([augment.draw(seeds(int(i))) for i in batch] for batch in batches)
+
+
+def leaves_targets(examples: Examples) -> bool:
+    """Whether nothing moves their targets."""
+    return examples.augment is None or isinstance(as_augment(examples.augment), LeavesTargets)
+
+
+def targets_of(examples: Examples, indices: np.ndarray, drawn: Sequence[Mapping[str, float]] | None = None) -> Any:
+    """The targets of a batch, moved by what was drawn for its examples; None leaves them as they are."""
+    if drawn is None or leaves_targets(examples):
+        return examples.targets.take(indices)
+    augment, targets = as_augment(examples.augment), examples.targets
+    moved = [augment.targets(targets[int(i)], own) for i, own in zip(indices, drawn, strict=True)]
+    return targets.batch(moved)
+
+
 def read_batches(
-    examples: Examples, batches: Iterable[np.ndarray], seeds: Callable[[int], int] | None = None
+    examples: Examples,
+    batches: Iterable[np.ndarray],
+    drawn: Iterable[Sequence[Mapping[str, float]]] | None = None,
 ) -> Iterator[Any]:
     """Read batches of inputs, ahead of their use and in parallel; the order is that of `batches`.
 
@@ -140,26 +172,30 @@ def read_batches(
     Args:
         examples: Where to read from; `inputs` release the GIL while they decode.
         batches: Indices of each batch.
-        seeds: Seed of example i for `examples.augment`; None reads the inputs as they are.
+        drawn: What `examples.augment` drew for the examples of each batch; None reads the inputs as they are.
     """
+    augment = None if drawn is None else as_augment(examples.augment)
 
-    def read(index: int) -> Any:
+    def read(index: int, own: Mapping[str, float] | None) -> Any:
         x = examples.inputs[index]
-        return x if seeds is None or examples.augment is None else examples.augment(x, seeds(index))
+        return x if augment is None or own is None else augment.inputs(x, own)
+
+    def submitted(batch: np.ndarray, draws: Iterable[Mapping[str, float] | None]) -> list[Any]:
+        return [pool.submit(read, int(i), own) for i, own in zip(batch, draws, strict=True)]
 
     pending: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
-    waiting = iter(batches)
+    waiting = ((batch, [None] * len(batch)) for batch in batches) if drawn is None else zip(batches, drawn, strict=True)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for batch in itertools.islice(waiting, AHEAD):
-            pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
+        for batch, draws in itertools.islice(waiting, AHEAD):
+            pending.append((batch, submitted(batch, draws)))
         try:
             while pending:
                 piece, futures = pending.popleft()
                 ready = trimmed(
                     examples.inputs.batch([future.result() for future in futures]), width_of(examples, piece)
                 )
-                for batch in itertools.islice(waiting, 1):
-                    pending.append((batch, [pool.submit(read, int(i)) for i in batch]))
+                for batch, draws in itertools.islice(waiting, 1):
+                    pending.append((batch, submitted(batch, draws)))
                 yield ready
         finally:
             for future in itertools.chain.from_iterable(futures for _, futures in pending):

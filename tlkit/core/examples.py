@@ -88,6 +88,72 @@ class Pipeline:
         return sha256_bytes(json.dumps(self.plain(), sort_keys=True))
 
 
+class Augment(Protocol):
+    """Changed copies of training examples: a frozen dataclass, whose `repr` names it in caches.
+
+    All three are pure functions, and inputs and targets are changed by one draw. What is drawn are shares (of height,
+    width, length), never pixels, as inputs and targets may differ in size.
+    """
+
+    def draw(self, seed: int) -> Mapping[str, float]:
+        """What is done to an example; asked once per example and epoch (or cached view)."""
+
+    def inputs(self, value: Value, drawn: Mapping[str, float]) -> Value:
+        """A changed copy of one example's input; called in many threads."""
+
+    def targets(self, value: Value, drawn: Mapping[str, float]) -> Value:
+        """The target of that copy."""
+
+
+class LeavesTargets:
+    """Base of an Augment that changes inputs alone, for which nothing is drawn where no inputs are read."""
+
+    def targets(self, value: Value, drawn: Mapping[str, float]) -> Value:
+        """As it is."""
+        return value
+
+
+@dataclass(frozen=True)
+class InputsOnly(LeavesTargets):
+    """A function `(input, seed)` as an Augment: it draws its seed, and leaves targets as they are."""
+
+    function: Callable[[Value, int], Value]
+
+    def draw(self, seed: int) -> Mapping[str, float]:
+        """The seed itself, a whole number."""
+        return {"seed": seed}
+
+    def inputs(self, value: Value, drawn: Mapping[str, float]) -> Value:
+        """What the function gives."""
+        return self.function(value, int(drawn["seed"]))
+
+
+Augmenting = Augment | Callable[[Value, int], Value]  # what examples may have as `augment`
+
+
+def as_augment(augment: Any) -> Augment:
+    """What examples have as `augment`, as an Augment.
+
+    Raises:
+        InputError: If it is none, and no function of an input and a seed either.
+    """
+    if any(base.__module__.startswith("keras.") for base in type(augment).__mro__):
+        raise InputError(
+            f"A Keras layer ({type(augment).__name__}) as `augment` would change other pixels in every run, as it does "
+            "not take a seed: use tlkit.data.image.augmentation(), or write a tlkit.Augment."
+        )
+    if not isinstance(augment, type):
+        if all(callable(getattr(augment, name, None)) for name in ("draw", "inputs", "targets")):
+            known: Augment = augment
+            return known
+        if callable(augment):
+            return InputsOnly(augment)
+    raise InputError(
+        "`augment` must be a tlkit.Augment, which has draw, inputs and targets, or a function (input, seed). "
+        f"Received: augment={augment!r:.80}."
+    )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Random access to labelled data.
@@ -103,7 +169,8 @@ class Examples:
             sequence before any cut, for batches of like sizes; and your own. No part of the fingerprint.
         groups: A name a group for each example that must stay on one side of a split; () where there are none.
         weights: float32 (n,) weight of each example in the loss, or None.
-        augment: `augment(x, seed)` gives a changed copy of an input as a pure function of it and of the integer seed.
+        augment: How training examples are changed, an `Augment`; or a function `(input, seed)` that gives a changed
+            copy of an input as a pure function of both, and leaves targets as they are.
     """
 
     ids: tuple[str, ...]
@@ -114,7 +181,7 @@ class Examples:
     columns: Mapping[str, Column] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     weights: np.ndarray | None = None
-    augment: Callable[[Any, int], Any] | None = None
+    augment: Augmenting | None = None
 
     def __post_init__(self) -> None:
         from tlkit.core.columns import ArrayColumn
@@ -122,6 +189,8 @@ class Examples:
         for name in ("inputs", "targets"):
             if isinstance(getattr(self, name), np.ndarray):
                 object.__setattr__(self, name, ArrayColumn(getattr(self, name)))
+        if self.augment is not None:
+            as_augment(self.augment)
         sizes = {"inputs": len(self.inputs), "targets": len(self.targets)}
         sizes |= {f"columns[{name!r}]": len(column) for name, column in self.columns.items()}
         sizes |= {"groups": len(self.groups)} if self.groups else {}

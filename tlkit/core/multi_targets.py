@@ -60,8 +60,10 @@ def parts(data: Splits, head: str) -> Splits:
     )
 
 
-def unpacked(targets: np.ndarray) -> Any:
-    """A structured array as a dict of its fields, as TensorFlow takes it; a plain array stays what it is."""
+def unpacked(targets: Any) -> Any:
+    """A structured array as a dict of its fields, as TensorFlow takes it; plain arrays, and dicts of them, stay so."""
+    if isinstance(targets, Mapping):
+        return {name: unpacked(own) for name, own in targets.items()}
     if targets.dtype.names is None:
         return np.asarray(targets)
     return {name: unpacked(targets[name]) for name in targets.dtype.names}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Quarantined, Splits
+from tlkit.core.examples import Augmenting, Examples, Quarantined, Splits
 from tlkit.data.labelling import Labelled, alike, strata
 from tlkit.data.preflight import listed
 from tlkit.data.splitting import PARTS, divide
@@ -25,7 +24,7 @@ def assemble(
     shares: Sequence[float],
     seed: int,
     fixed: Sequence[int] = (),
-    augment: Callable[[Any, int], Any] | None = None,
+    augment: Augmenting | None = None,
     quarantine: Sequence[Quarantined] = (),
 ) -> Splits:
     """Divide examples into training, validation and test.

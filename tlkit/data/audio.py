@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data import labelling, tables
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
-from tlkit.data.audio_source import Augment, Options, checked_wave, from_files, from_rows, from_waves
+from tlkit.data.audio_source import Options, checked_wave, from_files, from_rows, from_waves
 from tlkit.data.listing import Listing, class_folders, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import Groups, checked_lengths
@@ -51,7 +51,7 @@ def from_folder(
     seed: int = 0,
     groups: Groups | None = None,
     strict: bool = False,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     trim_db: float | None = None,
     limits: Limits = LIMITS,
@@ -74,7 +74,8 @@ def from_folder(
         groups: What must stay on one side, such as the speaker: a function of the path relative to `folder`, or a
             mapping from it.
         strict: Raise on the first preflight that would leave out a file.
-        augment: Function of (float32 (samples,), seed) for the training sounds, such as `augmentation()`.
+        augment: A tlkit.Augment for the training sounds, such as `augmentation()`; or a function (float32 (samples,),
+            seed).
         progress: Say on stderr how the preflight goes, and what it found.
         trim_db: Cut what is quieter than the sound's peak by so many decibels off both ends, and put what is left in
             the middle of its window: for words and other short sounds, 40 is usual. None keeps sounds as they are.
@@ -119,7 +120,7 @@ def from_csv(
     seed: int = 0,
     groups: Groups | str | None = None,
     strict: bool = False,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     trim_db: float | None = None,
     limits: Limits = LIMITS,
@@ -180,7 +181,7 @@ def from_arrays(
     seed: int = 0,
     groups: Groups | None = None,
     strict: bool = False,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     trim_db: float | None = None,
     limits: Limits = LIMITS,
     rate: int | None = None,
@@ -256,7 +257,7 @@ def from_tfds(
     seed: int = 0,
     groups: Groups | None = None,
     strict: bool = False,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     trim_db: float | None = None,
     limits: Limits = LIMITS,
@@ -302,7 +303,7 @@ def augmentation(
     time_mask: float = 0.1,
     snr_db: tuple[float, float] | None = (5.0, 20.0),
 ) -> Augmentation:
-    """A function (float32 (samples,), seed) -> float32 (samples,), the same for the same seed; see `Augmentation`.
+    """Changed copies of recordings, the same for the same seed; see `Augmentation`.
 
     Args:
         shift: Largest move in time, as a share of the window, in [0, 0.9]; zeros fill the gap.

@@ -5,21 +5,23 @@ All of it works on waveforms. SpecAugment's two masks are here as a silenced str
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.examples import LeavesTargets
 from tlkit.core.files import sha256_bytes
 from tlkit.core.numeric import is_number
 from tlkit.data.augment import draws
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Shift, gain, band stop, silenced stretch and noise, in this order; its `repr` names it in caches.
+class Augmentation(LeavesTargets):
+    """Shift, gain, band stop, silenced stretch and noise, in this order: a tlkit.Augment, which leaves targets alone.
 
-    Call it as `augment(x, seed)`. Each step alone: `shift()`, `gain()`, `band_stop()`, `time_mask()`, `noise()`.
+    `augment(x, seed)` is one copy. Each step alone: `shift()`, `gain()`, `band_stop()`, `time_mask()`, `noise()`.
 
     Attributes:
         shift: Largest move in time, as a share of the window, in [0, 0.9]; zeros fill the gap.
@@ -45,22 +47,43 @@ class Augmentation:
 
     def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
         """A changed copy of float32 (samples,), of the same length, in [-1, 1]."""
+        return self.inputs(x, self.draw(seed))
+
+    def draw(self, seed: int) -> dict[str, float]:
+        """Shares of the window ("shift", "masked") and of the spectrum ("low", "high"), dB, and the noise's own.
+
+        "start" of the silenced stretch counts in shares of what is not silenced.
+        """
+        move, louder, width, place, length, start, ratio, colour = draws(seed)
+        low, (lowest, highest) = place * (1 - self.band_stop * width), self.snr_db or (0.0, 0.0)
+        return {
+            "shift": self.shift * (2 * move - 1),
+            "gain_db": self.gain_db * (2 * louder - 1),
+            "low": low,
+            "high": low + self.band_stop * width,
+            "masked": self.time_mask * length,
+            "start": start,
+            "snr_db": lowest + (highest - lowest) * ratio,
+            "slope": 2 * colour,
+            "seed": seed,
+        }
+
+    def inputs(self, value: np.ndarray, drawn: Mapping[str, float]) -> np.ndarray:
+        """A changed copy of float32 (samples,), of the same length, in [-1, 1]."""
+        x = value
         if x.dtype != np.float32 or x.ndim != 1:
             raise InputError(f"Augmentation takes float32 (samples,). Received: {x.dtype} {x.shape}.")
-        move, louder, width, place, length, start, ratio, colour = draws(seed)
         if self.shift:
-            x = shifted(x, round(self.shift * len(x) * (2 * move - 1)))
+            x = shifted(x, round(drawn["shift"] * len(x)))
         if self.gain_db:
-            x = x * np.float32(10 ** (self.gain_db * (2 * louder - 1) / 20))
+            x = x * np.float32(10 ** (drawn["gain_db"] / 20))
         if self.band_stop:
-            low = place * (1 - self.band_stop * width)
-            x = band_stopped(x, low, low + self.band_stop * width)
+            x = band_stopped(x, drawn["low"], drawn["high"])
         if self.time_mask:
-            masked = round(self.time_mask * length * len(x))
-            x = silenced(x, round(start * (len(x) - masked)), masked)
+            masked = round(drawn["masked"] * len(x))
+            x = silenced(x, round(drawn["start"] * (len(x) - masked)), masked)
         if self.snr_db is not None:
-            lowest, highest = self.snr_db
-            x = with_noise(x, lowest + (highest - lowest) * ratio, 2 * colour, seed)
+            x = with_noise(x, drawn["snr_db"], drawn["slope"], int(drawn["seed"]))
         return np.array(np.clip(x, -1, 1))
 
 

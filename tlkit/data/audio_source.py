@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Pipeline, Quarantined, Splits
+from tlkit.core.examples import ArraySpec, Augmenting, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.files import sha256_bytes, sha256_file
 from tlkit.core.numeric import is_number
 from tlkit.data import audio_decode as decode
@@ -25,7 +25,6 @@ from tlkit.data.preflight import Checked, preflight, strict_message
 from tlkit.data.sourcing import Division, file_trouble
 from tlkit.data.splitting import checked_shares, group_names
 
-Augment = Callable[[np.ndarray, int], np.ndarray]
 Source = Callable[[int, int, int], np.ndarray]  # (position, start, stop) -> mono float32 at the sound's own rate
 
 NOUN = "sounds"
@@ -45,7 +44,7 @@ class Options:
     hop: float | None
     windows: str
     sample_rate: int
-    augment: Augment | None
+    augment: Augmenting | None
     limits: Limits = decode.LIMITS
     trim_db: float | None = None
 

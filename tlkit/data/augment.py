@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from tlkit.core.errors import InputError
+from tlkit.core.examples import LeavesTargets
 from tlkit.core.files import sha256_bytes
 from tlkit.core.numeric import is_number
 
@@ -16,8 +18,8 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Flip, crop, rotate and recolour; its `repr` names it in caches. Call it as `augment(x, seed)`.
+class Augmentation(LeavesTargets):
+    """Flip, crop, rotate and recolour: a tlkit.Augment that leaves targets alone. `augment(x, seed)` is one copy.
 
     Attributes:
         flip: Whether half of the copies are mirrored left to right.
@@ -39,18 +41,35 @@ class Augmentation:
 
     def __call__(self, x: np.ndarray, seed: int) -> np.ndarray:
         """A changed copy of uint8 (H, W, 3), of the same shape."""
+        return self.inputs(x, self.draw(seed))
+
+    def draw(self, seed: int) -> dict[str, float]:
+        """ "mirrored" (0 or 1), "side" (share that is kept), "left" and "top", "angle" (radians), and three factors.
+
+        "left" and "top" count in shares of what is cut away.
+        """
+        flip, scale, left, top, angle, *tones = draws(seed)
+        factors = (1 + self.colour * (2 * tone - 1) for tone in tones)
+        return {
+            "mirrored": float(self.flip and flip < 0.5),
+            "side": 1 - self.crop * scale,
+            "left": left,
+            "top": top,
+            "angle": math.radians(self.rotate * (2 * angle - 1)),
+            **dict(zip(("brightness", "contrast", "saturation"), factors, strict=True)),
+        }
+
+    def inputs(self, value: np.ndarray, drawn: Mapping[str, float]) -> np.ndarray:
+        """A changed copy of uint8 (H, W, 3), of the same shape."""
+        x = value
         if x.dtype != np.uint8 or x.ndim != 3 or x.shape[-1] != 3:
             raise InputError(f"Augmentation takes uint8 (H, W, 3). Received: {x.dtype} {x.shape}.")
-        flip, scale, left, top, angle, *tones = draws(seed)
-        mirrored = self.flip and flip < 0.5
         if self.crop or self.rotate:
-            side = 1 - self.crop * scale
-            x = warped(x, mirrored, side, (left, top), math.radians(self.rotate * (2 * angle - 1)))
-        elif mirrored:
+            x = warped(x, bool(drawn["mirrored"]), drawn["side"], (drawn["left"], drawn["top"]), drawn["angle"])
+        elif drawn["mirrored"]:
             x = x[:, ::-1]
         if self.colour:
-            brightness, contrast, saturation = (1 + self.colour * (2 * tone - 1) for tone in tones)
-            x = recoloured(x, brightness, contrast, saturation)
+            x = recoloured(x, drawn["brightness"], drawn["contrast"], drawn["saturation"])
         return np.array(x)
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.columns import joined as join
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.examples import Augmenting, Examples, Pipeline, Splits
 from tlkit.core.excerpts import OF
 from tlkit.data import image_source, text_source
 from tlkit.data.image import WHITE
-from tlkit.data.image_source import Augment
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.pixels import MAX_PIXELS, Colour
@@ -78,7 +77,7 @@ def images(
     *,
     image_size: image_source.ImageSize | None = None,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     strict: bool = False,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.data import labelling, tables
 from tlkit.data.augment import Augmentation
 from tlkit.data.image_source import (
-    Augment,
     ImageSize,
     Options,
     checked_arrays,
@@ -67,7 +66,7 @@ def from_folder(
     groups: Groups | None = None,
     strict: bool = False,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
     pixel_max: float | None = None,
@@ -86,7 +85,8 @@ def from_folder(
         groups: What must stay on one side: a function of the path relative to `folder`, or a mapping from it.
         strict: Raise on the first preflight that would leave out a file.
         background: Colour, 0 to 255 each, behind transparent pixels.
-        augment: Function of (uint8 (H, W, 3), seed) for the training images, such as `augmentation()`.
+        augment: A tlkit.Augment for the training images, such as `augmentation()`; or a function (uint8 (H, W, 3),
+            seed).
         progress: Say on stderr how the preflight goes, and what it found.
         max_pixels: Larger images are quarantined, and never decoded.
         pixel_max: The value that is white in images of 16 or 32 bits: 4095 for 12 bits, 1.0 for floats in 0 to 1;
@@ -128,7 +128,7 @@ def from_csv(
     groups: Groups | str | None = None,
     strict: bool = False,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
     pixel_max: float | None = None,
@@ -182,7 +182,7 @@ def from_arrays(
     seed: int = 0,
     groups: Groups | None = None,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     pixel_max: float | None = None,
 ) -> Splits:
     """Images in memory: one array (n, H, W[, C]) or a sequence of arrays of any sizes.
@@ -227,7 +227,7 @@ def from_dataset(
     split: Sequence[float] = SHARES,
     seed: int = 0,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     pixel_max: float | None = None,
 ) -> Splits:
     """A tf.data.Dataset of (image, target), batched or not: run once, and written to the cache for random access.
@@ -270,7 +270,7 @@ def from_tfds(
     groups: Groups | None = None,
     strict: bool = False,
     background: Colour = WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = True,
     max_pixels: int = MAX_PIXELS,
     pixel_max: float | None = None,
@@ -306,7 +306,7 @@ def from_tfds(
 
 
 def augmentation(flip: bool = True, crop: float = 0.1, colour: float = 0.1, rotate: float = 0.0) -> Augmentation:
-    """A function (uint8 (H, W, 3), seed) -> uint8 (H, W, 3), the same for the same seed; see `Augmentation`.
+    """Changed copies of images, the same for the same seed; see `Augmentation`.
 
     Args:
         flip: Whether half of the copies are mirrored left to right: not for text, digits or traffic signs.

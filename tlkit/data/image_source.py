@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.core.columns import ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Quarantined, Splits
+from tlkit.core.examples import ArraySpec, Augmenting, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data import pixels
 from tlkit.data.labelling import Labelled
@@ -25,7 +25,6 @@ from tlkit.data.splitting import Groups, checked_shares
 from tlkit.data.spool import Blob, blob_digest
 
 ImageSize = int | tuple[int, int]
-Augment = Callable[[np.ndarray, int], np.ndarray]
 
 IMAGE = "image"  # the modality, and the step of the pipeline
 _VERSION = 1  # of what turns a file into pixels; a change makes cached features and fingerprints new
@@ -84,7 +83,7 @@ class Options:
     seed: int
     groups: Groups | None
     background: Colour
-    augment: Augment | None
+    augment: Augmenting | None
     strict: bool = False
     progress: bool = False
     max_pixels: int = pixels.MAX_PIXELS

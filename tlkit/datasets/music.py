@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.data import audio, labelling
-from tlkit.data.audio_source import Augment, Options, from_files
+from tlkit.data.audio_source import Options, from_files
 from tlkit.data.sourcing import Division
 from tlkit.datasets import debian
 
@@ -42,7 +42,7 @@ def samples(
     sample_rate: int = audio.SAMPLE_RATE,
     split: Sequence[float] = (0.6, 0.15, 0.25),
     seed: int = 0,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = False,
 ) -> Splits:
     """About 150 sounds with one tag or more each: the first window of each of Sonic Pi's samples.

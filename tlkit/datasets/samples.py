@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.files import cache_dir, kept_folder, sha256_file
 from tlkit.data import image
-from tlkit.data.image_source import Augment, ImageSize, Options
+from tlkit.data.image_source import ImageSize, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.pixels import Colour
 
@@ -49,7 +49,7 @@ def emoji10(
     split: Sequence[float] = image.SHARES,
     seed: int = 0,
     background: Colour = image.WHITE,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = False,
 ) -> Splits:
     """303 emoji in 10 classes, 64 x 64: small, real, and hard enough to tell methods apart.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.data import audio
-from tlkit.data.audio_source import Augment, Options
+from tlkit.data.audio_source import Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.sourcing import Division
 from tlkit.data.speakers import EVERYTHING, SECONDS, SHARES, open_set
@@ -26,7 +26,7 @@ def voices(
     sample_rate: int = audio.SAMPLE_RATE,
     split: Sequence[float] = SHARES,
     seed: int = 0,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = False,
 ) -> Splits:
     """Sentences of synthetic speakers, divided by speaker, and of one real one, who is heard in the test alone.

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.files import cache_dir, kept_folder, sha256_bytes
 from tlkit.data import audio
-from tlkit.data.audio_source import Augment, Options
+from tlkit.data.audio_source import Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.preflight import cpus
 from tlkit.data.sourcing import Division
@@ -70,7 +70,7 @@ def digits(
     sample_rate: int = audio.SAMPLE_RATE,
     split: Sequence[float] = (0.8, 0.2, 0.0),
     seed: int = 0,
-    augment: Augment | None = None,
+    augment: Augmenting | None = None,
     progress: bool = False,
 ) -> Splits:
     """Train and validate on clips of synthetic speakers, by default 600; test on ten recordings of a real one.

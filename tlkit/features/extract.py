@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
 import math
 import mmap
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tlkit.core import memory
 from tlkit.core.batches import (
     alone,
     chunks,
+    drawn_for,
     pieces_of,
     read_batches,
     stable_seed,
@@ -171,9 +173,10 @@ class Request:
         name, reason = _began(self.folder)
         return f"{name} ({reason})" if name else ""
 
-    def seeds(self) -> Callable[[int], int] | None:
-        """Seed of each example's augmentation."""
-        return None if self.view is None else lambda index: stable_seed(self.seed, self.view or 0, index)
+    def drawn(self, pieces: Sequence[np.ndarray]) -> Iterator[Sequence[Mapping[str, float]]] | None:
+        """What the view changes the examples of each batch by; None where it is none."""
+        seeds = None if self.view is None else functools.partial(stable_seed, self.seed, self.view)
+        return drawn_for(self.examples, pieces, seeds)
 
 
 def compute(
@@ -279,13 +282,13 @@ def _gathered(pieces: Sequence[np.ndarray], batches: Iterable[Any], layout: Layo
 def _inputs(request: Request, pieces: Sequence[np.ndarray], source: Callable[[], Features] | None) -> Iterator[Any]:
     """What the front takes, for each piece: the examples' inputs, or nearer features with the inputs beside them."""
     if source is None:
-        yield from read_batches(request.examples, pieces, request.seeds())
+        yield from read_batches(request.examples, pieces, request.drawn(pieces))
         return
     nearer = source()
     if not request.sides:
         yield from (alone(taken(nearer, request.examples, piece)) for piece in pieces)
         return
-    inputs = read_batches(request.examples, pieces, request.seeds())
+    inputs = read_batches(request.examples, pieces, request.drawn(pieces))
     for piece, x in zip(pieces, inputs, strict=True):
         yield with_sides(taken(nearer, request.examples, piece), x, request.sides)
 

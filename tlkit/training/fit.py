@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.core import memory, multi_targets
-from tlkit.core.batches import order_of_epoch, steps_of, trimmed, width_of
+from tlkit.core.batches import order_of_epoch, steps_of, targets_of, trimmed, width_of
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import Progress, quiet
@@ -23,7 +23,7 @@ from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import Arrangement, arrange, uncut, weights_hash
 from tlkit.training import checkpoint
 from tlkit.training.callbacks import Watchers, checked, watching
-from tlkit.training.inputs import Moment, Settings, Source, batches, sources
+from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sources
 from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
 from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
@@ -408,9 +408,10 @@ def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
     bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
     with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
-        for step, (indices, x) in enumerate(batches(stage.train, order, job.settings, Moment(stage.number, epoch))):
+        moment = Moment(stage.number, epoch)
+        for step, (indices, x, drawn) in enumerate(batches(stage.train, order, job.settings, moment)):
             job.watchers.tell("on_train_batch_begin", step)
-            loss = _step(job, stage, indices, x, epoch)
+            loss = _step(job, stage, indices, x, drawn, epoch)
             total, count = total + loss * len(indices), count + len(indices)
             if job.watchers:
                 job.watchers.tell("on_train_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
@@ -418,13 +419,13 @@ def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
 
 
-def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, epoch: int) -> float:
+def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, drawn: Drawn, epoch: int) -> float:
     weights = stage.trainer.weights
     for variable in stage.trainer.progress:
         variable.assign(_progress(job, stage))
     try:
         loss = stage.trainer.train_step(
-            x, _targets(job, job.data.train, indices), None if weights is None else weights[indices]
+            x, _targets(job, job.data.train, indices, drawn), None if weights is None else weights[indices]
         )
     except tf.errors.InvalidArgumentError as error:
         if NOT_FINITE not in str(error):
@@ -447,9 +448,9 @@ def _progress(job: Job, stage: Stage) -> float:
     return done / (sum(epochs) * steps)
 
 
-def _targets(job: Job, examples: Examples, indices: np.ndarray) -> Any:
-    """Targets of a batch; those that are one a step end where the inputs of the batch end."""
-    targets = multi_targets.unpacked(examples.target_array[indices])
+def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn = None) -> Any:
+    """Targets of a batch, moved as its inputs are; those that are one a step end where the inputs of the batch end."""
+    targets = multi_targets.unpacked(targets_of(examples, indices, drawn))
     if "length" not in examples.columns or job.task.takes != "sequence":
         return targets
     steps, width = steps_of(examples.inputs.spec), width_of(examples, indices)
@@ -461,7 +462,7 @@ def _validated(job: Job, stage: Stage) -> dict[str, float]:
     _reset_metrics(stage.trainer)
     total, count = 0.0, 0
     job.watchers.tell("on_test_begin")
-    for step, (indices, x) in enumerate(batches(stage.val, np.arange(len(examples)), job.settings)):
+    for step, (indices, x, _) in enumerate(batches(stage.val, np.arange(len(examples)), job.settings)):
         job.watchers.tell("on_test_batch_begin", step)
         weights = None if examples.weights is None else examples.weights[indices]
         loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))

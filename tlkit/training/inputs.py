@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -12,7 +13,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkit.core.batches import alone, pieces_of, read_batches, stable_seed, view_of_epoch, with_sides
+from tlkit.core.batches import (
+    alone,
+    drawn_for,
+    leaves_targets,
+    pieces_of,
+    read_batches,
+    stable_seed,
+    view_of_epoch,
+    with_sides,
+)
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir
@@ -24,6 +34,8 @@ from tlkit.features.extract import Features, Request
 from tlkit.model.partition import Arrangement, Front
 
 CACHING = ("auto", "require", "off")
+
+Drawn = Sequence[Mapping[str, float]] | None  # one for each example of a batch; None where it is as it was read
 
 
 @dataclass(frozen=True)
@@ -249,8 +261,10 @@ def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source
 
 def batches(
     source: Source, order: np.ndarray, settings: Settings, training_at: Moment | None = None
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """(indices, inputs) of each batch.
+) -> Iterator[tuple[np.ndarray, Any, Drawn]]:
+    """(indices, inputs, what was drawn to change them) of each batch.
+
+    Where features of changed copies were computed before, the same is drawn again, and the inputs are not read.
 
     Args:
         source: What to read.
@@ -260,13 +274,17 @@ def batches(
     """
     pieces = pieces_of(source.examples, order, settings.batch_size)
     views = _views(source, settings, training_at)
-    if source.features and not source.sides:
-        for piece in pieces:
-            yield piece, _together(_features_of(source, piece, views))
-        return
     seeds = _seeds(source.examples, settings, training_at, views)
-    for piece, x in zip(pieces, read_batches(source.examples, pieces, seeds), strict=True):
-        yield piece, _behind_the_cut(source, piece, views, x)
+    drawn = drawn_for(source.examples, pieces, seeds)
+    if source.features and not source.sides:
+        drawn = None if leaves_targets(source.examples) else drawn
+        for piece, own in zip(pieces, itertools.repeat(None) if drawn is None else drawn, strict=False):
+            yield piece, _together(_features_of(source, piece, views)), own
+        return
+    ahead, own_drawn = (None, itertools.repeat(None)) if drawn is None else itertools.tee(drawn)
+    read = read_batches(source.examples, pieces, ahead)
+    for piece, x, own in zip(pieces, read, own_drawn, strict=False):
+        yield piece, _behind_the_cut(source, piece, views, x), own
 
 
 def _behind_the_cut(source: Source, piece: np.ndarray, views: np.ndarray | None, x: Any) -> Any:

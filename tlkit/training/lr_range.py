@@ -14,16 +14,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit.core.batches import order_of_epoch
+from tlkit.core.batches import order_of_epoch, targets_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import atomic_file
+from tlkit.core.multi_targets import unpacked
 from tlkit.core.progress import Progress, quiet
 from tlkit.core.run import Phase
 from tlkit.core.task import Task
 from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import arrange
-from tlkit.training.inputs import Moment, Settings, Source, batches, sources
+from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sources
 from tlkit.training.step import NOT_FINITE, Trainer, compiled
 
 SMOOTHING = 0.9  # of the running mean of the loss
@@ -211,10 +212,10 @@ def _ready(
 def _losses(trainer: Trainer, source: Source, settings: Settings, rates: Sequence[float]) -> Iterator[float]:
     """Loss of each step at its rate, up to where it is not finite or too high."""
     examples, losses = source.examples, list[float]()
-    for (indices, x), rate in zip(_endless(source, settings), rates, strict=False):
+    for (indices, x, drawn), rate in zip(_endless(source, settings), rates, strict=False):
         weights = None if trainer.weights is None else trainer.weights[indices]
         try:
-            loss = float(trainer.train_step(x, examples.target_array[indices], weights, rate))
+            loss = float(trainer.train_step(x, unpacked(targets_of(examples, indices, drawn)), weights, rate))
         except tf.errors.InvalidArgumentError as error:
             if NOT_FINITE not in str(error):
                 raise
@@ -225,7 +226,7 @@ def _losses(trainer: Trainer, source: Source, settings: Settings, rates: Sequenc
             return
 
 
-def _endless(source: Source, settings: Settings) -> Iterator[tuple[np.ndarray, Any]]:
+def _endless(source: Source, settings: Settings) -> Iterator[tuple[np.ndarray, Any, Drawn]]:
     for epoch in itertools.count(1):
         order = order_of_epoch(len(source.examples), settings.seed, 0, epoch)
         yield from batches(source, order, settings, Moment(0, epoch))

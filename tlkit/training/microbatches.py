@@ -175,7 +175,7 @@ def _measured(variable: Any) -> bool:
 def _adds_up(loss: Any, trained: keras.Model, task: Task, train: Examples, size: int) -> bool:
     """Whether a batch's loss is the mean of its parts', on outputs drawn at random."""
     indices = order_of_epoch(len(train), 0, 0, 0)[:size]
-    targets = multi_targets.unpacked(train.target_array[indices])
+    targets = multi_targets.unpacked(train.targets.take(indices))
     outputs = _random_outputs(trained, train, size)
     weighs = train.weights is not None or task.objective.weights is not None
     weights = np.random.default_rng(1).uniform(0.5, 2.0, size).astype(np.float32) if weighs else None
