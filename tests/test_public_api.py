@@ -14,6 +14,7 @@ from tlkit.core import errors
 
 NAMES = {
     "ArraySpec",
+    "Augment",
     "Column",
     "Pipeline",
     "Objective",
