@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,19 @@ class ImageReader:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Extra:
+    """What images have besides labels.
+
+    Attributes:
+        targets: What is to be predicted, where that is not what they are divided by.
+        columns: What travels with them.
+    """
+
+    targets: Column | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Options:
     """What all image sources take, checked before anything is read; `data.image.from_folder` says what each means."""
@@ -133,6 +146,7 @@ def from_files(
     fixed: Sequence[int],
     options: Options,
     quarantine: Sequence[Quarantined] = (),
+    extra: Extra | None = None,
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
 
@@ -144,12 +158,19 @@ def from_files(
         return checked
 
     source = FileSource(tuple(paths))
-    splits = _splits(names, source, check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine)
+    splits = _splits(names, source, check, labelled, fixed, options, quarantine, extra)
     return _of_white(splits, depths.values(), options)
 
 
 def from_blobs(
-    ids: Sequence[str], source: Callable[[int], Blob], labelled: Labelled, *, fixed: Sequence[int], options: Options
+    ids: Sequence[str],
+    source: Callable[[int], Blob],
+    labelled: Labelled,
+    *,
+    fixed: Sequence[int],
+    options: Options,
+    quarantine: Sequence[Quarantined] = (),
+    extra: Extra | None = None,
 ) -> Splits:
     """Splits of encoded bytes or uint8 arrays that a source gives by position."""
 
@@ -160,7 +181,7 @@ def from_blobs(
         depths.update({} if checked.depth is None else {i: checked.depth})
         return checked
 
-    splits = _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options)
+    splits = _splits(ids, source, check, labelled, fixed, options, quarantine, extra)
     return _of_white(splits, depths.values(), options)
 
 
@@ -284,15 +305,17 @@ def _splits(
     ids: Sequence[str],
     source: Callable[[int], Blob],
     check: Callable[[int], Checked],
-    *,
     labelled: Labelled,
     fixed: Sequence[int],
     options: Options,
-    quarantine: Sequence[Quarantined] = (),
+    quarantine: Sequence[Quarantined],
+    extra: Extra | None,
 ) -> Splits:
     reader = options.reader(source)
+    more = Extra() if extra is None else extra
     unchecked = Unchecked(
-        ids, labelled, reader, check, reader.spec, IMAGE, reader.pipeline, "images", fixed, quarantine
-    )
+        ids, labelled, reader, check, reader.spec, IMAGE, reader.pipeline, "images", fixed, quarantine,
+        targets=more.targets, columns=more.columns,
+    )  # fmt: skip
     division = Division(options.split, options.seed, options.groups, options.strict, options.progress)
     return checked_splits(unchecked, division, options.augment)

@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -85,6 +86,18 @@ def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS, white:
 def open_header(file: BinaryIO) -> Image.Image:
     """Read format and size, without decoding."""
     return Image.open(file, formats=_formats())
+
+
+def sides(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """(width, height) of an image file as it is stored, and as it is shown upright; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            image = open_header(file)
+            width, height = image.size
+            turned = _orientation(image) in (5, 6, 7, 8)
+    except Exception:  # as in `verify`, which says what is wrong
+        return None
+    return (width, height), (height, width) if turned else (width, height)
 
 
 def check_size(image: Image.Image, max_pixels: int) -> None:

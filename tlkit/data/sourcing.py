@@ -80,7 +80,7 @@ class Unchecked:
     noun: str
     fixed: Sequence[int] = ()
     quarantine: Sequence[Quarantined] = ()
-    targets: np.ndarray | None = None
+    targets: np.ndarray | Column | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
@@ -97,10 +97,13 @@ def checked_splits(source: Unchecked, division: Division, augment: Augmenting | 
     groups = group_names(division.groups, source.ids)
     found = preflight(source.ids, source.check, noun=source.noun, strict=division.strict, progress=division.progress)
     kept = np.array(found.sound, dtype=np.int64)
+    targets = source.labelled.targets if source.targets is None else source.targets
+    if isinstance(targets, np.ndarray):
+        targets = ArrayColumn(targets)
     whole = Examples(
         ids=tuple(source.ids[i] for i in kept),
         inputs=ReadColumn(source.read, source.spec, found.digests, found.sound),
-        targets=ArrayColumn((source.labelled.targets if source.targets is None else source.targets)[kept]),
+        targets=targets.subset(kept.tolist()),
         modality=source.modality,
         pipeline=source.pipeline,
         columns={name: column.subset(kept.tolist()) for name, column in source.columns.items()},

@@ -70,19 +70,66 @@ def open_table(builder: Any, feature: str, label: str, kind: str = "image") -> T
     """
     opened = _opened(builder)
     _check_features(opened, feature, label, kind)
+    names, counts, parts = _parts(opened)
+    read, answers = _columns(opened, names, counts, feature, label, kind)
+    return Table(
+        ids=tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count)),
+        parts=parts,
+        read=read,
+        labelled=_labelled(answers, opened.info.features[label]),
+        rate=getattr(opened.info.features[feature], "sample_rate", None) or None,  # kept in files as 0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """As `Table`, with the objects in each image: arrays by the names of their features, and their classes' names."""
+
+    ids: tuple[str, ...]
+    parts: tuple[int, ...]
+    read: Callable[[int], Any]
+    objects: tuple[Mapping[str, Any], ...]
+    names: tuple[str, ...]
+
+
+def open_objects(builder: Any, feature: str, objects: str, box: str, label: str) -> Objects:
+    """Open a builder whose images have a Sequence of objects, each with a box and a class.
+
+    Raises:
+        InputError: As `open_table`, or if the objects lack a BBoxFeature or a ClassLabel.
+    """
+    import tensorflow_datasets as tfds
+
+    opened = _opened(builder)
+    _check_features(opened, feature, objects, "image")
+    inner = getattr(opened.info.features[objects], "feature", None)
+    kinds = {box: tfds.features.BBoxFeature, label: tfds.features.ClassLabel}
+    for name, kind in kinds.items():
+        if not isinstance(inner, Mapping) or not isinstance(inner.get(name), kind):
+            raise InputError(
+                f"The feature {objects!r} of {opened.name!r} must be a Sequence whose {name!r} is a {kind.__name__}."
+            )
+    names, counts, parts = _parts(opened)
+    read, answers = _columns(opened, names, counts, feature, objects, "image")
+    ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
+    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(inner[label].names))
+
+
+def _stacked(rows: Any) -> Mapping[str, Any]:
+    """The objects of an image as a dict of arrays, however tfds gives them."""
+    if isinstance(rows, Mapping):
+        return rows
+    return {key: np.array([row[key] for row in rows]) for key in (rows[0] if len(rows) else ())}
+
+
+def _parts(opened: Any) -> tuple[list[str], list[int], tuple[int, ...]]:
+    """Names of a builder's splits, their sizes, and the part of each row, () where there is one only."""
     names = [name for name in opened.info.splits if name in PART_NAMES]
     if "train" not in names:
         raise InputError(f"The builder {opened.name!r} has no split 'train': it has {', '.join(opened.info.splits)}.")
     counts = [int(opened.info.splits[name].num_examples) for name in names]
     parts = tuple(PART_NAMES[name] for name, count in zip(names, counts, strict=True) for _ in range(count))
-    read, answers = _columns(opened, names, counts, feature, label, kind)
-    return Table(
-        ids=tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count)),
-        parts=parts if len(names) > 1 else (),
-        read=read,
-        labelled=_labelled(answers, opened.info.features[label]),
-        rate=getattr(opened.info.features[feature], "sample_rate", None) or None,  # kept in files as 0
-    )
+    return names, counts, parts if len(names) > 1 else ()
 
 
 def _columns(
