@@ -4,7 +4,7 @@ Targets have one form, wherever they come from: of each image any number of rows
 top, right, bottom, in shares of the image's width and height, 0 to 1. They are a RaggedColumn; in a batch (b, most, 5)
 rows of -1 fill up. An image without objects is an example with no rows.
 
-What the numbers of each format mean stands in `tlkit.data.annotations`. An image is quarantined by name where one of
+What the numbers of each format mean stands in `tlkit.data.annotated`. An image is quarantined by name where one of
 its boxes cannot be right (outside, corners swapped, other units, an unknown class), as learning from the others would
 teach that there is nothing where that one should be. Boxes that reach over the edge are clipped, and those of no size
 or given twice left out; a note says so. Crowds (COCO) and difficult objects (VOC) are no targets: where there are any,
@@ -27,9 +27,9 @@ import numpy as np
 from tlkit.core.columns import RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Quarantined, Splits
-from tlkit.data import annotations as reading
+from tlkit.data import annotated as reading
 from tlkit.data import labelling, tables
-from tlkit.data.annotations import ORDERS, UNITS, Annotated, Annotations, Thing
+from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing
 from tlkit.data.augment import MovingAugmentation, moving
 from tlkit.data.image import SHARES, WHITE
 from tlkit.data.image_source import (
@@ -536,7 +536,7 @@ def _judged(found: Annotations, labels: Sequence[str] | None, sizes: Sequence[tu
         kept.append((place, rows, ignored))
         counts.update(odd)
         examples.update({what: image.name for what in odd if what not in examples})
-    odd_notes = [f"{count:,} boxes {what} ({examples[what]!r} first)." for what, count in counts.items()]
+    odd_notes = [f"Boxes that {what}: {count:,} ({examples[what]!r} first)." for what, count in counts.items()]
     return _Judged(
         tuple(found.images[place] for place, _, _ in kept), tuple(place for place, _, _ in kept),
         tuple(rows for _, rows, _ in kept), tuple(ignored for _, _, ignored in kept), names, tuple(quarantine),

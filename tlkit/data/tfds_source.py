@@ -104,15 +104,16 @@ def open_objects(builder: Any, feature: str, objects: str, box: str, label: str)
     _check_features(opened, feature, objects, "image")
     inner = getattr(opened.info.features[objects], "feature", None)
     kinds = {box: tfds.features.BBoxFeature, label: tfds.features.ClassLabel}
+    known = inner if isinstance(inner, Mapping) else {}
     for name, kind in kinds.items():
-        if not isinstance(inner, Mapping) or not isinstance(inner.get(name), kind):
+        if not isinstance(known.get(name), kind):
             raise InputError(
                 f"The feature {objects!r} of {opened.name!r} must be a Sequence whose {name!r} is a {kind.__name__}."
             )
     names, counts, parts = _parts(opened)
     read, answers = _columns(opened, names, counts, feature, objects, "image")
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
-    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(inner[label].names))
+    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(known[label].names))
 
 
 def _stacked(rows: Any) -> Mapping[str, Any]:
