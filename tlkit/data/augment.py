@@ -83,7 +83,7 @@ class Augmentation(_Changed, LeavesTargets):
 
 @dataclass(frozen=True)
 class MovingAugmentation(_Changed):
-    """The same, and targets move with the picture: boxes, masks or keypoints. `augment(x, seed)` is one copy.
+    """The same, and targets move with the image: boxes, masks or keypoints. `augment(x, seed)` is one copy.
 
     Attributes:
         flip: As in `Augmentation`, like `crop`, `colour` and `rotate`; only masks can be rotated.
@@ -92,7 +92,7 @@ class MovingAugmentation(_Changed):
         rotate: Largest angle in degrees.
         moves: "boxes" (k, 5), "mask" (H, W) or "points" (k, 3), as `data.boxes`, `data.masks` and `data.keypoints`
             have them.
-        shrink: How far beyond the picture a copy may reach, as a share of each side, in [0, 3]: the copy is smaller.
+        shrink: How far beyond the image a copy may reach, as a share of each side, in [0, 3]: the copy is smaller.
             What is not there is grey, and void in masks.
         keep: Boxes of which a smaller share is left are taken out, in [0, 1].
         mirror: For points: which point each is in a mirrored copy ("left eye" is the "right eye"); () changes none.
@@ -113,7 +113,7 @@ class MovingAugmentation(_Changed):
             )
 
     def draw(self, seed: int) -> dict[str, float]:
-        """As `Augmentation`; a "side" above 1 reaches beyond the picture."""
+        """As `Augmentation`; a "side" above 1 reaches beyond the image."""
         drawn = super().draw(seed)
         scale = draws(seed)[1]
         return drawn | {"side": drawn["side"] + self.shrink * (1 - scale)}
@@ -186,7 +186,7 @@ def moved_points(rows: np.ndarray, drawn: Mapping[str, float], mirror: tuple[int
 
 
 def _moved(places: np.ndarray, drawn: Mapping[str, float]) -> np.ndarray:
-    """x and y, in shares of the picture's sides, as shares of the sides of its copy: what `warped` does, undone."""
+    """x and y, in shares of the image's sides, as shares of the sides of its copy: what `warped` does, undone."""
     side = drawn["side"]
     centre = side / 2 + np.array([drawn["left"], drawn["top"]]) * (1 - side)
     towards = np.array([-1.0 if drawn["mirrored"] else 1.0, 1.0])

@@ -102,7 +102,7 @@ def from_coco(
         groups: As there, of the names in the JSON.
         strict: As there.
         background: As there.
-        augment: `augmentation()`, or that of `data.image`: boxes move with the picture. A function (input, seed) must
+        augment: `augmentation()`, or that of `data.image`: boxes move with the image. A function (input, seed) must
             not move anything.
         progress: As there.
         max_pixels: As there.
@@ -465,7 +465,7 @@ def augmentation(
         flip: Whether half of the copies are mirrored left to right.
         crop: Largest share of each side that is cut away, in [0, 0.9].
         colour: Largest change of brightness, contrast and saturation, in [0, 0.9].
-        shrink: How far beyond the picture a copy may reach, as a share of each side, in [0, 3]: objects become smaller.
+        shrink: How far beyond the image a copy may reach, as a share of each side, in [0, 3]: objects become smaller.
         keep: Boxes of which a smaller share is left by a crop are taken out, in [0, 1].
 
     Example:

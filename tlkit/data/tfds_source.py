@@ -104,7 +104,7 @@ def open_objects(builder: Any, feature: str, objects: str, box: str, label: str)
     _check_features(opened, feature, objects, "image")
     inner = getattr(opened.info.features[objects], "feature", None)
     kinds = {box: tfds.features.BBoxFeature, label: tfds.features.ClassLabel}
-    known = dict(inner.items()) if hasattr(inner, "items") else {}
+    known = dict(inner.items()) if inner is not None and hasattr(inner, "items") else {}
     for name, kind in kinds.items():
         if not isinstance(known.get(name), kind):
             raise InputError(
