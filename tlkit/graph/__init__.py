@@ -23,6 +23,7 @@ from tlkit.graph.cutting import (
 from tlkit.graph.flat import Graph, closed, flatten, giving, output_at, output_keys, part, part_as, with_output
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
+from tlkit.graph.sizing import freed
 from tlkit.graph.widening import behind_cast, computes_in_half, widened
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ending",
     "entering",
     "flatten",
+    "freed",
     "giving",
     "halved",
     "input_affine",

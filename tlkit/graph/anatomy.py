@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlkit.graph.encoders import encoded
 from tlkit.graph.flat import Graph, remembered
+from tlkit.graph.marks import is_batch
 
 CONVOLUTIONS = {  # op -> which inputs are (features, kernel)
     "Conv2D": (0, 1), "DepthwiseConv2dNative": (0, 1), "Conv3D": (0, 1), "Conv": (0, 1), "FusedConv2D": (0, 1),
@@ -27,10 +29,11 @@ class Anatomy:
         place: Name of an op -> its position in `ops`.
         data: Whether something of the function's inputs reaches the op, by position.
         weights: Variables that reach an op which no data reaches, by position.
-        weighty: Whether data and weights have met at the op or before it, by position.
+        weighty: Whether data and weights have met at the op or before it (behind `memories`, since those), by position.
         consumed: Variables that meet data at the op itself, by position.
         bearing: Positions of the ops that bear weights: convolutions, dense products, embedding look-ups.
         cost: Multiplications and additions of one example, by position; open sizes count as 1.
+        memories: Outputs of encoders, which decoders read block after block; what leads to them comes first in `ops`.
     """
 
     ops: tuple[Any, ...]
@@ -41,18 +44,40 @@ class Anatomy:
     consumed: tuple[frozenset[int], ...]
     bearing: tuple[int, ...]
     cost: tuple[float, ...]
+    memories: tuple[Any, ...] = ()
 
 
 def anatomy(graph: Graph) -> Anatomy:
     """The graph's anatomy, worked out once."""
-    return remembered(graph, "anatomy", lambda: _anatomy(graph))  # type: ignore[no-any-return]
+    return remembered(graph, "anatomy", lambda: _with_encoders(graph))  # type: ignore[no-any-return]
 
 
-def _anatomy(graph: Graph) -> Anatomy:
-    ops = tuple(_walk(graph))
+def _with_encoders(graph: Graph) -> Anatomy:
+    """The anatomy in which encoders come before what decodes their outputs, whichever the graph reads first."""
+    plain = _anatomy(graph)
+    feeds = {t.op.name: i for i, t in enumerate(graph.whole.inputs[: len(graph.inputs)]) if t.op.name in plain.place}
+    outputs = {t.op.name for output in graph.whole.outputs for t in (output, *output.op.inputs)}
+    memories = tuple(t for t in encoded(plain, feeds, outputs) if has_rows(graph, t))
+    return _anatomy(graph, memories) if memories else plain
+
+
+def has_rows(graph: Graph, tensor: Any) -> bool:
+    """Whether a tensor holds floats, as gradients need them, and one row an example, where the batch is open."""
+    if not tensor.dtype.is_floating:
+        return False
+    shape = sizes(graph, tensor.name)
+    open_batch = any(t.shape.rank and t.shape[0] is None for t in graph.whole.inputs[: len(graph.inputs)])
+    if shape is None or not open_batch:
+        return shape is None or len(shape) > 0
+    return len(shape) > 0 and shape[0] is None and is_batch(graph, tensor.name)
+
+
+def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
+    ops = tuple(_walk((*memories, *graph.whole.outputs)))
     place = {op.name: i for i, op in enumerate(ops)}
     held = _resource_ops(graph)
     fed = {t.op.name for t in graph.whole.inputs[: len(graph.inputs)]}
+    light = {t.name for t in memories}
     data: list[bool] = []
     weights: list[frozenset[int]] = []
     weighty: list[bool] = []
@@ -64,10 +89,22 @@ def _anatomy(graph: Graph) -> Anatomy:
         data.append(touched)
         weights.append(NOTHING if touched else reaching)
         consumed.append(reaching if touched else NOTHING)
-        weighty.append(touched and (bool(reaching) or any(weighty[i] for i in before)))
+        flowing = any(weighty[i] for i, t in zip(before, op.inputs, strict=True) if t.name not in light)
+        weighty.append(touched and (bool(reaching) or flowing))
     bearing = tuple(i for i, op in enumerate(ops) if consumed[i] and _bears(op, place, weights))
     cost = tuple(_cost(graph, op) for op in ops)
-    return Anatomy(ops, place, tuple(data), tuple(weights), tuple(weighty), tuple(consumed), bearing, cost)
+    return Anatomy(ops, place, tuple(data), tuple(weights), tuple(weighty), tuple(consumed), bearing, cost, memories)
+
+
+def tables(graph: Graph, known: Anatomy) -> dict[int, int]:
+    """Variable -> count of its rows, of the tables that whole numbers of the inputs are looked up in."""
+    found = {}
+    for op in known.ops:
+        table = known.weights[known.place[op.inputs[0].op.name]] if op.type in LOOKUPS else NOTHING
+        if len(table) == 1 and op.inputs[1].dtype.is_integer and known.data[known.place[op.inputs[1].op.name]]:
+            (index,) = table
+            found[index] = int(graph.variables[index].shape[0])
+    return found
 
 
 def _resource_ops(graph: Graph) -> dict[str, frozenset[int]]:
@@ -79,10 +116,10 @@ def _resource_ops(graph: Graph) -> dict[str, frozenset[int]]:
     return {op: frozenset({graph.resources[n]}) for op, n in names.items() if n in graph.resources}
 
 
-def _walk(graph: Graph) -> Iterator[Any]:
-    """Ops in the order of a depth-first walk from the outputs: each right behind what it needs, first input first."""
+def _walk(ends: Sequence[Any]) -> Iterator[Any]:
+    """Ops in the order of a depth-first walk from the ends: each right behind what it needs, first input first."""
     seen: set[str] = set()
-    for output in graph.whole.outputs:
+    for output in ends:
         stack: list[tuple[Any, Iterator[Any]]] = []
         if output.op.name not in seen:
             stack.append((output.op, iter(output.op.inputs)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tlkit.graph.anatomy import LOOKUPS, Anatomy, anatomy, elements, sizes
+from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes, tables
 from tlkit.graph.cutting import Cut, cuts, depth_order, parameters, steps, variables_in_front
 from tlkit.graph.flat import Graph, remembered
 
@@ -241,12 +241,6 @@ def embedding(graph: Graph) -> str | None:
     """
     if not graph.nodes:
         return None
-    known = anatomy(graph)
-    rows: dict[int, int] = {}
-    for op in known.ops:
-        table = known.weights[known.place[op.inputs[0].op.name]] if op.type in LOOKUPS else ()
-        if len(table) == 1 and op.inputs[1].dtype.is_integer and known.data[known.place[op.inputs[1].op.name]]:
-            (index,) = table
-            rows[index] = int(graph.variables[index].shape[0])
+    rows = tables(graph, anatomy(graph))
     names = {index: name for name, index in graph.resources.items()}
     return names[max(rows, key=lambda index: rows[index])] if rows else None

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tlkit.core.errors import InputError
-from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes
+from tlkit.graph.anatomy import Anatomy, anatomy, elements, has_rows, sizes, tables
 from tlkit.graph.easing import ease
 from tlkit.graph.flat import Graph, giving, part, part_as, remembered
+from tlkit.graph.liveness import single_live, source
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A tensor through which all that weights have touched flows.
+    """A tensor through which all that weights have touched flows; in a decoder, beside the outputs of encoders.
 
     Attributes:
         tensor: Its name in the flat graph.
@@ -26,7 +27,8 @@ class Cut:
         variables_behind: Indices of the variables that the back reads, in order of first use.
         parameters_behind: Count of their elements.
         cost_behind: Share of the forward pass's multiplications that the back does, in [0, 1].
-        inputs: Positions of the module's inputs that the back needs besides the tensor: masks, token types.
+        inputs: Positions of the module's inputs that the back needs besides the tensors: masks, token types.
+        besides: Names of the encoders' outputs that the back reads as well; they lie in front of `tensor`.
     """
 
     tensor: str
@@ -38,11 +40,17 @@ class Cut:
     parameters_behind: int
     cost_behind: float
     inputs: tuple[int, ...]
+    besides: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Elements for one example; open sizes count as 1."""
+        """Elements of the tensor for one example; open sizes count as 1."""
         return elements(self.shape)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """All that the front gives, in the order in which the graph makes it."""
+        return (*self.besides, self.tensor)
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,10 @@ def cuts(graph: Graph) -> tuple[Cut, ...]:
     """The tensors at which the graph can be split, input side first; () where it cannot be cut (`graph.problem`).
 
     Only tensors that depend on data and weights count as live: what weights have not touched (masks, shapes) is
-    computed again behind the cut, from the inputs. Every output stays live to the end. A variable that both sides
-    would read rules a cut out. Of a module with one output the last cut is that output, at depth 1.
+    computed again behind the cut, from the inputs. The output of an encoder that a decoder reads in all its blocks is
+    given to the back beside the cut's own tensor. Every output stays live to the end. A variable that both sides would
+    read rules a cut out, but for a table that ids are looked up in: where it is the head's matrix too, it stays frozen
+    behind all cuts that lie behind the look-up. Of a module with one output the last cut is that output, at depth 1.
     """
     return remembered(graph, "cuts", lambda: () if graph.problem else tuple(_cuts(graph)))  # type: ignore[no-any-return]
 
@@ -87,14 +97,17 @@ def cuts(graph: Graph) -> tuple[Cut, ...]:
 def _cuts(graph: Graph) -> Iterable[Cut]:
     known = anatomy(graph)
     spans = _spans(known, _weight_only_outputs(graph, known))
+    tied = tables(graph, known)
     order = _order(known)
     total = sum(known.cost) or 1.0
     front_cost = _running(known.cost)
     bearing = set(known.bearing)
     in_front = _running([float(i in bearing) for i in range(len(known.ops))])
-    for position, tensor in _single_live(graph, known):
-        if not _cuttable(graph, tensor) or any(a <= position < b for a, b in spans.values()):
+    for position, tensor in single_live(graph, known):
+        shared = (v for v, (first, last) in spans.items() if v not in tied and first <= position < last)
+        if not has_rows(graph, tensor) or any(True for _ in shared):
             continue
+        besides = _memories_between(graph, known, position, tensor)
         behind = tuple(v for v in order if spans[v][0] > position)
         count = int(in_front[position])
         yield Cut(
@@ -106,7 +119,8 @@ def _cuts(graph: Graph) -> Iterable[Cut]:
             variables_behind=behind,
             parameters_behind=sum(parameters(graph, v) for v in behind),
             cost_behind=max(0.0, 1.0 - front_cost[position] / total),
-            inputs=_inputs_between(graph, [tensor.name], graph.outputs),
+            inputs=_inputs_between(graph, [*besides, tensor.name], graph.outputs),
+            besides=besides,
         )
 
 
@@ -128,35 +142,19 @@ def _running(values: Iterable[float]) -> list[float]:
     return sums
 
 
-def _single_live(graph: Graph, known: Anatomy) -> Iterable[tuple[int, Any]]:
-    """Positions behind which one weighty tensor alone is still needed, with that tensor."""
-    last = _last_uses(graph, known)
-    live: dict[str, Any] = {}
-    for position, op in enumerate(known.ops):
-        if not known.weighty[position]:
-            continue
-        live = {name: t for name, t in live.items() if last[name] > position}
-        live |= {t.name: t for t in op.outputs if last.get(t.name, -1) > position}
-        if len(live) == 1:
-            tensor = next(iter(live.values()))
-            if tensor.op.name == op.name:
-                yield position, tensor
-
-
-def _last_uses(graph: Graph, known: Anatomy) -> dict[str, int]:
-    """Tensor -> position of the last weighty op that takes it; outputs are needed to the end."""
-    last = {t.name: i for i, op in enumerate(known.ops) if known.weighty[i] for t in op.inputs}
-    return last | {t.name: len(known.ops) for t in map(_source(graph), graph.outputs)}
-
-
-def _source(graph: Graph) -> Callable[[str], Any]:
-    """The output as the op inside gives it, not as the function's own Identity hands it out."""
-    feeds = dict(zip(graph.inputs, graph.whole.inputs, strict=False))
-    return lambda name: feeds[name] if name in feeds else graph.whole.graph.get_tensor_by_name(name)
+def _memories_between(graph: Graph, known: Anatomy, position: int, tensor: Any) -> tuple[str, ...]:
+    """Names of the encoders' outputs that are made up to a position and read behind it, beside a tensor."""
+    made = [t.name for t in known.memories if known.place[t.op.name] <= position and t.name != tensor.name]
+    if not made:
+        return ()
+    behind = _needed(graph, [tensor.name, *made], graph.outputs)
+    outputs = {source(graph)(name).name for name in graph.outputs}
+    read = outputs.union(t.name for needed in behind for t in needed.op.inputs)
+    return tuple(name for name in made if name in read)
 
 
 def _weight_only_outputs(graph: Graph, known: Anatomy) -> set[int]:
-    tensors = map(_source(graph), graph.outputs)
+    tensors = map(source(graph), graph.outputs)
     return {v for t in tensors for v in known.weights[known.place[t.op.name]]}
 
 
@@ -170,15 +168,6 @@ def _spans(known: Anatomy, always: set[int]) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _cuttable(graph: Graph, tensor: Any) -> bool:
-    """Floats only, since gradients end elsewhere; and one row an example, where the batch is open."""
-    if not tensor.dtype.is_floating:
-        return False
-    shape = sizes(graph, tensor.name)
-    open_batch = any(t.shape.rank and t.shape[0] is None for t in graph.whole.inputs[: len(graph.inputs)])
-    return shape is None or (len(shape) > 0 and not (open_batch and shape[0] is not None))
-
-
 def _inputs_between(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> tuple[int, ...]:
     """Positions of the inputs that some tensors still need when others are given."""
     feeds = {t.name: i for i, t in enumerate(graph.whole.inputs[: len(graph.inputs)])}
@@ -189,7 +178,7 @@ def _inputs_between(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -
 def _needed(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> Iterable[Any]:
     """Tensors on the way to those that are wanted, where others are given."""
     seen = set(given)
-    stack = list(map(_source(graph), wanted))
+    stack = list(map(source(graph), wanted))
     while stack:
         current = stack.pop()
         if current.name in seen:
@@ -207,9 +196,9 @@ def split(graph: Graph, cut: Cut) -> tuple[Any, Any]:
         cut: One of its cuts.
 
     Returns:
-        `front(*inputs)`, which takes all of the graph's inputs and gives the tensor of the cut, and
-        `back(tensor, *sides)`, where `sides` are the inputs at `cut.inputs`, which gives the graph's outputs in their
-        own structure. Both are ConcreteFunctions.
+        `front(*inputs)`, which takes all of the graph's inputs and gives the tensor of the cut (a tuple where it has
+        several), and `back(*tensors, *sides)`, where `sides` are the inputs at `cut.inputs`, which gives the graph's
+        outputs in their own structure. Both are ConcreteFunctions.
 
     Raises:
         InputError: If the graph cannot be cut there.
@@ -217,9 +206,9 @@ def split(graph: Graph, cut: Cut) -> tuple[Any, Any]:
     if cut not in cuts(graph):
         reason = f"it {graph.problem}" if graph.problem else "weights flow around it"
         raise InputError(f"The module cannot be cut at `{cut.tensor}`: {reason}; use it whole.")
-    front = part_as(graph, graph.inputs, [cut.tensor], 0)
+    front = part_as(graph, graph.inputs, cut.tensors, tuple(range(len(cut.tensors))) if cut.besides else 0)
     sides = [graph.inputs[i] for i in cut.inputs]
-    return front, part_as(graph, [cut.tensor, *sides], graph.outputs, graph.structure, change=ease)
+    return front, part_as(graph, [*cut.tensors, *sides], graph.outputs, graph.structure, change=ease)
 
 
 def halved(graph: Graph, taps: Sequence[str], unfrozen: float) -> Halves:
@@ -293,7 +282,7 @@ def rows_of(graph: Graph, taps: Sequence[str]) -> tuple[str, ...]:
             what = "leads to no output of the module" if place is None else "does not hold floating numbers"
             raise InputError(f"A module cannot give its tensor `{name}`: it {what}.")
     data = [name for name, place in places.items() if place is not None and known.data[place]]
-    reached = [name for name in data if _cuttable(graph, _sourced(graph, name))]
+    reached = [name for name in data if has_rows(graph, _sourced(graph, name))]
     if not reached:
         raise InputError(f"A module gives at least one tensor with a row per example. Received: taps={tuple(taps)}.")
     return tuple(sorted(reached, key=lambda name: places[name] or 0))
@@ -301,7 +290,7 @@ def rows_of(graph: Graph, taps: Sequence[str]) -> tuple[str, ...]:
 
 def _sourced(graph: Graph, name: str) -> Any:
     try:
-        return _source(graph)(name)
+        return source(graph)(name)
     except (KeyError, ValueError) as error:
         raise InputError(f"The module's graph has no tensor `{name}`; `layer.feature_maps` names some.") from error
 
@@ -321,10 +310,10 @@ def _weights_tapped(graph: Graph, taps: Sequence[str]) -> set[int]:
 def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
     """The taps at or before a cut, then the cut; a tap whose variables train behind the cut is not before it."""
     known = anatomy(graph)
-    place = {name: known.place[_sourced(graph, name).op.name] for name in (*rows, cut.tensor)}
+    place = {name: known.place[_sourced(graph, name).op.name] for name in (*rows, *cut.tensors)}
     early = [name for name in rows if place[name] <= place[cut.tensor]]
     before = [name for name in early if not set(cut.variables_behind).intersection(variables_of(graph, [name]))]
-    return tuple(sorted({*before, cut.tensor}, key=lambda name: place[name]))
+    return tuple(sorted({*before, *cut.tensors}, key=lambda name: place[name]))
 
 
 def variables_of(graph: Graph, tensors: Iterable[str]) -> tuple[int, ...]:

@@ -244,7 +244,7 @@ class HubLayer(keras.layers.Layer):
             if self.form.each:
                 return graphs.closed(inference, variables, "takes no other number of examples at a time than its own")
             whole = graphs.flatten(inference, variables)
-            return graphs.with_output(whole, self._key_of(whole.structure))
+            return graphs.freed(graphs.with_output(whole, self._key_of(whole.structure)))
 
     @functools.cached_property
     def blocks(self) -> tuple[graphs.Block, ...]:
@@ -557,7 +557,7 @@ class HubLayer(keras.layers.Layer):
     # -- splitting
 
     def front(self, at: graphs.Cut | graphs.Halves) -> Callable[[Any], Any]:
-        """A function from the layer's inputs to the tensor at a cut, or a tuple of those of halves, in inference mode.
+        """A function from the layer's inputs to the tensor at a cut, or a tuple of several, in inference mode.
 
         Args:
             at: One of `graphs.cuts(self.graph)`, or what `halves` gives.
@@ -583,7 +583,7 @@ class HubLayer(keras.layers.Layer):
         if at.cut is None:
             raise InputError(f"{self.handle} is not cut there: call the layer itself.")
         front, back = graphs.split(self.graph, at.cut)
-        return lambda *inputs: (front(*inputs),), back
+        return (front if at.cut.besides else lambda *inputs: (front(*inputs),)), back
 
     def between(
         self, first: graphs.Cut | graphs.Halves, second: graphs.Cut | graphs.Halves | None
@@ -598,7 +598,7 @@ class HubLayer(keras.layers.Layer):
         sides = [self.graph.inputs[i] for i in given.inputs]
         with tf.init_scope():
             part = graphs.part(self.graph, [*given.tensors, *sides], wanted.tensors)
-        if isinstance(second, graphs.Cut):
+        if isinstance(second, graphs.Cut) and not second.besides:
             return lambda x: part(*_listed(x))[0]
         return lambda x: part(*_listed(x))
 
@@ -721,7 +721,7 @@ class BackLayer(keras.layers.Layer):
 
 def _halves(cut: graphs.Cut) -> graphs.Halves:
     """Of a module with one output, and no taps."""
-    return graphs.Halves(cut, (cut.tensor,), cut.inputs)
+    return graphs.Halves(cut, cut.tensors, cut.inputs)
 
 
 def _form(fields: Mapping[str, Any]) -> Form:

@@ -241,7 +241,7 @@ def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_lengt
         run = _in_tuple(layer.front(cut))
         numbers = graphs.variables_in_front(layer.graph, cut)
         inside = [layer.module_variables[i] for i in numbers if i in layer.module_variables]
-        place, operations = cut.tensor, graphs.operations(layer.graph) * (1 - cut.cost_behind)
+        place, operations = ",".join(cut.tensors), graphs.operations(layer.graph) * (1 - cut.cost_behind)
     return Front(run, _key_of(layer, place, inside), takes, tuple(layer.endpoint.variables), operations)
 
 
