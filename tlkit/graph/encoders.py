@@ -58,7 +58,9 @@ def encoded(known: Anatomy, feeds: Mapping[str, int], outputs: set[str]) -> tupl
 
 def _flow(known: Anatomy, feeds: Mapping[str, int]) -> _Flow:
     readers = [0] * len(known.ops)
-    above, read, inputs = [], [], []
+    above: list[int] = []
+    read: list[int] = []
+    inputs: list[int] = []
     for i, op in enumerate(known.ops):
         before = {known.place[t.op.name] for t in op.inputs}
         for j in before:

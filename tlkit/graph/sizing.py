@@ -28,7 +28,7 @@ def freed(graph: Graph) -> Graph:
         A graph that computes the same; `graph` itself where nothing is to be gained, or sizes cannot be told.
     """
     plain = tf.autograph.experimental.do_not_convert(_freed)
-    return plain(graph) if graph.problem is None else graph  # type: ignore[no-any-return]
+    return plain(graph) if graph.problem is None else graph
 
 
 def _freed(graph: Graph) -> Graph:
