@@ -39,7 +39,7 @@ ORDERS = {
     "cxcywh": ("x of the centre", "y of the centre", "width", "height"),
 }
 UNITS = ("pixels", "shares")
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm")
 _OFFICIAL_VOC = re.compile(r"the voc\d{4} database", re.IGNORECASE)
 
 
@@ -144,6 +144,15 @@ def part_of(name: str) -> int | None:
     """The part that a name of a file or folder speaks of: "instances_val2017" is 1; None where it is none, or two."""
     found = {PART_NAMES[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in PART_NAMES}
     return found.pop() if len(found) == 1 else None
+
+
+def parts_of(parts: Sequence[int | None]) -> tuple[list[int], tuple[str, ...]]:
+    """The part of each image, [] where none is said, and a note where some lie in none: these are for training."""
+    if all(part is None for part in parts):
+        return [], ()
+    lost = sum(part is None for part in parts)
+    note = f"{lost:,} images lie in no part, as the source divides them, and are used for training."
+    return [part or 0 for part in parts], (note,) if lost else ()
 
 
 def number(value: Any) -> float:
@@ -360,7 +369,7 @@ def _voc_file(file: Path, root: Path, pictures: _Folder, listed: Mapping[str, in
 def _voc_names(file: Path, said: str) -> Iterator[str]:
     if said:
         yield said
-    yield from (file.stem + ending for suffix in _IMAGES for ending in (suffix, suffix.upper()))
+    yield from (file.stem + ending for suffix in IMAGES for ending in (suffix, suffix.upper()))
 
 
 def _voc_thing(own: ElementTree.Element, shift: float) -> Thing:
@@ -375,7 +384,7 @@ def _voc_thing(own: ElementTree.Element, shift: float) -> Thing:
 
 
 def _unlisted(root: Path, known: set[Path], lacks: str) -> tuple[str, ...]:
-    others = [path for path in walking.files(root) if path.suffix.casefold() in _IMAGES and path not in known]
+    others = [path for path in walking.files(root) if path.suffix.casefold() in IMAGES and path not in known]
     if not others:
         return ()
     names = ", ".join(repr(path.relative_to(root).as_posix()) for path in others[:3])
@@ -458,7 +467,7 @@ def _yolo_images(file: Path, said: Mapping[str, Any], key: str) -> list[Path]:
         if place is None:
             raise InputError(f"{str(file)!r} says {key}: {one!r}, and there is no such folder or list.")
         if place.is_dir():
-            found += [path for path in walking.files(place) if path.suffix.casefold() in _IMAGES]
+            found += [path for path in walking.files(place) if path.suffix.casefold() in IMAGES]
         else:
             lines = [line.strip() for line in place.read_text("utf-8", "replace").splitlines()]
             found += [path if path.is_absolute() else place.parent / path for path in map(Path, filter(None, lines))]

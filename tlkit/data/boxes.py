@@ -29,7 +29,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Quarantined, Splits
 from tlkit.data import annotated as reading
 from tlkit.data import labelling, tables
-from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing
+from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of
 from tlkit.data.augment import MovingAugmentation, moving
 from tlkit.data.image import SHARES, WHITE
 from tlkit.data.image_source import (
@@ -43,7 +43,7 @@ from tlkit.data.image_source import (
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
-from tlkit.data.splitting import PARTS, Groups, group_names
+from tlkit.data.splitting import PARTS, Groups, by_id
 from tlkit.data.table_formats import read_any
 
 __all__ = [
@@ -680,22 +680,6 @@ def _assembled(
             extra=extra,
         )  # fmt: skip
     return noted(splits, (*judged.notes, *told, *more, *_unlearnable(splits)))
-
-
-def by_id(groups: Groups | None, ids: Sequence[str]) -> Groups | None:
-    """Groups that are a sequence over all images, by their ids: some may be left out."""
-    if groups is None or callable(groups) or isinstance(groups, Mapping):
-        return groups
-    return dict(zip(ids, group_names(groups, ids), strict=True))
-
-
-def parts_of(parts: Sequence[int | None]) -> tuple[list[int], tuple[str, ...]]:
-    """The part of each image, [] where none is said, and a note where some lie in none: these are for training."""
-    if all(part is None for part in parts):
-        return [], ()
-    lost = sum(part is None for part in parts)
-    note = f"{lost:,} images lie in no part, as the source divides them, and are used for training."
-    return [part or 0 for part in parts], (note,) if lost else ()
 
 
 def _unlearnable(splits: Splits) -> Iterator[str]:

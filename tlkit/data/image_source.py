@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tlkit.core.columns import ReadColumn
+from tlkit.core.columns import FileColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Augmenting, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
@@ -81,10 +81,12 @@ class Extra:
     Attributes:
         targets: What is to be predicted, where that is not what they are divided by.
         columns: What travels with them.
+        check: Why what belongs to image i cannot be used, "" where it can; asked of sound images, in many threads.
     """
 
     targets: Column | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
+    check: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def from_files(
     depths: dict[int, Depth] = {}
 
     def check(i: int) -> Checked:
-        checked = check_file(paths[i], options.background, options.max_pixels, options.pixel_max)
+        checked = _further(check_file(paths[i], options.background, options.max_pixels, options.pixel_max), i, extra)
         depths.update({} if checked.depth is None else {i: checked.depth})
         return checked
 
@@ -177,12 +179,20 @@ def from_blobs(
     depths: dict[int, Depth] = {}
 
     def check(i: int) -> Checked:
-        checked = check_blob(source(i), options.background, options.max_pixels, options.pixel_max)
+        checked = _further(check_blob(source(i), options.background, options.max_pixels, options.pixel_max), i, extra)
         depths.update({} if checked.depth is None else {i: checked.depth})
         return checked
 
     splits = _splits(ids, source, check, labelled, fixed, options, quarantine, extra)
     return _of_white(splits, depths.values(), options)
+
+
+def _further(checked: Checked, i: int, extra: Extra | None) -> Checked:
+    """What a look at what belongs to an image says besides."""
+    if extra is None or extra.check is None or checked.reason or checked.ignored:
+        return checked
+    reason = extra.check(i)
+    return Checked(reason=reason) if reason else checked
 
 
 def _of_white(splits: Splits, depths: Iterable[Depth], options: Options) -> Splits:
@@ -266,6 +276,7 @@ def resized_examples(examples: Examples, size: tuple[int, int]) -> Examples:
     return dataclasses.replace(
         examples,
         inputs=ReadColumn(read, ArraySpec((*size, 3), "uint8"), examples.digests),
+        targets=_retargeted(examples.targets, size),
         modality=IMAGE,
         pipeline=examples.pipeline.then("resize", size=list(size)),
     )
@@ -278,7 +289,18 @@ def _reread(examples: Examples, **changes: Any) -> Examples | None:
         return None
     reader = dataclasses.replace(column.read, **changes)
     inputs = dataclasses.replace(column, read=reader, spec=reader.spec)
-    return dataclasses.replace(examples, inputs=inputs, pipeline=reader.pipeline)
+    targets = _retargeted(examples.targets, changes.get("image_size"))
+    return dataclasses.replace(examples, inputs=inputs, targets=targets, pipeline=reader.pipeline)
+
+
+def _retargeted(targets: Column, size: tuple[int, int] | None) -> Column:
+    """Masks at the size at which their images are read; other targets as they are."""
+    if size is None or not isinstance(targets, ReadColumn | FileColumn) or not hasattr(targets.read, "at_size"):
+        return targets
+    reader: Any = targets.read.at_size(size)
+    if isinstance(targets, FileColumn):
+        return dataclasses.replace(targets, read=reader)
+    return dataclasses.replace(targets, read=reader, spec=ArraySpec(size, "uint8"))
 
 
 def read_at(examples: Examples) -> tuple[int, int] | None:

@@ -99,6 +99,13 @@ def group_names(groups: Groups | None, ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(group) for group in groups)
 
 
+def by_id(groups: Groups | None, ids: Sequence[str]) -> Groups | None:
+    """Groups that are a sequence over all images, by their ids: some may be left out."""
+    if groups is None or callable(groups) or isinstance(groups, Mapping):
+        return groups
+    return dict(zip(ids, group_names(groups, ids), strict=True))
+
+
 def checked_lengths(pairs: Mapping[int, tuple[Any, Any]], noun: str) -> None:
     """Refuse parts that are no pair of examples and targets, where these are no sequences or of other lengths.
 

@@ -116,6 +116,40 @@ def open_objects(builder: Any, feature: str, objects: str, box: str, label: str)
     return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(known[label].names))
 
 
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """As `Table`, with the mask of each image, as encoded bytes or an array."""
+
+    ids: tuple[str, ...]
+    parts: tuple[int, ...]
+    read: Callable[[int], Any]
+    mask: Callable[[int], Any]
+
+
+def open_masks(builder: Any, feature: str, mask: str) -> Masks:
+    """Open a builder whose examples have an image and a mask.
+
+    Raises:
+        InputError: As `open_table`, or if the mask is no Image.
+    """
+    import tensorflow_datasets as tfds
+
+    opened = _opened(builder)
+    _check_features(opened, feature, mask, "image")
+    if not isinstance(opened.info.features[mask], tfds.features.Image):
+        raise InputError(f"The feature {mask!r} of {opened.name!r} is no image; name the one that is with `mask`.")
+    names, counts, parts = _parts(opened)
+    ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
+    ends, decoders = tuple(accumulate(counts)), {name: tfds.decode.SkipDecoding() for name in (feature, mask)}
+    try:
+        sources = tuple(opened.as_data_source(split=name, decoders=decoders) for name in names)
+    except NotImplementedError:  # TFRecord cannot be read at random
+        masks: list[Any] = []
+        kept, positions = spool(_iterated(opened, names, feature, mask, masks, decoders))
+        return Masks(ids, parts, Selected(kept, positions), masks.__getitem__)
+    return Masks(ids, parts, Columns(sources, ends, feature), Columns(sources, ends, mask))
+
+
 def _stacked(rows: Any) -> Mapping[str, Any]:
     """The objects of an image as a dict of arrays, however tfds gives them."""
     if isinstance(rows, Mapping):
@@ -141,7 +175,7 @@ def _columns(
         sources = tuple(builder.as_data_source(split=name, decoders=decoders) for name in names)
     except NotImplementedError:  # TFRecord cannot be read at random
         answers: list[Any] = []
-        kept, positions = spool(_iterated(builder, names, feature, label, answers, kind))
+        kept, positions = spool(_iterated(builder, names, feature, label, answers, decoders))
         read: Callable[[int], Any] = Selected(kept, positions)
         return Unpacked(read) if kind == AUDIO else read, answers
     answer = Columns(sources, ends, label)
@@ -149,13 +183,12 @@ def _columns(
 
 
 def _iterated(
-    builder: Any, names: Sequence[str], feature: str, label: str, answers: list[Any], kind: str
+    builder: Any, names: Sequence[str], feature: str, label: str, answers: list[Any], decoders: dict[str, Any] | None
 ) -> Iterator[bytes]:
-    decoders = _decoders(feature, kind)
     for name in names:
         for row in builder.as_dataset(split=name, decoders=decoders, shuffle_files=False).as_numpy_iterator():
             answers.append(row[label])
-            yield _packed(row[feature]) if kind == AUDIO else bytes(row[feature])
+            yield _packed(row[feature]) if decoders is None else bytes(row[feature])  # None is of sounds
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,724 @@
+"""Images with a class for each pixel, from mask files, COCO polygons and run lengths, arrays and TFDS, as `Splits`.
+
+Targets have one form, wherever they come from: uint8 (H, W) class numbers, of the size at which the image is read, and
+255 (`VOID`) where nothing is known. Masks are read when they are asked for, and resized to the nearest pixel.
+
+What a mask's values mean is said by `labels` and never guessed: names in the order of the numbers 0, 1, ..., or a
+table from values, or from colours (red, green, blue), to names. An image is quarantined by name where its mask has a
+value that is not in the table, or another shape, or is a JPEG, whose values are not exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tlkit.core.columns import FileColumn, ReadColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Augmenting, Column, Splits
+from tlkit.core.files import sha256_bytes
+from tlkit.data import annotated as reading
+from tlkit.data import labelling, pixels, walking
+from tlkit.data.annotated import Annotated, part_of, parts_of
+from tlkit.data.augment import VOID, MovingAugmentation, moving
+from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
+from tlkit.data.labelling import Labelled
+from tlkit.data.listing import checked_folder, escaped, noted
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
+from tlkit.data.sourcing import file_trouble
+from tlkit.data.splitting import PARTS, Groups, by_id
+
+__all__ = ["VOID", "augmentation", "from_arrays", "from_coco", "from_folder", "from_tfds"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+BACKGROUND = "background"  # class 0 where objects are drawn
+Labels = Sequence[str] | Mapping[Any, str]
+_ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "_color_mask")
+
+
+def from_folder(
+    images: str | os.PathLike[str],
+    masks: str | os.PathLike[str],
+    *,
+    labels: Labels,
+    void: int | Colour | None = VOID,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
+) -> Splits:
+    """A folder of images and one of masks of the same names: palette, grey or RGB files.
+
+    Masks may have another ending, and "_mask", "_label", "_gt" and the like behind the name. Train, valid and test
+    folders in both are kept as parts. Images without a mask are no examples, which a note says.
+
+    Args:
+        images: Folder of the images.
+        masks: Folder of the masks: a number or a colour for each pixel. Of a palette the numbers are taken, or its
+            colours where `labels` has colours.
+        labels: Names of the classes in the order of their numbers, from 0; or a table from value, or (red, green,
+            blue), to name: {0: "ground", 255: "cell"}. Values of one name are one class.
+        void: Value, or colour, of pixels that count for nothing; None where there is none. A value in `labels` is none.
+        image_size: As in `data.image.from_folder`, like all that are not named here; masks get the same size.
+        split: As there, where no folders say so.
+        seed: As there. Images are divided by the classes that are in them.
+        groups: As there, of the image's path below `images`.
+        strict: As there.
+        background: As there.
+        augment: `augmentation()`, or that of `data.image`: masks move with the image. A function (input, seed) must not
+            move anything.
+        progress: As there.
+        max_pixels: As there.
+        pixel_max: As there.
+
+    Raises:
+        InputError: If a folder holds no images, no image has a mask, or what the values mean is not clear.
+    """
+    table = value_table(labels, void)
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
+    found, notes = _pairs(checked_folder(images, "the images"), checked_folder(masks, "the masks"))
+    reader = MaskFile(table, options.reader(lambda i: b"").image_size)
+    present = np.zeros((len(found), len(table.names)), np.float32)
+    shapes: set[bool] = set()
+
+    def check(i: int) -> str:
+        return _file_trouble(found[i], reader, present[i], shapes, i)
+
+    made = _assembled(found, FileColumn([own.mask for own in found], reader), present, table, check, options)
+    several = ("Some masks are smaller or larger than their images, in the same shape, and are resized.",)
+    return noted(made, (*notes, *(several if shapes else ())))
+
+
+def from_coco(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
+) -> Splits:
+    """COCO JSON with polygons or run lengths: class 0 is "background", the others are the categories in order.
+
+    Where objects lie over each other the smaller one is on top. Crowds are void.
+
+    Args:
+        annotations: As in `data.boxes.from_coco`.
+        images: As there.
+        image_size: As in `from_folder`, like all that are not named here.
+        split: As there.
+        seed: As there.
+        groups: As there, of the names in the JSON.
+        strict: As there.
+        background: As there.
+        augment: As there.
+        progress: As there.
+        max_pixels: As there.
+        pixel_max: As there.
+
+    Raises:
+        InputError: If the file is no COCO JSON, or has no areas.
+    """
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
+    said = reading.coco(annotations, images)
+    if not any(thing.area for own in said.images for thing in own.things):
+        raise InputError(f"{str(annotations)!r} has no 'segmentation': of boxes alone make data.boxes.from_coco.")
+    names = (BACKGROUND, *said.labels)
+    if BACKGROUND in said.labels:
+        raise InputError("A category is called 'background', as is what no object covers: rename one.")
+    table = value_table(names, VOID)
+    found = tuple(_Pair(own.name, own.path, own.path, own.part, own.trouble) for own in said.images)
+    drawn = Drawn(said.images, {name: i for i, name in enumerate(names)}, options.reader(lambda i: b"").image_size)
+    present = np.zeros((len(found), len(names)), np.float32)
+    digests = tuple(sha256_bytes(repr((names, own.things, own.size))) for own in said.images)
+    column = ReadColumn(drawn, ArraySpec(drawn.image_size or (None, None), "uint8"), digests)
+
+    def check(i: int) -> str:
+        return _drawing_trouble(drawn, i, present[i])
+
+    return noted(_assembled(found, column, present, table, check, options), said.notes)
+
+
+def from_arrays(
+    images: Any,
+    masks: Sequence[Any],
+    *,
+    labels: Labels,
+    void: int | None = VOID,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    pixel_max: float | None = None,
+) -> Splits:
+    """Images and masks in memory.
+
+    Args:
+        images: As in `data.image.from_arrays`.
+        masks: Of each image whole numbers (H, W), or (H, W, 3) colours.
+        labels: As in `from_folder`, like all that are not named here.
+        void: As there.
+        image_size: As there.
+        split: As there.
+        seed: As there.
+        groups: As in `data.image.from_arrays`.
+        background: As there.
+        augment: As in `from_folder`.
+        pixel_max: As in `data.image.from_arrays`.
+
+    Raises:
+        InputError: If lengths differ, or an array is no image or no mask.
+    """
+    white, table = checked_white(pixel_max), value_table(labels, void)
+    arrays = list(checked_arrays(images, white))
+    if len(arrays) != len(masks):
+        raise InputError(f"There are {len(arrays)} images and {len(masks)} masks.")
+    options = Options(image_size, split, seed, groups, background, augment, pixel_max=None if white is None else 255.0)
+    ids = [str(i) for i in range(len(arrays))]
+    shapes = [array.shape[:2] for array in arrays]
+    return _of_arrays(ids, arrays.__getitem__, list(masks).__getitem__, table, options, (), shapes)
+
+
+def from_tfds(
+    builder: Any,
+    *,
+    labels: Labels,
+    image: str = "image",
+    mask: str = "segmentation_mask",
+    void: int | None = VOID,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
+) -> Splits:
+    """A TensorFlow Datasets builder whose masks are images of one channel, such as "oxford_iiit_pet".
+
+    Args:
+        builder: As in `data.image.from_tfds`.
+        labels: As in `from_folder`, like all that are not named here: {1: "pet", 2: "background", 3: "border"}.
+        image: Feature that holds the image.
+        mask: Feature that holds the mask, an Image.
+        void: As in `from_folder`.
+        image_size: As there.
+        split: As there.
+        seed: As there.
+        groups: As there, of ids such as "train/17".
+        strict: As there.
+        background: As there.
+        augment: As there.
+        progress: As there.
+        max_pixels: As there.
+        pixel_max: As there.
+
+    Raises:
+        InputError: If there is no such builder or feature.
+    """
+    from tlkit.data.tfds_source import open_masks
+
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
+    found = open_masks(builder, image, mask)
+    return _of_arrays(found.ids, found.read, found.mask, value_table(labels, void), options, found.parts, None)
+
+
+def augmentation(
+    flip: bool = True, crop: float = 0.3, colour: float = 0.1, rotate: float = 0.0, shrink: float = 0.0
+) -> MovingAugmentation:
+    """Changed copies of images whose masks move with them.
+
+    Args:
+        flip: Whether half of the copies are mirrored left to right.
+        crop: Largest share of each side that is cut away, in [0, 0.9].
+        colour: Largest change of brightness, contrast and saturation, in [0, 0.9].
+        rotate: Largest angle in degrees, in [0, 45].
+        shrink: How far beyond the image a copy may reach, as a share of each side, in [0, 3]; there it is void.
+
+    Example:
+        >>> augment = augmentation(colour=0)
+        >>> augment.targets(np.ones((4, 6), np.uint8), augment.draw(seed=0)).shape
+        (4, 6)
+    """
+    return MovingAugmentation(flip, crop, colour, rotate, moves="mask", shrink=shrink)
+
+
+# -- what values mean
+
+
+@dataclass(frozen=True)
+class Table:
+    """From the values of masks to class numbers.
+
+    Attributes:
+        names: Of the classes.
+        numbers: (value, class number) of each value; colours are red * 65536 + green * 256 + blue.
+        coloured: Whether values are colours.
+        void: Value of pixels that count for nothing; None where there is none.
+    """
+
+    names: tuple[str, ...]
+    numbers: tuple[tuple[int, int], ...]
+    coloured: bool
+    void: int | None
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """uint8 (H, W) class numbers.
+
+        Args:
+            values: Whole numbers (H, W), or colours uint8 (H, W, 3).
+
+        Raises:
+            InputError: If one is no value of the table.
+        """
+        flat = self._flat(values)
+        known = [*self.numbers, *(() if self.void is None else ((self.void, VOID),))]
+        wanted = np.array(sorted(known), np.int64).reshape(-1, 2)
+        place = np.clip(np.searchsorted(wanted[:, 0], flat), 0, len(wanted) - 1)
+        strange = flat[wanted[place, 0] != flat]
+        if strange.size:
+            shown = self._shown(int(strange.flat[0]))
+            raise InputError(f"its mask holds {shown} in {strange.size:,} pixels, which is neither a label nor void")
+        return wanted[place, 1].astype(np.uint8)
+
+    def _flat(self, values: np.ndarray) -> np.ndarray:
+        if values.ndim == 3 and values.shape[-1] == 1:
+            values = values[..., 0]
+        if values.ndim == 3 and values.shape[-1] in (3, 4):
+            return self._of_colours(values)
+        if values.ndim != 2 or values.dtype.kind not in "biuf":
+            raise InputError(f"its mask must be (H, W) numbers or (H, W, 3) colours, not {values.dtype} {values.shape}")
+        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            raise InputError("its mask holds numbers that are not whole: class numbers are")
+        if self.coloured:
+            raise InputError("its mask has one number a pixel, and `labels` has colours: say {0: name, 1: name}")
+        return values.astype(np.int64)
+
+    def _of_colours(self, values: np.ndarray) -> np.ndarray:
+        deep = values[..., :3].astype(np.int64)
+        if self.coloured:
+            return np.asarray(deep @ np.array([65536, 256, 1]))
+        if (deep != deep[..., :1]).any():
+            raise InputError("its mask is coloured, and `labels` has numbers: say {(128, 0, 0): name, ...}")
+        grey: np.ndarray = deep[..., 0]
+        return grey
+
+    def _shown(self, value: int) -> str:
+        return f"the colour {(value >> 16, value >> 8 & 255, value & 255)}" if self.coloured else f"the value {value}"
+
+
+def value_table(labels: Labels, void: Any) -> Table:
+    """The table that a user's `labels` and `void` say.
+
+    Raises:
+        InputError: If they are no names, mix numbers and colours, or are too many for bytes.
+    """
+    pairs = dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labelling.checked_names(labels)))
+    names = tuple(dict.fromkeys(map(str, pairs.values())))
+    labelling.checked_names(names)
+    coloured = {isinstance(value, Sequence | np.ndarray) for value in pairs}
+    if len(coloured) != 1:
+        raise InputError("`labels` must name numbers, or colours (red, green, blue), and not both.")
+    if not 2 <= len(names) < VOID:
+        raise InputError(f"`labels` must name 2 to {VOID - 1} classes; background is one. Received: {len(names)}.")
+    is_coloured = coloured.pop()
+    numbers = {_value(value, "labels"): names.index(str(name)) for value, name in pairs.items()}
+    if is_coloured and isinstance(void, int):
+        void = None  # 255 is a number, and these are colours
+    empty = None if void is None or _value(void, "void") in numbers else _value(void, "void")
+    return Table(names, tuple(sorted(numbers.items())), is_coloured, empty)
+
+
+def _value(value: Any, name: str) -> int:
+    """A number, or a colour as one."""
+    parts = list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else [value]
+    whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 0 for one in parts)
+    if not whole or len(parts) not in (1, 3) or (len(parts) == 3 and max(parts) > 255):
+        raise InputError(
+            f"`{name}` must have whole numbers, or colours of three from 0 to 255. Received: {value!r:.60}."
+        )
+    return int(parts[0]) if len(parts) == 1 else int(parts[0]) * 65536 + int(parts[1]) * 256 + int(parts[2])
+
+
+# -- readers
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """What reads a file of a mask; its `repr` is part of the digests.
+
+    Attributes:
+        table: What values mean.
+        image_size: (height, width); None keeps the mask's own.
+    """
+
+    table: Table
+    image_size: tuple[int, int] | None = None
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """uint8 (H, W) class numbers."""
+        return at_size(self.table(mask_values(path.read_bytes(), self.table.coloured)), self.image_size)
+
+    def at_size(self, size: tuple[int, int]) -> MaskFile:
+        """The same at another size."""
+        return dataclasses.replace(self, image_size=size)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskArrays:
+    """What reads masks of a source: arrays, or encoded bytes."""
+
+    source: Callable[[int], Any]
+    table: Table
+    image_size: tuple[int, int] | None = None
+
+    def __call__(self, i: int) -> np.ndarray:
+        """uint8 (H, W) class numbers of example i."""
+        value = self.source(i)
+        values = mask_values(value, self.table.coloured) if isinstance(value, bytes) else np.asarray(value)
+        return at_size(self.table(values), self.image_size)
+
+    def at_size(self, size: tuple[int, int]) -> MaskArrays:
+        """The same at another size."""
+        return dataclasses.replace(self, image_size=size)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What draws the areas of annotated images.
+
+    Attributes:
+        images: With what is annotated in them.
+        numbers: Class number by name.
+        image_size: (height, width); None keeps the size of the annotations.
+    """
+
+    images: tuple[Annotated, ...]
+    numbers: Mapping[str, int]
+    image_size: tuple[int, int] | None = None
+
+    def __call__(self, i: int) -> np.ndarray:
+        """uint8 (H, W) class numbers of example i."""
+        image = self.images[i]
+        size = image.size or (sides(image.path) or ((0, 0), (0, 0)))[1]
+        areas = [(filled(thing.area, size), thing) for thing in image.things]
+        mask = np.zeros(size[::-1], np.uint8)
+        for area, thing in sorted(areas, key=lambda pair: -int(pair[0].sum())):  # the smaller one on top
+            mask[area] = VOID if thing.ignored else self.numbers[thing.label]
+        return at_size(mask, self.image_size)
+
+    def at_size(self, size: tuple[int, int]) -> Drawn:
+        """The same at another size."""
+        return dataclasses.replace(self, image_size=size)
+
+
+def at_size(mask: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """A mask at (height, width): each pixel is the one that its centre falls on."""
+    if size is None or mask.shape == size:
+        return mask
+    return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def mask_values(data: bytes, coloured: bool) -> np.ndarray:
+    """Numbers (H, W) or colours (H, W, 3) of a mask's file; of a palette its indices, or its colours.
+
+    Raises:
+        Exception: Whatever Pillow raises for broken data; InputError for a reason of our own.
+    """
+    image = pixels.open_header(io.BytesIO(data))
+    if image.format in ("JPEG", "JPEG2000", "AVIF"):
+        raise InputError(f"its mask is a {image.format} file, whose values are not exact: write PNG")
+    pixels.check_size(image, MAX_PIXELS)
+    image.load()
+    if image.mode in ("P", "PA"):
+        return np.asarray(image.convert("RGB") if coloured else image.getchannel(0))
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8)
+    if image.mode in ("LA", "RGBA"):
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise InputError("its mask is transparent in places, which is no value: write it without alpha")
+        image = image.convert(image.mode[:-1])
+    return np.asarray(image)
+
+
+def filled(area: Any, size: tuple[int, int]) -> np.ndarray:
+    """Where an object of COCO's "segmentation" is: bool (height, width).
+
+    Args:
+        area: Polygons [[x, y, x, y, ...], ...] in pixels, or run lengths {"size": [height, width], "counts": ...}.
+        size: (width, height).
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if isinstance(area, Mapping):
+        return _of_runs(area, size)
+    mask = np.zeros(size[::-1], bool)
+    if not isinstance(area, list) or not area:
+        raise InputError("has no area: its 'segmentation' is empty")
+    for polygon in area:
+        corners = np.array(
+            [reading.number(value) for value in polygon] if isinstance(polygon, list) else [], np.float64
+        )
+        if corners.size < 6 or corners.size % 2 or not np.isfinite(corners).all():
+            raise InputError("has a polygon that is not three points or more of two numbers each")
+        mask |= _inside(corners.reshape(-1, 2), size)
+    return mask
+
+
+def _inside(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which pixels' centres lie in a polygon, by the even-odd rule."""
+    width, height = size
+    x0, y0 = corners.T
+    x1, y1 = np.roll(corners, -1, axis=0).T
+    change = np.zeros((height, width + 1), bool)
+    low, high = np.minimum(y0, y1), np.maximum(y0, y1)
+    for i in np.flatnonzero(low < high):
+        first, last = max(0, int(np.ceil(low[i] - 0.5))), min(height, int(np.ceil(high[i] - 0.5)))
+        rows = np.arange(first, last)
+        x = x0[i] + (rows + 0.5 - y0[i]) * (x1[i] - x0[i]) / (y1[i] - y0[i])
+        change[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)] ^= True
+    inside: np.ndarray = np.logical_xor.accumulate(change, axis=1)[:, :width]
+    return inside
+
+
+def _of_runs(area: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """COCO's run lengths: 0 first, column by column."""
+    counts, shape = area.get("counts"), area.get("size")
+    if list(shape or []) != [size[1], size[0]]:
+        raise InputError(f"has run lengths of an image of {shape} (height, width), and its image is {size[::-1]}")
+    runs = _unpacked(counts) if isinstance(counts, str | bytes) else counts
+    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+        raise InputError("has run lengths that cannot be read")
+    if sum(runs) != size[0] * size[1]:
+        raise InputError(f"has run lengths for {sum(runs):,} pixels, and its image has {size[0] * size[1]:,}")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape(size[0], size[1]).T
+
+
+def _unpacked(code: str | bytes) -> list[int]:
+    """COCO's compressed counts: five bits a character, least first, each count from the third on less that two before.
+
+    Source: rleFrString in the COCO API's maskApi.c.
+    """
+    text = code.encode() if isinstance(code, str) else code
+    counts, value, shift = list[int](), 0, 0
+    for character in text:
+        chunk = character - 48
+        value |= (chunk & 0x1F) << shift
+        shift += 5
+        if not chunk & 0x20:
+            value -= (1 << shift) if chunk & 0x10 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value, shift = 0, 0
+    return counts
+
+
+# -- pairs of files
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An image and where its mask is; `trouble` says why there is none."""
+
+    name: str
+    path: Path
+    mask: Path
+    part: int | None = None
+    trouble: str = ""
+
+
+def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...]]:
+    within = images == masks
+    every = {own.relative_to(masks).with_suffix("").as_posix(): own for own in walking.files(masks) if _looks(own)}
+    found, without, used, behind = list[_Pair](), list[str](), set[str](), set[str]()
+    for path in sorted(own for own in walking.files(images) if _looks(own)):
+        name = path.relative_to(images)
+        stem = name.with_suffix("").as_posix()
+        if within and any(stem.endswith(ending) for ending in _ENDINGS):
+            continue
+        ending = next((e for e in (() if within else ("",)) + _ENDINGS if stem + e in every), None)
+        if ending is None:
+            without.append(name.as_posix())
+            continue
+        used.add(stem + ending)
+        behind |= {ending} - {""}
+        part = part_of(name.parts[0]) if len(name.parts) > 1 else None
+        found.append(_Pair(escaped(name.as_posix()), path, every[stem + ending], part))
+    if not found:
+        raise InputError(
+            f"No image in {str(images)!r} has a mask of its name in {str(masks)!r}: there are {len(without)} images "
+            f"and {len(every)} masks."
+        )
+    lonely = [] if within else sorted(set(every) - used)
+    return tuple(found), tuple(_pairing_notes(without, lonely, behind))
+
+
+def _looks(path: Path) -> bool:
+    return path.suffix.casefold() in reading.IMAGES
+
+
+def _pairing_notes(without: Sequence[str], lonely: Sequence[str], behind: set[str]) -> Iterator[str]:
+    if behind:
+        yield f"Masks are those of an image's name with {', '.join(map(repr, sorted(behind)))} behind it."
+    for names, what in ((without, "images have no mask and are no examples"), (lonely, "masks belong to no image")):
+        if names:
+            more = ", ..." if len(names) > 3 else ""
+            yield f"{len(names):,} {what}: {', '.join(map(repr, names[:3]))}{more}."
+
+
+def _file_trouble(own: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool], i: int) -> str:
+    """What is wrong with a mask's file; fills in which classes are there."""
+    trouble = file_trouble(own.mask)
+    if trouble:
+        return f"its mask {own.mask.name!r}: {trouble}"
+    try:
+        mask = reader.table(mask_values(own.mask.read_bytes(), reader.table.coloured))
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # Pillow's decoders raise anything on broken data
+        return f"its mask {own.mask.name!r}: {pixels.explain(error, b'')}"
+    both, height, width = sides(own.path), *mask.shape
+    if both is not None and both[1] != (width, height):
+        stored, upright = both
+        if (width, height) == stored:
+            return "its mask was drawn before it is turned as its EXIF data say: turn the image, or its mask"
+        if abs(width * upright[1] - height * upright[0]) > max(upright):
+            return f"its mask has {width} x {height} pixels, and the image {upright[0]} x {upright[1]}"
+        shapes.add(True)
+    return _seen(mask, present)
+
+
+def _drawing_trouble(drawn: Drawn, i: int, present: np.ndarray) -> str:
+    image = drawn.images[i]
+    both = sides(image.path)
+    if image.trouble or both is None:
+        return image.trouble
+    if image.size is not None and image.size != both[1]:
+        return f"its annotations are of an image of {image.size[0]} x {image.size[1]} pixels, and it has {both[1]}"
+    for number, thing in enumerate(image.things, start=1):
+        try:
+            problem = thing.trouble or ("" if filled(thing.area, image.size or both[1]).any() else "covers no pixel")
+        except InputError as error:
+            problem = str(error)
+        if problem:
+            return f"its object {number} ({thing.label!r:.60}) {problem}"
+    return _seen(dataclasses.replace(drawn, image_size=None)(i), present)
+
+
+def _seen(mask: np.ndarray, present: np.ndarray) -> str:
+    counts = np.bincount(mask.reshape(-1), minlength=VOID + 1)
+    present[:] = counts[: len(present)] > 0
+    return "" if present.any() else "all of its mask is void"
+
+
+def _of_arrays(
+    ids: Sequence[str],
+    read: Callable[[int], Any],
+    mask: Callable[[int], Any],
+    table: Table,
+    options: Options,
+    parts: Sequence[int],
+    shapes: Sequence[tuple[int, int]] | None,
+) -> Splits:
+    given: Sequence[int | None] = parts or [None] * len(ids)
+    found = tuple(_Pair(name, Path(name), Path(name), own) for name, own in zip(ids, given, strict=True))
+    reader = MaskArrays(mask, table, options.reader(lambda i: b"").image_size)
+    present = np.zeros((len(ids), len(table.names)), np.float32)
+    digests = tuple(sha256_bytes(repr(table), _digest(mask(i))) for i in range(len(ids)))
+    column = ReadColumn(reader, ArraySpec(reader.image_size or (None, None), "uint8"), digests)
+
+    def check(i: int) -> str:
+        try:
+            own = dataclasses.replace(reader, image_size=None)(i)
+        except InputError as error:
+            return str(error)
+        if shapes is not None and own.shape != shapes[i]:
+            return f"its mask is {own.shape} (height, width), and the image {shapes[i]}"
+        return _seen(own, present[i])
+
+    return _assembled(found, column, present, table, check, options, read)
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, bytes):
+        return sha256_bytes(value)
+    array = np.ascontiguousarray(value)
+    return sha256_bytes(f"{array.dtype} {array.shape}", array.tobytes())
+
+
+def _assembled(
+    found: Sequence[_Pair],
+    column: Column,
+    present: np.ndarray,
+    table: Table,
+    check: Callable[[int], str],
+    options: Options,
+    read: Callable[[int], Any] | None = None,
+) -> Splits:
+    """Splits of pairs, divided by the classes in their masks, which `check` fills in."""
+    augment, more = moving(options.augment, "mask")
+    names = [own.name for own in found]
+    options = dataclasses.replace(options, augment=augment, groups=by_id(options.groups, names))
+    labelled = Labelled(present, table.names, "multi-label")
+    fixed, told = parts_of([own.part for own in found])
+    extra = Extra(column, check=check)
+    if read is None:
+        splits = from_files(names, [own.path for own in found], labelled, fixed=fixed, options=options, extra=extra)
+    else:
+        splits = from_blobs(names, read, labelled, fixed=fixed, options=options, extra=extra)
+    by_name = dict(zip(names, present, strict=True))
+    return noted(splits, (*told, *more, *_unlearnable(splits, by_name, table)))
+
+
+def _unlearnable(splits: Splits, present: Mapping[str, np.ndarray], table: Table) -> Iterator[str]:
+    """Notes on classes that a part has no pixel of.
+
+    Raises:
+        InputError: If training has none.
+    """
+    trained = np.any([present[id_] for id_ in splits.train.ids], axis=0)
+    if trained.sum() < 2:
+        hint = f" If 255 is a class, and not void, say so: labels={{0: {table.names[0]!r}, 255: ...}}."
+        raise InputError(
+            f"All known pixels for training are of one class, {table.names[int(trained.argmax())]!r}: there is nothing to "
+            f"tell apart.{hint if table.void == VOID else ''}"
+        )
+    for name, part in zip(PARTS, (splits.train, splits.val, splits.test), strict=True):
+        seen = np.any([present[id_] for id_ in part.ids], axis=0) if len(part) else np.ones(len(splits.labels), bool)
+        absent = [label for label, there in zip(splits.labels, seen, strict=True) if not there]
+        if absent and part is splits.train:
+            raise InputError(f"The class {absent[0]!r} has no pixel for training: its output would never learn.")
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            yield f"The {name} part has no pixel of the class {absent[0]!r}{more}."
