@@ -302,14 +302,21 @@ class Table:
             InputError: If one is no value of the table.
         """
         flat = self._flat(values)
-        known = [*self.numbers, *(() if self.void is None else ((self.void, VOID),))]
-        wanted = np.array(sorted(known), np.int64).reshape(-1, 2)
-        place = np.clip(np.searchsorted(wanted[:, 0], flat), 0, len(wanted) - 1)
-        strange = flat[wanted[place, 0] != flat]
+        known = np.array([*self.numbers, *(() if self.void is None else ((self.void, VOID),))], np.int64)
+        if (highest := int(known[:, 0].max())) < 1 << 16:
+            table = np.full(highest + 2, -1, np.int16)  # the last is what no value is
+            table[known[:, 0]] = known[:, 1]
+            found = table[np.clip(flat, -1, highest + 1)]
+        else:
+            known = known[np.argsort(known[:, 0])]
+            place = np.minimum(np.searchsorted(known[:, 0], flat), len(known) - 1)
+            found = np.where(known[place, 0] == flat, known[place, 1], -1)
+        strange = flat[found < 0]
         if strange.size:
-            shown = self._shown(int(strange.flat[0]))
+            shown = self._shown(int(strange[0]))
             raise InputError(f"its mask holds {shown} in {strange.size:,} pixels, which is neither a label nor void")
-        return wanted[place, 1].astype(np.uint8)
+        numbers: np.ndarray = found.astype(np.uint8)
+        return numbers
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         if values.ndim == 3 and values.shape[-1] == 1:
@@ -322,12 +329,14 @@ class Table:
             raise InputError("its mask holds numbers that are not whole: class numbers are")
         if self.coloured:
             raise InputError("its mask has one number a pixel, and `labels` has colours: say {0: name, 1: name}")
-        return values.astype(np.int64)
+        whole: np.ndarray = values.astype(np.int64)
+        return whole
 
     def _of_colours(self, values: np.ndarray) -> np.ndarray:
         deep = values[..., :3].astype(np.int64)
         if self.coloured:
-            return np.asarray(deep @ np.array([65536, 256, 1]))
+            one: np.ndarray = deep @ np.array([65536, 256, 1])
+            return one
         if (deep != deep[..., :1]).any():
             raise InputError("its mask is coloured, and `labels` has numbers: say {(128, 0, 0): name, ...}")
         grey: np.ndarray = deep[..., 0]
@@ -711,8 +720,8 @@ def _unlearnable(splits: Splits, present: Mapping[str, np.ndarray], table: Table
     if trained.sum() < 2:
         hint = f" If 255 is a class, and not void, say so: labels={{0: {table.names[0]!r}, 255: ...}}."
         raise InputError(
-            f"All known pixels for training are of one class, {table.names[int(trained.argmax())]!r}: there is nothing to "
-            f"tell apart.{hint if table.void == VOID else ''}"
+            f"All known pixels for training are of one class, {table.names[int(trained.argmax())]!r}: there is nothing "
+            f"to tell apart.{hint if table.void == VOID else ''}"
         )
     for name, part in zip(PARTS, (splits.train, splits.val, splits.test), strict=True):
         seen = np.any([present[id_] for id_ in part.ids], axis=0) if len(part) else np.ones(len(splits.labels), bool)
