@@ -30,12 +30,16 @@ def inlined_graph_def(function: Any) -> Any:
 
 
 def _keep_control_flow(definition: Any) -> None:
-    """Take off the mark by which the pass turns While and If into Switch and Merge, and what stops inlining."""
+    """Take off the mark by which the pass turns While and If into Switch and Merge, and what stops inlining.
+
+    Functions that XLA is to compile are among that: Keras has convolutions of groups in such ones.
+    """
     bodies = [definition.node, *(f.node_def for f in definition.library.function)]
     for node in (node for body in bodies for node in body):
-        node.attr.pop("_lower_using_switch_merge", None)
+        for key in ("_lower_using_switch_merge", "_XlaMustCompile"):
+            node.attr.pop(key, None)
     for function in definition.library.function:
-        for key in ("api_implements", "_noinline"):
+        for key in ("api_implements", "_noinline", "_XlaMustCompile"):
             function.attr.pop(key, None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkit.graph.encoders import encoded
 from tlkit.graph.flat import Graph, remembered
+from tlkit.graph.grouping import GROUP
 from tlkit.graph.marks import is_batch
 
 CONVOLUTIONS = {  # op -> which inputs are (features, kernel)
@@ -138,7 +139,8 @@ def _bears(op: Any, place: Mapping[str, int], weights: list[frozenset[int]]) -> 
         return i < len(op.inputs) and bool(weights[place[op.inputs[i].op.name]])
 
     if op.type in CONVOLUTIONS:
-        return weight_only(CONVOLUTIONS[op.type][1])
+        later_group = GROUP in op.name and not op.name.endswith(f"{GROUP}0")  # those of one convolution bear once
+        return not later_group and weight_only(CONVOLUTIONS[op.type][1])
     if op.type in LOOKUPS:
         return weight_only(0)
     return op.type in PRODUCTS and (weight_only(0) or weight_only(1))

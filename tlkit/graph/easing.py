@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tlkit.graph.flat import Graph
+from tlkit.graph.grouping import added_reshape
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
@@ -52,12 +53,12 @@ def _multiply(part: Any, node: Any, conv: Any) -> None:
     """A 1 x 1 convolution as the product of pixels (n, channels) and kernel (channels, filters)."""
     name, dtype, (pixels, kernel) = node.name, node.attr["T"].type, node.input
     taken, given = conv.inputs[1].shape[2:]
-    rows = _added_reshape(part, f"{name}/tlkit_pixels", pixels, [-1, taken], dtype)
-    matrix = _added_reshape(part, f"{name}/tlkit_matrix", kernel, [taken, given], dtype)
+    rows = added_reshape(part, f"{name}/tlkit_pixels", pixels, [-1, taken], dtype)
+    matrix = added_reshape(part, f"{name}/tlkit_matrix", kernel, [taken, given], dtype)
     product = part.node.add(name=f"{name}/tlkit_product", op="MatMul", input=[rows, matrix])
     product.attr["T"].type = dtype
     part.node.remove(node)
-    _added_reshape(part, name, product.name, [-1, *conv.outputs[0].shape[1:]], dtype)
+    added_reshape(part, name, product.name, [-1, *conv.outputs[0].shape[1:]], dtype)
 
 
 def _fold_scales(graph: Graph, part: Any, fetches: Sequence[str]) -> dict[str, str]:
@@ -100,19 +101,10 @@ def _fold(part: Any, conv: Any, product: Any, scale: str, kernel: Any) -> None:
     name, (pixels, weights) = product.name, conv.input
     dtype = product.attr["T"].type
     if conv.op != "Conv2D":  # a depthwise kernel is (height, width, channels, multiplier)
-        scale = _added_reshape(part, f"{name}/tlkit_scale", scale, kernel[2:], dtype)
+        scale = added_reshape(part, f"{name}/tlkit_scale", scale, kernel[2:], dtype)
     scaled = part.node.add(name=f"{name}/tlkit_kernel", op="Mul", input=[weights, scale])
     scaled.attr["T"].type = dtype
     product.CopyFrom(conv)
     product.name = name
     product.input[:] = [pixels, scaled.name]
     part.node.remove(conv)
-
-
-def _added_reshape(part: Any, name: str, tensor: str, shape: Any, dtype: int) -> str:
-    sizes = part.node.add(name=f"{name}/shape", op="Const")
-    sizes.attr["dtype"].type = tf.int32.as_datatype_enum
-    sizes.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(list(shape), tf.int32))
-    reshaped = part.node.add(name=name, op="Reshape", input=[tensor, sizes.name])
-    reshaped.attr["T"].type, reshaped.attr["Tshape"].type = dtype, tf.int32.as_datatype_enum
-    return name

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tlkit.core.errors import InputError
 from tlkit.graph import _private
+from tlkit.graph.grouping import without_groups
 
 WRITES = ("Assign", "ResourceScatter", "ResourceApply", "LookupTableInsert", "LookupTableImport", "WriteFile", "Save")
 READS = {  # stateful for TensorFlow, yet the same answer at every call while nothing is written
@@ -118,6 +119,9 @@ def _completed(draft: Graph, own: Sequence[Any], function: Any, given: Sequence[
     whole = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(own, dtypes, strict=False)])
     shapes = [_marked(tf.TensorShape(s)) for s in (own if given is None else given)]
     marked = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)])
+    nodes = without_groups(draft.nodes, marked)
+    if nodes != draft.nodes:
+        return _completed(dataclasses.replace(draft, nodes=nodes), own, function, given)
     graph = dataclasses.replace(draft, whole=whole, shapes=_shapes(marked, draft.inputs), memo={})
     return dataclasses.replace(graph, problem=_problem(graph), memo={})
 
