@@ -20,7 +20,18 @@ from tlkit.graph.cutting import (
     variables_in_front,
     variables_of,
 )
-from tlkit.graph.flat import Graph, closed, flatten, giving, output_at, output_keys, part, part_as, with_output
+from tlkit.graph.flat import (
+    Graph,
+    at_sizes,
+    closed,
+    flatten,
+    giving,
+    output_at,
+    output_keys,
+    part,
+    part_as,
+    with_output,
+)
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 from tlkit.graph.sizing import freed
@@ -36,6 +47,7 @@ __all__ = [
     "Halves",
     "Proof",
     "activation_bytes",
+    "at_sizes",
     "batch_norms",
     "behind_cast",
     "blocks",

@@ -131,6 +131,25 @@ def whole_of(graph: Graph, specs: Sequence[Any]) -> Any:
     return _assembled(graph, graph.inputs, graph.outputs, graph.structure, specs)
 
 
+def at_sizes(graph: Graph, specs: Sequence[Any]) -> Graph:
+    """The graph whose inputs have other sizes: `whole` and `shapes` are those at them.
+
+    Args:
+        graph: A flat graph.
+        specs: `tf.TensorSpec` of each input, in the order of `graph.inputs`.
+
+    Raises:
+        InputError: If the graph is not to be taken apart, or a size inside it was fixed when it was made.
+    """
+    if not graph.nodes:
+        raise InputError(f"The module runs at its own sizes only: it {graph.problem}.")
+    try:
+        marked = whole_of(graph, [tf.TensorSpec(_marked(spec.shape), spec.dtype) for spec in specs])
+        return dataclasses.replace(graph, whole=whole_of(graph, specs), shapes=_shapes(marked, graph.inputs), memo={})
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError("The module runs at its own sizes only: layers of it were made for them.") from error
+
+
 def _marked(shape: Any) -> Any:
     """The shape with an open batch set to a size that nothing else has: shapes behind reshapes become known too."""
     return shape if not shape.rank or shape[0] is not None else tf.TensorShape([MARK, *shape[1:]])

@@ -40,6 +40,7 @@ class Form:
         grey: Whether images of three channels are made grey for it.
         whole: Whether its images are whole numbers, 0 to 255.
         float32: Whether it computes in half precision, and is made to compute in float32.
+        size: (height, width) of its images where it was exported for others; () where it takes its own.
     """
 
     names: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Form:
     grey: bool = False
     whole: bool = False
     float32: bool = False
+    size: tuple[int, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -184,7 +186,7 @@ def formed(endpoint: Endpoint, form: Form) -> Endpoint:
         inference=inference,
         inputs=specs,
         accepts=(specs,),
-        takes_training=endpoint.takes_training and not form.each,
+        takes_training=endpoint.takes_training and not form.each and not form.size,
     )
 
 
@@ -231,7 +233,10 @@ def _own_sizes(spec: Any, form: Form) -> Sequence[int | None]:
     """Sizes of one example as the module has them."""
     if spec.shape.rank is None:
         return form.shape
-    return list(spec.shape[1:] if form.batched else spec.shape)
+    sizes = list(spec.shape[1:] if form.batched else spec.shape)
+    if form.size:
+        sizes = [sizes[0], *form.size] if form.channels_first else [*form.size, sizes[-1]]
+    return sizes
 
 
 def _example_specs(endpoint: Endpoint, form: Form) -> Any:
@@ -250,9 +255,14 @@ def _example_specs(endpoint: Endpoint, form: Form) -> Any:
 
 def _leafwise(endpoint: Endpoint, form: Form) -> Callable[[list[Any], bool], Any]:
     """The module as a function of its flat inputs, whole numbers as floats and half precision as float32."""
-    graph = graphs.flatten(endpoint.inference, endpoint.variables) if form.float32 or form.whole else None
+    other = form.float32 or form.whole or form.size
+    graph = graphs.flatten(endpoint.inference, endpoint.variables) if other else None
     if graph is not None and form.float32 and graph.nodes:
         graph = graphs.widened(graph)
+    if graph is not None and form.size:
+        leaf, sizes = endpoint.input_leaves[0], _own_sizes(endpoint.input_leaves[0], form)
+        shape = [leaf.shape[0], *sizes] if form.batched else sizes
+        graph = graphs.at_sizes(graph, [tf.TensorSpec(shape, graph.whole.inputs[0].dtype)])
     direct = graphs.behind_cast(graph) if graph is not None and form.whole else None
     inference = None if graph is None else graph.whole
 

@@ -18,6 +18,7 @@ from tlkit import hub
 from tlkit.core.errors import InputError
 from tlkit.layer.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrainable
 from tlkit.layer.forms import USUAL, Form, form_of, formed
+from tlkit.layer.image_size import at_image_size
 from tlkit.layer.input_affine import PIXEL_MAX, Folded, checked_range, folded, scaled
 from tlkit.layer.variables import keras_variables
 from tlkit.tokenizing.wordpiece import WordPiece
@@ -56,6 +57,8 @@ class HubLayer(keras.layers.Layer):
         sha256: Expected sha256 of the module's folder; another one is an error.
         trust: Load a module that the scan refuses; not saved.
         offline: Do not download; None reads `TLKIT_OFFLINE`; not saved.
+        image_size: (height, width) of the images where the module was exported for another size; what is made of
+            convolutions runs at any.
         taps: Names of tensors inside the module (values of `feature_maps`) or of its tables (`embedding`), which the
             layer gives as a tuple in place of its output.
         graph: The module's graph as `get_config` holds it; used instead of `handle` when a saved model is opened.
@@ -88,6 +91,7 @@ class HubLayer(keras.layers.Layer):
         sha256: str | None = None,
         trust: bool = False,
         offline: bool | None = None,
+        image_size: tuple[int, int] | None = None,
         taps: Sequence[str] = (),
         graph: str | None = None,
         dtype: Any = "float32",
@@ -117,6 +121,8 @@ class HubLayer(keras.layers.Layer):
         self._lower_case = self._own_lower_case() if lower_case is None else lower_case
         self.batch_stats, self.input_range = batch_stats, input_range
         self.range_known_by = SAID
+        if image_size is not None:
+            self.resize(image_size)
         if taps:
             self.taps = tuple(taps)
         if trainable:
@@ -221,6 +227,22 @@ class HubLayer(keras.layers.Layer):
             if form != USUAL:
                 self.form = form
         return self
+
+    def resize(self, image_size: tuple[int, int]) -> None:
+        """Take images of a size that the module was not exported for, from now on.
+
+        Args:
+            image_size: (height, width).
+
+        Raises:
+            InputError: If the module takes no images, has been called, or has layers that were made for its own size.
+        """
+        spec = self.endpoint.input_leaves[0]
+        if len(self.endpoint.input_leaves) != 1 or spec.shape.rank != 4:
+            raise InputError(f"{self.handle} takes no images: leave image_size out.")
+        height, width = image_size
+        if None not in spec.shape[1:3].as_list():
+            at_image_size(self, (int(height), int(width)))
 
     def unformed(self) -> Any:
         """The module as it is called by itself, for those who look into its graph.

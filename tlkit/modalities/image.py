@@ -41,7 +41,7 @@ def _prepare(
     Args:
         data: Images of any size.
         layer: The module; one that takes no image gets the data as they are.
-        image_size: (height, width), for modules that take any; None is what the data were read with.
+        image_size: (height, width); None is the module's own, or of one that takes any, what the data were read with.
         input_range: Range of the pixels that the module takes; None is what its card, graph or BatchNorm says.
     """
     from tlkit.layer.input_range import range_warning, settle_range
@@ -49,6 +49,7 @@ def _prepare(
 
     if not is_image(layer):
         return data
+    data = _resized_layer(data, layer, image_size)
     size = _size(data, layer, image_size) or own_image_size(layer)
     if input_range is not None:
         layer.input_range = input_range
@@ -57,6 +58,16 @@ def _prepare(
     settle_range(layer, some)
     doubt = None if some is None else range_warning(layer, some)
     return dataclasses.replace(data, notes=(*data.notes, doubt)) if doubt else data
+
+
+def _resized_layer(data: Splits, layer: HubLayer, size: tuple[int, int] | None) -> Splits:
+    """Let a module that was exported for another size take this one; that is noted."""
+    own = tuple(layer.endpoint.input_leaves[0].shape[1:3])
+    if size is None or None in own or tuple(size) == own:
+        return data
+    layer.resize(size)
+    note = f"{layer.handle} was exported for images of {own[0]}x{own[1]} and runs at {size[0]}x{size[1]} here."
+    return dataclasses.replace(data, notes=(*data.notes, note))
 
 
 def _size(data: Splits, layer: HubLayer, asked: tuple[int, int] | None) -> tuple[int, int] | None:

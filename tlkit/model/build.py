@@ -33,7 +33,8 @@ def build(
     Args:
         backbone: A HubLayer, or anything that HubLayer takes as handle.
         task: What the head is for.
-        image_size: (height, width) for a module that takes any; None takes the module's own.
+        image_size: (height, width); None takes the module's own. One that was exported for another size runs at this
+            one where it is made of convolutions.
         data: What it is to take, where the module leaves that open: whether its one axis is a batch or a recording,
             whether images are made grey for it.
 
@@ -43,6 +44,8 @@ def build(
     layer = backbone if isinstance(backbone, HubLayer) else HubLayer(backbone, name=BACKBONE)
     layer.shaped(None if data is None else data.train.inputs.spec)
     if is_image(layer):
+        if image_size is not None:
+            layer.resize(image_size)
         settle_range(layer)
     modality = None if data is None else modality_of(data.train)
     if modality is not None and modality.inputs is not None and data is not None:
@@ -111,12 +114,6 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
     if not is_image(layer):
         return keras.Input(specs.shape[1:], dtype=specs.dtype.name, name="inputs")
     own = own_image_size(layer)
-    fixed = layer.endpoint.input_leaves[0].shape[1:3].as_list()
-    if image_size is not None and None not in fixed and tuple(image_size) != tuple(fixed):
-        raise InputError(
-            f"{layer.handle} takes images of {fixed[0]}x{fixed[1]} only; leave image_size out. "
-            f"Received: image_size={tuple(image_size)}."
-        )
     size = image_size or own
     if size is None:
         raise InputError(f"{layer.handle} takes images of any size; say which: image_size=(224, 224).")

@@ -86,7 +86,7 @@ def finetune(
         out: Folder of the run; None is "runs/<task>".
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
-        image_size: (height, width), for modules that take any; None is what the data were read with, if they were.
+        image_size: (height, width); None is the module's own, or of one that takes any, what the data were read with.
         length: Word pieces of a text, for modules that take any; None is what 99 % of the training texts need.
         input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
             graph or its BatchNorm says.
