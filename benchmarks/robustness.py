@@ -110,6 +110,7 @@ def _received(receiver: Connection, process: multiprocessing.Process, timeout_s:
 
 def _in_child(case: Case, folder: Path, sender: Connection) -> None:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.environ["TLKIT_CACHE"] = str(folder / "cache")
     inputs = folder / "case"
     inputs.mkdir()

@@ -140,7 +140,7 @@ def _result(run: Path) -> dict[str, str]:
     for name in EXPORTED:
         path = run / name
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        found |= {str(p.relative_to(run)): _hash(p.read_bytes()) for p in files if p.name != "fingerprint.pb"}
+        found |= {str(p.relative_to(run)): _hash(p.read_bytes()) for p in files}
     return found
 
 

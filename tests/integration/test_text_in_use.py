@@ -18,7 +18,7 @@ from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.data import text
-from tlkit.exporting import predict
+from tlkit.exporting import predict, saved_model
 from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
@@ -147,6 +147,15 @@ def test_exports_take_strings_and_predict_takes_files(run, tmp_path):
         assert dict(one.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
     (tmp_path / "long.txt").write_text("very " * 50, encoding="utf-8")
     assert "of 52 word pieces" in predict(run.folder, [tmp_path / "long.txt"])[0].note
+
+
+def test_a_saved_model_has_the_same_bytes_whenever_it_is_written(run, tmp_path):
+    def written(own, folder):
+        saved_model.write_serving(own, saved_model.trace(own), saved_model.serving(own), folder)
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    first, again = written(run, tmp_path / "first"), written(tlkit.load(run.folder), tmp_path / "again")
+    assert "saved_model.pb" in first and [name for name in first | again if first.get(name) != again.get(name)] == []
 
 
 def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):

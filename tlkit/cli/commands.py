@@ -311,7 +311,7 @@ def _run(args: list[str], flags: set[str]) -> int:
     options = _parsed(recipe, f"run {args[0]}", args[1:])
     if not args[0].endswith(".py"):  # one's own recipe may use all of Keras
         quick.start()
-    from tlkit.core.files import held
+    from tlkit.core.files import drop_lock, held
     from tlkit.runs import folder as run_folder
     from tlkit.runs import options as flags_of_recipes
 
@@ -321,6 +321,7 @@ def _run(args: list[str], flags: set[str]) -> int:
         return _run_recipe(recipe, options, words, flags)
     if "--fresh" not in flags and (finished := run_folder.finished(Path(out), words)) is not None:
         print(f"{out} holds this run already; --fresh starts over.", file=sys.stderr)
+        drop_lock(out)
         _print_run(finished, flags)
         return 0
     with held(out):

@@ -221,6 +221,15 @@ def held(folder: str | os.PathLike[str]) -> Iterator[Path]:
         _let_go(place)
 
 
+def drop_lock(folder: str | os.PathLike[str]) -> None:
+    """Remove the lock that a killed process left in a folder; one that is held, or not ours to remove, stays."""
+    place = Path(os.path.realpath(folder))
+    with contextlib.suppress(_BusyError, OSError):
+        if (place / LOCK).exists():
+            _hold(place)
+            _let_go(place)
+
+
 class _BusyError(Exception):
     """Another process holds the folder; which one."""
 

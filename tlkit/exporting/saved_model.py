@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def trace(run: Run) -> Core:
 
     Tracing and saving a graph takes most of the time of writing a SavedModel, so all signatures share this one.
     """
-    model = keras.Model(run.model.input, [run.model.output, *_backbone_outputs(run.model)])
+    outputs = [run.model.output, *_backbone_outputs(run.model)]
+    model = keras.Model(run.model.input, outputs, name="served")  # Keras counts models, and names are in the graph
     specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
 
     def core(given: Tensors) -> tuple[Tensors, Tensors]:
@@ -126,7 +127,7 @@ def write_convertible(run: Run, folder: Path) -> None:
 
     functions = {DEFAULT: concrete(functools.partial(named_outputs, run.task))}
     functions |= {name: concrete(functools.partial(_of_head, name, task)) for name, task in run.task.heads.items()}
-    graphs.save_constant(functions, folder, _held(run.model))
+    graphs.save_constant(functions, folder, _held(run.model, functions.values()))
 
 
 def _of_head(name: str, task: Task, raw: Any) -> Tensors:
@@ -155,17 +156,22 @@ def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resou
     as long as all the rest.
     """
     module = tf.Module()
-    module.kept, module.resources = _held(model), resources
+    module.kept, module.resources = _held(model, signatures.values()), resources
     with quiet_log():
         tf.saved_model.save(module, str(folder), signatures=dict(signatures), options=WITHOUT_GRADIENTS)
+    graphs.renumber(folder)
 
 
-def _held(model: keras.Model) -> list[Any]:
-    """Variables of a model, and lookup tables with their assets inside its hub modules."""
+def _held(model: keras.Model, functions: Iterable[Any]) -> list[Any]:
+    """Weights of a model and what else the functions read, and lookup tables with their assets inside hub modules.
+
+    States of random numbers that nothing reads stay out: they are drawn anew whenever a model is loaded.
+    """
+    needed = {id(v.value) for v in model.weights} | {id(v) for function in functions for v in function.variables}
     loaded = [m for m in (getattr(layer, "_module", None) for layer in model.layers) if m is not None]
     kind = tf.saved_model.experimental.TrackableResource
     tables = [item for m in loaded for item in tf.train.TrackableView(m).descendants() if isinstance(item, kind)]
-    return [*(variable.value for variable in model.variables), *tables]
+    return [*(v.value for v in model.variables if id(v.value) in needed), *tables]
 
 
 def _backbone_outputs(model: keras.Model) -> list[Any]:

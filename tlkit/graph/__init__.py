@@ -33,6 +33,7 @@ from tlkit.graph.flat import (
     with_output,
 )
 from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
+from tlkit.graph.numbering import renumber
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 from tlkit.graph.sizing import freed
 from tlkit.graph.widening import behind_cast, computes_in_half, widened
@@ -71,6 +72,7 @@ __all__ = [
     "part",
     "part_as",
     "proved_range",
+    "renumber",
     "rows_of",
     "save_constant",
     "split",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.core.protobuf import config_pb2, fingerprint_pb2, rewriter_config_pb2, saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.saved_model.pywrap_saved_model.fingerprinting import CreateFingerprintDef
 from tensorflow.python.training.saver import export_meta_graph
 
 
@@ -62,3 +64,15 @@ def handle(variable: Any) -> Any:
 def constant(function: Any) -> Any:
     """A concrete function with the values of its variables inside it; loops stay loops."""
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
+def saved_model(content: bytes) -> Any:
+    """The message that a saved_model.pb holds."""
+    return saved_model_pb2.SavedModel.FromString(content)
+
+
+def fingerprint(folder: Path, uuid: str) -> bytes:
+    """Content of fingerprint.pb for a SavedModel, with an id of one's own."""
+    found = fingerprint_pb2.FingerprintDef.FromString(CreateFingerprintDef(str(folder)))
+    found.uuid = uuid
+    return found.SerializeToString(deterministic=True)  # type: ignore[no-any-return]

@@ -319,9 +319,9 @@ def _assembled(
 
     def body(*values: Any) -> Any:
         known = dict(zip(feeds, values, strict=True))
-        for name in outside & graph.captures.keys():
+        for name in sorted(outside & graph.captures.keys()):
             known[name] = _private.captured(graph.captures[name])
-        used.extend(graph.variables[graph.resources[n]] for n in outside if n in graph.resources)
+        used.extend(graph.variables[graph.resources[n]] for n in sorted(outside) if n in graph.resources)
         mapped = {name: known[name] for name in outside}
         found = tf.graph_util.import_graph_def(sub, input_map=mapped, return_elements=inner, name="")
         known |= dict(zip(inner, found, strict=True))
@@ -388,7 +388,7 @@ def _library(graph: Graph, nodes: Iterable[Any]) -> Any:
 
 
 def _called(node: Any) -> Iterable[str]:
-    for value in node.attr.values():
+    for _, value in sorted(node.attr.items()):
         if value.HasField("func"):
             yield value.func.name
         yield from (f.name for f in value.list.func)

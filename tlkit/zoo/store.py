@@ -91,12 +91,13 @@ def build(name: str, folder: str | Path, *, offline: bool | None = None) -> Path
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether a folder holds what its manifest says, and nothing is missing or changed."""
+    """Whether a folder holds what its manifest says: nothing is missing or changed, and nothing was added."""
     try:
         file = folder / MANIFEST
         manifest = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
-        kept = ((folder / name, digest) for name, digest in manifest.items())
-        return bool(manifest) and all(path.is_file() and sha256_file(path) == digest for path, digest in kept)
+        kept = {folder / name: digest for name, digest in manifest.items()}
+        same = all(path.is_file() and sha256_file(path) == digest for path, digest in kept.items())
+        return bool(kept) and same and {p for p in folder.rglob("*") if not p.is_dir()} == {*kept, file}
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 

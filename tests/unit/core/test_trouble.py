@@ -161,8 +161,12 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
             process.stdout.readline()
             with pytest.raises(InputError, match=f"in use: process {process.pid} is writing to it"), files.held(out):
                 pass
+            files.drop_lock(out)
+            assert (out / files.LOCK).exists(), "it is held"
         finally:
             process.kill()
+    files.drop_lock(out)
+    assert list(out.iterdir()) == []
     with files.held(out):  # a kill leaves nothing in the way
         assert (out / files.LOCK).read_text().strip() == str(os.getpid())
     assert list(out.iterdir()) == []

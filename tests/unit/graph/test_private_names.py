@@ -16,6 +16,9 @@ NAMES = [
     "tensorflow.python.training.saver.export_meta_graph",
     "tensorflow.python.framework.op_def_registry.get",
     "tensorflow.python.framework.convert_to_constants.convert_variables_to_constants_v2",
+    "tensorflow.core.protobuf.saved_model_pb2.SavedModel",
+    "tensorflow.core.protobuf.fingerprint_pb2.FingerprintDef",
+    "tensorflow.python.saved_model.pywrap_saved_model.fingerprinting.CreateFingerprintDef",
 ]
 
 

@@ -38,12 +38,15 @@ def test_built_once(builds):
     assert builds == [NAME]
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "manifest", "garbage"])
+@pytest.mark.parametrize("damage", ["change", "remove", "manifest", "garbage", "more"])
 def test_a_damaged_module_is_built_again(builds, damage):
     folder = zoo.folder(NAME)
     file = folder / (store.MANIFEST if damage in ("manifest", "garbage") else "saved_model.pb")
+    file = folder / "variables" / "stray" if damage == "more" else file
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"[1]" if damage == "garbage" else b"x") if damage != "remove" else file.unlink()
     assert (zoo.folder(NAME) / "saved_model.pb").read_bytes() == b"graph"
+    assert not (folder / "variables").exists()
     assert builds == [NAME, NAME]
 
 
