@@ -77,7 +77,8 @@ def _wait(_job: Job) -> dict[str, Any]:
 
 
 def _find(job: Job) -> dict[str, Any]:
-    """Look for modules where the process that exports looks for them."""
+    """Look for files and modules where the process that exports looks for them."""
+    os.chdir(job["folder"])
     sys.path[:] = job["path"]
     return {}
 

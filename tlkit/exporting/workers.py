@@ -52,7 +52,8 @@ def started(log: Path, timeout_s: float, *, tensorflow: bool = False) -> Iterato
     worker = (_taken() if tensorflow else None) or _process(log.open("wb"), timeout_s)
     try:
         limit(worker, timeout_s)
-        tell(worker, job="find", path=[str(Path(entry).absolute()) for entry in sys.path])
+        here = str(Path.cwd())  # one that was started ahead may have started elsewhere
+        tell(worker, job="find", folder=here, path=[str(Path(here, entry)) for entry in sys.path])
         yield worker
     finally:
         _end(worker)
@@ -78,7 +79,7 @@ def _process(log: Any, limit_s: float) -> Worker:
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
     quiet = {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tlkit.exporting.worker", str(limit_s)],
+        [sys.executable, "-P", "-m", "tlkit.exporting.worker", str(limit_s)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **quiet},
     )  # fmt: skip
     return Worker(process, log)

@@ -48,6 +48,13 @@ def test_a_worker_that_died_while_it_waited_is_replaced(tmp_path: Path):
         assert "version" in workers.ask(worker, job="prepare")
 
 
+def test_a_worker_takes_no_module_from_the_folder_where_it_starts(tmp_path: Path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with workers.started(tmp_path / "log", 60) as worker:
+        assert "KeyError" in workers.ask(worker, job="no such job")["failure"]
+
+
 def test_the_time_of_a_worker_begins_anew(tmp_path: Path):
     with workers.started(tmp_path / "log", 6) as worker:
         workers.limit(worker, 60)
@@ -55,14 +62,19 @@ def test_the_time_of_a_worker_begins_anew(tmp_path: Path):
         assert worker.process.poll() is None
 
 
-def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(tmp_path: Path):
+def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(tmp_path: Path, monkeypatch):
     workers.start_ahead()
     workers.start_ahead()
     (ahead,) = workers._ahead
     with workers.started(tmp_path / "plain", 60) as plain:
         assert plain.process.pid != ahead.process.pid
-    with workers.started(tmp_path / "log", 60, tensorflow=True) as worker:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "file.tflite").write_bytes(b"no model")
+    monkeypatch.chdir(tmp_path / "log")  # it looks for files where this process is, not where that was
+    with workers.started(tmp_path / "ahead", 60, tensorflow=True) as worker:
         assert worker.process.pid == ahead.process.pid
         assert workers.ask(worker, job="prepare")["version"]
         assert not workers._ahead
+        answer = workers.ask(worker, job="run", file="file.tflite", open=OPEN, threads=1)
+        assert "file.tflite' was not exported by tlkit" in answer["failure"]
     assert worker.process.poll() is not None
