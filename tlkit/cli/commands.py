@@ -75,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in flags:
             traceback.print_exc()
         if arrived or isinstance(error, KeyboardInterrupt):
-            return _interrupted(arrived[0] if arrived else signal.SIGINT)
+            number = _interrupted(arrived[0] if arrived else signal.SIGINT)
+            if "--debug" not in flags:
+                _drop_half_made(error)
+            return number
         return _failed(error, flags)
 
 
@@ -105,6 +108,17 @@ def _interrupted(number: int) -> int:
     with contextlib.suppress(OSError):  # the terminal may be gone
         print(f"tlkit: {how}; what was finished is kept.", file=sys.stderr)
     return 128 + number
+
+
+def _drop_half_made(error: BaseException | None) -> None:
+    """Let go of what the interrupted calls hold: objects of TensorFlow that were half made print a traceback then."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__context__
+    finally:
+        sys.unraisablehook = before
 
 
 def _failed(error: Exception, flags: set[str]) -> int:

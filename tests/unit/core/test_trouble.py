@@ -128,6 +128,25 @@ def test_signals_end_a_command_tidily(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_an_interrupt_left_half_made_goes_in_silence(monkeypatch, capsys):
+    class HalfMade:
+        def __init__(self):
+            try:
+                {}["none"]
+            except KeyError:
+                raise KeyboardInterrupt  # noqa: B904
+
+        def __del__(self):
+            gone.append(self.options)
+
+    gone, told = [], []
+    monkeypatch.setattr(commands, "_doctor", lambda *_: HalfMade())
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    assert commands.main(["doctor"]) == 130 and told == []
+    assert commands.main(["doctor", "--debug"]) == 130 and len(told) == 1
+    assert "HalfMade" in capsys.readouterr().err and gone == []
+
+
 def test_nohup_stays_in_force(tmp_path):
     words = f"trap '' HUP; exec {sys.executable} -c '{SLEEPS.replace('sleep(60)', 'sleep(0.5)')}' {tmp_path}"
     with subprocess.Popen(["sh", "-c", words], stdout=subprocess.PIPE, text=True) as process:
