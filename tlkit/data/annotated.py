@@ -30,6 +30,7 @@ from tlkit.core.errors import InputError
 from tlkit.data import walking
 from tlkit.data.labelling import checked_names
 from tlkit.data.listing import checked_folder, escaped
+from tlkit.data.pixels import sides
 from tlkit.data.splitting import PART_NAMES
 
 ORDERS = {
@@ -153,6 +154,20 @@ def parts_of(parts: Sequence[int | None]) -> tuple[list[int], tuple[str, ...]]:
     lost = sum(part is None for part in parts)
     note = f"{lost:,} images lie in no part, as the source divides them, and are used for training."
     return [part or 0 for part in parts], (note,) if lost else ()
+
+
+def size_of(image: Annotated) -> tuple[tuple[int, int] | None, str]:
+    """(width, height) upright, and what is wrong with it; a file that cannot be read is left to the preflight."""
+    both = sides(image.path)
+    if both is None or image.size is None or image.trouble:
+        return (None if both is None else both[1]), ""
+    stored, upright = both
+    if image.size == upright:
+        return upright, ""
+    told, are = (f"{width} x {height}" for width, height in (image.size, upright))
+    if image.size == stored:
+        return upright, f"its boxes were drawn before it is turned as its EXIF data say ({told}, shown as {are})"
+    return upright, f"its annotations are of an image of {told} pixels, and it has {are}"
 
 
 def number(value: Any) -> float:

@@ -29,7 +29,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Quarantined, Splits
 from tlkit.data import annotated as reading
 from tlkit.data import labelling, tables
-from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of
+from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of, size_of
 from tlkit.data.augment import MovingAugmentation, moving
 from tlkit.data.image import SHARES, WHITE
 from tlkit.data.image_source import (
@@ -42,7 +42,7 @@ from tlkit.data.image_source import (
 )
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
-from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
 from tlkit.data.splitting import PARTS, Groups, by_id
 from tlkit.data.table_formats import read_any
 
@@ -497,27 +497,13 @@ def _of_files(found: Annotations, labels: Sequence[str] | None, options: Options
     """Splits of annotated files."""
     options = dataclasses.replace(options, groups=by_id(options.groups, [own.name for own in found.images]))
     with ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(_size_of, found.images))
+        sizes = list(pool.map(size_of, found.images))
     images = tuple(
         dataclasses.replace(own, trouble=own.trouble or trouble)
         for own, (_, trouble) in zip(found.images, sizes, strict=True)
     )
     judged = _judged(dataclasses.replace(found, images=images), labels, [size for size, _ in sizes])
     return _assembled(judged, options, None)
-
-
-def _size_of(image: Annotated) -> tuple[tuple[int, int] | None, str]:
-    """(width, height) upright, and what is wrong with it; a file that cannot be read is left to the preflight."""
-    both = sides(image.path)
-    if both is None or image.size is None or image.trouble:
-        return (None if both is None else both[1]), ""
-    stored, upright = both
-    if image.size == upright:
-        return upright, ""
-    told, are = (f"{width} x {height}" for width, height in (image.size, upright))
-    if image.size == stored:
-        return upright, f"its boxes were drawn before it is turned as its EXIF data say ({told}, shown as {are})"
-    return upright, f"its annotations are of an image of {told} pixels, and it has {are}"
 
 
 def _judged(found: Annotations, labels: Sequence[str] | None, sizes: Sequence[tuple[int, int] | None]) -> _Judged:

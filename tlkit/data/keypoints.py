@@ -1,0 +1,300 @@
+"""Objects with named points, from COCO JSON, as `Splits`: each example is one object, cut out of its image.
+
+Targets have one form: float32 (points, 3), x and y in shares of the cut-out's width and height, and COCO's visibility:
+2 seen, 1 hidden, 0 not labelled (x and y are then 0, and count for nothing). Objects of one image are in one part.
+
+An object is quarantined by name where its points cannot be right: another count of numbers, outside the image, a
+visibility that there is not. Crowds and objects without a labelled point are no examples, which a note says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Augmenting, Quarantined, Splits
+from tlkit.core.numeric import is_number
+from tlkit.data import annotated as reading
+from tlkit.data import labelling, pixels
+from tlkit.data.annotated import Annotated, Thing, parts_of, size_of
+from tlkit.data.augment import MovingAugmentation, moving
+from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image_source import Extra, ImageSize, Options, check_file, from_blobs
+from tlkit.data.labelling import Labelled
+from tlkit.data.listing import noted
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
+from tlkit.data.splitting import Groups, by_id, group_names
+
+__all__ = ["augmentation", "from_coco", "mirrored"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+Box = tuple[float, float, float, float]
+
+
+def from_coco(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    margin: float = 0.25,
+    mirror: Sequence[tuple[str, str]] | None = None,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
+) -> Splits:
+    """COCO JSON whose categories name keypoints; each annotated object is an example.
+
+    Args:
+        annotations: As in `data.boxes.from_coco`.
+        images: As there.
+        margin: What is cut out around an object's box on each side, as a share of the box's sides, in [0, 10]; at least
+            all its points are in it, and never more than the image.
+        mirror: Pairs of points that change places in a mirrored copy. None pairs names by "left" and "right".
+        image_size: As in `data.image.from_folder`, like all that are not named here.
+        split: As there, where the source does not say.
+        seed: As there.
+        groups: As there, of the names in the JSON; None keeps the objects of an image together.
+        strict: As there.
+        background: As there.
+        augment: `augmentation()`, or that of `data.image`: points move with the image. A function (input, seed) must
+            not move anything.
+        progress: As there.
+        max_pixels: As there.
+        pixel_max: As there, but None is 255: 16 bits are read as such only where it is given.
+
+    Raises:
+        InputError: If the file is no COCO JSON, names no keypoints, or no object has any; or if copies are mirrored
+            and a point's other side has no name.
+    """
+    if not (is_number(margin) and 0 <= margin <= 10):
+        raise InputError(f"`margin` must lie in [0, 10]. Received: margin={margin!r}.")
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
+    said = reading.coco(annotations, images)
+    if not said.points:
+        raise InputError(f"No category in {str(annotations)!r} has 'keypoints': it names no points.")
+    names = labelling.checked_names(said.points)
+    order = mirrored(names, mirror)
+    augment, more = moving(options.augment, "points", order)
+    if isinstance(augment, MovingAugmentation) and augment.flip and mirror is None:
+        _check_sides(names, order)
+    with ThreadPoolExecutor() as pool:
+        looked = list(pool.map(lambda own: _looked_at(own, options), said.images))
+    chosen = _chosen(said.images, looked, len(names), names, margin)
+    owners = by_id(options.groups, [own.name for own in said.images])
+    kept_together = [own.image.name for own in chosen.objects] if owners is None else _owners(owners, chosen.objects)
+    options = dataclasses.replace(options, augment=augment, groups=kept_together)
+    return noted(_split(chosen, names, options), (*said.notes, *chosen.notes, *more))
+
+
+def augmentation(
+    flip: bool = True, crop: float = 0.2, colour: float = 0.1, shrink: float = 0.0, mirror: Sequence[int] = ()
+) -> MovingAugmentation:
+    """Changed copies of images whose points move with them; one that falls outside counts as not labelled.
+
+    Args:
+        flip: Whether half of the copies are mirrored left to right.
+        crop: Largest share of each side that is cut away, in [0, 0.9].
+        colour: Largest change of brightness, contrast and saturation, in [0, 0.9].
+        shrink: How far beyond the image a copy may reach, as a share of each side, in [0, 3].
+        mirror: Which point each is in a mirrored copy; `from_coco` knows it by itself.
+    """
+    return MovingAugmentation(flip, crop, colour, moves="points", shrink=shrink, mirror=tuple(mirror))
+
+
+def mirrored(names: Sequence[str], pairs: Sequence[tuple[str, str]] | None = None) -> tuple[int, ...]:
+    """Which point each is in a mirrored copy.
+
+    Args:
+        names: Of the points.
+        pairs: Points that change places; None pairs names by "left" and "right".
+
+    Raises:
+        InputError: If a pair names what is no point.
+
+    Example:
+        >>> mirrored(["nose", "left_eye", "right_eye"])
+        (0, 2, 1)
+    """
+    other = {a: b for pair in pairs or () for a, b in (tuple(pair), tuple(pair)[::-1])}
+    unknown = sorted(set(other) - set(names))
+    if unknown:
+        raise InputError(f"`mirror` names {unknown[0]!r}, which is no point: they are {', '.join(names[:20])}.")
+    if pairs is None:
+        other = {name: swapped for name in names if (swapped := _other_side(name)) in names}
+    return tuple(list(names).index(other.get(name, name)) for name in names)
+
+
+def _other_side(name: str) -> str:
+    for a, b in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if a in name:
+            return name.replace(a, b)
+        if b in name:
+            return name.replace(b, a)
+    return name
+
+
+def _check_sides(names: Sequence[str], order: tuple[int, ...]) -> None:
+    alone = [name for name, place in zip(names, order, strict=True) if _other_side(name) != name == names[place]]
+    if alone:
+        raise InputError(
+            f"Copies are mirrored, and the point {alone[0]!r} has no {_other_side(alone[0])!r}: pass `mirror`, or "
+            "augmentation(flip=False)."
+        )
+
+
+# -- objects
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """An example: an annotated object, what is cut out, in pixels, and its points in shares of that."""
+
+    name: str
+    image: Annotated
+    box: tuple[int, int, int, int]
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Objects that are examples, those that cannot be, and notes."""
+
+    objects: tuple[_Object, ...]
+    quarantine: tuple[Quarantined, ...]
+    notes: tuple[str, ...]
+
+
+def _looked_at(own: Annotated, options: Options) -> tuple[tuple[int, int] | None, str]:
+    """(width, height) upright, and why an image cannot be used."""
+    size, trouble = size_of(own)
+    checked = check_file(own.path, options.background, options.max_pixels, options.pixel_max)
+    return size, own.trouble or trouble or checked.reason or ("it is no image" if checked.ignored else "")
+
+
+def _chosen(
+    images: Sequence[Annotated],
+    looked: Sequence[tuple[tuple[int, int] | None, str]],
+    count: int,
+    names: Sequence[str],
+    margin: float,
+) -> _Chosen:
+    objects, quarantine, left_out = list[_Object](), list[Quarantined](), Counter[str]()
+    for own, (size, trouble) in zip(images, looked, strict=True):
+        if trouble or size is None:
+            quarantine.append(Quarantined(own.name, trouble or "it cannot be read"))
+            continue
+        for number, thing in enumerate(own.things, start=1):
+            name = own.name if len(own.things) == 1 else f"{own.name}#{number}"
+            problem, points = _points_of(thing, size, count, names)
+            if problem:
+                quarantine.append(Quarantined(name, problem))
+            elif thing.ignored or not (points[:, 2] > 0).any():
+                left_out["are crowds" if thing.ignored else "have no labelled point"] += 1
+            else:
+                objects.append(_cut_out(name, own, thing, points, size, margin))
+    notes = tuple(f"{number:,} objects {what} and are no examples." for what, number in left_out.items())
+    if not objects:
+        raise InputError(f"No object has a labelled point, of {sum(len(own.things) for own in images)} in the JSON.")
+    return _Chosen(tuple(objects), tuple(quarantine), notes)
+
+
+def _points_of(thing: Thing, size: tuple[int, int], count: int, names: Sequence[str]) -> tuple[str, np.ndarray]:
+    """(what is wrong, float64 (points, 3) in pixels)."""
+    none = np.zeros((count, 3))
+    if not thing.points or thing.ignored:
+        return thing.trouble, none
+    if len(thing.points) != 3 * count:
+        return f"has {len(thing.points)} numbers for {count} points: x, y and visibility of each are expected", none
+    points = np.array(thing.points, np.float64).reshape(count, 3)
+    if not np.isfinite(points).all():
+        return "has points that are no numbers", none
+    if not np.isin(points[:, 2], (0, 1, 2)).all():
+        return f"has the visibility {points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]:g}: 0, 1 and 2 are known", none
+    points[points[:, 2] == 0] = 0
+    outside = (points[:, :2] < 0).any(axis=1) | (points[:, :2] > np.array(size)).any(axis=1)
+    if outside.any():
+        which = int(np.flatnonzero(outside)[0])
+        x, y = points[which, :2]
+        return f"has its {names[which]!r} outside the image, at x {x:g}, y {y:g}", none
+    if (points[:, 2] > 0).any() and points[:, :2].max() <= 1 and min(size) > 4:
+        return "has points in 0 to 1, and COCO counts pixels", none
+    return "", points
+
+
+def _cut_out(
+    name: str, own: Annotated, thing: Thing, points: np.ndarray, size: tuple[int, int], margin: float
+) -> _Object:
+    labelled = points[points[:, 2] > 0, :2]
+    low, high = labelled.min(axis=0), labelled.max(axis=0)
+    if len(thing.numbers) == 4 and np.isfinite(thing.numbers).all() and min(thing.numbers[2:]) > 0:
+        corner, sides = np.array(thing.numbers[:2]), np.array(thing.numbers[2:])
+    else:
+        corner, sides = low, high - low
+    first = np.minimum(corner - margin * sides, low)
+    last = np.maximum(corner + (1 + margin) * sides, high)
+    first = np.clip(np.floor(first), 0, np.array(size) - 1).astype(int)
+    last = np.maximum(np.clip(np.ceil(last), 1, size).astype(int), first + 1)
+    shares = np.concatenate([(points[:, :2] - first) / (last - first), points[:, 2:]], axis=1)
+    shares[points[:, 2] == 0] = 0
+    return _Object(name, own, (int(first[0]), int(first[1]), int(last[0]), int(last[1])), shares.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class CutOuts:
+    """Reads parts of image files, by position."""
+
+    paths: tuple[Path, ...]
+    boxes: tuple[tuple[int, int, int, int], ...]
+    background: Colour
+    white: float | None
+
+    def __call__(self, i: int) -> np.ndarray:
+        """uint8 (H, W, 3): left, top, right and bottom of box i of its file."""
+        return np.asarray(pixels.decode(self.paths[i].read_bytes(), self.background, self.white).crop(self.boxes[i]))
+
+
+def _owners(groups: Groups, objects: Sequence[_Object]) -> list[str]:
+    return list(group_names(groups, [own.image.name for own in objects]))
+
+
+def _split(chosen: _Chosen, names: tuple[str, ...], options: Options) -> Splits:
+    objects = chosen.objects
+    targets = np.stack([own.points for own in objects])
+    labelled = Labelled((targets[..., 2] > 0).astype(np.float32), names, "multi-label")
+    source = CutOuts(
+        tuple(own.image.path for own in objects), tuple(own.box for own in objects), options.background,
+        checked_white(options.pixel_max),
+    )  # fmt: skip
+    fixed, told = parts_of([own.image.part for own in objects])
+    read = dataclasses.replace(options, pixel_max=255.0)  # cut-outs are bytes
+    splits = from_blobs(
+        [own.name for own in objects], source, labelled, fixed=fixed, options=read, quarantine=chosen.quarantine,
+        extra=Extra(ArrayColumn(targets)),
+    )  # fmt: skip
+    return noted(splits, (*told, *_unlearnable(splits)))
+
+
+def _unlearnable(splits: Splits) -> Iterator[str]:
+    """Notes on points that no object for training has."""
+    seen = np.any(splits.train.target_array[..., 2] > 0, axis=0)
+    for name in (name for i, name in enumerate(splits.labels) if not seen[i]):
+        yield f"No object for training has its {name!r} labelled: it will not be learned."
