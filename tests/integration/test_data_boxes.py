@@ -62,6 +62,22 @@ def test_all_formats_give_the_same_rows(name, tmp_path):
     assert all(part.targets.most == 1 for part in (splits.train, splits.val, splits.test))
 
 
+def test_a_folder_says_by_itself_what_it_is(tmp_path):
+    for kind, make in (("COCO", annotating.coco), ("Pascal VOC", annotating.voc), ("YOLO", annotating.yolo)):
+        make(tmp_path / kind)
+        splits = boxes.from_folder(tmp_path / kind, split=(0.7, 0.15, 0.15), progress=False)
+        assert (
+            splits.notes[0].startswith(f"The folder is taken as {kind}: boxes are ")
+            and len(everything(splits)) == COUNT
+        )
+    (tmp_path / "COCO" / "data.yaml").write_text("names: [a]")
+    with pytest.raises(InputError, match=r"of one kind; it holds 'data.yaml' \(YOLO\) and 'annotations.json' \(COCO\)"):
+        boxes.from_folder(tmp_path / "COCO")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"it holds none of them\. Name the loader"):
+        boxes.from_folder(tmp_path / "empty")
+
+
 def test_yolos_parts_are_kept(tmp_path):
     splits = boxes.from_yolo(annotating.yolo(tmp_path / "data"), split=(0.8, 0.1, 0), progress=False)
     assert sorted(splits.val.ids) == [f"val/images/{i:02d}.png" for i in range(8, 12)] and len(splits.train) == 8

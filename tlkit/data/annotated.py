@@ -186,6 +186,28 @@ def _size(width: Any, height: Any) -> tuple[int, int] | None:
     return (int(sides[0]), int(sides[1])) if all(side >= 1 for side in sides) else None
 
 
+def format_of(root: Path) -> str:
+    """ "COCO", "Pascal VOC" or "YOLO", by the files in a folder.
+
+    Raises:
+        InputError: If it is none of them, or several.
+    """
+    files = list(walking.files(root))
+    found = {
+        "YOLO": [path for path in files if path.suffix in (".yaml", ".yml") and path.stem in ("data", "dataset")],
+        "Pascal VOC": [path for path in files if path.suffix.casefold() == ".xml"],
+        "COCO": [path for path in files if path.suffix.casefold() == ".json"],
+    }
+    kinds = [kind for kind, own in found.items() if own]
+    if len(kinds) == 1:
+        return kinds[0]
+    held = " and ".join(f"{found[kind][0].relative_to(root).as_posix()!r} ({kind})" for kind in kinds) or "none of them"
+    raise InputError(
+        f"{str(root)!r} must hold a data.yaml (YOLO), XML files (Pascal VOC) or JSON files (COCO), of one kind; it "
+        f"holds {held}. Name the loader: data.boxes.from_coco, from_voc or from_yolo."
+    )
+
+
 # -- COCO
 
 

@@ -41,7 +41,8 @@ from tlkit.data.image_source import (
     from_files,
 )
 from tlkit.data.labelling import Labelled
-from tlkit.data.listing import noted
+from tlkit.data.listing import checked_folder, noted
+from tlkit.data.mosaic import mosaic
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
 from tlkit.data.splitting import PARTS, Groups, by_id
 from tlkit.data.table_formats import read_any
@@ -52,9 +53,11 @@ __all__ = [
     "from_arrays",
     "from_coco",
     "from_csv",
+    "from_folder",
     "from_tfds",
     "from_voc",
     "from_yolo",
+    "mosaic",
 ]
 
 
@@ -69,6 +72,48 @@ _COLUMNS = {
              ("left", "top", "right", "bottom")),
     "xywh": (("left", "top", "width", "height"),),
 }  # fmt: skip
+
+
+def from_folder(
+    folder: str | os.PathLike[str],
+    *,
+    image_size: ImageSize | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    background: Colour = WHITE,
+    augment: Augmenting | None = None,
+    progress: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    pixel_max: float | None = None,
+) -> Splits:
+    """A folder in one of the formats, told by what lies in it, which a note says: COCO JSON, Pascal VOC or YOLO.
+
+    Args:
+        folder: With a data.yaml (YOLO), XML files (Pascal VOC) or JSON files (COCO); of one kind.
+        image_size: As in `from_coco`, like all that are not named here.
+        split: As there.
+        seed: As there.
+        groups: As in the loader of the format.
+        strict: As in `from_coco`.
+        background: As there.
+        augment: As there.
+        progress: As there.
+        max_pixels: As there.
+        pixel_max: As there.
+
+    Raises:
+        InputError: If the folder is of none of the formats, or of several; or as the loader of its format.
+    """
+    root = checked_folder(folder, "annotated images")
+    kind = reading.format_of(root)
+    options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
+    found = (
+        {"COCO": reading.coco, "Pascal VOC": reading.voc}[kind](root, None) if kind != "YOLO" else reading.yolo(root)
+    )
+    told = f"The folder is taken as {kind}: boxes are {', '.join(ORDERS[found.order])} in {found.unit}."
+    return noted(_of_files(found, None, options), (told,))
 
 
 def from_coco(

@@ -33,11 +33,12 @@ from tlkit.data.image import SHARES, WHITE
 from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
+from tlkit.data.mosaic import mosaic
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
 from tlkit.data.sourcing import file_trouble
 from tlkit.data.splitting import PARTS, Groups, by_id
 
-__all__ = ["VOID", "augmentation", "from_arrays", "from_coco", "from_folder", "from_tfds"]
+__all__ = ["VOID", "augmentation", "from_arrays", "from_coco", "from_folder", "from_tfds", "mosaic"]
 
 
 def __dir__() -> list[str]:
