@@ -8,7 +8,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-__all__ = ["audio", "boxes", "collection", "image", "keypoints", "masks", "pairs", "speakers", "text"]
+__all__ = ["audio", "boxes", "collection", "image", "keypoints", "masks", "pairs", "speakers", "text", "volumes"]
 
 
 class _Moved(ModuleType):

@@ -220,7 +220,7 @@ def check_file(path: Path, background: Colour, max_pixels: int, white: float | N
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             file.seek(0)
-            pixels.check_size(pixels.open_header(file), max_pixels)  # before the content of a huge file is read
+            pixels.check_header(file, max_pixels)  # before the content of a huge file is read
             file.seek(0)
             data = file.read()
         depth = pixels.verify(data, background, max_pixels, white)

@@ -204,7 +204,7 @@ def from_arrays(
     options = Options(image_size, split, seed, groups, background, augment, pixel_max=None if white is None else 255.0)
     ids = [str(i) for i in range(len(arrays))]
     shapes = [array.shape[:2] for array in arrays]
-    return _of_arrays(ids, arrays.__getitem__, list(masks).__getitem__, table, options, (), shapes)
+    return of_sources(ids, arrays.__getitem__, list(masks).__getitem__, table, options, (), shapes)
 
 
 def from_tfds(
@@ -251,7 +251,7 @@ def from_tfds(
 
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
     found = open_masks(builder, image, mask)
-    return _of_arrays(found.ids, found.read, found.mask, value_table(labels, void), options, found.parts, None)
+    return of_sources(found.ids, found.read, found.mask, value_table(labels, void), options, found.parts)
 
 
 def augmentation(
@@ -652,16 +652,27 @@ def _seen(mask: np.ndarray, present: np.ndarray) -> str:
     return "" if present.any() else "all of its mask is void"
 
 
-def _of_arrays(
+def of_sources(
     ids: Sequence[str],
     read: Callable[[int], Any],
     mask: Callable[[int], Any],
     table: Table,
     options: Options,
-    parts: Sequence[int],
-    shapes: Sequence[tuple[int, int]] | None,
+    parts: Sequence[int | None] = (),
+    shapes: Sequence[tuple[int, int]] | None = None,
 ) -> Splits:
-    given: Sequence[int | None] = parts or [None] * len(ids)
+    """Splits of images and masks that sources give by position.
+
+    Args:
+        ids: A name for each.
+        read: Gives images, as encoded bytes or uint8 arrays.
+        mask: Gives masks, as encoded bytes or arrays of values.
+        table: What values mean.
+        options: As all loaders of images have them.
+        parts: The part of each, where the source says so.
+        shapes: (height, width) of each image, where masks must have the same.
+    """
+    given = parts or [None] * len(ids)
     found = tuple(_Pair(name, Path(name), Path(name), own) for name, own in zip(ids, given, strict=True))
     reader = MaskArrays(mask, table, options.reader(lambda i: b"").image_size)
     present = np.zeros((len(ids), len(table.names)), np.float32)

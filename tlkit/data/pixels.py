@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.core.errors import InputError
 from tlkit.core.numeric import is_number
+from tlkit.data import dicom
 from tlkit.data.damage import has_stray_markers, lacks_rows
 
 MAX_PIXELS = 64_000_000  # 192 MB of RGB: more than a 48-megapixel phone, less than what a thread can afford
@@ -54,6 +55,8 @@ def decode(data: bytes, background: Colour, white: float | None = None) -> Image
     Raises:
         Exception: Whatever Pillow raises for broken data; `explain` puts it into words.
     """
+    if dicom.is_dicom(data[:132]):
+        return dicom.picture(data, white).convert("RGB")
     image = open_header(io.BytesIO(data))
     image.load()
     return to_rgb(_upright(_in_bytes(image, data, white)), background)
@@ -68,6 +71,10 @@ def verify(data: bytes, background: Colour, max_pixels: int = MAX_PIXELS, white:
     Raises:
         Exception: As `decode`; InputError for a reason of our own.
     """
+    if dicom.is_dicom(data[:132]):
+        check_header(io.BytesIO(data), max_pixels)
+        dicom.picture(data, white)
+        return Depth(8, PIXEL_MAX, PIXEL_MAX)
     image = open_header(io.BytesIO(data))
     check_size(image, max_pixels)
     if image.format == "PNG":
@@ -92,6 +99,8 @@ def sides(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """(width, height) of an image file as it is stored, and as it is shown upright; None where it cannot be read."""
     try:
         with path.open("rb") as file:
+            if dicom.begins(file):
+                return (dicom.size(file),) * 2
             image = open_header(file)
             width, height = image.size
             turned = _orientation(image) in (5, 6, 7, 8)
@@ -100,9 +109,20 @@ def sides(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     return (width, height), (height, width) if turned else (width, height)
 
 
+def check_header(file: BinaryIO, max_pixels: int) -> None:
+    """Refuse what is no image, or too large to be decoded, by its first bytes."""
+    if dicom.begins(file):
+        _check_sides(*dicom.size(file), max_pixels)
+    else:
+        check_size(open_header(file), max_pixels)
+
+
 def check_size(image: Image.Image, max_pixels: int) -> None:
     """Refuse an image too large to be decoded."""
-    width, height = image.size
+    _check_sides(*image.size, max_pixels)
+
+
+def _check_sides(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise InputError(f"oversized: {width} x {height} pixels, and max_pixels is {max_pixels:,}")
 
