@@ -1,4 +1,4 @@
-"""NIfTI volumes (extra `medical`) as slices with a class for each pixel, as `Splits`; those of a patient stay together."""
+"""NIfTI volumes (extra `medical`) as slices with a class for each pixel, as `Splits`; those of one stay together."""
 
 from __future__ import annotations
 
