@@ -266,15 +266,15 @@ def _coco_file(file: Path, folder: _Folder, part: int | None) -> Annotations:
         raise InputError(f"{str(file)!r} has no list 'annotations': files of a test set without answers have none.")
     names, points = _categories(file, said["categories"])
     things, notes = defaultdict[Any, list[Thing]](list), Counter[str]()
-    known = {_key(row.get("id")) for row in said["images"] if isinstance(row, dict)}
+    known = {_key(row["id"]) for row in said["images"] if isinstance(row, dict) and "id" in row}
     for row in rows:
-        if not isinstance(row, dict) or _key(row.get("image_id")) not in known:
+        if not isinstance(row, dict) or "image_id" not in row or _key(row["image_id"]) not in known:
             notes["annotations name an image that is not in the list of images, and are left out"] += 1
             continue
         things[_key(row["image_id"])].append(_coco_thing(row, names))
     pictures = tuple(_coco_image(file, row, folder, things, part) for row in said["images"])
     if len(known) < len(pictures):
-        raise InputError(f"{str(file)!r} gives two images one id: annotations could belong to either.")
+        raise InputError(f"{str(file)!r} gives two images one id, or one none: annotations could belong to either.")
     scored = sum(isinstance(row, dict) and "score" in row for row in rows)
     if scored:
         notes["annotations have a score, as the answers of a detector do: are these labels?"] += scored
@@ -334,9 +334,10 @@ def _coco_image(
         raise InputError(f"{str(file)!r} lists an image without 'file_name': {row!r:.80}.")
     name, path = row["file_name"], folder.find(row["file_name"])
     size = _size(row.get("width"), row.get("height"))
+    shown = name.encode("utf-8", "backslashreplace").decode()
     return Annotated(
-        escaped(name), path or folder.root / name, tuple(things.get(_key(row.get("id")), ())),
-        size, part, "" if path else f"there is no such file below {str(folder.root)!r}, or several of that name",
+        shown, path or folder.root / shown, tuple(things.get(_key(row.get("id")), ())), size, part,
+        "" if path else f"there is no such file below {str(folder.root)!r}, or several of that name",
     )  # fmt: skip
 
 

@@ -133,5 +133,7 @@ def file_trouble(path: Path) -> str:
         return "a link to a file that is not there" if path.is_symlink() else "there is no such file"
     except PermissionError:
         return "it may not be read: change its permissions"
+    except ValueError:  # a NUL, or half of a character
+        return "no file can have such a name"
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
