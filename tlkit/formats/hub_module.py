@@ -69,6 +69,7 @@ def write_module(
     card: Mapping[str, Any] | None = None,
     regularization_losses: Iterable[Callable[[], Any]] = (),
     attachments: Mapping[str, Any] | None = None,
+    signatures: Mapping[str, tuple[Callable[[Any], Any], Any]] | None = None,
 ) -> Path:
     """Write anything that computes with TensorFlow variables as a hub-format SavedModel.
 
@@ -82,6 +83,7 @@ def write_module(
         regularization_losses: Functions without arguments, each giving a scalar.
         attachments: Further objects to keep under these attribute names: lookup tables that `call` uses, a
             `tf.saved_model.Asset` with a vocabulary.
+        signatures: Further ones by name: (function of the inputs, their specs), for modules of several endpoints.
 
     Returns:
         The folder.
@@ -95,7 +97,10 @@ def write_module(
     root.regularization_losses = [tf.function(loss, input_signature=()) for loss in regularization_losses]
     for name, value in (attachments or {}).items():
         setattr(root, name, value)
-    tf.saved_model.save(root, str(folder), signatures={"serving_default": _served(root.__call__, specs)})
+    served = {"serving_default": _served(root.__call__, specs)}
+    for name, (function, own) in (signatures or {}).items():
+        served[name] = _served(lambda inputs, training, function=function: function(inputs), own)
+    tf.saved_model.save(root, str(folder), signatures=served)
     _rename_variables(Path(folder), unique_names(_name(v) for v in variables))
     if card is not None:
         _write_card(Path(folder), card)

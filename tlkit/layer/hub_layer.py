@@ -21,6 +21,7 @@ from tlkit.layer.forms import USUAL, Form, form_of, formed
 from tlkit.layer.image_size import at_image_size
 from tlkit.layer.input_affine import PIXEL_MAX, Folded, checked_range, folded, scaled
 from tlkit.layer.variables import keras_variables
+from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
 
@@ -170,16 +171,25 @@ class HubLayer(keras.layers.Layer):
         return self.__dict__["_opened"].card  # type: ignore[no-any-return]
 
     @property
-    def tokenizer(self) -> WordPiece | Words | None:
-        """The vocabulary that the module brings, `vocab_file` by the hub's convention; None where it brings none.
+    def tokenizer(self) -> WordPiece | Words | BytePairs | None:
+        """The vocabulary that the module brings as an asset; None where it brings none, or takes no ids.
 
-        Word pieces where it takes the three inputs of a BERT, whole words where it takes int32 (batch, words).
+        `tokenizer_file` is a tokenizer.json of byte pairs, with the `tokenizer_config` beside it; `vocab_file` has word
+        pieces where the module takes the three inputs of a BERT, whole words where it takes int32 (batch, words).
         """
-        asset = getattr(self._module, "vocab_file", None)
-        if asset is None or not self.endpoint.input_leaves[0].dtype.is_integer:
+        if not any(leaf.dtype.is_integer for leaf in self.endpoint.input_leaves):
             return None
-        path = asset.asset_path.numpy().decode()
-        return _wordpiece(path, self._lower_case) if isinstance(self.endpoint.inputs, Mapping) else _words(path)
+        pairs, words = self._asset("tokenizer_file"), self._asset("vocab_file")
+        if pairs is not None:
+            return _byte_pairs(pairs, self._asset("tokenizer_config"))
+        if words is None or not self.endpoint.input_leaves[0].dtype.is_integer:
+            return None
+        return _wordpiece(words, self._lower_case) if isinstance(self.endpoint.inputs, Mapping) else _words(words)
+
+    def _asset(self, name: str) -> str | None:
+        """Path of a file that the module brings under a name."""
+        asset = getattr(self._module, name, None)
+        return None if asset is None else asset.asset_path.numpy().decode()
 
     def _own_lower_case(self) -> bool:
         """What the module says of its vocabulary; a .keras file keeps it in the config, as it is no weight."""
@@ -803,6 +813,11 @@ def _check_kinds(arguments: Any, tags: Any, load_options: Any) -> None:
 @functools.lru_cache(maxsize=8)
 def _wordpiece(path: str, lower_case: bool) -> WordPiece:
     return WordPiece.from_file(path, lower_case)
+
+
+@functools.lru_cache(maxsize=2)
+def _byte_pairs(path: str, settings: str | None) -> BytePairs:
+    return BytePairs.from_file(path, settings)
 
 
 @functools.lru_cache(maxsize=2)

