@@ -179,15 +179,15 @@ class HubLayer(keras.layers.Layer):
         """
         if not any(leaf.dtype.is_integer for leaf in self.endpoint.input_leaves):
             return None
-        pairs, words = self._asset("tokenizer_file"), self._asset("vocab_file")
+        pairs, words = self.asset("tokenizer_file"), self.asset("vocab_file")
         if pairs is not None:
-            return _byte_pairs(pairs, self._asset("tokenizer_config"))
+            return _byte_pairs(pairs, self.asset("tokenizer_config"))
         if words is None or not self.endpoint.input_leaves[0].dtype.is_integer:
             return None
         return _wordpiece(words, self._lower_case) if isinstance(self.endpoint.inputs, Mapping) else _words(words)
 
-    def _asset(self, name: str) -> str | None:
-        """Path of a file that the module brings under a name."""
+    def asset(self, name: str) -> str | None:
+        """Path of a file that the module brings under a name, such as "vocab_file"; None where it brings none."""
         asset = getattr(self._module, name, None)
         return None if asset is None else asset.asset_path.numpy().decode()
 

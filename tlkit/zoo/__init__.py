@@ -19,6 +19,8 @@ NAMES = (
     "musicnn",
     "smollm2-135m",
     "whisper-tiny-en",
+    "g2p-en",
+    "textgenrnn",
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]
