@@ -42,12 +42,12 @@ def check_interface(name: str, loaded: Any, example: Any) -> None:
     assert all(np.isfinite(tf.reduce_sum(tf.convert_to_tensor(g))) for g in gradients)
 
 
-def litert(loaded: Any, **shapes: tuple[int, ...]) -> Any:
-    """A runner of the module's signature, converted with builtins alone for inputs of these shapes."""
+def litert(loaded: Any, endpoint: str = "serving_default", /, **shapes: tuple[int, ...]) -> Any:
+    """A runner of a signature of the module, converted with builtins alone for inputs of these shapes."""
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    served = loaded.signatures["serving_default"]
+    served = loaded.signatures[endpoint]
     dtypes = {k: s.dtype for k, s in served.structured_input_signature[1].items()}
     specs = {k: tf.TensorSpec(shape, dtypes[k], name=k) for k, shape in shapes.items()}
     function = tf.function(lambda **inputs: served(**inputs)).get_concrete_function(**specs)

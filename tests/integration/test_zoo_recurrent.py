@@ -192,3 +192,15 @@ def test_it_is_cut_behind_its_embedding_and_either_lstm(writer):
     for cut in graph.cuts(layer.graph):
         front, back = graph.split(layer.graph, cut)
         np.testing.assert_allclose(back(front(ids), *[ids] * len(cut.inputs))["default"], whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["g2p-en", "textgenrnn"])
+def test_they_convert_with_builtins(name):
+    loaded = tf.saved_model.load(str(zoo_checks.folder(name)))
+    if name == "textgenrnn":
+        values = {"inputs": rng.integers(0, 400, (1, textgenrnn.WINDOW)).astype("i4")}
+    else:
+        values = {"encoded": normal(1, g2p.WIDTH), "ids": rng.integers(1, 74, (1, g2p.MOST_PHONEMES)).astype("i4")}
+    found = zoo_checks.litert(loaded, **{key: value.shape for key, value in values.items()})(**values)
+    wanted = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in values.items()})
+    np.testing.assert_allclose(found["default"], wanted["default"], atol=1e-3)

@@ -118,6 +118,14 @@ def test_it_classifies_texts_as_any_module_of_ids_does(tiny):
     assert model(np.array([[3, 1, 4]])).shape == (1, 2)
 
 
+def test_it_converts_with_builtins(tiny):
+    loaded = tf.saved_model.load(str(tiny[2]))
+    ids = np.array([[3, 1, 4, 1, 5, 9]], "i4")
+    np.testing.assert_allclose(
+        zoo_checks.litert(loaded, inputs=ids.shape)(inputs=ids)["default"], loaded(ids)["default"], atol=1e-4
+    )
+
+
 # -- the module of the package
 
 

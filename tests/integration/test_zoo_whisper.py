@@ -212,3 +212,16 @@ def test_it_writes_what_is_said():
         logits = hand({"encoded": encoded, "ids": np.array([ids])})["default"].numpy()[0, -1] @ table.T
         ids.append(int(np.argmax(logits[: hand.tokenizer.end + 1])))
     assert "only person in this conference" in hand.tokenizer.decode(ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endpoint", ["encode", "decode"])
+def test_it_converts_with_builtins(endpoint):
+    loaded = tf.saved_model.load(str(zoo_checks.folder(NAME)))
+    values = {"inputs": np.random.default_rng(0).normal(0, 0.1, (1, 32_000)).astype("f4")}
+    if endpoint == "decode":
+        values = {"encoded": np.random.default_rng(0).normal(0, 1, (1, 50, WIDTH)).astype("f4")}
+        values["ids"] = np.array([[50257, 50362, 314, 716]], "i4")
+    found = zoo_checks.litert(loaded, endpoint, **{key: value.shape for key, value in values.items()})(**values)
+    wanted = loaded.signatures[endpoint](**{key: tf.constant(value) for key, value in values.items()})
+    np.testing.assert_allclose(found["default"], wanted["default"], atol=1e-3)
