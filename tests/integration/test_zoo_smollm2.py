@@ -107,8 +107,9 @@ def test_it_is_cut_behind_every_block_and_trains_in_part(tiny):
         np.testing.assert_allclose(back(front(ids), *[ids] * len(cut.inputs))["default"], whole, atol=1e-6)
     depths = [0.0, *sorted({cut.depth for cut in graph.cuts(layer.graph)}), 1.0]
     assert max(np.diff(depths)) <= 4.1 / (1 + 7 * TINY.blocks)  # a block's attention is the widest
-    trained = {v.path.split("/")[-2] for v in layer.trainable_variables}
-    assert "layer_2" in trained and "layer_0" not in trained and all("token_embd" not in t for t in trained)
+    trained = [v.path for v in layer.trainable_variables]
+    assert any("layer_2" in path for path in trained)
+    assert not any("layer_0" in path or "token_embd" in path for path in trained)
     assert [b.name for b in layer.blocks][1:4] == ["layer_0", "layer_1", "layer_2"]
 
 

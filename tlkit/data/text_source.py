@@ -25,6 +25,7 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
 from tlkit.data.spool import blob_digest
+from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.wordpiece import WordPiece
 from tlkit.tokenizing.words import Words
 
@@ -45,7 +46,7 @@ WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of
 QUESTIONS = {"question": TEXT, "context": TEXT}  # the answer is looked for in the context
 
 Source = Callable[[int], bytes | str]
-Tokenizer = WordPiece | Words
+Tokenizer = WordPiece | Words | BytePairs
 
 
 @dataclass(frozen=True, eq=False)

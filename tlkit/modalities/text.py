@@ -23,6 +23,7 @@ from tlkit.data.windows import PASSAGE, QUESTION_WINDOWS, WindowsReader, passage
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.modalities.parsed import STEPS, one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
+from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 from tlkit.tokenizing.words import Words
 
@@ -178,10 +179,11 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 
 
 def _vocabulary(model: keras.Model) -> WordPiece | Words | None:
-    """What the model's module brings; without it clients send word pieces themselves."""
+    """What the model's module brings; without it clients send word pieces themselves, as they do byte pairs."""
     from tlkit.layer.lookup import hub_layers
 
-    return next((layer.tokenizer for layer in hub_layers(model)), None)
+    found = next((layer.tokenizer for layer in hub_layers(model)), None)
+    return None if isinstance(found, BytePairs) else found
 
 
 def tokenizer_of(model: keras.Model, kind: type[T]) -> T:

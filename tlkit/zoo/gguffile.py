@@ -81,7 +81,8 @@ def read_gguf(
         alignment = int(says.get(ALIGNMENT, 32))
         start = -(-file.place // alignment) * alignment
         numbers = file.content[start:]
-        return says, {name: _array(numbers, *entry) for name, *entry in table if wanted(name)}
+        chosen = (entry for entry in table if wanted(entry[0]))
+        return says, {name: _array(numbers, shape, kind, place) for name, shape, kind, place in chosen}
     except (ValueError, TypeError, KeyError, struct.error, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is damaged, or not a GGUF file that can be read ({error!r}).") from error
 

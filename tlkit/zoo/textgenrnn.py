@@ -80,7 +80,7 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Name -> array of a Keras weights file: "rnn_1/kernel" and so on."""
-    import h5py
+    import h5py  # type: ignore[import-untyped, unused-ignore]
 
     found: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
