@@ -17,12 +17,15 @@ from changing import reread
 from fitting import SIZE, Brighter, built, data, same, values
 from fitting import fitted as fitted_with
 
+from tlkit import tasks
+from tlkit.core.batches import stable_seed, view_of_epoch
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError, TrainingError
-from tlkit.core.examples import ArraySpec, Examples
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.training import checkpoint
+from tlkit.training.fit import fit
 
 PHASES = (
     Phase(epochs=3, lr=3e-3),
@@ -322,3 +325,54 @@ def test_kill_9_at_any_moment_and_again_gives_the_same_bits(folder, tmp_path, wh
         assert process.exitcode == (0 if moment is None else -signal.SIGKILL)
     with np.load(tmp_path / "weights.npz") as archive:
         assert same([archive[name] for name in archive.files], values(whole.model))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lighter:
+    """Adds to an image and to its target."""
+
+    def draw(self, seed: int):
+        return {"by": float(seed % 100)}
+
+    def inputs(self, value, drawn):
+        return np.clip(value.astype(int) + int(drawn["by"]), 0, 255).astype(np.uint8)
+
+    def targets(self, value, drawn):
+        return value + np.float32(drawn["by"])
+
+
+@pytest.mark.parametrize("views", [0, 3])
+def test_every_step_has_the_targets_of_its_copies(folder, views, monkeypatch):
+    """Of each epoch's own draws, or those of the cached views, for which no image is read again."""
+    from tlkit.training import fit as fitting
+
+    count, reads, seen = 24, [], []
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 150, (SIZE, SIZE, 3)).astype(np.uint8) for _ in range(count)]
+    names = tuple(f"{views}-{i}" for i in range(count))
+    read = ReadColumn(lambda i: (reads.append(i), images[i])[1], ArraySpec((SIZE, SIZE, 3), "uint8"), names)
+    whole = Examples(names, read, ArrayColumn(np.arange(count, dtype=np.float32)[:, None]), modality="image")
+    splits = Splits(
+        dataclasses.replace(whole, augment=Lighter()), whole.subset(range(8)), whole.subset(range(8)), ("x",)
+    )
+    original = fitting.targets_of
+
+    def watched(examples, indices, drawn=None):
+        batch = original(examples, indices, drawn)
+        if drawn is not None:
+            seen.append((indices, np.array(batch), len(reads)))
+        return batch
+
+    monkeypatch.setattr(fitting, "targets_of", watched)
+    model, task = built(folder, task=tasks.regress(["x"]))
+    fit(model, task, splits, (Phase(epochs=2, lr=1e-3),), batch_size=8, views=views, seed=4)
+    assert len(seen) == 6
+    for step, (indices, batch, _) in enumerate(seen):
+        epoch = 1 + step // 3
+        shown = view_of_epoch(count, max(1, views), 4, 0, epoch)
+        seeds = [stable_seed(4, int(shown[i]), int(i)) if views else stable_seed(4, 0, epoch, int(i)) for i in indices]
+        np.testing.assert_array_equal(
+            batch[:, 0], [float(i) + seed % 100 for i, seed in zip(indices, seeds, strict=True)]
+        )
+    trained_on = seen[-1][2] - seen[0][2]
+    assert trained_on == 0 if views else trained_on > 0
