@@ -50,7 +50,10 @@ def _far_reaching(graph: Graph, known: Anatomy) -> list[Any]:
     bearing = list(itertools.accumulate(i in set(known.bearing) for i in range(len(known.ops))))
     had = {bearing[i] for i, tensor in single_live(graph, known) if has_rows(graph, tensor)}
     gained = [i for i, tensor in single_live(graph, lighter) if has_rows(graph, tensor) and bearing[i] not in had]
-    return [known.ops[i] for i in shapes if any(a <= q < b for a, b in [_span(known, light, i)] for q in gained)]
+    if not gained:
+        return []
+    spans = {i: _span(known, light, i) for i in shapes}
+    return [known.ops[i] for i, (first, last) in spans.items() if any(first <= q < last for q in gained)]
 
 
 def _without(known: Anatomy, shapes: set[int]) -> tuple[bool, ...]:
