@@ -6,11 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kept_workers
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Exports share a worker process, once something has exported."""
+    kept_workers.keep()
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,7 @@ def started(log: Path, timeout_s: float, *, tensorflow: bool = False) -> Iterato
     worker = (_taken() if tensorflow else None) or _process(log.open("wb"), timeout_s)
     try:
         limit(worker, timeout_s)
-        here = str(Path.cwd())  # one that was started ahead may have started elsewhere
-        tell(worker, job="find", folder=here, path=[str(Path(here, entry)) for entry in sys.path])
+        find(worker)
         yield worker
     finally:
         _end(worker)
@@ -72,6 +71,12 @@ def _taken() -> Worker | None:
 def limit(worker: Worker, seconds: float) -> None:
     """Let a worker end by itself after so many seconds from now."""
     tell(worker, job="limit", seconds=seconds)
+
+
+def find(worker: Worker) -> None:
+    """Let a worker look for files and modules where this process does; it may have started elsewhere."""
+    here = str(Path.cwd())
+    tell(worker, job="find", folder=here, path=[str(Path(here, entry)) for entry in sys.path])
 
 
 def _process(log: Any, limit_s: float) -> Worker:

@@ -2,10 +2,20 @@ import os
 import time
 from pathlib import Path
 
+import kept_workers
+import pytest
+
 from tlkit.core.naming import import_path
 from tlkit.exporting import formats, workers
 
 OPEN = import_path(formats.float32.open)
+
+
+@pytest.fixture(autouse=True)
+def ending():
+    """Workers end with their export here."""
+    with kept_workers.none_kept():
+        yield
 
 
 def test_a_job_that_fails_says_why(tmp_path: Path):
