@@ -57,7 +57,8 @@ def fitted(folder, phases=PHASES, strides=(), **options):
 
 
 @pytest.mark.numeric
-def test_the_two_halves_are_the_whole_on_a_real_module():
+@pytest.mark.parametrize("share", [0.4, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.0, 0.2, 0.6, 0.9))])
+def test_the_two_halves_are_the_whole_on_a_real_module(share):
     from tlkit import graph as graphs
 
     layer = tlkit.HubLayer("zoo:efficientnet-lite0")
@@ -65,13 +66,12 @@ def test_the_two_halves_are_the_whole_on_a_real_module():
     x = np.random.default_rng(0).random((2, 224, 224, 3), np.float32)
     whole = layer(x)
     assert [own.shape[1:3] for own in whole] == [(28, 28), (14, 14), (7, 7)]
-    for share in (0.0, 0.2, 0.4, 0.6, 0.9):
-        halves = layer.halves(share)
-        tensors = layer.front(halves)(x)
-        for a, b in zip(graphs.part(layer.graph, halves.tensors, taps)(*tensors), whole, strict=True):
-            np.testing.assert_array_equal(a, b)
-        for a, b in zip(layer.back(halves)(list(tensors)), whole, strict=True):  # made cheaper by other products
-            np.testing.assert_allclose(a, b, atol=1e-4)
+    halves = layer.halves(share)
+    tensors = layer.front(halves)(x)
+    for a, b in zip(graphs.part(layer.graph, halves.tensors, taps)(*tensors), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(layer.back(halves)(list(tensors)), whole, strict=True):  # made cheaper by other products
+        np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def test_taps_are_what_the_layer_gives_and_are_saved_with_it(folder, tmp_path):
@@ -266,11 +266,11 @@ def test_a_frozen_weight_that_moves_stops_the_fit(folder):
             tlkit.fit(model, task, data(), (Phase(1, 1e-2, unfrozen=0.4),), batch_size=8)
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_a_stopped_fit_goes_on_to_the_same_bits(folder, tmp_path, epochs):
+def test_a_fit_that_is_stopped_twice_goes_on_to_the_same_bits(folder, tmp_path):
     shared = {"splits": data(Brighter()), "views": 2}
     whole = fitted(folder, **shared)
-    fitting.stopped_after(epochs, lambda: fitted(folder, **shared, checkpoints=tmp_path / "checkpoints"))
+    for epochs in (1, 2):  # inside the first phase, and inside the second
+        fitting.stopped_after(epochs, lambda: fitted(folder, **shared, checkpoints=tmp_path / "checkpoints"))
     resumed = fitted(folder, **shared, checkpoints=tmp_path / "checkpoints")
     assert same(values(resumed.model), values(whole.model))
     assert [dict(p.history) for p in resumed.phases] == [dict(p.history) for p in whole.phases]

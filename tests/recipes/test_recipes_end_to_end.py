@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tlkit
 from tlkit.core.errors import DownloadError, OfflineError
@@ -57,14 +58,30 @@ def reviews(folder, count):
     return folder / "reviews.csv"
 
 
-def test_choose_module(tmp_path):
-    found = recipe("choose_module")(out=tmp_path, convert=False)
+def coloured(folder):
+    """Folders of 20 noisy images of 32 x 32 pixels, one colour each."""
+    for label, colour in (("blue", (40, 40, 200)), ("green", (40, 200, 40)), ("red", (200, 40, 40))):
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.random.default_rng(i).normal(colour, 60, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("modules", ["small", pytest.param("zoo", marks=pytest.mark.slow)])
+def test_choose_module(modules, tmp_path, module_folder):
+    given = {}
+    if modules == "small":
+        handles = [str(module_folder(kind)) for kind in ("keras3_hub", "keras2")]
+        given = {"modules": handles, "data": coloured(tmp_path / "data"), "input_range": (0.0, 1.0)}
+    found = recipe("choose_module")(out=tmp_path, convert=False, **given)
     first, second = found["rows"]
     assert (tmp_path / "ranking.png").stat().st_size > 5_000
     assert json.loads((tmp_path / "ranking.json").read_text())["rows"] == found["rows"]
     assert first["logme"] >= second["logme"]
 
 
+@pytest.mark.slow
 def test_domain_adaptation(tmp_path):
     run = recipe("domain_adaptation")(out=tmp_path, epochs=(4, 0), formats=FILES)
     scores = adapted(run, tmp_path)
