@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
+import io
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,14 @@ def flags():
     found = {}
     recipes = [f"run {path.stem}" for path in sorted((ROOT / "recipes").glob("[a-z]*.py"))]
     for command in [*(c for c in commands.COMMANDS if c != "run"), *recipes]:
-        words = command.split()
-        done = subprocess.run(
-            [sys.executable, "-m", "tlkit.cli", *words, "--help"], capture_output=True, text=True, check=True
-        )
-        found[command] = {*re.findall(r"--[a-z][a-z-]*", done.stdout), *commands.FLAGS}
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            try:
+                code = commands.main([*command.split(), "--help"])
+            except SystemExit as end:
+                code = end.code
+        assert not code, command
+        found[command] = {*re.findall(r"--[a-z][a-z-]*", shown.getvalue()), *commands.FLAGS}
     return found
 
 
