@@ -30,3 +30,17 @@ def passages(text, answers, offsets, step):
             "step": ArrayColumn(np.full(count, step, np.int32)),
         }
     )
+
+
+def judged(task, examples, outputs):
+    """What a task says of decoded outputs (n, ...), of its only tensor."""
+    ((name,),) = (own.values() for own in task.outputs.values())
+    scorer = task.scorer()
+    scorer.update(examples, {name: np.asarray(outputs)})
+    return scorer.result()
+
+
+def decoded(task, raw):
+    """The only tensor that a task decodes from raw outputs, as an array."""
+    (tensor,) = task.decode(raw).values()
+    return np.asarray(tensor)

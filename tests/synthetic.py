@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+from changing import judged
 
 from tlkit import tasks
 from tlkit.core.columns import ArrayColumn, ReadColumn
@@ -129,7 +130,7 @@ def run(labels: Sequence[str] = LABELS, data: Splits | None = None) -> Run:
         duplicates=(("flag/train_003.png", "flag/test_001.png"),),
     )  # fmt: skip
     task = tasks.classify(labels)
-    evaluation = task.evaluate(data.test, probabilities(data.test.target_array, len(labels)))
+    evaluation = judged(task, data.test, probabilities(data.test.target_array, len(labels)))
     return Run(
         model=cast(Any, None),
         task=task,
@@ -151,7 +152,7 @@ def regression_run() -> Run:
     truth = rng.normal(30, 8, size=(60, 2)).astype(np.float32)
     inputs = dataclasses.replace(examples(np.zeros(60, np.int32), "plant"), targets=truth)
     task = tasks.regress(["height_cm", "age_days"], mean=[30.0, 30.0], std=[8.0, 8.0])
-    evaluation: Evaluation = task.evaluate(inputs, truth + rng.normal(0, 3, truth.shape))
+    evaluation: Evaluation = judged(task, inputs, truth + rng.normal(0, 3, truth.shape))
     return Run(
         model=cast(Any, None),
         task=task,

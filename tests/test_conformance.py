@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from changing import passages, reread
+from changing import decoded, judged, passages, reread
 
 from tlkit import data, datasets, methods, tasks, zoo
 from tlkit.core.columns import ArrayColumn, ReadColumn
@@ -34,7 +34,7 @@ from tlkit.tasks import recording
 
 TASKS = sorted(set(tasks.__all__) - {"restore"} - {"enrol", "score"})  # what makes no Task
 COUNT, STEPS, WIDTH = 40, 8, 12
-FEATURES = {"vector": (WIDTH,), "sequence": (STEPS, WIDTH), "pair": (2, WIDTH)}
+FEATURES = {"pooled()": (WIDTH,), "steps()": (STEPS, WIDTH), "pair()": (2, WIDTH)}
 WORDS = ("float32", "int32", "string")
 
 
@@ -124,12 +124,12 @@ def model_of(task: Task) -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
-    inputs = keras.Input(FEATURES[task.takes])
+    inputs = keras.Input(FEATURES[task.reads.name])
     return keras.Model(inputs, task.head(inputs))
 
 
 def features(task: Task, count: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, *FEATURES[task.takes])).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(count, *FEATURES[task.reads.name])).astype(np.float32)
 
 
 # -- tasks
@@ -147,7 +147,7 @@ def test_a_task_is_made_again_from_its_recipe(name):
     parameters = inspect.signature(getattr(tasks, name)).parameters
     assert set(made.made_by[1]) == set(parameters), "the recipe holds every argument"
     assert (
-        made.takes in FEATURES
+        made.reads.name in FEATURES
         and made.objective.monitor[1] in ("min", "max")
         and made.objective.monitor[0].startswith("val_")
     )
@@ -199,7 +199,7 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     made, root = task_of(name), tf.Module()
     model, x = model_of(made), features(made, 1)
     specs = [tf.TensorSpec(x.shape, tf.float32, name="inputs")]
-    root.serve = tf.function(lambda inputs: {made.output: made.decode(model(inputs, training=False))}, specs)
+    root.serve = tf.function(lambda inputs: made.decode(model(inputs, training=False)), specs)
     root.kept = [v.value for v in model.variables]
     tf.saved_model.save(root, str(tmp_path), signatures=root.serve)
     runner = Interpreter(model_content=tflite.convert(tmp_path, "float32", None, spanned=False)).get_signature_runner()
@@ -209,12 +209,11 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
-    import keras
 
     made = task_of(name)
     part = accepted(made).test
     raw = model_of(made)(features(made, len(part)))
-    found = made.evaluate(part, keras.ops.convert_to_numpy(made.decode(raw)))
+    found = judged(made, part, decoded(made, raw))
     assert all(type(value) is float for value in found.scores.values())
     named = found.details["headline"]
     low, high = (found.scores[f"{named['name']}_{end}"] for end in ("low", "high"))
@@ -306,10 +305,10 @@ def test_every_method_can_make_one_of_several_heads(name):
     both = methods.multitask(one=getattr(methods, name)(task), other=CLAIMED["regress"])
     others = with_features(CLAIMED["regress"], mixed(CLAIMED["regress"]))
     run = trained(both, methods.task_mix(one=for_method(name, task, given), other=others))
-    assert {head: own.made_by for head, own in run.task.heads.items()} == {
+    assert {one.name: one.task.made_by for one in run.task.inference} == {
         "one": task.made_by, "other": CLAIMED["regress"].made_by,
     }  # fmt: skip
-    assert tasks.restore(json.loads(json.dumps(both.made_by))).heads.keys() == both.heads.keys()
+    assert tasks.restore(json.loads(json.dumps(both.made_by))).outputs == both.outputs
 
 
 # -- data

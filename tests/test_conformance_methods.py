@@ -31,7 +31,7 @@ def net(task):
     import tlkit
 
     keras.utils.set_random_seed(0)
-    inputs = keras.Input(FEATURES["sequence" if task.takes == "sequence" else "vector"])
+    inputs = keras.Input(FEATURES[task.reads.name])
     x = keras.layers.BatchNormalization()(keras.layers.Dense(WIDTH, activation="relu")(inputs))
     return tlkit.HubLayer(keras.Model(inputs, x), name="backbone")
 
@@ -67,7 +67,7 @@ def lora(task, own, other):
     import tlkit
 
     keras.utils.set_random_seed(0)
-    inputs = keras.Input(FEATURES["sequence" if task.takes == "sequence" else "vector"])
+    inputs = keras.Input(FEATURES[task.reads.name])
     plain = keras.Model(inputs, keras.layers.Dense(WIDTH, activation="relu")(inputs))
     return fitted(task, own, TUNING, tlkit.HubLayer(methods.lora(plain, rank=2), name="backbone"))
 

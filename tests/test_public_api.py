@@ -13,6 +13,16 @@ import tlkit
 from tlkit.core import errors
 
 NAMES = {
+    "Agreement",
+    "Answer",
+    "Evaluation",
+    "Facts",
+    "FileInfo",
+    "Inference",
+    "Modality",
+    "Scorer",
+    "Section",
+    "answers",
     "ArraySpec",
     "Augment",
     "Column",
@@ -61,7 +71,7 @@ NAMES = {
     "transfer_check",
     "zoo",
 }
-SHELVES = {"columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
+SHELVES = {"answers", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.

@@ -27,6 +27,15 @@ _FROM = {
     "Task": ("tlkit.core.task", "Task"),
     "Reads": ("tlkit.core.task", "Reads"),
     "Objective": ("tlkit.core.task", "Objective"),
+    "Answer": ("tlkit.core.task", "Answer"),
+    "Agreement": ("tlkit.core.task", "Agreement"),
+    "Scorer": ("tlkit.core.task", "Scorer"),
+    "Evaluation": ("tlkit.core.task", "Evaluation"),
+    "Inference": ("tlkit.core.task", "Inference"),
+    "Modality": ("tlkit.core.modality", "Modality"),
+    "FileInfo": ("tlkit.core.modality", "FileInfo"),
+    "Section": ("tlkit.core.section", "Section"),
+    "Facts": ("tlkit.core.section", "Facts"),
     "made_by": ("tlkit.tasks.recording", "made_by"),
     "Phase": ("tlkit.core.run", "Phase"),
     "Format": ("tlkit.core.format", "Format"),
@@ -53,6 +62,7 @@ _FROM = {
     "Augment": ("tlkit.core.examples", "Augment"),
     "Column": ("tlkit.core.examples", "Column"),
     "Pipeline": ("tlkit.core.examples", "Pipeline"),
+    "answers": ("tlkit.answers", None),
     "columns": ("tlkit.core.columns", None),
     "flags": ("tlkit.core.flags", None),
     "data": ("tlkit.data", None),
@@ -72,15 +82,22 @@ _FROM = {
 }
 
 __all__ = [
+    "Agreement",
+    "Answer",
     "ArraySpec",
     "Augment",
     "Column",
     "DownloadError",
+    "Evaluation",
     "Examples",
+    "Facts",
+    "FileInfo",
     "Format",
     "GateError",
     "HubLayer",
+    "Inference",
     "InputError",
+    "Modality",
     "Objective",
     "OfflineError",
     "Opened",
@@ -88,6 +105,8 @@ __all__ = [
     "Pipeline",
     "Reads",
     "Run",
+    "Scorer",
+    "Section",
     "Source",
     "Splits",
     "Task",
@@ -95,6 +114,7 @@ __all__ = [
     "TrainingError",
     "UnsafeModuleError",
     "__version__",
+    "answers",
     "build",
     "columns",
     "data",
@@ -138,8 +158,10 @@ if TYPE_CHECKING:
     )
     from tlkit.core.examples import ArraySpec, Augment, Column, Examples, Pipeline, Splits
     from tlkit.core.format import Format, Opened, Source
+    from tlkit.core.modality import FileInfo, Modality
     from tlkit.core.run import Phase, Run
-    from tlkit.core.task import Objective, Reads, Task
+    from tlkit.core.section import Facts, Section
+    from tlkit.core.task import Agreement, Answer, Evaluation, Inference, Objective, Reads, Scorer, Task
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
     from tlkit.layer import reads

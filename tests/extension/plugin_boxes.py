@@ -198,11 +198,13 @@ def boxes(labels: tuple[str, ...]) -> tlkit.Answer:
     """The best `MOST` boxes per image, best first: three tensors; rows that were suppressed have score 0."""
     return tlkit.Answer(
         name="boxes",
+        tensors=("boxes", "scores", "labels"),
         labels=labels,
         decode=_decode,
         agree=_agree,
         merit=_merit,
         say=functools.partial(_say, labels),
+        ranked=True,
         sections=(tlkit.Section("boxes", "Boxes of each label", lambda facts: facts.detail("boxes"), TEMPLATE),),
     )
 

@@ -135,6 +135,7 @@ def letters() -> tlkit.Answer:
     """The share of each letter behind each step; a text is written on until its end, or until there is no room."""
     return tlkit.Answer(
         name="letters",
+        tensors=("next",),
         decode=lambda raw: {"next": keras.ops.softmax(raw, axis=-1)},
         agree=_agree,
         merit=_merit,

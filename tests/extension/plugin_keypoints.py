@@ -143,6 +143,7 @@ def points(names: tuple[str, ...], within: float) -> tlkit.Answer:
     """x, y of each point and how sure the model is of it."""
     return tlkit.Answer(
         name="points",
+        tensors=("points", "scores"),
         labels=names,
         decode=_decode,
         agree=functools.partial(_agree, within),

@@ -137,6 +137,7 @@ def mask(labels: tuple[str, ...]) -> tlkit.Answer:
         agree=_agree,
         merit=_merit,
         say=functools.partial(_say, labels),
+        ranked=True,
         sections=(tlkit.Section("overlap", "Overlap of each label", lambda facts: facts.detail("overlap"), TEMPLATE),),
     )
 

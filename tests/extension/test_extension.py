@@ -78,7 +78,6 @@ def titles(run):
 # (a) to (h)
 
 
-@missing("tlkit.Answer", AttributeError)
 def test_keypoints(tmp_path):
     """Two feature maps, targets that move with the picture, an answer, a metric and a section of its own."""
     plug = plugin("keypoints")
@@ -89,7 +88,6 @@ def test_keypoints(tmp_path):
     assert [text.split()[0] for text, _ in said[0].scores] == ["red", "blue"] and run.scores["found"] > 0.2
 
 
-@missing("tlkit.Answer", AttributeError)
 def test_a_label_for_each_pixel(tmp_path):
     """Targets are files, read when they are needed; the mean overlap is that of the tables of all batches."""
     plug = plugin("pixel_labels")
@@ -100,7 +98,6 @@ def test_a_label_for_each_pixel(tmp_path):
     assert sum(share for _, share in said[0].scores) == pytest.approx(1)
 
 
-@missing("tlkit.Modality", AttributeError)
 def test_a_forecast_on_a_modality_of_its_own(tmp_path):
     plug = plugin("forecast")
     data = plug.from_file(worlds.wave(tmp_path / "wave.txt"), worlds.CONTEXT, worlds.HORIZON)
@@ -136,7 +133,6 @@ def test_a_method_of_data(tmp_path):
     assert "Exported files" in titles(run) and len(said[0].scores) == 2
 
 
-@missing("Task.answers", AttributeError)
 def test_a_method_of_tasks(tmp_path):
     plug = plugin("confidence")
     data, task = stripes()
@@ -153,7 +149,6 @@ def test_a_zoo_module(tmp_path):
     assert said[0].scores[0][1] > 0.5
 
 
-@missing("tlkit.Answer", AttributeError)
 def test_any_number_of_boxes(tmp_path):
     """Ragged targets, and three tensors that come out of one answer."""
     plug = plugin("boxes")
@@ -164,7 +159,6 @@ def test_any_number_of_boxes(tmp_path):
     assert len({len(run.data.test.targets[i]) for i in range(len(run.data.test))}) > 1
 
 
-@missing("tlkit.Modality", AttributeError)
 def test_a_text_is_written_on(tmp_path):
     """The head reads the module's own table, and `predict` calls the file until the text ends."""
     plug = plugin("generator")

@@ -40,7 +40,7 @@ def test_outputs_equal_predict_whatever_the_batch_size(model):
     data, task = shades(13), tasks.classify(["dark", "light", "grey"])
     whole = keras.ops.softmax(model.predict(np.stack([data.inputs[i] for i in range(13)]), verbose=0))
     for batch_size in (1, 5, 13, 32):
-        assert np.allclose(decoded_outputs(model, task, data, batch_size=batch_size), whole, atol=1e-6)
+        assert np.allclose(decoded_outputs(model, task, data, batch_size=batch_size)["probabilities"], whole, atol=1e-6)
     result = evaluate(model, task, data)
     assert result.outputs.dtype == np.float32
     assert result.scores["accuracy"] == np.mean(np.argmax(whole, 1) == data.target_array)
@@ -70,9 +70,8 @@ def test_dict_inputs():
     spec = {"a": ArraySpec((2,), "float32"), "b": ArraySpec((2,), "float32")}
     read = lambda i: {"a": np.array([i, 0], np.float32), "b": np.array([0, i], np.float32)}
     data = Examples(tuple("abcde"), ReadColumn(read, spec, tuple("abcde")), ArrayColumn(np.ones((5, 2), np.float32)))
-    assert decoded_outputs(both, tasks.regress(["x", "y"], mean=[0, 0], std=[1, 1]), data, batch_size=2)[
-        :, 1
-    ].tolist() == [0, 1, 2, 3, 4]
+    task = tasks.regress(["x", "y"], mean=[0, 0], std=[1, 1])
+    assert decoded_outputs(both, task, data, batch_size=2)["values"][:, 1].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_first_batch_may_be_the_shortest():
@@ -91,10 +90,12 @@ def test_the_first_batch_may_be_the_shortest():
         columns={"length": ArrayColumn(sizes)},
     )
     task = tasks.regress(["n"], mean=[0], std=[1])
-    few = decoded_outputs(summed, task, data.subset(range(5)), batch_size=4)
+    few = decoded_outputs(summed, task, data.subset(range(5)), batch_size=4)["values"]
     assert few[:, 0].tolist() == [24, 8, 8, 16, 16]
-    assert decoded_outputs(summed, task, data, batch_size=4)[:, 0].tolist() == sizes.tolist()
-    np.testing.assert_array_equal(raw_outputs(summed, data, batch_size=4), decoded_outputs(summed, task, data))
+    assert decoded_outputs(summed, task, data, batch_size=4)["values"][:, 0].tolist() == sizes.tolist()
+    np.testing.assert_array_equal(
+        raw_outputs(summed, data, batch_size=4), decoded_outputs(summed, task, data)["values"]
+    )
 
 
 def test_headline_and_example_scores(model):

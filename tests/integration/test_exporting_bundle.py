@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from changing import decoded
 from exporting_runs import FILES, LABELS, SIZE, classifier, exported, plain_model, run_of, stripes
 from PIL import Image
 
@@ -29,7 +30,7 @@ TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")
 
 
 def model_outputs(run: Run, images: np.ndarray) -> np.ndarray:
-    return np.asarray(run.task.decode(run.model(images.astype("float32"), training=False)))
+    return decoded(run.task, run.model(images.astype("float32"), training=False))
 
 
 def operations(model: bytes) -> list[str]:

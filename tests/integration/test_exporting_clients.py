@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from changing import decoded
 from exporting_runs import FILES, classifier, exported, stripes
 
 from tlkit.formats import tflite
@@ -66,7 +67,7 @@ def test_a_c_program_gives_the_same_probabilities(client: Path):
     images, _ = stripes(5, seed=22)
     found = np.array(ask_c(client, "serving_default", "probabilities", images), np.float32)
     run = classifier()
-    wanted = run.task.decode(run.model(images.astype("float32"), training=False))
+    wanted = decoded(run.task, run.model(images.astype("float32"), training=False))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -75,5 +76,5 @@ def test_a_c_program_gets_label_strings_for_images_of_another_size(client: Path)
     found = ask_c(client, "classify", "classes", images)
     run = classifier()
     small = tf.clip_by_value(tf.round(tf.image.resize(images, (32, 32), antialias=True)), 0, 255)
-    wanted = np.asarray(run.task.decode(run.model(small, training=False))).argmax(axis=1)
+    wanted = decoded(run.task, run.model(small, training=False)).argmax(axis=1)
     assert [row[0] for row in found] == [SHOWN[i] for i in wanted]

@@ -108,7 +108,7 @@ def test_the_end_of_a_text_is_read_and_one_answer_a_text_is_judged(run, data):
     assert run.evaluation.outputs.shape == (len(data.test), 2)
     assert run.scores["accuracy"] > 0.8  # by their beginnings alone they cannot be told apart
     windows = run.data.test
-    rows = tlkit.model.evaluate.decoded_outputs(run.model, run.task, windows)
+    rows = tlkit.model.evaluate.decoded_outputs(run.model, run.task, windows)["probabilities"]
     first = [i for i, own in enumerate(excerpts.texts_of(windows, "id")) if own == data.test.ids[0]]
     shares = windows.columns[excerpts.OF].take(np.asarray(first))["share"][:, None]
     np.testing.assert_allclose((rows[first] * shares).sum(axis=0), run.evaluation.outputs[0], atol=1e-5)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from changing import decoded
 
 import tlkit
 from tlkit.core.errors import InputError
@@ -167,14 +168,14 @@ def test_a_module_of_any_form_is_built_on_trained_and_saved(form, tmp_path):
 def test_a_module_of_whole_numbers_becomes_an_int8_file(tmp_path):
     data = pictures()
     model = tlkit.build(module_of("uint8"), TASK, data=data)
-    expected = np.asarray(TASK.decode(model(inputs(data))))
+    expected = decoded(TASK, model(inputs(data)))
     assert np.abs(lite(model, data, tmp_path, "int8") - expected).max() < 0.1
 
 
 def test_a_module_of_one_recording_becomes_a_tflite_file(tmp_path):
     data = sounds()
     model = tlkit.build(module_of("recordings"), TASK, data=data)
-    expected = np.asarray(TASK.decode(model(inputs(data))))
+    expected = decoded(TASK, model(inputs(data)))
     np.testing.assert_allclose(lite(model, data, tmp_path), expected, atol=1e-4)
 
 
@@ -397,20 +398,20 @@ def test_texts_of_another_length_than_the_module_takes_are_refused():
 # -- the task's side
 
 
-def test_an_unknown_takes_is_refused_with_what_is_allowed():
-    task = dataclasses.replace(TASK, takes="maps")
-    with pytest.raises(InputError, match=r"must be one of vector, sequence, pair. Received: takes='maps'"):
-        tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), task)
-
-
-def test_two_raw_outputs_without_heads_are_refused_unless_decode_makes_them_one():
+def test_raw_outputs_that_no_answer_reads_are_refused():
     def head(features: Any) -> Any:
         return {"a": LAYERS.Dense(2)(features), "b": LAYERS.Dense(2)(features)}
 
-    task = dataclasses.replace(TASK, head=head, decode=lambda raw: raw)
-    with pytest.raises(InputError, match="gives 2 outputs, and its `decode` makes no one array of them"):
+    def answered(decode):
+        return dataclasses.replace(TASK, head=head, answers=(dataclasses.replace(TASK.answers[0], decode=decode),))
+
+    task = answered(lambda raw: {"probabilities": keras.ops.softmax(raw)})
+    with pytest.raises(InputError, match=r"cannot decode what the model gives, \{'a': \(None, 2\), 'b': \(None, 2\)\}"):
         tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), task)
-    one = dataclasses.replace(task, decode=lambda raw: keras.ops.softmax(raw["a"] + raw["b"]))
+    other = answered(lambda raw: {"scores": keras.ops.softmax(raw["a"])})
+    with pytest.raises(InputError, match=r"gives \['scores'\], and its `tensors` are \['probabilities'\]"):
+        tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), other)
+    one = answered(lambda raw: {"probabilities": keras.ops.softmax(raw["a"] + raw["b"])})
     assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), one).outputs) == 2
 
 

@@ -181,11 +181,11 @@ def test_heads_with_methods_of_their_own_train(folder):
     )
     data = methods.task_mix(colour=methods.domain_mix(colours(), colours(21)), half=halves(7))
     run = fitted(folder, task, data)
-    assert run.task.heads["colour"].made_by[0] == "tlkit.tasks.classify"
+    assert methods.one_head(run, "colour").task.made_by[0] == "tlkit.tasks.classify"
     assert not [v.path for v in run.model.variables if "dann" in v.path]
     assert len(multi_targets.part(run.data.train, "colour")) == 42
     again = tasks.restore(json.loads(json.dumps(task.made_by)))
-    assert list(again.heads) == ["colour", "half"] and json.dumps(again.made_by) == json.dumps(task.made_by)
+    assert list(again.outputs) == ["colour", "half"] and json.dumps(again.made_by) == json.dumps(task.made_by)
 
 
 def test_methods_of_a_head_come_off_one_by_one(folder):
@@ -197,7 +197,7 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
     )
     data = methods.task_mix(colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7))
     run = fitted(folder, task, data, PHASES[:1])
-    assert run.task.heads["colour"].made_by[0] == "tlkit.tasks.classify" and run.task.served is None
+    assert methods.one_head(run, "colour").task.made_by[0] == "tlkit.tasks.classify" and run.task.remains is None
     own = multi_targets.part(run.data.train, "colour")
     np.testing.assert_array_equal(own.target_array, colours().train.target_array)
     test = multi_targets.part(run.data.test, "colour")
@@ -250,7 +250,7 @@ def test_a_head_is_a_run_of_its_own(exported):
     assert own.record["scores"]["accuracy"] == exported.scores["half_accuracy"]
     assert {row["format"] for row in own.record["exports"]} == {"saved_model", "float32", "int8"}
     again = tlkit.load(exported.folder)
-    assert list(again.task.heads) == ["colour", "half"]
+    assert list(again.task.outputs) == ["colour", "half"]
     report = (exported.folder / "report.html").read_text()
     assert "2 heads" in report and 'href="half/report.html"' in report
 

@@ -10,6 +10,7 @@ import pytest
 
 import tlkit
 from tlkit import tasks
+from tlkit.answers.passages import best_span
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
@@ -94,7 +95,7 @@ def test_exports_agree_and_take_pairs_of_strings(exported):
     sent = {"question": tf.constant(["good or bad?"]), "context": tf.constant([CONTEXT])}
     positions = served(**sent)["positions"].numpy()
     tokens = ["[CLS]", "good", "or", "bad", "?", "[SEP]", *CONTEXT.split()]
-    answer = tasks.spanning.best_span(positions[0], 6, 13)
+    answer = best_span(positions[0], 6, 13)
     assert [tokens[i] for i in range(answer.first, answer.last + 1)] == ["anna"] and answer.preference > 0
 
 
@@ -102,7 +103,7 @@ def test_a_run_opens_again(run):
     again = tlkit.load(run.folder)
     assert again.data.test.columns["text"].texts == run.data.test.columns["text"].texts
     assert again.data.test.columns["text"][0].startswith("good or bad?\n")
-    assert again.task.output == "positions" and again.task.made_by[1] == run.task.made_by[1]
+    assert again.task.answers[0].name == "positions" and again.task.made_by[1] == run.task.made_by[1]
     held = again.data.test.subset(range(8))
     found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
     np.testing.assert_allclose(found, expected, atol=1e-6)

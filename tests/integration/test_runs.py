@@ -11,6 +11,7 @@ import socket
 
 import numpy as np
 import pytest
+from changing import decoded
 from fitting import LABELS, SIZE, data, image
 from PIL import Image
 
@@ -88,7 +89,7 @@ def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, exp
     seen[:, SIZE // 2 :, 3] = 0  # half of it is transparent, so black
     Image.fromarray(seen, "RGBA").save(tmp_path / "half.png")
     black = seen[..., :3] * (seen[..., 3:] > 0)
-    expected = np.asarray(run.task.decode(run.model.predict(black[None], verbose=0)))[0]
+    expected = decoded(run.task, run.model.predict(black[None], verbose=0))[0]
     (found,) = predict(exported, [tmp_path / "half.png"], top=3)
     assert dict(found.scores) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-4)
 

@@ -140,7 +140,7 @@ def test_the_threshold_of_validation_is_kept_with_the_run_and_its_files(run):
     assert -1 < threshold < 1
     assert json.loads((run.folder / "task.json").read_text())["arguments"]["threshold"] == threshold
     assert tflite_metadata.read_card((run.folder / "model.tflite").read_bytes())["threshold"] == threshold
-    assert tlkit.load(run.folder).task.card == {"threshold": threshold}
+    assert tlkit.load(run.folder).task.made_by[1]["threshold"] == threshold
 
 
 def test_files_give_the_embedding(run, tmp_path):

@@ -147,7 +147,7 @@ def test_methods_hand_the_training_targets_on():
     task = methods.mmd(methods.coral(tasks.regress(NAMES)))
     adapted, _ = prepared(task, methods.domain_mix(source, target))  # whose targets are 0 in the target
     assert adapted.begin is None and adapted.made_by[1]["task"]["recipe"][0] == "tlkit.methods.coral"
-    assert adapted.served.task.decode == plain.decode
+    assert adapted.remains.task.answers[0].decode == plain.answers[0].decode
     both = methods.multitask(size=tasks.regress(NAMES), again=tasks.regress(NAMES, mean=[0] * 3, std=[1] * 3))
     mixed, lines = prepared(both, methods.task_mix(size=source, again=source))
     assert mixed.heads["size"].decode == plain.decode and mixed.heads["again"].decode.factor == (1.0, 1.0, 1.0)
@@ -159,7 +159,7 @@ def test_heads_of_values_export_in_their_own_units(tmp_path):
     mixed = methods.task_mix(size=data, label=relabelled(data))
     both = methods.multitask(size=tasks.regress(NAMES), label=tasks.classify(["low", "high"]))
     task, _ = prepared(both, mixed)
-    one = learned(task.heads["size"])
+    one = learned(next(one.task for one in task.inference if one.name == "size"))
     scores = keras.layers.Dense(2, name="label", dtype="float32")
     model = keras.Model(one.input, {"size": one.output, "label": scores(one.input)})
     scores.set_weights([np.eye(6)[:, :1] * [[-9.0, 9.0]], np.zeros(2)])

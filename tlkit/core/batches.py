@@ -98,23 +98,18 @@ def trimmed(batch: Any, width: int | None) -> Any:
     return batch[:, :width]
 
 
-def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray], steps: int | None = None) -> np.ndarray:
+def gathered(pieces: Sequence[np.ndarray], batches: Iterable[np.ndarray]) -> np.ndarray:
     """Rows of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`.
 
     Args:
         pieces: Indices of the rows of each batch.
         batches: Arrays (batch, ...).
-        steps: Size of the second axis where batches differ in it; zeros follow what they hold.
     """
     rows: np.ndarray | None = None
     for piece, batch in zip(pieces, batches, strict=True):
         if rows is None:
-            sizes = batch.shape[1:] if steps is None else (steps, *batch.shape[2:])
-            rows = np.zeros((sum(map(len, pieces)), *sizes), np.float32)
-        if steps is None:
-            rows[piece] = batch
-        else:
-            rows[piece, : batch.shape[1]] = batch
+            rows = np.zeros((sum(map(len, pieces)), *batch.shape[1:]), np.float32)
+        rows[piece] = batch
     assert rows is not None
     return rows
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from tlkit.layer.hub_layer import HubLayer
 
+NOTE = "note"  # the column of what was done to a thing, for people; "" is nothing
+PLAIN = "plain"  # the column of the same input as a client without tlkit's code makes it, where that differs
+STEPS = "steps"  # str (steps,): what each step of a sequence is the first piece of (a word), "" for none
+
 Tensors = dict[str, Any]
 Table = dict[int, Any]  # of TFLite metadata
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.columns import ArrayColumn, DictColumn
+from tlkit.core.examples import ArraySpec, Column, Examples, Splits
 
 TARGET, WEIGHT, KNOWN = "target", "weight", "known"
 
@@ -46,6 +46,29 @@ def part(examples: Examples, head: str) -> Examples:
     return dataclasses.replace(
         own, targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])), weights=None if plain else weights
     )
+
+
+def of_answer(examples: Examples, name: str | None) -> tuple[np.ndarray | None, Column | None]:
+    """Which examples have a target of one of a task's answers, None for all of them, and these targets.
+
+    Args:
+        examples: Of several heads, those with targets by head.
+        name: Of the answer; None where the task has one.
+
+    Returns:
+        Targets are None where nothing is known: an array (n, 0).
+    """
+    targets = examples.targets
+    if name is None:
+        spec = targets.spec
+        return None, None if isinstance(spec, ArraySpec) and spec.shape[:1] == (0,) else targets
+    if isinstance(targets, DictColumn):
+        return None, targets.columns[name]
+    array = examples.target_array
+    if name not in heads_of(array):
+        return None, None
+    rows = known(array, name)
+    return rows, ArrayColumn(np.ascontiguousarray(array[name][TARGET][rows]))
 
 
 def parts(data: Splits, head: str) -> Splits:

@@ -1,23 +1,27 @@
-"""What is learned on top of a module, and what was measured of it."""
+"""What is learned on top of a module, what its outputs say, and what was measured of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tlkit.core.brief import value_of
 from tlkit.core.errors import InputError
+from tlkit.core.examples import Column, Examples, Splits
+from tlkit.core.modality import Table
+from tlkit.core.section import Section
 
 if TYPE_CHECKING:
     import keras
 
     from tlkit.layer.hub_layer import HubLayer
-from tlkit.core.examples import Column, Examples, Splits
 
-LABEL, LABELS, VALUES = ANSWERS = ("label", "labels", "values")
+PLACE = "place"  # the column that tells a Scorer which of all examples each is
+Decoded = Mapping[str, np.ndarray]  # tensors by name, first axis the examples
+Lines = list[tuple[str, float]]  # what is said of one thing: a text and its score or value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,12 +31,14 @@ class Evaluation:
     Attributes:
         scores: Flat, plain floats: `accuracy`, `accuracy_low`, `accuracy_high`, `macro_f1`, ...
         details: Plain JSON data for the report, one key a section ("confusion", "per_class", "calibration", ...).
-        outputs: float32 decoded outputs, first axis the examples; of several heads a dict of them.
+        outputs: float32 decoded outputs, first axis the examples; None where the scorer keeps none.
+        parts: Of a task that is several, the evaluation of each by its name.
     """
 
     scores: Mapping[str, float]
     details: Mapping[str, Any]
-    outputs: Any
+    outputs: Any = None
+    parts: Mapping[str, Evaluation] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         outputs = value_of(self.outputs)
@@ -44,7 +50,7 @@ class Reads:
     """What a head takes of a module; the shelf `tlkit.reads` makes these.
 
     Attributes:
-        name: For messages and records: "maps(4, 8)".
+        name: For messages and records, and by it two are the same: "maps(4, 8)".
         read: (layer, its symbolic inputs) -> what the head takes: Keras tensors; it calls the layer, and raises
             InputError where the module does not give that.
         members: An example is several inputs of these names, which pass the module one by one; () where it is one.
@@ -80,56 +86,115 @@ class Objective:
     check: Callable[[Splits], None] = _pass
 
 
+class Agreement(NamedTuple):
+    """How near a file's outputs are to the model's, for b examples.
+
+    Attributes:
+        difference: float (b,), the largest of each example, in the unit of `Gates.float32_difference`: shares as they
+            are, values in deviations.
+        equal: bool (b, ...), whether people would read the same.
+        margin: float of the shape of `equal`: how sure the model was.
+    """
+
+    difference: np.ndarray
+    equal: np.ndarray
+    margin: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model's raw outputs mean: how they are decoded, compared, judged and said.
+
+    Its functions are given the answer's own tensors by their own names.
+
+    Attributes:
+        name: Where a task has several answers: the raw output, and the target, that this one reads.
+        decode: Raw outputs -> tensors by name, batch first; Keras operations alone, as it is exported.
+        agree: (the model's, a file's) decoded outputs of b examples -> Agreement.
+        say: (decoded outputs of one example without the batch axis, its columns with its input as "input") -> texts
+            with a score or value each, for `predict`.
+        tensors: Names of what `decode` gives; () is one tensor of the answer's name.
+        labels: Written to labels.txt; () where there are none.
+        merit: (targets, decoded) of b examples -> float (b,), higher is better; None where nothing says.
+        counted: (targets, decoded) of b examples -> the part of `decoded` that is compared and judged, as some steps
+            are padding; None is all.
+        ranked: Whether `say` gives the best first, so that a user may ask for a few.
+        together: (decoded, columns) of several examples that are one thing, such as windows of a text -> what is said
+            of the thing; None says what their mean means.
+        again: (input, decoded) of one example -> the next input of an answer that is made step by step, None when it
+            is done.
+        signatures: Further ones of the SavedModel: decoded tensors -> tensors by name, or None where these outputs
+            have none.
+        describe: (name of the file with the labels) -> TFLite metadata by tensor; None is plain tensors.
+        sections: Of the report.
+    """
+
+    name: str
+    decode: Callable[[Any], Mapping[str, Any]]
+    agree: Callable[[Decoded, Decoded], Agreement]
+    say: Callable[[Decoded, Mapping[str, Any]], Lines]
+    tensors: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    merit: Callable[[Any, Decoded], np.ndarray] | None = None
+    counted: Callable[[Any, Decoded], Decoded] | None = None
+    ranked: bool = False
+    together: Callable[[Sequence[Decoded], Sequence[Mapping[str, Any]]], Lines] | None = None
+    again: Callable[[Any, Decoded], Any | None] | None = None
+    signatures: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]] = field(default_factory=dict)
+    describe: Callable[[str], Mapping[str, Table]] | None = None
+    sections: tuple[Section, ...] = ()
+
+
+class Scorer(Protocol):
+    """Judges decoded outputs a batch at a time, so that they need not lie in memory together."""
+
+    def update(self, examples: Examples, decoded: Decoded) -> None:
+        """Take in some examples: their targets and columns, and what the model says of them.
+
+        Args:
+            examples: Their inputs need not be read. The column "place" is their position among all that are judged.
+            decoded: float32 arrays by name, first axis the examples.
+        """
+
+    def result(self) -> Evaluation:
+        """What all of them say."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """What is learned on top of a module, as functions.
 
     Attributes:
         name: Short name, also the default folder of a run: "classify".
-        labels: Names of the outputs; () where outputs have none.
-        head: Features, as `takes` says -> raw outputs (logits), through fresh Keras layers.
-        objective: What is made small, and by what the best weights are chosen.
-        decode: Raw outputs -> what people read (probabilities); Keras ops only, so that it exports.
-        evaluate: (examples, decoded outputs) -> Evaluation, in NumPy; it reads no inputs of the examples.
-        output: Name of the exported output: "probabilities".
-        answer: What a row of the decoded outputs is: "label" (shares of one whole, the largest being the answer),
-            "labels" (yes or no to each label, by its own score above 0.5) or "values".
-        takes: Features that the head takes: "vector" (batch, d), "sequence" (batch, steps, d), or "pair" (batch, 2, d),
-            the vectors of two examples; or a `Reads`.
         made_by: Import path and plain arguments that make this task again: ("tlkit.tasks.classify", {...}).
+        reads: What the head takes of the module.
+        head: What `reads` gives -> raw outputs (logits): a tensor, or a dict of them; through fresh Keras layers.
+        objective: What is made small, and by what the best weights are chosen.
+        answers: What the raw outputs mean. A single answer reads them all, each of several the one of its name.
+        scorer: A fresh Scorer.
         begin: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
             what that is. `fit` calls it; None where nothing is left to decide.
-        calibrate: (validation targets, decoded outputs) -> this task with what they decide, such as a threshold; None
+        finish: (evaluation of the validation examples) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
-        card: Further plain data for the card of exported files.
-        served: What remains of task, model and data once it is trained, where a method adds outputs for training
-            alone; None where all remain.
-        heads: Of a task that is several, each by the name of the raw output that it reads and of the targets' field;
-            {} elsewhere.
+        inference: What remains when training is over.
     """
 
     name: str
-    labels: tuple[str, ...]
+    made_by: tuple[str, Mapping[str, Any]]
+    reads: Reads
     head: Callable[[Any], Any]
     objective: Objective
-    decode: Callable[[Any], Any]
-    evaluate: Callable[[Examples, Any], Evaluation]
-    made_by: tuple[str, Mapping[str, Any]]
-    output: str = "outputs"
-    answer: str = VALUES
-    takes: str | Reads = "vector"
+    answers: tuple[Answer, ...]
+    scorer: Callable[[], Scorer]
     begin: Callable[[Splits, Callable[[str], None]], Task] | None = None
-    calibrate: Callable[[np.ndarray, Any], Task] | None = None
-    card: Mapping[str, Any] = field(default_factory=dict)
-    served: Served | None = None
-    heads: Mapping[str, Task] = field(default_factory=dict)
+    finish: Callable[[Evaluation], Task] | None = None
+    inference: tuple[Inference, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.answer not in ANSWERS or (self.output == "probabilities" and self.answer == VALUES):
+        names = [answer.name for answer in self.answers]
+        if not names or len(set(names)) < len(names):
             raise InputError(
-                '`answer` of a Task must be "label" where its outputs are shares of one whole (softmax), "labels" '
-                'where each is a score on its own (sigmoid), and "values" elsewhere. '
-                f"Received: answer={self.answer!r} of the output {self.output!r}."
+                f"The task {self.name!r} needs an answer or more, each with a name of its own. Received: {names}."
             )
 
     def __repr__(self) -> str:
@@ -139,21 +204,68 @@ class Task:
         names = f", labels={value_of(self.labels)}" if self.labels else ""
         return f"Task({self.name!r}{names}, made_by={self.made_by[0]!r}{arguments})"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of its single answer; () where it has none, or several answers."""
+        return self.answers[0].labels if len(self.answers) == 1 else ()
+
+    @property
+    def remains(self) -> Inference | None:
+        """What takes the task's place when training is over; None where it stays."""
+        return next((one for one in self.inference if not one.name), None)
+
+    @property
+    def outputs(self) -> dict[str, dict[str, str]]:
+        """By answer, and by the own name of each of its tensors, the name that this has among all outputs.
+
+        The own name where there is one answer; of several "answer.tensor", or the answer's where it has one tensor.
+        """
+        named: dict[str, dict[str, str]] = {}
+        for answer in self.answers:
+            own = answer.tensors or (answer.name,)
+            alone = answer.name if len(own) == 1 else ""
+            several = len(self.answers) > 1
+            named[answer.name] = {name: (alone or f"{answer.name}.{name}") if several else name for name in own}
+        return named
+
+    def decode(self, raw: Any) -> dict[str, Any]:
+        """Raw outputs -> what people read, by name; works on Keras' symbolic tensors too.
+
+        Raises:
+            InputError: If an answer gives other tensors than it says.
+        """
+        decoded: dict[str, Any] = {}
+        for answer in self.answers:
+            own, named = answer.decode(raw if len(self.answers) == 1 else raw[answer.name]), self.outputs[answer.name]
+            if set(own) != set(named):
+                raise InputError(
+                    f"`decode` of the answer {answer.name!r} gives {sorted(own)}, and its `tensors` are "
+                    f"{sorted(named)}: both must be the same."
+                )
+            decoded |= {named[name]: own[name] for name in named}
+        return decoded
+
+    def own(self, answer: Answer, decoded: Mapping[str, Any]) -> dict[str, Any]:
+        """One answer's tensors by their own names, out of what `decode` gives."""
+        return {name: decoded[full] for name, full in self.outputs[answer.name].items()}
+
 
 @dataclass(frozen=True, eq=False)
-class Served:
-    """What remains when training is over.
+class Inference:
+    """What remains of a task, its model and its data when training is over.
 
     Attributes:
         task: The task by which the model is judged and exported, or one that another method made, of which in turn
-            only what it serves remains.
+            only what remains counts.
         outputs: Raw outputs of the trained model -> those that `task` reads.
         data: The splits that were trained on -> splits whose targets `task` reads.
         scores: (model as `task` has it, splits as they were trained on, splits as `task` has them) -> further scores,
             which need no labels of the target; None where there are none.
+        name: "" takes the run's place; else it is a run of its own, in a folder of that name below the run's.
     """
 
     task: Task
     outputs: Callable[[Any], Any]
     data: Callable[[Splits], Splits]
     scores: Callable[[keras.Model, Splits, Splits], Mapping[str, float]] | None = None
+    name: str = ""

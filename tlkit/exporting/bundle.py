@@ -17,14 +17,12 @@ from tlkit.core.format import Format
 from tlkit.core.naming import found as record_of
 from tlkit.core.naming import import_path
 from tlkit.core.run import Exported, Run, caution
-from tlkit.core.task import Task
-from tlkit.exporting import formats, heldout, placing, producing, saved_model
+from tlkit.core.task import Answer, Decoded, Task
+from tlkit.exporting import formats, heldout, placing, producing, saved_model, units
 from tlkit.exporting.comparing import compare, worst
 from tlkit.exporting.describing import labels_by_file
 from tlkit.exporting.gates import Comparison, Gates, failure
 from tlkit.formats import tflite_metadata
-from tlkit.tasks.affine import Affine
-from tlkit.tasks.spanning import POSITIONS, within_context
 
 NAMES = tuple(formats.__all__)
 MOST_EXAMPLES = 2000  # more would take long and hardly narrow the intervals
@@ -148,7 +146,8 @@ def _judged(
         why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(made.outputs))}"
     if why is None:
         found = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
-        why = failure(format, _with_raw(found, job.run.task, expected), gates)
+        size, ratio = units.raw_sizes(job.run.task, expected)
+        why = failure(format, dataclasses.replace(found, raw_size=size, raw_ratio=ratio), gates)
     return Exported(
         format=format.name,
         file=format.file if why is None else format.file + placing.ASIDE,
@@ -163,66 +162,32 @@ def _judged(
     )
 
 
-def _with_raw(found: Comparison, task: Task, expected: Mapping[str, np.ndarray]) -> Comparison:
-    """The comparison with the sizes of the model's values before they get their unit."""
-    each = [found]
-    for name, own in (task.heads or {task.output: task}).items():
-        if isinstance(own.decode, Affine):
-            raw = (expected[name] - own.decode.offset) / own.decode.factor
-            columns = np.abs(raw).reshape(-1, raw.shape[-1]).max(axis=0, initial=0.0)
-            largest, least = float(columns.max(initial=0.0)), float(columns.min(initial=np.inf))
-            ratio = largest / least if least else np.inf
-            each.append(dataclasses.replace(found, raw_size=largest, raw_ratio=ratio if largest else 1.0))
+def _compared(
+    job: producing.Job, expected: Decoded, outputs: Decoded, gates: Gates, *, answers_texts: bool
+) -> Comparison:
+    """Of texts in windows their answers are compared, which the SavedModel gives and the others' clients work out."""
+    task, examples = job.run.task, excerpts.whole(job.examples)
+    expected = excerpts.together(job.examples, expected)
+    outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
+    each = []
+    for answer in task.answers:
+        rows, targets = multi_targets.of_answer(examples, None if len(task.answers) == 1 else answer.name)
+        own = _rows(task.own(answer, expected), rows)
+        for found in _of_answer(task, answer, outputs):
+            each.append(compare(answer, own, _rows(found, rows), targets, gates=gates))
     return worst(each)
 
 
-def _compared(
-    job: producing.Job,
-    expected: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    gates: Gates,
-    *,
-    answers_texts: bool,
-) -> Comparison:
-    """Of texts in windows their answers are compared, which the SavedModel gives and the others' clients work out."""
-    heads, targets = job.run.task.heads, excerpts.whole(job.examples).target_array
-    expected = excerpts.together(job.examples, expected)
-    outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
-    if not heads:
-        return _compared_one(job.run.task, targets, expected, outputs, gates)
-    return worst([one for name in heads for one in _compared_head(job, targets, name, expected, outputs, gates)])
+def _of_answer(task: Task, answer: Answer, outputs: Decoded) -> Iterator[Decoded]:
+    """What a file says, as one of all answers and in the answer's own signature, if it has one."""
+    yield task.own(answer, outputs)
+    alone = {name: f"{answer.name}.{name}" for name in task.outputs[answer.name]}
+    if len(task.answers) > 1 and set(alone.values()) <= set(outputs):
+        yield {name: outputs[full] for name, full in alone.items()}
 
 
-def _compared_head(
-    job: producing.Job,
-    targets: np.ndarray,
-    head: str,
-    expected: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    gates: Gates,
-) -> Iterator[Comparison]:
-    """One head over the examples that have its label, in the output for all heads and in its own signature."""
-    task = job.run.task.heads[head]
-    rows = multi_targets.known(targets, head)
-    for name in (head, f"{head}.{task.output}"):
-        if len(rows) and name in outputs:
-            own, found = ({task.output: array[rows]} for array in (expected[head], outputs[name]))
-            yield _compared_one(task, targets[head][multi_targets.TARGET][rows], own, found, gates)
-
-
-def _compared_one(
-    task: Task,
-    targets: np.ndarray,
-    expected: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    gates: Gates,
-) -> Comparison:
-    name = task.output
-    if name == POSITIONS and expected[name].shape == outputs[name].shape:
-        expected, outputs = ({name: within_context(own[name], targets)} for own in (expected, outputs))
-        return compare(expected, outputs, targets[:, :2], answer=task.answer, gates=gates)
-    unit = task.decode.factor if isinstance(task.decode, Affine) else None
-    return compare(expected, outputs, targets, answer=task.answer, unit=unit, gates=gates)
+def _rows(decoded: Decoded, rows: np.ndarray | None) -> Decoded:
+    return decoded if rows is None else {name: value[rows] for name, value in decoded.items()}
 
 
 def _place(made: producing.Made, final: Path, *, passed: bool) -> None:

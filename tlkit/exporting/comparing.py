@@ -1,44 +1,58 @@
-"""How far an exported file's outputs are from those of the Keras model, measured as pure NumPy."""
+"""How far an exported file's outputs are from those of the Keras model: pure NumPy, some examples at a time.
+
+Arrays may lie on disk: outputs as large as masks are never in memory together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from tlkit.core.task import LABEL, LABELS, VALUES
+from tlkit.core.examples import Column
+from tlkit.core.task import Agreement, Answer, Decoded
 from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates
 from tlkit.tasks.metrics import paired_interval
 
-VALUE_TOLERANCE = 0.1  # two values to regress "agree" when they differ by less than this share of the spread
-LEAST_SPREAD = 0.05  # of the training targets' own: outputs that hardly vary are not judged by how little they do
-SAME = 0.01  # of a value that never varies: nearer is right
+AT_ONCE = 1 << 26  # bytes of the model's outputs that are compared together
 
 
 def compare(
-    expected: Mapping[str, np.ndarray],
-    outputs: Mapping[str, np.ndarray],
-    targets: np.ndarray | None,
+    answer: Answer,
+    expected: Decoded,
+    found: Decoded,
+    targets: Column | None,
     *,
-    answer: str,
-    unit: Sequence[float] | None = None,
     gates: Gates = Gates(),  # noqa: B008 (frozen)
 ) -> Comparison:
-    """Compare a file's outputs with the Keras model's; of several outputs, the worst figure of each counts.
+    """Compare a file's outputs with the Keras model's.
 
     Args:
-        expected: Decoded outputs of the Keras model, float32 (n, ...), by name.
-        outputs: Those of the file.
-        targets: What was right, first axis the examples, or None; used where there is one output, and not where that
-            is no guess at them (an embedding).
-        answer: What a row of the outputs is, as `Task.answer` says it.
-        unit: Of values, the spread of the training targets, a number a column; None where the task knows none.
+        answer: What the outputs are.
+        expected: Decoded outputs of the Keras model, (n, ...), by the answer's own names.
+        found: Those of the file.
+        targets: What was right, n of them; None where that is not known.
         gates: For the margin and the confidence.
     """
-    guessed = targets is not None and all(answer != VALUES or y.size == targets.size for y in expected.values())
-    truth = targets if len(expected) == 1 and guessed else None
-    own = None if unit is None else np.asarray(unit, np.float64)
-    return worst([_compare_one(expected[k], outputs[k], truth, answer, own, gates) for k in expected])
+    if any(found[name].shape != expected[name].shape for name in expected):
+        return NO_OUTPUTS
+    agreements: list[Agreement] = []
+    before, after = [np.zeros(0)], [np.zeros(0)]
+    for own, other, truth in _pieces(answer, expected, found, targets):
+        if not all(np.isfinite(value).all() for value in other.values()):
+            return NO_OUTPUTS
+        agreements.append(answer.agree(own, other))
+        if answer.merit is not None and truth is not None:
+            before.append(answer.merit(truth, own))
+            after.append(answer.merit(truth, other))
+    score, change, upper = _change(np.concatenate(before), np.concatenate(after), gates.confidence)
+    equal, sure = _shares(agreements, gates.float16_margin)
+    largest = max((float(one.difference.max(initial=0.0)) for one in agreements), default=0.0)
+    return Comparison(largest, equal, sure, score, change, upper)
+
+
+NO_OUTPUTS = Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0)
 
 
 def worst(each: Sequence[Comparison]) -> Comparison:
@@ -57,97 +71,36 @@ def worst(each: Sequence[Comparison]) -> Comparison:
     )
 
 
-def merits(outputs: np.ndarray, targets: np.ndarray, *, answer: str) -> np.ndarray:
-    """Score of each example, float64 (n,); their mean is the accuracy of labels, or the R2 of values.
-
-    Targets below 0 are positions to leave out (padding of a sequence).
-    """
-    if answer == LABEL:
-        right = targets if targets.ndim < outputs.ndim else targets.argmax(-1)
-        return _masked_mean(outputs.argmax(-1) == right, right >= 0)
-    if answer == LABELS:
-        return _masked_mean((outputs > 0.5) == (targets > 0.5), targets >= 0)
-    truth = targets.astype(np.float64).reshape(outputs.shape)
-    errors, varies = outputs.astype(np.float64) - truth, np.ptp(truth, axis=0) > 0
-    variance = np.where(varies, truth.var(axis=0), 1.0)
-    missed = np.abs(errors) > SAME * np.abs(truth)  # there is no R2 where nothing varies: right or wrong
-    return np.asarray(1.0 - _flat(np.where(varies, errors**2 / variance, missed)).mean(axis=1))
+def _pieces(
+    answer: Answer, expected: Decoded, found: Decoded, targets: Column | None
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], Any]]:
+    """The model's outputs, the file's and the targets, of as many examples as are compared together."""
+    count = len(next(iter(expected.values())))
+    size = sum(value.nbytes for value in expected.values()) // max(1, count)
+    step = max(1, AT_ONCE // max(1, size))
+    for start in range(0, count, step):
+        rows = slice(start, min(start + step, count))
+        truth = None if targets is None else targets.take(np.arange(rows.start, rows.stop))
+        own, other = (_counted(answer, side, rows, truth) for side in (expected, found))
+        yield own, other, truth
 
 
-def _compare_one(
-    expected: np.ndarray,
-    outputs: np.ndarray,
-    targets: np.ndarray | None,
-    answer: str,
-    unit: np.ndarray | None,
-    gates: Gates,
-) -> Comparison:
-    if outputs.shape != expected.shape or not np.isfinite(outputs).all():
-        return Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0)
-    if answer == VALUES:
-        same, margin = _values_equal(expected, outputs, unit)
-    else:
-        same, margin = _labels_equal(expected, outputs, one=answer == LABEL)
-    sure = same[margin > gates.float16_margin]
-    score, change, upper = _change(expected, outputs, targets, answer, gates.confidence)
-    return Comparison(
-        difference=float(_differences(expected, outputs, answer, unit).max(initial=0.0)),
-        agreement=float(same.mean()) if same.size else 1.0,
-        sure_agreement=float(sure.mean()) if sure.size else 1.0,
-        score=score,
-        score_change=change,
-        change_upper=upper,
-    )
+def _counted(answer: Answer, side: Decoded, rows: slice, truth: Any) -> dict[str, np.ndarray]:
+    taken = {name: np.asarray(value[rows]) for name, value in side.items()}
+    return taken if answer.counted is None or truth is None else dict(answer.counted(truth, taken))
 
 
-def _change(
-    expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, answer: str, confidence: float
-) -> tuple[float, float, float]:
-    if targets is None or not len(targets):
+def _shares(agreements: Sequence[Agreement], margin: float) -> tuple[float, float]:
+    """Share of what is equal, and of what is where the model is sure; 1 where there is nothing."""
+    equal = np.concatenate([one.equal.reshape(-1) for one in agreements]) if agreements else np.zeros(0, bool)
+    margins = np.concatenate([one.margin.reshape(-1) for one in agreements]) if agreements else np.zeros(0)
+    sure = equal[margins > margin]
+    return float(equal.mean()) if equal.size else 1.0, float(sure.mean()) if sure.size else 1.0
+
+
+def _change(before: np.ndarray, after: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Score of the file, its change, and the upper end of the interval of that; all 0 where nothing is judged."""
+    if not len(after):
         return 0.0, 0.0, 0.0
-    before, after = (merits(y, targets, answer=answer) for y in (expected, outputs))
     change = paired_interval(before, after, confidence)
     return float(after.mean()), change.difference, change.high
-
-
-def _differences(expected: np.ndarray, outputs: np.ndarray, answer: str, unit: np.ndarray | None) -> np.ndarray:
-    """How far outputs lie apart: scores as they are, values in spreads, without the last bits of float32."""
-    wide = expected.astype(np.float64)
-    apart = np.abs(outputs - wide)
-    if answer != VALUES:
-        return apart
-    if unit is None:
-        size = float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0
-        return apart / (size or 1.0)
-    steps = 4 * np.spacing(np.abs(expected.astype(np.float32))).astype(np.float64)
-    return np.asarray(np.maximum(apart - steps, 0.0) / np.maximum(unit, _spread(wide)))
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Deviation of each column over all rows."""
-    return np.asarray(values.reshape(-1, values.shape[-1]).std(axis=0)) if values.size else np.zeros(values.shape[-1])
-
-
-def _labels_equal(expected: np.ndarray, outputs: np.ndarray, *, one: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Whether labels are equal, and how sure the model is of each: its best score minus its second best."""
-    if one:
-        best = np.sort(expected, axis=-1)
-        second = best[..., -2] if best.shape[-1] > 1 else 0.0
-        return expected.argmax(-1) == outputs.argmax(-1), best[..., -1] - second
-    return (expected > 0.5) == (outputs > 0.5), np.abs(2 * expected - 1)  # yes against no of each label
-
-
-def _values_equal(expected: np.ndarray, outputs: np.ndarray, unit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    wide = expected.astype(np.float64)
-    spread = wide.std(axis=0) if unit is None else np.maximum(_spread(wide), LEAST_SPREAD * unit)
-    steps = 4 * np.spacing(np.abs(expected.astype(np.float32))).astype(np.float64)
-    return np.abs(outputs - wide) <= VALUE_TOLERANCE * spread + steps, np.full(expected.shape, np.inf)
-
-
-def _masked_mean(right: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    right, counted = _flat(right & counted), _flat(counted)
-    return np.asarray(right.sum(axis=1) / np.maximum(counted.sum(axis=1), 1), dtype=np.float64)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    return array.reshape(len(array), -1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tlkit.core.examples import Examples
+from tlkit.core.modality import Table
 from tlkit.core.run import Run
-from tlkit.core.task import Task
-from tlkit.exporting.saved_model import input_shapes, scores_labels
+from tlkit.core.task import Answer, Task
+from tlkit.exporting.saved_model import input_shapes
 from tlkit.formats import tflite_metadata
 from tlkit.modalities.prepare import described
 
@@ -22,10 +23,9 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
     """
     task = run.task
     about = described(run.model, examples)
-    outputs = {task.output: _output(task)}
-    if task.heads:
-        outputs = {name: _output(head, name) for name, head in task.heads.items()}
-        outputs |= {f"{name}.{head.output}": _output(head, name) for name, head in task.heads.items()}
+    outputs: dict[str, Table] = {}
+    for answer in task.answers:
+        outputs |= _outputs(task, answer)
     return tflite_metadata.Metadata(
         name=f"{run.task.name} ({format})",
         description=" ".join(filter(None, (_sentence(run, format), about.says))),
@@ -48,22 +48,26 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
 
 
 def labels_by_file(task: Task) -> dict[str, tuple[str, ...]]:
-    """Labels by the name of the file that lists them: one file, or one a head."""
-    if not task.heads:
+    """Labels by the name of the file that lists them: one file, or one an answer."""
+    if len(task.answers) == 1:
         return {tflite_metadata.LABELS: task.labels}
-    return {_labels_file(name): head.labels for name, head in task.heads.items() if head.labels}
+    return {_labels_file(task, answer): answer.labels for answer in task.answers if answer.labels}
 
 
-def _labels_file(head: str | None) -> str:
-    return tflite_metadata.LABELS if head is None else f"labels_{head}.txt"
+def _labels_file(task: Task, answer: Answer) -> str:
+    return tflite_metadata.LABELS if len(task.answers) == 1 else f"labels_{answer.name}.txt"
 
 
-def _output(task: Task, head: str | None = None) -> tflite_metadata.Table:
-    """Table of a task's output, which goes by the head's name where there are several."""
-    name = task.output if head is None else head
-    if scores_labels(task):
-        return tflite_metadata.score_output(name, _labels_file(head))
-    return tflite_metadata.plain_tensor(name, "The model's output.")
+def _outputs(task: Task, answer: Answer) -> dict[str, Table]:
+    """Table of each of an answer's tensors; of several answers also by the name in the answer's own signature."""
+    named = task.outputs[answer.name]
+    tables = {name: tflite_metadata.plain_tensor(name, "The model's output.") for name in named}
+    if answer.describe is not None:
+        tables |= answer.describe(_labels_file(task, answer))
+    found = {full: {**tables[name], 0: full} for name, full in named.items()}
+    if len(task.answers) > 1:
+        found |= {f"{answer.name}.{name}": {**tables[name], 0: full} for name, full in named.items()}
+    return found
 
 
 def _sentence(run: Run, format: str) -> str:
@@ -74,7 +78,6 @@ def _sentence(run: Run, format: str) -> str:
 
 
 def task_card(task: Task) -> dict[str, Any]:
-    """What a card says of the task: how its outputs are named and read."""
-    heads = {name: task_card(head) for name, head in task.heads.items()}
-    own = {**task.card, "task": task.name, "labels": list(task.labels), "output": task.output}
-    return {**own, "heads": heads} if heads else own
+    """What a card says of the task: its name, its labels, and what makes it again."""
+    path, arguments = task.made_by
+    return {"task": task.name, "labels": list(task.labels), "made_by": [path, dict(arguments)]}

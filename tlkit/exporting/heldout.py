@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core import excerpts
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data.splitting import spread
 
 
@@ -30,8 +30,15 @@ def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:
         raise InputError("The run has no examples to check an export with; load it with some.")
     examples = getattr(data, name)
     texts = excerpts.whole(examples)
-    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread(texts.target_array, most)))
+    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread_over(texts, most)))
     return name, few
+
+
+def spread_over(examples: Examples, count: int) -> tuple[int, ...]:
+    """At most `count` of the examples, of all classes in turn where targets are class numbers; no other is read."""
+    spec = examples.targets.spec
+    of_classes = isinstance(spec, ArraySpec) and spec.shape == ()
+    return spread(examples.target_array if of_classes else np.zeros((len(examples), 0)), count)
 
 
 def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,49 @@ def load_inputs(folder: Path) -> dict[str, np.ndarray]:
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
 
-def run_all(opened: Opened, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Outputs for all examples, one at a time, as a client would ask; of further signatures as "signature.output"."""
-    outputs = _run_all(opened.call, inputs)
+class Rows:
+    """Arrays that are filled from the front and lie on disk, one .npy file each.
+
+    Attributes:
+        folder: Of the files; is made.
+        count: Examples that there will be.
+        arrays: The arrays by name, first axis the examples.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count, self.arrays = folder, count, dict[str, np.ndarray]()
+        self._filled = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Put the rows of some examples behind those that are there."""
+        for name, rows in batch.items():
+            if name not in self.arrays:
+                shape, file = (self.count, *rows.shape[1:]), self.folder / f"{name}.npy"
+                if rows.size:
+                    self.arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=rows.dtype, shape=shape)
+                else:  # nothing can be mapped
+                    self.arrays[name] = np.zeros(shape, rows.dtype)
+                    np.save(file, self.arrays[name])
+            self.arrays[name][self._filled : self._filled + len(rows)] = rows
+        self._filled += len(next(iter(batch.values())))
+
+
+def run_all(opened: Opened, inputs: Arrays, folder: Path) -> None:
+    """Write outputs for all examples, asked for one at a time as a client would; those of further signatures are called
+    "signature.output".
+    """
+    _run_all(opened.call, inputs, folder, "")
     for signature, call in opened.signatures.items():
         if call is not opened.call:
-            outputs |= {f"{signature}.{name}": value for name, value in _run_all(call, inputs).items()}
-    return outputs
+            _run_all(call, inputs, folder, f"{signature}.")
 
 
-def _run_all(call: Call, inputs: Arrays) -> dict[str, np.ndarray]:
-    count = len(next(iter(inputs.values())))
-    each = [call({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(count)]
-    return {name: np.concatenate([outputs[name] for outputs in each]) for name in each[0]}
+def _run_all(call: Call, inputs: Arrays, folder: Path, prefix: str) -> None:
+    rows = Rows(folder, len(next(iter(inputs.values()))))
+    for i in range(rows.count):
+        outputs = call({name: value[i : i + 1] for name, value in inputs.items()})
+        rows.add({f"{prefix}{name}": value for name, value in outputs.items()})
 
 
 def latency_ms(opened: Opened, inputs: Arrays) -> float:

@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Column, Examples, Pipeline
+from tlkit.core.examples import Examples, Pipeline
 from tlkit.core.excerpts import OF, averaged
 from tlkit.core.format import Format, Opened
-from tlkit.core.modality import FileInfo
+from tlkit.core.modality import NOTE, PLAIN, FileInfo
 from tlkit.core.naming import found as record_of
+from tlkit.core.task import Answer, Decoded, Task
 from tlkit.core.trouble import explained, first_line
 from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
-from tlkit.data.windows import PASSAGE
 from tlkit.exporting import formats
-from tlkit.modalities.parsed import NOTE, PLAIN, STEPS
 from tlkit.modalities.prepare import named
-from tlkit.tasks.spanning import ranked, reply
-from tlkit.tasks.spans import OUTSIDE
+from tlkit.tasks.recording import restore
 
 if TYPE_CHECKING:
     from tlkit.core.run import Run
-    from tlkit.core.task import Task
+
+MOST_STEPS = 10_000  # of an answer that is made step by step
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def predict(
         format: Which of the run's files, or what one file is: a name or a record as `export` takes it. None is the
             float32 file for phones, before its quantised variants.
         task: Whose answers to name; None is what the file says.
-        trust: Whether a format of the run's that lies outside tlkit may be imported.
+        trust: Whether a format, modality or task of the run's that lies outside tlkit may be imported.
         bad: Is told of each file that cannot be read, in a sentence, and the others are answered; None raises.
 
     Returns:
@@ -85,7 +84,7 @@ def predict(
     model, kind = _exported(run, format, trust)
     with _whole(model):
         opened = kind.open(model, min(2, os.cpu_count() or 1))
-    card = _card(run, opened, task)
+    card = _card(run, opened)
     if "modality" not in card:
         raise InputError(
             f"{str(model)!r} does not say how its inputs are made: give `predict` the run, tlkit.load(...)."
@@ -98,8 +97,9 @@ def predict(
     if taken.parse is None:
         raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
     readings = _readings(files, taken.parse, inside, bad)
+    called = Called(opened, tuple(shapes), task if task is not None else _task_of(card, str(model), trust))
     with _whole(model):
-        return [_prediction(file, reading, opened, card, top) for file, reading in readings]
+        return [_prediction(called, file, parsed, top) for file, parsed in readings]
 
 
 def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, trust: bool) -> tuple[Path, Format]:
@@ -150,52 +150,26 @@ def _rows(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _card(run: Run | str | os.PathLike[str], opened: Opened, task: Task | None) -> Mapping[str, Any]:
-    """What the file says of itself, or the run where it cannot; of the task, what this one says."""
-    card = opened.card
-    if not (card or isinstance(run, str | os.PathLike)):
-        from tlkit.exporting.describing import describe
+def _card(run: Run | str | os.PathLike[str], opened: Opened) -> Mapping[str, Any]:
+    """What the file says of itself, or the run where it cannot."""
+    if opened.card or isinstance(run, str | os.PathLike):
+        return opened.card
+    from tlkit.exporting.describing import describe
 
-        metadata = describe(run, run.data.test)
-        card = {**metadata.card, "files": metadata.files}
-    if task is None or not card:
-        return card
-    from tlkit.exporting.describing import task_card
-
-    return {**card, **task_card(task)}
+    metadata = describe(run, run.data.test)
+    return {**metadata.card, "files": metadata.files}
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One thing of a user's as the model takes it.
-
-    Attributes:
-        value: Made as in training, with the batch axis; a dict of arrays where the model has several inputs.
-        plain: Made as a client without our code makes it; None where that is the same.
-        change: What was done to it ("resized from 480x640 to 224x224"), "" for nothing.
-        steps: What each step of a sequence is the first piece of (a word), "" for none; () where there are no steps.
-        shares: Of a text in windows, how much of it each row of `value` shows; () where `value` is one example.
-        passages: Of a question with a text, what each row of `value` shows of the text; None elsewhere.
-    """
-
-    value: Any
-    plain: np.ndarray | None = None
-    change: str = ""
-    steps: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
-    passages: Column | None = None
-
-
-def _reading(parsed: Examples) -> Reading:
-    every, columns = np.arange(len(parsed)), parsed.columns
-    return Reading(
-        parsed.inputs.take(every),
-        columns[PLAIN].take(every) if PLAIN in columns else None,
-        str(columns[NOTE][0]) if NOTE in columns else "",
-        tuple(str(step) for step in columns[STEPS][0]) if STEPS in columns else (),
-        tuple(columns[OF].take(every)["share"].tolist()) if OF in columns else (),
-        columns.get(PASSAGE),
-    )
+def _task_of(card: Mapping[str, Any], model: str, trust: bool) -> Task:
+    """The task that the file was made for, made again."""
+    if "made_by" not in card:
+        raise InputError(
+            f"{model!r} does not say what its outputs mean, as an earlier tlkit exported it: export the run again."
+        )
+    try:
+        return restore(card["made_by"], trust=trust)
+    except InputError as error:
+        raise InputError(f"What the outputs of {model!r} mean is not known; give `predict` a `task`. {error}") from None
 
 
 def _readings(
@@ -203,21 +177,21 @@ def _readings(
     parse: Callable[[Any, FileInfo], Examples],
     inside: FileInfo,
     bad: Callable[[str], None] | None,
-) -> Iterator[tuple[str, Reading]]:
+) -> Iterator[tuple[str, Examples]]:
     """The files as the model takes them, one after the other; `bad` is told of those that cannot be read."""
     for file in files:
         try:
             trouble = file_trouble(Path(file))
             if trouble:
                 raise InputError(f"{str(file)!r} cannot be read: {trouble}.")
-            reading = _reading(parse(Path(file), inside))
+            parsed = parse(Path(file), inside)
         except Exception as error:
             if bad is None:
                 raise
             sentence = explained(error)
             bad(sentence if str(file) in sentence else f"{str(file)!r} cannot be read: {sentence}")
             continue
-        yield str(file), reading
+        yield str(file), parsed
 
 
 @contextlib.contextmanager
@@ -233,106 +207,74 @@ def _whole(model: Path) -> Iterator[None]:
         ) from error
 
 
-def _prediction(file: str, reading: Reading, opened: Opened, card: Mapping[str, Any], top: int) -> Prediction:
-    if reading.passages is not None:
-        return Prediction(file, tuple(_answers(reading.passages, reading, opened, card)[:top]), reading.change)
-    if "heads" in card:
-        return Prediction(file, tuple(_by_head(_answer(opened, reading, card), card, top)), reading.change)
-    whole = np.asarray(_only(_answer(opened, reading, card)))
-    outputs = whole.reshape(-1)
-    if reading.steps and outputs.size == len(reading.steps) * len(card["labels"]):
-        rows = outputs.reshape(len(reading.steps), -1)
-        return Prediction(file, tuple(_labelled(reading.steps, rows, card["labels"])), reading.change)
-    note = _note(reading, opened, card, outputs)
-    if _is_map(whole, card):
-        scores, meaning = _of_map(whole, card, top)
-        return Prediction(file, tuple(scores), "; ".join(filter(None, (meaning, note))))
-    return Prediction(file, tuple(_named(outputs, card, top)), note)
+@dataclass(frozen=True, eq=False)
+class Called:
+    """A file that is ready to run, the names of its inputs, and what its outputs mean."""
+
+    opened: Opened
+    inputs: tuple[str, ...]
+    task: Task
+
+    def __call__(self, value: Any) -> dict[str, np.ndarray]:
+        """Decoded outputs of one example, without the batch axis."""
+        given = value if isinstance(value, Mapping) else {self.inputs[0]: value}
+        outputs = self.opened.call({name: np.asarray(own)[None] for name, own in given.items()})
+        return {name: np.asarray(own)[0] for name, own in outputs.items()}
 
 
-def _answer(opened: Opened, reading: Reading, card: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
-    """What the file says of an example, or of a text in windows: the mean of what it says of each."""
-    if not reading.shares:
-        return opened.call(_given(card, reading.value))
-    rows = [opened.call({k: v[i : i + 1] for k, v in reading.value.items()}) for i in range(len(reading.shares))]
-    weights = np.asarray(reading.shares) if sum(reading.shares) else np.ones(1)
-    of = np.zeros(len(rows), np.int64)
-    return {name: averaged(np.concatenate([row[name] for row in rows]), of, weights) for name in rows[0]}
+def _prediction(called: Called, file: str, parsed: Examples, top: int) -> Prediction:
+    task, note = called.task, str(parsed.columns[NOTE][0]) if NOTE in parsed.columns else ""
+    values = [parsed.inputs[i] for i in range(len(parsed))]
+    if len(values) == 1:
+        values = [_written_on(called, values[0])]
+    outputs = [called(value) for value in values]
+    things = [{name: own[i] for name, own in parsed.columns.items()} | {"input": v} for i, v in enumerate(values)]
+    said: list[tuple[str, float]] = []
+    for answer in task.answers:
+        lines = _said(answer, [task.own(answer, one) for one in outputs], things, _shares(parsed))
+        lines = lines[:top] if answer.ranked else lines
+        said += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
+    if PLAIN in parsed.columns:
+        note = f"{note}; {_plain_note(called(parsed.columns[PLAIN][0]), outputs[0])}"
+    return Prediction(file, tuple(said), note)
 
 
-def _by_head(outputs: Mapping[str, np.ndarray], card: Mapping[str, Any], top: int) -> Iterator[tuple[str, float]]:
-    for name, own in card["heads"].items():
-        if _is_map(outputs[name], own):
-            raise InputError(
-                f"The head {name!r} gives more than one answer a file: predict with its own folder, {name}."
-            )
-        yield from ((f"{name}: {label}", score) for label, score in _named(outputs[name].reshape(-1), own, top))
+def _said(
+    answer: Answer, decoded: Sequence[Decoded], things: Sequence[Mapping[str, Any]], shares: np.ndarray
+) -> list[tuple[str, float]]:
+    """What an answer says of one thing, which may be several examples."""
+    if answer.together is not None:
+        return answer.together(decoded, things)
+    of = np.zeros(len(decoded), np.int64)
+    mean = {name: averaged(np.stack([one[name] for one in decoded]), of, shares)[0] for name in decoded[0]}
+    return answer.say(mean if len(decoded) > 1 else decoded[0], things[0])
 
 
-def _named(outputs: np.ndarray, card: Mapping[str, Any], top: int) -> list[tuple[str, float]]:
-    """Outputs by their labels or numbers, scores best first."""
-    names = card["labels"] or [str(i) for i in range(outputs.size)]
-    scores = list(zip(names, (float(v) for v in outputs), strict=True))
-    return sorted(scores, key=lambda pair: -pair[1])[:top] if card["output"] == "probabilities" else scores
+def _shares(parsed: Examples) -> np.ndarray:
+    """How much of the thing each of its examples shows."""
+    if OF not in parsed.columns:
+        return np.ones(len(parsed))
+    shares = np.asarray(parsed.columns[OF].take(np.arange(len(parsed)))["share"])
+    return shares if shares.sum() else np.ones(len(parsed))
 
 
-def _is_map(outputs: np.ndarray, card: Mapping[str, Any]) -> bool:
-    """Whether there are many answers, one a position: of pixels, or of steps in time."""
-    several = outputs.ndim > 2 and outputs.size > outputs.shape[-1]
-    return several or (bool(card["labels"]) and outputs.size != len(card["labels"]))
-
-
-def _of_map(outputs: np.ndarray, card: Mapping[str, Any], top: int) -> tuple[list[tuple[str, float]], str]:
-    """A map of answers in a few lines, and what the lines say.
-
-    Args:
-        outputs: (1, positions..., k).
-        card: Names of the k labels, or none.
-        top: Labels given.
-    """
-    rows = outputs.reshape(-1, outputs.shape[-1])
-    names, size = card["labels"] or [str(i) for i in range(rows.shape[1])], "x".join(map(str, outputs.shape[1:-1]))
-    if len(names) != rows.shape[1]:
-        raise InputError(f"The model gives {outputs.shape[1:]} values for a file, and has {len(names)} names for them.")
-    if card["output"] == "probabilities" and len(names) > 1:
-        shares = np.bincount(rows.argmax(axis=1), minlength=len(names)) / len(rows)
-        scores = sorted(zip(names, shares.tolist(), strict=True), key=lambda pair: -pair[1])[:top]
-        return scores, f"share of the {size} positions at which each label is the best"
-    return list(zip(names, rows.mean(axis=0).tolist(), strict=True)), f"mean over {size} positions"
-
-
-def _answers(passages: Column, reading: Reading, opened: Opened, card: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """What the windows of a question answer, likeliest first."""
-    if "longest" not in card:
-        raise InputError(
-            "The file does not say how long an answer may be, as an earlier tlkit exported it: export the run again."
-        )
-    replies = []
-    for i in range(len(passages)):
-        window = {name: rows[i : i + 1] for name, rows in reading.value.items()}
-        replies.append(reply(_only(opened.call(window))[0], passages[i], card["longest"]))
-    return ranked(replies, card["no_answer"])
-
-
-def _labelled(steps: Sequence[str], rows: np.ndarray, labels: Sequence[str]) -> Iterator[tuple[str, float]]:
-    for word, row in zip(steps, rows, strict=True):
-        label = labels[int(row.argmax())]
-        if word and label != OUTSIDE:
-            yield f"{word} {label}", float(row.max())
-
-
-def _note(reading: Reading, opened: Opened, card: Mapping[str, Any], outputs: np.ndarray) -> str:
-    if reading.plain is None:
-        return reading.change
-    plain = np.asarray(_only(opened.call(_given(card, reading.plain)))).reshape(-1)
-    apart = float(np.abs(plain - outputs).max())
-    return f"{reading.change}; a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
-
-
-def _given(card: Mapping[str, Any], value: Any) -> Mapping[str, np.ndarray]:
-    return value if isinstance(value, Mapping) else {next(iter(card["shapes"])): value}
-
-
-def _only(named: Mapping[str, Any]) -> Any:
-    (value,) = named.values()
+def _written_on(called: Called, value: Any) -> Any:
+    """The input behind the last step of an answer that is made step by step; of others the input itself."""
+    for answer in called.task.answers:
+        if answer.again is not None:
+            value = _continued(called, answer, answer.again, value)
     return value
+
+
+def _continued(called: Called, answer: Answer, again: Callable[[Any, Decoded], Any | None], value: Any) -> Any:
+    for _ in range(MOST_STEPS):
+        following = again(value, called.task.own(answer, called(value)))
+        if following is None:
+            return value
+        value = following
+    raise InputError(f"The answer {answer.name!r} does not end: `again` gave {MOST_STEPS:,} further inputs.")
+
+
+def _plain_note(plain: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> str:
+    apart = max(float(np.abs(plain[name] - own).max(initial=0.0)) for name, own in outputs.items())
+    return f"a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"

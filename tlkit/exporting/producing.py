@@ -21,7 +21,6 @@ from tlkit.core.examples import Examples
 from tlkit.core.format import Format, Source
 from tlkit.core.naming import import_path
 from tlkit.core.run import Run
-from tlkit.data.splitting import spread
 from tlkit.exporting import heldout, saved_model, units, workers
 from tlkit.exporting.describing import describe
 
@@ -114,7 +113,7 @@ def produce(job: Job, formats: Sequence[Format]) -> tuple[dict[str, np.ndarray],
         core = saved_model.trace(job.run)
         started |= _start_serving(job, core, serving, ask) if serving else {}
         with _timed("run the Keras model"):
-            expected = saved_model.expected(core, inputs)
+            expected = saved_model.expected(core, inputs, job.stage / "expected")
         job.say("checking the files")
         with _timed("wait for the workers"):
             ran = {format.name: started[format.name].result() for format in (*serving, *others)}
@@ -151,9 +150,9 @@ def _representative(job: Job) -> Path | None:
         return None
     folder = job.stage / "representative"
     with _timed("write the representative examples"):
-        two_a_label = 2 * len(job.run.task.labels)
+        two_a_label = 2 * sum(len(answer.labels) for answer in job.run.task.answers)
         count = min(max(two_a_label, LEAST_REPRESENTATIVE), MOST_REPRESENTATIVE)
-        heldout.store(train.subset(spread(train.target_array, count)), job.names, folder)
+        heldout.store(train.subset(heldout.spread_over(train, count)), job.names, folder)
     return folder
 
 
@@ -209,7 +208,7 @@ def _made(job: Job, format: Format, worker: workers.Worker, answer: Answer) -> M
         answer = workers.ask(worker, **job.running(format) | {"job": "time"})
     if "failure" in answer:
         return Made(file, failure=f"it cannot be run: {answer['failure']}")
-    outputs = {p.stem: np.load(p) for p in sorted(Path(job.running(format)["outputs"]).glob("*.npy"))}
+    outputs = {p.stem: np.load(p, mmap_mode="r") for p in sorted(Path(job.running(format)["outputs"]).glob("*.npy"))}
     return Made(file, outputs, float(answer["latency_ms"]))
 
 

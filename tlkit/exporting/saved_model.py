@@ -14,7 +14,8 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit.core.modality import Serving, Tensors
 from tlkit.core.run import Run
-from tlkit.core.task import VALUES, Task
+from tlkit.core.task import Answer
+from tlkit.exporting.parity import Rows
 from tlkit.formats.tflite import DEFAULT
 from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
 from tlkit.layer.lookup import all_layers
@@ -38,7 +39,7 @@ def trace(run: Run) -> Core:
         found = model(_structured(given), training=False)
         raw, *features = found if isinstance(found, list) else [found]  # Keras unwraps a list of one
         numbered = {f"{FEATURES}_{i}": value for i, value in enumerate(features)}
-        return named_outputs(run.task, raw), {FEATURES: features[0]} if len(features) == 1 else numbered
+        return run.task.decode(raw), {FEATURES: features[0]} if len(features) == 1 else numbered
 
     return tf.function(core, input_signature=[specs], autograph=False)  # type: ignore[no-any-return]
 
@@ -48,16 +49,20 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Layers that compute in float32 already, the HubLayer among them, are shared with the model.
     """
-    if all(layer.compute_dtype == "float32" for layer in all_layers(model)):
+    if all(_is_wide(layer) for layer in all_layers(model)):
         return model
 
     def clone(layer: Any) -> Any:
-        wide = layer.compute_dtype == "float32"
-        return layer if wide else layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+        return layer if _is_wide(layer) else layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _is_wide(layer: Any) -> bool:
+    """Whether it computes in float32; an operation of `keras.ops` computes in what it is given."""
+    return getattr(layer, "compute_dtype", "float32") == "float32"
 
 
 def inputs_of(model: keras.Model) -> Tensors:
@@ -70,20 +75,18 @@ def has_features(model: keras.Model) -> bool:
     return any(layer.name == BACKBONE for layer in model.layers)
 
 
-def named_outputs(task: Task, raw: Any) -> Tensors:
-    """What the task reads from the model's raw outputs, by name."""
-    decoded = task.decode(raw)
-    return dict(decoded) if isinstance(decoded, Mapping) else {task.output: decoded}
+def expected(core: Core, inputs: Mapping[str, np.ndarray], folder: Path, batch_size: int = 32) -> dict[str, np.ndarray]:
+    """What the Keras model gives for the inputs, decoded, by name; on the CPU, where files are run too.
 
-
-def expected(core: Core, inputs: Mapping[str, np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
-    """What the Keras model gives for the inputs, decoded, float32 by name; on the CPU, where files are run too."""
-    batches: list[Tensors] = []
+    Returns:
+        float32 arrays that lie on disk, in `folder`.
+    """
+    rows = Rows(folder, len(next(iter(inputs.values()))))
     with tf.device("/CPU:0"):
-        for start in range(0, len(next(iter(inputs.values()))), batch_size):
+        for start in range(0, rows.count, batch_size):
             batch = {k: tf.cast(v[start : start + batch_size], _dtype(core, k)) for k, v in inputs.items()}
-            batches.append({k: np.asarray(v, np.float32) for k, v in core(batch)[0].items()})
-    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+            rows.add({k: np.asarray(v, np.float32) for k, v in core(batch)[0].items()})
+    return rows.arrays
 
 
 def serving(run: Run) -> Serving:
@@ -95,8 +98,9 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
     """Write the SavedModel for servers.
 
     Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
-    outputs; `classify`, where outputs are one row of scores of labels an example, gives `classes` (strings) and
-    `scores`, both (batch, k), best first; `embedding` gives the `features` that the layer named "backbone" computes.
+    outputs; those of the answer (`classify`, where outputs are one row of scores of labels an example, gives `classes`
+    (strings) and `scores`, both (batch, k), best first); `embedding` gives the `features` that the layer named
+    "backbone" computes.
 
     Args:
         run: The trained model and its task.
@@ -113,7 +117,7 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
 def write_convertible(run: Run, folder: Path) -> None:
     """Write the SavedModel of one example, float32, that all TFLite files are converted from.
 
-    Of several heads it has a signature each, besides the one that answers for all.
+    Of several answers it has a signature each, besides the one for all.
     """
     shapes = input_shapes(run.data.test.inputs.spec, run.model)
     specs = {n: tf.TensorSpec((1, *shapes[n]), t.dtype, name=n) for n, t in inputs_of(run.model).items()}
@@ -125,13 +129,14 @@ def write_convertible(run: Run, folder: Path) -> None:
 
         return tf.function(serve, input_signature=list(specs.values()), autograph=False).get_concrete_function()
 
-    functions = {DEFAULT: concrete(functools.partial(named_outputs, run.task))}
-    functions |= {name: concrete(functools.partial(_of_head, name, task)) for name, task in run.task.heads.items()}
+    functions = {DEFAULT: concrete(run.task.decode)}
+    if len(run.task.answers) > 1:
+        functions |= {answer.name: concrete(functools.partial(_alone, answer)) for answer in run.task.answers}
     graphs.save_constant(functions, folder, _held(run.model, functions.values()))
 
 
-def _of_head(name: str, task: Task, raw: Any) -> Tensors:
-    return named_outputs(task, raw[name])
+def _alone(answer: Answer, raw: Any) -> Tensors:
+    return dict(answer.decode(raw[answer.name]))
 
 
 def input_shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
@@ -142,11 +147,6 @@ def input_shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, .
         tensor.name: tuple(b if a is None else a for a, b in zip(tensor.shape[1:], own[tensor.name], strict=True))
         for tensor in model.inputs
     }
-
-
-def scores_labels(task: Task) -> bool:
-    """Whether the task's output is one score a label."""
-    return task.answer != VALUES and bool(task.labels)
 
 
 def _save(model: keras.Model, signatures: Mapping[str, Any], folder: Path, resources: Any = None) -> None:
@@ -197,16 +197,23 @@ def _signatures(run: Run, core: Any) -> dict[str, Callable[[Tensors, Tensors], T
     """Name of each signature and what it picks from outputs and features."""
     found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
     outputs, _ = core.get_concrete_function().structured_outputs
-    if scores_labels(run.task) and outputs[run.task.output].shape.rank == 2:  # no answer of one label a pixel or word
-        found["classify"] = lambda outputs, features: _ranked(outputs[run.task.output], run.task.labels)
+    further = run.task.answers[0].signatures if len(run.task.answers) == 1 else {}
+    for name, choose in further.items():
+        if _gives(choose, outputs):
+            found[name] = functools.partial(_chosen, choose)
     if has_features(run.model):
         found["embedding"] = lambda outputs, features: features
     return found
 
 
-def _ranked(scores: Any, labels: tuple[str, ...]) -> Tensors:
-    best = tf.math.top_k(scores, k=len(labels))
-    return {"classes": tf.gather(tf.constant(labels), best.indices), "scores": best.values}
+def _gives(choose: Callable[[Tensors], Any], outputs: Any) -> bool:
+    """Whether an answer has that signature for outputs of these shapes."""
+    with tf.Graph().as_default():
+        return choose({n: tf.zeros([d or 1 for d in t.shape], t.dtype) for n, t in outputs.items()}) is not None
+
+
+def _chosen(choose: Callable[[Tensors], Any], outputs: Tensors, _features: Tensors) -> Tensors:
+    return dict(choose(outputs))
 
 
 def _endpoint(given: Serving, core: Core, choose: Callable[[Tensors, Tensors], Tensors]) -> Any:

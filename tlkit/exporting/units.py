@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from tlkit.answers.affine import Affine
 from tlkit.core.task import Task
 from tlkit.formats.tflite import DEFAULT
-from tlkit.tasks.affine import Affine
+
+Scales = dict[tuple[str, str], tuple[Sequence[float], Sequence[float]]]
 
 
 def standardised(task: Task) -> Task:
-    """The task with outputs, and those of its heads, before they get their unit."""
-    heads = {name: standardised(head) for name, head in task.heads.items()}
-    if heads:
-        decode = {name: head.decode for name, head in heads.items()}
-        return dataclasses.replace(
-            task, heads=heads, decode=lambda raw: {name: own(raw[name]) for name, own in decode.items()}
-        )
-    return dataclasses.replace(task, decode=task.decode.standard) if isinstance(task.decode, Affine) else task
+    """The task with answers before they get their unit."""
+    answers = tuple(
+        dataclasses.replace(answer, decode=answer.decode.bare) if isinstance(answer.decode, Affine) else answer
+        for answer in task.answers
+    )
+    return dataclasses.replace(task, answers=answers)
 
 
-def scales(task: Task) -> dict[tuple[str, str], tuple[Sequence[float], Sequence[float]]]:
+def scales(task: Task) -> Scales:
     """Factor and offset of each column, behind the outputs that need them, by signature and output."""
-    if not task.heads:
-        return {(DEFAULT, task.output): _numbers(task.decode)} if isinstance(task.decode, Affine) else {}
-    own = {name: _numbers(head.decode) for name, head in task.heads.items() if isinstance(head.decode, Affine)}
-    in_all = {(DEFAULT, name): scale for name, scale in own.items()}
-    return in_all | {(name, task.heads[name].output): scale for name, scale in own.items()}
+    found: Scales = {}
+    for answer in task.answers:
+        if isinstance(answer.decode, Affine):
+            numbers = (answer.decode.factor, answer.decode.offset)
+            found[DEFAULT, task.outputs[answer.name][answer.decode.name]] = numbers
+            if len(task.answers) > 1:
+                found[answer.name, answer.decode.name] = numbers
+    return found
 
 
-def _numbers(decode: Affine) -> tuple[Sequence[float], Sequence[float]]:
-    return decode.factor, decode.offset
+def raw_sizes(task: Task, expected: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Largest of the model's values before they get their unit, and how many times the least column's largest it is.
+
+    0 and 1 where nothing gets one.
+    """
+    size, ratio = 0.0, 1.0
+    for answer in task.answers:
+        if not isinstance(answer.decode, Affine):
+            continue
+        values = expected[task.outputs[answer.name][answer.decode.name]]
+        raw = np.abs((values - answer.decode.offset) / answer.decode.factor)
+        columns = raw.reshape(-1, raw.shape[-1]).max(axis=0, initial=0.0)
+        largest, least = float(columns.max(initial=0.0)), float(columns.min(initial=np.inf))
+        size = max(size, largest)
+        if largest:
+            ratio = max(ratio, largest / least if least else np.inf)
+    return size, ratio

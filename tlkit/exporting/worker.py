@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tlkit.core import naming
 from tlkit.core.errors import InputError
 from tlkit.core.format import Opened
@@ -92,11 +90,7 @@ def _write(job: Job) -> dict[str, Any]:
 
 def _run(job: Job) -> dict[str, Any]:
     """Outputs of a file for the held-out examples, as .npy files in a folder."""
-    outputs = parity.run_all(_open(job), parity.load_inputs(Path(job["inputs"])))
-    folder = Path(job["outputs"])
-    folder.mkdir(parents=True)
-    for name, value in outputs.items():
-        np.save(folder / f"{name}.npy", value)
+    parity.run_all(_open(job), parity.load_inputs(Path(job["inputs"])), Path(job["outputs"]))
     return {}
 
 

@@ -222,14 +222,19 @@ def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float, start: np
     """Coefficients of one round, sought from those of the round before."""
     if _classifies(task):
         return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels), start)
-    zero, one = (np.asarray(task.decode(np.full((1, len(task.labels)), raw, np.float32))) for raw in (0, 1))
+    zero, one = (_decoded(task, np.full((1, len(task.labels)), raw, np.float32)) for raw in (0, 1))
     raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (one - zero)  # in the head's own unit
     return linear.ridge_regression(rows.x, raw, weights, ridge)
 
 
 def _errors(rows: Rows, coefficients: np.ndarray, task: Task) -> np.ndarray:
-    decoded = np.asarray(task.decode(linear.outputs(rows.x, coefficients).astype(np.float32)))
+    decoded = _decoded(task, linear.outputs(rows.x, coefficients).astype(np.float32))
     return (label_errors if _classifies(task) else value_errors)(rows.targets, decoded)
+
+
+def _decoded(task: Task, raw: np.ndarray) -> np.ndarray:
+    (decoded,) = task.decode(raw).values()
+    return np.asarray(decoded)
 
 
 def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size: int) -> Rows:

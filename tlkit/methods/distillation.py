@@ -11,9 +11,9 @@ from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.run import Run
-from tlkit.core.task import Served, Task
+from tlkit.core.task import Inference, Task
 from tlkit.data.collection import joined
-from tlkit.methods.parts.domains import check_classes, innermost
+from tlkit.methods.parts.domains import check_classes, gives_one_label, innermost
 
 
 def taught(
@@ -87,11 +87,11 @@ def _with_unlabelled(train: Examples, unlabelled: Examples, targets: np.ndarray)
 
 
 def _check_teacher(task: Task) -> None:
-    path, arguments = innermost(task).made_by
-    if path != "tlkit.tasks.classify" or arguments["multi_label"]:
+    if not gives_one_label(task):
+        several = innermost(task).made_by[1].get("multi_label")
         raise InputError(
             "The teacher must be a `classify` of one label an example, as its logits are taken for shares of one "
-            f"whole. Received: {task.name}{' with multi_label=True' if arguments.get('multi_label') else ''}."
+            f"whole. Received: {task.name}{' with multi_label=True' if several else ''}."
         )
 
 
@@ -148,7 +148,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     if not 0 < weight <= 1:
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
     check_classes(task, "distill")
-    if task.served is not None:
+    if task.remains is not None:
         name = task.made_by[0].rpartition(".")[2]
         raise InputError(f"`distill` comes first: {name}(distill(task)) instead of distill({name}(task)).")
 
@@ -167,7 +167,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
             weights=None if weigh is None else lambda targets: weigh(_class_numbers(targets)),
             check=lambda splits: _check(task, splits),
         ),
-        served=Served(task, lambda raw: raw, untaught),
+        inference=(Inference(task, lambda raw: raw, untaught),),
         made_by=recording.record("tlkit.methods.distill", {"task": task, "temperature": temperature, "weight": weight}),
     )
 

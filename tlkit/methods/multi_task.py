@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core import excerpts, multi_targets
+from tlkit.core import multi_targets
 from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.run import Run
-from tlkit.core.task import Evaluation, Objective, Served, Task
+from tlkit.core.task import Answer, Decoded, Evaluation, Inference, Objective, Scorer, Task
 from tlkit.methods.parts.derived import derived
 
 EQUAL, UNCERTAINTY = "equal", "uncertainty"
@@ -49,7 +49,7 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
     Example:
         >>> from tlkit import tasks
         >>> both = multitask(animal=tasks.classify(["cat", "dog"]), weight=tasks.regress(["kg"]))
-        >>> list(both.heads)
+        >>> [answer.name for answer in both.answers]
         ['animal', 'weight']
 
     Source: Caruana 1997, "Multitask Learning" (Machine Learning 28); Kendall, Gal and Cipolla 2018, arXiv:1705.07115,
@@ -62,7 +62,8 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
     learned = weighting == UNCERTAINTY
     return Task(
         name="multitask",
-        labels=(),
+        made_by=recording.record("tlkit.methods.multitask", {"weighting": weighting, **heads}),
+        reads=next(iter(heads.values())).reads,
         head=functools.partial(_outputs, heads, learned),
         objective=Objective(
             loss=lambda: _loss(heads, factors, learned),
@@ -71,14 +72,11 @@ def multitask(*, weighting: str | Mapping[str, float] = EQUAL, **heads: Task) ->
             monitor=None if any(task.objective.monitor is None for task in heads.values()) else ("val_loss", "min"),
             check=functools.partial(_check, heads),
         ),
-        decode=lambda raw: {name: task.decode(raw[name]) for name, task in heads.items()},
-        evaluate=functools.partial(_evaluated, heads),
-        takes=next(iter(heads.values())).takes,
-        begin=_preparation(weighting, heads),
-        calibrate=_calibration(weighting, heads),
-        served=_served(weighting, heads),
-        heads=dict(heads),
-        made_by=recording.record("tlkit.methods.multitask", {"weighting": weighting, **heads}),
+        answers=tuple(_named(name, task.answers[0]) for name, task in heads.items()),
+        scorer=functools.partial(HeadScorer, heads),
+        begin=_beginning(weighting, heads),
+        finish=_finishing(weighting, heads),
+        inference=_inference(weighting, heads),
     )
 
 
@@ -98,20 +96,23 @@ def one_head(run: Run, head: str) -> Run:
     """
     import keras
 
-    if head not in run.task.heads:
-        raise InputError(f"The run has no head {head!r}; it has {', '.join(run.task.heads) or 'a single one'}.")
-    task = run.task.heads[head]
-    data = dataclasses.replace(multi_targets.parts(run.data, head), labels=task.labels)
-    evaluation = None
-    if run.evaluation is not None and len(data.test):
-        rows = multi_targets.known(excerpts.whole(run.data.test).target_array, head)
-        evaluation = task.evaluate(excerpts.whole(data.test), run.evaluation.outputs[head][rows])
-    model = keras.Model(run.model.input, run.model.output[head], name=task.name)
+    heads = {one.name: one for one in run.task.inference if one.name}
+    if head not in heads:
+        raise InputError(f"The run has no head {head!r}; it has {', '.join(heads) or 'a single one'}.")
+    task = heads[head].task
+    data = dataclasses.replace(heads[head].data(run.data), labels=task.labels)
+    evaluation = None if run.evaluation is None else run.evaluation.parts.get(head)
+    model = keras.Model(run.model.input, heads[head].outputs(run.model.output), name=task.name)
     own = derived(run, model, method=list(run.task.made_by), head=head)
     return dataclasses.replace(own, task=task, data=data, evaluation=evaluation)
 
 
 # -- what the task is made of
+
+
+def _named(head: str, answer: Answer) -> Answer:
+    """The answer under the head's name; its tensors keep theirs."""
+    return dataclasses.replace(answer, name=head, tensors=answer.tensors or (answer.name,))
 
 
 def _outputs(heads: Heads, learned: bool, features: Any) -> dict[str, Any]:
@@ -167,17 +168,37 @@ def _weights(heads: Heads, column: Column) -> np.ndarray | None:
     return weights
 
 
-def _evaluated(heads: Heads, examples: Examples, outputs: Mapping[str, np.ndarray]) -> Evaluation:
-    scores: dict[str, float] = {}
-    rows = []
-    for name, task in heads.items():
-        own = multi_targets.part(examples, name)
-        if not len(own):
-            continue
-        found = task.evaluate(own, outputs[name][multi_targets.known(examples.target_array, name)])
-        scores |= {f"{name}_{key}": value for key, value in found.scores.items()}
-        rows.append({"name": name, "task": task.name, "examples": len(own), **_headline(found)})
-    return Evaluation(scores=scores, details={"heads": rows}, outputs=outputs)
+class HeadScorer:
+    """Judges each head by the examples that have a label of its kind."""
+
+    def __init__(self, heads: Heads) -> None:
+        self.heads, self.task = heads, multitask(weighting=EQUAL, **heads)
+        self.scorers: dict[str, Scorer] = {}
+        self.counts: dict[str, int] = dict.fromkeys(heads, 0)
+
+    def update(self, examples: Examples, decoded: Decoded) -> None:
+        """Take in some examples."""
+        for answer in self.task.answers:
+            rows = multi_targets.known(examples.target_array, answer.name)
+            if len(rows):
+                scorer = self.scorers.setdefault(answer.name, self.heads[answer.name].scorer())
+                own = {name: values[rows] for name, values in self.task.own(answer, decoded).items()}
+                scorer.update(multi_targets.part(examples, answer.name), own)
+                self.counts[answer.name] += len(rows)
+
+    def result(self) -> Evaluation:
+        """All heads' scores, each with its head's name in front."""
+        parts = {name: self.scorers[name].result() for name in self.heads if name in self.scorers}
+        rows = [
+            {"name": name, "task": self.heads[name].name, "examples": self.counts[name], **_headline(part)}
+            for name, part in parts.items()
+        ]
+        return Evaluation(
+            scores={f"{name}_{key}": value for name, part in parts.items() for key, value in part.scores.items()},
+            details={"heads": rows},
+            outputs={name: part.outputs for name, part in parts.items()},
+            parts=parts,
+        )
 
 
 def _headline(found: Evaluation) -> dict[str, Any]:
@@ -191,47 +212,60 @@ def _headline(found: Evaluation) -> dict[str, Any]:
     )
 
 
-def _preparation(
+def _beginning(
     weighting: str | Mapping[str, float], heads: Heads
 ) -> Callable[[Splits, Callable[[str], None]], Task] | None:
     if all(task.begin is None for task in heads.values()):
         return None
 
-    def prepare(data: Splits, say: Callable[[str], None]) -> Task:
-        return multitask(weighting=weighting, **{name: one(name, task, data, say) for name, task in heads.items()})
+    def begin(data: Splits, say: Callable[[str], None]) -> Task:
+        begun = {
+            name: task if task.begin is None else task.begin(multi_targets.parts(data, name), say)
+            for name, task in heads.items()
+        }
+        return multitask(weighting=weighting, **begun)
 
-    def one(name: str, task: Task, data: Splits, say: Callable[[str], None]) -> Task:
-        return task if task.begin is None else task.begin(multi_targets.parts(data, name), say)
-
-    return prepare
+    return begin
 
 
-def _calibration(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[np.ndarray, Any], Task] | None:
-    if all(task.calibrate is None for task in heads.values()):
+def _finishing(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[Evaluation], Task] | None:
+    if all(task.finish is None for task in heads.values()):
         return None
 
-    def calibrate(targets: np.ndarray, outputs: Any) -> Task:
-        return multitask(
-            weighting=weighting, **{name: one(name, task, targets, outputs[name]) for name, task in heads.items()}
-        )
+    def finish(found: Evaluation) -> Task:
+        finished = {
+            name: task if task.finish is None or name not in found.parts else task.finish(found.parts[name])
+            for name, task in heads.items()
+        }
+        return multitask(weighting=weighting, **finished)
 
-    def one(name: str, task: Task, targets: np.ndarray, outputs: np.ndarray) -> Task:
-        rows = multi_targets.known(targets, name)
-        if task.calibrate is None or not len(rows):
-            return task
-        return task.calibrate(targets[name][multi_targets.TARGET][rows], outputs[rows])
-
-    return calibrate
+    return finish
 
 
 # -- what remains
 
 
-def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None:
-    """The heads' own tasks, where methods added to them or the weights of the losses are learned."""
-    methods = {name: task.served for name, task in heads.items() if task.served is not None}
-    if not methods and weighting != UNCERTAINTY:
-        return None
+def _inference(weighting: str | Mapping[str, float], heads: Heads) -> tuple[Inference, ...]:
+    """Without what methods added to the heads, and without weights of losses that are learned; then head by head."""
+    methods = {name: task.remains for name, task in heads.items() if task.remains is not None}
+    if methods or weighting == UNCERTAINTY:
+        return (_without_methods(methods, heads),)
+    return tuple(
+        Inference(
+            task,
+            functools.partial(_of_head, name),
+            functools.partial(multi_targets.parts, head=name),
+            name=name,
+        )
+        for name, task in heads.items()
+    )
+
+
+def _of_head(head: str, raw: Mapping[str, Any]) -> Any:
+    return raw[head]
+
+
+def _without_methods(methods: Mapping[str, Inference], heads: Heads) -> Inference:
     plain = {name: methods[name].task if name in methods else task for name, task in heads.items()}
 
     def outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,17 +275,17 @@ def _served(weighting: str | Mapping[str, float], heads: Heads) -> Served | None
         import keras
 
         all_scores: dict[str, float] = {}
-        for name, served in methods.items():
-            if served.scores is not None:
+        for name, remains in methods.items():
+            if remains.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                own = served.scores(head, multi_targets.parts(trained, name), multi_targets.parts(data, name))
+                own = remains.scores(head, multi_targets.parts(trained, name), multi_targets.parts(data, name))
                 all_scores |= {f"{name}_{key}": value for key, value in own.items()}
         return all_scores
 
-    return Served(multitask(weighting=EQUAL, **plain), outputs, functools.partial(_served_data, methods), scores)
+    return Inference(multitask(weighting=EQUAL, **plain), outputs, functools.partial(_remaining_data, methods), scores)
 
 
-def _served_data(methods: Mapping[str, Served], data: Splits) -> Splits:
+def _remaining_data(methods: Mapping[str, Inference], data: Splits) -> Splits:
     from tlkit.methods.task_mixing import task_mix
 
     if not methods:
@@ -278,12 +312,11 @@ def _check_heads(heads: Heads) -> None:
             f"A head cannot be called {taken[0]!r}: a head names a folder, an output and a signature of the run. "
             "Choose another word of letters, digits and _."
         )
-    nested = [name for name, task in heads.items() if task.heads]
+    nested = [name for name, task in heads.items() if len(task.answers) > 1]
     if nested:
         raise InputError(f"The head {nested[0]!r} is several tasks itself: give all heads to one `multitask`.")
-    takes = {task.takes for task in heads.values()}
-    if len(takes) > 1:
-        listed = ", ".join(f"{name} a {task.takes}" for name, task in heads.items())
+    if len({task.reads.name for task in heads.values()}) > 1:
+        listed = ", ".join(f"{name} reads {task.reads.name}" for name, task in heads.items())
         raise InputError(f"All heads must take the same features of the module; {listed}.")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core import excerpts
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.run import Run
@@ -103,7 +102,7 @@ def _check(weights: Sequence[Sequence[np.ndarray]]) -> None:
 
 
 def _check_tasks(tasks: Sequence[Task]) -> None:
-    labels = [[task.labels, *(head.labels for head in task.heads.values())] for task in tasks]
+    labels = [[answer.labels for answer in task.answers] for task in tasks]
     if any(own != labels[0] for own in labels):
         raise InputError(
             "The runs' labels differ or stand in another order, so their outputs mean different things: a soup is made "
@@ -131,7 +130,7 @@ def _inner(value: Any, names: Collection[str]) -> Any:
 
 def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     """The runs' task; what each run decided for itself is decided by the validation examples, if there are any."""
-    from tlkit.model.evaluate import decoded_outputs
+    from tlkit.model.evaluate import evaluate
     from tlkit.tasks import restore
 
     task, val = runs[0].task, runs[0].data.val
@@ -139,10 +138,9 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     if all(own == recipes[0] for own in recipes):
         return task
     task = restore(_without(task.made_by, DECIDED))
-    if task.calibrate is None or not len(val):
+    if task.finish is None or not len(val):
         return task
-    outputs = excerpts.together(val, decoded_outputs(model, task, val, batch_size=batch_size))
-    return task.calibrate(excerpts.whole(val).target_array, outputs)
+    return task.finish(evaluate(model, task, val, batch_size=batch_size))
 
 
 def _record(runs: Sequence[Run], taken: Sequence[int]) -> dict[str, Any]:

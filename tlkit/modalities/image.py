@@ -12,12 +12,12 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
-from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
+from tlkit.core.modality import PLAIN, FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data.image import resized
 from tlkit.data.image_source import IMAGE as READ
 from tlkit.data.image_source import read_at
 from tlkit.formats.tflite_metadata import image_input
-from tlkit.modalities.parsed import PLAIN, one_example
+from tlkit.modalities.parsed import one_example
 
 if TYPE_CHECKING:
     import keras

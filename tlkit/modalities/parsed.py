@@ -8,10 +8,7 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.examples import Column, Examples, Pipeline
-
-NOTE = "note"  # what was done to the thing, for people; "" is nothing
-PLAIN = "plain"  # the same input as a client without tlkit's code makes it, where that differs
-STEPS = "steps"  # str (steps,): what each step of a sequence is the first piece of (a word), "" for none
+from tlkit.core.modality import NOTE
 
 
 def one_example(

@@ -15,13 +15,13 @@ from tlkit.core.batches import steps_of
 from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn, stack
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
+from tlkit.core.modality import STEPS, FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data import text_source
 from tlkit.data.long_texts import TEXT_WINDOWS, bounds
 from tlkit.data.text import tokenized
 from tlkit.data.windows import PASSAGE, QUESTION_WINDOWS, WindowsReader, passages_of, pieces_of, windows_over
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
-from tlkit.modalities.parsed import STEPS, one_example
+from tlkit.modalities.parsed import one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
 from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece

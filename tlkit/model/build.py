@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
-from tlkit.core.task import Reads, Task
+from tlkit.core.task import Task
+from tlkit.core.trouble import first_line
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.input_range import settle_range
 from tlkit.layer.lookup import is_image, own_image_size
-from tlkit.layer.reads import pair, pooled, steps
 from tlkit.modalities.prepare import modality_of
 
 BACKBONE = "backbone"
-PAIR = "pair"  # what a head of pairs takes, and the layer that gives it
+PAIR = "pair"  # the layer that gives what a head of pairs takes
 
 
 def build(
@@ -52,19 +52,9 @@ def build(
         inputs = modality.inputs(layer, data.train.inputs.spec)
     else:
         inputs = _inputs(layer, image_size or _size_of(data))
-    reads = _reads_of(task)
-    if reads.members:
-        return _of_members(layer, task, reads, inputs)
-    return _checked(keras.Model(inputs, task.head(reads.read(layer, inputs)), name=task.name), task)
-
-
-def _reads_of(task: Task) -> Reads:
-    named = {"vector": pooled(), "sequence": steps(), PAIR: pair()}
-    if isinstance(task.takes, Reads):
-        return task.takes
-    if task.takes not in named:
-        raise InputError(f"`Task.takes` must be one of {', '.join(named)}. Received: takes={task.takes!r}.")
-    return named[task.takes]
+    if task.reads.members:
+        return _of_members(layer, task, inputs)
+    return _checked(keras.Model(inputs, task.head(task.reads.read(layer, inputs)), name=task.name), task)
 
 
 def _size_of(data: Splits | None) -> tuple[int, int] | None:
@@ -75,33 +65,43 @@ def _size_of(data: Splits | None) -> tuple[int, int] | None:
 
 
 def _checked(model: keras.Model, task: Task) -> keras.Model:
-    """The model, if its outputs are what training, evaluation and export all know: one array, or heads by name."""
-    if len(model.outputs) == 1 or task.heads or task.served is not None:
-        return model
+    """The model, if the task's answers read its outputs; what training data decide first is not looked at."""
+    if task.begin is None and task.remains is None:
+        decoded_specs(model, task)
+    return model
+
+
+def decoded_specs(model: keras.Model, task: Task) -> dict[str, tf.TensorSpec]:
+    """Shapes of what a task decodes from a model's outputs, by name.
+
+    Raises:
+        InputError: If it cannot read them.
+    """
 
     def decoded(*raw: Any) -> Any:
         return task.decode(keras.tree.pack_sequence_as(model.output, list(raw)))
 
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in keras.tree.flatten(model.output)]
-    found = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
-    if len(keras.tree.flatten(found)) == 1:
-        return model
-    raise InputError(
-        f"The head of the task {task.name!r} gives {len(model.outputs)} outputs, and its `decode` makes no one array "
-        "of them: let decode do that, or name the heads, as methods.multitask does."
-    )
+    try:
+        found = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
+    except (TypeError, ValueError, LookupError) as error:
+        shapes = keras.tree.map_structure(lambda t: tuple(t.shape), model.output)
+        raise InputError(
+            f"The task {task.name!r} cannot decode what the model gives, {shapes}: {first_line(error)}"
+        ) from error
+    return {name: tf.TensorSpec(own.shape, own.dtype) for name, own in found.items()}
 
 
-def _of_members(layer: HubLayer, task: Task, reads: Reads, like: Any) -> keras.Model:
+def _of_members(layer: HubLayer, task: Task, like: Any) -> keras.Model:
     """The members of an example go through the one module, one by one; the head takes vectors (batch, members, d)."""
     inputs: dict[str, Any] = {}
     vectors = []
-    for member in reads.members:
+    for member in task.reads.members:
         own = keras.tree.map_structure(
             lambda t, member=member: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{member}_{t.name}"), like
         )
         inputs |= {t.name: t for t in keras.tree.flatten(own)}
-        found = reads.read(layer, own)
+        found = task.reads.read(layer, own)
         vectors.append(keras.layers.Reshape((1, found.shape[-1]))(found))
     raw = task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors))
     return _checked(keras.Model(inputs, raw, name=task.name), task)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.core import excerpts, memory
 from tlkit.core.batches import gathered, pieces_of, read_batches, sequences_at_once, steps_of
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
-from tlkit.core.task import Evaluation, Task
+from tlkit.core.task import PLACE, Evaluation, Task
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +42,7 @@ class Headline:
         return -self.value if self.lower_is_better else self.value
 
 
+@memory.kept()
 def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Evaluation:
     """Scores of a model on some examples, with confidence intervals, confusion and worst mistakes.
 
@@ -58,24 +60,81 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     """
     if not len(examples):
         raise InputError("There is nothing to evaluate: the examples are empty.")
-    outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
-    return task.evaluate(excerpts.whole(examples), excerpts.together(examples, outputs))
+    scorer, merits = task.scorer(), np.zeros(len(excerpts.whole(examples)))
+    for part, decoded in _judged(model, task, examples, batch_size):
+        scorer.update(part, decoded)
+        merits[part.columns[PLACE].take(np.arange(len(part)))] = _merits(task, part, decoded)
+    found = scorer.result()
+    if "example_scores" in found.details or not _judges(task):
+        return found
+    return replace(found, details={**found.details, "example_scores": merits.tolist()})
+
+
+def _judged(
+    model: keras.Model, task: Task, examples: Examples, batch_size: int
+) -> Iterator[tuple[Examples, dict[str, np.ndarray]]]:
+    """Examples and what the model says of them, a batch at a time; texts in windows all at once, one answer a text."""
+    if excerpts.OF in examples.columns:
+        outputs = decoded_outputs(model, task, examples, batch_size=batch_size)
+        yield _placed(excerpts.whole(examples)), excerpts.together(examples, outputs)
+        return
+    placed = _placed(examples)
+    for piece, decoded in decoded_batches(model, task, examples, batch_size=batch_size):
+        yield placed.subset(piece.tolist()), decoded
+
+
+def _placed(examples: Examples) -> Examples:
+    """The examples with a column that says which of them each is."""
+    return replace(examples, columns={**examples.columns, PLACE: ArrayColumn(np.arange(len(examples)))})
+
+
+def _judges(task: Task) -> bool:
+    return len(task.answers) == 1 and task.answers[0].merit is not None
+
+
+def _merits(task: Task, part: Examples, decoded: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Score of each example, where the task's only answer has one; else 0."""
+    answer = task.answers[0]
+    if answer.merit is None or len(task.answers) > 1:
+        return np.zeros(len(part))
+    targets, own = part.targets.take(np.arange(len(part))), task.own(answer, decoded)
+    return answer.merit(targets, own if answer.counted is None else answer.counted(targets, own))
 
 
 @memory.kept()
-def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> Any:
-    """Decoded outputs of all examples, float32, first axis the examples; read in threads, a batch at a time.
+def decoded_outputs(model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32) -> dict[str, Any]:
+    """Decoded outputs of all examples by name, float32, first axis the examples."""
+    batches = list(decoded_batches(model, task, examples, batch_size=batch_size))
+    pieces = [piece for piece, _ in batches]
+    return {name: gathered(pieces, (decoded[name] for _, decoded in batches)) for name in batches[0][1]}
 
-    Of several heads a dict of them.
+
+def decoded_batches(
+    model: keras.Model, task: Task, examples: Examples, *, batch_size: int = 32
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Positions of some examples and their decoded outputs, a batch at a time; read in threads.
+
+    Outputs are float32. Those that are one a step of sequences have as many steps as the longest of all examples.
     """
     examples = _uncut(model, examples)
     pieces = _pieces(model, examples, batch_size)
-    steps = steps_of(examples.inputs.spec) if task.takes == "sequence" and "length" in examples.columns else None
-    batches = _batches(model, task.decode, examples, pieces)
-    if not task.heads:
-        return gathered(pieces, batches, steps)
-    each = list(batches)
-    return {name: gathered(pieces, (batch[name] for batch in each), steps) for name in task.heads}
+    stepwise = step_outputs(model, task) if "length" in examples.columns else frozenset()
+    steps = steps_of(examples.inputs.spec) if stepwise else 0
+    for piece, decoded in zip(pieces, _batches(model, task.decode, examples, pieces), strict=True):
+        yield piece, {name: _filled(own, steps) if name in stepwise else own for name, own in decoded.items()}
+
+
+def step_outputs(model: keras.Model, task: Task) -> frozenset[str]:
+    """Names of the decoded outputs that are one a step: the model leaves open how many."""
+    from tlkit.model.build import decoded_specs
+
+    shapes = {name: spec.shape for name, spec in decoded_specs(model, task).items()}
+    return frozenset(name for name, shape in shapes.items() if len(shape) > 1 and shape[1] is None)
+
+
+def _filled(rows: np.ndarray, steps: int) -> np.ndarray:
+    """The rows with zeros behind their last step."""
+    return np.pad(rows, [(0, 0), (0, steps - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)])
 
 
 @memory.kept()

@@ -57,10 +57,10 @@ def export(
                 stack.enter_context(held(written))
         opened = run_folder.opened(run)
         done, failure = _exported(opened, folder, wanted, kept_to, progress)
-        for head, task in opened.task.heads.items():
-            progress.line(f"head {head}")
-            place = None if folder is None else Path(folder) / head
-            _, failed = _exported(_head_run(opened, head, task), place, wanted, kept_to, progress)
+        for part in (one for one in opened.task.inference if one.name):
+            progress.line(f"head {part.name}")
+            place = None if folder is None else Path(folder) / part.name
+            _, failed = _exported(_head_run(opened, part.name, part.task), place, wanted, kept_to, progress)
             failure = failure or failed
     if failure is not None:
         raise failure

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 import keras
 
 from tlkit import plans
-from tlkit.core import excerpts, quick
+from tlkit.core import quick
 from tlkit.core.examples import Splits
 from tlkit.core.files import held
 from tlkit.core.progress import Progress, shown
@@ -25,7 +25,7 @@ from tlkit.data.long_texts import check_way
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE, build
-from tlkit.model.evaluate import decoded_outputs, evaluate
+from tlkit.model.evaluate import evaluate
 from tlkit.report.terminal import score_lines
 from tlkit.runs import folder as run_folder
 from tlkit.runs import invocation, overview
@@ -128,7 +128,7 @@ def finetune(
         checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
     )  # fmt: skip
     started = time.perf_counter()
-    run = replace(run, task=_calibrated(run, batch_size))
+    run = replace(run, task=_finished(run, batch_size))
     run = replace(run, evaluation=_evaluated(run, task, data, batch_size))
     seconds["evaluate"] = time.perf_counter() - started
     run = replace(run, seconds={**seconds, **run.seconds})
@@ -153,7 +153,7 @@ def _check_data(task: Task, data: Splits, progress: Progress) -> None:
 def _of_training(task: Task, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
     """What only the record of a training run has: the names of callbacks, and the method."""
     names = {"callbacks": [type(callback).__name__ for callback in callbacks]} if callbacks else {}
-    return names | ({} if task.served is None else {"method": task.made_by})
+    return names | ({} if task.remains is None else {"method": task.made_by})
 
 
 def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
@@ -174,18 +174,17 @@ def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evalua
     if not len(run.data.test):
         return None
     found = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
-    if trained.served is None or trained.served.scores is None:
+    if trained.remains is None or trained.remains.scores is None:
         return found
-    return replace(found, scores={**found.scores, **trained.served.scores(run.model, data, run.data)})
+    return replace(found, scores={**found.scores, **trained.remains.scores(run.model, data, run.data)})
 
 
-def _calibrated(run: Run, batch_size: int) -> Task:
+def _finished(run: Run, batch_size: int) -> Task:
     """The run's task with what it leaves to the validation examples."""
     task, val = run.task, run.data.val
-    if task.calibrate is None or not len(val):
+    if task.finish is None or not len(val):
         return task
-    outputs = excerpts.together(val, decoded_outputs(run.model, task, val, batch_size=batch_size))
-    return task.calibrate(excerpts.whole(val).target_array, outputs)
+    return task.finish(evaluate(run.model, task, val, batch_size=batch_size))
 
 
 def _built(

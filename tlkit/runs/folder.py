@@ -26,6 +26,7 @@ from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
 from tlkit.layer.hub_layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.methods import one_head
+from tlkit.model.build import decoded_specs
 from tlkit.report import run_json
 from tlkit.report import write as write_report
 from tlkit.runs.kept_examples import keep, kept
@@ -131,8 +132,9 @@ def save(run: Run, folder: str | Path) -> Run:
         run.model.save(partial)
     write_atomic(path / TASK, json.dumps(_plain_task(run), indent=1))
     keep(run, path / EXAMPLES)
-    for head in run.task.heads:
-        save(one_head(run, head), path / head)
+    for part in run.task.inference:
+        if part.name:
+            save(one_head(run, part.name), path / part.name)
     return save_record(run)
 
 
@@ -140,7 +142,7 @@ def save_record(run: Run) -> Run:
     """Write run.json and report.html again, after an export for instance."""
     if run.folder is None:
         return run
-    write_report(run, run.folder / REPORT)
+    write_report(run, run.folder / REPORT, [section for answer in run.task.answers for section in answer.sections])
     write_atomic(run.folder / RECORD, json.dumps(run_json(run), indent=1, allow_nan=False))
     return run
 
@@ -287,15 +289,14 @@ def _examples_of(path: Path) -> Splits:
 
 def _check_task(task: Task, model: keras.Model, data: Splits, folder: Path) -> None:
     """Refuse a task whose labels are not those that the model was trained with."""
-    if task.output not in ("probabilities", "values") or not task.labels or task.heads:
-        return
-    shape = getattr(model.output, "shape", ())
-    if shape and shape[-1] is not None and shape[-1] != len(task.labels):
+    try:
+        if task.begin is None:
+            decoded_specs(model, task)
+    except InputError as error:
         raise InputError(
-            f"The task in {folder / TASK} has {len(task.labels)} labels, but the model in {folder / MODEL} gives "
-            f"{shape[-1]} outputs: they are of two runs. {_REMEDY}"
-        )
-    if data.labels and tuple(data.labels) != tuple(task.labels):
+            f"The task in {folder / TASK} and the model in {folder / MODEL} are of two runs. {error} {_REMEDY}"
+        ) from error
+    if task.labels and data.labels and tuple(data.labels) != task.labels:
         raise InputError(
             f"The task in {folder / TASK} has other labels than the examples in {folder / EXAMPLES}: they are of two "
             f"runs. {_REMEDY}"

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.scores import scores
 from tlkit.core.columns import array_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
-from tlkit.core.task import LABEL, LABELS, Objective, Task
+from tlkit.core.task import Objective, Task
+from tlkit.layer import reads
 from tlkit.tasks import classification_scores as measures
 from tlkit.tasks import heads, recording
+from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
     import keras
@@ -66,8 +69,8 @@ def classify(
         InputError: If an argument is out of its range, or labels are too few or repeat.
 
     Example:
-        >>> classify(["cat", "dog"], hidden=[128], class_weights="balanced").monitor
-        ('val_loss', 'min')
+        >>> classify(["cat", "dog"], hidden=[128], class_weights="balanced").labels
+        ('cat', 'dog')
     """
     names = tuple(str(label) for label in labels)
     recipe = recording.record(
@@ -86,9 +89,11 @@ def classify(
         heads.dense_stack, outputs=len(names), hidden=tuple(hidden), dropout=dropout, activation=activation, l2=l2,
         normalize=normalize,
     )  # fmt: skip
+    answer = scores(names, several=multi_label)
     return Task(
         name="classify",
-        labels=names,
+        made_by=recipe,
+        reads=reads.pooled(),
         head=functools.partial(heads.own_head, head=head, outputs=len(names)) if head else stack,
         objective=Objective(
             loss=functools.partial(_loss, multi_label, label_smoothing, focal_gamma or 0.0),
@@ -97,11 +102,10 @@ def classify(
             monitor=(monitor, MONITORS[monitor]),
             check=functools.partial(_check_several if multi_label else _check_one, names),
         ),
-        decode=_sigmoid if multi_label else _softmax,
-        evaluate=functools.partial(measures.multi_label if multi_label else measures.single_label, names),
-        output="probabilities",
-        answer=LABELS if multi_label else LABEL,
-        made_by=recipe,
+        answers=(answer,),
+        scorer=gathered(
+            functools.partial(measures.multi_label if multi_label else measures.single_label, names), answer.name
+        ),
     )
 
 
@@ -133,18 +137,6 @@ def _metrics(multi_label: bool) -> list[keras.metrics.Metric]:
     if multi_label:
         return [keras.metrics.MeanMetricWrapper(losses.label_accuracy, name="accuracy")]
     return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-
-
-def _softmax(raw: Any) -> Any:
-    import keras
-
-    return keras.ops.softmax(raw, axis=-1)
-
-
-def _sigmoid(raw: Any) -> Any:
-    import keras
-
-    return keras.ops.sigmoid(raw)
 
 
 def _weighting(

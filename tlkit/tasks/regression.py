@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.affine import Affine
+from tlkit.answers.values import values as answer_values
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
+from tlkit.layer import reads
 from tlkit.tasks import heads, metrics, recording
-from tlkit.tasks.affine import Affine
+from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
     import keras
@@ -60,8 +63,8 @@ def regress(
         InputError: If an argument is out of its range.
 
     Example:
-        >>> regress(["age_years"], mean=[38.0], std=[12.5]).output
-        'values'
+        >>> regress(["age_years"], mean=[38.0], std=[12.5]).labels
+        ('age_years',)
     """
     outputs = tuple(str(name) for name in names)
     arguments = {
@@ -70,7 +73,7 @@ def regress(
     }  # fmt: skip
     _check_scaling(outputs, mean, std)
     known = mean is not None and std is not None
-    scale = Affine(_numbers(std), _numbers(mean))
+    scale = Affine("values", _numbers(std), _numbers(mean))
     heads.check_stack(hidden, dropout, l2)
     if loss not in LOSSES:
         raise InputError(f"`loss` must be one of {', '.join(LOSSES)}. Received: loss={loss!r}.")
@@ -79,18 +82,17 @@ def regress(
     )
     return Task(
         name="regress",
-        labels=outputs,
+        made_by=recording.record("tlkit.tasks.regress", arguments),
+        reads=reads.pooled(),
         head=functools.partial(heads.own_head, head=head, outputs=len(outputs)) if head else stack,
         objective=Objective(
             loss=functools.partial(_loss, loss, scale) if known else functools.partial(_unknown, outputs),
             metrics=functools.partial(_metrics, scale) if known else functools.partial(_unknown, outputs),
             check=functools.partial(_check, outputs),
         ),
-        decode=scale if known else functools.partial(_unknown, outputs),
-        evaluate=functools.partial(evaluate_values, outputs),
-        output="values",
+        answers=(answer_values(outputs, scale if known else functools.partial(_unknown, outputs)),),
+        scorer=gathered(functools.partial(evaluate_values, outputs), "values"),
         begin=None if known else functools.partial(_prepared, arguments),
-        made_by=recording.record("tlkit.tasks.regress", arguments),
     )
 
 
@@ -183,7 +185,7 @@ def _metrics(scale: Affine) -> list[keras.metrics.Metric]:
 
     def mae(targets: Any, raw: Any) -> Any:
         wanted = keras.ops.reshape(targets, keras.ops.shape(raw))
-        return keras.ops.mean(keras.ops.abs(wanted - scale(raw)), axis=-1)
+        return keras.ops.mean(keras.ops.abs(wanted - scale(raw)["values"]), axis=-1)
 
     return [keras.metrics.MeanMetricWrapper(mae, name="mae")]
 

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.affine import Affine
+from tlkit.answers.values import values
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
+from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
-from tlkit.tasks.affine import Affine
+from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
     import keras
 
 LOSSES = ("cosine", "contrastive", "ranking")
 WORST = 24
+NAME = "similarity"  # of the decoded tensor, and of its only column
 
 
 def similarity(
@@ -52,8 +56,8 @@ def similarity(
         InputError: If an argument is out of its range.
 
     Example:
-        >>> similarity("cosine", low=0, high=5).takes
-        'pair'
+        >>> similarity("cosine", low=0, high=5).reads.name
+        'pair()'
 
     Source: Reimers and Gurevych 2019, arXiv:1908.10084 (cosine); Hadsell et al. 2006, doi:10.1109/CVPR.2006.100
     (contrastive); Henderson et al. 2017, arXiv:1705.00652 (ranking).
@@ -64,18 +68,16 @@ def similarity(
     recipe = {"loss": loss, "low": low, "high": high, "projection": projection, "margin": margin, "scale": scale}
     return Task(
         name="similarity",
-        labels=("similarity",),
+        made_by=recording.record("tlkit.tasks.similarity", recipe),
+        reads=reads.pair(),
         head=functools.partial(_head, projection=projection),
         objective=Objective(
             loss=functools.partial(_loss, loss, ends, margin, scale),
             metrics=list,
             check=functools.partial(_check_scores, ends) if scored else functools.partial(_check_labels, loss),
         ),
-        decode=Affine((ends[1] - ends[0],), (ends[0],), _cosines),
-        evaluate=evaluate_scores if scored else evaluate_labels,
-        output="similarity",
-        takes="pair",
-        made_by=recording.record("tlkit.tasks.similarity", recipe),
+        answers=(values((NAME,), Affine(NAME, (ends[1] - ends[0],), (ends[0],), _cosines), name=NAME),),
+        scorer=gathered(evaluate_scores if scored else evaluate_labels, NAME),
     )
 
 

@@ -6,25 +6,25 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.passages import NO_ANSWER, POSITIONS, Reply, passages, reply
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
-from tlkit.core.task import LABEL, Evaluation, Objective, Task
+from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.data.windows import PASSAGE
+from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
+from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
     import keras
 
-POSITIONS = "positions"  # name of the output
-NO_ANSWER = "no answer"
 WORST = 24  # questions that the report shows
 _WINDOW = re.compile(r"@\d+$")
-_TINY = 1e-30  # keeps logarithms finite
 _COLUMNS = (2, 4)  # characters in the context; pieces of a window
 
 
@@ -51,8 +51,8 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         InputError: If an argument is out of its range.
 
     Example:
-        >>> span().takes, span().output
-        ('sequence', 'positions')
+        >>> span().reads.name, span().answers[0].name
+        ('steps()', 'positions')
 
     Source: Devlin et al. 2018, arXiv:1810.04805, sections 4.2 and 4.3.
     """
@@ -62,129 +62,17 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         raise InputError(f"`longest` must be 1 piece or more. Received: longest={longest!r}.")
     return Task(
         name="span",
-        labels=(),
+        made_by=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
+        reads=reads.steps(),
         head=functools.partial(_head, dropout=dropout),
         objective=Objective(
             loss=_loss,
             metrics=_metrics,
             check=_check,
         ),
-        decode=_positions,
-        evaluate=functools.partial(evaluate_spans, longest=longest, no_answer=no_answer),
-        output=POSITIONS,
-        answer=LABEL,
-        takes="sequence",
-        card={"longest": longest, "no_answer": no_answer},
-        made_by=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
+        answers=(passages(longest, no_answer),),
+        scorer=gathered(functools.partial(evaluate_spans, longest=longest, no_answer=no_answer), POSITIONS),
     )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a window says: pieces `first` to `last`, preferred to no answer by `preference` (logits' difference)."""
-
-    first: int
-    last: int
-    preference: float
-
-
-def best_span(positions: np.ndarray, first: int, end: int, longest: int = 30) -> Answer:
-    """The likeliest passage among the steps `first` to `end` (not included).
-
-    Whatever lies outside, padding included, changes nothing: probabilities of two steps are compared by their ratio.
-
-    Args:
-        positions: float (steps, 2) probabilities to start and to end the answer; step 0 stands for no answer.
-        first: First step of the context.
-        end: The step behind its last; where the context is empty, the answer is step 0 with preference -inf.
-        longest: Most steps of an answer.
-
-    Example:
-        >>> best_span(np.array([[0.1, 0.1], [0.0, 0.6], [0.8, 0.1], [0.1, 0.2]]), first=1, end=4).last
-        3
-    """
-    logs = np.log(np.maximum(np.nan_to_num(positions.astype(np.float64)), _TINY))
-    if end <= first:
-        return Answer(0, 0, -np.inf)
-    sums = logs[first:end, None, 0] + logs[None, first:end, 1]
-    gap = np.arange(end - first)[None, :] - np.arange(end - first)[:, None]
-    sums = np.where((gap >= 0) & (gap < longest), sums, -np.inf)
-    start, last = np.unravel_index(int(sums.argmax()), sums.shape)
-    return Answer(first + int(start), first + int(last), float(sums[start, last] - logs[0].sum()))
-
-
-def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Probabilities of the steps where an answer can be, as clients look at them: (n, 2, steps), start and end.
-
-    Args:
-        positions: float (n, steps, 2), shares of all steps.
-        targets: int (n, 4) of windows: first and last piece of the answer, 0 and 0 for none; the context's first
-            piece, and the one behind its last.
-    """
-    steps = np.arange(positions.shape[1])[None, :]
-    inside = (steps == 0) | ((steps >= targets[:, 2:3]) & (steps < targets[:, 3:4]))
-    kept = np.where(inside[:, :, None], positions, 0.0)
-    shares: np.ndarray = np.moveaxis(kept / np.maximum(kept.sum(axis=1, keepdims=True), _TINY), 1, 2)
-    return shares
-
-
-class Reply(NamedTuple):
-    """What a window answers, and by how much it is preferred to no answer (logits' difference)."""
-
-    words: str
-    preference: float
-
-
-def words_of(passage: Mapping[str, Any], first: int, last: int) -> str:
-    """What a passage says at steps `first` to `last` of the input, white space made single blanks.
-
-    Args:
-        passage: The text "text"; "offsets" int (n, 2), first character of each piece shown and the one behind its
-            last; "step", that of the first of these pieces.
-        first: Step of the input.
-        last: Likewise, included.
-
-    Example:
-        >>> offsets = np.array([[0, 2], [3, 7], [7, 8], [9, 13]])
-        >>> words_of({"text": "in Rome, 1960", "offsets": offsets, "step": 5}, 6, 8)
-        'Rome, 1960'
-    """
-    step, offsets = int(passage["step"]), passage["offsets"]
-    return " ".join(passage["text"][offsets[first - step, 0] : offsets[last - step, 1]].split())
-
-
-def reply(positions: np.ndarray, passage: Mapping[str, Any], longest: int = 30) -> Reply:
-    """The likeliest answer in the words of the text that a window shows.
-
-    Args:
-        positions: As in `best_span`.
-        passage: What the window shows, as `words_of` takes it.
-        longest: Most pieces of an answer.
-    """
-    step = int(passage["step"])
-    found = best_span(positions, step, step + len(passage["offsets"]), longest)
-    return Reply(words_of(passage, found.first, found.last) if found.first else "", found.preference)
-
-
-def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, float]]:
-    """What a question's windows reply, likeliest first: words, and their probability where no answer is the other case.
-
-    Args:
-        replies: One a window.
-        no_answer: Whether "no answer" is among them, with what the best reply leaves of 1.
-
-    Example:
-        >>> ranked([Reply("Rome", 0.0), Reply("Paris", 2.0), Reply("Rome", -5.0)])[0]
-        ('Paris', 0.8807970779778823)
-        >>> ranked([Reply("Rome", -np.inf)])
-        [('no answer', 1.0), ('Rome', 0.0)]
-    """
-    shares: dict[str, float] = {}
-    for words, preference in sorted(replies, key=lambda one: -one.preference):
-        if words:
-            shares.setdefault(words, float(1 / (1 + np.exp(-preference))))
-    nothing = [(NO_ANSWER, 1 - max(shares.values(), default=0.0))] if no_answer else []
-    return sorted([*nothing, *shares.items()], key=lambda pair: -pair[1])
 
 
 def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, no_answer: bool = True) -> Evaluation:
@@ -302,12 +190,6 @@ def _metrics() -> list[keras.metrics.Metric]:
     from tlkit.tasks import losses
 
     return [losses.SpanAccuracy()]
-
-
-def _positions(raw: Any) -> Any:
-    import keras
-
-    return keras.ops.softmax(raw, axis=1)
 
 
 def _check(splits: Splits) -> None:

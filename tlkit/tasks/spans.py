@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-OUTSIDE = "O"
+from tlkit.answers.words import OUTSIDE
 
 
 class Span(NamedTuple):

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.words import OUTSIDE
+from tlkit.answers.words import words as answer_words
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import LABEL, Evaluation, Objective, Task
+from tlkit.core.task import Evaluation, Objective, Task
+from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
-from tlkit.tasks.spans import OUTSIDE, Span, spans
+from tlkit.tasks.gathering import gathered
+from tlkit.tasks.spans import Span, spans
 
 if TYPE_CHECKING:
     import keras
@@ -39,29 +43,27 @@ def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
         InputError: If labels are too few or repeat.
 
     Example:
-        >>> tag(["O", "B-person", "I-person"]).takes
-        'sequence'
+        >>> tag(["O", "B-person", "I-person"]).reads.name
+        'steps()'
     """
     names = tuple(str(label) for label in labels)
     if len(set(names)) < max(2, len(names)):
         raise InputError(f"Tagging needs two labels or more, all different. Received: labels={list(names)!r}.")
     if not 0 <= dropout < 1:
         raise InputError(f"`dropout` must lie in [0, 1). Received: dropout={dropout!r}.")
+    answer = answer_words(names)
     return Task(
         name="tag",
-        labels=names,
+        made_by=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
+        reads=reads.steps(),
         head=functools.partial(_head, outputs=len(names), dropout=dropout),
         objective=Objective(
             loss=_loss,
             metrics=_metrics,
             check=functools.partial(_check, names),
         ),
-        decode=_softmax,
-        evaluate=functools.partial(evaluate_tags, names),
-        output="probabilities",
-        answer=LABEL,
-        takes="sequence",
-        made_by=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
+        answers=(answer,),
+        scorer=gathered(functools.partial(evaluate_tags, names), answer.name),
     )
 
 
@@ -175,12 +177,6 @@ def _metrics() -> list[keras.metrics.Metric]:
     from tlkit.tasks import losses
 
     return [keras.metrics.MeanMetricWrapper(losses.step_accuracy, name="accuracy")]
-
-
-def _softmax(raw: Any) -> Any:
-    import keras
-
-    return keras.ops.softmax(raw)
 
 
 def _check(labels: tuple[str, ...], splits: Splits) -> None:

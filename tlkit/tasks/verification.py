@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.values import vectors
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Objective, Task
+from tlkit.core.task import Evaluation, Objective, Task
+from tlkit.layer import reads
 from tlkit.tasks import recording
 from tlkit.tasks import verification_scores as measures
+from tlkit.tasks.gathering import gathered
 from tlkit.tasks.verification_scores import enrol, score
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = ["enrol", "score", "verify"]
+
+EMBEDDING = "embedding"
 
 
 def verify(
@@ -60,7 +65,7 @@ def verify(
         InputError: If an argument is out of its range.
 
     Example:
-        >>> verify(20).output
+        >>> verify(20).answers[0].name
         'embedding'
 
     Source: Wang et al. 2018, arXiv:1801.05599 (additive margin softmax); NIST 2016 Speaker Recognition Evaluation Plan
@@ -73,7 +78,8 @@ def verify(
     }  # fmt: skip
     return Task(
         name="verify",
-        labels=(),
+        made_by=recording.record("tlkit.tasks.verify", arguments),
+        reads=reads.pooled(),
         head=functools.partial(_head, speakers=speakers, size=size, normalize=normalize, dropout=dropout),
         objective=Objective(
             loss=functools.partial(_loss, speakers, margin, scale),
@@ -81,20 +87,15 @@ def verify(
             monitor=("val_separation", "max"),
             check=functools.partial(_check, speakers),
         ),
-        decode=functools.partial(_decode, size),
-        evaluate=functools.partial(measures.verified, threshold),
-        output="embedding",
-        calibrate=functools.partial(_calibrated, arguments),
-        card={} if threshold is None else {"threshold": threshold},
-        made_by=recording.record("tlkit.tasks.verify", arguments),
+        answers=(vectors(functools.partial(_decode, size)),),
+        scorer=gathered(functools.partial(measures.verified, threshold), EMBEDDING),
+        finish=functools.partial(_finished, arguments) if threshold is None else None,
     )
 
 
-def _calibrated(arguments: dict[str, Any], targets: np.ndarray, outputs: np.ndarray) -> Task:
-    """The task with the threshold that validation asks for; one that was given stays."""
-    if arguments["threshold"] is not None:
-        return verify(**arguments)
-    return verify(**{**arguments, "threshold": measures.threshold_of(targets, outputs)})
+def _finished(arguments: dict[str, Any], evaluation: Evaluation) -> Task:
+    """The task with the threshold of the equal error rate on validation."""
+    return verify(**{**arguments, "threshold": evaluation.details[measures.EQUAL_ERROR_THRESHOLD]})
 
 
 def _head(features: Any, speakers: int, size: int, normalize: bool, dropout: float) -> Any:
@@ -127,8 +128,8 @@ def _metrics(size: int) -> list[keras.metrics.Metric]:
     return [speaker_losses.Separation(size)]
 
 
-def _decode(size: int, raw: Any) -> Any:
-    return raw[:, :size]
+def _decode(size: int, raw: Any) -> dict[str, Any]:
+    return {EMBEDDING: raw[:, :size]}
 
 
 def _check_options(

@@ -20,6 +20,7 @@ MOST = 600  # recordings whose pairs are tried: 180,000 trials
 WORST = 24  # mistakes that the report shows
 PRIORS = (0.01, 0.05)  # p_target of the two detection costs
 RESAMPLES = 1000
+EQUAL_ERROR_THRESHOLD = "equal_error_threshold"  # among the details
 
 
 class Trials(NamedTuple):
@@ -136,13 +137,6 @@ def score(voice: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     return cosines
 
 
-def threshold_of(speakers: np.ndarray, embeddings: np.ndarray) -> float:
-    """Threshold of the equal error rate over all pairs of these recordings, at most MOST of them."""
-    kept = _spread(len(speakers))
-    found = trials(embeddings[kept], speakers[kept])
-    return equal_error(errors(found.scores, found.same))[1]
-
-
 def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -> Evaluation:
     """Scores of all pairs of test recordings, at most MOST of these.
 
@@ -168,6 +162,7 @@ def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -
     right = (found.scores >= limit) == found.same
     details = {
         "headline": metrics.headline("eer", "Equal error rate", "bootstrap", lower_is_better=True),
+        EQUAL_ERROR_THRESHOLD: own,
         "mistakes": _mistakes(found, limit, [examples.ids[i] for i in kept], kept),
         "example_scores": _by_recording(found, right, len(kept)).tolist(),
     }

@@ -27,7 +27,7 @@ from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sour
 from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
 from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
-from tlkit.training.step import NOT_FINITE, Trainer, compiled, optimizer_of, steps_of_epoch
+from tlkit.training.step import NOT_FINITE, Trainer, compiled, has_steps, optimizer_of, steps_of_epoch
 
 HIGH_RATE = 1.0  # Adam moves each weight by about the rate at a step, and weights are mostly below 1
 
@@ -132,14 +132,14 @@ def fit(
         state = _run_phases(job, state, stored)
     _thaw_flags(job)
     seconds = {"phases": time.perf_counter() - started}
-    return _served(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
+    return _remaining(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
 
 
-def _served(run: Run) -> Run:
+def _remaining(run: Run) -> Run:
     """The run without the outputs that were there for training alone, the outermost method's first."""
-    while (served := run.task.served) is not None:
-        model = keras.Model(run.model.input, served.outputs(run.model.output), name=run.model.name)
-        run = replace(run, model=model, task=served.task, data=served.data(run.data))
+    while (remains := run.task.remains) is not None:
+        model = keras.Model(run.model.input, remains.outputs(run.model.output), name=run.model.name)
+        run = replace(run, model=model, task=remains.task, data=remains.data(run.data))
     return run
 
 
@@ -451,7 +451,7 @@ def _progress(job: Job, stage: Stage) -> float:
 def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn = None) -> Any:
     """Targets of a batch, moved as its inputs are; those that are one a step end where the inputs of the batch end."""
     targets = multi_targets.unpacked(targets_of(examples, indices, drawn))
-    if "length" not in examples.columns or job.task.takes != "sequence":
+    if "length" not in examples.columns or not has_steps(job.model.output):
         return targets
     steps, width = steps_of(examples.inputs.spec), width_of(examples, indices)
     return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)

@@ -83,7 +83,7 @@ def compiled(
     judged = _judged(trained, task.objective.loss(), metrics, away)
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
-    like = None if "length" not in train.columns else functools.partial(_any_width, trained, task.takes == "sequence")
+    like = None if "length" not in train.columns else functools.partial(_any_width, trained, has_steps(trained.output))
     parts = parts_of(whole, trained, task, phase, train, batch_size, micro_batch)
     test_step = _traced(_test_step(trained, judged), like)
     if parts.most is None:
@@ -180,6 +180,11 @@ def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *ot
     inputs = tf.nest.map_structure(lambda own, value: tf.TensorSpec(own.shape, value.dtype), model.input, x)
     targets = tf.nest.map_structure(functools.partial(_any_steps, targets_have_steps), y)
     return inputs, targets, *tf.nest.map_structure(_any_batch, others)
+
+
+def has_steps(outputs: Any) -> bool:
+    """Whether raw outputs, and so the targets, are one a step of sequences: how many is left open."""
+    return any(len(own.shape) > 1 and own.shape[1] is None for own in tf.nest.flatten(outputs))
 
 
 def _any_steps(have_steps: bool, target: Any) -> Any:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabulary import small
 
+from tlkit.answers.passages import words_of
 from tlkit.core.errors import InputError
 from tlkit.data import text, windows
 from tlkit.data.squad import read_questions
 from tlkit.datasets import templated
-from tlkit.tasks.spanning import words_of
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 
 PIECES = WordPiece((*SPECIAL, *"abcdefgh?", *(f"##{letter}" for letter in "abcdefgh")))

@@ -3,11 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+import tlkit
+from tlkit import answers
+from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format
-from tlkit.core.task import LABEL, LABELS, VALUES
 from tlkit.exporting import formats
-from tlkit.exporting.comparing import compare, merits
+from tlkit.exporting.comparing import compare, worst
 from tlkit.exporting.gates import NOT_FINITE, Comparison, Gates
 from tlkit.exporting.gates import failure as failure_of
 from tlkit.tasks.metrics import paired_interval
@@ -22,8 +24,33 @@ def scores(*best: int, k: int = 3, sure: float = 0.8) -> np.ndarray:
     return array
 
 
-def compared(expected: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None = None, **kwargs) -> Comparison:
-    return compare({"y": expected}, {"y": outputs}, targets, answer=kwargs.pop("answer", LABEL), **kwargs)
+LABEL, LABELS, VALUES = "label", "labels", "values"
+
+
+def answer_of(kind: str, columns: int, unit: list[float] | None) -> tlkit.Answer:
+    names = [str(i) for i in range(columns)]
+    if kind == VALUES:
+        as_it_is = answers.Affine("y", tuple(unit), (0.0,) * len(unit)) if unit else lambda raw: {"y": raw}
+        return answers.values(names, as_it_is, name="y")
+    return answers.scores(names, several=kind == LABELS, name="y")
+
+
+def compared(
+    expected: np.ndarray,
+    outputs: np.ndarray,
+    targets: np.ndarray | None = None,
+    answer: str = LABEL,
+    unit: list[float] | None = None,
+    gates: Gates = Gates(),  # noqa: B008
+) -> Comparison:
+    own = answer_of(answer, expected.shape[-1], unit)
+    return compare(
+        own, {"y": expected}, {"y": outputs}, targets if targets is None else ArrayColumn(targets), gates=gates
+    )
+
+
+def merits(outputs: np.ndarray, targets: np.ndarray, answer: str) -> np.ndarray:
+    return answer_of(answer, outputs.shape[-1], None).merit(targets, {"y": outputs})
 
 
 def failure(name: str, found: Comparison, gates: Gates) -> str | None:
@@ -206,8 +233,7 @@ def test_padding_of_sequences_does_not_count():
 
 
 def test_the_worst_of_several_outputs_counts():
-    expected = {"a": scores(0, 1), "b": scores(0, 1)}
-    found = compare(expected, {"a": scores(0, 1), "b": scores(0, 0)}, None, answer=LABEL)
+    found = worst([compared(scores(0, 1), scores(0, 1)), compared(scores(0, 1), scores(0, 0))])
     assert (found.agreement, found.score) == (0.5, 0.0)
     assert found.difference == pytest.approx(0.7, abs=1e-6)
 
@@ -222,3 +248,13 @@ def test_passing_is_passing():
 def test_gates_say_what_is_wrong(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Gates(**wrong)
+
+
+def test_outputs_larger_than_what_is_compared_together_count_as_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    expected = rng.dirichlet(np.ones(4), 50).astype(np.float32)
+    outputs = np.roll(expected, 1, axis=0)
+    targets = rng.integers(4, size=50)
+    whole = compared(expected, outputs, targets)
+    monkeypatch.setattr("tlkit.exporting.comparing.AT_ONCE", 7 * expected[:1].nbytes)
+    assert compared(expected, outputs, targets) == whole

@@ -30,13 +30,14 @@ def vectors(count: int) -> Examples:
 def test_no_signature_runs_the_model_on_an_empty_batch(tmp_path: Path):
     task = tasks.classify(["a", "b"])
 
-    def decode(raw: tf.Tensor) -> tf.Tensor:  # as a convolution of oneDNN, it cannot take an empty batch
+    def decode(raw: tf.Tensor) -> dict[str, tf.Tensor]:  # as a convolution of oneDNN, it cannot take an empty batch
         with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(raw)[0])]):
-            return task.decode(raw)
+            return task.answers[0].decode(raw)
 
+    careful = dataclasses.replace(task, answers=(dataclasses.replace(task.answers[0], decode=decode),))
     x = keras.Input((3,), name="x")
     model = keras.Model(x, task.head(keras.layers.Identity(name="backbone")(x)))
-    run = Run(model, dataclasses.replace(task, decode=decode), Splits(vectors(4), vectors(0), vectors(4), task.labels))
+    run = Run(model, careful, Splits(vectors(4), vectors(0), vectors(4), task.labels))
     saved_model.write_serving(run, saved_model.trace(run), saved_model.serving(run), tmp_path)
     served = tf.saved_model.load(str(tmp_path)).signatures
     assert set(served) == {"serving_default", "classify", "embedding"}
@@ -54,8 +55,8 @@ def test_an_answer_a_pixel_has_no_classify_signature(tmp_path: Path):
     assert set(tf.saved_model.load(str(tmp_path)).signatures) == {"serving_default"}
 
 
-def test_a_task_of_probabilities_says_of_what_kind():
+def test_a_task_needs_answers_with_names_of_their_own():
     task = tasks.classify(["a", "b"])
-    assert (task.answer, tasks.classify(["a", "b"], multi_label=True).answer) == ("label", "labels")
-    with pytest.raises(InputError, match='`answer` of a Task must be "label" where'):
-        dataclasses.replace(task, answer="values")
+    for answers in ((), (*task.answers, *task.answers)):
+        with pytest.raises(InputError, match="needs an answer or more, each with a name of its own"):
+            dataclasses.replace(task, answers=answers)

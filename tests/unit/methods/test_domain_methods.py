@@ -220,4 +220,4 @@ def test_a_method_refuses_what_it_cannot_use(name):
 def test_a_method_is_made_again_from_its_recipe(name):
     made = getattr(methods, name)(tasks.classify(["a", "b"], hidden=(8,)))
     again = tasks.restore(made.made_by)
-    assert again.made_by == made.made_by and again.served.task.made_by == made.served.task.made_by
+    assert again.made_by == made.made_by and again.remains.task.made_by == made.remains.task.made_by

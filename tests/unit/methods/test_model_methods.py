@@ -92,7 +92,7 @@ def test_distillation_says_what_it_needs():
         task.objective.check(plain)
     answered = part(np.array([[0, 0.5, 0.1], [1, 0.2, 0.3]], np.float32))
     task.objective.check(dataclasses.replace(plain, train=answered, val=answered))
-    assert task.served.data(dataclasses.replace(plain, train=answered)).train.target_array.tolist() == [0, 1]
+    assert task.remains.data(dataclasses.replace(plain, train=answered)).train.target_array.tolist() == [0, 1]
     for wrong, message in (({"temperature": 0}, "`temperature` must be positive"), ({"weight": 0}, r"lie in \(0, 1\]")):
         with pytest.raises(InputError, match=message):
             methods.distill(tasks.classify(["a", "b"]), **wrong)
@@ -113,7 +113,7 @@ def test_distillation_comes_before_other_methods():
     with pytest.raises(InputError, match="of several heads give it the one that has two domains"):
         methods.dann(both)
     outer = methods.cdan(methods.dann(methods.distill(task)))
-    assert outer.served.task.served.task.made_by == task.made_by
+    assert outer.remains.task.remains.task.made_by == task.made_by
 
 
 # -- closed forms

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import synthetic
-from changing import reread
+from changing import judged, reread
 
 from tlkit import report, tasks
 from tlkit.core.examples import Splits
@@ -152,7 +152,7 @@ def test_a_multi_label_run(tmp_path):
     targets = (rng.random((20, 3)) < 0.5).astype(np.float32)
     inputs = dataclasses.replace(synthetic.examples(np.zeros(20, np.int32), "x"), targets=targets)
     task = tasks.classify(labels, multi_label=True)
-    evaluation = task.evaluate(inputs, rng.random((20, 3)))
+    evaluation = judged(task, inputs, rng.random((20, 3)))
     run = Run(model=None, task=task, data=Splits(inputs, inputs, inputs, labels), evaluation=evaluation)
     page = page_of(run, tmp_path)
     assert sections(page) == ["mistakes", "per_class", "calibration", "balance", "reproduce"]
@@ -166,7 +166,7 @@ def test_many_classes_make_a_heat_map_of_modest_size(tmp_path):
 
 
 def test_no_mistakes_no_section(tmp_path, run):
-    perfect = run.task.evaluate(run.data.test, np.eye(10)[run.data.test.target_array])
+    perfect = judged(run.task, run.data.test, np.eye(10)[run.data.test.target_array])
     page = page_of(dataclasses.replace(run, evaluation=perfect, exports=()), tmp_path)
     assert "mistakes" not in sections(page) and "exports" not in sections(page)
     assert "Nothing was confused." in page

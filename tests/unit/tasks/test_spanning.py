@@ -12,13 +12,14 @@ import pytest
 from changing import passages
 
 from tlkit import tasks
+from tlkit.answers.passages import Reply, best_span, ranked, reply, within_context
 from tlkit.core import examples
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.tasks import answer_scores, spanning
 from tlkit.tasks.answer_scores import exact_match, normalized, word_f1
-from tlkit.tasks.spanning import Reply, best_span, evaluate_spans, ranked, reply, within_context
+from tlkit.tasks.spanning import evaluate_spans
 
 STEPS = 8
 
@@ -227,8 +228,8 @@ def test_the_accuracy_looks_at_the_context_alone():
 def test_the_task_is_made_again_from_its_recipe():
     task = tasks.span(dropout=0.2, longest=5, no_answer=False)
     again = tasks.restore(json.loads(json.dumps(task.made_by)))
-    assert again.made_by == task.made_by and again.evaluate.keywords == {"longest": 5, "no_answer": False}
-    assert again.takes == "sequence" and again.labels == ()
+    assert again.made_by == task.made_by and again.made_by[1]["longest"] == 5
+    assert again.reads.name == "steps()" and again.labels == ()
 
 
 def test_arguments_out_of_range():

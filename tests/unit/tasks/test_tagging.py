@@ -6,6 +6,7 @@ import doctest
 
 import numpy as np
 import pytest
+from changing import judged
 
 from tlkit import tasks
 from tlkit.core.columns import ArrayColumn, ReadColumn
@@ -61,7 +62,7 @@ def examples(rows: np.ndarray) -> Examples:
 def test_scores_by_hand():
     truth = [[1, 2, 0, 3], [0, 0, 1]]  # person(0, 2), place(3, 4); person(2, 3)
     said = [[1, 0, 0, 3], [0, 0, 1]]  # person(0, 1), place(3, 4); person(2, 3)
-    found = tasks.tag(LABELS).evaluate(examples(targets(truth, 6)), outputs(said, 6))
+    found = judged(tasks.tag(LABELS), examples(targets(truth, 6)), outputs(said, 6))
     assert found.scores["f1"] == pytest.approx(2 / 3) and found.scores["precision"] == pytest.approx(2 / 3)
     assert found.scores["recall"] == pytest.approx(2 / 3) and found.scores["accuracy"] == pytest.approx(6 / 7)
     rows = {row["label"]: row for row in found.details["per_class"]}
@@ -72,7 +73,7 @@ def test_scores_by_hand():
 
 def test_labels_without_spans_are_judged_word_by_word():
     task = tasks.tag(("noun", "verb"))
-    found = task.evaluate(examples(np.array([[0, 1, -1]])), np.eye(2, dtype=np.float32)[[[0, 0, 1]]])
+    found = judged(task, examples(np.array([[0, 1, -1]])), np.eye(2, dtype=np.float32)[[[0, 0, 1]]])
     assert found.scores["accuracy"] == 0.5 and "f1" not in found.scores
     assert found.details["headline"]["name"] == "accuracy"
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from changing import decoded, judged
 from sklearn import metrics as reference
 
 from tlkit import tasks
@@ -213,7 +214,7 @@ def _probabilities(count=40, classes=3):
 
 def test_single_label_scores():
     outputs, targets = _probabilities(), rng.integers(3, size=40)
-    result = tasks.classify(LABELS).evaluate(examples(targets), outputs)
+    result = judged(tasks.classify(LABELS), examples(targets), outputs)
     predicted = outputs.argmax(1)
     assert result.scores["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert result.scores["macro_f1"] == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
@@ -228,7 +229,7 @@ def test_single_label_scores():
 
 def test_multi_label_scores():
     outputs, targets = rng.random((50, 3)), (rng.random((50, 3)) < 0.4).astype(np.float32)
-    result = tasks.classify(LABELS, multi_label=True).evaluate(examples(targets), outputs)
+    result = judged(tasks.classify(LABELS, multi_label=True), examples(targets), outputs)
     predicted = outputs > 0.5
     assert result.scores["exact_match"] == pytest.approx(reference.accuracy_score(targets, predicted))
     assert result.scores["hamming_loss"] == pytest.approx(reference.hamming_loss(targets, predicted))
@@ -241,7 +242,7 @@ def test_multi_label_scores():
 def test_regression_scores():
     truth = rng.normal(size=(60, 2)).astype(np.float32)
     values = truth + 0.3 * rng.normal(size=(60, 2))
-    result = tasks.regress(["x", "y"]).evaluate(examples(truth), values)
+    result = judged(tasks.regress(["x", "y"]), examples(truth), values)
     assert result.scores["r2"] == pytest.approx(reference.r2_score(truth, values))
     assert result.scores["mae"] == pytest.approx(reference.mean_absolute_error(truth, values))
     assert result.scores["rmse"] == pytest.approx(reference.root_mean_squared_error(truth.ravel(), values.ravel()))
@@ -252,12 +253,12 @@ def test_regression_scores():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_outputs_that_are_no_numbers_count_as_wrong(bad):
     outputs = np.array([[0.9, 0.05, 0.05], [bad, bad, bad]])
-    single = tasks.classify(LABELS).evaluate(examples([0, 0]), outputs)
+    single = judged(tasks.classify(LABELS), examples([0, 0]), outputs)
     assert single.scores["accuracy"] == 0.5
     assert single.details["mistakes"][0]["predicted"] == "not a number"
-    several = tasks.classify(LABELS, multi_label=True).evaluate(examples(np.eye(3)[:2]), outputs)
+    several = judged(tasks.classify(LABELS, multi_label=True), examples(np.eye(3)[:2]), outputs)
     assert several.scores["exact_match"] == 0.5
-    values = tasks.regress(["x"]).evaluate(examples([[1.0], [2.0]]), np.array([[1.0], [bad]]))
+    values = judged(tasks.regress(["x"]), examples([[1.0], [2.0]]), np.array([[1.0], [bad]]))
     json.dumps([dict(e.scores) | dict(e.details) for e in (single, several, values)], allow_nan=False)
 
 
@@ -265,9 +266,9 @@ def test_outputs_that_are_no_numbers_count_as_wrong(bad):
 def test_few_and_uniform_examples_do_not_divide_by_zero(targets):
     count = len(targets)
     with np.errstate(all="raise"):
-        single = tasks.classify(LABELS).evaluate(examples(targets), np.eye(3)[targets])
-        several = tasks.classify(LABELS, multi_label=True).evaluate(examples(np.eye(3)[targets]), np.zeros((count, 3)))
-        values = tasks.regress(["x"]).evaluate(examples(np.ones((count, 1))), np.ones((count, 1)))
+        single = judged(tasks.classify(LABELS), examples(targets), np.eye(3)[targets])
+        several = judged(tasks.classify(LABELS, multi_label=True), examples(np.eye(3)[targets]), np.zeros((count, 3)))
+        values = judged(tasks.regress(["x"]), examples(np.ones((count, 1))), np.ones((count, 1)))
     assert single.scores["accuracy"] == 1 and single.details["mistakes"] == []
     assert several.scores["exact_match"] == 0 and values.scores["r2"] == 1
 
@@ -337,7 +338,7 @@ def test_focal_loss_has_a_gradient_where_the_model_is_surely_wrong(gamma):
 def test_standardised_regression_speaks_the_targets_unit():
     task = tasks.regress(["x"], mean=[100.0], std=[10.0], loss="mae")
     raw, targets = np.array([[0.0], [1.0]], np.float32), np.array([110.0, 110.0], np.float32)
-    assert np.asarray(task.decode(raw)).ravel().tolist() == [100, 110]
+    assert decoded(task, raw).ravel().tolist() == [100, 110]
     assert float(task.objective.loss()(targets, raw)) == pytest.approx(0.5)
     (mae,) = task.objective.metrics()
     mae.update_state(targets, raw)
@@ -383,6 +384,6 @@ def test_head_pools_feature_maps_and_refuses_sequences():
 
 def test_decoding_gives_probabilities():
     raw = np.array([[0.0, 0.0], [3.0, -3.0]], np.float32)
-    assert np.asarray(tasks.classify(["a", "b"]).decode(raw)).sum(1) == pytest.approx(1)
-    several = np.asarray(tasks.classify(["a", "b"], multi_label=True).decode(raw))
+    assert decoded(tasks.classify(["a", "b"]), raw).sum(1) == pytest.approx(1)
+    several = decoded(tasks.classify(["a", "b"], multi_label=True), raw)
     assert several[0].tolist() == [0.5, 0.5]

@@ -6,6 +6,7 @@ import doctest
 
 import numpy as np
 import pytest
+from changing import judged
 
 from tlkit import tasks
 from tlkit.core.columns import ArrayColumn, ReadColumn
@@ -33,7 +34,7 @@ def examples(targets) -> Examples:
 
 def evaluated(threshold=None, noise=0.8):
     x, who = voices(12, 6, noise)
-    return tasks.verify(3, threshold=threshold).evaluate(examples(who), x.astype(np.float32))
+    return judged(tasks.verify(3, threshold=threshold), examples(who), x.astype(np.float32))
 
 
 def test_docstrings_hold():
@@ -110,17 +111,19 @@ def test_a_threshold_from_validation_shows_its_own_errors():
 def test_outputs_that_are_no_numbers_are_wrong_and_no_crash():
     x, who = voices(4, 3, 0.1)
     x[0] = np.nan
-    found = tasks.verify(3).evaluate(examples(who), x)
+    found = judged(tasks.verify(3), examples(who), x)
     assert found.scores["eer"] > 0 and np.isfinite(list(found.scores.values())).all()
 
 
-def test_the_threshold_is_kept_in_recipe_and_card():
+def test_the_threshold_is_kept_in_what_makes_the_task():
     x, who = voices(8, 5, 0.8)
-    tuned = verify(3).calibrate(who, x)
-    again = tasks.restore(tuned.made_by)
-    assert again.card == tuned.card == {"threshold": pytest.approx(measures.threshold_of(who, x))}
-    assert verify(3, threshold=0.25).calibrate(who, x).card == {"threshold": 0.25}
-    assert verify(3).card == {}
+    found = judged(verify(3), examples(who), x)
+    tuned = verify(3).finish(found)
+    pairs = measures.trials(x, who)
+    expected = measures.equal_error(measures.errors(pairs.scores, pairs.same))[1]
+    assert tuned.made_by[1]["threshold"] == pytest.approx(expected) and tuned.finish is None
+    assert tasks.restore(tuned.made_by).made_by == tuned.made_by
+    assert verify(3, threshold=0.25).finish is None and verify(3).made_by[1]["threshold"] is None
 
 
 def test_enrolment_averages_directions():

@@ -12,11 +12,13 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
-from tlkit.core.task import LABEL, Objective, Served, Task
+from tlkit.core.task import Inference, Objective, Task
+from tlkit.layer.reads import pooled
 from tlkit.methods import mixing
 from tlkit.methods.parts import selection
 
 FEWEST = 10  # examples of the source's validation, and of the target, from which an accuracy is foretold
+PROBABILITIES = "probabilities"  # what `classify` decodes
 OUTPUTS = "outputs"  # of the raw outputs, what the task itself reads
 
 Raw = Mapping[str, Any]
@@ -69,23 +71,29 @@ def check_classes(task: Task, method: str) -> None:
     Raises:
         InputError: If they are not.
     """
-    path, arguments = innermost(task).made_by
-    if path != "tlkit.tasks.classify" or arguments["multi_label"]:
+    if not gives_one_label(task):
         raise InputError(f"`{method}` needs a `classify` of one label an example. Received: {task.name}.")
+
+
+def gives_one_label(task: Task) -> bool:
+    """Whether the task, or the one that methods were put around, is a `classify` of one label an example."""
+    path, arguments = innermost(task).made_by
+    return path == "tlkit.tasks.classify" and not arguments["multi_label"]
 
 
 def innermost(task: Task) -> Task:
     """The task that methods were put around."""
-    return task if task.served is None else innermost(task.served.task)
+    return task if task.remains is None else innermost(task.remains.task)
 
 
 def _reads_domains(task: Task) -> bool:
-    return task.served is not None and task.served.data is mixing.source_only
+    return task.remains is not None and task.remains.data is mixing.source_only
 
 
 def _on_domains(task: Task) -> Task:
     """The task over targets whose last column is the domain: only the source has labels."""
     _check_task(task)
+    answer = task.answers[0]
     return dataclasses.replace(
         task,
         head=lambda features: {OUTPUTS: task.head(features)},
@@ -96,21 +104,21 @@ def _on_domains(task: Task) -> Task:
             monitor=None,
             check=lambda splits: _check(task, splits),
         ),
-        decode=lambda raw: task.decode(raw[OUTPUTS]),
-        served=Served(task, lambda raw: raw[OUTPUTS], mixing.source_only, _label_free(task)),
+        answers=(dataclasses.replace(answer, decode=lambda raw: answer.decode(raw[OUTPUTS])),),
+        inference=(Inference(task, lambda raw: raw[OUTPUTS], mixing.source_only, _label_free(task)),),
     )
 
 
 def _label_free(task: Task) -> Callable[[Any, Splits, Splits], Mapping[str, float]] | None:
     """Scores of predictions on the target without its labels, of tasks with one probability a class."""
-    if task.answer != LABEL:
+    if not gives_one_label(task):
         return None
 
     def scores(model: Any, mixed: Splits, data: Splits) -> dict[str, float]:
         from tlkit.model.evaluate import decoded_outputs
 
         target = mixing.of_target(mixed)
-        found = selection.label_free(decoded_outputs(model, task, target))
+        found = selection.label_free(decoded_outputs(model, task, target)[PROBABILITIES])
         enough = min(len(data.val), len(target)) >= FEWEST
         return found | _foretold(model, task, data.val, target) if enough else found
 
@@ -125,7 +133,7 @@ def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[s
 
     entering = keras.Model(model.input, _entering(model.output))
     own, other = (raw_outputs(entering, part) for part in (val, target))
-    right = decoded_outputs(model, task, val).argmax(axis=1) == val.target_array
+    right = decoded_outputs(model, task, val)[PROBABILITIES].argmax(axis=1) == val.target_array
     return selection.estimated(right, own, other)
 
 
@@ -157,7 +165,7 @@ def _weights(task: Task, column: Column) -> np.ndarray | None:
 
 
 def _check_task(task: Task) -> None:
-    if task.takes != "vector" or task.calibrate is not None or task.heads:
+    if task.reads.name != pooled().name or task.finish is not None or len(task.answers) > 1:
         raise InputError(
             f"Domain adaptation needs a task with labels on one vector an example, such as `classify` or `regress`; of "
             f"several heads give it the one that has two domains. Received: {task.name}."

@@ -1,0 +1,16 @@
+"""Answers, one a file: what a model's raw outputs mean. Importing this imports neither Keras nor TensorFlow.
+
+A new answer is one new file and one line here; your own is a function that makes a `tlkit.Answer`.
+"""
+
+from tlkit.answers.affine import Affine
+from tlkit.answers.passages import passages
+from tlkit.answers.scores import scores
+from tlkit.answers.values import values, vectors
+from tlkit.answers.words import words
+
+__all__ = ["Affine", "passages", "scores", "values", "vectors", "words"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
