@@ -1,4 +1,4 @@
-"""What is inside the plug-ins works, on stand-ins for the seams: so an xfail of test_extension.py is tlkit's alone."""
+"""What is inside the plug-ins works by itself, on a Keras model in place of a module."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import keras
+import model_reads
 import numpy as np
 import pytest
-import standins
 import tensorflow as tf
 import worlds
 
@@ -22,9 +22,9 @@ PLUGINS = sorted(path.stem for path in Path(__file__).parent.glob("plugin_*.py")
 
 @pytest.fixture(scope="module")
 def plugin():
-    """`plugin(name)`: the plug-in's module, imported on stand-ins and forgotten behind the tests of this file."""
+    """`plugin(name)`: the plug-in's module, imported with readers of Keras models and forgotten behind these tests."""
     with pytest.MonkeyPatch.context() as patch:
-        standins.put_in_place(patch, PLUGINS)
+        model_reads.put_in_place(patch, PLUGINS)
         yield lambda name: importlib.import_module(f"plugin_{name}")
     for name in PLUGINS:
         sys.modules.pop(name, None)
@@ -158,7 +158,7 @@ def test_answers_and_sections_speak(fitted):
     assert said or name == "boxes"  # a picture may hold none
     import jinja2
 
-    facts = standins.Facts({"details": scores(task, model, data.test, 1).details})
+    facts = tlkit.Facts({"details": scores(task, model, data.test, 1).details})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     for section in answer.sections:
         assert "<table>" in environment.from_string(section.template).render(view=section.view(facts))
@@ -197,7 +197,7 @@ def test_a_text_is_written_on(plugin, tmp_path):
     trained(model, task, data, 150)
     file = tmp_path / "begun.txt"
     file.write_text("a cat s")
-    examples = module.TEXTS.parse(file, standins.FileInfo(data.test.pipeline))
+    examples = module.TEXTS.parse(file, tlkit.FileInfo(data.test.pipeline, {}))
     answer, value = task.answers[0], examples.inputs[0]
     for _ in range(worlds.LENGTH):
         raw = model(value[None], training=False)
@@ -213,7 +213,7 @@ def test_a_text_is_written_on(plugin, tmp_path):
 def test_a_forecast_is_said_in_the_unit_of_the_series(plugin, tmp_path):
     module = plugin("forecast")
     file = worlds.wave(tmp_path / "wave.txt")
-    info = standins.FileInfo(standins.Pipeline().then("series", context=worlds.CONTEXT))
+    info = tlkit.FileInfo(tlkit.Pipeline().then("series", context=worlds.CONTEXT), {})
     one = module.SERIES.parse(file, info)
     example = {name: column[0] for name, column in one.columns.items()} | {"input": one.inputs[0]}
     said = module.forecast(2).answers[0].say({"quantiles": np.zeros((2, 3), np.float32)}, example)
