@@ -1,9 +1,11 @@
 """Modules that pip can install: hub-format SavedModels built from weights that registry packages carry.
 
-One file a module, named like it, with its `CARD` and a `build(files, folder)`; one line here.
+One file a module, named like it, with its `CARD` and a `build(files, folder)`; one line here. A module of your own is
+such a file too, anywhere: `zoo:pets.rocket` is pets/rocket.py, once it was imported.
 """
 
 from tlkit.core.packages import Package
+from tlkit.formats.hub_module import write_keras_model, write_module
 from tlkit.zoo.card import Card
 from tlkit.zoo.store import build, cards, folder
 
@@ -23,7 +25,7 @@ NAMES = (
     "textgenrnn",
 )
 
-__all__ = ["NAMES", "Card", "Package", "build", "cards", "folder"]
+__all__ = ["NAMES", "Card", "Package", "build", "cards", "folder", "write_keras_model", "write_module"]
 
 
 def __dir__() -> list[str]:

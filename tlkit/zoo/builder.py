@@ -12,7 +12,8 @@ def main(order: str) -> None:
     """Build what the order names, from the files it names, into its folder."""
     quick.start()
     wanted = json.loads(order)
-    module = importlib.import_module(f"tlkit.zoo.{wanted['name'].replace('-', '_')}")
+    sys.path[:0] = wanted["path"]
+    module = importlib.import_module(wanted["module"])
     module.build({key: Path(path) for key, path in wanted["files"].items()}, Path(wanted["folder"]))
 
 

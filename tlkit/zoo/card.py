@@ -18,7 +18,7 @@ class Card:
         modality: "image", "text", "audio".
         licence: SPDX name of the licence of the weights.
         credits: Whose weights these are.
-        package: Where they come from.
+        package: Where they come from; None where the module is computed and nothing is downloaded.
         inputs: What the module takes, in words.
         outputs: What it gives, in words.
         input_range: Lowest and highest value of its inputs, or None where that has no meaning.
@@ -33,7 +33,7 @@ class Card:
     modality: str
     licence: str
     credits: str
-    package: Package
+    package: Package | None
     inputs: str
     outputs: str
     input_range: tuple[float, float] | None
@@ -44,18 +44,18 @@ class Card:
 
     @property
     def source(self) -> str:
-        """Package and version of the weights."""
-        return self.package.source
+        """Package and version of the weights; "" where they are computed."""
+        return "" if self.package is None else self.package.source
 
     @property
     def sha256(self) -> str:
-        """Of the package's archive."""
-        return self.package.sha256
+        """Of the package's archive; "" where there is none."""
+        return "" if self.package is None else self.package.sha256
 
     @property
     def download_mb(self) -> float:
         """Size of what is downloaded to build it."""
-        return self.package.download_mb
+        return 0.0 if self.package is None else self.package.download_mb
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as kept in the module."""

@@ -20,6 +20,7 @@ from tlkit.zoo.card import Card
 
 MANIFEST = "assets.extra/manifest.json"
 BUILD_TIMEOUT_S = 900.0
+TRUST = "TLKIT_TRUST"
 
 
 def cards() -> dict[str, Card]:
@@ -38,7 +39,8 @@ def folder(name: str, *, offline: bool | None = None) -> Path:
     """Folder of a zoo module on this machine; the first call builds it, later ones verify it.
 
     Args:
-        name: As in `cards()`, without `zoo:`.
+        name: As in `cards()`, without `zoo:`; or the import path of a module file of your own, which must have been
+            imported: opening somebody's run does not run somebody's code.
         offline: Never download; None asks TLKIT_OFFLINE.
 
     Returns:
@@ -49,9 +51,9 @@ def folder(name: str, *, offline: bool | None = None) -> Path:
         OfflineError: If its weights would have to be downloaded, and may not be.
         DownloadError: If they cannot be had, or are not what was pinned.
     """
-    card = _card(name)
+    module = _module(name)
     home = cache_dir() / "zoo" / name
-    target = home / sha256_bytes(card.source, *sorted(card.package.files.values()), str(card.recipe))[:12]
+    target = home / _key(module)
     if is_intact(target):
         return target
     with locked(home / "lock"):
@@ -79,12 +81,19 @@ def build(name: str, folder: str | Path, *, offline: bool | None = None) -> Path
     Raises:
         InputError: If there is no such module, or something that building it needs is not installed.
     """
-    card = _card(name)
+    module = _module(name)
+    card: Card = module.CARD
     _require(card)
     with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
-        files = fetch(card.package, Path(scratch), offline=offline)
+        files = {} if card.package is None else fetch(card.package, Path(scratch), offline=offline)
         print(f"Building zoo:{name} (once) ...", file=sys.stderr, flush=True)
-        order = {"name": name, "files": {key: str(path) for key, path in files.items()}, "folder": str(folder)}
+        order = {
+            "name": name,
+            "module": module.__name__,
+            "path": [] if name in cards() else sys.path,
+            "files": {key: str(path) for key, path in files.items()},
+            "folder": str(folder),
+        }
         _run_builder(order)
     _write_manifest(Path(folder))
     return Path(folder)
@@ -102,13 +111,6 @@ def is_intact(folder: Path) -> bool:
         return False
 
 
-def _card(name: str) -> Card:
-    known = cards()
-    if name not in known:
-        raise InputError(f"There is no zoo module of that name; there are: {', '.join(known)}. Received: {name!r}.")
-    return known[name]
-
-
 def _require(card: Card) -> None:
     """Say what is missing before anything is downloaded for nothing."""
     if card.needs is not None and importlib.util.find_spec(card.needs[0]) is None:
@@ -119,7 +121,31 @@ def _require(card: Card) -> None:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"tlkit.zoo.{name.replace('-', '_')}")
+    """The file of a zoo module: tlkit's own, or one of yours that is imported, or may be."""
+    from tlkit.zoo import NAMES
+
+    if name in NAMES:
+        return importlib.import_module(f"tlkit.zoo.{name.replace('-', '_')}")
+    if name not in sys.modules and os.environ.get(TRUST, "0") not in ("", "0"):
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"`{name}` cannot be imported: {error}.") from error
+    module = sys.modules.get(name)
+    if not (isinstance(getattr(module, "CARD", None), Card) and callable(getattr(module, "build", None))):
+        raise InputError(
+            f"There is no zoo module of that name; there are: {', '.join(NAMES)}. One of your own, a module file with "
+            f"a CARD and a `build`, must be imported first. Received: {name!r}."
+        )
+    return module
+
+
+def _key(module: Any) -> str:
+    """Name of the folder: another one wherever another module may come out."""
+    card: Card = module.CARD
+    files = () if card.package is None else sorted(card.package.files.values())
+    own = () if module.__name__.startswith("tlkit.") else (sha256_file(Path(module.__file__)),)
+    return sha256_bytes(card.source, *files, str(card.recipe), *own)[:12]
 
 
 def _run_builder(order: dict[str, Any]) -> None:

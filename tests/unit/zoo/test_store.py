@@ -85,7 +85,9 @@ def test_another_recipe_builds_anew(builds, monkeypatch):
 
 def test_a_builder_that_fails_says_why(tmp_path):
     with pytest.raises(TlkitError, match=r"Building zoo:no-such failed(.|\n)*ModuleNotFoundError"):
-        store._run_builder({"name": "no-such", "files": {}, "folder": str(tmp_path)})
+        store._run_builder(
+            {"name": "no-such", "module": "tlkit.zoo.no_such", "path": [], "files": {}, "folder": str(tmp_path)}
+        )
 
 
 def test_what_building_needs_is_asked_for_before_the_download(builds, monkeypatch):
