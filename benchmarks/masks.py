@@ -2,9 +2,9 @@
 
     python benchmarks/masks.py --out benchmarks/results/masks.json
 
-500 images of 512 x 512 pixels with a label of 21 at each: what the model says of all of them is 11 GB. The task is the
-plug-in of tests/extension, the module one convolution, as neither decides what is kept. Growth is of RssAnon, the memory
-that belongs to no file, since before the work; outputs that the gate compares lie in files.
+500 images of 512 x 512 pixels with a label of 21 at each: what the model says of all of them is 11 GB. The task is
+the plug-in of tests/extension, the module one convolution, as neither decides what is kept. Growth is of RssAnon, the
+memory that belongs to no file, since before the work; outputs that the gate compares lie in files.
 """
 
 import argparse

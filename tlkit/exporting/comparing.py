@@ -47,12 +47,12 @@ def compare(
             before.append(answer.merit(truth, own))
             after.append(answer.merit(truth, other))
     score, change, upper = _change(np.concatenate(before), np.concatenate(after), gates.confidence)
-    equal, sure = _shares(agreements, gates.float16_margin)
     largest = max((float(one.difference.max(initial=0.0)) for one in agreements), default=0.0)
-    return Comparison(largest, equal, sure, score, change, upper)
+    equal, sure, clear = (_agreed(agreements, above) for above in (-1.0, gates.float16_margin, gates.tie))
+    return Comparison(largest, equal, sure, score, change, upper, clear_agreement=clear)
 
 
-NO_OUTPUTS = Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0)
+NO_OUTPUTS = Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0, clear_agreement=0.0)
 
 
 def worst(each: Sequence[Comparison]) -> Comparison:
@@ -63,6 +63,7 @@ def worst(each: Sequence[Comparison]) -> Comparison:
         difference=max(c.difference for c in each),
         agreement=min(c.agreement for c in each),
         sure_agreement=min(c.sure_agreement for c in each),
+        clear_agreement=min(c.clear_agreement for c in each),
         score=min(c.score for c in each),
         score_change=min(c.score_change for c in each),
         change_upper=min(c.change_upper for c in each),
@@ -90,12 +91,11 @@ def _counted(answer: Answer, side: Decoded, rows: slice, truth: Any) -> dict[str
     return taken if answer.counted is None or truth is None else dict(answer.counted(truth, taken))
 
 
-def _shares(agreements: Sequence[Agreement], margin: float) -> tuple[float, float]:
-    """Share of what is equal, and of what is where the model is sure; 1 where there is nothing."""
-    equal = np.concatenate([one.equal.reshape(-1) for one in agreements]) if agreements else np.zeros(0, bool)
-    margins = np.concatenate([one.margin.reshape(-1) for one in agreements]) if agreements else np.zeros(0)
-    sure = equal[margins > margin]
-    return float(equal.mean()) if equal.size else 1.0, float(sure.mean()) if sure.size else 1.0
+def _agreed(agreements: Sequence[Agreement], above: float) -> float:
+    """Share of what is equal where the model is surer than that; 1 where there is nothing."""
+    sure = [one.equal[one.margin > above] for one in agreements]
+    count = sum(one.size for one in sure)
+    return sum(int(one.sum()) for one in sure) / count if count else 1.0
 
 
 def _change(before: np.ndarray, after: np.ndarray, confidence: float) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ class Gates:
 
     Attributes:
         float32_difference: Largest difference of an output that float32 files and the SavedModel may have; their
-            labels must all be equal. Values to regress are compared relative to their spread, each column to its own;
+            labels must be equal but where the model's two best scores differ by less than twice that. Values to regress are compared relative to their spread, each column to its own;
             values whose task knows no spread, relative to their size (root mean square).
         float16_difference: The same for float16 files.
         float16_margin: Labels of float16 files must be equal wherever the model's two best scores differ by more.
@@ -48,6 +48,11 @@ class Gates:
             if not fine:
                 raise InputError(f"`{name}` of Gates must {rule}. Received: {name}={getattr(self, name)!r}.")
 
+    @property
+    def tie(self) -> float:
+        """Two scores that are nearer than this may change places by what float32 files may differ."""
+        return 2 * self.float32_difference
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -60,6 +65,7 @@ class Comparison:
         score: Accuracy, or R2 of values; 0 where there are no targets.
         score_change: `score` minus that of the Keras model.
         change_upper: Upper end of the one-sided paired interval of the change.
+        clear_agreement: The same among those where they differ by more than float32 files could turn round.
         raw_size: Largest of the model's values before they get their unit; 0 where nothing gets one.
         raw_ratio: How many times as large the largest column of these is as the smallest.
     """
@@ -70,6 +76,7 @@ class Comparison:
     score: float
     score_change: float
     change_upper: float
+    clear_agreement: float = 1.0
     raw_size: float = 0.0
     raw_ratio: float = 1.0
 
@@ -87,10 +94,12 @@ def failure(format: Format, found: Comparison, gates: Gates) -> str | None:
 
 
 def exact(found: Comparison, gates: Gates) -> str | None:
-    """The gate of files in float32: nothing differs but the last bits, and every answer is the same."""
+    """The gate of files in float32: nothing differs but the last bits, and every answer but ties is the same."""
     if (why := _too_far(found, gates.float32_difference)) is not None:
         return why
-    return None if found.agreement == 1 else f"its answers agree in {found.agreement:.1%} of the examples, not in all"
+    if found.clear_agreement == 1:
+        return None
+    return f"its answers agree in {found.clear_agreement:.4%} of the cases that are no tie, not in all"
 
 
 def halved(found: Comparison, gates: Gates) -> str | None:

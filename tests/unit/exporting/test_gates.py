@@ -103,10 +103,18 @@ def test_a_larger_allowance_lets_a_drop_pass():
 
 
 def test_float32_needs_every_label():
-    found = Comparison(1e-5, 0.99, 1.0, 0.8, 0.0, 0.0)
-    assert "99.0%" in (failure("float32", found, Gates()) or "")
-    assert "99.0%" in (failure("saved_model", found, Gates()) or "")
+    found = Comparison(1e-5, 0.99, 1.0, 0.8, 0.0, 0.0, clear_agreement=0.995)
+    assert "99.5000%" in (failure("float32", found, Gates()) or "")
+    assert "99.5000%" in (failure("saved_model", found, Gates()) or "")
     assert "0.0002 exceeds 0.0001" in (failure("float32", Comparison(2e-4, 1, 1, 0, 0, 0), Gates()) or "")
+
+
+def test_ties_may_swap_in_float32_and_nothing_else():
+    expected = np.array([[0.50001, 0.49999], [0.8, 0.2]], np.float32)
+    found = compared(expected, np.array([[0.49999, 0.50001], [0.8, 0.2]], np.float32))
+    assert (found.agreement, found.clear_agreement) == (0.5, 1.0) and failure("float32", found, Gates()) is None
+    strict = Gates(float32_difference=5e-6)
+    assert failure("float32", compared(expected, expected[:, ::-1], gates=strict), strict)
 
 
 def test_float16_may_swap_only_close_scores():
