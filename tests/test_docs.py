@@ -163,6 +163,12 @@ def test_python_names_and_keywords_exist(path):
             assert {k.arg for k in call.keywords} <= set(known), source
 
 
+def test_extending_shows_what_the_plugins_of_the_tests_are():
+    plugins = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "extension").glob("plugin_*.py")]
+    parts = [part.strip() for block in blocks(ROOT / "docs" / "extending.md", "py") for part in block.split("\n\n\n")]
+    assert len(parts) > 10 and all(any(part in plugin for plugin in plugins) for part in parts)
+
+
 # Commands
 
 
