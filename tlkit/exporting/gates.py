@@ -18,8 +18,9 @@ class Gates:
 
     Attributes:
         float32_difference: Largest difference of an output that float32 files and the SavedModel may have; their
-            labels must be equal but where the model's two best scores differ by less than twice that. Values to regress are compared relative to their spread, each column to its own;
-            values whose task knows no spread, relative to their size (root mean square).
+            labels must be equal but where the model's two best scores differ by less than twice that. Values to
+            regress are compared relative to their spread, each column to its own; values whose task knows no spread,
+            relative to their size (root mean square).
         float16_difference: The same for float16 files.
         float16_margin: Labels of float16 files must be equal wherever the model's two best scores differ by more.
         max_drop: Loss of score (accuracy; R2 for values) that dynamic and int8 files may have, in [0, 1]. They fail

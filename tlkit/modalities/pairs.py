@@ -9,6 +9,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.modality import Modality
 from tlkit.data import pairs
 from tlkit.modalities.text import TEXT
+from tlkit.modalities.text_shown import show
 
 if TYPE_CHECKING:
     from tlkit.layer.hub_layer import HubLayer
@@ -29,4 +30,4 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     return data
 
 
-PAIRS = Modality("pairs", _prepare)
+PAIRS = Modality("pairs", _prepare, show=show)

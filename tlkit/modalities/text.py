@@ -24,6 +24,7 @@ from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tens
 from tlkit.modalities.parsed import one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
 from tlkit.tokenizing.bytepairs import BytePairs
+from tlkit.modalities.text_shown import show
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 from tlkit.tokenizing.words import Words
 
@@ -264,4 +265,4 @@ def _steps(wordpiece: WordPiece, text: str, length: int) -> tuple[str, ...]:
     return tuple(words[owner] if first else "" for owner, first in zip(owners, begins, strict=True))
 
 
-TEXT = Modality("text", _prepare, serve=_serve, describe=_describe, parse=_parse)
+TEXT = Modality("text", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show)

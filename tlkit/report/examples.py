@@ -1,24 +1,52 @@
-"""What a report shows of an example: its image, its sound, its text."""
+"""What a report shows of an example, as its modality shows it."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
-from tlkit.report import pictures, sounds, words
+from tlkit.modalities.prepare import modality_of
+from tlkit.report import words
 from tlkit.report.template import environment
+
+TEXT = "text"  # the column of what people read
 
 
 def shown(test: Examples | None, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the example is like that `found` names by `index` and `id`, for the macro `example`.
 
-    Its image, its sound, its text, and its text with the `spans` of `found` marked; None each where there is none.
+    A run that was opened again holds a part of its test examples only, so the id decides.
+
+    Returns:
+        Its "modality", its "html", and "marked", its text with the `spans` of `found` marked; "" and None where there
+        is none.
     """
-    text, spans = pictures.text_of(test, found), found.get("spans")
-    marked = None if text is None or not spans else {side: words.marked(text, own) for side, own in spans.items()}
-    sound = sounds.of_example(test, found)
-    return {"picture": pictures.of_example(test, found), "sound": sound, "text": text, "marked": marked}
+    index = None if test is None else place(test, found)
+    if test is None or index is None:
+        return {"modality": "", "html": "", "marked": None}
+    spans = found.get("spans") if TEXT in test.columns else None
+    text = str(test.columns[TEXT][index]) if spans else ""
+    marked = {side: words.marked(text, own) for side, own in spans.items()} if spans else None
+    return {"modality": test.modality, "html": drawn(test, index), "marked": marked}
+
+
+def drawn(examples: Examples, index: int) -> str:
+    """HTML of one example; "" where its modality shows nothing, or what it shows is gone."""
+    with contextlib.suppress(InputError, OSError, ValueError, RuntimeError):  # soundfile raises the last
+        show = modality_of(examples).show
+        return "" if show is None else show(examples, index)
+    return ""
+
+
+def place(examples: Examples, found: Mapping[str, Any]) -> int | None:
+    """Where the example that `found` names is among these; None where it is not."""
+    index, name = int(found["index"]), found["id"]
+    if index < len(examples) and examples.ids[index] == name:
+        return index
+    return examples.ids.index(name) if name in examples.ids else None
 
 
 def shower(test: Examples) -> Callable[[str], str]:

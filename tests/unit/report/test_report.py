@@ -16,7 +16,8 @@ from tlkit import report, tasks
 from tlkit.core.examples import Splits
 from tlkit.core.run import Phase, Run
 from tlkit.core.section import Facts, Section
-from tlkit.report import charts, headline, pictures, records, words
+from tlkit.modalities import image_shown
+from tlkit.report import charts, examples, headline, records, words
 from tlkit.report.sections import GENERAL, blocks, curves
 
 ODD = ('<script>alert("x")</script>', "naïve & 'quoted'", "猫", "x" * 200, "{{ 7 * 7 }}")
@@ -217,21 +218,24 @@ def test_every_file_of_a_section_is_in_the_page():
 def test_pictures_are_found_by_id_when_only_some_examples_are_kept(run):
     kept = run.data.test.subset([3, 1])
     found = {"index": 1, "id": run.data.test.ids[1]}
-    assert pictures.of_example(kept, found) == pictures.of_example(run.data.test, found)
-    assert pictures.of_example(kept, {"index": 0, "id": run.data.test.ids[0]}) is None
-    assert pictures.of_example(None, found) is None
+    picture = examples.shown(run.data.test, found)["html"]
+    assert picture.startswith('<img src="data:image/jpeg;base64,') and examples.shown(kept, found)["html"] == picture
+    assert not examples.shown(kept, {"index": 0, "id": run.data.test.ids[0]})["html"]
+    assert not examples.shown(None, found)["html"]
 
 
 def test_what_is_no_picture_or_is_gone_is_left_out(run):
-    assert pictures.data_url(np.zeros(16000, np.float32)) is None
-    assert pictures.data_url({"ids": np.zeros(4)}) is None
-    assert pictures.data_url(np.zeros((8, 8, 1), np.uint8)).startswith("data:image/jpeg;base64,")
+    assert image_shown.data_url(np.zeros(16000, np.float32)) is None
+    assert image_shown.data_url({"ids": np.zeros(4)}) is None
+    assert image_shown.data_url(np.zeros((8, 8, 1), np.uint8)).startswith("data:image/jpeg;base64,")
 
     def gone(i):
         raise FileNotFoundError("gone")
 
     vanished = reread(run.data.test, gone)
-    assert pictures.of_example(vanished, {"index": 0, "id": vanished.ids[0]}) is None
+    assert not examples.shown(vanished, {"index": 0, "id": vanished.ids[0]})["html"]
+    named = dataclasses.replace(vanished, modality="elsewhere.SERIES")
+    assert not examples.shown(named, {"index": 0, "id": vanished.ids[0]})["html"]
 
 
 # -- charts

@@ -18,7 +18,8 @@ from PIL import Image
 from tlkit import report
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Pipeline
-from tlkit.report import sounds
+from tlkit.modalities import audio_shown as sounds
+from tlkit.report import examples
 
 RATE = 16_000
 READ = Pipeline().then("audio", sample_rate=RATE, trim_db=None)
@@ -82,12 +83,12 @@ def test_the_shortest_and_silent_sounds_have_pictures(samples):
 
 def test_what_is_no_sound_or_is_gone_is_left_out():
     found = {"index": 1, "id": "1.wav"}
-    assert sounds.of_example(None, found) is None
-    assert sounds.of_example(waves(2, pipeline=Pipeline().then("image")), found) is None
-    assert sounds.of_example(waves(2), {"index": 0, "id": "gone.wav"}) is None
+    assert not examples.shown(None, found)["html"]
+    assert not examples.shown(waves(2, pipeline=Pipeline().then("image")), found)["html"]
+    assert not examples.shown(waves(2), {"index": 0, "id": "gone.wav"})["html"]
     gone = reread(waves(2), lambda i: np.load("/nowhere.npy"))
-    assert sounds.of_example(gone, found) is None
-    assert sounds.of_example(waves(2), found).url == sounds.played(waves(2).inputs[1], RATE).url
+    assert not examples.shown(gone, found)["html"]
+    assert sounds.played(waves(2).inputs[1], RATE).url in examples.shown(waves(2), found)["html"]
 
 
 def test_the_page_plays_24_mistakes_in_about_a_megabyte(tmp_path):
@@ -99,6 +100,6 @@ def test_the_page_plays_24_mistakes_in_about_a_megabyte(tmp_path):
     page = report.write(heard, tmp_path / "report.html").read_text()
     assert len(re.findall(r'<audio controls preload="metadata" src="data:audio/mpeg;base64,', page)) == 24
     assert page.count('alt="Spectrogram of') == 24 and 'title="its first' in page
-    assert "media-src data:" in page and '<ul class="mistakes sounds">' in page
+    assert "media-src data:" in page and '<ul class="mistakes" data-modality="audio">' in page
     silent = report.write(dataclasses.replace(heard, data=run.data), tmp_path / "silent.html").read_text()
     assert len(page) - len(silent) < 1_200_000

@@ -10,7 +10,7 @@ from tlkit.report.template import beside
 
 
 def view(facts: Facts) -> list[dict[str, Any]] | None:
-    """The worst mistakes, each with its image or its text where the example is at hand and has one."""
+    """The worst mistakes, each with what its modality shows of it where it is at hand."""
     found = facts.detail("mistakes")
     if not found:
         return None

@@ -1,20 +1,18 @@
-"""What a report plays of examples: sounds as data: URLs, and plots of how their frequencies go through time."""
+"""How a recording looks and sounds in the report: a player, and a plot of how its frequencies go through time."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tlkit.core.examples import Examples
 from tlkit.data import audio_decode
 from tlkit.data.audio_source import AUDIO
-from tlkit.report.pictures import place
 
 BYTES = 24_000  # of a sound; its mistakes, 24 at most, then add at most a megabyte to the page
 WIDTH, ROWS = 160, 72  # pixels of a spectrogram
@@ -33,16 +31,17 @@ class Played:
     cut: bool
 
 
-def of_example(examples: Examples | None, found: Mapping[str, Any]) -> Played | None:
-    """The sound of the example that `found` names by `index` and `id`; None where it is none, or gone."""
-    read = None if examples is None else examples.pipeline.get(AUDIO)
-    index = None if examples is None or read is None else place(examples, found)
-    if examples is None or read is None or index is None:
-        return None
-    try:
-        return played(examples.inputs[index], read["sample_rate"])
-    except (OSError, ValueError, RuntimeError):  # the file is gone, or no soundfile is here; soundfile raises the last
-        return None
+def show(examples: Examples, index: int) -> str:
+    """A recording as HTML: its spectrogram, and what plays it; "" where nothing says its sample rate."""
+    read, name = examples.pipeline.get(AUDIO), html.escape(examples.ids[index])
+    if read is None:
+        return ""
+    sound = played(examples.inputs[index], read["sample_rate"])
+    title = f' title="its first {sound.seconds:.1f} s"' if sound.cut else ""
+    return (
+        f'<img src="{sound.picture}" alt="Spectrogram of {name}" loading="lazy">\n'
+        f'<audio controls preload="metadata" src="{sound.url}"{title}></audio>'
+    )
 
 
 def played(wave: np.ndarray, rate: int) -> Played:
