@@ -4,12 +4,13 @@ A new answer is one new file and one line here; your own is a function that make
 """
 
 from tlkit.answers.affine import Affine
+from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
 from tlkit.answers.scores import scores
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
 
-__all__ = ["Affine", "passages", "scores", "values", "vectors", "words"]
+__all__ = ["Affine", "masks", "passages", "scores", "values", "vectors", "words"]
 
 
 def __dir__() -> list[str]:

@@ -7,12 +7,13 @@ from tlkit.tasks.classification import classify
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
+from tlkit.tasks.segmentation import segment
 from tlkit.tasks.similarity import similarity
 from tlkit.tasks.spanning import span
 from tlkit.tasks.tagging import tag
 from tlkit.tasks.verification import verify
 
-__all__ = ["classify", "gathered", "regress", "restore", "similarity", "span", "tag", "verify"]
+__all__ = ["classify", "gathered", "regress", "restore", "segment", "similarity", "span", "tag", "verify"]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,174 @@
+"""Segmentation: scores by hand, the loss, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tlkit import tasks
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.data.augment import VOID
+from tlkit.tasks import segmentation_losses, segmentation_scores
+from tlkit.tasks.segmentation import pixel_counts
+
+LABELS = ("ground", "field", "house")
+
+
+def examples(masks):
+    masks = np.asarray(masks, np.uint8)
+    ids = tuple(f"{i}.png" for i in range(len(masks)))
+    return Examples(ids, ArrayColumn(np.zeros((len(masks), 1), np.float32)), ArrayColumn(masks))
+
+
+def shares(masks, k=3):
+    """Decoded outputs that say these masks."""
+    return {"mask": np.eye(k, dtype=np.float32)[np.asarray(masks)]}
+
+
+def judged(true, said, pieces=1):
+    scorer, every = tasks.segment(LABELS).scorer(), examples(true)
+    for rows in np.array_split(np.arange(len(true)), pieces):
+        scorer.update(every.subset(rows.tolist()), shares(np.asarray(said)[rows]))
+    return scorer.result()
+
+
+def test_scores_by_hand():
+    true = [[[0, 0, 1, 1], [0, 0, 1, VOID]]]
+    said = [[[0, 1, 1, 1], [0, 0, 0, 2]]]
+    found = judged(true, said)
+    assert found.scores["pixel_accuracy"] == pytest.approx(5 / 7)
+    assert found.scores["miou"] == pytest.approx((3 / 5 + 2 / 4) / 2)  # no true house, and one said where all is void
+    assert found.scores["dice"] == pytest.approx((6 / 8 + 4 / 6) / 2)
+    assert found.details["overlap"][1]["pixels"] == 3 and found.details["confusion"]["counts"][0] == [3, 1, 0]
+
+
+def test_scores_do_not_depend_on_the_batches():
+    rng = np.random.default_rng(0)
+    true, said = rng.integers(0, 3, (7, 12, 12)), rng.integers(0, 3, (7, 12, 12))
+    whole, parts = judged(true, said), judged(true, said, pieces=3)
+    assert whole.scores == parts.scores and whole.details == parts.details
+    assert whole.scores["miou_low"] <= whole.scores["miou"] <= whole.scores["miou_high"]
+
+
+def test_the_worst_masks_are_shown_worst_first():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, (12, 8, 8))
+    said = true.copy()
+    for i in range(12):
+        said[i, : i % 8 + 1] = (true[i, : i % 8 + 1] + 1) % 3  # the more rows, the worse
+    shown = judged(true, said).details["masks"]["images"]
+    assert len(shown) == segmentation_scores.WORST
+    assert [one["miou"] for one in shown] == sorted(one["miou"] for one in shown) and shown[0]["id"] == "7.png"
+    assert all(one[side].startswith("data:image/png;base64,") for one in shown for side in ("true", "predicted"))
+
+
+def test_boundaries_are_met_within_the_tolerance_and_no_further():
+    square = np.zeros((100, 100), np.uint8)
+    square[30:60, 30:60] = 1
+    for shift, met in ((0, 1.0), (1, 1.0), (8, 0.5)):
+        counts = segmentation_scores.boundary_counts(square, np.roll(square, shift, 0), 2)
+        f1 = segmentation_scores.boundary_of(counts)[1]
+        assert f1 == pytest.approx(met, abs=0 if met == 1 else 0.1)  # the sides that it is moved along are met
+
+
+def test_a_disk_is_near_a_point():
+    point = np.zeros((9, 9), bool)
+    point[4, 4] = True
+    assert segmentation_scores.near(point, 1).sum() == 5 and segmentation_scores.near(point, 2).sum() == 13
+
+
+def loss_of(true, logits, **arguments):
+    loss = segmentation_losses.CrossEntropyAndDice(3, reduction=None, **arguments)
+    return np.asarray(loss(np.asarray(true, np.uint8), np.asarray(logits, np.float32)))
+
+
+def test_the_loss_is_cross_entropy_of_known_pixels_and_dice():
+    rng = np.random.default_rng(0)
+    true, logits = rng.integers(0, 3, (2, 4, 4)), rng.normal(size=(2, 4, 4, 3))
+    true[0, 0] = VOID
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    for row, found in enumerate(loss_of(true, logits)):
+        known = true[row] != VOID
+        hot = np.eye(3)[np.where(known, true[row], 0)] * known[..., None]
+        cross = -(hot * np.log(p[row])).sum() / known.sum()
+        both, each = (p[row] * hot).sum((0, 1)), (p[row] * known[..., None] + hot).sum((0, 1))
+        assert found == pytest.approx(cross + 1 - np.mean((2 * both + 1) / (each + 1)), abs=1e-5)
+
+
+def test_what_void_pixels_say_changes_nothing_and_weights_do():
+    true, logits = np.full((1, 2, 2), 1), np.zeros((1, 2, 2, 3))
+    true[0, 0, 0] = VOID
+    other = logits.copy()
+    other[0, 0, 0] = [9, 0, 0]
+    assert loss_of(true, other) == pytest.approx(loss_of(true, logits))
+    mixed = true.copy()
+    mixed[0, 1] = 0
+    logits[..., 1] = 2.0
+    even, heavy = (loss_of(mixed, logits, dice=0.0, weights=weights) for weights in (None, [10.0, 1.0, 1.0]))
+    assert heavy > even  # the ground is wrong, and weighs more
+
+
+def test_the_loss_is_made_again_from_its_config():
+    loss = segmentation_losses.CrossEntropyAndDice(3, 0.5, [1.0, 2.0, 3.0])
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert (again.labels, again.dice, again.weights) == (3, 0.5, [1.0, 2.0, 3.0])
+
+
+def test_masks_of_another_size_than_the_head_are_refused():
+    with pytest.raises(InputError, match="Masks are 5x4 and the head gives 4x4: read the images at a height"):
+        loss_of(np.zeros((1, 5, 4)), np.zeros((1, 4, 4, 3)))
+
+
+def test_weights_are_balanced_by_the_training_masks():
+    masks = np.zeros((3, 4, 4), np.uint8)
+    masks[:, 0] = 1
+    data = Splits(examples(masks), examples(masks[:1]), examples(masks[:1]), LABELS)
+    said = []
+    task = tasks.segment(LABELS, class_weights="balanced").begin(data, said.append)
+    assert task.made_by[1]["class_weights"] == {"ground": pytest.approx(2 / 3, abs=1e-4), "field": 2.0, "house": 0.0}
+    assert said == ["class weights: ground 0.667, field 2, house 0"] and task.begin is None
+    assert pixel_counts(data.train.targets, 3).tolist() == [36, 12, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"labels": ["a"]}, "`labels` of `segment` must be 2 to 254 different names"),
+        ({"labels": ["a", "a"]}, "different names"),
+        ({"strides": (4, 4)}, "`strides` of `segment` must be different"),
+        ({"width": 0}, "`width` of `segment` must be 1 or more"),
+        ({"dice": -1.0}, "`dice` of `segment` must be 0 or more"),
+        ({"class_weights": "even"}, '`class_weights` of `segment` must be None, "balanced" or a mapping'),
+        ({"class_weights": {"sky": 1.0}}, r"Received: \['sky'\]"),
+        ({"class_weights": {"field": -1.0}}, "must be 0 or more for each label"),
+    ],
+)
+def test_what_is_out_of_range_is_said(arguments, said):
+    with pytest.raises(InputError, match=said):
+        tasks.segment(**{"labels": LABELS, **arguments})
+
+
+def test_data_that_cannot_be_learned_are_refused():
+    masks = np.zeros((2, 4, 4), np.uint8)
+    fine = Splits(examples(masks), examples(masks), examples(masks), LABELS)
+    check = tasks.segment(LABELS).objective.check
+    check(fine)
+    with pytest.raises(InputError, match="make it of them, `segment"):
+        check(dataclasses.replace(fine, labels=("a", "b", "c")))
+    with pytest.raises(InputError, match="The training split is empty"):
+        check(dataclasses.replace(fine, train=examples(masks[:0])))
+    numbers = dataclasses.replace(examples(masks), targets=ArrayColumn(np.zeros(2, np.int32)))
+    with pytest.raises(InputError, match=r"The validation targets must be masks \(height, width\)"):
+        check(dataclasses.replace(fine, val=numbers))
+
+
+@pytest.mark.parametrize("sizes", [(16, 8, 4), (25, 13, 7)])
+def test_the_head_gives_the_size_of_the_image(sizes):
+    maps = {stride: keras.Input((size, size, 5)) for stride, size in zip((4, 8, 16), sizes, strict=True)}
+    raw = tasks.segment(LABELS, strides=(4, 8, 16), width=6).head(maps)
+    assert raw.shape == (None, 4 * sizes[0], 4 * sizes[0], 3)

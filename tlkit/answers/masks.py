@@ -1,0 +1,78 @@
+"""A label at each pixel of an image."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkit.answers.scores import masked_mean, scores
+from tlkit.core.section import Facts, Section
+from tlkit.core.task import Answer, Decoded, Lines
+from tlkit.data.augment import VOID
+
+MASK = "mask"
+
+OVERLAP = """
+<div class="scroll tall"><table>
+<thead><tr><th>Label</th><th>Pixels</th><th>IoU</th><th>95 %</th><th>Dice</th><th>Boundary F1</th></tr></thead>
+<tbody>
+{% for row in view %}
+<tr><td class="name">{{ row.label }}</td><td>{{ row.pixels|number }}</td>
+<td><span class="meter"><i style="width:{{ (100 * row.iou)|round(1) }}%"></i></span><span
+class="figure">{{ row.iou|percent }}</span></td>
+<td>{{ row.iou_low|percent }} to {{ row.iou_high|percent }}</td><td>{{ row.dice|percent }}</td>
+<td>{{ row.boundary_f1|percent }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+"""
+WORST = """
+<p class="lead">The images with the lowest overlap: the image, what is right, and what the model says.
+{% for label, colour in view.legend %}<span style="white-space:nowrap"><svg width="10" height="10" role="img"
+aria-label="colour of {{ label }}"><rect width="10" height="10" fill="{{ colour }}"/></svg> {{ label }}</span>
+{% endfor %}</p>
+<ul class="mistakes" data-modality="image">
+{% for one in view.images %}
+<li>{{ one.picture|safe }}<img src="{{ one.true }}" alt="right mask of {{ one.id }}" loading="lazy"><img
+src="{{ one.predicted }}" alt="predicted mask of {{ one.id }}" loading="lazy"><div><span class="file"
+title="{{ one.id }}">{{ one.id }}, mIoU {{ "%.3f"|format(one.miou) }}</span></div></li>
+{% endfor %}
+</ul>
+"""
+
+
+def masks(labels: Sequence[str]) -> Answer:
+    """Shares of the labels at each pixel, float32 (b, height, width, k), of logits of that shape.
+
+    Args:
+        labels: Name of each label.
+    """
+    return dataclasses.replace(
+        scores(labels, name=MASK),
+        say=functools.partial(_said, tuple(labels)),
+        merit=_merit,
+        signatures={},
+        sections=(
+            Section("overlap", "Overlap of each label", lambda facts: facts.detail("overlap"), OVERLAP, "Overlap"),
+            Section("masks", "Masks", _view, WORST),
+        ),
+    )
+
+
+def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
+    """Share of an image's known pixels that are right."""
+    return masked_mean(decoded[MASK].argmax(-1) == targets, targets != VOID)
+
+
+def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
+    """Share of the image that each label covers, the largest first."""
+    counts = np.bincount(decoded[MASK].argmax(-1).reshape(-1), minlength=len(labels))
+    return sorted(zip(labels, (counts / counts.sum()).tolist(), strict=True), key=lambda line: -line[1])
+
+
+def _view(facts: Facts) -> Any:
+    found = facts.detail("masks")
+    return found and {**found, "images": [{**one, "picture": facts.show(one["id"])} for one in found["images"]]}

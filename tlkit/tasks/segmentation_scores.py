@@ -1,0 +1,201 @@
+"""What segmentation measures, a batch at a time: counts of pixels are kept, not masks. NumPy and Pillow."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import functools
+import heapq
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tlkit.answers.masks import MASK
+from tlkit.core.examples import Examples
+from tlkit.core.task import Decoded, Evaluation
+from tlkit.data.augment import VOID
+from tlkit.tasks import metrics
+
+WORST, SIDE = 8, 160  # masks that the report shows, and the longest side of each in pixels
+TOLERANCE = 0.0075  # of the diagonal, within which a boundary counts as met
+
+
+class SegmentationScorer:
+    """Overlap (intersection over union, Dice), accuracy of pixels, and boundaries that are met, of all and by label.
+
+    Means are over the labels that occur. Intervals are a bootstrap over images.
+
+    Source: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?" (boundary F1).
+    """
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.table = np.zeros((len(labels), len(labels)), np.int64)
+        self.counts: list[np.ndarray] = []  # of each image (3, labels): right, said and true pixels
+        self.edges: list[np.ndarray] = []  # of each image (4, labels): said and true boundary, and what is met of each
+        self.worst: list[tuple[float, int, dict[str, Any]]] = []
+
+    def update(self, examples: Examples, decoded: Decoded) -> None:
+        """Take in some images."""
+        said = decoded[MASK].argmax(-1).astype(np.uint8)
+        for row, (name, own) in enumerate(zip(examples.ids, said, strict=True)):
+            true = np.asarray(examples.targets[row])
+            known = true != VOID
+            pairs = true[known].astype(np.int64) * len(self.labels) + own[known]
+            table = np.bincount(pairs, minlength=self.table.size).reshape(self.table.shape)
+            self.table += table
+            self.counts.append(np.stack([np.diag(table), table.sum(axis=0), table.sum(axis=1)]))
+            self.edges.append(boundary_counts(true, np.where(known, own, VOID), len(self.labels)))
+            self._keep(name, _mean_iou(self.counts[-1]), true, own)
+
+    def _keep(self, name: str, miou: float, true: np.ndarray, said: np.ndarray) -> None:
+        entry = (-miou, -len(self.counts), {"id": name, "miou": miou, "masks": (true, said)})
+        if len(self.worst) < WORST:
+            heapq.heappush(self.worst, entry)
+        elif entry > self.worst[0]:
+            heapq.heapreplace(self.worst, entry)
+
+    def result(self) -> Evaluation:
+        """Scores miou, dice, boundary_f1, each with its interval, and pixel_accuracy; rows by label for the report."""
+        counts, edges = np.stack(self.counts), np.stack(self.edges)
+        figures = {"miou": (_mean_iou, counts), "dice": (_mean_dice, counts), "boundary_f1": (_mean_boundary, edges)}
+        scores = {"pixel_accuracy": self.table.trace() / max(1, self.table.sum())}
+        for name, (figure, rows) in figures.items():
+            low, high = metrics.bootstrap(functools.partial(_drawn, figure, rows), len(rows))
+            scores |= {name: figure(rows.sum(axis=0)), f"{name}_low": low, f"{name}_high": high}
+        details = {
+            "headline": metrics.headline("miou", "Mean IoU", "bootstrap"),
+            "overlap": self._rows(counts, edges),
+            "confusion": {"labels": list(self.labels), "counts": self.table.tolist()},
+            "masks": self._masks(),
+        }
+        return Evaluation(metrics.finite(scores), details)
+
+    def _rows(self, counts: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
+        rows = []
+        for i, label in enumerate(self.labels):
+            own, edge = counts[:, :, i], edges[:, :, i]
+            low, high = metrics.bootstrap(functools.partial(_drawn, _iou_of_one, own), len(own))
+            (iou,), (dice,) = iou_of(own.sum(axis=0)[:, None]), dice_of(own.sum(axis=0)[:, None])
+            rows.append(
+                {"label": label, "iou": float(iou), "iou_low": low, "iou_high": high, "dice": float(dice),
+                 "boundary_f1": float(boundary_of(edge.sum(axis=0)[:, None])[0]), "pixels": int(own[:, 2].sum())}
+            )  # fmt: skip
+        return rows
+
+    def _masks(self) -> dict[str, Any]:
+        colours = palette(len(self.labels))
+        images = [
+            {"id": one["id"], "miou": one["miou"],
+             **{side: _png(mask, colours) for side, mask in zip(("true", "predicted"), one["masks"], strict=True)}}
+            for _, _, one in sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
+        ]  # fmt: skip
+        hexadecimal = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
+        return {"images": images, "legend": list(zip(self.labels, hexadecimal, strict=True))}
+
+
+def iou_of(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union of each label, of right, said and true pixels (3, k); 1 where there are none.
+
+    Example:
+        >>> iou_of(np.array([[2, 0], [4, 0], [2, 0]])).tolist()
+        [0.5, 1.0]
+    """
+    right, said, true = counts
+    union = said + true - right
+    return np.where(union > 0, right / np.maximum(union, 1), 1.0)
+
+
+def dice_of(counts: np.ndarray) -> np.ndarray:
+    """Twice the right pixels over the said and the true ones (3, k); 1 where there are none."""
+    right, said, true = counts
+    return np.where(said + true > 0, 2 * right / np.maximum(said + true, 1), 1.0)
+
+
+def boundary_of(edges: np.ndarray) -> np.ndarray:
+    """F1 of each label, of the lengths of said and true boundaries and what is met of each (4, k)."""
+    said, true, said_met, true_met = edges
+    precision, recall = said_met / np.maximum(said, 1), true_met / np.maximum(true, 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return np.where(said + true > 0, f1, 1.0)
+
+
+def boundary_counts(true: np.ndarray, said: np.ndarray, labels: int) -> np.ndarray:
+    """int64 (4, labels): pixels of said and of true boundaries, and those of each that the other comes near to."""
+    reach = max(1, round(TOLERANCE * float(np.hypot(*true.shape))))
+    found = np.zeros((4, labels), np.int64)
+    for label in np.union1d(np.unique(true), np.unique(said)):
+        if label < labels:
+            one, other = (boundary(mask == label) for mask in (said, true))
+            met = (one & near(other, reach)).sum(), (other & near(one, reach)).sum()
+            found[:, label] = one.sum(), other.sum(), *met
+    return found
+
+
+def boundary(area: np.ndarray) -> np.ndarray:
+    """Pixels of an area, bool (h, w), with a neighbour outside it; the image's edge is none.
+
+    Example:
+        >>> boundary(np.pad(np.ones((3, 3), bool), 1)).sum()
+        np.int64(8)
+    """
+    inner = np.pad(area, 1, mode="edge")
+    whole = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+    return np.asarray(area & ~whole)
+
+
+def near(marked: np.ndarray, reach: int) -> np.ndarray:
+    """Pixels within `reach` of a marked one, bool (h, w)."""
+    height, width = marked.shape
+    padded, found = np.pad(marked, reach), np.zeros_like(marked)
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            if down**2 + right**2 <= reach**2:
+                found |= padded[reach + down : reach + down + height, reach + right : reach + right + width]
+    return found
+
+
+def palette(count: int) -> list[tuple[int, int, int]]:
+    """Colours of labels, far apart from each other; the first is a dark grey, as it often is the background."""
+    hues = [(0.08 + 0.618034 * i) % 1.0 for i in range(count - 1)]
+    bright = [colorsys.hsv_to_rgb(hue, 0.75, 0.95 - 0.25 * (i % 2)) for i, hue in enumerate(hues)]
+    return [(48, 48, 54), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in bright)]
+
+
+def _png(mask: np.ndarray, colours: list[tuple[int, int, int]]) -> str:
+    from PIL import Image
+
+    picture = Image.fromarray(mask.astype(np.uint8)).convert("L")
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
+    flat = [channel for colour in colours for channel in colour]
+    picture.putpalette(flat + [255, 255, 255] * (256 - len(colours)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _drawn(figure: Callable[[np.ndarray], float], rows: np.ndarray, indices: np.ndarray) -> float:
+    return figure(rows[indices].sum(axis=0))
+
+
+def _occur(counts: np.ndarray) -> np.ndarray:
+    return np.asarray(counts[1:].sum(axis=0) > 0)
+
+
+def _mean_iou(counts: np.ndarray) -> float:
+    return float(iou_of(counts)[_occur(counts)].mean()) if _occur(counts).any() else 1.0
+
+
+def _mean_dice(counts: np.ndarray) -> float:
+    return float(dice_of(counts)[_occur(counts)].mean()) if _occur(counts).any() else 1.0
+
+
+def _mean_boundary(edges: np.ndarray) -> float:
+    occur = edges[:2].sum(axis=0) > 0
+    return float(boundary_of(edges)[occur].mean()) if occur.any() else 1.0
+
+
+def _iou_of_one(counts: np.ndarray) -> float:
+    return float(iou_of(counts[:, None])[0])
