@@ -129,7 +129,7 @@ def _named_after(head: str, features: Any, raw: Any) -> Any:
     """A head's raw outputs, its layers called after it: in one model, names must differ."""
     import keras
 
-    for layer in keras.Model(features, raw).layers:
+    for layer in keras.Model(keras.tree.flatten(features), raw).layers:
         if not isinstance(layer, keras.layers.InputLayer):
             layer.name = f"{head}_{layer.name}"
     return raw
