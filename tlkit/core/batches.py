@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from tlkit.core.examples import Examples, LeavesTargets, as_augment
 AHEAD = 4  # batches read ahead of their use
 STEP = 8  # widths of batches of sequences are multiples of it, so that few shapes occur
 STEPS_AT_ONCE = 4096  # of sequences that pass a frozen module together: attention takes their width squared in memory
+OUTPUTS_AT_ONCE = 1 << 25  # bytes of what a model gives at a time, for outputs as large as masks
 WINDOW = 50  # batches among which sequences of one length are brought together
 
 
@@ -87,6 +89,19 @@ def sequences_at_once(width: int, most: int) -> int:
         (8, 32)
     """
     return max(1, min(most, STEPS_AT_ONCE // max(1, width)))
+
+
+def outputs_at_once(shapes: Iterable[Sequence[int | None]], most: int) -> int:
+    """How many examples are asked together whose float32 outputs have these shapes, the batch axis first.
+
+    As many as OUTPUTS_AT_ONCE bytes hold, >= 1 and at most `most`; a size that is open counts as 1.
+
+    Example:
+        >>> outputs_at_once([(None, 10)], 32), outputs_at_once([(None, 512, 512, 21)], 32)
+        (32, 1)
+    """
+    size = sum(4 * math.prod(own or 1 for own in shape[1:]) for shape in shapes)
+    return max(1, min(most, OUTPUTS_AT_ONCE // max(1, size)))
 
 
 def trimmed(batch: Any, width: int | None) -> Any:

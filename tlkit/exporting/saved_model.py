@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit import graph as graphs
+from tlkit.core.batches import outputs_at_once
 from tlkit.core.modality import Serving, Tensors
 from tlkit.core.run import Run
 from tlkit.core.task import Answer
@@ -82,6 +83,8 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], folder: Path, batch_s
         float32 arrays that lie on disk, in `folder`.
     """
     rows = Rows(folder, len(next(iter(inputs.values()))))
+    outputs, _ = core.get_concrete_function().structured_outputs  # type: ignore[attr-defined]
+    batch_size = outputs_at_once([tuple(own.shape) for own in outputs.values()], batch_size)
     with tf.device("/CPU:0"):
         for start in range(0, rows.count, batch_size):
             batch = {k: tf.cast(v[start : start + batch_size], _dtype(core, k)) for k, v in inputs.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.core import excerpts, memory
-from tlkit.core.batches import gathered, pieces_of, read_batches, sequences_at_once, steps_of
+from tlkit.core.batches import gathered, outputs_at_once, pieces_of, read_batches, sequences_at_once, steps_of
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
@@ -149,12 +149,14 @@ def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more. Received: batch_size={batch_size!r}.")
     _check_shape(model, examples)
-    most = (
-        batch_size
-        if "length" not in examples.columns
-        else sequences_at_once(steps_of(examples.inputs.spec), batch_size)
-    )
+    most = outputs_at_once(_output_shapes(model), batch_size)
+    if "length" in examples.columns:
+        most = sequences_at_once(steps_of(examples.inputs.spec), most)
     return pieces_of(examples, np.arange(len(examples)), _even(len(examples), most))
+
+
+def _output_shapes(model: keras.Model) -> list[Any]:
+    return [own.shape for own in getattr(model, "outputs", None) or ()]
 
 
 def headline(evaluation: Evaluation) -> Headline | None:
