@@ -3,9 +3,9 @@
     python benchmarks/segmentation.py --seeds 3 --out benchmarks/results/segmentation.json
 
 `datasets.composites.masks` (Debian's tuxpaint stamps on photographs, 256 pixels, background and six classes) and
-`zoo:efficientnet-lite0`: the head on frozen maps, then with the module's top quarter. "known" are new composites of the
-stamps and photographs that were trained on, "held_out" of stamps and photographs that were not. Images are synthetic: the
-figures say how much a change gains, and not how good a camera's pictures would be.
+`zoo:efficientnet-lite0`: the head on frozen maps, then with the module's top quarter. "known" are new composites of
+the stamps and photographs that were trained on, "held_out" of stamps and photographs that were not. Images are
+synthetic: the figures say how much a change gains, and not how good a camera's pictures would be.
 """
 
 import argparse

@@ -4,13 +4,14 @@ A new answer is one new file and one line here; your own is a function that make
 """
 
 from tlkit.answers.affine import Affine
+from tlkit.answers.boxes import boxes
 from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
 from tlkit.answers.scores import scores
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
 
-__all__ = ["Affine", "masks", "passages", "scores", "values", "vectors", "words"]
+__all__ = ["Affine", "boxes", "masks", "passages", "scores", "values", "vectors", "words"]
 
 
 def __dir__() -> list[str]:

@@ -30,7 +30,8 @@ class Format:
         gate: (how it agrees with the model, what it must keep to) -> why it falls short, or None; without a gate it is
             judged as float32 must be.
         serves: Whether it starts from the SavedModel for servers, which takes what clients send.
-        scales: Whether `write` itself brings values to their unit, by `Source.scales`: for formats that quantise.
+        scales: Whether `write` itself brings values to their unit, by `Source.scales`, and decodes by `Source.tail`:
+            for formats that quantise.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Source:
         inputs: Folder of training inputs to measure ranges with, one .npy file (n, ...) for each input; None where the
             run has no training examples.
         metadata: What the file says about itself.
+        tail: Folder of a SavedModel that makes the decoded outputs of those of `saved_model`, by name, and is to stay
+            float32; None where these are decoded, and always for a format without `Format.scales`.
         scales: (signature, output) -> factor and offset of each column, which bring those outputs of `saved_model` to
             their unit; {} where they have it, and always for a format without `Format.scales`.
     """
@@ -60,6 +63,7 @@ class Source:
     inputs: Path | None
     metadata: Metadata
     scales: Mapping[tuple[str, str], tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    tail: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

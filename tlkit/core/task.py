@@ -125,6 +125,8 @@ class Answer:
             is done.
         signatures: Further ones of the SavedModel: decoded tensors -> tensors by name, or None where these outputs
             have none.
+        in_float32: Whether `decode` is computed in float32 behind whatever a TFLite format quantised, as it mixes
+            numbers of different sizes: each raw output leaves the quantised part by itself. Of a task's only answer.
         describe: (name of the file with the labels) -> TFLite metadata by tensor; None is plain tensors.
         sections: Of the report.
     """
@@ -141,6 +143,7 @@ class Answer:
     together: Callable[[Sequence[Decoded], Sequence[Mapping[str, Any]]], Lines] | None = None
     again: Callable[[Any, Decoded], Any | None] | None = None
     signatures: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]] = field(default_factory=dict)
+    in_float32: bool = False
     describe: Callable[[str], Mapping[str, Table]] | None = None
     sections: tuple[Section, ...] = ()
 

@@ -127,20 +127,31 @@ def _start_writing(job: Job, formats: Sequence[Format], ask: Ask, check: Check) 
     checks = {}
     for format in formats:
         metadata = describe(job.run, job.examples, format.name)
-        source = Source(sources[format.scales], inputs, metadata, units.scales(job.run.task) if format.scales else {})
+        source = Source(sources[format.scales], inputs, metadata, **(_behind(job) if format.scales else {}))
         checks[format.name] = check(format, ask(job.writing(format, source)))
     return checks
 
 
 def _convertible(job: Job, scales: bool) -> Path:
-    """Folder of the SavedModel of one example, without the units of its values where formats bring these themselves."""
-    bare = scales and bool(units.scales(job.run.task))
+    """Folder of the SavedModel of one example, without what formats that quantise do behind it in float32."""
+    run = job.run
+    bare = scales and (bool(units.scales(run.task)) or units.has_tail(run.task))
     folder = job.stage / ("convertible_bare" if bare else "convertible")
     if not folder.exists():
         with _timed("write the SavedModel for conversion"):
-            task = units.standardised(job.run.task) if bare else job.run.task
-            saved_model.write_convertible(replace(job.run, task=task), folder)
+            task = units.standardised(run.task, run.model.output) if bare else run.task
+            saved_model.write_convertible(replace(run, task=task), folder)
     return folder
+
+
+def _behind(job: Job) -> dict[str, Any]:
+    """What a format that quantises does behind it in float32: bring values to their unit, or decode."""
+    if not units.has_tail(job.run.task):
+        return {"scales": units.scales(job.run.task)}
+    folder = job.stage / "tail"
+    if not folder.exists():
+        saved_model.write_tail(job.run, folder)
+    return {"tail": folder}
 
 
 def _representative(job: Job) -> Path | None:

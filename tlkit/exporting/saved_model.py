@@ -17,6 +17,7 @@ from tlkit.core.modality import Serving, Tensors
 from tlkit.core.run import Run
 from tlkit.core.task import Answer
 from tlkit.exporting.parity import Rows
+from tlkit.exporting.units import raw_by_name
 from tlkit.formats.tflite import DEFAULT
 from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
 from tlkit.layer.lookup import all_layers
@@ -136,6 +137,21 @@ def write_convertible(run: Run, folder: Path) -> None:
     if len(run.task.answers) > 1:
         functions |= {answer.name: concrete(functools.partial(_alone, answer)) for answer in run.task.answers}
     graphs.save_constant(functions, folder, _held(run.model, functions.values()))
+
+
+def write_tail(run: Run, folder: Path) -> None:
+    """Write the SavedModel that decodes the raw outputs of one example, taken by name."""
+    shapes = input_shapes(run.data.test.inputs.spec, run.model)
+    example = {name: tf.zeros((1, *shapes[name]), t.dtype) for name, t in inputs_of(run.model).items()}
+    raw = run.model(_structured(example), training=False)
+    specs = {name: tf.TensorSpec(own.shape, own.dtype, name=name) for name, own in raw_by_name(raw).items()}
+
+    def decode(*tensors: Any) -> Tensors:
+        given = dict(zip(specs, tensors, strict=True))
+        return run.task.decode({key: given[str(key)] for key in raw} if isinstance(raw, Mapping) else given["raw"])
+
+    function = tf.function(decode, input_signature=list(specs.values()), autograph=False)
+    graphs.save_constant({DEFAULT: function.get_concrete_function()}, folder)
 
 
 def _alone(answer: Answer, raw: Any) -> Tensors:

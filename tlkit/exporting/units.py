@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tlkit.answers.affine import Affine
-from tlkit.core.task import Task
+from tlkit.core.task import Answer, Task
 from tlkit.formats.tflite import DEFAULT
 
 Scales = dict[tuple[str, str], tuple[Sequence[float], Sequence[float]]]
 
 
-def standardised(task: Task) -> Task:
-    """The task with answers before they get their unit."""
-    answers = tuple(
-        dataclasses.replace(answer, decode=answer.decode.bare) if isinstance(answer.decode, Affine) else answer
-        for answer in task.answers
-    )
-    return dataclasses.replace(task, answers=answers)
+def standardised(task: Task, raw: Any) -> Task:
+    """The task with answers before they get their unit, or are decoded in float32.
+
+    Args:
+        task: Of the run.
+        raw: Raw outputs of the model, for their names.
+    """
+    return dataclasses.replace(task, answers=tuple(_bare(answer, task, raw) for answer in task.answers))
+
+
+def _bare(answer: Answer, task: Task, raw: Any) -> Answer:
+    if has_tail(task):
+        return dataclasses.replace(answer, decode=raw_by_name, tensors=tuple(raw_by_name(raw)))
+    return dataclasses.replace(answer, decode=answer.decode.bare) if isinstance(answer.decode, Affine) else answer
+
+
+def has_tail(task: Task) -> bool:
+    """Whether the task's only answer is decoded in float32 behind what a format quantised."""
+    return len(task.answers) == 1 and task.answers[0].in_float32
+
+
+def raw_by_name(raw: Any) -> dict[str, Any]:
+    """Raw outputs by name, one that is alone as "raw"."""
+    return {str(name): own for name, own in raw.items()} if isinstance(raw, Mapping) else {"raw": raw}
 
 
 def scales(task: Task) -> Scales:

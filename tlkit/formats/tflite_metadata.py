@@ -28,7 +28,8 @@ LABELS = "labels.txt"
 VOCABULARY = "vocab.txt"
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 _IMAGE_PROPERTIES, _AUDIO_PROPERTIES, _RGB = 2, 4, 1  # members of ContentProperties and ColorSpaceType
-_FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS = 1, 1, 2
+_FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 1, 1, 2, 3
+_BOX_PROPERTIES, _BOUNDARIES, _RATIO = 3, 1, 0  # members of ContentProperties, BoundingBoxType and CoordinateType
 _BERT_TOKENIZER, _REGEX_TOKENIZER, _VOCABULARY = 4, 6, 5  # members of ProcessUnitOptions and AssociatedFileType
 
 _NUMBERED = re.compile(r"(?<![^/;])([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*)((?:_\d+)*)(?=[/;:]|$)")  # "re_lu_1_2"
@@ -108,6 +109,20 @@ def score_output(name: str, file: str = LABELS) -> Table:
     """Table of scores in [0, 1], the labels of which a file in the model names."""
     labels = {0: file, 1: "Label of each score.", 2: _TENSOR_AXIS_LABELS}
     return plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}, 6: [labels]}
+
+
+def detection_outputs(file: str = LABELS) -> dict[str, Table]:
+    """Tables of "boxes" (top, left, bottom, right in shares), "classes", "scores" and "count", the labels of which a
+    file names; under the names by which clients look for them.
+    """
+    both = {2: {0: Number(2), 1: Number(2)}}  # the axis of the objects, of each tensor but the count
+    sides = {0: [Number(1), Number(0), Number(3), Number(2)], 1: _BOUNDARIES, 2: _RATIO}
+    boxes = {0: "location", 1: "Sides of each box.", 3: {0: _BOX_PROPERTIES, 1: sides, **both}}
+    classes = plain_tensor("category", "Number of each box's label.")
+    classes = {**classes, 3: {**classes[3], **both}, 6: [{0: file, 1: "Labels.", 2: _TENSOR_VALUE_LABELS}]}
+    scores = plain_tensor("score", "Score of each box, 0 to 1.")
+    count = plain_tensor("number of detections", "How many boxes there are.")
+    return {"boxes": boxes, "classes": classes, "scores": {**scores, 3: {**scores[3], **both}}, "count": count}
 
 
 def label_lines(labels: Sequence[str]) -> bytes:
@@ -240,7 +255,7 @@ def _append(model: bytes, files: Mapping[str, bytes]) -> bytes:
 
 
 def _write(builder: Any, value: Any) -> int:
-    """Write a string, a list of floats, a list of tables, or a table, and return its offset."""
+    """Write a string, a list of floats, of Numbers or of tables, or a table, and return its offset."""
     if isinstance(value, str):
         return int(builder.CreateString(value))
     if isinstance(value, list):
@@ -259,9 +274,10 @@ def _slot_writer(builder: Any, item: Any) -> Any:
 
 
 def _write_vector(builder: Any, values: list[Any]) -> int:
-    numbers = bool(values) and isinstance(values[0], float)
-    items = values if numbers else [_write(builder, value) for value in values]
+    kind = type(values[0]) if values else None
+    plain = {float: builder.PrependFloat32, Number: builder.PrependUint32}.get(kind)  # type: ignore[arg-type]
+    items = [_write(builder, value) for value in values] if plain is None else values
     builder.StartVector(4, len(items), 4)
     for item in reversed(items):
-        (builder.PrependFloat32 if numbers else builder.PrependUOffsetTRelative)(item)
+        (plain or builder.PrependUOffsetTRelative)(item)
     return int(builder.EndVector())

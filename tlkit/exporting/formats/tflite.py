@@ -9,7 +9,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format, Opened, Source
 from tlkit.exporting import gates
-from tlkit.formats import tflite, tflite_affine, tflite_metadata
+from tlkit.formats import tflite, tflite_affine, tflite_joined, tflite_metadata
 
 
 def write_float32(source: Source, file: Path) -> None:
@@ -36,6 +36,8 @@ def _write(source: Source, file: Path, precision: str) -> None:
     inputs = [] if source.inputs is None else sorted(source.inputs.glob("*.npy"))
     of_bytes = bool(inputs) and all(np.load(path, mmap_mode="r").dtype == np.uint8 for path in inputs)
     content = tflite.convert(source.saved_model, precision, source.inputs, spanned=of_bytes)
+    if source.tail is not None:
+        content = tflite_joined.joined(content, tflite.convert(source.tail, "float32", None, spanned=False))
     file.write_bytes(tflite_metadata.attach(tflite_affine.scaled(content, source.scales), source.metadata))
 
 

@@ -1,0 +1,268 @@
+"""Boxes: any number of labelled objects per image, out of feature maps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.modality import Table
+from tlkit.core.section import Facts, Section
+from tlkit.core.task import Agreement, Answer, Decoded, Lines
+from tlkit.formats import tflite_metadata
+
+CANDIDATES, MOST = 100, 25  # places whose boxes are compared with each other, and boxes that come out
+SAID = 0.3  # score from which a box is somebody's answer
+LEAST = 0.01  # score below which none is kept
+SAME = 0.8  # overlap from which two boxes are the same to people
+ROUNDS = 8  # of the suppression: as long a chain of boxes, each of which covers the next, is undone rightly
+
+OVERVIEW = """
+<div class="scroll tall"><table>
+<thead><tr><th>Label</th><th>Objects</th><th>AP</th><th>AP at .5</th><th>AP at .75</th></tr></thead><tbody>
+{% for row in view.rows %}
+<tr><td class="name">{{ row.label }}</td><td>{{ row.objects|number }}</td>
+<td><span class="meter"><i style="width:{{ (100 * row.map)|round(1) }}%"></i></span><span
+class="figure">{{ row.map|percent }}</span></td><td>{{ row.map50|percent }}</td><td>{{ row.map75|percent }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<p class="lead">Of the boxes that score {{ view.said }} or more, {{ view.errors.right|number }} are right,
+{{ view.errors.localisation|number }} are in the wrong place, {{ view.errors.class|number }} have the wrong label,
+{{ view.errors.both|number }} both, {{ view.errors.duplicate|number }} are there twice and
+{{ view.errors.background|number }} are on nothing; {{ view.errors.missed|number }} objects are missed.</p>
+"""
+WORST = """
+<p class="lead">The images with the lowest F1: true boxes are dashed, what the model says is solid.</p>
+<ul class="mistakes" data-modality="image">
+{% for one in view %}
+<li><div style="position:relative">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
+role="img" aria-label="boxes of {{ one.id }}" style="position:absolute;left:0;top:0;width:100%;height:100%">
+{% for box in one.boxes %}
+<rect x="{{ box.x }}" y="{{ box.y }}" width="{{ box.width }}" height="{{ box.height }}" fill="none"
+stroke="{{ '#ffffff' if box.true else '#e4572e' }}" stroke-width="2"{% if box.true %} stroke-dasharray="4 3"{% endif %}
+vector-effect="non-scaling-stroke"/>
+{% endfor %}
+</svg></div><div><span class="row said">{{ one.said }}</span><span class="row">{{ one.true }}</span><span class="file"
+title="{{ one.id }}">{{ one.id }}, F1 {{ "%.2f"|format(one.f1) }}</span></div></li>
+{% endfor %}
+</ul>
+"""
+
+
+def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
+    """The best boxes per image, best first, as TFLite's detection models give them.
+
+    Raw outputs are, for each stride, "labels_STRIDE", logits (b, height, width, k), and "reach_STRIDE", (b, height,
+    width, 4): logarithms of the distances from the place's middle to the left, top, right and bottom side, in places.
+
+    Decoded are "boxes", float32 (b, 25, 4), top, left, bottom and right in shares of the sides; "classes" (b, 25),
+    numbers of labels; "scores" (b, 25), 0 in rows that fill up; and "count" (b,), of the rows that do not.
+
+    Args:
+        labels: Name of each label.
+        overlap: Intersection over union from which of two boxes of one label the better one is kept.
+    """
+    names = tuple(str(label) for label in labels)
+    return Answer(
+        name="objects",
+        tensors=("boxes", "classes", "scores", "count"),
+        labels=names,
+        decode=functools.partial(_decoded, overlap),
+        agree=_agreement,
+        say=functools.partial(_said, names),
+        merit=_merit,
+        ranked=True,
+        in_float32=True,
+        describe=_described,
+        sections=(
+            Section("objects", "Objects of each label", lambda facts: facts.detail("objects"), OVERVIEW, "Objects"),
+            Section("boxes", "Boxes", _worst, WORST),
+        ),
+    )
+
+
+# -- geometry, as Keras operations on raw outputs
+
+
+def strides_of(raw: Mapping[str, Any]) -> list[int]:
+    """Strides of the maps, the finest first."""
+    return sorted(int(name.rpartition("_")[2]) for name in raw if name.startswith("labels_"))
+
+
+def places(raw: Mapping[str, Any]) -> np.ndarray:
+    """float32 (places, 6) of all maps, the finest first: x and y of the middle, width and height of a place, in shares
+    of the sides; its stride, and which map it is of.
+    """
+    rows = []
+    for number, stride in enumerate(strides_of(raw)):
+        height, width = raw[f"labels_{stride}"].shape[1:3]
+        y, x = np.mgrid[:height, :width].reshape(2, -1)
+        ones = np.ones(len(x))
+        rows.append(
+            np.stack(
+                [(x + 0.5) / width, (y + 0.5) / height, ones / width, ones / height, ones * stride, ones * number], 1
+            )
+        )
+    return np.concatenate(rows).astype(np.float32)
+
+
+def joined(raw: Mapping[str, Any], name: str) -> Any:
+    """(b, places, n) of all maps, the finest first."""
+    import keras
+
+    maps = [raw[f"{name}_{stride}"] for stride in strides_of(raw)]
+    flat = [keras.ops.reshape(own, (-1, own.shape[1] * own.shape[2], own.shape[3])) for own in maps]
+    return keras.ops.concatenate(flat, axis=1)
+
+
+def corners(raw: Mapping[str, Any]) -> Any:
+    """(b, places, 4) left, top, right, bottom in shares of the sides."""
+    from keras import ops
+
+    grid = places(raw)
+    reach = ops.exp(ops.minimum(joined(raw, "reach"), 8.0)) * np.tile(grid[:, 2:4], 2)
+    middle = np.tile(grid[:, :2], 2)
+    return ops.convert_to_tensor(middle) + reach * np.array([-1, -1, 1, 1], np.float32)
+
+
+def iou(one: Any, other: Any) -> Any:
+    """Intersection over union of boxes (..., 4) of left, top, right, bottom; Keras operations or NumPy."""
+    low, high = _of(one).maximum(one[..., :2], other[..., :2]), _of(one).minimum(one[..., 2:], other[..., 2:])
+    sides = _of(one).maximum(high - low, 0.0)
+    common = sides[..., 0] * sides[..., 1]
+    return common / _of(one).maximum(area(one) + area(other) - common, 1e-9)
+
+
+def area(box: Any) -> Any:
+    """Of boxes (..., 4), in shares of the image; never below 0."""
+    sides = _of(box).maximum(box[..., 2:] - box[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _of(array: Any) -> Any:
+    if isinstance(array, np.ndarray):
+        return np
+    from keras import ops
+
+    return ops
+
+
+def _decoded(overlap: float, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    from keras import ops
+
+    best, label = (
+        own[..., 0] for own in ops.top_k(ops.sigmoid(joined(raw, "labels")), 1)
+    )  # argmax is no TFLite builtin
+    count = min(CANDIDATES, best.shape[1])
+    scores, chosen = ops.top_k(best, k=count)
+    found = ops.take_along_axis(corners(raw), chosen[..., None], axis=1)
+    classes = ops.take_along_axis(ops.cast(label, "float32"), chosen, axis=1)
+    kept = scores * _survivors(found, classes, overlap) * ops.cast(scores >= LEAST, "float32")
+    scores, order = ops.top_k(kept, k=min(MOST, count))
+    found = ops.clip(ops.take_along_axis(found, order[..., None], axis=1), 0.0, 1.0)
+    left, top, right, bottom = (found[..., i] for i in range(4))
+    return {
+        "boxes": ops.stack([top, left, bottom, right], axis=-1),
+        "classes": ops.take_along_axis(classes, order, axis=1),
+        "scores": scores,
+        "count": ops.sum(ops.cast(scores > 0, "float32"), axis=1),
+    }
+
+
+def _survivors(found: Any, classes: Any, overlap: float) -> Any:
+    """1 for a box that no better one of its label that survives covers, else 0; rows come best first.
+
+    What a loop over the boxes would give, in rounds: each round is right for boxes with one more before them.
+    """
+    from keras import ops
+
+    count = found.shape[1]
+    alike = ops.cast(ops.equal(classes[:, :, None], classes[:, None, :]), "float32")
+    near = ops.cast(iou(found[:, :, None], found[:, None, :]) > overlap, "float32")
+    rank = np.arange(count, dtype=np.float32)
+    covers = alike * near * ops.cast(ops.convert_to_tensor(rank[None, :]) < rank[:, None], "float32")
+    kept = ops.ones_like(classes)
+    for _ in range(ROUNDS):
+        kept = 1.0 - ops.max(covers * kept[:, None, :], axis=-1)
+    return kept
+
+
+# -- comparing, judging, saying
+
+
+def sides_first(decoded: Decoded) -> np.ndarray:
+    """Decoded boxes (..., 4) as left, top, right, bottom."""
+    return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
+
+
+def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+    """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says."""
+    one, other = _missing(expected, found), _missing(found, expected)
+    return Agreement(
+        np.maximum(one[0], other[0]), np.concatenate([one[1], other[1]], 1), np.concatenate([one[2], other[2]], 1)
+    )
+
+
+def _missing(side: Decoded, other: Decoded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far each example's boxes lie from their partners; of each row whether it has one, and how sure it is."""
+    near = iou(sides_first(side)[:, :, None], sides_first(other)[:, None, :])
+    alike = (side["classes"][:, :, None] == other["classes"][:, None, :]) & (other["scores"][:, None, :] > 0)
+    quality = np.where(alike, near, 0.0)
+    partner = quality.argmax(axis=2)
+    apart = np.abs(side["scores"] - np.take_along_axis(other["scores"], partner, 1))
+    said, has = side["scores"] >= SAID, quality.max(axis=2) >= SAME
+    moved = np.abs(sides_first(side) - np.take_along_axis(sides_first(other), partner[..., None], 1)).max(axis=2)
+    difference = np.where(said, np.where(has, np.maximum(apart, moved), side["scores"]), 0.0).max(axis=1)
+    return difference, has & (apart < SAID), np.where(said, side["scores"] - SAID, -np.inf)
+
+
+def matches(rows: np.ndarray, found: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:
+    """Which true row each box finds, int64 (boxes,), -1 for none; boxes come best first, and a row is found once.
+
+    Args:
+        rows: (n, 5) true rows: label, left, top, right, bottom.
+        found: (boxes, 4) left, top, right, bottom.
+        classes: (boxes,) their labels.
+        least: Intersection over union from which a box finds a row.
+    """
+    taken, partner = np.zeros(len(rows), bool), np.full(len(found), -1)
+    near = iou(found[:, None], rows[None, :, 1:]) * (classes[:, None] == rows[None, :, 0])
+    for i in range(len(found)):
+        free = np.where(taken, 0.0, near[i])
+        if len(free) and free.max() >= least:
+            partner[i] = free.argmax()
+            taken[partner[i]] = True
+    return partner
+
+
+def f1(rows: np.ndarray, decoded: Decoded, index: int) -> float:
+    """F1 of the boxes that are said of one image, at half overlap; 1 where there is nothing and nothing is said."""
+    said = np.flatnonzero(decoded["scores"][index] >= SAID)
+    truth = rows[rows[:, 0] >= 0]
+    hits = matches(truth, sides_first(decoded)[index][said], decoded["classes"][index][said], 0.5) >= 0
+    return 2 * float(hits.sum()) / (len(said) + len(truth)) if len(said) + len(truth) else 1.0
+
+
+def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
+    return np.array([f1(rows, decoded, index) for index, rows in enumerate(targets)])
+
+
+def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
+    """Label and place (left, top, right, bottom in shares) of each box that is said, best first."""
+    rows = zip(decoded["classes"], sides_first(decoded), decoded["scores"], strict=True)
+    return [
+        (f"{labels[int(label)]} at {' '.join(f'{side:.3f}' for side in box)}", float(score))
+        for label, box, score in rows
+        if score >= SAID
+    ]
+
+
+def _described(file: str) -> Mapping[str, Table]:
+    return tflite_metadata.detection_outputs(file)
+
+
+def _worst(facts: Facts) -> Any:
+    found = facts.detail("boxes")
+    return found and [{**one, "picture": facts.show(one["id"])} for one in found]

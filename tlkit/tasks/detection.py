@@ -1,0 +1,175 @@
+"""Detection: any number of labelled objects per image, on feature maps of any image module."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.answers.boxes import boxes
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.task import Objective, Task
+from tlkit.layer import reads
+from tlkit.tasks import recording
+from tlkit.tasks.detection_scores import DetectionScorer
+
+if TYPE_CHECKING:
+    import keras
+
+SURE = 0.01  # share of a label at each place before anything is learned: nearly all of them are background
+
+
+def detect(
+    labels: Sequence[str],
+    strides: Sequence[int] = (8, 16, 32),
+    width: int = 64,
+    *,
+    depth: int = 2,
+    overlap: float = 0.6,
+) -> Task:
+    """Find objects: which label each has, and the box around it.
+
+    An anchor-free head on a light pyramid of the module's feature maps: each place says which label the box around it
+    has and how far the box reaches. Targets are rows (label, left, top, right, bottom) in shares of the sides, any
+    number of them per image; `tlkit.data.boxes` makes them.
+
+    Args:
+        labels: Name of each label, in the order of the targets' numbers.
+        strides: Pixels of the image per place of the feature maps. A map answers for boxes whose farthest side is up to
+            8 of its places away, the coarsest for all larger ones; the coarsest map is often the widest, and half of
+            what is cached.
+        width: Channels of the head.
+        depth: Convolutions of the head behind the pyramid, >= 1; maps share them.
+        overlap: Intersection over union from which of two boxes of one label the better one is kept, in (0, 1).
+
+    Returns:
+        A task for image modules that are convolutions. It gives "boxes" (top, left, bottom, right), "classes",
+        "scores" and "count", as `answers.boxes` says.
+
+    Raises:
+        InputError: If an argument is out of its range.
+
+    Example:
+        >>> detect(["cat", "dog"]).reads.name
+        'maps(8, 16, 32)'
+
+    Source: Tian et al. 2019, arXiv:1904.01355 (FCOS, without its centerness); Lin et al. 2017, arXiv:1612.03144
+    (feature pyramid).
+    """
+    names, finest = tuple(str(label) for label in labels), tuple(sorted(int(stride) for stride in strides))
+    _check_arguments(names, finest, width, depth, overlap)
+    return Task(
+        name="detect",
+        made_by=recording.record(
+            "tlkit.tasks.detect",
+            {"labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap},
+        ),
+        reads=reads.maps(*finest),
+        head=functools.partial(_pyramid, labels=len(names), width=width, depth=depth),
+        objective=Objective(loss=_loss, check=functools.partial(_check, names)),
+        answers=(boxes(names, overlap),),
+        scorer=functools.partial(DetectionScorer, names),
+    )
+
+
+def _pyramid(maps: Mapping[int, Any], labels: int, width: int, depth: int) -> dict[str, Any]:
+    """Raw outputs of each map, as `answers.boxes` reads them."""
+    from keras import initializers, layers
+
+    sides = _sides(maps, width)
+    towers = [
+        layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"head_tower_{i}") for i in range(depth)
+    ]
+    sure = initializers.Constant(-math.log((1 - SURE) / SURE))
+    small, one = initializers.RandomNormal(stddev=0.01), initializers.Constant(1.0)
+    says = layers.Conv2D(
+        labels, 3, padding="same", kernel_initializer=small, bias_initializer=sure, dtype="float32", name="head_labels"
+    )
+    reach = layers.Conv2D(
+        4, 3, padding="same", kernel_initializer=small, bias_initializer=one, dtype="float32", name="head_reach"
+    )
+    raw: dict[str, Any] = {}
+    for stride, side in sides.items():
+        x = side
+        for number, tower in enumerate(towers):
+            x = _normalized(tower(x), f"head_tower_{number}_{stride}")
+        raw |= {f"labels_{stride}": says(x), f"reach_{stride}": reach(x)}
+    return raw
+
+
+def _sides(maps: Mapping[int, Any], width: int) -> dict[int, Any]:
+    """Each map with what the coarser ones say, at `width` channels, the finest first."""
+    from keras import layers
+
+    x, sides = None, {}
+    for stride in sorted(maps, reverse=True):
+        side = layers.Conv2D(width, 1, use_bias=False, name=f"head_side_{stride}")(maps[stride])
+        side = layers.BatchNormalization(momentum=0.9, dtype="float32", name=f"head_side_{stride}_norm")(side)
+        if x is not None:
+            side = layers.Add(name=f"head_add_{stride}")([side, _enlarged(x, side, stride)])
+        x = side
+        smooth = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"head_smooth_{stride}")(side)
+        sides[stride] = _normalized(smooth, f"head_smooth_{stride}")
+    return dict(sorted(sides.items()))
+
+
+def _normalized(x: Any, name: str) -> Any:
+    from keras import layers
+
+    x = layers.BatchNormalization(momentum=0.9, dtype="float32", name=f"{name}_norm")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def _enlarged(x: Any, like: Any, stride: int) -> Any:
+    """The coarser map at the size of the finer one, by its nearest places."""
+    from keras import layers
+
+    return layers.Resizing(*like.shape[1:3], interpolation="nearest", name=f"head_up_{stride}")(x)
+
+
+def _loss() -> keras.losses.Loss:
+    from tlkit.tasks.detection_losses import FocalAndGIoU
+
+    return FocalAndGIoU()
+
+
+# -- checks
+
+
+def _check_arguments(labels: tuple[str, ...], strides: tuple[int, ...], width: int, depth: int, overlap: float) -> None:
+    checks = {
+        "labels": (bool(labels) and len(set(labels)) == len(labels), "be different names", labels),
+        "strides": (strides and min(strides) >= 1 and len(set(strides)) == len(strides), "be different", strides),
+        "width": (width >= 1, "be 1 or more", width),
+        "depth": (depth >= 1, "be 1 or more", depth),
+        "overlap": (0 < overlap < 1, "lie in (0, 1)", overlap),
+    }
+    for name, (fine, rule, value) in checks.items():
+        if not fine:
+            raise InputError(f"`{name}` of `detect` must {rule}. Received: {name}={value!r}.")
+
+
+def _check(labels: tuple[str, ...], splits: Splits) -> None:
+    if splits.labels and splits.labels != labels:
+        raise InputError(
+            "The task's labels are not the data's, in the same order: make it of them, `detect(data.labels)`. "
+            f"Received: {', '.join(labels)}, and the data has {', '.join(splits.labels)}."
+        )
+    if not len(splits.train):
+        raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
+    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+        spec = examples.targets.spec
+        if len(examples) and not (isinstance(spec, ArraySpec) and len(spec.shape) == 2 and spec.shape[1] == 5):
+            raise InputError(
+                f"The {name} targets must be rows of 5 per image: label, left, top, right, bottom, as "
+                f"`tlkit.data.boxes` makes them. Received: {spec}."
+            )
+    numbers = np.concatenate([splits.train.targets[i][:, 0] for i in range(len(splits.train))])
+    if not (numbers >= 0).any():
+        raise InputError("No training image has an object: there is nothing to learn.")
+    if numbers.max() >= len(labels):
+        raise InputError(f"The targets have the label {int(numbers.max())}, and the task {len(labels)} labels from 0.")
