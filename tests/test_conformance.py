@@ -111,7 +111,14 @@ def masks(task: Task) -> np.ndarray:
     return np.tile(np.arange(SIDE, dtype=np.uint8) % max(2, len(task.labels)), (COUNT, SIDE, 1))
 
 
-KINDS = (same(numbers), same(several), same(values), same(steps), same(masks), asked, strangers)
+def rows(task: Task) -> np.ndarray:
+    """A box and a row that fills up."""
+    boxes = np.full((COUNT, 2, 5), -1, np.float32)
+    boxes[:, 0] = [[i % max(1, len(task.labels)), 0.1, 0.2, 0.7, 0.9] for i in range(COUNT)]
+    return boxes
+
+
+KINDS = (same(numbers), same(several), same(values), same(steps), same(masks), same(rows), asked, strangers)
 
 
 def accepted(task: Task) -> Splits:
@@ -187,6 +194,7 @@ def test_a_task_refuses_an_argument_that_it_does_not_know(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
     import keras
+    import tensorflow as tf
 
     made = task_of(name)
     model, part = model_of(made), accepted(made).train
@@ -197,12 +205,16 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
     assert type(again) is type(loss) and float(again(part.target_array, outputs)) == float(
         loss(part.target_array, outputs)
     )
-    model.compile(
-        optimizer=keras.optimizers.Adam(1e-2), loss=loss, weighted_metrics=made.objective.metrics(), jit_compile=False
-    )
-    history = model.fit(x, part.target_array, epochs=3, batch_size=20, verbose=0, shuffle=False).history
-    assert all(np.isfinite(values).all() for values in history.values())
-    assert history["loss"][-1] < history["loss"][0]
+    losses, optimizer = [], keras.optimizers.Adam(1e-2)
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            value = loss(part.target_array, model(x, training=True))
+        optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+        losses.append(float(value))
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    for metric in made.objective.metrics():
+        metric.update_state(part.target_array, model(x))
+        assert np.isfinite(float(metric.result()))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -225,8 +237,10 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     runner = Interpreter(model_content=tflite.convert(tmp_path, "float32", None, spanned=False)).get_signature_runner()
     found, expected = runner(**named), root.serve(*map(tf.constant, named.values()))
     assert found.keys() == expected.keys()
-    for output, own in expected.items():
-        np.testing.assert_allclose(found[output], own.numpy(), atol=1e-5)
+    for output, own in expected.items():  # sorted, as equal scores may come in another order
+        np.testing.assert_allclose(np.sort(found[output], None), np.sort(own.numpy(), None), atol=1e-5)
+    same = made.answers[0].agree({n: own.numpy() for n, own in expected.items()}, found)
+    assert same.difference.max() < 1e-4 and same.equal[same.margin > 1e-3].all()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -70,6 +70,7 @@ class DetectionScorer:
         pixels = _pixels(examples)
         for index, name in enumerate(examples.ids):
             rows = np.asarray(examples.targets[index], np.float64)
+            rows = rows[rows[:, 0] >= 0]  # without those that fill up
             ignored = np.asarray(examples.columns[IGNORED][index]) if IGNORED in examples.columns else np.zeros((0, 5))
             number, kept = len(self.truth), decoded["scores"][index] > 0
             sides, classes = sides_first(decoded)[index][kept].astype(np.float64), decoded["classes"][index][kept]

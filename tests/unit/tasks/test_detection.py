@@ -1,0 +1,326 @@
+"""Detection: geometry, assignment, loss, suppression against a loop, and average precision against COCO's own code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+
+import keras
+import numpy as np
+import pytest
+
+from tlkit import tasks
+from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, f1, iou, matches, places, sides_first
+from tlkit.core.columns import ArrayColumn, RaggedColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.tasks import detection_losses
+from tlkit.tasks.detection_scores import errors
+
+LABELS = ("cat", "dog")
+SIDE = 64
+NOTHING = np.zeros((0, 5), np.float32)
+
+
+def raw(count=1, k=2, sizes=((8, 8), (4, 4)), seed=0):
+    """Raw outputs of maps at strides 8 and 16."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for stride, size in zip((8, 16), sizes, strict=True):
+        found[f"labels_{stride}"] = rng.normal(-3, 2, (count, *size, k)).astype(np.float32)
+        found[f"reach_{stride}"] = rng.normal(0.5, 0.3, (count, *size, 4)).astype(np.float32)
+    return found
+
+
+def examples(rows, ignored=None):
+    ids = tuple(f"{i}.jpg" for i in range(len(rows)))
+    inputs = ArrayColumn(np.zeros((len(rows), SIDE, SIDE, 3), np.uint8))
+    columns = {} if ignored is None else {"ignored": RaggedColumn(ignored, fill=-1)}
+    return Examples(ids, inputs, RaggedColumn(rows, fill=-1), modality="image", columns=columns)
+
+
+def test_places_lie_in_the_middle_of_their_cells():
+    grid = places(raw())
+    assert grid.shape == (8 * 8 + 4 * 4, 6)
+    np.testing.assert_allclose(grid[0], [1 / 16, 1 / 16, 1 / 8, 1 / 8, 8, 0])
+    np.testing.assert_allclose(grid[-1], [7 / 8, 7 / 8, 1 / 4, 1 / 4, 16, 1])
+
+
+def test_a_box_is_as_far_as_its_place_reaches():
+    given = raw()
+    given["reach_8"][0, 2, 3] = np.log([1.0, 2.0, 3.0, 0.5])
+    box = np.asarray(corners(given))[0, 2 * 8 + 3]
+    np.testing.assert_allclose(box, [(3.5 - 1) / 8, (2.5 - 2) / 8, (3.5 + 3) / 8, (2.5 + 0.5) / 8], atol=1e-6)
+
+
+def test_overlap_by_hand_and_alike_in_keras():
+    one = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.2, 0.2]])
+    other = np.array([[0.25, 0.0, 0.75, 0.5], [0.5, 0.5, 0.4, 0.9]])  # the last has no area
+    np.testing.assert_allclose(iou(one, other), [1 / 3, 0.0])
+    np.testing.assert_allclose(
+        np.asarray(iou(keras.ops.convert_to_tensor(one), keras.ops.convert_to_tensor(other))), [1 / 3, 0.0]
+    )
+
+
+def greedy(box, scores, classes, overlap):
+    """Suppression as it is taught: the best box first, and each only if no kept one of its label covers it."""
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        if all(classes[i] != classes[j] or iou(box[i], box[j]) <= overlap for j in kept):
+            kept.append(i)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_suppression_gives_what_a_loop_gives(seed):
+    given = raw(seed=seed)
+    found = tasks.detect(LABELS, strides=(8, 16), overlap=0.5).decode(given)
+    shares = 1 / (1 + np.exp(-np.concatenate([given[f"labels_{s}"].reshape(-1, 2) for s in (8, 16)])))
+    best, classes = shares.max(axis=1), shares.argmax(axis=1)
+    order = np.argsort(-best, kind="stable")[:CANDIDATES]
+    sides = np.asarray(corners(given))[0]
+    kept = [order[i] for i in greedy(sides[order], best[order], classes[order], 0.5) if best[order[i]] >= 0.01]
+    kept = kept[:MOST]
+    assert float(found["count"][0]) == len(kept)
+    np.testing.assert_allclose(np.asarray(found["scores"])[0, : len(kept)], best[kept], atol=1e-6)
+    expected = np.clip(sides[kept], 0, 1)[:, [1, 0, 3, 2]]
+    np.testing.assert_allclose(np.asarray(found["boxes"])[0, : len(kept)], expected, atol=1e-6)
+
+
+# -- the loss
+
+
+def assigned(rows, sizes=((32, 32), (16, 16))):
+    """Of images of 256 pixels."""
+    own, answers = detection_losses.assigned(np.asarray(rows, np.float32), places(raw(sizes=sizes)))
+    return np.asarray(own), np.asarray(answers)
+
+
+def test_every_box_has_a_place_that_lies_near_its_middle():
+    rng = np.random.default_rng(0)
+    middle, size = rng.uniform(0.1, 0.9, (6, 5, 2)), rng.uniform(0.01, 0.9, (6, 5, 2))
+    low, high = np.clip(middle - size / 2, 0, 1), np.clip(middle + size / 2, 0, 1)
+    rows = np.concatenate([rng.integers(0, 2, (6, 5, 1)), low, high], axis=-1)
+    own, answers = assigned(rows)
+    for image in range(6):
+        for row in rows[image].astype(np.float32):
+            places_of = answers[image].astype(bool) & (np.abs(own[image] - row).max(axis=-1) < 1e-6)
+            smaller = [o for o in rows[image] if (o[3] - o[1]) * (o[4] - o[2]) < (row[3] - row[1]) * (row[4] - row[2])]
+            assert places_of.any() or smaller  # only a smaller box takes a place away
+
+
+def test_large_boxes_are_the_coarse_maps_and_fillers_nobodys():
+    large, small, filler = [0, 0.0, 0.0, 1.0, 1.0], [1, 0.05, 0.05, 0.2, 0.2], [-1] * 5
+    _, answers = assigned([[filler, filler, filler]])
+    assert not answers.any()
+    own, answers = assigned([[small, large, filler]])
+    fine, coarse = np.split(own[0, :, 0], [32 * 32]), np.split(answers[0] > 0, [32 * 32])
+    assert set(fine[0][coarse[0]]) == {1.0} and set(fine[1][coarse[1]]) == {0.0}
+
+
+def test_the_loss_of_an_image_does_not_depend_on_its_batch_and_falls_with_the_right_answer():
+    loss = detection_losses.FocalAndGIoU(reduction=None)
+    rows = np.array(
+        [[[0, 0.2, 0.2, 0.6, 0.7], [-1] * 5], [[1, 0.5, 0.1, 0.9, 0.4], [0, 0.0, 0.6, 0.3, 0.9]]], np.float32
+    )
+    both = raw(2)
+    together = np.asarray(loss(rows, both))
+    alone = [np.asarray(loss(rows[i : i + 1], {n: own[i : i + 1] for n, own in both.items()}))[0] for i in range(2)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    own, answers = detection_losses.assigned(rows, places(both))
+    better = {name: np.array(value) for name, value in both.items()}
+    for i, place in np.argwhere(np.asarray(answers)[:, :64] > 0):
+        y, x = divmod(int(place), 8)
+        label, left, top, right, bottom = np.asarray(own)[i, place]
+        sides = np.array([(x + 0.5) / 8 - left, (y + 0.5) / 8 - top, right - (x + 0.5) / 8, bottom - (y + 0.5) / 8]) * 8
+        better["labels_8"][i, y, x] = -6
+        better["labels_8"][i, y, x, int(label)] = 6
+        better["reach_8"][i, y, x] = np.log(np.maximum(sides, 1e-3))
+    assert (np.asarray(loss(rows, better)) < together).all()
+
+
+def test_the_loss_is_made_again_from_its_config():
+    again = keras.losses.deserialize(keras.losses.serialize(detection_losses.FocalAndGIoU()))
+    rows, outputs = np.array([[[0, 0.2, 0.2, 0.6, 0.7]]], np.float32), raw()
+    assert float(again(rows, outputs)) == float(detection_losses.FocalAndGIoU()(rows, outputs))
+
+
+# -- scores
+
+
+def scene(count=40, seed=0):
+    """(rows, ignored, decoded) of images with objects, boxes near most of them, and boxes on nothing."""
+    rng = np.random.default_rng(seed)
+    rows, ignored, decoded = [], [], {"boxes": [], "classes": [], "scores": []}
+    for _ in range(count):
+        low = rng.uniform(0, 0.6, (int(rng.integers(0, 5)), 2))
+        own = np.concatenate([rng.integers(0, 2, (len(low), 1)), low, low + rng.uniform(0.1, 0.4, low.shape)], 1)
+        said = own[rng.random(len(own)) < 0.8].copy()
+        said[:, 1:] += rng.normal(0, 0.03, (len(said), 4))
+        flipped = rng.random(len(said)) < 0.2
+        said[flipped, 0] = 1 - said[flipped, 0]
+        noise = rng.uniform(0, 0.5, (6 - len(said), 2))
+        said = np.concatenate([said, np.concatenate([rng.integers(0, 2, (len(noise), 1)), noise, noise + 0.3], 1)])
+        scores = np.sort(rng.uniform(0.05, 1, len(said)))[::-1]
+        rows.append(own.astype(np.float32))
+        ignored.append(own[:1].astype(np.float32) + np.float32([0, 0.3, 0.3, 0.3, 0.3]) if len(own) > 2 else NOTHING)
+        decoded["boxes"].append(said[:, [2, 1, 4, 3]])
+        decoded["classes"].append(said[:, 0])
+        decoded["scores"].append(scores)
+    return rows, ignored, {name: np.array(own, np.float32) for name, own in decoded.items()}
+
+
+def judged(rows, decoded, ignored=None, pieces=1):
+    scorer, every = tasks.detect(LABELS).scorer(), examples(rows, ignored)
+    for part in np.array_split(np.arange(len(rows)), pieces):
+        scorer.update(every.subset(part.tolist()), {name: own[part] for name, own in decoded.items()})
+    return scorer.result()
+
+
+def referee(rows, decoded, ignored):
+    """map, map50, map75, and by size, as COCO's own code has them."""
+    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+    evaluation = pytest.importorskip("pycocotools.cocoeval")
+    annotations, results = [], []
+    for image, own in enumerate(rows):
+        for crowd, given in ((0, own), (1, ignored[image])):
+            for label, left, top, right, bottom in (
+                SIDE * given[:, [0, 1, 2, 3, 4]].astype(float) / [[SIDE, 1, 1, 1, 1]]
+            ):
+                box = [left, top, right - left, bottom - top]
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "bbox": box,
+                     "area": box[2] * box[3], "iscrowd": crowd}
+                )  # fmt: skip
+        said = zip(*(decoded[name][image] for name in ("boxes", "classes", "scores")), strict=True)
+        for sides, label, score in said:
+            top, left, bottom, right = SIDE * sides.astype(float)
+            box = [left, top, right - left, bottom - top]
+            results.append({"image_id": image, "category_id": int(label), "bbox": box, "score": float(score)})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco.COCO()
+        truth.dataset = {
+            "images": [{"id": i, "width": SIDE, "height": SIDE} for i in range(len(rows))],
+            "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+            "annotations": annotations,
+        }
+        truth.createIndex()
+        run = evaluation.COCOeval(truth, truth.loadRes(results), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return dict(zip(("map", "map50", "map75", "map_small", "map_medium", "map_large"), run.stats, strict=False))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("with_ignored", [False, True])
+def test_average_precision_is_that_of_cocos_own_code(seed, with_ignored):
+    rows, ignored, decoded = scene(seed=seed)
+    ignored = ignored if with_ignored else [NOTHING] * len(rows)
+    found = judged(rows, decoded, ignored).scores
+    for name, expected in referee(rows, decoded, ignored).items():
+        if expected >= 0:  # -1 where there is none of that size
+            assert found[name] == pytest.approx(expected, abs=2e-3), name
+
+
+def test_scores_do_not_depend_on_the_batches_and_lie_in_their_intervals():
+    rows, _, decoded = scene()
+    whole, parts = judged(rows, decoded), judged(rows, decoded, pieces=4)
+    assert whole.scores == parts.scores and whole.details == parts.details
+    for name in ("map", "map50", "map75"):
+        assert whole.scores[f"{name}_low"] <= whole.scores[name] <= whole.scores[f"{name}_high"]
+    shown = whole.details["boxes"]
+    assert [one["f1"] for one in shown] == sorted(one["f1"] for one in shown)
+
+
+def test_perfect_boxes_score_1_and_none_0():
+    rows, _, decoded = scene()
+    most = max(map(len, rows))
+    perfect = {
+        "boxes": np.zeros((len(rows), most, 4)),
+        "classes": np.zeros((len(rows), most)),
+        "scores": np.zeros((len(rows), most)),
+    }
+    for i, own in enumerate(rows):
+        perfect["boxes"][i, : len(own)] = own[:, [2, 1, 4, 3]]
+        perfect["classes"][i, : len(own)], perfect["scores"][i, : len(own)] = own[:, 0], 0.9
+    assert judged(rows, perfect).scores["map"] == pytest.approx(1.0)
+    silent = {**decoded, "scores": np.zeros_like(decoded["scores"])}
+    assert judged(rows, silent).scores["map"] == 0.0
+
+
+def test_errors_are_told_apart():
+    rows = np.array([[0, 0.1, 0.1, 0.4, 0.4], [1, 0.6, 0.6, 0.9, 0.9]])
+    sides = np.array([
+        [0.1, 0.1, 0.4, 0.4], [0.1, 0.1, 0.4, 0.41], [0.2, 0.2, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9],
+        [0.65, 0.75, 0.95, 1.0], [0.0, 0.9, 0.05, 1.0],
+    ])  # fmt: skip
+    classes = np.array([0, 0, 0, 0, 0, 1])
+    assert errors(rows, NOTHING, sides, classes) == {
+        "right": 1, "duplicate": 1, "localisation": 1, "class": 1, "both": 1, "background": 1, "missed": 1,
+    }  # fmt: skip
+
+
+def test_f1_and_matches_by_hand():
+    rows = np.array([[0, 0.0, 0.0, 0.5, 0.5], [0, 0.5, 0.5, 1.0, 1.0]], np.float32)
+    decoded = {
+        "boxes": np.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.45]]]), "classes": np.zeros((1, 2)),
+        "scores": np.array([[0.9, 0.8]]),
+    }  # fmt: skip
+    assert matches(rows, sides_first(decoded)[0], decoded["classes"][0], 0.5).tolist() == [0, -1]
+    assert f1(rows, decoded, 0) == pytest.approx(2 / 4) and f1(NOTHING, {**decoded, "scores": np.zeros((1, 2))}, 0) == 1
+
+
+# -- the answer
+
+
+def test_boxes_agree_as_sets_whatever_their_order():
+    answer, (_, _, decoded) = tasks.detect(LABELS).answers[0], scene()
+    turned = {name: own[:, ::-1] for name, own in decoded.items()}
+    same = answer.agree(decoded, turned)
+    assert not same.difference.any() and same.equal[same.margin > -np.inf].all()
+    moved = {**decoded, "boxes": decoded["boxes"] + 0.3}
+    other = answer.agree(decoded, moved)
+    assert other.difference.max() > 0.25 and not other.equal[other.margin > 0].all()
+
+
+def test_what_is_said_is_what_scores_enough():
+    _, _, decoded = scene()
+    answer = tasks.detect(LABELS).answers[0]
+    lines = answer.say({name: own[0] for name, own in decoded.items()}, {})
+    assert len(lines) == (decoded["scores"][0] >= SAID).sum()
+    assert all(text.split(" at ")[0] in LABELS and score >= SAID for text, score in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"labels": []}, "`labels` of `detect` must be different names"),
+        ({"labels": ["a", "a"]}, "different names"),
+        ({"strides": ()}, "`strides` of `detect` must be different"),
+        ({"width": 0}, "`width` of `detect` must be 1 or more"),
+        ({"depth": 0}, "`depth` of `detect` must be 1 or more"),
+        ({"overlap": 1.0}, r"`overlap` of `detect` must lie in \(0, 1\)"),
+    ],
+)
+def test_what_is_out_of_range_is_said(arguments, said):
+    with pytest.raises(InputError, match=said):
+        tasks.detect(**{"labels": LABELS, **arguments})
+
+
+def test_data_that_cannot_be_learned_are_refused():
+    rows, _, _ = scene(6)
+    fine = Splits(examples(rows), examples(rows), examples(rows), LABELS)
+    check = tasks.detect(LABELS).objective.check
+    check(fine)
+    with pytest.raises(InputError, match="make it of them, `detect"):
+        check(dataclasses.replace(fine, labels=("a", "b")))
+    with pytest.raises(InputError, match="No training image has an object"):
+        check(dataclasses.replace(fine, train=examples([NOTHING, NOTHING])))
+    with pytest.raises(InputError, match="The targets have the label 7, and the task 2 labels from 0"):
+        check(dataclasses.replace(fine, train=examples([np.array([[7, 0, 0, 1, 1]], np.float32)])))
+    masks = dataclasses.replace(fine.val, targets=ArrayColumn(np.zeros((6, 4, 4), np.uint8)))
+    with pytest.raises(InputError, match="The validation targets must be rows of 5 per image"):
+        check(dataclasses.replace(fine, val=masks))
+    assert fine.train.inputs.spec == ArraySpec((SIDE, SIDE, 3), "uint8")
