@@ -23,8 +23,8 @@ from tlkit.data.windows import PASSAGE, QUESTION_WINDOWS, WindowsReader, passage
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.modalities.parsed import one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
-from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.modalities.text_shown import show
+from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 from tlkit.tokenizing.words import Words
 
