@@ -1,0 +1,144 @@
+"""Detection from COCO's annotations to MediaPipe's ObjectDetector, on bars of a few pixels."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkit
+from tlkit.answers.boxes import SAID, iou
+from tlkit.core.progress import quiet
+from tlkit.formats import hub_module, tflite
+
+SIZE = 64
+LABELS = ("tall", "wide")
+COLOURS = ((220, 60, 40), (40, 80, 220))
+PHASES = (tlkit.Phase(epochs=30, lr=1e-2, warmup=0.1, cosine=True), tlkit.Phase(epochs=8, lr=1e-3, unfrozen=0.5))
+
+
+def painted(folder, count=90):
+    """Images with none to two bars each, tall red ones and wide blue ones, and COCO's annotations.json."""
+    rng, annotations = np.random.default_rng(0), []
+    (folder / "images").mkdir(parents=True)
+    for i in range(count):
+        pixels = rng.integers(95, 125, (SIZE, SIZE, 3)).astype(np.uint8)
+        for label in rng.permutation(2)[: rng.integers(0, 3)]:
+            width, height = ((16, 32), (32, 16))[label]
+            x, y = (int(rng.integers(0, SIZE - side + 1)) for side in (width, height))
+            pixels[y : y + height, x : x + width] = COLOURS[label]
+            annotations.append(
+                {"id": len(annotations), "image_id": i, "category_id": int(label), "bbox": [x, y, width, height],
+                 "area": width * height, "iscrowd": 0}
+            )  # fmt: skip
+        Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
+    said = {
+        "images": [{"id": i, "file_name": f"{i:02d}.png", "width": SIZE, "height": SIZE} for i in range(count)],
+        "categories": [{"id": i, "name": label} for i, label in enumerate(LABELS)],
+        "annotations": annotations,
+    }
+    (folder / "annotations.json").write_text(json.dumps(said))
+    return folder
+
+
+def module(folder):
+    """Convolutions with maps at strides 2, 4, 8 and 16."""
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    image = keras.Input((SIZE, SIZE, 3))
+    x = image
+    for width in (12, 16, 24, 32):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
+        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    return hub_module.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, module_cache):
+    """(folder of the images, the exported run)."""
+    root = tmp_path_factory.mktemp("detection")
+    folder = painted(root / "data")
+    data = tlkit.data.boxes.from_coco(folder / "annotations.json", folder / "images", progress=False)
+    run = tlkit.finetune(
+        module(root / "module"), tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=24), data, PHASES,
+        out=root / "run", batch_size=8, progress=quiet,
+    )  # fmt: skip
+    return folder, tlkit.export(run, progress=quiet)
+
+
+def test_boxes_are_learned_and_their_files_agree(made):
+    _, run = made
+    assert run.scores["map50"] > 0.6 and run.scores["map50_low"] <= run.scores["map50"] <= run.scores["map50_high"]
+    assert run.phases[0].proof["frozen_variables"] > 0
+    assert {row.format for row in run.exports if row.passed} == {"saved_model", "float32", "float16", "dynamic", "int8"}
+
+
+def test_the_report_draws_boxes_and_tells_errors_apart(made):
+    _, run = made
+    page = (run.folder / "report.html").read_text()
+    assert {"Objects of each label", "Boxes"} <= set(re.findall(r"<h2>(.*?)</h2>", page))
+    assert "are in the wrong place" in page and "vector-effect" in page
+
+
+def test_a_run_opens_again(made):
+    _, run = made
+    again = tlkit.load(run.folder)
+    found = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert found.scores == pytest.approx(run.scores, abs=1e-5)
+
+
+def test_predict_lists_the_boxes(made):
+    folder, run = made
+    files = sorted((folder / "images").iterdir())[:12]
+    said = tlkit.predict(run.folder, files)
+    assert any(one.scores for one in said)
+    for one in said:
+        assert all(
+            re.fullmatch(r"(tall|wide) at( [01]\.\d{3}){4}", text) and score >= SAID for text, score in one.scores
+        )
+
+
+def _corners(box):
+    return np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "model_float16.tflite", "model_dynamic.tflite", "model_int8.tflite"])
+def test_mediapipe_finds_the_same_boxes(made, file):
+    mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
+    vision = pytest.importorskip("mediapipe.tasks.python.vision", reason="MediaPipe needs libEGL and libGLESv2")
+    from mediapipe.tasks.python import BaseOptions
+
+    folder, run = made
+    options = vision.ObjectDetectorOptions(
+        base_options=BaseOptions(model_asset_path=str(run.folder / file)), score_threshold=SAID
+    )
+    opened, compared = tflite.open_tflite(run.folder / file, threads=1), 0
+    with vision.ObjectDetector.create_from_options(options) as client:
+        for number in range(20):
+            image = np.asarray(Image.open(folder / "images" / f"{number:02d}.png"))
+            theirs = client.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)).detections
+            ours = {name: own[0] for name, own in opened.call({"image": image[None]}).items()}
+            rows = np.flatnonzero(ours["scores"] >= SAID)
+            assert len(theirs) == len(rows)
+            for row, one in zip(rows, sorted(theirs, key=lambda d: -d.categories[0].score), strict=True):
+                box = one.bounding_box
+                sides = np.array([box.origin_x, box.origin_y, box.width, box.height])
+                top, left, bottom, right = SIZE * ours["boxes"][row]
+                own = np.floor(np.array([left, top, right - left, bottom - top]) + 1e-3)  # they are whole pixels there
+                assert np.abs(sides - own).max() <= 1 and iou(_corners(sides), _corners(own)) > 0.97
+                assert one.categories[0].category_name == LABELS[int(ours["classes"][row])]
+                compared += 1
+    assert compared > 10
+
+
+def test_eight_bits_cost_little_as_decoding_stays_float32(made):
+    _, run = made
+    rows = {row.format: row for row in run.exports}
+    assert rows["int8"].agreement > 0.9 and abs(rows["int8"].score_change) < 0.05
+    content = (run.folder / "model_int8.tflite").read_bytes()
+    assert len(content) < 0.7 * (run.folder / "model.tflite").stat().st_size
