@@ -188,9 +188,11 @@ def test_what_falls_short_is_kept_aside_and_the_rest_is_written(tmp_path: Path):
 
 
 def test_an_operation_without_tflite_builtin_is_named(tmp_path: Path):
-    task = dataclasses.replace(
-        tasks.classify(LABELS), decode=lambda raw: tf.math.igammac(tf.ones_like(raw), tf.nn.softmax(raw))
-    )
+    def decode(raw):
+        return {"probabilities": tf.math.igammac(tf.ones_like(raw), tf.nn.softmax(raw))}
+
+    task = tasks.classify(LABELS)
+    task = dataclasses.replace(task, answers=(dataclasses.replace(task.answers[0], decode=decode),))
     with pytest.raises(GateError, match=r"needs the Igammac operation, .*formats=\('saved_model',\)") as raised:
         export(dataclasses.replace(classifier(), task=task), tmp_path, ("float32",))
     assert [(e.passed, e.bytes) for e in raised.value.exports] == [(False, 0)]

@@ -139,7 +139,8 @@ def test_the_threshold_of_validation_is_kept_with_the_run_and_its_files(run):
     threshold = run.scores["threshold"]
     assert -1 < threshold < 1
     assert json.loads((run.folder / "task.json").read_text())["arguments"]["threshold"] == threshold
-    assert tflite_metadata.read_card((run.folder / "model.tflite").read_bytes())["threshold"] == threshold
+    card = tflite_metadata.read_card((run.folder / "model.tflite").read_bytes())
+    assert card["made_by"][1]["threshold"] == threshold
     assert tlkit.load(run.folder).task.made_by[1]["threshold"] == threshold
 
 

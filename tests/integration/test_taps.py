@@ -45,7 +45,7 @@ def head(features):
 
 def task_of(folder, *strides: int):
     found = strides or tuple(tlkit.HubLayer(folder).feature_maps)
-    return dataclasses.replace(tasks.classify(LABELS), takes=reads.maps(*found), head=head)
+    return dataclasses.replace(tasks.classify(LABELS), reads=reads.maps(*found), head=head)
 
 
 def fitted(folder, phases=PHASES, strides=(), **options):
@@ -125,12 +125,21 @@ def test_a_module_without_such_maps_is_said(folder):
         tlkit.build(tlkit.HubLayer(folder, input_range=(0, 1)), task_of(folder, 64))
 
 
-def test_a_record_of_reads_takes_the_place_of_a_word(folder):
+def test_a_head_is_given_what_its_task_reads(folder):
+    import keras
+
     seen = []
-    for takes in ("vector", reads.pooled(), "pair", reads.pair()):
-        task = dataclasses.replace(tasks.classify(LABELS), takes=takes, head=lambda x: seen.append(x.shape) or x)
-        tlkit.build(tlkit.HubLayer(folder, input_range=(0, 1)), task)
-    assert seen == [(None, 12)] * 2 + [(None, 2, 12)] * 2
+
+    def head(features):
+        seen.append(features.shape)
+        return keras.layers.Dense(len(LABELS))(features)
+
+    for taken in (reads.pooled(), reads.pair()):
+        tlkit.build(
+            tlkit.HubLayer(folder, input_range=(0, 1)),
+            dataclasses.replace(tasks.classify(LABELS), reads=taken, head=head),
+        )
+    assert seen == [(None, 12), (None, 2, 12)]
 
 
 def test_the_table_of_ids_is_read_and_trains_with_the_whole_alone():
@@ -145,7 +154,7 @@ def test_the_table_of_ids_is_read_and_trains_with_the_whole_alone():
     def logits(features):
         return keras.ops.matmul(features["hidden"], keras.ops.transpose(features["embedding"]))[:, -1, :3]
 
-    task = dataclasses.replace(tasks.classify(LABELS), takes=reads.hidden_and_embedding(), head=logits)
+    task = dataclasses.replace(tasks.classify(LABELS), reads=reads.hidden_and_embedding(), head=logits)
     model = tlkit.build(layer, task)
     kept = np.array(table.embeddings)
     np.testing.assert_array_equal(layer(np.zeros((1, 6), "int32"))[1], kept)

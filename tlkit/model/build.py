@@ -84,7 +84,7 @@ def decoded_specs(model: keras.Model, task: Task) -> dict[str, tf.TensorSpec]:
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in keras.tree.flatten(model.output)]
     try:
         found = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         shapes = keras.tree.map_structure(lambda t: tuple(t.shape), model.output)
         raise InputError(
             f"The task {task.name!r} cannot decode what the model gives, {shapes}: {first_line(error)}"

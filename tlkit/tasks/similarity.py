@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ def similarity(
     scored = loss == "cosine"
     ends = (float(low), float(high)) if scored else (0.0, 1.0)
     recipe = {"loss": loss, "low": low, "high": high, "projection": projection, "margin": margin, "scale": scale}
+    answer = values((NAME,), Affine(NAME, (ends[1] - ends[0],), (ends[0],), _cosines), name=NAME)
     return Task(
         name="similarity",
         made_by=recording.record("tlkit.tasks.similarity", recipe),
@@ -76,7 +78,7 @@ def similarity(
             metrics=list,
             check=functools.partial(_check_scores, ends) if scored else functools.partial(_check_labels, loss),
         ),
-        answers=(values((NAME,), Affine(NAME, (ends[1] - ends[0],), (ends[0],), _cosines), name=NAME),),
+        answers=(dataclasses.replace(answer, labels=()),),
         scorer=gathered(evaluate_scores if scored else evaluate_labels, NAME),
     )
 
