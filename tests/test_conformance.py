@@ -118,7 +118,14 @@ def rows(task: Task) -> np.ndarray:
     return boxes
 
 
-KINDS = (same(numbers), same(several), same(values), same(steps), same(masks), same(rows), asked, strangers)
+def labelled(task: Task) -> np.ndarray:
+    """x, y and whether it is labelled of each point."""
+    points = np.tile(np.array([0.3, 0.6, 1.0], np.float32), (COUNT, max(1, len(task.labels)), 1))
+    points[::3, 0, 2] = 0
+    return points
+
+
+KINDS = (*map(same, (numbers, several, values, steps, masks, rows, labelled)), asked, strangers)
 
 
 def accepted(task: Task) -> Splits:

@@ -188,13 +188,13 @@ def test_a_soup_decides_its_own_threshold(folder):
     task = tasks.verify(3, size=4)
     run = tlkit.Run(built(folder, task=task)[0], task, data())
     val = run.data.val
-    outputs = tlkit.evaluate(run.model, run.task, val).outputs
+    threshold = task.finish(tlkit.evaluate(run.model, run.task, val)).made_by[1]["threshold"]
     own = [dataclasses.replace(run, task=tasks.verify(3, size=4, threshold=found)) for found in (0.1, 0.2)]
     found = methods.soup(own)
-    assert found.task.card["threshold"] == pytest.approx(task.calibrate(val.target_array, outputs).card["threshold"])
+    assert found.task.made_by[1]["threshold"] == pytest.approx(threshold)
     unknown = [dataclasses.replace(one, data=dataclasses.replace(run.data, val=val.subset([]))) for one in own]
     assert methods.soup(unknown).task.made_by[1]["threshold"] is None
-    assert methods.soup([own[0], own[0]]).task.card["threshold"] == 0.1
+    assert methods.soup([own[0], own[0]]).task.made_by[1]["threshold"] == 0.1
 
 
 def test_a_soup_claims_nothing_of_the_runs_it_is_made_of(folder, tmp_path):

@@ -40,12 +40,17 @@ def splits() -> Splits:
     return Splits(*(quantities(n, seed) for seed, n in enumerate((300, 20, 120))))
 
 
+def decode_of(task, number=0):
+    """How an answer of the task brings values to their unit."""
+    return task.answers[number].decode
+
+
 def learned(task) -> keras.Model:
     """The best linear model there is, so that nothing here depends on training."""
     inputs = keras.Input((6,), name="x")
     head = keras.layers.Dense(3, name="head_outputs", dtype="float32")
     model = keras.Model(inputs, head(inputs))
-    offset, factor = task.decode.offset, task.decode.factor
+    offset, factor = decode_of(task).offset, decode_of(task).factor
     kernel = np.zeros((6, 3))
     kernel[:3] = np.diag(SCALE / factor)
     head.set_weights([kernel, (CENTRE - offset) / factor])
@@ -91,7 +96,7 @@ def test_finetune_takes_mean_and_spread_from_the_training_targets(module_folder,
     assert arguments["mean"] == [pytest.approx(55.0)] and arguments["std"] == [pytest.approx(12.25, abs=0.01)]
     assert run.scores["r2"] > -0.3  # its module knows no colours; with a mean of 0 it was -16
     again = tlkit.load(tmp_path / "run")
-    assert again.task.made_by == run.task.made_by and again.task.decode == run.task.decode
+    assert again.task.made_by == run.task.made_by and decode_of(again.task) == decode_of(run.task)
     assert "age: mean 55, spread 12.25 of the training targets" in "".join(capsys.readouterr())
 
 
@@ -117,7 +122,7 @@ def test_one_that_is_given_stays():
     task, _ = prepared(tasks.regress(NAMES, std=[1.0, 2.0, 3.0]), splits())
     assert task.made_by[1]["std"] == [1.0, 2.0, 3.0]
     np.testing.assert_allclose(task.made_by[1]["mean"], splits().train.target_array.astype(float).mean(axis=0))
-    assert recording.restore(task.made_by).decode == task.decode
+    assert decode_of(recording.restore(task.made_by)) == decode_of(task)
 
 
 def test_weights_of_examples_count_in_the_mean():
@@ -126,8 +131,8 @@ def test_weights_of_examples_count_in_the_mean():
     weighted = dataclasses.replace(data, train=dataclasses.replace(data.train, weights=weights))
     task, _ = prepared(tasks.regress(NAMES), weighted)
     kept = data.train.target_array[weights > 0].astype(float)
-    np.testing.assert_allclose(task.decode.offset, kept.mean(axis=0))
-    np.testing.assert_allclose(task.decode.factor, kept.std(axis=0))
+    np.testing.assert_allclose(decode_of(task).offset, kept.mean(axis=0))
+    np.testing.assert_allclose(decode_of(task).factor, kept.std(axis=0))
 
 
 def test_targets_that_never_vary_or_hardly_do_are_named():
@@ -136,7 +141,7 @@ def test_targets_that_never_vary_or_hardly_do_are_named():
     rows = np.stack([np.full(300, 7.0), np.zeros(300), 1.7e9 + column], axis=1).astype(np.float32)
     task, lines = prepared(tasks.regress(NAMES), dataclasses.replace(data, train=dataclasses.replace(
         data.train, targets=rows)))  # fmt: skip
-    assert task.decode.factor[:2] == (pytest.approx(7e-3), 1.0)
+    assert decode_of(task).factor[:2] == (pytest.approx(7e-3), 1.0)
     assert "note: every training target of current_A is 7, so there is nothing to learn" in lines
     assert any(line.startswith("note: energy_J varies by 2.9e+02 around 1.7") for line in lines)
 
@@ -147,10 +152,10 @@ def test_methods_hand_the_training_targets_on():
     task = methods.mmd(methods.coral(tasks.regress(NAMES)))
     adapted, _ = prepared(task, methods.domain_mix(source, target))  # whose targets are 0 in the target
     assert adapted.begin is None and adapted.made_by[1]["task"]["recipe"][0] == "tlkit.methods.coral"
-    assert adapted.remains.task.answers[0].decode == plain.answers[0].decode
+    assert decode_of(adapted.remains.task) == decode_of(plain)
     both = methods.multitask(size=tasks.regress(NAMES), again=tasks.regress(NAMES, mean=[0] * 3, std=[1] * 3))
     mixed, lines = prepared(both, methods.task_mix(size=source, again=source))
-    assert mixed.heads["size"].decode == plain.decode and mixed.heads["again"].decode.factor == (1.0, 1.0, 1.0)
+    assert decode_of(mixed, 0) == decode_of(plain) and decode_of(mixed, 1).factor == (1.0, 1.0, 1.0)
     assert len(lines) == 3 and mixed.begin is None
 
 

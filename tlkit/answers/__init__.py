@@ -7,11 +7,12 @@ from tlkit.answers.affine import Affine
 from tlkit.answers.boxes import boxes
 from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
+from tlkit.answers.points import points
 from tlkit.answers.scores import scores
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
 
-__all__ = ["Affine", "boxes", "masks", "passages", "scores", "values", "vectors", "words"]
+__all__ = ["Affine", "boxes", "masks", "passages", "points", "scores", "values", "vectors", "words"]
 
 
 def __dir__() -> list[str]:

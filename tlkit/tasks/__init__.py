@@ -6,6 +6,7 @@ A new task is one new file and one line here; its recipe's import path is `tlkit
 from tlkit.tasks.classification import classify
 from tlkit.tasks.detection import detect
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.keypoint_detection import keypoints
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
 from tlkit.tasks.segmentation import segment
@@ -14,7 +15,19 @@ from tlkit.tasks.spanning import span
 from tlkit.tasks.tagging import tag
 from tlkit.tasks.verification import verify
 
-__all__ = ["classify", "detect", "gathered", "regress", "restore", "segment", "similarity", "span", "tag", "verify"]
+__all__ = [
+    "classify",
+    "detect",
+    "gathered",
+    "keypoints",
+    "regress",
+    "restore",
+    "segment",
+    "similarity",
+    "span",
+    "tag",
+    "verify",
+]
 
 
 def __dir__() -> list[str]:

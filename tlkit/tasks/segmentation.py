@@ -83,17 +83,23 @@ def _decoder(maps: Mapping[int, Any], labels: int, width: int) -> Any:
     """Logits (batch, height, width, labels) of the image's own size."""
     from keras import layers
 
-    strides = sorted(maps, reverse=True)
+    logits = layers.Conv2D(labels, 1, dtype="float32", name="head_logits")(pyramid(maps, width))
+    return layers.UpSampling2D(min(maps), interpolation="bilinear", dtype="float32", name="head_full")(logits)
+
+
+def pyramid(maps: Mapping[int, Any], width: int) -> Any:
+    """The finest map with what all coarser ones say, (batch, height, width, `width`), by a U-Net's way up."""
+    from keras import layers
+
     x = None
-    for stride in strides:
+    for stride in sorted(maps, reverse=True):
         side = layers.Conv2D(width, 1, use_bias=False, name=f"head_side_{stride}")(maps[stride])
         side = _normalized(side, f"head_side_{stride}")
         x = side if x is None else layers.Add(name=f"head_add_{stride}")([side, _enlarged(x, side, stride)])
         x = layers.ReLU(6.0, name=f"head_relu_{stride}")(x)
         x = layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"head_conv_{stride}")(x)
         x = layers.ReLU(6.0, name=f"head_out_{stride}")(_normalized(x, f"head_conv_{stride}"))
-    logits = layers.Conv2D(labels, 1, dtype="float32", name="head_logits")(x)
-    return layers.UpSampling2D(strides[-1], interpolation="bilinear", dtype="float32", name="head_full")(logits)
+    return x
 
 
 def _normalized(x: Any, name: str) -> Any:
