@@ -13,7 +13,7 @@ from tlkit.answers.scores import check_columns
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 
 TOLERANCE = 0.1  # two values "agree" when they differ by less than this share of their spread
-LEAST_SPREAD = 0.05  # of the training targets' own: outputs that hardly vary are not judged by how little they do
+LEAST_SPREAD = 0.05  # of the training targets' own, or of the size: what hardly varies is not judged by how little
 SAME = 0.01  # of a value that never varies: nearer is right
 
 
@@ -69,7 +69,7 @@ def _agreement(name: str, unit: np.ndarray | None, expected: Decoded, found: Dec
     steps = 4 * np.spacing(np.abs(expected[name].astype(np.float32))).astype(np.float64)  # the last bits of float32
     if unit is None:
         size = float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0
-        difference, spread = apart / (size or 1.0), wide.std(axis=0)
+        difference, spread = apart / (size or 1.0), np.maximum(wide.std(axis=0), LEAST_SPREAD * size)
     else:
         difference = np.maximum(apart - steps, 0.0) / np.maximum(unit, _spread(wide))
         spread = np.maximum(_spread(wide), LEAST_SPREAD * unit)
