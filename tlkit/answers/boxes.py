@@ -37,8 +37,8 @@ WORST = """
 <p class="lead">The images with the lowest F1: true boxes are dashed, what the model says is solid.</p>
 <ul class="mistakes" data-modality="image">
 {% for one in view %}
-<li><div style="position:relative">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
-role="img" aria-label="boxes of {{ one.id }}" style="position:absolute;left:0;top:0;width:100%;height:100%">
+<li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
+role="img" aria-label="boxes of {{ one.id }}">
 {% for box in one.boxes %}
 <rect x="{{ box.x }}" y="{{ box.y }}" width="{{ box.width }}" height="{{ box.height }}" fill="none"
 stroke="{{ '#ffffff' if box.true else '#e4572e' }}" stroke-width="2"{% if box.true %} stroke-dasharray="4 3"{% endif %}

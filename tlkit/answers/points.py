@@ -26,8 +26,8 @@ class="figure">{{ row.pck|percent }}</span></td><td>{{ row.distance|percent }}</
 images with the largest distances: rings are right, dots are what the model says.</p>
 <ul class="mistakes" data-modality="image">
 {% for one in view.worst %}
-<li><div style="position:relative">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
-role="img" aria-label="points of {{ one.id }}" style="position:absolute;left:0;top:0;width:100%;height:100%">
+<li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
+role="img" aria-label="points of {{ one.id }}">
 {% for point in one.points %}
 <line x1="{{ point.said[0] }}" y1="{{ point.said[1] }}" x2="{{ point.true[0] }}" y2="{{ point.true[1] }}"
 stroke="#e4572e" stroke-width="1" vector-effect="non-scaling-stroke"/>

@@ -311,6 +311,8 @@ class Splits:
 
 def _is_labelled(targets: np.ndarray, labels: int) -> bool:
     """Whether targets are numbers of labels, or a column of 0 and 1 for each label."""
+    if targets.ndim > 2:
+        return False  # masks: a label for each pixel, and not for the example
     if targets.dtype.kind in "iu" or not len(targets):
         return True
     return targets.dtype.kind == "f" and targets.shape[1:] == (labels,) and bool(np.isin(targets, (0, 1)).all())

@@ -61,7 +61,7 @@ def of_answer(examples: Examples, name: str | None) -> tuple[np.ndarray | None, 
     targets = examples.targets
     if name is None:
         spec = targets.spec
-        return None, None if isinstance(spec, ArraySpec) and spec.shape[:1] == (0,) else targets
+        return None, None if isinstance(spec, ArraySpec) and spec.shape == (0,) else targets
     if isinstance(targets, DictColumn):
         return None, targets.columns[name]
     array = examples.target_array

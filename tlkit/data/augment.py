@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tlkit.core.errors import InputError
-from tlkit.core.examples import LeavesTargets, as_augment
+from tlkit.core.examples import Examples, LeavesTargets, as_augment
 from tlkit.core.files import sha256_bytes
 from tlkit.core.numeric import is_number
 
@@ -252,3 +252,20 @@ def recoloured(x: np.ndarray, brightness: float, contrast: float, saturation: fl
     offset = brightness * (1 - contrast) * mean
     matrix = [float(value) for row in mix for value in (*row, offset)]
     return np.asarray(Image.fromarray(np.ascontiguousarray(x)).convert("RGB", tuple(matrix)))
+
+
+def check_moving(examples: Examples, kind: str) -> None:
+    """Refuse an augmentation that moves images and leaves what is drawn on them behind.
+
+    Args:
+        examples: For training.
+        kind: "boxes", "masks" or "keypoints".
+
+    Raises:
+        InputError: If so.
+    """
+    own = examples.augment
+    if isinstance(own, Augmentation) and (own.flip or own.crop or own.rotate):
+        raise InputError(
+            f"The augmentation moves images and leaves their {kind} behind: take tlkit.data.{kind}.augmentation()."
+        )

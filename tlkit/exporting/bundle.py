@@ -172,6 +172,8 @@ def _compared(
     each = []
     for answer in task.answers:
         rows, targets = multi_targets.of_answer(examples, None if len(task.answers) == 1 else answer.name)
+        if len(task.answers) > 1 and (targets is None or not len(targets)):
+            continue  # no example has a label of its kind
         own = _rows(task.own(answer, expected), rows)
         for found in _of_answer(task, answer, outputs):
             each.append(compare(answer, own, _rows(found, rows), targets, gates=gates))

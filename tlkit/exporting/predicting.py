@@ -97,8 +97,8 @@ def predict(
     if taken.parse is None:
         raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
     readings = _readings(files, taken.parse, inside, bad)
-    called = Called(opened, tuple(shapes), task if task is not None else _task_of(card, str(model), trust))
     with _whole(model):
+        called = Called(opened, tuple(shapes), task if task is not None else _task_of(card, str(model), trust))
         return [_prediction(called, file, parsed, top) for file, parsed in readings]
 
 
@@ -169,7 +169,7 @@ def _task_of(card: Mapping[str, Any], model: str, trust: bool) -> Task:
     try:
         return restore(card["made_by"], trust=trust)
     except InputError as error:
-        raise InputError(f"What the outputs of {model!r} mean is not known; give `predict` a `task`. {error}") from None
+        raise InputError(f"What the outputs of {model!r} mean is not known. {error}") from None
 
 
 def _readings(
@@ -235,7 +235,7 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int) -> Predic
         lines = lines[:top] if answer.ranked else lines
         said += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
-        note = f"{note}; {_plain_note(called(parsed.columns[PLAIN][0]), outputs[0])}"
+        note = f"{note}; {_plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])}"
     return Prediction(file, tuple(said), note)
 
 
@@ -275,6 +275,8 @@ def _continued(called: Called, answer: Answer, again: Callable[[Any, Decoded], A
     raise InputError(f"The answer {answer.name!r} does not end: `again` gave {MOST_STEPS:,} further inputs.")
 
 
-def _plain_note(plain: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> str:
-    apart = max(float(np.abs(plain[name] - own).max(initial=0.0)) for name, own in outputs.items())
+def _plain_note(task: Task, plain: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> str:
+    expected, found = ({name: own[None] for name, own in side.items()} for side in (outputs, plain))
+    each = (answer.agree(task.own(answer, expected), task.own(answer, found)).difference for answer in task.answers)
+    apart = max(float(own.max(initial=0.0)) for own in each)
     return f"a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"

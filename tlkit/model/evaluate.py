@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core import excerpts, memory
 from tlkit.core.batches import gathered, outputs_at_once, pieces_of, read_batches, sequences_at_once, steps_of
-from tlkit.core.columns import ArrayColumn
+from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.core.task import PLACE, Evaluation, Task
@@ -47,7 +47,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     """Scores of a model on some examples, with confidence intervals, confusion and worst mistakes.
 
     Args:
-        model: Takes batches of what `examples.read` gives, and returns the task's raw outputs.
+        model: Takes batches of `examples.inputs`, and returns the task's raw outputs.
         task: Decodes and measures.
         examples: With targets; at least one.
         batch_size: Examples at a time, >= 1; memory does not grow with the count of examples.
@@ -84,8 +84,10 @@ def _judged(
 
 
 def _placed(examples: Examples) -> Examples:
-    """The examples with a column that says which of them each is."""
-    return replace(examples, columns={**examples.columns, PLACE: ArrayColumn(np.arange(len(examples)))})
+    """The examples with a column that says which of them each is; no input is copied for a scorer."""
+    inputs = ReadColumn(examples.inputs.__getitem__, examples.inputs.spec, examples.ids)
+    columns = {**examples.columns, PLACE: ArrayColumn(np.arange(len(examples)))}
+    return replace(examples, inputs=inputs, columns=columns)
 
 
 def _judges(task: Task) -> bool:

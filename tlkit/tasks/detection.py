@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tlkit.answers.boxes import boxes
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Objective, Task
+from tlkit.data.augment import check_moving
 from tlkit.layer import reads
 from tlkit.tasks import recording
 from tlkit.tasks.detection_scores import DetectionScorer
@@ -61,6 +60,7 @@ def detect(
     (feature pyramid).
     """
     names, finest = tuple(str(label) for label in labels), tuple(sorted(int(stride) for stride in strides))
+    width, depth, overlap = int(width), int(depth), float(overlap)
     _check_arguments(names, finest, width, depth, overlap)
     return Task(
         name="detect",
@@ -168,8 +168,26 @@ def _check(labels: tuple[str, ...], splits: Splits) -> None:
                 f"The {name} targets must be rows of 5 per image: label, left, top, right, bottom, as "
                 f"`tlkit.data.boxes` makes them. Received: {spec}."
             )
-    numbers = np.concatenate([splits.train.targets[i][:, 0] for i in range(len(splits.train))])
-    if not (numbers >= 0).any():
+        _check_rows(name, examples, len(labels))
+    if not any(len(splits.train.targets[i]) for i in range(len(splits.train))):
         raise InputError("No training image has an object: there is nothing to learn.")
-    if numbers.max() >= len(labels):
-        raise InputError(f"The targets have the label {int(numbers.max())}, and the task {len(labels)} labels from 0.")
+    check_moving(splits.train, "boxes")
+
+
+def _check_rows(name: str, examples: Examples, labels: int) -> None:
+    for index in range(len(examples)):
+        rows = examples.targets[index]
+        rows = rows[rows[:, 0] >= 0]
+        if not len(rows):
+            continue
+        if rows[:, 0].max() >= labels:
+            raise InputError(
+                f"`{examples.ids[index]}` of the {name} split has the label {int(rows[:, 0].max())}, and the task "
+                f"{labels} labels from 0."
+            )
+        sides = rows[:, 1:]
+        if not ((sides >= 0) & (sides <= 1)).all() or not (sides[:, :2] < sides[:, 2:]).all():
+            raise InputError(
+                f"`{examples.ids[index]}` of the {name} split has a box that is no left, top, right, bottom in shares "
+                f"of the sides: {sides[0].tolist()}. `tlkit.data.boxes` makes them of pixels."
+            )

@@ -30,7 +30,7 @@ class FocalAndGIoU(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Mapping[str, Any]) -> Any:
         """Losses (batch,) of rows (batch, most, 5) of label, left, top, right, bottom, and maps."""
-        rows = ops.cast(y_true, "float32")
+        rows = ops.pad(ops.cast(y_true, "float32"), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)  # one at least
         own, answers = assigned(rows, places(y_pred))
         logits = joined(y_pred, "labels")
         wanted = ops.one_hot(ops.cast(own[..., 0], "int32"), logits.shape[-1]) * answers[..., None]

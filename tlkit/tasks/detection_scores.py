@@ -93,15 +93,20 @@ class DetectionScorer:
         return ", ".join(self.labels[int(number)] for number in numbers) or "nothing"
 
     def result(self) -> Evaluation:
-        """Scores map, map50 and map75 with intervals, map_small, map_medium and map_large where there are such."""
+        """Scores map, map50 and map75 with intervals, map_small, map_medium and map_large where there are such.
+
+        Without a true box nothing can be measured, and there are no scores.
+        """
         found = Found(*map(np.concatenate, zip(*self.found, strict=True)))
         truth = Truth(*map(np.concatenate, zip(*self.truth, strict=True)))
         count = len(self.truth)
         table = average_precisions(found, truth, len(self.labels), np.ones(count))
+        if not len(truth.image):
+            return Evaluation({}, {"objects": {"rows": self._rows(table, truth), "errors": self.errors, "said": SAID}})
         scores = _means(table)
         drawn = [_means(average_precisions(found, truth, len(self.labels), w)) for w in _weights(count)]
         for name in list(scores):
-            low, high = np.quantile([one[name] for one in drawn], [0.025, 0.975])
+            low, high = np.nanquantile([one[name] for one in drawn], [0.025, 0.975])
             scores |= {f"{name}_low": low, f"{name}_high": high}
         for name, size in SIZES.items():
             own = average_precisions(found, truth, len(self.labels), np.ones(count), size)
@@ -176,7 +181,7 @@ def errors(rows: np.ndarray, ignored: np.ndarray, sides: np.ndarray, classes: np
     counts = {"right": int((partner >= 0).sum()), "missed": len(rows) - int((partner >= 0).sum())}
     near = iou(sides[:, None], rows[None, :, 1:])
     alike = classes[:, None] == rows[None, :, 0]
-    for i in np.flatnonzero((partner < 0) & ~_on(ignored, sides, classes)):
+    for i in np.flatnonzero((partner < 0) & ~_on(ignored, sides, classes)[:, 0]):
         own, other = (np.where(mask, near[i], 0.0).max(initial=0.0) for mask in (alike[i], ~alike[i]))
         kind = _kind(float(own), float(other))
         counts[kind] = counts.get(kind, 0) + 1
@@ -206,18 +211,19 @@ def _found(
     partners = np.stack([matches(rows, sides, classes, least) for least in OVERLAPS], axis=1)
     areas = np.append(pixels * area(rows[:, 1:]), 0.0)
     hit = partners >= 0
-    on = _on(ignored, sides, classes)[:, None] & ~hit
+    on = _on(ignored, sides, classes) & ~hit
     return Found(
         np.full(len(sides), number), classes.astype(int), scores, pixels * area(sides), hit, areas[partners], on
     )
 
 
 def _on(ignored: np.ndarray, sides: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Whether each box lies by half or more on an ignored one of its label."""
+    """Whether each box lies on an ignored one of its label by as large a share as each of OVERLAPS, bool (n, 10)."""
     low = np.maximum(sides[:, None, :2], ignored[None, :, 1:3])
     common = np.maximum(np.minimum(sides[:, None, 2:], ignored[None, :, 3:5]) - low, 0).prod(axis=-1)
     share = common / np.maximum(area(sides), 1e-12)[:, None]
-    return np.asarray(((share >= 0.5) & (classes[:, None] == ignored[None, :, 0])).any(axis=1))
+    most = np.where(classes[:, None] == ignored[None, :, 0], share, 0.0).max(axis=1, initial=0.0)
+    return np.asarray(most[:, None] >= OVERLAPS)
 
 
 def _pixels(examples: Examples) -> float:
@@ -237,7 +243,8 @@ def _means(table: np.ndarray) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> float:
-    return 0.0 if np.isnan(values).all() else float(np.nanmean(values))
+    """NaN where no label has a true box."""
+    return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _drawn_box(box: np.ndarray, *, true: bool) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from tlkit.answers.points import POINTS, points
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Decoded, Evaluation, Objective, Task
+from tlkit.data.augment import check_moving
 from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
@@ -50,6 +51,7 @@ def keypoints(
     Source: Sun et al. 2018, arXiv:1711.08229 (the mean place under a heat map).
     """
     labels, finest = tuple(str(name) for name in names), tuple(sorted(int(stride) for stride in strides))
+    width, within = int(width), float(within)
     _check_arguments(labels, finest, width, within)
     arguments = {"names": labels, "strides": finest, "width": width, "within": within}
     return Task(
@@ -158,3 +160,4 @@ def _check(names: tuple[str, ...], splits: Splits) -> None:
             )
     if not (splits.train.target_array[..., 2] > 0).any():
         raise InputError("No point of the training images is labelled: there is nothing to learn.")
+    check_moving(splits.train, "keypoints")

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tlkit.core.errors import InputError
 from tlkit.core.naming import import_path
 from tlkit.core.task import Task
@@ -23,7 +25,7 @@ def record(path: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, A
         arguments: What it was called with.
 
     Returns:
-        The recipe, for `Task.recipe` and `restore`.
+        The recipe, for `Task.made_by` and `restore`.
     """
     return path, {name: _plain(value) for name, value in arguments.items()}
 
@@ -58,7 +60,7 @@ def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
     called. A user's own head is imported when it is called, not before: a saved model opens without it.
 
     Args:
-        recipe: Import path and plain arguments, as in `Task.recipe` or task.json.
+        recipe: Import path and plain arguments, as in `Task.made_by` or task.json.
         trust: Whether functions outside tlkit may be imported.
 
     Returns:
@@ -93,18 +95,25 @@ def _found(path: str, trust: bool) -> Callable[..., Any]:
     module_name, _, name = path.rpartition(".")
     if module_name not in SHELVES and not trust:
         raise InputError(
-            f"The task was made by `{path}`, which is not part of tlkit: give tlkit.load the task itself as `task=`, "
-            "or `trust=True`, which imports that function (on the command line --trust)."
+            f"The task was made by `{path}`, which is not part of tlkit: pass the task itself, `task=`, or "
+            "`trust=True`, which imports that function (on the command line --trust)."
         )
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
-        raise InputError(f"`{path}` cannot be imported: {error}; tlkit.load takes the task as `task=`.") from error
+        raise InputError(f"`{path}` cannot be imported: {error}; pass the task itself, `task=`.") from error
     public = getattr(module, "__all__", ()) if module_name in SHELVES else vars(module)
     function = getattr(module, name, None) if name in public else None
-    if not callable(function):
-        raise InputError(f"`{module_name}` has no function `{name}`; was this recipe written by another version?")
+    if not callable(function) or (module_name in SHELVES and not _makes_a_task(function)):
+        raise InputError(f"`{module_name}` has no task `{name}`; was this recipe written by another version?")
     return function  # type: ignore[no-any-return]
+
+
+def _makes_a_task(function: Any) -> bool:
+    """Whether a function of the shelves makes a task out of its arguments, and does nothing else: a card in somebody's
+    file may name it.
+    """
+    return function is not restore and getattr(function, "__annotations__", {}).get("return") in ("Task", Task)
 
 
 def _plain(value: Any) -> Any:
@@ -114,14 +123,16 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return {"function": import_path(value)} if callable(value) else value
+    if callable(value):
+        return {"function": import_path(value)}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _live(value: Any, trust: bool) -> Any:
     match value:
-        case {"recipe": inner}:
+        case {"recipe": [str(), Mapping()] as inner, **rest} if not rest:
             return restore(inner, trust=trust)
-        case {"function": path}:
+        case {"function": (str() | None) as path, **rest} if not rest:
             return _postponed(path, trust)
     return value
 

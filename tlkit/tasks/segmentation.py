@@ -12,7 +12,7 @@ from tlkit.answers.masks import masks
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Splits
 from tlkit.core.task import Objective, Task
-from tlkit.data.augment import VOID
+from tlkit.data.augment import VOID, check_moving
 from tlkit.layer import reads
 from tlkit.tasks import recording
 from tlkit.tasks.segmentation_scores import SegmentationScorer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 COUNTED = 500  # training masks by which classes are weighted
+LOOKED_AT = 20  # masks of each split whose numbers are checked
 
 
 def segment(
@@ -59,6 +60,7 @@ def segment(
     Source: Ronneberger et al. 2015, arXiv:1505.04597 (U-Net); Milletari et al. 2016, arXiv:1606.04797 (Dice loss).
     """
     names, finest = tuple(str(label) for label in labels), tuple(sorted(int(stride) for stride in strides))
+    width, dice = int(width), float(dice)
     arguments = {"labels": names, "strides": finest, "width": width, "dice": dice, "class_weights": class_weights}
     _check_arguments(names, finest, width, dice, class_weights)
     answer, weights = masks(names), _weights(names, class_weights)
@@ -126,9 +128,9 @@ def _loss(labels: int, dice: float, weights: tuple[float, ...] | None) -> keras.
 
 
 def _metrics(labels: int) -> list[keras.metrics.Metric]:
-    import keras
+    from tlkit.tasks.segmentation_losses import WeighedMeanIoU
 
-    return [keras.metrics.MeanIoU(labels, name="miou", ignore_class=VOID, sparse_y_pred=False)]
+    return [WeighedMeanIoU(labels, name="miou", ignore_class=VOID, sparse_y_pred=False)]
 
 
 # -- weights
@@ -176,7 +178,8 @@ def _check_arguments(
         "width": (width >= 1, "be 1 or more", width),
         "dice": (0 <= dice < float("inf"), "be 0 or more", dice),
         "class_weights": (
-            not isinstance(class_weights, str) or class_weights == "balanced", 'be None, "balanced" or a mapping',
+            class_weights is None or class_weights == "balanced" or isinstance(class_weights, Mapping),
+            'be None, "balanced" or a mapping',
             class_weights,
         ),
     }  # fmt: skip
@@ -205,3 +208,20 @@ def _check(labels: tuple[str, ...], splits: Splits) -> None:
                 f"The {name} targets must be masks (height, width) of whole numbers, as `tlkit.data.masks` makes them. "
                 f"Received: {spec}."
             )
+        largest = int(max((_largest(examples.targets[row]) for row in _some(len(examples))), default=0))
+        if largest >= len(labels):
+            raise InputError(
+                f"A {name} mask has the number {largest}, and the task {len(labels)} labels from 0 (255 is no label): "
+                f"name it, or read the masks with `labels=`. Received: {', '.join(labels)}."
+            )
+    check_moving(splits.train, "masks")
+
+
+def _some(count: int) -> list[int]:
+    """At most LOOKED_AT positions, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64)).tolist() if count else []
+
+
+def _largest(mask: np.ndarray) -> int:
+    known = mask[mask != VOID]
+    return int(known.max()) if known.size else 0

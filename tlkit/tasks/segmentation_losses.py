@@ -12,6 +12,17 @@ from tlkit.core.errors import InputError
 from tlkit.data.augment import VOID
 
 
+class WeighedMeanIoU(keras.metrics.MeanIoU):
+    """Keras' mean IoU, whose weights are of examples: each counts for all pixels of its own."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Take in masks (batch, height, width) and logits (batch, height, width, labels)."""
+        if sample_weight is not None:
+            each = ops.reshape(ops.convert_to_tensor(sample_weight), (-1, 1, 1))
+            sample_weight = ops.broadcast_to(each, ops.shape(y_true))
+        return super().update_state(y_true, y_pred, sample_weight)
+
+
 @keras.saving.register_keras_serializable(package="tlkit")
 class CrossEntropyAndDice(keras.losses.Loss):
     """Mean cross-entropy of an image's known pixels, plus `dice` times 1 - the mean soft Dice of the labels.

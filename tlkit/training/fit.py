@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
 from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
 from tlkit.training.step import NOT_FINITE, Trainer, compiled, has_steps, optimizer_of, steps_of_epoch
+
+log = logging.getLogger(__name__)
 
 HIGH_RATE = 1.0  # Adam moves each weight by about the rate at a step, and weights are mostly below 1
 
@@ -116,6 +119,7 @@ def fit(
     _check(model, task, data, phases)
     data, watch = _uncut(model, data), checked(callbacks)
     task = task if task.begin is None else task.begin(data, progress.line)
+    _check_loss(model, task, data.train)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)
@@ -170,6 +174,23 @@ def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")
     _check_shape(model, data.train.inputs.spec)
+
+
+def _check_loss(model: keras.Model, task: Task, train: Examples) -> None:
+    """Let the loss refuse targets that do not fit the model's outputs before any feature is computed.
+
+    Only what it says itself counts: it is asked with zeros, of which other errors may come.
+    """
+    shapes = [own.shape[1:] for own in keras.tree.flatten(model.output)]
+    if any(size is None for shape in shapes for size in shape):
+        return
+    zeros = keras.tree.map_structure(lambda own: np.zeros((1, *own.shape[1:]), np.float32), model.output)
+    try:
+        task.objective.loss()(multi_targets.unpacked(train.targets.take(np.arange(1))), zeros)
+    except InputError:
+        raise
+    except Exception as error:  # of a loss that takes no zeros; the steps will say more
+        log.debug("the loss of zeros: %s", error)
 
 
 def _say_high_rates(phases: Sequence[Phase], progress: Progress) -> None:

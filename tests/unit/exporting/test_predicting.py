@@ -34,7 +34,7 @@ def test_a_file_of_an_earlier_version_is_named_as_the_cause():
 
 
 def test_a_task_of_ones_own_must_be_given_or_trusted():
-    with pytest.raises(InputError, match="give `predict` a `task`"):
+    with pytest.raises(InputError, match=r"mean is not known\. .*pass the task itself, `task=`"):
         predicting._task_of({"made_by": ["elsewhere.task", {}]}, "model.tflite", trust=False)
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import tasks
+from tlkit import data, tasks
 from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, f1, iou, matches, places, sides_first
 from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
@@ -250,6 +250,17 @@ def test_perfect_boxes_score_1_and_none_0():
     assert judged(rows, silent).scores["map"] == 0.0
 
 
+def test_images_without_objects_alone_have_no_score():
+    _, _, decoded = scene(3)
+    found = judged([NOTHING] * 3, decoded)
+    assert found.scores == {} and "headline" not in found.details
+
+
+def test_a_batch_without_a_box_has_a_loss():
+    none = np.zeros((1, 0, 5), np.float32)
+    assert np.isfinite(float(detection_losses.FocalAndGIoU()(none, raw())))
+
+
 def test_errors_are_told_apart():
     rows = np.array([[0, 0.1, 0.1, 0.4, 0.4], [1, 0.6, 0.6, 0.9, 0.9]])
     sides = np.array([
@@ -318,8 +329,15 @@ def test_data_that_cannot_be_learned_are_refused():
         check(dataclasses.replace(fine, labels=("a", "b")))
     with pytest.raises(InputError, match="No training image has an object"):
         check(dataclasses.replace(fine, train=examples([NOTHING, NOTHING])))
-    with pytest.raises(InputError, match="The targets have the label 7, and the task 2 labels from 0"):
+    with pytest.raises(InputError, match="of the training split has the label 7, and the task 2 labels from 0"):
         check(dataclasses.replace(fine, train=examples([np.array([[7, 0, 0, 1, 1]], np.float32)])))
+    for wrong in ([0, 10, 20, 100, 200], [0, 0.6, 0.1, 0.2, 0.4]):
+        with pytest.raises(InputError, match="of the test split has a box that is no left, top, right, bottom"):
+            check(dataclasses.replace(fine, test=examples([np.array([wrong], np.float32)])))
+    left_behind = dataclasses.replace(fine.train, augment=data.image.augmentation())
+    with pytest.raises(InputError, match=r"leaves their boxes behind: take tlkit\.data\.boxes\.augmentation"):
+        check(dataclasses.replace(fine, train=left_behind))
+    check(dataclasses.replace(fine, train=dataclasses.replace(fine.train, augment=data.boxes.augmentation())))
     masks = dataclasses.replace(fine.val, targets=ArrayColumn(np.zeros((6, 4, 4), np.uint8)))
     with pytest.raises(InputError, match="The validation targets must be rows of 5 per image"):
         check(dataclasses.replace(fine, val=masks))

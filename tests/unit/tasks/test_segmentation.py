@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tlkit import tasks
+from tlkit import data, tasks
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
@@ -113,6 +113,14 @@ def test_what_void_pixels_say_changes_nothing_and_weights_do():
     assert heavy > even  # the ground is wrong, and weighs more
 
 
+def test_weights_of_examples_count_for_their_pixels():
+    (metric,) = tasks.segment(LABELS).objective.metrics()
+    true = np.zeros((2, 4, 4), np.uint8)
+    true[1] = 1
+    metric.update_state(true, shares(np.zeros((2, 4, 4), int))["mask"], sample_weight=np.array([3.0, 1.0], np.float32))
+    assert float(metric.result()) == pytest.approx(3 / 4 / 2)  # of the ground 3 of 4, of the field nothing
+
+
 def test_the_loss_is_made_again_from_its_config():
     loss = segmentation_losses.CrossEntropyAndDice(3, 0.5, [1.0, 2.0, 3.0])
     again = keras.losses.deserialize(keras.losses.serialize(loss))
@@ -143,6 +151,7 @@ def test_weights_are_balanced_by_the_training_masks():
         ({"strides": (4, 4)}, "`strides` of `segment` must be different"),
         ({"width": 0}, "`width` of `segment` must be 1 or more"),
         ({"dice": -1.0}, "`dice` of `segment` must be 0 or more"),
+        ({"class_weights": [1, 5]}, '`class_weights` of `segment` must be None, "balanced" or a mapping'),
         ({"class_weights": "even"}, '`class_weights` of `segment` must be None, "balanced" or a mapping'),
         ({"class_weights": {"sky": 1.0}}, r"Received: \['sky'\]"),
         ({"class_weights": {"field": -1.0}}, "must be 0 or more for each label"),
@@ -162,6 +171,11 @@ def test_data_that_cannot_be_learned_are_refused():
         check(dataclasses.replace(fine, labels=("a", "b", "c")))
     with pytest.raises(InputError, match="The training split is empty"):
         check(dataclasses.replace(fine, train=examples(masks[:0])))
+    with pytest.raises(InputError, match="A test mask has the number 7, and the task 3 labels from 0"):
+        check(dataclasses.replace(fine, test=examples(masks + 7)))
+    left_behind = dataclasses.replace(examples(masks), augment=data.image.augmentation())
+    with pytest.raises(InputError, match=r"leaves their masks behind: take tlkit\.data\.masks\.augmentation"):
+        check(dataclasses.replace(fine, train=left_behind))
     numbers = dataclasses.replace(examples(masks), targets=ArrayColumn(np.zeros(2, np.int32)))
     with pytest.raises(InputError, match=r"The validation targets must be masks \(height, width\)"):
         check(dataclasses.replace(fine, val=numbers))

@@ -93,8 +93,8 @@ def test_own_head_of_another_width_is_refused():
     ("recipe", "message"),
     [
         (("os.system", {"command": "true"}), "not part of tlkit"),
-        (("tlkit.tasks.nothing", {}), "no function `nothing`"),
-        (("tlkit.tasks.metrics", {}), "no function `metrics`"),
+        (("tlkit.tasks.nothing", {}), "no task `nothing`"),
+        (("tlkit.tasks.metrics", {}), "no task `metrics`"),
         (("tlkit.tasks.classify", {"labels": LABELS, "colour": 1}), "do not fit"),
         (("tlkit.tasks.classify", {"labels": ["one"]}), "nothing to tell apart"),
         (["tlkit.tasks.classify"], "import path and its arguments"),
