@@ -84,12 +84,12 @@ def parts_of(
         micro_batch: Examples at a time, or None: as many as BOUND has room for.
     """
     size = min(batch_size, len(train))
-    need = size * example_bytes(whole, trained, phase, train) if micro_batch is None else 0.0
-    if need <= BOUND and (micro_batch is None or micro_batch >= size):
+    need = size * example_bytes(whole, trained, phase, train)
+    if micro_batch >= size if micro_batch is not None else need <= BOUND:
         return Parts(None, why="whole batches")
     reason = _undivided(trained, task, phase, train, size)
     if reason is not None:
-        return Parts(None, why=f"whole batches: {reason}", wanted=need)
+        return Parts(None, why=f"whole batches: {reason}", wanted=max(need, 1.0))  # who asked for parts is told
     if micro_batch is not None:
         return Parts(micro_batch, why=f"{micro_batch} examples at a time")
     most = max(1, int(size * BOUND / need))
