@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.modality import Table
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.formats import tflite_metadata
@@ -75,7 +74,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         merit=_merit,
         ranked=True,
         in_float32=True,
-        describe=_described,
+        describe=tflite_metadata.detection_outputs,
         sections=(
             Section("objects", "Objects of each label", lambda facts: facts.detail("objects"), OVERVIEW, "Objects"),
             Section("boxes", "Boxes", _worst, WORST),
@@ -257,10 +256,6 @@ def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]
         for label, box, score in rows
         if score >= SAID
     ]
-
-
-def _described(file: str) -> Mapping[str, Table]:
-    return tflite_metadata.detection_outputs(file)
 
 
 def _worst(facts: Facts) -> Any:

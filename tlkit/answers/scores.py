@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.modality import Table
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.formats import tflite_metadata
 
@@ -33,13 +32,8 @@ def scores(labels: Sequence[str], *, several: bool = False, name: str = "probabi
         merit=functools.partial(_merit, name, several),
         ranked=True,
         signatures={"classify": functools.partial(_classes, name, names)},
-        describe=lambda file: described(name, file),
+        describe=lambda file: {name: tflite_metadata.score_output(name, file)},
     )
-
-
-def described(name: str, file: str) -> Mapping[str, Table]:
-    """TFLite metadata of a tensor of scores, whose labels lie in a file."""
-    return {name: tflite_metadata.score_output(name, file)}
 
 
 def probabilities(raw: Any, several: bool = False) -> Any:
@@ -93,7 +87,7 @@ def _merit(name: str, several: bool, targets: np.ndarray, decoded: Decoded) -> n
 
 def masked_mean(right: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Share of what is right among what is counted, of each example: float64 (b,)."""
-    right, counted = ((part).reshape(len(part), -1) for part in (right & counted, counted))
+    right, counted = (part.reshape(len(part), -1) for part in (right & counted, counted))
     return np.asarray(right.sum(axis=1) / np.maximum(counted.sum(axis=1), 1), dtype=np.float64)
 
 

@@ -32,7 +32,6 @@ _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS =
 _BOX_PROPERTIES, _BOUNDARIES, _RATIO = 3, 1, 0  # members of ContentProperties, BoundingBoxType and CoordinateType
 _BERT_TOKENIZER, _REGEX_TOKENIZER, _VOCABULARY = 4, 6, 5  # members of ProcessUnitOptions and AssociatedFileType
 
-_NUMBERED = re.compile(r"(?<![^/;])([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*)((?:_\d+)*)(?=[/;:]|$)")  # "re_lu_1_2"
 
 Table = dict[int, Any]
 

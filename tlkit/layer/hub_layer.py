@@ -109,16 +109,12 @@ class HubLayer(keras.layers.Layer):
         self._unfrozen = float(unfrozen)
         self._taps: tuple[str, ...] = ()
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-        if graph is None:
-            module = hub.open_module(
-                handle, tags=self._tags, load_options=load_options, trust=trust, sha256=sha256, offline=offline
-            )
-            if module.folder is not None:
-                _OPENED[module.sha256] = module.folder, trust
+        packed = None if graph is None else _decoded(graph)
+        if packed is not None:
+            self._attach(_reopened(packed, str(handle), sha256, self._tags, trust))
         else:
-            module = _reopened(_decoded(graph), str(handle), sha256, self._tags, trust)
-        self._attach(module)
-        self.__dict__["_packed"] = None if graph is None else _decoded(graph)
+            self._attach(_opened(handle, self._tags, load_options, sha256, trust, offline))
+        self.__dict__["_packed"] = packed
         self._lower_case = self._own_lower_case() if lower_case is None else lower_case
         self.batch_stats, self.input_range = batch_stats, input_range
         self.range_known_by = SAID
@@ -775,6 +771,16 @@ def _decoded(graph: Any) -> bytes:
         return base64.b64decode(graph)
     except (ValueError, TypeError) as error:
         raise InputError(f"The packed graph of a module is damaged ({error}).") from error
+
+
+def _opened(
+    handle: Any, tags: list[str] | None, options: Any, sha256: str | None, trust: bool, offline: bool | None
+) -> hub.Module:
+    """The module of a handle, remembered by its content for layers that are made again."""
+    module = hub.open_module(handle, tags=tags, load_options=options, trust=trust, sha256=sha256, offline=offline)
+    if module.folder is not None:
+        _OPENED[module.sha256] = module.folder, trust
+    return module
 
 
 def _reopened(graph: bytes, handle: str, sha256: str | None, tags: Any, trust: bool) -> hub.Module:

@@ -127,11 +127,7 @@ def finetune(
         model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
         checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
     )  # fmt: skip
-    started = time.perf_counter()
-    run = replace(run, task=_finished(run, batch_size))
-    run = replace(run, evaluation=_evaluated(run, task, data, batch_size))
-    seconds["evaluate"] = time.perf_counter() - started
-    run = replace(run, seconds={**seconds, **run.seconds})
+    run = _judged(run, task, data, batch_size, seconds)
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
     for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
@@ -164,6 +160,15 @@ def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
                 f"note: {name} is {value:.3g}: always answering with the mean of the test's values would err less. "
                 "Train longer, unfreeze more, or look for what tells these values apart."
             )
+
+
+def _judged(run: Run, trained: Task, data: Splits, batch_size: int, seconds: dict[str, float]) -> Run:
+    """The run with what validation decides of its task, its scores on the test, and the seconds of all stages."""
+    started = time.perf_counter()
+    run = replace(run, task=_finished(run, batch_size))
+    evaluation = _evaluated(run, trained, data, batch_size)
+    seconds["evaluate"] = time.perf_counter() - started
+    return replace(run, evaluation=evaluation, seconds={**seconds, **run.seconds})
 
 
 def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evaluation | None:

@@ -13,7 +13,7 @@ from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Objective, Task
 from tlkit.data.augment import check_moving
 from tlkit.layer import reads
-from tlkit.tasks import recording
+from tlkit.tasks import heads, recording
 from tlkit.tasks.detection_scores import DetectionScorer
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def _check_arguments(labels: tuple[str, ...], strides: tuple[int, ...], width: i
         "depth": (depth >= 1, "be 1 or more", depth),
         "overlap": (0 < overlap < 1, "lie in (0, 1)", overlap),
     }
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}` of `detect` must {rule}. Received: {name}={value!r}.")
+    heads.check_rules(checks, of="detect")
 
 
 def _check(labels: tuple[str, ...], splits: Splits) -> None:

@@ -14,7 +14,7 @@ from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Decoded, Evaluation, Objective, Task
 from tlkit.data.augment import check_moving
 from tlkit.layer import reads
-from tlkit.tasks import metrics, recording
+from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ def _check_arguments(names: tuple[str, ...], strides: tuple[int, ...], width: in
         "width": (width >= 1, "be 1 or more", width),
         "within": (0 < within < 1, "lie in (0, 1)", within),
     }
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}` of `keypoints` must {rule}. Received: {name}={value!r}.")
+    heads.check_rules(checks, of="keypoints")
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:

@@ -14,7 +14,7 @@ from tlkit.core.examples import ArraySpec, Column, Splits
 from tlkit.core.task import Objective, Task
 from tlkit.data.augment import VOID, check_moving
 from tlkit.layer import reads
-from tlkit.tasks import recording
+from tlkit.tasks import heads, recording
 from tlkit.tasks.segmentation_scores import SegmentationScorer
 
 if TYPE_CHECKING:
@@ -183,9 +183,7 @@ def _check_arguments(
             class_weights,
         ),
     }  # fmt: skip
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}` of `segment` must {rule}. Received: {name}={value!r}.")
+    heads.check_rules(checks, of="segment")
     if unknown or any(not 0 <= weight < float("inf") for weight in weights):
         raise InputError(
             f"`class_weights` must be 0 or more for each label of the task. Received: {unknown or class_weights!r}."

@@ -15,7 +15,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import metrics, recording
+from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ def _check_options(loss: str, low: float, high: float, projection: int | None, m
         "margin": (0 < margin <= 2, "lie in (0, 2]", margin),
         "scale": (0 < scale < float("inf"), "be finite and positive", scale),
     }  # fmt: skip
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}` must {rule}. Received: {name}={value!r}.")
+    heads.check_rules(checks)
 
 
 def _parts(splits: Splits) -> tuple[tuple[str, Examples], ...]:

@@ -15,7 +15,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import recording
+from tlkit.tasks import heads, recording
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.verification_scores import enrol, score
@@ -143,9 +143,7 @@ def _check_options(
         "scale": (scale > 0, "be positive", scale),
         "threshold": (threshold is None or -1 <= threshold <= 1, "lie in [-1, 1] or be None", threshold),
     }
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}` must {rule}. Received: {name}={value!r}.")
+    heads.check_rules(checks)
 
 
 def _check(speakers: int, splits: Splits) -> None:
