@@ -16,6 +16,7 @@ CANDIDATES, MOST = 100, 25  # places whose boxes are compared with each other, a
 SAID = 0.3  # score from which a box is somebody's answer
 LEAST = 0.01  # score below which none is kept
 SAME = 0.8  # overlap from which two boxes are the same to people
+TIES = 0.1  # share of the boxes that suppression may decide by a hair
 ROUNDS = 8  # of the suppression: as long a chain of boxes, each of which covers the next, is undone rightly
 
 OVERVIEW = """
@@ -69,7 +70,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         tensors=("boxes", "classes", "scores", "count"),
         labels=names,
         decode=functools.partial(_decoded, overlap),
-        agree=_agreement,
+        agree=functools.partial(_agreement, overlap),
         say=functools.partial(_said, names),
         merit=_merit,
         ranked=True,
@@ -196,16 +197,24 @@ def sides_first(decoded: Decoded) -> np.ndarray:
     return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
-    """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says."""
-    one, other = _missing(expected, found), _missing(found, expected)
+def _agreement(overlap: float, expected: Decoded, found: Decoded) -> Agreement:
+    """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says.
+
+    The difference is that of boxes that have a partner; one that has none disagrees.
+    """
+    one, other = _missing(overlap, expected, found), _missing(overlap, found, expected)
     return Agreement(
         np.maximum(one[0], other[0]), np.concatenate([one[1], other[1]], 1), np.concatenate([one[2], other[2]], 1)
     )
 
 
-def _missing(side: Decoded, other: Decoded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far each example's boxes lie from their partners; of each row whether it has one, and how sure it is."""
+def _missing(overlap: float, side: Decoded, other: Decoded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far each example's boxes lie from their partners; of each row whether it has one, and how sure it is.
+
+    A box that has none may be one that the other side's suppression took away by a hair: a box of its label covers it
+    there, by nearly the overlap that decides, or with nearly its score. It is as sure as that is far from a tie, while
+    such boxes are few: where more than a tenth of all have no partner, the boxes are other ones.
+    """
     near = iou(sides_first(side)[:, :, None], sides_first(other)[:, None, :])
     alike = (side["classes"][:, :, None] == other["classes"][:, None, :]) & (other["scores"][:, None, :] > 0)
     quality = np.where(alike, near, 0.0)
@@ -213,8 +222,12 @@ def _missing(side: Decoded, other: Decoded) -> tuple[np.ndarray, np.ndarray, np.
     apart = np.abs(side["scores"] - np.take_along_axis(other["scores"], partner, 1))
     said, has = side["scores"] >= SAID, quality.max(axis=2) >= SAME
     moved = np.abs(sides_first(side) - np.take_along_axis(sides_first(other), partner[..., None], 1)).max(axis=2)
-    difference = np.where(said, np.where(has, np.maximum(apart, moved), side["scores"]), 0.0).max(axis=1)
-    return difference, has & (apart < SAID), np.where(said, side["scores"] - SAID, -np.inf)
+    difference = np.where(said & has, np.maximum(apart, moved), 0.0).max(axis=1)
+    better = other["scores"][:, None, :] - side["scores"][:, :, None]
+    covered = np.where(alike, np.abs(np.minimum(near - overlap, better)), np.inf).min(axis=2)
+    few = (said & ~has).sum() <= max(1, TIES * said.sum())
+    sure = np.where(has | (not few), np.inf, covered)
+    return difference, has & (apart < SAID), np.where(said, np.minimum(side["scores"] - SAID, sure), -np.inf)
 
 
 def matches(rows: np.ndarray, found: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:

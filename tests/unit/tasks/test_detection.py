@@ -293,7 +293,41 @@ def test_boxes_agree_as_sets_whatever_their_order():
     assert not same.difference.any() and same.equal[same.margin > -np.inf].all()
     moved = {**decoded, "boxes": decoded["boxes"] + 0.3}
     other = answer.agree(decoded, moved)
-    assert other.difference.max() > 0.25 and not other.equal[other.margin > 0].all()
+    assert not other.equal[other.margin > 0].any()
+    near = answer.agree(decoded, {**decoded, "boxes": decoded["boxes"] + 0.001})
+    assert near.difference.max() == pytest.approx(0.001, abs=1e-6) and near.equal[near.margin > 0].all()
+
+
+def pair(overlap, scores, boxes=1):
+    """Images of a square, and beside it one that it overlaps by so much."""
+    side, count = 0.5, 2
+    left = side * (1 - overlap) / (1 + overlap)
+    row = [[0.0, 0.0, side, side], [0.0, left, side, left + side]]
+    return {
+        "boxes": np.tile(np.array(row, np.float32), (boxes, 1, 1)), "classes": np.zeros((boxes, count), np.float32),
+        "scores": np.tile(np.array(scores, np.float32), (boxes, 1)), "count": np.full(boxes, 2.0, np.float32),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "overlap, scores, sure", [(0.599, (0.9, 0.5), 0.001), (0.7, (0.9, 0.899), 0.001), (0.3, (0.9, 0.5), 0.2)]
+)
+def test_a_box_that_suppression_took_by_a_hair_is_a_tie(overlap, scores, sure):
+    answer = tasks.detect(LABELS, overlap=0.6).answers[0]
+    model = pair(overlap, scores)
+    file = {**model, "scores": np.array([[scores[0], 0.0]], np.float32)}
+    agreement = answer.agree(model, file)
+    missing = ~agreement.equal[0] & (agreement.margin[0] > -np.inf)
+    assert missing.sum() == 1 and agreement.margin[0][missing] == pytest.approx(sure, abs=2e-3)
+    assert agreement.difference[0] == 0
+
+
+def test_ties_excuse_few_boxes_and_no_file_of_other_ones():
+    answer = tasks.detect(LABELS, overlap=0.6).answers[0]
+    model = pair(0.599, (0.9, 0.5), boxes=10)
+    agreement = answer.agree(model, {**model, "scores": np.tile(np.array([0.9, 0.0], np.float32), (10, 1))})
+    missing = ~agreement.equal & (agreement.margin > -np.inf)
+    assert missing.sum() == 10 and agreement.margin[missing] == pytest.approx(0.2)
 
 
 def test_what_is_said_is_what_scores_enough():
