@@ -15,6 +15,8 @@ from tlkit.core import errors
 NAMES = {
     "Agreement",
     "Answer",
+    "Deployment",
+    "Signature",
     "Evaluation",
     "Facts",
     "FileInfo",

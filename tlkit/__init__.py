@@ -32,6 +32,8 @@ _FROM = {
     "Scorer": ("tlkit.core.task", "Scorer"),
     "Evaluation": ("tlkit.core.task", "Evaluation"),
     "Inference": ("tlkit.core.task", "Inference"),
+    "Deployment": ("tlkit.core.task", "Deployment"),
+    "Signature": ("tlkit.core.task", "Signature"),
     "Modality": ("tlkit.core.modality", "Modality"),
     "FileInfo": ("tlkit.core.modality", "FileInfo"),
     "Section": ("tlkit.core.section", "Section"),
@@ -87,6 +89,7 @@ __all__ = [
     "ArraySpec",
     "Augment",
     "Column",
+    "Deployment",
     "DownloadError",
     "Evaluation",
     "Examples",
@@ -107,6 +110,7 @@ __all__ = [
     "Run",
     "Scorer",
     "Section",
+    "Signature",
     "Source",
     "Splits",
     "Task",
@@ -161,7 +165,18 @@ if TYPE_CHECKING:
     from tlkit.core.modality import FileInfo, Modality
     from tlkit.core.run import Phase, Run
     from tlkit.core.section import Facts, Section
-    from tlkit.core.task import Agreement, Answer, Evaluation, Inference, Objective, Reads, Scorer, Task
+    from tlkit.core.task import (
+        Agreement,
+        Answer,
+        Deployment,
+        Evaluation,
+        Inference,
+        Objective,
+        Reads,
+        Scorer,
+        Signature,
+        Task,
+    )
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
     from tlkit.layer import reads

@@ -421,12 +421,10 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
 
 def _export(args: list[str], flags: set[str]) -> int:
-    from tlkit.exporting import NAMES
-
     def export(
         run: Path,
         /,
-        formats: tuple[str, ...] = NAMES,
+        formats: tuple[str, ...] | None = None,
         out: Path | None = None,
         max_drop: float = 0.01,
     ) -> None:
@@ -434,7 +432,8 @@ def _export(args: list[str], flags: set[str]) -> int:
 
         Args:
             run: Folder of the run.
-            formats: What to write.
+            formats: What to write, of saved_model, float32, float16, dynamic and int8; all that the task can have
+                unless given.
             out: Folder of the files; the run's own unless given.
             max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,11 +17,13 @@ from tlkit.core.section import Section
 if TYPE_CHECKING:
     import keras
 
+    from tlkit.exporting.gates import Comparison, Gates
     from tlkit.layer.hub_layer import HubLayer
 
 PLACE = "place"  # the column that tells a Scorer which of all examples each is
 Decoded = Mapping[str, np.ndarray]  # tensors by name, first axis the examples
 Lines = list[tuple[str, float]]  # what is said of one thing: a text and its score or value
+Function = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]  # of a file: tensors by name, both ways
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,6 +130,9 @@ class Answer:
         in_float32: Whether `decode` is computed in float32 behind whatever a TFLite format quantised, as it mixes
             numbers of different sizes: each raw output leaves the quantised part by itself. Of a task's only answer.
         describe: (name of the file with the labels) -> TFLite metadata by tensor; None is plain tensors.
+        quantised: (how a file agrees with the model, what it must keep to) -> why a file with weights of 8 bits falls
+            short, or None; without it the share of equal outputs and `merit` are judged. For answers of many steps,
+            which are another answer after one step that differs.
         sections: Of the report.
     """
 
@@ -145,6 +150,7 @@ class Answer:
     signatures: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]] = field(default_factory=dict)
     in_float32: bool = False
     describe: Callable[[str], Mapping[str, Table]] | None = None
+    quantised: Callable[[Comparison, Gates], str | None] | None = None
     sections: tuple[Section, ...] = ()
 
 
@@ -161,6 +167,48 @@ class Scorer(Protocol):
 
     def result(self) -> Evaluation:
         """What all of them say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """A function of a trained model that an exported file holds.
+
+    Attributes:
+        call: Tensors by name -> tensors by name, in TensorFlow, by the model's own variables.
+        inputs: `tf.TensorSpec` of each input by its name, the batch axis included.
+    """
+
+    call: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """How a trained model is used, where that is another graph than the one that is trained.
+
+    A decoder is trained on all tokens of an answer at once, and used token by token, with what it computed before at
+    hand. Exports then hold `functions`, and `run` is the loop over them, the same one for all files.
+
+    Attributes:
+        examples: Examples as they are trained on -> as they are used: inputs are what is known before the answer, and
+            what `run` needs to judge a file, such as the right answer.
+        functions: (trained model, examples of use, kind) -> functions by name. Kind "trained" goes through the trained
+            model itself, however slowly: with its answers files are compared. "file" is for phones: one example,
+            known sizes. "server" is for the SavedModel: "serving_default" takes what clients send, and the names that
+            `run` knows are among them.
+        run: (functions of a file by name, inputs of one example by name with the batch axis) -> decoded outputs by
+            name, alike. It runs in other processes, in NumPy: a function of a module, or a `functools.partial` of one.
+        answer: What `run` gives: `decode` is not called.
+        scorer: A fresh Scorer of what `run` gives, which `evaluate` adds to the task's own scores; None adds none.
+        checked: Examples that a file is checked with, as each of them is a loop.
+    """
+
+    examples: Callable[[Examples], Examples]
+    functions: Callable[[keras.Model, Examples, str], Mapping[str, Signature]]
+    run: Callable[[Mapping[str, Function], Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    answer: Answer
+    scorer: Callable[[], Scorer] | None = None
+    checked: int = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -180,6 +228,9 @@ class Task:
         finish: (evaluation of the validation examples) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
         inference: What remains when training is over.
+        deployment: How the trained model is used, where that is not the graph that is trained; None where it is.
+        before: Whether `finetune` evaluates the untrained model too: scores get a twin "name_before", and the details
+            hold that evaluation's as "before".
     """
 
     name: str
@@ -192,6 +243,8 @@ class Task:
     begin: Callable[[Splits, Callable[[str], None]], Task] | None = None
     finish: Callable[[Evaluation], Task] | None = None
     inference: tuple[Inference, ...] = ()
+    deployment: Deployment | None = None
+    before: bool = False
 
     def __post_init__(self) -> None:
         names = [answer.name for answer in self.answers]
@@ -216,6 +269,11 @@ class Task:
     def remains(self) -> Inference | None:
         """What takes the task's place when training is over; None where it stays."""
         return next((one for one in self.inference if not one.name), None)
+
+    @property
+    def deployed(self) -> Task:
+        """The task of what is exported: this one, or with the answer of its deployment in place of its own."""
+        return self if self.deployment is None else replace(self, answers=(self.deployment.answer,))
 
     @property
     def outputs(self) -> dict[str, dict[str, str]]:

@@ -31,7 +31,7 @@ MOST_EXAMPLES = 2000  # more would take long and hardly narrow the intervals
 def export(
     run: Run,
     folder: str | os.PathLike[str] | None = None,
-    formats: Sequence[str | Format] = NAMES,
+    formats: Sequence[str | Format] | None = None,
     gates: Gates = Gates(),  # noqa: B008 (frozen)
     *,
     threads: int | None = None,
@@ -48,7 +48,8 @@ def export(
     Args:
         run: A run of `finetune`, `fit` or `load`.
         folder: Where to write; None is the run's own folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own; None is
+            all of tlkit's that the task can have.
         gates: What a file must keep to.
         threads: Of the interpreter, also when files are timed; None is 2, or 1 on a single core.
         timeout_s: Seconds after which a worker that hangs is given up.
@@ -62,7 +63,7 @@ def export(
             under another ending, and the error carries all records as `exports`.
         InputError: If the run has no examples, or an argument is out of its range.
     """
-    target, wanted = _target(run, folder), checked_formats(formats)
+    target, wanted = _target(run, folder), checked_formats(formats, run.task)
     with held(target):
         return _written(run, target, wanted, gates, threads, timeout_s, say or (lambda what: None))
 
@@ -76,7 +77,11 @@ def _written(
     timeout_s: float,
     say: Callable[[str], None],
 ) -> tuple[Exported, ...]:
+    deployment = run.task.deployment
     checked_on, examples = heldout.examples_to_check(run.data, MOST_EXAMPLES)
+    if deployment is not None:
+        examples = deployment.examples(examples)
+        examples = examples.subset(heldout.spread_over(examples, deployment.checked))
     if (warning := caution(checked_on)) is not None:
         say(f"note: {warning}")
     cores = min(2, os.cpu_count() or 1)
@@ -104,12 +109,16 @@ def _target(run: Run, folder: str | os.PathLike[str] | None) -> Path:
     return Path(chosen)
 
 
-def checked_formats(formats: Sequence[str | Format] | Format) -> tuple[Format, ...]:
-    """The formats to write, each once.
+def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task | None = None) -> tuple[Format, ...]:
+    """The formats to write, each once; None is all that the task can have.
 
     Raises:
-        InputError: If there are none, one that is not known, or one that another process could not write.
+        InputError: If there are none, one that is not known or not for the task, or one that another process could not
+            write.
     """
+    stepwise = task is not None and task.deployment is not None
+    if formats is None:
+        formats = tuple(name for name in NAMES if not (stepwise and name == "int8"))
     asked = (formats,) if isinstance(formats, str | Format) else tuple(formats)
     words = [one for one in asked if not (isinstance(one, Format) or "." in str(one))]
     if not asked or not set(words) <= set(NAMES):
@@ -118,6 +127,11 @@ def checked_formats(formats: Sequence[str | Format] | Format) -> tuple[Format, .
         record_of(one, Format, "exporting.formats", trust=True) if isinstance(one, str) else one for one in asked
     )
     wanted = {format.name: format for format in records}
+    if stepwise and "int8" in wanted:
+        raise InputError(
+            "int8 measures the ranges of activations by calling one function, and this model answers by a loop over "
+            'several: leave it out; "dynamic" has weights of 8 bits.'
+        )
     for format in wanted.values():
         _check_format(format, [other.file for other in wanted.values()])
     return tuple(wanted.values())
@@ -146,8 +160,10 @@ def _judged(
         why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(made.outputs))}"
     if why is None:
         found = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
-        size, ratio = units.raw_sizes(job.run.task, expected)
-        why = failure(format, dataclasses.replace(found, raw_size=size, raw_ratio=ratio), gates)
+        task = job.run.task.deployed
+        size, ratio = units.raw_sizes(task, expected)
+        answer = task.answers[0] if len(task.answers) == 1 else None
+        why = failure(format, dataclasses.replace(found, raw_size=size, raw_ratio=ratio), gates, answer)
     return Exported(
         format=format.name,
         file=format.file if why is None else format.file + placing.ASIDE,
@@ -166,7 +182,7 @@ def _compared(
     job: producing.Job, expected: Decoded, outputs: Decoded, gates: Gates, *, answers_texts: bool
 ) -> Comparison:
     """Of texts in windows their answers are compared, which the SavedModel gives and the others' clients work out."""
-    task, examples = job.run.task, excerpts.whole(job.examples)
+    task, examples = job.run.task.deployed, excerpts.whole(job.examples)
     expected = excerpts.together(job.examples, expected)
     outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
     each = []

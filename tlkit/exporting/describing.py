@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tlkit.core.examples import Examples
@@ -21,7 +22,7 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
         examples: The kind of inputs that it takes.
         format: Name of its format; "" where there is no file.
     """
-    task = run.task
+    task = run.task.deployed
     about = described(run.model, examples)
     outputs: dict[str, Table] = {}
     for answer in task.answers:
@@ -40,11 +41,20 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
             **task_card(task),
             "modality": examples.modality,
             "pipeline": examples.pipeline.plain(),
-            "shapes": {name: list(shape) for name, shape in input_shapes(examples.inputs.spec, run.model).items()},
+            "shapes": {name: list(shape) for name, shape in _shapes(run, examples).items()},
             "format": format,
+            **({} if run.task.deployment is None else {"deployed": True}),
         },
         layers=tflite_metadata.nameless_layers(),
     )
+
+
+def _shapes(run: Run, examples: Examples) -> dict[str, tuple[int | None, ...]]:
+    """Shape of each input without the batch."""
+    spec = examples.inputs.spec
+    if run.task.deployment is None:
+        return input_shapes(spec, run.model)
+    return {name: own.shape for name, own in (spec if isinstance(spec, Mapping) else {"inputs": spec}).items()}
 
 
 def labels_by_file(task: Task) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format
+from tlkit.core.task import Answer
 
 NOT_FINITE = 1e9  # stands for a difference that is no number, so that records stay valid JSON
 LARGEST_FLOAT16 = 65504.0
@@ -27,6 +28,8 @@ class Gates:
             when the one-sided paired interval of the change lies wholly below -max_drop.
         min_agreement: Share of equal labels that dynamic and int8 files need, in [0, 1].
         confidence: Of that interval, in (0.5, 1).
+        max_perplexity_ratio: How many times the model's perplexity that of dynamic and int8 files of a language model
+            may surely be, >= 1.
     """
 
     float32_difference: float = 1e-4
@@ -35,6 +38,7 @@ class Gates:
     max_drop: float = 0.01
     min_agreement: float = 0.90
     confidence: float = 0.95
+    max_perplexity_ratio: float = 1.1
 
     def __post_init__(self) -> None:
         checks = {
@@ -44,6 +48,7 @@ class Gates:
             "max_drop": (0 <= self.max_drop <= 1, "lie in [0, 1]"),
             "min_agreement": (0 <= self.min_agreement <= 1, "lie in [0, 1]"),
             "confidence": (0.5 < self.confidence < 1, "lie in (0.5, 1)"),
+            "max_perplexity_ratio": (self.max_perplexity_ratio >= 1, "be 1 or more"),
         }
         for name, (fine, rule) in checks.items():
             if not fine:
@@ -82,15 +87,19 @@ class Comparison:
     raw_ratio: float = 1.0
 
 
-def failure(format: Format, found: Comparison, gates: Gates) -> str | None:
+def failure(format: Format, found: Comparison, gates: Gates, answer: Answer | None = None) -> str | None:
     """The sentence that says why a file of this format falls short, or None when it passes.
 
     Args:
         format: Of the file.
         found: What `compare` found.
         gates: What it must keep to.
+        answer: What the file gives, which may know how files with weights of 8 bits are judged.
     """
-    why = (format.gate or exact)(found, gates)
+    gate = format.gate or exact
+    if answer is not None and answer.quantised is not None and gate in (quantised, of_bytes):
+        gate = answer.quantised
+    why = gate(found, gates)
     return why or _too_far(found, NOT_FINITE)
 
 

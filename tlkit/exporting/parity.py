@@ -48,12 +48,12 @@ class Rows:
         self._filled += len(next(iter(batch.values())))
 
 
-def run_all(opened: Opened, inputs: Arrays, folder: Path) -> None:
-    """Write outputs for all examples, asked for one at a time as a client would; those of further signatures are called
-    "signature.output".
+def run_all(opened: Opened, inputs: Arrays, folder: Path, *, alone: bool = False) -> None:
+    """Write outputs for all examples, asked for one at a time as a client would; those of further signatures, unless
+    the default one is run `alone`, are called "signature.output".
     """
     _run_all(opened.call, inputs, folder, "")
-    for signature, call in opened.signatures.items():
+    for signature, call in () if alone else opened.signatures.items():
         if call is not opened.call:
             _run_all(call, inputs, folder, f"{signature}.")
 

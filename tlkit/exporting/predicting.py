@@ -23,6 +23,7 @@ from tlkit.core.trouble import explained, first_line
 from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
 from tlkit.exporting import formats
+from tlkit.exporting.driving import driven
 from tlkit.modalities.prepare import named
 from tlkit.tasks.recording import restore
 
@@ -98,7 +99,10 @@ def predict(
         raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
     readings = _readings(files, taken.parse, inside, bad)
     with _whole(model):
-        called = Called(opened, tuple(shapes), task if task is not None else _task_of(card, str(model), trust))
+        task = task if task is not None else _task_of(card, str(model), trust)
+        if task.deployment is not None:
+            opened = driven(opened, task.deployment.run)
+        called = Called(opened, tuple(shapes), task.deployed)
         return [_prediction(called, file, parsed, top) for file, parsed in readings]
 
 

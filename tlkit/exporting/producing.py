@@ -23,6 +23,7 @@ from tlkit.core.naming import import_path
 from tlkit.core.run import Run
 from tlkit.exporting import heldout, saved_model, units, workers
 from tlkit.exporting.describing import describe
+from tlkit.exporting.driving import packed
 
 # Examples to measure int8 ranges with. Each costs 75 ms at 224 pixels, and 8 to 100 of them gave the same labels and
 # a mean difference of .0040 to .0044 (EfficientNet-Lite0 on emoji10): activations bounded by ReLU6 are soon seen.
@@ -58,8 +59,11 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        """Names of the model's inputs."""
-        return list(saved_model.inputs_of(self.run.model))
+        """Names of the model's inputs, or of what its deployment takes."""
+        if self.run.task.deployment is None:
+            return list(saved_model.inputs_of(self.run.model))
+        spec = self.examples.inputs.spec
+        return sorted(spec) if isinstance(spec, Mapping) else ["inputs"]
 
     def file(self, format: Format) -> Path:
         """Where the file of a format is made."""
@@ -80,7 +84,8 @@ class Job:
         places = {"file": self.file(format), "inputs": inputs, "outputs": self.stage / f"{format.file}.outputs"}
         return {
             "job": "run", "format": format.name, "open": import_path(format.open), "threads": self.threads,
-            **{key: str(place) for key, place in places.items()},
+            **{key: str(place) for key, place in places.items()}, "alone": format.serves,
+            "loop": packed(self.run.task),
         }  # fmt: skip
 
 
@@ -110,10 +115,13 @@ def produce(job: Job, formats: Sequence[Format]) -> tuple[dict[str, np.ndarray],
         inputs = heldout.store(job.examples, job.names, job.stage / "inputs")
     with _checker(job) as check, _pool(job, len(formats)) as ask:  # the pool ends first: nobody waits for it then
         started = _start_writing(job, others, ask, check) if others else {}
-        core = saved_model.trace(job.run)
+        core = saved_model.trace(job.run) if job.run.task.deployment is None else None
         started |= _start_serving(job, core, serving, ask) if serving else {}
         with _timed("run the Keras model"):
-            expected = saved_model.expected(core, inputs, job.stage / "expected")
+            if core is None:
+                expected = saved_model.expected_of_use(job.run, job.examples, job.stage / "expected")
+            else:
+                expected = saved_model.expected(core, inputs, job.stage / "expected")
         job.say("checking the files")
         with _timed("wait for the workers"):
             ran = {format.name: started[format.name].result() for format in (*serving, *others)}
@@ -135,6 +143,8 @@ def _start_writing(job: Job, formats: Sequence[Format], ask: Ask, check: Check) 
 def _convertible(job: Job, scales: bool) -> Path:
     """Folder of the SavedModel of one example, without what formats that quantise do behind it in float32."""
     run = job.run
+    if run.task.deployment is not None:
+        return _functions(job, "file")
     bare = scales and (bool(units.scales(run.task)) or units.has_tail(run.task))
     folder = job.stage / ("convertible_bare" if bare else "convertible")
     if not folder.exists():
@@ -144,8 +154,19 @@ def _convertible(job: Job, scales: bool) -> Path:
     return folder
 
 
+def _functions(job: Job, kind: str) -> Path:
+    """Folder of the SavedModel of the functions of the task's deployment."""
+    folder = job.stage / f"functions_{kind}"
+    if not folder.exists():
+        with _timed(f"write the functions of kind {kind!r}"):
+            saved_model.write_functions(job.run, job.examples, kind, folder)
+    return folder
+
+
 def _behind(job: Job) -> dict[str, Any]:
     """What a format that quantises does behind it in float32: bring values to their unit, or decode."""
+    if job.run.task.deployment is not None:
+        return {}
     if not units.has_tail(job.run.task):
         return {"scales": units.scales(job.run.task)}
     folder = job.stage / "tail"
@@ -157,7 +178,7 @@ def _behind(job: Job) -> dict[str, Any]:
 def _representative(job: Job) -> Path | None:
     """Folder of training inputs to measure ranges with, or None where there are none."""
     train = job.run.data.train
-    if not len(train):
+    if not len(train) or job.run.task.deployment is not None:
         return None
     folder = job.stage / "representative"
     with _timed("write the representative examples"):
@@ -167,14 +188,19 @@ def _representative(job: Job) -> Path | None:
     return folder
 
 
-def _start_serving(job: Job, core: saved_model.Core, formats: Sequence[Format], ask: Ask) -> dict[str, Answering]:
+def _start_serving(
+    job: Job, core: saved_model.Core | None, formats: Sequence[Format], ask: Ask
+) -> dict[str, Answering]:
     job.say("writing the SavedModel")
     folder = job.stage / "serving"
-    with _timed("write the SavedModel for servers"):
-        given = saved_model.serving(job.run)
-        saved_model.write_serving(job.run, core, given, folder)
-    if given.sent is not None:
-        heldout.store_arrays(given.sent(job.examples), job.stage / "sent")
+    if core is None:
+        folder = _functions(job, "server")
+    else:
+        with _timed("write the SavedModel for servers"):
+            given = saved_model.serving(job.run)
+            saved_model.write_serving(job.run, core, given, folder)
+        if given.sent is not None:
+            heldout.store_arrays(given.sent(job.examples), job.stage / "sent")
     sources = {format: Source(folder, None, describe(job.run, job.examples, format.name)) for format in formats}
     return {f.name: ask(job.writing(f, source), job.running(f)) for f, source in sources.items()}
 

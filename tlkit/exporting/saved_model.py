@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.core.batches import outputs_at_once
+from tlkit.core.examples import Examples
 from tlkit.core.modality import Serving, Tensors
 from tlkit.core.run import Run
 from tlkit.core.task import Answer
@@ -22,8 +23,10 @@ from tlkit.formats.tflite import DEFAULT
 from tlkit.graph.constant import WITHOUT_GRADIENTS, quiet_log
 from tlkit.layer.lookup import all_layers
 from tlkit.modalities.prepare import serving_of
+from tlkit.model.deployed import traced, used
 
 BACKBONE, FEATURES = "backbone", "features"
+MOST_CONSTANT = 1 << 28  # bytes of weights that several functions hold as constants of their own
 
 Core = Callable[[Tensors], tuple[Tensors, Tensors]]  # model inputs -> decoded outputs, features; all by name
 
@@ -91,6 +94,31 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], folder: Path, batch_s
             batch = {k: tf.cast(v[start : start + batch_size], _dtype(core, k)) for k, v in inputs.items()}
             rows.add({k: np.asarray(v, np.float32) for k, v in core(batch)[0].items()})
     return rows.arrays
+
+
+def expected_of_use(run: Run, examples: Examples, folder: Path) -> dict[str, np.ndarray]:
+    """What the trained model itself says in use, as slowly as that is; arrays as `expected` gives them."""
+    rows = Rows(folder, len(examples))
+    for outputs in used(run.task, run.model, examples, "trained"):
+        rows.add({name: np.asarray(value, np.float32) for name, value in outputs.items()})
+    return rows.arrays
+
+
+def write_functions(run: Run, examples: Examples, kind: str, folder: Path) -> None:
+    """Write the functions of a task's deployment as the signatures of a SavedModel.
+
+    Weights become constants where that is quick: those of a large model would be held once for each function.
+    """
+    functions = traced(run.task, run.model, examples, kind).functions
+    variables = {id(v): v for function in functions.values() for v in function.variables}
+    size = sum(int(np.prod(v.shape)) * v.dtype.size for v in variables.values())
+    if kind == "file" and size * len(functions) <= MOST_CONSTANT:
+        graphs.save_constant(functions, folder, _held(run.model, functions.values()))
+        return
+    module = tf.Module()
+    module.kept = _held(run.model, functions.values())
+    with quiet_log():
+        tf.saved_model.save(module, str(folder), signatures=dict(functions), options=WITHOUT_GRADIENTS)
 
 
 def serving(run: Run) -> Serving:

@@ -23,6 +23,7 @@ from tlkit.core import naming
 from tlkit.core.errors import InputError
 from tlkit.core.format import Opened
 from tlkit.exporting import parity
+from tlkit.exporting.driving import driven, unpacked
 
 Job = Mapping[str, Any]
 _opened: dict[str, Opened] = {}
@@ -90,7 +91,8 @@ def _write(job: Job) -> dict[str, Any]:
 
 def _run(job: Job) -> dict[str, Any]:
     """Outputs of a file for the held-out examples, as .npy files in a folder."""
-    parity.run_all(_open(job), parity.load_inputs(Path(job["inputs"])), Path(job["outputs"]))
+    inputs, outputs = parity.load_inputs(Path(job["inputs"])), Path(job["outputs"])
+    parity.run_all(_open(job), inputs, outputs, alone=job.get("alone", False))
     return {}
 
 
@@ -101,7 +103,8 @@ def _time(job: Job) -> dict[str, Any]:
 def _open(job: Job) -> Opened:
     file = job["file"]
     if file not in _opened:
-        _opened[file] = naming.imported(job["open"])(Path(file), job["threads"])
+        opened = naming.imported(job["open"])(Path(file), job["threads"])
+        _opened[file] = driven(opened, unpacked(job["loop"])) if job.get("loop") else opened
     return _opened[file]
 
 

@@ -225,11 +225,16 @@ def _subgraph(signature: Any, metadata: Metadata, tree: Any) -> Table:
     graph, prefix = tree.subgraphs[signature.subgraphIndex], f"{signature.signatureKey.decode()}."
     names_in = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
     names_out = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
-    inputs = [metadata.inputs[names_in[i]] for i in graph.inputs]
-    outputs = [metadata.outputs.get(prefix + names_out[i]) or metadata.outputs[names_out[i]] for i in graph.outputs]
+    inputs = [_table_of(metadata.inputs, names_in[i]) for i in graph.inputs]
+    outputs = [_table_of(metadata.outputs, prefix + names_out[i], names_out[i]) for i in graph.outputs]
     units = {5: list(metadata.units)} if metadata.units else {}
     name = "main" if len(tree.signatureDefs) == 1 else prefix[:-1]
     return {0: name, 2: inputs, 3: outputs, **units}
+
+
+def _table_of(tables: Mapping[str, Table], *names: str) -> Table:
+    """The first table of these names; a tensor without further meaning where there is none."""
+    return next((tables[name] for name in names if name in tables), plain_tensor(names[-1], ""))
 
 
 def _set_buffer(schema: Any, tree: Any, data: bytes) -> None:

@@ -64,10 +64,24 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     for part, decoded in _judged(model, task, examples, batch_size):
         scorer.update(part, decoded)
         merits[part.columns[PLACE].take(np.arange(len(part)))] = _merits(task, part, decoded)
-    found = scorer.result()
+    found = _with_use(model, task, examples, scorer.result())
     if "example_scores" in found.details or not _judges(task):
         return found
     return replace(found, details={**found.details, "example_scores": merits.tolist()})
+
+
+def _with_use(model: keras.Model, task: Task, examples: Examples, found: Evaluation) -> Evaluation:
+    """The evaluation with what the scorer of the task's deployment says, where it has one."""
+    if task.deployment is None or task.deployment.scorer is None:
+        return found
+    from tlkit.model.deployed import used
+
+    scorer, placed = task.deployment.scorer(), _placed(task.deployment.examples(examples))
+    of_use = task.deployment.examples(examples)
+    for i, outputs in enumerate(used(task, model, of_use) if len(of_use) else ()):
+        scorer.update(placed.subset([i]), outputs)
+    own = scorer.result()
+    return replace(found, scores={**found.scores, **own.scores}, details={**found.details, **own.details})
 
 
 def _judged(

@@ -14,7 +14,7 @@ from tlkit.core.format import Format
 from tlkit.core.progress import Progress, shown
 from tlkit.core.run import Run
 from tlkit.core.task import Task
-from tlkit.exporting import NAMES, Gates, checked_formats
+from tlkit.exporting import Gates, checked_formats
 from tlkit.exporting import export as export_files
 from tlkit.methods import one_head
 from tlkit.runs import folder as run_folder
@@ -23,7 +23,7 @@ from tlkit.runs import folder as run_folder
 def export(
     run: Run | str | Path,
     folder: str | Path | None = None,
-    formats: Sequence[str | Format] = NAMES,
+    formats: Sequence[str | Format] | None = None,
     *,
     max_drop: float = 0.01,
     gates: Gates | None = None,
@@ -37,7 +37,8 @@ def export(
     Args:
         run: A Run, or the folder of one.
         folder: Where the files go; None is the run's folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own; None is
+            all of tlkit's that the task can have.
         max_drop: Largest loss of score that dynamic and int8 files may have, in [0, 1].
         gates: All that a file must keep to; takes the place of `max_drop`.
         progress: Where progress goes; None shows it.
@@ -49,13 +50,16 @@ def export(
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
         InputError: If there is no such run, or no such format.
     """
-    wanted, kept_to, progress = checked_formats(formats), gates or Gates(max_drop=max_drop), progress or shown()
+    kept_to, progress = gates or Gates(max_drop=max_drop), progress or shown()
+    if formats is not None:
+        checked_formats(formats)  # before a run is opened
     with contextlib.ExitStack() as stack:
         place = run_folder.place_of(run)
         for written in (place, folder):
             if written is not None:
                 stack.enter_context(held(written))
         opened = run_folder.opened(run)
+        wanted = checked_formats(formats, opened.task)
         done, failure = _exported(opened, folder, wanted, kept_to, progress)
         for part in (one for one in opened.task.inference if one.name):
             progress.line(f"head {part.name}")

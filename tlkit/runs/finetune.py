@@ -117,6 +117,7 @@ def finetune(
     ways = {} if long == "cut" else {"long": long}
     model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
+    before = _before(model, task, data, batch_size, progress)
     plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
     for line in overview.plan_lines(plan):
         progress.line(line)
@@ -127,7 +128,7 @@ def finetune(
         model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
         checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
     )  # fmt: skip
-    run = _judged(run, task, data, batch_size, seconds)
+    run = _compared(_judged(run, task, data, batch_size, seconds), before)
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
     for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
@@ -160,6 +161,24 @@ def _no_better_than_the_mean(scores: Mapping[str, float]) -> Iterator[str]:
                 f"note: {name} is {value:.3g}: always answering with the mean of the test's values would err less. "
                 "Train longer, unfreeze more, or look for what tells these values apart."
             )
+
+
+def _before(model: keras.Model, task: Task, data: Splits, batch_size: int, progress: Progress) -> Evaluation | None:
+    """What the untrained model scores on the test, where the task asks."""
+    if not task.before or not len(data.test):
+        return None
+    progress.line("scores before training")
+    return evaluate(model, task, data.test, batch_size=batch_size)
+
+
+def _compared(run: Run, before: Evaluation | None) -> Run:
+    """The run with what was measured before training beside what was measured after."""
+    if before is None or run.evaluation is None:
+        return run
+    twins = {f"{name}_before": value for name, value in before.scores.items()}
+    found = run.evaluation
+    details = {**found.details, "before": {"scores": dict(before.scores), "details": dict(before.details)}}
+    return replace(run, evaluation=replace(found, scores={**found.scores, **twins}, details=details))
 
 
 def _judged(run: Run, trained: Task, data: Splits, batch_size: int, seconds: dict[str, float]) -> Run:

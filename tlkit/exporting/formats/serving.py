@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +19,20 @@ def write(source: Source, folder: Path) -> None:
 
 
 def open_folder(folder: Path, _threads: int) -> Opened:
-    """Make the `serving_default` of a SavedModel ready to run."""
+    """Make the `serving_default` of a SavedModel ready to run; others are in `signatures`, where a task needs them."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
+    calls = {name: functools.partial(_called, signature) for name, signature in loaded.signatures.items()}
+    return Opened(calls["serving_default"], signatures=calls, owner=loaded)
 
-    def call(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        given = {name: tf.constant(np.asarray(value)) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in signature(**given).items()}
 
-    return Opened(call, owner=loaded)
+def _called(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    dtypes = {name: spec.dtype for name, spec in signature.structured_input_signature[1].items()}
+    given = {name: tf.constant(np.asarray(value), dtypes[name]) for name, value in inputs.items()}
+    return {name: value.numpy() for name, value in signature(**given).items()}
 
 
 saved_model = Format("saved_model", "saved_model", write, open_folder, serves=True)

@@ -55,7 +55,8 @@ def open_file(file: Path, threads: int) -> Opened:
             "Export the run again: tlkit export RUN."
         )
     opened = tflite.open_tflite(file, threads)
-    card |= {**opened.card, "files": tflite_metadata.read_files(content)}
+    shapes = {} if card.get("deployed") else opened.card  # those of its functions are not those of its examples
+    card |= {**shapes, "files": tflite_metadata.read_files(content)}
     return Opened(opened.call, card, opened.signatures, opened.owner)
 
 
