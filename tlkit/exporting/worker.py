@@ -91,8 +91,8 @@ def _write(job: Job) -> dict[str, Any]:
 
 def _run(job: Job) -> dict[str, Any]:
     """Outputs of a file for the held-out examples, as .npy files in a folder."""
-    inputs, outputs = parity.load_inputs(Path(job["inputs"])), Path(job["outputs"])
-    parity.run_all(_open(job), inputs, outputs, alone=job.get("alone", False))
+    opened, outputs = _open(job), Path(job["outputs"])
+    parity.run_all(opened, parity.load_inputs(Path(job["inputs"])), outputs, alone=job.get("alone", False))
     return {}
 
 
