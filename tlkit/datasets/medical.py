@@ -1,7 +1,7 @@
 """Medical images with a label for each pixel: tissue on slices of a brain, and nuclei of cells under a microscope.
 
-Both are small: one averaged brain, and one picture of one experiment. They are for trying segmentation on images that no
-module was trained on, and say nothing about patients: no figure on them is a medical result.
+Both are small: one averaged brain, and one picture of one experiment. They are for trying segmentation on images that
+no module was trained on, and say nothing about patients: no figure on them is a medical result.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ NUCLEI = Package(
     },
     download_mb=3.1,
     platform="manylinux_2_28_x86_64",
-    python="3.11",
 )
 _BLOCKS = 8  # of neighbouring slices: two are the test, one validates
 _GAP = 3  # slices between blocks that belong to no part, as neighbours are nearly the same picture
@@ -74,9 +73,9 @@ def brain(
 ) -> Splits:
     """Axial slices of one averaged brain (MNI ICBM 152, T1-weighted), with its grey and its white matter.
 
-    About 120 slices of which 5 % or more is brain. Two blocks of neighbouring slices are the test and one validates; three
-    slices between a block and the next belong to no part. A pixel is grey or white matter where the probability is
-    above one half. All slices are of one average of 152 people: scores are higher than on patients.
+    About 120 slices of which 5 % or more is brain. Two blocks of neighbouring slices are the test and one validates;
+    three slices between a block and the next belong to no part. A pixel is grey or white matter where the probability
+    is above one half. All slices are of one average of 152 people: scores are higher than on patients.
 
     Args:
         image_size: Height and width, or one number for both.
@@ -102,8 +101,8 @@ def nuclei(
 ) -> Splits:
     """Sixteen tiles of one picture of 125 nuclei (fluorescence), enlarged to `image_size`.
 
-    One column of four tiles is the test, one validates, two are trained on. Tiles of one picture have the same light and
-    the same cells: scores are higher than on another microscope's pictures.
+    One column of four tiles is the test, one validates, two are trained on. Tiles of one picture have the same light
+    and the same cells: scores are higher than on another microscope's pictures.
 
     Args:
         image_size: Height and width, or one number for both.
@@ -167,7 +166,7 @@ def block_parts(count: int, seed: int) -> list[str]:
         {'test': 20, 'val': 10}
     """
     order = np.random.default_rng(seed).permutation(_BLOCKS).tolist()
-    part_of_block = {block: "train" for block in order} | {order[0]: "test", order[1]: "test", order[2]: "val"}
+    part_of_block = dict.fromkeys(order, "train") | {order[0]: "test", order[1]: "test", order[2]: "val"}
     parts = [part_of_block[k * _BLOCKS // count] for k in range(count)]
 
     def near(k: int) -> set[str]:
