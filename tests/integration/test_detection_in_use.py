@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -83,6 +85,7 @@ def test_the_report_draws_boxes_and_tells_errors_apart(made):
     page = (run.folder / "report.html").read_text()
     assert {"Objects of each label", "Boxes"} <= set(re.findall(r"<h2>(.*?)</h2>", page))
     assert "are in the wrong place" in page and "vector-effect" in page
+    assert "Training images" in page and page.count('aria-label="true boxes of ') == 12
 
 
 def test_a_run_opens_again(made):
@@ -101,6 +104,22 @@ def test_predict_lists_the_boxes(made):
         assert all(
             re.fullmatch(r"(tall|wide) at( [01]\.\d{3}){4}", text) and score >= SAID for text, score in one.scores
         )
+
+
+def test_predict_draws_the_boxes_on_the_image_of_the_file_without_tensorflow(made, tmp_path):
+    folder, run = made
+    file = next(f for f in sorted((folder / "images").iterdir()) if tlkit.predict(run.folder, [f])[0].scores)
+    large = tmp_path / "large.png"
+    Image.open(file).resize((4 * SIZE, 3 * SIZE)).save(large)
+    code = (
+        "import sys; from tlkit.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    words = ["predict", str(run.folder), str(large), "--drawn", str(tmp_path / "drawn")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and f"drawn: {tmp_path / 'drawn' / 'large.png'}" in done.stdout, done.stderr
+    before, after = (np.asarray(Image.open(one)).astype(int) for one in (large, tmp_path / "drawn" / "large.png"))
+    assert after.shape == before.shape and 0.005 < (np.abs(after - before).max(axis=-1) > 30).mean() < 0.5
 
 
 def _corners(box):

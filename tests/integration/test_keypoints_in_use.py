@@ -74,10 +74,12 @@ def test_the_report_draws_them_and_predict_names_them(run, tmp_path):
     from PIL import Image
 
     page = (run.folder / "report.html").read_text()
+    assert page.count("true points of ") == 12
     assert "Points" in re.findall(r"<h2>(.*?)</h2>", page) and page.count("points of ") > 0
     images, targets = dots()
     Image.fromarray(images[60]).save(tmp_path / "one.png")
-    (said,) = tlkit.predict(run.folder, [tmp_path / "one.png"])
+    (said,) = tlkit.predict(run.folder, [tmp_path / "one.png"], drawn=tmp_path / "drawn")
+    assert (np.asarray(Image.open(said.drawn[0])) != images[60]).any()
     assert [text.split()[0] for text, _ in said.scores] == list(NAMES)
     places = np.array([text.split()[2:] for text, _ in said.scores], float)
     assert np.linalg.norm(places - targets[60, :, :2], axis=1).max() < 0.2

@@ -98,6 +98,14 @@ def test_predict_says_how_much_each_label_covers(made):
     assert dict(said.scores)["field"] == pytest.approx((mask == 1).mean(), abs=0.12)
 
 
+def test_predict_draws_the_mask_and_the_report_training_masks(made, tmp_path):
+    folder, run = made
+    (said,) = tlkit.predict(run.folder, [folder / "images" / "01.png"], drawn=tmp_path)
+    image = Image.open(tmp_path / "01.png")
+    assert said.drawn == (str(tmp_path / "01.png"),) and image.size == (SIZE, SIZE)
+    assert (run.folder / "report.html").read_text().count('alt="true mask of ') == 12
+
+
 @pytest.mark.parametrize("file", ["model.tflite", "model_float16.tflite", "model_dynamic.tflite", "model_int8.tflite"])
 def test_mediapipe_segments_as_the_file_does(made, file):
     mediapipe = pytest.importorskip("mediapipe", reason="MediaPipe is not installed")

@@ -161,6 +161,38 @@ def test_speaker_verification(tmp_path):
     assert adapted(recipe("speaker_verification")(out=tmp_path, formats=FILES), tmp_path)["eer"] < 0.08
 
 
+@pytest.mark.slow
+def test_keypoint_detection(tmp_path):
+    run = recipe("keypoint_detection")(
+        data=pointed(tmp_path / "data"), out=tmp_path / "run", image_size=(64, 64), within=0.15, epochs=(12, 2),
+        formats=FILES,
+    )  # fmt: skip
+    assert adapted(run, tmp_path / "run")["pck"] > 0.6 and run.task.labels == ("left_end", "right_end")
+
+
+def pointed(folder, count=60):
+    """Images of a bar each, red at one end and blue at the other, and COCO's annotations of both ends."""
+    (folder / "images").mkdir(parents=True)
+    rng, annotations = np.random.default_rng(0), []
+    for i in range(count):
+        pixels = rng.integers(95, 125, (96, 96, 3)).astype(np.uint8)
+        x, y = (int(value) for value in rng.integers(4, 40, 2))
+        pixels[y : y + 16, x : x + 48] = 200
+        pixels[y : y + 16, x : x + 16], pixels[y : y + 16, x + 32 : x + 48] = (220, 40, 40), (40, 60, 220)
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
+        annotations.append(
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [x, y, 48, 16], "iscrowd": 0,
+             "keypoints": [x + 8, y + 8, 2, x + 40, y + 8, 2]}
+        )  # fmt: skip
+    said = {
+        "images": [{"id": i, "file_name": f"images/{i}.png", "width": 96, "height": 96} for i in range(count)],
+        "categories": [{"id": 1, "name": "bar", "keypoints": ["left_end", "right_end"]}],
+        "annotations": annotations,
+    }
+    (folder / "annotations.json").write_text(json.dumps(said))
+    return folder
+
+
 def golden_data(name, folder):
     """What the golden scores of a recipe were measured on; None is the recipe's own examples."""
     if name == "text_classification":

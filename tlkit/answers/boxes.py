@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.answers import drawing
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.formats import tflite_metadata
@@ -49,6 +50,24 @@ title="{{ one.id }}">{{ one.id }}, F1 {{ "%.2f"|format(one.f1) }}</span></div></
 {% endfor %}
 </ul>
 """
+TRAINING = """
+<p class="lead">Some training images with their boxes, as they were read.
+{% for label, colour in view.legend %}<span style="white-space:nowrap"><svg width="10" height="10" role="img"
+aria-label="colour of {{ label }}"><rect width="10" height="10" fill="{{ colour }}"/></svg> {{ label }}</span>
+{% endfor %}</p>
+<ul class="mistakes" data-modality="image">
+{% for one in view.images %}
+<li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
+role="img" aria-label="true boxes of {{ one.id }}">
+{% for box in one.boxes %}
+<rect x="{{ box.x }}" y="{{ box.y }}" width="{{ box.width }}" height="{{ box.height }}" fill="none"
+stroke="{{ box.colour }}" stroke-width="2" vector-effect="non-scaling-stroke"/>
+{% endfor %}
+</svg></div><div><span class="file" title="{{ one.id }}">{{ one.id }}, {{ one.boxes|length|plural("object") }}</span>
+</div></li>
+{% endfor %}
+</ul>
+"""
 
 
 def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
@@ -72,6 +91,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         decode=functools.partial(_decoded, overlap),
         agree=functools.partial(_agreement, overlap),
         say=functools.partial(_said, names),
+        draw=functools.partial(_on_the_image, names),
         merit=_merit,
         ranked=True,
         in_float32=True,
@@ -79,6 +99,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         sections=(
             Section("objects", "Objects of each label", lambda facts: facts.detail("objects"), OVERVIEW, "Objects"),
             Section("boxes", "Boxes", _worst, WORST),
+            Section("training", "Training images", functools.partial(_training, names), TRAINING, "Training"),
         ),
     )
 
@@ -269,6 +290,30 @@ def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]
         for label, box, score in rows
         if score >= SAID
     ]
+
+
+def _on_the_image(labels: tuple[str, ...], decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:
+    """The boxes that are said, the best drawn last."""
+    rows = np.flatnonzero(decoded["scores"] >= SAID)[::-1]
+    numbers, chosen = decoded["classes"][rows].astype(int).tolist(), drawing.colours(len(labels))
+    texts = [f"{labels[n]} {score:.2f}" for n, score in zip(numbers, decoded["scores"][rows], strict=True)]
+    return drawing.with_boxes(drawing.canvas(example), sides_first(decoded)[rows], texts, [chosen[n] for n in numbers])
+
+
+def _training(labels: tuple[str, ...], facts: Facts) -> Any:
+    chosen = drawing.legend(labels, drawing.colours(len(labels)))
+
+    def entry(rows: np.ndarray) -> dict[str, Any]:
+        return {"boxes": [{**on_page(row[1:]), "colour": chosen[int(row[0])][1]} for row in rows if row[0] >= 0]}
+
+    images = drawing.contact_sheet(facts, lambda spec: len(spec.shape) == 2 and spec.shape[1] == 5, entry)
+    return images and {"images": images, "legend": chosen}
+
+
+def on_page(box: np.ndarray) -> dict[str, float]:
+    """A box (4,) of left, top, right and bottom in shares, as a page draws it: in per cent of the sides."""
+    left, top, right, bottom = (100 * float(side) for side in box)
+    return {"x": left, "y": top, "width": max(0.0, right - left), "height": max(0.0, bottom - top)}
 
 
 def _worst(facts: Facts) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.answers import drawing
 from tlkit.answers.scores import masked_mean, scores
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Answer, Decoded, Lines
@@ -42,6 +43,18 @@ title="{{ one.id }}">{{ one.id }}, mIoU {{ "%.3f"|format(one.miou) }}</span></di
 {% endfor %}
 </ul>
 """
+TRAINING = """
+<p class="lead">Some training images with their masks, as they were read; what is white counts for nothing.
+{% for label, colour in view.legend %}<span style="white-space:nowrap"><svg width="10" height="10" role="img"
+aria-label="colour of {{ label }}"><rect width="10" height="10" fill="{{ colour }}"/></svg> {{ label }}</span>
+{% endfor %}</p>
+<ul class="mistakes" data-modality="image">
+{% for one in view.images %}
+<li>{{ one.picture|safe }}<img src="{{ one.mask }}" alt="true mask of {{ one.id }}" loading="lazy"><div><span
+class="file" title="{{ one.id }}">{{ one.id }}</span></div></li>
+{% endfor %}
+</ul>
+"""
 
 
 def masks(labels: Sequence[str]) -> Answer:
@@ -53,11 +66,13 @@ def masks(labels: Sequence[str]) -> Answer:
     return dataclasses.replace(
         scores(labels, name=MASK),
         say=functools.partial(_said, tuple(labels)),
+        draw=functools.partial(_on_the_image, tuple(labels)),
         merit=_merit,
         signatures={},
         sections=(
             Section("overlap", "Overlap of each label", lambda facts: facts.detail("overlap"), OVERLAP, "Overlap"),
             Section("masks", "Masks", _view, WORST),
+            Section("training", "Training images", functools.partial(_training, tuple(labels)), TRAINING, "Training"),
         ),
     )
 
@@ -71,6 +86,17 @@ def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]
     """Share of the image that each label covers, the largest first."""
     counts = np.bincount(decoded[MASK].argmax(-1).reshape(-1), minlength=len(labels))
     return sorted(zip(labels, (counts / counts.sum()).tolist(), strict=True), key=lambda line: -line[1])
+
+
+def _on_the_image(labels: tuple[str, ...], decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:
+    return drawing.with_mask(drawing.canvas(example), decoded[MASK].argmax(-1), labels)
+
+
+def _training(labels: tuple[str, ...], facts: Facts) -> Any:
+    images = drawing.contact_sheet(
+        facts, lambda spec: len(spec.shape) == 2, lambda mask: {"mask": drawing.mask_url(mask, len(labels))}
+    )
+    return images and {"images": images, "legend": drawing.legend(labels, drawing.palette(len(labels)))}
 
 
 def _view(facts: Facts) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.answers import drawing
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 
@@ -38,6 +39,23 @@ vector-effect="non-scaling-stroke"/><circle cx="{{ point.said[0] }}" cy="{{ poin
 {% endfor %}
 </ul>
 """
+TRAINING = """
+<p class="lead">Some training images with their points, as they were read.
+{% for label, colour in view.legend %}<span style="white-space:nowrap"><svg width="10" height="10" role="img"
+aria-label="colour of {{ label }}"><rect width="10" height="10" fill="{{ colour }}"/></svg> {{ label }}</span>
+{% endfor %}</p>
+<ul class="mistakes" data-modality="image">
+{% for one in view.images %}
+<li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
+role="img" aria-label="true points of {{ one.id }}">
+{% for point in one.points %}
+<circle cx="{{ point.x }}" cy="{{ point.y }}" r="2.5" fill="{{ point.colour }}" stroke="#ffffff" stroke-width="1"
+vector-effect="non-scaling-stroke"/>
+{% endfor %}
+</svg></div><div><span class="file" title="{{ one.id }}">{{ one.id }}</span></div></li>
+{% endfor %}
+</ul>
+"""
 
 
 def points(names: Sequence[str], within: float = 0.05) -> Answer:
@@ -58,9 +76,13 @@ def points(names: Sequence[str], within: float = 0.05) -> Answer:
         decode=_decoded,
         agree=functools.partial(_agreement, within),
         say=functools.partial(_said, labels),
+        draw=functools.partial(_on_the_image, labels),
         merit=functools.partial(_merit, within),
         in_float32=True,
-        sections=(Section("keypoints", "Points", _view, OVERVIEW),),
+        sections=(
+            Section("keypoints", "Points", _view, OVERVIEW),
+            Section("training", "Training images", functools.partial(_training, labels), TRAINING, "Training"),
+        ),
     )
 
 
@@ -112,6 +134,28 @@ def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]
     """Each point with its place, x and y in shares of the sides."""
     rows = zip(labels, decoded[POINTS], decoded[SCORES], strict=True)
     return [(f"{label} at {x:.3f} {y:.3f}", float(score)) for label, (x, y), score in rows]
+
+
+def _on_the_image(labels: tuple[str, ...], decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:
+    texts = [f"{label} {score:.2f}" for label, score in zip(labels, decoded[SCORES], strict=True)]
+    return drawing.with_points(drawing.canvas(example), decoded[POINTS], texts)
+
+
+def _training(labels: tuple[str, ...], facts: Facts) -> Any:
+    chosen = drawing.legend(labels, drawing.colours(len(labels)))
+
+    def entry(rows: np.ndarray) -> dict[str, Any]:
+        points = zip(rows, chosen, strict=True)
+        return {
+            "points": [
+                {"x": 100 * float(x), "y": 100 * float(y), "colour": colour}
+                for (x, y, seen), (_, colour) in points
+                if seen
+            ]
+        }
+
+    images = drawing.contact_sheet(facts, lambda spec: spec.shape == (len(labels), 3), entry)
+    return images and {"images": images, "legend": chosen}
 
 
 def _view(facts: Facts) -> Any:

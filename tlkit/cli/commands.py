@@ -389,7 +389,9 @@ def _print_run(record: Any, flags: set[str]) -> None:
 
 
 def _predict(args: list[str], flags: set[str]) -> int:
-    def predict(run: Path, files: tuple[Path, ...], /, top: int = 5, format: str | None = None) -> None:
+    def predict(
+        run: Path, files: tuple[Path, ...], /, top: int = 5, format: str | None = None, drawn: Path | None = None
+    ) -> None:
         """Try a result on files, from an exported file.
 
         Args:
@@ -397,6 +399,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
             files: What to predict.
             top: Labels shown for each.
             format: Which of the run's files to ask, by its format; the float32 file for phones unless given.
+            drawn: Folder that gets a PNG of each image with its boxes, mask or points drawn in.
         """
 
     options = _parsed(predict, "predict", args)

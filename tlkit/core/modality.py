@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NOTE = "note"  # the column of what was done to a thing, for people; "" is nothing
 PLAIN = "plain"  # the column of the same input as a client without tlkit's code makes it, where that differs
+ORIGINAL = "original"  # the column of the same thing at the size that a file has it, for drawing on
 STEPS = "steps"  # str (steps,): what each step of a sequence is the first piece of (a word), "" for none
 
 Tensors = dict[str, Any]
@@ -94,8 +95,8 @@ class Modality:
         serve: (model, examples) -> what clients of the SavedModel send; None is the model's own inputs.
         describe: (model, examples) -> what the TFLite metadata say of inputs; None is arrays without further meaning.
         parse: (a user's file or value, what an exported file or an index says) -> examples of it: one, or several that
-            are one thing, such as the windows of a text. The column "note" says what was done to it. None: it cannot be
-            read from files.
+            are one thing, such as the windows of a text. The column "note" says what was done to it, and "original" has
+            it as it was, for answers that draw. None: it cannot be read from files.
         show: (examples, index) -> HTML of one example, escaped; None shows nothing.
     """
 

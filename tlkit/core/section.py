@@ -21,11 +21,15 @@ class Facts:
         record: The run as plain data, as run.json holds it.
         test: The test examples, or the few of them that are at hand.
         show: id of a test example -> HTML that shows it; "" where it is not at hand.
+        train: The training examples, or the few of them that are at hand.
+        show_train: As `show`, of a training example.
     """
 
     record: Mapping[str, Any]
     test: Examples | None = None
     show: Callable[[str], str] = _nothing
+    train: Examples | None = None
+    show_train: Callable[[str], str] = _nothing
 
     def detail(self, key: str) -> Any:
         """One of the evaluation's details, or None."""

@@ -115,6 +115,8 @@ class Answer:
         agree: (the model's, a file's) decoded outputs of b examples -> Agreement.
         say: (decoded outputs of one example without the batch axis, its columns with its input as "input") -> texts
             with a score or value each, for `predict`.
+        draw: (as `say`, whose example has the image as its file has it as "original" where its input is another) ->
+            uint8 (height, width, 3), the image with what is said of it, for `predict`; None cannot be drawn.
         tensors: Names of what `decode` gives; () is one tensor of the answer's name.
         labels: Written to labels.txt; () where there are none.
         merit: (targets, decoded) of b examples -> float (b,), higher is better; None where nothing says.
@@ -140,6 +142,7 @@ class Answer:
     decode: Callable[[Any], Mapping[str, Any]]
     agree: Callable[[Decoded, Decoded], Agreement]
     say: Callable[[Decoded, Mapping[str, Any]], Lines]
+    draw: Callable[[Decoded, Mapping[str, Any]], np.ndarray] | None = None
     tensors: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     merit: Callable[[Any, Decoded], np.ndarray] | None = None

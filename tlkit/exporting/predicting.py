@@ -23,6 +23,7 @@ from tlkit.core.trouble import explained, first_line
 from tlkit.data.earlier import of_line
 from tlkit.data.sourcing import file_trouble
 from tlkit.exporting import formats
+from tlkit.exporting.drawings import Drawings, drawings
 from tlkit.exporting.driving import driven
 from tlkit.modalities.prepare import named
 from tlkit.tasks.recording import restore
@@ -44,11 +45,13 @@ class Prediction:
             probability where no answer is the other case, "no answer" among them unless there always is one.
         note: What was done to the file, and how far scores differ in a client that resizes without antialiasing, as
             mobile ones do; "" where nothing was done.
+        drawn: PNG files with what is said drawn on the file's image, one an answer that can be drawn.
     """
 
     file: str
     scores: tuple[tuple[str, float], ...]
     note: str = ""
+    drawn: tuple[str, ...] = ()
 
 
 def predict(
@@ -60,6 +63,7 @@ def predict(
     task: Task | None = None,
     trust: bool = False,
     bad: Callable[[str], None] | None = None,
+    drawn: str | os.PathLike[str] | None = None,
 ) -> list[Prediction]:
     """Run files through an exported file, as a client would, and name what comes out.
 
@@ -73,12 +77,15 @@ def predict(
         task: Whose answers to name; None is what the file says.
         trust: Whether a format, modality or task of the run's that lies outside tlkit may be imported.
         bad: Is told of each file that cannot be read, in a sentence, and the others are answered; None raises.
+        drawn: Folder that gets a PNG of each image with its boxes, mask or points drawn in, at the size of its file;
+            made where it is missing. None draws nothing.
 
     Returns:
         One prediction for each file that can be read.
 
     Raises:
-        InputError: If there is no exported file, it is damaged or takes no files, or one of `files` cannot be read.
+        InputError: If there is no exported file, it is damaged or takes no files, one of `files` cannot be read, or
+            `drawn` is asked of answers that nothing can be drawn of, or is the folder of one of `files`.
     """
     if top < 1:
         raise InputError(f"`top` must be 1 or more. Received: top={top!r}.")
@@ -103,7 +110,9 @@ def predict(
         if task.deployment is not None:
             opened = driven(opened, task.deployment.run)
         called = Called(opened, tuple(shapes), task.deployed)
-        return [_prediction(called, file, parsed, top) for file, parsed in readings]
+    places = None if drawn is None else drawings(drawn, called.task, files)
+    with _whole(model):
+        return [_prediction(called, file, parsed, top, places) for file, parsed in readings]
 
 
 def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, trust: bool) -> tuple[Path, Format]:
@@ -226,7 +235,7 @@ class Called:
         return {name: np.asarray(own)[0] for name, own in outputs.items()}
 
 
-def _prediction(called: Called, file: str, parsed: Examples, top: int) -> Prediction:
+def _prediction(called: Called, file: str, parsed: Examples, top: int, places: Drawings | None = None) -> Prediction:
     task, note = called.task, str(parsed.columns[NOTE][0]) if NOTE in parsed.columns else ""
     values = [parsed.inputs[i] for i in range(len(parsed))]
     if len(values) == 1:
@@ -240,7 +249,8 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int) -> Predic
         said += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
         note = f"{note}; {_plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])}"
-    return Prediction(file, tuple(said), note)
+    written = [] if places is None else places.write(file, task, outputs[0], things[0])
+    return Prediction(file, tuple(said), note, tuple(written))
 
 
 def _said(

@@ -12,7 +12,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
-from tlkit.core.modality import PLAIN, FileInfo, InputInfo, Modality, Serving, Tensors
+from tlkit.core.modality import ORIGINAL, PLAIN, FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data.image import resized
 from tlkit.data.image_source import IMAGE as READ
 from tlkit.data.image_source import read_at
@@ -122,8 +122,11 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     if image.size == (width, height):
         return one_example(str(file), READ, ArrayColumn(value), "", info.pipeline)
     change = f"resized from {image.height}x{image.width} to {height}x{width} as in training"
-    plain = ArrayColumn(_plainly_resized(image, height, width)[None])
-    return one_example(str(file), READ, ArrayColumn(value), change, info.pipeline, {PLAIN: plain})
+    columns = {PLAIN: _plainly_resized(image, height, width), ORIGINAL: np.asarray(image)}
+    return one_example(
+        str(file), READ, ArrayColumn(value), change, info.pipeline,
+        {name: ArrayColumn(own[None]) for name, own in columns.items()},
+    )  # fmt: skip
 
 
 def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:

@@ -23,15 +23,15 @@ def write(run: Run, path: str | os.PathLike[str], sections: Sequence[Section] = 
     """Write the report of a run: one HTML file that needs no network.
 
     Args:
-        run: At any stage; sections appear as there is something to show. `run.data.test` gives the images.
+        run: At any stage; sections appear as there is something to show. `run.data` gives the images.
         path: Where the file goes; it is replaced as a whole.
         sections: Those of the run's answers, drawn behind the general ones.
 
     Returns:
         The path.
     """
-    target, test = Path(path), excerpts.whole(run.data.test)
-    write_atomic(target, render(Facts(run_json(run), test, shower(test)), sections))
+    target, test, train = Path(path), excerpts.whole(run.data.test), excerpts.whole(run.data.train)
+    write_atomic(target, render(Facts(run_json(run), test, shower(test), train, shower(train)), sections))
     return target
 
 

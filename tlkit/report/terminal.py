@@ -53,6 +53,7 @@ def prediction_lines(predictions: Sequence[Any]) -> list[str]:
     for found in predictions:
         lines.append(found.file)
         lines += [f"  {score:7.3f}  {label}" for label, score in found.scores]
+        lines += [f"  drawn: {file}" for file in found.drawn]
         if found.note:
             lines.append(f"  ({found.note})")
     return lines

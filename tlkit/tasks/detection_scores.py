@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlkit.answers.boxes import SAID, area, f1, iou, matches, sides_first
+from tlkit.answers.boxes import SAID, area, f1, iou, matches, on_page, sides_first
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.core.task import Decoded, Evaluation
 from tlkit.tasks import metrics
@@ -248,5 +248,4 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _drawn_box(box: np.ndarray, *, true: bool) -> Mapping[str, Any]:
-    left, top, right, bottom = (100 * float(side) for side in box)
-    return {"x": left, "y": top, "width": max(0.0, right - left), "height": max(0.0, bottom - top), "true": true}
+    return {**on_page(box), "true": true}

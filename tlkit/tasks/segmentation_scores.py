@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import colorsys
 import functools
 import heapq
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tlkit.answers.drawing import legend, mask_url, palette
 from tlkit.answers.masks import MASK
 from tlkit.core.examples import Examples
 from tlkit.core.task import Decoded, Evaluation
 from tlkit.data.augment import VOID
 from tlkit.tasks import metrics
 
-WORST, SIDE = 8, 160  # masks that the report shows, and the longest side of each in pixels
+WORST = 8  # masks that the report shows
 TOLERANCE = 0.0075  # of the diagonal, within which a boundary counts as met
 
 
@@ -86,14 +84,13 @@ class SegmentationScorer:
         return rows
 
     def _masks(self) -> dict[str, Any]:
-        colours = palette(len(self.labels))
         images = [
             {"id": one["id"], "miou": one["miou"],
-             **{side: _png(mask, colours) for side, mask in zip(("true", "predicted"), one["masks"], strict=True)}}
+             "true": mask_url(one["masks"][0], len(self.labels)),
+             "predicted": mask_url(one["masks"][1], len(self.labels))}
             for _, _, one in sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
         ]  # fmt: skip
-        hexadecimal = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
-        return {"images": images, "legend": list(zip(self.labels, hexadecimal, strict=True))}
+        return {"images": images, "legend": legend(self.labels, palette(len(self.labels)))}
 
 
 def iou_of(counts: np.ndarray) -> np.ndarray:
@@ -155,25 +152,6 @@ def near(marked: np.ndarray, reach: int) -> np.ndarray:
             if down**2 + right**2 <= reach**2:
                 found |= padded[reach + down : reach + down + height, reach + right : reach + right + width]
     return found
-
-
-def palette(count: int) -> list[tuple[int, int, int]]:
-    """Colours of labels, far apart from each other; the first is a dark grey, as it often is the background."""
-    hues = [(0.08 + 0.618034 * i) % 1.0 for i in range(count - 1)]
-    bright = [colorsys.hsv_to_rgb(hue, 0.75, 0.95 - 0.25 * (i % 2)) for i, hue in enumerate(hues)]
-    return [(48, 48, 54), *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in bright)]
-
-
-def _png(mask: np.ndarray, colours: list[tuple[int, int, int]]) -> str:
-    from PIL import Image
-
-    picture = Image.fromarray(mask.astype(np.uint8)).convert("L")
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
-    flat = [channel for colour in colours for channel in colour]
-    picture.putpalette(flat + [255, 255, 255] * (256 - len(colours)))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _drawn(figure: Callable[[np.ndarray], float], rows: np.ndarray, indices: np.ndarray) -> float:
