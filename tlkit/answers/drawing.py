@@ -194,7 +194,7 @@ def contact_sheet(
         entry: Target of an example -> what the template draws of it.
 
     Returns:
-        What `entry` gives with the image's "id" and its HTML as "picture"; None where there is nothing to show.
+        What `entry` gives, with the "id" of the image and the HTML that shows it; None where there is nothing to show.
     """
     train = facts.train
     if train is None or not len(train) or not isinstance(train.targets.spec, ArraySpec) or not fits(train.targets.spec):
