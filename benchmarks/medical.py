@@ -2,12 +2,12 @@
 
     python benchmarks/medical.py --seeds 3 --out benchmarks/results/medical.json
 
-`datasets.medical.brain` (slices of one averaged brain; blocks of slices held out by the seed) at 256 pixels. By share of
-the training slices: `zoo:efficientnet-lite0` as the recipe has it, feature maps at strides 2 to 32, 12 frozen epochs and
-6 with the top quarter; a U-Net from scratch (7 convolution blocks of 16 to 128 channels) in plain Keras, Adam at 1e-3
-with the same loss, whose weights of the best validation Dice of 40 epochs are taken; and scikit-image's thresholds
-(multi-Otsu on each slice), which learn nothing. Every arm sees the same slices. `gain` is tlkit minus the U-Net, paired
-over the seeds. One averaged brain: no figure says anything about patients.
+`datasets.medical.brain` (slices of one averaged brain; blocks of slices held out by the seed) at 256 pixels. By share
+of the training slices: `zoo:efficientnet-lite0` as the recipe has it, feature maps at strides 2 to 32, 12 frozen epochs
+and 6 with the top quarter; a U-Net from scratch (7 blocks of two convolutions, 16 to 128 channels) in plain Keras, Adam
+at 1e-3 with the same loss, whose weights of the best validation Dice of 40 epochs are taken; and scikit-image's
+thresholds (multi-Otsu on each slice), which learn nothing. Every arm sees the same slices. `gain` is tlkit minus the
+U-Net, paired over the seeds. One averaged brain: no figure says anything about patients.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Segment medical images: scans or microscope pictures with masks, and a module that saw photographs alone.
+"""Segment medical images: scans or microscope images with masks, and a module that saw photographs alone.
 
 The model is a tool to work with, no medical device: judge it on patients, machines and clinics that it has not seen.
 
@@ -30,10 +30,10 @@ def main(
     """Adapt a module to medical images and their masks and export the result.
 
     Args:
-        data: Folder with images/ and masks/ of the same names: pictures, DICOM files, or NIfTI volumes, which are read
+        data: Folder with images/ and masks/ of the same names: image files, DICOM files, or NIfTI volumes, which are read
             as axial slices and divided by volume. Without it, the sample.
         labels: Names of the classes in the order of the masks' numbers, from 0.
-        sample: Slices of one averaged brain, or tiles of one microscope picture.
+        sample: Slices of one averaged brain, or tiles of one microscope image.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
         image_size: Height and width at which images and masks are read.

@@ -1,6 +1,6 @@
 """Medical images with a label for each pixel: tissue on slices of a brain, and nuclei of cells under a microscope.
 
-Both are small: one averaged brain, and one picture of one experiment. They are for trying segmentation on images that
+Both are small: one averaged brain, and one image of one experiment. They are for trying segmentation on images that
 no module was trained on, and say nothing about patients: no figure on them is a medical result.
 """
 
@@ -60,9 +60,9 @@ NUCLEI = Package(
     python="3.11",
 )
 _BLOCKS = 8  # of neighbouring slices: two are the test, one validates
-_GAP = 3  # slices between blocks that belong to no part, as neighbours are nearly the same picture
+_GAP = 3  # slices between blocks that belong to no part, as neighbours are nearly the same image
 _LEAST = 0.05  # share of a slice that is brain, from which it is an example
-_TILE = 128  # pixels of a picture's tile; the picture has 512 x 512
+_TILE = 128  # pixels of an image tile; the image has 512 x 512
 
 
 def brain(
@@ -100,10 +100,10 @@ def nuclei(
     augment: Augmenting | None = None,
     progress: bool = False,
 ) -> Splits:
-    """Sixteen tiles of one picture of 125 nuclei (fluorescence), enlarged to `image_size`.
+    """Sixteen tiles of one image of 125 nuclei (fluorescence), enlarged to `image_size`.
 
-    One column of four tiles is the test, one validates, two are trained on. Tiles of one picture have the same light
-    and the same cells: scores are higher than on another microscope's pictures.
+    One column of four tiles is the test, one validates, two are trained on. Tiles of one image have the same light
+    and the same cells: scores are higher than on another microscope's images.
 
     Args:
         image_size: Height and width, or one number for both.
