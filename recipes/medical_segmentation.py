@@ -30,8 +30,8 @@ def main(
     """Adapt a module to medical images and their masks and export the result.
 
     Args:
-        data: Folder with images/ and masks/ of the same names: image files, DICOM files, or NIfTI volumes, which are read
-            as axial slices and divided by volume. Without it, the sample.
+        data: Folder with images/ and masks/ of the same names: image files, DICOM files, or NIfTI volumes, which are
+            read as axial slices and divided by volume. Without it, the sample.
         labels: Names of the classes in the order of the masks' numbers, from 0.
         sample: Slices of one averaged brain, or tiles of one microscope image.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
