@@ -423,6 +423,19 @@ def write_waveform(folder: Path) -> Path:
     return hub_module.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
 
 
+def write_frames(folder: Path) -> Path:
+    """Sounds at 16 kHz of any length -> a vector each 32 ms, (batch, frames, FEATURES)."""
+    from tlkit.formats import hub_module
+
+    wave = keras.Input((None,), name="waveform")
+    x = keras.layers.Reshape((-1, 1))(wave)
+    for filters, size, stride in ((24, 128, 64), (FEATURES, 16, 8)):
+        x = keras.layers.ReLU()(keras.layers.Conv1D(filters, size, strides=stride, padding="same")(x))
+    model = keras.Model(wave, x)
+    seed_weights(model.weights)
+    return hub_module.write_keras_model(model, folder, card={"sample_rate": SAMPLE_RATE})
+
+
 def carded(write: Callable[[Path], Path]) -> Callable[[Path], Path]:
     """The writer of an image module that scales nothing, with a card that says its range of pixels."""
 

@@ -25,7 +25,7 @@ import pytest
 from changing import passages, reread
 
 from tlkit import data, datasets, methods, tasks, zoo
-from tlkit.core.columns import ArrayColumn, DictColumn, ReadColumn
+from tlkit.core.columns import ArrayColumn, DictColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Task
@@ -125,7 +125,16 @@ def labelled(task: Task) -> np.ndarray:
     return points
 
 
-KINDS = (*map(same, (numbers, several, values, steps, masks, rows, labelled)), asked, strangers)
+def said(task: Task) -> Splits:
+    """Texts of one or two units of a vocabulary, filled up with 0."""
+    numbers = np.zeros((COUNT, 3), np.int32)
+    numbers[:, 0], numbers[::2, 1] = 1 + np.arange(COUNT) % max(1, len(task.labels)), 1
+    texts = [" ".join(task.labels[i - 1] for i in row if i) if task.labels else "" for row in numbers]
+    own = dataclasses.replace(examples(numbers), columns={"text": TextColumn(texts)})
+    return Splits(own, own, own, task.labels)
+
+
+KINDS = (*map(same, (numbers, several, values, steps, masks, rows, labelled)), said, asked, strangers)
 
 
 def accepted(task: Task) -> Splits:

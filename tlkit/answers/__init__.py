@@ -9,10 +9,11 @@ from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
 from tlkit.answers.points import points
 from tlkit.answers.scores import scores
+from tlkit.answers.transcripts import transcripts
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
 
-__all__ = ["Affine", "boxes", "masks", "passages", "points", "scores", "values", "vectors", "words"]
+__all__ = ["Affine", "boxes", "masks", "passages", "points", "scores", "transcripts", "values", "vectors", "words"]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,19 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-__all__ = ["audio", "boxes", "collection", "image", "keypoints", "masks", "pairs", "speakers", "text", "volumes"]
+__all__ = [
+    "audio",
+    "boxes",
+    "collection",
+    "image",
+    "keypoints",
+    "masks",
+    "pairs",
+    "speakers",
+    "speech",
+    "text",
+    "volumes",
+]
 
 
 class _Moved(ModuleType):

@@ -5,7 +5,19 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["brown", "composites", "digits", "medical", "music", "reviews", "samples", "speakers", "spoken", "templated"]
+__all__ = [
+    "brown",
+    "composites",
+    "digits",
+    "medical",
+    "music",
+    "prompts",
+    "reviews",
+    "samples",
+    "speakers",
+    "spoken",
+    "templated",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

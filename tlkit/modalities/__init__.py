@@ -7,10 +7,11 @@ from tlkit.modalities.audio import AUDIO as audio
 from tlkit.modalities.image import IMAGE as image
 from tlkit.modalities.pairs import PAIRS as pairs
 from tlkit.modalities.plain import PLAIN as plain
+from tlkit.modalities.speech import SPEECH as speech
 from tlkit.modalities.text import TEXT as text
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "image", "pairs", "plain", "text", "words"]
+__all__ = ["audio", "image", "pairs", "plain", "speech", "text", "words"]
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ A new task is one new file and one line here; its recipe's import path is `tlkit
 
 from tlkit.tasks.classification import classify
 from tlkit.tasks.detection import detect
+from tlkit.tasks.frame_transcription import ctc
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.keypoint_detection import keypoints
 from tlkit.tasks.recording import restore
@@ -17,6 +18,7 @@ from tlkit.tasks.verification import verify
 
 __all__ = [
     "classify",
+    "ctc",
     "detect",
     "gathered",
     "keypoints",

@@ -1,0 +1,122 @@
+"""Error rates of transcripts against jiwer and by hand; units, their loss and its sentences."""
+
+import itertools
+
+import jiwer
+import numpy as np
+import pytest
+
+from tlkit import tasks
+from tlkit.answers.transcripts import stitched, written
+from tlkit.core.columns import RaggedColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.tasks.transcription_scores import evaluate_transcripts
+
+TRUE = ["Press one to record.", "Your call is important", "Goodbye.", "It's 10 o'clock"]
+SAID = ["press 1 to record", "your call call is in port", "", "it is ten o'clock"]
+
+
+def spoken_examples(texts, targets=None):
+    ids = tuple(map(str, range(len(texts))))
+    rows = np.ones((len(texts), 2), np.int32) if targets is None else targets
+    return Examples(ids, np.zeros((len(texts), 3), np.float32), rows, "speech", columns={"text": TextColumn(texts)})
+
+
+def test_rates_are_those_of_jiwer_on_one_spelling():
+    found = evaluate_transcripts(spoken_examples(TRUE), SAID)
+    true = ["press one to record", "your call is important", "goodbye", "it is ten oclock"]
+    said = ["press one to record", "your call call is in port", "", "it is ten oclock"]
+    words = jiwer.process_words(true, said)
+    assert found.scores["wer"] == pytest.approx(words.wer)
+    assert found.scores["cer"] == pytest.approx(jiwer.cer(true, said))
+    parts = [found.scores[kind] for kind in ("substituted", "deleted", "inserted")]
+    assert sum(parts) == pytest.approx(found.scores["wer"])
+    assert found.scores["exact"] == 0.5 and found.scores["wer_low"] <= found.scores["wer"] <= found.scores["wer_high"]
+    assert found.details["example_scores"] == [0.0, -0.75, -1.0, 0.0]
+    assert [one["id"] for one in found.details["transcripts"]["worst"]] == ["2", "1"]
+    assert {"true": "goodbye", "said": None, "count": 1} in found.details["transcripts"]["confused"]
+
+
+def test_what_nobody_said_counts_though_nothing_was_said():
+    assert evaluate_transcripts(spoken_examples([""]), ["thank you"]).scores["wer"] == 2.0
+
+
+def test_units_are_written_as_words_or_characters():
+    assert written(("no", "yes"), np.array([0.0, 2, 0, 1, 0])) == "yes no"
+    assert written((" ", "a", "b"), np.array([2, 1, 3])) == "a b"
+
+
+def probability(logits, target):
+    """Sum over all ways in which frames say a target, one by one."""
+    shares = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+    total = 0.0
+    for path in itertools.product(range(logits.shape[-1]), repeat=len(logits)):
+        if [unit for unit, _ in itertools.groupby(path) if unit] == list(target):
+            total += float(np.prod([row[unit] for row, unit in zip(shares, path, strict=True)]))
+    return total
+
+
+def test_the_loss_is_that_of_all_ways_to_say_a_text():
+    logits = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
+    targets = np.array([[1, 2], [1, 0], [2, 2]], np.int32)
+    found = tasks.ctc(["a", "b"]).objective.loss().call(targets, logits)
+    wanted = [-np.log(probability(row, target[target > 0])) / 4 for row, target in zip(logits, targets, strict=True)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_repeats_and_blanks_are_left_out():
+    best = np.array([[0, 1, 1, 0, 1, 2, 2, 0]])
+    raw = 9.0 * np.eye(3, dtype=np.float32)[best]
+    decoded = tasks.ctc(["a", "b"]).decode(raw)
+    np.testing.assert_array_equal(decoded["units"], [[0, 1, 0, 0, 1, 2, 0, 0]])
+    assert tasks.ctc(["a", "b"]).answers[0].say({k: np.asarray(v)[0] for k, v in decoded.items()}, {})[0][0] == "aab"
+
+
+def test_bad_arguments_and_data_are_refused():
+    for arguments, sentence in (
+        ({"vocabulary": []}, r"`vocabulary` of `ctc` must be different units"),
+        ({"vocabulary": ["a"], "hidden": (0,)}, r"`hidden` of `ctc` must be 1 or more each"),
+        ({"vocabulary": ["a"], "dropout": 1}, r"`dropout` of `ctc` must lie in \[0, 1\)"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            tasks.ctc(**arguments)
+    check = tasks.ctc(["a"]).objective.check
+    part = spoken_examples(["a"])
+    with pytest.raises(InputError, match="vocabulary is not the data's"):
+        check(Splits(part, part, part, ("b",)))
+    high = spoken_examples(["a"], np.array([[2]], np.int32))
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
+        check(Splits(high, high, high))
+    numbers = spoken_examples(["a"], np.array([0.5], np.float32))
+    with pytest.raises(InputError, match="need the column 'text' and int32"):
+        check(Splits(numbers, numbers, numbers))
+    with pytest.raises(InputError, match="up to 5 units, and the module gives 4 frames"):
+        tasks.ctc(["a"]).objective.loss().call(np.ones((1, 5), np.int32), np.zeros((1, 4, 2), np.float32))
+
+
+def test_ragged_targets_are_taken():
+    part = spoken_examples(["a", "a a"], RaggedColumn([np.array([1], np.int32), np.array([1, 1], np.int32)]))
+    tasks.ctc(["a"]).objective.check(Splits(part, part, part, ("a",)))
+
+
+@pytest.mark.parametrize(
+    ("windows", "wanted"),
+    [
+        (["please press one no", "ress one now to record"], "please press one now to record"),
+        (["Press one.", "one Then two", "two, or three"], "Press one. Then two or three"),
+        (["hello there", "good bye"], "hello there good bye"),
+        (["hello there"], "hello there"),
+        ([], ""),
+    ],
+)
+def test_windows_are_joined_at_the_words_that_they_share(windows, wanted):
+    assert " ".join(stitched([text.split() for text in windows])) == wanted
+
+
+def test_windows_of_frames_are_joined_by_their_time():
+    answer = tasks.ctc(["a", "b", "c"]).answers[0]
+    rows = [[1, 0, 2, 0], [2, 0, 3, 0], [3, 1, 0, 0]]
+    decoded = [{"units": np.array(row), "scores": np.full(4, 0.9)} for row in rows]
+    spans = [{"span": np.array([start, start + 4.0])} for start in (0.0, 2.0, 4.0)]  # they share two seconds
+    assert answer.together(decoded, spans)[0] == ("abca", 0.9)

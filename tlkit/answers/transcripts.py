@@ -1,0 +1,163 @@
+"""What is said in a recording, as text."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.edits import distance
+from tlkit.core.section import Facts, Section
+from tlkit.core.task import Agreement, Answer, Decoded, Lines
+
+UNITS, SHARES = "units", "scores"
+SPAN = "span"  # the column of the seconds at which a window begins and ends, float32 (2,)
+NOTHING = "(no speech)"
+MOST_SHARED = 30  # words that two windows may have in common
+OVERVIEW = """
+<p class="lead">{{ view.words|number }} words in {{ view.recordings|number }} recordings of the test; texts are compared
+in lower case without punctuation, numbers and contractions written out. The recordings with the most errors:
+<del>left out</del>, <ins>made up</ins>, <mark>heard as another word <i>that was said</i></mark>.</p>
+<ul class="mistakes" data-modality="audio">
+{% for one in view.worst %}
+<li>{{ one.player|safe }}<div><p>
+{% for edit in one.edits %}
+{% if edit.kind == "equal" %}{{ edit.true }}
+{% elif edit.kind == "deleted" %}<del title="left out">{{ edit.true }}</del>
+{% elif edit.kind == "inserted" %}<ins title="made up">{{ edit.said }}</ins>
+{% else %}<mark title="heard as another word">{{ edit.said }} <i>{{ edit.true }}</i></mark>
+{% endif %}
+{% endfor %}
+</p><span class="row">{{ one.wer|percent(0) }} of its words wrong</span>
+<span class="file" title="{{ one.id }}">{{ one.id }}</span></div></li>
+{% endfor %}
+</ul>
+{% if view.confused %}
+<div class="scroll tall"><table>
+<thead><tr><th>Said</th><th>Heard</th><th>Times</th></tr></thead><tbody>
+{% for row in view.confused %}
+<tr><td class="name">{{ row.true or "–" }}</td><td class="name">{{ row.said or "–" }}</td><td>{{ row.count }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+"""
+
+
+def transcripts(vocabulary: Sequence[str]) -> Answer:
+    """The likeliest unit of each frame, repeats and blanks left out: "units" and "scores", float32 (b, frames).
+
+    Raw outputs are logits (b, frames, 1 + k), the blank first. Units are numbers from 1 where one begins and 0
+    elsewhere, so that clients write down what is not 0; scores are the shares of what each frame says.
+
+    Args:
+        vocabulary: The k units: characters, or words.
+    """
+    units = tuple(str(unit) for unit in vocabulary)
+    return Answer(
+        name="transcript",
+        tensors=(UNITS, SHARES),
+        labels=units,
+        decode=functools.partial(_decoded, len(units)),
+        agree=_agreement,
+        say=functools.partial(_said, units),
+        merit=_merit,
+        together=functools.partial(_together, units),
+        in_float32=True,
+        sections=(SECTION,),
+    )
+
+
+def written(vocabulary: Sequence[str], row: np.ndarray) -> str:
+    """The text of one example's "units"; words have blanks between them, characters none.
+
+    Example:
+        >>> written(("hello", "world"), np.array([0, 1, 0, 0, 2]))
+        'hello world'
+    """
+    between = "" if all(len(unit) == 1 for unit in vocabulary) else " "
+    return between.join(vocabulary[int(number) - 1] for number in row if number > 0).strip()
+
+
+def _decoded(count: int, raw: Any) -> Mapping[str, Any]:
+    import keras
+    from keras import ops
+
+    from tlkit.answers.scores import check_columns
+
+    check_columns(raw, count + 1)
+    best = ops.top_k(keras.ops.softmax(raw, axis=-1), 1)
+    numbers, shares = ops.cast(best[1][..., 0], "float32"), best[0][..., 0]
+    before = ops.pad(numbers[:, :-1], ((0, 0), (1, 0)))
+    return {UNITS: ops.where(ops.equal(numbers, before), ops.zeros_like(numbers), numbers), SHARES: shares}
+
+
+def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+    difference = np.abs(expected[SHARES] - found[SHARES]).max(axis=1, initial=0.0)
+    return Agreement(difference, expected[UNITS] == found[UNITS], 2 * expected[SHARES] - 1)
+
+
+def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
+    """1 less the errors of each text over its units, at least 0."""
+    pairs = [
+        (row[row > 0].astype(int), own[own > 0].astype(int)) for row, own in zip(targets, decoded[UNITS], strict=True)
+    ]
+    return np.array([max(0.0, 1 - distance(a.tolist(), b.tolist()) / max(1, len(a))) for a, b in pairs], np.float64)
+
+
+def _said(units: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
+    """The text, and the least share of the frames at which something begins."""
+    began = decoded[UNITS] > 0
+    text = written(units, decoded[UNITS])
+    return [(text or NOTHING, float(decoded[SHARES][began].min()) if began.any() else 0.0)]
+
+
+def _together(units: tuple[str, ...], decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
+    """The text of a recording that was heard in several windows: each counts up to the middle of what it shares."""
+    spans = np.array([one[SPAN] for one in examples], np.float64)
+    middles = (spans[1:, 0] + spans[:-1, 1]) / 2
+    borders = np.concatenate([[-np.inf], middles, [np.inf]])
+    parts = []
+    for own, (start, end), first, last in zip(decoded, spans, borders[:-1], borders[1:], strict=True):
+        at = start + (end - start) * (np.arange(len(own[UNITS])) + 0.5) / len(own[UNITS])
+        parts.append({name: value[(at >= first) & (at < last)] for name, value in own.items()})
+    return _said(units, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, {})
+
+
+def stitched(windows: Sequence[Sequence[str]]) -> list[str]:
+    """Words of windows that overlap, each once.
+
+    Of the words that the end of one window and the beginning of the next have in common the longest stretch joins
+    them: words at the edge of a window may be cut in half, so what lies behind the stretch in the one and before it in
+    the other is left out. Without such words both are kept whole.
+
+    Example:
+        >>> stitched(["press one to rec".split(), "ess one to record".split(), "a message".split()])
+        ['press', 'one', 'to', 'record', 'a', 'message']
+    """
+    text: list[str] = []
+    for window in windows:
+        before, words = text[-MOST_SHARED:], list(window)
+        plain, other = ([plainly(word) for word in row] for row in (before, words[:MOST_SHARED]))
+        match = difflib.SequenceMatcher(None, plain, other, autojunk=False).find_longest_match()
+        if match.size == 0:
+            text += words
+            continue
+        end = len(text) - len(before) + match.a + match.size
+        text = [*text[:end], *words[match.b + match.size :]]
+    return text
+
+
+def plainly(word: str) -> str:
+    """A word as windows that write it with other capitals and points have it in common."""
+    return "".join(character for character in word.lower() if character.isalnum())
+
+
+def _view(facts: Facts) -> Any:
+    found = facts.detail("transcripts")
+    return found and {**found, "worst": [{**one, "player": facts.show(one["id"])} for one in found["worst"]]}
+
+
+SECTION = Section("transcripts", "Transcripts", _view, OVERVIEW)
