@@ -29,6 +29,19 @@ def scores(run, sets):
     return {name: tlkit.evaluate(run.model, run.task, part).scores["map50"] for name, part in sets.items()}
 
 
+def files(run):
+    """What the gates found of each file, whether it passes or not."""
+    import tlkit
+    from tlkit.core.progress import quiet
+
+    try:
+        rows = tlkit.export(run, formats=("float32", "float16", "int8"), max_drop=0.05, progress=quiet).exports
+    except tlkit.GateError as error:
+        rows = error.exports
+    shown = ("format", "bytes", "latency_ms", "largest_difference", "agreement", "score", "score_change", "passed")
+    return [{name: getattr(row, name) for name in shown} for row in rows]
+
+
 def one_seed(seed, train, epochs, module):
     import tlkit
     from tlkit import datasets, plans
@@ -53,26 +66,32 @@ def one_seed(seed, train, epochs, module):
             "cpu_seconds": round(time.process_time() - start_cpu, 1),
         }
         if seed == 0:
-            exported = tlkit.export(run, formats=("float32", "float16", "int8"), max_drop=0.05, progress=quiet)
-            kept = ("format", "bytes", "latency_ms", "agreement", "score", "score_change")
-            found["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
+            found["files"] = files(run)
     print(json.dumps(found), flush=True)
     return found
 
 
 def main(seeds, train, epochs, module, out):
-    rows = [one_seed(seed, train, epochs, module) for seed in range(seeds)]
+    rows = []
+    for seed in range(seeds):  # written after each, as a seed takes a quarter of an hour
+        rows.append(one_seed(seed, train, epochs, module))
+        result = summary(rows) | {"machine": MACHINE, "module": module, "train": train, "epochs": list(epochs)}
+        if out:
+            Path(out).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def summary(rows):
     means = {name: sum(row["thawed"][name] for row in rows) / len(rows) for name in BARS}
     gains = {name: sum(row["thawed"][name] - row["frozen"][name] for row in rows) / len(rows) for name in BARS}
-    found = {
-        "machine": MACHINE, "module": module, "train": train, "epochs": list(epochs), "seeds": rows, "map50": means,
-        "interval": {name: interval([row["thawed"][name] for row in rows]) for name in BARS}, "gain": gains,
+    return {
+        "seeds": rows,
+        "map50": means,
+        "interval": {name: interval([row["thawed"][name] for row in rows]) for name in BARS},
+        "gain": gains,
         "bars": {**BARS, "gain": GAIN},
         "met": {**{n: means[n] >= bar for n, bar in BARS.items()}, "gain": min(gains.values()) >= GAIN},
-    }  # fmt: skip
-    print(json.dumps(found, indent=1))
-    if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+    }
 
 
 if __name__ == "__main__":

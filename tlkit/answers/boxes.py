@@ -17,7 +17,8 @@ CANDIDATES, MOST = 100, 25  # places whose boxes are compared with each other, a
 SAID = 0.3  # score from which a box is somebody's answer
 LEAST = 0.01  # score below which none is kept
 SAME = 0.8  # overlap from which two boxes are the same to people
-TIES = 0.1  # share of the boxes that suppression may decide by a hair
+JUMP = 0.01  # difference of score, or of a side in shares of the image, that rounding does not explain
+TIES = 0.02  # share of the boxes that suppression may decide by a hair
 ROUNDS = 8  # of the suppression: as long a chain of boxes, each of which covers the next, is undone rightly
 
 OVERVIEW = """
@@ -89,7 +90,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         tensors=("boxes", "classes", "scores", "count"),
         labels=names,
         decode=functools.partial(_decoded, overlap),
-        agree=functools.partial(_agreement, overlap),
+        agree=_agreement,
         say=functools.partial(_said, names),
         draw=functools.partial(_on_the_image, names),
         merit=_merit,
@@ -218,37 +219,30 @@ def sides_first(decoded: Decoded) -> np.ndarray:
     return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
 
 
-def _agreement(overlap: float, expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(expected: Decoded, found: Decoded) -> Agreement:
     """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says.
 
-    The difference is that of boxes that have a partner; one that has none disagrees.
+    Suppression turns a hair into another box: of two candidates with nearly one score the other survives. Where at most
+    one box in fifty jumps or is missing, these count as ties: they lower the agreement, and are no difference.
     """
-    one, other = _missing(overlap, expected, found), _missing(overlap, found, expected)
-    return Agreement(
-        np.maximum(one[0], other[0]), np.concatenate([one[1], other[1]], 1), np.concatenate([one[2], other[2]], 1)
-    )
+    one, other = _compared(expected, found), _compared(found, expected)
+    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(one, other, strict=True))
+    jumps = said & (~has | (apart > JUMP))
+    if jumps.sum() <= max(1, TIES * said.sum()):
+        apart, margin = np.where(jumps, 0.0, apart), np.where(jumps & ~has, 0.0, margin)
+    return Agreement(np.where(said & has, apart, 0.0).max(axis=1), has, np.where(said, margin, -np.inf))
 
 
-def _missing(overlap: float, side: Decoded, other: Decoded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How far each example's boxes lie from their partners; of each row whether it has one, and how sure it is.
-
-    A box that has none may be one that the other side's suppression took away by a hair: a box of its label covers it
-    there, by nearly the overlap that decides, or with nearly its score. It is as sure as that is far from a tie, while
-    such boxes are few: where more than a tenth of all have no partner, the boxes are other ones.
-    """
+def _compared(side: Decoded, other: Decoded) -> tuple[np.ndarray, ...]:
+    """Of each box, (b, boxes): whether it is said, how far its partner is, whether it has one, and how sure it is."""
     near = iou(sides_first(side)[:, :, None], sides_first(other)[:, None, :])
     alike = (side["classes"][:, :, None] == other["classes"][:, None, :]) & (other["scores"][:, None, :] > 0)
     quality = np.where(alike, near, 0.0)
     partner = quality.argmax(axis=2)
     apart = np.abs(side["scores"] - np.take_along_axis(other["scores"], partner, 1))
-    said, has = side["scores"] >= SAID, quality.max(axis=2) >= SAME
     moved = np.abs(sides_first(side) - np.take_along_axis(sides_first(other), partner[..., None], 1)).max(axis=2)
-    difference = np.where(said & has, np.maximum(apart, moved), 0.0).max(axis=1)
-    better = other["scores"][:, None, :] - side["scores"][:, :, None]
-    covered = np.where(alike, np.abs(np.minimum(near - overlap, better)), np.inf).min(axis=2)
-    few = (said & ~has).sum() <= max(1, TIES * said.sum())
-    sure = np.where(has | (not few), np.inf, covered)
-    return difference, has & (apart < SAID), np.where(said, np.minimum(side["scores"] - SAID, sure), -np.inf)
+    has = (quality.max(axis=2) >= SAME) & (apart < SAID)
+    return side["scores"] >= SAID, np.maximum(apart, moved), has, side["scores"] - SAID
 
 
 def matches(rows: np.ndarray, found: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:
