@@ -205,6 +205,7 @@ def test_commands_and_flags_exist(path, flags):
             assert words[1] in commands.COMMANDS, line
             named = f"run {words[2]}" if words[1] == "run" and len(words) > 2 else words[1]
             known = flags.get(named, flags["run image_classification"])  # a recipe of the reader's own, or a run.json
+            known = known | flags["run image_classification"] if words[1] == "tune" else known
             assert {w for w in words if w.startswith("--")} <= known | {"--help"}, line
 
 

@@ -41,6 +41,7 @@ NAMES = {
     "OfflineError",
     "Opened",
     "Phase",
+    "Range",
     "Reads",
     "Run",
     "Source",
@@ -71,6 +72,7 @@ NAMES = {
     "save",
     "tasks",
     "transfer_check",
+    "tune",
     "zoo",
 }
 SHELVES = {"answers", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}

@@ -45,6 +45,7 @@ _FROM = {
     "Opened": ("tlkit.core.format", "Opened"),
     "Examples": ("tlkit.core.examples", "Examples"),
     "Splits": ("tlkit.core.examples", "Splits"),
+    "Range": ("tlkit.core.space", "Range"),
     "Run": ("tlkit.core.run", "Run"),
     "inspect": ("tlkit.choosing.inspection", "inspect_module"),
     "build": ("tlkit.model.build", "build"),
@@ -60,6 +61,7 @@ _FROM = {
     "rank": ("tlkit.choosing.rank", "rank"),
     "save": ("tlkit.runs.save", "save"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
+    "tune": ("tlkit.choosing.tuning", "tune"),
     "ArraySpec": ("tlkit.core.examples", "ArraySpec"),
     "Augment": ("tlkit.core.examples", "Augment"),
     "Column": ("tlkit.core.examples", "Column"),
@@ -106,6 +108,7 @@ __all__ = [
     "Opened",
     "Phase",
     "Pipeline",
+    "Range",
     "Reads",
     "Run",
     "Scorer",
@@ -142,6 +145,7 @@ __all__ = [
     "save",
     "tasks",
     "transfer_check",
+    "tune",
     "zoo",
 ]
 
@@ -150,6 +154,7 @@ if TYPE_CHECKING:
     from tlkit.choosing.inspection import inspect_module as inspect
     from tlkit.choosing.rank import rank
     from tlkit.choosing.transfer_check import transfer_check
+    from tlkit.choosing.tuning import tune
     from tlkit.core import columns, flags
     from tlkit.core.errors import (
         DownloadError,
@@ -165,6 +170,7 @@ if TYPE_CHECKING:
     from tlkit.core.modality import FileInfo, Modality
     from tlkit.core.run import Phase, Run
     from tlkit.core.section import Facts, Section
+    from tlkit.core.space import Range
     from tlkit.core.task import (
         Agreement,
         Answer,

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlkit import graph as graphs
 from tlkit import hub, plans
+from tlkit.core import trials
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.progress import Progress, quiet, shown
@@ -153,6 +154,8 @@ def transfer_check(
         InputError: If there are no seeds, `handle` is a HubLayer or a loaded SavedModel, or the task has no headline
             score.
     """
+    if trials.under_way() is not None:
+        raise InputError("`transfer_check` tests, and a search must not: leave it out of the runs that are searched.")
     if not seeds:
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
     _check_fresh(handle)

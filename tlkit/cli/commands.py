@@ -34,6 +34,7 @@ COMMANDS = {
     "recipes": "list the recipes",
     "new": "copy a recipe into your folder: tlkit new RECIPE",
     "run": "run a recipe by name or path, or replay a run.json: tlkit run RECIPE [--flags]",
+    "tune": "search for a recipe's settings: tlkit tune RECIPE --space lr[0]=1e-4:1e-2:log --trials 100",
     "predict": "try a result: tlkit predict RUN FILE... [--top 5]",
     "export": "export again without training: tlkit export RUN --formats float16 int8",
     "cache": "what is cached, how large; clear it: tlkit cache [clear]",
@@ -374,9 +375,37 @@ def _replay(path: Path, rest: list[str], flags: set[str]) -> int:
     from tlkit.runs.folder import read_record
 
     words = read_record(path)["arguments"]
-    if not words or words[0] != "run":
+    if not words or words[0] not in ("run", "tune"):
         raise InputError(f"{path} was not written by `tlkit run`, so it cannot be replayed.")
-    return _run([*words[1:], *rest], flags)
+    return (_run if words[0] == "run" else _tune)([*words[1:], *rest], flags)
+
+
+def _tune(args: list[str], flags: set[str]) -> int:
+    from tlkit.cli import searching
+
+    if not args or args[0] in ("-h", "--help"):
+        print(searching.USAGE)
+        return 0
+    if {"-h", "--help"} & set(args):
+        return _run([args[0], "--help"], flags)
+    own, rest = searching.divided(args[1:])
+    options = searching.options(own)
+    recipe = _recipe_main(_recipe_path(args[0]))
+    given = searching.given(recipe, _parsed(recipe, f"tune {args[0]}", rest))
+    quick.start()
+    from tlkit.choosing import tuning
+    from tlkit.core import space as spaces
+    from tlkit.runs import invocation
+    from tlkit.runs import options as flags_of_recipes
+
+    for values in spaces.corners(options["space"]):
+        flags_of_recipes.check(recipe, spaces.arguments(values, given))
+    if "--fresh" in flags:
+        tuning.storage_of(options.get("storage"), given).unlink(missing_ok=True)
+    with invocation.invoked(["tune", *args], fresh="--fresh" in flags):
+        run = tuning.tune(recipe, given=given, **options)
+    _print_run(invocation.record_of(run), flags)
+    return 0
 
 
 def _print_run(record: Any, flags: set[str]) -> None:

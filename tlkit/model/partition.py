@@ -92,11 +92,7 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     if layer is None:
         _warn_unsplit(phase, "it has no HubLayer, or several")
         return Arrangement(_twin(model), (), _had(model, model, None, "none"))
-    layer.batch_stats = phase.batch_stats
-    if phase.unfrozen > 0:
-        layer.unfreeze(phase.unfrozen)
-    else:
-        layer.trainable = False
+    flag(layer, phase)
     head = _head_of(model, layer, layer.taps)
     if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
         return _frozen_pairs(model, layer)
@@ -111,6 +107,15 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
         trained = head if halves.tensors == layer.taps or not layer.taps else _head_of(model, layer, halves.tensors)
     fronts = _fronts(model, layer, halves, _trunk(model, layer, halves, later), trained)
     return Arrangement(trained, fronts, _had(model, trained, layer, _place(layer, halves)), halves.inputs)
+
+
+def flag(layer: HubLayer, phase: Phase) -> None:
+    """Say what of the module a phase trains."""
+    layer.batch_stats = phase.batch_stats
+    if phase.unfrozen > 0:
+        layer.unfreeze(phase.unfrozen)
+    else:
+        layer.trainable = False
 
 
 def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:

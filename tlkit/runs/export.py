@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tlkit.core import trials
 from tlkit.core.errors import GateError
 from tlkit.core.files import held
 from tlkit.core.format import Format
@@ -50,6 +51,8 @@ def export(
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
         InputError: If there is no such run, or no such format.
     """
+    if isinstance(run, Run) and trials.under_way() is not None:
+        return run
     kept_to, progress = gates or Gates(max_drop=max_drop), progress or shown()
     if formats is not None:
         checked_formats(formats)  # before a run is opened

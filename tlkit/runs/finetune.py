@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import keras
+import numpy as np
 
 from tlkit import plans
-from tlkit.core import quick
+from tlkit.core import quick, trials
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.core.files import held
-from tlkit.core.progress import Progress, shown
+from tlkit.core.files import held, sha256_bytes
+from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import Evaluation, Task
 from tlkit.data.long_texts import check_way
@@ -46,6 +48,8 @@ def _holding_out(function: Callable[P, Run]) -> Callable[P, Run]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Run:
+        if trials.under_way() is not None:
+            return function(*args, **kwargs)
         given = inspect.signature(function).bind(*args, **kwargs).arguments
         out = given.get("out")
         with held(Path("runs") / given["task"].name if out is None else out) as folder:
@@ -112,13 +116,20 @@ def finetune(
     check_way(long)
     if phases is not None:
         check_plan(phases)
-    _check_data(task, data, progress)
     settings = {"image_size": image_size, "length": length, "input_range": input_range}
     ways = {} if long == "cut" else {"long": long}
+    if (trial := trials.under_way()) is not None:
+        plan = _planned(phases, task, data)
+        model, data = _built_once(trial, handle, task, data, plan, seed, settings | ways)
+        return fit(
+            model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
+            micro_batch=micro_batch,
+        )  # fmt: skip
+    _check_data(task, data, progress)
     model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
-    plan = tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
+    plan = _planned(phases, task, data)
     for line in overview.plan_lines(plan):
         progress.line(line)
     folder = Path(out) if out is not None else Path("runs") / task.name
@@ -134,6 +145,10 @@ def finetune(
     for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
         progress.line(line)
     return run_folder.save(run, folder)
+
+
+def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits) -> tuple[Phase, ...]:
+    return tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
 
 
 def _check_data(task: Task, data: Splits, progress: Progress) -> None:
@@ -222,7 +237,7 @@ def _built(
 ) -> tuple[keras.Model, Splits]:
     started = time.perf_counter()
     keras.utils.set_random_seed(seed % 2**32)
-    layer = handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+    layer = _opened(handle)
     for note in layer.shaped(data.train.inputs.spec).form.notes:
         progress.line(f"note: {layer.handle} {note}.")
     seconds["module"] = time.perf_counter() - started
@@ -238,6 +253,66 @@ def _built(
         progress.line(f"note: {note}")
     seconds["module"] += time.perf_counter() - started
     return model, data
+
+
+def _built_once(
+    trial: trials.Trial,
+    handle: Any,
+    task: Task,
+    data: Splits,
+    phases: Sequence[Phase],
+    seed: int,
+    settings: Mapping[str, Any],
+) -> tuple[keras.Model, Splits]:
+    """Model and data of a trial, which never sees the test examples; weights are those that a new model would have.
+
+    Raises:
+        InputError: If nothing tells which trial is better.
+    """
+    if task.objective.monitor is None or not len(data.val):
+        why = "there are no validation examples" if not len(data.val) else "the task monitors no validation figure"
+        raise InputError(f"Nothing tells which trial is better: {why}, and the test examples must not.")
+    trial.monitor = task.objective.monitor
+    known = id(handle) if isinstance(handle, HubLayer) else str(handle)
+    layer, first = trial.keep.get("modules", known, lambda: _with_weights(_opened(handle)))
+    if known in trial.keep.trained:
+        _restore(first)
+        trial.keep.trained.discard(known)
+    if any(phase.unfrozen or phase.batch_stats == "adapt" for phase in phases):
+        trial.keep.trained.add(known)
+
+    def built() -> tuple[keras.Model, Splits, Any]:
+        model, ready = _built(layer, task, replace(data, test=data.test.subset([])), seed, settings, {}, quiet)
+        inside = {id(variable) for variable in layer.variables}
+        return model, ready, [(v, np.array(v)) for v in model.variables if id(v) not in inside]
+
+    trial.data, _ = trial.keep.get("fingerprints", id(data), lambda: (_seen(data), data))
+    model, ready, weights = trial.keep.get("models", (known, str(task.made_by), seed, str(settings), trial.data), built)
+    _restore(weights)
+    return model, ready
+
+
+def _seen(data: Splits) -> str:
+    """Hash of all that a trial sees of the data."""
+    columns = [
+        sha256_bytes(part.fingerprint, *(f"{name} {column.digests}" for name, column in part.columns.items()))
+        for part in (data.train, data.val)
+    ]
+    return sha256_bytes(*columns, repr(data.train.augment), str(data.labels), str(data.heads))
+
+
+def _opened(handle: Any) -> HubLayer:
+    return handle if isinstance(handle, HubLayer) else HubLayer(handle, name=BACKBONE)
+
+
+def _with_weights(model: Any) -> tuple[Any, list[tuple[Any, np.ndarray]]]:
+    """A layer or model, and copies of its weights."""
+    return model, [(variable, np.array(variable)) for variable in model.variables]
+
+
+def _restore(weights: Sequence[tuple[Any, np.ndarray]]) -> None:
+    for variable, value in weights:
+        variable.assign(value)
 
 
 def _command() -> str:

@@ -7,7 +7,7 @@ import contextvars
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -68,6 +68,16 @@ _INVOCATION: contextvars.ContextVar[Invocation] = contextvars.ContextVar("invoca
 def invoked(words: Sequence[str], *, fresh: bool) -> Iterator[None]:
     """Runs made inside were asked for by these words of the command line."""
     token = _INVOCATION.set(Invocation(tuple(words), fresh))
+    try:
+        yield
+    finally:
+        _INVOCATION.reset(token)
+
+
+@contextlib.contextmanager
+def starting(*, over: bool) -> Iterator[None]:
+    """Runs made inside start over, or go on where their folder's checkpoints end."""
+    token = _INVOCATION.set(replace(_INVOCATION.get(), fresh=over))
     try:
         yield
     finally:

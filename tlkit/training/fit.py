@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkit.core import memory, multi_targets
+from tlkit.core import memory, multi_targets, trials
 from tlkit.core.batches import order_of_epoch, steps_of, targets_of, trimmed, width_of
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import Examples, Splits
@@ -28,7 +28,7 @@ from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sour
 from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
 from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
-from tlkit.training.step import NOT_FINITE, Trainer, compiled, has_steps, optimizer_of, steps_of_epoch
+from tlkit.training.step import NOT_FINITE, Trainer, again, compiled, has_steps, optimizer_of, steps_of_epoch
 
 log = logging.getLogger(__name__)
 
@@ -283,9 +283,10 @@ def _logs(figures: Mapping[str, float]) -> dict[str, float]:
 
 def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoint | None) -> State:
     started = time.perf_counter()
-    stage = _staged(job, number)
+    trial = trials.under_way()
+    stage = _staged(job, number) if trial is None else _staged_once(job, number, trial.keep)
     job = replace(job, watchers=_watching(job, stage, state))
-    frozen = frozen_variables(job.model, stage)
+    frozen = frozen_variables(job.model, stage) if trial is None else []  # the run that is kept has the proof
     before, best_before = weights_hash(frozen), state.best
     state = replace(state, weights=_covered(job.model, stage, state))
     if stored is not None and state.epoch:
@@ -328,6 +329,22 @@ def _staged(job: Job, number: int) -> Stage:
             f"({trainer.parts.why}); a lower `batch_size` takes less."
         )
     return Stage(number, phase, arrangement, trainer, train, val)
+
+
+def _staged_once(job: Job, number: int, keep: trials.Keep) -> Stage:
+    """The phase made ready as an earlier trial did, where that differs in rates and epochs alone.
+
+    What is frozen now must never have been trained before: features computed once hold for the first weights alone.
+    """
+    phase, earlier = job.phases[number], job.phases[:number]
+    if any(p.unfrozen > phase.unfrozen or p.batch_stats != "frozen" for p in earlier):
+        return _staged(job, number)
+    structure = replace(phase, epochs=1, lr=1.0, warmup=0.0, cosine=False, patience=None)
+    cuts = tuple((p.unfrozen, p.batch_stats) for p in job.phases[number + 1 :])
+    key = (id(job.model), id(job.data), str(job.task.made_by), number, structure, cuts, job.settings)
+    stage: Stage = keep.get("stages", key, lambda: (_staged(job, number), (job.model, job.data)))[0]
+    steps = steps_of_epoch(len(job.data.train), job.settings.batch_size) * max(1, phase.epochs)
+    return replace(stage, phase=phase, trainer=again(stage.trainer, job.model, phase, steps))
 
 
 def _watching(job: Job, stage: Stage, state: State) -> Watchers:
@@ -378,6 +395,8 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     best, weights = state.best, state.weights
     if best is None or _better(figure, best, job):
         best, weights = figure, {**weights, **_trained_weights(job.model, stage)}
+    if (trial := trials.under_way()) is not None:
+        trial.ended_epoch(figure, best)
     history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
     return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
 

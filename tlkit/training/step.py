@@ -6,7 +6,7 @@ import functools
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from tlkit.core.examples import Examples
 from tlkit.core.run import Phase
 from tlkit.core.task import Task
 from tlkit.layer.lookup import all_layers, backbone_of
+from tlkit.model.partition import flag
 from tlkit.training.microbatches import WHOLE, Parts, divided, parts_of
 from tlkit.training.optimizers import DepthAdamW
 
@@ -104,6 +105,25 @@ def compiled(
         progress=tuple(layer.progress for layer in all_layers(trained) if hasattr(layer, "progress")),
         parts=parts,
     )
+
+
+def again(trainer: Trainer, whole: keras.Model, phase: Phase, steps: int) -> Trainer:
+    """The traced steps of a phase for another one that differs in rates and epochs alone, as if they were new.
+
+    Args:
+        trainer: Of the other phase, on the same model, task and data.
+        whole: The model.
+        phase: What is asked.
+        steps: Steps that the phase has, >= 1.
+    """
+    backbone = backbone_of(whole)
+    if backbone is not None:
+        flag(backbone, phase)
+    for variable in trainer.optimizer.variables:
+        variable.assign(np.zeros_like(np.asarray(variable)))
+    rate = functools.partial(rate_at, phase, steps)
+    traced = vars(trainer.train_step)["__wrapped__"]
+    return replace(trainer, train_step=_rated(traced, trainer.optimizer, rate), rate=rate)
 
 
 def steps_of_epoch(count: int, batch_size: int) -> int:

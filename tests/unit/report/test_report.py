@@ -18,7 +18,7 @@ from tlkit.core.run import Phase, Run
 from tlkit.core.section import Facts, Section
 from tlkit.modalities import image_shown
 from tlkit.report import charts, examples, headline, records, words
-from tlkit.report.sections import GENERAL, blocks, curves
+from tlkit.report.sections import GENERAL, blocks, curves, search
 
 ODD = ('<script>alert("x")</script>', "naïve & 'quoted'", "猫", "x" * 200, "{{ 7 * 7 }}")
 
@@ -201,6 +201,44 @@ def test_sections_of_answers_stand_behind_the_general_ones(run, tmp_path):
     page = report.write(run, tmp_path / "report.html", own).read_text(encoding="utf-8")
     assert sections(page) == [*sections(page_of(run, tmp_path)), "own"]
     assert '<p>&lt;b&gt;</p><img src="data:image/jpeg' in page and '<li><a href="#own">Of one&#39;s own</a>' in page
+
+
+def searched(run, *, lower=True, importance=None, **changes):
+    """The run as the outcome of a search over a rate on a logarithmic axis, whole epochs and an odd choice."""
+    space = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "epochs": {"low": 1, "high": 9, "log": False}}
+    space["head"] = ["linear", "<b>wide</b>"]
+    rows = [
+        {"number": i, "state": "complete", "figure": figure, "epochs": 3, "seconds": 0.5,
+         "values": {"lr": 10.0 ** -(2 + i / 2), "epochs": 1 + i, "head": space["head"][i % 2]}}
+        for i, figure in enumerate((0.9, 0.5, 0.7, 40.0))
+    ]  # fmt: skip
+    rows += [{"number": 4, "state": "given up", "figure": 0.95, "epochs": 2, "seconds": 0.1, "values": {}}]
+    found = {"monitor": "val_loss", "lower_is_better": lower, "space": space, "best": 1, "trials": rows}
+    found |= {"importance": {"lr": 0.75, "epochs": 0.25} if importance is None else importance, **changes}
+    return dataclasses.replace(run, record={**run.record, "search": found})
+
+
+def test_a_search_is_drawn(run, tmp_path):
+    page = page_of(searched(run), tmp_path)
+    assert "search" in sections(page) and "4 trials came to an end, 1 were given up" in page
+    assert "&lt;b&gt;wide&lt;/b&gt;" in page and "<b>wide" not in page
+    view = search.view(Facts(report.run_json(searched(run))))
+    assert [trial["number"] for trial in view["ranked"]] == [1, 2, 0, 3]
+    assert [name for name, _ in view["importance"]] == ["lr", "epochs"]
+    best = view["parallel"]["lines"][-1]
+    assert best["number"] == 2 and best["d"].endswith(f"{search.WIDTH - search.LEFT:.1f} {search.BOTTOM:.1f}")
+    assert view["chart"].y_ticks[-1].label != "40"  # one that diverged does not flatten the others
+
+
+def test_the_best_so_far_never_gets_worse(run):
+    view = search.view(Facts(report.run_json(searched(run))))
+    heights = [float(pair.split(" ")[1]) for pair in view["chart"].lines[1].d[1:].split("L")]
+    assert heights == sorted(heights) and heights[0] < heights[1] == heights[-1]
+
+
+def test_a_search_without_a_result_is_left_out(run):
+    rows = [{"number": 0, "state": "failed", "figure": None, "epochs": 0, "seconds": None, "values": {}}]
+    assert search.view(Facts(report.run_json(searched(run, trials=rows, best=0)))) is None
 
 
 def test_every_file_of_a_section_is_in_the_page():

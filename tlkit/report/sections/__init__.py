@@ -15,6 +15,7 @@ from tlkit.report.sections import (
     proof,
     reproduce,
     residuals,
+    search,
     seconds,
     transfer,
 )
@@ -23,6 +24,7 @@ GENERAL = (
     heads.SECTION,
     exports.SECTION,
     transfer.SECTION,
+    search.SECTION,
     curves.SECTION,
     confusion.SECTION,
     mistakes.SECTION,

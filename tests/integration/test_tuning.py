@@ -1,0 +1,228 @@
+"""tune: trials are what fits alone would have been, test examples decide nothing, and a stopped search goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import fitting
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit.choosing import tuning
+from tlkit.cli import commands
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.progress import Progress, quiet
+from tlkit.core.trials import Keep, Trial, trying
+from tlkit.features import engines
+from tlkit.training import fit as fits
+
+pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("module_cache")
+
+SPACE = {"lr": tlkit.Range(1e-3, 1e-1, log=True), "unfrozen": [0.0, 0.5], "epochs": tlkit.Range(2, 4)}
+TRIALS = 8
+
+
+@pytest.fixture(scope="module")
+def adapt(module_folder, tmp_path_factory):
+    """A function of settings that makes a run; `adapt.calls` holds its arguments."""
+    module, out = str(module_folder("keras3_hub")), tmp_path_factory.mktemp("tuned")
+    data = fitting.data()
+
+    def run(lr: float, unfrozen: float = 0.5, epochs: int = 3, data=data, dropout: float = 0.3, out=out):
+        run.calls.append((lr, unfrozen, epochs))
+        head = tlkit.Phase(epochs=epochs, lr=lr)
+        phases = [head, tlkit.Phase(epochs=2, lr=lr / 10, unfrozen=unfrozen, warmup=0.2, cosine=True)]
+        task = tlkit.tasks.classify(fitting.LABELS, hidden=(8,), dropout=dropout)
+        return tlkit.finetune(
+            module, task, data, phases if unfrozen else [head], out=out, batch_size=8, input_range=(0.0, 1.0),
+            progress=quiet,
+        )  # fmt: skip
+
+    run.calls, run.out, run.module = [], out, module
+    return run
+
+
+@pytest.fixture(scope="module")
+def searched(adapt):
+    lines = []
+    run = tlkit.tune(adapt, SPACE, trials=TRIALS, progress=Progress(lines.append, quiet.bar))
+    return run, lines
+
+
+def figure_of(adapt, keep, **settings):
+    trial = Trial(keep, lambda epoch, merit: None)
+    with trying(trial):
+        run = adapt(**settings)
+    return trial.best, run
+
+
+def test_the_run_of_the_best_trial_is_finished_like_any_other(searched, adapt):
+    run, lines = searched
+    search = run.record["search"]
+    best = search["trials"][search["best"]]
+    judged = [trial["figure"] for trial in search["trials"] if trial["state"] == "complete"]
+    assert len(search["trials"]) == TRIALS and best["figure"] == min(judged) and search["lower_is_better"]
+    assert adapt.calls[-1] == tuple(best["values"][name] for name in ("lr", "unfrozen", "epochs"))
+    assert min(value for phase in run.phases for value in phase.history["val_loss"]) == best["figure"]
+    assert "accuracy" in run.scores and (run.folder / "model.keras").is_file()
+    assert json.loads((run.folder / "run.json").read_text())["search"] == json.loads(json.dumps(search))
+    assert 'id="search"' in (run.folder / "report.html").read_text()
+    assert sum("the best so far" in line for line in lines) >= 1 and any(line.startswith("best") for line in lines)
+
+
+def test_a_trial_is_bit_for_bit_what_a_fit_of_its_own_is(adapt):
+    settings = [(1e-2, 0.5, 2), (3e-2, 0.0, 4), (1e-2, 0.5, 3), (1e-2, 0.5, 2)]
+    keep = Keep()
+    shared = [figure_of(adapt, keep, lr=lr, unfrozen=share, epochs=n) for lr, share, n in settings]
+    alone = [figure_of(adapt, Keep(), lr=lr, unfrozen=share, epochs=n)[0] for lr, share, n in settings[:3]]
+    assert [figure for figure, _ in shared] == [*alone, alone[0]]
+    assert shared[0][1].folder is None and not shared[0][1].scores
+
+
+def test_features_and_steps_are_made_once(adapt, monkeypatch):
+    computed, traced = [], []
+    monkeypatch.setattr(fits, "compiled", lambda *a, real=fits.compiled: (traced.append(1), real(*a))[1])
+    opener = engines.opener
+    monkeypatch.setattr(engines, "opener", lambda *a: (computed.append(1), opener(*a))[1])
+    keep = Keep()
+    for lr in (1e-3, 1e-2, 1e-1):
+        figure_of(adapt, keep, lr=lr, unfrozen=0.0)
+    assert len(traced) == len(computed) == len(keep.things["modules"]) == 1
+
+
+def test_trials_never_see_the_test_examples(adapt, tmp_path):
+    """Searches with honest and with poisoned test labels, of which every look would raise, choose alike."""
+
+    class Poisoned(ArrayColumn):
+        def take(self, indices):
+            raise AssertionError("a trial read a test label")
+
+    plain = fitting.data()
+    test = dataclasses.replace(plain.test, targets=Poisoned(np.asarray(plain.test.targets.values)))
+    keep = Keep()
+    poisoned = figure_of(adapt, keep, lr=1e-2, data=dataclasses.replace(plain, test=test))[0]
+    assert poisoned == figure_of(adapt, Keep(), lr=1e-2)[0]
+    wrong = dataclasses.replace(plain.test, targets=ArrayColumn(np.zeros(len(plain.test), np.int32)))
+    runs = [
+        tlkit.tune(
+            adapt, {"lr": SPACE["lr"]}, trials=3, storage=tmp_path / name, progress=quiet,
+            given={"data": dataclasses.replace(plain, test=part), "out": tmp_path / f"{name}.run"},
+        )
+        for name, part in (("a", plain.test), ("b", wrong))
+    ]  # fmt: skip
+    rows = [[trial["figure"] for trial in run.record["search"]["trials"]] for run in runs]
+    assert rows[0] == rows[1] and runs[0].scores["accuracy"] != runs[1].scores["accuracy"]
+
+
+def test_a_stopped_search_goes_on_where_it_was(adapt, tmp_path, monkeypatch):
+    space, options = {"lr": SPACE["lr"]}, {"storage": tmp_path / "t.sqlite", "given": {"out": tmp_path / "out"}}
+    begun = len(adapt.calls)
+
+    def stopping(*arguments, real=tuning.flags.call, **named):
+        if len(adapt.calls) == begun + 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tuning.flags, "call", stopping)
+        tlkit.tune(adapt, space, trials=4, progress=quiet, **options)
+    run = tlkit.tune(adapt, space, trials=4, progress=quiet, **options)
+    states = [trial["state"] for trial in run.record["search"]["trials"]]
+    assert states == ["complete", "complete", "failed", "complete"]
+    assert len(adapt.calls) == begun + 2 + 1 + 1  # a trial more, and the run
+    with pytest.raises(InputError, match="a search over another space"):
+        tlkit.tune(adapt, {"epochs": SPACE["epochs"]}, given={"lr": 0.1}, progress=quiet, storage=tmp_path / "t.sqlite")
+    other = dataclasses.replace(fitting.data(), val=fitting.examples(12, 9))
+    with pytest.raises(InputError, match="other data or another task"):
+        tlkit.tune(adapt, space, trials=5, progress=quiet, **{**options, "given": {"data": other}})
+
+
+def test_hopeless_trials_are_given_up_and_broken_ones_do_not_end_the_search(adapt, tmp_path):
+    def run(lr: float):
+        if lr < 1e-6:
+            raise TrainingError("It broke.")
+        return adapt(lr, unfrozen=0.0, epochs=6, out=tmp_path / "out")
+
+    lines: list[str] = []
+    space = {"lr": tlkit.Range(1e-7, 1e-1, log=True)}
+    found = tlkit.tune(run, space, trials=16, storage=tmp_path / "t", progress=Progress(lines.append, quiet.bar))
+    trials = found.record["search"]["trials"]
+    assert {trial["state"] for trial in trials} >= {"complete", "given up"}
+    assert all(trial["epochs"] < 6 for trial in trials if trial["state"] == "given up")
+    assert set(found.record["search"]["importance"]) == {"lr"}
+
+
+def no_training(lr: float):
+    return None
+
+
+def reads_tests(lr: float):
+    return tlkit.transfer_check("zoo:x", None, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "sentence"),
+    [
+        (no_training, {"trials": 0}, "`trials` must be 1 or more"),
+        (no_training, {"space": {"rate": [1, 2]}}, "`rate` of the space is no argument of the run"),
+        (no_training, {"space": {"lr[0]": [1, 2]}}, "names no place of `lr`"),
+        (no_training, {}, "must call tlkit.finetune"),
+        (reads_tests, {}, "a search must not"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(function, options, sentence, tmp_path):
+    options = {"space": {"lr": [1, 2]}, "trials": 2, "storage": tmp_path / "t", "progress": quiet, **options}
+    with pytest.raises(InputError, match=sentence):
+        tlkit.tune(function, **options)
+
+
+def test_what_is_missing_is_said(adapt, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="The run needs `lr`"):
+        tlkit.tune(adapt, {"epochs": SPACE["epochs"]}, progress=quiet)
+    (tmp_path / "t").write_text("no database" * 100)
+    with pytest.raises(InputError, match="holds no search"):
+        tlkit.tune(adapt, {"lr": SPACE["lr"]}, storage=tmp_path / "t", progress=quiet)
+    blind = dataclasses.replace(fitting.data(), val=fitting.examples(0, 2))
+    with pytest.raises(InputError, match="Nothing tells which trial is better"):
+        tlkit.tune(adapt, {"lr": SPACE["lr"]}, given={"data": blind}, storage=tmp_path / "u", progress=quiet)
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(InputError, match=r"pip install 'tlkit\[tune\]'"):
+        tlkit.tune(adapt, {"lr": SPACE["lr"]}, progress=quiet)
+
+
+def test_the_command_line(tmp_path, module_folder, capsys, monkeypatch):
+    recipe = tmp_path / "tiny.py"
+    recipe.write_text(
+        f'''"""Tiny."""
+import sys
+sys.path.insert(0, {str(fitting.__file__.rpartition("/")[0])!r})
+import fitting
+import tlkit
+
+
+def main(out: str = "x", fit: tlkit.flags.Fit = tlkit.flags.Fit(epochs=(2, 0), batch_size=8)) -> tlkit.Run:
+    """Tiny."""
+    task = tlkit.tasks.classify(fitting.LABELS)
+    phases = tlkit.plans.two_phase(epochs=fit.epochs, lr=fit.lr)
+    module = {str(module_folder("keras3_hub"))!r}
+    return tlkit.finetune(module, task, fitting.data(), phases, out=out, seed=fit.seed, input_range=(0.0, 1.0))
+'''
+    )
+    words = ["tune", str(recipe), "--out", str(tmp_path / "out"), "--trials", "3", "--space", "lr[0]=1e-3:1e-1:log"]
+    assert commands.main([*words, "epochs[0]=1:3", "--lr", "0.5", "0.25"]) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    values = record["search"]["trials"][record["search"]["best"]]["values"]
+    phase = record["phases"][0]["phase"]
+    assert (phase["lr"], phase["epochs"]) == (values["lr[0]"], values["epochs[0]"])
+    assert record["arguments"][0] == "tune" and (tmp_path / "out" / "trials.sqlite").is_file()
+    capsys.readouterr()
+    assert commands.main([*words, "epochs[0]=1:3", "--lr", "0.5", "0.25"]) == 0  # all is there: no trial, and the run
+    assert "trial   " not in capsys.readouterr().out
+    assert commands.main([*words[:6]]) == 2 and "needs --space" in capsys.readouterr().err
+    assert commands.main([*words[:6], "--space", "lr[0]=-1:1"]) == 2  # a rate below 0 is refused before any work
+    assert commands.main([*words[:4], "--trials", "x", "--space", "seed=1,2"]) == 2
+    assert "`--trials` takes one value" in capsys.readouterr().err

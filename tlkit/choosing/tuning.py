@@ -1,0 +1,341 @@
+"""tune: search for settings of a run. Trials share the module, what is frozen of it, and traced steps."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tlkit.core import flags
+from tlkit.core import space as spaces
+from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.files import held
+from tlkit.core.progress import Progress, shown
+from tlkit.core.run import Run
+from tlkit.core.space import Range, Space
+from tlkit.core.trials import Keep, PrunedError, Trial, trying
+from tlkit.core.trouble import first_line
+from tlkit.runs import invocation
+from tlkit.runs.folder import save_record
+
+STUDY, STORAGE = "tlkit", "trials.sqlite"
+STARTUP, WARMUP = 5, 2  # trials, and epochs of each, before any is given up
+MISSING = "The search needs Optuna, which is not installed: pip install 'tlkit[tune]'."
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What all trials are about."""
+
+    optuna: Any
+    make_run: Callable[..., Any]
+    given: Mapping[str, Any]
+    space: Space
+    study: Any
+    keep: Keep
+    progress: Progress
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Of `make_run`, for the values of a trial."""
+        return spaces.arguments(values, self.given)
+
+    def complete(self) -> list[Any]:
+        """Trials that came to an end."""
+        return list(self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)))
+
+    def fail(self, asked: Any) -> None:
+        """Write down that a trial has no result."""
+        self.study.tell(asked, state=self.optuna.trial.TrialState.FAIL)
+
+
+def tune(
+    make_run: Callable[..., Any],
+    space: Mapping[str, Any] | None = None,
+    *,
+    trials: int = 100,
+    storage: str | Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Search for the settings of a run, and make the run with the best of them.
+
+    A trial is a call of `make_run` in which `finetune` trains and validates, and neither tests nor saves, so that the
+    test examples decide nothing; what is exported in it is not. Trials on the same module, task and data share the
+    opened module, the features of its frozen part, and traced steps: those that differ in rates and epochs alone take
+    what their steps take. The next values come from a tree of Parzen estimators; a trial whose best figure so far is
+    below the median of earlier ones at the same epoch is given up.
+
+    Args:
+        make_run: A function that calls `finetune` and gives back its run; a recipe's `main` is one.
+        space: `Range` or a list of choices by argument; "lr[0]" is the first item of the tuple `lr`. None takes the
+            arguments that are annotated as `Annotated[float, Range(...)]`, `Literal[...]` or `bool`.
+        trials: How many there are in all, those included that `storage` holds already.
+        storage: SQLite file of the trials; a search that was stopped goes on from it. None is "trials.sqlite" in the
+            folder `out` of `given` or of the function's own default, and without one "runs/trials.sqlite".
+        given: All other arguments of `make_run`, fields of records among its defaults by their names.
+        seed: Of the search; that of the runs is theirs.
+        progress: Where progress goes; None shows it.
+
+    Returns:
+        The run of the best settings: trained once more, tested, saved. Its record and report show the trials.
+
+    Raises:
+        InputError: If Optuna is missing, the space does not fit the function, `storage` holds another search, or
+            nothing tells which trial is better.
+
+    Example:
+        >>> def adapt(lr: float, unfrozen: float) -> tlkit.Run:
+        ...     phases = tlkit.plans.two_phase(lr=(lr, lr / 10), unfrozen=unfrozen)
+        ...     return tlkit.finetune("zoo:efficientnet-lite0", task, data, phases, out="runs/best")
+        >>> space = {"lr": tlkit.Range(1e-3, 1e-1, log=True), "unfrozen": [0.1, 0.25]}
+        >>> run = tlkit.tune(adapt, space, trials=50)  # doctest: +SKIP
+
+    Source: Bergstra et al. 2011, NeurIPS 24 (the estimators); Golovin et al. 2017, KDD (the median rule); Akiba et al.
+    2019, arXiv:1907.10902 (Optuna).
+    """
+    optuna = _optuna()
+    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+        raise InputError(f"`trials` must be 1 or more. Received: trials={trials!r}.")
+    made, options = spaces.space_of(make_run, space), _given(make_run, given or {})
+    _check(make_run, made, options)
+    path = storage_of(storage, options)
+    with held(path.parent):
+        study = _study(optuna, path, made, seed)
+        search = _Search(optuna, make_run, options, made, study, Keep(), progress or shown())
+        _tried(search, trials)
+        return _finished(search)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError(MISSING) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _given(make_run: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is known of the arguments before a trial: defaults, and what is given."""
+    return {**flags.flat(flags.defaults(make_run)), **given}
+
+
+def _check(make_run: Callable[..., Any], space: Space, given: Mapping[str, Any]) -> None:
+    """Refuse a space that names no argument, and arguments that nobody gives."""
+    parameters = inspect.signature(make_run).parameters
+    known = {**dict.fromkeys(parameters), **given}
+    for name in space:
+        placed = spaces.PLACE.fullmatch(name)
+        if (name if placed is None else placed["name"]) not in known:
+            raise InputError(f"`{name}` of the space is no argument of the run; its arguments are: {', '.join(known)}.")
+    for values in spaces.corners(space):
+        arguments = spaces.arguments(values, given)
+        needed = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
+        if needed:
+            raise InputError(f"The run needs `{needed[0]}`: put it into the space, or into `given`.")
+
+
+def storage_of(storage: str | Path | None, given: Mapping[str, Any]) -> Path:
+    """The file of a search: what is named, or one in the folder of the run."""
+    if storage is not None:
+        return Path(storage)
+    return Path(given.get("out") or "runs") / STORAGE
+
+
+def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
+    """The search in a file, or a new one; trials that a killed process left half done count as failed.
+
+    Raises:
+        InputError: If the file holds a search over another space, or none.
+    """
+    url = f"sqlite:///{path}"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+    try:
+        study = optuna.create_study(
+            storage=url, study_name=STUDY, load_if_exists=True, direction="maximize", pruner=pruner
+        )
+    except Exception as error:  # whatever SQLAlchemy finds in a file
+        raise InputError(f"{path} holds no search and cannot become one: {first_line(error)}") from error
+    written = json.dumps({name: _written(own) for name, own in space.items()}, default=str)
+    before = study.user_attrs.get("space", written)
+    if before != written:
+        raise InputError(f"{path} holds a search over another space ({before}): choose another storage.")
+    study.set_user_attr("space", written)
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32)
+    return study
+
+
+def _written(dimension: Range | tuple[Any, ...]) -> Any:
+    if isinstance(dimension, Range):
+        return {"low": dimension.low, "high": dimension.high, "log": dimension.log}
+    return list(dimension)
+
+
+def _tried(search: _Search, trials: int) -> None:
+    """Make the trials that are still missing."""
+    done = len(search.study.trials)
+    if done:
+        search.progress.line(f"search  goes on behind {done} trials")
+    for number in range(done + 1, trials + 1):
+        started = time.perf_counter()
+        outcome = _one_trial(search)
+        search.progress.line(f"trial   {number} of {trials}, {time.perf_counter() - started:.2f} s: {outcome}")
+
+
+def _one_trial(search: _Search) -> str:
+    """Run a trial, tell the search, and say what came of it."""
+    asked = search.study.ask()
+    values = {name: _suggested(asked, name, own) for name, own in search.space.items()}
+    trial = Trial(search.keep, lambda epoch, merit: _reported(asked, epoch, merit))
+    try:
+        with trying(trial):
+            flags.call(search.make_run, **search.arguments(values))
+    except PrunedError:
+        _note(search, asked, trial)
+        search.study.tell(asked, state=search.optuna.trial.TrialState.PRUNED)
+        return f"{_said(values)}: given up after {trial.epochs} epochs"
+    except (InputError, TrainingError) as error:
+        search.fail(asked)
+        if isinstance(error, InputError) and not search.complete():
+            raise
+        return f"{_said(values)}: failed. {first_line(error)}"
+    except BaseException:
+        search.fail(asked)
+        raise
+    return f"{_said(values)}: {_completed(search, asked, trial)}"
+
+
+def _completed(search: _Search, asked: Any, trial: Trial) -> str:
+    if trial.merit is None:
+        search.fail(asked)
+        raise InputError("`make_run` trained nothing by which trials could be compared: it must call tlkit.finetune.")
+    _note(search, asked, trial)
+    search.study.tell(asked, trial.merit)
+    best = search.study.best_trial.number == asked.number
+    return f"{_monitor(trial)} {trial.best:.4g}{', the best so far' if best else ''}"
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+
+
+def _suggested(asked: Any, name: str, dimension: Range | tuple[Any, ...]) -> Any:
+    if not isinstance(dimension, Range):
+        texts = [_text(choice) for choice in dimension]
+        return dimension[texts.index(asked.suggest_categorical(name, texts))]
+    suggest = asked.suggest_int if dimension.whole else asked.suggest_float
+    return suggest(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def _text(choice: Any) -> str:
+    return json.dumps(choice, default=str)
+
+
+def _reported(asked: Any, epoch: int, merit: float) -> None:
+    asked.report(merit, epoch)
+    if asked.should_prune():
+        raise PrunedError
+
+
+def _note(search: _Search, asked: Any, trial: Trial) -> None:
+    """Write down which figure it was.
+
+    Raises:
+        InputError: If earlier trials had other data or another figure.
+    """
+    asked.set_user_attr("figure", trial.best)
+    facts = {"monitor": _monitor(trial), "data": trial.data}
+    if any(search.study.user_attrs.get(name, value) != value for name, value in facts.items()):
+        search.fail(asked)
+        raise InputError(
+            "The stored trials were made with other data or another task, so that figures cannot be compared: choose "
+            "another storage."
+        )
+    for name, value in facts.items():
+        search.study.set_user_attr(name, value)
+
+
+def _monitor(trial: Trial) -> str:
+    return trial.monitor[0] if trial.monitor is not None else ""
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+# -- the run
+
+
+def _finished(search: _Search) -> Run:
+    """The run of the best settings, with the search in its record.
+
+    Raises:
+        InputError: If no trial came to an end.
+    """
+    if not search.complete():
+        raise InputError("No trial of the search came to an end, so there is no best one; see the failures above.")
+    best = search.study.best_trial
+    values = _values(search.space, best.params)
+    search.progress.line(f"best    trial {best.number + 1}: {_said(values)}")
+    going_on = search.study.user_attrs.get("finishing") == best.number
+    search.study.set_user_attr("finishing", best.number)
+    with invocation.starting(over=not going_on):
+        run = flags.call(search.make_run, **search.arguments(values))
+    if not isinstance(run, Run):
+        raise InputError(f"`make_run` must give back a Run. Received: {type(run).__name__}.")
+    return save_record(replace(run, record={**run.record, "search": _record(search)}))
+
+
+def _values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(params[name], own) for name, own in space.items()}
+
+
+def _value(stored: Any, dimension: Range | tuple[Any, ...]) -> Any:
+    if isinstance(dimension, Range):
+        return stored
+    return next(choice for choice in dimension if _text(choice) == stored)
+
+
+def _record(search: _Search) -> dict[str, Any]:
+    """The search as plain data: the space, each trial, and how much each setting matters."""
+    study, best = search.study, search.study.best_trial
+    return {
+        "monitor": study.user_attrs.get("monitor", ""),
+        "lower_is_better": bool(best.user_attrs["figure"] != best.value),
+        "space": {name: _written(own) for name, own in search.space.items()},
+        "best": best.number,
+        "trials": [_row(search.space, trial) for trial in study.trials],
+        "importance": _importance(search),
+    }
+
+
+def _row(space: Space, trial: Any) -> dict[str, Any]:
+    seconds = trial.duration.total_seconds() if trial.duration is not None else None
+    return {
+        "number": trial.number,
+        "state": {"COMPLETE": "complete", "PRUNED": "given up"}.get(trial.state.name, "failed"),
+        "figure": trial.user_attrs.get("figure"),
+        "values": _values(space, trial.params) if set(trial.params) == set(space) else {},
+        "epochs": len(trial.intermediate_values),
+        "seconds": seconds,
+    }
+
+
+def _importance(search: _Search) -> dict[str, float]:
+    """Share of each setting in what makes good trials good; {} where too few trials tell.
+
+    Source: Watanabe et al. 2023, arXiv:2304.10255 (PED-ANOVA).
+    """
+    complete, importance = search.complete(), search.optuna.importance
+    if len(complete) < STARTUP or len({trial.value for trial in complete}) < 2:
+        return {}
+    shares = importance.get_param_importances(search.study, evaluator=importance.PedAnovaImportanceEvaluator())
+    return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
