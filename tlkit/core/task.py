@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -214,6 +214,19 @@ class Deployment:
     checked: int = 20
 
 
+@dataclass(frozen=True, eq=False)
+class HeadOutputs:
+    """What a head gives of some examples behind the frozen module.
+
+    Attributes:
+        examples: Their targets and columns.
+        batches: () -> positions int64 (b,) and raw outputs as arrays, a batch at a time: each example once, in order.
+    """
+
+    examples: Examples
+    batches: Callable[[], Iterator[tuple[np.ndarray, Any]]]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """What is learned on top of a module, as functions.
@@ -228,6 +241,9 @@ class Task:
         scorer: A fresh Scorer.
         begin: (splits, say) -> this task with what the training targets decide, such as their mean; `say` is told
             what that is. `fit` calls it; None where nothing is left to decide.
+        solve: (what the head gives of the training and of the validation examples, say) -> what remains, its layers
+            computed from these in closed form. Nothing is trained then, so `fit` takes no phases. None where phases
+            train the head.
         finish: (evaluation of the validation examples) -> this task with what they decide, such as a threshold; None
             where nothing is left to decide after training.
         inference: What remains when training is over.
@@ -244,6 +260,7 @@ class Task:
     answers: tuple[Answer, ...]
     scorer: Callable[[], Scorer]
     begin: Callable[[Splits, Callable[[str], None]], Task] | None = None
+    solve: Callable[[HeadOutputs, HeadOutputs, Callable[[str], None]], Inference] | None = None
     finish: Callable[[Evaluation], Task] | None = None
     inference: tuple[Inference, ...] = ()
     deployment: Deployment | None = None

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 __all__ = [
+    "anomalies",
     "audio",
     "boxes",
     "collection",

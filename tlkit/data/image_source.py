@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tlkit.core.columns import FileColumn, ReadColumn
+from tlkit.core.columns import FileColumn, JoinedColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Augmenting, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
@@ -295,6 +295,8 @@ def _reread(examples: Examples, **changes: Any) -> Examples | None:
 
 def _retargeted(targets: Column, size: tuple[int, int] | None) -> Column:
     """Masks at the size at which their images are read; other targets as they are."""
+    if size is not None and isinstance(targets, JoinedColumn):
+        return dataclasses.replace(targets, parts=tuple(_retargeted(part, size) for part in targets.parts))
     if size is None or not isinstance(targets, ReadColumn | FileColumn) or not hasattr(targets.read, "at_size"):
         return targets
     reader: Any = targets.read.at_size(size)

@@ -47,7 +47,7 @@ def __dir__() -> list[str]:
 
 BACKGROUND = "background"  # class 0 where objects are drawn
 Labels = Sequence[str] | Mapping[Any, str]
-_ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "_color_mask")
+ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_gt", "_seg", "_segmentation", "_L", "_color_mask")
 
 
 def from_folder(
@@ -575,9 +575,9 @@ def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...
     for path in sorted(own for own in walking.files(images) if _looks(own)):
         name = path.relative_to(images)
         stem = name.with_suffix("").as_posix()
-        if within and any(stem.endswith(ending) for ending in _ENDINGS):
+        if within and any(stem.endswith(ending) for ending in ENDINGS):
             continue
-        ending = next((e for e in (() if within else ("",)) + _ENDINGS if stem + e in every), None)
+        ending = next((e for e in (() if within else ("",)) + ENDINGS if stem + e in every), None)
         if ending is None:
             without.append(name.as_posix())
             continue

@@ -9,6 +9,7 @@ __all__ = [
     "brown",
     "composites",
     "digits",
+    "inspected",
     "medical",
     "music",
     "prompts",

@@ -66,7 +66,7 @@ def _size_of(data: Splits | None) -> tuple[int, int] | None:
 
 def _checked(model: keras.Model, task: Task) -> keras.Model:
     """The model, if the task's answers read its outputs; what training data decide first is not looked at."""
-    if task.begin is None and task.remains is None:
+    if task.begin is None and task.solve is None and task.remains is None:
         decoded_specs(model, task)
     return model
 

@@ -86,7 +86,8 @@ def finetune(
         handle: A HubLayer or what HubLayer takes as handle.
         task: What to learn: `tasks.classify(data.labels)`.
         data: Splits; images get the size that the module takes.
-        phases: What to train, in order; None takes `plans.recommend` for this many examples.
+        phases: What to train, in order; None takes `plans.recommend` for this many examples. A task that is solved in
+            closed form has none.
         out: Folder of the run; None is "runs/<task>".
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
@@ -115,7 +116,7 @@ def finetune(
     check_settings(Settings(seed, batch_size, 1 if views is None else views, cache, micro_batch=micro_batch))
     check_way(long)
     if phases is not None:
-        check_plan(phases)
+        check_plan(task, phases)
     settings = {"image_size": image_size, "length": length, "input_range": input_range}
     ways = {} if long == "cut" else {"long": long}
     if (trial := trials.under_way()) is not None:
@@ -148,7 +149,9 @@ def finetune(
 
 
 def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits) -> tuple[Phase, ...]:
-    return tuple(phases) if phases is not None else plans.recommend(len(data.train), max(1, len(task.labels)))
+    if phases is not None or task.solve is not None:
+        return tuple(phases or ())
+    return plans.recommend(len(data.train), max(1, len(task.labels)))
 
 
 def _check_data(task: Task, data: Splits, progress: Progress) -> None:

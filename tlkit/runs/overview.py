@@ -58,7 +58,9 @@ def module_lines(layer: HubLayer, shape: Any = None) -> list[str]:
 
 
 def plan_lines(phases: Sequence[Phase]) -> list[str]:
-    """One line a phase: "plan    1. module frozen: up to 10 epochs at 0.003"."""
+    """One line a phase: "plan    1. module frozen: up to 10 epochs at 0.003"; of no phase that nothing is trained."""
+    if not phases:
+        return ["plan    the module is frozen, and the head is computed in closed form"]
     return [f"{'plan' if number == 1 else '':<8}{number}. {_phase(phase)}" for number, phase in enumerate(phases, 1)]
 
 

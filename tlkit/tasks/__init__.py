@@ -3,6 +3,7 @@
 A new task is one new file and one line here; its recipe's import path is `tlkit.tasks.<name>`.
 """
 
+from tlkit.tasks.anomaly_detection import anomalies, padim, patchcore
 from tlkit.tasks.classification import classify
 from tlkit.tasks.detection import detect
 from tlkit.tasks.frame_transcription import ctc
@@ -17,11 +18,14 @@ from tlkit.tasks.tagging import tag
 from tlkit.tasks.verification import verify
 
 __all__ = [
+    "anomalies",
     "classify",
     "ctc",
     "detect",
     "gathered",
     "keypoints",
+    "padim",
+    "patchcore",
     "regress",
     "restore",
     "segment",

@@ -24,6 +24,7 @@ from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import Arrangement, arrange, uncut, weights_hash
 from tlkit.training import checkpoint
 from tlkit.training.callbacks import Watchers, checked, watching
+from tlkit.training.closed_form import solved
 from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sources
 from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
@@ -90,7 +91,7 @@ def fit(
         task: Loss, metrics, checks and the figure by which the best weights are chosen.
         data: Training and validation examples are used; the test examples are not touched. Without validation
             examples nothing can be chosen: every epoch is run, and the last weights are taken.
-        phases: What to do, in order.
+        phases: What to do, in order; () for a task that is solved in closed form (`Task.solve`).
         seed: Of the order of examples, the views and everything random in TensorFlow and Keras.
         batch_size: Examples a step, >= 1.
         views: Augmented views of each training example that are computed once; 0 augments anew in every epoch and
@@ -119,10 +120,13 @@ def fit(
     _check(model, task, data, phases)
     data, watch = _uncut(model, data), checked(callbacks)
     task = task if task.begin is None else task.begin(data, progress.line)
-    _check_loss(model, task, data.train)
+    if task.solve is None:
+        _check_loss(model, task, data.train)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)
+    if task.solve is not None:
+        return _remaining(solved(model, task, data, settings, progress))
     _say_high_rates(phases, progress)
     _say_unused_patience(task, phases, progress)
     started = time.perf_counter()
@@ -155,12 +159,20 @@ def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int,
     return {id(v): np.array(v) for v in layer.module_variables.values()}
 
 
-def check_plan(phases: Sequence[Phase]) -> None:
-    """Refuse a plan that trains nothing.
+def check_plan(task: Task, phases: Sequence[Phase]) -> None:
+    """Refuse a plan that trains nothing, and any plan of a task that is not trained.
 
     Raises:
-        InputError: If it is empty, or holds something else than phases.
+        InputError: If it is empty, or holds something else than phases; if the task is solved in closed form, and it
+            is not empty.
     """
+    if task.solve is not None:
+        if phases:
+            raise InputError(
+                f"`{_called(task)}` is solved in closed form on the frozen module, and no phase trains it: leave "
+                "`phases` out, or pass ()."
+            )
+        return
     if not phases:
         raise InputError("`phases` is empty; take plans.two_phase() or plans.recommend(len(data.train)).")
     wrong = [phase for phase in phases if not isinstance(phase, Phase)]
@@ -169,7 +181,7 @@ def check_plan(phases: Sequence[Phase]) -> None:
 
 
 def _check(model: keras.Model, task: Task, data: Splits, phases: Sequence[Phase]) -> None:
-    check_plan(phases)
+    check_plan(task, phases)
     task.objective.check(data)
     if not len(data.train):
         raise InputError("The training split is empty; give more data, or another `split`.")

@@ -1,0 +1,162 @@
+"""Folders of good and bad images with masks become splits; what cannot be used is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import data
+from tlkit.core.errors import InputError
+
+SIDE = 24
+
+
+def write(path, seed, size=(SIDE, SIDE)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (*size, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def mark(path, size=(SIDE, SIDE), value=255):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(size, np.uint8)
+    mask[2:5, 3:9] = value
+    Image.fromarray(mask).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """MVTec's layout: two kinds of faults, one bad image without a mask."""
+    for i in range(10):
+        write(tmp_path / "train/good" / f"{i:03d}.png", i)
+    for i in range(3):
+        write(tmp_path / "test/good" / f"{i:03d}.png", 100 + i)
+    for number, kind in enumerate(("crack", "hole")):
+        for i in range(2):
+            write(tmp_path / "test" / kind / f"{i:03d}.png", 200 + 10 * number + i)
+            mark(tmp_path / "ground_truth" / kind / f"{i:03d}_mask.png")
+    (tmp_path / "ground_truth/hole/001_mask.png").unlink()
+    return tmp_path
+
+
+def mvtec(folder, **options):
+    return data.anomalies.from_folder(
+        folder / "train/good", folder / "test", folder / "ground_truth", normal_test_dir=folder / "test/good",
+        progress=False, **options,
+    )  # fmt: skip
+
+
+def kinds(examples):
+    return [examples.columns["kind"][i] for i in range(len(examples))]
+
+
+def test_the_layout_of_mvtec_is_read(folder):
+    found = mvtec(folder)
+    assert (len(found.train), len(found.val), len(found.test)) == (8, 2 * 4, 3 + 4)
+    assert set(kinds(found.train)) == {"good"} and sorted(kinds(found.test)) == sorted(
+        ["good"] * 3 + ["crack"] * 2 + ["hole"] * 2
+    )
+    by_name = dict(zip(found.test.ids, range(len(found.test)), strict=True))
+    assert found.test.targets[by_name["crack/000.png"]].sum() == 3 * 6
+    assert (found.test.targets[by_name["hole/001.png"]] == 255).all()
+    assert any("1 bad images have no mask and are judged as a whole: 'hole/001.png'" in note for note in found.notes)
+    assert not any(found.train.targets[i].any() for i in range(len(found.train)))
+
+
+def test_validation_has_each_kind_of_synthetic_fault_on_its_good_images(folder):
+    found = mvtec(folder)
+    plain = mvtec(folder, faults=False)
+    assert kinds(found.val) == ["good"] * 2 + ["synthetic patch", "synthetic scar", "synthetic stain"] * 2
+    assert kinds(plain.val) == ["good"] * 2 and found.val.ids[:2] == plain.val.ids
+    for i in range(2, 8):
+        source = found.val.inputs[(i - 2) // 3]
+        assert (found.val.inputs[i] != source).any() and 0 < (found.val.targets[i] == 1).mean() < 0.2
+    assert any("say nothing about real faults" in note for note in found.notes)
+    assert mvtec(folder).fingerprint == found.fingerprint != plain.fingerprint
+
+
+def test_masks_follow_the_size_of_their_images(folder):
+    found = data.image.resized(mvtec(folder), (12, 18))
+    for part in (found.train, found.val, found.test):
+        for i in range(len(part)):
+            assert part.inputs[i].shape == (12, 18, 3) and part.targets[i].shape == (12, 18)
+    assert mvtec(folder, image_size=12).val.targets.spec.shape == (12, 12)
+
+
+def test_good_images_are_divided_where_no_folder_says_so(folder):
+    found = data.anomalies.from_folder(folder / "train/good", split=(0.5, 0.3, 0.2), faults=False, progress=False)
+    assert (len(found.train), len(found.val), len(found.test)) == (5, 3, 2)
+    again = data.anomalies.from_folder(folder / "train/good", split=(0.5, 0.3, 0.2), faults=False, progress=False)
+    assert found.train.ids == again.train.ids
+
+
+def test_files_of_one_name_in_both_folders_keep_apart(folder):
+    for i in range(2):
+        write(folder / "bad" / f"{i:03d}.png", 50 + i)
+    found = data.anomalies.from_folder(folder / "train/good", folder / "bad", split=(0.6, 0.2, 0.2), progress=False)
+    assert {"bad/000.png", "bad/001.png"} <= set(found.test.ids) and kinds(found.test).count("bad") == 2
+
+
+def test_arrays_have_masks_and_kinds():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (14, SIDE, SIDE, 3)).astype(np.uint8)
+    masks = [np.eye(SIDE), None]
+    found = data.anomalies.from_arrays(images[:10], images[10:12], masks, ["a", "b"], normal_test=images[12:])
+    assert kinds(found.test) == ["good", "good", "a", "b"] and len(found.train) == 8
+    assert found.test.targets[2].sum() == SIDE and (found.test.targets[3] == 255).all()
+
+
+def broken(folder, change):
+    change(folder)
+    found = mvtec(folder)
+    return {item.name: item.reason for item in found.quarantine}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda f: mark(f / "ground_truth/crack/000_mask.png", value=0), "its mask marks nothing, and it lies among"),
+        (
+            lambda f: mark(f / "ground_truth/crack/000_mask.png", (8, 40)),
+            "its mask has 40 x 8 pixels, and the image 24",
+        ),
+        (lambda f: (f / "ground_truth/crack/000_mask.png").write_bytes(b"x"), "its mask"),
+        (lambda f: (f / "test/crack/000.png").write_bytes(b"\x89PNG broken"), ""),
+    ],
+)
+def test_a_bad_image_that_cannot_be_judged_is_quarantined(folder, change, reason):
+    assert reason in broken(folder, change)["crack/000.png"]
+
+
+def test_a_jpeg_is_no_mask(folder):
+    (folder / "ground_truth/crack/000_mask.png").unlink()
+    write(folder / "ground_truth/crack/000_mask.jpg", 1)
+    assert "JPEG file, whose values are not exact" in broken(folder, lambda f: None)["crack/000.png"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda f: data.anomalies.from_folder(f / "none"),
+            "There is no folder .*: give one that holds the good images",
+        ),
+        (lambda f: data.anomalies.from_folder(f / "empty"), "holds no images: their names end in .jpg"),
+        (
+            lambda f: data.anomalies.from_folder(f / "train/good", mask_dir=f / "ground_truth"),
+            "give their folder too, `abnormal_dir`",
+        ),
+        (lambda f: mvtec(f, split=(0.6, 0.2, 0.2)), "With `normal_test_dir` the test share of `split` must be 0"),
+        (
+            lambda f: data.anomalies.from_arrays(
+                np.zeros((9, 8, 8, 3), np.uint8), np.ones((2, 8, 8, 3), np.uint8), kinds=["a"]
+            ),
+            "There are 2 bad images and 1 `kinds`",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told(folder, call, message):
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        call(folder)
