@@ -67,6 +67,23 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
+class Shaped:
+    """A function of a file that says what it takes.
+
+    Attributes:
+        call: Tensors by name -> tensors by name.
+        shapes: Shape of each input by name, the batch axis included; None, or -1, is any size.
+    """
+
+    call: Call
+    shapes: Mapping[str, tuple[int | None, ...]]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Call it."""
+        return self.call(inputs)
+
+
+@dataclass(frozen=True, eq=False)
 class Opened:
     """A file that is ready to run.
 

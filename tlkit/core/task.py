@@ -204,6 +204,7 @@ class Deployment:
         answer: What `run` gives: `decode` is not called.
         scorer: A fresh Scorer of what `run` gives, which `evaluate` adds to the task's own scores; None adds none.
         checked: Examples that a file is checked with, as each of them is a loop.
+        scored: Examples that `scorer` is given at most; None is all.
     """
 
     examples: Callable[[Examples], Examples]
@@ -212,6 +213,7 @@ class Deployment:
     answer: Answer
     scorer: Callable[[], Scorer] | None = None
     checked: int = 20
+    scored: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

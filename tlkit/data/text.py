@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.data import labelling, tables
+from tlkit.data import dialogues, labelling, tables
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, noted
 from tlkit.data.long_texts import check_way, in_windows, note
@@ -44,7 +45,9 @@ __all__ = [
     "from_arrays",
     "from_conll",
     "from_csv",
+    "from_dialogues",
     "from_folder",
+    "from_pairs",
     "from_squad",
     "from_table",
     "from_tfds",
@@ -331,6 +334,87 @@ def from_squad(
     parts, questions = zip(*read, strict=True)
     ids = [one.id for one in questions]
     return from_questions(ids, questions, fixed=parts if len(files) > 1 else [], options=options)
+
+
+def from_pairs(
+    table: str | os.PathLike[str],
+    *,
+    prompt: str = "prompt",
+    answer: str = "answer",
+    system: str | None = None,
+    general: Sequence[str] = (),
+    mix: float = 0.0,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Prompts and answers for a language model, a row each of a CSV, TSV, JSON Lines or Parquet file.
+
+    No prompt and no answer, apart from case and marks, lies in two parts.
+
+    Args:
+        table: The file.
+        prompt: Column of what is asked.
+        answer: Column of what is to be answered.
+        system: What the model is told before each prompt; None tells it nothing.
+        general: Texts of another kind: how well the model still predicts them is measured before and after training.
+        mix: Share of general texts among the training examples, in [0, 1), which bounds forgetting.
+        encoding: As in `from_folder`, like all that are not named here.
+        split: As in `from_folder`.
+        seed: As in `from_folder`.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`, of each text.
+
+    Returns:
+        Splits whose inputs are "messages" (JSON) and "answer"; the module's chat template is applied by `finetune`.
+
+    Raises:
+        InputError: If the file cannot be read, or a column is missing.
+    """
+    options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
+    turns = dialogues.turns_of_pairs(Path(table).expanduser(), prompt, answer, system, encoding)
+    return dialogues.divided(turns, general, mix, options)
+
+
+def from_dialogues(
+    path: str | os.PathLike[str],
+    *,
+    system: str | None = None,
+    general: Sequence[str] = (),
+    mix: float = 0.0,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Dialogues for a language model: each message of the assistant's is an answer to all that came before.
+
+    Args:
+        path: A .jsonl file, each line `{"prompt": ..., "answer": ...}` or `{"messages": [{"role": ..., "content":
+            ...}, ...]}`; a .yml file as chatterbot has them; or a folder of such.
+        system: As in `from_pairs`, where a dialogue does not begin with it; so are all that follow.
+        general: As in `from_pairs`.
+        mix: As in `from_pairs`.
+        encoding: As in `from_folder`.
+        split: As in `from_folder`; a dialogue stays whole.
+        seed: As in `from_folder`.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`, of each message.
+
+    Raises:
+        InputError: If a file cannot be read, or holds something else; names the line.
+    """
+    options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
+    files = dialogues.files_of(path)
+    turns = [turn for file in files for turn in dialogues.turns_of_file(file, system, encoding)]
+    return dialogues.divided(turns, general, mix, options)
 
 
 def tokenized(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.format import Opened
+from tlkit.core.format import Opened, Shaped
 from tlkit.core.trouble import first_line
 
 Arrays = Mapping[str, np.ndarray]
@@ -146,11 +146,16 @@ def open_tflite(file: Path, threads: int) -> Opened:
 def _opened(Interpreter: Any, file: Path, threads: int) -> Opened:  # noqa: N803 (a class)
     interpreter = Interpreter(model_path=str(file), num_threads=threads)
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
-    signatures = {name: partial(_called, runner, runner.get_input_details()) for name, runner in runners.items()}
+    signatures = {name: _shaped(runner) for name, runner in runners.items()}
     main = DEFAULT if DEFAULT in runners else next(iter(runners))
     details = runners[main].get_input_details()
     shapes = {name: [int(size) for size in detail["shape"][1:]] for name, detail in details.items()}
     return Opened(signatures[main], {"shapes": shapes}, signatures, interpreter)
+
+
+def _shaped(runner: Any) -> Shaped:
+    details = runner.get_input_details()
+    return Shaped(partial(_called, runner, details), {name: tuple(own["shape"]) for name, own in details.items()})
 
 
 def _called(runner: Any, details: Mapping[str, Any], inputs: Arrays) -> dict[str, np.ndarray]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tlkit.core.errors import InputError
 from tlkit.core.task import Reads
 from tlkit.data.pairs import SIDES
+from tlkit.generating.rows import direction
+from tlkit.tokenizing.bytepairs import BytePairs
 
 if TYPE_CHECKING:
     from tlkit.layer.hub_layer import HubLayer
 
-__all__ = ["hidden_and_embedding", "maps", "pair", "pooled", "steps"]
+__all__ = ["answers", "hidden_and_embedding", "maps", "pair", "pooled", "steps"]
 
 
 def __dir__() -> list[str]:
@@ -25,7 +27,10 @@ VECTOR_KEYS, STEP_KEYS = ("default", "pooled_output"), ("sequence_output",)
 
 
 def pooled() -> Reads:
-    """One vector per example, (batch, d): the module's output, its feature maps or steps averaged."""
+    """One vector per example, (batch, d): the module's output, its feature maps or steps averaged.
+
+    Of a module that reads byte pairs it is the state of a text's last token: it alone has seen all of the text.
+    """
     return Reads("pooled()", _pooled)
 
 
@@ -61,6 +66,15 @@ def hidden_and_embedding() -> Reads:
     module does.
     """
     return Reads("hidden_and_embedding()", _hidden_and_embedding)
+
+
+def answers() -> Reads:
+    """{"states": (batch, tokens, d), "embedding": (ids, d), "targets": (batch, tokens)} of a causal module.
+
+    Of each row only the states in front of the tokens of an answer, which are its targets, -1 behind the last: a head
+    over a vocabulary costs as much as several blocks for each state. Rows are those of `tlkit.generating.rows`.
+    """
+    return Reads("answers()", _answers)
 
 
 def choose_output(layer: HubLayer, outputs: Any, *, steps: bool = False) -> None:
@@ -118,6 +132,10 @@ def _pooled(layer: HubLayer, inputs: Any) -> Any:
     features = _single(_settled(layer, inputs)(inputs))
     if len(features.shape) == 4:
         return keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    if len(features.shape) == 3 and isinstance(layer.tokenizer, BytePairs):
+        from tlkit.layer.last_state import LastState
+
+        return LastState(layer.tokenizer.pad, name="last_state")([features, inputs])
     if len(features.shape) == 3:
         return keras.layers.GlobalAveragePooling1D(name="pool")(features)
     if len(features.shape) != 2:
@@ -170,3 +188,18 @@ def _hidden_and_embedding(layer: HubLayer, inputs: Any) -> dict[str, Any]:
             f"The task needs one vector a step, (batch, steps, d); the module gives shape {tuple(hidden.shape)}."
         )
     return {"hidden": hidden, "embedding": embedding}
+
+
+def _answers(layer: HubLayer, inputs: Any) -> dict[str, Any]:
+    from tlkit.layer.answer_states import AnswerStates
+
+    specs, tokenizer = layer.endpoint.input_leaves, layer.tokenizer
+    if len(specs) != 1 or not isinstance(tokenizer, BytePairs):
+        raise InputError(
+            f"{layer.handle} is no language model that tlkit can train: it takes the numbers of byte pairs alone, and "
+            "brings their `tokenizer_file`, as zoo:smollm2-135m does."
+        )
+    read = _hidden_and_embedding(layer, inputs)
+    choose = AnswerStates(tokenizer.pad, direction(tokenizer.pad, tokenizer.size), name="answer_states")
+    states, targets = choose([read["hidden"], inputs])
+    return {"states": states, "embedding": read["embedding"], "targets": targets}

@@ -4,6 +4,7 @@ A new modality is one new file and one line here; `Examples.modality` holds its 
 """
 
 from tlkit.modalities.audio import AUDIO as audio
+from tlkit.modalities.dialogue import DIALOGUES as dialogue
 from tlkit.modalities.image import IMAGE as image
 from tlkit.modalities.pairs import PAIRS as pairs
 from tlkit.modalities.plain import PLAIN as plain
@@ -11,7 +12,7 @@ from tlkit.modalities.speech import SPEECH as speech
 from tlkit.modalities.text import TEXT as text
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "image", "pairs", "plain", "speech", "text", "words"]
+__all__ = ["audio", "dialogue", "image", "pairs", "plain", "speech", "text", "words"]
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.core.examples import Examples
+from tlkit.core.format import Shaped
 from tlkit.core.task import Decoded, Function, Signature, Task
 
 
@@ -51,15 +52,15 @@ def concrete(signature: Signature) -> Any:
 
 
 def _on_arrays(function: Any) -> Function:
-    names = [spec.name for spec in function.structured_input_signature[0]]
-    dtypes = {spec.name: spec.dtype for spec in function.structured_input_signature[0]}
+    specs = function.structured_input_signature[0]
+    names, dtypes = [spec.name for spec in specs], {spec.name: spec.dtype for spec in specs}
 
     def call(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with tf.device("/CPU:0"):
             outputs = function(*(tf.cast(given[name], dtypes[name]) for name in names))
         return {name: np.asarray(value) for name, value in outputs.items()}
 
-    return call
+    return Shaped(call, {spec.name: tuple(spec.shape) for spec in specs})
 
 
 def inputs_by_name(examples: Examples, index: int) -> dict[str, np.ndarray]:

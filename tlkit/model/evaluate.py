@@ -76,9 +76,12 @@ def _with_use(model: keras.Model, task: Task, examples: Examples, found: Evaluat
         return found
     from tlkit.model.deployed import used
 
-    scorer, placed = task.deployment.scorer(), _placed(task.deployment.examples(examples))
     of_use = task.deployment.examples(examples)
-    for i, outputs in enumerate(used(task, model, of_use) if len(of_use) else ()):
+    of_use = of_use.subset(range(min(len(of_use), task.deployment.scored or len(of_use))))
+    if not len(of_use):
+        return found
+    scorer, placed = task.deployment.scorer(), _placed(of_use)
+    for i, outputs in enumerate(used(task, model, of_use)):
         scorer.update(placed.subset([i]), outputs)
     own = scorer.result()
     return replace(found, scores={**found.scores, **own.scores}, details={**found.details, **own.details})

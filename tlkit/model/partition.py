@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,7 +94,7 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
         _warn_unsplit(phase, "it has no HubLayer, or several")
         return Arrangement(_twin(model), (), _had(model, model, None, "none"))
     flag(layer, phase)
-    head = _head_of(model, layer, layer.taps)
+    head, besides = _head_of(model, layer, layer.taps)
     if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
         return _frozen_pairs(model, layer)
     if phase.batch_stats == "adapt" or head is None:
@@ -101,12 +102,13 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     halves = _halves(model, layer, phase.unfrozen)
     if halves is None:
         return Arrangement(_twin(model), (), _had(model, model, layer, "input"))
+    sides = tuple(sorted({*halves.inputs, *besides}))
     if halves.cut is not None or set(layer.taps) - set(halves.tensors):
-        trained = _back_and_head(layer, halves, head)
+        trained = _back_and_head(layer, halves, head, besides)
     else:
-        trained = head if halves.tensors == layer.taps or not layer.taps else _head_of(model, layer, halves.tensors)
+        trained = head if halves.tensors == layer.taps or not layer.taps else _head_of(model, layer, halves.tensors)[0]
     fronts = _fronts(model, layer, halves, _trunk(model, layer, halves, later), trained)
-    return Arrangement(trained, fronts, _had(model, trained, layer, _place(layer, halves)), halves.inputs)
+    return Arrangement(trained, fronts, _had(model, trained, layer, _place(layer, halves)), sides)
 
 
 def flag(layer: HubLayer, phase: Phase) -> None:
@@ -151,16 +153,20 @@ def _place(layer: HubLayer, halves: graphs.Halves) -> str:
     return ",".join(halves.tensors) if layer.taps or halves.cut is not None else "output"
 
 
-def _back_and_head(layer: HubLayer, halves: graphs.Halves, head: keras.Model) -> keras.Model:
+def _back_and_head(
+    layer: HubLayer, halves: graphs.Halves, head: keras.Model, besides: Sequence[int] = ()
+) -> keras.Model:
     names = ["at_cut", *(f"at_cut_{number}" for number in range(1, len(halves.tensors)))]
     tensors = [
         keras.Input(layer.graph.shapes[tensor][1:], name=name)
         for tensor, name in zip(halves.tensors, names, strict=True)
     ]
-    specs = [layer.endpoint.input_leaves[i] for i in halves.inputs]
-    inputs = alone([*tensors, *(keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in specs)])
-    given = layer.back(halves)(inputs)
-    return keras.Model(inputs, head(alone(list(given)) if layer.taps else given), name=f"{head.name}_and_back")
+    specs = {i: layer.endpoint.input_leaves[i] for i in sorted({*halves.inputs, *besides})}
+    sides = {i: keras.Input(spec.shape[1:], dtype=spec.dtype.name) for i, spec in specs.items()}
+    given = layer.back(halves)(alone([*tensors, *(sides[i] for i in halves.inputs)]))
+    listed = list(given) if layer.taps else [given]
+    outputs = head(alone([*listed, *(sides[i] for i in besides)]))
+    return keras.Model(alone([*tensors, *sides.values()]), outputs, name=f"{head.name}_and_back")
 
 
 def _trunk(model: keras.Model, layer: HubLayer, halves: graphs.Halves, later: Sequence[Phase]) -> graphs.Halves:
@@ -274,21 +280,40 @@ def _warn_unsplit(phase: Phase, reason: str) -> None:
         warnings.warn(f"The model trains as it is, whatever `unfrozen` says: {reason}.", stacklevel=3)
 
 
-def _head_of(model: keras.Model, layer: HubLayer, tensors: Sequence[str]) -> keras.Model | None:
+def _head_of(model: keras.Model, layer: HubLayer, tensors: Sequence[str]) -> tuple[keras.Model | None, tuple[int, ...]]:
     """The layers behind the backbone as a model of their own; None where other paths lead around it.
 
     Args:
         model: The whole model.
         layer: Its backbone.
         tensors: Of a layer with taps all of them, in the order in which the head is to take them.
+
+    Returns:
+        The head, and the positions of the model's inputs that it takes behind the backbone's tensors: all of them where
+        it looks at any, as a language model looks for what it was asked.
     """
-    for _, outputs in _calls(layer):
-        given = alone([outputs[layer.taps.index(name)] for name in tensors]) if len(tensors) > 1 else outputs
-        try:
-            return keras.Model(given, model.output, name=f"{model.name}_head")
-        except (ValueError, AttributeError):
-            continue
-    return None
+    for given, outputs in _calls(layer):
+        listed = [outputs[layer.taps.index(name)] for name in tensors] if len(tensors) > 1 else [outputs]
+        same = [a is b for a, b in zip(keras.tree.flatten(given), model.inputs, strict=False)]
+        whole = tuple(range(len(model.inputs))) if same and all(same) and len(same) == len(model.inputs) else ()
+        for besides in dict.fromkeys(((), whole)):
+            try:
+                with _places_kept(model.inputs):
+                    takes = alone([*listed, *(model.inputs[i] for i in besides)])
+                    return keras.Model(takes, model.output, name=f"{model.name}_head"), besides
+            except (ValueError, AttributeError):
+                continue
+    return None, ()
+
+
+@contextlib.contextmanager
+def _places_kept(inputs: Sequence[Any]) -> Iterator[None]:
+    """Let a model share inputs of another: Keras numbers them anew, and then cannot save the other one."""
+    places = [getattr(tensor, "_keras_history", None) for tensor in inputs]  # a Keras-private name; pinned by a test
+    yield
+    for tensor, place in zip(inputs, places, strict=True):
+        if place is not None:
+            tensor._keras_history = place
 
 
 def _calls(layer: HubLayer) -> list[tuple[Any, Any]]:

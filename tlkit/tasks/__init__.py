@@ -8,6 +8,7 @@ from tlkit.tasks.classification import classify
 from tlkit.tasks.detection import detect
 from tlkit.tasks.frame_transcription import ctc
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.generation import generate
 from tlkit.tasks.keypoint_detection import keypoints
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
@@ -23,6 +24,7 @@ __all__ = [
     "ctc",
     "detect",
     "gathered",
+    "generate",
     "keypoints",
     "padim",
     "patchcore",

@@ -87,6 +87,11 @@ class BytePairs:
         """Number of each special token, as it is written."""
         return {token["content"]: int(token["id"]) for token in json.loads(self.file).get("added_tokens", ())}
 
+    @functools.cached_property
+    def size(self) -> int:
+        """Count of tokens, special ones included."""
+        return max(_numbers(self.file).values()) + 1
+
     def spec(self, length: int) -> ArraySpec:
         """What `inputs` gives."""
         return ArraySpec((length,), "int32")

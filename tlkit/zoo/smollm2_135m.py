@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,41 @@ def states(weights: Weights, ids: Any, sizes: Sizes = SIZES) -> Any:
     turns, mask = rotations(places, sizes), ahead(places, tf.shape(ids)[1])
     x = tf.gather(weights[TABLE], ids)
     for number in range(sizes.blocks):
-        x = _block(weights, f"blk.{number}", x, turns, mask, sizes)
+        x, _ = _block(weights, f"blk.{number}", x, turns, mask, sizes)
     return _normalized(x, weights["output_norm"], sizes)
+
+
+def cached(
+    weights: Weights, ids: Any, caches: Sequence[Any], start: Any, sizes: Sizes = SIZES
+) -> tuple[Any, list[Any]]:
+    """Normalised states of some tokens, given the keys and values of those before.
+
+    Args:
+        weights: As `variables` gives them.
+        ids: int32 (batch, tokens).
+        caches: Keys and values of each block in turn, float32 (batch, capacity, key heads, depth); what lies at places
+            from `start` on is not looked at.
+        start: int32 (), place of the first token.
+        sizes: Of the model.
+
+    Returns:
+        float32 (batch, tokens, width), and the caches with the new keys and values.
+    """
+    import tensorflow as tf
+
+    written: list[Any] = []
+    places = start + tf.range(ids.shape[1])
+    turns, mask = rotations(places, sizes), ahead(places, caches[0].shape[1])
+    x = tf.gather(weights[TABLE], ids)
+    for number in range(sizes.blocks):
+        x, both = _block(weights, f"blk.{number}", x, turns, mask, sizes, (*caches[2 * number : 2 * number + 2], start))
+        written += both
+    return _normalized(x, weights["output_norm"], sizes), written
+
+
+def cache_shapes(capacity: int, sizes: Sizes = SIZES) -> list[tuple[int, ...]]:
+    """Shape of each of the caches that `cached` takes, one text at a time."""
+    return [(1, capacity, sizes.key_heads, sizes.depth)] * (2 * sizes.blocks)
 
 
 def scores(weights: Weights, x: Any) -> Any:
@@ -147,8 +180,13 @@ def scores(weights: Weights, x: Any) -> Any:
     return _dense(x, tf.transpose(weights[TABLE]))
 
 
-def _block(weights: Weights, name: str, x: Any, turns: tuple[Any, Any], mask: Any, sizes: Sizes) -> Any:
-    """Attention, then a gated layer, each of the normalised states and added to them."""
+def _block(
+    weights: Weights, name: str, x: Any, turns: tuple[Any, Any], mask: Any, sizes: Sizes, before: Any = None
+) -> tuple[Any, tuple[Any, Any]]:
+    """Attention, then a gated layer, each of the normalised states and added to them; and keys and values.
+
+    `before` are the keys and values of the tokens before, and the place of the first of these tokens.
+    """
     import tensorflow as tf
 
     seen = _normalized(x, weights[f"{name}.attn_norm"], sizes)
@@ -158,11 +196,22 @@ def _block(weights: Weights, name: str, x: Any, turns: tuple[Any, Any], mask: An
         return tf.reshape(flat, (tf.shape(flat)[0], tf.shape(flat)[1], count, sizes.depth))
 
     query, key = _rotated(heads("q", sizes.heads), turns), _rotated(heads("k", sizes.key_heads), turns)
-    mixed = attended(query, key, heads("v", sizes.key_heads), mask)
+    value = heads("v", sizes.key_heads)
+    if before is not None:
+        key, value = _placed(before[0], key, before[2]), _placed(before[1], value, before[2])
+    mixed = attended(query, key, value, mask)
     x = x + _dense(mixed, weights[f"{name}.attn_output"])
     seen = _normalized(x, weights[f"{name}.ffn_norm"], sizes)
     gate = tf.nn.silu(_dense(seen, weights[f"{name}.ffn_gate"]))
-    return x + _dense(gate * _dense(seen, weights[f"{name}.ffn_up"]), weights[f"{name}.ffn_down"])
+    x = x + _dense(gate * _dense(seen, weights[f"{name}.ffn_up"]), weights[f"{name}.ffn_down"])
+    return x, (key, value)
+
+
+def _placed(cache: Any, new: Any, start: Any) -> Any:
+    """A cache with new rows from a place on; TFLite has a built-in operation for it."""
+    import keras
+
+    return keras.ops.slice_update(cache, (0, start, 0, 0), new)
 
 
 def attended(query: Any, key: Any, value: Any, mask: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.format import Format, Opened, Source
+from tlkit.core.format import Format, Opened, Shaped, Source
 
 
 def write(source: Source, folder: Path) -> None:
@@ -23,8 +23,14 @@ def open_folder(folder: Path, _threads: int) -> Opened:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
-    calls = {name: functools.partial(_called, signature) for name, signature in loaded.signatures.items()}
+    calls = {name: _shaped(signature) for name, signature in loaded.signatures.items()}
     return Opened(calls["serving_default"], signatures=calls, owner=loaded)
+
+
+def _shaped(signature: Any) -> Shaped:
+    specs = signature.structured_input_signature[1]
+    shapes = {name: tuple(spec.shape) if spec.shape.rank is not None else () for name, spec in specs.items()}
+    return Shaped(functools.partial(_called, signature), shapes)
 
 
 def _called(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,0 +1,132 @@
+"""A language model's whole way: dialogues, training on answers, scores before and after, files, what they answer."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tiny_language
+
+import tlkit
+from tlkit.core.run import Phase
+from tlkit.data import text
+from tlkit.generating import rows
+from tlkit.layer.hub_layer import HubLayer
+
+PHASES = (Phase(3, 3e-3, unfrozen=0.34), Phase(20, 1e-2, unfrozen=1.0))
+FORMATS = ("saved_model", "float32", "float16", "dynamic")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("generation")
+
+
+@pytest.fixture(scope="module")
+def handle(place):
+    return str(tiny_language.module(place))
+
+
+@pytest.fixture(scope="module")
+def data(place):
+    file = tiny_language.dialogues(place / "pairs.jsonl")
+    return text.from_dialogues(file, general=tiny_language.GENERAL, progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(place, handle, data):
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("TLKIT_CACHE", str(place / "cache"))
+    task = tlkit.tasks.generate(most=12, samples=2, texts=("exact",))
+    done = tlkit.finetune(handle, task, data, PHASES, out=place / "run", batch_size=8)
+    done = tlkit.export(done)
+    yield done
+    monkeypatch.undo()
+
+
+def test_training_on_answers_lowers_their_perplexity(run):
+    scores = run.scores
+    assert scores["perplexity"] < 0.2 * scores["perplexity_before"]
+    assert scores["perplexity_low"] <= scores["perplexity"] <= scores["perplexity_high"]
+    assert {"general_perplexity", "general_perplexity_before", "token_accuracy", "exact", "exact_before"} <= set(scores)
+    first, second = run.phases
+    assert first.had["front"].startswith("computed once") and first.proof["frozen_variables"] > 0
+    assert first.history["val_loss"][-1] < first.history["val_loss"][0] and second.had["unfrozen"] == 1.0
+
+
+def test_every_file_answers_as_the_model_does(run):
+    assert [row.format for row in run.exports] == list(FORMATS)
+    assert all(row.passed for row in run.exports)
+    assert all(row.agreement == 1 for row in run.exports[:2])
+
+
+def test_a_saved_run_opens_and_says_the_same(run):
+    opened = tlkit.load(run.folder)
+    again = tlkit.evaluate(opened.model, opened.task, opened.data.test)
+    assert again.scores["perplexity"] == pytest.approx(run.scores["perplexity"], rel=1e-4)
+    assert [row["written"] for row in again.details["samples"]] == [
+        row["written"] for row in run.evaluation.details["samples"]
+    ]
+
+
+def test_predict_answers_a_text_without_tensorflow_s_model(run, place):
+    asked = place / "asked.txt"
+    asked.write_text("red sky")
+    (said,) = tlkit.predict(run.folder, [asked])
+    (of_bytes,) = tlkit.predict(run.folder, [asked], format="dynamic")
+    messages = place / "messages.json"
+    messages.write_text(json.dumps([{"role": "user", "content": "red sky"}]))
+    (alike,) = tlkit.predict(run.folder, [messages])
+    assert said.scores == alike.scores and "is" in said.scores[0][0] and of_bytes.scores[0][0]
+
+
+def test_the_report_shows_answers_before_and_after(run):
+    page = (run.folder / "report.html").read_text()
+    assert "Answers before and after" in page and "<th>before</th>" in page
+
+
+def test_the_saved_model_answers_in_one_call(run):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(run.folder / "saved_model"))
+    layer = HubLayer(run.record["module"]["handle"])
+    from tlkit.tokenizing.chat import prompt_tokens
+
+    prompt = prompt_tokens(layer.tokenizer, [{"role": "user", "content": "red sky"}])
+    answer = loaded.signatures["serving_default"](tokens=tf.constant([prompt], tf.int32))["tokens"][0].numpy()
+    asked = run.folder.parent / "again.txt"
+    asked.write_text("red sky")
+    (said,) = tlkit.predict(run.folder, [asked])
+    assert layer.tokenizer.decode(rows.tokens_of(answer)) == said.scores[0][0]
+
+
+def test_the_cut_model_equals_the_whole(handle, data, place, monkeypatch):
+    """Answers' states are gathered behind the cut, from the same rows that the module reads."""
+    monkeypatch.setenv("TLKIT_CACHE", str(place / "other"))
+    from tlkit.modalities.prepare import prepare
+    from tlkit.model.partition import arrange
+
+    for kind in ("frozen", "lora", "untied"):
+        keras.utils.set_random_seed(0)
+        layer = HubLayer(handle, name="backbone")
+        ready = prepare(data, layer)
+        task = tlkit.tasks.generate(kind)
+        model = tlkit.build(layer, task, data=ready)
+        x = ready.train.inputs.take(np.arange(5))
+        for unfrozen in (0.0, 0.34):
+            arranged = arrange(model, Phase(1, 1e-3, unfrozen=unfrozen))
+            assert arranged.sides == (0,) and len(arranged.fronts) == 1
+            features = arranged.fronts[0].run(x)
+            np.testing.assert_allclose(arranged.trained([*features, x]), model(x), atol=1e-5)
+    trained = {"frozen": 0, "lora": 2, "untied": 1}
+    assert len(model.get_layer("head_scores").trainable_variables) == trained[kind]
+
+
+def test_a_module_whose_keys_are_not_known_is_asked_again_with_all(place, data, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(place / "third"))
+    handle = str(tiny_language.module(place / "unknown", known=False))
+    run = tlkit.finetune(
+        handle, tlkit.tasks.generate(most=4, samples=0), data, (Phase(1, 3e-3, unfrozen=0.34),), out=place / "slow"
+    )
+    run = tlkit.export(run, formats=("float32",))
+    assert run.exports[0].passed and run.exports[0].agreement == 1

@@ -1,0 +1,290 @@
+"""What is asked and what is answered: pairs and dialogues, from JSON Lines, tables and chatterbot's YAML files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Pipeline, Splits
+from tlkit.data.decoding import read_noted
+from tlkit.data.labelling import Labelled
+from tlkit.data.listing import noted
+from tlkit.data.preflight import Checked
+from tlkit.data.sourcing import Division, Unchecked, checked_splits
+from tlkit.data.table_formats import read_any
+from tlkit.data.text_source import TEXT, Options, check_text, sha256_of
+
+DIALOGUE = "dialogue"  # the modality
+MESSAGES = {"messages": TEXT, "answer": TEXT}  # what came before as JSON, and what is said then
+KIND = "kind"  # the column that says what an example is
+ANSWER, GENERAL = 0, 1
+ROLES = ("system", "user", "assistant")
+
+Messages = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What an assistant says after some messages; without any it is general text.
+
+    Attributes:
+        name: Of the example.
+        messages: What came before, (role, content).
+        answer: What is said.
+        owner: What it is a part of, which is not divided.
+    """
+
+    name: str
+    messages: tuple[tuple[str, str], ...]
+    answer: str
+    owner: str
+
+    @property
+    def json(self) -> str:
+        """The messages as plain data."""
+        return json.dumps([{"role": role, "content": content} for role, content in self.messages], ensure_ascii=False)
+
+
+@dataclass(frozen=True, eq=False)
+class TurnsReader:
+    """Reads turns: what came before, and the answer."""
+
+    turns: tuple[Turn, ...]
+
+    def __call__(self, i: int) -> dict[str, np.ndarray]:
+        """Turn i as objects of shape ()."""
+        own = self.turns[i]
+        return {"messages": np.array(own.json, dtype=object), "answer": np.array(own.answer, dtype=object)}
+
+
+def turns_of_pairs(path: Path, prompt: str, answer: str, system: str | None, encoding: str | None) -> list[Turn]:
+    """Turns of a table with a column of prompts and one of answers."""
+    rows = read_any(path, encoding)
+    before = () if system is None else (("system", system),)
+    pairs = zip(rows.texts(prompt), rows.texts(answer), strict=True)
+    return [
+        Turn(f"row {number}", (*before, ("user", asked)), said, f"row {number}")
+        for number, (asked, said) in enumerate(pairs, start=rows.first)
+    ]
+
+
+def turns_of_file(path: Path, system: str | None, encoding: str | None) -> list[Turn]:
+    """Turns of a file of dialogues, JSON Lines or chatterbot's YAML, each with what came before it."""
+    if path.suffix.lower() in (".yml", ".yaml"):
+        dialogues = _yaml(path, encoding)
+    elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        dialogues = _json_lines(path, encoding)
+    else:
+        raise InputError(f"Dialogues are .jsonl or .yml files; `from_pairs` reads tables. Received: {str(path)!r}.")
+    turns: list[Turn] = []
+    for where, messages in dialogues:
+        before = () if system is None or (messages and messages[0][0] == "system") else (("system", system),)
+        turns += _turns(where, (*before, *messages))
+    return turns
+
+
+def _turns(where: str, messages: tuple[tuple[str, str], ...]) -> Iterator[Turn]:
+    """A turn for each message of the assistant's."""
+    said = [i for i, (role, _) in enumerate(messages) if role == "assistant"]
+    for count, i in enumerate(said):
+        name = where if len(said) == 1 else f"{where}, answer {count + 1}"
+        yield Turn(name, messages[:i], messages[i][1], where)
+
+
+def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    text, _ = read_noted(path, encoding, "file")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"Line {number} of {str(path)!r} is no JSON: {error}.") from error
+        yield where, _messages(row, f"Line {number} of {str(path)!r}")
+
+
+def _messages(row: Any, where: str) -> tuple[tuple[str, str], ...]:
+    """Messages of a row: {"messages": [...]}, or {"prompt", "answer"}."""
+    if isinstance(row, Mapping) and {"prompt", "answer"} <= set(row):
+        pair = (("user", row["prompt"]), ("assistant", row["answer"]))
+        row = {"messages": [{"role": role, "content": content} for role, content in pair]}
+    listed = row.get("messages") if isinstance(row, Mapping) else None
+    if not isinstance(listed, list) or not listed:
+        raise InputError(f'{where} must hold {{"prompt", "answer"}} or {{"messages": [{{"role", "content"}}, ...]}}.')
+    found = []
+    for message in listed:
+        role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, Mapping) else (0, 0)
+        if role not in ROLES or not isinstance(content, str):
+            raise InputError(f"{where} has a message without a role of {', '.join(ROLES)} and a text as content.")
+        found.append((role, content.strip()))
+    if not any(role == "assistant" for role, _ in found):
+        raise InputError(f"{where} has no message of the assistant's, so there is nothing to learn.")
+    return tuple(found)
+
+
+def _yaml(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """chatterbot's corpora: `conversations`, lists of what is said in turn."""
+    try:
+        import yaml  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise InputError("YAML files need the `pyyaml` package: run `pip install tlkit[generation]`.") from error
+    text, _ = read_noted(path, encoding, "file")
+    try:
+        listed = yaml.safe_load(text)["conversations"]
+        conversations = [[str(said).strip() for said in own] for own in listed]
+    except (yaml.YAMLError, TypeError, LookupError) as error:
+        raise InputError(f'{str(path)!r} has no list of lists "conversations", as chatterbot\'s files have.') from error
+    for number, said in enumerate(conversations, start=1):
+        if len(said) >= 2:
+            yield f"{path.stem} {number}", tuple((ROLES[1 + i % 2], text) for i, text in enumerate(said))
+
+
+def files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The file, or the dialogues of a folder, sorted.
+
+    Raises:
+        InputError: If there is none.
+    """
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        return [place]
+    found = sorted(p for p in place.iterdir() if p.suffix.lower() in (".yml", ".yaml", ".jsonl", ".ndjson"))
+    if not found:
+        raise InputError(f"{str(place)!r} holds no .jsonl or .yml file.")
+    return found
+
+
+def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: Options) -> Splits:
+    """Splits of turns of which no question and no answer lies in two parts, with general text beside them.
+
+    Args:
+        turns: With an answer each.
+        general: Texts by which forgetting is measured; a third of them may be trained on.
+        mix: Share of general texts among the training examples, in [0, 1).
+        options: How they are divided.
+    """
+    if not turns:
+        raise InputError("There is no answer to learn: the data hold no prompt with an answer.")
+    if not 0 <= mix < 1:
+        raise InputError(f"`mix` must lie in [0, 1). Received: mix={mix!r}.")
+    if mix and not general:
+        raise InputError("`mix` needs `general` texts to mix in.")
+    distinct = list({(own.messages, own.answer): own for own in turns}.values())
+    splits = _checked(distinct, dataclasses.replace(options.division, groups=_groups(distinct)), options)
+    repeated = len(turns) - len(distinct)
+    if repeated:
+        note = f"{repeated:,} of {len(turns):,} answers repeat another with its prompt, and are left out."
+        splits = noted(splits, [note])
+    return splits if not general else _with_general(splits, general, mix, options)
+
+
+def _with_general(splits: Splits, general: Sequence[str], mix: float, options: Options) -> Splits:
+    """The test with general texts, and the training too where some are mixed in."""
+    texts = list(dict.fromkeys(text.strip() for text in general if text.strip()))
+    wanted = round(mix / (1 - mix) * len(splits.train))
+    shown = texts[: max(1, len(texts) - wanted)]
+    mixed = texts[len(shown) :][:wanted]
+    notes = []
+    if len(mixed) < wanted:
+        notes = [f"{len(mixed):,} general texts are mixed in where {wanted:,} were asked for: there are no more."]
+
+    def more(part: Any, own: Sequence[str], first: int) -> Any:
+        turns = [Turn(f"general {first + i}", (), text, f"general {first + i}") for i, text in enumerate(own)]
+        return together(part, _examples(turns)) if turns else part
+
+    test, train = more(splits.test, shown, 1), more(splits.train, mixed, 1 + len(shown))
+    return noted(dataclasses.replace(splits, test=test, train=train), notes)
+
+
+def together(first: Any, second: Any) -> Any:
+    """Two sets of turns as one."""
+    turns = (*_turns_in(first), *_turns_in(second))
+    return dataclasses.replace(_examples(turns), groups=(*first.groups, *second.groups) if first.groups else ())
+
+
+def _turns_in(examples: Any) -> tuple[Turn, ...]:
+    found = []
+    for name, group, i in zip(examples.ids, examples.groups or examples.ids, range(len(examples)), strict=True):
+        own = examples.inputs[i]
+        messages = tuple((m["role"], m["content"]) for m in json.loads(str(own["messages"])))
+        found.append(Turn(name, messages, str(own["answer"]), group))
+    return tuple(found)
+
+
+def _examples(turns: Sequence[Turn]) -> Any:
+    """Turns that were checked, as examples."""
+    from tlkit.core.columns import ReadColumn
+    from tlkit.core.examples import Examples
+
+    digests = tuple(_digest(own) for own in turns)
+    return Examples(
+        ids=tuple(own.name for own in turns),
+        inputs=ReadColumn(TurnsReader(tuple(turns)), MESSAGES, digests),
+        targets=ArrayColumn(np.zeros((len(turns), 1), np.int32)),
+        modality=DIALOGUE,
+        pipeline=PIPELINE,
+        columns=_columns(turns),
+        groups=tuple(own.owner for own in turns),
+    )
+
+
+PIPELINE = Pipeline().then("turns", version=1)
+
+
+def _columns(turns: Sequence[Turn]) -> dict[str, Any]:
+    kinds = np.array([ANSWER if own.messages else GENERAL for own in turns], np.int32)
+    asked = [own.messages[-1][1] if own.messages else "" for own in turns]
+    return {KIND: ArrayColumn(kinds), "asked": TextColumn(asked), "text": TextColumn([own.answer for own in turns])}
+
+
+def _digest(turn: Turn) -> str:
+    return sha256_of(f"{turn.json}\n{turn.answer}")
+
+
+def _checked(turns: Sequence[Turn], division: Division, options: Options) -> Splits:
+    def check(i: int) -> Checked:
+        for what, text in (("answer", turns[i].answer), *turns[i].messages):
+            found = check_text(text, options)
+            if not found.digest:
+                return dataclasses.replace(found, reason=f"{what}: {found.reason}")
+        return Checked(digest=_digest(turns[i]))
+
+    nothing = Labelled(np.zeros((len(turns), 1), np.float32), (), "values")
+    unchecked = Unchecked(
+        [own.name for own in turns], nothing, TurnsReader(tuple(turns)), check, MESSAGES, DIALOGUE, PIPELINE, "answers",
+        targets=np.zeros((len(turns), 1), np.int32), columns=_columns(turns),
+    )  # fmt: skip
+    return dataclasses.replace(checked_splits(unchecked, division), labels=())
+
+
+def _groups(turns: Sequence[Turn]) -> list[str]:
+    """A name for each turn, one for all that share a dialogue, a last question or an answer, over others too."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for own in turns:
+        keys = [f"of {own.owner}", f"said {_plain(own.answer)}"]
+        keys += [f"asked {_plain(own.messages[-1][1])}"] if own.messages else []
+        for key in keys[1:]:
+            parent[root(key)] = root(keys[0])
+    return [root(f"of {own.owner}") for own in turns]
+
+
+def _plain(text: str) -> str:
+    """A text without case, marks and white space at its ends."""
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())

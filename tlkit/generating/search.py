@@ -1,0 +1,229 @@
+"""Ways to choose the next token: pure functions of scores and a seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+
+RULES = ("greedy", "sample", "beam")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an answer is chosen.
+
+    Attributes:
+        name: "greedy", "sample" or "beam".
+        most: Most tokens of an answer, >= 1.
+        stop: Tokens that end it.
+        temperature: Scores are divided by it before one is drawn, > 0.
+        top_k: Of so many likeliest tokens one is drawn; 0 is all.
+        top_p: Of the fewest tokens that have this probability together one is drawn, in (0, 1].
+        beams: Beginnings that are followed at a time, >= 1.
+        seed: Of what is drawn.
+        repeats: How often the last four tokens may be repeated before an answer is ended; 0 lets it go on.
+    """
+
+    name: str = "greedy"
+    most: int = 64
+    stop: tuple[int, ...] = ()
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beams: int = 4
+    seed: int = 0
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        checks = {
+            "name": (self.name in RULES, f"be one of {', '.join(RULES)}"),
+            "most": (self.most >= 1, "be 1 or more"),
+            "temperature": (self.temperature > 0, "be positive"),
+            "top_k": (self.top_k >= 0, "be 0 or more"),
+            "top_p": (0 < self.top_p <= 1, "lie in (0, 1]"),
+            "beams": (self.beams >= 1, "be 1 or more"),
+            "repeats": (self.repeats >= 0, "be 0 or more"),
+        }
+        for name, (fine, rule) in checks.items():
+            if not fine:
+                raise InputError(f"`{name}` of a Rule must {rule}. Received: {name}={getattr(self, name)!r}.")
+
+
+class Steps(Protocol):
+    """A model that is asked token by token; states are never changed, so that several beginnings may share one."""
+
+    def begin(self, prompt: Sequence[int]) -> tuple[np.ndarray, Any]:
+        """Scores (tokens of the vocabulary,) of what follows a prompt, and the state behind it."""
+
+    def follow(self, token: int, state: Any) -> tuple[np.ndarray, Any]:
+        """The same behind one more token."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer.
+
+    Attributes:
+        tokens: Of it, without the one that ended it.
+        margin: Smallest difference of probability that a chosen token had to the next best; 1 where nothing was chosen.
+        ended: Whether a token of `Rule.stop` came, or else it was cut.
+    """
+
+    tokens: tuple[int, ...]
+    margin: float
+    ended: bool
+
+
+def log_shares(scores: np.ndarray) -> np.ndarray:
+    """Logarithms of the probabilities that scores stand for, float64.
+
+    Example:
+        >>> np.exp(log_shares(np.array([0.0, 0.0]))).tolist()
+        [0.5, 0.5]
+    """
+    scores = scores.astype(np.float64)
+    shifted = scores - scores.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+
+
+def kept_shares(scores: np.ndarray, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
+    """Probabilities by which a token is drawn, float64, 0 for those that `top_k` and `top_p` leave out.
+
+    Example:
+        >>> kept_shares(np.log([0.5, 0.3, 0.2]), top_k=2).round(3).tolist()
+        [0.625, 0.375, 0.0]
+        >>> kept_shares(np.log([0.5, 0.3, 0.2]), top_p=0.4).tolist()
+        [1.0, 0.0, 0.0]
+
+    Source: Fan et al. 2018, arXiv:1805.04833 (top k); Holtzman et al. 2020, arXiv:1904.09751 (top p).
+    """
+    shares = np.exp(log_shares(scores / temperature))
+    order = np.argsort(-shares, kind="stable")
+    count = len(order) if not top_k else min(top_k, len(order))
+    before = np.cumsum(shares[order]) - shares[order]
+    kept = order[:count][before[:count] < top_p]
+    chosen = np.zeros_like(shares)
+    chosen[kept] = shares[kept]
+    return np.asarray(chosen / chosen.sum())
+
+
+def loops(tokens: Sequence[int], times: int, size: int = 4) -> bool:
+    """Whether the last `size` tokens were said `times` times in a row.
+
+    Example:
+        >>> loops([9, 1, 2, 3, 4, 1, 2, 3, 4], times=2), loops([1, 2, 3, 4], times=2)
+        (True, False)
+    """
+    if not times or len(tokens) < size * times:
+        return False
+    last = list(tokens[-size:])
+    return all(list(tokens[-size * (i + 1) : len(tokens) - size * i]) == last for i in range(times))
+
+
+def written(steps: Steps, prompt: Sequence[int], rule: Rule) -> Written:
+    """The answer to a prompt.
+
+    Args:
+        steps: The model.
+        prompt: One token or more.
+        rule: How tokens are chosen.
+    """
+    begun = steps.begin(prompt)
+    if rule.name == "beam":
+        return _by_beams(steps, begun, rule)
+    draw = np.random.Generator(np.random.Philox(rule.seed)) if rule.name == "sample" else None
+    return _one_by_one(steps, begun, rule, lambda scores: _chosen(scores, rule, draw))
+
+
+def _chosen(scores: np.ndarray, rule: Rule, draw: np.random.Generator | None) -> int:
+    if draw is None:
+        return int(scores.argmax())
+    shares = np.cumsum(kept_shares(scores, rule.temperature, rule.top_k, rule.top_p))
+    return int(np.searchsorted(shares, draw.random() * shares[-1], side="right"))
+
+
+def _one_by_one(
+    steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule, choose: Callable[[np.ndarray], int]
+) -> Written:
+    (scores, state), tokens, margin = begun, list[int](), 1.0
+    while True:
+        token = choose(scores)
+        margin = min(margin, lead(scores))
+        if token in rule.stop:
+            return Written(tuple(tokens), margin, True)
+        tokens.append(token)
+        if len(tokens) >= rule.most:
+            return Written(tuple(tokens), margin, False)
+        if loops(tokens, rule.repeats):
+            return Written(tuple(tokens[: -4 * (rule.repeats - 1)]), margin, False)
+        scores, state = steps.follow(token, state)
+
+
+def lead(scores: np.ndarray) -> float:
+    """Difference of probability between the likeliest token and the next.
+
+    Example:
+        >>> round(lead(np.log([0.5, 0.3, 0.2])), 6)
+        0.2
+    """
+    if len(scores) < 2:
+        return 1.0
+    total = log_shares(scores)
+    second, first = np.partition(total, -2)[-2:]
+    return float(np.exp(first) - np.exp(second))
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """A beginning: its tokens, their log-probability, whether it is ended, and where the model stands."""
+
+    tokens: tuple[int, ...]
+    total: float
+    ended: bool
+    at: tuple[np.ndarray, Any]
+
+    @property
+    def mean(self) -> float:
+        return self.total / (len(self.tokens) + 1)
+
+
+def _by_beams(steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule) -> Written:
+    """The beginning of the highest mean log-probability a token, as many followed as `beams`."""
+    beams = [_Beam((), 0.0, False, begun)]
+    for _ in range(rule.most):
+        if all(beam.ended for beam in beams):
+            break
+        grown = [beam for beam in beams if beam.ended]
+        for beam in (beam for beam in beams if not beam.ended):
+            shares = log_shares(beam.at[0])
+            for token in np.argsort(-shares, kind="stable")[: rule.beams]:
+                total = beam.total + float(shares[token])
+                if int(token) in rule.stop:
+                    grown.append(dataclasses.replace(beam, total=total, ended=True))
+                elif not loops((*beam.tokens, int(token)), rule.repeats):
+                    grown.append(_Beam((*beam.tokens, int(token)), total, False, beam.at))
+        best = sorted(grown, key=lambda beam: -beam.mean)[: rule.beams]
+        beams = [beam if beam.ended else _followed(steps, beam) for beam in best]
+    best_beam = max(beams, key=lambda beam: (beam.ended, beam.mean))
+    return Written(best_beam.tokens, 1.0, best_beam.ended)
+
+
+def _followed(steps: Steps, beam: _Beam) -> _Beam:
+    return dataclasses.replace(beam, at=steps.follow(beam.tokens[-1], beam.at[1]))
+
+
+def likelihoods(steps: Steps, begun: tuple[np.ndarray, Any], answer: Sequence[int]) -> np.ndarray:
+    """Log-probability of each token of an answer, float32 (n,), behind what the model was given."""
+    scores, state = begun
+    found = []
+    for place, token in enumerate(answer):
+        found.append(log_shares(scores)[token])
+        if place < len(answer) - 1:
+            scores, state = steps.follow(token, state)
+    return np.array(found, np.float32)

@@ -1,0 +1,135 @@
+"""Dialogues: a causal module reads what was said before, and learns the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.modality import FileInfo, InputInfo, Modality
+from tlkit.data.dialogue_rows import STEP, TOKENIZER, in_rows, tokens_of
+from tlkit.data.dialogues import DIALOGUE, MESSAGES
+from tlkit.generating import rows
+from tlkit.modalities.parsed import one_example
+from tlkit.tokenizing.bytepairs import BytePairs
+from tlkit.tokenizing.chat import prompt_tokens
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.layer.hub_layer import HubLayer
+
+LONGEST = 1024  # tokens of a row, where nobody asks for more
+FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+
+
+def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Splits:
+    """Rows of tokens, as long as 99 of 100 training examples need.
+
+    Args:
+        data: Of `data.text.from_dialogues` or `from_pairs`.
+        layer: A causal module.
+        length: Tokens of a row, prompt and answer together.
+
+    Raises:
+        InputError: If the module brings no byte pairs, or the length has no room.
+    """
+    if data.train.pipeline.get(STEP) is not None:
+        return data
+    tokenizer = layer.tokenizer
+    if data.train.inputs.spec != MESSAGES or not isinstance(tokenizer, BytePairs):
+        raise InputError(
+            f"Dialogues need a language model with byte pairs, such as zoo:smollm2-135m, and {layer.handle} is none."
+        )
+    if length is not None and length < 8:
+        raise InputError(f"`length` must be 8 tokens or more. Received: length={length!r}.")
+    tokens = [tokens_of(part, tokenizer) for part in (data.train, data.val, data.test)]
+    needed = [np.array([len(p) + len(a) + 1 for p, a in own], np.int32) for own in tokens]
+    chosen = _length_for(needed[0]) if length is None else length
+    cut = int(sum((own > chosen).sum() for own in needed))
+    parts = [
+        in_rows(part, own, tokenizer, chosen, sizes)
+        for part, own, sizes in zip((data.train, data.val, data.test), tokens, needed, strict=True)
+    ]
+    total = sum(map(len, tokens))
+    note = f"{cut:,} of {total:,} dialogues are longer than {chosen} tokens, and lose their beginning."
+    notes = [note] if cut else []
+    return dataclasses.replace(data, train=parts[0], val=parts[1], test=parts[2], notes=(*data.notes, *notes))
+
+
+def _length_for(needed: np.ndarray) -> int:
+    longest = float(np.percentile(needed, 99)) if len(needed) else 8.0
+    return min(LONGEST, max(8, 8 * int(np.ceil(longest / 8))))
+
+
+def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
+    from tlkit.layer.lookup import hub_layers
+
+    tokenizer = next((layer.tokenizer for layer in hub_layers(model)), None)
+    if not isinstance(tokenizer, BytePairs):
+        return InputInfo({})
+    says = "Texts are byte pairs of the tokenizer.json in this file; generate by calling prefill_... and decode."
+    special = {number: token for token, number in tokenizer.special.items()}
+    settings = {
+        "bos_token": None if tokenizer.begin is None else special.get(tokenizer.begin),
+        "eos_token": special.get(tokenizer.end),
+        "pad_token": special.get(tokenizer.pad),
+        "chat_template": tokenizer.chat_template,
+    }
+    files = {FILE: tokenizer.file.encode(), SETTINGS: json.dumps(settings, ensure_ascii=False).encode()}
+    return InputInfo({}, files=files, says=says)
+
+
+def _parse(source: Any, info: FileInfo) -> Examples:
+    """The prompt that a file holds: a text, which the user says, or a JSON list of messages."""
+    from tlkit.data.text_source import read_text
+
+    text = read_text(source).strip() if isinstance(source, Path) else str(source).strip()
+    tokenizer = tokenizer_in(info)
+    messages = _asked(text, str(source))
+    prompt, room = prompt_tokens(tokenizer, messages), info.shapes["prompt"][0]
+    note = f"of {len(prompt)} tokens the last {room} are read" if len(prompt) > room else ""
+    inputs = DictColumn(
+        {
+            "prompt": ArrayColumn(rows.filled([prompt], room)),
+            "answer": ArrayColumn(rows.filled([[]], info.shapes["answer"][0])),
+        }
+    )
+    columns = {TOKENIZER: TextColumn([tokenizer.file]), "asked": TextColumn([messages[-1]["content"]])}
+    return one_example(str(source), DIALOGUE, inputs, note, info.pipeline, columns)
+
+
+def _asked(text: str, where: str) -> list[dict[str, str]]:
+    if not text.startswith("[{"):
+        return [{"role": "user", "content": text}]
+    try:
+        return [{"role": str(own["role"]), "content": str(own["content"])} for own in json.loads(text)]
+    except (ValueError, TypeError, LookupError) as error:
+        raise InputError(f'{where!r} begins like messages, and is no JSON of [{{"role", "content"}}, ...].') from error
+
+
+def tokenizer_in(info: FileInfo) -> BytePairs:
+    """The tokenizer that a file brings."""
+    import tempfile
+
+    if FILE not in info.files:
+        raise InputError("The file brings no tokenizer.json: export the run again.")
+    with tempfile.TemporaryDirectory(prefix="tlkit-") as folder:
+        for name in (FILE, SETTINGS):
+            (Path(folder) / name).write_bytes(info.files.get(name, b"{}"))
+        return BytePairs.from_file(Path(folder) / FILE, Path(folder) / SETTINGS)
+
+
+def _show(examples: Examples, index: int) -> str:
+    asked, said = (str(examples.columns[name][index]) if name in examples.columns else "" for name in ("asked", "text"))
+    return f"<q>{html.escape(asked[:300])}</q><br>{html.escape(said[:300])}"
+
+
+DIALOGUES = Modality(DIALOGUE, _prepare, describe=_describe, parse=_parse, show=_show)

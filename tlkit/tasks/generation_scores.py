@@ -1,0 +1,133 @@
+"""How good a language model is: by the likelihood of right answers, and by the answers that it writes."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tlkit.answers.continuations import KNOWN, LIKELIHOOD, RIGHT, text_of
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.task import Evaluation
+from tlkit.data.dialogues import GENERAL, KIND
+from tlkit.tasks import metrics
+
+_PACKAGES = {"rouge_l": "rouge_score", "chrf": "sacrebleu", "bleu": "sacrebleu"}
+TEXTS = ("exact", *_PACKAGES)
+SHOWN = 24  # answers that the report shows
+
+
+def check_packages(texts: Sequence[str]) -> None:
+    """Refuse scores whose packages are missing, before any work."""
+    for name in texts:
+        package = _PACKAGES.get(name)
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise InputError(f"The score {name!r} needs the package {package!r}: run `pip install tlkit[generation]`.")
+
+
+def perplexity(likelihood: np.ndarray, known: np.ndarray) -> float:
+    """exp of minus the mean log-probability of a token.
+
+    Args:
+        likelihood: float (n, tokens), log-probabilities.
+        known: float (n, tokens), 1 where there is a token.
+
+    Example:
+        >>> round(perplexity(np.log([[0.5, 0.125]]), np.ones((1, 2))), 6)
+        4.0
+    """
+    return float(np.exp(-(likelihood * known).sum() / max(1.0, float(known.sum()))))
+
+
+def likelihood_scores(examples: Examples, outputs: Mapping[str, np.ndarray]) -> Evaluation:
+    """Perplexity and token accuracy of answers, with bootstrap 95 % intervals over examples; of general texts too."""
+    likelihood, right, known = (outputs[name].astype(np.float64) for name in (LIKELIHOOD, RIGHT, KNOWN))
+    kinds = np.zeros(len(examples), np.int64)
+    if KIND in examples.columns:
+        kinds = np.asarray(examples.columns[KIND].take(np.arange(len(examples))))
+    answers, general = np.flatnonzero(kinds != GENERAL), np.flatnonzero(kinds == GENERAL)
+    scores = _perplexity_scores("perplexity", likelihood[answers], known[answers])
+    hits, counts = right[answers].sum(axis=1), np.maximum(known[answers].sum(axis=1), 1)
+    low, high = metrics.bootstrap(lambda drawn: hits[drawn].sum() / counts[drawn].sum(), len(answers))
+    share = float(hits.sum() / counts.sum()) if len(answers) else 0.0
+    scores |= {"token_accuracy": share, "token_accuracy_low": low, "token_accuracy_high": high}
+    if len(general):
+        scores |= _perplexity_scores("general_perplexity", likelihood[general], known[general])
+    means = (likelihood * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    headline = {**metrics.headline("perplexity", "Perplexity of answers", "bootstrap"), "lower_is_better": True}
+    details = {
+        "headline": {**headline, "unit": "value"},
+        "example_scores": means.tolist(),
+        "tokens": {"answers": int(known[answers].sum()), "general": int(known[general].sum())},
+    }
+    return Evaluation(metrics.finite({name: float(value) for name, value in scores.items()}), details)
+
+
+def _perplexity_scores(name: str, likelihood: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    if not len(known):
+        return {name: 0.0, f"{name}_low": 0.0, f"{name}_high": 0.0}
+    low, high = metrics.bootstrap(lambda drawn: perplexity(likelihood[drawn], known[drawn]), len(known))
+    return {name: perplexity(likelihood, known), f"{name}_low": low, f"{name}_high": high}
+
+
+def written_scores(
+    texts: tuple[str, ...], end: int, examples: Examples, outputs: Mapping[str, np.ndarray]
+) -> Evaluation:
+    """Scores of answers that the model wrote, against those of the data, and the first of them side by side."""
+    written = [
+        text_of(tokens, str(tokenizer), end)
+        for tokens, tokenizer in zip(outputs["tokens"], _texts(examples, "tokenizer"), strict=True)
+    ]
+    right, asked = _texts(examples, "text"), _texts(examples, "asked")
+    rows = [
+        {"asked": a[:400], "written": w[:400], "right": r[:400]}
+        for a, w, r in zip(asked[:SHOWN], written[:SHOWN], right[:SHOWN], strict=True)
+    ]
+    scores: dict[str, float] = {}
+    for name in texts:
+        each = np.array([_SCORES[name](own, other) for own, other in zip(written, right, strict=True)])
+        low, high = metrics.bootstrap(functools.partial(_mean, each), len(each))
+        scores |= {name: float(each.mean()), f"{name}_low": low, f"{name}_high": high}
+    return Evaluation(metrics.finite(scores), {"samples": rows})
+
+
+def _mean(values: np.ndarray, drawn: np.ndarray) -> float:
+    return float(values[drawn].mean())
+
+
+def _texts(examples: Examples, column: str) -> list[str]:
+    return [str(text) for text in examples.columns[column].take(np.arange(len(examples)))]
+
+
+def exact(written: str, right: str) -> float:
+    """Whether two texts are the same but for case and white space.
+
+    Example:
+        >>> exact("Yes,  please ", "yes, please")
+        1.0
+    """
+    return float(written.casefold().split() == right.casefold().split())
+
+
+def _rouge_l(written: str, right: str) -> float:
+    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped, unused-ignore]
+
+    return float(RougeScorer(["rougeL"], use_stemmer=True).score(right, written)["rougeL"].fmeasure)
+
+
+def _chrf(written: str, right: str) -> float:
+    import sacrebleu
+
+    return float(sacrebleu.sentence_chrf(written, [right]).score)
+
+
+def _bleu(written: str, right: str) -> float:
+    import sacrebleu
+
+    return float(sacrebleu.sentence_bleu(written, [right]).score)
+
+
+_SCORES: dict[str, Callable[[str, str], float]] = {"exact": exact, "rouge_l": _rouge_l, "chrf": _chrf, "bleu": _bleu}
