@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_language
 
 import tlkit
@@ -86,7 +87,6 @@ def test_the_report_shows_answers_before_and_after(run):
 
 
 def test_the_saved_model_answers_in_one_call(run):
-    import tensorflow as tf
 
     loaded = tf.saved_model.load(str(run.folder / "saved_model"))
     layer = HubLayer(run.record["module"]["handle"])
@@ -117,7 +117,7 @@ def test_the_cut_model_equals_the_whole(handle, data, place, monkeypatch):
             arranged = arrange(model, Phase(1, 1e-3, unfrozen=unfrozen))
             assert arranged.sides == (0,) and len(arranged.fronts) == 1
             features = arranged.fronts[0].run(x)
-            np.testing.assert_allclose(arranged.trained([*features, x]), model(x), atol=1e-5)
+            np.testing.assert_allclose(arranged.trained([*features, tf.constant(x)]), model(x), atol=1e-5)
     trained = {"frozen": 0, "lora": 2, "untied": 1}
     assert len(model.get_layer("head_scores").trainable_variables) == trained[kind]
 
