@@ -134,10 +134,8 @@ def _messages(row: Any, where: str) -> tuple[tuple[str, str], ...]:
 
 def _yaml(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     """chatterbot's corpora: `conversations`, lists of what is said in turn."""
-    try:
-        import yaml  # type: ignore[import-untyped, unused-ignore]
-    except ImportError as error:
-        raise InputError("YAML files need the `pyyaml` package: run `pip install tlkit[generation]`.") from error
+    import yaml  # type: ignore[import-untyped, unused-ignore]
+
     text, _ = read_noted(path, encoding, "file")
     try:
         listed = yaml.safe_load(text)["conversations"]

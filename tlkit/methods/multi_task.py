@@ -315,6 +315,12 @@ def _check_heads(heads: Heads) -> None:
     nested = [name for name, task in heads.items() if len(task.answers) > 1]
     if nested:
         raise InputError(f"The head {nested[0]!r} is several tasks itself: give all heads to one `multitask`.")
+    deployed = [name for name, task in heads.items() if task.deployment is not None]
+    if deployed:
+        raise InputError(
+            f"The head {deployed[0]!r} is used by other functions than it is trained with, so it cannot be one of "
+            "several heads: train it by itself."
+        )
     if len({task.reads.name for task in heads.values()}) > 1:
         listed = ", ".join(f"{name} reads {task.reads.name}" for name, task in heads.items())
         raise InputError(f"All heads must take the same features of the module; {listed}.")

@@ -65,6 +65,7 @@ class TokenScores(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind, "rank": self.rank}
 
 
+@keras.saving.register_keras_serializable(package="tlkit")
 class AnswerLoss(keras.losses.Loss):
     """Minus the log-probability of an answer's tokens, in shares of how many an answer has on the average.
 
@@ -74,9 +75,13 @@ class AnswerLoss(keras.losses.Loss):
         mean_tokens: Tokens of an answer on the average.
     """
 
-    def __init__(self, mean_tokens: float = 1.0, name: str = "answer_loss") -> None:
-        super().__init__(name=name)
+    def __init__(self, mean_tokens: float = 1.0, name: str = "answer_loss", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
         self.mean_tokens = mean_tokens
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the loss again."""
+        return {**super().get_config(), "mean_tokens": self.mean_tokens}
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One number an example."""
