@@ -13,12 +13,14 @@ from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.formats import tflite_metadata
 
+PROPOSED = 32  # regions that a second stage looks at again
 CANDIDATES, MOST = 100, 25  # places whose boxes are compared with each other, and boxes that come out
 SAID = 0.3  # score from which a box is somebody's answer
 LEAST = 0.01  # score below which none is kept
 SAME = 0.8  # overlap from which two boxes are the same to people
 JUMP = 0.01  # difference of score, or of a side in shares of the image, that rounding does not explain
 TIES = 0.02  # share of the boxes that suppression may decide by a hair
+MOST_CURVES = 19  # labels whose precision over recall the report draws
 ROUNDS = 8  # of the suppression: as long a chain of boxes, each of which covers the next, is undone rightly
 
 OVERVIEW = """
@@ -30,10 +32,33 @@ OVERVIEW = """
 class="figure">{{ row.map|percent }}</span></td><td>{{ row.map50|percent }}</td><td>{{ row.map75|percent }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% if view.get("sizes") %}
+<div class="scroll"><table>
+<thead><tr><th>Size of the objects</th><th>Objects</th><th>AP</th></tr></thead><tbody>
+{% for row in view.sizes %}
+<tr><td class="name">{{ row.size }}, {{ "larger" if row.upto is none else "sides of up to %d pixels"|format(row.upto) }}
+</td><td>{{ row.objects|number }}</td><td>{{ row.map|percent }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
 <p class="lead">Of the boxes that score {{ view.said }} or more, {{ view.errors.right|number }} are right,
 {{ view.errors.localisation|number }} are in the wrong place, {{ view.errors.class|number }} have the wrong label,
 {{ view.errors.both|number }} both, {{ view.errors.duplicate|number }} are there twice and
 {{ view.errors.background|number }} are on nothing; {{ view.errors.missed|number }} objects are missed.</p>
+"""
+CURVES = """
+<p class="lead">Precision over recall at half overlap, of all labels and of each{% if view.left %} of the first
+{{ view.shown }} of {{ view.shown + view.left }}{% endif %}; dashed is at an overlap of .75. The further a line keeps
+to the top before it falls, the better.</p>
+<ul class="mistakes">
+{% for one in view.rows %}
+<li><svg viewBox="-4 -4 108 108" role="img" aria-label="precision over recall of {{ one.label }}">
+<path d="M0,100 H100 M0,50 H100 M0,0 H100" fill="none" stroke="currentColor" stroke-opacity=".2"/>
+<polyline points="{{ one.p75 }}" fill="none" stroke="#e4572e" stroke-width="1.2" stroke-dasharray="3 2"/>
+<polyline points="{{ one.p50 }}" fill="none" stroke="#e4572e" stroke-width="2"/>
+</svg><div><span class="row">{{ one.label }}</span></div></li>
+{% endfor %}
+</ul>
 """
 WORST = """
 <p class="lead">The images with the lowest F1: true boxes are dashed, what the model says is solid.</p>
@@ -76,6 +101,8 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
 
     Raw outputs are, for each stride, "labels_STRIDE", logits (b, height, width, k), and "reach_STRIDE", (b, height,
     width, 4): logarithms of the distances from the place's middle to the left, top, right and bottom side, in places.
+    Those of a second stage are "regions" (b, n, 5), sides in shares and a score, "region_labels", logits (b, n, k), and
+    "region_boxes" (b, n, 4), sides in shares; they are decoded in place of the first stage's.
 
     Decoded are "boxes", float32 (b, 25, 4), top, left, bottom and right in shares of the sides; "classes" (b, 25),
     numbers of labels; "scores" (b, 25), 0 in rows that fill up; and "count" (b,), of the rows that do not.
@@ -99,6 +126,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         describe=tflite_metadata.detection_outputs,
         sections=(
             Section("objects", "Objects of each label", lambda facts: facts.detail("objects"), OVERVIEW, "Objects"),
+            Section("precision_recall", "Precision and recall", _curves, CURVES, "Precision"),
             Section("boxes", "Boxes", _worst, WORST),
             Section("training", "Training images", functools.partial(_training, names), TRAINING, "Training"),
         ),
@@ -174,14 +202,13 @@ def _of(array: Any) -> Any:
 def _decoded(overlap: float, raw: Mapping[str, Any]) -> Mapping[str, Any]:
     from keras import ops
 
-    best, label = (
-        own[..., 0] for own in ops.top_k(ops.sigmoid(joined(raw, "labels")), 1)
-    )  # argmax is no TFLite builtin
+    shares, sides = _of_regions(raw) if "regions" in raw else (ops.sigmoid(joined(raw, "labels")), corners(raw))
+    best, label = (own[..., 0] for own in ops.top_k(shares, 1))  # argmax is no TFLite builtin
     count = min(CANDIDATES, best.shape[1])
     scores, chosen = ops.top_k(best, k=count)
-    found = ops.take_along_axis(corners(raw), chosen[..., None], axis=1)
+    found = ops.take_along_axis(sides, chosen[..., None], axis=1)
     classes = ops.take_along_axis(ops.cast(label, "float32"), chosen, axis=1)
-    kept = scores * _survivors(found, classes, overlap) * ops.cast(scores >= LEAST, "float32")
+    kept = scores * survivors(found, classes, overlap) * ops.cast(scores >= LEAST, "float32")
     scores, order = ops.top_k(kept, k=min(MOST, count))
     found = ops.clip(ops.take_along_axis(found, order[..., None], axis=1), 0.0, 1.0)
     left, top, right, bottom = (found[..., i] for i in range(4))
@@ -193,7 +220,18 @@ def _decoded(overlap: float, raw: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _survivors(found: Any, classes: Any, overlap: float) -> Any:
+def _of_regions(raw: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Shares (b, regions, k) and sides (b, regions, 4) of a second stage, whose scores are the mean of both stages'.
+
+    The mean of their logarithms, so that a region needs both.
+    """
+    from keras import ops
+
+    shares = ops.sqrt(raw["regions"][..., 4:] * ops.sigmoid(raw["region_labels"]))
+    return shares, raw["region_boxes"]
+
+
+def survivors(found: Any, classes: Any, overlap: float) -> Any:
     """1 for a box that no better one of its label that survives covers, else 0; rows come best first.
 
     What a loop over the boxes would give, in rounds: each round is right for boxes with one more before them.
@@ -308,6 +346,22 @@ def on_page(box: np.ndarray) -> dict[str, float]:
     """A box (4,) of left, top, right and bottom in shares, as a page draws it: in per cent of the sides."""
     left, top, right, bottom = (100 * float(side) for side in box)
     return {"x": left, "y": top, "width": max(0.0, right - left), "height": max(0.0, bottom - top)}
+
+
+def _curves(facts: Facts) -> Any:
+    rows = facts.detail("precision_recall")
+    if not rows:
+        return None
+    drawn = [
+        {"label": row["label"], **{key: _line(row[key]) for key in ("p50", "p75")}} for row in rows[: 1 + MOST_CURVES]
+    ]
+    return {"rows": drawn, "shown": len(drawn) - 1, "left": len(rows) - len(drawn)}
+
+
+def _line(precisions: Sequence[float]) -> str:
+    """Points of a line in a square of 100, recall to the right."""
+    last = len(precisions) - 1
+    return " ".join(f"{100 * i / last:.0f},{100 - 100 * value:.1f}" for i, value in enumerate(precisions))
 
 
 def _worst(facts: Facts) -> Any:

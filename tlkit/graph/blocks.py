@@ -179,10 +179,14 @@ MIXING = ("Mean", "Max", "Sum", "Reshape", "Squeeze", "MatMul", "Einsum", "Softm
 PADDING = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND")
 
 
-def taps(graph: Graph) -> Mapping[int, str]:
+def taps(graph: Graph, *, narrow: bool = False) -> Mapping[int, str]:
     """Stride -> name of the last feature map (batch, height, width, channels) at that stride, input side first.
 
     Maps at the ends of blocks are preferred, then cuts, then any feature map that weights have touched.
+
+    Args:
+        graph: A flat graph.
+        narrow: Prefer cuts of at most half of the channels that the widest cut of the stride has.
     """
     known = anatomy(graph) if graph.problem is None else None
     if known is None:
@@ -191,11 +195,20 @@ def taps(graph: Graph) -> Mapping[int, str]:
     tops = {block.depth for block in blocks(graph)}
     ends = [cut.tensor for cut in cuts(graph) if cut.depth in tops]
     every = [op.outputs[0].name for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs]
-    found: dict[int, str] = {}
+    found: dict[int, str] = _narrow(graph, strides, [cut.tensor for cut in cuts(graph)]) if narrow else {}
     for names in (ends, [cut.tensor for cut in cuts(graph)], every):
         last = {strides[name]: name for name in names if name in strides and not _padded(known, name)}
         found |= {stride: name for stride, name in last.items() if stride not in found}
     return dict(sorted(found.items()))
+
+
+def _narrow(graph: Graph, strides: Mapping[str, int], names: Sequence[str]) -> dict[int, str]:
+    """Stride -> the last of these tensors that has at most half as many channels as the widest of the stride."""
+    channels = {name: (sizes(graph, name) or (0,))[-1] or 0 for name in names if name in strides}
+    widest: dict[int, int] = {}
+    for name, count in channels.items():
+        widest[strides[name]] = max(count, widest.get(strides[name], 0))
+    return {strides[name]: name for name, count in channels.items() if count <= widest[strides[name]] / 2}
 
 
 def _padded(known: Anatomy, tensor: str) -> bool:

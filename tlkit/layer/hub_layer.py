@@ -294,6 +294,12 @@ class HubLayer(keras.layers.Layer):
             return graphs.taps(self.graph)
 
     @property
+    def narrow_maps(self) -> Mapping[int, str]:
+        """As `feature_maps`, but of each stride the last of at most half as many channels as the widest has."""
+        with tf.init_scope():
+            return graphs.taps(self.graph, narrow=True)
+
+    @property
     def embedding(self) -> str | None:
         """Name in `graph.resources` of the table (ids, d) that the module looks its ids up in; None without one."""
         with tf.init_scope():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,15 @@ from tlkit.tokenizing.bytepairs import BytePairs
 if TYPE_CHECKING:
     from tlkit.layer.hub_layer import HubLayer
 
-__all__ = ["answers", "hidden_and_embedding", "maps", "pair", "pooled", "steps"]
+__all__ = ["answers", "detector", "hidden_and_embedding", "maps", "pair", "pooled", "steps"]
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+TAPS = ("last", "narrow")
+PARTS = ("neck", "labels", "reach")  # of a detector
 VECTOR_KEYS, STEP_KEYS = ("default", "pooled_output"), ("sequence_output",)
 
 
@@ -39,11 +42,13 @@ def steps() -> Reads:
     return Reads("steps()", _steps)
 
 
-def maps(*strides: int) -> Reads:
+def maps(*strides: int, tap: str = "last") -> Reads:
     """Feature maps of an image module, {stride: (batch, height, width, channels)}.
 
     Args:
         strides: Pixels of the image per place of a map, such as 8, 16 and 32.
+        tap: Which of the maps at a stride: "last", the deepest; or "narrow", the deepest that has at most half of the
+            channels of the widest at its stride, where there is one. Nets often end in a wide layer for classifiers.
 
     Example:
         >>> maps(8, 16).name
@@ -51,7 +56,24 @@ def maps(*strides: int) -> Reads:
     """
     if not strides or len(set(strides)) < len(strides):
         raise InputError(f"`maps` takes one or more strides, each once. Received: {strides}.")
-    return Reads(f"maps({', '.join(map(str, strides))})", _maps_reader(strides))
+    if tap not in TAPS:
+        raise InputError(f"`tap` of `maps` must be one of {', '.join(TAPS)}. Received: tap={tap!r}.")
+    said = "" if tap == "last" else f", tap={tap!r}"
+    return Reads(f"maps({', '.join(map(str, strides))}{said})", _maps_reader(strides, tap))
+
+
+def detector() -> Reads:
+    """What a module gives that is a detector already, by stride, in front of its decoding.
+
+    {"neck": {stride: (batch, height, width, channels)}, "labels": {stride: (.., labels)}, "reach": {stride: (.., 4)},
+    "names": of its labels}: outputs "neck_8", "labels_8", "reach_8" and so on, and the "labels" of its card. Logits and
+    reach are those of `answers.boxes`.
+
+    Example:
+        >>> detector().name
+        'detector()'
+    """
+    return Reads("detector()", _detector)
 
 
 def pair() -> Reads:
@@ -159,20 +181,38 @@ def _single(features: Any) -> Any:
 
 
 @functools.cache  # so that two tasks that read the same maps have equal records
-def _maps_reader(strides: tuple[int, ...]) -> Callable[[HubLayer, Any], dict[int, Any]]:
-    return functools.partial(_maps, strides)
+def _maps_reader(strides: tuple[int, ...], tap: str) -> Callable[[HubLayer, Any], dict[int, Any]]:
+    return functools.partial(_maps, strides, tap)
 
 
-def _maps(strides: tuple[int, ...], layer: HubLayer, inputs: Any) -> dict[int, Any]:
+def _maps(strides: tuple[int, ...], tap: str, layer: HubLayer, inputs: Any) -> dict[int, Any]:
     if not layer.taps:
         with contextlib.suppress(InputError):  # maps lie before all outputs
             _settled(layer, inputs)
-    found = layer.feature_maps
+    found = layer.feature_maps if tap == "last" else layer.narrow_maps
     if missing := [stride for stride in strides if stride not in found]:
         why = f"it {layer.graph.problem}" if layer.graph.problem else f"it has them at {sorted(found)}"
         raise InputError(f"{layer.handle} gives no feature maps at stride {missing[0]}: {why}.")
     layer.taps = tuple(found[stride] for stride in strides)
     return dict(zip(strides, layer(inputs), strict=True))
+
+
+def _detector(layer: HubLayer, inputs: Any) -> dict[str, Any]:
+    from tlkit import graph as graphs
+
+    structure = layer.graph.structure
+    given = {key: layer.graph.outputs[graphs.output_at(structure, key)] for key in graphs.output_keys(structure)}
+    strides = sorted(int(key[7:]) for key in given if re.fullmatch(r"labels_\d+", key))
+    keys = [f"{kind}_{stride}" for kind in PARTS for stride in strides]
+    if not strides or not set(keys) <= set(given) or not layer.card.get("labels"):
+        raise InputError(
+            f"{layer.handle} is no detector that says how it is made: its outputs are {sorted(given) or 'one tensor'}, "
+            'and neck_S, labels_S and reach_S of each stride S are wanted. Leave out `head="module"`.'
+        )
+    layer.taps = tuple(given[key] for key in keys)
+    found = dict(zip(keys, layer(inputs), strict=True))
+    by_kind = {kind: {stride: found[f"{kind}_{stride}"] for stride in strides} for kind in PARTS}
+    return {**by_kind, "names": tuple(str(name) for name in layer.card["labels"])}
 
 
 def _hidden_and_embedding(layer: HubLayer, inputs: Any) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tlkit.answers.boxes import boxes
 from tlkit.core.errors import InputError
@@ -19,7 +21,7 @@ from tlkit.tasks.detection_scores import DetectionScorer
 if TYPE_CHECKING:
     import keras
 
-SURE = 0.01  # share of a label at each place before anything is learned: nearly all of them are background
+UNSURE = -math.log(0.99 / 0.01)  # logit at each place before anything is learned: nearly all are background
 
 
 def detect(
@@ -29,6 +31,8 @@ def detect(
     *,
     depth: int = 2,
     overlap: float = 0.6,
+    head: str = "one_stage",
+    tap: str = "last",
 ) -> Task:
     """Find objects: which label each has, and the box around it.
 
@@ -44,6 +48,12 @@ def detect(
         width: Channels of the head.
         depth: Convolutions of the head behind the pyramid, >= 1; maps share them.
         overlap: Intersection over union from which of two boxes of one label the better one is kept, in (0, 1).
+        head: "one_stage"; "two_stage", where a box head looks at the surest 32 boxes again (RoIAlign on the pyramid,
+            Faster R-CNN's second stage); or "module" for one that is a detector already, such as "zoo:centernet-coco":
+            its neck, its box branch and its logits are kept, and the head learns what to add. Labels that it has begin
+            with its logits of the same name (in small letters), new ones from nothing; `strides` are the module's.
+        tap: Which of the maps at a stride: "last", or "narrow", the last of half as many channels as the widest has,
+            where there is one, as `reads.maps` has it: it costs less to keep and to train on.
 
     Returns:
         A task for image modules that are convolutions. It gives "boxes" (top, left, bottom, right), "classes",
@@ -61,33 +71,103 @@ def detect(
     """
     names, finest = tuple(str(label) for label in labels), tuple(sorted(int(stride) for stride in strides))
     width, depth, overlap = int(width), int(depth), float(overlap)
-    _check_arguments(names, finest, width, depth, overlap)
+    _check_arguments(names, finest, width, depth, overlap, head)
+    heads.check_rules({"tap": (tap in reads.TAPS, f"be one of {', '.join(reads.TAPS)}", tap)}, of="detect")
+    arguments = {"labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap}
+    arguments |= {} if head == "one_stage" else {"head": head}
+    arguments |= {} if tap == "last" else {"tap": tap}
     return Task(
         name="detect",
-        made_by=recording.record(
-            "tlkit.tasks.detect",
-            {"labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap},
-        ),
-        reads=reads.maps(*finest),
-        head=functools.partial(_pyramid, labels=len(names), width=width, depth=depth),
-        objective=Objective(loss=_loss, check=functools.partial(_check, names)),
+        made_by=recording.record("tlkit.tasks.detect", arguments),
+        reads=reads.detector() if head == "module" else reads.maps(*finest, tap=tap),
+        head=functools.partial(HEADS[head], labels=names, width=width, depth=depth),
+        objective=Objective(loss=_two_losses if head == "two_stage" else _loss, check=functools.partial(_check, names)),
         answers=(boxes(names, overlap),),
         scorer=functools.partial(DetectionScorer, names),
     )
 
 
-def _pyramid(maps: Mapping[int, Any], labels: int, width: int, depth: int) -> dict[str, Any]:
-    """Raw outputs of each map, as `answers.boxes` reads them."""
+def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:
+    """Raw outputs of both stages."""
     from keras import initializers, layers
 
+    from tlkit.tasks.detection_regions import Moved, Regions
+
     sides = _sides(maps, width)
+    raw = _branches(sides, labels, width, depth)
+    given = {**raw, **{f"map_{stride}": side for stride, side in sides.items()}}
+    regions, x = Regions(dtype="float32", name="head_regions")(given)
+    for number in range(2):
+        x = layers.Dense(2 * width, activation="relu", name=f"head_region_dense_{number}")(x)
+    sure = initializers.Constant(UNSURE / 2)  # of 32 regions more are objects than of all places
+    logits = layers.Dense(len(labels), bias_initializer=sure, dtype="float32", name="head_region_labels")(x)
+    moves = layers.Dense(4, kernel_initializer="zeros", dtype="float32", name="head_region_moves")(x)
+    boxes = Moved(dtype="float32", name="head_region_boxes")([regions, moves])
+    return {**raw, "regions": regions, "region_labels": logits, "region_boxes": boxes}
+
+
+def _added(given: Mapping[str, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:
+    """What a detector says, its labels by their names, with what is learned besides; the latter begins with nothing."""
+    from keras import initializers, layers
+
+    taken = np.array(named_alike(labels, given["names"]))
+    same = (taken[None] == np.arange(len(given["names"]))[:, None]).astype(np.float32)
+    doubt = np.where(taken < 0, UNSURE, 0.0).astype(np.float32)
+    own = layers.Conv2D(
+        len(labels), 1, kernel_initializer=initializers.Constant(same), bias_initializer=initializers.Constant(doubt),
+        dtype="float32", name="head_named_alike",
+    )  # fmt: skip
+    raw = _pyramid(given["neck"], labels, width, depth, beside=True)
+    for stride in given["neck"]:
+        sides = {"labels": own(given["labels"][stride]), "reach": given["reach"][stride]}
+        for kind, side in sides.items():
+            raw[f"{kind}_{stride}"] = layers.Add(dtype="float32", name=f"head_added_{kind}_{stride}")(
+                [raw[f"{kind}_{stride}"], side]
+            )
+    return raw
+
+
+def named_alike(labels: Sequence[str], others: Sequence[str]) -> list[int]:
+    """Which of the others each label is, whatever its capitals and the spaces in it; -1 for none.
+
+    Example:
+        >>> named_alike(["Dog", "coffee_cup", "yak"], ["dog", "Coffee cup"])
+        [0, 1, -1]
+    """
+    plain = [_plain(name) for name in others]
+    return [plain.index(_plain(label)) if _plain(label) in plain else -1 for label in labels]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _pyramid(
+    maps: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int, *, beside: bool = False
+) -> dict[str, Any]:
+    """Raw outputs of each map, as `answers.boxes` reads them; `beside` others they begin as 0."""
+    return _branches(_sides(maps, width), labels, width, depth, beside=beside)
+
+
+def _branches(
+    sides: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int, *, beside: bool = False
+) -> dict[str, Any]:
+    from keras import initializers, layers
+
     towers = [
         layers.SeparableConv2D(width, 3, padding="same", use_bias=False, name=f"head_tower_{i}") for i in range(depth)
     ]
-    sure = initializers.Constant(-math.log((1 - SURE) / SURE))
-    small, one = initializers.RandomNormal(stddev=0.01), initializers.Constant(1.0)
+    sure = initializers.Constant(0.0 if beside else UNSURE)
+    small = initializers.Zeros() if beside else initializers.RandomNormal(stddev=0.01)
+    one = initializers.Constant(0.0 if beside else 1.0)
     says = layers.Conv2D(
-        labels, 3, padding="same", kernel_initializer=small, bias_initializer=sure, dtype="float32", name="head_labels"
+        len(labels),
+        3,
+        padding="same",
+        kernel_initializer=small,
+        bias_initializer=sure,
+        dtype="float32",
+        name="head_labels",
     )
     reach = layers.Conv2D(
         4, 3, padding="same", kernel_initializer=small, bias_initializer=one, dtype="float32", name="head_reach"
@@ -137,16 +217,28 @@ def _loss() -> keras.losses.Loss:
     return FocalAndGIoU()
 
 
+def _two_losses() -> keras.losses.Loss:
+    from tlkit.tasks.detection_regions import TwoStages
+
+    return TwoStages()
+
+
+HEADS: Mapping[str, Callable[..., dict[str, Any]]] = {"one_stage": _pyramid, "two_stage": _two_stages, "module": _added}
+
+
 # -- checks
 
 
-def _check_arguments(labels: tuple[str, ...], strides: tuple[int, ...], width: int, depth: int, overlap: float) -> None:
+def _check_arguments(
+    labels: tuple[str, ...], strides: tuple[int, ...], width: int, depth: int, overlap: float, head: str
+) -> None:
     checks = {
         "labels": (bool(labels) and len(set(labels)) == len(labels), "be different names", labels),
         "strides": (strides and min(strides) >= 1 and len(set(strides)) == len(strides), "be different", strides),
         "width": (width >= 1, "be 1 or more", width),
         "depth": (depth >= 1, "be 1 or more", depth),
         "overlap": (0 < overlap < 1, "lie in (0, 1)", overlap),
+        "head": (head in HEADS, f"be one of {', '.join(HEADS)}", head),
     }
     heads.check_rules(checks, of="detect")
 

@@ -108,16 +108,33 @@ class DetectionScorer:
         for name in list(scores):
             low, high = np.nanquantile([one[name] for one in drawn], [0.025, 0.975])
             scores |= {f"{name}_low": low, f"{name}_high": high}
-        for name, size in SIZES.items():
-            own = average_precisions(found, truth, len(self.labels), np.ones(count), size)
-            if not np.isnan(own).all():
-                scores[f"map_{name}"] = float(np.nanmean(own))
+        by_size = {
+            name: _mean(average_precisions(found, truth, len(self.labels), np.ones(count), size))
+            for name, size in SIZES.items()
+        }
+        scores |= {f"map_{name}": value for name, value in by_size.items() if not np.isnan(value)}
         details = {
             "headline": metrics.headline("map", "Mean average precision", "bootstrap"),
-            "objects": {"rows": self._rows(table, truth), "errors": self.errors, "said": SAID},
+            "objects": {
+                "rows": self._rows(table, truth),
+                "errors": self.errors,
+                "said": SAID,
+                "sizes": _size_rows(by_size, truth),
+            },
+            "precision_recall": self._curves(found, truth),
             "boxes": [one for _, _, one in self.worst],
         }
         return Evaluation(metrics.finite(scores), details)
+
+    def _curves(self, found: Found, truth: Truth) -> list[dict[str, Any]]:
+        """Precision at RECALLS of each label that occurs, at half overlap and at .75, and of all of them."""
+        table = precisions(found, truth, len(self.labels), np.ones(len(self.truth)))[:, :, [0, 5]]
+        occur = [i for i in range(len(self.labels)) if not np.isnan(table[i]).any()]
+        rows = [("all labels", table[occur].mean(axis=0)), *((self.labels[i], table[i]) for i in occur)]
+        return [
+            {"label": label, "p50": own[:, 0].round(3).tolist(), "p75": own[:, 1].round(3).tolist()}
+            for label, own in rows
+        ]
 
     def _rows(self, table: np.ndarray, truth: Truth) -> list[dict[str, Any]]:
         counts = np.bincount(truth.label, minlength=len(self.labels))
@@ -133,6 +150,16 @@ def average_precisions(
 ) -> np.ndarray:
     """Average precision of each label at each overlap, float64 (labels, 10); NaN of labels without a true box.
 
+    The arguments are those of `precisions`.
+    """
+    return np.asarray(precisions(found, truth, labels, weights, size).mean(axis=1))
+
+
+def precisions(
+    found: Found, truth: Truth, labels: int, weights: np.ndarray, size: tuple[float, float] = ALL
+) -> np.ndarray:
+    """Precision of each label at each of RECALLS and OVERLAPS, (labels, 101, 10); NaN of labels without a true box.
+
     Args:
         found: Boxes of all images.
         truth: True boxes.
@@ -140,7 +167,7 @@ def average_precisions(
         weights: How often each image counts.
         size: Square pixels of the objects that count.
     """
-    table = np.full((labels, len(OVERLAPS)), np.nan)
+    table = np.full((labels, len(RECALLS), len(OVERLAPS)), np.nan)
     counted = (truth.area >= size[0]) & (truth.area < size[1])
     of_size = (found.hit_area >= size[0]) & (found.hit_area < size[1])
     misfit = ((found.area < size[0]) | (found.area >= size[1]))[:, None]
@@ -153,19 +180,19 @@ def average_precisions(
         hit, own = found.hit[rows], weights[found.image[rows]][:, None]
         right = hit & of_size[rows]
         wrong = ~hit & ~found.ignored[rows] & ~misfit[rows]
-        table[label] = _areas(np.cumsum(right * own, axis=0), np.cumsum(wrong * own, axis=0), total)
+        table[label] = _precisions(np.cumsum(right * own, axis=0), np.cumsum(wrong * own, axis=0), total)
     return table
 
 
-def _areas(right: np.ndarray, wrong: np.ndarray, total: float) -> np.ndarray:
-    """Mean precision at RECALLS, of counts (n, 10) as scores fall; at each recall the best precision from there on."""
+def _precisions(right: np.ndarray, wrong: np.ndarray, total: float) -> np.ndarray:
+    """Precision at RECALLS (101, 10), of counts (n, 10) as scores fall: at each recall the best from there on."""
     if not len(right):
-        return np.zeros(len(OVERLAPS))
+        return np.zeros((len(RECALLS), len(OVERLAPS)))
     recall, precision = right / total, right / np.maximum(right + wrong, 1e-12)
     best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     places = np.stack([np.searchsorted(recall[:, t], RECALLS - 1e-9, side="left") for t in range(recall.shape[1])], 1)
     padded = np.concatenate([best, np.zeros((1, best.shape[1]))])
-    return np.asarray(np.take_along_axis(padded, places, axis=0).mean(axis=0))
+    return np.asarray(np.take_along_axis(padded, places, axis=0))
 
 
 def errors(rows: np.ndarray, ignored: np.ndarray, sides: np.ndarray, classes: np.ndarray) -> dict[str, int]:
@@ -245,6 +272,17 @@ def _means(table: np.ndarray) -> dict[str, float]:
 def _mean(values: np.ndarray) -> float:
     """NaN where no label has a true box."""
     return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
+
+
+def _size_rows(by_size: Mapping[str, float], truth: Truth) -> list[dict[str, Any]]:
+    """Objects and average precision of each size that occurs, with the side in pixels that it reaches up to."""
+    rows = []
+    for name, (least, most) in SIZES.items():
+        count = int(((truth.area >= least) & (truth.area < most)).sum())
+        if count:
+            upto = None if np.isinf(most) else round(most**0.5)
+            rows.append({"size": name, "upto": upto, "objects": count, "map": by_size[name]})
+    return rows
 
 
 def _drawn_box(box: np.ndarray, *, true: bool) -> Mapping[str, Any]:

@@ -23,6 +23,8 @@ NAMES = (
     "whisper-tiny-en",
     "g2p-en",
     "textgenrnn",
+    "centernet-coco",
+    "ssd-mobilenet-v2-oid",
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder", "write_keras_model", "write_module"]

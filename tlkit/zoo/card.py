@@ -25,6 +25,7 @@ class Card:
         parameters: Count of all weights, statistics of BatchNorm included.
         recipe: Number of the way it is built; another number builds anew.
         sample_rate: Samples a second of the waveforms it takes, or None where it takes no sound.
+        labels: Names of what it tells apart, in the order of its outputs; () where it gives features alone.
         needs: Import name of what building it needs beyond tlkit's own requirements, and the extra that installs it.
     """
 
@@ -41,6 +42,7 @@ class Card:
     recipe: int = 1
     sample_rate: int | None = None
     needs: tuple[str, str] | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -67,4 +69,5 @@ class Card:
             "recipe": self.recipe,
             "sample_rate": self.sample_rate,
             "download_mb": self.download_mb,
+            **({"labels": list(self.labels)} if self.labels else {}),
         }

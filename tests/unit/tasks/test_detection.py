@@ -15,6 +15,7 @@ from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, f1, iou, matche
 from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.section import Facts
 from tlkit.tasks import detection_losses
 from tlkit.tasks.detection_scores import errors
 
@@ -234,6 +235,33 @@ def test_scores_do_not_depend_on_the_batches_and_lie_in_their_intervals():
     assert [one["f1"] for one in shown] == sorted(one["f1"] for one in shown)
 
 
+def test_precision_over_recall_has_the_mean_precision_under_it():
+    rows, _, decoded = scene()
+    found = judged(rows, decoded)
+    every, *each = found.details["precision_recall"]
+    assert [one["label"] for one in [every, *each]] == ["all labels", *LABELS]
+    for key, score in (("p50", "map50"), ("p75", "map75")):
+        assert np.mean(every[key]) == pytest.approx(found.scores[score], abs=1e-3)
+        assert (np.diff(every[key]) <= 1e-9).all() and len(every[key]) == 101
+    for one, row in zip(each, found.details["objects"]["rows"], strict=True):
+        assert np.mean(one["p50"]) == pytest.approx(row["map50"], abs=1e-3)
+    sections = {section.key: section.view for section in tasks.detect(LABELS).answers[0].sections}
+    facts = Facts({"details": found.details})
+    view = sections["precision_recall"](facts)
+    assert view["left"] == 0 and view["rows"][0]["p50"].startswith("0,") and sections["objects"](facts)["sizes"]
+
+
+def test_objects_are_counted_by_their_size():
+    sides = np.array([10, 40, 60]) / SIDE
+    rows = [np.array([[0, 0.0, 0.0, side, side]], np.float32) for side in sides]
+    nothing = {"boxes": np.zeros((3, 1, 4)), "classes": np.zeros((3, 1)), "scores": np.zeros((3, 1))}
+    sizes = judged(rows, nothing).details["objects"]["sizes"]
+    assert sizes == [
+        {"size": "small", "upto": 32, "objects": 1, "map": 0.0},
+        {"size": "medium", "upto": 96, "objects": 2, "map": 0.0},
+    ]
+
+
 def test_perfect_boxes_score_1_and_none_0():
     rows, _, decoded = scene()
     most = max(map(len, rows))
@@ -344,6 +372,8 @@ def test_what_is_said_is_what_scores_enough():
         ({"width": 0}, "`width` of `detect` must be 1 or more"),
         ({"depth": 0}, "`depth` of `detect` must be 1 or more"),
         ({"overlap": 1.0}, r"`overlap` of `detect` must lie in \(0, 1\)"),
+        ({"head": "yolo"}, "`head` of `detect` must be one of one_stage, two_stage, module"),
+        ({"tap": "first"}, "`tap` of `detect` must be one of last, narrow"),
     ],
 )
 def test_what_is_out_of_range_is_said(arguments, said):
