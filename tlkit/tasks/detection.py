@@ -73,9 +73,10 @@ def detect(
     width, depth, overlap = int(width), int(depth), float(overlap)
     _check_arguments(names, finest, width, depth, overlap, head)
     heads.check_rules({"tap": (tap in reads.TAPS, f"be one of {', '.join(reads.TAPS)}", tap)}, of="detect")
-    arguments = {"labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap}
-    arguments |= {} if head == "one_stage" else {"head": head}
-    arguments |= {} if tap == "last" else {"tap": tap}
+    arguments = {
+        "labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap, "head": head,
+        "tap": tap,
+    }  # fmt: skip
     return Task(
         name="detect",
         made_by=recording.record("tlkit.tasks.detect", arguments),
