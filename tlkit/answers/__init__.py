@@ -8,12 +8,25 @@ from tlkit.answers.boxes import boxes
 from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
 from tlkit.answers.points import points
+from tlkit.answers.quantiles import quantiles
 from tlkit.answers.scores import scores
 from tlkit.answers.transcripts import transcripts
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
 
-__all__ = ["Affine", "boxes", "masks", "passages", "points", "scores", "transcripts", "values", "vectors", "words"]
+__all__ = [
+    "Affine",
+    "boxes",
+    "masks",
+    "passages",
+    "points",
+    "quantiles",
+    "scores",
+    "transcripts",
+    "values",
+    "vectors",
+    "words",
+]
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from tlkit.core.section import Section
 if TYPE_CHECKING:
     import keras
 
+    from tlkit.core.run import Phase
     from tlkit.exporting.gates import Comparison, Gates
     from tlkit.layer.hub_layer import HubLayer
 
@@ -252,6 +253,8 @@ class Task:
         deployment: How the trained model is used, where that is not the graph that is trained; None where it is.
         before: Whether `finetune` evaluates the untrained model too: scores get a twin "name_before", and the details
             hold that evaluation's as "before".
+        plan: (splits, say) -> the phases that `finetune` takes where it is given none; `say` is told why. None is
+            `plans.recommend`.
     """
 
     name: str
@@ -267,6 +270,7 @@ class Task:
     inference: tuple[Inference, ...] = ()
     deployment: Deployment | None = None
     before: bool = False
+    plan: Callable[[Splits, Callable[[str], None]], tuple[Phase, ...]] | None = None
 
     def __post_init__(self) -> None:
         names = [answer.name for answer in self.answers]

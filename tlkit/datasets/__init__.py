@@ -10,6 +10,7 @@ __all__ = [
     "composites",
     "digits",
     "inspected",
+    "made_series",
     "medical",
     "music",
     "prompts",

@@ -17,7 +17,7 @@ from tlkit.tokenizing.bytepairs import BytePairs
 if TYPE_CHECKING:
     from tlkit.layer.hub_layer import HubLayer
 
-__all__ = ["answers", "detector", "hidden_and_embedding", "maps", "pair", "pooled", "steps"]
+__all__ = ["answers", "detector", "hidden_and_embedding", "history", "maps", "pair", "pooled", "steps"]
 
 
 def __dir__() -> list[str]:
@@ -79,6 +79,24 @@ def detector() -> Reads:
 def pair() -> Reads:
     """The vectors of the two members of a pair, (batch, 2, d): each passes the module by itself."""
     return Reads("pair()", _pooled, SIDES)
+
+
+def history(horizon: int, season_length: int) -> Reads:
+    """What a forecast is made of: a dict of what the module gives for the recent past, and the window's own numbers.
+
+    "lags", "level" and "spread" are those of `layer.past.PastWindow`. Beside them stands "quantiles", (batch, steps,
+    levels), of a module that forecasts them, as zoo:forecaster does, with "levels", a tuple; else "features", (batch,
+    d), which a module of (batch, 72, 1) makes of the last 72 values in their deviations.
+
+    Args:
+        horizon: Steps ahead.
+        season_length: Steps of a season.
+
+    Example:
+        >>> history(12, 4).name
+        'history(12, 4)'
+    """
+    return Reads(f"history({horizon}, {season_length})", _history_reader(horizon, season_length))
 
 
 def hidden_and_embedding() -> Reads:
@@ -213,6 +231,45 @@ def _detector(layer: HubLayer, inputs: Any) -> dict[str, Any]:
     found = dict(zip(keys, layer(inputs), strict=True))
     by_kind = {kind: {stride: found[f"{kind}_{stride}"] for stride in strides} for kind in PARTS}
     return {**by_kind, "names": tuple(str(name) for name in layer.card["labels"])}
+
+
+@functools.cache
+def _history_reader(horizon: int, season_length: int) -> Callable[[HubLayer, Any], dict[str, Any]]:
+    return functools.partial(_history, horizon, season_length)
+
+
+def _history(horizon: int, season_length: int, layer: HubLayer, inputs: Any) -> dict[str, Any]:
+    from tlkit.layer.past import PastWindow
+
+    takes = layer.endpoint.inputs
+    if not (isinstance(takes, Mapping) and "lags" in takes):
+        past = PastWindow(horizon, season_length, name="past")(inputs)
+        features = _pooled(layer, _sequence_of(layer, past["context"]))
+        return {"features": features, **{name: past[name] for name in ("lags", "level", "spread")}}
+    steps, levels = takes["lags"].shape[1], layer.card.get("levels")
+    if horizon > steps:
+        raise InputError(f"{layer.handle} forecasts at most {steps} steps ahead. Received: horizon={horizon}.")
+    past = PastWindow(steps, season_length, name="past")(inputs)
+    window = {name: past[name] for name in takes}
+    given = _single(_settled(layer, window)(window))
+    if levels is None or given.shape[1:] != (steps, len(levels)):
+        raise InputError(f"{layer.handle} does not say which quantiles it gives: write `levels` into its card.")
+    own = {name: past[name] for name in ("level", "spread")}
+    return {"quantiles": given[:, :horizon], "levels": tuple(levels), "lags": past["lags"][:, :horizon], **own}
+
+
+def _sequence_of(layer: HubLayer, context: Any) -> Any:
+    """The context as a module of sequences takes it."""
+    import keras
+
+    takes = layer.endpoint.input_leaves
+    fits = len(takes) == 1 and len(takes[0].shape) == 3
+    if not fits or takes[0].shape[1] not in (None, context.shape[1]) or takes[0].shape[2] not in (None, 1):
+        raise InputError(
+            f"{layer.handle} is no module for forecasts: it must take one float32 (batch, {context.shape[1]}, 1), or "
+            "context, known and lags as zoo:forecaster does."
+        )
+    return keras.layers.Reshape((context.shape[1], 1), name="sequence")(context)
 
 
 def _hidden_and_embedding(layer: HubLayer, inputs: Any) -> dict[str, Any]:

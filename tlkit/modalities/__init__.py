@@ -8,11 +8,12 @@ from tlkit.modalities.dialogue import DIALOGUES as dialogue
 from tlkit.modalities.image import IMAGE as image
 from tlkit.modalities.pairs import PAIRS as pairs
 from tlkit.modalities.plain import PLAIN as plain
+from tlkit.modalities.series import SERIES as series
 from tlkit.modalities.speech import SPEECH as speech
 from tlkit.modalities.text import TEXT as text
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "dialogue", "image", "pairs", "plain", "speech", "text", "words"]
+__all__ = ["audio", "dialogue", "image", "pairs", "plain", "series", "speech", "text", "words"]
 
 
 def __dir__() -> list[str]:

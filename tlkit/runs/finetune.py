@@ -86,8 +86,8 @@ def finetune(
         handle: A HubLayer or what HubLayer takes as handle.
         task: What to learn: `tasks.classify(data.labels)`.
         data: Splits; images get the size that the module takes.
-        phases: What to train, in order; None takes `plans.recommend` for this many examples. A task that is solved in
-            closed form has none.
+        phases: What to train, in order; None takes the task's own plan, or `plans.recommend` for this many
+            examples. A task that is solved in closed form has none.
         out: Folder of the run; None is "runs/<task>".
         seed: Of the head's first weights, the order of examples and all else that is random.
         batch_size: Examples a step, >= 1.
@@ -130,7 +130,7 @@ def finetune(
     model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
-    plan = _planned(phases, task, data)
+    plan = _planned(phases, task, data, progress)
     for line in overview.plan_lines(plan):
         progress.line(line)
     folder = Path(out) if out is not None else Path("runs") / task.name
@@ -143,14 +143,18 @@ def finetune(
     run = _compared(_judged(run, task, data, batch_size, seconds), before)
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
-    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores)):
+    notes = () if run.evaluation is None else run.evaluation.details.get("notes", ())
+    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores), *(f"note: {own}" for own in notes)):
         progress.line(line)
     return run_folder.save(run, folder)
 
 
-def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits) -> tuple[Phase, ...]:
+def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits, progress: Progress = quiet) -> tuple[Phase, ...]:
+    """The phases that were given; else the task's own plan, or the usual one for so many examples."""
     if phases is not None or task.solve is not None:
         return tuple(phases or ())
+    if task.plan is not None:
+        return task.plan(data, progress.line)
     return plans.recommend(len(data.train), max(1, len(task.labels)))
 
 

@@ -6,6 +6,7 @@ A new task is one new file and one line here; its recipe's import path is `tlkit
 from tlkit.tasks.anomaly_detection import anomalies, padim, patchcore
 from tlkit.tasks.classification import classify
 from tlkit.tasks.detection import detect
+from tlkit.tasks.forecasting import forecast
 from tlkit.tasks.frame_transcription import ctc
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.generation import generate
@@ -23,6 +24,7 @@ __all__ = [
     "classify",
     "ctc",
     "detect",
+    "forecast",
     "gathered",
     "generate",
     "keypoints",

@@ -25,6 +25,8 @@ NAMES = (
     "textgenrnn",
     "centernet-coco",
     "ssd-mobilenet-v2-oid",
+    "forecaster",
+    "rocket",
 )
 
 __all__ = ["NAMES", "Card", "Package", "build", "cards", "folder", "write_keras_model", "write_module"]

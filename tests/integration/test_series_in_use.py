@@ -1,0 +1,141 @@
+"""Series from arrays to exported files: forecasts and classification by the zoo's modules, whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import zoo_checks
+
+import tlkit
+from tlkit.core.errors import InputError
+from tlkit.tasks.forecasting import phases_for
+from tlkit.zoo import rocket
+
+FORMATS = ("saved_model", "float32")
+
+
+@pytest.fixture(scope="module")
+def forecast_run(tmp_path_factory):
+    """Zero-shot forecasts of made-up sales, exported."""
+    zoo_checks.folder("forecaster")
+    data = tlkit.datasets.made_series.sales(6, 12, shops=2, months=80)
+    task = tlkit.tasks.forecast(6, (0.1, 0.5, 0.9), 12)
+    run = tlkit.finetune("zoo:forecaster", task, data, out=tmp_path_factory.mktemp("forecast"))
+    return tlkit.export(run, formats=FORMATS)
+
+
+@pytest.fixture(scope="module")
+def gesture_run(tmp_path_factory):
+    zoo_checks.folder("rocket")
+    data = tlkit.datasets.made_series.gestures(60, 40)
+    task = tlkit.tasks.classify(data.labels, normalize=True, dropout=0.0, l2=1e-3)
+    phases = (tlkit.Phase(epochs=30, lr=3e-3),)
+    run = tlkit.finetune("zoo:rocket", task, data, phases, out=tmp_path_factory.mktemp("gestures"))
+    return tlkit.export(run, formats=FORMATS)
+
+
+def test_a_short_history_stays_zero_shot_and_is_judged_beside_others(forecast_run):
+    assert [result.had["unfrozen"] for result in forecast_run.phases] == [0.0]
+    assert forecast_run.phases[0].had["parameters"] == 0
+    scores = forecast_run.scores
+    assert scores["mase"] < scores["mase_naive"] and 0.4 < scores["coverage_80"] <= 1
+    assert {"wql", "wql_naive", "mase_low", "mase_naive_high"} <= set(scores)
+    page = (forecast_run.folder / "report.html").read_text()
+    assert "seasonal naive" in page and "<polygon" in page and "Error by step ahead" in page
+
+
+def test_forecasts_are_exported_sorted_and_take_a_context(forecast_run):
+    from ai_edge_litert.interpreter import Interpreter
+
+    assert all(row.passed for row in forecast_run.exports)
+    runner = Interpreter(model_path=str(forecast_run.folder / "model.tflite")).get_signature_runner()
+    (name,) = runner.get_input_details()
+    context = np.full((1, 72, 1), np.nan, np.float32)
+    context[0, -30:, 0] = 50 + np.arange(30)
+    (found,) = runner(**{name: context}).values()
+    assert found.shape == (1, 6, 3) and np.isfinite(found).all() and (np.diff(found, axis=-1) >= 0).all()
+    shifted = context + 1000
+    (again,) = runner(**{name: shifted}).values()
+    np.testing.assert_allclose(again - 1000, found, atol=2.0)
+
+
+def test_predict_reads_the_latest_values_and_names_the_steps(forecast_run, tmp_path):
+    months = [f"{2015 + i // 12}-{1 + i % 12:02d}" for i in range(40)]
+    with (tmp_path / "latest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["time", "value"], *zip(months, range(40), strict=True)])
+    (said,) = tlkit.predict(forecast_run, [tmp_path / "latest.csv"])
+    assert said.scores[0][0].startswith("2018-05 (0.1 to 0.9: ") and len(said.scores) == 6
+    assert "the last 40 of 40 values" in said.note
+    with (tmp_path / "short.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["time", "value"], *zip(months[:5], range(5), strict=True)])
+    with pytest.raises(InputError, match="has 5 values, and a forecast needs 12"):
+        tlkit.predict(forecast_run, [tmp_path / "short.csv"])
+
+
+def test_a_forecast_run_opens_as_it_was(forecast_run):
+    again = tlkit.load(forecast_run.folder)
+    assert again.task.made_by == json.loads(json.dumps(forecast_run.task.made_by)) or again.task.name == "forecast"
+    x = forecast_run.data.test.inputs.take(np.arange(2))
+    one, other = (np.asarray(run.task.decode(run.model(x))["quantiles"]) for run in (forecast_run, again))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_tuning_is_never_worse_than_zero_shot_on_the_validation(tmp_path):
+    zoo_checks.folder("forecaster")
+    data = tlkit.datasets.made_series.sales(6, 12, shops=1, months=130)
+    task = tlkit.tasks.forecast(6, season_length=12)
+    first, tuned = phases_for(100, len(data.train))
+    phases = (first, tlkit.Phase(**{**vars(tuned), "epochs": 3}))
+    run = tlkit.finetune("zoo:forecaster", task, data, phases, out=tmp_path)
+    zero_shot = run.phases[0].history["val_loss"][0]
+    losses = [zero_shot, *run.phases[1].history["val_loss"]]
+    loss = task.objective.loss()
+    everything = np.arange(len(data.val))
+    left = float(loss(data.val.targets.take(everything), run.model(data.val.inputs.take(everything))))
+    assert left == pytest.approx(min(losses), rel=1e-4) and left <= zero_shot * (1 + 1e-6)
+    assert run.phases[1].had["unfrozen"] == 1.0 and run.phases[1].history["loss"][-1] < run.phases[1].history["loss"][0]
+
+
+def test_a_horizon_beyond_the_module_is_refused(tmp_path):
+    zoo_checks.folder("forecaster")
+    data = tlkit.data.series.history({"a": np.sin(np.arange(200.0))}, 25, 6, origins=1)
+    with pytest.raises(InputError, match="forecasts at most 24 steps ahead"):
+        tlkit.finetune("zoo:forecaster", tlkit.tasks.forecast(25, season_length=6), data, out=tmp_path)
+
+
+def test_rocket_tells_gestures_apart_in_its_file_too(gesture_run):
+    assert gesture_run.scores["accuracy"] >= 0.9 and all(row.passed for row in gesture_run.exports)
+    assert next(row for row in gesture_run.exports if row.format == "float32").agreement == 1.0
+
+
+def test_thresholds_are_set_once_and_kept(gesture_run):
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.modalities.prepare import prepare_like
+
+    layer = backbone_of(gesture_run.model)
+    kept = {v.name: np.array(v) for v in layer.module_variables.values()}
+    assert kept[rocket.FITTED] == 1
+    prepare_like(tlkit.datasets.made_series.gestures(30, 40, seed=5), gesture_run)
+    for variable in layer.module_variables.values():
+        np.testing.assert_array_equal(np.array(variable), kept[variable.name])
+
+
+def test_predict_reads_a_recording(gesture_run, tmp_path):
+    values = gesture_run.data.test.inputs[0]
+    with (tmp_path / "one.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["time", "x", "y", "z"], *([t, *row] for t, row in enumerate(values.tolist()))])
+    (said,) = tlkit.predict(gesture_run, [tmp_path / "one.csv"], top=1)
+    assert said.scores[0][0] == gesture_run.data.labels[int(gesture_run.data.test.target_array[0])]
+    with (tmp_path / "two.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["time", "x"], *([t, t] for t in range(9))])
+    with pytest.raises(InputError, match="has 1 channels, and the model takes 3"):
+        tlkit.predict(gesture_run, [tmp_path / "two.csv"])
+
+
+def test_a_module_that_takes_no_series_is_refused(tmp_path):
+    data = tlkit.datasets.made_series.gestures(12)
+    with pytest.raises(InputError, match=r"the series are \(steps, channels\) = \(60, 3\)"):
+        tlkit.finetune("zoo:forecaster", tlkit.tasks.classify(data.labels), data, out=tmp_path)

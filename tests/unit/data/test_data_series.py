@@ -1,0 +1,310 @@
+"""Series: regular steps or a sentence, windows that see no future, labelled series of one length."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit.core.errors import InputError
+from tlkit.core.seasons import lag_positions, window_length, windows_of
+from tlkit.data import series, timeline
+
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
+N = list(range(30))
+
+
+def table(path, header, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+# -- times
+
+NOTED = {
+    "in order": (DAYS, N, None),
+    "out of order": (DAYS[::-1], N[::-1], "sorted"),
+    "twice the same": ([*DAYS, DAYS[3]], [*N, 3], "1 rows repeat a time"),
+    "a gap": (DAYS[:3] + DAYS[4:], N[:3] + N[4:], "2024-01-04 first"),
+    "a missing value": (DAYS, ["?" if i == 4 else i for i in N], "2024-01-05 first"),
+    "ends missing": (DAYS, [None if i in (0, 29) else i for i in N], "2 steps without a value at its ends"),
+    "offsets": ([f"{day}T0{i % 2}:00+0{i % 2}:00" for i, day in enumerate(DAYS)], N, "brought to UTC"),
+}
+
+
+@pytest.mark.parametrize("case", NOTED)
+def test_what_is_odd_about_times_is_mended_and_noted(case):
+    times, cells, note = NOTED[case]
+    found = timeline.regular("x", times, cells)
+    np.testing.assert_array_equal(found.values, np.arange(found.values[0], found.values[-1] + 1))
+    assert (note is None) == (not found.notes) and (note is None or note in found.notes[-1])
+
+
+REFUSED = {
+    "no time": (["soon", *DAYS[1:]], N, "is no date or number"),
+    "zones here and there": ([*DAYS[:-1], "2024-01-30T00:00Z"], N, "others have none"),
+    "two values at a time": ([*DAYS, DAYS[3]], [*N, 4], "two values at 2024-01-04, 3 and 4"),
+    "between two steps": ([*DAYS[:9], "2024-01-09 12:00", *DAYS[9:]], [*N, 1], "irregular steps: most are 1 day"),
+    "too many gaps": (DAYS, [None if 5 <= i < 12 else i for i in N], "lacks 7 of 30 steps, 2024-01-06 first"),
+    "a unit": (DAYS, ["3 kWh", *N[1:]], "has the unit 'kWh'"),
+    "a word": (DAYS, ["much", *N[1:]], "is no number"),
+    "infinite": (DAYS, ["inf", *N[1:]], "too large"),
+    "huge": (DAYS, [1e35, *N[1:]], "too large"),
+    "nothing": (DAYS, [None] * 30, "no value at all"),
+    "two times": (DAYS[:2], N[:2], "too few to know its step"),
+    "other counts": (DAYS, N[:-1], "30 times and 29 values"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_be_a_guess_is_refused_by_name(case):
+    times, cells, says = REFUSED[case]
+    with pytest.raises(InputError) as refused:
+        timeline.regular("load", times, cells)
+    assert says in str(refused.value)
+    assert re.match(r"^[A-Z`].*[.!]$", str(refused.value))
+
+
+STEPS = {
+    "months": (["2024-01", "2024-02", "2024-03"], ["2024-04"]),
+    "ends of months": (["2024-01-31", "2024-02-29", "2024-03-31"], ["2024-04"]),
+    "quarters": (["2024Q1", "2024Q2", "2024Q3"], ["2024-10"]),
+    "hours": (["2024-01-01 22:00", "2024-01-01 23:00", "2024-01-02 00:00"], ["2024-01-02 01:00:00"]),
+    "numbers": (["7", "9", "11"], ["13"]),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_steps_ahead_have_names(case):
+    times, ahead = STEPS[case]
+    assert timeline.regular("x", times, [1, 2, 4]).ahead(1) == ahead
+
+
+# -- histories
+
+
+def wave(n=100, season=12):
+    rng = np.random.default_rng(0)
+    return (10 + np.sin(2 * np.pi * np.arange(n) / season) + rng.normal(0, 0.1, n)).astype(np.float32)
+
+
+def test_cutoffs_are_those_of_rolling_origins():
+    data = series.history({"a": wave()}, horizon=6, season_length=12, origins=3)
+    assert data.test.ids == ("a@88", "a@91", "a@94")
+    assert data.train.ids[0] == "a@12" and data.train.ids[-1] == "a@81"
+    assert data.val.ids == ("a@82", "a@83", "a@84")
+    np.testing.assert_array_equal(data.test.targets.values[-1], wave()[94:])
+    np.testing.assert_array_equal(data.test.columns["history"][0], wave()[:88])
+
+
+def test_no_window_sees_its_future():
+    """Poison what lies behind a cutoff: inputs and columns of training and validation stay, byte for byte."""
+    clean, poisoned = wave(), wave()
+    data = series.history({"a": clean}, 6, 12, origins=3)
+    for part, examples in (("train", data.train), ("val", data.val), ("test", data.test)):
+        for i, name in enumerate(examples.ids):
+            cutoff = int(name.partition("@")[2])
+            poisoned = clean.copy()
+            poisoned[cutoff:] = -(1e20 + np.arange(len(clean) - cutoff))
+            again = getattr(series.history({"a": poisoned}, 6, 12, origins=3), part)
+            np.testing.assert_array_equal(again.inputs[i], examples.inputs[i])
+            np.testing.assert_array_equal(again.columns["naive"][i], examples.columns["naive"][i])
+
+
+def test_training_and_validation_see_nothing_of_what_is_tested():
+    clean, poisoned = wave(), wave()
+    poisoned[88:] = 1e20  # the first cutoff that is tested
+    data, again = (series.history({"a": own}, 6, 12, origins=3) for own in (clean, poisoned))
+    for part in ("train", "val"):
+        assert getattr(again, part).fingerprint == getattr(data, part).fingerprint
+        for name in ("scale", "sigma", "naive"):
+            np.testing.assert_array_equal(
+                getattr(again, part).columns[name].values, getattr(data, part).columns[name].values
+            )
+    poisoned = clean.copy()
+    poisoned[82:] = 1e20  # the validation
+    again = series.history({"a": poisoned}, 6, 12, origins=3)
+    assert again.train.fingerprint == data.train.fingerprint
+    assert np.isnan(data.train.targets.values[-1]).sum() == 5, "what is not known is NaN"
+
+
+def test_lags_never_lie_in_the_future_and_have_their_place_in_the_season():
+    for season in (1, 4, 12, 52):
+        places = lag_positions(24, season)
+        assert places.min() >= 0 and places.max() < window_length(season)
+        ahead = np.arange(24)[:, None] - (places - window_length(season))
+        assert (ahead > 0).all() and (ahead % season == 0).all()
+
+
+def test_windows_begin_with_what_is_not_there():
+    found = windows_of(np.arange(5.0), np.array([0, 3]), 1)
+    assert np.isnan(found[0]).all() and np.isnan(found[1, :-3]).all() and found[1, -3:].tolist() == [0, 1, 2]
+
+
+def test_long_and_wide_tables_are_the_same_series(tmp_path):
+    months = [f"{2015 + i // 12}-{1 + i % 12:02d}" for i in range(80)]
+    a, b = wave(80), wave(80)[::-1]
+    long = table(
+        tmp_path / "long.csv",
+        ["time", "value", "series"],
+        [[m, v, name] for name, own in (("a", a), ("b", b)) for m, v in zip(months, own, strict=True)],
+    )
+    wide = table(tmp_path / "wide.csv", ["time", "a", "b"], zip(months, a, b, strict=True))
+    first = series.history(long, 6, 12, origins=2)
+    second = series.history(wide, 6, 12, origins=2, value=("a", "b"))
+    assert first.train.ids == second.train.ids
+    np.testing.assert_allclose(first.train.inputs.values, second.train.inputs.values, rtol=1e-6)
+
+
+def test_a_frame_of_pandas_is_a_table():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"value": wave()}, index=pandas.date_range("2020-01-01", periods=100, name="time"))
+    assert series.history(frame, 6, 12, origins=2).test.ids == ("value@91", "value@94")
+
+
+def test_a_series_that_is_held_out_is_tested_alone():
+    data = series.history({"a": wave(), "b": wave() * 3}, 6, 12, origins=2, held_out=("b",))
+    assert {name[0] for name in data.train.ids} == {"a"} == {name[0] for name in data.val.ids}
+    assert {name[0] for name in data.test.ids} == {"a", "b"}
+
+
+BAD = {
+    "no column": ({"header": ["when", "value"]}, {}, "no column 'time'"),
+    "too short": ({"n": 30}, {}, "need 37: give a longer history, or lower `origins` or `horizon`"),
+    "never changes": ({"values": [3] * 100}, {}, "never changes"),
+    "horizon": ({}, {"horizon": 0}, "`horizon` must be a whole number"),
+    "season": ({}, {"season_length": 1.5}, "`season_length` must be a whole number"),
+    "origins": ({}, {"origins": 0}, "`origins` must be a whole number"),
+    "held out": ({}, {"held_out": ("z",)}, "no such series"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_history_that_cannot_be_forecast_is_refused(case, tmp_path):
+    file, options, says = BAD[case]
+    n = file.get("n", 100)
+    months = [f"{2000 + i // 12}-{1 + i % 12:02d}" for i in range(n)]
+    values = file.get("values", wave(n).tolist())
+    path = table(tmp_path / "t.csv", file.get("header", ["time", "value"]), zip(months, values, strict=True))
+    with pytest.raises(InputError) as refused:
+        series.history(path, **{"horizon": 6, "season_length": 12, **options})
+    assert says in str(refused.value)
+
+
+def test_series_of_other_steps_are_refused(tmp_path):
+    rows = [[f"2024-01-{d:02d}", d, "daily"] for d in range(1, 29)]
+    rows += [[f"20{y:02d}-01-01", y, "yearly"] for y in range(28)]
+    with pytest.raises(InputError, match=r"'daily' has a value each 1 day.* and 'yearly' each a year"):
+        series.history(table(tmp_path / "t.csv", ["time", "value", "series"], rows), 2)
+
+
+def test_what_float32_hardly_tells_apart_is_noted():
+    data = series.history({"a": 1e9 + 200 * wave().astype(np.float64)}, 6, 12, origins=2)
+    assert any("float32 hardly tells apart" in note for note in data.notes)
+
+
+# -- labelled series
+
+
+def test_series_of_other_lengths_are_stretched_and_noted():
+    rows = [np.linspace(0, 1, length) for length in (8, 12, 8, 12, 8, 12, 8, 12)]
+    data = series.from_arrays(rows, ["a", "b"] * 4, split=(0.5, 0.25, 0.25))
+    assert data.train.inputs.spec.shape == (12, 1) and "stretched to 12" in data.notes[0]
+    np.testing.assert_allclose(data.train.inputs[0][:, 0], np.linspace(0, 1, 12), atol=1e-6)
+
+
+TS = """# a comment
+@problemName Toy
+@timeStamps false
+@univariate false
+@classLabel true up down
+@data
+1,2,3,4:0,0,1,1:up
+4,3,2,1:1,1,0,0:down
+"""
+
+
+def test_ts_files_are_read_line_by_line(tmp_path):
+    body = TS + "".join(f"{i},2,3,4:0,0,1,1:up\n{i},3,2,1:1,1,0,0:down\n" for i in range(4))
+    (tmp_path / "Toy_TRAIN.ts").write_text(body)
+    (tmp_path / "Toy_TEST.ts").write_text(TS)
+    data = series.from_folder(tmp_path, split=(0.7, 0.3, 0))
+    assert data.labels == ("down", "up") and len(data.test) == 2 and data.train.inputs.spec.shape == (4, 2)
+    np.testing.assert_array_equal(data.test.inputs[0], [[1, 0], [2, 0], [3, 1], [4, 1]])
+    assert data.test.ids[0] == "Toy_TEST:7"
+
+
+BAD_TS = {
+    "no header": ("1,2,3:up\n", "it has no line @data"),
+    "times": (TS.replace("@timeStamps false", "@timeStamps true"), "holds times beside values"),
+    "no targets": (TS.replace("@classLabel true up down", "@classLabel false"), "has no targets"),
+    "a class that is not named": (TS.replace(":up\n", ":left\n"), "the class 'left', which the header does not name"),
+    "channels": (TS.replace("0,0,1,1:up", "0,0,1:up"), "channels of 3 and of 4 values"),
+    "a word": (TS.replace("1,2,3,4", "1,2,x,4"), "Line 7 of 'Toy.ts' is no number"),
+    "no series": (TS[: TS.index("1,2,3,4")], "no series behind @data"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TS)
+def test_a_file_that_is_no_ts_is_refused(case, tmp_path):
+    text, says = BAD_TS[case]
+    (tmp_path / "Toy.ts").write_text(text)
+    with pytest.raises(InputError) as refused:
+        series.from_ts(tmp_path / "Toy.ts")
+    assert says in str(refused.value)
+
+
+def test_wide_and_long_tables_of_labelled_series(tmp_path):
+    rows = [[*np.round(np.sin(np.arange(6) + i), 4), "ab"[i % 2]] for i in range(12)]
+    wide = series.from_table(table(tmp_path / "wide.csv", [*(f"t{i}" for i in range(6)), "label"], rows))
+    flat = [[f"s{i:02d}", t, row[t], row[-1]] for i, row in enumerate(rows) for t in reversed(range(6))]
+    path = table(tmp_path / "long.csv", ["id", "time", "value", "label"], flat)
+    long = series.from_table(path, series="id")
+    assert wide.labels == long.labels == ("a", "b")
+    both = [np.sort(np.concatenate([p.inputs.values for p in (d.train, d.val, d.test)]), axis=0) for d in (wide, long)]
+    np.testing.assert_allclose(*both, atol=1e-6)
+    with pytest.raises(InputError, match="has several labels, a, c"):
+        series.from_table(
+            table(tmp_path / "two.csv", ["id", "time", "value", "label"], [*flat, ["s00", 9, 1, "c"]]), series="id"
+        )
+
+
+def test_recordings_in_class_folders(tmp_path):
+    for label in ("walk", "run"):
+        (tmp_path / label).mkdir()
+        for i in range(6):
+            rows = [[t, np.sin(t + i), i] for t in range(10)]
+            table(tmp_path / label / f"{i}.csv", ["time", "x", "y"], rows)
+    data = series.from_folder(tmp_path, split=(0.5, 0.25, 0.25))
+    assert data.labels == ("run", "walk") and data.train.inputs.spec.shape == (10, 2)
+    table(tmp_path / "run" / "7.csv", ["time", "x"], [[t, t] for t in range(10)])
+    with pytest.raises(InputError, match=r"'run/0.csv' has 2 channels and 'run/7.csv' has 1"):
+        series.from_folder(tmp_path)
+
+
+BAD_ARRAYS = {
+    "short": ([[1, 2]] * 4, "has 2 steps, and at least 3"),
+    "gaps": ([[1, np.nan, np.nan, 2]] * 4, "lacks 2 of 4 values"),
+    "infinite": ([[1, np.inf, 2, 3]] * 4, "too large"),
+    "words": ([["a", "b", "c"]] * 4, "no number"),
+    "ranks": (np.zeros((4, 3, 2, 1)), r"must be (steps,) or (steps, channels)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_arrays_that_are_no_series_are_refused(case):
+    rows, says = BAD_ARRAYS[case]
+    with pytest.raises(InputError) as refused:
+        series.from_arrays(rows, ["a", "b"] * 2)
+    assert says in str(refused.value)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(InputError, match="There is no folder"):
+        series.from_folder(tmp_path / "none")
+    with pytest.raises(InputError, match="`steps` must be 2 or more"):
+        tlkit.datasets.made_series.gestures(12) and series.from_arrays(np.zeros((4, 5)), ["a", "b"] * 2, steps=1)

@@ -1,0 +1,200 @@
+"""Forecasts: scores by hand, what is compared with, the plan, the window inside the graph, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tlkit import answers, data, tasks
+from tlkit.core.columns import ArrayColumn, RaggedColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.seasons import windows_of
+from tlkit.layer.past import PastWindow
+from tlkit.tasks import forecast_baselines, forecast_losses, forecast_scores, forecasting
+from tlkit.zoo import forecaster
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def examples(targets, **columns):
+    targets = np.asarray(targets, np.float32)
+    ids = tuple(f"a@{i}" for i in range(len(targets)))
+    made = {name: ArrayColumn(np.asarray(own, np.float32)) for name, own in columns.items() if name != "history"}
+    if "history" in columns:
+        made["history"] = RaggedColumn([np.asarray(own, np.float32) for own in columns["history"]])
+    return Examples(ids, ArrayColumn(np.zeros((len(ids), 3), np.float32)), ArrayColumn(targets), columns=made)
+
+
+def judged(part, quantiles, levels=LEVELS, season=1):
+    scorer = forecast_scores.ForecastScorer(levels, season)
+    scorer.update(part, {"quantiles": np.asarray(quantiles, np.float32)})
+    return scorer.result()
+
+
+def around(middle):
+    return np.stack([np.asarray(middle) - 1, middle, np.asarray(middle) + 1], axis=-1)
+
+
+def test_scores_by_hand():
+    part = examples([[1, 2], [3, np.nan]], scale=[2, 4], naive=[[0, 0], [3, 3]], sigma=[1, 1])
+    found = judged(part, around([[2.0, 2.0], [1.0, 9.0]]))
+    assert found.scores["mase"] == pytest.approx((0.5 / 2 + 2 / 4) / 2)
+    assert found.scores["mase_naive"] == pytest.approx((1.5 / 2 + 0) / 2)
+    assert found.scores["coverage_80"] == pytest.approx(2 / 3), "3 lies above 2; the unknown value does not count"
+    losses = [
+        [2 * 0.1 * 0, 2 * 0.5 * 1, 2 * 0.1 * 2],  # 1 against 1, 2, 3
+        [2 * 0.1 * 1, 0, 2 * 0.1 * 1],  # 2 against 1, 2, 3
+        [2 * 0.1 * 3, 2 * 0.5 * 2, 2 * 0.9 * 1],  # 3 against 0, 1, 2
+    ]
+    assert found.scores["wql"] == pytest.approx(np.mean(losses, axis=1).sum() / 6, rel=1e-6)
+    assert found.scores["mase_low"] <= found.scores["mase"] <= found.scores["mase_high"]
+    assert {"mase_naive_low", "wql_naive_high"} <= set(found.scores)
+
+
+def test_a_model_that_does_not_beat_naive_is_told_so():
+    part = examples([[1, 2]], scale=[1], naive=[[1, 2]], sigma=[1])
+    found = judged(part, around([[5.0, 5.0]]))
+    assert found.details["notes"] == [found.details["verdict"]]
+    assert "does not beat the seasonal naive forecast" in found.details["verdict"]
+    better = judged(examples([[1, 2]], scale=[1], naive=[[9, 9]], sigma=[1]), around([[1.0, 2.0]]))
+    assert "lower MASE here than seasonal naive" in better.details["verdict"]
+
+
+def test_pieces_are_scored_as_the_whole():
+    rng = np.random.default_rng(0)
+    part = examples(rng.normal(size=(7, 4)), scale=np.ones(7), naive=rng.normal(size=(7, 4)), sigma=np.ones(7))
+    rows = np.sort(rng.normal(size=(7, 4, 3)), axis=-1).astype(np.float32)
+    scorer = forecast_scores.ForecastScorer(LEVELS, 1)
+    for piece in ([0, 1, 2], [3, 4, 5, 6]):
+        scorer.update(part.subset(piece), {"quantiles": rows[piece]})
+    assert scorer.result().scores == judged(part, rows).scores
+
+
+def test_classical_methods_are_those_of_statsforecast():
+    models = pytest.importorskip("statsforecast.models")
+    rng = np.random.default_rng(0)
+    history = 10 + np.sin(np.arange(60) * np.pi / 3) + rng.normal(0, 0.3, 60)
+    known = models.SeasonalNaive(6).forecast(y=history, h=8, level=[80])
+    apart = history[6:] - history[:-6]
+    sigma = np.sqrt(np.mean(apart**2))
+    own = forecast_baselines.naive_quantiles(LEVELS, known["mean"][None], np.array([sigma]), 6)[0]
+    np.testing.assert_allclose(own[:, 1], known["mean"], rtol=1e-6)
+    width = known["hi-80"] - known["mean"]
+    ratio = (own[:, 2] - own[:, 1]) / width
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+    assert abs(ratio[0] - 1) < 0.1, "their deviation counts degrees of freedom otherwise"
+    found = forecast_baselines.classical([history] * 2, 8, 6, LEVELS)
+    ets = models.AutoETS(season_length=6).forecast(y=history, h=8, level=[80])
+    np.testing.assert_allclose(found["ets"].quantiles[1], np.stack([ets["lo-80"], ets["mean"], ets["hi-80"]], -1))
+
+
+def test_without_statsforecast_the_naive_forecast_stays(monkeypatch):
+    monkeypatch.setattr(forecast_baselines.importlib.util, "find_spec", lambda name: None)
+    part = examples([[1, 2]], scale=[1], naive=[[1, 1]], sigma=[1], history=[np.arange(20)])
+    assert {row["method"] for row in judged(part, around([[1.0, 2.0]])).details["methods"]} == {
+        "tlkit", "seasonal naive",
+    }  # fmt: skip
+
+
+# -- the window and the loss
+
+
+@pytest.mark.parametrize("season", [1, 4, 12, 48])
+def test_the_window_in_the_graph_is_that_of_pretraining(season):
+    values = np.random.default_rng(0).normal(50, 3, 200)
+    past = windows_of(values, np.array([max(8, season), 60, 180]), season)
+    inputs, level, spread = forecaster.inputs_of(past, season)
+    found = PastWindow(forecaster.STEPS, season)(past[..., None])
+    for name, own in {**inputs, "level": level, "spread": spread}.items():
+        np.testing.assert_allclose(np.asarray(found[name]), own, atol=2e-5, err_msg=name)
+
+
+def test_the_window_of_a_series_far_from_zero_keeps_its_spread():
+    values = 1e6 + np.sin(np.arange(72.0))
+    found = PastWindow(1, 1)(windows_of(values, np.array([72]), 1)[..., None])
+    np.testing.assert_allclose(float(found["spread"][0, 0]), 100 + values.std(), rtol=0.01)
+
+
+def test_the_loss_is_the_quantile_loss_in_deviations():
+    loss = forecast_losses.QuantileLoss([0.9])
+    raw = {"deviations": np.zeros((1, 2, 1), np.float32), "level": np.array([[10.0]]), "spread": np.array([[2.0]])}
+    assert float(loss(np.array([[14.0, np.nan]]), raw)) == pytest.approx(0.9 * 2)
+    assert float(loss(np.array([[8.0, 8.0]]), raw)) == pytest.approx(0.1 * 1)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert again.levels == [0.9]
+
+
+# -- the plan, and what is refused
+
+
+def test_the_plan_tunes_where_there_is_enough_history():
+    def said(n):
+        lines = []
+        made = tasks.forecast(4, season_length=4)
+        splits = data.series.history({"a": np.sin(np.arange(float(n)))}, 4, 4)
+        return made.plan(splits, lines.append), lines
+
+    short, why = said(60)
+    assert [phase.unfrozen for phase in short] == [0.0] and "stays zero-shot" in why[0]
+    long, why = said(400)
+    assert [phase.unfrozen for phase in long] == [0.0, 1.0] and "unless zero-shot is better" in why[0]
+    assert forecasting.phases_for(forecasting.FEW - 1, 10) == short
+
+
+def test_levels_between_those_of_the_module_lie_on_a_line():
+    given = np.sort(np.random.default_rng(0).normal(size=(2, 3, 13)), axis=-1).astype(np.float32)
+    found = np.asarray(forecasting._at_levels(given, forecaster.LEVELS, (0.1, 0.25, 0.975)))
+    np.testing.assert_allclose(found[..., 0], given[..., 2], atol=1e-6)
+    np.testing.assert_allclose(found[..., 1], (given[..., 3] + given[..., 4]) / 2, atol=1e-6)
+    np.testing.assert_allclose(found[..., 2], given[..., 12], atol=1e-6)
+    with pytest.raises(InputError, match=r"gives quantiles from 0.025 to 0.975.*Received: quantiles=\[0.01\]"):
+        forecasting._at_levels(given, forecaster.LEVELS, (0.01,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"horizon": 0}, "`horizon` of `forecast` must be a whole number"),
+        ({"quantiles": (0.5, 0.1)}, "`quantiles` of `forecast` must hold levels"),
+        ({"quantiles": (0.0, 0.5)}, "`quantiles`"),
+        ({"quantiles": "0.5"}, "`quantiles`"),
+        ({"season_length": 2.5}, "`season_length`"),
+        ({"hidden": 0}, "`hidden`"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, says):
+    with pytest.raises(InputError, match=says):
+        tasks.forecast(**{"horizon": 3, **arguments})
+
+
+def test_data_of_another_horizon_or_season_are_refused():
+    splits = data.series.history({"a": np.sin(np.arange(80.0))}, 4, 6)
+    with pytest.raises(InputError, match=r"Targets must be float32 \(n, 5\)"):
+        tasks.forecast(5, season_length=6).objective.check(splits)
+    with pytest.raises(InputError, match="season_length=6, and the task has 7"):
+        tasks.forecast(4, season_length=7).objective.check(splits)
+    unknown = dataclasses.replace(splits.train, targets=ArrayColumn(np.full((len(splits.train), 4), np.nan)))
+    with pytest.raises(InputError, match="No training window"):
+        tasks.forecast(4, season_length=6).objective.check(dataclasses.replace(splits, train=unknown))
+
+
+# -- the answer
+
+
+def test_quantiles_agree_in_shares_of_their_width():
+    answer = answers.quantiles(LEVELS)
+    rows = around(np.arange(8.0).reshape(2, 4))
+    found = answer.agree({"quantiles": rows}, {"quantiles": rows + 0.2})
+    np.testing.assert_allclose(found.difference, 0.1, atol=1e-5)
+    assert not found.equal.any() and answer.agree({"quantiles": rows}, {"quantiles": rows + 0.05}).equal.all()
+
+
+def test_what_is_said_names_the_steps():
+    answer = answers.quantiles(LEVELS)
+    lines = answer.say({"quantiles": around([1.0, 2.0])}, {"ahead": "2025-01\n2025-02"})
+    assert lines == [("2025-01 (0.1 to 0.9: 0 to 2)", 1.0), ("2025-02 (0.1 to 0.9: 1 to 3)", 2.0)]
+    assert answer.say({"quantiles": around([1.0])}, {})[0][0].startswith("1 ahead")

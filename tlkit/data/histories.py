@@ -1,0 +1,262 @@
+"""Histories -> windows of the past with what follows, so that no window sees its future. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.seasons import futures_of, lag_positions, windows_of
+from tlkit.data.labelled_series import SERIES, Frame, frame_of
+from tlkit.data.timeline import Timeline, regular
+
+HISTORY = "history"  # the pipeline's step, and the column with all that lies before a cutoff
+LEAST = 8  # values before the first cutoff
+MOST_WINDOWS = 2000  # of one series that are trained on, the latest
+COARSE = 1e-5  # a spread below this share of the level is some hundred steps of float32 at most
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Where histories are cut.
+
+    Attributes:
+        horizon: Steps ahead.
+        season_length: Steps of a season.
+        origins: Cutoffs of each series that are tested.
+        stride: Steps between two of them.
+    """
+
+    horizon: int
+    season_length: int
+    origins: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "season_length", "origins", "stride"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise InputError(f"`{name}` must be a whole number, 1 or more. Received: {name}={value!r}.")
+
+    @property
+    def least(self) -> int:
+        """Values that a cutoff has before it: a season, and enough for a mean and a deviation."""
+        return max(LEAST, self.season_length)
+
+    @property
+    def shortest(self) -> int:
+        """Values of the shortest series that can be tested: windows to train on, a validation, and the origins."""
+        return self.least + 1 + 2 * self.horizon + (self.origins - 1) * self.stride
+
+    def tested(self, count: int) -> np.ndarray:
+        """The cutoffs that are tested, of a series of `count` values."""
+        return count - self.horizon - self.stride * np.arange(self.origins)[::-1]
+
+
+# -- from tables and arrays
+
+
+def timelines(
+    source: Any,
+    time: str,
+    value: str | Sequence[str],
+    series: str | None,
+    encoding: str | None = None,
+    separator: str | None = None,
+) -> tuple[list[Timeline], tuple[str, ...], dict[str, Any]]:
+    """Series of a table, a frame, a mapping or an array; notes; and the names of columns, for the pipeline."""
+    if isinstance(source, np.ndarray | list | tuple):
+        rows = np.asarray(source, dtype=object)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or not len(rows):
+            raise InputError(f"A history must be an array (n,) or (n, series). Received: shape={np.shape(source)}.")
+        names = ["series"] if rows.shape[1] == 1 else [f"series {i}" for i in range(rows.shape[1])]
+        found = [_untimed(name, rows[:, i]) for i, name in enumerate(names)]
+        return found, _notes(found), {}
+    if isinstance(source, Mapping):
+        found = [_untimed(str(name), np.asarray(values, dtype=object)) for name, values in source.items()]
+        return _several(found), _notes(found), {}
+    frame = frame_of(source, encoding, separator)
+    values = [value] if isinstance(value, str) else list(value)
+    own = series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
+    found = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, own)]
+    columns = {"time": time, "value": values, "series": own}
+    return _several(found), (*frame.notes, *_notes(found)), columns
+
+
+def _untimed(name: str, cells: np.ndarray) -> Timeline:
+    if cells.ndim != 1:
+        raise InputError(f"The series {name!r} must be one array (n,). Received: shape={cells.shape}.")
+    return regular(name, list(range(1, len(cells) + 1)), cells.tolist())
+
+
+def _of_frame(
+    frame: Frame, time: str, values: Sequence[str], series: str | None
+) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Name, times and cells of each series of a long or a wide table."""
+    times = frame.column(time)
+    if series is None:
+        for name in values:
+            yield name, times, frame.column(name)
+        return
+    if len(values) > 1:
+        raise InputError(
+            f"A table with a column {series!r} holds one series a row: give one `value` column. Received: {values}."
+        )
+    cells, names = frame.column(values[0]), [str(name).strip() for name in frame.column(series)]
+    if "" in names:
+        raise InputError(f"Row {names.index('') + frame.first} of the table names no series in column {series!r}.")
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    for name, own in rows.items():
+        yield name, [times[row] for row in own], [cells[row] for row in own]
+
+
+def _several(found: list[Timeline]) -> list[Timeline]:
+    if not found:
+        raise InputError("There is no series: give at least one.")
+    odd = next((own for own in found if own.step != found[0].step and own.step.words != found[0].step.words), None)
+    if odd is not None:
+        raise InputError(
+            f"The series {found[0].name!r} has a value each {found[0].step.words} and {odd.name!r} each "
+            f"{odd.step.words}: one season cannot fit both, so give series of one step."
+        )
+    return found
+
+
+def _notes(found: Sequence[Timeline]) -> tuple[str, ...]:
+    """What was done to the series; of many alike the first five."""
+    every = [note for own in found for note in own.notes]
+    return tuple(every[:5] + ([f"{len(every) - 5} more series were mended likewise."] if len(every) > 5 else []))
+
+
+# -- windows
+
+
+def of_timelines(
+    found: Sequence[Timeline], cutoffs: Cutoffs, held_out: Sequence[str], names: Mapping[str, Any]
+) -> Splits:
+    """Windows of all series, divided by time; those of `held_out` are tested alone."""
+    unknown = sorted(set(held_out) - {own.name for own in found})
+    if unknown:
+        raise InputError(f"`held_out` names {unknown[0]!r}, and there is no such series.")
+    if len(set(held_out)) == len(found):
+        raise InputError("`held_out` names all series: leave one or more to train on.")
+    for own in found:
+        _check(own, cutoffs)
+    parts: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
+    for own in found:
+        for part, windows in _windows(own, cutoffs, own.name in held_out).items():
+            parts[part].append(windows)
+    pipeline = Pipeline().then(HISTORY, horizon=cutoffs.horizon, season_length=cutoffs.season_length, **dict(names))
+    train, val, test = (_examples(parts[part], pipeline) for part in ("train", "val", "test"))
+    return Splits(train, val, test, notes=tuple(note for own in found for note in _coarse(own)))
+
+
+def _check(own: Timeline, cutoffs: Cutoffs) -> None:
+    count = len(own.values)
+    if count < cutoffs.shortest:
+        raise InputError(
+            f"The series {own.name!r} has {count} values, and {cutoffs.origins} origins of a horizon of "
+            f"{cutoffs.horizon} with a season of {cutoffs.season_length} need {cutoffs.shortest}: give a longer "
+            "history, or lower `origins` or `horizon`."
+        )
+    if np.ptp(own.values) == 0:
+        raise InputError(f"The series {own.name!r} never changes (it is always {own.values[0]:g}): leave it out.")
+
+
+def _coarse(own: Timeline) -> list[str]:
+    wide = own.values.astype(np.float64)
+    level, spread = abs(float(wide.mean())), float(wide.std())
+    if spread >= COARSE * level:
+        return []
+    return [
+        f"{own.name} varies by {spread:.2g} around {level:.7g}, which float32 hardly tells apart: subtract a fixed "
+        "number from it."
+    ]
+
+
+def _windows(own: Timeline, cutoffs: Cutoffs, held_out: bool) -> dict[str, dict[str, Any]]:
+    """By part, the rows of one series. Targets of training and validation end where the next part begins."""
+    tested = cutoffs.tested(len(own.values))
+    first = int(tested[0])
+    cut = first - cutoffs.horizon
+    later = np.arange(cut, max(cut + 1, first - cutoffs.horizon // 2))
+    parts = {"test": _rows(own, tested, None, first, cutoffs)}
+    if not held_out:
+        parts["train"] = _rows(own, np.arange(cutoffs.least, cut)[-MOST_WINDOWS:], cut, first, cutoffs)
+        parts["val"] = _rows(own, later, first, first, cutoffs)
+    return parts
+
+
+def _rows(own: Timeline, at: np.ndarray, end: int | None, first: int, cutoffs: Cutoffs) -> dict[str, Any]:
+    """Windows at some cutoffs, and all that belongs to them.
+
+    Args:
+        own: The series.
+        at: Cutoffs.
+        end: First value that targets may not show; None shows all, and the histories too.
+        first: First cutoff that is tested: scales are of what lies before it.
+        cutoffs: Horizon and season.
+    """
+    season, values = cutoffs.season_length, own.values
+    past = windows_of(values, at, season)
+    apart = (values[season:first] - values[: first - season]).astype(np.float64)
+    scale, sigma = float(np.abs(apart).mean()), float(np.sqrt(np.mean(apart**2)))
+    return {
+        "ids": [f"{own.name}@{cutoff}" for cutoff in at.tolist()],
+        "inputs": past,
+        "targets": futures_of(values, at, cutoffs.horizon, end),
+        "naive": past[:, lag_positions(cutoffs.horizon, season)[:, 0]],
+        "scale": np.full(len(at), scale if scale > 0 else max(sigma, 1e-12), np.float32),
+        "sigma": np.full(len(at), sigma, np.float32),
+        "history_length": np.full(len(at), first, np.int32),
+        "series": [own.name] * len(at),
+        **({HISTORY: [values[:cutoff] for cutoff in at.tolist()]} if end is None else {}),
+    }
+
+
+def _examples(parts: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Examples:
+    def joined(name: str) -> ArrayColumn:
+        return ArrayColumn(np.concatenate([part[name] for part in parts]))
+
+    columns: dict[str, Any] = {name: joined(name) for name in ("naive", "scale", "sigma", "history_length")}
+    columns["series"] = TextColumn([name for part in parts for name in part["series"]])
+    if HISTORY in parts[0]:
+        columns[HISTORY] = RaggedColumn([row for part in parts for row in part[HISTORY]], fill=math.nan)
+    return Examples(
+        ids=tuple(name for part in parts for name in part["ids"]),
+        inputs=ArrayColumn(np.concatenate([part["inputs"] for part in parts])[..., None]),
+        targets=joined("targets"),
+        modality=SERIES,
+        pipeline=pipeline,
+        columns=columns,
+    )
+
+
+# -- what a user asks about
+
+
+def latest(source: Any, pipeline: Pipeline) -> tuple[np.ndarray, list[Timeline]]:
+    """The window at the end of each series of a user's table or array, float32 (series, steps, 1)."""
+    read = pipeline.get(HISTORY) or {}
+    season = int(read["season_length"])
+    if isinstance(source, str | Path) and not read.get("value"):
+        found, _, _ = timelines(source, "time", "value", None)
+    else:
+        found, _, _ = timelines(source, read.get("time", "time"), read.get("value", "value"), read.get("series"))
+    for own in found:
+        if len(own.values) < max(LEAST, season):
+            raise InputError(
+                f"The series {own.name!r} has {len(own.values)} values, and a forecast needs {max(LEAST, season)}."
+            )
+    windows = np.concatenate([windows_of(own.values, np.array([len(own.values)]), season) for own in found])
+    return windows[..., None], found

@@ -1,0 +1,244 @@
+"""Labelled series out of tables and recordings, brought to one length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+from tlkit.data import labelling
+from tlkit.data.layout import ClassFolder
+from tlkit.data.table_formats import Table, read_any
+from tlkit.data.timeline import LARGEST, MOST_FILLED, number
+
+SERIES = "series"  # the modality, and the pipeline's step
+SHORTEST = 3
+TABLES = (".csv", ".txt", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq")
+_TIMES = ("time", "timestamp", "date", "datetime", "t", "seconds", "index")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Columns of a table or of a pandas DataFrame by name; the row that comes first has the number `first`."""
+
+    columns: Mapping[str, Sequence[Any]]
+    first: int
+    notes: tuple[str, ...] = ()
+
+    def column(self, name: str) -> list[Any]:
+        """One column.
+
+        Raises:
+            InputError: If there is none of that name.
+        """
+        if name not in self.columns:
+            shown = ", ".join(map(repr, list(self.columns)[:20]))
+            raise InputError(f"The table has no column {name!r}: it has {shown}.")
+        return list(self.columns[name])
+
+    @property
+    def table(self) -> Table:
+        """As labels are read from it."""
+        return Table({name: list(cells) for name, cells in self.columns.items()}, self.first)
+
+
+def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
+    """A table on disk, or a pandas DataFrame, as columns.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if isinstance(source, str | os.PathLike):
+        read = read_any(source, encoding, separator)
+        return Frame(read.columns, read.first, read.notes)
+    if not (hasattr(source, "columns") and hasattr(source, "to_dict")):
+        raise InputError(
+            f"Series come from a table (a path), a pandas DataFrame, or arrays. Received: {type(source).__name__}."
+        )
+    index = getattr(source, "index", None)
+    named = source.reset_index() if getattr(index, "name", None) is not None else source
+    columns = {str(name): named[name].tolist() for name in named.columns}
+    if not columns or not len(named):
+        raise InputError("The DataFrame holds no rows: give one for each time.")
+    return Frame(columns, 0)
+
+
+def wide(frame: Frame, label: str | Sequence[str]) -> tuple[list[str], list[np.ndarray], labelling.Labelled]:
+    """Names, values and targets of a table with a row a series."""
+    labels = [label] if isinstance(label, str) else list(label)
+    for name in labels:
+        frame.column(name)
+    steps = [name for name in frame.columns if name not in labels]
+    if len(steps) < SHORTEST:
+        raise InputError(
+            f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "
+            f"{labels}: name the columns of a long table, `series`, `time` and `value`."
+        )
+    columns = [
+        [number(cell, f"row {row} of column {name!r}") for row, cell in enumerate(frame.columns[name], frame.first)]
+        for name in steps
+    ]
+    values = np.array(columns, np.float64).T
+    names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
+    own = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
+    return names, own, frame.table.labelled(label)
+
+
+def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
+    """A row without the empty cells behind its end."""
+    there = np.flatnonzero(np.isfinite(row))
+    return row[: there[-1] + 1] if len(there) else row
+
+
+def long(
+    frame: Frame, label: str | Sequence[str], series: str, time: str, channels: Sequence[str]
+) -> tuple[list[str], list[np.ndarray], labelling.Labelled]:
+    """Names, values and targets of a table with a row a step."""
+    times: list[Any] = frame.column(time)
+    times = [float(cell) for cell in times] if all(map(_is_number, times)) else [str(cell) for cell in times]
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(frame.column(series)):
+        rows.setdefault(str(name), []).append(row)
+    columns = [
+        [number(cell, f"row {row} of column {name!r}") for row, cell in enumerate(frame.column(name), frame.first)]
+        for name in channels
+    ]
+    values = np.array(columns, np.float64).T
+    order = {name: sorted(own, key=times.__getitem__) for name, own in rows.items()}
+    labels = [label] if isinstance(label, str) else list(label)
+    cells = {own: frame.column(own) for own in labels}
+    for name, own in rows.items():
+        for column in labels:
+            said = {str(cells[column][row]) for row in own}
+            if len(said) > 1:
+                raise InputError(f"The series {name!r} has several labels, {', '.join(sorted(said)[:3])}: give it one.")
+    firsts = {column: [cells[column][own[0]] for own in rows.values()] for column in labels}
+    labelled = Table(firsts, frame.first).labelled(label)
+    return list(rows), [values[order[name]] for name in rows], labelled
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def recordings(
+    root: Path, classes: Sequence[ClassFolder], value: Sequence[str] | None
+) -> tuple[list[str], list[np.ndarray], list[str], list[int | None]]:
+    """Names, values, labels and parts of the tables in class folders."""
+    names, own, labels, parts = [], [], [], []
+    for folder in classes:
+        files = sorted(p for p in folder.path.iterdir() if p.suffix.lower() in TABLES and not p.name.startswith("."))
+        for file in files:
+            names.append(file.relative_to(root).as_posix())
+            own.append(recording(file, value))
+            labels.append(folder.label)
+            parts.append(folder.part)
+    if not names:
+        raise InputError(
+            f"The class folders of {str(root)!r} hold no table ({', '.join(TABLES)}): give one a recording."
+        )
+    return names, own, labels, parts
+
+
+def recording(file: Path, value: Sequence[str] | None) -> np.ndarray:
+    """One recording, float64 (steps, channels)."""
+    frame = frame_of(file, None, None)
+    chosen = list(value) if value is not None else [name for name in frame.columns if name.casefold() not in _TIMES]
+    columns = [
+        [number(cell, f"row {row} of column {name!r} of {file.name!r}") for row, cell in
+         enumerate(frame.column(name), frame.first)]
+        for name in chosen
+    ]  # fmt: skip
+    if not columns:
+        raise InputError(f"{str(file)!r} has no column but times: give one for each channel.")
+    return np.array(columns, np.float64).T
+
+
+# -- one length
+
+
+def of_one_length(
+    names: Sequence[str], own: Sequence[Any], parts: Sequence[int], steps: int | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """float32 (n, steps, channels) and notes: shorter and longer series are stretched along lines."""
+    if not len(own):
+        raise InputError("There is no series: give at least one.")
+    arrays = [checked(name, recording) for name, recording in zip(names, own, strict=True)]
+    channels = {array.shape[1] for array in arrays}
+    if len(channels) > 1:
+        odd = next(i for i, array in enumerate(arrays) if array.shape[1] != arrays[0].shape[1])
+        raise InputError(
+            f"The series {names[0]!r} has {arrays[0].shape[1]} channels and {names[odd]!r} has "
+            f"{arrays[odd].shape[1]}: all must have the same."
+        )
+    filled = [without_gaps(name, array) for name, array in zip(names, arrays, strict=True)]
+    lengths = [len(array) for array in arrays]
+    trained = [length for length, part in zip(lengths, parts, strict=True) if part == 0] if len(parts) else lengths
+    wanted = max(trained) if steps is None else int(steps)
+    odd_count = sum(length != wanted for length in lengths)
+    notes = [
+        f"{count} series had gaps, which are filled along a line." for count in [sum(f for _, f in filled)] if count
+    ]
+    if odd_count:
+        notes.append(
+            f"{odd_count} of {len(arrays)} series have other lengths ({min(lengths)} to {max(lengths)} steps), and are "
+            f"stretched to {wanted} along lines."
+        )
+    return np.stack([stretched(array, wanted) for array, _ in filled]).astype(np.float32), tuple(notes)
+
+
+def checked(name: str, recording: Any) -> np.ndarray:
+    """One series as float64 (steps, channels).
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        array = np.asarray(recording, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"The series {name!r} holds something that is no number.") from None
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or not array.shape[1]:
+        raise InputError(f"The series {name!r} must be (steps,) or (steps, channels). Received: shape={array.shape}.")
+    if len(array) < SHORTEST:
+        raise InputError(f"The series {name!r} has {len(array)} steps, and at least {SHORTEST} are needed.")
+    if np.isinf(array).any() or np.nanmax(np.abs(array), initial=0.0) > LARGEST:
+        raise InputError(f"The series {name!r} holds a value that is too large to compute with: take it out.")
+    return array
+
+
+def without_gaps(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A series without gaps, and whether it had any."""
+    there = np.isfinite(array)
+    if there.all():
+        return array, False
+    if not there.any(axis=0).all() or (~there).mean() > MOST_FILLED:
+        raise InputError(
+            f"The series {name!r} lacks {int((~there).sum())} of {array.size} values, and at most {MOST_FILLED:.0%} "
+            "are filled: fill it yourself, or leave it out."
+        )
+    steps = np.arange(len(array))
+    columns = [np.interp(steps, steps[own], column[own]) for own, column in zip(there.T, array.T, strict=True)]
+    return np.stack(columns, axis=1), True
+
+
+def stretched(array: np.ndarray, steps: int) -> np.ndarray:
+    """A series (n, channels) at `steps` steps, between its values along lines.
+
+    Example:
+        >>> stretched(np.array([[0.0], [2.0]]), 3)[:, 0].tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if len(array) == steps:
+        return array
+    at = np.linspace(0, len(array) - 1, steps)
+    return np.stack([np.interp(at, np.arange(len(array)), column) for column in array.T], axis=1)

@@ -1,0 +1,304 @@
+"""Times and values of one series -> values at regular steps; what is odd is noted, what would be a guess is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+
+MOST_FILLED = 0.1  # share of the steps that may be filled
+LARGEST = 1e30  # float32 ends at 3e38, and squares of values are taken
+_MISSING = ("", "nan", "na", "n/a", "null", "none", "?", "-")
+_UNIT = re.compile(r"^[+-]?[\d.,]+(?:e[+-]?\d+)?\s*([^\d\s.,].{0,11})$", re.IGNORECASE)
+_MONTH = re.compile(r"^(\d{4})[-/](\d{1,2})$")
+_QUARTER = re.compile(r"^(\d{4})[-/ ]?Q([1-4])$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The distance between two values, and how their times are written.
+
+    Attributes:
+        unit: "month", "second", or "" where times are plain numbers.
+        size: How many of them.
+        hours: Whether times show hours.
+        day: Of the month, on which all times lie; 1 is not shown.
+    """
+
+    unit: str
+    size: float = 0.0
+    hours: bool = False
+    day: int = 1
+
+    @property
+    def words(self) -> str:
+        """As a message names it."""
+        if self.unit == "month":
+            return {1: "a month", 3: "a quarter", 12: "a year"}.get(int(self.size), f"{self.size:g} months")
+        if self.unit == "second":
+            return str(timedelta(seconds=self.size))
+        return f"{self.size:g}"
+
+    def text(self, at: float) -> str:
+        """A time as a user writes it; `at` counts months or seconds, or is the number itself.
+
+        Example:
+            >>> Step("month", 1).text(12 * 2024 + 2)
+            '2024-03'
+        """
+        if self.unit == "month":
+            year, month = divmod(int(at), 12)
+            return f"{year:04d}-{month + 1:02d}" + (f"-{self.day:02d}" if self.day > 1 else "")
+        if self.unit == "second":
+            when = datetime(1970, 1, 1) + timedelta(seconds=float(at))
+            return when.isoformat(sep=" ") if self.hours else when.date().isoformat()
+        return f"{at:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """One regular series.
+
+    Attributes:
+        name: Of the series.
+        values: float32 (n,), finite.
+        step: Between two of them.
+        last: Time of the last value, as `Step.text` takes it.
+        notes: What was done.
+    """
+
+    name: str
+    values: np.ndarray
+    step: Step
+    last: float
+    notes: tuple[str, ...] = ()
+
+    def ahead(self, horizon: int) -> list[str]:
+        """Names of the steps behind the last value.
+
+        Example:
+            >>> Timeline("sales", np.zeros(1), Step("month", 1), 12 * 2024 + 11).ahead(2)
+            ['2025-01', '2025-02']
+        """
+        return [self.step.text(self.last + self.step.size * k) for k in range(1, horizon + 1)]
+
+
+def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Timeline:
+    """A series at regular steps.
+
+    Rows out of order are sorted, equal ones taken once, and up to a tenth of the steps is filled along a line; each is
+    noted. Times are dates of ISO 8601 (also "2024-03" and "2024Q1"), datetimes, or numbers. Zones that differ are
+    brought to UTC.
+
+    Args:
+        name: Of the series, for messages.
+        times: One a value.
+        cells: Numbers, texts of numbers, or nothing.
+
+    Raises:
+        InputError: If times or values cannot be read, repeat with other values, are not at regular steps, or too many
+            are missing.
+
+    Example:
+        >>> months = [f"2024-{month:02}" for month in range(1, 13) if month != 3]
+        >>> regular("sales", months, range(11)).notes
+        ('sales: 1 of 12 steps was missing and is filled along a line, 2024-03 first.',)
+    """
+    if len(times) != len(cells):
+        raise InputError(f"The series {name!r} has {len(times)} times and {len(cells)} values: give one of each.")
+    values = np.array([number(cell, f"value {i} of the series {name!r}") for i, cell in enumerate(cells, 1)])
+    at, step, notes = _stamps(name, times)
+    order = np.argsort(at, kind="stable")
+    if (np.diff(order) < 0).any():
+        notes.append(f"{name}: rows are out of order in time, and were sorted.")
+    at, values, dropped = _once(name, step, at[order], values[order])
+    if dropped:
+        notes.append(f"{name}: {dropped} rows repeat a time with the same value, and are taken once.")
+    step = dataclasses.replace(step, size=_size(name, step, at))
+    places = _places(name, step, at)
+    grid = np.full(places[-1] + 1, np.nan)
+    grid[places] = values
+    first, end = _ends(name, grid)
+    if end - first < len(grid):
+        notes.append(f"{name}: {len(grid) - end + first} steps without a value at its ends are cut off.")
+    filled, note = _filled(name, grid[first:end], lambda place: step.text(at[0] + step.size * (first + place)))
+    return Timeline(name, filled.astype(np.float32), step, float(at[0] + step.size * (end - 1)), (*notes, *note))
+
+
+def number(cell: object, where: str) -> float:
+    """A cell as a number; NaN where it says that nothing is there.
+
+    Raises:
+        InputError: If it is none, or none that float32 can hold.
+
+    Example:
+        >>> number(" 3.5 ", "row 2"), number("NaN", "row 3")
+        (3.5, nan)
+    """
+    if cell is None or (isinstance(cell, str) and cell.strip().casefold() in _MISSING):
+        return math.nan
+    try:
+        value = float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = _UNIT.match(str(cell).strip())
+        unit = f", but has the unit {found[1]!r}: take it out, as all values must have the same" if found else ""
+        raise InputError(f"{_capital(where)} is no number{unit}. Received: {str(cell)!r:.60}.") from None
+    if math.isinf(value) or abs(value) > LARGEST:
+        raise InputError(f"{_capital(where)} is too large to compute with: take it out. Received: {cell!r:.60}.")
+    return value
+
+
+# -- times
+
+
+def _stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[str]]:
+    """Times as numbers, how they are written, and notes."""
+    notes: list[str] = []
+    plain = [_plain_number(time) for time in times]
+    if all(value is not None for value in plain):
+        return np.array(plain, np.float64), Step(""), notes
+    found = [_parsed(time) for time in times]
+    for row, (time, own) in enumerate(zip(times, found, strict=True), start=1):
+        if own is None:
+            raise InputError(
+                f"Time {row} of the series {name!r} is no date or number: write dates as 2024-03-31 or 2024-03-31 "
+                f"18:00. Received: {str(time)!r:.60}."
+            )
+    parsed = [own for own in found if own is not None]
+    zones = {own.utcoffset() for own in parsed}
+    if None in zones and len(zones) > 1:
+        raise InputError(
+            f"Some times of the series {name!r} have a time zone and others have none: write all of them with their "
+            "zone, or all without."
+        )
+    if len(zones) > 1:
+        notes.append(f"{name}: times have {len(zones)} different offsets, and are brought to UTC.")
+    if None not in zones:
+        parsed = [own.astimezone(UTC).replace(tzinfo=None) for own in parsed]
+    return (*_as_numbers(parsed), notes)
+
+
+def _as_numbers(parsed: Sequence[datetime]) -> tuple[np.ndarray, Step]:
+    """Months where all lie on one day (or on the last) of months, else seconds."""
+    midnight = all((own.hour, own.minute, own.second, own.microsecond) == (0, 0, 0, 0) for own in parsed)
+    days, months = {own.day for own in parsed}, np.array([_months(own) for own in parsed])
+    at_ends = all((own + timedelta(days=1)).day == 1 for own in parsed)
+    if midnight and len(set(months.tolist())) > 1 and (len(days) == 1 or at_ends):
+        return months.astype(np.float64), Step("month", day=1 if at_ends else min(days))
+    return np.array([_seconds(own) for own in parsed]), Step("second", hours=not midnight)
+
+
+def _months(time: datetime) -> int:
+    return 12 * time.year + time.month - 1
+
+
+def _seconds(time: datetime) -> float:
+    return (time.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+
+
+def _plain_number(time: object) -> float | None:
+    if isinstance(time, datetime | date | np.datetime64) or time is None:
+        return None
+    try:
+        value = float(time)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _parsed(time: object) -> datetime | None:
+    """A time as a datetime, with its zone where it has one; None where it is none."""
+    if isinstance(time, np.datetime64):
+        return None if np.isnat(time) else datetime.fromisoformat(str(time.astype("datetime64[us]")))
+    if isinstance(time, datetime):
+        return datetime.fromisoformat(time.isoformat()) if str(time) != "NaT" else None  # pandas has such
+    if isinstance(time, date):
+        return datetime(time.year, time.month, time.day)
+    text = str(time).strip()
+    if month := _MONTH.match(text):
+        text = f"{month[1]}-{int(month[2]):02d}-01"
+    elif quarter := _QUARTER.match(text):
+        text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02d}-01"
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+# -- steps
+
+
+def _once(name: str, step: Step, at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Each time once, and how many rows were dropped."""
+    same = np.flatnonzero(np.diff(at) == 0)
+    for i in same:
+        one, other = values[i], values[i + 1]
+        if not (one == other or (np.isnan(one) and np.isnan(other))):
+            raise InputError(
+                f"The series {name!r} has two values at {step.text(at[i])}, {one:g} and {other:g}: keep one of them, "
+                "or name the column that tells several series apart, `series`."
+            )
+    keep = np.ones(len(at), bool)
+    keep[same + 1] = False
+    return at[keep], values[keep], len(same)
+
+
+def _size(name: str, step: Step, at: np.ndarray) -> float:
+    """The most common distance; of plain numbers the median, as they are rounded."""
+    if len(at) < 3:
+        raise InputError(f"The series {name!r} has {len(at)} different times, too few to know its step.")
+    apart = np.diff(at)
+    if not step.unit:
+        return float(np.median(apart))
+    sizes, counts = np.unique(apart, return_counts=True)
+    return float(sizes[np.argmax(counts)])
+
+
+def _places(name: str, step: Step, at: np.ndarray) -> np.ndarray:
+    """Which step of the grid each time is."""
+    exact = (at - at[0]) / step.size
+    places = np.rint(exact).astype(np.int64)
+    off = np.abs(exact - places) > (1e-3 if step.unit else 0.05)
+    off[1:] |= np.diff(places) == 0
+    if off.any():
+        where = step.text(at[int(np.flatnonzero(off)[0])])
+        raise InputError(
+            f"The series {name!r} has irregular steps: most are {step.words}, but {where} lies between two "
+            f"({int(off.sum())} of {len(at)} values do). Bring it to regular steps first, as pandas' resample does."
+        )
+    return np.asarray(places)
+
+
+def _ends(name: str, grid: np.ndarray) -> tuple[int, int]:
+    """First step with a value, and the one behind the last."""
+    there = np.flatnonzero(np.isfinite(grid))
+    if not len(there):
+        raise InputError(f"The series {name!r} has no value at all.")
+    return int(there[0]), int(there[-1]) + 1
+
+
+def _filled(name: str, grid: np.ndarray, text: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
+    """Steps without a value, filled along a line between their neighbours."""
+    there = np.isfinite(grid)
+    gaps = np.flatnonzero(~there)
+    if len(gaps) > MOST_FILLED * len(grid):
+        raise InputError(
+            f"The series {name!r} lacks {len(gaps)} of {len(grid)} steps, {text(int(gaps[0]))} first, and at most "
+            f"{MOST_FILLED:.0%} are filled: fill it yourself, or take a part without gaps."
+        )
+    if not len(gaps):
+        return grid, []
+    was = "was missing and is" if len(gaps) == 1 else "were missing and are"
+    note = f"{name}: {len(gaps)} of {len(grid)} steps {was} filled along a line, {text(int(gaps[0]))} first."
+    return np.interp(np.arange(len(grid)), np.flatnonzero(there), grid[there]), [note]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

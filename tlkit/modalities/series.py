@@ -1,0 +1,128 @@
+"""Series at regular steps: recordings of one or many channels, and windows of the past; float32 (steps, channels)."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.answers.quantiles import STEPS_AHEAD
+from tlkit.core.columns import ArrayColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.modality import FileInfo, InputInfo, Modality
+from tlkit.data import histories, labelled_series
+from tlkit.data.labelled_series import SERIES as NAME
+from tlkit.formats.tflite_metadata import plain_tensor
+from tlkit.modalities.parsed import one_example
+from tlkit.zoo import rocket
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.layer.hub_layer import HubLayer
+
+WIDTH, HEIGHT, MOST_DRAWN = 160, 60, 8
+FINE = 4 * rocket.STEPS  # steps of which zoo:rocket, which reads 128, leaves out most
+
+
+def _prepare(data: Splits, layer: HubLayer) -> Splits:
+    """Series as they are, if the module takes so many steps and channels; zoo:rocket gets its thresholds."""
+    if data.train.pipeline.get(histories.HISTORY) is not None:
+        return data
+    spec, takes = data.train.inputs.spec, layer.endpoint.input_leaves
+    shape = tuple(takes[0].shape[1:]) if takes[0].shape.rank is not None else ()
+    fits = isinstance(spec, ArraySpec) and len(takes) == 1 and len(shape) == len(spec.shape)
+    if not fits or any(b not in (None, a) for a, b in zip(spec.shape, shape, strict=True)):
+        wanted = " and ".join(str(tuple(own.shape[1:])) for own in takes)
+        raise InputError(f"{layer.handle} takes {wanted}, and the series are (steps, channels) = {tuple(spec.shape)}.")
+    if layer.card.get("name") != rocket.CARD.name:
+        return data
+    return _fitted(data, layer, spec)
+
+
+def _fitted(data: Splits, layer: HubLayer, spec: ArraySpec) -> Splits:
+    """Set what zoo:rocket takes from training series, once: later data are looked at with the same thresholds."""
+    steps, channels = (int(size or 0) for size in spec.shape)
+    if channels > rocket.CHANNELS:
+        raise InputError(f"{layer.handle} takes at most {rocket.CHANNELS} channels. Received: {channels}.")
+    variables = {variable.name: variable for variable in layer.module_variables.values()}
+    if not float(np.asarray(variables[rocket.FITTED])):
+        series = np.asarray(data.train.inputs.take(np.arange(len(data.train))))
+        for name, value in rocket.fitted_to(series).items():
+            variables[name].assign(value)
+    if steps <= FINE:
+        return data
+    note = f"series of {steps} steps are read at {rocket.STEPS}: where details matter, cut them into shorter ones"
+    return dataclasses.replace(data, notes=(*data.notes, note))
+
+
+def _inputs(_layer: HubLayer, spec: Any) -> Any:
+    import keras
+
+    return keras.Input(tuple(spec.shape), dtype="float32", name=NAME)
+
+
+def _describe(model: keras.Model, examples: Examples) -> InputInfo:
+    read = examples.pipeline.get(histories.HISTORY)
+    says = "A recording, float32 (steps, channels)."
+    if read is not None:
+        steps = model.inputs[0].shape[1]
+        says = (
+            f"The last {steps} values in their own unit, the latest at the end; NaN in front where there are fewer. "
+            f"A season has {read['season_length']} steps."
+        )
+    return InputInfo({tensor.name: plain_tensor(tensor.name, says) for tensor in model.inputs}, says=says)
+
+
+def _parse(source: Any, info: FileInfo) -> Examples:
+    """The latest window of a history, or one recording at the length of the model's input."""
+    if info.pipeline.get(histories.HISTORY) is not None:
+        return _latest(source, info)
+    steps, channels = info.shape
+    array = labelled_series.recording(Path(source), None) if isinstance(source, str | Path) else source
+    array = labelled_series.checked(str(source)[:200], array)
+    if array.shape[1] != channels:
+        raise InputError(f"{str(source)[:200]!r} has {array.shape[1]} channels, and the model takes {channels}.")
+    filled, _ = labelled_series.without_gaps(str(source)[:200], array)
+    note = "" if len(array) == steps else f"its {len(array)} steps stretched to {steps}"
+    values = labelled_series.stretched(filled, steps).astype(np.float32)
+    return one_example(str(source)[:200], NAME, ArrayColumn(values[None]), note, info.pipeline)
+
+
+def _latest(source: Any, info: FileInfo) -> Examples:
+    windows, found = histories.latest(source, info.pipeline)
+    if len(found) > 1:
+        names = ", ".join(own.name for own in found[:5])
+        raise InputError(f"{str(source)[:200]!r} holds {len(found)} series ({names}): ask about one at a time.")
+    (own,), read = found, info.pipeline.get(histories.HISTORY) or {}
+    steps = int(info.shape[0])
+    count = min(len(own.values), steps)
+    note = f"from the last {count} of {len(own.values)} values; {'; '.join(own.notes)}".rstrip("; ")
+    ahead = TextColumn(["\n".join(own.ahead(int(read["horizon"])))])
+    name = str(source)[:200] if isinstance(source, str | Path) else own.name
+    return one_example(name, NAME, ArrayColumn(windows), note, info.pipeline, {STEPS_AHEAD: ahead})
+
+
+def _show(examples: Examples, index: int) -> str:
+    """A line for each of the first channels; numbers alone, but for the escaped name."""
+    values = np.asarray(examples.inputs[index], np.float64)
+    values = values[np.isfinite(values).all(axis=1), :MOST_DRAWN]
+    if values.ndim != 2 or len(values) < 2:
+        return ""
+    low, high = values.min(), values.max()
+    x = np.linspace(1, WIDTH - 1, len(values))
+    y = HEIGHT - 2 - (HEIGHT - 4) * (values - low) / ((high - low) or 1.0)
+    lines = "".join(
+        f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, column, strict=True))}" fill="none" '
+        'stroke="currentColor"/>'
+        for column in y.T
+    )
+    label = html.escape(examples.ids[index])
+    return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{label}">{lines}</svg>'
+
+
+SERIES = Modality(NAME, _prepare, inputs=_inputs, describe=_describe, parse=_parse, show=_show)
