@@ -8,14 +8,19 @@ grass, gravel of scikit-image; crops of the left half to train, of the right hal
 faults are synthetic: the figures compare detectors, and say little about a camera.
 """
 
+import argparse
+import functools
 import json
 import os
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from measuring import MACHINE, interval
 
 MODULE = "zoo:efficientnet-lite0"
 PARTS, TEXTURES = ("coin", "clock", "apple"), ("brick", "grass", "gravel")
@@ -53,49 +58,55 @@ def crops(image, count, rng, left):
         yield np.asarray(own.resize((224, 224), Image.Resampling.BICUBIC))
 
 
-def outputs_of(task, data):
-    """What the head gives of training, validation and test examples behind the frozen module."""
-    from dataclasses import replace
-
-    from tlkit import HubLayer, build
-    from tlkit.core.progress import quiet
+@functools.cache
+def behind_the_module():
+    """The module with the heads of all detectors, for images of 224 x 224 pixels."""
+    from tlkit import HubLayer, build, tasks
     from tlkit.modalities.prepare import prepare
     from tlkit.model.partition import arrange
     from tlkit.training import closed_form
-    from tlkit.training.inputs import Settings, sources
 
     layer = HubLayer(MODULE)
+    data = prepare(data_of("coin", 0), layer)
+    return layer, arrange(build(layer, tasks.anomalies(), data=data), closed_form.FROZEN)
+
+
+def outputs_of(data):
+    """What the head gives of training, validation and test examples behind the frozen module."""
+    from tlkit.core.progress import quiet
+    from tlkit.modalities.prepare import prepare
+    from tlkit.training import closed_form
+    from tlkit.training.inputs import Settings, sources
+
+    layer, arrangement = behind_the_module()
     data = prepare(data, layer)
-    head = arrange(build(layer, task, data=data), closed_form.FROZEN)
-    train, val = sources(head, data, Settings(), quiet)
-    _, test = sources(head, replace(data, val=data.test), Settings(), quiet)
-    return [closed_form._outputs(head.trained, source, Settings()) for source in (train, val, test)]
+    train, val = sources(arrangement, data, Settings(), quiet)
+    _, test = sources(arrangement, replace(data, val=data.test), Settings(), quiet)
+    return [closed_form._outputs(arrangement.trained, source, Settings()) for source in (train, val, test)]
 
 
-def compared(name, seed, candidates=None):
+def compared(name, seed):
     """Every detector on one set: figures on the test and on synthetic faults, and which of them is chosen."""
-    from tlkit import tasks
     from tlkit.tasks import anomaly_detection as detection
 
-    train, val, test = outputs_of(tasks.anomalies(), data_of(name, seed))
+    train, val, test = outputs_of(data_of(name, seed))
     rows = []
-    for detector, task in (candidates or detection._candidates((8, 16), 0.05)).items():
+    for detector, task in detection._candidates((8, 16), 0.05).items():
         started = time.process_time()
         solution = task.solve(train, val, lambda line: None)
         seconds = time.process_time() - started
         scorer = scored(solution, test)
         image, pixel = detection.areas(scorer)
         seen = detection._seen(solution, val)
-        kinds = (
-            {row["kind"]: row["image_auroc"] for row in scorer.result().details["faults"]["rows"]}
-            if not candidates
-            else {}
-        )
-        rows.append({"set": name, "seed": seed, "detector": detector, "image_auroc": image, "pixel_auroc": pixel,
-                     "synthetic_image": seen[0], "synthetic_pixel": seen[1], "kinds": kinds,
-                     "fit_cpu_seconds": round(seconds, 2)})  # fmt: skip
+        kinds = scorer._by_kind(np.array(scorer.bad), np.array(scorer.scores))["rows"]
+        rows.append(
+            {"set": name, "seed": seed, "detector": detector, "image_auroc": round(image, 4),
+             "pixel_auroc": round(pixel, 4), "synthetic": [round(own, 4) for own in seen],
+             "kinds": {row["kind"]: round(row["image_auroc"], 4) for row in kinds},
+             "fit_cpu_seconds": round(seconds, 2)}
+        )  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
-    chosen = max(rows, key=lambda row: row["synthetic_image"] + row["synthetic_pixel"])
+    chosen = max(rows, key=lambda row: sum(row["synthetic"]))
     return [{**row, "chosen": row is chosen} for row in rows]
 
 
@@ -111,3 +122,83 @@ def scored(solution, outputs):
         decoded = solution.task.decode(model(raw, training=False))
         scorer.update(outputs.examples.subset(piece.tolist()), {n: np.asarray(own) for n, own in decoded.items()})
     return scorer
+
+
+def files(detector):
+    """40 good images to a scored and exported model: CPU seconds beside imports and conversion, and the files."""
+    import tlkit
+    from tlkit.core.errors import GateError
+    from tlkit.core.progress import quiet
+
+    task = {"anomalies": tlkit.tasks.anomalies, "padim": tlkit.tasks.padim, "patchcore": tlkit.tasks.patchcore}[
+        detector
+    ]()
+    data = data_of("coin", 0)
+    layer = tlkit.HubLayer(MODULE)
+    started, cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        run = tlkit.finetune(layer, task, data, out=folder, progress=quiet)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        try:
+            rows = tlkit.export(run, progress=quiet).exports
+        except GateError:
+            rows = tlkit.load(folder).record["exports"]
+        names = ("format", "bytes", "largest_difference", "agreement", "score_change", "latency_ms", "passed")
+        rows = [row if isinstance(row, dict) else vars(row) for row in rows]
+        return {"detector": detector, "wall_seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
+                "image_auroc": run.scores["image_auroc"], "false_alarms": run.scores["false_alarms"],
+                "files": [{name: row[name] for name in names} for row in rows]}  # fmt: skip
+
+
+def summary(rows):
+    """Means and intervals over seeds, by detector and set, and of what was chosen."""
+    found = {}
+    for detector in dict.fromkeys(row["detector"] for row in rows):
+        found[detector] = _by_set([row for row in rows if row["detector"] == detector])
+    found["chosen"] = _by_set([row for row in rows if row["chosen"]])
+    return found
+
+
+def _by_set(rows):
+    sets = {name: [row for row in rows if row["set"] == name] for name in (*PARTS, *TEXTURES)}
+    groups = {"parts": [row for row in rows if row["set"] in PARTS],
+              "textures": [row for row in rows if row["set"] in TEXTURES]}  # fmt: skip
+    return {
+        name: {
+            "image_auroc": round(float(np.mean([row["image_auroc"] for row in own])), 4),
+            "interval": interval(_by_seed(own)),
+            "pixel_auroc": round(float(np.mean([row["pixel_auroc"] for row in own])), 4),
+            "kinds": {kind: round(float(np.mean([row["kinds"][kind] for row in own])), 3) for kind in own[0]["kinds"]},
+        }
+        for name, own in {**sets, **groups}.items()
+        if own
+    }
+
+
+def _by_seed(rows):
+    seeds = sorted({row["seed"] for row in rows})
+    return [float(np.mean([row["image_auroc"] for row in rows if row["seed"] == seed])) for seed in seeds]
+
+
+def main(seeds, sets, with_files, out):
+    rows, exported = [], [files(detector) for detector in with_files]
+    for seed in range(seeds):
+        for name in sets:
+            rows += compared(name, seed)
+            found = {
+                "machine": MACHINE, "module": MODULE, "seeds": seed + 1, "bars": BARS, "files": exported,
+                "summary": summary(rows), "rows": rows,
+            }  # fmt: skip
+            if out:
+                Path(out).write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({"summary": summary(rows), "files": exported}, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sets", nargs="+", default=(*PARTS, *TEXTURES))
+    parser.add_argument("--files", nargs="*", default=("anomalies", "padim", "patchcore"))
+    parser.add_argument("--out")
+    given = parser.parse_args()
+    main(given.seeds, given.sets, given.files, given.out)

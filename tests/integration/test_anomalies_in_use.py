@@ -139,6 +139,15 @@ def test_predict_says_what_is_anomalous_and_where(made):
     assert [float(part) for part in text.split()[-2:]] == pytest.approx([x, y], abs=0.15)
 
 
+def test_predict_draws_the_map_over_the_image(made, tmp_path):
+    folder, _, run = made
+    (said,) = tlkit.predict(run.folder, [folder / "bad/spot/00.png"], drawn=tmp_path)
+    drawn, image = (np.asarray(Image.open(path)).astype(int) for path in (said.drawn[0], folder / "bad/spot/00.png"))
+    mask = np.asarray(Image.open(folder / "masks/spot/00.png"))[..., 0] > 0
+    change = np.abs(drawn - image).sum(axis=-1)
+    assert drawn.shape == image.shape and change[mask].mean() > 2 * change[:2].mean()
+
+
 def test_a_file_gives_the_map_and_its_highest_value(made):
     folder, _, run = made
     image = np.asarray(Image.open(folder / "bad/spot/00.png"))[None]

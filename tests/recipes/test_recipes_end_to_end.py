@@ -162,6 +162,13 @@ def test_speaker_verification(tmp_path):
 
 
 @pytest.mark.slow
+def test_anomaly_detection(tmp_path):
+    run = recipe("anomaly_detection")(detector="padim", strides=(8,), out=tmp_path, formats=FILES)
+    scores = adapted(run, tmp_path)
+    assert scores["image_auroc"] >= 0.93 and scores["pixel_auroc"] >= 0.95 and scores["false_alarms"] <= 0.3
+
+
+@pytest.mark.slow
 def test_keypoint_detection(tmp_path):
     run = recipe("keypoint_detection")(
         data=pointed(tmp_path / "data"), out=tmp_path / "run", image_size=(64, 64), within=0.15, epochs=(12, 2),

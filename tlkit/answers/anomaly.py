@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.answers import drawing
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 
 ANOMALY_MAP, PRED_SCORE = "anomaly_map", "pred_score"
 ANOMALOUS, NORMAL = "anomalous", "normal"
+REACH = 2.0  # thresholds at which colours end, so that red begins at one
 
 KINDS = """
 <div class="scroll tall"><table>
@@ -69,6 +71,7 @@ def anomaly(threshold: float | None = None) -> Answer:
         decode=functools.partial(_decoded, threshold),
         agree=functools.partial(_agreement, threshold is not None),
         say=functools.partial(_said, threshold is not None),
+        draw=functools.partial(_on_the_image, threshold is not None),
         merit=None if threshold is None else _merit,
         sections=(
             Section("faults", "Kinds of faults", lambda facts: facts.detail("faults"), KINDS, "Kinds"),
@@ -107,6 +110,12 @@ def _said(judged: bool, decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
     x, y = (column + 0.5) / found.shape[1], (row + 0.5) / found.shape[0]
     what = (ANOMALOUS if score > 1 else NORMAL) if judged else "anomaly score"
     return [(f"{what}, most at {x:.2f} {y:.2f}", score)]
+
+
+def _on_the_image(judged: bool, decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:
+    """The image under its map, red at the threshold."""
+    reach = REACH if judged else max(float(decoded[PRED_SCORE]), 1e-9)
+    return drawing.with_heat(drawing.canvas(example), decoded[ANOMALY_MAP], reach)
 
 
 def _view(facts: Facts) -> Any:

@@ -61,6 +61,40 @@ def canvas(example: Mapping[str, Any]) -> np.ndarray:
     return image
 
 
+def heat(values: np.ndarray, reach: float) -> np.ndarray:
+    """A map in colours from black over red, at half of `reach`, to yellow: uint8 (height, width, 3).
+
+    Args:
+        values: float (height, width), >= 0.
+        reach: The value from which on all is yellow, > 0.
+
+    Example:
+        >>> heat(np.array([[0.0, 1.0, 2.0]]), 2.0).tolist()
+        [[[8, 8, 16], [200, 40, 40], [255, 240, 130]]]
+    """
+    share = np.clip(values / reach, 0, 1)
+    ramp = np.array([(8, 8, 16), (60, 20, 80), (200, 40, 40), (250, 140, 20), (255, 240, 130)], np.float64)
+    steps = np.linspace(0, 1, len(ramp))
+    channels = [np.interp(share, steps, ramp[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def with_heat(image: np.ndarray, values: np.ndarray, reach: float) -> np.ndarray:
+    """The image under a map, which covers it the more the higher it is.
+
+    Args:
+        image: uint8 (height, width, 3).
+        values: float, of another size perhaps.
+        reach: As `heat` has it.
+    """
+    from PIL import Image
+
+    size = (image.shape[1], image.shape[0])
+    full = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    share = 0.75 * np.clip(full / reach, 0, 1)[..., None]
+    return (image * (1 - share) + heat(full, reach) * share).round().astype(np.uint8)
+
+
 def with_boxes(image: np.ndarray, sides: np.ndarray, texts: Sequence[str], chosen: Sequence[Colour]) -> np.ndarray:
     """The image with a frame and a text for each box.
 

@@ -360,7 +360,8 @@ def _with_faults(splits: Splits, seed: int) -> Splits:
     if not len(val):
         return splits
     size = val.inputs.spec.shape[:2]
-    digests = tuple(sha256_bytes(digest, kind, str(seed + i)) for i, digest in enumerate(val.digests) for kind in kinds)
+    how = [f"{synthetic.VERSION} {seed + i}" for i in range(len(val))]
+    digests = tuple(sha256_bytes(own, kind, way) for own, way in zip(val.digests, how, strict=True) for kind in kinds)
     made = Examples(
         ids=tuple(f"{name} with a synthetic {kind}" for name in val.ids for kind in kinds),
         inputs=ReadColumn(_Faulty(val.inputs, seed), val.inputs.spec, digests),

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.answers.anomaly import ANOMALY_MAP, PRED_SCORE
+from tlkit.answers import drawing
+from tlkit.answers.anomaly import ANOMALY_MAP, PRED_SCORE, REACH
 from tlkit.core.examples import Examples
 from tlkit.core.task import Decoded, Evaluation
 from tlkit.data.anomalies import GOOD, KIND
@@ -141,9 +142,10 @@ class AnomalyScorer:
 
     def _images(self) -> list[dict[str, Any]]:
         drawn = [entry for kind in ("missed", "alarm") for _, _, entry in self.drawn[kind]]
-        reach = 2.0 if self.threshold is not None else max((float(one["map"].max()) for one in drawn), default=1.0)
+        highest = max((float(one["map"].max()) for one in drawn), default=1.0)
+        reach = REACH if self.threshold is not None else max(highest, 1e-9)
         return [
-            {**{key: one[key] for key in ("id", "kind", "score")}, "map": _heat_png(one["map"], reach),
+            {**{key: one[key] for key in ("id", "kind", "score")}, "map": _png(drawing.heat(one["map"], reach)),
              "mask": _mask_png(one["mask"]) if (one["mask"] == 1).any() else ""}
             for one in drawn
         ]  # fmt: skip
@@ -299,14 +301,6 @@ def _drawn(
 
 
 # -- pictures
-
-
-def _heat_png(values: np.ndarray, reach: float) -> str:
-    """A map in colours from black over red, at half of `reach`, to yellow."""
-    share = np.clip(values / max(reach, 1e-9), 0, 1)
-    ramp = np.array([(8, 8, 16), (60, 20, 80), (200, 40, 40), (250, 140, 20), (255, 240, 130)], np.float64)
-    flat = [np.interp(share, np.linspace(0, 1, len(ramp)), ramp[:, channel]) for channel in range(3)]
-    return _png(np.stack(flat, axis=-1).astype(np.uint8))
 
 
 def _mask_png(mask: np.ndarray) -> str:
