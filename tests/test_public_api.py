@@ -71,6 +71,7 @@ NAMES = {
     "reads",
     "save",
     "tasks",
+    "table_check",
     "transfer_check",
     "tune",
     "zoo",

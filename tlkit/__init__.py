@@ -60,6 +60,7 @@ _FROM = {
     "publish": ("tlkit.runs.publish", "publish"),
     "rank": ("tlkit.choosing.rank", "rank"),
     "save": ("tlkit.runs.save", "save"),
+    "table_check": ("tlkit.choosing.table_check", "table_check"),
     "transfer_check": ("tlkit.choosing.transfer_check", "transfer_check"),
     "tune": ("tlkit.choosing.tuning", "tune"),
     "ArraySpec": ("tlkit.core.examples", "ArraySpec"),
@@ -143,6 +144,7 @@ __all__ = [
     "rank",
     "reads",
     "save",
+    "table_check",
     "tasks",
     "transfer_check",
     "tune",
@@ -153,6 +155,7 @@ if TYPE_CHECKING:
     from tlkit import data, datasets, methods, plans, tasks, zoo
     from tlkit.choosing.inspection import inspect_module as inspect
     from tlkit.choosing.rank import rank
+    from tlkit.choosing.table_check import table_check
     from tlkit.choosing.transfer_check import transfer_check
     from tlkit.choosing.tuning import tune
     from tlkit.core import columns, flags

@@ -12,7 +12,7 @@ from tlkit.core.run import Phase
 if TYPE_CHECKING:
     from tlkit.training.lr_range import find_lr
 
-__all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase"]
+__all__ = ["feature_extraction", "find_lr", "gradual", "recommend", "two_phase", "whole"]
 
 
 def __dir__() -> list[str]:
@@ -136,6 +136,33 @@ def gradual(
                 patience=patience,
             )
             for stage in range(1, stages)
+        ),
+    )
+
+
+def whole(epochs: int = 12, lr: float = 2e-3, weight_decay: float = 1e-4) -> tuple[Phase, ...]:
+    """All of a module that begins with random weights, in training mode, with its dropout.
+
+    Such is the module that `tlkit.data.table.module` makes. A pretrained one is better served by `two_phase`.
+
+    Args:
+        epochs: Passes over the training examples, >= 0.
+        lr: Peak rate; it warms up, and falls along a cosine.
+        weight_decay: Of AdamW, >= 0.
+
+    Example:
+        >>> whole(epochs=3)[0].unfrozen
+        1.0
+    """
+    return (
+        Phase(
+            epochs=epochs,
+            lr=lr,
+            unfrozen=1.0,
+            warmup=0.05,
+            cosine=True,
+            weight_decay=weight_decay,
+            batch_stats="adapt",
         ),
     )
 

@@ -63,6 +63,7 @@ class TransferCheck:
         unit: "share" where scores read well as percentages, else "value".
         level: Of the differences' intervals: 1 - 0.05 / m for m ways besides that from scratch, so that the m intervals
             against training from scratch, by which `helped` is judged, hold together with 95 % (Bonferroni).
+        remark: What else is to be said, behind the verdict.
     """
 
     score: str
@@ -70,6 +71,7 @@ class TransferCheck:
     differences: tuple[Difference, ...]
     unit: str = "share"
     level: float = 0.95
+    remark: str = ""
 
     @property
     def helped(self) -> bool:
@@ -86,9 +88,9 @@ class TransferCheck:
         best = max(against, key=lambda one: (one.proved, one.mean))
         said = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
         if self.helped:
-            return f"Transfer helped: {said}{self._allowing}."
+            return f"Transfer helped: {said}{self._allowing}.{self.remark}"
         known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
-        return f"Transfer did not help as far as these runs can tell ({known}): {said}{self._allowing}."
+        return f"Transfer did not help as far as these runs can tell ({known}): {said}{self._allowing}.{self.remark}"
 
     @property
     def _allowing(self) -> str:

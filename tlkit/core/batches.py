@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.columns import DictColumn
 from tlkit.core.examples import Examples, LeavesTargets, as_augment
 
 AHEAD = 4  # batches read ahead of their use
@@ -177,13 +178,16 @@ def read_batches(
 ) -> Iterator[Any]:
     """Read batches of inputs, ahead of their use and in parallel; the order is that of `batches`.
 
-    Sequences are cut to the longest of their batch.
+    Sequences are cut to the longest of their batch. What lies in memory is taken as it is.
 
     Args:
         examples: Where to read from; `inputs` release the GIL while they decode.
         batches: Indices of each batch.
         drawn: What `examples.augment` drew for the examples of each batch; None reads the inputs as they are.
     """
+    if drawn is None and isinstance(examples.inputs, DictColumn) and examples.inputs.in_memory:
+        yield from (trimmed(examples.inputs.take(piece), width_of(examples, piece)) for piece in batches)
+        return
     augment = None if drawn is None else as_augment(examples.augment)
 
     def read(index: int, own: Mapping[str, float] | None) -> Any:

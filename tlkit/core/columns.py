@@ -301,6 +301,11 @@ class DictColumn:
         return brief(self)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether all of them are arrays, of which a batch is taken in one go."""
+        return all(isinstance(column, ArrayColumn) for column in self.columns.values())
+
+    @property
     def spec(self) -> dict[str, Any]:
         """Specs by name."""
         return {name: column.spec for name, column in self.columns.items()}
@@ -404,6 +409,10 @@ def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
         starts = np.cumsum([0, *map(len, parts)])
         flat = np.concatenate([part.values for part in parts if isinstance(part, ArrayColumn)])
         return ArrayColumn(flat[starts[places[:, 0]] + places[:, 1]])
+    if all(isinstance(part, DictColumn) and part.in_memory for part in parts):
+        tables = [part.columns for part in parts if isinstance(part, DictColumn)]
+        if all(table.keys() == tables[0].keys() for table in tables):
+            return DictColumn({name: joined([table[name] for table in tables], places) for name in tables[0]})
     return JoinedColumn(tuple(parts), np.asarray(places, np.int64))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,9 @@ class Modality:
         serve: (model, examples) -> what clients of the SavedModel send; None is the model's own inputs.
         describe: (model, examples) -> what the TFLite metadata say of inputs; None is arrays without further meaning.
         parse: (a user's file or value, what an exported file or an index says) -> examples of it: one, or several that
-            are one thing, such as the windows of a text. The column "note" says what was done to it, and "original" has
-            it as it was, for answers that draw. None: it cannot be read from files.
+            are one thing, such as the windows of a text; a list of examples is several things, as the rows of a table.
+            The column "note" says what was done to it, and "original" has it as it was, for answers that draw. None: it
+            cannot be read from files.
         show: (examples, index) -> HTML of one example, escaped; None shows nothing.
     """
 
@@ -105,5 +106,5 @@ class Modality:
     inputs: Callable[[HubLayer, Any], Any] | None = None
     serve: Callable[[keras.Model, Examples], Serving] | None = None
     describe: Callable[[keras.Model, Examples], InputInfo] | None = None
-    parse: Callable[[Any, FileInfo], Examples] | None = None
+    parse: Callable[[Any, FileInfo], Examples | Sequence[Examples]] | None = None
     show: Callable[[Examples, int], str] | None = None

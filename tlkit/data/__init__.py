@@ -20,6 +20,7 @@ __all__ = [
     "series",
     "speakers",
     "speech",
+    "table",
     "text",
     "volumes",
 ]

@@ -150,6 +150,43 @@ def open_masks(builder: Any, feature: str, mask: str) -> Masks:
     return Masks(ids, parts, Columns(sources, ends, feature), Columns(sources, ends, mask))
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Cells of all splits by feature, one after the other; `parts` is () where the builder has one split only."""
+
+    ids: tuple[str, ...]
+    parts: tuple[int, ...]
+    columns: Mapping[str, list[Any]]
+
+
+def open_rows(builder: Any) -> Rows:
+    """Open a builder whose features are one value each; classes are their names.
+
+    Raises:
+        InputError: If it cannot be opened, has no training split, or a feature of several values.
+    """
+    import tensorflow_datasets as tfds
+
+    opened = _opened(builder)
+    features = dict(opened.info.features.items()) if hasattr(opened.info.features, "items") else {}
+    wide = [name for name, feature in features.items() if getattr(feature, "shape", None) != ()]
+    if wide or not features:
+        raise InputError(
+            f"The builder {opened.name!r} is no table: its feature {(wide or ['?'])[0]!r} holds several values a row."
+        )
+    names, counts, parts = _parts(opened)
+    columns: dict[str, list[Any]] = {name: [] for name in features}
+    for split in names:
+        for row in opened.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
+            for name, cell in row.items():
+                columns[name].append(cell.decode() if isinstance(cell, bytes) else cell.item())
+    for name, feature in features.items():
+        if isinstance(feature, tfds.features.ClassLabel):
+            columns[name] = [feature.names[cell] if cell >= 0 else "" for cell in columns[name]]
+    ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
+    return Rows(ids, parts, columns)
+
+
 def _stacked(rows: Any) -> Mapping[str, Any]:
     """The objects of an image as a dict of arrays, however tfds gives them."""
     if isinstance(rows, Mapping):

@@ -65,13 +65,18 @@ def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, n
 
 
 def _store_strings(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:
-    """The same of texts: UTF-8 of one width, as workers read arrays without Python objects in them."""
+    """The same where some inputs are texts: UTF-8 of one width, as workers read arrays without Python objects."""
     rows = [_by_name(examples.inputs[i], names) for i in range(len(examples))]
-    arrays = {n: np.array([[str(v).encode() for v in np.ravel(row[n])] for row in rows], "S") for n in names}
-    shaped = {n: array.reshape(len(rows), *rows[0][n].shape) for n, array in arrays.items()}
+    arrays = {name: [row[name] for row in rows] for name in names}
+    shaped = {n: _encoded(own) if own[0].dtype.kind in "OU" else np.stack(own) for n, own in arrays.items()}
     for name, array in shaped.items():
         np.save(folder / f"{name}.npy", array)
     return shaped
+
+
+def _encoded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    flat = np.array([[str(value).encode() for value in np.ravel(row)] for row in rows], "S")
+    return flat.reshape(len(rows), *rows[0].shape)
 
 
 def store_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> None:

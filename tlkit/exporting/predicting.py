@@ -69,8 +69,8 @@ def predict(
 
     Args:
         run: A run with an export, its folder, or one exported file.
-        files: Images, sounds or texts; for a model that answers questions, texts with a question on the first line
-            and its context below.
+        files: Images, sounds, texts, or tables with the header of the training table; for a model that answers
+            questions, texts with a question on the first line and its context below.
         top: How many labels, or answers, to give for each, > 0.
         format: Which of the run's files, or what one file is: a name or a record as `export` takes it. None is the
             float32 file for phones, before its quantised variants.
@@ -81,7 +81,7 @@ def predict(
             made where it is missing. None draws nothing.
 
     Returns:
-        One prediction for each file that can be read.
+        One prediction for each file that can be read, and for each row of one that is a table.
 
     Raises:
         InputError: If there is no exported file, it is damaged or takes no files, one of `files` cannot be read, or
@@ -187,7 +187,7 @@ def _task_of(card: Mapping[str, Any], model: str, trust: bool) -> Task:
 
 def _readings(
     files: Sequence[str | os.PathLike[str]],
-    parse: Callable[[Any, FileInfo], Examples],
+    parse: Callable[[Any, FileInfo], Examples | Sequence[Examples]],
     inside: FileInfo,
     bad: Callable[[str], None] | None,
 ) -> Iterator[tuple[str, Examples]]:
@@ -204,7 +204,10 @@ def _readings(
             sentence = explained(error)
             bad(sentence if str(file) in sentence else f"{str(file)!r} cannot be read: {sentence}")
             continue
-        yield str(file), parsed
+        if isinstance(parsed, Examples):
+            yield str(file), parsed
+        else:
+            yield from ((thing.ids[0], thing) for thing in parsed)
 
 
 @contextlib.contextmanager

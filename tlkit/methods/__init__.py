@@ -24,11 +24,13 @@ from tlkit.methods.souping import soup
 from tlkit.methods.starting_point import l2_sp
 from tlkit.methods.target_statistics import adabn
 from tlkit.methods.task_mixing import relabelled, task_mix
+from tlkit.methods.trees import beside_trees, trees
 
 __all__ = [
     "adabn",
     "aligned",
     "balance",
+    "beside_trees",
     "cdan",
     "coral",
     "dann",
@@ -48,6 +50,7 @@ __all__ = [
     "task_mix",
     "taught",
     "tradaboost",
+    "trees",
 ]
 
 

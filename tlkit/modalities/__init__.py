@@ -10,10 +10,11 @@ from tlkit.modalities.pairs import PAIRS as pairs
 from tlkit.modalities.plain import PLAIN as plain
 from tlkit.modalities.series import SERIES as series
 from tlkit.modalities.speech import SPEECH as speech
+from tlkit.modalities.table import TABLE as table
 from tlkit.modalities.text import TEXT as text
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "dialogue", "image", "pairs", "plain", "series", "speech", "text", "words"]
+__all__ = ["audio", "dialogue", "image", "pairs", "plain", "series", "speech", "table", "text", "words"]
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,204 @@
+"""Tables: what columns hold, how rows are read, and each sentence that refuses."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import numpy as np
+import pytest
+
+from tlkit.core.errors import InputError
+from tlkit.data import table
+from tlkit.data.table_columns import as_categories, as_numbers, establish, input_names
+from tlkit.data.table_module import _edges, _encoded, known_values, measured
+
+COUNT = 60
+
+
+def frame(**changes):
+    """Rows of two classes: a number, a category, and what is changed of them."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "age": rng.normal(40, 10, COUNT).round(1).tolist(),
+        "job": rng.choice(["cook", "clerk", "nurse"], COUNT).tolist(),
+        "label": ["yes", "no"] * (COUNT // 2),
+    }
+    return {name: cells for name, cells in (columns | changes).items() if cells is not None}
+
+
+def spread(*cells):
+    """A column of these cells again and again."""
+    return [cells[i % len(cells)] for i in range(COUNT)]
+
+
+KINDS = {
+    "numbers as texts": (spread("1", "2.5", "", "-3e2"), "number"),
+    "Python's numbers": (spread(1, 2.5, None, math.nan), "number"),
+    "truth values": (spread(True, False, None), "number"),
+    "texts": (spread("red", "blue", "?", ""), "category"),
+    "postcodes": (spread("01234", "98765"), "category"),
+    "some numbers": (spread("1", "2", "red"), "category"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kinds_are_established(name):
+    cells, kind = KINDS[name]
+    (column,) = establish({"x": cells}).columns
+    assert (column.name, column.kind) == ("x", kind)
+
+
+LEFT_OUT = {
+    "constant": (spread("same"), "holds 'same' in every row"),
+    "empty": (spread("", None, "nan"), "is empty"),
+    "dates": (spread("2024-01-05", "2024-02-07", "2023-12-31"), "holds dates"),
+    "dates of Python": (spread(datetime.date(2024, 1, 5), datetime.date(2024, 1, 6)), "holds dates"),
+    "row numbers": (list(range(7, 7 + COUNT)), "counts the rows"),
+    "names": ([f"person {i} of {i}" for i in range(COUNT)], "another text in almost every row"),
+    "texts": ([f"this is review number {i} of the shop" for i in range(COUNT)], "holds texts"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_columns_that_tell_nothing_are_left_out_and_noted(name):
+    cells, sentence = LEFT_OUT[name]
+    found = establish({"x": cells, "age": spread(1, 2, 3)})
+    assert [column.name for column in found.columns] == ["age"]
+    assert any(sentence in note and "'x'" in note for note in found.notes)
+
+
+def test_slips_among_numbers_are_missing_and_noted():
+    found = establish({"x": [*map(str, range(0, 3 * COUNT, 3)), "?", "abc"]})
+    assert found.columns[0].kind == "number" and any("2 of 62 cells of 'x' are no numbers" in n for n in found.notes)
+    assert np.isnan(as_numbers(["3", "abc", None, "1_000"])[:, 0]).tolist() == [False, True, True, True]
+
+
+def test_whole_floats_and_numbers_are_the_same_category():
+    assert as_categories([3.0, 3, "3", None, "?", math.nan])[:, 0].tolist() == ["3", "3", "3", "", "", ""]
+
+
+def test_names_of_inputs_differ():
+    names = input_names(["Größe (m)", "größe m", "_", "1", "a", "a "])
+    assert len(set(names.values())) == 6 and all(name.isidentifier() for name in names.values())
+
+
+REFUSED = {
+    "decimal commas": (lambda: establish({"x": spread("3,5", "2,25")}), "such as '3,5'"),
+    "thousands": (lambda: establish({"x": spread("1,234", "12,500", "1,234,567")}), "write them as 1234.5"),
+    "units": (lambda: establish({"x": spread("$5", "$12.50")}), "holds numbers with units"),
+    "infinite": (lambda: establish({"x": spread("1", "inf")}), "holds an infinite number"),
+    "lists": (lambda: establish({"x": spread([1], [2])}), "holds list, not one value a row"),
+    "nothing left": (lambda: establish({"x": spread("a")}), "No column is left"),
+    "unknown name": (lambda: establish({"x": spread(1, 2)}, numbers=["y"]), "names the column 'y'"),
+    "named twice": (lambda: establish({"x": spread(1, 2)}, numbers=["x"], leave_out=["x"]), "name it in one"),
+    "a text for a list": (lambda: establish({"x": spread(1, 2)}, numbers="x"), "is a list of columns"),
+    "no frame": (lambda: table.from_frame([1, 2]), "must be a pandas DataFrame"),
+    "ragged frame": (lambda: table.from_frame(frame(age=[1.0])), "must have one length"),
+    "no column of cells": (lambda: table.from_frame(frame(age="abc")), "must hold one value a row"),
+    "no such label": (lambda: table.from_frame(frame(), label="income"), "no column 'income'"),
+    "label missing": (lambda: table.from_frame(frame(label=spread("a", "b", ""))), "has no label"),
+    "one class": (lambda: table.from_frame(frame(label=spread("a"))), "a classifier needs two"),
+    "numbers as label": (lambda: table.from_frame(frame(label=list(np.arange(COUNT) / 7))), "are no classes"),
+    "text to regress": (lambda: table.from_frame(frame(), label=["label"]), "no finite number in column 'label'"),
+    "bad part": (lambda: table.from_frame(frame(part=spread("train", "exam")), split="part"), "names the part 'exam'"),
+    "bad shares": (lambda: table.from_frame(frame(), split=(0, 1, 0)), "`split` must be three shares"),
+    "like nothing": (lambda: table.from_frame(frame(), like="nowhere"), "folder of a table's module"),
+    "like lacks": (
+        lambda: table.from_frame(frame(job=None), like=table.from_frame(frame())), "lacks the column 'job'"
+    ),
+    "like of other labels": (
+        lambda: table.from_frame(frame(label=spread("a", "b")), like=table.from_frame(frame())), "not among those"
+    ),
+    "no table": (lambda: table.from_table("here.xls"), "must end in .csv"),
+    "module without rows": (lambda: table.module(table.from_frame(frame()), bins=0), "`bins` must be 1 or more"),
+    "module of no width": (lambda: table.module(table.from_frame(frame()), hidden=()), "hold a width or more"),
+    "module all dropped": (lambda: table.module(table.from_frame(frame()), dropout=1), "lie in [0, 1)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_each_refusal_is_one_sentence(name):
+    call, sentence = REFUSED[name]
+    with pytest.raises(InputError) as refused:
+        call()
+    said = str(refused.value)
+    assert sentence in said and "\n" not in said and said.rstrip()[-1] in ".!?"
+
+
+def test_a_row_is_its_cells_with_what_is_missing_marked(tmp_path):
+    (tmp_path / "t.csv").write_text("age;job;label\n" + "39;cook;yes\n;;no\n51;Köchin;yes\n40;cook;no\n" * 5)
+    data = table.from_table(tmp_path / "t.csv", split=(1, 0, 0))
+    first, second = data.train.inputs[0], data.train.inputs[1]
+    assert first["age"][0] == 39 and first["job"][0] == "cook" and first["age"].dtype == np.float32
+    assert np.isnan(second["age"][0]) and second["job"][0] == ""
+    assert any("separated by semicolons" in note for note in data.notes)
+    assert any("Cells are missing in 2 columns: age 25.0%, job 25.0%" in note for note in data.notes)
+
+
+def test_equal_rows_have_equal_digests_in_any_table():
+    one, other = (
+        table.from_frame(frame(job=spread("a", "b", last)), split=(1, 0, 0)).train for last in ("c", "longer")
+    )
+    same = [a == b for a, b in zip(one.digests, other.digests, strict=True)]
+    assert same == [i % 3 != 2 for i in range(COUNT)]
+    assert one.subset([3, 1]).digests == (one.digests[3], one.digests[1])
+
+
+def test_a_column_that_tells_every_label_is_named():
+    leak = ["1" if label == "yes" else "0" for label in frame()["label"]]
+    data = table.from_frame(frame(paid=leak))
+    assert any("'paid' alone tells the label" in note for note in data.notes)
+
+
+def test_rows_that_repeat_are_counted_and_no_mistake():
+    data = table.from_frame({"age": spread(1, 2), "label": ["a", "b", "b"] * 20})
+    assert data.duplicates == () and any("equal a training row in every column" in note for note in data.notes)
+    assert not any("label is wrong" in note for note in data.notes)
+
+
+def test_a_slice_is_read_like_the_whole():
+    whole = table.from_frame(frame())
+    part = table.from_frame(frame(job=spread("cook")), like=whole, split=(1, 0, 0))
+    assert part.train.inputs.spec.keys() == whole.train.inputs.spec.keys() and part.labels == whole.labels
+
+
+def test_numbers_are_measured_without_what_is_missing():
+    rows = np.array([[1, 0], [2, 0], [3, 0], [math.nan, 8]], np.float32)
+    found = measured(rows, 4)
+    assert found.means.tolist() == [2, 2] and found.medians.tolist() == [2, 0]
+    assert found.unit.tolist() == [1, 4] and found.missing.tolist() == [1, 0]
+    ends = found.left.sum(axis=0) + 1 / np.where(found.used > 0, found.inverse, 1)
+    assert found.left.sum(axis=0)[0, 0] == -1 and ends[0][found.used[0] > 0][-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 2e6, 1e12])
+def test_encoded_numbers_are_right_and_each_constant_is_one_of_float16(scale):
+    import tensorflow as tf
+
+    rows = (np.random.default_rng(0).normal(30, 4, (500, 2)) * scale).astype(np.float32)
+    rows[::9, 1] = np.nan
+    found = measured(rows, 8)
+    for constant in (found.mean, found.left, *np.exp2(np.clip(-np.log2(found.unit), -24, 15))[None]):
+        assert np.array_equal(np.float16(constant).astype(np.float64), np.asarray(constant, np.float64))
+    encoded = _encoded(tf.constant(rows), found).numpy()
+    shares, u, missing = encoded[:, :16].reshape(-1, 2, 8), encoded[:, 16:18], encoded[:, 18:]
+    filled = np.where(np.isnan(rows), found.medians, rows)
+    expected = (filled - found.means) / found.unit
+    np.testing.assert_allclose(u, np.clip(expected, -5, 5), atol=2e-5)
+    edges = np.quantile(expected[:, 0], np.linspace(0, 1, 9))
+    np.testing.assert_allclose(shares[:, 0], np.clip((expected[:, :1] - edges[:-1]) / np.diff(edges), 0, 1), atol=2e-3)
+    assert missing[:, 1].tolist() == np.isnan(rows[:, 1]).tolist() and not missing[:, 0].any()
+
+
+def test_edges_see_what_few_rows_hold():
+    values = np.r_[np.zeros(95), [5, 6, 7, 8, 100]]
+    assert len(np.unique(np.quantile(values, np.linspace(0, 1, 9)))) == 2
+    assert len(_edges(values, 8)) >= 5
+    assert _edges(np.arange(100.0), 4).tolist() == pytest.approx([0, 24.75, 49.5, 74.25, 99])
+    assert _edges(np.zeros(5), 4).tolist() == [-0.5, 0.5]
+
+
+def test_rare_values_are_not_known_unless_all_are_rare():
+    assert known_values(np.array(["a", "a", "b", ""]), 2) == ("a",)
+    assert known_values(np.array(["a", "b"]), 3) == ("a", "b")

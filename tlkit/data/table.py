@@ -1,0 +1,325 @@
+"""Rows of tables as `Splits`: numbers and categories by column, as CSV, Parquet, pandas or TFDS hold them.
+
+Inputs are a dict of columns by name: float32 (1,), NaN where a number is missing, and a text (1,), "" where a category
+is. What a column holds is established from all rows and noted; `like` takes it from other data, so that a slice of few
+rows is read as the whole was. `module` makes the module that such data are learned through.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, DictColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.files import sha256_bytes
+from tlkit.data import tables, tfds_source
+from tlkit.data.assembly import assemble
+from tlkit.data.labelling import Labelled
+from tlkit.data.listing import noted
+from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.data.table_columns import (
+    NUMBER,
+    Established,
+    TableColumn,
+    as_categories,
+    as_numbers,
+    establish,
+    missing_share,
+)
+from tlkit.data.table_formats import Table, read_any
+from tlkit.data.table_module import module
+from tlkit.formats.hub_module import CARD_FILE
+
+__all__ = ["from_frame", "from_table", "from_tfds", "module"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+TABLE = "table"  # the modality, and the step of the pipeline that says the columns
+SHARES = (0.7, 0.15, 0.15)
+_EACH_SAYS = 50  # rows from which a column that tells every label is suspicious
+_FEW_VALUES = 0.2  # share of the rows below which its values are few
+
+
+def from_table(
+    table: str | os.PathLike[str],
+    *,
+    label: str | Sequence[str] = "label",
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    like: Splits | str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
+    split: Sequence[float] | str = SHARES,
+    seed: int = 0,
+    groups: Groups | str | None = None,
+) -> Splits:
+    """A table with a header, one example a row: CSV or TSV, JSON Lines, or Parquet (extra `text`).
+
+    Args:
+        table: The file: .csv, .tsv, .jsonl or .parquet.
+        label: Column of the classes; a list of columns gives numbers to regress, float32 (n, k).
+        numbers: Columns that hold numbers whatever else is in them; None of them need be named.
+        categories: Columns that hold categories though they are numbers, such as postcodes.
+        leave_out: Columns that the model does not get, such as other labels.
+        like: Data whose columns and labels these rows have too, or the folder of a table's module; what columns hold is
+            then not established again.
+        encoding: Python's name of the file's encoding; None reads UTF-8, and notes what else is found.
+        separator: The character between the columns of CSV and TSV; None finds it.
+        split: Shares of training, validation and test, or the column that holds train, val or test.
+        seed: Another seed gives another division.
+        groups: What must stay on one side: the column that names the groups, a function of ids such as "row 17", or a
+            mapping from them.
+
+    Raises:
+        InputError: If the table cannot be read, a column or a label is missing, or no column tells rows apart.
+    """
+    rows = read_any(table, encoding, separator)
+    return _read(rows, label, (numbers, categories, leave_out), like, split, seed, groups)
+
+
+def from_frame(
+    frame: Any,
+    *,
+    label: str | Sequence[str] = "label",
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    like: Splits | str | os.PathLike[str] | None = None,
+    split: Sequence[float] | str = SHARES,
+    seed: int = 0,
+    groups: Groups | str | None = None,
+) -> Splits:
+    """A pandas DataFrame, or a dict of columns; rows are named by their position.
+
+    Args:
+        frame: What `.items()` gives names and columns of.
+        label: As in `from_table`, like all the others.
+        numbers: As in `from_table`.
+        categories: As in `from_table`.
+        leave_out: As in `from_table`.
+        like: As in `from_table`.
+        split: As in `from_table`.
+        seed: As in `from_table`.
+        groups: As in `from_table`.
+
+    Raises:
+        InputError: If it is no frame, its columns differ in length, and as `from_table`.
+
+    Example:
+        >>> rows = {"age": [25, 38, 51, 44], "job": ["cook", "clerk", "cook", "clerk"], "label": ["a", "b"] * 2}
+        >>> from_frame(rows, split=(0.5, 0, 0.5)).train.inputs.spec["age"]
+        ArraySpec(shape=(1,), dtype='float32')
+    """
+    if not hasattr(frame, "items"):
+        raise InputError(f"`frame` must be a pandas DataFrame or a dict of columns. Received: {type(frame).__name__}.")
+    columns = {str(name): _cells(column, str(name)) for name, column in frame.items()}
+    sizes = {name: len(cells) for name, cells in columns.items()}
+    if len(set(sizes.values())) != 1 or not next(iter(sizes.values())):
+        raise InputError(f"The columns of a frame must have one length, above 0. Received: {sizes}.")
+    return _read(Table(columns, 0), label, (numbers, categories, leave_out), like, split, seed, groups)
+
+
+def from_tfds(
+    builder: Any,
+    *,
+    label: str | Sequence[str] = "label",
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> Splits:
+    """A TensorFlow Datasets builder whose features are single numbers, texts and classes.
+
+    Args:
+        builder: Its name, its folder, or the builder itself.
+        label: The feature to predict; a list of features gives numbers to regress.
+        numbers: As in `from_table`.
+        categories: As in `from_table`.
+        leave_out: As in `from_table`.
+        split: As in `from_table`, for a builder with one split; of several, one that is missing is taken out of train.
+        seed: As in `from_table`.
+
+    Raises:
+        InputError: If it cannot be opened, or has features of several values, and as `from_table`.
+    """
+    rows = tfds_source.open_rows(builder)
+    table = Table({name: list(cells) for name, cells in rows.columns.items()}, 0)
+    return _read(table, label, (numbers, categories, leave_out), None, split, seed, None, rows)
+
+
+def columns_of(pipeline: Pipeline) -> tuple[TableColumn, ...]:
+    """The columns of data that were read as tables; () of others."""
+    step = pipeline.get(TABLE)
+    return () if step is None else tuple(TableColumn(*row) for row in step["columns"])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TableRows(DictColumn):
+    """Columns of one value a row, with one digest a row: the same for the same cells, whatever table they are in."""
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """sha256 of names and cells of each row."""
+        cells = [self.columns[name].take(np.arange(len(self)))[:, 0].tolist() for name in self.columns]
+        names = "\x1f".join(self.columns)
+        return tuple(sha256_bytes(names, "\x1f".join(map(str, row))) for row in zip(*cells, strict=True))
+
+    def subset(self, indices: Sequence[int]) -> TableRows:
+        """The rows at `indices`, with their digests."""
+        chosen = TableRows({name: column.subset(indices) for name, column in self.columns.items()})
+        if "digests" in self.__dict__:
+            chosen.__dict__["digests"] = tuple(self.digests[int(i)] for i in indices)
+        return chosen
+
+
+def in_columns(columns: Sequence[TableColumn], cells: Mapping[str, Sequence[Any]]) -> TableRows:
+    """Cells by the names of a header as a model takes them."""
+    values = {
+        column.input: (as_numbers if column.kind == NUMBER else as_categories)(cells[column.name]) for column in columns
+    }
+    return TableRows({name: ArrayColumn(array) for name, array in values.items()})
+
+
+# -- how it is read
+
+
+def _cells(column: Any, name: str) -> list[Any]:
+    values = column.tolist() if hasattr(column, "tolist") else column
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        raise InputError(f"The column {name!r} of a frame must hold one value a row. Received: {values!r:.60}.")
+    return list(values)
+
+
+def _read(
+    rows: Table,
+    label: str | Sequence[str],
+    named: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    like: Splits | str | os.PathLike[str] | None,
+    split: Sequence[float] | str,
+    seed: int,
+    groups: Groups | str | None,
+    fixed: tfds_source.Rows | None = None,
+) -> Splits:
+    started = time.perf_counter()
+    shares = checked_shares(SHARES if isinstance(split, str) else split)
+    labelled = _like_labels(rows.labelled(label), like)
+    aside = [label] if isinstance(label, str) else list(label)
+    aside += [name for name in (split, groups) if isinstance(name, str)]
+    given = {name: cells for name, cells in rows.columns.items() if name not in aside}
+    numbers, categories, leave_out = named
+    if like is None:
+        found = establish(given, numbers=numbers, categories=categories, leave_out=leave_out)
+    else:
+        found = _like_columns(given, like)
+    parts = list(fixed.parts) if fixed is not None else []
+    if isinstance(split, str):
+        parts = tables.part_column(rows.texts(split), rows.first)
+    ids = fixed.ids if fixed is not None else tuple(f"row {rows.first + i}" for i in range(len(labelled.targets)))
+    owners = rows.texts(groups) if isinstance(groups, str) else groups
+    whole = Examples(
+        ids=ids,
+        inputs=in_columns(found.columns, given),
+        targets=ArrayColumn(labelled.targets),
+        modality=TABLE,
+        pipeline=Pipeline().then(TABLE, columns=[list(dataclasses.astuple(column)) for column in found.columns]),
+        groups=group_names(owners, ids),
+    )
+    splits = assemble(whole, dataclasses.replace(labelled, notes=()), shares=shares, seed=seed, fixed=parts)
+    notes = (*rows.notes, *found.notes, *labelled.notes, *_missing(whole), *_leaks(whole, labelled, found.columns))
+    splits = dataclasses.replace(splits, duplicates=(), notes=_of_tables(splits.notes), seconds=0.0)
+    return dataclasses.replace(noted(splits, (*notes, *_repeated(splits))), seconds=time.perf_counter() - started)
+
+
+Like = Splits | str | os.PathLike[str]
+
+
+def _like_labels(labelled: Labelled, like: Like | None) -> Labelled:
+    """Class numbers as other data have them."""
+    if not isinstance(like, Splits) or labelled.kind != "classes":
+        return labelled
+    unknown = sorted(set(labelled.names) - set(like.labels))
+    if unknown:
+        raise InputError(f"The label {unknown[0]!r:.60} is not among those of `like`: {', '.join(like.labels[:10])}.")
+    number = np.array([like.labels.index(name) for name in labelled.names], np.int32)
+    return dataclasses.replace(labelled, targets=number[labelled.targets], names=like.labels)
+
+
+def _like_columns(given: Mapping[str, Sequence[Any]], like: Like) -> Established:
+    columns = columns_of(like.train.pipeline) if isinstance(like, Splits) else _of_card(Path(like))
+    if not columns:
+        raise InputError("`like` must be data that tlkit.data.table has read, or the folder of a table's module.")
+    absent = [column.name for column in columns if column.name not in given]
+    if absent:
+        raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(given)}.")
+    return Established(columns)
+
+
+def _of_card(folder: Path) -> tuple[TableColumn, ...]:
+    """The columns that the card of a table's module names; () where there is none."""
+    try:
+        rows = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["columns"]
+        return tuple(TableColumn(row["name"], row["input"], row["kind"]) for row in rows)
+    except (OSError, ValueError, LookupError, TypeError):
+        return ()
+
+
+# -- notes
+
+
+def _of_tables(notes: Sequence[str]) -> tuple[str, ...]:
+    """Without what is said of equal content under different labels: of rows that is common, and no mistake."""
+    return tuple(note for note in notes if "under different labels" not in note)
+
+
+def _missing(whole: Examples) -> list[str]:
+    """A note on columns with missing cells."""
+    columns = columns_of(whole.pipeline)
+    shares = {c.name: missing_share(whole.inputs.columns[c.input].values) for c in columns}  # type: ignore[attr-defined]
+    lacking = {name: share for name, share in shares.items() if share}
+    if not lacking:
+        return []
+    listed = ", ".join(f"{name} {share:.1%}" for name, share in list(lacking.items())[:10])
+    return [f"Cells are missing in {len(lacking)} columns: {listed}{', ...' if len(lacking) > 10 else ''}."]
+
+
+def _repeated(splits: Splits) -> list[str]:
+    """A note on rows of val and test that equal a row of training in every column."""
+    known = set(splits.train.digests)
+    held_out = (*splits.val.digests, *splits.test.digests)
+    count = sum(digest in known for digest in held_out)
+    if not count:
+        return []
+    return [f"{count:,} of {len(held_out):,} rows of val and test equal a training row in every column."]
+
+
+def _leaks(whole: Examples, labelled: Labelled, columns: Sequence[TableColumn]) -> list[str]:
+    """A note on each column whose few values tell every label: the label under another name, perhaps."""
+    if labelled.kind != "classes" or len(whole) < _EACH_SAYS:
+        return []
+    suspects = []
+    for column in columns:
+        values = whole.inputs.columns[column.input].values[:, 0]  # type: ignore[attr-defined]
+        _, of_value = np.unique(values, return_inverse=True)
+        pairs = len(np.unique(of_value.astype(np.int64) * len(labelled.names) + labelled.targets))
+        if pairs == of_value.max() + 1 <= _FEW_VALUES * len(whole):
+            suspects.append(column.name)
+    return [
+        f"The column {name!r} alone tells the label of every row: leave it out if it is not known beforehand."
+        for name in suspects
+    ]

@@ -1,0 +1,292 @@
+"""What each column of a table holds: a number, a category, or nothing that tells rows apart."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+from tlkit.data.labelling import is_missing
+
+NUMBER, CATEGORY = "number", "category"
+MOSTLY = 0.95  # share of cells of one kind, from which the others are slips
+FEW_ROWS = 20  # below these, cells that all differ may be categories all the same
+LONG_TEXT = 6  # mean words of a cell, from which it is no category
+MARKS = frozenset(("?", "n/a", "na", "null", "none", "nil", "-", "--", "#null!", "missing", "unknown"))
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([ T].*)?")
+_COMMA = re.compile(r"[+-]?\d+,\d+|[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?")
+_WITH_UNIT = re.compile(r"[$€£¥] ?[+-]?\d[\d.,]*|[+-]?\d[\d.,]* ?[%$€£¥]")
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One column that a model takes.
+
+    Attributes:
+        name: In the table's header.
+        input: Of the model's input: letters, digits and _ alone.
+        kind: "number", float32 with NaN where it is missing; or "category", texts with "" where it is missing.
+    """
+
+    name: str
+    input: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Established:
+    """Columns that a model takes, and sentences on what was found."""
+
+    columns: tuple[TableColumn, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The kind of a column, "" where it is left out; why, or what was done to its cells."""
+
+    kind: str
+    note: str = ""
+
+
+def establish(
+    table: Mapping[str, Sequence[Any]],
+    *,
+    numbers: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+) -> Established:
+    """What the columns of a table hold.
+
+    Args:
+        table: Cells by column, those of the label left out: texts as CSV has them, or Python's values.
+        numbers: Columns that hold numbers, whatever else is in them, which then is missing.
+        categories: Columns that hold categories, such as numbers of products.
+        leave_out: Columns that the model does not get.
+
+    Raises:
+        InputError: If a column that is named is not there, or is named twice; if cells cannot be read as what most of
+            them are; or if no column is left.
+
+    Example:
+        >>> found = establish({"age": ["39", "", "51"], "job": ["clerk", "cook", "cook"]})
+        >>> [(column.name, column.kind) for column in found.columns]
+        [('age', 'number'), ('job', 'category')]
+    """
+    _check_named(table, numbers, categories, leave_out)
+    asked = dict.fromkeys(numbers, NUMBER) | dict.fromkeys(categories, CATEGORY)
+    judged = {
+        name: _Judged(asked[name]) if name in asked else _judge(cells, name)
+        for name, cells in table.items()
+        if name not in leave_out
+    }
+    kept = {name: own.kind for name, own in judged.items() if own.kind}
+    if not kept:
+        reasons = "; ".join(own.note.rstrip(".") for own in judged.values() if own.note)
+        raise InputError(f"No column is left for the model to learn from: {reasons or 'all are left out'}.")
+    inputs = input_names(list(kept))
+    columns = tuple(TableColumn(name, inputs[name], kind) for name, kind in kept.items())
+    return Established(columns, (*_listed(columns), *(own.note for own in judged.values() if own.note)))
+
+
+def input_names(names: Sequence[str]) -> dict[str, str]:
+    """Names of columns as those of a model's inputs, each once.
+
+    Example:
+        >>> input_names(["hours-per-week", "hours per week", "1st"])
+        {'hours-per-week': 'hours_per_week', 'hours per week': 'hours_per_week_2', '1st': 'column_1st'}
+    """
+    inputs: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+        plain = plain if plain[:1].isalpha() else f"column_{plain}".rstrip("_")
+        count, unique = 1, plain
+        while unique in inputs.values():
+            count += 1
+            unique = f"{plain}_{count}"
+        inputs[name] = unique
+    return inputs
+
+
+def as_numbers(cells: Sequence[Any]) -> np.ndarray:
+    """float32 (n, 1), NaN where a cell is missing or no number."""
+    return np.array([_number(cell) for cell in cells], np.float32).reshape(-1, 1)
+
+
+def as_categories(cells: Sequence[Any]) -> np.ndarray:
+    """Texts (n, 1), "" where a cell is missing: empty, nan and its like, or a question mark."""
+    texts = {cell: _category(cell) for cell in set(cells)}
+    return np.array([texts[cell] for cell in cells], dtype=str).reshape(-1, 1)
+
+
+def missing_share(values: np.ndarray) -> float:
+    """Share of what `as_numbers` or `as_categories` gave that is missing."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else values == ""
+    return float(missing.mean()) if len(values) else 0.0
+
+
+# -- one column
+
+
+def _judge(cells: Sequence[Any], name: str) -> _Judged:
+    _check_single(cells, name)
+    counts = Counter(cells)
+    filled = {cell: count for cell, count in counts.items() if not _is_nothing(cell)}
+    if not filled:
+        return _Judged("", f"The column {name!r} is empty, and is left out.")
+    if len(filled) == len(counts) == 1:
+        return _Judged("", f"The column {name!r} holds {_plain(next(iter(filled)))!r:.40} in every row: left out.")
+    if _share(filled, _is_date) >= MOSTLY:
+        how = "make numbers of it, such as days since a start"
+        return _Judged("", f"The column {name!r} holds dates, and is left out: {how}.")
+    if all(map(_is_number, filled)):
+        return _judged_numbers(cells, filled, name)
+    return _judged_texts(filled, name)
+
+
+def _check_single(cells: Sequence[Any], name: str) -> None:
+    for row, cell in enumerate(cells):
+        if isinstance(cell, list | dict | bytes | np.ndarray):
+            raise InputError(
+                f"The column {name!r} holds {type(cell).__name__}, not one value a row (row {row} of the data): make "
+                f"columns of it, or leave it out, leave_out=[{name!r}]."
+            )
+
+
+def _judged_numbers(cells: Sequence[Any], filled: Mapping[Any, int], name: str) -> _Judged:
+    if any(math.isinf(_number(cell)) for cell in filled):
+        raise InputError(f"The column {name!r} holds an infinite number: correct it, or leave it empty.")
+    if any(isinstance(cell, str) and _LEADING_ZERO.match(cell) and "." not in cell for cell in filled):
+        return _Judged(CATEGORY, f"The numbers of the column {name!r} begin with 0, and are read as categories.")
+    if FEW_ROWS <= len(cells) == len(filled) and bool((np.diff([_number(cell) for cell in cells]) == 1).all()):
+        return _Judged("", f"The column {name!r} counts the rows, and is left out.")
+    return _Judged(NUMBER)
+
+
+def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
+    total = sum(filled.values())
+    marked = {cell: count for cell, count in filled.items() if not _is_mark(cell)}
+    share = _share(marked, _is_number)
+    others = {cell: count for cell, count in filled.items() if not _is_number(cell)}
+    shown = ", ".join(f"{_plain(other)!r:.30}" for other in list(others)[:3])
+    if share >= MOSTLY:
+        count = sum(others.values())
+        return _Judged(NUMBER, f"{count:,} of {total:,} cells of {name!r} are no numbers ({shown}): missing.")
+    _check_written(marked, name)
+    if share >= 0.5:
+        note = f"{share:.0%} of the cells of {name!r} are numbers, and others are not ({shown}): read as categories."
+        return _Judged(CATEGORY, note)
+    words = sum(len(_plain(cell).split()) * count for cell, count in filled.items()) / total
+    if words >= LONG_TEXT and 2 * len(filled) > total:
+        return _Judged("", f"The column {name!r} holds texts, and is left out: tlkit.data.text is for them.")
+    if total >= FEW_ROWS and len(filled) > 0.9 * total:
+        note = f"The column {name!r} holds another text in almost every row, as names do, and is left out."
+        return _Judged("", note)
+    return _Judged(CATEGORY)
+
+
+def _check_written(marked: Mapping[Any, int], name: str) -> None:
+    """Refuse numbers that are written for people: one column of them would become thousands of categories."""
+    texts = {cell: count for cell, count in marked.items() if not _is_number(cell)}
+    for pattern, what in ((_COMMA, "commas, or points between thousands"), (_WITH_UNIT, "units")):
+        odd = [cell for cell in texts if isinstance(cell, str) and pattern.fullmatch(cell.strip())]
+        if odd and sum(texts[cell] for cell in odd) >= MOSTLY * sum(texts.values()):
+            raise InputError(
+                f"The column {name!r} holds numbers with {what}, such as {odd[0]!r:.30}: write them as 1234.5, or say "
+                f"that they are categories, categories=[{name!r}]."
+            )
+
+
+def _share(cells: Mapping[Any, int], is_so: Callable[[Any], bool]) -> float:
+    """Share of the rows whose cell is so."""
+    return sum(count for cell, count in cells.items() if is_so(cell)) / max(1, sum(cells.values()))
+
+
+def _plain(cell: Any) -> str:
+    return str(cell).strip()
+
+
+def _is_nothing(cell: Any) -> bool:
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(cell, float | np.floating):
+        return math.isnan(cell)
+    return isinstance(cell, str) and is_missing(cell)
+
+
+def _is_mark(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.strip().casefold() in MARKS
+
+
+def _is_number(cell: Any) -> bool:
+    return not _is_nothing(cell) and not math.isnan(_number(cell))
+
+
+def _number(cell: Any) -> float:
+    if isinstance(cell, bool | int | float | decimal.Decimal | np.generic) and not isinstance(cell, np.str_):
+        try:
+            return float(cell)
+        except (TypeError, ValueError):
+            return math.nan
+    try:
+        return float(cell) if isinstance(cell, str) and "_" not in cell else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _category(cell: Any) -> str:
+    if _is_nothing(cell) or (isinstance(cell, str) and cell.strip() == "?"):
+        return ""
+    whole = isinstance(cell, float | np.floating) and float(cell).is_integer()
+    return str(int(cell)) if whole else _plain(cell)
+
+
+def _is_date(cell: Any) -> bool:
+    if isinstance(cell, datetime.date | datetime.time | np.datetime64) or type(cell).__name__ == "Timestamp":
+        return True
+    return isinstance(cell, str) and _DATE.fullmatch(cell.strip()) is not None
+
+
+# -- all columns
+
+
+def _listed(columns: Sequence[TableColumn]) -> list[str]:
+    """The types as they were established, a sentence each."""
+    notes = []
+    for kind, plural in ((NUMBER, "Numbers"), (CATEGORY, "Categories")):
+        names = [column.name for column in columns if column.kind == kind]
+        if names:
+            more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+            notes.append(f"{plural} ({len(names)}): {', '.join(names[:20])}{more}.")
+    renamed = [column for column in columns if column.input != column.name]
+    if renamed:
+        first = f"{renamed[0].name!r} is {renamed[0].input}"
+        more = f", and {len(renamed) - 1} more are renamed likewise" if len(renamed) > 1 else ""
+        notes.append(f"Inputs of the model have letters, digits and _ in their names: {first}{more}.")
+    return notes
+
+
+def _check_named(
+    table: Mapping[str, Sequence[Any]], numbers: Sequence[str], categories: Sequence[str], leave_out: Sequence[str]
+) -> None:
+    named: dict[str, str] = {}
+    for word, names in (("numbers", numbers), ("categories", categories), ("leave_out", leave_out)):
+        if isinstance(names, str):
+            raise InputError(f"`{word}` is a list of columns: {word}=[{names!r}].")
+        for name in names:
+            if name not in table:
+                raise InputError(
+                    f"`{word}` names the column {name!r}, and the table has {', '.join(list(table)[:20])}."
+                )
+            if name in named:
+                raise InputError(f"The column {name!r} is named in `{named[name]}` and in `{word}`: name it in one.")
+            named[name] = word
