@@ -240,6 +240,35 @@ def test_l2_sp_is_resumed_exactly(folder, tmp_path):
     assert same(values(whole), values(run(checkpoints=tmp_path)))
 
 
+def test_what_is_kept_lies_between_the_first_weights_and_the_trained_ones(folder):
+    def weights(**options):
+        model, task = built(folder)
+        first = values(model)
+        phases = (Phase(epochs=2, lr=3e-3, unfrozen=1.0, **options),)
+        splits = data()
+        splits = dataclasses.replace(splits, val=splits.val.subset([]))  # the last weights are taken
+        inside = {id(v) for v in backbone_of(model).module_variables.values()}
+        module = [id(v) in inside for v in model.weights]
+        return module, first, values(tlkit.fit(model, task, splits, phases, batch_size=8).model)
+
+    module, first, trained = weights()
+    _, _, mean = weights(start_share=0.25)
+    for inside, a, b, c in zip(module, first, trained, mean, strict=True):
+        np.testing.assert_allclose(c, 0.25 * a + 0.75 * b if inside else b, rtol=1e-5, atol=1e-6)
+    assert any(inside and (a != b).any() for inside, a, b in zip(module, first, trained, strict=True))
+
+
+def test_a_fit_with_a_share_of_the_first_weights_is_resumed_exactly(folder, tmp_path):
+    phases = (Phase(epochs=3, lr=3e-3, unfrozen=1.0, start_share=0.5),)
+
+    def run(**options):
+        return tlkit.fit(*built(folder), data(), phases, batch_size=8, **options).model
+
+    whole = run()
+    stopped_after(2, lambda: run(checkpoints=tmp_path))
+    assert same(values(whole), values(run(checkpoints=tmp_path)))
+
+
 # -- distillation
 
 

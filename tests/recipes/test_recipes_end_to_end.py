@@ -239,3 +239,26 @@ def test_smallest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = recipe("smallest")()
     assert run.scores["accuracy"] > 0.5 and (tmp_path / "runs" / "smallest" / "model.tflite").exists()
+
+
+def test_forecasting(tmp_path):
+    sales = tlkit.datasets.made_series.sales(6, shops=1, months=85, seed=1)
+    values = sales.test.columns["history"][-1]
+    with (tmp_path / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        months = [f"{2015 + i // 12}-{1 + i % 12:02d}" for i in range(len(values))]
+        csv.writer(file).writerows([["time", "value"], *zip(months, values.tolist(), strict=True)])
+    run = recipe("forecasting")(data=tmp_path / "table.csv", horizon=6, out=tmp_path / "run", formats=FILES)
+    scores = adapted(run, tmp_path / "run")
+    assert scores["mase"] < scores["mase_naive"] and scores["wql"] < scores["wql_naive"]
+    assert 0.5 <= scores["coverage_80"] <= 1
+
+
+def test_series_classification(tmp_path):
+    found = tlkit.datasets.made_series.gestures(45, 40, split=(1, 0, 0)).train
+    for i in range(len(found)):
+        file = tmp_path / "data" / ("circle", "shake", "swipe")[int(found.target_array[i])] / f"{i}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            csv.writer(opened).writerows([["x", "y", "z"], *found.inputs[i].tolist()])
+    run = recipe("series_classification")(data=tmp_path / "data", out=tmp_path / "run", epochs=20, formats=FILES)
+    assert adapted(run, tmp_path / "run")["accuracy"] >= 0.8

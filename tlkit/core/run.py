@@ -38,6 +38,8 @@ class Phase:
         batch_stats: "frozen" keeps BatchNorm (and the module's own dropout) in inference mode; "adapt" runs the
             whole module in training mode.
         l2_sp: Factor of half the squared distance of the module's weights from those the fit began with, >= 0.
+        start_share: Share in [0, 1) of those first weights in what is judged and kept: each epoch's weights of the
+            module are the mean of both, while training goes on from its own (Wortsman et al. 2022, arXiv:2109.01903).
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class Phase:
     clip_norm: float | None = None
     batch_stats: str = "frozen"
     l2_sp: float = 0.0
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         checks: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -63,6 +66,7 @@ class Phase:
             "weight_decay": (lambda x: 0 <= x < math.inf, "be 0 or more, and finite"),
             "clip_norm": (lambda x: x > 0, "be positive or None"),
             "l2_sp": (lambda x: 0 <= x < math.inf, "be 0 or more, and finite"),
+            "start_share": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
         }
         for name, (fine, rule) in checks.items():
             value = getattr(self, name)

@@ -71,5 +71,6 @@ def _phase(phase: Phase) -> str:
         "warm-up" if phase.warmup else "",
         "then falling along a cosine" if phase.cosine else "",
         f"ends after {phase.patience} without improvement" if phase.patience else "",
+        f"{phase.start_share:.0%} of the first weights kept" if phase.start_share else "",
     ]
     return ", ".join(filter(None, words))

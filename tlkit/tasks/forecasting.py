@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 LEVELS = tuple(round(0.1 * i, 1) for i in range(1, 10))
-FEW = 150  # values of a history below which tuning does harm (docs/series.md has the table)
+FEW = 90  # values of a history below which tuning does harm (docs/series.md has the table)
 STEP_WIDTH, STEP_HIDDEN = 16, 64
 TUNED_WINDOWS = 4_000  # that tuning looks at: 125 steps of 32
 HISTORY = "history_length"  # the column with how many values lie before each cutoff
@@ -77,7 +77,8 @@ def phases_for(history_length: int, windows: int) -> tuple[Phase, ...]:
     """Phases by how much history there is: none that tunes where it is short.
 
     The first phase trains nothing of zoo:forecaster and takes its zero-shot forecasts on the validation horizon into
-    the choice of the best weights, so that what is tuned is never worse there.
+    the choice of the best weights, so that what is tuned is never worse there. What is kept lies half way between the
+    zero-shot weights and the tuned ones, whose intervals alone would be far too narrow.
 
     Args:
         history_length: Values before the first cutoff that is tested, of the longest series.
@@ -91,7 +92,7 @@ def phases_for(history_length: int, windows: int) -> tuple[Phase, ...]:
     if history_length < FEW:
         return (first,)
     epochs = int(min(30, max(2, round(TUNED_WINDOWS / windows))))
-    return first, Phase(epochs=epochs, lr=3e-4, unfrozen=1.0, cosine=True, clip_norm=1.0, weight_decay=1e-4)
+    return first, Phase(epochs, 3e-4, unfrozen=1.0, clip_norm=1.0, weight_decay=1e-4, start_share=0.5)
 
 
 def _plan(data: Splits, say: Callable[[str], None]) -> tuple[Phase, ...]:

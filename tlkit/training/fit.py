@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,10 +132,10 @@ def fit(
     _say_unused_patience(task, phases, progress)
     started = time.perf_counter()
     keep, stored = keeper(model, task, data, phases, settings, checkpoints, progress)
+    start = _starting_point(model, phases)  # before a checkpoint's weights come in
     state = State() if stored is None else opened_state(stored)
     assign(model, state.weights)
     assign(model, {} if stored is None else numbered(stored, "seed"))
-    start = _starting_point(model, phases)
     with watching(model, watch, optimizer_of(phases[0], model), _params(phases, data, settings), progress.line) as told:
         job = Job(model, task, data, tuple(phases), settings, progress, keep, start, told)
         state = _run_phases(job, state, stored)
@@ -154,7 +155,7 @@ def _remaining(run: Run) -> Run:
 def _starting_point(model: keras.Model, phases: Sequence[Phase]) -> Mapping[int, np.ndarray]:
     """Copies of the module's weights, where a phase is to stay near them."""
     layer = backbone_of(model)
-    if layer is None or not any(phase.l2_sp for phase in phases):
+    if layer is None or not any(phase.l2_sp or phase.start_share for phase in phases):
         return {}
     return {id(v): np.array(v) for v in layer.module_variables.values()}
 
@@ -394,8 +395,10 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     over_all_phases = _epochs_done(state.results) + state.epoch
     job.watchers.tell("on_epoch_begin", over_all_phases)
     figures = _trained(job, stage, epoch)
-    if len(job.data.val):
-        figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
+    with _drawn_back(job, stage):
+        if len(job.data.val):
+            figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
+        kept = _trained_weights(job.model, stage)
     _check_finite(job, stage, state, figures)
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
@@ -406,11 +409,26 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
         own = (figure, epoch)
     best, weights = state.best, state.weights
     if best is None or _better(figure, best, job):
-        best, weights = figure, {**weights, **_trained_weights(job.model, stage)}
+        best, weights = figure, {**weights, **kept}
     if (trial := trials.under_way()) is not None:
         trial.ended_epoch(figure, best)
     history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
     return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
+
+
+@contextlib.contextmanager
+def _drawn_back(job: Job, stage: Stage) -> Iterator[None]:
+    """Inside, the module's weights are the mean with those that the fit began with, as `Phase.start_share` asks."""
+    share = stage.phase.start_share
+    moved = [v for v in stage.trainer.model.trainable_variables if share and id(v) in job.start]
+    trained = [np.array(v) for v in moved]
+    for variable, own in zip(moved, trained, strict=True):
+        variable.assign(share * job.start[id(variable)] + (1 - share) * own)
+    try:
+        yield
+    finally:
+        for variable, own in zip(moved, trained, strict=True):
+            variable.assign(own)
 
 
 def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, float]) -> None:
