@@ -149,6 +149,20 @@ def test_a_text_is_written_token_by_token(small):
     np.testing.assert_allclose(whisper.decode(weights, encoded, ids[:, :3]), whole[:, :3], atol=1e-5)
 
 
+def test_steps_with_a_cache_give_what_the_whole_text_gives(small):
+    weights, _ = small
+    encoded, ids = tf.random.stateless_normal((2, 12, WIDTH), (1, 2)), tf.constant([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+    whole, capacity = whisper.decode(weights, encoded, ids), 8
+    rubbish = tf.fill((2, capacity, WIDTH), 7.0)  # what lies behind a position is never read
+    caches = {f"kv_cache_{side}_{n}": rubbish for side in "kv" for n in range(whisper.BLOCKS)}
+    given, states = {**whisper.crossed(weights, encoded), **caches}, []
+    for start, stop in ((0, 2), (2, 3), (3, 5)):
+        outputs = whisper.step(weights, {**given, "ids": ids[:, start:stop], "position": tf.constant(start)})
+        states.append(outputs.pop("default"))
+        given |= outputs
+    np.testing.assert_allclose(tf.concat(states, 1), whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("inputs", ["encoded", "bands"])
 def test_the_decoder_is_cut_through_its_whole_depth_with_its_encoder_or_without(small, inputs):
     weights, _ = small
@@ -177,7 +191,7 @@ def test_the_decoder_is_cut_through_its_whole_depth_with_its_encoder_or_without(
 def test_the_module_has_two_endpoints_with_cuts_and_tokens():
     folder = str(zoo_checks.folder(NAME))
     assert scan(folder).findings == ()
-    ears, hand = HubLayer(folder, signature="encode"), HubLayer(folder)
+    ears, hand = HubLayer(folder, signature="encode"), HubLayer(folder, signature="decode")
     assert ears.tokenizer is None and hand.tokenizer.end == 50256
     assert hand.tokenizer.special["<|startoftranscript|>"] == 50257
     text = " It is 10 o'clock, said the café."
@@ -203,7 +217,7 @@ def test_it_writes_what_is_said():
     with wave.open(str(sounds / "conf-onlyperson.wav")) as file:
         raw = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
     folder = str(zoo_checks.folder(NAME))
-    ears, hand = HubLayer(folder, signature="encode"), HubLayer(folder)
+    ears, hand = HubLayer(folder, signature="encode"), HubLayer(folder, signature="decode")
     sound = np.zeros((1, whisper.LONGEST), "f4")
     sound[0, : 2 * len(raw)] = np.interp(np.arange(2 * len(raw)) / 2, np.arange(len(raw)), raw)  # from 8 kHz
     encoded, ids = ears(sound), [50257, 50362]

@@ -169,6 +169,13 @@ def test_anomaly_detection(tmp_path):
 
 
 @pytest.mark.slow
+def test_speech_recognition(tmp_path):
+    run = recipe("speech_recognition")(out=tmp_path, epochs=2, longest=64, formats=FILES)
+    found = adapted(run, tmp_path)
+    assert found["wer"] <= found["wer_before"] / 2 and found["cer"] < 0.1
+
+
+@pytest.mark.slow
 def test_keypoint_detection(tmp_path):
     run = recipe("keypoint_detection")(
         data=pointed(tmp_path / "data"), out=tmp_path / "run", image_size=(64, 64), within=0.15, epochs=(12, 2),

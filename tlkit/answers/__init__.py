@@ -10,6 +10,7 @@ from tlkit.answers.passages import passages
 from tlkit.answers.points import points
 from tlkit.answers.quantiles import quantiles
 from tlkit.answers.scores import scores
+from tlkit.answers.tokens import tokens
 from tlkit.answers.transcripts import transcripts
 from tlkit.answers.values import values, vectors
 from tlkit.answers.words import words
@@ -22,6 +23,7 @@ __all__ = [
     "points",
     "quantiles",
     "scores",
+    "tokens",
     "transcripts",
     "values",
     "vectors",

@@ -2,7 +2,7 @@
 
 from tlkit.graph.activations import activation_bytes
 from tlkit.graph.blocks import Block, blocks, embedding, taps
-from tlkit.graph.constant import save_constant
+from tlkit.graph.constant import OnValues, save_constant
 from tlkit.graph.cutting import (
     Cut,
     Halves,
@@ -46,6 +46,7 @@ __all__ = [
     "Cut",
     "Graph",
     "Halves",
+    "OnValues",
     "Proof",
     "activation_bytes",
     "at_sizes",

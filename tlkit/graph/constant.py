@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tlkit.core.errors import InputError
 from tlkit.graph import _private
 from tlkit.graph.flat import WRITES
 
@@ -81,8 +82,45 @@ def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) ->
     return call
 
 
-def _filled_in(function: Any) -> Any:
+class OnValues:
+    """A concrete function that takes the values of its variables, so that a loop around it reads each of them once.
+
+    Converters also know no variables in functions that are called inside of loops.
+    """
+
+    def __init__(self, function: Any) -> None:
+        with tf.init_scope():
+            self.variables = _captured(function)
+            definition = _filled_in(function, constant=False)
+        if definition is None:
+            raise InputError("A function of the module does more with its variables than read them.")
+        count = len(function.inputs) - len(function.captured_inputs)
+        keys = sorted(function.structured_input_signature[1])
+        self.inputs = dict(zip(keys, (t.op.name for t in function.inputs[:count]), strict=True))
+        self.names = sorted(function.structured_outputs)
+        self.outputs, self.definition = [t.name for t in function.outputs], definition
+        self.taken = {name for node in definition.node for name in _sources(node)}
+
+    def read(self) -> dict[str, Any]:
+        """The values of the variables."""
+        return {name: tf.convert_to_tensor(variable) for name, variable in self.variables.items()}
+
+    def __call__(self, values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name, for values as `read` gives them and inputs by name."""
+        given = dict(values) | {self.inputs[name]: value for name, value in tensors.items() if name in self.inputs}
+        found = tf.graph_util.import_graph_def(
+            self.definition,
+            input_map={name: tf.identity(value) for name, value in given.items() if name in self.taken},
+            return_elements=self.outputs,
+            name="step",
+        )
+        return dict(zip(self.names, found, strict=True))
+
+
+def _filled_in(function: Any, *, constant: bool = True) -> Any:
     """GraphDef of a function with constants in its variables' place; None where they are not merely read, or written.
+
+    Without `constant` they are left out, for an import that maps their names to tensors.
 
     TensorFlow's own conversion also knows loops that carry variables. It takes three times as long, and the converter
     then takes longer too.
@@ -90,17 +128,18 @@ def _filled_in(function: Any) -> Any:
     definition = _private.inlined_graph_def(function)
     if any(node.op.startswith(WRITES) for node in definition.node):
         return None
-    nodes, values = {node.name: node for node in definition.node}, _captured_values(function)
+    nodes, variables = {node.name: node for node in definition.node}, _captured(function)
     kept = type(definition)(library=definition.library, versions=definition.versions)
     written: set[str] = set()
     for node in _needed(nodes, [t.op.name for t in function.outputs]):
-        read = [name for name in (_origin(nodes, i) for i in _sources(node)) if name in values]
+        read = [name for name in (_origin(nodes, i) for i in _sources(node)) if name in variables]
         if node.op == "Identity" and read:
             continue
         if read and node.op not in READERS:
             return None
         for name in {*read} - written:
-            kept.node.append(_const(name, values[name]))
+            if constant:
+                kept.node.append(_const(name, variables[name].numpy()))
             written.add(name)
         kept.node.extend(_of_constant(node, read[0]) if read else [_without_controls(node)])
     return kept
@@ -113,12 +152,12 @@ def _origin(nodes: Mapping[str, Any], name: str) -> str:
     return name
 
 
-def _captured_values(function: Any) -> dict[str, Any]:
-    """Name of the placeholder of each variable that a function captures -> the variable's value."""
+def _captured(function: Any) -> dict[str, Any]:
+    """Name of the placeholder of each variable that a function captures -> the variable."""
     variables = {id(_private.handle(v)): v for v in function.graph.variables}
     inner = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     pairs = zip(inner, function.captured_inputs, strict=True)
-    return {placeholder.op.name: variables[id(outer)].numpy() for placeholder, outer in pairs}
+    return {placeholder.op.name: variables[id(outer)] for placeholder, outer in pairs}
 
 
 def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

@@ -187,6 +187,13 @@ class HubLayer(keras.layers.Layer):
         asset = getattr(self._module, name, None)
         return None if asset is None else asset.asset_path.numpy().decode()
 
+    def function(self, name: str) -> Any | None:
+        """A signature of the module as a concrete function of tensors by keyword, on this layer's own variables.
+
+        Modules of several endpoints have such parts: an encoder, one step of a decoder. None where it has none.
+        """
+        return getattr(self._module, "signatures", {}).get(name)
+
     def _own_lower_case(self) -> bool:
         """What the module says of its vocabulary; a .keras file keeps it in the config, as it is no weight."""
         return bool(tf.get_static_value(tf.convert_to_tensor(getattr(self._module, "do_lower_case", True))))

@@ -48,11 +48,10 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     tokenizer: Any = layer.tokenizer
     if not hasattr(tokenizer, "special"):
         raise InputError(f"{layer.handle} writes text, and brings no tokenizer.json: speech needs its byte pairs.")
-    return dataclasses.replace(
-        data,
-        train=prompted(data.train, tokenizer), val=prompted(data.val, tokenizer), test=prompted(data.test, tokenizer),
-        labels=(),
-    )  # fmt: skip
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    most = max(_width(own, tokenizer) for own in parts.values())
+    ready = {name: prompted(own, tokenizer, most) for name, own in parts.items()}
+    return dataclasses.replace(data, **ready, labels=())
 
 
 def writes(layer: HubLayer) -> bool:
@@ -61,12 +60,13 @@ def writes(layer: HubLayer) -> bool:
     return isinstance(inputs, dict) and set(inputs) == {WAVEFORM, IDS}
 
 
-def prompted(examples: Examples, tokenizer: BytePairs) -> Examples:
+def prompted(examples: Examples, tokenizer: BytePairs, width: int = 0) -> Examples:
     """Recordings with the tokens before each, and as targets those that follow; -1 behind the prompt's own and the end.
 
     Args:
         examples: Of `data.speech`.
         tokenizer: Of the module.
+        width: Least length of a row of tokens, so that several sets have one.
 
     Raises:
         InputError: If the tokenizer has no prompt, or a text has too many tokens.
@@ -79,14 +79,14 @@ def prompted(examples: Examples, tokenizer: BytePairs) -> Examples:
             f"The module's tokenizer has no token {lacking[0]!r}: speech is written by Whisper's kind alone."
         )
     prompt = [tokenizer.special[token] for token in PROMPT]
-    texts = [tokenizer.encode(f" {text.strip()}") for text in examples.columns[TEXT].take(np.arange(len(examples)))]
+    texts = _tokens(examples, tokenizer)
     long = next((i for i, row in enumerate(texts) if len(row) > MOST_TOKENS), None)
     if long is not None:
         raise InputError(
             f"The text of {examples.ids[long]!r} has {len(texts[long])} tokens, and a window holds {MOST_TOKENS}: cut "
             "the recording."
         )
-    width = -(-(len(prompt) + max(map(len, texts), default=0)) // ROOM) * ROOM
+    width = max(width, _width(examples, tokenizer))
     before = RaggedColumn([np.array([*prompt, *row], np.int32) for row in texts], tokenizer.end, width)
     behind = [np.array([NO_TARGET] * (len(prompt) - 1) + [*row, tokenizer.end], np.int32) for row in texts]
     spaces = tokenizer.encode(" ")
@@ -100,6 +100,19 @@ def prompted(examples: Examples, tokenizer: BytePairs) -> Examples:
         pipeline=pipeline,
         columns={**examples.columns, TOKENIZER: TextColumn([tokenizer.file] * len(examples))},
     )
+
+
+def _tokens(examples: Examples, tokenizer: BytePairs) -> list[list[int]]:
+    """Of each text; they begin with a blank, as words do inside of a text."""
+    return [tokenizer.encode(f" {text.strip()}") for text in examples.columns[TEXT].take(np.arange(len(examples)))]
+
+
+def _width(examples: Examples, tokenizer: BytePairs) -> int:
+    """Length of rows that hold the prompt and the longest text; 0 where there are no texts."""
+    if examples.pipeline.get(PROMPTED) is not None or TEXT not in examples.columns:
+        return 0
+    longest = max(map(len, _tokens(examples, tokenizer)), default=0)
+    return -(-(len(PROMPT) + longest) // ROOM) * ROOM
 
 
 def _full(rows: RaggedColumn, width: int) -> ReadColumn:

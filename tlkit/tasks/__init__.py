@@ -17,6 +17,7 @@ from tlkit.tasks.segmentation import segment
 from tlkit.tasks.similarity import similarity
 from tlkit.tasks.spanning import span
 from tlkit.tasks.tagging import tag
+from tlkit.tasks.transcription import transcribe
 from tlkit.tasks.verification import verify
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "similarity",
     "span",
     "tag",
+    "transcribe",
     "verify",
 ]
 

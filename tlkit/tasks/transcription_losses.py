@@ -33,3 +33,22 @@ class FrameLoss(keras.losses.Loss):
         logits = ops.cast(y_pred, "float32")
         spans = ops.zeros_like(lengths) + ops.shape(logits)[1]
         return ops.ctc_loss(numbers, logits, lengths, spans, mask_index=0) / ops.cast(ops.shape(logits)[1], "float32")
+
+
+@keras.saving.register_keras_serializable(package="tlkit")
+class TokenLoss(keras.losses.Loss):
+    """Cross-entropy of tokens, the mean over each text's own; a target below 0 is no token.
+
+    Class numbers are looked up: one row of 0 and 1 a token would be as large as the logits of a vocabulary.
+    """
+
+    def __init__(self, name: str = "token_cross_entropy", **keras_arguments: Any):
+        super().__init__(name=name, **keras_arguments)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Losses (batch,) of token numbers (batch, tokens) and logits (batch, tokens, vocabulary)."""
+        numbers = ops.cast(y_true, "int32")
+        counted = ops.cast(numbers >= 0, "float32")
+        logits = ops.cast(y_pred, "float32")
+        each = keras.losses.sparse_categorical_crossentropy(ops.maximum(numbers, 0), logits, from_logits=True)
+        return ops.sum(each * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)

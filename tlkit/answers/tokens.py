@@ -1,0 +1,86 @@
+"""Tokens that a module wrote one after the other, as a transcript."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkit.answers.transcripts import NOTHING, SECTION, stitched
+from tlkit.core.edits import distance
+from tlkit.core.task import Agreement, Answer, Decoded, Lines
+from tlkit.data.spelling import words
+from tlkit.tokenizing.bytepairs import BytePairs
+
+IDS, SHARES, LEADS = "ids", "shares", "leads"
+TEXT, TOKENIZER = "text", "tokenizer"
+
+
+def tokens(max_drop_of: str = "word error rate") -> Answer:
+    """What was written, by greedy choice: "ids", and of each token its "shares" and "leads", float32 (b, most).
+
+    Ids are -1 behind the end; `shares` are the probabilities of the tokens, `leads` how far each was above the next.
+
+    Args:
+        max_drop_of: What the gate of quantised files names.
+    """
+    return Answer(
+        name="transcript",
+        tensors=(IDS, SHARES, LEADS),
+        decode=dict,
+        agree=_agreement,
+        say=lambda decoded, example: _said([decoded], [example]),
+        together=_said,
+        merit=_merit,
+        quantised=functools.partial(_quantised, max_drop_of),
+        sections=(SECTION,),
+    )
+
+
+def text_of(file: str, ids: np.ndarray) -> str:
+    """The text of one example's "ids".
+
+    Args:
+        file: The tokenizer.json, as JSON text.
+        ids: int (most,), -1 behind the end.
+    """
+    return BytePairs(file, None, 0, 0).decode([int(number) for number in ids if number >= 0]).strip()
+
+
+def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+    """Shares are compared up to the first token that differs; the model is as sure as it was of that, or of all."""
+    same = expected[IDS] == found[IDS]
+    before = np.cumprod(same, axis=1, dtype=np.int64) > 0
+    reached = np.concatenate([np.ones((len(same), 1), bool), before[:, :-1]], axis=1)
+    difference = np.where(before, np.abs(expected[SHARES] - found[SHARES]), 0.0)
+    leads = np.where(reached & (expected[IDS] >= 0), expected[LEADS], np.inf)
+    at_fault = np.where(same | ~reached, np.inf, expected[LEADS])
+    margin = np.where(same.all(axis=1), leads.min(axis=1), at_fault.min(axis=1))
+    return Agreement(difference.max(axis=1, initial=0.0), same.all(axis=1), margin)
+
+
+def _merit(targets: Mapping[str, np.ndarray], decoded: Decoded) -> np.ndarray:
+    """1 less the word error rate of each transcript."""
+    rates = []
+    for text, file, ids in zip(targets[TEXT], targets[TOKENIZER], decoded[IDS], strict=True):
+        true = words(str(text))
+        rates.append(distance(true, words(text_of(str(file), ids))) / max(1, len(true)))
+    return 1 - np.array(rates, np.float64)
+
+
+def _quantised(what: str, found: Any, gates: Any) -> str | None:
+    """One token that differs makes another text, so the rate of errors decides, and not how many texts are equal."""
+    if found.change_upper >= -gates.max_drop:
+        return None
+    rise, sure = -100 * found.score_change, -100 * found.change_upper
+    return f"its {what} rises by {rise:.1f} points, surely by more than {sure:.1f}; {100 * gates.max_drop:g} allowed"
+
+
+def _said(decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
+    """The text, its windows stitched, and the geometric mean of the shares of its tokens."""
+    texts = [text_of(str(one[TOKENIZER]), own[IDS]) for own, one in zip(decoded, examples, strict=True)]
+    shares = np.concatenate([own[SHARES][own[IDS] >= 0] for own in decoded])
+    text = " ".join(stitched([text.split() for text in texts]))
+    return [(text or NOTHING, float(np.exp(np.log(np.maximum(shares, 1e-9)).mean())) if len(shares) else 0.0)]

@@ -1,0 +1,306 @@
+"""How a trained module of Whisper's kind writes: greedy choice of one token after the other, in one graph.
+
+Modules that bring `start` and `step` (zoo/whisper_tiny_en.py) keep keys and values of what was written; of others the
+whole module is asked again for each token.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.answers.tokens import IDS, LEADS, SHARES
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.task import Function, Signature
+
+if TYPE_CHECKING:
+    import keras
+
+WAVEFORM, PROMPTED = "waveform", "prompted"
+TRANSCRIBE, DEFAULT = "transcribe", "serving_default"
+CROSS, CACHE = "cross_", "kv_cache_"
+REPEATED = (4, 5, 6, 7)  # tokens of a stretch that ends a text when it comes three times in a row
+TIMES = 3
+NEVER = -1e9  # logit of a token that may not come
+NONE = -1  # what stands behind the end
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides the text besides the scores.
+
+    Attributes:
+        prompt: Tokens before the first.
+        end: The token that ends a text; those above it are never written.
+        barred: Tokens that cannot be the first.
+        longest: Most tokens of a text.
+    """
+
+    prompt: tuple[int, ...]
+    end: int
+    barred: tuple[int, ...]
+    longest: int
+
+    @property
+    def capacity(self) -> int:
+        """Places for prompt and text."""
+        return len(self.prompt) + self.longest
+
+
+def run(calls: Mapping[str, Function], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a file writes for a recording; the loop is in its own graph."""
+    outputs = calls[TRANSCRIBE if TRANSCRIBE in calls else DEFAULT](dict(inputs))
+    return {name: np.asarray(outputs[name]) for name in (IDS, SHARES, LEADS)}
+
+
+def functions(model: keras.Model, examples: Examples, kind: str, longest: int) -> dict[str, Signature]:
+    """What `Deployment.functions` asks for.
+
+    Args:
+        model: Trained: recordings and tokens in, logits out.
+        examples: Recordings in use.
+        kind: "trained", "file" or "server".
+        longest: Most tokens of a text.
+
+    Raises:
+        InputError: If the model is not on one module, or the examples were not prepared for it.
+    """
+    import tensorflow as tf
+
+    from tlkit.layer.lookup import backbone_of
+
+    layer, told = backbone_of(model), examples.pipeline.get(PROMPTED)
+    if layer is None or told is None:
+        raise InputError("What is said is written by a model on one module, with data that `finetune` prepared for it.")
+    rules = Rules(tuple(told["prompt"]), int(told["end"]), tuple(told["barred"]), longest)
+    count = None if kind == "server" else 1
+    spec = examples.inputs.spec
+    samples = spec[WAVEFORM].shape[0] if kind != "server" else None
+    waves = {WAVEFORM: tf.TensorSpec((count, samples), tf.float32)}
+    cached = layer.function("start") is not None and layer.function("step") is not None
+    if not cached:
+        write = functools.partial(settled, model, rules)
+        return {DEFAULT if kind == "server" else TRANSCRIBE: Signature(write, waves)}
+    if kind == "trained":
+        return {TRANSCRIBE: Signature(functools.partial(_proven, model, layer, rules), waves)}
+    write = functools.partial(greedy, layer, rules)
+    if kind == "server":
+        return {DEFAULT: Signature(write, waves)}
+    return {TRANSCRIBE: Signature(write, waves), **_apart(layer, rules, waves)}
+
+
+# -- with keys and values at hand
+
+
+def greedy(layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
+    """Ids, shares and leads (batch, longest) of what is written for waveforms (batch, samples), in one graph."""
+    import tensorflow as tf
+
+    from tlkit import graph as graphs
+
+    waves = tensors[WAVEFORM]
+    cross, step, table = heard(layer, waves), graphs.OnValues(layer.function("step")), table_of(layer)
+    values = step.read()
+    count, start = tf.shape(waves)[0], len(rules.prompt)
+    prompt = tf.tile(tf.constant([rules.prompt], tf.int32), (count, 1))
+    caches = _empty(waves, cross, rules.capacity)
+    names, shapes = list(caches), {name: own.shape for name, own in caches.items()}
+
+    def following(ids: Any, position: Any, kept: Sequence[Any]) -> tuple[Any, list[Any]]:
+        given = {**cross, **dict(zip(names, kept, strict=True)), "ids": ids, "position": position}
+        outputs = step(values, given)
+        found = [outputs[name] for name in names]
+        for own, name in zip(found, names, strict=True):
+            own.set_shape(shapes[name])
+        return tf.matmul(outputs["default"][:, -1], table, transpose_b=True), found
+
+    def body(place: Any, text: Any, shares: Any, leads: Any, going: Any, *kept: Any) -> tuple[Any, ...]:
+        before = tf.reshape(tf.gather(text, tf.reshape(place - 1, (1,)), axis=1), (-1, 1))
+        scores, found = following(tf.maximum(before, 0), start + place - 1, kept)
+        text, shares, leads, going = _written(rules, place, scores, text, shares, leads, going)
+        return (place + 1, text, shares, leads, going, *found)
+
+    scores, kept = following(prompt, tf.constant(0), list(caches.values()))
+    blank = tf.zeros_like(waves[:, :1]) + tf.zeros((1, rules.longest))
+    text = tf.cast(blank, tf.int32) + NONE
+    going = tf.cast(blank[:, 0], tf.int32) == 0
+    first = _written(rules, tf.constant(0), scores, text, blank, blank, going)
+    ended = tf.while_loop(
+        lambda place, *rest: tf.logical_and(place < rules.longest, tf.reduce_any(rest[3])),
+        body,
+        (tf.constant(1), *first, *kept),
+    )
+    return _cut(*ended[1:4])
+
+
+def _written(
+    rules: Rules, place: Any, scores: Any, text: Any, shares: Any, leads: Any, going: Any
+) -> tuple[Any, Any, Any, Any]:
+    """The text with the likeliest token at a place, and who goes on: nobody who is at the end, or repeats itself."""
+    import tensorflow as tf
+
+    token, share, lead = chosen(rules, scores, tf.equal(place, 0))
+    goes = tf.logical_and(going, token != rules.end)
+    here = tf.logical_and(tf.range(rules.longest)[None] == place, goes[:, None])
+    text = tf.where(here, token[:, None], text)
+    shares, leads = (tf.where(here, own[:, None], rows) for own, rows in ((share, shares), (lead, leads)))
+    return text, shares, leads, tf.logical_and(goes, repeats(text)[1] > place + 1)
+
+
+def chosen(rules: Rules, scores: Any, first: Any) -> tuple[Any, Any, Any]:
+    """The likeliest token of logits (..., vocabulary), its probability, and how far it is above the next."""
+    import tensorflow as tf
+
+    numbers = np.arange(int(scores.shape[-1]))
+    never = np.where(numbers > rules.end, NEVER, 0.0).astype(np.float32)
+    at_first = np.where(np.isin(numbers, rules.barred), NEVER, 0.0).astype(np.float32)
+    allowed = scores + never + at_first * tf.cast(first, tf.float32)
+    best = tf.math.top_k(tf.nn.softmax(allowed), 2)
+    return best.indices[..., 0], best.values[..., 0], best.values[..., 0] - best.values[..., 1]
+
+
+def repeats(text: Any) -> tuple[Any, Any]:
+    """Where each text begins to repeat itself: stretches of 4 to 7 tokens, three times in a row.
+
+    Args:
+        text: int32 (batch, longest), below 0 where nothing is written.
+
+    Returns:
+        Behind the first of the three stretches, and behind the last, int32 (batch,); `longest` where nothing repeats.
+    """
+    import tensorflow as tf
+
+    longest = int(text.shape[1])
+    first = last = tf.zeros_like(text[:, 0]) + longest
+    for size in (size for size in REPEATED if TIMES * size <= longest):
+        same = tf.logical_and(tf.equal(text[:, size:], text[:, :-size]), text[:, size:] >= 0)
+        counted = tf.pad(tf.cumsum(tf.cast(same, tf.int32), axis=1), ((0, 0), (1, 0)))
+        run = (TIMES - 1) * size
+        found = tf.equal(counted[:, run:] - counted[:, :-run], run)
+        starts = tf.reduce_min(tf.where(found, tf.range(longest - TIMES * size + 1)[None], longest), axis=1)
+        first, last = tf.minimum(first, starts + size), tf.minimum(last, starts + TIMES * size)
+    return first, last
+
+
+def heard(layer: Any, waves: Any) -> Tensors:
+    """Keys and values of recordings for each block of the decoder."""
+    encoded = layer.function("encode")(inputs=waves)["default"]
+    found: Tensors = layer.function("start")(inputs=encoded)
+    return found
+
+
+def table_of(layer: Any) -> Any:
+    """The table that tokens are looked up in."""
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(layer.module_variables[layer.graph.resources[layer.embedding]].value)
+
+
+def _empty(waves: Any, cross: Mapping[str, Any], capacity: int) -> Tensors:
+    """Caches with nothing in them, as many as there are keys and values of the recording."""
+    import tensorflow as tf
+
+    nothing = tf.zeros_like(waves[:, :1])[:, :, None]
+    return {
+        name.replace(CROSS, CACHE, 1): nothing + tf.zeros((1, capacity, int(own.shape[-1])))
+        for name, own in cross.items()
+    }
+
+
+def _apart(layer: Any, rules: Rules, waves: Mapping[str, Any]) -> dict[str, Signature]:
+    """`encode` and `decode` for clients with a loop of their own: one recording, one token at a time."""
+    import tensorflow as tf
+
+    (spec,) = waves.values()
+    made = tf.function(lambda wave: heard(layer, wave), autograph=False).get_concrete_function(spec)
+    cross = {name: tf.TensorSpec(own.shape, tf.float32) for name, own in made.structured_outputs.items()}
+    sizes = {name: (1, rules.capacity, int(own.shape[-1])) for name, own in cross.items()}
+    caches = {name.replace(CROSS, CACHE, 1): tf.TensorSpec(shape, tf.float32) for name, shape in sizes.items()}
+    tokens = {"ids": tf.TensorSpec((1, 1), tf.int32), "position": tf.TensorSpec((), tf.int32)}
+
+    def encode(tensors: Mapping[str, Any]) -> Tensors:
+        return heard(layer, tensors[WAVEFORM])
+
+    def decode(tensors: Mapping[str, Any]) -> Tensors:
+        outputs = dict(layer.function("step")(**tensors))
+        scores = tf.matmul(outputs.pop("default")[:, -1], table_of(layer), transpose_b=True)
+        return {"logits": scores, **outputs}
+
+    return {"encode": Signature(encode, waves), "decode": Signature(decode, {**tokens, **cross, **caches})}
+
+
+# -- by the trained model itself
+
+
+def settled(model: keras.Model, rules: Rules, tensors: Mapping[str, Any], draft: Any = None) -> Tensors:
+    """What the trained model writes, by whole passes: each puts the likeliest token behind what stands before it.
+
+    A pass settles one token more at least, so that the end is what greedy choice writes, whatever the draft was; where
+    the draft is right, one pass proves it.
+
+    Args:
+        model: Recordings and tokens in, logits out.
+        rules: What decides besides.
+        tensors: Waveforms (batch, samples).
+        draft: int32 (batch, longest), -1 behind the end; None begins with nothing.
+
+    Source: Santilli et al. 2023, arXiv:2305.10427 (Jacobi decoding).
+    """
+    import tensorflow as tf
+
+    waves, start = tensors[WAVEFORM], len(rules.prompt)
+    blank = tf.cast(tf.zeros_like(waves[:, :1]), tf.int32)
+    prompt = blank + tf.constant([rules.prompt], tf.int32)
+    draft = blank + tf.fill((1, rules.longest), rules.end) if draft is None else draft
+    first = tf.range(rules.longest)[None, :, None] == 0
+
+    def passed(text: Any) -> tuple[Any, Any, Any]:
+        ids = tf.concat([prompt, text[:, :-1]], axis=1)
+        scores = model({WAVEFORM: waves, "ids": ids}, training=False)[:, start - 1 :]
+        return chosen(rules, scores, first)
+
+    def body(_text: Any, _shares: Any, _leads: Any, _same: Any, count: Any) -> tuple[Any, ...]:
+        text, shares, leads = passed(_text)
+        text = _ended(rules, text)
+        return text, shares, leads, tf.reduce_all(text == _text), count + 1
+
+    zeros = tf.cast(draft, tf.float32) * 0.0
+    begun = _ended(rules, tf.where(draft < 0, rules.end, draft))
+    ended = tf.while_loop(
+        lambda _text, _shares, _leads, same, count: tf.logical_and(~same, count <= rules.longest),
+        body,
+        (begun, zeros, zeros, tf.constant(False), tf.constant(0)),
+    )
+    text = tf.where(ended[0] == rules.end, NONE, ended[0])
+    return _cut(text, *ended[1:3])
+
+
+def _ended(rules: Rules, text: Any) -> Any:
+    """The text with the end in every place behind its first end, and behind what it repeats."""
+    import tensorflow as tf
+
+    over = tf.cumsum(tf.cast(text == rules.end, tf.int32), axis=1) > 0
+    behind = tf.range(rules.longest)[None] >= repeats(text)[1][:, None]
+    return tf.where(tf.logical_or(over, behind), rules.end, text)
+
+
+def _cut(text: Any, shares: Any, leads: Any) -> Tensors:
+    """What is left of texts: of three equal stretches the first, and nothing behind it."""
+    import tensorflow as tf
+
+    kept = tf.logical_and(tf.range(int(text.shape[1]))[None] < repeats(text)[0][:, None], text >= 0)
+    return {
+        IDS: tf.where(kept, text, NONE), SHARES: tf.where(kept, shares, 0.0), LEADS: tf.where(kept, leads, 0.0),
+    }  # fmt: skip
+
+
+def _proven(model: keras.Model, layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
+    """What the trained model writes, begun with what is written with keys and values at hand."""
+    return settled(model, rules, tensors, greedy(layer, rules, tensors)[IDS])
