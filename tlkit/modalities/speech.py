@@ -48,10 +48,9 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     tokenizer: Any = layer.tokenizer
     if not hasattr(tokenizer, "special"):
         raise InputError(f"{layer.handle} writes text, and brings no tokenizer.json: speech needs its byte pairs.")
-    parts = {"train": data.train, "val": data.val, "test": data.test}
-    most = max(_width(own, tokenizer) for own in parts.values())
-    ready = {name: prompted(own, tokenizer, most) for name, own in parts.items()}
-    return dataclasses.replace(data, **ready, labels=())
+    most = max(_width(own, tokenizer) for own in (data.train, data.val, data.test))
+    train, val, test = (prompted(own, tokenizer, most) for own in (data.train, data.val, data.test))
+    return dataclasses.replace(data, train=train, val=val, test=test, labels=())
 
 
 def writes(layer: HubLayer) -> bool:
