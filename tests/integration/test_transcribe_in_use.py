@@ -93,7 +93,7 @@ def test_files_write_what_the_model_writes(run):
     assert passed == {"saved_model": True, "float32": True, "float16": True, "dynamic": True}
     from ai_edge_litert.interpreter import Interpreter
 
-    file = Interpreter(str(run.folder / "model_float32.tflite"))
+    file = Interpreter(str(run.folder / "model.tflite"))
     assert set(file.get_signature_list()) == {"transcribe", "encode", "decode"}
 
 
@@ -101,7 +101,7 @@ def test_a_client_with_its_own_loop_writes_the_same(run):
     """The loop that the documentation shows, over `encode` and `decode`."""
     from ai_edge_litert.interpreter import Interpreter
 
-    file = Interpreter(str(run.folder / "model_float32.tflite"))
+    file = Interpreter(str(run.folder / "model.tflite"))
     encode, decode = (file.get_signature_runner(name) for name in ("encode", "decode"))
     wave = run.task.deployment.examples(run.data.test).inputs[0]["waveform"][None]
     told = run.data.test.pipeline.get("prompted")
@@ -183,7 +183,9 @@ def test_teacher_forcing_shows_what_stands_before_each_token(data, module):
     counted = targets >= 0
     text = data.train.columns["text"][0]
     assert tokenizer.decode(targets[counted][:-1]).strip() == text and targets[counted][-1] == tokenizer.end
-    np.testing.assert_array_equal(ids[1:][counted[:-1]], np.r_[ids[1], targets[counted][:-1]])
+    first = int(np.flatnonzero(counted)[0])  # the place of the prompt's last token, which the text follows
+    behind = ids[first + 1 : first + 1 + counted.sum()]
+    np.testing.assert_array_equal(behind, targets[counted][: len(behind)])
     assert len(ids) == len(targets) and len(ids) % 8 == 0
 
 
