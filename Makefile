@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-numeric test-slow test-oldest test-newest lint install bench clean
+.PHONY: demo test test-numeric test-slow test-oldest test-newest lint docs install bench clean
 
 demo: install
 	$(BIN)/tlkit demo
@@ -35,6 +35,11 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, into site/: every page and public name, searchable, with nothing fetched when it is read.
+docs: install
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: install
 	$(BIN)/python benchmarks/image_two_phase.py
 	$(BIN)/python benchmarks/phases.py
@@ -50,4 +55,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

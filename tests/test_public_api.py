@@ -54,6 +54,8 @@ NAMES = {
     "data",
     "datasets",
     "evaluate",
+    "explain",
+    "explain_mistakes",
     "export",
     "extract",
     "finetune",

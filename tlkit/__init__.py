@@ -52,6 +52,8 @@ _FROM = {
     "fit": ("tlkit.training.fit", "fit"),
     "extract": ("tlkit.features.extract", "extract"),
     "evaluate": ("tlkit.model.evaluate", "evaluate"),
+    "explain": ("tlkit.explaining.explaining", "explain"),
+    "explain_mistakes": ("tlkit.explaining.explaining", "explain_mistakes"),
     "export": ("tlkit.runs.export", "export"),
     "finetune": ("tlkit.runs.finetune", "finetune"),
     "index": ("tlkit.search.index", "index"),
@@ -128,6 +130,8 @@ __all__ = [
     "data",
     "datasets",
     "evaluate",
+    "explain",
+    "explain_mistakes",
     "export",
     "extract",
     "finetune",
@@ -186,6 +190,7 @@ if TYPE_CHECKING:
         Signature,
         Task,
     )
+    from tlkit.explaining.explaining import explain, explain_mistakes
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
     from tlkit.layer import reads

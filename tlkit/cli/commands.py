@@ -419,7 +419,14 @@ def _print_run(record: Any, flags: set[str]) -> None:
 
 def _predict(args: list[str], flags: set[str]) -> int:
     def predict(
-        run: Path, files: tuple[Path, ...], /, top: int = 5, format: str | None = None, drawn: Path | None = None
+        run: Path,
+        files: tuple[Path, ...],
+        /,
+        top: int = 5,
+        format: str | None = None,
+        drawn: Path | None = None,
+        explain: Path | None = None,
+        method: str = "grad_cam",
     ) -> None:
         """Try a result on files, from an exported file.
 
@@ -429,6 +436,8 @@ def _predict(args: list[str], flags: set[str]) -> int:
             top: Labels shown for each.
             format: Which of the run's files to ask, by its format; the float32 file for phones unless given.
             drawn: Folder that gets a PNG of each image with its boxes, mask or points drawn in.
+            explain: Folder that gets a PNG of each file that shows why the model says so; needs the run itself.
+            method: Of `--explain`: grad_cam, integrated_gradients or occlusion.
         """
 
     options = _parsed(predict, "predict", args)
@@ -442,6 +451,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
+    pictures, method = options.pop("explain", None), options.pop("method", "grad_cam")
     found = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
     if "--json" in flags:
         _print_json([dataclasses.asdict(p) for p in found])
@@ -449,6 +459,11 @@ def _predict(args: list[str], flags: set[str]) -> int:
         from tlkit.report.terminal import prediction_lines
 
         print("\n".join(prediction_lines(found)))
+    if pictures is not None:
+        from tlkit.explaining.explaining import explain_files
+
+        for path in explain_files(run, files, pictures, method=method, bad=lambda _: None):
+            print(path, file=sys.stderr)
     return 2 if sentences else 0
 
 

@@ -115,6 +115,30 @@ def predict(
         return [_prediction(called, file, parsed, top, places) for file, parsed in readings]
 
 
+def read_files(
+    run: Run, files: Sequence[str | os.PathLike[str]], bad: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, Examples]]:
+    """Files as the model of a run takes them, one after the other.
+
+    Args:
+        run: Whose examples say how files are read.
+        files: As `predict` takes them.
+        bad: As `predict` has it.
+
+    Raises:
+        InputError: If its inputs cannot be read from files, or one cannot be read and `bad` is None.
+    """
+    from tlkit.exporting.describing import describe
+
+    metadata = describe(run, run.data.test)
+    card = metadata.card
+    taken = named(card["modality"], trust=True)
+    if taken.parse is None:
+        raise InputError(f"The run takes {taken.name} inputs, which cannot be read from files.")
+    shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}
+    return _readings(files, taken.parse, FileInfo(Pipeline.of(card["pipeline"]), shapes, metadata.files), bad)
+
+
 def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, trust: bool) -> tuple[Path, Format]:
     """The file to run, and its format."""
     place = Path(run) if isinstance(run, str | os.PathLike) else run.folder

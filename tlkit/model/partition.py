@@ -169,6 +169,23 @@ def _back_and_head(
     return keras.Model(alone([*tensors, *sides.values()]), outputs, name=f"{head.name}_and_back")
 
 
+def parted(
+    model: keras.Model, layer: HubLayer, halves: graphs.Halves
+) -> tuple[Callable[[Any], tuple[Any, ...]], keras.Model]:
+    """The model in two: a function from its inputs to the tensors of `halves`, and what takes those to the outputs.
+
+    Raises:
+        InputError: If other paths lead around the module, or what lies behind needs inputs that the model makes itself.
+    """
+    head, before = _head_of(model, layer, layer.taps), _before(model, layer)
+    if head is None or (halves.inputs and before is not None):
+        raise InputError(f"The model cannot be divided inside {layer.handle}: it is no chain from inputs to outputs.")
+    front = _after(before, layer.front(halves))
+    if halves.cut is None and set(layer.taps) <= set(halves.tensors):
+        return front, _head_of(model, layer, halves.tensors) or head
+    return front, _back_and_head(layer, halves, head)
+
+
 def _trunk(model: keras.Model, layer: HubLayer, halves: graphs.Halves, later: Sequence[Phase]) -> graphs.Halves:
     """The earliest halves of this phase and those behind it, up to one that trains through it all."""
     earliest = halves

@@ -14,7 +14,8 @@ def view(facts: Facts) -> list[dict[str, Any]] | None:
     found = facts.detail("mistakes")
     if not found:
         return None
-    return [{**mistake, **shown(facts.test, mistake)} for mistake in found]
+    why = facts.record.get("explained") or {}
+    return [{**mistake, **shown(facts.test, mistake), "why": why.get(mistake["id"])} for mistake in found]
 
 
 SECTION = Section("mistakes", "Worst mistakes", view, beside(__file__), "Mistakes")

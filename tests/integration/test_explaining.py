@@ -1,0 +1,217 @@
+"""explain: on images, words, sounds, masks and boxes, with the checks that the literature asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import fitting
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkit
+from tlkit.cli import commands
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.progress import quiet
+from tlkit.explaining.explaining import METHODS
+from tlkit.model.partition import weights_hash
+
+pytestmark = pytest.mark.usefixtures("module_cache")
+SIZE = fitting.SIZE
+
+
+def corner(label: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
+    """Noise with a square, red or blue, in one of the four corners; and the corner."""
+    image = rng.integers(90, 160, (SIZE, SIZE, 3)).astype(np.uint8)
+    row, column = rng.integers(0, 2, 2) * (SIZE // 2)
+    image[row + 2 : row + 14, column + 2 : column + 14] = ((250, 10, 10), (10, 10, 250))[label]
+    return image, (int(row), int(column))
+
+
+def cornered(count: int, seed: int) -> tuple[Examples, list[tuple[int, int]]]:
+    rng = np.random.default_rng(seed)
+    images, corners = zip(*(corner(i % 2, rng) for i in range(count)), strict=True)
+    targets = ArrayColumn(np.arange(count, dtype=np.int32) % 2)
+    ids = tuple(f"{seed}-{i}" for i in range(count))
+    return Examples(ids, ArrayColumn(np.stack(images)), targets, modality="image"), list(corners)
+
+
+@pytest.fixture(scope="module")
+def images(module_folder, tmp_path_factory):
+    """A run that tells red squares from blue ones, and the corners of its test's."""
+    (train, _), (val, _), (test, corners) = cornered(48, 0), cornered(16, 1), cornered(16, 2)
+    data = Splits(train, val, test, ("red", "blue"))
+    phases = [tlkit.Phase(epochs=30, lr=3e-2), tlkit.Phase(epochs=6, lr=2e-3, unfrozen=0.5)]
+    run = tlkit.finetune(
+        str(module_folder("keras3_hub")), tlkit.tasks.classify(data.labels), data, phases, batch_size=8,
+        out=tmp_path_factory.mktemp("run"), input_range=(0.0, 1.0), progress=quiet,
+    )  # fmt: skip
+    return run, corners
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_found_has_the_image_s_size_and_names_what_the_model_says(images, method):
+    run, _ = images
+    before = weights_hash(run.model.variables)
+    found = tlkit.explain(run, run.data.test.subset(range(2)), method=method, steps=16)
+    raw = np.asarray(run.model(run.data.test.inputs.take(np.arange(2)), training=False))
+    assert [one.label for one in found] == [run.task.labels[k] for k in raw.argmax(1)]
+    np.testing.assert_allclose([one.output for one in found], raw.max(1), rtol=1e-4, atol=1e-5)
+    assert all(one.heat.shape == (SIZE, SIZE) and one.png()[:4] == b"\x89PNG" for one in found)
+    assert weights_hash(run.model.variables) == before
+
+
+def test_the_pointing_game_on_corners(images):
+    """Where the square is hidden, the output falls most: the peak lies in the square's quarter (chance is 1/4)."""
+    run, corners = images
+    found = tlkit.explain(run, run.data.test, method="occlusion")
+    right = [
+        (int(one.peak[1] * 2), int(one.peak[0] * 2)) == (row // (SIZE // 2), column // (SIZE // 2))
+        for one, (row, column) in zip(found, corners, strict=True)
+    ]
+    assert run.scores["accuracy"] >= 0.8 and np.mean(right) >= 0.6
+
+
+def test_integrated_gradients_add_up(images):
+    run, _ = images
+    few, many = (
+        tlkit.explain(run, run.data.test.subset(range(4)), method="integrated_gradients", steps=n) for n in (8, 256)
+    )
+    assert np.mean([one.missing for one in many]) < min(0.02, np.mean([one.missing for one in few]))
+
+
+def test_explanations_need_the_trained_weights(images):
+    """Adebayo et al. 2018, arXiv:1810.03292: with weights drawn anew, the heat is another one."""
+    run, _ = images
+    part = run.data.test.subset(range(6))
+    trained = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
+    kept, rng = [np.array(v) for v in run.model.variables], np.random.default_rng(0)
+    for variable, value in zip(run.model.variables, kept, strict=True):
+        if value.ndim > 1:
+            variable.assign(rng.permutation(value.ravel()).reshape(value.shape))
+    drawn = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
+    for variable, value in zip(run.model.variables, kept, strict=True):
+        variable.assign(value)
+    again = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
+    alike = [np.corrcoef(a.heat.ravel(), b.heat.ravel())[0, 1] for a, b in zip(trained, drawn, strict=True)]
+    assert np.mean(np.abs(alike)) < 0.6
+    assert all(np.allclose(a.heat, b.heat, atol=1e-6) for a, b in zip(trained, again, strict=True))
+
+
+def test_grad_cam_at_every_depth_of_the_module(images):
+    run, _ = images
+    places = [
+        tlkit.explain(run, run.data.test.subset([0]), depth=depth)[0].place for depth in (0.2, 0.5, 1.0)
+    ]  # of a SavedModel
+    assert len(set(places)) == 3
+    assert tlkit.explain(run, run.data.test.subset([0]))[0].place
+
+
+def test_the_report_shows_why_below_the_mistakes(images):
+    run, _ = images
+    names = [{"id": run.data.test.ids[i], "index": i, "predicted": "red", "true": "blue"} for i in (0, 3)]
+    details = {**run.evaluation.details, "mistakes": names}
+    told = dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, details=details))
+    shown = tlkit.explain_mistakes(told)
+    record = json.loads((run.folder / "run.json").read_text())
+    assert set(record["explained"]) == {run.data.test.ids[0], run.data.test.ids[3]}
+    page = (run.folder / "report.html").read_text()
+    assert page.count('alt="why ') == 2 and shown.record["explained"]
+    none = dataclasses.replace(run.evaluation, details={**run.evaluation.details, "mistakes": []})
+    with pytest.raises(InputError, match="no mistakes whose examples are at hand"):
+        tlkit.explain_mistakes(dataclasses.replace(run, evaluation=none))
+
+
+def test_predict_writes_pictures(images, tmp_path, capsys):
+    run, _ = images
+    tlkit.export(run, formats=["float32"], progress=quiet)
+    Image.fromarray(run.data.test.inputs[0]).save(tmp_path / "a.png")
+    words = ["predict", str(run.folder), str(tmp_path / "a.png"), "--explain", str(tmp_path / "why")]
+    assert commands.main([*words, "--method", "occlusion"]) == 0
+    (picture,) = (tmp_path / "why").iterdir()
+    assert picture.name.startswith("a.png-1-") and Image.open(picture).size == (480, 480)
+
+
+# -- words
+
+
+@pytest.fixture(scope="module")
+def words(module_folder, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    texts = [f"{' '.join(rng.choice(['the', 'a', 'on', 'is'], 4))} {('cat', 'dog')[i % 2]}" for i in range(60)]
+    data = tlkit.data.text.from_arrays(texts, [("meows", "barks")[i % 2] for i in range(60)])
+    return tlkit.finetune(
+        tlkit.HubLayer(module_folder("word_table"), name="backbone"), tlkit.tasks.classify(data.labels), data,
+        [tlkit.Phase(epochs=12, lr=5e-2)], out=tmp_path_factory.mktemp("words"), batch_size=16, progress=quiet,
+    )  # fmt: skip
+
+
+def test_the_word_that_decides_counts_most(words):
+    found = tlkit.explain(words, words.data.test, method="occlusion")
+    assert words.scores["accuracy"] > 0.9
+    assert np.mean([one.words[int(one.heat.argmax())] in ("cat", "dog") for one in found]) > 0.8
+    assert "<mark" in found[0].html() and found[0].png()[:4] == b"\x89PNG"
+
+
+# -- masks, boxes, sounds: of models that were not trained
+
+
+def untrained(task, module, examples):
+    return tlkit.Run(tlkit.build(module, task), task, Splits(examples, examples, examples, task.labels))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_pixels_of_a_class(module_folder, method):
+    part, _ = cornered(1, 0)
+    layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+    run = untrained(tlkit.tasks.segment(("back", "square"), strides=(4, 16)), layer, part)
+    found = tlkit.explain(run, part, method=method, steps=2)
+    assert {one.label for one in found} <= {"back", "square"}
+    assert all(one.heat.shape == (SIZE, SIZE) and np.isfinite(one.heat).all() for one in found)
+
+
+def test_each_object_has_its_own(module_folder):
+    part, _ = cornered(1, 0)
+    layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+    run = untrained(tlkit.tasks.detect(("red", "blue"), strides=(4, 8)), layer, part)
+    found = tlkit.explain(run, part, method="integrated_gradients", steps=2, objects=2)
+    assert len(found) == 2 and len({one.box for one in found}) == 2
+    scores = np.asarray(run.task.decode(run.model(part.inputs.take(np.arange(1)), training=False))["scores"])[0]
+    np.testing.assert_allclose([1 / (1 + np.exp(-one.output)) for one in found], np.sort(scores)[::-1][:2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_sound_is_explained_on_its_spectrogram(module_folder, method):
+    wave = np.sin(np.arange(4000) / 5).astype(np.float32)[None]
+    part = Examples(("a",), ArrayColumn(wave), ArrayColumn(np.zeros(1, np.int32)), modality="audio")
+    layer = tlkit.HubLayer(module_folder("waveform"), name="backbone")
+    (one,) = tlkit.explain(untrained(tlkit.tasks.classify(("a", "b")), layer, part), part, method=method, steps=2)
+    assert one.shown.shape[2] == 3 and one.png()[:4] == b"\x89PNG"
+    assert one.heat.shape == ((4000,) if method == "integrated_gradients" else one.shown.shape[:2])
+
+
+# -- what cannot be explained
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"method": "guess"}, "`method` must be one of"),
+        ({"label": "green"}, "has no label 'green'"),
+        ({"depth": 2}, "`depth` must lie in"),
+        ({"steps": 0}, "must be 1 or more"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said(images, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        tlkit.explain(images[0], images[0].data.test.subset([0]), **options)
+
+
+def test_an_output_of_your_own(images):
+    run, _ = images
+    (one,) = tlkit.explain(run, run.data.test.subset([0]), of=lambda raw: raw[:, 0] - raw[:, 1])
+    raw = np.asarray(run.model(run.data.test.inputs.take(np.arange(1)), training=False))[0]
+    assert one.output == pytest.approx(float(raw[0] - raw[1]), abs=1e-5) and one.label == "output"

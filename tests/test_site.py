@@ -1,0 +1,62 @@
+"""The site holds every public name, asks no network, and is built without a warning."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import tlkit
+
+pytest.importorskip("mkdocs")
+ROOT = Path(__file__).parents[1]
+
+
+def hook():
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_public_name_is_missing_from_the_pages():
+    pages = hook()
+    assert {*pages.public_names(), *pages.SHELVES} == set(tlkit.__all__)
+    text = pages._of_names()
+    assert all(f"`tlkit.{name}`" in text for name in tlkit.__all__)
+    for shelf in ("tasks", "methods", "flags"):
+        assert all(f"`tlkit.{shelf}.{name}`" in pages._of_shelf(shelf) for name in pages.names_of(shelf))
+
+
+def test_no_recipe_decision_or_guide_is_missing():
+    pages = hook()
+    recipes = pages._of_recipes()
+    assert all(f"## {path.stem}\n" in recipes for path in (ROOT / "recipes").glob("[a-z]*.py"))
+    assert pages._of_decisions().count("](") == len(list((ROOT / "docs" / "decisions").glob("*.md")))
+
+    config = types.SimpleNamespace(nav=["index.md", {"Guides": ["image_classification.md", "methods/"]}])
+    shown = set(pages._pages(pages.on_config(config).nav))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= shown
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_asks_no_network(tmp_path):
+    words = ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    pages = list(tmp_path.rglob("*.html"))
+    names = "".join(page.read_text() for page in (tmp_path / "api").glob("*.html"))
+    assert all(f'id="tlkit.{name}"' in names for name in tlkit.__all__ if name not in hook().SHELVES)
+    fetched = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"'
+    found = {url for page in pages for url in re.findall(fetched, page.read_text())}
+    assert len(pages) > 50 and (tmp_path / "search" / "search_index.json").is_file()
+    assert not found, found

@@ -1,0 +1,74 @@
+"""Explanations against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tlkit.explaining import methods
+from tlkit.explaining.explanation import Explanation
+from tlkit.explaining.parts import Parts
+from tlkit.explaining.words import Word, grouped
+
+
+def first(raw):
+    return raw[:, 0]
+
+
+def test_integrated_gradients_of_a_linear_model_are_weight_times_input():
+    weights = np.array([1.0, -2.0, 3.0], np.float32)
+    value, baseline = np.array([2.0, 1.0, 0.5], np.float32), np.array([1.0, 0.0, 0.5], np.float32)
+    found, missing = methods.integrated_gradients(lambda x: x @ weights[:, None], value, baseline, first, 1)
+    np.testing.assert_allclose(found, weights * (value - baseline), rtol=1e-6)
+    assert missing < 1e-6
+
+
+@pytest.mark.parametrize(("steps", "most"), [(1, 0.3), (4, 0.02), (40, 2e-4)])
+def test_more_steps_miss_less(steps, most):
+    """f(x) = x^3 from 0: the sum at the middles of n parts misses 1 / (4 n^2)."""
+    value, zero = np.array([2.0], np.float32), np.zeros(1, np.float32)
+    _, missing = methods.integrated_gradients(lambda x: x**3, value, zero, first, steps)
+    assert missing == pytest.approx(1 / (4 * steps**2), rel=1e-2, abs=1e-5) and missing < most
+
+
+def test_grad_cam_weighs_maps_by_their_mean_gradient_and_keeps_what_speaks_for():
+    maps = np.random.default_rng(0).normal(size=(1, 3, 4, 2)).astype(np.float32)
+    head = np.array([2.0, -1.0], np.float32)
+    parts = Parts("maps", 1.0, lambda x: (tf.constant(x),), lambda t, _: tf.reduce_mean(t[0], (1, 2)) @ head[:, None])
+    np.testing.assert_allclose(
+        methods.grad_cam(parts, maps, first), np.maximum(maps[0] @ head / 12, 0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_occlusion_is_the_fall_of_the_output():
+    inputs = np.array([[1.0, 2.0, 4.0]], np.float32)
+    hidden = (inputs * (np.arange(3) != i) for i in range(3))
+    falls = methods.occlusion(lambda x: tf.reduce_sum(tf.constant(x), 1, keepdims=True), inputs, hidden, first)
+    assert falls.tolist() == [1.0, 2.0, 4.0]
+
+
+def test_batches_of_what_is_hidden_hold_each_once():
+    rows = [np.full((1, 2), i) for i in range(methods.AT_ONCE * 2 + 3)]
+    together = [row for batch in methods._together(iter(rows)) for row in batch]
+    assert [int(row[0]) for row in together] == list(range(len(rows)))
+
+
+def test_pieces_of_a_word_are_added_up():
+    words = [Word("cat", (1,)), Word("unaffable", (2, 3, 4))]
+    assert grouped(np.array([9, 1, 2, 3, 4], np.float32), words).tolist() == [1.0, 9.0]
+
+
+def test_words_and_labels_are_escaped():
+    found = Explanation("<i>", "<b>", 1.0, "occlusion", np.array([1.0, -0.5], np.float32), words=("<script>", "b"))
+    assert "<script>" not in found.html() and "<b>" not in found.html() and "&lt;script&gt;" in found.html()
+    assert found.png()[:4] == b"\x89PNG" and found.plain()["shares"] == [1.0, -0.5]
+
+
+def test_the_peak_and_the_picture_of_a_heat():
+    heat = np.zeros((4, 8), np.float32)
+    heat[1, 6] = 2.0
+    found = Explanation("a", "b", 1.0, "grad_cam", heat, shown=np.zeros((4, 8, 3), np.uint8), box=(0, 0, 0.5, 0.5))
+    assert found.peak == (6.5 / 8, 1.5 / 4)
+    assert found.plain()["url"].startswith("data:image/jpeg") and found.shares().max() == 1.0
+    assert Explanation("a", "b", 0.0, "grad_cam", heat * 0).shares().max() == 0.0

@@ -1,0 +1,316 @@
+"""explain: why a model says what it says of some examples."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.files import write_atomic
+from tlkit.core.run import Run
+from tlkit.explaining import methods
+from tlkit.explaining.explanation import Explanation
+from tlkit.explaining.outputs import Explained, Scored, explained
+from tlkit.explaining.parts import Parts, parts_of, whole
+from tlkit.explaining.words import grouped, words_of
+from tlkit.exporting.predicting import read_files
+from tlkit.modalities.audio_shown import spectrogram
+from tlkit.runs.folder import opened, save_record
+
+METHODS = ("grad_cam", "integrated_gradients", "occlusion")
+PATCHES = 12  # over the longer side of an image, or a sound's time
+BANDS = 6  # of a sound's frequencies
+WORST = 24  # mistakes that a report shows
+
+
+@dataclass(frozen=True)
+class _Asked:
+    method: str
+    label: str | None
+    of: Scored | None
+    depth: float | None
+    steps: int
+    objects: int
+
+
+def explain(
+    run: Run | str | Path,
+    examples: Examples,
+    *,
+    method: str = "grad_cam",
+    label: str | None = None,
+    of: Callable[[Any], Any] | None = None,
+    depth: float | None = None,
+    steps: int = 64,
+    objects: int = 3,
+) -> tuple[Explanation, ...]:
+    """Say how much each place of examples counts for what the model says of them.
+
+    Of labels and values the raw output is explained, of masks the mean output over the pixels of a class, of boxes the
+    output of each object's label at the place that found it.
+
+    Args:
+        run: A run, or its folder.
+        examples: As the run has them: `run.data.test.subset([0, 1])`; images, sounds, or texts in pieces or words.
+        method: "grad_cam" weighs a map of features inside the module; "integrated_gradients" adds up gradients on the
+            way from a black image, silence, or padding; "occlusion" hides one part after the other, and needs no
+            gradient.
+        label: The label that is asked for; None takes what the model says.
+        of: Raw outputs of a batch -> a number of each example, differentiable; None takes what the task's outputs are.
+        depth: Share of the module's depth, in (0, 1], at which "grad_cam" looks; None is the last map of features.
+        steps: Of "integrated_gradients", >= 1; `Explanation.missing` says how exact they were.
+        objects: Of boxes and masks, how many of an example at most.
+
+    Returns:
+        One for each example and object, in their order.
+
+    Raises:
+        InputError: If there is no such method or label, or the model has no such place.
+
+    Example:
+        >>> found = tlkit.explain(run, run.data.test.subset([0, 1]), method="grad_cam")  # doctest: +SKIP
+        >>> found[0].peak, Path("why.png").write_bytes(found[0].png())  # doctest: +SKIP
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391; Sundararajan et al. 2017, arXiv:1703.01365; Zeiler and Fergus 2014,
+    arXiv:1311.2901.
+    """
+    if method not in METHODS:
+        raise InputError(f"`method` must be one of {', '.join(METHODS)}. Received: method={method!r}.")
+    if steps < 1 or objects < 1:
+        raise InputError(f"`steps` and `objects` must be 1 or more. Received: steps={steps}, objects={objects}.")
+    ready, asked = opened(run), _Asked(method, label, of, depth, steps, objects)
+    return tuple(one for index in range(len(examples)) for one in _of_example(ready, examples, index, asked))
+
+
+def _of_example(run: Run, examples: Examples, index: int, asked: _Asked) -> Iterator[Explanation]:
+    inputs = examples.inputs.take(np.array([index]))
+    raw = whole(run)(inputs)
+    if asked.of is not None:
+        wanted = [Explained("output", asked.of)]
+    else:
+        wanted = explained(run, raw, asked.label, asked.objects)
+    look = _text if isinstance(inputs, Mapping) or _is_numbers(inputs) else _sound if inputs.ndim == 2 else _image
+    for one in wanted:
+        found = look(run, inputs, one.of, asked)
+        output = float(np.asarray(one.of(raw))[0])
+        yield replace(found, id=examples.ids[index], label=one.label, output=output, method=asked.method, box=one.box)
+
+
+def _is_numbers(inputs: np.ndarray) -> bool:
+    """Whether an input is numbers of words."""
+    return inputs.ndim == 2 and inputs.dtype.kind in "iu"
+
+
+def _found(heat: np.ndarray, **fields: Any) -> Explanation:
+    return Explanation("", "", 0.0, "", heat, **fields)
+
+
+# -- images
+
+
+def _image(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
+    if inputs.ndim != 4:
+        raise InputError(
+            f"Inputs of shape {inputs.shape[1:]} are no images, sounds or texts: they cannot be explained."
+        )
+    shown = _shown(inputs[0])
+    if asked.method == "grad_cam":
+        parts = parts_of(run, asked.depth, 4)
+        heat = resized(methods.grad_cam(parts, inputs, of), shown.shape[:2])
+        return _found(heat, shown=shown, place=parts.place)
+    if asked.method == "integrated_gradients":
+        black = np.zeros_like(inputs[0], np.float32)
+        heat, missing = methods.integrated_gradients(whole(run), inputs[0], black, of, asked.steps)
+        return _found(heat.sum(axis=-1), shown=shown, missing=missing)
+    return _found(_hidden_patches(run, inputs, of), shown=shown)
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """uint8 (height, width, 3) of any image."""
+    shown = image.astype(np.float64)
+    if image.dtype != np.uint8:
+        low, high = shown.min(), shown.max()
+        shown = 255 * (shown - low) / max(high - low, 1e-9)
+    return np.repeat(shown, 3, axis=-1).astype(np.uint8) if shown.shape[-1] == 1 else shown[..., :3].astype(np.uint8)
+
+
+def resized(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The heat at another size, smoothly.
+
+    Args:
+        heat: float32 (rows, columns).
+        size: (height, width).
+    """
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(heat).resize((size[1], size[0]), Image.Resampling.BILINEAR), np.float32)
+
+
+def _hidden_patches(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:
+    """Each pixel's heat is the mean fall of the output over the grey patches that hide it."""
+    height, width = inputs.shape[1:3]
+    side = max(1, max(height, width) // (PATCHES // 2))
+    step = max(1, side // 2)
+    places = [(top, left) for top in range(0, height, step) for left in range(0, width, step)]
+    grey = inputs.mean(axis=(1, 2), keepdims=True).astype(inputs.dtype)
+
+    def hidden() -> Iterator[np.ndarray]:
+        for top, left in places:
+            copy = inputs.copy()
+            copy[:, top : top + side, left : left + side] = grey
+            yield copy
+
+    falls = methods.occlusion(whole(run), inputs, hidden(), of)
+    total, count = np.zeros((2, height, width), np.float32)
+    for (top, left), fall in zip(places, falls, strict=True):
+        total[top : top + side, left : left + side] += fall
+        count[top : top + side, left : left + side] += 1
+    return np.asarray(total / count, np.float32)
+
+
+# -- sounds
+
+
+def _sound(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
+    """On the spectrogram: time to the right, frequency upwards."""
+    shade = spectrogram(inputs[0])
+    shown = np.repeat(shade[:, :, None], 3, axis=2)
+    if asked.method == "grad_cam":
+        parts, heat = _sound_cam(run, inputs, of, asked.depth)
+        return _found(resized(heat, shade.shape), shown=shown, place=parts.place)
+    if asked.method == "integrated_gradients":
+        heat, missing = methods.integrated_gradients(
+            whole(run), inputs[0], np.zeros_like(inputs[0], np.float32), of, asked.steps
+        )
+        return _found(heat, shown=shown, missing=missing)
+    return _found(resized(_hidden_bands(run, inputs, of), shade.shape), shown=shown)
+
+
+def _sound_cam(run: Run, inputs: np.ndarray, of: Scored, depth: float | None) -> tuple[Parts, np.ndarray]:
+    """Heat (frequency, time), the highest first, of a map (time, frequency); of a row of steps one row."""
+    try:
+        parts = parts_of(run, depth, 4)
+    except InputError:
+        parts = parts_of(run, depth, 3)
+    heat = methods.grad_cam(parts, inputs, of)
+    return parts, np.flipud(heat.T).copy() if heat.ndim == 2 else heat[None]
+
+
+def _hidden_bands(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:
+    """float32 (BANDS, PATCHES), the highest frequencies first: a band of frequencies is silenced for a while."""
+    edges = np.linspace(0, inputs.shape[1], PATCHES + 1).astype(int)
+
+    def hidden() -> Iterator[np.ndarray]:
+        for band in reversed(range(BANDS)):
+            for start, end in itertools.pairwise(edges):
+                copy = inputs.copy()
+                spectrum = np.fft.rfft(copy[:, start:end])
+                bins = np.linspace(0, spectrum.shape[1], BANDS + 1).astype(int)
+                spectrum[:, bins[band] : bins[band + 1]] = 0
+                copy[:, start:end] = np.fft.irfft(spectrum, end - start)
+                yield copy
+
+    return methods.occlusion(whole(run), inputs, hidden(), of).reshape(BANDS, PATCHES)
+
+
+# -- texts
+
+
+def _text(run: Run, inputs: Any, of: Scored, asked: _Asked) -> Explanation:
+    """A number a word: of its pieces the sum, or the fall of the output without them."""
+    words = words_of(run, inputs)
+    names = tuple(word.text for word in words)
+    if asked.method == "occlusion":
+        falls = methods.occlusion(whole(run), inputs, (word.hidden(inputs) for word in words), of)
+        return _found(falls, words=names)
+    parts = parts_of(run, asked.depth, 3, first=asked.method != "grad_cam")
+    if asked.method == "grad_cam":
+        return _found(grouped(methods.grad_cam(parts, inputs, of), words), words=names, place=parts.place)
+    value, baseline = (np.asarray(parts.front(own)[-1])[0] for own in (inputs, _padding(inputs)))
+    before = parts.front(inputs)[:-1]
+
+    def rest(at: Any) -> Any:
+        import tensorflow as tf
+
+        count = at.shape[0]
+        many = tf.nest.map_structure(lambda own: np.repeat(np.asarray(own), count, axis=0), (before, inputs))
+        return parts.rest((*many[0], at), many[1])
+
+    heat, missing = methods.integrated_gradients(rest, value, baseline, of, asked.steps)
+    return _found(grouped(heat.sum(axis=-1), words), words=names, place=parts.place, missing=missing)
+
+
+def _padding(inputs: Any) -> Any:
+    """The same inputs with padding in the place of each piece; the mask, which is no content, stays."""
+    if not isinstance(inputs, Mapping):
+        return np.zeros_like(inputs)
+    return {name: own if "mask" in name else np.zeros_like(own) for name, own in inputs.items()}
+
+
+# -- in the report, and of files
+
+
+def explain_mistakes(run: Run | str | Path, *, method: str = "grad_cam", most: int = WORST) -> Run:
+    """The run with an explanation of what it said of each of its worst mistakes, below it in the report.
+
+    Args:
+        run: A run that was tested, or its folder.
+        method: As `explain` has it.
+        most: Mistakes, at most.
+
+    Raises:
+        InputError: If its report shows no mistakes, or none of them is at hand.
+
+    Example:
+        >>> run = tlkit.explain_mistakes("runs/mine")  # doctest: +SKIP
+    """
+    ready = opened(run)
+    details = ready.record.get("details", {}) if ready.evaluation is None else ready.evaluation.details
+    names = [str(mistake["id"]) for mistake in details.get("mistakes") or ()]
+    test = ready.data.test
+    known = [test.ids.index(name) for name in names if name in test.ids][:most]
+    if not known:
+        raise InputError("The run's report shows no mistakes whose examples are at hand, so that none is explained.")
+    shown = {one.id: one.plain() for one in explain(ready, test.subset(known), method=method, objects=1)}
+    return save_record(replace(ready, record={**ready.record, "explained": shown}))
+
+
+def explain_files(
+    run: Run | str | Path,
+    files: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    method: str = "grad_cam",
+    bad: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write a PNG of each file that shows why the model says what it says of it.
+
+    Args:
+        run: A run, or its folder; an exported file has no places to look at.
+        files: As `predict` takes them.
+        folder: Gets the files; made where it is missing.
+        method: As `explain` has it.
+        bad: Is told of each file that cannot be read, in a sentence; None raises.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        InputError: If `run` is no run, or its inputs cannot be read from files.
+    """
+    ready = opened(run)
+    paths: list[Path] = []
+    for file, examples in read_files(ready, files, bad):
+        for number, one in enumerate(explain(ready, examples, method=method), start=1):
+            name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name}-{number}-{one.label}")[:120]
+            paths.append(Path(folder) / f"{name}.png")
+            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(paths[-1], one.png())
+    return paths

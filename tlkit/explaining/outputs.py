@@ -1,0 +1,109 @@
+"""Which number of a model's outputs is explained: of a label, of the pixels of a class, or of an object."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tlkit.answers.boxes import corners, joined
+from tlkit.core.errors import InputError
+from tlkit.core.run import Run
+
+Scored = Callable[[Any], Any]  # raw outputs of a batch -> (batch,)
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """One number that a model gives.
+
+    Attributes:
+        label: What it stands for.
+        of: Raw outputs of a batch -> that number of each example, differentiable.
+        box: Left, top, right, bottom of the object, in shares of the sides; None where it is no object.
+    """
+
+    label: str
+    of: Scored
+    box: tuple[float, float, float, float] | None = None
+
+
+def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explained]:
+    """What is to be explained of one example.
+
+    Args:
+        run: Whose task it is.
+        raw: Its raw outputs, batch of 1.
+        label: The label that is asked for; None takes what the model says.
+        most: Objects, at most, the surest first.
+
+    Raises:
+        InputError: If the task has no such label, or outputs that are no labels, masks or boxes.
+    """
+    labels = run.task.labels
+    if label is not None and label not in labels:
+        raise InputError(f"The task has no label {label!r}; it has {', '.join(labels)}.")
+    asked = None if label is None else labels.index(label)
+    if isinstance(raw, Mapping) and any(name.startswith("labels_") for name in raw):
+        return _objects(run, raw, asked, most)
+    shape: tuple[Any, ...] = tuple(getattr(raw, "shape", ()))
+    if len(shape) == 4:
+        return _regions(labels, np.asarray(raw)[0], asked, most)
+    if len(shape) == 2:
+        number = int(np.argmax(raw[0])) if asked is None else asked
+        number = number if shape[1] > 1 else 0
+        return [Explained(labels[number] if labels else f"output {number}", functools.partial(_column, number))]
+    raise InputError(
+        f"The outputs of {run.task.name!r} are neither labels, masks nor boxes: give `of=`, a function from the raw "
+        "outputs of a batch to a number of each example."
+    )
+
+
+def _column(number: int, raw: Any) -> Any:
+    return raw[:, number]
+
+
+def _regions(labels: Sequence[str], raw: np.ndarray, asked: int | None, most: int) -> list[Explained]:
+    """A class of a mask: the mean output over the pixels that are said to be it (Vinogradova et al. 2020, eq. 2)."""
+    said = raw.argmax(-1)
+    sizes = np.bincount(said.ravel(), minlength=raw.shape[-1])
+    chosen = [n for n in np.argsort(-sizes) if sizes[n]][:most] if asked is None else [asked]
+    if asked is not None and not sizes[asked]:
+        raise InputError(f"The model says {labels[asked]!r} of no pixel of the example.")
+    return [Explained(labels[n], functools.partial(_mean_over, int(n), said == n)) for n in chosen]
+
+
+def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:
+    chosen = tf.constant(pixels[None], raw.dtype)
+    return tf.reduce_sum(raw[..., number] * chosen, (1, 2)) / float(pixels.sum())
+
+
+def _objects(run: Run, raw: Mapping[str, Any], asked: int | None, most: int) -> list[Explained]:
+    """Objects: of each the output of its label at the place that reaches as far as its box.
+
+    Raises:
+        InputError: If none is found.
+    """
+    decoded = {name: np.asarray(value)[0] for name, value in run.task.decode(raw).items()}
+    classes, scores = decoded["classes"].astype(int), decoded["scores"]
+    order = [i for i in np.argsort(-scores) if scores[i] > 0 and (asked is None or classes[i] == asked)][:most]
+    if not order:
+        raise InputError("The model finds no such object in the example, so that there is nothing to explain.")
+    reached, found = np.clip(np.asarray(corners(raw))[0], 0, 1), []
+    sure = 1 / (1 + np.exp(-np.asarray(joined(raw, "labels"))[0]))
+    for i in order:
+        top, left, bottom, right = (float(side) for side in decoded["boxes"][i])
+        number = int(classes[i])
+        away = np.abs(reached - np.clip([left, top, right, bottom], 0, 1)).max(axis=1)
+        place = int((away + np.abs(sure[:, number] - scores[i])).argmin())  # boxes over the edge are alike
+        of = functools.partial(_at, place, number)
+        found.append(Explained(run.task.labels[number], of, (left, top, right, bottom)))
+    return found
+
+
+def _at(place: int, number: int, raw: Mapping[str, Any]) -> Any:
+    return joined(raw, "labels")[:, place, number]

@@ -1,0 +1,79 @@
+"""A model in two parts at a place inside its module, and where that place is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tlkit import graph as graphs
+from tlkit.core.batches import alone, with_sides
+from tlkit.core.errors import InputError
+from tlkit.core.run import Run
+from tlkit.layer.lookup import backbone_of
+from tlkit.model.partition import parted
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A model as front and rest.
+
+    Attributes:
+        place: Name of the tensor between them.
+        depth: Share of the module's weight-bearing operations in front of it.
+        front: Inputs of a batch -> the tensors there, the last of which is explained on.
+        rest: (those tensors, the inputs) -> raw outputs.
+    """
+
+    place: str
+    depth: float
+    front: Callable[[Any], tuple[Any, ...]]
+    rest: Callable[[tuple[Any, ...], Any], Any]
+
+
+def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -> Parts:
+    """The model divided at a tensor of so many axes.
+
+    Args:
+        run: Trained, with one HubLayer.
+        depth: Share of the module's depth in front of the tensor, in (0, 1]; None is the last such tensor.
+        rank: Axes of the tensor, batch included: 4 for maps of features, 3 for steps.
+        first: Take the first such tensor in place of the last.
+
+    Raises:
+        InputError: If the model has no HubLayer, or its module no such tensor.
+    """
+    layer = backbone_of(run.model)
+    if layer is None:
+        raise InputError("The model has no HubLayer, or several, so that there is no place inside it to look at.")
+    if depth is not None and not 0 < depth <= 1:
+        raise InputError(f"`depth` must lie in (0, 1], from the input down. Received: depth={depth!r}.")
+    graph = graphs.ending(layer.graph, layer.taps) if layer.taps else layer.graph
+    cuts = [cut for cut in graphs.cuts(graph) if cut.shape is not None and len(cut.shape) == rank]
+    cuts = [cut for cut in cuts if cut.ops_in_front and _is_spread(cut)]
+    if not cuts:
+        kind = "map of features" if rank == 4 else "row of steps"
+        raise InputError(f'{layer.handle} has no {kind} to look at: take method="occlusion".')
+    cut = cuts[0] if first else cuts[-1] if depth is None else min(cuts, key=lambda own: abs(own.depth - depth))
+    halves = graphs.Halves(cut, cut.tensors, cut.inputs)
+    if layer.taps:
+        halves = layer.halves(1 - cut.depth)
+    front, back = parted(run.model, layer, halves)
+
+    def rest(tensors: tuple[Any, ...], inputs: Any) -> Any:
+        return back(alone(list(with_sides(tensors, inputs, halves.inputs))), training=False)
+
+    return Parts(halves.tensors[-1], cut.depth, front, rest)
+
+
+def _is_spread(cut: graphs.Cut) -> bool:
+    """Whether its middle axes are more than one place."""
+    return cut.shape is not None and all(size is None or size > 1 for size in cut.shape[1:-1])
+
+
+def whole(run: Run) -> Callable[[Any], Any]:
+    """Inputs of a batch -> raw outputs."""
+    model: keras.Model = run.model
+    return lambda inputs: model(inputs, training=False)
