@@ -60,10 +60,10 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
     halves = graphs.Halves(cut, cut.tensors, cut.inputs)
     if layer.taps:
         halves = layer.halves(1 - cut.depth)
-    front, back = parted(run.model, layer, halves)
+    front, back, sides = parted(run.model, layer, halves)
 
     def rest(tensors: tuple[Any, ...], inputs: Any) -> Any:
-        return back(alone(list(with_sides(tensors, inputs, halves.inputs))), training=False)
+        return back(alone(list(with_sides(tensors, inputs, sides))), training=False)
 
     return Parts(halves.tensors[-1], cut.depth, front, rest)
 

@@ -171,19 +171,25 @@ def _back_and_head(
 
 def parted(
     model: keras.Model, layer: HubLayer, halves: graphs.Halves
-) -> tuple[Callable[[Any], tuple[Any, ...]], keras.Model]:
-    """The model in two: a function from its inputs to the tensors of `halves`, and what takes those to the outputs.
+) -> tuple[Callable[[Any], tuple[Any, ...]], keras.Model, tuple[int, ...]]:
+    """The model in two at the tensors of `halves`.
+
+    Returns:
+        A function from the model's inputs to those tensors; what takes them to the outputs; and the positions of the
+        inputs that the latter takes besides.
 
     Raises:
         InputError: If other paths lead around the module, or what lies behind needs inputs that the model makes itself.
     """
-    head, before = _head_of(model, layer, layer.taps), _before(model, layer)
+    before = _before(model, layer)
+    head, besides = _head_of(model, layer, layer.taps)
     if head is None or (halves.inputs and before is not None):
         raise InputError(f"The model cannot be divided inside {layer.handle}: it is no chain from inputs to outputs.")
     front = _after(before, layer.front(halves))
     if halves.cut is None and set(layer.taps) <= set(halves.tensors):
-        return front, _head_of(model, layer, halves.tensors) or head
-    return front, _back_and_head(layer, halves, head)
+        ordered, besides = _head_of(model, layer, halves.tensors)
+        return front, ordered or head, besides
+    return front, _back_and_head(layer, halves, head, besides), tuple(sorted({*halves.inputs, *besides}))
 
 
 def _trunk(model: keras.Model, layer: HubLayer, halves: graphs.Halves, later: Sequence[Phase]) -> graphs.Halves:
