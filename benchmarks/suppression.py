@@ -3,12 +3,13 @@
     python benchmarks/suppression.py --out benchmarks/results/suppression.json
 
 Decoding alone is converted, of one image of 256 pixels at strides 8, 16 and 32 (1344 places): as `answers.boxes` has
-it, and with `tf.image.non_max_suppression_padded`, which becomes NON_MAX_SUPPRESSION_V4. Raw outputs are drawn:
-clusters of boxes that cover each other, as a trained net gives them. Milliseconds are CPU
-time of one thread, the median over blocks of 20 calls, in turns.
+it of one image (NON_MAX_SUPPRESSION_V4), and of several. Raw outputs are drawn: clusters of boxes that cover each
+other, as a trained net gives them. Milliseconds are CPU time of one thread, the median over blocks of 20 calls, in
+turns.
 """
 
 import argparse
+import importlib
 import json
 import os
 import time
@@ -39,25 +40,19 @@ def drawn(rng, labels):
     return {name: value.astype(np.float32) for name, value in raw.items()}
 
 
-def builtin(raw, overlap=0.6):
-    """The same boxes by TensorFlow's own suppression, of one image."""
-    import tensorflow as tf
+def ways_of(labels):
+    """Decoding with TFLite's builtin, and with plain operations, as batches of several images have it."""
+    boxes = importlib.import_module("tlkit.answers.boxes")  # the shelf has a function of this name
+    decode = boxes.boxes([str(i) for i in range(labels)]).decode
 
-    from tlkit.answers.boxes import CANDIDATES, LEAST, MOST, corners, joined
+    def plain(raw):
+        limit, boxes.SHIFTED = boxes.SHIFTED, 0
+        try:
+            return decode(raw)
+        finally:
+            boxes.SHIFTED = limit
 
-    best, label = (own[..., 0] for own in tf.math.top_k(tf.sigmoid(joined(raw, "labels")), 1))
-    scores, chosen = tf.math.top_k(best[0], CANDIDATES)
-    sides = tf.clip_by_value(tf.gather(corners(raw)[0], chosen), 0.0, 1.0)
-    classes = tf.cast(tf.gather(label[0], chosen), tf.float32)
-    rows, count = tf.image.non_max_suppression_padded(
-        sides + 2 * classes[:, None], scores, MOST, overlap, LEAST, pad_to_max_output_size=True
-    )
-    there = tf.cast(tf.range(MOST) < count, tf.float32)
-    return {
-        "boxes": tf.gather(tf.gather(sides, [1, 0, 3, 2], axis=1), rows)[None],
-        "classes": tf.gather(classes, rows)[None],
-        "scores": (tf.gather(scores, rows) * there)[None], "count": tf.cast(count, tf.float32)[None],
-    }  # fmt: skip
+    return {"plain": plain, "builtin": decode}
 
 
 def converted(decode, raw):
@@ -76,10 +71,7 @@ def converted(decode, raw):
 def compared(labels, images, repeats):
     from ai_edge_litert.interpreter import Interpreter
 
-    from tlkit.answers.boxes import boxes
-
-    rng, names = np.random.default_rng(0), [str(i) for i in range(labels)]
-    ways = {"plain": boxes(names).decode, "builtin": builtin}
+    rng, ways = np.random.default_rng(0), ways_of(labels)
     raws = [drawn(rng, labels) for _ in range(images)]
     files = {way: converted(decode, raws[0]) for way, decode in ways.items()}
     runners = {way: Interpreter(model_content=own, num_threads=1).get_signature_runner() for way, own in files.items()}
