@@ -381,7 +381,7 @@ def from_pairs(
 
 
 def from_dialogues(
-    path: str | os.PathLike[str],
+    path: Paths,
     *,
     system: str | None = None,
     general: Sequence[str] = (),
@@ -397,7 +397,7 @@ def from_dialogues(
 
     Args:
         path: A .jsonl file, each line `{"prompt": ..., "answer": ...}` or `{"messages": [{"role": ..., "content":
-            ...}, ...]}`; a .yml file as chatterbot has them; or a folder of such.
+            ...}, ...]}`; a .yml file as chatterbot has them; a folder of such; or several.
         system: As in `from_pairs`, where a dialogue does not begin with it; so are all that follow.
         general: As in `from_pairs`.
         mix: As in `from_pairs`.
@@ -412,7 +412,7 @@ def from_dialogues(
         InputError: If a file cannot be read, or holds something else; names the line.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    files = dialogues.files_of(path)
+    files = [file for own in _listed(path) for file in dialogues.files_of(own)]
     turns = [turn for file in files for turn in dialogues.turns_of_file(file, system, encoding)]
     return dialogues.divided(turns, general, mix, options)
 

@@ -7,6 +7,7 @@ from types import ModuleType
 
 __all__ = [
     "brown",
+    "chats",
     "composites",
     "digits",
     "inspected",

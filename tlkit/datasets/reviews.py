@@ -15,7 +15,7 @@ from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import SOURCE, Package, fetch
 from tlkit.data import text
 
-__all__ = ["sentences"]
+__all__ = ["editorials", "sentences"]
 
 
 def __dir__() -> list[str]:
@@ -64,6 +64,25 @@ def sentences(domain: str = "movies", *, split: Sequence[float] = text.SHARES, s
         sentences, [int(rating > 0) for rating in ratings], labels=LABELS, split=split, seed=seed,
         groups=owners if len(set(owners)) < len(owners) else None,
     )  # fmt: skip
+
+
+def editorials(count: int = 64) -> tuple[str, ...]:
+    """Sentences of newspaper editorials, without ratings: general text on which a language model's forgetting shows.
+
+    Args:
+        count: How many, >= 1.
+
+    Raises:
+        InputError: If `count` is less than 1.
+        DownloadError: As in `sentences`.
+
+    Source: Hutto and Gilbert 2014, "VADER", ICWSM 8.
+    """
+    if count < 1:
+        raise InputError(f"`count` must be 1 or more. Received: count={count!r}.")
+    file = _folder() / f"{DOMAINS['news']}_GroundTruth.txt"
+    rows = csv.reader(io.StringIO(file.read_text(encoding="utf-8")), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return tuple(dict.fromkeys(row[2].strip() for row in rows if len(row[2].split()) >= 8))[:count]
 
 
 def _folder() -> Path:
