@@ -52,13 +52,12 @@ def main(
         formats: What to export.
     """
     others = tlkit.datasets.reviews.editorials(64) if general is None else general.read_text().splitlines()
-    options = {"system": system, "general": others, "mix": mix, "seed": seed}
     if data is None:
-        splits = tlkit.datasets.chats.english(**options)
-    elif data.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        splits = tlkit.data.text.from_pairs(data, **options, strict=strict)
+        splits = tlkit.datasets.chats.english(system=system, general=others, mix=mix, seed=seed)
     else:
-        splits = tlkit.data.text.from_dialogues(data, **options, strict=strict)
+        table = data.suffix.lower() in (".csv", ".tsv", ".parquet")
+        read = tlkit.data.text.from_pairs if table else tlkit.data.text.from_dialogues
+        splits = read(data, system=system, general=others, mix=mix, seed=seed, strict=strict)
     task = tlkit.tasks.generate(head, most=most, texts=texts)
     phases = (tlkit.Phase(epochs, lr, unfrozen=unfrozen),)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)

@@ -1,6 +1,8 @@
 """A language model's whole way: dialogues, training on answers, scores before and after, files, what they answer."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -70,6 +72,14 @@ def test_a_saved_run_opens_and_says_the_same(run):
     ]
 
 
+def test_its_layers_are_known_to_a_process_that_opens_a_run():
+    names = ("AnswerStates", "LastState", "TokenScores")
+    code = "import tlkit.runs.folder, keras\n" + "".join(
+        f"assert keras.saving.get_registered_object('tlkit>{name}')\n" for name in names
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_predict_answers_a_text_without_tensorflow_s_model(run, place):
     asked = place / "asked.txt"
     asked.write_text("red sky")
@@ -130,3 +140,22 @@ def test_a_module_whose_keys_are_not_known_is_asked_again_with_all(place, data, 
     )
     run = tlkit.export(run, formats=("float32",))
     assert run.exports[0].passed and run.exports[0].agreement == 1
+
+
+def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
+    """A client that is not ours: the runtime that apps on phones use."""
+    litert_lm = pytest.importorskip("litert_lm", reason="the wheel litert-lm-api is not there, or does not load")
+    kept = place / "lm"
+    done = tlkit.export(run, kept, formats=("tlkit.exporting.litertlm.float32",))
+    assert done.exports[0].passed
+    asked = place / "lm.txt"
+    asked.write_text("red sky")
+    (said,) = tlkit.predict(run.folder, [asked])
+    try:
+        engine = litert_lm.Engine(str(kept / "model.litertlm"))
+    except OSError as error:
+        pytest.skip(f"litert-lm-api does not load: {error}")
+    likeliest = litert_lm.interfaces.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
+    with engine, engine.create_conversation(sampler_config=likeliest) as conversation:
+        answer = conversation.send_message("red sky")
+    assert str(answer).strip() == said.scores[0][0]

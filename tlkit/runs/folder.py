@@ -24,6 +24,7 @@ from tlkit.core.files import PARTIAL, atomic_file, write_atomic
 from tlkit.core.run import Run
 from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
+from tlkit.layer import answer_states, last_state
 from tlkit.layer.hub_layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.methods import one_head
 from tlkit.model.build import decoded_specs
@@ -31,8 +32,10 @@ from tlkit.report import run_json
 from tlkit.report import write as write_report
 from tlkit.runs.kept_examples import keep, kept
 from tlkit.search import index
+from tlkit.tasks import generation_layers
 
 RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
+LAYERS = (HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores)  # of its files
 CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
 

@@ -148,7 +148,7 @@ def cached(
     Args:
         weights: As `variables` gives them.
         ids: int32 (batch, tokens).
-        caches: Keys and values of each block in turn, float32 (batch, capacity, key heads, depth); what lies at places
+        caches: Keys and values of each block in turn, float32 (batch, key heads, capacity, depth); what lies at places
             from `start` on is not looked at.
         start: int32 (), place of the first token.
         sizes: Of the model.
@@ -160,7 +160,7 @@ def cached(
 
     written: list[Any] = []
     places = start + tf.range(ids.shape[1])
-    turns, mask = rotations(places, sizes), ahead(places, caches[0].shape[1])
+    turns, mask = rotations(places, sizes), ahead(places, caches[0].shape[2])
     x = tf.gather(weights[TABLE], ids)
     for number in range(sizes.blocks):
         x, both = _block(weights, f"blk.{number}", x, turns, mask, sizes, (*caches[2 * number : 2 * number + 2], start))
@@ -170,7 +170,7 @@ def cached(
 
 def cache_shapes(capacity: int, sizes: Sizes = SIZES) -> list[tuple[int, ...]]:
     """Shape of each of the caches that `cached` takes, one text at a time."""
-    return [(1, capacity, sizes.key_heads, sizes.depth)] * (2 * sizes.blocks)
+    return [(1, sizes.key_heads, capacity, sizes.depth)] * (2 * sizes.blocks)
 
 
 def scores(weights: Weights, x: Any) -> Any:
@@ -197,9 +197,11 @@ def _block(
 
     query, key = _rotated(heads("q", sizes.heads), turns), _rotated(heads("k", sizes.key_heads), turns)
     value = heads("v", sizes.key_heads)
-    if before is not None:
+    if before is None:
+        mixed = attended(query, key, value, mask)
+    else:
         key, value = _placed(before[0], key, before[2]), _placed(before[1], value, before[2])
-    mixed = attended(query, key, value, mask)
+        mixed = attended(query, tf.transpose(key, (0, 2, 1, 3)), tf.transpose(value, (0, 2, 1, 3)), mask)
     x = x + _dense(mixed, weights[f"{name}.attn_output"])
     seen = _normalized(x, weights[f"{name}.ffn_norm"], sizes)
     gate = tf.nn.silu(_dense(seen, weights[f"{name}.ffn_gate"]))
@@ -210,8 +212,9 @@ def _block(
 def _placed(cache: Any, new: Any, start: Any) -> Any:
     """A cache with new rows from a place on; TFLite has a built-in operation for it."""
     import keras
+    import tensorflow as tf
 
-    return keras.ops.slice_update(cache, (0, start, 0, 0), new)
+    return keras.ops.slice_update(cache, (0, 0, start, 0), tf.transpose(new, (0, 2, 1, 3)))
 
 
 def attended(query: Any, key: Any, value: Any, mask: Any) -> Any:

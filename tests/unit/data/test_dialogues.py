@@ -1,0 +1,68 @@
+"""Pairs and dialogues: what is read, how it is divided, and what is refused."""
+
+import json
+
+import pytest
+
+from tlkit.core.errors import InputError
+from tlkit.data import text
+
+
+def lines(file, rows):
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    return file
+
+
+def test_no_question_and_no_answer_lies_in_two_parts(tmp_path):
+    rows = [{"prompt": f"Ask {i // 2}?", "answer": f"Answer {i // 4}."} for i in range(60)]
+    data = text.from_dialogues(lines(tmp_path / "a.jsonl", rows), progress=False)
+    parts = [
+        {str(part.columns[name][i]) for i in range(len(part))}
+        for name in ("asked", "text") for part in (data.train, data.val, data.test)
+    ]  # fmt: skip
+    assert not any(parts[i] & parts[j] for base in (0, 3) for i, j in ((base, base + 1), (base, base + 2)))
+
+
+def test_each_answer_of_a_dialogue_knows_what_came_before(tmp_path):
+    said = [("user", "Hi"), ("assistant", "Hello"), ("user", "Sing"), ("assistant", "La")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    data = text.from_dialogues(
+        lines(tmp_path / "a.jsonl", [{"messages": messages}]), system="Be short", split=(1, 0, 0), progress=False
+    )
+    found = [json.loads(str(data.train.inputs[i]["messages"])) for i in range(2)]
+    assert sorted(map(len, found)) == [2, 4] and found[0][0] == {"role": "system", "content": "Be short"}
+    assert data.train.groups == ("of line 1", "of line 1")
+
+
+def test_chatterbot_s_files_and_tables_are_read(tmp_path):
+    (tmp_path / "food.yml").write_text("conversations:\n- - Eat\n  - Always.\n  - Why\n  - Hunger.\n")
+    assert len(text.from_dialogues(tmp_path, split=(1, 0, 0), progress=False).train) == 2
+    (tmp_path / "pairs.csv").write_text("prompt,answer\nWho?,Me\nWhen?,Now\n")
+    assert len(text.from_pairs(tmp_path / "pairs.csv", split=(1, 0, 0), progress=False).train) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("{", "Line 1 of .* is no JSON"),
+        ('{"question": "a"}', 'must hold {"prompt", "answer"}'),
+        ('{"messages": [{"role": "robot", "content": "a"}]}', "without a role of system, user, assistant"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "no message of the assistant's"),
+    ],
+)
+def test_broken_lines_are_named(tmp_path, row, why):
+    file = tmp_path / "a.jsonl"
+    file.write_text(row)
+    with pytest.raises(InputError, match=why):
+        text.from_dialogues(file, progress=False)
+
+
+def test_other_files_and_shares_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(InputError, match="`from_pairs` reads tables"):
+        text.from_dialogues(tmp_path / "a.txt")
+    file = lines(tmp_path / "a.jsonl", [{"prompt": "a", "answer": "b"}])
+    with pytest.raises(InputError, match=r"`mix` must lie in \[0, 1\)"):
+        text.from_dialogues(file, mix=1, progress=False)
+    with pytest.raises(InputError, match="needs `general` texts"):
+        text.from_dialogues(file, mix=0.5, progress=False)
