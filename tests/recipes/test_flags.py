@@ -32,7 +32,7 @@ def test_every_recipe_is_listed():
 
 @pytest.mark.parametrize("name", USUAL)
 def test_flags_and_defaults_stay(name):
-    words = ["--data", "here"] if USUAL[name].get("data") == "here" else []
+    words = [word for flag in ("data", "items") if USUAL[name].get(flag) == "here" for word in (f"--{flag}", "here")]
     seen = commands._parsed(main_of(name), f"run {name}", words)
     found = {flag: plain(value) for flag, value in flags.flat(seen).items()}
     assert found == USUAL[name]

@@ -5,6 +5,7 @@ A new answer is one new file and one line here; your own is a function that make
 
 from tlkit.answers.affine import Affine
 from tlkit.answers.boxes import boxes
+from tlkit.answers.items import items
 from tlkit.answers.masks import masks
 from tlkit.answers.passages import passages
 from tlkit.answers.points import points
@@ -18,6 +19,7 @@ from tlkit.answers.words import words
 __all__ = [
     "Affine",
     "boxes",
+    "items",
     "masks",
     "passages",
     "points",

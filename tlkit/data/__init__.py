@@ -17,6 +17,7 @@ __all__ = [
     "keypoints",
     "masks",
     "pairs",
+    "ratings",
     "series",
     "speakers",
     "speech",

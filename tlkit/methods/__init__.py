@@ -20,6 +20,7 @@ from tlkit.methods.low_rank import lora
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
 from tlkit.methods.multi_task import multitask, one_head
+from tlkit.methods.recommenders import beside_popularity, new_items
 from tlkit.methods.souping import soup
 from tlkit.methods.starting_point import l2_sp
 from tlkit.methods.target_statistics import adabn
@@ -30,6 +31,7 @@ __all__ = [
     "adabn",
     "aligned",
     "balance",
+    "beside_popularity",
     "beside_trees",
     "cdan",
     "coral",
@@ -44,6 +46,7 @@ __all__ = [
     "mcc",
     "mmd",
     "multitask",
+    "new_items",
     "one_head",
     "relabelled",
     "soup",

@@ -8,13 +8,14 @@ from tlkit.modalities.dialogue import DIALOGUES as dialogue
 from tlkit.modalities.image import IMAGE as image
 from tlkit.modalities.pairs import PAIRS as pairs
 from tlkit.modalities.plain import PLAIN as plain
+from tlkit.modalities.ratings import RATINGS as ratings
 from tlkit.modalities.series import SERIES as series
 from tlkit.modalities.speech import SPEECH as speech
 from tlkit.modalities.table import TABLE as table
 from tlkit.modalities.text import TEXT as text
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "dialogue", "image", "pairs", "plain", "series", "speech", "table", "text", "words"]
+__all__ = ["audio", "dialogue", "image", "pairs", "plain", "ratings", "series", "speech", "table", "text", "words"]
 
 
 def __dir__() -> list[str]:

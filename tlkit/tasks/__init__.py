@@ -11,6 +11,7 @@ from tlkit.tasks.frame_transcription import ctc
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.generation import generate
 from tlkit.tasks.keypoint_detection import keypoints
+from tlkit.tasks.recommendation import recommend
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
 from tlkit.tasks.segmentation import segment
@@ -31,6 +32,7 @@ __all__ = [
     "keypoints",
     "padim",
     "patchcore",
+    "recommend",
     "regress",
     "restore",
     "segment",

@@ -1,0 +1,82 @@
+"""Ratings from tables to a file that takes a history; what it is compared with; new items by their texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit.core.errors import InputError
+from tlkit.methods import recommenders
+
+ITEMS, USERS, EACH = 24, 60, 9
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Each user walks through the items in steps of one: what comes next is certain."""
+    folder = tmp_path_factory.mktemp("ratings")
+    rows = [f"u{u},i{(5 * u + t) % ITEMS},5,{t}" for u in range(USERS) for t in range(EACH)]
+    (folder / "ratings.csv").write_text("user,item,rating,time\n" + "\n".join(rows) + "\n")
+    items = [f"i{i},Film {i},{i % 2}" for i in range(ITEMS)]
+    (folder / "items.csv").write_text("item,title,odd\n" + "\n".join(items) + "\n")
+    known = tlkit.data.ratings.catalogue(folder / "items.csv")
+    return folder, known, tlkit.data.ratings.from_table(folder / "ratings.csv", known, history=12, cold=0.1, seed=2)
+
+
+@pytest.fixture(scope="module")
+def run(world):
+    folder, known, data = world
+    module = tlkit.data.ratings.module(data, width=16)
+    plan = tlkit.plans.whole(epochs=30, lr=2e-2, weight_decay=1e-3)
+    found = tlkit.finetune(module, tlkit.tasks.recommend(known.titles, k=5), data, plan, out=folder / "run")
+    return tlkit.export(recommenders.beside_popularity(found), formats=("saved_model", "float32"))
+
+
+def test_it_learns_what_comes_next_and_says_what_it_is_compared_with(run):
+    assert run.scores["recall_at_5"] > 0.9 and run.scores["ndcg_at_5"] > run.scores["ndcg_at_5_popularity"] + 0.2
+    assert {"recall_at_5_neighbours", "ndcg_at_5_factors", "coverage"} <= run.scores.keys()
+    assert [row.passed for row in run.exports] == [True, True]
+    assert "leave-last-out" in (run.folder / "report.html").read_text()
+
+
+def test_a_file_takes_a_history_and_never_gives_it_back(run, world, tmp_path):
+    (tmp_path / "history.txt").write_text("i3\nFilm 4\nno such film\n")
+    (said,) = tlkit.predict(run, [tmp_path / "history.txt"])
+    titles = [title for title, _ in said.scores]
+    assert len(titles) == 5 and not {"Film 3", "Film 4"} & set(titles)
+    assert said.note == "1 of 3 items are not in the catalogue"
+    again = tlkit.load(run.folder)
+    assert again.scores["ndcg_at_5"] == pytest.approx(run.scores["ndcg_at_5"])
+    (tmp_path / "none.txt").write_text("nothing\n")
+    with pytest.raises(InputError, match="names no item of the catalogue"):
+        tlkit.predict(run, [tmp_path / "none.txt"])
+
+
+def test_new_items_take_the_vectors_of_their_neighbours(run, world, monkeypatch):
+    _, known, data = world
+    held = {int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0}
+    angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
+    texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    monkeypatch.setattr(recommenders, "_of_texts", lambda *_: texts)
+    table, _ = recommenders._weights(run)
+    before = np.array(table)
+    found = recommenders.new_items(run, known, neighbours=1)
+    after, place = np.array(table), min(held)
+    near = [after[1 + (place + step) % ITEMS] for step in (-1, 1)]
+    assert min(np.abs(after[1 + place] - own).max() for own in near) < 1e-6
+    kept = [1 + i for i in range(ITEMS) if i not in held]
+    assert np.array_equal(before[kept], after[kept])
+    assert 0 <= found.scores["cold_recall_at_5"] <= 1 and "cold_recall_at_5_popularity" in found.scores
+    with pytest.raises(InputError, match="needs the catalogue"):
+        recommenders.new_items(run, known, neighbours=0)
+
+
+def test_what_is_no_recommendation_is_refused(world):
+    _, _, data = world
+    with pytest.raises(InputError, match=r"`k` must lie in \[1, 2\]"):
+        tlkit.tasks.recommend(["a", "b"], k=3)
+    with pytest.raises(InputError, match="The task has 2 items"):
+        tlkit.tasks.recommend(["a", "b"], k=1).objective.check(data)
+    with pytest.raises(InputError, match="for runs of `tasks.recommend`"):
+        recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))

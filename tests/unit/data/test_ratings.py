@@ -1,0 +1,129 @@
+"""Ratings: how histories are cut by time, the catalogue, and each sentence that refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tlkit.core.errors import InputError
+from tlkit.data import ratings
+from tlkit.methods import recommenders
+
+ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    def written(rows=ROWS, header="user,item,rating,time", name="ratings.csv"):
+        lines = [header, *(",".join(map(str, row)) for row in rows)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tmp_path / name
+
+    return written
+
+
+def test_the_last_item_of_each_user_tests_and_no_history_holds_its_future(table):
+    data = ratings.from_table(table(reversed(ROWS)), history=4)
+    ids, _ = ratings.items_of(data.train.pipeline)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [8 * 3, 8, 8]
+    for part in (data.train, data.val, data.test):
+        for i, name in enumerate(part.ids):
+            user, place = name.split("@")
+            taken = [item for own, item, _, _ in ROWS if own == user]
+            assert ids[part.target_array[i]] == taken[int(place)]
+            assert [ids[n - 1] for n in part.inputs[i] if n] == taken[: int(place)][-4:]
+    assert {name.split("@")[1] for name in data.test.ids} == {"5"}
+
+
+def test_dates_events_and_few_items(table):
+    rows = [("a", item, f"2024-01-{day:02d}") for day, item in enumerate("xyzw", 1)] + [
+        ("b", "x", "2024-02-01T10:00:00")
+    ]
+    data = ratings.from_table(table(rows, "user,item,time"))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [1, 1, 1]
+    assert ratings.items_of(data.test.pipeline)[0][data.test.target_array[0]] == "w"
+
+
+def test_ratings_below_the_least_and_repeats_are_left_out(table):
+    data = ratings.from_table(table([*ROWS, *ROWS[:3]]), min_rating=2)
+    assert len(data.test) and any("ratings of 2 and above" in note for note in data.notes)
+    assert not any(len(set(row[row > 0])) < (row > 0).sum() for row in data.test.inputs.take(np.arange(len(data.test))))
+
+
+def test_held_out_items_are_in_no_history_and_in_the_column(table):
+    data = ratings.from_table(table(), cold=0.3, seed=1)
+    held = {int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0}
+    assert held and not held & {int(i) - 1 for part in (data.train, data.val, data.test) for i in np.unique(
+        part.inputs.take(np.arange(len(part)))
+    )} and not held & set(data.train.target_array.tolist())  # fmt: skip
+
+
+def test_a_catalogue_says_flags_by_their_names(table):
+    rows = [("i1", "Heat (1995)", "1", "0", "http://x"), ("i2", "", "1", "1", "http://y")]
+    found = ratings.catalogue(table(rows, "item,title,Crime,Drama,link", "items.csv"))
+    assert found.texts == ("Heat (1995). Crime", "Crime, Drama") and found.titles == ("Heat (1995)", "i2")
+
+
+REFUSED = {
+    "no user column": (lambda t: ratings.from_table(t(header="who,item,rating,time")), "no column 'user'"),
+    "no item": (lambda t: ratings.from_table(t([("a", "", 1, 2), *ROWS])), "has no item"),
+    "no user": (lambda t: ratings.from_table(t([("", "x", 1, 2), *ROWS])), "has no user"),
+    "no number": (lambda t: ratings.from_table(t([("a", "x", "good", 2), *ROWS])), "no number in column 'rating'"),
+    "no time": (lambda t: ratings.from_table(t([("a", "x", 1, "noon"), *ROWS])), "write numbers, or dates"),
+    "endless time": (lambda t: ratings.from_table(t([("a", "x", 1, "inf"), *ROWS])), "is no time"),
+    "nothing left": (lambda t: ratings.from_table(t(), min_rating=9), "No rating reaches"),
+    "events without ratings": (
+        lambda t: ratings.from_table(t([r[:2] + r[3:] for r in ROWS], "user,item,time"), min_rating=3), "needs a column"
+    ),
+    "few items": (lambda t: ratings.from_table(t(ROWS[:3])), "No user took more than 3 items"),
+    "history": (lambda t: ratings.from_table(t(), history=0), "`history` must be 1 or more"),
+    "cold": (lambda t: ratings.from_table(t(), cold=1.0), "`cold` in [0, 1)"),
+    "twice": (lambda t: ratings.catalogue(t([("a", "x"), ("a", "y")], "item,title")), "names the item 'a' twice"),
+    "no id": (lambda t: ratings.catalogue(t([("", "x"), ("a", "y")], "item,title")), "has no item"),
+    "no title": (lambda t: ratings.catalogue(t([("a", "x")], "item,name")), "no column 'title'"),
+    "width": (lambda t: ratings.module(ratings.from_table(t()), width=0), "must be 1 or more"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_each_refusal_is_one_sentence(name, table):
+    call, sentence = REFUSED[name]
+    with pytest.raises(InputError) as refused:
+        call(table)
+    said = str(refused.value)
+    assert sentence in said and "\n" not in said and said.rstrip()[-1] in ".!?"
+
+
+# -- what a recommender is compared with
+
+
+def test_popularity_neighbours_and_factors_on_a_matrix_by_hand():
+    taken = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
+    assert recommenders.popularity(taken)[0].tolist() == [2, 2, 2, 2]
+    near = recommenders.item_neighbours(taken, 3)
+    assert near[0, 2] == pytest.approx(0.5 + 0.5) and near[3, 2] == pytest.approx(0.5) and near[3, 0] == 0
+    factors = recommenders.alternating_least_squares(np.kron(taken, np.ones((5, 5), bool)), width=4, ridge=0.1)
+    assert factors[0, :10].min() > factors[0, 15:].max()
+
+
+def test_ties_are_broken_by_chance():
+    found = recommenders.ranked(np.zeros((200, 50)), np.zeros((200, 50), bool), 1)
+    assert len(np.unique(found)) > 30
+
+
+def test_recall_and_ndcg_are_those_of_keras_rs():
+    keras_rs = pytest.importorskip("keras_rs")
+    rng = np.random.default_rng(0)
+    scores, relevant = rng.normal(size=(40, 30)), rng.random((40, 30)) < 0.1
+    relevant[np.arange(40), rng.integers(30, size=40)] = True
+    hidden = rng.random((40, 30)) < 0.2
+    hidden &= ~relevant
+    recall, gain = recommenders.among(recommenders.ranked(scores, hidden, 10), relevant)
+    seen = np.where(hidden, scores.min() - 1, scores)
+    theirs = keras_rs.metrics.NDCG(k=10)
+    theirs.update_state(relevant.astype("float32"), seen.astype("float32"))
+    assert float(theirs.result()) == pytest.approx(gain.mean(), abs=1e-4)
+    theirs = keras_rs.metrics.RecallAtK(k=10)
+    theirs.update_state(relevant.astype("float32"), seen.astype("float32"))
+    counts = relevant.sum(1)
+    assert counts.max() <= 10 and float(theirs.result()) == pytest.approx(recall.mean(), abs=1e-4)

@@ -1,0 +1,308 @@
+"""Who took which item when, as histories with the item that came next; and the catalogue of items.
+
+An example's input is int32 (history,): numbers of the items that a user had before, the latest last, 0 before the
+first; its target is the number of the next one less 1, its place in the catalogue. The last item of each user tests and
+the one before validates, so that no example sees its future.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.data.ratings_module import module
+from tlkit.data.table_formats import Table, read_any
+
+__all__ = ["Catalogue", "catalogue", "from_table", "module"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+RATINGS = "ratings"  # the modality, and the step of the pipeline that says the items
+USER, COLD = "user", "cold"  # columns of examples: whose they are; the user's items that are held out (numbers, from 0)
+LEAST = 3  # items of a user: one to train on, one to validate, one to test
+
+
+@dataclass(frozen=True, repr=False)
+class Catalogue:
+    """All items.
+
+    Attributes:
+        ids: As ratings name them.
+        titles: What people read.
+        texts: What a module of texts reads: the title and the other columns.
+    """
+
+    ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self.ids)} items)"
+
+
+def catalogue(
+    table: str | os.PathLike[str],
+    *,
+    item: str = "item",
+    title: str = "title",
+    columns: Sequence[str] | None = None,
+    encoding: str | None = None,
+) -> Catalogue:
+    """The items of a table; a column of 0 and 1 says by its name what an item is, as genres do.
+
+    Args:
+        table: CSV, TSV, JSONL or Parquet.
+        item: Column of the ids.
+        title: Column of what people read.
+        columns: What describes an item besides; None is all other columns of texts, or of 0 and 1.
+        encoding: Python's name of the table's encoding.
+
+    Raises:
+        InputError: If a column is missing, or an id is empty or there twice.
+    """
+    rows = read_any(table, encoding)
+    ids, titles = rows.texts(item), rows.texts(title)
+    _check_ids(ids, item)
+    others = [name for name in rows.columns if name not in (item, title)] if columns is None else list(columns)
+    cells = {name: rows.texts(name) for name in others}
+    flags = [name for name in others if set(cells[name]) <= {"0", "1"}]
+    words = [name for name in others if name not in flags and (columns is not None or _are_words(cells[name]))]
+    texts = [
+        ". ".join(
+            filter(None, [titles[i], *(cells[n][i] for n in words), ", ".join(n for n in flags if cells[n][i] == "1")])
+        )
+        for i in range(len(ids))
+    ]
+    return Catalogue(tuple(ids), tuple(own or ids[i] for i, own in enumerate(titles)), tuple(texts))
+
+
+def from_table(
+    table: str | os.PathLike[str],
+    items: Catalogue | None = None,
+    *,
+    user: str = "user",
+    item: str = "item",
+    rating: str | None = "rating",
+    time: str = "time",
+    min_rating: float | None = None,
+    history: int = 256,
+    cold: float = 0.0,
+    encoding: str | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Ratings, or events of any other kind, one a row.
+
+    Args:
+        table: CSV, TSV, JSONL or Parquet.
+        items: The catalogue; None is the items that are rated.
+        user: Column of the users.
+        item: Column of the items.
+        rating: Column of the ratings; a table without it holds events.
+        time: Column of the times: numbers, or dates in ISO 8601.
+        min_rating: Ratings below it are left out; None takes each as a sign of interest.
+        history: Items of a user that the model sees, the latest ones, >= 1; those it does not see it may give again.
+        cold: Share of the items whose ratings are all held out, in [0, 1), to measure what new items are worth.
+        encoding: Python's name of the table's encoding.
+        seed: Of the items that are held out.
+
+    Returns:
+        Splits of histories; test examples have a column "cold" of the held-out items that the user took.
+
+    Raises:
+        InputError: If a column is missing, a cell cannot be read, or no user has enough items.
+    """
+    if not (isinstance(history, int) and history >= 1 and 0 <= cold < 1):
+        raise InputError(f"`history` must be 1 or more, and `cold` in [0, 1). Received: {history=}, {cold=}.")
+    rows = read_any(table, encoding)
+    users, names, times = rows.texts(user), rows.texts(item), _times(rows, time)
+    for column, cells in ((user, users), (item, names)):
+        if "" in cells:
+            raise InputError(f"Row {rows.first + cells.index('')} of the ratings has no {column}: take it out.")
+    kept = _wanted(rows, rating, min_rating)
+    notes = [*rows.notes, *_left_out(kept, min_rating)]
+    known = items if items is not None else _of_ratings([names[i] for i in kept])
+    number = {own: i for i, own in enumerate(known.ids)}
+    strange = sorted({names[i] for i in kept} - number.keys())
+    if strange:
+        notes.append(f"{len(strange):,} rated items are not in the catalogue, such as {strange[0]!r:.40}: left out.")
+    order = sorted((i for i in kept if names[i] in number), key=lambda i: (users[i], times[i], names[i]))
+    held = np.random.default_rng(seed).permutation(len(known.ids))[: round(cold * len(known.ids))]
+    taken = _by_user([users[i] for i in order], [number[names[i]] for i in order])
+    return _divided(taken, known, set(held.tolist()), history, notes)
+
+
+def items_of(pipeline: Pipeline) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Ids and titles of the items that examples are made of; of others () and ()."""
+    step = pipeline.get(RATINGS)
+    return ((), ()) if step is None else (tuple(step["items"]), tuple(step["titles"]))
+
+
+def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
+    """int32 (length,): the last of some numbers, 0 before the first.
+
+    Example:
+        >>> in_history([4, 7], 3).tolist(), in_history([4, 7, 1, 2], 3).tolist()
+        ([0, 4, 7], [7, 1, 2])
+    """
+    row = np.zeros(length, np.int32)
+    last = list(numbers)[-length:]
+    row[length - len(last) :] = last
+    return row
+
+
+# -- how they are read
+
+
+def _check_ids(ids: Sequence[str], name: str) -> None:
+    if "" in ids:
+        raise InputError(f"An item of the catalogue has no {name}: give each an id.")
+    twice = next((own for own, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"The catalogue names the item {twice!r:.60} twice: keep one row of it.")
+
+
+def _are_words(cells: Sequence[str]) -> bool:
+    """Whether cells describe: letters in most, no addresses."""
+    filled = [cell for cell in cells if cell]
+    if not filled or any("://" in cell for cell in filled[:20]):
+        return False
+    return sum(any(letter.isalpha() for letter in cell) for cell in filled) > len(filled) / 2
+
+
+def _of_ratings(names: Sequence[str]) -> Catalogue:
+    ids = tuple(sorted(set(names)))
+    return Catalogue(ids, ids, ids)
+
+
+def _times(rows: Table, name: str) -> list[float]:
+    return [_seconds(cell, rows.first + i, name) for i, cell in enumerate(rows.texts(name))]
+
+
+def _seconds(cell: str, row: int, name: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        try:
+            moment = datetime.datetime.fromisoformat(cell)
+        except ValueError:
+            raise InputError(
+                f"Row {row} of the ratings has the {name} {cell!r:.40}: write numbers, or dates such as 2024-01-31."
+            ) from None
+        value = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+    if not np.isfinite(value):
+        raise InputError(f"Row {row} of the ratings has the {name} {cell!r:.40}, which is no time.")
+    return value
+
+
+def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
+    """Rows that say interest."""
+    if rating is None or (rating == "rating" and rating not in rows.columns):
+        if least is not None:
+            raise InputError(f"`min_rating` needs a column of ratings. The table has {', '.join(rows.columns)}.")
+        return list(range(len(next(iter(rows.columns.values())))))
+    kept = []
+    for i, cell in enumerate(rows.texts(rating)):
+        try:
+            value = float(cell)
+        except ValueError:
+            value = np.nan
+        if not np.isfinite(value):
+            raise InputError(f"Row {rows.first + i} of the ratings holds no number in column {rating!r}: {cell!r:.40}.")
+        if least is None or value >= least:
+            kept.append(i)
+    if not kept:
+        raise InputError(f"No rating reaches `min_rating`. Received: min_rating={least!r}.")
+    return kept
+
+
+def _left_out(kept: Sequence[int], least: float | None) -> list[str]:
+    if least is None:
+        return ["Each rating is taken as a sign of interest, whatever its value; `min_rating` leaves low ones out."]
+    return [f"{len(kept):,} ratings of {least:g} and above are taken as a sign of interest."]
+
+
+def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]:
+    """Items of each user in the order of time, each the first time that it was taken."""
+    taken: dict[str, dict[int, None]] = {}
+    for user, item in zip(users, items, strict=True):
+        taken.setdefault(user, {})[item] = None
+    return {user: list(own) for user, own in taken.items()}
+
+
+def _divided(
+    taken: dict[str, list[int]], known: Catalogue, cold: set[int], length: int, notes: Sequence[str]
+) -> Splits:
+    warm = {user: [i for i in own if i not in cold] for user, own in taken.items()}
+    enough = {user: own for user, own in warm.items() if len(own) > LEAST}
+    if not enough:
+        raise InputError(
+            f"No user took more than {LEAST} items, so that there is nothing to learn what comes next from."
+        )
+    pipeline = Pipeline().then(RATINGS, items=list(known.ids), titles=list(known.titles), history=length)
+    parts: tuple[list[tuple[str, int]], ...] = ([], [], [])
+    for user, own in warm.items():
+        last = len(own) - (2 if user in enough else 0)
+        parts[0].extend((user, i) for i in range(1, last))
+        if user in enough:
+            parts[1].append((user, last))
+            parts[2].append((user, last + 1))
+    train, val, test = (_examples(part, warm, length, pipeline) for part in parts)
+    held = RaggedColumn([np.array([i for i in taken[u] if i in cold], np.int32) for u, _ in parts[2]], fill=-1)
+    rated = {i for own in warm.values() for i in own}
+    said = [
+        f"{sum(map(len, taken.values())):,} ratings of {len(taken):,} users; of each with more than {LEAST} items the "
+        "last tests and the one before validates.",
+        f"{len(known.ids):,} items, {len(known.ids) - len(rated):,} of them without a rating"
+        + (f", {len(cold):,} held out as new ones." if cold else "."),
+    ]
+    return Splits(train, val, dataclasses.replace(test, columns={**test.columns, COLD: held}), notes=(*notes, *said))
+
+
+def _examples(
+    pairs: Sequence[tuple[str, int]], taken: dict[str, list[int]], length: int, pipeline: Pipeline
+) -> Examples:
+    rows = [in_history([i + 1 for i in taken[user][:place]], length) for user, place in pairs]
+    targets = np.array([taken[user][place] for user, place in pairs], np.int32)
+    return Examples(
+        ids=tuple(f"{user}@{place}" for user, place in pairs),
+        inputs=ArrayColumn(np.array(rows, np.int32).reshape(len(pairs), length)),
+        targets=ArrayColumn(targets),
+        modality=RATINGS,
+        pipeline=pipeline,
+        columns={USER: TextColumn([user for user, _ in pairs])},
+    )
+
+
+def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) -> np.ndarray:
+    """bool (users, items): what some examples say that each user took, targets included."""
+    row = {user: i for i, user in enumerate(users)}
+    taken = np.zeros((len(users), items + 1), bool)
+    for part in examples:
+        owners = [row.get(str(part.columns[USER][i]), -1) for i in range(len(part))]
+        mine = np.array([i for i, owner in enumerate(owners) if owner >= 0], np.int64)
+        places = np.array(owners, np.int64)[mine]
+        histories: Any = part.inputs.take(mine)
+        taken[places[:, None], histories] = True
+        taken[places, part.target_array[mine] + 1] = True
+    return taken[:, 1:]
+
+
+def read_items(file: Path) -> list[str]:
+    """Ids or titles of items, one a line, or the column `item` of a table."""
+    if file.suffix.lower() == ".txt":
+        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_any(file).texts("item")

@@ -1,0 +1,103 @@
+"""The module of ratings: a history in, a score for each item of the catalogue out, in the hub's format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec, Splits
+from tlkit.core.files import atomic_folder, cache_dir, kept_folder, sha256_bytes
+
+UNSEEN = -1e4  # logit of an item that the history holds; float16 has it
+ITEMS, BIAS = "items/embedding", "items/bias"  # names of the weights that have a row an item
+_VERSION = "2"
+
+
+def module(
+    data: Splits,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    width: int = 64,
+    context: int = 50,
+    seed: int = 0,
+) -> Path:
+    """Write two towers with random weights, and give their folder as a handle.
+
+    An item is a vector and a bias. A history is the sum of the vectors of its last `context` items over the root of
+    their count, weighed by how long ago they were, through a linear map that begins as the identity; besides, the
+    latest items pass a map of their own. The score of an item is the product of both, plus its bias; outside training,
+    items that the history holds are put last.
+
+    Args:
+        data: What `tlkit.data.ratings` read.
+        folder: Where to write; must not exist. None is a folder of the cache, which the same items and arguments share.
+        width: Of the vectors.
+        context: Items of a history that the tower reads, the latest ones.
+        seed: Of the weights.
+
+    Raises:
+        InputError: If the data are no ratings, the folder exists, or an argument is below 1.
+
+    Source: Covington, Adams and Sargin 2016, doi:10.1145/2959100.2959190 (a tower of histories, softmax over items).
+    """
+    from tlkit.data.ratings import items_of
+
+    ids, _ = items_of(data.train.pipeline)
+    spec = data.train.inputs.spec
+    if not ids or not isinstance(spec, ArraySpec):
+        raise InputError("The module of ratings is made of data that tlkit.data.ratings has read.")
+    if width < 1 or context < 1:
+        raise InputError(f"`width` and `context` must be 1 or more. Received: {width=}, {context=}.")
+    length = int(spec.shape[0] or 0)
+
+    def fill(place: Path) -> None:
+        _write(len(ids), length, width, min(context, length), seed, place)
+
+    if folder is None:
+        name = sha256_bytes(_VERSION, str((width, context, seed, length)), *ids)[:32]
+        return kept_folder(cache_dir() / "ratings" / name, fill)
+    target = Path(folder)
+    if target.exists():
+        raise InputError(f"{target} exists already; write the module into a new folder.")
+    with atomic_folder(target) as partial:
+        fill(partial)
+    return target
+
+
+def _write(count: int, length: int, width: int, context: int, seed: int, folder: Path) -> None:
+    import tensorflow as tf
+
+    from tlkit.formats import hub_module
+
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(0, 0.05, (count + 1, width)).astype(np.float32)
+    drawn[0] = 0
+    items = tf.Variable(drawn, name=ITEMS)
+    bias = tf.Variable(tf.zeros(count), name=BIAS)
+    whole = tf.Variable(np.eye(width, dtype=np.float32), name="history/kernel")
+    latest = tf.Variable(np.zeros((width, width), np.float32), name="latest/kernel")
+    age = tf.Variable(np.zeros(context, np.float32), name="history/age")
+    recent = tf.constant(0.5 ** np.arange(context)[::-1], tf.float32)  # half as much each item further back
+
+    def call(history: Any, training: bool) -> Any:
+        last = history[:, length - context :]
+        known = tf.cast(last > 0, tf.float32)
+        vectors = tf.gather(items, last) * known[:, :, None]
+        count_ = tf.maximum(tf.reduce_sum(known, 1, keepdims=True), 1.0)
+        summed = tf.reduce_sum(vectors * tf.exp(age)[:, None], 1) / tf.sqrt(count_)
+        query = tf.matmul(summed, whole) + tf.matmul(tf.reduce_sum(vectors * recent[:, None], 1), latest)
+        logits = tf.matmul(query, items, transpose_b=True)[:, 1:] + bias
+        if training:
+            return logits
+        seen = tf.reduce_any(tf.equal(history[:, :, None], tf.range(1, count + 1)[None, None, :]), 1)
+        return tf.where(seen, tf.ones_like(logits) * UNSEEN, logits)
+
+    weights = [items, bias, whole, latest, age]
+    card = {"name": "ratings", "modality": "ratings", "summary": f"{count} items, vectors of {width}"}
+    hub_module.write_module(
+        call, weights, weights, tf.TensorSpec((None, length), tf.int32, name="history"), folder, card=card
+    )

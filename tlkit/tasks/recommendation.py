@@ -1,0 +1,129 @@
+"""Recommendation: which items of a catalogue come next in a history."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.answers.items import ITEMS, items
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import Decoded, Evaluation, Objective, Task
+from tlkit.data.ratings import items_of
+from tlkit.layer import reads
+from tlkit.tasks import metrics, recording
+from tlkit.tasks.gathering import gathered
+
+if TYPE_CHECKING:
+    import keras
+
+SHOWN = 12  # histories in the report
+PROTOCOL = (
+    "Each user's last item is to be found by the items before it, among all items of the catalogue but those in the "
+    "history (leave-last-out, full ranking)."
+)
+
+
+def recommend(titles: Sequence[str], k: int = 10) -> Task:
+    """Name the k items that are likeliest next, those of the history left out.
+
+    The module gives a logit for each item of the catalogue, as that of `data.ratings.module` does, or a vector, from
+    which a dense layer makes them; training is a softmax over all items. Targets are int32 (n,) places.
+
+    Args:
+        titles: Of the items, in the catalogue's order: `data.ratings.items_of(data.train.pipeline)[1]`, or the
+            catalogue's `titles`.
+        k: Items given, >= 1.
+
+    Returns:
+        A task for `tlkit.data.ratings`; it gives "items" and "scores", as `answers.items` says.
+
+    Raises:
+        InputError: If `k` is below 1 or above the count of items.
+
+    Example:
+        >>> recommend(["a", "b", "c"], k=2).reads.name
+        'pooled()'
+
+    Source: Covington, Adams and Sargin 2016, doi:10.1145/2959100.2959190.
+    """
+    names, k = tuple(str(title) for title in titles), int(k)
+    if not 1 <= k <= len(names):
+        raise InputError(f"`k` must lie in [1, {len(names)}], the count of items. Received: k={k!r}.")
+    return Task(
+        name="recommend",
+        made_by=recording.record("tlkit.tasks.recommend", {"titles": names, "k": k}),
+        reads=reads.pooled(),
+        head=functools.partial(_head, count=len(names)),
+        objective=Objective(loss=_loss, check=functools.partial(_check, names)),
+        answers=(items(names, k),),
+        scorer=gathered(functools.partial(evaluate_items, names, k)),
+    )
+
+
+def evaluate_items(names: tuple[str, ...], k: int, examples: Examples, decoded: Decoded) -> Evaluation:
+    """Recall and NDCG of the item that came next, with bootstrap intervals over users, and coverage.
+
+    With one item to be found recall is the hit rate, and NDCG is 1 / log2(rank + 1).
+
+    Args:
+        names: Of the items.
+        k: Items that are given.
+        examples: Their targets are int (n,).
+        decoded: With "items", float (n, k).
+    """
+    targets = examples.target_array
+    hits = decoded[ITEMS][:, :k] == targets[:, None]
+    figures = {f"recall_at_{k}": hits.any(axis=1) * 1.0, f"ndcg_at_{k}": (hits / np.log2(np.arange(k) + 2)).sum(axis=1)}
+    scores: dict[str, float] = {}
+    for name, values in figures.items():
+        low, high = metrics.bootstrap(lambda drawn, v=values: float(v[drawn].mean()), len(values))  # type: ignore[misc]
+        scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    scores["coverage"] = len(np.unique(decoded[ITEMS])) / len(names)
+    details = {
+        "headline": metrics.headline(f"ndcg_at_{k}", f"NDCG@{k}", "bootstrap", unit="value"),
+        "recommended": {"protocol": PROTOCOL, "rows": _rows(names, examples, decoded[ITEMS])},
+        "example_scores": figures[f"ndcg_at_{k}"].tolist(),
+    }
+    return Evaluation(metrics.finite(scores), details, np.asarray(decoded[ITEMS], np.float32))
+
+
+def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> list[dict[str, str]]:
+    rows = []
+    for i in range(min(SHOWN, len(examples)) if items_of(examples.pipeline)[0] else 0):
+        history = [int(number) - 1 for number in np.asarray(examples.inputs[i]) if number][-3:]
+        told = {"history": history, "next": [int(examples.target_array[i])], "said": places[i][:3].astype(int).tolist()}
+        rows.append({key: ", ".join(names[place] for place in own) for key, own in told.items()})
+    return rows
+
+
+def _head(features: Any, count: int) -> Any:
+    """Logits: what the module gives, where that is one of each item, else a dense layer of it."""
+    import keras
+
+    if features.shape[-1] == count:
+        return keras.layers.Activation("linear", dtype="float32", name="head_outputs")(features)
+    return keras.layers.Dense(count, dtype="float32", name="head_outputs")(features)
+
+
+def _loss() -> keras.losses.Loss:
+    import keras
+
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _check(names: tuple[str, ...], splits: Splits) -> None:
+    if not len(splits.train):
+        raise InputError("The training split is empty: give ratings of users with more than three items.")
+    for part, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+        targets = examples.target_array
+        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+            raise InputError(
+                f"The {part} targets must be places in the catalogue, int32 (n,), as tlkit.data.ratings makes them. "
+                f"Received: dtype={targets.dtype}, shape={targets.shape}."
+            )
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(names):
+            raise InputError(f"The task has {len(names)} items, and the {part} targets reach {int(targets.max())}.")
