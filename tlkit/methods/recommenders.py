@@ -219,7 +219,7 @@ def _weights(run: Run) -> tuple[Any, Any]:
         next((own for path, own in by_name.items() if path.endswith(name.replace("/", "."))), None)
         for name in (ITEMS, BIAS)
     ]
-    if None in chosen:
+    if any(own is None for own in chosen):
         raise InputError("The run's module has no vectors of items: it was not made by tlkit.data.ratings.module.")
     return chosen[0], chosen[1]
 
