@@ -78,5 +78,5 @@ def test_what_is_no_recommendation_is_refused(world):
         tlkit.tasks.recommend(["a", "b"], k=3)
     with pytest.raises(InputError, match="The task has 2 items"):
         tlkit.tasks.recommend(["a", "b"], k=1).objective.check(data)
-    with pytest.raises(InputError, match=r"for runs of `tasks\\.recommend`"):
+    with pytest.raises(InputError, match=r"for runs of `tasks\.recommend`"):
         recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))
