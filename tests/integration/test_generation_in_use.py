@@ -158,4 +158,4 @@ def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
     likeliest = litert_lm.interfaces.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
     with engine, engine.create_conversation(sampler_config=likeliest) as conversation:
         answer = conversation.send_message("red sky")
-    assert str(answer).strip() == said.scores[0][0]
+    assert str(answer).strip().startswith(said.scores[0][0])  # ours ends after `most` tokens
