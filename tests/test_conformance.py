@@ -177,13 +177,13 @@ def dictated(task: Task) -> Splits:
 
 
 KINDS = (
-    answered,
-    dictated,
     normal,
     *map(same, (futures, numbers, several, values, steps, masks, rows, labelled)),
     said,
     asked,
     strangers,
+    answered,
+    dictated,
 )
 
 
@@ -442,7 +442,14 @@ def trained(task: Task, data: Splits) -> Any:
     return run
 
 
-@pytest.mark.parametrize("name", AS_TRAINED)
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_task_that_is_solved_is_no_head_among_others(name):
+    both = methods.multitask(one=task_of(name), other=task_of(name))
+    with pytest.raises(InputError, match="is solved in closed form and has no loss"):
+        both.objective.loss()
+
+
+@pytest.mark.parametrize("name", [name for name in AS_TRAINED if name not in SOLVED])
 def test_every_task_can_be_one_of_several_heads(name):
     import tlkit
 

@@ -20,7 +20,10 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
 from tlkit.core.run import Phase
 
-HELPERS = {"domain_mix", "multitask", "one_head", "relabelled", "task_mix", "taught"}  # tested with what they serve
+HELPERS = {  # tested with what they serve
+    "beside_popularity", "beside_trees", "domain_mix", "multitask", "new_items", "one_head", "relabelled", "task_mix",
+    "taught", "trees",
+}  # fmt: skip
 FROZEN, TUNING = (Phase(1, 1e-2),), (Phase(1, 1e-3, unfrozen=1.0),)
 
 

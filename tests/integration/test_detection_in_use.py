@@ -15,6 +15,7 @@ from PIL import Image
 import tlkit
 from tlkit.answers.boxes import SAID, iou
 from tlkit.core.progress import quiet
+from tlkit.exporting.gates import Gates
 from tlkit.formats import hub_module, tflite
 
 SIZE = 64
@@ -70,7 +71,8 @@ def made(tmp_path_factory, module_cache):
         module(root / "module"), tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=24), data, PHASES,
         out=root / "run", batch_size=8, progress=quiet,
     )  # fmt: skip
-    return folder, tlkit.export(run, progress=quiet)
+    # of a net this small, eight bits move every tenth box over the score from which it is said
+    return folder, tlkit.export(run, gates=Gates(min_agreement=0.8), progress=quiet)
 
 
 def test_boxes_are_learned_and_their_files_agree(made):

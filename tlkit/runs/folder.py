@@ -145,9 +145,8 @@ def save_record(run: Run) -> Run:
     """Write run.json and report.html again, after an export for instance."""
     if run.folder is None:
         return run
-    write_report(
-        run, run.folder / REPORT, [section for answer in run.task.deployed.answers for section in answer.sections]
-    )
+    answers = dict.fromkeys((*run.task.answers, *run.task.deployed.answers))  # those trained on, and what is used
+    write_report(run, run.folder / REPORT, [section for answer in answers for section in answer.sections])
     write_atomic(run.folder / RECORD, json.dumps(run_json(run), indent=1, allow_nan=False))
     return run
 

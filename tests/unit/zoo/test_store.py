@@ -110,9 +110,11 @@ def test_cards_are_complete():
     assert tuple(cards) == zoo.NAMES
     for name, card in cards.items():
         assert card.name == name
-        assert all(len(digest) == 64 for digest in (card.sha256, *card.package.files.values()))
         assert card.licence and card.summary and card.credits and card.parameters > 0
         assert (card.modality == "audio") == (card.sample_rate is not None)
+        if card.package is None:  # tlkit makes its weights itself
+            continue
+        assert all(len(digest) == 64 for digest in (card.sha256, *card.package.files.values()))
         assert card.to_json()["source"] in (f"{card.package.name}{mark}{card.package.version}" for mark in ("==", "@"))
 
 
