@@ -13,7 +13,6 @@ from tlkit.core.run import Run
 from tlkit.data.ratings import COLD, RATINGS, USER, Catalogue, matrix_of
 from tlkit.data.ratings_module import BIAS, ITEMS
 from tlkit.data.text_source import TEXT_MODALITY
-from tlkit.features.vectors import as_taken, opened, vectors
 
 TIES = 1e-7  # of the largest score: equal scores are ranked by chance, as their order would flatter one
 
@@ -177,6 +176,8 @@ def _nearest(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarra
 
 
 def _of_texts(catalogue: Catalogue, module: Any, batch_size: int) -> np.ndarray:
+    from tlkit.features.vectors import as_taken, opened, vectors
+
     layer = opened(module)
     examples = Examples(
         ids=catalogue.ids,
