@@ -119,43 +119,55 @@ def finetune(
         check_plan(task, phases)
     settings = {"image_size": image_size, "length": length, "input_range": input_range}
     ways = {} if long == "cut" else {"long": long}
+    how: dict[str, Any] = {
+        "seed": seed, "batch_size": batch_size, "views": views, "cache": cache, "micro_batch": micro_batch,
+    }  # fmt: skip
     if (trial := trials.under_way()) is not None:
-        plan = _planned(phases, task, data)
-        model, data = _built_once(trial, handle, task, data, plan, seed, settings | ways)
-        return fit(
-            model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
-            micro_batch=micro_batch,
-        )  # fmt: skip
+        return _tried(trial, handle, task, data, _planned(phases, task, data), settings | ways, how)
     _check_data(task, data, progress)
     model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
     plan = _planned(phases, task, data, progress)
-    for line in overview.plan_lines(plan):
-        progress.line(line)
     folder = Path(out) if out is not None else Path("runs") / task.name
     if fresh or invocation.starts_over():
         checkpoint.clear(folder / run_folder.CHECKPOINTS)
     run = fit(
-        model, task, data, plan, seed=seed, batch_size=batch_size, views=views, cache=cache,
-        checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, micro_batch=micro_batch, progress=progress,
-    )  # fmt: skip
+        model, task, data, plan, checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, progress=progress, **how
+    )
     run = _compared(_judged(run, task, data, batch_size, seconds), before)
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
-    notes = () if run.evaluation is None else run.evaluation.details.get("notes", ())
-    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores), *(f"note: {own}" for own in notes)):
-        progress.line(line)
+    _say_scores(run, progress)
     return run_folder.save(run, folder)
 
 
+def _say_scores(run: Run, progress: Progress) -> None:
+    notes = () if run.evaluation is None else run.evaluation.details.get("notes", ())
+    for line in (*score_lines(run.scores), *_no_better_than_the_mean(run.scores), *(f"note: {note}" for note in notes)):
+        progress.line(line)
+
+
 def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits, progress: Progress = quiet) -> tuple[Phase, ...]:
-    """The phases that were given; else the task's own plan, or the usual one for so many examples."""
+    """The phases that were given; else the task's own plan, or the usual one for so many examples. They are shown."""
     if phases is not None or task.solve is not None:
-        return tuple(phases or ())
-    if task.plan is not None:
-        return task.plan(data, progress.line)
-    return plans.recommend(len(data.train), max(1, len(task.labels)))
+        plan = tuple(phases or ())
+    elif task.plan is not None:
+        plan = task.plan(data, progress.line)
+    else:
+        plan = plans.recommend(len(data.train), max(1, len(task.labels)))
+    for line in overview.plan_lines(plan):
+        progress.line(line)
+    return plan
+
+
+def _tried(
+    trial: trials.Trial, handle: Any, task: Task, data: Splits, plan: Sequence[Phase], settings: Mapping[str, Any],
+    how: Mapping[str, Any],
+) -> Run:  # fmt: skip
+    """What a trial of a search does in place of all: train and validate, with what its search has built already."""
+    model, data = _built_once(trial, handle, task, data, plan, how["seed"], settings)
+    return fit(model, task, data, plan, **how)
 
 
 def _check_data(task: Task, data: Splits, progress: Progress) -> None:
