@@ -15,13 +15,16 @@ from PIL import Image
 import tlkit
 from tlkit.answers.boxes import SAID, iou
 from tlkit.core.progress import quiet
-from tlkit.exporting.gates import Gates
 from tlkit.formats import hub_module, tflite
 
 SIZE = 64
 LABELS = ("tall", "wide")
 COLOURS = ((220, 60, 40), (40, 80, 220))
-PHASES = (tlkit.Phase(epochs=30, lr=1e-2, warmup=0.1, cosine=True), tlkit.Phase(epochs=8, lr=1e-3, unfrozen=0.5))
+# Trained until boxes are sharp: of blurred ones it rests on the processor whether eight bits say the same.
+PHASES = (
+    tlkit.Phase(epochs=30, lr=1e-2, warmup=0.1, cosine=True),
+    tlkit.Phase(epochs=16, lr=3e-3, unfrozen=0.5, cosine=True),
+)
 
 
 def painted(folder, count=90):
@@ -71,8 +74,7 @@ def made(tmp_path_factory, module_cache):
         module(root / "module"), tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=24), data, PHASES,
         out=root / "run", batch_size=8, progress=quiet,
     )  # fmt: skip
-    # of a net this small, eight bits move every tenth box over the score from which it is said
-    return folder, tlkit.export(run, gates=Gates(min_agreement=0.8), progress=quiet)
+    return folder, tlkit.export(run, progress=quiet)
 
 
 def test_boxes_are_learned_and_their_files_agree(made):
@@ -160,6 +162,6 @@ def test_mediapipe_finds_the_same_boxes(made, file):
 def test_eight_bits_cost_little_as_decoding_stays_float32(made):
     _, run = made
     rows = {row.format: row for row in run.exports}
-    assert rows["int8"].agreement > 0.8 and abs(rows["int8"].score_change) < 0.05
+    assert rows["int8"].agreement > 0.9 and abs(rows["int8"].score_change) < 0.05
     content = (run.folder / "model_int8.tflite").read_bytes()
     assert len(content) < 0.7 * (run.folder / "model.tflite").stat().st_size
