@@ -2,8 +2,8 @@
 
     python benchmarks/language_model.py --train 640 --test 150 --epochs 3
 
-Writes benchmarks/results/language_model.json. Seconds are of CPU (one process, all its threads), so that they mean
-something on a machine that others use too.
+Dialogues without a system message, in rows of 64 tokens. Writes benchmarks/results/language_model.json. Seconds are of
+CPU (one process, all its threads), so that they mean something on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write(found: dict[str, Any]) -> None:
 def data_of(options: argparse.Namespace) -> tlkit.Splits:
     """The dialogues, as many as asked for."""
     general = tlkit.datasets.reviews.editorials(options.general)
-    data = tlkit.datasets.chats.english(split=(0.75, 0.07, 0.18), general=general)
+    data = tlkit.datasets.chats.english(system="", split=(0.75, 0.07, 0.18), general=general)
     kinds = np.asarray(data.test.columns["kind"].take(np.arange(len(data.test))))
     kept = [*np.flatnonzero(kinds == 0)[: options.test], *np.flatnonzero(kinds == 1)[: options.general]]
     train, val = (part.subset(range(min(len(part), n))) for part, n in ((data.train, options.train), (data.val, 32)))
