@@ -62,7 +62,7 @@ def one_seed(data, films, seed, folder):
     run = tlkit.methods.new_items(tlkit.methods.beside_popularity(run, seed=seed), films, "zoo:minilm-l6-v2")
     run = tlkit.export(tlkit.save(run, folder, seed=seed), formats=("float32", "float16"))
     rows = {row.format: row for row in run.exports}
-    same, compared = same_items(run, rows["float32"].path)
+    same, compared = same_items(run, folder / rows["float32"].file)
     row = {
         "seed": seed,
         "scores": {name: round(float(value), 4) for name, value in run.scores.items()},
