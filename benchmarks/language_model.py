@@ -2,8 +2,9 @@
 
     python benchmarks/language_model.py --train 640 --test 150 --epochs 3
 
-Dialogues without a system message, in rows of 64 tokens. Writes benchmarks/results/language_model.json. Seconds are of
-CPU (one process, all its threads), so that they mean something on a machine that others use too.
+Rows are as long as 99 of 100 dialogues need, with the system message of the module's own template. Writes
+benchmarks/results/language_model.json. Seconds are of CPU (one process, all its threads), so that they mean something
+on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=150)
     parser.add_argument("--general", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--length", type=int, help="tokens of a row; without it, what 99 of 100 dialogues need")
     parser.add_argument("--steps", type=int, default=2, help="of the whole model, to be timed")
     parser.add_argument("--formats", nargs="*", default=["float32", "dynamic"])
     parser.add_argument("--whole", action="store_true", help="time steps of the whole model, in a process of its own")
@@ -42,7 +44,8 @@ def main() -> None:
     found = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
     write(found)
     if options.steps:
-        command = [sys.executable, __file__, "--whole", "--steps", str(options.steps), "--train", str(options.train)]
+        rows = ("--length", str(found["cached"]["row_tokens"]), "--train", str(options.train))
+        command = [sys.executable, __file__, "--whole", "--steps", str(options.steps), *rows]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found["whole"] = json.loads(done.stdout.strip().splitlines()[-1])
         cached, whole = found["cached"], found["whole"]
@@ -58,7 +61,7 @@ def write(found: dict[str, Any]) -> None:
 def data_of(options: argparse.Namespace) -> tlkit.Splits:
     """The dialogues, as many as asked for."""
     general = tlkit.datasets.reviews.editorials(options.general)
-    data = tlkit.datasets.chats.english(system="", split=(0.75, 0.07, 0.18), general=general)
+    data = tlkit.datasets.chats.english(split=(0.75, 0.07, 0.18), general=general)
     kinds = np.asarray(data.test.columns["kind"].take(np.arange(len(data.test))))
     kept = [*np.flatnonzero(kinds == 0)[: options.test], *np.flatnonzero(kinds == 1)[: options.general]]
     train, val = (part.subset(range(min(len(part), n))) for part, n in ((data.train, options.train), (data.val, 32)))
@@ -73,10 +76,20 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         task = tlkit.tasks.generate(most=24, samples=4)
         run = tlkit.finetune(
-            "zoo:smollm2-135m", task, data, (phase,), out=folder, batch_size=16, length=64, callbacks=[clock]
+            "zoo:smollm2-135m",
+            task,
+            data,
+            (phase,),
+            out=folder,
+            batch_size=16,
+            callbacks=[clock],
+            length=options.length,
         )
         cost = {"cpu_seconds_of_epochs": clock.seconds, "peak_gb": peak_gb()}
-        cost["tokens_per_cpu_second"] = len(data.train) * 64 / float(np.median(clock.seconds[1:] or clock.seconds))
+        cost["row_tokens"] = row_tokens(run.data)
+        cost["tokens_per_cpu_second"] = (
+            len(data.train) * cost["row_tokens"] / float(np.median(clock.seconds[1:] or clock.seconds))
+        )
         found = {"scores": dict(run.scores), "cached": cost, "samples": run.evaluation.details["samples"]}
         write(found)
         try:
@@ -95,12 +108,19 @@ def whole_model(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         task = tlkit.tasks.generate(samples=0)
         phase = tlkit.Phase(1, 1e-5, unfrozen=1.0)
-        tlkit.finetune(
-            "zoo:smollm2-135m", task, data, (phase,), out=folder, batch_size=16, length=64, callbacks=[clock],
-            micro_batch=16,
+        run = tlkit.finetune(
+            "zoo:smollm2-135m", task, data, (phase,), out=folder, batch_size=16, micro_batch=16, length=options.length,
+            callbacks=[clock],
         )  # fmt: skip
-    seconds = float(np.median(clock.seconds[1:]))
-    return {"cpu_seconds_of_steps": clock.seconds, "tokens_per_cpu_second": 16 * 64 / seconds, "peak_gb": peak_gb()}
+    seconds, tokens = float(np.median(clock.seconds[1:])), 16 * row_tokens(run.data)
+    return {"cpu_seconds_of_steps": clock.seconds, "tokens_per_cpu_second": tokens / seconds, "peak_gb": peak_gb()}
+
+
+def row_tokens(data: tlkit.Splits) -> int:
+    """Tokens of a row, padding included."""
+    step = data.train.pipeline.get("dialogue")
+    assert step is not None
+    return int(step["length"])
 
 
 def peak_gb() -> float:

@@ -199,6 +199,17 @@ class Run:
             return replace(self, record={**self.record, "scores": merged})
         return replace(self, evaluation=replace(self.evaluation, scores=merged))
 
+    def with_note(self, note: str) -> Run:
+        """The run with one more note on its data, which stands in its report and its run.json once it is saved.
+
+        Args:
+            note: A sentence.
+        """
+        record = dict(self.record)
+        if "data" in record:  # a run that was saved has its notes there
+            record["data"] = {**record["data"], "notes": [*record["data"].get("notes", ()), note]}
+        return replace(self, record=record, data=replace(self.data, notes=(*self.data.notes, note)))
+
 
 def run_html(run: Run) -> str:
     """A run for a notebook; whatever comes from data or modules is escaped."""

@@ -295,7 +295,8 @@ def _missing(whole: Examples) -> list[str]:
     if not lacking:
         return []
     listed = ", ".join(f"{name} {share:.1%}" for name, share in list(lacking.items())[:10])
-    return [f"Cells are missing in {len(lacking)} columns: {listed}{', ...' if len(lacking) > 10 else ''}."]
+    counted = f"{len(lacking)} column{'s' * (len(lacking) != 1)}"
+    return [f"Cells are missing in {counted}: {listed}{', ...' if len(lacking) > 10 else ''}."]
 
 
 def _repeated(splits: Splits) -> list[str]:

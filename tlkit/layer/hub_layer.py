@@ -123,9 +123,7 @@ class HubLayer(keras.layers.Layer):
         if taps:
             self.taps = tuple(taps)
         if trainable:
-            self._require_gradients()
-            self._warn_uncut()
-            self._flag_variables()
+            self._train_from(self._unfrozen)
 
     def _attach(self, module: hub.Module) -> None:
         """Make the module's variables the layer's own. Plain `__dict__` entries are what Keras should not track."""
@@ -423,14 +421,18 @@ class HubLayer(keras.layers.Layer):
         if share == 0:
             self.trainable = False
             return ()
+        self._train_from(share)
+        cut = self.cut_for(share)
+        start = 0.0 if cut is None else cut.depth
+        return tuple(b for b in self.blocks if b.depth > start + 1e-9)
+
+    def _train_from(self, share: float) -> None:
+        """Flag the last `share` of the depth as what trains."""
         self._require_gradients()
         self._unfrozen = float(share)
         self._warn_uncut()
         self.trainable = True
         self._flag_variables()  # TensorFlow's tracking skips a setter whose value is the same as before
-        cut = self.cut_for(share)
-        start = 0.0 if cut is None else cut.depth
-        return tuple(b for b in self.blocks if b.depth > start + 1e-9)
 
     def cut_for(self, unfrozen: float) -> graphs.Cut | None:
         """Where the module is cut to train the last `unfrozen` of its depth; None trains the whole."""

@@ -162,7 +162,7 @@ def new_items(
     offsets[~known] = mixing @ offsets[known]
     table.assign(rows)
     bias.assign(offsets)
-    return run.with_scores(_cold_scores(run, ~known, k)) if COLD in run.data.test.columns else run
+    return _with_cold_scores(run, ~known, k) if COLD in run.data.test.columns else run
 
 
 def _nearest(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
@@ -190,24 +190,30 @@ def _of_texts(catalogue: Catalogue, module: Any, batch_size: int) -> np.ndarray:
     return vectors(layer, as_taken(Splits(examples, nothing, nothing), layer).train, batch_size)
 
 
-def _cold_scores(run: Run, new: np.ndarray, k: int) -> dict[str, float]:
-    """Recall and NDCG among the held-out items, of users who took one or more."""
+def _with_cold_scores(run: Run, new: np.ndarray, k: int) -> Run:
+    """The run with recall and NDCG among the held-out items, of users who took one or more."""
     test = run.data.test
     held: Any = test.columns[COLD]
     own = [row[row >= 0] for row in (np.asarray(held[i]) for i in range(len(test)))]
     some = np.array([i for i, row in enumerate(own) if len(row)], np.int64)
     if not len(some):
-        return {}
+        return run.with_note("No user of the test took a held-out item: new items have no scores.")
+    candidates = new & np.isin(np.arange(len(new)), np.concatenate(own))
+    if candidates.sum() <= k:
+        return run.with_note(
+            f"Of the held-out items the test's users took {candidates.sum()}, no more than the {k} that are given: any "
+            "order recalls all of them, so that new items have no scores. Hold out more items, or give fewer."
+        )
     relevant = np.zeros((len(some), len(new)), bool)
     for row, i in enumerate(some):
         relevant[row, own[i]] = True
     raw = np.asarray(run.model.predict(test.inputs.take(some), batch_size=256, verbose=0))
     scores: dict[str, float] = {}
-    hidden = np.tile(~(new & np.isin(np.arange(len(new)), np.concatenate(own))), (len(some), 1))
+    hidden = np.tile(~candidates, (len(some), 1))
     for name, values in (("", raw), ("_popularity", np.zeros_like(raw))):
         recall, gain = among(ranked(values, hidden, k), relevant)
         scores |= {f"cold_recall_at_{k}{name}": float(recall.mean()), f"cold_ndcg_at_{k}{name}": float(gain.mean())}
-    return scores
+    return run.with_scores(scores)
 
 
 def _weights(run: Run) -> tuple[Any, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -75,12 +74,7 @@ def beside_trees(run: Run, *, seed: int = 0) -> Run:
     beside = trees(run.data, run.task, seed=seed)
     name, figure = _figure(run)
     scores = {f"{key}_trees": value for key, value in beside.scores.items() if key in {name, "accuracy", "r2", "mae"}}
-    note = _verdict(name, figure, run, beside)
-    record = dict(run.record)
-    if "data" in record:  # a run that was saved has its notes there
-        record["data"] = {**record["data"], "notes": [*record["data"].get("notes", ()), note]}
-    data = dataclasses.replace(run.data, notes=(*run.data.notes, note))
-    return dataclasses.replace(run.with_scores(scores), data=data, record=record)
+    return run.with_scores(scores).with_note(_verdict(name, figure, run, beside))
 
 
 def _verdict(name: str, figure: Figure, run: Run, beside: Evaluation) -> str:

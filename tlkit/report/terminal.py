@@ -26,13 +26,14 @@ def run_table(record: Mapping[str, Any]) -> Any:
 def score_lines(scores: Mapping[str, Any]) -> list[str]:
     """Each score with its interval, where it has one: "accuracy 0.761 [0.62, 0.86]"."""
     plain = [k for k in scores if not k.endswith(("_low", "_high"))]
-    return [_score(scores, name) for name in plain]
+    width = max((len(name) for name in plain), default=0)
+    return [_score(scores, name, max(16, width)) for name in plain]
 
 
-def _score(scores: Mapping[str, Any], name: str) -> str:
+def _score(scores: Mapping[str, Any], name: str, width: int) -> str:
     value, low, high = scores[name], scores.get(f"{name}_low"), scores.get(f"{name}_high")
     interval = "" if low is None or high is None else f"  [{low:.3f}, {high:.3f}] (95 %)"
-    return f"{name:<16} {'-' if value is None else format(value, '.3f')}{interval}"
+    return f"{name:<{width}} {'-' if value is None else format(value, '.3f')}{interval}"
 
 
 def zoo_table(cards: Mapping[str, Any]) -> Any:

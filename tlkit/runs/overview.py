@@ -65,12 +65,17 @@ def plan_lines(phases: Sequence[Phase]) -> list[str]:
 
 
 def _phase(phase: Phase) -> str:
-    what = f"the top {phase.unfrozen:.0%} of the module" if phase.unfrozen else "the head alone"
     words = [
-        f"{what}: {phase.epochs} epoch{'s' * (phase.epochs != 1)} at {phase.lr:g}",
+        f"{_trained(phase.unfrozen)}: {phase.epochs} epoch{'s' * (phase.epochs != 1)} at {phase.lr:g}",
         "warm-up" if phase.warmup else "",
         "then falling along a cosine" if phase.cosine else "",
         f"ends after {phase.patience} without improvement" if phase.patience else "",
         f"{phase.start_share:.0%} of the first weights kept" if phase.start_share else "",
     ]
     return ", ".join(filter(None, words))
+
+
+def _trained(unfrozen: float) -> str:
+    if not unfrozen:
+        return "the head alone"
+    return "the whole module" if unfrozen == 1 else f"the top {unfrozen:.0%} of the module"
