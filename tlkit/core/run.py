@@ -159,6 +159,7 @@ class Run:
         record: Plain data: command, versions, seed, module handle and sha256, fingerprint of the data.
         exports: What was exported so far.
         folder: Where it is kept, or None.
+        worker: Which of the workers that trained together made it; only the chief, 0, saves and exports.
     """
 
     model: keras.Model
@@ -170,6 +171,7 @@ class Run:
     record: Mapping[str, Any] = field(default_factory=dict)
     exports: tuple[Exported, ...] = ()
     folder: Path | None = None
+    worker: int = 0
 
     def __repr__(self) -> str:
         phases = f"{len(self.phases)} phases" if self.phases else "no phases"

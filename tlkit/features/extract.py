@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import functools
 import hashlib
 import itertools
@@ -33,6 +35,7 @@ from tlkit.core.batches import (
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
+from tlkit.core.workers import ALONE, Workers
 from tlkit.features import cache_budget, engines
 from tlkit.features.engines import Engine
 
@@ -138,6 +141,7 @@ class Request:
         seed: Seed of the views.
         batch_size: Examples at a time, >= 1.
         sides: Positions of the inputs that the front takes besides nearer features.
+        workers: Who computes which shards.
     """
 
     examples: Examples
@@ -147,6 +151,7 @@ class Request:
     seed: int = 0
     batch_size: int = 32
     sides: tuple[int, ...] = ()
+    workers: Workers = ALONE
 
     @property
     def folder(self) -> Path:
@@ -195,9 +200,11 @@ def compute(
         progress: Called with the count of examples that are done.
 
     Raises:
-        InputError: If features are not finite (the message names the examples).
+        InputError: If features are not finite (the message names the examples), or workers do not share the cache.
     """
     started = time.perf_counter()
+    if request.workers.count > 1:
+        _compute_together(opened, request, source, progress)
     with _alone(request):
         shards, reused = _shards(opened, request, source, progress)
     cache_budget.touch(request.folder)
@@ -206,6 +213,80 @@ def compute(
     )
     seconds = time.perf_counter() - started
     return Features(tuple(shards), request.layout.shard_examples, seconds, reused, rounding, request.layout.steps)
+
+
+def _compute_together(
+    opened: Callable[[str | None, Any], Engine],
+    request: Request,
+    source: Callable[[], Features] | None,
+    progress: Callable[[int], None],
+) -> None:
+    """Each worker computes every n-th shard that is missing, and waits for the others; no shard is computed twice.
+
+    Raises:
+        OSError: On all workers, if the disk of one is full.
+        InputError: If this one does not see what another has computed.
+    """
+    workers, folder = request.workers, request.folder
+    if workers.chief:
+        _drop_damaged(request)
+    if not workers.from_chief(request.missing_bytes > 0):
+        return
+    nearer = None if source is None else functools.cache(source)
+    if nearer is not None:
+        nearer()  # all together, whoever needs it then
+    own = dataclasses.replace(request, workers=ALONE)
+    if workers.chief:
+        _begin(opened, own, nearer)
+    workers.wait()
+    full: OSError | None = None
+    try:
+        with locked(folder / f"lock-{workers.index}"):
+            for number in range(workers.index, len(own.shards), workers.count):
+                if not _record_path(folder, number).exists():
+                    _compute_shard(opened, own, number, own.shards[number], nearer)
+                progress(int(own.shards[number][-1]) + 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = error
+    (filled,) = workers.add([np.float32(full is not None)])
+    if float(filled):
+        raise full or OSError(errno.ENOSPC, "The disk of another worker is full", str(folder))
+    if request.missing_bytes:
+        raise InputError(
+            f"Worker {workers.index} does not see features that another worker computed: point TLKIT_CACHE to one "
+            f"folder that all of them share. Received: {cache_dir()}."
+        )
+
+
+def _drop_damaged(request: Request) -> None:
+    """Remove the records of shards whose content is not what was written, so that they count as missing."""
+    for number, indices in enumerate(request.shards):
+        record = _record_path(request.folder, number)
+        if record.exists() and _stored(request.folder, number, len(indices), len(request.layout.shapes)) is None:
+            record.unlink()
+
+
+def _begin(
+    opened: Callable[[str | None, Any], Engine], request: Request, source: Callable[[], Features] | None
+) -> None:
+    """Choose the engine and write it down, as all shards are to be computed by one kind; sweep what a kill left."""
+    with locked(request.folder / "lock"):
+        for path in request.folder.glob(f"{PARTIAL}*"):
+            path.unlink(missing_ok=True)
+        if _began(request.folder)[0] is None:
+            (first,) = _inputs(request, pieces_of(request.examples, request.shards[0], request.batch_size)[:1], source)
+            _engine(opened, request.folder, first)
+
+
+def _engine(opened: Callable[[str | None, Any], Engine], folder: Path, probe: Any) -> Engine:
+    """The engine that began in a folder, or a new one, which is written down."""
+    began = _began(folder)[0]
+    engine = opened(began, probe)
+    if began is None:
+        write_atomic(folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
+    return engine
 
 
 @contextlib.contextmanager
@@ -251,10 +332,8 @@ def _compute_shard(
 ) -> None:
     pieces = pieces_of(request.examples, indices, request.batch_size)
     batches = _inputs(request, pieces, source)
-    first, began = next(batches), _began(request.folder)[0]
-    engine = opened(began, first)
-    if began is None:
-        write_atomic(request.folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
+    first = next(batches)
+    engine = _engine(opened, request.folder, first)
     found = map(engine.run, itertools.chain([first], batches))
     values = _gathered([piece - indices[0] for piece in pieces], found, request.layout)
     for own in values:

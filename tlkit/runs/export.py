@@ -45,13 +45,13 @@ def export(
         progress: Where progress goes; None shows it.
 
     Returns:
-        The run with its `exports`.
+        The run with its `exports`; on a worker beside the chief, the run as it was.
 
     Raises:
         GateError: If a file disagrees with the model; the good files, run.json and the report are written first.
         InputError: If there is no such run, or no such format.
     """
-    if isinstance(run, Run) and trials.under_way() is not None:
+    if isinstance(run, Run) and (run.worker or trials.under_way() is not None):
         return run
     kept_to, progress = gates or Gates(max_drop=max_drop), progress or shown()
     if formats is not None:

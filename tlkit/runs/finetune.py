@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tlkit import plans
 from tlkit.core import quick, trials
@@ -23,6 +24,7 @@ from tlkit.core.files import held, sha256_bytes
 from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import Evaluation, Task
+from tlkit.core.workers import Workers
 from tlkit.data.long_texts import check_way
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.modalities.prepare import prepare
@@ -36,6 +38,7 @@ from tlkit.training.callbacks import checked
 from tlkit.training.fit import check_plan, fit
 from tlkit.training.inputs import Settings
 from tlkit.training.inputs import check as check_settings
+from tlkit.training.replicas import workers_of
 
 NOT_JUDGED = (
     "there are no test examples, so no score says how good this run is; give `split` a share for the test to have one."
@@ -51,6 +54,8 @@ def _holding_out(function: Callable[P, Run]) -> Callable[P, Run]:
         if trials.under_way() is not None:
             return function(*args, **kwargs)
         given = inspect.signature(function).bind(*args, **kwargs).arguments
+        if not workers_of(given.get("strategy")).chief:
+            return function(*args, **kwargs)
         out = given.get("out")
         with held(Path("runs") / given["task"].name if out is None else out) as folder:
             run_folder.check_folder(folder)
@@ -78,6 +83,7 @@ def finetune(
     cache: str = "auto",
     fresh: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Adapt a pretrained module to a task: build, fit, evaluate on the test split where there is one, save.
@@ -101,6 +107,8 @@ def finetune(
         cache: "auto", "require" or "off", as `fit` has it.
         fresh: Start over where `out` holds a fit that was begun before; else it goes on where it was.
         callbacks: Keras callbacks that watch, as `fit` has them; the record has their names.
+        strategy: Shares each batch among several GPUs or hosts, as `fit` has it; of several hosts only the chief saves
+            the run and exports it.
         progress: Where progress goes; None shows it.
 
     Returns:
@@ -110,8 +118,8 @@ def finetune(
         InputError: If module, data and task do not fit; before any training.
         TrainingError: If the loss is not finite, or frozen weights moved.
     """
-    progress = progress or shown()
-    watch = checked(callbacks)
+    workers, watch = workers_of(strategy), checked(callbacks)
+    progress = (progress or shown()) if workers.chief else quiet
     seconds: dict[str, float] = {"import": quick.import_seconds}
     check_settings(Settings(seed, batch_size, 1 if views is None else views, cache, micro_batch=micro_batch))
     check_way(long)
@@ -119,9 +127,8 @@ def finetune(
         check_plan(task, phases)
     settings = {"image_size": image_size, "length": length, "input_range": input_range}
     ways = {} if long == "cut" else {"long": long}
-    how: dict[str, Any] = {
-        "seed": seed, "batch_size": batch_size, "views": views, "cache": cache, "micro_batch": micro_batch,
-    }  # fmt: skip
+    how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "views": views, "cache": cache}
+    how |= {"micro_batch": micro_batch, "strategy": strategy}
     if (trial := trials.under_way()) is not None:
         return _tried(trial, handle, task, data, _planned(phases, task, data), settings | ways, how)
     _check_data(task, data, progress)
@@ -129,9 +136,7 @@ def finetune(
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
     plan = _planned(phases, task, data, progress)
-    folder = Path(out) if out is not None else Path("runs") / task.name
-    if fresh or invocation.starts_over():
-        checkpoint.clear(folder / run_folder.CHECKPOINTS)
+    folder = _folder(out, task, fresh, workers)
     run = fit(
         model, task, data, plan, checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, progress=progress, **how
     )
@@ -139,7 +144,23 @@ def finetune(
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
     _say_scores(run, progress)
-    return run_folder.save(run, folder)
+    return _saved(run, folder, workers)
+
+
+def _folder(out: str | Path | None, task: Task, fresh: bool, workers: Workers) -> Path:
+    """The run's folder; checkpoints of before are gone where the fit is to start over."""
+    folder = Path(out) if out is not None else Path("runs") / task.name
+    if (fresh or invocation.starts_over()) and workers.chief:
+        checkpoint.clear(folder / run_folder.CHECKPOINTS)
+    workers.wait()
+    return folder
+
+
+def _saved(run: Run, folder: Path, workers: Workers) -> Run:
+    """The run, saved by the chief; the others wait for that, so that a failure there ends all."""
+    run = run_folder.save(run, folder) if workers.chief else run
+    workers.wait()
+    return run
 
 
 def _say_scores(run: Run, progress: Progress) -> None:

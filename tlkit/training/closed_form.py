@@ -15,6 +15,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.progress import Progress
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import HeadOutputs, Task
+from tlkit.core.workers import ALONE
 from tlkit.model.partition import arrange
 from tlkit.training.inputs import Settings, Source, batches, sources
 
@@ -38,7 +39,7 @@ def solved(model: keras.Model, task: Task, data: Splits, settings: Settings, pro
     plain = replace(data, train=replace(data.train, augment=None))
     arrangement = arrange(model, FROZEN)
     train, val = sources(arrangement, plain, settings, progress)
-    head = arrangement.trained
+    head, settings = arrangement.trained, replace(settings, workers=ALONE)  # each worker reads all, and solves it
     inference = task.solve(_outputs(head, train, settings), _outputs(head, val, settings), progress.line)
     seconds = {"phases": time.perf_counter() - started}
     return Run(model=model, task=replace(task, inference=(inference,)), data=data, seconds=seconds)

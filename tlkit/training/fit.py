@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.core import memory, multi_targets, trials
-from tlkit.core.batches import order_of_epoch, steps_of, targets_of, trimmed, width_of
+from tlkit.core.batches import order_of_epoch, pieces_of, steps_of, targets_of, trimmed, width_of
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import Progress, quiet
@@ -29,6 +29,7 @@ from tlkit.training.closed_form import solved
 from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sources
 from tlkit.training.inputs import check as check_settings
 from tlkit.training.proof import frozen_variables, proof_of
+from tlkit.training.replicas import add_metrics, begin_seeds, check_placed, workers_of
 from tlkit.training.resume import Arrays, State, assign, is_seed, keeper, numbered, opened_state, resume
 from tlkit.training.step import NOT_FINITE, Trainer, again, compiled, has_steps, optimizer_of, steps_of_epoch
 
@@ -79,6 +80,7 @@ def fit(
     checkpoints: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     micro_batch: int | None = None,
+    strategy: tf.distribute.Strategy | None = None,
     progress: Progress = quiet,
 ) -> Run:
     """Run the phases over the data and keep the best weights of all of them.
@@ -107,7 +109,11 @@ def fit(
             weights are the same to rounding, but for the head's dropout, which draws other masks. None takes as many
             as about 0.5 GB hold, by the sizes of the tensors in the module's graph. What compares the examples of a
             batch (`batch_stats="adapt"`, a BatchNorm in the head, domain adaptation) is not divided.
-        progress: Where progress goes.
+        strategy: Shares each batch among several GPUs (`tf.distribute.MirroredStrategy()`) or hosts
+            (`MultiWorkerMirroredStrategy()`, made before TensorFlow does anything; each host calls this with the same
+            arguments, and `TLKIT_CACHE` and `checkpoints` on a folder that all see). The model is made outside its
+            scope. Weights are those of one device to rounding, but for the head's dropout.
+        progress: Where progress goes; of several workers only the chief tells.
 
     Returns:
         A Run with history, seconds and freeze proof of each phase. Its `task` is to be used from here on: it knows what
@@ -116,14 +122,18 @@ def fit(
     Raises:
         InputError: If the task cannot learn from this data, `checkpoints` belong to another fit, or a callback would
             steer; before training.
-        TrainingError: If the loss is not finite (weights are those before that batch) or frozen weights moved.
+        TrainingError: If the loss is not finite (weights are those before that batch), frozen weights moved, or a
+            worker has ended.
     """
+    workers = workers_of(strategy)
+    check_placed(model, workers)
     _check(model, task, data, phases)
-    data, watch = _uncut(model, data), checked(callbacks)
+    data, watch = _uncut(model, data), checked(callbacks) if workers.chief else ()
+    progress = progress if workers.chief else quiet
     task = task if task.begin is None else task.begin(data, progress.line)
     if task.solve is None:
         _check_loss(model, task, data.train)
-    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch)
+    settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch, workers)
     check_settings(settings)
     keras.utils.set_random_seed(seed % 2**32)
     if task.solve is not None:
@@ -141,7 +151,8 @@ def fit(
         state = _run_phases(job, state, stored)
     _thaw_flags(job)
     seconds = {"phases": time.perf_counter() - started}
-    return _remaining(Run(model=model, task=task, data=data, phases=state.results, seconds=seconds))
+    run = Run(model=model, task=task, data=data, phases=state.results, seconds=seconds, worker=workers.index)
+    return _remaining(run)
 
 
 def _remaining(run: Run) -> Run:
@@ -307,7 +318,7 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
     while state.epoch < stage.phase.epochs and not _patience_spent(stage.phase, state):
         state = _run_epoch(job, stage, state)
         job.keep(state, stage.trainer)
-    proof = proof_of(stage, frozen, before)
+    proof = proof_of(stage, frozen, before, job.settings.workers)
     assign(job.model, state.weights)
     result = PhaseResult(
         phase=stage.phase,
@@ -334,8 +345,10 @@ def _staged(job: Job, number: int) -> Stage:
     arrangement = arrange(job.model, phase, later)
     train, val = sources(arrangement, job.data, job.settings, job.progress)
     size = job.settings.batch_size
-    divide = job.settings.micro_batch
-    trainer = compiled(job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start, divide)
+    divide, workers = job.settings.micro_batch, job.settings.workers
+    trainer = compiled(
+        job.model, arrangement.trained, job.task, phase, job.data.train, size, job.start, divide, workers
+    )
     if trainer.parts.wanted:
         job.progress.line(
             f"note: a step of phase {number + 1} takes about {trainer.parts.wanted / 1e9:.1f} GB and cannot be divided "
@@ -473,34 +486,39 @@ def _better(figure: float, than: float, job: Job) -> bool:
 
 def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     order = order_of_epoch(len(job.data.train), job.settings.seed, stage.number, epoch)
+    pieces = pieces_of(job.data.train, order, job.settings.batch_size)
     total, count = 0.0, 0
     _reset_metrics(stage.trainer)
+    begin_seeds([v for v in job.model.variables if is_seed(v)], job.settings.workers)
     rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
     bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
     with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
         moment = Moment(stage.number, epoch)
-        for step, (indices, x, drawn) in enumerate(batches(stage.train, order, job.settings, moment)):
+        parts = batches(stage.train, order, job.settings, moment)
+        for step, (piece, (indices, x, drawn)) in enumerate(zip(pieces, parts, strict=True)):
             job.watchers.tell("on_train_batch_begin", step)
-            loss = _step(job, stage, indices, x, drawn, epoch)
-            total, count = total + loss * len(indices), count + len(indices)
+            loss = _step(job, stage, piece, (indices, x, drawn), epoch)
+            total, count = total + loss * len(piece), count + len(piece)
             if job.watchers:
-                job.watchers.tell("on_train_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
+                job.watchers.tell("on_train_batch_end", step, {"loss": total / count, **_metrics_so_far(job, stage)})
             advance(count)
+    add_metrics(stage.trainer.metrics, job.settings.workers)
     return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
 
 
-def _step(job: Job, stage: Stage, indices: np.ndarray, x: Any, drawn: Drawn, epoch: int) -> float:
-    weights = stage.trainer.weights
+def _step(job: Job, stage: Stage, piece: np.ndarray, part: tuple[np.ndarray, Any, Drawn], epoch: int) -> float:
+    """One step on a batch, `piece`, of which this worker has a part: its indices, inputs and draws."""
+    (indices, x, drawn), weights = part, stage.trainer.weights
     for variable in stage.trainer.progress:
         variable.assign(_progress(job, stage))
+    targets = None if x is None else _targets(job, job.data.train, indices, drawn, width_of(job.data.train, piece))
+    whole = None if job.settings.workers.count == 1 else len(piece)
     try:
-        loss = stage.trainer.train_step(
-            x, _targets(job, job.data.train, indices, drawn), None if weights is None else weights[indices]
-        )
+        loss = stage.trainer.train_step(x, targets, None if weights is None else weights[indices], whole=whole)
     except tf.errors.InvalidArgumentError as error:
         if NOT_FINITE not in str(error):
             raise
-        names = ", ".join(job.data.train.ids[i] for i in indices[:3])
+        names = ", ".join(job.data.train.ids[i] for i in piece[:3])
         step = int(stage.trainer.optimizer.iterations) + 1
         raise TrainingError(
             f"The loss became NaN or infinite in phase {stage.number + 1}, epoch {epoch}, at step {step} "
@@ -518,30 +536,43 @@ def _progress(job: Job, stage: Stage) -> float:
     return done / (sum(epochs) * steps)
 
 
-def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn = None) -> Any:
-    """Targets of a batch, moved as its inputs are; those that are one a step end where the inputs of the batch end."""
+def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn, width: int | None) -> Any:
+    """Targets, moved as their inputs are; those that are one a step end where the batch's inputs end, at `width`."""
     targets = multi_targets.unpacked(targets_of(examples, indices, drawn))
     if "length" not in examples.columns or not has_steps(job.model.output):
         return targets
-    steps, width = steps_of(examples.inputs.spec), width_of(examples, indices)
+    steps = steps_of(examples.inputs.spec)
     return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)
 
 
 def _validated(job: Job, stage: Stage) -> dict[str, float]:
     examples = job.data.val
     _reset_metrics(stage.trainer)
-    total, count = 0.0, 0
+    order, workers, total, count = np.arange(len(examples)), job.settings.workers, 0.0, 0
+    pieces = pieces_of(examples, order, job.settings.batch_size)
     job.watchers.tell("on_test_begin")
-    for step, (indices, x, _) in enumerate(batches(stage.val, np.arange(len(examples)), job.settings)):
+    for step, (piece, part) in enumerate(zip(pieces, batches(stage.val, order, job.settings), strict=True)):
         job.watchers.tell("on_test_batch_begin", step)
-        weights = None if examples.weights is None else examples.weights[indices]
-        loss = float(stage.trainer.test_step(x, _targets(job, examples, indices), weights))
-        total, count = total + loss * len(indices), count + len(indices)
+        total, count = total + _test_loss(job, stage, piece, *part[:2]) * len(part[0]), count + len(part[0])
         if job.watchers:
-            job.watchers.tell("on_test_batch_end", step, {"loss": total / count, **_metrics(stage.trainer)})
+            logs = {"loss": total / count, **_metrics(stage.trainer)} if workers.count == 1 else {}
+            job.watchers.tell("on_test_batch_end", step, logs)
+    if workers.count > 1:
+        total, count = float(workers.add([np.float32(total)])[0]), len(examples)
+    add_metrics(stage.trainer.metrics, workers)
     figures = {"loss": total / count, **_metrics(stage.trainer)}
     job.watchers.tell("on_test_end", figures)
     return figures
+
+
+def _test_loss(job: Job, stage: Stage, piece: np.ndarray, indices: np.ndarray, x: Any) -> float:
+    """Mean loss of this worker's part of a batch, 0 where it has none."""
+    if x is None:
+        return 0.0
+    examples = job.data.val
+    weights = None if examples.weights is None else examples.weights[indices]
+    targets = _targets(job, examples, indices, None, width_of(examples, piece))
+    return float(stage.trainer.test_step(x, targets, weights))
 
 
 def _reset_metrics(trainer: Trainer) -> None:
@@ -551,6 +582,11 @@ def _reset_metrics(trainer: Trainer) -> None:
 
 def _metrics(trainer: Trainer) -> dict[str, float]:
     return {metric.name: float(metric.result()) for metric in trainer.metrics}
+
+
+def _metrics_so_far(job: Job, stage: Stage) -> dict[str, float]:
+    """Metrics within an epoch; workers bring theirs together at its end alone."""
+    return _metrics(stage.trainer) if job.settings.workers.count == 1 else {}
 
 
 def _epoch_line(stage: Stage, epoch: int, figures: Mapping[str, float], seconds: float) -> str:

@@ -27,6 +27,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir
 from tlkit.core.progress import Progress
+from tlkit.core.workers import ALONE, Workers
 from tlkit.features import cache_budget, engines
 from tlkit.features import extract as feature_cache
 from tlkit.features.engines import Opener
@@ -49,6 +50,7 @@ class Settings:
         cache: "auto" keeps features on disk if they fit and streams otherwise, "require" refuses, "off" streams.
         cache_dtype: "float32", or "float16" for half the space.
         micro_batch: Examples at a time inside a step; None goes by the memory that they take.
+        workers: Who takes which part of each batch, and computes which of the features.
     """
 
     seed: int = 0
@@ -57,6 +59,7 @@ class Settings:
     cache: str = "auto"
     cache_dtype: str = "float32"
     micro_batch: int | None = None
+    workers: Workers = ALONE
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
         return _streamed(openers, data, why)
     jobs = [_requests(openers, examples, view, settings) for examples, view in wanted]
     need = sum(map(_missing_bytes, jobs))
-    room = cache_budget.make_room(need, [request.folder for requests in jobs for request in requests])
+    room = _room(need, jobs, settings.workers)
     if need > room:
         return _overflowing(feature_cache.too_large(need, room), openers, data, settings, progress)
     try:
@@ -190,6 +193,7 @@ def _requests(
             settings.seed if view is not None else 0,
             settings.batch_size,
             opener.front.sides,
+            settings.workers,
         )
         for opener in openers
     )
@@ -198,6 +202,13 @@ def _requests(
 def _missing_bytes(requests: Sequence[Request]) -> int:
     """Bytes still to be written; fronts nearer to the input are asked only where the last one lacks some."""
     return sum(r.missing_bytes for r in requests) if requests[-1].missing_bytes else 0
+
+
+def _room(need: int, jobs: Sequence[Sequence[Request]], workers: Workers) -> int:
+    """Bytes that may be written; of several workers the chief makes room, and says whether there is enough."""
+    folders = [request.folder for requests in jobs for request in requests]
+    room = cache_budget.make_room(need, folders) if workers.chief else 0
+    return room if workers.count == 1 else need if workers.from_chief(need <= room) else min(room, need - 1)
 
 
 def _overflowing(
@@ -262,9 +273,10 @@ def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source
 def batches(
     source: Source, order: np.ndarray, settings: Settings, training_at: Moment | None = None
 ) -> Iterator[tuple[np.ndarray, Any, Drawn]]:
-    """(indices, inputs, what was drawn to change them) of each batch.
+    """(indices, inputs, what was drawn to change them) of each batch; of several workers, of this one's part of it.
 
-    Where features of changed copies were computed before, the same is drawn again, and the inputs are not read.
+    Where features of changed copies were computed before, the same is drawn again, and the inputs are not read. The
+    inputs of a part without examples are None.
 
     Args:
         source: What to read.
@@ -272,7 +284,23 @@ def batches(
         settings: Batch size and seed.
         training_at: The epoch that trains on them, which decides their views; None reads them unchanged.
     """
-    pieces = pieces_of(source.examples, order, settings.batch_size)
+    pieces, workers = pieces_of(source.examples, order, settings.batch_size), settings.workers
+    if workers.count == 1:
+        yield from _batches(source, pieces, settings, training_at)
+    elif "length" in source.examples.columns:  # all workers pad to the longest of the whole batch
+        for piece, x, drawn in _batches(source, pieces, settings, training_at):
+            part = workers.part(len(piece))
+            own = None if part.start == part.stop else tf.nest.map_structure(lambda leaf, p=part: leaf[p], x)
+            yield piece[part], own, None if drawn is None else drawn[part]
+    else:
+        parts = [piece[workers.part(len(piece))] for piece in pieces]
+        read = _batches(source, [part for part in parts if len(part)], settings, training_at)
+        yield from (next(read) if len(part) else (part, None, None) for part in parts)
+
+
+def _batches(
+    source: Source, pieces: Sequence[np.ndarray], settings: Settings, training_at: Moment | None
+) -> Iterator[tuple[np.ndarray, Any, Drawn]]:
     views = _views(source, settings, training_at)
     seeds = _seeds(source.examples, settings, training_at, views)
     drawn = drawn_for(source.examples, pieces, seeds)

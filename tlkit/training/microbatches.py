@@ -15,9 +15,11 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit.core import multi_targets
 from tlkit.core.batches import order_of_epoch, steps_of
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.run import Phase
 from tlkit.core.task import Task
+from tlkit.core.workers import Workers
 from tlkit.layer.hub_layer import BackLayer, HubLayer
 from tlkit.layer.lookup import all_layers, backbone_of
 from tlkit.model.build import PAIR
@@ -71,6 +73,7 @@ def parts_of(
     train: Examples,
     batch_size: int,
     micro_batch: int | None,
+    replicas: int = 1,
 ) -> Parts:
     """How the steps of a phase are divided: a pure function of the arguments.
 
@@ -82,8 +85,14 @@ def parts_of(
         train: Training examples.
         batch_size: Of them.
         micro_batch: Examples at a time, or None: as many as BOUND has room for.
+        replicas: Devices that share every batch.
+
+    Raises:
+        InputError: If a batch is to be shared that cannot be divided.
     """
     size = min(batch_size, len(train))
+    if replicas > 1:
+        size = _shared(trained, task, phase, train, size, replicas)
     need = size * example_bytes(whole, trained, phase, train)
     if micro_batch >= size if micro_batch is not None else need <= BOUND:
         return Parts(None, why="whole batches")
@@ -96,6 +105,14 @@ def parts_of(
     steps = None if "length" not in train.columns else steps_of(train.inputs.spec)
     of = "" if steps is None else f" of {steps} steps"
     return Parts(most, steps, f"{most} examples{of} at a time, as a whole batch would take {need / 1e9:.1f} GB")
+
+
+def _shared(trained: keras.Model, task: Task, phase: Phase, train: Examples, size: int, replicas: int) -> int:
+    """Examples of a batch on one of several devices."""
+    reason = _undivided(trained, task, phase, train, size)
+    if reason is not None:
+        raise InputError(f"`strategy` shares each batch among devices, which cannot be: {reason}. Leave it out.")
+    return -(-size // replicas)
 
 
 # -- memory
@@ -208,10 +225,26 @@ def _cut(batch: Any, part: slice) -> Any:
     return keras.tree.map_structure(lambda own: None if own is None else own[part], batch)
 
 
-def divided(parts: Parts, x: Any, y: Any, weights: Any) -> Iterator[tuple[Any, Any, Any, np.float32]]:
-    """(inputs, targets, weights, share of the examples) of each part of a batch."""
+def divided(
+    parts: Parts, workers: Workers, x: Any, y: Any, weights: Any, whole: int | None = None
+) -> Iterator[tuple[tuple[Any, Any, Any, np.float32], ...]]:
+    """What is in memory at a time: for each device that has some, (inputs, targets, weights, share of the examples).
+
+    Args:
+        parts: How the batch of a device is divided.
+        workers: Whose part of a batch this is, and the devices among which it is shared.
+        x: Inputs of this worker's part of the batch.
+        y: Its targets.
+        weights: Its weights, or None.
+        whole: Examples of the whole batch, of which these are a part; None says that these are all.
+    """
     leaves = keras.tree.flatten(x)
     count, steps = len(leaves[0]), leaves[0].shape[1] if parts.steps is not None else None
-    for part in parts.of(count, steps):
-        share = np.float32((part.stop - part.start) / count)
-        yield _cut(x, part), _cut(y, part), _cut(weights, part), share
+    devices = [part for part in workers.device_parts(whole or count) if part.stop > part.start]
+    each = [[slice(d.start + p.start, d.start + p.stop) for p in parts.of(d.stop - d.start, steps)] for d in devices]
+    for at_once in itertools.zip_longest(*each):
+        yield tuple(
+            (_cut(x, p), _cut(y, p), _cut(weights, p), np.float32((p.stop - p.start) / (whole or count)))
+            for p in at_once
+            if p is not None
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tlkit.core.errors import TrainingError
+from tlkit.core.workers import Workers
 from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import weights_hash
 
@@ -27,17 +28,32 @@ def frozen_variables(model: keras.Model, stage: Stage) -> list[Any]:
     return [v for v in layer.module_variables.values() if id(v) not in moving]
 
 
-def proof_of(stage: Stage, frozen: list[Any], before: str) -> dict[str, Any]:
-    """Counts and hashes of a phase that is done; TrainingError where frozen weights moved since `before`."""
+def proof_of(stage: Stage, frozen: list[Any], before: str, workers: Workers) -> dict[str, Any]:
+    """Counts and hashes of a phase that is done; of several workers, whether all have the same weights.
+
+    Raises:
+        TrainingError: If frozen weights moved since `before`, or are others on another worker.
+    """
     after = weights_hash(frozen)
     if after != before:
         raise TrainingError(
             f"Frozen weights moved in phase {stage.number + 1}: their sha256 was {before[:12]} and is {after[:12]}. "
             "Something outside tlkit wrote to the module's variables."
         )
-    return {
+    if others := workers.unlike_chief(after):
+        raise TrainingError(
+            f"The frozen weights of worker {others[0]} are not those of the chief after phase {stage.number + 1}: give "
+            "all workers the same module."
+        )
+    trained = stage.trainer.model.trainable_variables
+    return _of_workers(workers, weights_hash(trained)) | {
         "frozen_variables": len(frozen),
-        "trained_variables": len(stage.trainer.model.trainable_variables),
+        "trained_variables": len(trained),
         "sha256_before": before,
         "sha256_after": after,
     }
+
+
+def _of_workers(workers: Workers, trained: str) -> dict[str, Any]:
+    """How many workers trained, and which have other trained weights than the chief: unlike processors do."""
+    return {} if workers.count == 1 else {"workers": workers.count, "unlike_chief": workers.unlike_chief(trained)}

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import sha256_bytes
 from tlkit.core.progress import Progress
@@ -74,21 +75,33 @@ def keeper(
     folder: str | Path | None,
     progress: Progress,
 ) -> tuple[Callable[[State, Trainer | None], None], checkpoint.Checkpoint | None]:
-    """A function that writes a checkpoint, and the newest that is there already."""
-    if folder is None:
+    """A function that writes a checkpoint, on the chief alone, and the newest that is there already.
+
+    Raises:
+        InputError: If the checkpoints there are of another fit, or the workers were given or see different things.
+    """
+    workers = settings.workers
+    if folder is None and workers.count == 1:
         return lambda state, trainer: None, None
-    path = Path(folder)
     signature = sha256_bytes(
         str(tuple(phases)), str(task.made_by), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
         f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r} "
-        f"{settings.micro_batch}",
+        f"{settings.micro_batch}", *([] if workers.replicas == 1 else [f"{workers.replicas} replicas"]),
     )  # fmt: skip
+    if others := workers.unlike_chief(signature):
+        raise InputError(f"Worker {others[0]} was given other data, another module or other settings than the chief.")
+    if folder is None:
+        return lambda state, trainer: None, None
+    path = Path(folder)
     stored = checkpoint.newest(path, signature, progress.line)
+    if others := workers.unlike_chief(sha256_bytes("none" if stored is None else str(stored.number))):
+        raise InputError(f"Worker {others[0]} does not see the chief's checkpoints: give all the same folder, {path}.")
     if stored is not None:
         progress.line(f"resumed behind phase {stored.plain['phase']}, epoch {stored.plain['epoch']}")
 
     def keep(state: State, trainer: Trainer | None) -> None:
-        checkpoint.write(path, _stored(model, state, trainer, signature))
+        if workers.chief:
+            checkpoint.write(path, _stored(model, state, trainer, signature))
 
     return keep, stored
 

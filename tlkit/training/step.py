@@ -17,6 +17,7 @@ from tlkit.core import excerpts
 from tlkit.core.examples import Examples
 from tlkit.core.run import Phase
 from tlkit.core.task import Task
+from tlkit.core.workers import ALONE, Workers
 from tlkit.layer.lookup import all_layers, backbone_of
 from tlkit.model.partition import flag
 from tlkit.training.microbatches import WHOLE, Parts, divided, parts_of
@@ -35,8 +36,9 @@ class Trainer:
         model: What trains.
         optimizer: What trains it.
         metrics: Figures that the steps update.
-        train_step: (x, y, weights, rate) -> loss; raises before it touches a weight when something is not finite. The
-            rate may be left out: it is then what the phase gives at the optimizer's step.
+        train_step: (x, y, weights, rate, whole) -> loss; raises before it touches a weight when something is not
+            finite. The rate may be left out: it is then what the phase gives at the optimizer's step. `whole` counts
+            the examples of the whole batch, where these are one worker's part of it; x is None where that is empty.
         test_step: (x, y, weights) -> loss.
         weights: float32 weight of each training example, or None.
         rate: Step -> learning rate.
@@ -64,6 +66,7 @@ def compiled(
     batch_size: int,
     start: Mapping[int, np.ndarray] = types.MappingProxyType({}),
     micro_batch: int | None = None,
+    workers: Workers = ALONE,
 ) -> Trainer:
     """Give the trained part of a model a phase's optimizer, loss and metrics, and trace its steps.
 
@@ -76,6 +79,10 @@ def compiled(
         batch_size: Of them.
         start: Values that the module's weights began with, by `id` of the variable, for `Phase.l2_sp`.
         micro_batch: Examples at a time inside a step; None goes by the memory that they take.
+        workers: Who takes which part of each batch.
+
+    Raises:
+        InputError: If workers or devices are to share batches that cannot be divided.
     """
     steps = steps_of_epoch(len(train), batch_size) * max(1, phase.epochs)
     optimizer, metrics = optimizer_of(phase, whole), task.objective.metrics()
@@ -85,15 +92,15 @@ def compiled(
     keep = kept_statistics(whole, phase)
     rate = functools.partial(rate_at, phase, steps)
     like = None if "length" not in train.columns else functools.partial(_any_width, trained, has_steps(trained.output))
-    parts = parts_of(whole, trained, task, phase, train, batch_size, micro_batch)
-    test_step = _traced(_test_step(trained, judged), like)
-    if parts.most is None:
+    parts = parts_of(whole, trained, task, phase, train, batch_size, micro_batch, workers.replicas)
+    if parts.most is None and workers.replicas == 1:
         step = _traced(_train_step(trained, judged, optimizer, keep), like)
+        test_step = _traced(_test_step(trained, judged), like)
     else:
-        step = _step_in_parts(
-            parts, _traced(_gradients(trained, judged), like), _traced(_applied(trained, optimizer), _as_they_are)
-        )
-        test_step = _test_in_parts(parts, test_step)
+        at_once = functools.partial(_on_devices, workers.devices, like)
+        apply = _traced(_applied(trained, optimizer), _as_they_are)
+        step = _step_in_parts(parts, workers, at_once(_gradients(trained, judged)), apply, trained)
+        test_step = _test_in_parts(parts, workers.by_itself, at_once(_shared_test(trained, judged)))
     return Trainer(
         model=trained,
         optimizer=optimizer,
@@ -154,8 +161,9 @@ def rate_at(phase: Phase, steps: int, step: int) -> float:
 def _rated(function: Callable[..., Any], optimizer: Any, rate: Callable[[int], float]) -> Callable[..., Any]:
     """A step that knows its rate. It is a plain argument: as a Keras schedule it would be traced for each variable."""
 
-    def step(x: Any, y: Any, weights: Any, at: float | None = None) -> Any:
-        return function(x, y, weights, np.float32(rate(int(optimizer.iterations)) if at is None else at))
+    def step(x: Any, y: Any, weights: Any, at: float | None = None, whole: int | None = None) -> Any:
+        now = np.float32(rate(int(optimizer.iterations)) if at is None else at)
+        return function(x, y, weights, now) if whole is None else function(x, y, weights, now, whole)
 
     return _wrapping(step, function)
 
@@ -304,28 +312,76 @@ def _applied(model: keras.Model, optimizer: Any) -> Callable[..., Any]:
     return apply
 
 
-def _step_in_parts(parts: Parts, gradients: Callable[..., Any], apply: Callable[..., Any]) -> Callable[..., Any]:
-    """A step whose parts come one after the other, so that the tensors of one alone are held."""
+def _on_devices(
+    devices: Sequence[str], like: Callable[..., Any] | None, part: Callable[..., Any]
+) -> Callable[..., Any]:
+    """What a function gives for parts of a batch, each on a device of its own, added up in the devices' order."""
+    if len(devices) == 1:
+        traced = _traced(part, like)
+        return _wrapping(lambda only: traced(*only), traced)
 
-    def step(x: Any, y: Any, weights: Any, rate: Any) -> Any:
+    def parts(*given: Any) -> Any:
         together: Any = None
-        for part in divided(parts, x, y, weights):
-            own = gradients(*part)
+        for device, arguments in zip(devices, given, strict=False):  # a short batch may leave devices without any
+            with tf.device(device):
+                own = part(*arguments)
             together = own if together is None else tf.nest.map_structure(_sum, together, own)
-        return apply(*together, rate)
+        return together
+
+    return _traced(parts, None if like is None else lambda *given: tuple(like(*arguments) for arguments in given))
+
+
+def _step_in_parts(
+    parts: Parts, workers: Workers, gradients: Callable[..., Any], apply: Callable[..., Any], model: keras.Model
+) -> Callable[..., Any]:
+    """A step whose parts come one after the other, so that the tensors of one alone are held."""
+    everybodys = functools.partial(_added_up, workers, model, [])
+
+    def step(x: Any, y: Any, weights: Any, rate: Any, whole: int | None = None) -> Any:
+        together: Any = None
+        for at_once in () if x is None else divided(parts, workers, x, y, weights, whole):
+            own = gradients(*at_once)
+            together = own if together is None else tf.nest.map_structure(_sum, together, own)
+        return apply(*everybodys(together), rate)
 
     return step
+
+
+def _added_up(workers: Workers, model: keras.Model, reached: list[bool], own: Any) -> Any:
+    """Loss and gradients summed over all workers; one without examples, whose `own` is None, adds zeros.
+
+    Args:
+        workers: Who trains.
+        model: What trains.
+        reached: Which of its variables a gradient reaches; filled on the first call, by what any worker knows.
+        own: (loss, gradients) of this worker's part.
+    """
+    if workers.count == 1:
+        return own
+    zeros = [tf.zeros(v.shape, v.dtype) for v in model.trainable_variables]
+    loss, gradients = (tf.zeros(()), [None] * len(zeros)) if own is None else own
+    if not reached:
+        (known,) = workers.add([np.asarray([g is not None for g in gradients], np.float32)])
+        reached += [bool(count) for count in known.numpy()]
+    summed = workers.add([loss, *(z if g is None else g for z, g in zip(zeros, gradients, strict=True))])
+    return summed[0], [g if some else None for g, some in zip(summed[1:], reached, strict=True)]
 
 
 def _sum(one: Any, other: Any) -> Any:
     return None if one is None else one + other
 
 
-def _test_in_parts(parts: Parts, test: Callable[..., Any]) -> Callable[..., Any]:
+def _test_in_parts(parts: Parts, workers: Workers, test: Callable[..., Any]) -> Callable[..., Any]:
     def step(x: Any, y: Any, weights: Any) -> Any:
-        return sum(test(*part) * share for *part, share in divided(parts, x, y, weights))
+        return sum(test(*at_once) for at_once in divided(parts, workers, x, y, weights))
 
     return step
+
+
+def _shared_test(model: keras.Model, judge: Judge) -> Callable[..., Any]:
+    """A part of a test step: (x, y, weights, share of the batch) -> its loss times that share."""
+    test = _test_step(model, judge)
+    return lambda x, y, weights, share: test(x, y, weights) * share
 
 
 def _finite(gradients: list[Any], loss: Any) -> list[Any]:

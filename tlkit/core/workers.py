@@ -1,0 +1,93 @@
+"""Workers that train one model together: which part of the work is whose, and what all of them agree on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+def _alone(tensors: Sequence[Any]) -> list[Any]:
+    return list(tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Workers:
+    """This process among those that train together.
+
+    Attributes:
+        index: Which of them this is; 0 is the chief, which alone writes files.
+        count: How many there are; 1 trains alone.
+        devices: TensorFlow's names of the devices of this worker, each of which takes a part of every batch.
+        add: Tensors -> their sums over all workers; each worker calls it at the same place with the same shapes.
+    """
+
+    index: int = 0
+    count: int = 1
+    devices: tuple[str, ...] = ("",)
+    add: Callable[[Sequence[Any]], list[Any]] = _alone
+
+    @property
+    def chief(self) -> bool:
+        """Whether this worker writes files."""
+        return self.index == 0
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers together."""
+        return self.count * len(self.devices)
+
+    @property
+    def by_itself(self) -> Workers:
+        """This worker's devices, as if there were no others."""
+        return Workers(devices=self.devices)
+
+    def part(self, size: int) -> slice:
+        """This worker's part of a batch of `size` examples; it may be empty.
+
+        Example:
+            >>> [Workers(index, 2).part(7) for index in range(2)]
+            [slice(0, 3, None), slice(3, 7, None)]
+        """
+        first = self.index * len(self.devices)
+        return slice(self._bound(first, size), self._bound(first + len(self.devices), size))
+
+    def device_parts(self, size: int) -> list[slice]:
+        """The part of each of this worker's devices in what `part(size)` gives, in their order."""
+        first, start = self.index * len(self.devices), self.part(size).start
+        bounds = [self._bound(first + number, size) - start for number in range(len(self.devices) + 1)]
+        return [slice(*pair) for pair in itertools.pairwise(bounds)]
+
+    def _bound(self, replica: int, size: int) -> int:
+        return size * replica // self.replicas
+
+    def wait(self) -> None:
+        """Until all workers are here."""
+        if self.count > 1:
+            self.add([np.zeros(1, np.float32)])
+
+    def from_chief(self, value: float) -> float:
+        """The chief's number, to float32's precision."""
+        if self.count == 1:
+            return value
+        return float(self.add([np.asarray([value if self.chief else 0.0], np.float32)])[0][0])
+
+    def bytes_of_all(self, own: bytes) -> list[bytes]:
+        """What each worker has here, by index; all have the same number of bytes."""
+        if self.count == 1:
+            return [own]
+        table = np.zeros((self.count, len(own)), np.float32)
+        table[self.index] = np.frombuffer(own, np.uint8)
+        (summed,) = self.add([table])
+        return [row.astype(np.uint8).tobytes() for row in np.asarray(summed)]
+
+    def unlike_chief(self, digest: str) -> list[int]:
+        """Indices of the workers whose hash here is another one than the chief's."""
+        digests = self.bytes_of_all(bytes.fromhex(digest))
+        return [index for index, theirs in enumerate(digests) if theirs != digests[0]]
+
+
+ALONE = Workers()
