@@ -176,6 +176,11 @@ def dictated(task: Task) -> Splits:
     return Splits(own, own, own)
 
 
+def translated(task: Task) -> Splits:
+    """Pairs of texts, of which the second is numbers of tokens."""
+    return Splits(*(dataclasses.replace(own, modality="translation") for own in [dictated(task).train] * 3))
+
+
 KINDS = (
     normal,
     *map(same, (futures, numbers, several, values, steps, masks, rows, labelled)),
@@ -184,6 +189,7 @@ KINDS = (
     strangers,
     answered,
     dictated,
+    translated,
 )
 
 

@@ -20,7 +20,7 @@ from tlkit.data import speech
 from tlkit.exporting import Gates, predict
 from tlkit.modalities.speech import prompted
 from tlkit.model.deployed import used
-from tlkit.tasks.speech_decoding import repeats
+from tlkit.tasks.greedy_decoding import repeats
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tokenizers")

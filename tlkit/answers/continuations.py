@@ -34,7 +34,7 @@ def token_likelihoods() -> Answer:
         agree=_agree_on_tokens,
         say=lambda decoded, example: [("log-probability of the answer", float(decoded[LIKELIHOOD].sum()))],
         merit=lambda targets, decoded: mean_likelihood(decoded),
-        sections=(Section("samples", "Answers before and after", _samples, SAMPLES, short="Answers"),),
+        sections=(samples("Questions", "Answers"),),
     )
 
 
@@ -102,12 +102,22 @@ def text_of(tokens: np.ndarray, tokenizer: str, end: int) -> str:
     return BytePairs(tokenizer, None, end, end).decode(tokens_of(tokens)).strip()
 
 
-def _samples(facts: Any) -> Any:
+def _samples(what: str, facts: Any) -> Any:
     rows = facts.detail("samples")
     if not rows:
         return None
     before = ((facts.detail("before") or {}).get("details") or {}).get("samples") or []
     known = {row["asked"]: row["written"] for row in before}
     listed = [{**row, "before": known.get(row["asked"], "")} for row in rows]
-    says = "Questions of the test, which training has not seen, and what the model wrote before and after training."
+    says = f"{what} of the test, which training has not seen, and what the model wrote before and after training."
     return {"rows": listed, "before": bool(before), "says": says}
+
+
+def samples(what: str, title: str) -> Section:
+    """A section of the report that shows what was written before and after training, beside what is right.
+
+    Args:
+        what: Is answered, in the plural: "Questions".
+        title: What is written, in the plural: "Answers".
+    """
+    return Section("samples", f"{title} before and after", functools.partial(_samples, what), SAMPLES, short=title)

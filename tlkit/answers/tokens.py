@@ -1,15 +1,16 @@
-"""Tokens that a module wrote one after the other, as a transcript."""
+"""Tokens that a module wrote one after the other, as a text."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlkit.answers.transcripts import NOTHING, SECTION, stitched
 from tlkit.core.edits import distance
+from tlkit.core.section import Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.data.spelling import words
 from tlkit.tokenizing.bytepairs import BytePairs
@@ -18,24 +19,35 @@ IDS, SHARES, LEADS = "ids", "shares", "leads"
 TEXT, TOKENIZER = "text", "tokenizer"
 
 
-def tokens(max_drop_of: str = "word error rate") -> Answer:
+def tokens(
+    max_drop_of: str = "word error rate",
+    *,
+    name: str = "transcript",
+    units: Callable[[str], Sequence[str]] = words,
+    nothing: str = NOTHING,
+    sections: Sequence[Section] = (SECTION,),
+) -> Answer:
     """What was written, by greedy choice: "ids", and of each token its "shares" and "leads", float32 (b, most).
 
     Ids are -1 behind the end; `shares` are the probabilities of the tokens, `leads` how far each was above the next.
 
     Args:
         max_drop_of: What the gate of quantised files names.
+        name: Of what is written.
+        units: A text -> what its errors are counted in.
+        nothing: What is said where nothing was written.
+        sections: Of the report.
     """
     return Answer(
-        name="transcript",
+        name=name,
         tensors=(IDS, SHARES, LEADS),
         decode=dict,
         agree=_agreement,
-        say=lambda decoded, example: _said([decoded], [example]),
-        together=_said,
-        merit=_merit,
+        say=lambda decoded, example: _said(nothing, [decoded], [example]),
+        together=functools.partial(_said, nothing),
+        merit=functools.partial(_merit, units),
         quantised=functools.partial(_quantised, max_drop_of),
-        sections=(SECTION,),
+        sections=tuple(sections),
     )
 
 
@@ -61,12 +73,12 @@ def _agreement(expected: Decoded, found: Decoded) -> Agreement:
     return Agreement(difference.max(axis=1, initial=0.0), same.all(axis=1), margin)
 
 
-def _merit(targets: Mapping[str, np.ndarray], decoded: Decoded) -> np.ndarray:
-    """1 less the word error rate of each transcript."""
+def _merit(units: Callable[[str], Sequence[str]], targets: Mapping[str, np.ndarray], decoded: Decoded) -> np.ndarray:
+    """1 less the error rate of each text."""
     rates = []
     for text, file, ids in zip(targets[TEXT], targets[TOKENIZER], decoded[IDS], strict=True):
-        true = words(str(text))
-        rates.append(distance(true, words(text_of(str(file), ids))) / max(1, len(true)))
+        true = units(str(text))
+        rates.append(distance(true, units(text_of(str(file), ids))) / max(1, len(true)))
     return 1 - np.array(rates, np.float64)
 
 
@@ -78,9 +90,9 @@ def _quantised(what: str, found: Any, gates: Any) -> str | None:
     return f"its {what} rises by {rise:.1f} points, surely by more than {sure:.1f}; {100 * gates.max_drop:g} allowed"
 
 
-def _said(decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
+def _said(nothing: str, decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
     """The text, its windows stitched, and the geometric mean of the shares of its tokens."""
     texts = [text_of(str(one[TOKENIZER]), own[IDS]) for own, one in zip(decoded, examples, strict=True)]
     shares = np.concatenate([own[SHARES][own[IDS] >= 0] for own in decoded])
     text = " ".join(stitched([text.split() for text in texts]))
-    return [(text or NOTHING, float(np.exp(np.log(np.maximum(shares, 1e-9)).mean())) if len(shares) else 0.0)]
+    return [(text or nothing, float(np.exp(np.log(np.maximum(shares, 1e-9)).mean())) if len(shares) else 0.0)]

@@ -20,6 +20,7 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, Unchecked, checked_splits
+from tlkit.data.splitting import joined_by, plainly
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import TEXT, Options, check_text, sha256_of
 
@@ -267,22 +268,7 @@ def _checked(turns: Sequence[Turn], division: Division, options: Options) -> Spl
 
 def _groups(turns: Sequence[Turn]) -> list[str]:
     """A name for each turn, one for all that share a dialogue, a last question or an answer, over others too."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    for own in turns:
-        keys = [f"of {own.owner}", f"said {_plain(own.answer)}"]
-        keys += [f"asked {_plain(own.messages[-1][1])}"] if own.messages else []
-        for key in keys[1:]:
-            parent[root(key)] = root(keys[0])
-    return [root(f"of {own.owner}") for own in turns]
-
-
-def _plain(text: str) -> str:
-    """A text without case, marks and white space at its ends."""
-    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+    asked = [(f"asked {plainly(own.messages[-1][1])}",) if own.messages else () for own in turns]
+    return joined_by(
+        [(f"of {own.owner}", f"said {plainly(own.answer)}", *more) for own, more in zip(turns, asked, strict=True)]
+    )

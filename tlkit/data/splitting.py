@@ -235,3 +235,37 @@ def spread(targets: np.ndarray, count: int, seed: int = 0) -> tuple[int, ...]:
         own = targets[order] == label
         turn[own] = np.arange(own.sum())
     return tuple(int(i) for i in order[np.argsort(turn, kind="stable")][:count])
+
+
+def joined_by(keys: Sequence[Sequence[str]]) -> list[str]:
+    """A name for each example, the same for all that share a key, be it over others.
+
+    Args:
+        keys: Of each example, one or more.
+
+    Example:
+        >>> joined_by([("a", "x"), ("b", "x"), ("b", "y"), ("c", "z")])
+        ['b', 'b', 'b', 'c']
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for first, *others in keys:
+        for key in others:
+            parent[root(key)] = root(first)
+    return [root(own[0]) for own in keys]
+
+
+def plainly(text: str) -> str:
+    """A text without case and marks, with single blanks: what repeats another is seen by it.
+
+    Example:
+        >>> plainly("  Hello, World! ")
+        'hello world'
+    """
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())

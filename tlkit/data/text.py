@@ -16,7 +16,7 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.data import dialogues, labelling, tables
+from tlkit.data import dialogues, labelling, tables, translations
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, noted
 from tlkit.data.long_texts import check_way, in_windows, note
@@ -51,6 +51,7 @@ __all__ = [
     "from_squad",
     "from_table",
     "from_tfds",
+    "from_translations",
     "tokenized",
 ]
 
@@ -378,6 +379,46 @@ def from_pairs(
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
     turns = dialogues.turns_of_pairs(Path(table).expanduser(), prompt, answer, system, encoding)
     return dialogues.divided(turns, general, mix, options)
+
+
+def from_translations(
+    table: str | os.PathLike[str],
+    *,
+    source: str = "source",
+    target: str = "target",
+    groups: str | None = None,
+    encoding: str | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    strict: bool = False,
+    progress: bool = True,
+    max_characters: int = MAX_CHARACTERS,
+) -> Splits:
+    """Texts and what is to be written out of them, a row each of a CSV, TSV, JSON Lines or Parquet file.
+
+    A sentence and its translation, a description and its summary, a word and its phonemes. No source and no target,
+    apart from case and marks, lies in two parts.
+
+    Args:
+        table: The file.
+        source: Column of what is read.
+        target: Column of what is to be written.
+        groups: Column of what must stay in one part, such as the document; None is nothing more.
+        encoding: As in `from_folder`, like all that are not named here.
+        split: As in `from_folder`.
+        seed: As in `from_folder`.
+        strict: As in `from_folder`.
+        progress: As in `from_folder`.
+        max_characters: As in `from_folder`, of each text.
+
+    Returns:
+        Splits whose inputs are the sources, with the column "text" of what is to be written.
+
+    Raises:
+        InputError: If the file cannot be read, or a column is missing.
+    """
+    options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
+    return translations.of_table(Path(table).expanduser(), source, target, groups, options)
 
 
 def from_dialogues(

@@ -13,9 +13,23 @@ from tlkit.modalities.series import SERIES as series
 from tlkit.modalities.speech import SPEECH as speech
 from tlkit.modalities.table import TABLE as table
 from tlkit.modalities.text import TEXT as text
+from tlkit.modalities.translation import TRANSLATIONS as translation
 from tlkit.modalities.words import WORDS as words
 
-__all__ = ["audio", "dialogue", "image", "pairs", "plain", "ratings", "series", "speech", "table", "text", "words"]
+__all__ = [
+    "audio",
+    "dialogue",
+    "image",
+    "pairs",
+    "plain",
+    "ratings",
+    "series",
+    "speech",
+    "table",
+    "text",
+    "translation",
+    "words",
+]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn, DictColumn, RaggedColumn, ReadColumn, TextColumn
+from tlkit.core.columns import ArrayColumn, DictColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import NOTE, FileInfo, InputInfo, Modality
@@ -16,6 +16,7 @@ from tlkit.data import audio_decode as decode
 from tlkit.data.audio_source import AUDIO as READ
 from tlkit.data.audio_source import AudioReader, Cut, SoundFiles, starts
 from tlkit.data.speech import TEXT
+from tlkit.data.teacher_forcing import IDS, PROMPTED, TOKENIZER, room_for, with_tokens
 from tlkit.formats.tflite_metadata import audio_input
 from tlkit.modalities import audio_shown
 from tlkit.modalities.audio import AUDIO
@@ -26,13 +27,9 @@ if TYPE_CHECKING:
     from tlkit.layer.hub_layer import HubLayer
     from tlkit.tokenizing.bytepairs import BytePairs
 
-WAVEFORM, IDS = "waveform", "ids"  # inputs of a module that writes text itself
+WAVEFORM = "waveform"  # the input of a module that writes text itself, beside its tokens
 SPAN = "span"  # the column of the seconds at which a window begins and ends
-TOKENIZER = "tokenizer"  # the column of its tokenizer.json, and the file of that name in exported files
-PROMPTED = "prompted"  # the step of the pipeline
-NO_TARGET = -1
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")
-ROOM = 8  # lengths of token rows are multiples of it
 MOST_TOKENS = 224  # that a window may have; Whisper's decoder has 448 places, half of them for text before
 LONGEST_S = 7_200  # of a recording that is transcribed
 OVERLAP, OVERLAP_S = 0.2, 2.0  # of a window with the next one: that share, at least so many seconds, at most half
@@ -86,19 +83,8 @@ def prompted(examples: Examples, tokenizer: BytePairs, width: int = 0) -> Exampl
             "the recording."
         )
     width = max(width, _width(examples, tokenizer))
-    before = RaggedColumn([np.array([*prompt, *row], np.int32) for row in texts], tokenizer.end, width)
-    behind = [np.array([NO_TARGET] * (len(prompt) - 1) + [*row, tokenizer.end], np.int32) for row in texts]
-    spaces = tokenizer.encode(" ")
-    pipeline = examples.pipeline.then(
-        PROMPTED, prompt=prompt, end=tokenizer.end, barred=[tokenizer.end, *spaces], **tokenizer.arguments
-    )
-    return dataclasses.replace(
-        examples,
-        inputs=DictColumn({WAVEFORM: examples.inputs, IDS: _full(before, width)}),
-        targets=RaggedColumn(behind, NO_TARGET, width),
-        pipeline=pipeline,
-        columns={**examples.columns, TOKENIZER: TextColumn([tokenizer.file] * len(examples))},
-    )
+    barred = [tokenizer.end, *tokenizer.encode(" ")]
+    return with_tokens(examples, {WAVEFORM: examples.inputs}, texts, tokenizer, prompt, width=width, barred=barred)
 
 
 def _tokens(examples: Examples, tokenizer: BytePairs) -> list[list[int]]:
@@ -111,19 +97,7 @@ def _width(examples: Examples, tokenizer: BytePairs) -> int:
     if examples.pipeline.get(PROMPTED) is not None or TEXT not in examples.columns:
         return 0
     longest = max(map(len, _tokens(examples, tokenizer)), default=0)
-    return -(-(len(PROMPT) + longest) // ROOM) * ROOM
-
-
-def _full(rows: RaggedColumn, width: int) -> ReadColumn:
-    """Rows of one length, as every input is read by itself."""
-    return ReadColumn(lambda i: rows.batch([rows[i]])[0], rows.spec, rows.digests)
-
-
-def heard(examples: Examples) -> Examples:
-    """Prompted examples as they are in use: recordings alone."""
-    if not isinstance(examples.inputs, DictColumn):
-        return examples
-    return dataclasses.replace(examples, inputs=DictColumn({WAVEFORM: examples.inputs.columns[WAVEFORM]}))
+    return room_for(len(PROMPT) + longest)
 
 
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:

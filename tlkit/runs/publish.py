@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import backbone_of
 from tlkit.runs.folder import opened
 
-_OF_THE_HUB = ("vocab_file", "do_lower_case")  # what a BERT brings besides its functions
+# what modules of texts bring besides their functions
+_OF_THE_HUB = ("vocab_file", "do_lower_case", "tokenizer_file", "tokenizer_config")
 
 
 def publish(run: Run | HubLayer | str | Path, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> Path:
     """Write the module of a run, with the weights that it has now, as a SavedModel in the hub's format.
 
     The head is left out. What the new module takes and gives is what the old one did: pixels in its own range, word
-    pieces by its own vocabulary. Its card keeps the old one's facts, its licence among them, and says from which module
-    and which data it was trained.
+    pieces by its own vocabulary, its parts by their own names. Its card keeps the old one's facts, its licence among
+    them, and says from which module and which data it was trained.
 
     Args:
         run: A Run, the folder of one, or a HubLayer.
@@ -57,8 +59,22 @@ def publish(run: Run | HubLayer | str | Path, folder: str | Path, *, card: Mappi
             card=facts,
             regularization_losses=endpoint.regularization_losses,
             attachments={"module": module, **brought},
+            signatures=_endpoints(module),
         )
     return target
+
+
+def _endpoints(module: Any) -> dict[str, tuple[Callable[[Any], Any], Any]]:
+    """The module's further signatures, such as those of an encoder and a decoder, with the specs that each takes."""
+    further = {name: own for name, own in getattr(module, "signatures", {}).items() if name != "serving_default"}
+    return {
+        name: (functools.partial(_called, function), dict(function.structured_input_signature[1]))
+        for name, function in further.items()
+    }
+
+
+def _called(function: Any, inputs: Mapping[str, Any]) -> Any:
+    return function(**inputs)
 
 
 def _published(given: Run | HubLayer | str | Path) -> tuple[HubLayer, dict[str, Any]]:

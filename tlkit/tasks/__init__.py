@@ -19,6 +19,7 @@ from tlkit.tasks.similarity import similarity
 from tlkit.tasks.spanning import span
 from tlkit.tasks.tagging import tag
 from tlkit.tasks.transcription import transcribe
+from tlkit.tasks.translation import translate
 from tlkit.tasks.verification import verify
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "span",
     "tag",
     "transcribe",
+    "translate",
     "verify",
 ]
 

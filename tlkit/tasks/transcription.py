@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tlkit.answers.tokens import IDS, text_of, tokens
-from tlkit.core.columns import DictColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, Lines, Objective, Task
+from tlkit.core.task import Decoded, Evaluation, Task
 from tlkit.data.speech import TEXT
-from tlkit.layer import reads
-from tlkit.tasks import heads, metrics, recording
-from tlkit.tasks.gathering import gathered
-from tlkit.tasks.speech_decoding import functions, run
+from tlkit.data.teacher_forcing import TOKENIZER
+from tlkit.tasks import heads, recording
+from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
 from tlkit.tasks.transcription_scores import evaluate_transcripts
-
-if TYPE_CHECKING:
-    import keras
-
-WAVEFORM, TOKENIZER = "waveform", "tokenizer"
-NEXT = "next"  # the tensor of the likeliest token behind each
 
 
 def transcribe(longest: int = 128, checked: int = 20) -> Task:
@@ -59,84 +47,18 @@ def transcribe(longest: int = 128, checked: int = 20) -> Task:
         "checked": (checked >= 1, "be 1 or more", checked),
     }
     heads.check_rules(checks, of="transcribe")
-    return Task(
-        name="transcribe",
-        made_by=recording.record("tlkit.tasks.transcribe", {"longest": longest, "checked": checked}),
-        reads=reads.hidden_and_embedding(),
-        head=_head,
-        objective=Objective(loss=_loss, metrics=_metrics, check=_check),
-        answers=(Answer(NEXT, _likeliest, _agree, _said),),
-        scorer=gathered(_evaluate, NEXT),
-        deployment=Deployment(
-            examples=in_use,
-            functions=functools.partial(functions, longest=longest),
-            run=run,
-            answer=tokens(),
-            scorer=gathered(_evaluate_texts),
-            checked=checked,
-        ),
-        before=True,
+    return encoder_decoder(
+        "transcribe",
+        recording.record("tlkit.tasks.transcribe", {"longest": longest, "checked": checked}),
+        head=functools.partial(scores_by_table, learned=False),
+        check=_check,
+        evaluate=_evaluate_texts,
+        answer=tokens(),
+        targets=(TEXT, TOKENIZER),
+        noun="What is said is written",
+        longest=longest,
+        checked=checked,
     )
-
-
-def in_use(examples: Examples) -> Examples:
-    """Recordings alone; what is right is their text, and the tokenizer by which tokens become texts."""
-    if not isinstance(examples.inputs, DictColumn):
-        return examples
-    targets = {name: examples.columns[name] for name in (TEXT, TOKENIZER)}
-    return dataclasses.replace(
-        examples, inputs=DictColumn({WAVEFORM: examples.inputs.columns[WAVEFORM]}), targets=DictColumn(targets)
-    )
-
-
-def _head(features: dict[str, Any]) -> Any:
-    from keras import ops
-
-    return ops.matmul(features["hidden"], ops.transpose(ops.stop_gradient(features["embedding"])))
-
-
-def _loss() -> keras.losses.Loss:
-    from tlkit.tasks.transcription_losses import TokenLoss
-
-    return TokenLoss()
-
-
-def _metrics() -> list[keras.metrics.Metric]:
-    import keras
-
-    from tlkit.tasks.losses import step_accuracy
-
-    return [keras.metrics.MeanMetricWrapper(step_accuracy, name="token_accuracy")]
-
-
-def _likeliest(raw: Any) -> dict[str, Any]:
-    from keras import ops
-
-    return {NEXT: ops.cast(ops.top_k(raw, 1)[1][..., 0], "float32")}
-
-
-def _agree(expected: Decoded, found: Decoded) -> Agreement:
-    same = expected[NEXT] == found[NEXT]
-    return Agreement(np.zeros(len(same)), same, np.ones(same.shape))
-
-
-def _said(_decoded: Decoded, _example: Any) -> Lines:
-    return []
-
-
-def _evaluate(examples: Examples, likeliest: np.ndarray) -> Evaluation:
-    """Share of tokens that are the likeliest where the right ones stand before."""
-    targets = np.asarray(examples.targets.take(np.arange(len(examples))))
-    counted = targets >= 0
-    right = ((likeliest == targets) & counted).sum(axis=1)
-    count = np.maximum(counted.sum(axis=1), 1)
-    low, high = metrics.bootstrap(lambda drawn: float(right[drawn].sum() / count[drawn].sum()), len(right))
-    scores = {"token_accuracy": right.sum() / count.sum(), "token_accuracy_low": low, "token_accuracy_high": high}
-    details = {
-        "headline": metrics.headline("token_accuracy", "Token accuracy", "bootstrap"),
-        "example_scores": (right / count).tolist(),
-    }
-    return Evaluation(metrics.finite({name: float(value) for name, value in scores.items()}), details, None)
 
 
 def _evaluate_texts(examples: Examples, decoded: Decoded) -> Evaluation:

@@ -8,6 +8,7 @@ from tlkit.core.packages import Package
 from tlkit.formats.hub_module import write_keras_model, write_module
 from tlkit.zoo.card import Card
 from tlkit.zoo.store import build, cards, folder
+from tlkit.zoo.transformer import Sizes, write_transformer
 
 NAMES = (
     "efficientnet-lite0",
@@ -29,7 +30,18 @@ NAMES = (
     "rocket",
 )
 
-__all__ = ["NAMES", "Card", "Package", "build", "cards", "folder", "write_keras_model", "write_module"]
+__all__ = [
+    "NAMES",
+    "Card",
+    "Package",
+    "Sizes",
+    "build",
+    "cards",
+    "folder",
+    "write_keras_model",
+    "write_module",
+    "write_transformer",
+]
 
 
 def __dir__() -> list[str]:

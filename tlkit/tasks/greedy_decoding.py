@@ -1,7 +1,7 @@
-"""How a trained module of Whisper's kind writes: greedy choice of one token after the other, in one graph.
+"""How a trained encoder-decoder writes: greedy choice of one token after the other, in one graph.
 
-Modules that bring `start` and `step` (zoo/whisper_tiny_en.py) keep keys and values of what was written; of others the
-whole module is asked again for each token.
+Modules that bring `start` and `step` (zoo/whisper_tiny_en.py, zoo/transformer.py) keep keys and values of what was
+written; of others the whole module is asked again for each token.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tlkit.answers.tokens import IDS, LEADS, SHARES
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Function, Signature
+from tlkit.data.teacher_forcing import PROMPTED
 
 if TYPE_CHECKING:
     import keras
 
-WAVEFORM, PROMPTED = "waveform", "prompted"
-TRANSCRIBE, DEFAULT = "transcribe", "serving_default"
+DEFAULT = "serving_default"
 CROSS, CACHE = "cross_", "kv_cache_"
 REPEATED = (4, 5, 6, 7)  # tokens of a stretch that ends a text when it comes three times in a row
 TIMES = 3
@@ -54,20 +54,24 @@ class Rules:
         return len(self.prompt) + self.longest
 
 
-def run(calls: Mapping[str, Function], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a file writes for a recording; the loop is in its own graph."""
-    outputs = calls[TRANSCRIBE if TRANSCRIBE in calls else DEFAULT](dict(inputs))
+def run(calls: Mapping[str, Function], inputs: Mapping[str, np.ndarray], *, whole: str) -> dict[str, np.ndarray]:
+    """What a file writes for an example, by its function `whole`; the loop is in its own graph."""
+    outputs = calls[whole if whole in calls else DEFAULT](dict(inputs))
     return {name: np.asarray(outputs[name]) for name in (IDS, SHARES, LEADS)}
 
 
-def functions(model: keras.Model, examples: Examples, kind: str, longest: int) -> dict[str, Signature]:
+def functions(
+    model: keras.Model, examples: Examples, kind: str, *, longest: int, whole: str, noun: str
+) -> dict[str, Signature]:
     """What `Deployment.functions` asks for.
 
     Args:
-        model: Trained: recordings and tokens in, logits out.
-        examples: Recordings in use.
+        model: Trained: an input and tokens in, logits out.
+        examples: In use, so that their one input is what is read.
         kind: "trained", "file" or "server".
         longest: Most tokens of a text.
+        whole: Name of the function that holds the loop.
+        noun: What is written, for messages.
 
     Raises:
         InputError: If the model is not on one module, or the examples were not prepared for it.
@@ -78,39 +82,38 @@ def functions(model: keras.Model, examples: Examples, kind: str, longest: int) -
 
     layer, told = backbone_of(model), examples.pipeline.get(PROMPTED)
     if layer is None or told is None:
-        raise InputError("What is said is written by a model on one module, with data that `finetune` prepared for it.")
+        raise InputError(f"{noun} by a model on one module, with data that `finetune` prepared for it.")
     rules = Rules(tuple(told["prompt"]), int(told["end"]), tuple(told["barred"]), longest)
-    count = None if kind == "server" else 1
-    spec = examples.inputs.spec
-    samples = spec[WAVEFORM].shape[0] if kind != "server" else None
-    waves = {WAVEFORM: tf.TensorSpec((count, samples), tf.float32)}
+    ((source, spec),) = examples.inputs.spec.items()
+    sizes = (None, None) if kind == "server" else (1, spec.shape[0])
+    specs = {source: tf.TensorSpec(sizes, spec.dtype)}
     cached = layer.function("start") is not None and layer.function("step") is not None
     if not cached:
         write = functools.partial(settled, model, rules)
-        return {DEFAULT if kind == "server" else TRANSCRIBE: Signature(write, waves)}
+        return {DEFAULT if kind == "server" else whole: Signature(write, specs)}
     if kind == "trained":
-        return {TRANSCRIBE: Signature(functools.partial(_proven, model, layer, rules), waves)}
+        return {whole: Signature(functools.partial(_proven, model, layer, rules), specs)}
     write = functools.partial(greedy, layer, rules)
     if kind == "server":
-        return {DEFAULT: Signature(write, waves)}
-    return {TRANSCRIBE: Signature(write, waves), **_apart(layer, rules, waves)}
+        return {DEFAULT: Signature(write, specs)}
+    return {whole: Signature(write, specs), **_apart(layer, rules, specs)}
 
 
 # -- with keys and values at hand
 
 
 def greedy(layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
-    """Ids, shares and leads (batch, longest) of what is written for waveforms (batch, samples), in one graph."""
+    """Ids, shares and leads (batch, longest) of what is written for the one tensor (batch, n), in one graph."""
     import tensorflow as tf
 
     from tlkit import graph as graphs
 
-    waves = tensors[WAVEFORM]
-    cross, step, table = heard(layer, waves), graphs.OnValues(layer.function("step")), table_of(layer)
+    (source,) = tensors.values()
+    cross, step, table = encoded(layer, source), graphs.OnValues(layer.function("step")), table_of(layer)
     values = step.read()
-    count, start = tf.shape(waves)[0], len(rules.prompt)
+    count, start = tf.shape(source)[0], len(rules.prompt)
     prompt = tf.tile(tf.constant([rules.prompt], tf.int32), (count, 1))
-    caches = _empty(waves, cross, rules.capacity)
+    caches = _empty(source, cross, rules.capacity)
     names, shapes = list(caches), {name: own.shape for name, own in caches.items()}
 
     def following(ids: Any, position: Any, kept: Sequence[Any]) -> tuple[Any, list[Any]]:
@@ -128,7 +131,7 @@ def greedy(layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
         return (place + 1, text, shares, leads, going, *found)
 
     scores, kept = following(prompt, tf.constant(0), list(caches.values()))
-    blank = tf.zeros_like(waves[:, :1]) + tf.zeros((1, rules.longest))
+    blank = _zeros(source) + tf.zeros((1, rules.longest))
     text = tf.cast(blank, tf.int32) + NONE
     going = tf.cast(blank[:, 0], tf.int32) == 0
     first = _written(rules, tf.constant(0), scores, text, blank, blank, going)
@@ -189,11 +192,18 @@ def repeats(text: Any) -> tuple[Any, Any]:
     return first, last
 
 
-def heard(layer: Any, waves: Any) -> Tensors:
-    """Keys and values of recordings for each block of the decoder."""
-    encoded = layer.function("encode")(inputs=waves)["default"]
-    found: Tensors = layer.function("start")(inputs=encoded)
-    return found
+def encoded(layer: Any, source: Any) -> Tensors:
+    """Keys and values of what is read, for each block of the decoder."""
+    states = layer.function("encode")(inputs=source)["default"]
+    cross: Tensors = layer.function("start")(inputs=states)
+    return cross
+
+
+def _zeros(source: Any) -> Any:
+    """float32 (batch, 1) of zeros, whose batch is that of a tensor."""
+    import tensorflow as tf
+
+    return tf.cast(tf.zeros_like(source[:, :1]), tf.float32)
 
 
 def table_of(layer: Any) -> Any:
@@ -203,37 +213,37 @@ def table_of(layer: Any) -> Any:
     return tf.convert_to_tensor(layer.module_variables[layer.graph.resources[layer.embedding]].value)
 
 
-def _empty(waves: Any, cross: Mapping[str, Any], capacity: int) -> Tensors:
-    """Caches with nothing in them, as many as there are keys and values of the recording."""
+def _empty(source: Any, cross: Mapping[str, Any], capacity: int) -> Tensors:
+    """Caches with nothing in them, as many as there are keys and values of what is read."""
     import tensorflow as tf
 
-    nothing = tf.zeros_like(waves[:, :1])[:, :, None]
+    nothing = _zeros(source)[:, :, None]
     return {
         name.replace(CROSS, CACHE, 1): nothing + tf.zeros((1, capacity, int(own.shape[-1])))
         for name, own in cross.items()
     }
 
 
-def _apart(layer: Any, rules: Rules, waves: Mapping[str, Any]) -> dict[str, Signature]:
-    """`encode` and `decode` for clients with a loop of their own: one recording, one token at a time."""
+def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Signature]:
+    """`encode` and `decode` for clients with a loop of their own: one example, one token at a time."""
     import tensorflow as tf
 
-    (spec,) = waves.values()
-    made = tf.function(lambda wave: heard(layer, wave), autograph=False).get_concrete_function(spec)
+    ((source, spec),) = specs.items()
+    made = tf.function(lambda tensor: encoded(layer, tensor), autograph=False).get_concrete_function(spec)
     cross = {name: tf.TensorSpec(own.shape, tf.float32) for name, own in made.structured_outputs.items()}
     sizes = {name: (1, rules.capacity, int(own.shape[-1])) for name, own in cross.items()}
     caches = {name.replace(CROSS, CACHE, 1): tf.TensorSpec(shape, tf.float32) for name, shape in sizes.items()}
     tokens = {"ids": tf.TensorSpec((1, 1), tf.int32), "position": tf.TensorSpec((), tf.int32)}
 
     def encode(tensors: Mapping[str, Any]) -> Tensors:
-        return heard(layer, tensors[WAVEFORM])
+        return encoded(layer, tensors[source])
 
     def decode(tensors: Mapping[str, Any]) -> Tensors:
         outputs = dict(layer.function("step")(**tensors))
         scores = tf.matmul(outputs.pop("default")[:, -1], table_of(layer), transpose_b=True)
         return {"logits": scores, **outputs}
 
-    return {"encode": Signature(encode, waves), "decode": Signature(decode, {**tokens, **cross, **caches})}
+    return {"encode": Signature(encode, specs), "decode": Signature(decode, {**tokens, **cross, **caches})}
 
 
 # -- by the trained model itself
@@ -246,24 +256,24 @@ def settled(model: keras.Model, rules: Rules, tensors: Mapping[str, Any], draft:
     the draft is right, one pass proves it.
 
     Args:
-        model: Recordings and tokens in, logits out.
+        model: An input and tokens in, logits out.
         rules: What decides besides.
-        tensors: Waveforms (batch, samples).
+        tensors: The one input, (batch, n).
         draft: int32 (batch, longest), -1 behind the end; None begins with nothing.
 
     Source: Santilli et al. 2023, arXiv:2305.10427 (Jacobi decoding).
     """
     import tensorflow as tf
 
-    waves, start = tensors[WAVEFORM], len(rules.prompt)
-    blank = tf.cast(tf.zeros_like(waves[:, :1]), tf.int32)
+    ((name, source),) = tensors.items()
+    start, blank = len(rules.prompt), tf.cast(_zeros(source), tf.int32)
     prompt = blank + tf.constant([rules.prompt], tf.int32)
     draft = blank + tf.fill((1, rules.longest), rules.end) if draft is None else draft
     first = tf.range(rules.longest)[None, :, None] == 0
 
     def passed(text: Any) -> tuple[Any, Any, Any]:
         ids = tf.concat([prompt, text[:, :-1]], axis=1)
-        scores = model({WAVEFORM: waves, "ids": ids}, training=False)[:, start - 1 :]
+        scores = model({name: source, "ids": ids}, training=False)[:, start - 1 :]
         return chosen(rules, scores, first)
 
     def body(_text: Any, _shares: Any, _leads: Any, _same: Any, count: Any) -> tuple[Any, ...]:

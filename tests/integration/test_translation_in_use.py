@@ -1,0 +1,157 @@
+"""An encoder-decoder of one's own from texts to file: what is written, published and adapted, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tlkit
+from tlkit.core.errors import InputError
+from tlkit.core.progress import quiet
+from tlkit.modalities.prepare import prepare
+from tlkit.model.deployed import used
+from tlkit.zoo import Sizes, write_transformer
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("tokenizers")
+pytestmark = pytest.mark.usefixtures("module_cache")
+COLOURS = {"red": "rojo", "green": "verde", "blue": "azul", "black": "negro"}
+THINGS = {"dog": "perro", "cat": "gato", "hat": "gorro", "sun": "sol"}
+LONGEST = 16
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Every colour of every two things: what is not trained on is made of what is."""
+    file = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    every = itertools.product(COLOURS, THINGS, COLOURS, THINGS)
+    rows = [(f"{a} {n} and {b} {m}", f"{THINGS[n]} {COLOURS[a]} y {THINGS[m]} {COLOURS[b]}") for a, n, b, m in every]
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([("source", "target"), *rows, rows[0]])
+    return file
+
+
+@pytest.fixture(scope="module")
+def data(table):
+    return tlkit.data.text.from_translations(table, split=(0.7, 0.1, 0.2), progress=False)
+
+
+@pytest.fixture(scope="module")
+def module(data, tmp_path_factory):
+    texts = [*data.train.columns["asked"].texts, *data.train.columns["text"].texts]
+    sizes = Sizes(vocabulary=300, width=32, blocks=1, heads=2, wide=64)
+    return write_transformer(tmp_path_factory.mktemp("module") / "small", texts, sizes, card={"licence": "CC0-1.0"})
+
+
+@pytest.fixture(scope="module")
+def run(module, data, tmp_path_factory):
+    task = tlkit.tasks.translate(("chrf", "bleu", "exact", "per"), LONGEST, checked=6, scored=16)
+    phases = (tlkit.Phase(epochs=25, lr=5e-3, unfrozen=1.0),)
+    out = tmp_path_factory.mktemp("run")
+    done = tlkit.finetune(str(module), task, data, phases, out=out, batch_size=16, progress=quiet)
+    return tlkit.export(done, formats=("saved_model", "float32"), progress=quiet)
+
+
+def test_it_learns_to_translate_what_it_has_not_seen(run):
+    scores = run.scores
+    assert scores["chrf"] > 70 and scores["chrf_before"] < 25 and scores["chrf"] > scores["chrf_of_source"] + 40
+    assert scores["chrf_low"] <= scores["chrf"] <= scores["chrf_high"] and scores["exact"] > scores["exact_before"]
+    assert scores["per"] < 0.3 < scores["per_before"]
+
+
+def test_keys_and_values_at_hand_write_what_whole_passes_write(run):
+    examples = run.task.deployment.examples(run.data.test).subset(range(4))
+    fast, slow = (used(run.task, run.model, examples, kind) for kind in ("file", "trained"))
+    for own, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(own["ids"], other["ids"])
+        np.testing.assert_allclose(own["shares"], other["shares"], atol=1e-5)
+
+
+def test_files_write_what_the_model_writes(run):
+    assert {one.format: (one.passed, one.agreement) for one in run.exports} == {
+        "saved_model": (True, 1.0), "float32": (True, 1.0)
+    }  # fmt: skip
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = Interpreter(str(run.folder / "model.tflite"))
+    assert set(file.get_signature_list()) == {"translate", "encode", "decode"}
+
+
+def test_lines_are_translated_without_tensorflow(run, tmp_path):
+    (tmp_path / "lines.txt").write_text("red dog and blue cat\n\nblack sun and green hat\n")
+    code = (
+        "import sys, json\nfrom tlkit.exporting import predict\n"
+        f"said = predict({str(run.folder)!r}, [{str(tmp_path / 'lines.txt')!r}])\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
+        "print(json.dumps([[own.file, own.scores[0][0]] for own in said]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (first, said), (second, other) = json.loads(done.stdout)
+    assert (first, second) == ("red dog and blue cat", "black sun and green hat")
+    assert {*said.split(), *other.split()} <= {*COLOURS.values(), *THINGS.values(), "y"}
+
+
+@pytest.mark.slow
+def test_what_was_trained_is_published_and_adapted(run, data, tmp_path):
+    published = tlkit.publish(run, tmp_path / "published")
+    layer = tlkit.HubLayer(str(published))
+    assert layer.card["licence"] == "CC0-1.0" and layer.function("step") is not None
+    phases = (tlkit.Phase(epochs=1, lr=1e-3, unfrozen=0.3),)
+    few = tlkit.Splits(*(own.subset(range(16)) for own in (data.train, data.val, data.test)))
+    again = tlkit.finetune(str(published), run.task, few, phases, out=tmp_path / "run", batch_size=8, progress=quiet)
+    assert again.scores["chrf_before"] > 70 and 0 < again.phases[0].had["unfrozen"] < 0.5
+
+
+def test_it_opens_again_and_says_the_same(run):
+    again = tlkit.load(run.folder)
+    assert tlkit.evaluate(again.model, again.task, again.data.test).scores["chrf"] == run.scores["chrf"]
+    assert "Translations before and after" in (run.folder / "report.html").read_text()
+
+
+def test_the_length_of_a_text_changes_nothing_but_for_its_padding(module, data):
+    layer = tlkit.HubLayer(str(module))
+    row = prepare(data, layer).test.inputs[0]["source"]
+    longer = np.concatenate([row, np.full(9, layer.tokenizer.pad, np.int32)])
+    ids = tf.constant([[layer.tokenizer.begin, 5, 7]])
+    short, long = (np.asarray(layer({"source": own[None], "ids": ids})["default"]) for own in (row, longer))
+    np.testing.assert_allclose(short, long, atol=1e-5)
+
+
+def test_neither_side_of_a_pair_is_in_two_parts(tmp_path):
+    file = tmp_path / "pairs.tsv"
+    rows = [f"text {i // 2}\t{('texto', 'Texto!')[i % 2]} {i // 4}\tof {i}" for i in range(80)]
+    file.write_text("source\ttarget\tgroup\n" + "\n".join(rows))
+    data = tlkit.data.text.from_translations(file, groups="group", progress=False)
+    sides = [{*part.columns["text"].texts} | {*part.columns["asked"].texts} for part in (data.train, data.test)]
+    plain = [{text.casefold().replace("!", "") for text in side} for side in sides]
+    assert not plain[0] & plain[1] and len(data.train) + len(data.val) + len(data.test) == 80
+
+
+def test_what_does_not_fit_is_refused(module, data, table, tmp_path):
+    for arguments, sentence in (
+        ({"longest": 1}, r"`longest` of `translate` must lie in \[2, 440\]"),
+        ({"scores": ("meteor",)}, "`scores` of `translate` must be some of chrf"),
+        ({"scored": 0}, "`scored` of `translate` must be 1 or more"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            tlkit.tasks.translate(**arguments)
+    with pytest.raises(InputError, match="exists already, and holds something else"):
+        write_transformer(module, ["a"])
+    with pytest.raises(InputError, match="`width` an even multiple of `heads`"):
+        Sizes(width=30, heads=4)
+    with pytest.raises(InputError, match="`length` must be 8 tokens or more"):
+        prepare(data, tlkit.HubLayer(str(module)), length=4)
+    chats = tlkit.data.text.from_pairs(table, prompt="source", answer="target", progress=False)
+    with pytest.raises(InputError, match="from_translations"):
+        tlkit.tasks.translate().objective.check(chats)
+    net = tmp_path / "plain"
+    tlkit.zoo.write_module(lambda x, training: 2.0 * x, [], [], tf.TensorSpec((None, 2)), net)
+    with pytest.raises(InputError, match=r"make one of your texts with `tlkit\.zoo\.write_transformer`"):
+        prepare(data, tlkit.HubLayer(str(net)))

@@ -1,0 +1,141 @@
+"""Texts that a module reads to write others: tokens of both, by the byte pairs that the module brings."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.modality import FileInfo, InputInfo, Modality
+from tlkit.data.teacher_forcing import IDS, PROMPTED, TOKENIZER, room_for, with_tokens
+from tlkit.data.translations import SOURCE, TRANSLATION, WANTED
+from tlkit.modalities.parsed import one_example
+from tlkit.tokenizing.bytepairs import BytePairs
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.layer.hub_layer import HubLayer
+
+READ = "source"  # the input of what is read
+ROWS = "source_rows"  # the step of the pipeline
+LONGEST = 256  # tokens of a text, where nobody asks for more
+LINES = 1000  # of a file that are translated one by one
+FILE = f"{TOKENIZER}.json"
+
+
+def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Splits:
+    """Rows of tokens, as long as 99 of 100 training texts need on either side.
+
+    Args:
+        data: Of `data.text.from_translations`.
+        layer: An encoder-decoder.
+        length: Most tokens of a text, on either side.
+
+    Raises:
+        InputError: If the module is none, or the length has no room.
+    """
+    if data.train.pipeline.get(PROMPTED) is not None:
+        return data
+    takes, tokenizer = layer.endpoint.inputs, layer.tokenizer
+    if not (isinstance(takes, dict) and set(takes) == {READ, IDS} and isinstance(tokenizer, BytePairs)):
+        raise InputError(
+            f"Translations are learned by an encoder-decoder that takes `source` and `ids`, and {layer.handle} is "
+            "none: make one of your texts with `tlkit.zoo.write_transformer`."
+        )
+    if tokenizer.begin is None:
+        raise InputError(f"The tokenizer of {layer.handle} does not say with which token a text begins (`bos_token`).")
+    if length is not None and length < 8:
+        raise InputError(f"`length` must be 8 tokens or more. Received: length={length!r}.")
+    parts = (data.train, data.val, data.test)
+    tokens = [(_tokens(tokenizer, part, SOURCE), _tokens(tokenizer, part, WANTED)) for part in parts]
+    sizes = [room_for(length or _usual(rows) + 1) for rows in tokens[0]]
+    cut = sum(len(row) >= size for own in tokens for rows, size in zip(own, sizes, strict=True) for row in rows)
+    note = f"{cut:,} texts have more tokens than the {max(sizes) - 1} that are kept, and lose their end."
+    notes = [note] if cut else []
+    train, val, test = (_in_rows(part, own, tokenizer, sizes) for part, own in zip(parts, tokens, strict=True))
+    return dataclasses.replace(data, train=train, val=val, test=test, notes=(*data.notes, *notes))
+
+
+def _tokens(tokenizer: BytePairs, examples: Examples, column: str) -> list[list[int]]:
+    return [tokenizer.encode(text) for text in examples.columns[column].take(np.arange(len(examples)))]
+
+
+def _usual(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that 99 of 100 texts have at most."""
+    return min(LONGEST, int(np.ceil(np.percentile([len(row) for row in rows] or [8], 99))))
+
+
+def _in_rows(
+    examples: Examples, tokens: tuple[list[list[int]], list[list[int]]], tokenizer: BytePairs, sizes: Sequence[int]
+) -> Examples:
+    sources, wanted = tokens
+    read = ArrayColumn(read_rows(tokenizer, sources, sizes[0]))
+    written = [row[: sizes[1] - 1] for row in wanted]
+    prompt = [] if tokenizer.begin is None else [tokenizer.begin]
+    barred = [tokenizer.end]
+    rows = with_tokens(examples, {READ: read}, written, tokenizer, prompt, width=sizes[1], barred=barred)
+    return dataclasses.replace(rows, pipeline=rows.pipeline.then(ROWS, pad=tokenizer.pad, length=sizes[0]))
+
+
+def read_rows(tokenizer: BytePairs, texts: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """What the encoder reads, int32 (n, length): tokens, the end, padding; what is too long loses its end."""
+    rows = np.full((len(texts), length), tokenizer.pad, np.int32)
+    for place, text in zip(rows, texts, strict=True):
+        kept = [*text[: length - 1], tokenizer.end]
+        place[: len(kept)] = kept
+    return rows
+
+
+def _describe(model: keras.Model, examples: Examples) -> InputInfo:
+    from tlkit.layer.lookup import backbone_of
+
+    layer = backbone_of(model)
+    told = examples.pipeline.get(PROMPTED)
+    if layer is None or told is None or not isinstance(layer.tokenizer, BytePairs):
+        return InputInfo({})
+    pad = layer.tokenizer.pad
+    return InputInfo(
+        {},
+        files={FILE: layer.tokenizer.file.encode()},
+        says=f"Texts are tokens of the file {FILE}, with {told['end']} behind the last of what is read and {pad} "
+        f"behind that; the first of what is written is {told['prompt'][0]}, and {told['end']} stands behind the last.",
+    )
+
+
+def _parse(source: Any, info: FileInfo) -> list[Examples]:
+    """Each line of a file, or of a text, with the tokenizer that its translation is read with."""
+    from tlkit.data.text_source import read_text
+
+    told, rows = (info.pipeline.get(step) for step in (PROMPTED, ROWS))
+    if told is None or rows is None or FILE not in info.files:
+        raise InputError("The file does not say how texts become tokens: export the run again.")
+    text = read_text(source) if isinstance(source, Path) else str(source)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not 1 <= len(lines) <= LINES:
+        raise InputError(f"{str(source)!r} has {len(lines):,} lines of text: 1 to {LINES:,} can be translated at once.")
+    tokenizer = BytePairs(info.files[FILE].decode(), None, int(told["end"]), int(rows["pad"]))
+    return [_line(line, str(source) if len(lines) == 1 else line, tokenizer, info) for line in lines]
+
+
+def _line(line: str, name: str, tokenizer: BytePairs, info: FileInfo) -> Examples:
+    tokens, room = tokenizer.encode(line), info.shapes[READ][0]
+    note = f"of {len(tokens)} tokens the first {room - 1} are read" if len(tokens) >= room else ""
+    inputs = DictColumn({READ: ArrayColumn(read_rows(tokenizer, [tokens], room))})
+    columns = {TOKENIZER: TextColumn([tokenizer.file]), SOURCE: TextColumn([line])}
+    return one_example(name, TRANSLATION, inputs, note, info.pipeline, columns)
+
+
+def _show(examples: Examples, index: int) -> str:
+    read, wanted = (str(examples.columns[name][index])[:300] for name in (SOURCE, WANTED))
+    return f"<q>{html.escape(read)}</q><br>{html.escape(wanted)}"
+
+
+TRANSLATIONS = Modality(TRANSLATION, _prepare, describe=_describe, parse=_parse, show=_show)

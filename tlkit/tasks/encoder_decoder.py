@@ -1,0 +1,129 @@
+"""What tasks of encoder-decoders share: the right tokens before each in training, greedy choice in use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkit.core.examples import Examples, Splits
+from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, Lines, Objective, Task
+from tlkit.data.teacher_forcing import in_use
+from tlkit.layer import reads
+from tlkit.tasks import metrics
+from tlkit.tasks.gathering import gathered
+from tlkit.tasks.greedy_decoding import functions, run
+
+if TYPE_CHECKING:
+    import keras
+
+NEXT = "next"  # the tensor of the likeliest token behind each
+
+
+def encoder_decoder(
+    name: str,
+    made_by: tuple[str, Mapping[str, Any]],
+    *,
+    head: Callable[[Any], Any],
+    check: Callable[[Splits], None],
+    evaluate: Callable[[Examples, Decoded], Evaluation],
+    answer: Answer,
+    targets: Sequence[str],
+    noun: str,
+    longest: int,
+    checked: int,
+    scored: int | None = None,
+) -> Task:
+    """A task for modules that take an input and the tokens before each, and give a state a token.
+
+    Args:
+        name: Of the task, and of the function of its files that holds the loop.
+        made_by: What makes the task again.
+        head: What `reads.hidden_and_embedding` gives -> logits (batch, tokens, vocabulary).
+        check: As in `Objective`.
+        evaluate: Examples in use and what was written -> scores.
+        answer: What is written.
+        targets: Columns of what is right, for `answer.merit`.
+        noun: What is written, for messages: "Translations are written".
+        longest: Most tokens that are written.
+        checked: Examples with which exported files are checked.
+        scored: Examples that `evaluate` is given at most; None is all.
+    """
+    return Task(
+        name=name,
+        made_by=made_by,
+        reads=reads.hidden_and_embedding(),
+        head=head,
+        objective=Objective(loss=_loss, metrics=_metrics, check=check),
+        answers=(Answer(NEXT, _likeliest, _agree, _said),),
+        scorer=gathered(_evaluate, NEXT),
+        deployment=Deployment(
+            examples=functools.partial(in_use, targets=tuple(targets)),
+            functions=functools.partial(functions, longest=longest, whole=name, noun=noun),
+            run=functools.partial(run, whole=name),
+            answer=answer,
+            scorer=gathered(evaluate),
+            checked=checked,
+            scored=scored,
+        ),
+        before=True,
+    )
+
+
+def scores_by_table(features: dict[str, Any], *, learned: bool) -> Any:
+    """Logits (batch, tokens, vocabulary): products of states with the table that tokens are looked up in.
+
+    Args:
+        features: "hidden" (batch, tokens, d) and "embedding" (vocabulary, d).
+        learned: Whether the table learns from them too, where all of the module trains.
+    """
+    from keras import ops
+
+    table = features["embedding"] if learned else ops.stop_gradient(features["embedding"])
+    return ops.matmul(features["hidden"], ops.transpose(table))
+
+
+def _loss() -> keras.losses.Loss:
+    from tlkit.tasks.transcription_losses import TokenLoss
+
+    return TokenLoss()
+
+
+def _metrics() -> list[keras.metrics.Metric]:
+    import keras
+
+    from tlkit.tasks.losses import step_accuracy
+
+    return [keras.metrics.MeanMetricWrapper(step_accuracy, name="token_accuracy")]
+
+
+def _likeliest(raw: Any) -> dict[str, Any]:
+    from keras import ops
+
+    return {NEXT: ops.cast(ops.top_k(raw, 1)[1][..., 0], "float32")}
+
+
+def _agree(expected: Decoded, found: Decoded) -> Agreement:
+    same = expected[NEXT] == found[NEXT]
+    return Agreement(np.zeros(len(same)), same, np.ones(same.shape))
+
+
+def _said(_decoded: Decoded, _example: Any) -> Lines:
+    return []
+
+
+def _evaluate(examples: Examples, likeliest: np.ndarray) -> Evaluation:
+    """Share of tokens that are the likeliest where the right ones stand before."""
+    targets = np.asarray(examples.targets.take(np.arange(len(examples))))
+    counted = targets >= 0
+    right = ((likeliest == targets) & counted).sum(axis=1)
+    count = np.maximum(counted.sum(axis=1), 1)
+    low, high = metrics.bootstrap(lambda drawn: float(right[drawn].sum() / count[drawn].sum()), len(right))
+    scores = {"token_accuracy": right.sum() / count.sum(), "token_accuracy_low": low, "token_accuracy_high": high}
+    details = {
+        "headline": metrics.headline("token_accuracy", "Token accuracy", "bootstrap"),
+        "example_scores": (right / count).tolist(),
+    }
+    return Evaluation(metrics.finite({name: float(value) for name, value in scores.items()}), details, None)
