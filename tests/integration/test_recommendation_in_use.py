@@ -7,7 +7,8 @@ import pytest
 
 import tlkit
 from tlkit.core.errors import InputError
-from tlkit.methods import recommenders
+from tlkit.data import ratings_module
+from tlkit.methods import cold_start, recommenders
 
 ITEMS, USERS, EACH = 24, 60, 9
 
@@ -53,31 +54,42 @@ def test_a_file_takes_a_history_and_never_gives_it_back(run, world, tmp_path):
         tlkit.predict(run, [tmp_path / "none.txt"])
 
 
-def test_new_items_take_the_vectors_of_their_neighbours(run, world, monkeypatch):
+def test_the_tower_in_numpy_is_the_modules(run, world):
+    _, _, data = world
+    histories = data.test.inputs.take(np.arange(20))
+    weights = {name: np.asarray(variable.value) for name, variable in cold_start._weights(run).items()}
+    scores = ratings_module.queries(histories, weights) @ weights["items/embedding"][1:].T + weights["items/bias"]
+    given = run.model.predict(histories, verbose=0)
+    unseen = given > ratings_module.UNSEEN
+    assert unseen.any() and np.abs(scores - given)[unseen].max() < 1e-4
+
+
+def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatch):
     _, known, data = world
-    held = {int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0}
+    held = sorted({int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0})
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
     texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    monkeypatch.setattr(recommenders, "_of_texts", lambda *_: texts)
-    table, _ = recommenders._weights(run)
-    before = np.array(table)
-    found = recommenders.new_items(run, known, neighbours=1)
-    after, place = np.array(table), min(held)
-    near = [after[1 + (place + step) % ITEMS] for step in (-1, 1)]
-    assert min(np.abs(after[1 + place] - own).max() for own in near) < 1e-6
-    kept = [1 + i for i in range(ITEMS) if i not in held]
-    assert np.array_equal(before[kept], after[kept])
+    monkeypatch.setattr(cold_start, "_of_texts", lambda *_: texts)
+    before = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
+    found = tlkit.methods.new_items(run, known, neighbours=2)
+    after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
+    kept = [i for i in range(ITEMS) if i not in held]
+    assert np.array_equal(before[:, kept], after[:, kept])
+    taken = {str(user): set() for user in data.test.columns["user"]}
+    for k in range(len(data.train)):
+        taken[data.train.columns["user"][k]] |= {int(data.train.target_array[k])}
+    for item in held:
+        near = np.array([len({(item - 1) % ITEMS, (item + 1) % ITEMS} & taken[u]) for u in data.test.columns["user"]])
+        assert after[near == 2, item].mean() > after[near == 0, item].mean() + 0.5
     assert "cold_recall_at_5" not in found.scores
     assert found.data.notes[-1].startswith("Of the held-out items the test's users took 2, no more than the 5 that are")
-    new = np.isin(np.arange(ITEMS), list(held))
-    scores = recommenders._with_cold_scores(run, new, 1).scores
-    given = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
-    best = [max(held, key=lambda item: row[item]) for row in given]
-    taken = [set(data.test.columns["cold"][k].tolist()) - {-1} for k in range(len(data.test))]
-    hits = [item in items for item, items in zip(best, taken, strict=True) if items]
+    scores = cold_start._with_cold_scores(run, np.isin(np.arange(ITEMS), held), 1).scores
+    best = [max(held, key=lambda item: row[item]) for row in after]
+    cold = [set(data.test.columns["cold"][k].tolist()) - {-1} for k in range(len(data.test))]
+    hits = [item in items for item, items in zip(best, cold, strict=True) if items]
     assert scores["cold_recall_at_1"] == pytest.approx(np.mean(hits)) and len(hits) > 10
     with pytest.raises(InputError, match="needs the catalogue"):
-        recommenders.new_items(run, known, neighbours=0)
+        tlkit.methods.new_items(run, known, neighbours=0)
 
 
 def test_what_is_no_recommendation_is_refused(world):

@@ -301,6 +301,14 @@ def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) ->
     return taken[:, 1:]
 
 
+def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:
+    """int32 (users, history): the longest history that some examples have of each user, its target behind it."""
+    last = {str(examples.columns[USER][i]): i for i in range(len(examples))}  # a user's examples are in order of time
+    places = np.array([last[user] for user in users], np.int64)
+    histories = np.asarray(examples.inputs.take(places))
+    return np.concatenate([histories[:, 1:], examples.target_array[places][:, None] + 1], axis=1).astype(np.int32)
+
+
 def read_items(file: Path) -> list[str]:
     """Ids or titles of items, one a line, or the column `item` of a table."""
     if file.suffix.lower() == ".txt":

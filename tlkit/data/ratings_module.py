@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tlkit.core.files import atomic_folder, cache_dir, kept_folder, sha256_bytes
 
 UNSEEN = -1e4  # logit of an item that the history holds; float16 has it
 ITEMS, BIAS = "items/embedding", "items/bias"  # names of the weights that have a row an item
+WHOLE, LATEST, AGE = "history/kernel", "latest/kernel", "history/age"  # names of the tower's weights
+FADING = 0.5  # weight of an item in the latest ones, for each step further back
 _VERSION = "2"
 
 
@@ -68,6 +71,29 @@ def module(
     return target
 
 
+def queries(histories: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the tower of histories makes of some, in NumPy; an item's score is its product with the item's vector.
+
+    Args:
+        histories: int (n, history), numbers of items, the latest last, 0 before the first.
+        weights: The module's, by their names.
+
+    Returns:
+        float32 (n, width).
+    """
+    context = len(weights[AGE])
+    last = histories[:, -context:]
+    known = (last > 0).astype(np.float32)
+    vectors = weights[ITEMS][last] * known[:, :, None]
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    summed = (vectors * np.exp(weights[AGE])[:, None]).sum(axis=1) / np.sqrt(count)
+    return np.asarray(summed @ weights[WHOLE] + np.tensordot(_recency(context), vectors, (0, 1)) @ weights[LATEST])
+
+
+def _recency(context: int) -> np.ndarray:
+    return np.asarray(FADING ** np.arange(context)[::-1], np.float32)
+
+
 def _write(count: int, length: int, width: int, context: int, seed: int, folder: Path) -> None:
     import tensorflow as tf
 
@@ -78,10 +104,10 @@ def _write(count: int, length: int, width: int, context: int, seed: int, folder:
     drawn[0] = 0
     items = tf.Variable(drawn, name=ITEMS)
     bias = tf.Variable(tf.zeros(count), name=BIAS)
-    whole = tf.Variable(np.eye(width, dtype=np.float32), name="history/kernel")
-    latest = tf.Variable(np.zeros((width, width), np.float32), name="latest/kernel")
-    age = tf.Variable(np.zeros(context, np.float32), name="history/age")
-    recent = tf.constant(0.5 ** np.arange(context)[::-1], tf.float32)  # half as much each item further back
+    whole = tf.Variable(np.eye(width, dtype=np.float32), name=WHOLE)
+    latest = tf.Variable(np.zeros((width, width), np.float32), name=LATEST)
+    age = tf.Variable(np.zeros(context, np.float32), name=AGE)
+    recent = tf.constant(_recency(context), tf.float32)
 
     def call(history: Any, training: bool) -> Any:
         last = history[:, length - context :]

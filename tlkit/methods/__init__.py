@@ -9,6 +9,7 @@ from tlkit.methods.alignment import aligned
 from tlkit.methods.boosting import tradaboost
 from tlkit.methods.class_balance import balance
 from tlkit.methods.class_confusion import mcc
+from tlkit.methods.cold_start import new_items
 from tlkit.methods.conditional_adversarial import cdan
 from tlkit.methods.correlation import coral
 from tlkit.methods.distillation import distill, taught
@@ -20,7 +21,7 @@ from tlkit.methods.low_rank import lora
 from tlkit.methods.mean_discrepancy import mmd
 from tlkit.methods.mixing import domain_mix
 from tlkit.methods.multi_task import multitask, one_head
-from tlkit.methods.recommenders import beside_popularity, new_items
+from tlkit.methods.recommenders import beside_popularity
 from tlkit.methods.souping import soup
 from tlkit.methods.starting_point import l2_sp
 from tlkit.methods.target_statistics import adabn
