@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import readme_checks
 from PIL import Image
 
 import tlkit
@@ -165,3 +166,9 @@ def test_eight_bits_cost_little_as_decoding_stays_float32(made):
     assert rows["int8"].agreement > 0.9 and abs(rows["int8"].score_change) < 0.05
     content = (run.folder / "model_int8.tflite").read_bytes()
     assert len(content) < 0.7 * (run.folder / "model.tflite").stat().st_size
+
+
+def test_the_readme_runs(made):
+    _, run = made
+    assert readme_checks.check(run.folder, run)["metrics"][0].startswith("map")
+    assert "| output | `boxes` | float32 | (1, 25, 4) | Sides of each box. |" in (run.folder / "README.md").read_text()

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import readme_checks
 import tensorflow as tf
 import tiny_language
 
@@ -159,3 +160,8 @@ def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
     with engine, engine.create_conversation(sampler_config=likeliest) as conversation:
         answer = conversation.send_message("red sky")
     assert str(answer).strip().startswith(said.scores[0][0])  # ours ends after `most` tokens
+
+
+def test_the_readme_runs_one_of_the_functions(run):
+    assert "perplexity" in readme_checks.check(run.folder, run)["metrics"]
+    assert "An answer takes a loop over them" in (run.folder / "README.md").read_text()

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import readme_checks
 from changing import reread
 from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after, values
 
@@ -284,3 +285,9 @@ def test_a_head_that_disagrees_is_caught(exported):
     outputs = right | {"colour.probabilities": right["colour"], "half.probabilities": right["half"] + 0.01}
     found = bundle._compared(job, right, outputs, bundle.Gates(), answers_texts=False)
     assert abs(found.difference - 0.01) < 1e-6 and bundle.failure(formats.float32, found, bundle.Gates())
+
+
+def test_each_head_has_a_readme_that_runs(exported):
+    readme_checks.check(exported.folder, exported)
+    assert "it also has `colour`, `half`." in (exported.folder / "README.md").read_text()
+    assert readme_checks.metadata(exported.folder / "half")["tags"][-1] == "image"

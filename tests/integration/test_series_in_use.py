@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import readme_checks
 import zoo_checks
 
 import tlkit
@@ -139,3 +140,8 @@ def test_a_module_that_takes_no_series_is_refused(tmp_path):
     data = tlkit.datasets.made_series.gestures(12)
     with pytest.raises(InputError, match=r"the series are \(steps, channels\) = \(60, 3\)"):
         tlkit.finetune("zoo:forecaster", tlkit.tasks.classify(data.labels), data, out=tmp_path)
+
+
+def test_the_readme_of_a_forecast_runs(forecast_run):
+    front = readme_checks.check(forecast_run.folder, forecast_run)
+    assert front["base_model"] == "zoo:forecaster" and front["license"] == "apache-2.0" and "mase" in front["metrics"]

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import readme_checks
 from changing import reread, without
 from modules import VOCABULARY
 
@@ -131,3 +132,8 @@ def test_labels_of_words_need_word_pieces(module_folder):
     words = dataclasses.replace(asked, train=reread(asked.train, spec=tlkit.data.text_source.WORDS))
     with pytest.raises(InputError, match="need a module of word pieces"):
         prepare(words, layer)
+
+
+def test_the_readme_runs(run):
+    front = readme_checks.check(run.folder, run)
+    assert front["tags"][-1] == "words" and "accuracy" in front["metrics"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core.examples import ArraySpec
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -32,6 +34,8 @@ class Format:
         serves: Whether it starts from the SavedModel for servers, which takes what clients send.
         scales: Whether `write` itself brings values to their unit, by `Source.scales`, and decodes by `Source.tail`:
             for formats that quantise.
+        calls: Markdown of how clients call such a file, a Jinja template (docs/extending.md has its names) for the
+            README of an export; "" says nothing.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Format:
     gate: Callable[[Comparison, Gates], str | None] | None = None
     serves: bool = False
     scales: bool = False
+    calls: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,19 @@ class Shaped:
     Attributes:
         call: Tensors by name -> tensors by name.
         shapes: Shape of each input by name, the batch axis included; None, or -1, is any size.
+        dtypes: NumPy's name of each input's dtype; {} where it is not known.
+        outputs: Shape, batch axis included, and dtype of each output by name; {} where they are not known.
     """
 
     call: Call
     shapes: Mapping[str, tuple[int | None, ...]]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, ArraySpec] = field(default_factory=dict)
+
+    def signature(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Shape and dtype of each input and output as plain data; any size is None."""
+        inputs = {name: ArraySpec(shape, self.dtypes.get(name, "")) for name, shape in self.shapes.items()}
+        return {"inputs": _plain(inputs), "outputs": _plain(self.outputs)}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Call it."""
@@ -99,3 +113,18 @@ class Opened:
     card: Mapping[str, Any] = field(default_factory=dict)
     signatures: Mapping[str, Call] = field(default_factory=dict)
     owner: Any = None
+
+
+def _plain(specs: Mapping[str, ArraySpec]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"shape": [None if n is None or n < 0 else int(n) for n in spec.shape], "dtype": spec.dtype}
+        for name, spec in specs.items()
+    }
+
+
+def signatures_of(opened: Opened) -> dict[str, dict[str, Any]]:
+    """What each signature of a file takes and gives, the default one first; {} of a file that does not say."""
+    default = [name for name, call in opened.signatures.items() if call is opened.call]
+    names = dict.fromkeys((*default, *opened.signatures))
+    calls = {name: opened.signatures[name] for name in names}
+    return {name: call.signature() for name, call in calls.items() if isinstance(call, Shaped)}

@@ -99,6 +99,8 @@ class Modality:
             The column "note" says what was done to it, and "original" has it as it was, for answers that draw. None: it
             cannot be read from files.
         show: (examples, index) -> HTML of one example, escaped; None shows nothing.
+        calls: Language ("python", "kotlin", "swift") -> the lines by which a client makes `inputs` of a user's file, a
+            Jinja template that is given the "inputs" of a file's signature; a language without one gets zeros.
     """
 
     name: str
@@ -108,3 +110,4 @@ class Modality:
     describe: Callable[[keras.Model, Examples], InputInfo] | None = None
     parse: Callable[[Any, FileInfo], Examples | Sequence[Examples]] | None = None
     show: Callable[[Examples, int], str] | None = None
+    calls: Mapping[str, str] = field(default_factory=dict)

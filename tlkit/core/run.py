@@ -116,7 +116,9 @@ class Exported:
     """One exported file and how it agrees with the Keras model on some examples; of several heads the worst.
 
     `failure` is the sentence that says why the file was kept aside, or None. `checked_on` is the split of the examples:
-    "test", without test examples "val", and of training data alone "train".
+    "test", without test examples "val", and of training data alone "train". `signatures` is what the file itself says
+    of each of its signatures, the default one first: "inputs" and "outputs" by name, each a "shape", in which None is
+    any size, and a "dtype".
     """
 
     format: str
@@ -130,6 +132,7 @@ class Exported:
     passed: bool
     failure: str | None = None
     checked_on: str = "test"
+    signatures: Mapping[str, Any] = field(default_factory=dict)
 
 
 _CAUTIONS = {

@@ -175,6 +175,7 @@ def _judged(
         score_change=found.score_change,
         passed=why is None,
         failure=why,
+        signatures=made.signatures,
     )
 
 

@@ -91,12 +91,15 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """One file as it was made and what it gives; `failure` says why there is no file or no output."""
+    """One file as it was made, what it gives, and what its signatures take; `failure` says why there is no file, or no
+    output.
+    """
 
     path: Path | None = None
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     latency_ms: float = 0.0
     failure: str | None = None
+    signatures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def produce(job: Job, formats: Sequence[Format]) -> tuple[dict[str, np.ndarray], dict[str, Made]]:
@@ -246,7 +249,7 @@ def _made(job: Job, format: Format, worker: workers.Worker, answer: Answer) -> M
     if "failure" in answer:
         return Made(file, failure=f"it cannot be run: {answer['failure']}")
     outputs = {p.stem: np.load(p, mmap_mode="r") for p in sorted(Path(job.running(format)["outputs"]).glob("*.npy"))}
-    return Made(file, outputs, float(answer["latency_ms"]))
+    return Made(file, outputs, float(answer["latency_ms"]), signatures=answer["signatures"])
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.examples import ArraySpec
 from tlkit.core.format import Opened, Shaped
 from tlkit.core.trouble import first_line
 
@@ -155,7 +156,18 @@ def _opened(Interpreter: Any, file: Path, threads: int) -> Opened:  # noqa: N803
 
 def _shaped(runner: Any) -> Shaped:
     details = runner.get_input_details()
-    return Shaped(partial(_called, runner, details), {name: tuple(own["shape"]) for name, own in details.items()})
+    outputs = {name: ArraySpec(_any(own), _dtype(own)) for name, own in runner.get_output_details().items()}
+    shapes = {name: tuple(own["shape"]) for name, own in details.items()}
+    return Shaped(partial(_called, runner, details), shapes, {n: _dtype(own) for n, own in details.items()}, outputs)
+
+
+def _any(detail: Mapping[str, Any]) -> tuple[int, ...]:
+    """Its shape, -1 where it is known only when the file is run."""
+    return tuple(int(size) for size in detail.get("shape_signature", detail["shape"]))
+
+
+def _dtype(detail: Mapping[str, Any]) -> str:
+    return str(np.dtype(detail["dtype"]).name)
 
 
 def _called(runner: Any, details: Mapping[str, Any], inputs: Arrays) -> dict[str, np.ndarray]:

@@ -110,6 +110,11 @@ def score_output(name: str, file: str = LABELS) -> Table:
     return plain_tensor(name, "Score of each label, 0 to 1.") | {5: {0: [1.0], 1: [0.0]}, 6: [labels]}
 
 
+def names_axis(file: Table) -> bool:
+    """Whether the table of an associated file says that it names the places of a tensor's axis."""
+    return file.get(2) == _TENSOR_AXIS_LABELS
+
+
 def detection_outputs(file: str = LABELS) -> dict[str, Table]:
     """Tables of "boxes" (top, left, bottom, right in shares), "classes", "scores" and "count", the labels of which a
     file names; under the names by which clients look for them.

@@ -17,6 +17,7 @@ from tlkit.data.image import resized
 from tlkit.data.image_source import IMAGE as READ
 from tlkit.data.image_source import read_at
 from tlkit.formats.tflite_metadata import image_input
+from tlkit.modalities.image_calls import CALLS
 from tlkit.modalities.image_shown import show
 from tlkit.modalities.parsed import one_example
 
@@ -154,4 +155,4 @@ def _plainly_resized(image: Image, height: int, width: int) -> np.ndarray:
     return np.asarray(image.transform((width, height), Transform.EXTENT, box, Resampling.BILINEAR))
 
 
-IMAGE = Modality("image", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show)
+IMAGE = Modality("image", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show, calls=CALLS)

@@ -17,7 +17,9 @@ from tlkit.core.run import Run
 from tlkit.core.task import Task
 from tlkit.exporting import Gates, checked_formats
 from tlkit.exporting import export as export_files
+from tlkit.exporting.readme import write_readme
 from tlkit.methods import one_head
+from tlkit.report import run_json
 from tlkit.runs import folder as run_folder
 
 
@@ -93,4 +95,8 @@ def _exported(
     except GateError as error:
         failure, exports = error, error.exports
     seconds = {**run.seconds, "export": time.perf_counter() - started}
-    return run_folder.save_record(replace(run, exports=exports, seconds=seconds)), failure
+    done = run_folder.save_record(replace(run, exports=exports, seconds=seconds))
+    place = run.folder if folder is None else Path(folder)
+    if place is not None:
+        write_readme(done, run_json(done), place)
+    return done, failure

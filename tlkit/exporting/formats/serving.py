@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.examples import ArraySpec
 from tlkit.core.format import Format, Opened, Shaped, Source
 
 
@@ -29,8 +30,17 @@ def open_folder(folder: Path, _threads: int) -> Opened:
 
 def _shaped(signature: Any) -> Shaped:
     specs = signature.structured_input_signature[1]
-    shapes = {name: tuple(spec.shape) if spec.shape.rank is not None else () for name, spec in specs.items()}
-    return Shaped(functools.partial(_called, signature), shapes)
+    shapes, outputs = {name: _shape(spec) for name, spec in specs.items()}, signature.structured_outputs
+    return Shaped(
+        functools.partial(_called, signature),
+        shapes,
+        {name: spec.dtype.name for name, spec in specs.items()},
+        {name: ArraySpec(_shape(spec), spec.dtype.name) for name, spec in sorted(outputs.items())},
+    )
+
+
+def _shape(spec: Any) -> tuple[int | None, ...]:
+    return tuple(spec.shape) if spec.shape.rank is not None else ()
 
 
 def _called(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -41,4 +51,5 @@ def _called(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.nd
     return {name: value.numpy() for name, value in signature(**given).items()}
 
 
-saved_model = Format("saved_model", "saved_model", write, open_folder, serves=True)
+CALLS = Path(__file__).with_name("serving_calls.md.j2").read_text(encoding="utf-8")
+saved_model = Format("saved_model", "saved_model", write, open_folder, serves=True, calls=CALLS)

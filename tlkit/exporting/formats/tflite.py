@@ -60,7 +60,8 @@ def open_file(file: Path, threads: int) -> Opened:
     return Opened(opened.call, card, opened.signatures, opened.owner)
 
 
-float32 = Format("float32", "model.tflite", write_float32, open_file, scales=True)
-float16 = Format("float16", "model_float16.tflite", write_float16, open_file, gates.halved, scales=True)
-dynamic = Format("dynamic", "model_dynamic.tflite", write_dynamic, open_file, gates.quantised, scales=True)
-int8 = Format("int8", "model_int8.tflite", write_int8, open_file, gates.of_bytes, scales=True)
+CALLS = Path(__file__).with_name("tflite_calls.md.j2").read_text(encoding="utf-8")
+float32 = Format("float32", "model.tflite", write_float32, open_file, scales=True, calls=CALLS)
+float16 = Format("float16", "model_float16.tflite", write_float16, open_file, gates.halved, scales=True, calls=CALLS)
+dynamic = Format("dynamic", "model_dynamic.tflite", write_dynamic, open_file, gates.quantised, scales=True, calls=CALLS)
+int8 = Format("int8", "model_int8.tflite", write_int8, open_file, gates.of_bytes, scales=True, calls=CALLS)
