@@ -25,9 +25,11 @@ CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The classifier's files with their README; its scores are said to be these."""
-    place, exports = exported()
+    files, exports = exported()
+    place = tmp_path_factory.mktemp("readme") / "stripes"
+    shutil.copytree(files, place)
     scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "nll": 0.3}
     run = dataclasses.replace(classifier(), exports=exports, evaluation=Evaluation(scores, {}))
     assert write_readme(run, run_json(run), place) == place / "README.md"
@@ -66,7 +68,7 @@ def test_the_lines_for_the_saved_model_run(folder):
 
 
 def test_the_lines_for_tensorflow_serving_are_answered(folder):
-    name = folder.name.replace("-", "_")
+    name = folder.name
     (code,) = readme_checks.blocks(folder, "python", "TensorFlow Serving")
     with serving(folder / "saved_model", name) as address:
         printed, names = readme_checks.said(folder, code.replace("http://localhost:8501", address))
