@@ -25,7 +25,7 @@ def module(
     folder: str | os.PathLike[str] | None = None,
     *,
     width: int = 64,
-    context: int = 50,
+    context: int = 200,
     seed: int = 0,
 ) -> Path:
     """Write two towers with random weights, and give their folder as a handle.
