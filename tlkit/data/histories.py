@@ -21,6 +21,10 @@ HISTORY = "history"  # the pipeline's step, and the column with all that lies be
 LEAST = 8  # values before the first cutoff
 MOST_WINDOWS = 2000  # of one series that are trained on, the latest
 COARSE = 1e-5  # a spread below this share of the level is some hundred steps of float32 at most
+_USUAL = {  # lengths of seasons by the step, as `Step.words` says it
+    "a quarter": (4,), "a month": (12,), "7 days": (52,), "1 day": (7, 30, 365), "1:00:00": (24, 168),
+    "0:30:00": (48, 336), "0:15:00": (96, 672),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,11 @@ def timelines(
         return _several(found), _notes(found), {}
     frame = frame_of(source, encoding, separator)
     values = [value] if isinstance(value, str) else list(value)
+    if len(set(values)) < len(values):
+        raise InputError(f"`value` names a column twice: name each once. Received: {values}.")
     own = series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
     found = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, own)]
-    columns = {"time": time, "value": values, "series": own}
+    columns = {"time": time, "value": values, "series": own, "step": found[0].step.words if found else ""}
     return _several(found), (*frame.notes, *_notes(found)), columns
 
 
@@ -110,7 +116,8 @@ def _of_frame(
         raise InputError(
             f"A table with a column {series!r} holds one series a row: give one `value` column. Received: {values}."
         )
-    cells, names = frame.column(values[0]), [str(name).strip() for name in frame.column(series)]
+    frame.column(series)
+    cells, names = frame.column(values[0]), frame.table.texts(series)
     if "" in names:
         raise InputError(f"Row {names.index('') + frame.first} of the table names no series in column {series!r}.")
     rows: dict[str, list[int]] = {}
@@ -158,7 +165,8 @@ def of_timelines(
             parts[part].append(windows)
     pipeline = Pipeline().then(HISTORY, horizon=cutoffs.horizon, season_length=cutoffs.season_length, **dict(names))
     train, val, test = (_examples(parts[part], pipeline) for part in ("train", "val", "test"))
-    return Splits(train, val, test, notes=tuple(note for own in found for note in _coarse(own)))
+    notes = [note for own in found for note in (*_coarse(own), *_exact(own, cutoffs))]
+    return Splits(train, val, test, notes=(*notes, *_unusual(found[0], cutoffs.season_length)))
 
 
 def _check(own: Timeline, cutoffs: Cutoffs) -> None:
@@ -171,6 +179,11 @@ def _check(own: Timeline, cutoffs: Cutoffs) -> None:
         )
     if np.ptp(own.values) == 0:
         raise InputError(f"The series {own.name!r} never changes (it is always {own.values[0]:g}): leave it out.")
+    if np.ptp(own.values[: int(cutoffs.tested(count)[0])]) == 0:
+        raise InputError(
+            f"The series {own.name!r} does not change before its test (it is always {own.values[0]:g}), so nothing "
+            "tells how large an error is: leave it out, or lower `origins`."
+        )
 
 
 def _coarse(own: Timeline) -> list[str]:
@@ -181,6 +194,26 @@ def _coarse(own: Timeline) -> list[str]:
     return [
         f"{own.name} varies by {spread:.2g} around {level:.7g}, which float32 hardly tells apart: subtract a fixed "
         "number from it."
+    ]
+
+
+def _exact(own: Timeline, cutoffs: Cutoffs) -> list[str]:
+    """A note on a series of which the seasonal naive forecast makes no error."""
+    first, season = int(cutoffs.tested(len(own.values))[0]), cutoffs.season_length
+    if (own.values[season:first] != own.values[: first - season]).any():
+        return []
+    return [f"{own.name} repeats each season exactly: its MASE is in mean deviations, not in errors of the naive one."]
+
+
+def _unusual(own: Timeline, season_length: int) -> list[str]:
+    """A note on a season that values of such a step hardly have; 1 is none."""
+    usual = _USUAL.get(own.step.words, ()) if own.step.unit else ()
+    if season_length == 1 or not usual or any(season_length % length == 0 for length in usual):
+        return []
+    listed = " or ".join(map(str, usual))
+    return [
+        f"There is a value each {own.step.words}, of which a season mostly has {listed} steps, and `season_length` is "
+        f"{season_length}."
     ]
 
 
@@ -208,20 +241,42 @@ def _rows(own: Timeline, at: np.ndarray, end: int | None, first: int, cutoffs: C
         cutoffs: Horizon and season.
     """
     season, values = cutoffs.season_length, own.values
-    past = windows_of(values, at, season)
+    past = _pasts(own, at, season)
     apart = (values[season:first] - values[: first - season]).astype(np.float64)
     scale, sigma = float(np.abs(apart).mean()), float(np.sqrt(np.mean(apart**2)))
+    if scale == 0:
+        scale = float(np.abs(values[:first] - values[:first].mean(dtype=np.float64)).mean())
+    actual = values.copy()
+    actual[list(own.filled)] = np.nan  # what was filled is nothing to learn, or to be judged by
     return {
         "ids": [f"{own.name}@{cutoff}" for cutoff in at.tolist()],
         "inputs": past,
-        "targets": futures_of(values, at, cutoffs.horizon, end),
+        "targets": futures_of(actual, at, cutoffs.horizon, end),
         "naive": past[:, lag_positions(cutoffs.horizon, season)[:, 0]],
-        "scale": np.full(len(at), scale if scale > 0 else max(sigma, 1e-12), np.float32),
+        "scale": np.full(len(at), scale, np.float32),
         "sigma": np.full(len(at), sigma, np.float32),
         "history_length": np.full(len(at), first, np.int32),
         "series": [own.name] * len(at),
-        **({HISTORY: [values[:cutoff] for cutoff in at.tolist()]} if end is None else {}),
+        **({HISTORY: [_known(own, cutoff) for cutoff in at.tolist()]} if end is None else {}),
     }
+
+
+def _pasts(own: Timeline, at: np.ndarray, season_length: int) -> np.ndarray:
+    """float32 (cutoffs, steps): the past of each cutoff."""
+    past, gaps = windows_of(own.values, at, season_length), set(own.filled)
+    for row, cutoff in enumerate(at.tolist()):
+        if cutoff - 1 in gaps:
+            past[row] = windows_of(_known(own, cutoff), np.array([cutoff]), season_length)[0]
+    return past
+
+
+def _known(own: Timeline, cutoff: int) -> np.ndarray:
+    """The values before a cutoff; a gap that ends behind it holds the value before it, as its line shows the future."""
+    values, gaps, last = own.values[:cutoff].copy(), set(own.filled), cutoff
+    while last - 1 in gaps:
+        last -= 1
+    values[last:] = values[last - 1]
+    return values
 
 
 def _examples(parts: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Examples:
@@ -252,7 +307,8 @@ def latest(source: Any, pipeline: Pipeline) -> tuple[np.ndarray, list[Timeline]]
     if isinstance(source, str | Path) and not read.get("value"):
         found, _, _ = timelines(source, "time", "value", None)
     else:
-        found, _, _ = timelines(source, read.get("time", "time"), read.get("value", "value"), read.get("series"))
+        series = None if read.get("series") == "series" else read.get("series")  # where it is not there, one series is
+        found, _, _ = timelines(source, read.get("time", "time"), read.get("value", "value"), series)
     for own in found:
         if len(own.values) < max(LEAST, season):
             raise InputError(

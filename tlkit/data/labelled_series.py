@@ -14,12 +14,15 @@ from tlkit.core.errors import InputError
 from tlkit.data import labelling
 from tlkit.data.layout import ClassFolder
 from tlkit.data.table_formats import Table, read_any
-from tlkit.data.timeline import LARGEST, MOST_FILLED, number
+from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
 
 SERIES = "series"  # the modality, and the pipeline's step
 SHORTEST = 3
 TABLES = (".csv", ".txt", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq")
 _TIMES = ("time", "timestamp", "date", "datetime", "t", "seconds", "index")
+_SURELY_TIMES = _TIMES[:4]
+_IDS = ("", "id", "index", "unnamed: 0")  # columns of a wide table that are no steps, as pandas writes some
+_COUNTED = 20  # rows from which a column that counts them is no step
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,31 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
     return Frame(columns, 0)
 
 
-def wide(frame: Frame, label: str | Sequence[str]) -> tuple[list[str], list[np.ndarray], labelling.Labelled]:
-    """Names, values and targets of a table with a row a series."""
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """Labelled series as a table has them.
+
+    Attributes:
+        names: Of each.
+        values: float64 (steps,) or (steps, channels) of each.
+        labelled: Their targets.
+        notes: Sentences on what was done.
+    """
+
+    names: list[str]
+    values: list[np.ndarray]
+    labelled: labelling.Labelled
+    notes: tuple[str, ...] = ()
+
+
+def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
+    """Series of a table with a row a series."""
     labels = [label] if isinstance(label, str) else list(label)
     for name in labels:
         frame.column(name)
-    steps = [name for name in frame.columns if name not in labels]
+    others = [name for name in frame.columns if name not in labels]
+    ids = [name for name in others if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
+    steps = [name for name in others if name not in ids]
     if len(steps) < SHORTEST:
         raise InputError(
             f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "
@@ -86,7 +108,14 @@ def wide(frame: Frame, label: str | Sequence[str]) -> tuple[list[str], list[np.n
     values = np.array(columns, np.float64).T
     names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
     own = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
-    return names, own, frame.table.labelled(label)
+    notes = [f"The column {name!r} names or counts the rows, and is no step of the series: left out." for name in ids]
+    return Recordings(names, own, frame.table.labelled(label), tuple(notes))
+
+
+def _counts_rows(cells: Sequence[Any]) -> bool:
+    if len(cells) < _COUNTED or not all(map(_is_number, cells)):
+        return False
+    return bool((np.diff([float(cell) for cell in cells]) == 1).all())
 
 
 def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
@@ -95,21 +124,19 @@ def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
     return row[: there[-1] + 1] if len(there) else row
 
 
-def long(
-    frame: Frame, label: str | Sequence[str], series: str, time: str, channels: Sequence[str]
-) -> tuple[list[str], list[np.ndarray], labelling.Labelled]:
-    """Names, values and targets of a table with a row a step."""
-    times: list[Any] = frame.column(time)
-    times = [float(cell) for cell in times] if all(map(_is_number, times)) else [str(cell) for cell in times]
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(frame.column(series)):
-        rows.setdefault(str(name), []).append(row)
+def long(frame: Frame, label: str | Sequence[str], series: str, time: str, channels: Sequence[str]) -> Recordings:
+    """Series of a table with a row a step, each in the order of its times.
+
+    Raises:
+        InputError: If a column is missing, a time is none or there twice, or a series has no name or several labels.
+    """
+    times, rows = frame.column(time), _rows_of_series(frame, series)
     columns = [
         [number(cell, f"row {row} of column {name!r}") for row, cell in enumerate(frame.column(name), frame.first)]
         for name in channels
     ]
     values = np.array(columns, np.float64).T
-    order = {name: sorted(own, key=times.__getitem__) for name, own in rows.items()}
+    order = {name: _in_order(name, own, times) for name, own in rows.items()}
     labels = [label] if isinstance(label, str) else list(label)
     cells = {own: frame.column(own) for own in labels}
     for name, own in rows.items():
@@ -119,7 +146,34 @@ def long(
                 raise InputError(f"The series {name!r} has several labels, {', '.join(sorted(said)[:3])}: give it one.")
     firsts = {column: [cells[column][own[0]] for own in rows.values()] for column in labels}
     labelled = Table(firsts, frame.first).labelled(label)
-    return list(rows), [values[order[name]] for name in rows], labelled
+    uneven = [name for name, (_, even) in order.items() if not even]
+    notes = [
+        f"{len(uneven):,} series have irregular steps and are read as regular, {name!r} first." for name in uneven[:1]
+    ]
+    return Recordings(list(rows), [values[order[name][0]] for name in rows], labelled, tuple(notes))
+
+
+def _rows_of_series(frame: Frame, series: str) -> dict[str, list[int]]:
+    """Places of the rows of each series by its name."""
+    frame.column(series)
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(frame.table.texts(series)):
+        if not name:
+            raise InputError(f"Row {row + frame.first} of the table names no series in column {series!r}.")
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
+def _in_order(name: str, rows: Sequence[int], times: Sequence[Any]) -> tuple[list[int], bool]:
+    """Places of the rows of a series in the order of time, and whether its steps are regular."""
+    at, step, _ = stamps(name, [times[row] for row in rows])
+    order = np.argsort(at, kind="stable")
+    apart = np.diff(at[order])
+    if (apart == 0).any():
+        twice = step.text(at[order][int(np.flatnonzero(apart == 0)[0])])
+        raise InputError(f"The series {name!r} has two rows at {twice}: keep one of them, or name each series apart.")
+    even = len(apart) < 2 or bool(apart.max() <= 1.5 * np.median(apart))
+    return [rows[int(place)] for place in order], even
 
 
 def _is_number(cell: object) -> bool:
@@ -152,7 +206,7 @@ def recordings(
 def recording(file: Path, value: Sequence[str] | None) -> np.ndarray:
     """One recording, float64 (steps, channels)."""
     frame = frame_of(file, None, None)
-    chosen = list(value) if value is not None else [name for name in frame.columns if name.casefold() not in _TIMES]
+    chosen = list(value) if value is not None else [n for n in frame.columns if not _is_time(file, n, frame.column(n))]
     columns = [
         [number(cell, f"row {row} of column {name!r} of {file.name!r}") for row, cell in
          enumerate(frame.column(name), frame.first)]
@@ -161,6 +215,23 @@ def recording(file: Path, value: Sequence[str] | None) -> np.ndarray:
     if not columns:
         raise InputError(f"{str(file)!r} has no column but times: give one for each channel.")
     return np.array(columns, np.float64).T
+
+
+def _is_time(file: Path, name: str, cells: Sequence[Any]) -> bool:
+    """Whether a column holds the times of the rows: it is called so, and ascends.
+
+    Raises:
+        InputError: If it surely holds times, and rows are out of order.
+    """
+    if name.casefold() not in _TIMES:
+        return False
+    try:
+        ascends = bool((np.diff(stamps(file.name, cells)[0]) > 0).all())
+    except InputError:  # of clocks, such as 00:01:30, and of what is no time at all
+        ascends = name.casefold() in _SURELY_TIMES
+    if not ascends and name.casefold() in _SURELY_TIMES:
+        raise InputError(f"The rows of {str(file)!r} are out of order in the column {name!r}: sort them by it.")
+    return ascends
 
 
 # -- one length

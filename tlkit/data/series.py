@@ -56,7 +56,7 @@ def history(
             (several value columns, each a series); a mapping of name to values; or an array (n,), or (n, series).
         horizon: Steps ahead, >= 1.
         season_length: Steps of a season; 1 is none.
-        time: Column of the times: dates as 2024-03-31, 2024-03 or 2024Q1, with hours where needed, or numbers.
+        time: Column of the times: dates as 2024-03-31, 20240331, 2024-03 or 2024Q1, hours where needed, or numbers.
         value: Column of the values; several columns are a series each.
         series: Column that names the series of a row; None takes the column "series" where there is one.
         origins: Cutoffs of each series that are tested, >= 1.
@@ -78,8 +78,9 @@ def history(
         Splits(train=..., val=2, test=2 examples, ...)
     """
     cutoffs = Cutoffs(horizon, season_length, origins, max(1, horizon // 2) if stride is None else stride)
+    apart = (held_out,) if isinstance(held_out, str) else tuple(held_out)
     found, notes, names = timelines(source, time, value, series, encoding, separator)
-    return noted(of_timelines(found, cutoffs, tuple(held_out), names), notes)
+    return noted(of_timelines(found, cutoffs, apart, names), notes)
 
 
 def from_arrays(
@@ -150,7 +151,7 @@ def from_table(
         table: A .csv, .tsv, .jsonl or .parquet file, or a pandas DataFrame.
         label: Column of the labels; a list of columns gives numbers to regress.
         series: Column that tells the series of a long table apart; None is a wide table, of which all columns but
-            those of labels are steps of one channel, in their order.
+            those of labels, and of names and numbers of the rows, are steps of one channel, in their order.
         time: Column by which the rows of a series are ordered, in a long table.
         value: Column of the values of a long table; several are channels.
         steps: As in `from_arrays`, like all that are not named here.
@@ -165,11 +166,12 @@ def from_table(
     """
     frame = labelled_series.frame_of(table, encoding, separator)
     if series is None:
-        names, own, labelled = labelled_series.wide(frame, label)
+        found = labelled_series.wide(frame, label)
     else:
         channels = [value] if isinstance(value, str) else list(value)
-        names, own, labelled = labelled_series.long(frame, label, series, time, channels)
-    return noted(_assembled(names, own, labelled, [], steps, split, seed, groups), frame.notes)
+        found = labelled_series.long(frame, label, series, time, channels)
+    splits = _assembled(found.names, found.values, found.labelled, [], steps, split, seed, groups)
+    return noted(splits, (*frame.notes, *found.notes))
 
 
 def from_ts(
@@ -219,7 +221,7 @@ def from_folder(
 
     Args:
         folder: The folder; train, val and test folders of class folders are taken as such.
-        value: Columns that are channels; None takes all columns that hold numbers, times left out.
+        value: Columns that are channels; None takes all, times left out.
         steps: As in `from_arrays`, like all below.
         split: As in `from_arrays`.
         seed: As in `from_arrays`.
@@ -236,8 +238,9 @@ def from_folder(
     if found:
         if len(train) != 1:
             raise InputError(f"{str(root)!r} holds {len(found)} .ts files, and not one that ends in _TRAIN.ts.")
-        other = train[0].with_name(train[0].name.replace(train[0].stem, train[0].stem[:-6] + "_TEST"))
-        return from_ts(train[0], other if other.is_file() else None, steps=steps, split=split, seed=seed)
+        name = f"{train[0].stem[:-6]}_TEST".upper()
+        tests = [path for path in found if path.stem.upper() == name]
+        return from_ts(train[0], tests[0] if tests else None, steps=steps, split=split, seed=seed)
     classes = layout(root)
     names, own, labels, parts = labelled_series.recordings(root, classes.classes, value)
     fixed = [part for part in parts if part is not None]

@@ -15,10 +15,13 @@ from tlkit.core.errors import InputError
 
 MOST_FILLED = 0.1  # share of the steps that may be filled
 LARGEST = 1e30  # float32 ends at 3e38, and squares of values are taken
-_MISSING = ("", "nan", "na", "n/a", "null", "none", "?", "-")
-_UNIT = re.compile(r"^[+-]?[\d.,]+(?:e[+-]?\d+)?\s*([^\d\s.,].{0,11})$", re.IGNORECASE)
+_MISSING = ("", "nan", "na", "n/a", "<na>", "nat", "null", "none", "?", "-")
+_UNIT = re.compile(r"^[+-]?[\d.,]+(?:e[+-]?\d+)?\s*([^\d\s.,_].{0,11})$", re.IGNORECASE)
+_COMMAS = re.compile(r"^[+-]?\d[\d.,'\s]*$")  # numbers that are written for people
 _MONTH = re.compile(r"^(\d{4})[-/](\d{1,2})$")
 _QUARTER = re.compile(r"^(\d{4})[-/ ]?Q([1-4])$", re.IGNORECASE)
+_COMPACT = re.compile(r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:\d{2})?$")
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class Step:
         if self.unit == "month":
             return {1: "a month", 3: "a quarter", 12: "a year"}.get(int(self.size), f"{self.size:g} months")
         if self.unit == "second":
-            return str(timedelta(seconds=self.size))
-        return f"{self.size:g}"
+            days, rest = divmod(self.size, _DAY)
+            return str(timedelta(seconds=self.size)) if rest else f"{days:g} day{'s' * (days != 1)}"
+        return f"{self.size:.15g}"
 
     def text(self, at: float) -> str:
         """A time as a user writes it; `at` counts months or seconds, or is the number itself.
@@ -59,7 +63,7 @@ class Step:
         if self.unit == "second":
             when = datetime(1970, 1, 1) + timedelta(seconds=float(at))
             return when.isoformat(sep=" ") if self.hours else when.date().isoformat()
-        return f"{at:g}"
+        return f"{at:.15g}"  # times of Unix have ten digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,7 @@ class Timeline:
         step: Between two of them.
         last: Time of the last value, as `Step.text` takes it.
         notes: What was done.
+        filled: Places of values that were not there.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Timeline:
     step: Step
     last: float
     notes: tuple[str, ...] = ()
+    filled: tuple[int, ...] = ()
 
     def ahead(self, horizon: int) -> list[str]:
         """Names of the steps behind the last value.
@@ -94,8 +100,8 @@ def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Time
     """A series at regular steps.
 
     Rows out of order are sorted, equal ones taken once, and up to a tenth of the steps is filled along a line; each is
-    noted. Times are dates of ISO 8601 (also "2024-03" and "2024Q1"), datetimes, or numbers. Zones that differ are
-    brought to UTC.
+    noted. Times are dates of ISO 8601 (also "2024-03", "2024Q1", 20240331 and 202403), datetimes, or numbers. Zones
+    that differ are brought to UTC.
 
     Args:
         name: Of the series, for messages.
@@ -114,7 +120,7 @@ def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Time
     if len(times) != len(cells):
         raise InputError(f"The series {name!r} has {len(times)} times and {len(cells)} values: give one of each.")
     values = np.array([number(cell, f"value {i} of the series {name!r}") for i, cell in enumerate(cells, 1)])
-    at, step, notes = _stamps(name, times)
+    at, step, notes = stamps(name, times)
     order = np.argsort(at, kind="stable")
     if (np.diff(order) < 0).any():
         notes.append(f"{name}: rows are out of order in time, and were sorted.")
@@ -129,7 +135,9 @@ def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Time
     if end - first < len(grid):
         notes.append(f"{name}: {len(grid) - end + first} steps without a value at its ends are cut off.")
     filled, note = _filled(name, grid[first:end], lambda place: step.text(at[0] + step.size * (first + place)))
-    return Timeline(name, filled.astype(np.float32), step, float(at[0] + step.size * (end - 1)), (*notes, *note))
+    gaps = tuple(np.flatnonzero(~np.isfinite(grid[first:end])).tolist())
+    last = float(at[0] + step.size * (end - 1))
+    return Timeline(name, filled.astype(np.float32), step, last, (*notes, *note), gaps)
 
 
 def number(cell: object, where: str) -> float:
@@ -142,31 +150,63 @@ def number(cell: object, where: str) -> float:
         >>> number(" 3.5 ", "row 2"), number("NaN", "row 3")
         (3.5, nan)
     """
-    if cell is None or (isinstance(cell, str) and cell.strip().casefold() in _MISSING):
+    if is_nothing(cell):
         return math.nan
     try:
+        if isinstance(cell, str) and "_" in cell:  # which Python reads as separators of thousands
+            raise ValueError
         value = float(cell)  # type: ignore[arg-type]
+    except OverflowError:
+        value = math.inf
     except (TypeError, ValueError):
         found = _UNIT.match(str(cell).strip())
         unit = f", but has the unit {found[1]!r}: take it out, as all values must have the same" if found else ""
+        unit = unit or (": write it as 1234.5" if _COMMAS.match(str(cell).strip()) else "")
         raise InputError(f"{_capital(where)} is no number{unit}. Received: {str(cell)!r:.60}.") from None
     if math.isinf(value) or abs(value) > LARGEST:
-        raise InputError(f"{_capital(where)} is too large to compute with: take it out. Received: {cell!r:.60}.")
+        raise InputError(f"{_capital(where)} is too large to compute with: take it out. Received: {_short(cell)}.")
     return value
+
+
+def is_nothing(cell: object) -> bool:
+    """Whether a cell says that nothing is there.
+
+    Example:
+        >>> is_nothing(None), is_nothing(" NA "), is_nothing(0)
+        (True, True, False)
+    """
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):  # of pandas
+        return True
+    return isinstance(cell, str) and cell.strip().casefold() in _MISSING
+
+
+def _short(cell: object) -> str:
+    try:
+        return f"{cell!r:.60}"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 # -- times
 
 
-def _stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[str]]:
-    """Times as numbers, how they are written, and notes."""
+def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[str]]:
+    """Times as numbers, how they are written, and notes.
+
+    Raises:
+        InputError: If one is no time, or some have a zone and others have none. `name` names the series.
+    """
     notes: list[str] = []
-    plain = [_plain_number(time) for time in times]
-    if all(value is not None for value in plain):
-        return np.array(plain, np.float64), Step(""), notes
+    plain = [value for time in times if (value := _plain_number(time)) is not None]
+    if len(plain) == len(times):
+        compact = _compact(plain)
+        if not compact:
+            return np.array(plain, np.float64), Step(""), notes
+        return (*_as_numbers(compact), [f"{name}: times such as {plain[0]:.0f} are read as dates."])
     found = [_parsed(time) for time in times]
+    mostly = 2 * len(plain) > len(times)
     for row, (time, own) in enumerate(zip(times, found, strict=True), start=1):
-        if own is None:
+        if own is None and (not mostly or _plain_number(time) is None):
             raise InputError(
                 f"Time {row} of the series {name!r} is no date or number: write dates as 2024-03-31 or 2024-03-31 "
                 f"18:00. Received: {str(time)!r:.60}."
@@ -203,12 +243,23 @@ def _seconds(time: datetime) -> float:
     return (time.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
 
 
+def _compact(plain: Sequence[float]) -> list[datetime]:
+    """Numbers such as 20240331, or 202403, as dates where all of them are so; else []."""
+    texts = [f"{value:.0f}" if value.is_integer() else "" for value in plain]
+    if not all(map(_COMPACT.match, texts)) or len(set(map(len, texts))) > 1:
+        return []
+    try:
+        return [datetime.strptime(text, "%Y%m%d" if len(text) == 8 else "%Y%m") for text in texts]
+    except ValueError:
+        return []
+
+
 def _plain_number(time: object) -> float | None:
-    if isinstance(time, datetime | date | np.datetime64) or time is None:
+    if isinstance(time, datetime | date | np.datetime64) or is_nothing(time):
         return None
     try:
         value = float(time)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 
@@ -291,7 +342,8 @@ def _filled(name: str, grid: np.ndarray, text: Callable[[int], str]) -> tuple[np
     if len(gaps) > MOST_FILLED * len(grid):
         raise InputError(
             f"The series {name!r} lacks {len(gaps)} of {len(grid)} steps, {text(int(gaps[0]))} first, and at most "
-            f"{MOST_FILLED:.0%} are filled: fill it yourself, or take a part without gaps."
+            f"{MOST_FILLED:.0%} are filled: fill it yourself; or number the rows in place of times, where days without "
+            "a value are none of the steps, as weekends are of prices."
         )
     if not len(gaps):
         return grid, []

@@ -5,6 +5,7 @@ Source: the format as aeon's documentation describes it; equal and unequal lengt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,10 @@ def _channels(where: str, channels: list[str]) -> np.ndarray:
 
 def _target(where: str, target: str, kind: str, names: list[str]) -> str | float:
     if kind == "values":
-        return number(target, where)
+        value = number(target, where)
+        if math.isnan(value):
+            raise InputError(f"{where[:1].upper()}{where[1:]} has no target: write a number, or take it out.")
+        return value
     if names and target not in names:
         raise InputError(f"{where[:1].upper()}{where[1:]} has the class {target!r}, which the header does not name.")
     return target

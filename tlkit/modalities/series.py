@@ -16,6 +16,7 @@ from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data import histories, labelled_series
 from tlkit.data.labelled_series import SERIES as NAME
+from tlkit.data.timeline import Timeline
 from tlkit.formats.tflite_metadata import plain_tensor
 from tlkit.modalities.parsed import one_example
 from tlkit.zoo import rocket
@@ -78,8 +79,8 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     return InputInfo({tensor.name: plain_tensor(tensor.name, says) for tensor in model.inputs}, says=says)
 
 
-def _parse(source: Any, info: FileInfo) -> Examples:
-    """The latest window of a history, or one recording at the length of the model's input."""
+def _parse(source: Any, info: FileInfo) -> Examples | list[Examples]:
+    """The latest window of each series of a history, or one recording at the length of the model's input."""
     if info.pipeline.get(histories.HISTORY) is not None:
         return _latest(source, info)
     steps, channels = info.shape
@@ -93,18 +94,26 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     return one_example(str(source)[:200], NAME, ArrayColumn(values[None]), note, info.pipeline)
 
 
-def _latest(source: Any, info: FileInfo) -> Examples:
+def _latest(source: Any, info: FileInfo) -> list[Examples]:
     windows, found = histories.latest(source, info.pipeline)
-    if len(found) > 1:
-        names = ", ".join(own.name for own in found[:5])
-        raise InputError(f"{str(source)[:200]!r} holds {len(found)} series ({names}): ask about one at a time.")
-    (own,), read = found, info.pipeline.get(histories.HISTORY) or {}
-    steps = int(info.shape[0])
-    count = min(len(own.values), steps)
-    note = f"from the last {count} of {len(own.values)} values; {'; '.join(own.notes)}".rstrip("; ")
-    ahead = TextColumn(["\n".join(own.ahead(int(read["horizon"])))])
-    name = str(source)[:200] if isinstance(source, str | Path) else own.name
-    return one_example(name, NAME, ArrayColumn(windows), note, info.pipeline, {STEPS_AHEAD: ahead})
+    read = info.pipeline.get(histories.HISTORY) or {}
+    name = str(source)[:200] if isinstance(source, str | Path) else ""
+    parsed = []
+    for i, own in enumerate(found):
+        called = ", ".join(filter(None, (name, own.name if len(found) > 1 or not name else "")))
+        ahead = TextColumn(["\n".join(own.ahead(int(read["horizon"])))])
+        note = _told(own, int(info.shape[0]), read.get("step", own.step.words))
+        inputs = ArrayColumn(windows[i : i + 1])
+        parsed.append(one_example(called, NAME, inputs, note, info.pipeline, {STEPS_AHEAD: ahead}))
+    return parsed
+
+
+def _told(own: Timeline, steps: int, trained: str) -> str:
+    """What was done to a series, and whether its values lie as far apart as those that were learned from."""
+    said = [f"from the last {min(len(own.values), steps)} of {len(own.values)} values", *own.notes]
+    if own.step.words != trained:
+        said.append(f"the model learned from values each {trained}, and these are each {own.step.words}")
+    return "; ".join(said)
 
 
 def _show(examples: Examples, index: int) -> str:

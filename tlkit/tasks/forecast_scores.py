@@ -46,6 +46,7 @@ class ForecastScorer:
         forecasts = np.concatenate([rows for _, rows in self.parts])
         scale = _column(columns, SCALE, len(ids))
         others = self._others(columns, truth)
+        errors = mase(truth, median_of(self.levels, forecasts), scale)
         scores: dict[str, float] = {}
         rows: list[dict[str, Any]] = []
         for name, own in {"": Forecasts("tlkit", forecasts, np.arange(len(ids))), **others}.items():
@@ -53,11 +54,10 @@ class ForecastScorer:
             scores |= {_named(score, name): value for score, value in found.items()}
             rows.append(
                 {"method": own.method, "mase": found["mase"], "low": found["mase_low"], "high": found["mase_high"],
-                 "wql": found.get("wql"), "count": len(own.places)}
+                 "wql": found.get("wql"), "count": len(own.places), "model": float(errors[own.places].mean())}
             )  # fmt: skip
         scores |= coverage(self.levels, truth, forecasts)
         naive = others[NAIVE].quantiles if NAIVE in others else None
-        errors = mase(truth, median_of(self.levels, forecasts), scale)
         details = {
             "headline": metrics.headline("mase", "MASE", "bootstrap", unit="value", lower_is_better=True),
             "methods": rows,
@@ -117,7 +117,7 @@ def figures(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray, s
     losses = quantile_losses(levels, truth, forecasts).mean(axis=2).sum(axis=1)
     size = np.nansum(np.abs(truth), axis=1)
     statistics: dict[str, Callable[[np.ndarray], float]] = {"mase": lambda rows: float(errors[rows].mean())}
-    if len(levels) > 1:
+    if len(levels) > 1 and size.any():
         statistics["wql"] = functools.partial(_wql, losses, size)
     found: dict[str, float] = {}
     for name, statistic in statistics.items():
@@ -127,7 +127,7 @@ def figures(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray, s
 
 
 def _wql(losses: np.ndarray, size: np.ndarray, rows: np.ndarray) -> float:
-    return float(losses[rows].sum() / max(size[rows].sum(), 1e-30))
+    return float(losses[rows].sum() / max(size[rows].sum(), size[size > 0].min()))  # draws of zeros alone have a size
 
 
 def mase(truth: np.ndarray, forecast: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -181,14 +181,18 @@ def by_step(
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the MASE of the methods says of the first of them; of several counts of forecasts, those that it shares."""
-    own = rows[0]["mase"]
-    better = [row["method"] for row in rows[1:] if row["mase"] <= own]
+    """What the MASE of the methods says of the first of them.
+
+    Args:
+        rows: Of the methods, the model first; "model" is the model's MASE of the forecasts that a method made.
+    """
+    better = [row["method"] for row in rows[1:] if row["mase"] <= row["model"]]
     if not rows[1:]:
         return "There is nothing to compare with: the data have no seasonal naive forecast."
-    if any(row["method"] == "seasonal naive" for row in rows[1:] if row["mase"] <= own):
+    if "seasonal naive" in better:
         return (
-            f"The model does not beat the seasonal naive forecast (MASE {own:.3f}): take that one, which costs nothing."
+            f"The model does not beat the seasonal naive forecast (MASE {rows[0]['mase']:.3f}): take that one, which "
+            "costs nothing."
         )
     if better:
         return f"The model beats the seasonal naive forecast, but {' and '.join(better)} had the lower MASE here."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 LEVELS = tuple(round(0.1 * i, 1) for i in range(1, 10))
-FEW = 90  # values of a history below which tuning does harm (docs/series.md has the table)
+FEW = 90  # values of a history below which nothing is tuned
 STEP_WIDTH, STEP_HIDDEN = 16, 64
 TUNED_WINDOWS = 4_000  # that tuning looks at: 125 steps of 32
 HISTORY = "history_length"  # the column with how many values lie before each cutoff

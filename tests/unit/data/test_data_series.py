@@ -8,7 +8,6 @@ import re
 import numpy as np
 import pytest
 
-import tlkit
 from tlkit.core.errors import InputError
 from tlkit.core.seasons import lag_positions, window_length, windows_of
 from tlkit.data import series, timeline
@@ -32,6 +31,8 @@ NOTED = {
     "a gap": (DAYS[:3] + DAYS[4:], N[:3] + N[4:], "2024-01-04 first"),
     "a missing value": (DAYS, ["?" if i == 4 else i for i in N], "2024-01-05 first"),
     "ends missing": (DAYS, [None if i in (0, 29) else i for i in N], "2 steps without a value at its ends"),
+    "missing of pandas": (DAYS, ["<NA>" if i == 4 else i for i in N], "2024-01-05 first"),
+    "compact dates": ([day.replace("-", "") for day in DAYS], N, "such as 20240101 are read as dates"),
     "offsets": ([f"{day}T0{i % 2}:00+0{i % 2}:00" for i, day in enumerate(DAYS)], N, "brought to UTC"),
 }
 
@@ -57,6 +58,12 @@ REFUSED = {
     "nothing": (DAYS, [None] * 30, "no value at all"),
     "two times": (DAYS[:2], N[:2], "too few to know its step"),
     "other counts": (DAYS, N[:-1], "30 times and 29 values"),
+    "days first": (["31/01/2024", *DAYS[1:]], N, "write dates as 2024-03-31"),
+    "no number among numbers": ([*range(29), "last"], N, "Time 30 of the series 'load' is no date or number"),
+    "a decimal comma": (DAYS, ["3,5", *N[1:]], "is no number: write it as 1234.5"),
+    "Python's thousands": (DAYS, ["1_0", *N[1:]], "is no number"),
+    "weekends": ([day for i, day in enumerate(DAYS) if i % 7 < 5], N[:22], "as weekends are of prices"),
+    "hundreds of digits": (DAYS, [10**400, *N[1:]], "too large"),
 }
 
 
@@ -75,6 +82,8 @@ STEPS = {
     "quarters": (["2024Q1", "2024Q2", "2024Q3"], ["2024-10"]),
     "hours": (["2024-01-01 22:00", "2024-01-01 23:00", "2024-01-02 00:00"], ["2024-01-02 01:00:00"]),
     "numbers": (["7", "9", "11"], ["13"]),
+    "seconds of Unix": (["1704067200", "1704070800", "1704074400"], ["1704078000"]),
+    "compact months": (["202411", "202412", "202501"], ["2025-02"]),
 }
 
 
@@ -132,6 +141,31 @@ def test_training_and_validation_see_nothing_of_what_is_tested():
     assert np.isnan(data.train.targets.values[-1]).sum() == 5, "what is not known is NaN"
 
 
+def test_a_gap_shows_nothing_of_what_follows_it_and_is_no_truth():
+    """Where values are filled along a line, a cutoff inside the gap knows the last value before it alone."""
+    cells = wave().astype(object)
+    cells[86:90] = None  # around the first cutoff that is tested
+    data = series.history({"a": cells}, 6, 12, origins=3)
+    assert data.test.ids[0] == "a@88"
+    np.testing.assert_array_equal(data.test.inputs[0][-3:, 0], wave()[[85, 85, 85]])
+    np.testing.assert_array_equal(data.test.columns["history"][0][-3:], wave()[[85, 85, 85]])
+    np.testing.assert_array_equal(np.isnan(data.test.targets.values[0]), [True, True, False, False, False, False])
+    assert not np.isnan(data.test.inputs[2][-40:]).any(), "behind it, the line is known"
+
+
+def test_a_season_that_such_values_hardly_have_is_noted(tmp_path):
+    months = [f"{2000 + i // 12}-{1 + i % 12:02d}" for i in range(100)]
+    path = table(tmp_path / "t.csv", ["time", "value"], zip(months, wave(), strict=True))
+    assert any("a season mostly has 12 steps" in note for note in series.history(path, 6, 7, origins=2).notes)
+    assert not series.history(path, 6, 12, origins=2).notes
+
+
+def test_a_series_that_repeats_exactly_has_a_scale():
+    data = series.history({"a": np.tile(np.arange(12.0), 9)}, 6, 12, origins=2)
+    assert data.test.columns["scale"].values.tolist() == pytest.approx([3, 3], abs=0.05)
+    assert "repeats each season exactly" in data.notes[-1]
+
+
 def test_lags_never_lie_in_the_future_and_have_their_place_in_the_season():
     for season in (1, 4, 12, 52):
         places = lag_positions(24, season)
@@ -180,6 +214,8 @@ BAD = {
     "season": ({}, {"season_length": 1.5}, "`season_length` must be a whole number"),
     "origins": ({}, {"origins": 0}, "`origins` must be a whole number"),
     "held out": ({}, {"held_out": ("z",)}, "no such series"),
+    "twice": ({}, {"value": ("value", "value")}, "`value` names a column twice"),
+    "constant before the test": ({"values": [3] * 88 + list(range(12))}, {"origins": 3}, "does not change before its"),
 }
 
 
@@ -273,6 +309,33 @@ def test_wide_and_long_tables_of_labelled_series(tmp_path):
         )
 
 
+BAD_LONG = {
+    "two rows at a time": ([["a", 3, 1, "x"], ["a", 3, 2, "x"]], "two rows at 3"),
+    "no name": ([["", 3, 1, "x"]], "Row 12 of the table names no series"),
+    "days first": ([["a", "31/01/2024", 1, "x"]], "is no date or number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LONG)
+def test_long_tables_whose_order_would_be_guessed_are_refused(case, tmp_path):
+    rows, says = BAD_LONG[case]
+    first = [[name, t, t, label] for name, label in (("b", "y"), ("c", "x")) for t in range(5)]
+    with pytest.raises(InputError) as refused:
+        series.from_table(table(tmp_path / "l.csv", ["id", "time", "value", "label"], [*first, *rows]), series="id")
+    assert says in str(refused.value)
+
+
+def test_numbers_of_rows_are_no_step_and_dates_are_in_order(tmp_path):
+    rows = [[i, *np.sin(np.arange(5) + i), "ab"[i % 2]] for i in range(24)]
+    data = series.from_table(table(tmp_path / "w.csv", ["recording", *"12345", "label"], rows))
+    assert data.train.inputs.spec.shape == (5, 1) and "'recording' names or counts the rows" in data.notes[0]
+    days = ["2024-01-09", "2024-01-10", "2024-02-01"]
+    flat = [[f"s{i}", day, k, "ab"[i % 2]] for i in range(8) for k, day in enumerate(days)]
+    data = series.from_table(table(tmp_path / "l.csv", ["id", "time", "value", "label"], flat[::-1]), series="id")
+    np.testing.assert_array_equal(data.train.inputs[0][:, 0], [0, 1, 2])
+    assert any("8 series have irregular steps" in note for note in data.notes)
+
+
 def test_recordings_in_class_folders(tmp_path):
     for label in ("walk", "run"):
         (tmp_path / label).mkdir()
@@ -283,6 +346,9 @@ def test_recordings_in_class_folders(tmp_path):
     assert data.labels == ("run", "walk") and data.train.inputs.spec.shape == (10, 2)
     table(tmp_path / "run" / "7.csv", ["time", "x"], [[t, t] for t in range(10)])
     with pytest.raises(InputError, match=r"'run/0.csv' has 2 channels and 'run/7.csv' has 1"):
+        series.from_folder(tmp_path)
+    table(tmp_path / "run" / "7.csv", ["time", "x", "y"], [[-t, t, t] for t in range(10)])
+    with pytest.raises(InputError, match="are out of order in the column 'time'"):
         series.from_folder(tmp_path)
 
 
@@ -307,4 +373,4 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="There is no folder"):
         series.from_folder(tmp_path / "none")
     with pytest.raises(InputError, match="`steps` must be 2 or more"):
-        tlkit.datasets.made_series.gestures(12) and series.from_arrays(np.zeros((4, 5)), ["a", "b"] * 2, steps=1)
+        series.from_arrays(np.zeros((4, 5)), ["a", "b"] * 2, steps=1)
