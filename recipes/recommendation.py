@@ -55,13 +55,14 @@ def main(
     splits = tlkit.data.ratings.from_table(
         data, known, min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed
     )
+    reader = tlkit.HubLayer(texts) if cold else None  # first: it may have to be downloaded
     backbone = tlkit.data.ratings.module(splits, width=width, seed=seed)
     phases = tlkit.plans.whole(epochs=epochs, lr=lr, weight_decay=1e-2)
     task = tlkit.tasks.recommend(known.titles, k=k)
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_popularity(run, seed=seed)
-    if cold:
-        run = tlkit.methods.new_items(run, known, texts, neighbours=neighbours)
+    if reader:
+        run = tlkit.methods.new_items(run, known, reader, neighbours=neighbours)
     return tlkit.export(tlkit.save(run, out, seed=seed), formats=export.formats, max_drop=export.max_drop)
 
 

@@ -60,8 +60,9 @@ def main(
     task = tlkit.tasks.classify(splits.labels)
     backbone = module or tlkit.data.table.module(splits, seed=seed)
     phases = tlkit.plans.whole(epochs=epochs, lr=lr) if module is None else tlkit.plans.two_phase(unfrozen=1.0)
+    beside = tlkit.methods.trees(splits, task, seed=seed) if trees else None  # first: it needs scikit-learn
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
-    run = tlkit.methods.beside_trees(run, seed=seed) if trees else run
+    run = tlkit.methods.beside_trees(run, beside) if beside else run
     run = run if other is None else tlkit.table_check(other, splits, task).shown_in(run)
     return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.data.decoding import read_noted
 from tlkit.data.ratings_module import module
 from tlkit.data.table_formats import Table, read_any
 
@@ -33,7 +35,7 @@ def __dir__() -> list[str]:
 
 RATINGS = "ratings"  # the modality, and the step of the pipeline that says the items
 USER, COLD = "user", "cold"  # columns of examples: whose they are; the user's items that are held out (numbers, from 0)
-LEAST = 3  # items of a user: one to train on, one to validate, one to test
+LEAST = 3  # items of a user: one as history, one to validate, one to test; more give one to train on
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +89,8 @@ def catalogue(
         )
         for i in range(len(ids))
     ]
-    return Catalogue(tuple(ids), tuple(own or ids[i] for i, own in enumerate(titles)), tuple(texts))
+    shown = (" ".join((own or ids[i]).split()) for i, own in enumerate(titles))  # a line each in labels.txt
+    return Catalogue(tuple(ids), tuple(shown), tuple(texts))
 
 
 def from_table(
@@ -112,7 +115,7 @@ def from_table(
         user: Column of the users.
         item: Column of the items.
         rating: Column of the ratings; a table without it holds events.
-        time: Column of the times: numbers, or dates in ISO 8601.
+        time: Column of the times: numbers, or dates in ISO 8601; of equal ones, the earlier row comes first.
         min_rating: Ratings below it are left out; None takes each as a sign of interest.
         history: Items of a user that the model sees, the latest ones, >= 1; those it does not see it may give again.
         cold: Share of the items whose ratings are all held out, in [0, 1), to measure what new items are worth.
@@ -139,7 +142,17 @@ def from_table(
     strange = sorted({names[i] for i in kept} - number.keys())
     if strange:
         notes.append(f"{len(strange):,} rated items are not in the catalogue, such as {strange[0]!r:.40}: left out.")
-    order = sorted((i for i in kept if names[i] in number), key=lambda i: (users[i], times[i], names[i]))
+    if len(strange) == len({names[i] for i in kept}):
+        raise InputError(
+            f"None of the rated items is in the catalogue: the ratings have {strange[0]!r:.40}, and the catalogue has "
+            f"{known.ids[0]!r:.40}."
+        )
+    order = sorted((i for i in kept if names[i] in number), key=lambda i: (users[i], times[i]))
+    notes += _ties([(users[i], times[i]) for i in order])
+    if cold and not round(cold * len(known.ids)):
+        raise InputError(
+            f"`cold` of {len(known.ids)} items holds none out: give a larger share, or 0. Received: {cold=}."
+        )
     held = np.random.default_rng(seed).permutation(len(known.ids))[: round(cold * len(known.ids))]
     taken = _by_user([users[i] for i in order], [number[names[i]] for i in order])
     return _divided(taken, known, set(held.tolist()), history, notes)
@@ -189,12 +202,22 @@ def _of_ratings(names: Sequence[str]) -> Catalogue:
 
 
 def _times(rows: Table, name: str) -> list[float]:
-    return [_seconds(cell, rows.first + i, name) for i, cell in enumerate(rows.texts(name))]
+    """Seconds, or the numbers that the table has; all rows are written in one way, as no order is known between two."""
+    cells = rows.texts(name)
+    read = [_moment(cell, rows.first + i, name) for i, cell in enumerate(cells)]
+    for i, (_, how) in enumerate(read):
+        if how != read[0][1]:
+            raise InputError(
+                f"Row {rows.first + i} of the ratings has the {name} {cells[i]!r:.40}, {how}, and row {rows.first} has "
+                f"{cells[0]!r:.40}, {read[0][1]}: write all in one way."
+            )
+    return [value for value, _ in read]
 
 
-def _seconds(cell: str, row: int, name: str) -> float:
+def _moment(cell: str, row: int, name: str) -> tuple[float, str]:
+    """A time, and how it is written."""
     try:
-        value = float(cell)
+        value, how = (math.nan if "_" in cell else float(cell)), "a number"
     except ValueError:
         try:
             moment = datetime.datetime.fromisoformat(cell)
@@ -202,10 +225,11 @@ def _seconds(cell: str, row: int, name: str) -> float:
             raise InputError(
                 f"Row {row} of the ratings has the {name} {cell!r:.40}: write numbers, or dates such as 2024-01-31."
             ) from None
+        how = "a date without a time zone" if moment.tzinfo is None else "a date with a time zone"
         value = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
     if not np.isfinite(value):
         raise InputError(f"Row {row} of the ratings has the {name} {cell!r:.40}, which is no time.")
-    return value
+    return value, how
 
 
 def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
@@ -241,6 +265,18 @@ def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]
     for user, item in zip(users, items, strict=True):
         taken.setdefault(user, {})[item] = None
     return {user: list(own) for user, own in taken.items()}
+
+
+def _ties(taken: Sequence[tuple[str, float]]) -> list[str]:
+    """A note where times do not tell which of a user's items came first."""
+    counts = Counter(taken)
+    tied = sum(count for count in counts.values() if count > 1)
+    if not tied:
+        return []
+    return [
+        f"{tied:,} of {len(taken):,} ratings have the time of another one of their user, and are taken in the order of "
+        "the table's rows."
+    ]
 
 
 def _divided(
@@ -312,5 +348,5 @@ def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:
 def read_items(file: Path) -> list[str]:
     """Ids or titles of items, one a line, or the column `item` of a table."""
     if file.suffix.lower() == ".txt":
-        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_noted(file)[0].split("\n") if line.strip()]
     return read_any(file).texts("item")

@@ -29,11 +29,13 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.splitting import Groups, checked_shares, group_names
 from tlkit.data.table_columns import (
+    MOSTLY,
     NUMBER,
     Established,
     TableColumn,
     as_categories,
     as_numbers,
+    checked_cells,
     establish,
     missing_share,
 )
@@ -127,7 +129,11 @@ def from_frame(
     """
     if not hasattr(frame, "items"):
         raise InputError(f"`frame` must be a pandas DataFrame or a dict of columns. Received: {type(frame).__name__}.")
-    columns = {str(name): _cells(column, str(name)) for name, column in frame.items()}
+    columns: dict[str, list[Any]] = {}
+    for name, column in frame.items():
+        if str(name) in columns:
+            raise InputError(f"The frame has two columns {str(name)!r:.60}: rename one of them.")
+        columns[str(name)] = _cells(column, str(name))
     sizes = {name: len(cells) for name, cells in columns.items()}
     if len(set(sizes.values())) != 1 or not next(iter(sizes.values())):
         raise InputError(f"The columns of a frame must have one length, above 0. Received: {sizes}.")
@@ -189,7 +195,13 @@ class TableRows(DictColumn):
 
 
 def in_columns(columns: Sequence[TableColumn], cells: Mapping[str, Sequence[Any]]) -> TableRows:
-    """Cells by the names of a header as a model takes them."""
+    """Cells by the names of a header as a model takes them; what is no number in a column of numbers is missing.
+
+    Raises:
+        InputError: If a cell holds several values, or a number that float32 cannot hold.
+    """
+    for column in columns:
+        checked_cells(column, cells[column.name])
     values = {
         column.input: (as_numbers if column.kind == NUMBER else as_categories)(cells[column.name]) for column in columns
     }
@@ -227,6 +239,7 @@ def _read(
         found = establish(given, numbers=numbers, categories=categories, leave_out=leave_out)
     else:
         found = _like_columns(given, like)
+        found = Established(found.columns, tuple(_slips(found.columns, given)))
     parts = list(fixed.parts) if fixed is not None else []
     if isinstance(split, str):
         parts = tables.part_column(rows.texts(split), rows.first)
@@ -270,6 +283,27 @@ def _like_columns(given: Mapping[str, Sequence[Any]], like: Like) -> Established
     return Established(columns)
 
 
+def _slips(columns: Sequence[TableColumn], given: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A note on each column of numbers that holds something else, which is missing then.
+
+    Raises:
+        InputError: If that is more than some slips: the column is written otherwise than that of `like`.
+    """
+    notes = []
+    for column in columns:
+        odd, total = checked_cells(column, given[column.name]), len(given[column.name])
+        if len(odd) > (1 - MOSTLY) * total:
+            raise InputError(
+                f"The column {column.name!r} of `like` holds numbers, and {len(odd):,} of {total:,} cells here are "
+                f"none, such as {odd[0][1]!r:.30}: write them as 1234.5."
+            )
+        if odd:
+            notes.append(
+                f"{len(odd):,} of {total:,} cells of {column.name!r} are no numbers ({odd[0][1]!r:.30}): missing."
+            )
+    return notes
+
+
 def _of_card(folder: Path) -> tuple[TableColumn, ...]:
     """The columns that the card of a table's module names; () where there is none."""
     try:
@@ -310,7 +344,7 @@ def _repeated(splits: Splits) -> list[str]:
 
 
 def _leaks(whole: Examples, labelled: Labelled, columns: Sequence[TableColumn]) -> list[str]:
-    """A note on each column whose few values tell every label: the label under another name, perhaps."""
+    """A note on each column whose few values, or bounds, tell every label: the label under another name, perhaps."""
     if labelled.kind != "classes" or len(whole) < _EACH_SAYS:
         return []
     suspects = []
@@ -318,9 +352,18 @@ def _leaks(whole: Examples, labelled: Labelled, columns: Sequence[TableColumn]) 
         values = whole.inputs.columns[column.input].values[:, 0]  # type: ignore[attr-defined]
         _, of_value = np.unique(values, return_inverse=True)
         pairs = len(np.unique(of_value.astype(np.int64) * len(labelled.names) + labelled.targets))
-        if pairs == of_value.max() + 1 <= _FEW_VALUES * len(whole):
+        one_label = pairs == of_value.max() + 1  # for each value
+        if one_label and (pairs <= _FEW_VALUES * len(whole) or _bounded(values, labelled)):
             suspects.append(column.name)
     return [
         f"The column {name!r} alone tells the label of every row: leave it out if it is not known beforehand."
         for name in suspects
     ]
+
+
+def _bounded(values: np.ndarray, labelled: Labelled) -> bool:
+    """Whether numbers of each label lie together: as many runs in their order as there are labels."""
+    if values.dtype.kind != "f":
+        return False
+    in_order = np.asarray(labelled.targets)[np.argsort(values, kind="stable")]
+    return int((np.diff(in_order) != 0).sum()) + 1 == len(np.unique(in_order))

@@ -19,11 +19,18 @@ from tlkit.data.labelling import is_missing
 NUMBER, CATEGORY = "number", "category"
 MOSTLY = 0.95  # share of cells of one kind, from which the others are slips
 FEW_ROWS = 20  # below these, cells that all differ may be categories all the same
+MANY_ROWS = 100  # from which whole numbers that all differ are numbers of things, perhaps
 LONG_TEXT = 6  # mean words of a cell, from which it is no category
 MARKS = frozenset(("?", "n/a", "na", "null", "none", "nil", "-", "--", "#null!", "missing", "unknown"))
+LARGEST = 3e38  # near the largest number of float32
+_TOO_LARGE = "an infinite number, or one too large to compute with"
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
-_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([ T].*)?")
-_COMMA = re.compile(r"[+-]?\d+,\d+|[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?")
+_DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}([/.])\d{1,2}\2\d{2}|"
+    r"\d{1,2}[- ][A-Za-z]{3,9}[-, ]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([ T].*)?"
+)
+_COMMA = re.compile(r"[+-]?\d+,\d+|[+-]?\d{1,3}([,.'’\s]\d{3})+([.,]\d+)?")
+_WORD_UNIT = re.compile(r"[+-]?\d[\d.]* ?([A-Za-zµ°²³/]+)")
 _WITH_UNIT = re.compile(r"[$€£¥] ?[+-]?\d[\d.,]*|[+-]?\d[\d.,]* ?[%$€£¥]")
 
 
@@ -128,6 +135,21 @@ def as_categories(cells: Sequence[Any]) -> np.ndarray:
     return np.array([texts[cell] for cell in cells], dtype=str).reshape(-1, 1)
 
 
+def checked_cells(column: TableColumn, cells: Sequence[Any]) -> list[tuple[int, str]]:
+    """Cells of a column of numbers that say something else, with their places; of categories none.
+
+    Raises:
+        InputError: If a cell holds several values, or a number that float32 cannot hold.
+    """
+    _check_single(cells, column.name)
+    if column.kind != NUMBER:
+        return []
+    if any(abs(_number(cell)) > LARGEST for cell in set(cells)):
+        raise InputError(f"The column {column.name!r} holds {_TOO_LARGE}: correct it, or leave it empty.")
+    odd = {cell for cell in set(cells) if not _is_nothing(cell) and not _is_mark(cell) and not _is_number(cell)}
+    return [(place, _plain(cell)) for place, cell in enumerate(cells) if cell in odd] if odd else []
+
+
 def missing_share(values: np.ndarray) -> float:
     """Share of what `as_numbers` or `as_categories` gave that is missing."""
     missing = np.isnan(values) if values.dtype.kind == "f" else values == ""
@@ -155,7 +177,7 @@ def _judge(cells: Sequence[Any], name: str) -> _Judged:
 
 def _check_single(cells: Sequence[Any], name: str) -> None:
     for row, cell in enumerate(cells):
-        if isinstance(cell, list | dict | bytes | np.ndarray):
+        if isinstance(cell, list | tuple | set | frozenset | dict | bytes | np.ndarray):
             raise InputError(
                 f"The column {name!r} holds {type(cell).__name__}, not one value a row (row {row} of the data): make "
                 f"columns of it, or leave it out, leave_out=[{name!r}]."
@@ -163,12 +185,18 @@ def _check_single(cells: Sequence[Any], name: str) -> None:
 
 
 def _judged_numbers(cells: Sequence[Any], filled: Mapping[Any, int], name: str) -> _Judged:
-    if any(math.isinf(_number(cell)) for cell in filled):
-        raise InputError(f"The column {name!r} holds an infinite number: correct it, or leave it empty.")
+    if any(abs(_number(cell)) > LARGEST for cell in filled):
+        raise InputError(f"The column {name!r} holds {_TOO_LARGE}: correct it, or leave it empty.")
     if any(isinstance(cell, str) and _LEADING_ZERO.match(cell) and "." not in cell for cell in filled):
         return _Judged(CATEGORY, f"The numbers of the column {name!r} begin with 0, and are read as categories.")
-    if FEW_ROWS <= len(cells) == len(filled) and bool((np.diff([_number(cell) for cell in cells]) == 1).all()):
+    if not FEW_ROWS <= len(cells) == len(filled):
+        return _Judged(NUMBER)
+    values = np.array([_number(cell) for cell in cells])
+    if bool((np.diff(np.sort(values)) == 1).all()):
         return _Judged("", f"The column {name!r} counts the rows, and is left out.")
+    if len(cells) >= MANY_ROWS and bool((values == np.rint(values)).all()):
+        note = f"The column {name!r} holds another whole number in every row: if it names them, leave_out=[{name!r}]."
+        return _Judged(NUMBER, note)
     return _Judged(NUMBER)
 
 
@@ -178,10 +206,10 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
     share = _share(marked, _is_number)
     others = {cell: count for cell, count in filled.items() if not _is_number(cell)}
     shown = ", ".join(f"{_plain(other)!r:.30}" for other in list(others)[:3])
+    _check_written(marked, name)
     if share >= MOSTLY:
         count = sum(others.values())
         return _Judged(NUMBER, f"{count:,} of {total:,} cells of {name!r} are no numbers ({shown}): missing.")
-    _check_written(marked, name)
     if share >= 0.5:
         note = f"{share:.0%} of the cells of {name!r} are numbers, and others are not ({shown}): read as categories."
         return _Judged(CATEGORY, note)
@@ -191,6 +219,10 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
     if total >= FEW_ROWS and len(filled) > 0.9 * total:
         note = f"The column {name!r} holds another text in almost every row, as names do, and is left out."
         return _Judged("", note)
+    units = {match[1] if (match := _WORD_UNIT.fullmatch(_plain(cell))) else "" for cell in marked}
+    if len(units) == 1 and units != {""}:
+        note = f"The column {name!r} holds numbers in {units.pop()!r}, and is read as categories: write numbers alone."
+        return _Judged(CATEGORY, note)
     return _Judged(CATEGORY)
 
 
@@ -235,6 +267,8 @@ def _number(cell: Any) -> float:
     if isinstance(cell, bool | int | float | decimal.Decimal | np.generic) and not isinstance(cell, np.str_):
         try:
             return float(cell)
+        except OverflowError:
+            return math.inf
         except (TypeError, ValueError):
             return math.nan
     try:
@@ -247,7 +281,8 @@ def _category(cell: Any) -> str:
     if _is_nothing(cell) or (isinstance(cell, str) and cell.strip() == "?"):
         return ""
     whole = isinstance(cell, float | np.floating) and float(cell).is_integer()
-    return str(int(cell)) if whole else _plain(cell)
+    text = str(int(cell)) if whole else _plain(cell)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half of a character is none
 
 
 def _is_date(cell: Any) -> bool:

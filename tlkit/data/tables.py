@@ -38,7 +38,12 @@ def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
     twice = next((cell for cell in header if cell and header.count(cell) > 1), None)
     if twice is not None:
         raise InputError(f"The header of {name!r} names the column {twice!r:.60} twice: rename one of them.")
-    return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header)}
+    nameless = [i for i, cell in enumerate(header) if not cell and any(row[i].strip() for row in filled[1:])]
+    if len(nameless) > 1:
+        raise InputError(
+            f"The header of {name!r} has {len(nameless)} columns without a name that hold cells: name them."
+        )
+    return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header) if cell or i in nameless}
 
 
 def column(table: dict[str, list[str]], name: str) -> list[str]:

@@ -56,11 +56,12 @@ def trees(data: Splits, task: Task, *, source: Splits | None = None, seed: int =
     return scorer.result()
 
 
-def beside_trees(run: Run, *, seed: int = 0) -> Run:
+def beside_trees(run: Run, beside: Evaluation | None = None, *, seed: int = 0) -> Run:
     """The run with the scores of `trees` on its rows beside its own, and a note on which is better.
 
     Args:
         run: Of a table, as `finetune` gave it: a run opened from its folder has no training rows.
+        beside: What `trees` said of the same data; None asks it now. Asked before training, it refuses before training.
         seed: Of the trees.
 
     Returns:
@@ -71,7 +72,7 @@ def beside_trees(run: Run, *, seed: int = 0) -> Run:
     """
     if run.evaluation is None or run.evaluation.outputs is None:
         raise InputError("Trees are compared on test rows that the run was evaluated on, and it was not.")
-    beside = trees(run.data, run.task, seed=seed)
+    beside = beside or trees(run.data, run.task, seed=seed)
     name, figure = _figure(run)
     scores = {f"{key}_trees": value for key, value in beside.scores.items() if key in {name, "accuracy", "r2", "mae"}}
     return run.with_scores(scores).with_note(_verdict(name, figure, run, beside))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,17 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     name = str(source) if isinstance(source, str | Path) else "history"
     number = {title: i + 1 for i, title in reversed(list(enumerate(titles)))}
     number |= {own: i + 1 for i, own in enumerate(ids)}
+    given = [one if one in number else " ".join(one.split()) for one in given]  # as titles are written
     known = [number[one] for one in given if one in number]
     if not known:
         raise InputError(f"{name!r} names no item of the catalogue: write their ids or titles, such as {ids[0]!r}.")
     strange = len(given) - len(known)
-    note = f"{strange} of {len(given)} items are not in the catalogue" if strange else ""
+    notes = [f"{strange} of {len(given)} items are not in the catalogue"] if strange else []
+    several = {title for title, count in Counter(titles).items() if count > 1} - set(ids)
+    notes += [
+        f"{title!r:.60} is the title of several items, and the first is taken" for title in given if title in several
+    ]
+    note = "; ".join(notes)
     (length,) = info.shape
     return one_example(name, READ, ArrayColumn(in_history(known, length)[None]), note, info.pipeline)
 

@@ -17,7 +17,7 @@ from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.table import TABLE as READ
 from tlkit.data.table import TableRows, columns_of, in_columns
-from tlkit.data.table_columns import NUMBER, TableColumn
+from tlkit.data.table_columns import NUMBER, TableColumn, checked_cells
 from tlkit.data.table_formats import read_any
 from tlkit.formats.tflite_metadata import plain_tensor
 from tlkit.modalities.parsed import one_example
@@ -106,11 +106,15 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     if absent:
         raise InputError(f"{name!r} lacks the column {absent[0]!r}: the model takes {_listed(columns)}.")
     inputs = in_columns(columns, rows)
+    odd = [(row, column, cell) for column in columns for row, cell in checked_cells(column, rows[column.name])]
     count = len(inputs)
     names = [name] if count == 1 else [f"{name}, row {number}" for number in range(1, count + 1)]
     return [
-        one_example(names[i], READ, _encoded(inputs.subset([i]), columns), _note(inputs[i], columns), info.pipeline)
+        one_example(
+            names[i], READ, _encoded(inputs.subset([i]), columns), _note(inputs[i], columns, said), info.pipeline
+        )
         for i in range(count)
+        for said in [[f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]]
     ]
 
 
@@ -140,9 +144,9 @@ def _encoded(row: Column, columns: Sequence[TableColumn]) -> DictColumn:
     )
 
 
-def _note(row: Mapping[str, Any], columns: Sequence[TableColumn]) -> str:
+def _note(row: Mapping[str, Any], columns: Sequence[TableColumn], said: Sequence[str]) -> str:
     lacking = [c.name for c in columns if row[c.input][0] == "" or row[c.input][0] != row[c.input][0]]
-    return f"missing: {', '.join(lacking)}" if lacking else ""
+    return "; ".join([*said, f"missing: {', '.join(lacking)}"] if lacking else said)
 
 
 def _listed(columns: Sequence[TableColumn]) -> str:

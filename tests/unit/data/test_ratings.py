@@ -44,6 +44,14 @@ def test_dates_events_and_few_items(table):
     assert ratings.items_of(data.test.pipeline)[0][data.test.target_array[0]] == "w"
 
 
+def test_items_at_one_time_are_in_the_order_of_rows_which_is_noted(table):
+    rows = [("a", item, 3, 7) for item in "zyxw"] + [("b", "x", 3, 8)]
+    data = ratings.from_table(table(rows))
+    assert ratings.items_of(data.test.pipeline)[0][data.test.target_array[0]] == "w"
+    assert any("4 of 5 ratings have the time of another one of their user" in note for note in data.notes)
+    assert not any("have the time of another" in note for note in ratings.from_table(table()).notes)
+
+
 def test_ratings_below_the_least_and_repeats_are_left_out(table):
     data = ratings.from_table(table([*ROWS, *ROWS[:3]]), min_rating=2)
     assert len(data.test) and any("ratings of 2 and above" in note for note in data.notes)
@@ -70,6 +78,18 @@ REFUSED = {
     "no user": (lambda t: ratings.from_table(t([("", "x", 1, 2), *ROWS])), "has no user"),
     "no number": (lambda t: ratings.from_table(t([("a", "x", "good", 2), *ROWS])), "no number in column 'rating'"),
     "no time": (lambda t: ratings.from_table(t([("a", "x", 1, "noon"), *ROWS])), "write numbers, or dates"),
+    "numbers and dates": (
+        lambda t: ratings.from_table(t([("a", "x", 1, "2024-01-31"), *ROWS])), "a number, and row 2 has '2024-01-31'"
+    ),
+    "zones here and there": (
+        lambda t: ratings.from_table(t([("a", "x", 1, "2024-01-31"), ("a", "y", 1, "2024-01-31T00:00Z")])),
+        "a date with a time zone, and row 2",
+    ),
+    "days first": (lambda t: ratings.from_table(t([("a", "x", 1, "31/01/2024"), *ROWS])), "such as 2024-01-31"),
+    "another catalogue": (
+        lambda t: ratings.from_table(t(), ratings.catalogue(t([("1", "x")], "item,title", "i.csv"))), "None of the"
+    ),
+    "cold of few": (lambda t: ratings.from_table(t(), cold=0.01), "`cold` of 9 items holds none out"),
     "endless time": (lambda t: ratings.from_table(t([("a", "x", 1, "inf"), *ROWS])), "is no time"),
     "nothing left": (lambda t: ratings.from_table(t(), min_rating=9), "No rating reaches"),
     "events without ratings": (

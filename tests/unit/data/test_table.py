@@ -54,7 +54,10 @@ LEFT_OUT = {
     "empty": (spread("", None, "nan"), "is empty"),
     "dates": (spread("2024-01-05", "2024-02-07", "2023-12-31"), "holds dates"),
     "dates of Python": (spread(datetime.date(2024, 1, 5), datetime.date(2024, 1, 6)), "holds dates"),
+    "dates of two digits": (spread("05/01/24", "06/01/24"), "holds dates"),
+    "dates in words": (spread("5-Jan-2024", "Jan 6, 2024"), "holds dates"),
     "row numbers": (list(range(7, 7 + COUNT)), "counts the rows"),
+    "row numbers out of order": (np.random.default_rng(0).permutation(COUNT).tolist(), "counts the rows"),
     "names": ([f"person {i} of {i}" for i in range(COUNT)], "another text in almost every row"),
     "texts": ([f"this is review number {i} of the shop" for i in range(COUNT)], "holds texts"),
 }
@@ -66,6 +69,19 @@ def test_columns_that_tell_nothing_are_left_out_and_noted(name):
     found = establish({"x": cells, "age": spread(1, 2, 3)})
     assert [column.name for column in found.columns] == ["age"]
     assert any(sentence in note and "'x'" in note for note in found.notes)
+
+
+NOTED = {
+    "whole numbers that all differ": ([7 * i * i for i in range(2 * COUNT)], "if it names them, leave_out=['x']"),
+    "a unit": (spread("36 months", "60 months"), "holds numbers in 'months'"),
+}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_what_may_be_meant_otherwise_is_noted(name):
+    cells, sentence = NOTED[name]
+    found = establish({"x": cells})
+    assert len(found.columns) == 1 and any(sentence in note for note in found.notes)
 
 
 def test_slips_among_numbers_are_missing_and_noted():
@@ -87,6 +103,17 @@ REFUSED = {
     "decimal commas": (lambda: establish({"x": spread("3,5", "2,25")}), "such as '3,5'"),
     "thousands": (lambda: establish({"x": spread("1,234", "12,500", "1,234,567")}), "write them as 1234.5"),
     "units": (lambda: establish({"x": spread("$5", "$12.50")}), "holds numbers with units"),
+    "thousands among small ones": (lambda: establish({"x": [*map(str, range(100, 900)), "1,234"]}), "as 1234.5"),
+    "thin spaces": (lambda: establish({"x": spread("1\u202f234", "12\xa0500")}), "write them as 1234.5"),
+    "too large": (lambda: establish({"x": spread(1, 1e300)}), "or one too large to compute with"),
+    "hundreds of digits": (lambda: table.from_frame(frame(age=spread(1, 10**400)), numbers=["age"]), "too large"),
+    "sets": (lambda: establish({"x": spread({1}, {2})}), "holds set, not one value a row"),
+    "like in other words": (
+        lambda: table.from_frame(frame(age=spread("3,5")), like=table.from_frame(frame())), "such as '3,5': write them"
+    ),
+    "like with lists": (
+        lambda: table.from_frame(frame(job=spread(["a"])), like=table.from_frame(frame())), "holds list, not one value"
+    ),
     "infinite": (lambda: establish({"x": spread("1", "inf")}), "holds an infinite number"),
     "lists": (lambda: establish({"x": spread([1], [2])}), "holds list, not one value a row"),
     "nothing left": (lambda: establish({"x": spread("a")}), "No column is left"),
@@ -149,6 +176,23 @@ def test_a_column_that_tells_every_label_is_named():
     leak = ["1" if label == "yes" else "0" for label in frame()["label"]]
     data = table.from_frame(frame(paid=leak))
     assert any("'paid' alone tells the label" in note for note in data.notes)
+
+
+def test_numbers_that_divide_the_labels_are_named():
+    amount = [10.5 + i if label == "yes" else -i for i, label in enumerate(frame()["label"])]
+    assert any("'amount' alone tells the label" in note for note in table.from_frame(frame(amount=amount)).notes)
+
+
+def test_columns_without_a_name_are_not_lost(tmp_path):
+    (tmp_path / "t.csv").write_text("a,,label,\n" + "1,2,x,3\n" * 4)
+    with pytest.raises(InputError, match="has 2 columns without a name that hold cells"):
+        table.from_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("a,,label,\n" + "1,,x,\n2,,y,\n" * 12)
+    assert list(table.from_table(tmp_path / "t.csv").train.inputs.spec) == ["a"]
+
+
+def test_half_of_a_character_is_none():
+    assert as_categories(["caf\ud83d", "café"])[:, 0].tolist() == ["caf?", "café"]
 
 
 def test_rows_that_repeat_are_counted_and_no_mistake():
