@@ -61,7 +61,7 @@ def main(
     task = tlkit.tasks.recommend(known.titles, k=k)
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_popularity(run, seed=seed)
-    if reader:
+    if reader is not None:
         run = tlkit.methods.new_items(run, known, reader, neighbours=neighbours)
     return tlkit.export(tlkit.save(run, out, seed=seed), formats=export.formats, max_drop=export.max_drop)
 

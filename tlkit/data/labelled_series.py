@@ -13,7 +13,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.data import labelling
 from tlkit.data.layout import ClassFolder
-from tlkit.data.table_formats import Table, read_any
+from tlkit.data.table_formats import Table, label_names, read_any
 from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
 
 SERIES = "series"  # the modality, and the pipeline's step
@@ -90,7 +90,7 @@ class Recordings:
 
 def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     """Series of a table with a row a series."""
-    labels = [label] if isinstance(label, str) else list(label)
+    labels = label_names(label)
     for name in labels:
         frame.column(name)
     others = [name for name in frame.columns if name not in labels]
@@ -137,7 +137,7 @@ def long(frame: Frame, label: str | Sequence[str], series: str, time: str, chann
     ]
     values = np.array(columns, np.float64).T
     order = {name: _in_order(name, own, times) for name, own in rows.items()}
-    labels = [label] if isinstance(label, str) else list(label)
+    labels = label_names(label)
     cells = {own: frame.column(own) for own in labels}
     for name, own in rows.items():
         for column in labels:

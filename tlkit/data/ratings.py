@@ -22,6 +22,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.numeric import is_number
 from tlkit.data.decoding import read_noted
 from tlkit.data.ratings_module import module
 from tlkit.data.table_formats import Table, read_any
@@ -128,8 +129,10 @@ def from_table(
     Raises:
         InputError: If a column is missing, a cell cannot be read, or no user has enough items.
     """
-    if not (isinstance(history, int) and history >= 1 and 0 <= cold < 1):
+    if not (isinstance(history, int) and history >= 1 and is_number(cold) and 0 <= cold < 1):
         raise InputError(f"`history` must be 1 or more, and `cold` in [0, 1). Received: {history=}, {cold=}.")
+    if min_rating is not None and not is_number(min_rating):
+        raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
     rows = read_any(table, encoding)
     users, names, times = rows.texts(user), rows.texts(item), _times(rows, time)
     for column, cells in ((user, users), (item, names)):

@@ -53,12 +53,25 @@ class Table:
         Raises:
             InputError: If a column or a label is missing.
         """
+        label_names(label)
         if not isinstance(label, str):
             return tables.value_columns({name: self.texts(name) for name in label}, label, self.first)
         cells = tables.column(self.columns, label)
         if any(isinstance(cell, list) for cell in cells):
             return labelling.from_sets([[str(one) for one in _several(cell)] for cell in cells])
         return tables.class_column(self.texts(label), self.first, label)
+
+
+def label_names(label: Any) -> list[str]:
+    """The columns of labels.
+
+    Raises:
+        InputError: If it is neither a name nor a list of names.
+    """
+    names = [label] if isinstance(label, str) else label
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"`label` must name a column, or be a list of columns. Received: label={label!r:.60}.")
+    return list(names)
 
 
 def read_any(path: str | os.PathLike[str], encoding: str | None = None, separator: str | None = None) -> Table:

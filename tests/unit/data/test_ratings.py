@@ -95,6 +95,8 @@ REFUSED = {
     "events without ratings": (
         lambda t: ratings.from_table(t([r[:2] + r[3:] for r in ROWS], "user,item,time"), min_rating=3), "needs a column"
     ),
+    "least in words": (lambda t: ratings.from_table(t(), min_rating="3"), "`min_rating` must be a number"),
+    "cold in words": (lambda t: ratings.from_table(t(), cold="3"), "`cold` in [0, 1)"),
     "few items": (lambda t: ratings.from_table(t(ROWS[:3])), "No user took more than 3 items"),
     "history": (lambda t: ratings.from_table(t(), history=0), "`history` must be 1 or more"),
     "cold": (lambda t: ratings.from_table(t(), cold=1.0), "`cold` in [0, 1)"),

@@ -124,6 +124,7 @@ REFUSED = {
     "ragged frame": (lambda: table.from_frame(frame(age=[1.0])), "must have one length"),
     "no column of cells": (lambda: table.from_frame(frame(age="abc")), "must hold one value a row"),
     "no such label": (lambda: table.from_frame(frame(), label="income"), "no column 'income'"),
+    "no label": (lambda: table.from_frame(frame(), label=[]), "`label` must name a column, or be a list"),
     "label missing": (lambda: table.from_frame(frame(label=spread("a", "b", ""))), "has no label"),
     "one class": (lambda: table.from_frame(frame(label=spread("a"))), "a classifier needs two"),
     "numbers as label": (lambda: table.from_frame(frame(label=list(np.arange(COUNT) / 7))), "are no classes"),
