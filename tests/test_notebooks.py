@@ -69,6 +69,18 @@ def test_boxes(tmp_path):
     assert len([o for o in book.cells[-1].outputs if "image/png" in o.get("data", {})]) == 4
 
 
+@pytest.mark.slow
+def test_series_and_tables(tmp_path):
+    _, printed = executed("series_and_tables", "minilm-l6-v2", tmp_path)
+    scores = {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+)$", printed, re.MULTILINE)}
+    assert scores["mase"] < scores["mase_naive"] and scores["recall_at_10"] > scores["recall_at_10_popularity"]
+    assert scores["cold_recall_at_10"] > scores["cold_recall_at_10_popularity"] + 0.1
+    area = re.search(r"AUC ([\d.]+), trees ([\d.]+)", printed)
+    assert area and min(float(area[1]), float(area[2])) > 0.95 and "model.tflite: " in printed
+    suggested = [int(number) % 4 for number in re.findall(r"^Film (\d+) \(", printed, re.MULTILINE)]
+    assert len(suggested) == 5 and suggested.count(2) >= 4
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_shape(path):
     book = nbformat.read(path, as_version=4)
