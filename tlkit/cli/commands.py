@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlkit.cli import cluster
 from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.flags import cli, defaults, flat
@@ -322,6 +323,26 @@ def _run(args: list[str], flags: set[str]) -> int:
         return 0
     if args[0].endswith(".json"):
         return _replay(Path(args[0]), args[1:], flags)
+    with cluster.joined() as worker:
+        return _run_alone(args, flags) if worker == 0 else _run_beside(args, flags)
+
+
+def _run_beside(args: list[str], flags: set[str]) -> int:
+    """What a worker beside the chief does: the same work, without a word or a file."""
+    recipe = _recipe_main(_recipe_path(args[0]))
+    options = _parsed(recipe, f"run {args[0]}", args[1:])
+    from tlkit.runs import folder as run_folder
+    from tlkit.runs import invocation
+
+    words, out = ["run", *args], options.get("out")
+    if out is not None and "--fresh" not in flags and run_folder.finished(Path(out), words) is not None:
+        return 0
+    with invocation.invoked(words, fresh="--fresh" in flags):
+        recipe(**options)
+    return 0
+
+
+def _run_alone(args: list[str], flags: set[str]) -> int:
     recipe = _recipe_main(_recipe_path(args[0]))
     options = _parsed(recipe, f"run {args[0]}", args[1:])
     if not args[0].endswith(".py"):  # one's own recipe may use all of Keras

@@ -123,8 +123,10 @@ def save(run: Run, folder: str | Path) -> Run:
     Each head of several is a run of its own in a folder of its name below it.
 
     Returns:
-        The run with its `folder`.
+        The run with its `folder`; on a worker beside the chief, the run as it was.
     """
+    if run.worker:
+        return run
     path = Path(folder)
     check_folder(path)
     path.mkdir(parents=True, exist_ok=True)

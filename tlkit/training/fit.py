@@ -489,7 +489,7 @@ def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
     pieces = pieces_of(job.data.train, order, job.settings.batch_size)
     total, count = 0.0, 0
     _reset_metrics(stage.trainer)
-    begin_seeds([v for v in job.model.variables if is_seed(v)], job.settings.workers)
+    begin_seeds(_drawing(job.model), job.settings.workers)
     rate = stage.trainer.rate(int(stage.trainer.optimizer.iterations))
     bar = job.progress.quiet_bar if stage.train.features and stage.phase.unfrozen == 0 else job.progress.bar
     with bar(f"phase {stage.number + 1} epoch {epoch}", len(order)) as advance:
@@ -504,6 +504,13 @@ def _trained(job: Job, stage: Stage, epoch: int) -> dict[str, float]:
             advance(count)
     add_metrics(stage.trainer.metrics, job.settings.workers)
     return {"loss": total / count, **_metrics(stage.trainer), "lr": rate}
+
+
+def _drawing(model: keras.Model) -> list[Any]:
+    """States of the random generators of the head; those within the module draw nothing where batches are shared."""
+    layer = backbone_of(model)
+    inside = set() if layer is None else {id(v) for v in layer.module_variables.values()}
+    return [v for v in model.variables if is_seed(v) and id(v) not in inside]
 
 
 def _step(job: Job, stage: Stage, piece: np.ndarray, part: tuple[np.ndarray, Any, Drawn], epoch: int) -> float:

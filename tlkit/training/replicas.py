@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -20,15 +22,30 @@ SPREAD = 0x9E3779B9  # between the seeds of two workers
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.OneDeviceStrategy)
 
 
+_SHARED: contextvars.ContextVar[Any] = contextvars.ContextVar("shared", default=None)
+
+
+@contextlib.contextmanager
+def sharing(strategy: Any) -> Iterator[Workers]:
+    """Inside, fits that are given no strategy take this one: what `tlkit run` does on each of several workers."""
+    token = _SHARED.set(strategy)
+    try:
+        yield workers_of(strategy)
+    finally:
+        _SHARED.reset(token)
+
+
 def workers_of(strategy: Any) -> Workers:
-    """The devices and workers of a strategy; None is this process alone, on its first device.
+    """The devices and workers of a strategy.
 
     Args:
-        strategy: A MirroredStrategy, or a MultiWorkerMirroredStrategy that was made before TensorFlow did anything.
+        strategy: A MirroredStrategy, or a MultiWorkerMirroredStrategy that was made before TensorFlow did anything;
+            None is that of `sharing`, or this process alone, on its first device.
 
     Raises:
         InputError: If it is of another kind, or its scope is open.
     """
+    strategy = _SHARED.get() if strategy is None else strategy
     if strategy is None:
         return ALONE
     if not isinstance(strategy, KINDS):

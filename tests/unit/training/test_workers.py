@@ -1,0 +1,118 @@
+"""Workers in threads of one process: whose part is whose, what the chief says, and features computed once in all."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from tlkit.cli import cluster
+from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
+from tlkit.core.workers import ALONE, Workers
+from tlkit.features import extract
+from tlkit.features.engines import Engine
+
+
+def workers_in_threads(count: int, devices: tuple[str, ...] = ("",)) -> list[Workers]:
+    """Workers that meet at a barrier."""
+    brought: list = [None] * count
+    barrier = threading.Barrier(count, timeout=30)
+
+    def adder(index):
+        def add(tensors):
+            brought[index] = [np.asarray(own) for own in tensors]
+            barrier.wait()
+            sums = [np.sum(own, axis=0) for own in zip(*brought, strict=True)]
+            barrier.wait()
+            return sums
+
+        return add
+
+    return [Workers(index, count, devices, adder(index)) for index in range(count)]
+
+
+def each(workers: list[Workers], job) -> list:
+    with ThreadPoolExecutor(len(workers)) as pool:
+        return list(pool.map(job, workers))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 5, 32, 33])
+def test_parts_of_a_batch_are_all_of_it_once_and_in_order(size):
+    workers = [Workers(index, 3, ("a", "b")) for index in range(3)]
+    whole = np.arange(size)
+    parts = [whole[worker.part(size)] for worker in workers]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for worker, part in zip(workers, parts, strict=True):
+        devices = [part[own] for own in worker.device_parts(size)]
+        np.testing.assert_array_equal(np.concatenate(devices), part)
+    sizes = [own.stop - own.start for worker in workers for own in worker.device_parts(size)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_chief_is_heard_and_who_differs_is_named():
+    digests = ["00" * 32, "ff" * 32, "00" * 32]
+    workers = workers_in_threads(3)
+    assert each(workers, lambda own: own.from_chief(5.0 if own.chief else 7.0)) == [5.0] * 3
+    assert each(workers, lambda own: own.unlike_chief(digests[own.index])) == [[1]] * 3
+    assert ALONE.from_chief(3.0) == 3.0 and ALONE.unlike_chief(digests[0]) == []
+
+
+def request_for(workers: Workers) -> extract.Request:
+    values = np.arange(40, dtype=np.float32).reshape(20, 2)
+    ids = tuple(map(str, range(20)))
+    examples = Examples(ids, ArrayColumn(values), ArrayColumn(np.zeros(20, np.int32)))
+    return extract.Request(examples, "key", extract.Layout(((2,),)), workers=workers)
+
+
+def doubled(name, probe) -> Engine:
+    return Engine("tensorflow", "there is one", lambda x: (2 * np.asarray(x),))
+
+
+def test_no_shard_is_computed_twice_and_a_damaged_one_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)  # 4 examples a shard
+    computed, compute_shard = [], extract._compute_shard
+    monkeypatch.setattr(extract, "_compute_shard", lambda *given: computed.append(given[2]) or compute_shard(*given))
+    workers = workers_in_threads(2)
+    features = each(workers, lambda own: np.asarray(extract.compute(doubled, request_for(own))))
+    assert sorted(computed) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(features[0], np.arange(40, dtype=np.float32).reshape(20, 2) * 2)
+    np.testing.assert_array_equal(features[0], features[1])
+    computed.clear()
+    each(workers, lambda own: extract.compute(doubled, request_for(own)))
+    assert not computed
+    np.save(request_for(ALONE).folder / "000003.npy", np.ones((4, 2), np.float32))
+    again = each(workers, lambda own: np.asarray(extract.compute(doubled, request_for(own))))
+    assert computed == [3]
+    np.testing.assert_array_equal(again[1], features[0])
+
+
+def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)
+    request = request_for(ALONE)
+    place = threading.local()
+    monkeypatch.setattr(extract, "cache_dir", lambda: tmp_path / place.name)
+
+    def compute(own: Workers):
+        place.name = f"host{own.index}"
+        try:
+            extract._compute_together(doubled, dataclasses.replace(request, workers=own), None, lambda done: None)
+        except InputError as error:
+            return str(error)
+
+    said = each(workers_in_threads(2), compute)
+    assert all("point TLKIT_CACHE to one folder" in own for own in said)
+
+
+def test_a_damaged_tf_config_is_shown(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{worker")
+    with pytest.raises(InputError, match="must be JSON as TensorFlow has it"), cluster.joined():
+        pass
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["localhost:1"]}, "task": {}}')
+    with cluster.joined() as index:
+        assert index == 0
