@@ -1,0 +1,181 @@
+"""Several workers: what is measured on two processes of this machine, and what follows for larger counts, as JSON.
+
+    python benchmarks/scale.py --out benchmarks/results/scale.json
+
+Measured: the largest difference of weights between one process and two that share batches, after 20 steps; a second
+run of the two; the time of one exchange by its bytes, on loopback. Calculated, by `cost`: seconds of the features and
+of the exchanges of an epoch, and gigabytes, for more images and workers. Seconds an image are those of the largest
+count in phases.json (decoding and the front of zoo:efficientnet-lite0 on the two cores).
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from measuring import HERE, MACHINE
+
+BYTES = (4, 51_240, 4_000_000, 13_600_000)  # one number; a head of 1,280 x 10; two sizes of modules
+FEATURE_BYTES, BATCH = 1280 * 4, 32
+HEAD, WHOLE = BYTES[1], BYTES[3]
+CASES = tuple((images, workers) for images in (20_000, 1_000_000, 100_000_000) for workers in (1, 2, 64))
+BAR = 1e-5
+
+
+def fitted(strategy):
+    """20 steps: 10 of the head, 10 of half of the module, on generated images with weights."""
+    import dataclasses
+
+    import keras
+    import numpy as np
+
+    import tlkit
+    from tlkit.modalities.prepare import prepare
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (100, 32, 32, 3), np.uint8)
+    data = tlkit.data.image.from_arrays(pixels, np.arange(100) % 3, split=(0.8, 0.1, 0.1))
+    weights = np.linspace(0.5, 2.0, len(data.train)).astype(np.float32)
+    data = dataclasses.replace(data, train=dataclasses.replace(data.train, weights=weights))
+    keras.utils.set_random_seed(0)
+    module = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Conv2D(8, 3, strides=2),
+         keras.layers.GlobalAveragePooling2D()]
+    )  # fmt: skip
+    task = tlkit.tasks.classify(data.labels, dropout=0.0)
+    layer = tlkit.HubLayer(module, name="backbone", input_range=(0.0, 1.0))
+    model, data = tlkit.build(layer, task), prepare(data, layer, image_size=(32, 32))
+    phases = (tlkit.Phase(1, 1e-2), tlkit.Phase(1, 3e-3, unfrozen=0.5))
+    run = tlkit.fit(model, task, data, phases, batch_size=8, strategy=strategy)
+    return [np.array(variable).tolist() for variable in run.model.weights]
+
+
+def exchanges(strategy) -> dict[int, float]:
+    """Milliseconds of one exchange, by its bytes."""
+    import numpy as np
+
+    from tlkit.training.replicas import workers_of
+
+    workers, found = workers_of(strategy), {}
+    for size in BYTES:
+        vector = np.ones(max(1, size // 4), np.float32)
+        workers.add([vector])
+        seconds = []
+        for _ in range(20):
+            started = time.perf_counter()
+            workers.add([vector])
+            seconds.append(time.perf_counter() - started)
+        found[size] = 1e3 * statistics.median(seconds)
+    return found
+
+
+def child(out: Path) -> None:
+    """One process: alone, or a worker where TF_CONFIG says so."""
+    started = time.perf_counter()
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else None
+    figures = {"start_seconds": time.perf_counter() - started, "weights": [fitted(strategy)]}
+    if strategy is not None:
+        figures["weights"].append(fitted(strategy))
+        figures["exchange_ms"] = exchanges(strategy)
+    out.write_text(json.dumps(figures))
+
+
+def started(out: Path, cache: Path, config: dict | None = None) -> subprocess.Popen:
+    env = os.environ | {"TLKIT_CACHE": str(cache)} | ({} if config is None else {"TF_CONFIG": json.dumps(config)})
+    return subprocess.Popen([sys.executable, __file__, "--child", "--out", str(out)], env=env, stdout=sys.stderr)
+
+
+def measured(folder: Path) -> dict:
+    """Figures of one process, and of two that share batches."""
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    outs = [folder / name for name in ("alone.json", "0.json", "1.json")]
+    configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in range(2)]
+    alone = started(outs[0], folder / "alone")
+    assert alone.wait() == 0
+    both = [started(out, folder / "both", config) for out, config in zip(outs[1:], configs, strict=True)]
+    assert [process.wait() for process in both] == [0, 0]
+    one, chief, other = (json.loads(out.read_text()) for out in outs)
+    return {
+        "steps": 20,
+        "gap_to_one_process": gap(one["weights"][0], chief["weights"][0]),
+        "gap_between_workers": gap(chief["weights"][0], other["weights"][0]),
+        "gap_to_a_second_run": gap(chief["weights"][0], chief["weights"][1]),
+        "start_seconds": [chief["start_seconds"], other["start_seconds"]],
+        "exchange_ms": chief["exchange_ms"],
+    }
+
+
+def gap(weights, others) -> float:
+    import numpy as np
+
+    return max(float(np.max(np.abs(np.subtract(a, b)))) for a, b in zip(weights, others, strict=True))
+
+
+def free_port() -> int:
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return own.getsockname()[1]
+
+
+def cost(figures: dict, image_seconds: float, images: int, workers: int) -> dict:
+    """What an epoch costs by calculation.
+
+    A ring of w workers passes 2 (w - 1) messages of 1/w of the vector each: two workers show a message's latency and
+    the bytes a second. Features lie on one shared folder, and every worker keeps an id and a hash of each example.
+    """
+    times = {int(size): ms / 1e3 for size, ms in figures["exchange_ms"].items()}
+    hop = times[BYTES[0]] / 2
+    bytes_per_s = WHOLE / max(times[WHOLE] - times[BYTES[0]], 1e-9)
+    steps = images / (BATCH * workers)
+
+    def exchanged(size: int) -> float:
+        return steps * (workers - 1) * (2 * hop + 2 * size / workers / bytes_per_s) if workers > 1 else 0.0
+
+    return {
+        "images": images,
+        "workers": workers,
+        "features_seconds": images * image_seconds / workers,
+        "exchange_seconds_head": exchanged(HEAD),
+        "exchange_seconds_whole": exchanged(WHOLE),
+        "features_gb": images * FEATURE_BYTES / 1e9,
+        "names_gb_per_worker": images * (sys.getsizeof("0" * 64) + sys.getsizeof("class/00000000.jpg")) / 1e9,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--child", action="store_true")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
+    options = parser.parse_args()
+    if options.child:
+        child(options.out)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        figures = measured(Path(scratch))
+    rows = json.loads((HERE / "results" / "phases.json").read_text())["scale"]
+    largest = max(rows, key=lambda row: row["images"])
+    image_seconds = (largest["seconds"]["preflight"] + largest["seconds"]["features"]) / largest["images"]
+    result = {
+        "machine": MACHINE,
+        "load": os.getloadavg()[1],
+        "measured": figures,
+        "image_seconds": image_seconds,
+        "calculated": [cost(figures, image_seconds, *case) for case in CASES],
+        "bars": {"weights of two workers to 1e-5 after 20 steps": figures["gap_to_one_process"] <= BAR},
+    }
+    options.out.write_text(json.dumps(result, indent=1))
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
