@@ -14,9 +14,9 @@ from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.run import Exported, Run
 from tlkit.core.task import Task
-from tlkit.exporting import export, formats
+from tlkit.exporting import NAMES, export, formats
 
-FILES = {name: getattr(formats, name).file for name in formats.__all__}
+FILES = {name: getattr(formats, name).file for name in NAMES}
 SIZE = 32
 LABELS = ("flat", "rising", "two\nlines", "fällend ✓")
 

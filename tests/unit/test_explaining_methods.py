@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkit.explaining import methods
+from tlkit.core.errors import InputError
+from tlkit.explaining import methods, series
 from tlkit.explaining.explanation import Explanation
 from tlkit.explaining.parts import Parts
 from tlkit.explaining.words import Word, grouped
@@ -72,3 +73,21 @@ def test_the_peak_and_the_picture_of_a_heat():
     assert found.peak == (6.5 / 8, 1.5 / 4)
     assert found.plain()["url"].startswith("data:image/jpeg") and found.shares().max() == 1.0
     assert Explanation("a", "b", 0.0, "grad_cam", heat * 0).shares().max() == 0.0
+
+
+def rises_with_two_steps(batch):
+    return tf.reduce_sum(tf.convert_to_tensor(batch)[:, 10:12] ** 2, (1, 2))[:, None]
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+def test_of_a_series_the_stretch_that_decides_counts_most(method):
+    values = np.random.default_rng(0).normal(size=(1, 24, 2)).astype(np.float32)
+    values[:, 10:12] += 3
+    heat, missing = series.looked_at(rises_with_two_steps, values, first, method, 256)
+    assert heat.shape == (12,) and series.names(series.stretches(24))[int(heat.argmax())] == "steps 10 to 11"
+    assert np.all(np.delete(heat, 5) == 0) and (missing is None or missing < 1e-3)
+
+
+def test_a_series_has_no_map_to_look_at():
+    with pytest.raises(InputError, match="no map of features"):
+        series.looked_at(rises_with_two_steps, np.zeros((1, 24, 2), np.float32), lambda raw: raw, "grad_cam", 1)

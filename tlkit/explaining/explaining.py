@@ -15,7 +15,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import write_atomic
 from tlkit.core.run import Run
-from tlkit.explaining import methods
+from tlkit.explaining import methods, series
 from tlkit.explaining.explanation import Explanation
 from tlkit.explaining.outputs import Explained, Scored, explained
 from tlkit.explaining.parts import Parts, parts_of, whole
@@ -58,7 +58,8 @@ def explain(
 
     Args:
         run: A run, or its folder.
-        examples: As the run has them: `run.data.test.subset([0, 1])`; images, sounds, or texts in pieces or words.
+        examples: As the run has them: `run.data.test.subset([0, 1])`; images, sounds, series, or texts in pieces or
+            words.
         method: "grad_cam" weighs a map of features inside the module; "integrated_gradients" adds up gradients on the
             way from a black image, silence, or padding; "occlusion" hides one part after the other, and needs no
             gradient.
@@ -96,11 +97,28 @@ def _of_example(run: Run, examples: Examples, index: int, asked: _Asked) -> Iter
         wanted = [Explained("output", asked.of)]
     else:
         wanted = explained(run, raw, asked.label, asked.objects)
-    look = _text if isinstance(inputs, Mapping) or _is_numbers(inputs) else _sound if inputs.ndim == 2 else _image
+    look = _look(inputs)
     for one in wanted:
         found = look(run, inputs, one.of, asked)
         output = float(np.asarray(one.of(raw))[0])
         yield replace(found, id=examples.ids[index], label=one.label, output=output, method=asked.method, box=one.box)
+
+
+def _look(inputs: Any) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
+    """How inputs of this shape are looked at."""
+    if isinstance(inputs, Mapping) or _is_numbers(inputs):
+        return _text
+    by_axes = {2: _sound, 3: _series, 4: _image}
+    if inputs.ndim not in by_axes:
+        raise InputError(
+            f"Inputs of shape {inputs.shape[1:]} are no images, sounds, texts or series: they cannot be explained."
+        )
+    return by_axes[inputs.ndim]
+
+
+def _series(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
+    heat, missing = series.looked_at(whole(run), inputs, of, asked.method, asked.steps)
+    return _found(heat, words=series.names(series.stretches(inputs.shape[1])), missing=missing)
 
 
 def _is_numbers(inputs: np.ndarray) -> bool:
@@ -116,10 +134,6 @@ def _found(heat: np.ndarray, **fields: Any) -> Explanation:
 
 
 def _image(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
-    if inputs.ndim != 4:
-        raise InputError(
-            f"Inputs of shape {inputs.shape[1:]} are no images, sounds or texts: they cannot be explained."
-        )
     shown = _shown(inputs[0])
     if asked.method == "grad_cam":
         parts = parts_of(run, asked.depth, 4)

@@ -23,9 +23,9 @@ class Explanation:
         label: Whose output is explained.
         output: That raw output.
         method: How it was found.
-        heat: float32, (height, width) of an image or a spectrogram, (samples,) of a sound, (words,) of a text; what
-            speaks for the label is above 0. Grad-CAM has none below 0.
-        words: Of a text, one for each number of `heat`.
+        heat: float32, (height, width) of an image or a spectrogram, (samples,) of a sound, (words,) of a text or a
+            series; what speaks for the label is above 0. Grad-CAM has none below 0.
+        words: Of a text one for each number of `heat`; of a series its stretches.
         shown: uint8 (height, width, 3) of what was looked at; None of a text.
         place: Tensor inside the module that was looked at; "" where it was the input.
         missing: Of integrated gradients, the share of the difference of outputs by which its sum is off; else None.

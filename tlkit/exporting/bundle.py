@@ -24,7 +24,8 @@ from tlkit.exporting.describing import labels_by_file
 from tlkit.exporting.gates import Comparison, Gates, failure
 from tlkit.formats import tflite_metadata
 
-NAMES = tuple(formats.__all__)
+KNOWN = tuple(formats.__all__)
+NAMES = tuple(name for name in KNOWN if name not in formats.WHEN_ASKED)
 MOST_EXAMPLES = 2000  # more would take long and hardly narrow the intervals
 
 
@@ -48,8 +49,8 @@ def export(
     Args:
         run: A run of `finetune`, `fit` or `load`.
         folder: Where to write; None is the run's own folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", and records of your own; None is
-            all of tlkit's that the task can have.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", of the pages "web" and "web_int8",
+            and records of your own; None is all of tlkit's that the task can have but for the pages.
         gates: What a file must keep to.
         threads: Of the interpreter, also when files are timed; None is 2, or 1 on a single core.
         timeout_s: Seconds after which a worker that hangs is given up.
@@ -121,8 +122,8 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
         formats = tuple(name for name in NAMES if not (stepwise and name == "int8"))
     asked = (formats,) if isinstance(formats, str | Format) else tuple(formats)
     words = [one for one in asked if not (isinstance(one, Format) or "." in str(one))]
-    if not asked or not set(words) <= set(NAMES):
-        raise InputError(f"`formats` must be some of {', '.join(NAMES)}. Received: formats={list(asked)!r}.")
+    if not asked or not set(words) <= set(KNOWN):
+        raise InputError(f"`formats` must be some of {', '.join(KNOWN)}. Received: formats={list(asked)!r}.")
     records = (
         record_of(one, Format, "exporting.formats", trust=True) if isinstance(one, str) else one for one in asked
     )

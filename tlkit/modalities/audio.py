@@ -17,6 +17,7 @@ from tlkit.data import audio_source
 from tlkit.data.audio_source import AUDIO as READ
 from tlkit.formats.tflite_metadata import audio_input
 from tlkit.modalities.audio_shown import show
+from tlkit.modalities.pages import beside
 from tlkit.modalities.parsed import one_example
 
 if TYPE_CHECKING:
@@ -107,4 +108,12 @@ def _head(file: Path) -> bytes:
         return b""
 
 
-AUDIO = Modality("audio", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show)
+AUDIO = Modality(
+    "audio",
+    _prepare,
+    serve=_serve,
+    describe=_describe,
+    parse=_parse,
+    show=show,
+    calls={"page": beside("audio_page.js")},
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tlkit.modalities.pages import beside
+
 _PYTHON = """
 from PIL import Image
 
@@ -46,4 +48,4 @@ let inputs = [{{ input.name|string_of }}: colours.map(Float.init).withUnsafeByte
 {% endif %}
 """
 
-CALLS = {"python": _PYTHON, "kotlin": _KOTLIN, "swift": _SWIFT}
+CALLS = {"python": _PYTHON, "kotlin": _KOTLIN, "swift": _SWIFT, "page": beside("image_page.js")}

@@ -12,6 +12,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.formats.tflite_metadata import VOCABULARY, plain_tensor, regex_tokenizer
+from tlkit.modalities.pages import beside
 from tlkit.modalities.parsed import one_example
 from tlkit.modalities.text import texts_of, tokenizer_of
 from tlkit.modalities.text_shown import show
@@ -70,4 +71,12 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     return one_example(str(file), "words", ArrayColumn(words.inputs(text, length)[None]), change, info.pipeline)
 
 
-WORDS = Modality("words", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show)
+WORDS = Modality(
+    "words",
+    _prepare,
+    serve=_serve,
+    describe=_describe,
+    parse=_parse,
+    show=show,
+    calls={"page": beside("words_page.js")},
+)

@@ -3,7 +3,9 @@
 A new format is one new file and one line here; your own is a `tlkit.Format` in a module of yours.
 """
 
+from tlkit.exporting.formats.pages import web, web_int8
 from tlkit.exporting.formats.serving import saved_model
 from tlkit.exporting.formats.tflite import dynamic, float16, float32, int8
 
-__all__ = ["saved_model", "float32", "float16", "dynamic", "int8"]  # noqa: RUF022 (in this order they are written)
+__all__ = ["saved_model", "float32", "float16", "dynamic", "int8", "web", "web_int8"]  # noqa: RUF022 (in this order)
+WHEN_ASKED = ("web", "web_int8")  # written only where they are named

@@ -1,0 +1,176 @@
+"""Do explanations look at the object, at the model, and add up? The checks of the literature, as JSON.
+
+    OMP_NUM_THREADS=1 python benchmarks/explaining.py --out benchmarks/results/explaining.json
+
+A head that says which classes an image holds, on frozen `zoo:efficientnet-lite0` at 128 pixels, trained on
+`datasets.composites.boxes` (several objects in an image, whose boxes are known). Of each test image every class that is
+there and that the model says is explained.
+
+- The pointing game (Zhang et al. 2018, arXiv:1608.00507): the share of the heats whose peak lies in a box of that class
+  (`hits`, with Wilson's 95 % interval), beside the mean share of the image that these boxes cover (`chance`).
+- Model randomisation (Adebayo et al. 2018, arXiv:1810.03292): the rank correlation of the heats, without their signs,
+  before and after the weights of the head, then of the head and the top quarter of the module are shuffled.
+- Completeness (Sundararajan et al. 2017): by which share the sum of integrated gradients is off the difference of the
+  outputs, in the median, by the number of steps.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from measuring import MACHINE
+
+SIZE = 128
+METHODS = ("grad_cam", "integrated_gradients", "occlusion")
+STEPS, EXACT = 32, (8, 32, 128)
+
+
+def present(part, labels):
+    """The examples with a 0 or 1 a class in place of their boxes, and the boxes."""
+    import dataclasses
+
+    from tlkit.core.columns import ArrayColumn
+
+    rows = [np.asarray(part.targets[i]).reshape(-1, 5) for i in range(len(part))]
+    rows = [row[row[:, 0] >= 0] for row in rows]
+    targets = np.zeros((len(rows), len(labels)), np.int32)
+    for target, row in zip(targets, rows, strict=True):
+        target[row[:, 0].astype(int)] = 1
+    return dataclasses.replace(part, targets=ArrayColumn(targets), augment=None), rows
+
+
+def trained(counts, seed, out):
+    """The run, and the boxes of its test images."""
+    import tlkit
+    from tlkit.core.progress import quiet
+
+    data = tlkit.datasets.composites.boxes(seed=seed, held_out=False)
+    parts = (part.subset(range(count)) for part, count in zip((data.train, data.val, data.test), counts, strict=True))
+    (train, _), (val, _), (test, boxes) = (present(part, data.labels) for part in parts)
+    task = tlkit.tasks.classify(data.labels, multi_label=True)
+    splits = tlkit.Splits(train, val, test, labels=data.labels)
+    run = tlkit.finetune(
+        "zoo:efficientnet-lite0", task, splits, (tlkit.Phase(epochs=20, lr=5e-3),), out=out, seed=seed,
+        image_size=(SIZE, SIZE), progress=quiet,
+    )  # fmt: skip
+    return run, boxes
+
+
+def asked(run, boxes):
+    """(image, class) of each class that is there and that the model says."""
+    raw = np.concatenate([
+        np.asarray(run.model(run.data.test.inputs.take(np.array([i])), training=False)) for i in range(len(boxes))
+    ])  # fmt: skip
+    return [(i, int(k)) for i, row in enumerate(boxes) for k in np.unique(row[:, 0]).astype(int) if raw[i, k] > 0]
+
+
+def heats(run, pairs, method, steps=STEPS):
+    import tlkit
+
+    labels = run.task.labels
+    return [
+        tlkit.explain(run, run.data.test.subset([i]), method=method, label=labels[k], steps=steps)[0] for i, k in pairs
+    ]
+
+
+def pointing(found, pairs, boxes):
+    """How many peaks lie in a box of their class, and the share of the image that such boxes cover."""
+    from tlkit.tasks.metrics import wilson
+
+    hits, covered = 0, []
+    middles = (np.arange(SIZE) + 0.5) / SIZE
+    for one, (i, k) in zip(found, pairs, strict=True):
+        inside = np.zeros((SIZE, SIZE), bool)
+        for _, left, top, right, bottom in boxes[i][boxes[i][:, 0] == k]:
+            inside |= np.outer((middles >= top) & (middles < bottom), (middles >= left) & (middles < right))
+        x, y = one.peak
+        hits += bool(inside[int(y * SIZE), int(x * SIZE)])
+        covered.append(inside.mean())
+    low, high = wilson(hits, len(pairs))
+    return {"hits": hits / len(pairs), "interval": [low, high], "chance": float(np.mean(covered)), "heats": len(pairs)}
+
+
+def shuffled(variables, rng):
+    """Kernels with their values in another order."""
+    for variable in variables:
+        value = np.asarray(variable)
+        if value.ndim > 1:
+            variable.assign(rng.permutation(value.ravel()).reshape(value.shape))
+
+
+def correlation(first, second):
+    """Mean and standard deviation of the rank correlations."""
+    from tlkit.tasks.metrics import spearman
+
+    each = [spearman(np.abs(a.heat).ravel(), np.abs(b.heat).ravel()) for a, b in zip(first, second, strict=True)]
+    each = [value for value in each if np.isfinite(value)]
+    return {"mean": float(np.mean(each)), "std": float(np.std(each)), "heats": len(each)}
+
+
+def randomised(run, pairs, found, seed):
+    """Rank correlations of the heats by what was shuffled; the weights are put back."""
+    from tlkit.layer.lookup import backbone_of
+
+    layer, rng = backbone_of(run.model), np.random.default_rng(seed)
+    kept = [np.array(variable) for variable in run.model.variables]
+    of_module = {id(variable) for variable in layer.variables}
+    head = [variable for variable in run.model.variables if id(variable) not in of_module]
+    layer.unfreeze(0.25)
+    stages = {"nothing": (), "head": head, "head and top quarter": layer.trainable_variables}
+    out = {}
+    for stage, variables in stages.items():
+        shuffled(variables, rng)
+        out[stage] = {name: correlation(found[name], heats(run, pairs, name)) for name in METHODS[:2]}
+    for variable, value in zip(run.model.variables, kept, strict=True):
+        variable.assign(value)
+    return out
+
+
+def completeness(run, pairs, exact):
+    out = {}
+    for steps in exact:
+        missing = [one.missing for one in heats(run, pairs, METHODS[1], steps)]
+        out[str(steps)] = {"median": float(np.median(missing)), "largest": float(np.max(missing))}
+    return {"heats": len(pairs), "steps": out}
+
+
+def main(counts, few, seed, out):
+    started, result, found = time.perf_counter(), {"machine": MACHINE, "pointing": {}}, {}
+
+    def kept(what):
+        result["seconds"] = time.perf_counter() - started
+        print(what, f"{result['seconds']:.0f} s", file=sys.stderr, flush=True)
+        if out:
+            Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+    with tempfile.TemporaryDirectory() as folder:
+        run, boxes = trained(counts, seed, folder)
+        result |= {"images": len(boxes), "macro_f1": run.scores.get("macro_f1")}
+        pairs = asked(run, boxes)
+        kept("trained")
+        for name in METHODS:
+            found[name] = heats(run, pairs, name)
+            result["pointing"][name] = pointing(found[name], pairs, boxes)
+            kept(name)
+        result["completeness"] = completeness(run, pairs[:few], EXACT)
+        kept("completeness")
+        result["randomisation"] = randomised(run, pairs[:few], {name: own[:few] for name, own in found.items()}, seed)
+        kept("randomisation")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--counts", type=int, nargs=3, default=(300, 60, 40), help="images to train, validate, test")
+    parser.add_argument("--few", type=int, default=16, help="heats of the costlier checks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out")
+    given = parser.parse_args()
+    main(given.counts, given.few, given.seed, given.out)

@@ -1,0 +1,113 @@
+"""The try-it page: a browser with LiteRT.js says what LiteRT says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import browser
+import numpy as np
+import page_checks
+import pytest
+import readme_checks
+from exporting_runs import classifier, stripes
+from PIL import Image
+
+from tlkit.core.errors import InputError
+from tlkit.core.format import Source
+from tlkit.exporting import checked_formats, export, formats
+from tlkit.exporting.formats import pages
+from tlkit.exporting.readme import write_readme
+from tlkit.formats import tflite, tflite_metadata
+from tlkit.report import run_json
+
+
+def test_pages_are_written_where_they_are_named():
+    assert not {"web", "web_int8"} & {format.name for format in checked_formats(None)}
+    assert [format.file for format in checked_formats(("web", "web_int8"))] == ["web", "web_int8"]
+
+
+def test_without_npm_a_sentence_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("TLKIT_OFFLINE", raising=False)
+    pages._litert.cache_clear()
+    source = Source(tmp_path, None, tflite_metadata.Metadata("m", "", {}, {}, card={"modality": "image"}))
+    with pytest.raises(InputError, match=r"npm fetches once \(nodejs\.org brings npm\)"):
+        formats.web.write(source, tmp_path / "web")
+    looped = dataclasses.replace(source.metadata, card={"modality": "dialogue", "deployed": True})
+    with pytest.raises(InputError, match="by a loop over several: leave `web` out"):
+        formats.web.write(dataclasses.replace(source, metadata=looped), tmp_path / "web")
+    assert not (tmp_path / "web").exists()
+    pages._litert.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    if browser.CHROMIUM is None or shutil.which("npm") is None:
+        pytest.skip("there is no Chromium, or no npm to fetch LiteRT.js with")
+    place = tmp_path_factory.mktemp("pages")
+    exports = export(classifier(), place, ("float32", "web", "web_int8"))
+    run = dataclasses.replace(classifier(), exports=exports)
+    write_readme(run, run_json(run), place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    with browser.chromium() as running:
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "most"), [("web", 1e-4), ("web_int8", 1 / 128)])
+def test_a_page_says_what_litert_says(folder, page, name, most, tmp_path):
+    images, _ = stripes(3, seed=31)
+    wide, _ = stripes(1, seed=32, size=100)
+    opened = tflite.open_tflite(folder / name / "model.tflite", threads=1)
+    with page_checks.served(folder / name) as address:
+        page_checks.opened(page, address)
+        for number, image in enumerate((*images, wide[0])):
+            file = tmp_path / f"{number}.png"
+            Image.fromarray(image).save(file)
+            said = page_checks.said(page, file)
+            small = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
+            pixels = np.reshape(said["inputs"]["image"], (1, 32, 32, 3))
+            assert np.abs(pixels - small).max() <= 1 and np.mean(pixels != small) < 0.01  # as Pillow does, to rounding
+            wanted = opened.call({"image": pixels})["probabilities"][0]
+            np.testing.assert_allclose(said["outputs"]["probabilities"], wanted, atol=most)
+            shown = page.run("document.querySelector('.bar b').textContent")
+            assert (
+                shown == json.loads((folder / name / "model.json").read_text())["outputs"][0]["labels"][wanted.argmax()]
+            )
+        assert all(url.startswith(address) for url in page.requests())
+
+
+@pytest.mark.slow
+def test_what_is_no_image_is_a_sentence_and_a_phone_needs_no_scrolling(folder, page, tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    with page_checks.served(folder / "web") as address:
+        page_checks.opened(page, address, 390, dark=True)
+        assert page_checks.said(page, tmp_path / "a.png") == {}
+        assert page.run("document.getElementById('state').textContent").startswith("This file is no image")
+        assert page.run("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.slow
+def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
+    (code,) = readme_checks.blocks(folder, "js")
+    place = tmp_path / "site"
+    shutil.copytree(folder / "web", place)
+    kept = "console.log = (name, values) => { (window.said ??= {})[name] = [...values]; };"
+    imports, rest = code.split("\n", 1)
+    (place / "lines.js").write_text(f"{imports}\n{kept}\n" + rest.replace("'wasm/'", "'litert/wasm/'"))
+    index = (place / "index.html").read_text()
+    (place / "index.html").write_text(index.replace('src="page.js"', 'src="lines.js"'))
+    with page_checks.served(place) as address:
+        page.call("Page.navigate", url=address)
+        said = page_checks.wait(page, "window.said")
+    opened = tflite.open_tflite(folder / "model.tflite", threads=1)
+    wanted = opened.call({"image": np.zeros((1, 32, 32, 3))})["probabilities"][0]
+    np.testing.assert_allclose(said["probabilities"], wanted, atol=1e-4)

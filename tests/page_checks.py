@@ -1,0 +1,78 @@
+"""A try-it page in a headless browser: served on this machine alone, given a file, and asked what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser as browsers
+
+LIMIT_S = 240.0
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, without a log."""
+
+    timeout = LIMIT_S
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder; the server ends with the block."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(LIMIT_S)
+
+
+def opened(page: browsers.Browser, address: str, width: int = 1000, *, dark: bool = False) -> None:
+    """Load the page in a window of that width, and wait for its model."""
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+    scheme = "dark" if dark else "light"
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    page.events.clear()
+    page.call("Page.navigate", url=address)
+    page.wait_for("Page.loadEventFired")
+    wait(page, "window.tlkit?.ready || document.querySelector('.wrong')?.textContent")
+
+
+def wait(page: browsers.Browser, script: str) -> Any:
+    """The value of an expression, once it has one."""
+    end = time.monotonic() + LIMIT_S
+    while not (value := page.run(script)):
+        assert time.monotonic() < end, (page.run("document.body.innerText"), page.complaints())
+        time.sleep(0.1)
+    return value
+
+
+def give(page: browsers.Browser, file: Path) -> None:
+    """Choose a file, as a user does."""
+    root = page.call("DOM.getDocument")["root"]["nodeId"]
+    node = page.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    page.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
+
+
+def said(page: browsers.Browser, file: Path) -> dict[str, Any]:
+    """Inputs and outputs, lists of numbers by name, of a file that is given to the page."""
+    page.run("window.tlkit.last = null; document.getElementById('state').className = ''")
+    give(page, file)
+    wait(page, "!!(window.tlkit.last || document.querySelector('#state.wrong'))")
+    return dict(page.run(
+        "Object.fromEntries(Object.entries(window.tlkit.last ?? {}).map(([kind, own]) => [kind, "
+        "Object.fromEntries(Object.entries(own).map(([name, values]) => [name, [...values]]))]))"
+    ))  # fmt: skip
