@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from fitting import same, stopped_after
 
 import tlkit
 from tlkit import methods, tasks
@@ -86,6 +87,9 @@ def test_files_take_rows_as_they_are(run, tmp_path):
     for one, shares in zip(said, np.asarray(model), strict=True):
         assert dict(one.scores)[run.task.labels[1]] == pytest.approx(shares[1], abs=1e-5)
     assert said[0].note == "missing: age, job"
+    (tmp_path / "comma.csv").write_text('job,yearly pay,age\ncook,5,"39,5"\n')
+    (one,) = tlkit.predict(run, [tmp_path / "comma.csv"])
+    assert one.note == "'39,5' is no number in age; missing: age"
 
 
 def np_to_tf(array):
@@ -155,6 +159,22 @@ def test_methods_of_domains_take_rows(run, tmp_path):
     assert tlkit.finetune(folder, task, mixed, (tlkit.Phase(2, 1e-3),), out=tmp_path / "coral").scores["accuracy"] > 0.6
     weighted = methods.density_ratio(own, other, tlkit.HubLayer(folder, name="backbone"))
     assert weighted.train.weights is not None and weighted.train.weights.mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_killed_fit_of_a_table_goes_on_to_the_same_bits(tmp_path):
+    """Dropout, texts and decay are on; the second epoch of three is the last before the stop."""
+    data = read()
+    handle = tlkit.data.table.module(data, hidden=(8,), bins=4, dropout=0.3)
+
+    def finetuned(name):
+        plan = tlkit.plans.whole(epochs=3)
+        return tlkit.finetune(handle, tasks.classify(data.labels), data, plan, out=tmp_path / name)
+
+    whole = finetuned("whole")
+    stopped_after(2, lambda: finetuned("stopped"))
+    again = finetuned("stopped")
+    assert [dict(one.history) for one in again.phases] == [dict(one.history) for one in whole.phases]
+    assert same(map(np.array, again.model.variables), map(np.array, whole.model.variables))
 
 
 def test_values_and_two_heads(tmp_path):

@@ -30,7 +30,7 @@ MOST_VALUES = 1000  # known values of a category, the most frequent ones
 LIMIT = 5.0  # units at which a number ends as a feature
 _NARROWEST = 1e-4  # of a bin, in units
 _MOST = 60_000.0  # near the largest number of float16
-_VERSION = "2"  # of what is written, for the cache
+_VERSION = "3"  # of what is written, for the cache
 
 
 @dataclass(frozen=True)
@@ -263,21 +263,28 @@ def _write(
         kernel = tf.Variable(_he(rng, inputs, outputs), name=f"dense_{i}/kernel")
         layers.append((kernel, tf.Variable(tf.zeros(outputs), name=f"dense_{i}/bias")))
 
+    # called as Keras' generators are, which checkpoints hold: a fit that goes on draws what it would have drawn
+    state = tf.Variable(np.array([seed % 2**31, 0], np.int32), trainable=False, name="dropout/seed_generator_state")
+
     def call(inputs: Mapping[str, Any], training: bool) -> Any:
+        drawn = state + tf.constant([0, 1]) if training and dropout else None
+        if drawn is not None:
+            state.assign(drawn)
         parts = [] if numbers is None else [_encoded(tf.concat([inputs[name] for name in names], 1), numbers)]
         for name, own in known.items():
             row = _one_hot(inputs[name], own)
             parts.append(tf.matmul(row, vectors[name]) if name in vectors else row)
         x = tf.concat(parts, 1)
-        for kernel, bias in layers:
+        for i, (kernel, bias) in enumerate(layers):
             x = tf.nn.relu(tf.matmul(x, kernel) + bias)
-            x = tf.nn.dropout(x, dropout) if training and dropout else x
+            if drawn is not None:
+                x = tf.nn.experimental.stateless_dropout(x, dropout, drawn * len(layers) + tf.constant([0, i]))
         return x
 
     weights = [*vectors.values(), *(variable for layer in layers for variable in layer)]
     specs = {name: tf.TensorSpec((None, 1), tf.float32, name=name) for name in names}
     specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in known}
-    hub_module.write_module(call, weights, weights, specs, folder, card=card)
+    hub_module.write_module(call, [*weights, state], weights, specs, folder, card=card)
 
 
 def _one_hot(texts: Any, known: Sequence[str]) -> Any:

@@ -87,7 +87,9 @@ def fit(
 
     Each phase computes the frozen front of the module once, then trains the rest with a fresh Adam. Frozen weights
     are hashed before and after. The order of examples is a pure function of (seed, phase, epoch), so a fit that was
-    killed and is started again with the same arguments ends with the same weights, bit for bit.
+    killed and is started again with the same arguments ends with the same weights, bit for bit; but for what a module
+    draws itself by operations without a seed of their own, as dropout inside a module of the hub is with
+    `batch_stats="adapt"`.
 
     Args:
         model: A model that `build` made, or any keras.Model with one HubLayer; its outputs are raw (logits).

@@ -10,6 +10,7 @@ from tlkit.core.errors import TrainingError
 from tlkit.core.workers import Workers
 from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import weights_hash
+from tlkit.training.resume import is_seed
 
 if TYPE_CHECKING:
     from tlkit.training.fit import Stage
@@ -25,7 +26,7 @@ def frozen_variables(model: keras.Model, stage: Stage) -> list[Any]:
         cut = layer.cut_for(stage.phase.unfrozen)
         behind = set(layer.module_variables) if cut is None else set(cut.variables_behind)
         moving |= {id(v) for i, v in layer.module_variables.items() if i in behind}
-    return [v for v in layer.module_variables.values() if id(v) not in moving]
+    return [v for v in layer.module_variables.values() if id(v) not in moving and not is_seed(v)]
 
 
 def proof_of(stage: Stage, frozen: list[Any], before: str, workers: Workers) -> dict[str, Any]:
