@@ -223,7 +223,9 @@ def _windows(own: Timeline, cutoffs: Cutoffs, held_out: bool) -> dict[str, dict[
     first = int(tested[0])
     cut = first - cutoffs.horizon
     later = np.arange(cut, max(cut + 1, first - cutoffs.horizon // 2))
-    parts = {"test": _rows(own, tested, None, first, cutoffs)}
+    gaps = set(own.filled)  # a cutoff that nothing is known behind judges nothing; behind the last, the last value is
+    judging = [at for at in tested.tolist() if not gaps.issuperset(range(at, at + cutoffs.horizon))]
+    parts = {"test": _rows(own, np.array(judging), None, first, cutoffs)}
     if not held_out:
         parts["train"] = _rows(own, np.arange(cutoffs.least, cut)[-MOST_WINDOWS:], cut, first, cutoffs)
         parts["val"] = _rows(own, later, first, first, cutoffs)

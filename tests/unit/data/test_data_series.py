@@ -151,6 +151,7 @@ def test_a_gap_shows_nothing_of_what_follows_it_and_is_no_truth():
     np.testing.assert_array_equal(data.test.columns["history"][0][-3:], wave()[[85, 85, 85]])
     np.testing.assert_array_equal(np.isnan(data.test.targets.values[0]), [True, True, False, False, False, False])
     assert not np.isnan(data.test.inputs[2][-40:]).any(), "behind it, the line is known"
+    assert series.history({"a": cells}, 1, 12, origins=14).test.ids[:2] == ("a@90", "a@91"), "86 to 89 judge nothing"
 
 
 def test_a_season_that_such_values_hardly_have_is_noted(tmp_path):

@@ -64,6 +64,18 @@ def test_a_model_that_does_not_beat_naive_is_told_so():
     assert "lower MASE here than seasonal naive" in better.details["verdict"]
 
 
+def test_methods_are_compared_on_the_forecasts_that_they_made():
+    rows = [{"method": "tlkit", "mase": 1.0, "model": 1.0}, {"method": "seasonal naive", "mase": 1.2, "model": 1.0}]
+    others = [{"method": "AutoETS", "mase": 1.1, "model": 1.3}, {"method": "AutoTheta", "mase": 0.9, "model": 0.8}]
+    assert "but AutoETS had the lower MASE here" in forecast_scores.verdict([*rows, *others])
+
+
+def test_a_truth_of_zeros_has_no_weighted_quantile_loss():
+    part = examples([[0, 0], [0, 0]], scale=[1, 1])
+    assert {"mase", "coverage_80"} <= judged(part, around([[1, 1], [1, 1]])).scores.keys()
+    assert "wql" not in judged(part, around([[1, 1], [1, 1]])).scores
+
+
 def test_pieces_are_scored_as_the_whole():
     rng = np.random.default_rng(0)
     part = examples(rng.normal(size=(7, 4)), scale=np.ones(7), naive=rng.normal(size=(7, 4)), sigma=np.ones(7))
