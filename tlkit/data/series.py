@@ -166,12 +166,12 @@ def from_table(
     """
     frame = labelled_series.frame_of(table, encoding, separator)
     if series is None:
-        found = labelled_series.wide(frame, label)
+        recordings = labelled_series.wide(frame, label)
     else:
         channels = [value] if isinstance(value, str) else list(value)
-        found = labelled_series.long(frame, label, series, time, channels)
-    splits = _assembled(found.names, found.values, found.labelled, [], steps, split, seed, groups)
-    return noted(splits, (*frame.notes, *found.notes))
+        recordings = labelled_series.long(frame, label, series, time, channels)
+    splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups)
+    return noted(splits, (*frame.notes, *recordings.notes))
 
 
 def from_ts(
