@@ -196,3 +196,16 @@ def test_targets_of_another_kind_are_refused(labelled):
         tasks.similarity("cosine").objective.check(scored)
     with pytest.raises(InputError, match="must be whole numbers"):
         tasks.similarity("contrastive").objective.check(scored)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 2, 3)], ids=["steps", "maps"])
+def test_members_of_a_pair_pass_one_pooling(shape):
+    import keras
+
+    inputs = keras.Input((5,))
+    module = keras.Model(inputs, keras.layers.Reshape(shape)(keras.layers.Dense(12)(inputs)))
+    model = tlkit.build(tlkit.HubLayer(module, name="backbone"), tasks.similarity("contrastive"))
+    assert [layer.name for layer in model.layers].count("pool") == 1
+    left, right = np.ones((1, 5), np.float32), np.zeros((1, 5), np.float32)
+    same, other = (model(dict(zip(model.input, (left, y), strict=True))) for y in (left, right))
+    assert not np.allclose(same, other)

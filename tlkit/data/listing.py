@@ -80,7 +80,10 @@ def escaped(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def checked_folder(where: str | os.PathLike[str], noun: str = "a folder of files for each class") -> Path:
+CLASS_FOLDERS = "one folder of files for each class"
+
+
+def checked_folder(where: str | os.PathLike[str], noun: str = CLASS_FOLDERS) -> Path:
     """The folder as a path.
 
     Raises:
@@ -95,9 +98,8 @@ def checked_folder(where: str | os.PathLike[str], noun: str = "a folder of files
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"The folder {str(where)!r:.300} cannot be read: {reason}.") from error
     if not stat.S_ISDIR(mode):
-        raise InputError(
-            f"{str(root)!r} is a file: give the folder that holds one folder for each class (or from_csv for a table)."
-        )
+        table = " (or from_csv for a table)" if noun == CLASS_FOLDERS else ""
+        raise InputError(f"{str(root)!r} is a file: give the folder that holds {noun}{table}.")
     return root
 
 

@@ -171,16 +171,24 @@ def _pooled(layer: HubLayer, inputs: Any) -> Any:
 
     features = _single(_settled(layer, inputs)(inputs))
     if len(features.shape) == 4:
-        return keras.layers.GlobalAveragePooling2D(name="pool")(features)
+        return _made_once(layer, keras.layers.GlobalAveragePooling2D, name="pool")(features)
     if len(features.shape) == 3 and isinstance(layer.tokenizer, BytePairs):
         from tlkit.layer.last_state import LastState
 
-        return LastState(layer.tokenizer.pad, name="last_state")([features, inputs])
+        return _made_once(layer, LastState, layer.tokenizer.pad, name="last_state")([features, inputs])
     if len(features.shape) == 3:
-        return keras.layers.GlobalAveragePooling1D(name="pool")(features)
+        return _made_once(layer, keras.layers.GlobalAveragePooling1D, name="pool")(features)
     if len(features.shape) != 2:
         raise InputError(f"A head needs features (batch, d); the module gives shape {tuple(features.shape)}.")
     return features
+
+
+def _made_once(layer: HubLayer, kind: type, *arguments: Any, name: str) -> Any:
+    """A layer without weights behind the module: the members of a pair pass the same one, as names are unique."""
+    made = layer.__dict__.setdefault("_behind", {})  # a plain entry, which Keras does not track
+    if not isinstance(made.get(name), kind):
+        made[name] = kind(*arguments, name=name)
+    return made[name]
 
 
 def _steps(layer: HubLayer, inputs: Any) -> Any:

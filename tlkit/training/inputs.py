@@ -173,6 +173,9 @@ def _sized(spec: Any, like: Sequence[Any]) -> Any:
     given = tf.nest.flatten(spec)
     if len(given) != len(like):  # a model of the user's own, whose inputs are not those of the examples
         return spec
+    for own, other in zip(given, like, strict=True):
+        if len(own.shape) != len(other) + 1:
+            raise InputError(f"The model takes inputs of shape {tuple(own.shape[1:])}, and the examples are {other}.")
     filled = [
         tf.TensorSpec([None, *(b if a is None else a for a, b in zip(own.shape[1:], other, strict=True))], own.dtype)
         for own, other in zip(given, like, strict=True)
