@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
+from wave import open as opened_wave
 
 import browser
 import numpy as np
@@ -22,6 +24,7 @@ from tlkit.exporting.formats import pages
 from tlkit.exporting.readme import write_readme
 from tlkit.formats import tflite, tflite_metadata
 from tlkit.report import run_json
+from tlkit.tokenizing.words import Words
 
 
 def test_pages_are_written_where_they_are_named():
@@ -56,7 +59,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder):
+def page():
+    if browser.CHROMIUM is None:
+        pytest.skip("there is no Chromium")
     with browser.chromium() as running:
         yield running
 
@@ -111,3 +116,36 @@ def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
     opened = tflite.open_tflite(folder / "model.tflite", threads=1)
     wanted = opened.call({"image": np.zeros((1, 32, 32, 3))})["probabilities"][0]
     np.testing.assert_allclose(said["probabilities"], wanted, atol=1e-4)
+
+
+def read_by(page: browser.Browser, folder: Path, modality: str, about: dict, source: str) -> list[float]:
+    """What the page's module of a modality makes of a Blob, a JavaScript expression."""
+    (folder / "reading.js").write_text(pages._reading({"modality": modality}))
+    (folder / "index.html").write_text("<title>reading</title>")
+    with page_checks.served(folder) as address:
+        page.call("Page.navigate", url=address)
+        page_checks.wait(page, "document.title === 'reading'")
+        page.run(
+            f"(async () => {{ const source = {source}; const own = await import('./reading.js');"
+            f"window.made = (await own.read(source, {json.dumps(about)})).inputs.x; }})()"
+        )
+        return list(page_checks.wait(page, "window.made && [...window.made]"))
+
+
+@pytest.mark.slow
+def test_texts_and_recordings_are_read_as_in_python(page, tmp_path):
+    words = Words.of(("[PAD]", "good", "naïve", "film"))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "vocab.txt").write_text("".join(f"{word} {row}\n" for word, row in words.rows.items()))
+    text, about = "A GOOD, naïve-film! good unknown", {"inputs": [{"name": "x", "shape": [1, 8]}]}
+    found = read_by(page, tmp_path, "words", about, f"new Blob([{json.dumps(text)}])")
+    assert found == words.inputs(text, 8).tolist()
+
+    wave = np.random.default_rng(0).integers(-9000, 9000, (600, 2), np.int16)
+    with closing(opened_wave(str(tmp_path / "a.wav"), "wb")) as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(wave.tobytes())
+    settings = {"audio": {"sample_rate": 16_000}}
+    about = {"inputs": [{"name": "x", "shape": [1, 800]}], "settings": settings}
+    found = read_by(page, tmp_path, "audio", about, "await (await fetch('a.wav')).blob()")
+    assert np.abs(np.asarray(found[:600]) - wave.mean(axis=1) / 32768).max() < 1e-4 and not any(found[600:])
