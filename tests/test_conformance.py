@@ -39,6 +39,7 @@ FEATURES = {
     "steps()": (STEPS, WIDTH),
     "pair()": (2, WIDTH),
     "hidden_and_embedding()": (STEPS, WIDTH),
+    "token_scores()": (STEPS, WIDTH),
 }
 TABLE = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)  # what ids are looked up in
 WORDS = ("float32", "int32", "string")
@@ -214,7 +215,7 @@ def model_of(task: Task) -> Any:
         return keras.Model(inputs, task.head(inputs))
     if task.reads.name == "answers()":
         return keras.Model(inputs["inputs"], task.head(_predicted(inputs["inputs"])))
-    if task.reads.name == "hidden_and_embedding()":
+    if task.reads.name in ("hidden_and_embedding()", "token_scores()"):
         hidden = keras.layers.Dense(WIDTH, name="module")(inputs["inputs"])
         table = keras.layers.Lambda(lambda _: keras.ops.convert_to_tensor(TABLE), name="table")(inputs["inputs"])
         return keras.Model(inputs["inputs"], task.head({"hidden": hidden, "embedding": table}))

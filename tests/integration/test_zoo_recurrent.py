@@ -73,7 +73,7 @@ def test_phonemes_are_written_as_keras_writes_them(letters):
 @pytest.fixture(scope="module")
 def speller():
     folder = str(zoo_checks.folder("g2p-en"))
-    return HubLayer(folder, signature="encode"), HubLayer(folder), HubLayer(folder, signature="score")
+    return tuple(HubLayer(folder, signature=name) for name in ("encode", "decode", "score"))
 
 
 def pronounced(speller, word):
@@ -83,7 +83,7 @@ def pronounced(speller, word):
     letters[0, : len(numbers)], written[0, 0] = numbers, g2p.PHONEMES.index("<s>")
     encoded, found = encode(letters), []
     for place in range(g2p.MOST_PHONEMES - 1):
-        best = int(np.argmax(score(decode({"encoded": encoded, "ids": written})["default"])[0, place]))
+        best = int(np.argmax(score(decode({"encoded": encoded, "ids": written}))[0, place]))
         if g2p.PHONEMES[best] == "</s>":
             break
         found.append(g2p.PHONEMES[best])
@@ -102,7 +102,8 @@ def test_letters_and_phonemes_come_with_the_module(speller):
         assert tuple(file.read().split()) == g2p.PHONEMES
     with open(encode.asset("letters_file"), encoding="utf-8") as file:
         assert tuple(file.read().split()) == g2p.LETTERS
-    assert decode.tokenizer is None and decode.asset("nosuch_file") is None
+    assert decode.tokenizer.encode("HH AY1") == [g2p.PHONEMES.index(own) for own in ("HH", "AY1")]
+    assert decode.asset("nosuch_file") is None
     assert scan(zoo_checks.folder("g2p-en")).findings == ()
     assert sum(int(np.prod(v.shape)) for v in decode.variables) == g2p.CARD.parameters
 
@@ -201,7 +202,8 @@ def test_they_convert_with_builtins(name):
         with open(loaded.characters_file.asset_path.numpy(), encoding="utf-8") as file:
             values = {"inputs": windows(json.load(file), "What is the best way to learn")[0][-1:]}
     else:
-        values = {"encoded": normal(1, g2p.WIDTH), "ids": rng.integers(1, 74, (1, g2p.MOST_PHONEMES)).astype("i4")}
+        ids = rng.integers(1, 29, (1, g2p.MOST_LETTERS)).astype("i4")
+        values = {"source": ids, "ids": ids[:, : g2p.MOST_PHONEMES]}
     found = zoo_checks.litert(loaded, **{key: value.shape for key, value in values.items()})(**values)
     wanted = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in values.items()})
     np.testing.assert_allclose(found["default"], wanted["default"], atol=1e-3)

@@ -33,6 +33,7 @@ def with_tokens(
     *,
     width: int,
     barred: Sequence[int],
+    never: Sequence[int] | None = None,
 ) -> Examples:
     """Examples whose inputs are what is read and the tokens before each, and whose targets are those that follow.
 
@@ -44,6 +45,7 @@ def with_tokens(
         prompt: Tokens before the first.
         width: Least length of a row of tokens, so that several sets have one.
         barred: Tokens that no text begins with.
+        never: Tokens that no text has; None is all above the end.
 
     Returns:
         Targets are -1 in place of the prompt's own and behind the end.
@@ -51,6 +53,7 @@ def with_tokens(
     before = RaggedColumn([np.array([*prompt, *row], np.int32) for row in texts], tokenizer.end, width)
     behind = [np.array([NO_TARGET] * (len(prompt) - 1) + [*row, tokenizer.end], np.int32) for row in texts]
     step = {"prompt": list(prompt), "end": tokenizer.end, "barred": list(barred), **tokenizer.arguments}
+    step |= {} if never is None else {"never": list(never)}
     return dataclasses.replace(
         examples,
         inputs=DictColumn({**inputs, IDS: full_rows(before)}),

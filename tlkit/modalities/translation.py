@@ -28,7 +28,7 @@ READ = "source"  # the input of what is read
 ROWS = "source_rows"  # the step of the pipeline
 LONGEST = 256  # tokens of a text, where nobody asks for more
 LINES = 1000  # of a file that are translated one by one
-FILE = f"{TOKENIZER}.json"
+FILE, SOURCE_FILE = f"{TOKENIZER}.json", f"source_{TOKENIZER}"
 
 
 def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Splits:
@@ -55,13 +55,29 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     if length is not None and length < 8:
         raise InputError(f"`length` must be 8 tokens or more. Received: length={length!r}.")
     parts = (data.train, data.val, data.test)
-    tokens = [(_tokens(tokenizer, part, SOURCE), _tokens(tokenizer, part, WANTED)) for part in parts]
-    sizes = [room_for(length or _usual(rows) + 1) for rows in tokens[0]]
+    reading = source_tokenizer(layer)
+    tokens = [(_tokens(reading, part, SOURCE), _tokens(tokenizer, part, WANTED)) for part in parts]
+    fixed = [takes[name].shape[1] for name in (READ, IDS)]
+    sizes = [
+        room_for(length or _usual(rows) + 1) if size is None else int(size)
+        for rows, size in zip(tokens[0], fixed, strict=True)
+    ]
     cut = sum(len(row) >= size for own in tokens for rows, size in zip(own, sizes, strict=True) for row in rows)
     note = f"{cut:,} texts have more tokens than the {max(sizes) - 1} that are kept, and lose their end."
     notes = [note] if cut else []
-    train, val, test = (_in_rows(part, own, tokenizer, sizes) for part, own in zip(parts, tokens, strict=True))
+    train, val, test = (
+        _in_rows(part, own, (reading, tokenizer), sizes) for part, own in zip(parts, tokens, strict=True)
+    )
     return dataclasses.replace(data, train=train, val=val, test=test, notes=(*data.notes, *notes))
+
+
+def source_tokenizer(layer: HubLayer) -> BytePairs:
+    """The tokens of what a module reads: its own `source_tokenizer_file`, or those of what it writes."""
+    file, tokenizer = layer.asset(f"{SOURCE_FILE}_file"), layer.tokenizer
+    if file is not None:
+        return BytePairs.from_file(file, layer.asset(f"{SOURCE_FILE}_config"))
+    assert isinstance(tokenizer, BytePairs)
+    return tokenizer
 
 
 def _tokens(tokenizer: BytePairs, examples: Examples, column: str) -> list[list[int]]:
@@ -74,15 +90,21 @@ def _usual(rows: Sequence[Sequence[int]]) -> int:
 
 
 def _in_rows(
-    examples: Examples, tokens: tuple[list[list[int]], list[list[int]]], tokenizer: BytePairs, sizes: Sequence[int]
+    examples: Examples,
+    tokens: tuple[list[list[int]], list[list[int]]],
+    tokenizers: tuple[BytePairs, BytePairs],
+    sizes: Sequence[int],
 ) -> Examples:
-    sources, wanted = tokens
-    read = ArrayColumn(read_rows(tokenizer, sources, sizes[0]))
+    (sources, wanted), (reading, tokenizer) = tokens, tokenizers
+    read = ArrayColumn(read_rows(reading, sources, sizes[0]))
     written = [row[: sizes[1] - 1] for row in wanted]
     prompt = [] if tokenizer.begin is None else [tokenizer.begin]
-    barred = [tokenizer.end]
-    rows = with_tokens(examples, {READ: read}, written, tokenizer, prompt, width=sizes[1], barred=barred)
-    return dataclasses.replace(rows, pipeline=rows.pipeline.then(ROWS, pad=tokenizer.pad, length=sizes[0]))
+    never = sorted({*tokenizer.special.values()} - {tokenizer.end})
+    rows = with_tokens(
+        examples, {READ: read}, written, tokenizer, prompt, width=sizes[1], barred=[tokenizer.end], never=never
+    )
+    step = {"pad": reading.pad, "end": reading.end, "length": sizes[0], **reading.arguments}
+    return dataclasses.replace(rows, pipeline=rows.pipeline.then(ROWS, **step))
 
 
 def read_rows(tokenizer: BytePairs, texts: Sequence[Sequence[int]], length: int) -> np.ndarray:
@@ -101,12 +123,13 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     told = examples.pipeline.get(PROMPTED)
     if layer is None or told is None or not isinstance(layer.tokenizer, BytePairs):
         return InputInfo({})
-    pad = layer.tokenizer.pad
+    reading, file = source_tokenizer(layer), layer.tokenizer.file
+    files = {FILE: file} if reading.file == file else {FILE: file, f"{SOURCE_FILE}.json": reading.file}
     return InputInfo(
         {},
-        files={FILE: layer.tokenizer.file.encode()},
-        says=f"Texts are tokens of the file {FILE}, with {told['end']} behind the last of what is read and {pad} "
-        f"behind that; the first of what is written is {told['prompt'][0]}, and {told['end']} stands behind the last.",
+        files={name: content.encode() for name, content in files.items()},
+        says=f"What is read is of {list(files)[-1]}, with {reading.end} behind its last token and {reading.pad} behind "
+        f"that. What is written is of {FILE}: {told['prompt'][0]} stands in front of it, and {told['end']} behind it.",
     )
 
 
@@ -121,7 +144,8 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not 1 <= len(lines) <= LINES:
         raise InputError(f"{str(source)!r} has {len(lines):,} lines of text: 1 to {LINES:,} can be translated at once.")
-    tokenizer = BytePairs(info.files[FILE].decode(), None, int(told["end"]), int(rows["pad"]))
+    reading = info.files.get(f"{SOURCE_FILE}.json", info.files[FILE]).decode()
+    tokenizer = BytePairs(reading, None, int(rows["end"]), int(rows["pad"]))
     return [_line(line, str(source) if len(lines) == 1 else line, tokenizer, info) for line in lines]
 
 
@@ -129,7 +153,7 @@ def _line(line: str, name: str, tokenizer: BytePairs, info: FileInfo) -> Example
     tokens, room = tokenizer.encode(line), info.shapes[READ][0]
     note = f"of {len(tokens)} tokens the first {room - 1} are read" if len(tokens) >= room else ""
     inputs = DictColumn({READ: ArrayColumn(read_rows(tokenizer, [tokens], room))})
-    columns = {TOKENIZER: TextColumn([tokenizer.file]), SOURCE: TextColumn([line])}
+    columns = {TOKENIZER: TextColumn([info.files[FILE].decode()]), SOURCE: TextColumn([line])}
     return one_example(name, TRANSLATION, inputs, note, info.pipeline, columns)
 
 

@@ -16,8 +16,9 @@ from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import backbone_of
 from tlkit.runs.folder import opened
 
+_OF_A_SOURCE = ("source_tokenizer_file", "source_tokenizer_config")  # where what is read has other tokens
 # what modules of texts bring besides their functions
-_OF_THE_HUB = ("vocab_file", "do_lower_case", "tokenizer_file", "tokenizer_config")
+_OF_THE_HUB = ("vocab_file", "do_lower_case", "tokenizer_file", "tokenizer_config", *_OF_A_SOURCE)
 
 
 def publish(run: Run | HubLayer | str | Path, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> Path:

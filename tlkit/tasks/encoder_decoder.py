@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, Lines, Objective, Task
 from tlkit.data.teacher_forcing import in_use
-from tlkit.layer import reads
+from tlkit.layer.token_scores import LOGITS, token_scores
 from tlkit.tasks import metrics
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.greedy_decoding import functions, run
@@ -41,7 +41,7 @@ def encoder_decoder(
     Args:
         name: Of the task, and of the function of its files that holds the loop.
         made_by: What makes the task again.
-        head: What `reads.hidden_and_embedding` gives -> logits (batch, tokens, vocabulary).
+        head: What `token_scores` gives -> logits (batch, tokens, vocabulary).
         check: As in `Objective`.
         evaluate: Examples in use and what was written -> scores.
         answer: What is written.
@@ -54,7 +54,7 @@ def encoder_decoder(
     return Task(
         name=name,
         made_by=made_by,
-        reads=reads.hidden_and_embedding(),
+        reads=token_scores(),
         head=head,
         objective=Objective(loss=_loss, metrics=_metrics, check=check),
         answers=(Answer(NEXT, _likeliest, _agree, _said),),
@@ -73,14 +73,16 @@ def encoder_decoder(
 
 
 def scores_by_table(features: dict[str, Any], *, learned: bool) -> Any:
-    """Logits (batch, tokens, vocabulary): products of states with the table that tokens are looked up in.
+    """Logits (batch, tokens, vocabulary): the module's own, or products of states with the table of its tokens.
 
     Args:
-        features: "hidden" (batch, tokens, d) and "embedding" (vocabulary, d).
+        features: As `layer.token_scores` gives them.
         learned: Whether the table learns from them too, where all of the module trains.
     """
-    from keras import ops
+    from keras import layers, ops
 
+    if LOGITS in features:
+        return layers.Identity(dtype="float32", name="head_scores")(features[LOGITS])
     table = features["embedding"] if learned else ops.stop_gradient(features["embedding"])
     return ops.matmul(features["hidden"], ops.transpose(table))
 

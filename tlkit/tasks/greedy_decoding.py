@@ -18,6 +18,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Function, Signature
 from tlkit.data.teacher_forcing import PROMPTED
+from tlkit.layer.token_scores import LOGITS
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +39,8 @@ class Rules:
 
     Attributes:
         prompt: Tokens before the first.
-        end: The token that ends a text; those above it are never written.
+        end: The token that ends a text.
+        never: Tokens that are never written; None is all above the end.
         barred: Tokens that cannot be the first.
         longest: Most tokens of a text.
     """
@@ -47,6 +49,7 @@ class Rules:
     end: int
     barred: tuple[int, ...]
     longest: int
+    never: tuple[int, ...] | None = None
 
     @property
     def capacity(self) -> int:
@@ -83,7 +86,7 @@ def functions(
     layer, told = backbone_of(model), examples.pipeline.get(PROMPTED)
     if layer is None or told is None:
         raise InputError(f"{noun} by a model on one module, with data that `finetune` prepared for it.")
-    rules = Rules(tuple(told["prompt"]), int(told["end"]), tuple(told["barred"]), longest)
+    rules = _rules(told, longest, layer.endpoint.inputs[IDS].shape[1])
     ((source, spec),) = examples.inputs.spec.items()
     sizes = (None, None) if kind == "server" else (1, spec.shape[0])
     specs = {source: tf.TensorSpec(sizes, spec.dtype)}
@@ -97,6 +100,13 @@ def functions(
     if kind == "server":
         return {DEFAULT: Signature(write, specs)}
     return {whole: Signature(write, specs), **_apart(layer, rules, specs)}
+
+
+def _rules(told: Mapping[str, Any], longest: int, width: int | None) -> Rules:
+    """What the data's pipeline says, with as much room as a module of rows of one width has."""
+    prompt, never = tuple(told["prompt"]), told.get("never")
+    room = longest if width is None else int(width) + 1 - len(prompt)
+    return Rules(prompt, int(told["end"]), tuple(told["barred"]), room, None if never is None else tuple(never))
 
 
 # -- with keys and values at hand
@@ -122,7 +132,7 @@ def greedy(layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
         found = [outputs[name] for name in names]
         for own, name in zip(found, names, strict=True):
             own.set_shape(shapes[name])
-        return tf.matmul(outputs["default"][:, -1], table, transpose_b=True), found
+        return _logits(outputs, table), found
 
     def body(place: Any, text: Any, shares: Any, leads: Any, going: Any, *kept: Any) -> tuple[Any, ...]:
         before = tf.reshape(tf.gather(text, tf.reshape(place - 1, (1,)), axis=1), (-1, 1))
@@ -162,7 +172,8 @@ def chosen(rules: Rules, scores: Any, first: Any) -> tuple[Any, Any, Any]:
     import tensorflow as tf
 
     numbers = np.arange(int(scores.shape[-1]))
-    never = np.where(numbers > rules.end, NEVER, 0.0).astype(np.float32)
+    outside = numbers > rules.end if rules.never is None else np.isin(numbers, rules.never)
+    never = np.where(outside, NEVER, 0.0).astype(np.float32)
     at_first = np.where(np.isin(numbers, rules.barred), NEVER, 0.0).astype(np.float32)
     allowed = scores + never + at_first * tf.cast(first, tf.float32)
     best = tf.math.top_k(tf.nn.softmax(allowed), 2)
@@ -206,10 +217,21 @@ def _zeros(source: Any) -> Any:
     return tf.cast(tf.zeros_like(source[:, :1]), tf.float32)
 
 
-def table_of(layer: Any) -> Any:
-    """The table that tokens are looked up in."""
+def _logits(outputs: Mapping[str, Any], table: Any) -> Any:
+    """Scores of what follows the last token: the module's own, or products with its table."""
     import tensorflow as tf
 
+    if LOGITS in outputs:
+        return outputs[LOGITS][:, -1]
+    return tf.matmul(outputs["default"][:, -1], table, transpose_b=True)
+
+
+def table_of(layer: Any) -> Any:
+    """The table that tokens are looked up in; None of a module that gives scores itself."""
+    import tensorflow as tf
+
+    if LOGITS in layer.function("step").structured_outputs:
+        return None
     return tf.convert_to_tensor(layer.module_variables[layer.graph.resources[layer.embedding]].value)
 
 
@@ -240,8 +262,8 @@ def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Sign
 
     def decode(tensors: Mapping[str, Any]) -> Tensors:
         outputs = dict(layer.function("step")(**tensors))
-        scores = tf.matmul(outputs.pop("default")[:, -1], table_of(layer), transpose_b=True)
-        return {"logits": scores, **outputs}
+        kept = {name: own for name, own in outputs.items() if name.startswith(CACHE)}
+        return {LOGITS: _logits(outputs, table_of(layer)), **kept}
 
     return {"encode": Signature(encode, specs), "decode": Signature(decode, {**tokens, **cross, **caches})}
 

@@ -21,6 +21,7 @@ from tlkit.core.examples import ArraySpec
 from tlkit.core.files import sha256_bytes
 
 EXTRA = "generation"
+MODELS = ("BPE", "WordLevel")  # the latter of closed vocabularies, such as phonemes
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,8 @@ class BytePairs:
             file = Path(path).read_text(encoding="utf-8")
             model = json.loads(file)["model"]
             words = {} if settings is None else json.loads(Path(settings).read_text(encoding="utf-8"))
-            if model.get("type") != "BPE":
-                raise ValueError(f"its model is {model.get('type')}, and not BPE")
+            if model.get("type") not in MODELS:
+                raise ValueError(f"its model is {model.get('type')}, and not {' or '.join(MODELS)}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{str(path)!r} is no tokenizer.json of a byte-level BPE ({error}).") from error
         numbers = _numbers(file)

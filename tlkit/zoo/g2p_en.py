@@ -6,8 +6,9 @@ an encoder's last state as a decoder's first).
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,22 @@ CARD = Card(
     credits="Weights by K. Park and J. Kim (g2p_en), trained on the CMU Pronouncing Dictionary.",
     package=PACKAGE,
     inputs=(
-        "the decoder (called, or the signature `decode`): dict of float32 encoded (batch, 256) and int32 ids (batch, "
-        "24), numbers of the lines of the asset `phonemes_file`, <s> first; the signature `encode`: int32 ids (batch, "
-        "32), lines of `letters_file`, </s> last and padding behind it; `score`: states of the decoder"
+        "dict of int32 source (batch, 32), numbers of the lines of the asset `letters_file`, </s> last and padding "
+        "behind it, and int32 ids (batch, 24), lines of `phonemes_file`, <s> first. In parts: the signature `encode` "
+        "takes the letters, `decode` float32 encoded (batch, 256) and ids, `score` states of the decoder; phoneme by "
+        "phoneme `start` takes encoded, and `step` one of ids, its int32 position, and the states so far"
     ),
     outputs=(
-        "dict of float32: default, of the decoder a state for each phoneme so far (batch, 24, 256); of `encode` the "
-        "word's state (batch, 256); of `score` the 74 scores of the next phoneme at each"
+        "dict of float32: default, a state for each phoneme so far (batch, 24, 256), and logits, the 74 scores of the "
+        "next phoneme at each; of `encode` the word's state (batch, 256); of `start` and `step` also cross_state_0, "
+        "the word's state (batch, 1, 256), and kv_cache_state_0, those behind each phoneme (batch, capacity, 256)"
     ),
     input_range=None,
     parameters=834_890,
+    recipe=2,
 )
+
+WORD, SO_FAR = "cross_state_0", "kv_cache_state_0"  # states: of the word, and behind each phoneme
 
 Weights = Mapping[str, Any]
 
@@ -60,31 +66,62 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
     from tlkit.formats import hub_module
 
     weights = variables(dict(np.load(files[WEIGHTS])))
-    specs = {
-        "encoded": tf.TensorSpec((None, WIDTH), tf.float32, name="encoded"),
-        "ids": tf.TensorSpec((None, MOST_PHONEMES), tf.int32, name="ids"),
-    }
-    words = tf.TensorSpec((None, MOST_LETTERS), tf.int32, name="ids")
-    states = tf.TensorSpec((None, None, WIDTH), tf.float32, name="states")
+    ids = tf.TensorSpec((None, MOST_PHONEMES), tf.int32, name="ids")
+    letters = tf.TensorSpec((None, MOST_LETTERS), tf.int32, name="source")
     with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
-        assets = {}
-        for name, lines in (("letters_file", LETTERS), ("phonemes_file", PHONEMES)):
-            (Path(scratch) / f"{name[:-5]}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            assets[name] = tf.saved_model.Asset(str(Path(scratch) / f"{name[:-5]}.txt"))
+        for name, content in assets().items():
+            (Path(scratch) / name).write_text(content, encoding="utf-8")
         hub_module.write_module(
-            lambda inputs, training: {"default": decode(weights, inputs["encoded"], inputs["ids"])},
+            lambda inputs, training: pronounced(weights, inputs["source"], inputs["ids"]),
             list(weights.values()),
             list(weights.values()),
-            specs,
+            {"source": letters, "ids": ids},
             folder,
             card=CARD.to_json(),
-            attachments=assets,
-            signatures={
-                "encode": (lambda ids: {"default": encode(weights, ids)}, words),
-                "decode": (lambda inputs: {"default": decode(weights, inputs["encoded"], inputs["ids"])}, specs),
-                "score": (lambda x: {"default": scores(weights, x)}, states),
-            },
+            attachments={name.partition(".")[0]: tf.saved_model.Asset(str(Path(scratch) / name)) for name in assets()},
+            signatures=_parts(weights, letters, ids),
         )
+
+
+def _parts(weights: Weights, letters: Any, ids: Any) -> dict[str, Any]:
+    """Endpoints by name, with what each takes."""
+    import tensorflow as tf
+
+    encoded = tf.TensorSpec((None, WIDTH), tf.float32, name="encoded")
+    states = tf.TensorSpec((None, None, WIDTH), tf.float32, name="states")
+    one = {"ids": tf.TensorSpec((None, 1), tf.int32, name="ids"), "position": tf.TensorSpec((), tf.int32)}
+    return {
+        "encode": (lambda source: {"default": encode(weights, source)}, letters),
+        "decode": (
+            lambda inputs: {"default": decode(weights, inputs["encoded"], inputs["ids"])},
+            {"encoded": encoded, "ids": ids},
+        ),
+        "score": (lambda x: {"default": scores(weights, x)}, states),
+        "start": (lambda state: {WORD: state[:, None]}, encoded),
+        "step": (lambda inputs: step(weights, inputs), {**one, WORD: states, SO_FAR: states}),
+    }
+
+
+def assets() -> dict[str, str]:
+    """Name -> content of the files that come with the module: the symbols, and how texts are split into them."""
+    lines = {"letters_file.txt": LETTERS, "phonemes_file.txt": PHONEMES}
+    lower = {"type": "Lowercase"}
+    return {
+        **{name: "".join(f"{line}\n" for line in symbols) for name, symbols in lines.items()},
+        "source_tokenizer_file.json": _tokenizer(LETTERS, "BPE", {"normalizer": lower}),
+        "tokenizer_file.json": _tokenizer(PHONEMES, "WordLevel", {"pre_tokenizer": {"type": "WhitespaceSplit"}}),
+        "source_tokenizer_config.json": json.dumps({"eos_token": "</s>", "pad_token": "<pad>"}),
+        "tokenizer_config.json": json.dumps({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}),
+    }
+
+
+def _tokenizer(symbols: Sequence[str], kind: str, how: Mapping[str, Any]) -> str:
+    """A tokenizer.json whose tokens are symbols: letters of a word, or what stands between blanks."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": i, "content": own, **flags, "special": True} for i, own in enumerate(symbols) if own[0] == "<"]
+    model = {"type": kind, "vocab": {own: i for i, own in enumerate(symbols)}, "unk_token": "<unk>"}
+    merges: dict[str, Any] = {"merges": []} if kind == "BPE" else {}
+    return json.dumps({"version": "1.0", "added_tokens": added, **how, "model": {**model, **merges}})
 
 
 def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -120,6 +157,33 @@ def scores(weights: Weights, states: Any) -> Any:
     import tensorflow as tf
 
     return tf.einsum("btd,dv->btv", states, weights["fc_w"]) + weights["fc_b"]
+
+
+def pronounced(weights: Weights, source: Any, ids: Any) -> dict[str, Any]:
+    """States of the decoder, and scores of the next phoneme at each, for letters (batch, 32) and phonemes before."""
+    states = decode(weights, encode(weights, source), ids)
+    return {"default": states, "logits": scores(weights, states)}
+
+
+def step(weights: Weights, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What `pronounced` gives for one phoneme, with the state behind the one before at hand.
+
+    Args:
+        weights: As `variables` gives them.
+        inputs: int32 ids (batch, 1), its int32 position, cross_state_0 (batch, 1, 256), and kv_cache_state_0 (batch,
+            capacity, 256), of which the row before the position is read.
+
+    Returns:
+        The state (batch, 1, 256) as default, its logits, and the states so far with it written in.
+    """
+    import tensorflow as tf
+
+    before, position = inputs[SO_FAR], inputs["position"]
+    at = tf.one_hot(position, tf.shape(before)[1])
+    last = tf.reduce_sum(before * tf.one_hot(position - 1, tf.shape(before)[1])[:, None], axis=1)
+    state = tf.where(tf.equal(position, 0), inputs[WORD][:, 0], last)
+    new = _read(weights, "dec", inputs["ids"], state)[0][:, None]
+    return {"default": new, "logits": scores(weights, new), SO_FAR: before * (1.0 - at)[:, None] + new * at[:, None]}
 
 
 def _read(weights: Weights, side: str, ids: Any, state: Any) -> list[Any]:
