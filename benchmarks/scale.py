@@ -30,7 +30,7 @@ CASES = tuple((images, workers) for images in (20_000, 1_000_000, 100_000_000) f
 BAR = 1e-5
 
 
-def fitted(strategy):
+def fitted(module: Path, strategy):
     """20 steps: 10 of the head, 10 of half of the module, on generated images with weights."""
     import dataclasses
 
@@ -46,12 +46,8 @@ def fitted(strategy):
     weights = np.linspace(0.5, 2.0, len(data.train)).astype(np.float32)
     data = dataclasses.replace(data, train=dataclasses.replace(data.train, weights=weights))
     keras.utils.set_random_seed(0)
-    module = keras.Sequential(
-        [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Conv2D(8, 3, strides=2),
-         keras.layers.GlobalAveragePooling2D()]
-    )  # fmt: skip
     task = tlkit.tasks.classify(data.labels, dropout=0.0)
-    layer = tlkit.HubLayer(module, name="backbone", input_range=(0.0, 1.0))
+    layer = tlkit.HubLayer(str(module), name="backbone", input_range=(0.0, 1.0))
     model, data = tlkit.build(layer, task), prepare(data, layer, image_size=(32, 32))
     phases = (tlkit.Phase(1, 1e-2), tlkit.Phase(1, 3e-3, unfrozen=0.5))
     run = tlkit.fit(model, task, data, phases, batch_size=8, strategy=strategy)
@@ -77,22 +73,34 @@ def exchanges(strategy) -> dict[int, float]:
     return found
 
 
-def child(out: Path) -> None:
+def child(module: Path, out: Path) -> None:
     """One process: alone, or a worker where TF_CONFIG says so."""
     started = time.perf_counter()
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else None
-    figures = {"start_seconds": time.perf_counter() - started, "weights": [fitted(strategy)]}
+    figures = {"start_seconds": time.perf_counter() - started, "weights": [fitted(module, strategy)]}
     if strategy is not None:
-        figures["weights"].append(fitted(strategy))
+        figures["weights"].append(fitted(module, strategy))
         figures["exchange_ms"] = exchanges(strategy)
     out.write_text(json.dumps(figures))
 
 
-def started(out: Path, cache: Path, config: dict | None = None) -> subprocess.Popen:
+def written(folder: Path) -> Path:
+    """A small untrained module, which all processes open."""
+    import keras
+
+    import tlkit
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Conv2D(8, 3)]
+    return tlkit.zoo.write_keras_model(keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()]), folder)
+
+
+def started(module: Path, out: Path, cache: Path, config: dict | None = None) -> subprocess.Popen:
     env = os.environ | {"TLKIT_CACHE": str(cache)} | ({} if config is None else {"TF_CONFIG": json.dumps(config)})
-    return subprocess.Popen([sys.executable, __file__, "--child", "--out", str(out)], env=env, stdout=sys.stderr)
+    command = [sys.executable, __file__, "--child", "--module", str(module), "--out", str(out)]
+    return subprocess.Popen(command, env=env, stdout=sys.stderr)
 
 
 def measured(folder: Path) -> dict:
@@ -100,9 +108,10 @@ def measured(folder: Path) -> dict:
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     outs = [folder / name for name in ("alone.json", "0.json", "1.json")]
     configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    alone = started(outs[0], folder / "alone")
+    module = written(folder / "module")
+    alone = started(module, outs[0], folder / "alone")
     assert alone.wait() == 0
-    both = [started(out, folder / "both", config) for out, config in zip(outs[1:], configs, strict=True)]
+    both = [started(module, out, folder / "both", config) for out, config in zip(outs[1:], configs, strict=True)]
     assert [process.wait() for process in both] == [0, 0]
     one, chief, other = (json.loads(out.read_text()) for out in outs)
     return {
@@ -155,10 +164,11 @@ def cost(figures: dict, image_seconds: float, images: int, workers: int) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--child", action="store_true")
+    parser.add_argument("--module", type=Path)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
     options = parser.parse_args()
     if options.child:
-        child(options.out)
+        child(options.module, options.out)
         return
     with tempfile.TemporaryDirectory() as scratch:
         figures = measured(Path(scratch))
