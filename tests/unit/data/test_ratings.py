@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tlkit.core.errors import InputError
+from tlkit.core.modality import FileInfo
 from tlkit.data import ratings
 from tlkit.methods import recommenders
+from tlkit.modalities import ratings as RATINGS
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
 
@@ -70,6 +72,22 @@ def test_a_catalogue_says_flags_by_their_names(table):
     rows = [("i1", "Heat (1995)", "1", "0", "http://x"), ("i2", "", "1", "1", "http://y")]
     found = ratings.catalogue(table(rows, "item,title,Crime,Drama,link", "items.csv"))
     assert found.texts == ("Heat (1995). Crime", "Crime, Drama") and found.titles == ("Heat (1995)", "i2")
+
+
+def test_a_history_names_items_by_ids_and_titles_and_says_which_title_is_not_one(table, tmp_path):
+    rows = [
+        ("i1", "Heat  (1995)"),
+        ("i2", "Emma"),
+        ("i3", "Emma"),
+        *((f"i{i}", f"Film {i}") for i in (0, *range(4, 9))),
+    ]
+    data = ratings.from_table(table(), ratings.catalogue(table(rows, "item,title", "items.csv")), history=4)
+    (tmp_path / "h.txt").write_text("\ufeffHeat  (1995)\nEmma\ni5\nMöwe\n", encoding="utf-8")
+    asked = RATINGS.parse(tmp_path / "h.txt", FileInfo(data.train.pipeline, {"history": (4,)}))
+    assert asked.inputs[0].tolist() == [0, 1, 2, 6]
+    assert asked.columns["note"][0] == (
+        "1 of 4 items are not in the catalogue; 'Emma' is the title of several items, and the first is taken"
+    )
 
 
 REFUSED = {
