@@ -225,9 +225,14 @@ def _compute_together(
 
     Raises:
         OSError: On all workers, if the disk of one is full.
-        InputError: If this one does not see what another has computed.
+        InputError: If the module's graph differs between workers, or this one does not see what another has computed.
     """
     workers, folder = request.workers, request.folder
+    if others := workers.unlike_chief(sha256_bytes(folder.name)):
+        raise InputError(
+            f"Worker {others[0]} looks for other features than the chief: the module's graph differs between them, as "
+            "that of a keras.Model in memory does. Save the module, and give its folder to all of them."
+        )
     if workers.chief:
         _drop_damaged(request)
     if not workers.from_chief(request.missing_bytes > 0):

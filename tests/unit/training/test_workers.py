@@ -109,6 +109,17 @@ def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
     assert all("point TLKIT_CACHE to one folder" in own for own in said)
 
 
+def test_workers_whose_modules_differ_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+
+    def compute(own: Workers):
+        request = dataclasses.replace(request_for(own), key=f"graph of worker {own.index}")
+        with pytest.raises(InputError, match=r"Worker 1 looks for other features than the chief: .* Save the module"):
+            extract.compute(doubled, request)
+
+    each(workers_in_threads(2), compute)
+
+
 def test_a_damaged_tf_config_is_shown(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{worker")
     with pytest.raises(InputError, match="must be JSON as TensorFlow has it"), cluster.joined():
