@@ -18,8 +18,8 @@ def arrays_of(path) -> dict[str, np.ndarray]:
 
 
 def gap(one: dict[str, np.ndarray], other: dict[str, np.ndarray], prefix: str = "w") -> float:
-    names = [name for name in one if name.startswith(prefix)]
-    assert names and len(names) == sum(name.startswith(prefix) for name in other)
+    names, others = ({n for n in arrays if n[0] == prefix and n[1].isdigit()} for arrays in (one, other))
+    assert names and names == others
     return max(float(np.max(np.abs(one[name] - other[name]))) for name in names)
 
 
