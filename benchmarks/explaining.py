@@ -84,17 +84,21 @@ def pointing(found, pairs, boxes):
     """How many peaks lie in a box of their class, and the share of the image that such boxes cover."""
     from tlkit.tasks.metrics import wilson
 
-    hits, covered = 0, []
+    hits, nowhere, covered = 0, 0, []
     middles = (np.arange(SIZE) + 0.5) / SIZE
     for one, (i, k) in zip(found, pairs, strict=True):
         inside = np.zeros((SIZE, SIZE), bool)
         for _, left, top, right, bottom in boxes[i][boxes[i][:, 0] == k]:
             inside |= np.outer((middles >= top) & (middles < bottom), (middles >= left) & (middles < right))
+        covered.append(inside.mean())
+        if not one.peak:
+            nowhere += 1
+            continue
         x, y = one.peak
         hits += bool(inside[int(y * SIZE), int(x * SIZE)])
-        covered.append(inside.mean())
     low, high = wilson(hits, len(pairs))
-    return {"hits": hits / len(pairs), "interval": [low, high], "chance": float(np.mean(covered)), "heats": len(pairs)}
+    share, chance = hits / len(pairs), float(np.mean(covered))
+    return {"hits": share, "interval": [low, high], "chance": chance, "heats": len(pairs), "without_peak": nowhere}
 
 
 def shuffled(variables, rng):

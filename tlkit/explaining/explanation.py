@@ -51,7 +51,13 @@ class Explanation:
 
     @property
     def peak(self) -> tuple[float, ...]:
-        """Where the heat is highest, in shares of its sides: (x, y) of an image, (x,) of what has one axis."""
+        """Where the heat is highest, in shares of its sides: (x, y) of an image, (x,) of what has one axis.
+
+        () where nothing speaks for the label: no heat lies above 0, as Grad-CAM has it of a label that all features
+        speak against.
+        """
+        if not self.heat.max() > 0:
+            return ()
         place = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
         return tuple(
             float((p + 0.5) / size) for p, size in zip(reversed(place), reversed(self.heat.shape), strict=True)
@@ -77,7 +83,8 @@ class Explanation:
 
     def html(self) -> str:
         """What a page or a notebook shows; all that comes from data is escaped."""
-        name = html.escape(f"{self.label} {self.output:.3g}, {self.method}")
+        nothing = "" if self.peak else ": nothing speaks for it"
+        name = html.escape(f"{self.label} {self.output:.3g}, {self.method}{nothing}")
         if self.shown is None:
             marks = (
                 f'<mark style="background:{_css(share)}">{html.escape(word)}</mark>'
