@@ -100,3 +100,13 @@ def test_what_is_no_recommendation_is_refused(world):
         tlkit.tasks.recommend(["a", "b"], k=1).objective.check(data)
     with pytest.raises(InputError, match=r"for runs of `tasks\.recommend`"):
         recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))
+
+
+def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):
+    _, known, _ = world
+    angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
+    monkeypatch.setattr(cold_start, "_of_texts", lambda *_: np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    agreed = tlkit.methods.new_items(run, known, neighbours=2)
+    assert cold_start.UNLIKE not in agreed.data.notes
+    monkeypatch.setattr(cold_start, "alternating_least_squares", lambda taken: -taken.astype(np.float64))
+    assert cold_start.UNLIKE in tlkit.methods.new_items(run, known, neighbours=2).data.notes

@@ -16,7 +16,12 @@ from tlkit.data.ratings_module import AGE, BIAS, ITEMS, LATEST, WHOLE, queries
 from tlkit.data.text_source import TEXT_MODALITY
 from tlkit.methods.recommenders import alternating_least_squares, among, items_given, ranked, users_of
 
-RIDGE = 0.01  # of the fit, a user; between .001 and .1 the recall of films changed by less than .02
+RIDGE = 0.01  # of the fit, a user; chosen on divisions of MovieLens that benchmarks/ratings.py does not report
+LEAST_SLOPE = 1e-3  # of scores by what neighbours say
+UNLIKE = (
+    "What the neighbours of known items say of them does not go with the model's scores: new items are ranked by "
+    "their neighbours all the same, which may be worth nothing; look at what the items' texts say."
+)
 
 
 def new_items(
@@ -59,15 +64,14 @@ def new_items(
     variables = _weights(run)
     weights = {name: np.asarray(variable.value) for name, variable in variables.items()}
     tower = queries(latest_histories(run.data.train, users), weights)
-    liking = (
-        alternating_least_squares(taken)[:, known]
-        @ _nearest(_of_texts(catalogue, module, batch_size), known, neighbours).T
-    )
+    nearest = _nearest(_of_texts(catalogue, module, batch_size), known, neighbours)
+    liking = alternating_least_squares(taken)[:, known] @ nearest.T
     rows, offsets = weights[ITEMS].copy(), weights[BIAS].copy()
-    scores = tower @ rows[1:][known].T + offsets[known]
-    rows[1:][~known], offsets[~known] = _fitted(tower, _on_scale(liking, scores, known))
+    slope, level = _line(liking[:, known], tower @ rows[1:][known].T + offsets[known])
+    rows[1:][~known], offsets[~known] = _fitted(tower, max(slope, LEAST_SLOPE) * liking[:, ~known] + level)
     variables[ITEMS].assign(rows)
     variables[BIAS].assign(offsets)
+    run = run if slope > LEAST_SLOPE else run.with_note(UNLIKE)
     return _with_cold_scores(run, ~known, k) if COLD in run.data.test.columns else run
 
 
@@ -82,10 +86,10 @@ def _nearest(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarra
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _on_scale(liking: np.ndarray, scores: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """float (users, new): what neighbours say as scores, by the line through the known items' scores."""
-    slope, level = np.polyfit(liking[:, known].ravel(), scores.ravel(), 1)
-    return np.asarray(max(float(slope), 1e-3) * liking[:, ~known] + level)
+def _line(liking: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """Slope and level of the line from what neighbours say of the known items to the model's scores of them."""
+    slope, level = np.polyfit(liking.ravel(), scores.ravel(), 1)
+    return float(slope), float(level)
 
 
 def _fitted(tower: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,22 +119,22 @@ def _with_cold_scores(run: Run, new: np.ndarray, k: int) -> Run:
     """The run with recall and NDCG among the held-out items, of users who took one or more."""
     test = run.data.test
     held: Any = test.columns[COLD]
-    own = [row[row >= 0] for row in (np.asarray(held[i]) for i in range(len(test)))]
-    some = np.array([i for i, row in enumerate(own) if len(row)], np.int64)
-    if not len(some):
+    cold = [row[row >= 0] for row in (np.asarray(held[i]) for i in range(len(test)))]
+    takers = np.array([i for i, items in enumerate(cold) if len(items)], np.int64)
+    if not len(takers):
         return run.with_note("No user of the test took a held-out item: new items have no scores.")
-    candidates = new & np.isin(np.arange(len(new)), np.concatenate(own))
+    candidates = new & np.isin(np.arange(len(new)), np.concatenate(cold))
     if candidates.sum() <= k:
         return run.with_note(
             f"Of the held-out items the test's users took {candidates.sum()}, no more than the {k} that are given: any "
             "order recalls all of them, so that new items have no scores. Hold out more items, or give fewer."
         )
-    relevant = np.zeros((len(some), len(new)), bool)
-    for row, i in enumerate(some):
-        relevant[row, own[i]] = True
-    raw = np.asarray(run.model.predict(test.inputs.take(some), batch_size=256, verbose=0))
+    relevant = np.zeros((len(takers), len(new)), bool)
+    for row, i in enumerate(takers):
+        relevant[row, cold[i]] = True
+    raw = np.asarray(run.model.predict(test.inputs.take(takers), batch_size=256, verbose=0))
     scores: dict[str, float] = {}
-    hidden = np.tile(~candidates, (len(some), 1))
+    hidden = np.tile(~candidates, (len(takers), 1))
     for name, values in (("", raw), ("_popularity", np.zeros_like(raw))):
         recall, gain = among(ranked(values, hidden, k), relevant)
         scores |= {f"cold_recall_at_{k}{name}": float(recall.mean()), f"cold_ndcg_at_{k}{name}": float(gain.mean())}
