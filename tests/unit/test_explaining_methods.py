@@ -73,6 +73,9 @@ def test_the_peak_and_the_picture_of_a_heat():
     heat[1, 6] = 2.0
     found = Explanation("a", "b", 1.0, "grad_cam", heat, shown=np.zeros((4, 8, 3), np.uint8), box=(0, 0, 0.5, 0.5))
     assert found.peak == (6.5 / 8, 1.5 / 4)
+    plateau = np.zeros((4, 8), np.float32)
+    plateau[:2, 4:7] = 1.0
+    assert dataclasses.replace(found, heat=plateau).peak == (5.5 / 8, 1 / 4)
     dark = dataclasses.replace(found, heat=np.zeros((4, 8), np.float32))
     assert dark.peak == () and "nothing speaks for it" in dark.html() and "nothing speaks" not in found.html()
     assert found.plain()["url"].startswith("data:image/jpeg") and found.shares().max() == 1.0

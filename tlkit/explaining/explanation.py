@@ -54,14 +54,17 @@ class Explanation:
         """Where the heat is highest, in shares of its sides: (x, y) of an image, (x,) of what has one axis.
 
         () where nothing speaks for the label: no heat lies above 0, as Grad-CAM has it of a label that all features
-        speak against.
+        speak against. Of several places side by side that are equally high, as the outermost ones of an enlarged map
+        are, it is the middle.
         """
         if not self.heat.max() > 0:
             return ()
-        place = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
-        return tuple(
-            float((p + 0.5) / size) for p, size in zip(reversed(place), reversed(self.heat.shape), strict=True)
+        first = [int(p) for p in np.unravel_index(int(self.heat.argmax()), self.heat.shape)]
+        middles = (
+            (_middle(np.moveaxis(self.heat, axis, -1)[(*first[:axis], *first[axis + 1 :])], first[axis]) + 0.5) / size
+            for axis, size in enumerate(self.heat.shape)
         )
+        return tuple(middles)[::-1]
 
     def png(self) -> bytes:
         """The heat over the image or spectrogram; of a text, its words as bars of the same colours."""
@@ -139,3 +142,9 @@ def _of_words(words: tuple[str, ...], shares: np.ndarray) -> np.ndarray:
         draw.rectangle((170, top + 3, 171 + length, top + 18), fill=WARM if share >= 0 else COLD)
         draw.text((4, top + 4), word.encode("ascii", "replace").decode()[:26], fill="black")
     return np.asarray(image)
+
+
+def _middle(line: np.ndarray, first: int) -> float:
+    """The middle of the run of equal values that begins at a place."""
+    others = np.flatnonzero(line[first:] != line[first])
+    return float(first + (others[0] if len(others) else len(line) - first) / 2 - 0.5)
