@@ -60,12 +60,12 @@ def pieces_of(examples: Examples, order: np.ndarray, size: int) -> list[np.ndarr
     lengths = examples.lengths
     if lengths is None:
         return chunks(order, size)
-    found = []
+    batches = []
     for window in chunks(order, size * WINDOW):
         place = {int(index): i for i, index in enumerate(window)}
         alike = chunks(window[np.argsort(lengths[window], kind="stable")], size)
-        found += sorted(alike, key=lambda piece: min(place[int(i)] for i in piece))
-    return found
+        batches += sorted(alike, key=lambda piece: min(place[int(i)] for i in piece))
+    return batches
 
 
 def steps_of(spec: Any) -> int:
@@ -101,7 +101,7 @@ def outputs_at_once(shapes: Iterable[Sequence[int | None]], most: int) -> int:
         >>> outputs_at_once([(None, 10)], 32), outputs_at_once([(None, 512, 512, 21)], 32)
         (32, 1)
     """
-    size = sum(4 * math.prod(own or 1 for own in shape[1:]) for shape in shapes)
+    size = sum(4 * math.prod(length or 1 for length in shape[1:]) for shape in shapes)
     return max(1, min(most, OUTPUTS_AT_ONCE // max(1, size)))
 
 
@@ -167,7 +167,7 @@ def targets_of(examples: Examples, indices: np.ndarray, drawn: Sequence[Mapping[
     if drawn is None or leaves_targets(examples):
         return examples.targets.take(indices)
     augment, targets = as_augment(examples.augment), examples.targets
-    moved = [augment.targets(targets[int(i)], own) for i, own in zip(indices, drawn, strict=True)]
+    moved = [augment.targets(targets[int(i)], draw) for i, draw in zip(indices, drawn, strict=True)]
     return targets.batch(moved)
 
 
@@ -190,12 +190,12 @@ def read_batches(
         return
     augment = None if drawn is None else as_augment(examples.augment)
 
-    def read(index: int, own: Mapping[str, float] | None) -> Any:
+    def read(index: int, draw: Mapping[str, float] | None) -> Any:
         x = examples.inputs[index]
-        return x if augment is None or own is None else augment.inputs(x, own)
+        return x if augment is None or draw is None else augment.inputs(x, draw)
 
     def submitted(batch: np.ndarray, draws: Iterable[Mapping[str, float] | None]) -> list[Any]:
-        return [pool.submit(read, int(i), own) for i, own in zip(batch, draws, strict=True)]
+        return [pool.submit(read, int(i), draw) for i, draw in zip(batch, draws, strict=True)]
 
     pending: collections.deque[tuple[np.ndarray, list[Any]]] = collections.deque()
     waiting = ((batch, [None] * len(batch)) for batch in batches) if drawn is None else zip(batches, drawn, strict=True)

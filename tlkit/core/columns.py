@@ -127,8 +127,8 @@ class RaggedColumn:
         shape = (len(arrays), max([self.most, *map(len, arrays)]), *like.shape[1:])
         dtype = max((a.dtype for a in arrays), key=lambda d: d.itemsize) if text else like.dtype
         padded = np.full(shape, "" if text else self.fill, dtype)
-        for place, own in zip(padded, arrays, strict=True):
-            place[: len(own)] = own
+        for place, array in zip(padded, arrays, strict=True):
+            place[: len(array)] = array
         return padded
 
     def take(self, indices: np.ndarray) -> np.ndarray:
@@ -360,8 +360,8 @@ class JoinedColumn:
     @functools.cached_property
     def digests(self) -> tuple[str, ...]:
         """Those of the columns."""
-        own = [part.digests for part in self.parts]
-        return tuple(own[part][row] for part, row in self.places.tolist())
+        digests = [part.digests for part in self.parts]
+        return tuple(digests[part][row] for part, row in self.places.tolist())
 
     def __len__(self) -> int:
         return len(self.places)
@@ -404,7 +404,9 @@ def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
     """
     if places is None:
         rows = [np.arange(len(part)) for part in parts]
-        places = np.stack([np.repeat(np.arange(len(parts)), [len(own) for own in rows]), np.concatenate(rows)], axis=1)
+        places = np.stack(
+            [np.repeat(np.arange(len(parts)), [len(numbers) for numbers in rows]), np.concatenate(rows)], axis=1
+        )
     if all(isinstance(part, ArrayColumn) for part in parts):
         starts = np.cumsum([0, *map(len, parts)])
         flat = np.concatenate([part.values for part in parts if isinstance(part, ArrayColumn)])
@@ -419,7 +421,7 @@ def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
 def blank(like: Column, count: int) -> Column:
     """`count` rows of nothing where a column is of some examples alone: zeros, empty texts."""
     if isinstance(like, DictColumn):
-        return DictColumn({name: blank(own, count) for name, own in like.columns.items()})
+        return DictColumn({name: blank(column, count) for name, column in like.columns.items()})
     if isinstance(like, TextColumn):
         return TextColumn([""] * count)
     if isinstance(like, RaggedColumn):
@@ -445,6 +447,6 @@ def stack(values: Sequence[Value]) -> Batch:
 def empty(spec: Spec, count: int = 0) -> Batch:
     """A batch of `count` examples that hold nothing."""
     if isinstance(spec, Mapping):
-        return {name: empty(own, count) for name, own in spec.items()}
+        return {name: empty(field, count) for name, field in spec.items()}
     sizes = (count, *(size or 0 for size in spec.shape))
     return np.zeros(sizes, "str" if spec.dtype == "string" else spec.dtype)

@@ -52,15 +52,17 @@ def align(true: Sequence[Any], said: Sequence[Any]) -> list[Edit]:
     return edits[::-1]
 
 
-def _table(true: Sequence[Any], said: Sequence[Any]) -> np.ndarray:
-    """Edits between all beginnings of both: int (len(true) + 1, len(said) + 1)."""
+def _table(true: Sequence[Any], predicted: Sequence[Any]) -> np.ndarray:
+    """Edits between all beginnings of both sequences: int (len(true) + 1, len(predicted) + 1)."""
     numbers: dict[Any, int] = {}
-    first, second = (np.array([numbers.setdefault(x, len(numbers)) for x in one], np.int64) for one in (true, said))
+    first, second = (
+        np.array([numbers.setdefault(x, len(numbers)) for x in sequence], np.int64) for sequence in (true, predicted)
+    )
     columns = np.arange(len(second) + 1)
     table = np.zeros((len(first) + 1, len(second) + 1), np.int64)
     table[0] = columns
-    for i, own in enumerate(first, start=1):
-        row = np.minimum(table[i - 1, 1:] + 1, table[i - 1, :-1] + (second != own))
+    for i, symbol in enumerate(first, start=1):
+        row = np.minimum(table[i - 1, 1:] + 1, table[i - 1, :-1] + (second != symbol))
         # what is inserted costs one a place: the minimum over all places before, less their distance
         table[i] = np.minimum.accumulate(np.concatenate([[i], row]) - columns) + columns
     return table

@@ -71,7 +71,7 @@ class Pipeline:
 
     def get(self, name: str) -> Mapping[str, Any] | None:
         """Arguments of the last step of that name; None where there is none."""
-        return next((arguments for own, arguments in reversed(self.steps) if own == name), None)
+        return next((arguments for step, arguments in reversed(self.steps) if step == name), None)
 
     def plain(self) -> list[list[Any]]:
         """The steps as JSON has them; `Pipeline.of` makes them again."""

@@ -22,7 +22,7 @@ def texts_of(examples: Examples, name: str) -> tuple[str, ...]:
 def owners(examples: Examples) -> np.ndarray:
     """int64 (n,): which text each window is of, in the order in which texts first come."""
     number: dict[str, int] = {}
-    return np.asarray([number.setdefault(own, len(number)) for own in texts_of(examples, "id")], np.int64)
+    return np.asarray([number.setdefault(owner, len(number)) for owner in texts_of(examples, "id")], np.int64)
 
 
 def whole(examples: Examples) -> Examples:
@@ -58,7 +58,7 @@ def together(examples: Examples, outputs: Any) -> Any:
     if OF not in examples.columns:
         return outputs
     if isinstance(outputs, Mapping):
-        return {name: together(examples, own) for name, own in outputs.items()}
+        return {name: together(examples, output) for name, output in outputs.items()}
     return averaged(outputs, owners(examples), examples.columns[OF].take(np.arange(len(examples)))["share"])
 
 

@@ -22,7 +22,7 @@ TARGET, WEIGHT, KNOWN = "target", "weight", "known"
 def unlabelled(targets: Mapping[str, np.ndarray], count: int) -> np.ndarray:
     """Targets of `count` examples that no head knows a label of: zeros, for targets of these kinds."""
     marks = [(WEIGHT, np.float32), (KNOWN, np.bool_)]
-    fields = [(name, [(TARGET, own.dtype, own.shape[1:]), *marks]) for name, own in targets.items()]
+    fields = [(name, [(TARGET, target.dtype, target.shape[1:]), *marks]) for name, target in targets.items()]
     return np.zeros(count, np.dtype(fields))
 
 
@@ -39,12 +39,12 @@ def known(targets: np.ndarray, head: str) -> np.ndarray:
 def part(examples: Examples, head: str) -> Examples:
     """The examples that one head has labels of, with that head's targets and weights."""
     rows = known(examples.target_array, head)
-    own = examples.subset(rows.tolist())
-    fields = own.target_array[head]
+    labelled = examples.subset(rows.tolist())
+    fields = labelled.target_array[head]
     weights = np.ascontiguousarray(fields[WEIGHT])
     plain = bool((weights == 1).all())
     return dataclasses.replace(
-        own, targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])), weights=None if plain else weights
+        labelled, targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])), weights=None if plain else weights
     )
 
 
@@ -86,7 +86,7 @@ def parts(data: Splits, head: str) -> Splits:
 def unpacked(targets: Any) -> Any:
     """A structured array as a dict of its fields, as TensorFlow takes it; plain arrays, and dicts of them, stay so."""
     if isinstance(targets, Mapping):
-        return {name: unpacked(own) for name, own in targets.items()}
+        return {name: unpacked(field) for name, field in targets.items()}
     if targets.dtype.names is None:
         return np.asarray(targets)
     return {name: unpacked(targets[name]) for name in targets.dtype.names}

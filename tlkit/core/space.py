@@ -85,7 +85,9 @@ def _of_hint(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return get_args(hint)
     if get_origin(hint) is Annotated:
-        return next((own for own in get_args(hint)[1:] if isinstance(own, Range | tuple | list)), None)
+        return next(
+            (annotation for annotation in get_args(hint)[1:] if isinstance(annotation, Range | tuple | list)), None
+        )
     return None
 
 
@@ -166,6 +168,9 @@ def arguments(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 def corners(space: Space) -> Sequence[dict[str, Any]]:
     """Values of the space at its lower and its upper end."""
     return [
-        {name: (own.low, own.high)[end] if isinstance(own, Range) else own[-end] for name, own in space.items()}
+        {
+            name: (values.low, values.high)[end] if isinstance(values, Range) else values[-end]
+            for name, values in space.items()
+        }
         for end in (0, 1)
     ]

@@ -294,7 +294,7 @@ class Task:
     @property
     def remains(self) -> Inference | None:
         """What takes the task's place when training is over; None where it stays."""
-        return next((one for one in self.inference if not one.name), None)
+        return next((part for part in self.inference if not part.name), None)
 
     @property
     def deployed(self) -> Task:
@@ -309,10 +309,10 @@ class Task:
         """
         named: dict[str, dict[str, str]] = {}
         for answer in self.answers:
-            own = answer.tensors or (answer.name,)
-            alone = answer.name if len(own) == 1 else ""
+            tensors = answer.tensors or (answer.name,)
+            alone = answer.name if len(tensors) == 1 else ""
             several = len(self.answers) > 1
-            named[answer.name] = {name: (alone or f"{answer.name}.{name}") if several else name for name in own}
+            named[answer.name] = {name: (alone or f"{answer.name}.{name}") if several else name for name in tensors}
         return named
 
     def decode(self, raw: Any) -> dict[str, Any]:
@@ -323,13 +323,16 @@ class Task:
         """
         decoded: dict[str, Any] = {}
         for answer in self.answers:
-            own, named = answer.decode(raw if len(self.answers) == 1 else raw[answer.name]), self.outputs[answer.name]
-            if set(own) != set(named):
+            tensors, named = (
+                answer.decode(raw if len(self.answers) == 1 else raw[answer.name]),
+                self.outputs[answer.name],
+            )
+            if set(tensors) != set(named):
                 raise InputError(
-                    f"`decode` of the answer {answer.name!r} gives {sorted(own)}, and its `tensors` are "
+                    f"`decode` of the answer {answer.name!r} gives {sorted(tensors)}, and its `tensors` are "
                     f"{sorted(named)}: both must be the same."
                 )
-            decoded |= {named[name]: own[name] for name in named}
+            decoded |= {named[name]: tensors[name] for name in named}
         return decoded
 
     def own(self, answer: Answer, decoded: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,12 +75,12 @@ class Workers:
             return value
         return float(self.add([np.asarray([value if self.chief else 0.0], np.float32)])[0][0])
 
-    def bytes_of_all(self, own: bytes) -> list[bytes]:
+    def bytes_of_all(self, content: bytes) -> list[bytes]:
         """What each worker has here, by index; all have the same number of bytes."""
         if self.count == 1:
-            return [own]
-        table = np.zeros((self.count, len(own)), np.float32)
-        table[self.index] = np.frombuffer(own, np.uint8)
+            return [content]
+        table = np.zeros((self.count, len(content)), np.float32)
+        table[self.index] = np.frombuffer(content, np.uint8)
         (summed,) = self.add([table])
         return [row.astype(np.uint8).tobytes() for row in np.asarray(summed)]
 

@@ -70,8 +70,8 @@ def make_room(need: int, keep: Collection[Path] = ()) -> int:
 
 def size(path: Path) -> int:
     """Bytes of a file or of all files in a folder."""
-    found = path.rglob("*") if path.is_dir() else iter((path,))
-    return sum(p.stat().st_size for p in found if p.is_file() and not p.is_symlink())
+    paths = path.rglob("*") if path.is_dir() else iter((path,))
+    return sum(p.stat().st_size for p in paths if p.is_file() and not p.is_symlink())
 
 
 def delete(path: Path) -> None:

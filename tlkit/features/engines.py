@@ -91,15 +91,19 @@ class Opener:
         if not count or not _is_sequence(tf.nest.flatten(self.front.spec)[0]):
             return self.tensorflow(cast)  # type: ignore[no-any-return]
         most = sequences_at_once(first.shape[1], count)
-        parts = (keras.tree.map_structure(lambda own, at=at: own[at : at + most], cast) for at in range(0, count, most))
-        found = [self.tensorflow(part) for part in parts]
-        return tuple(own[0] if len(own) == 1 else tf.concat(own, axis=0) for own in zip(*found, strict=True))
+        parts = (
+            keras.tree.map_structure(lambda tensor, at=at: tensor[at : at + most], cast) for at in range(0, count, most)
+        )
+        outputs = [self.tensorflow(part) for part in parts]
+        return tuple(
+            tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=0) for tensors in zip(*outputs, strict=True)
+        )
 
     def _agreeing(self, probe: Any) -> Run:
         run = litert(self.front, self.together)
         if probe is not None:
-            for expected, found in zip(self._run(probe[:PROBES]), run(probe[:PROBES]), strict=True):
-                gap, scale = float(np.max(np.abs(expected - found))), float(np.max(np.abs(expected)))
+            for expected, actual in zip(self._run(probe[:PROBES]), run(probe[:PROBES]), strict=True):
+                gap, scale = float(np.max(np.abs(expected - actual))), float(np.max(np.abs(expected)))
                 if not gap <= TOLERANCE * max(scale, 1.0):
                     raise InputError(f"LiteRT gives other features than TensorFlow (by {gap:.1e})")
         return run
@@ -156,7 +160,7 @@ def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[st
     group = _convertible(front, together)
     if is_kept(_file(group)) or is_kept(_file((front,))):
         return LITERT, "its converted form is in the cache"
-    saving = count * sum(one.operations for one in group) * SAVED_S_PER_OPERATION
+    saving = count * sum(member.operations for member in group) * SAVED_S_PER_OPERATION
     if saving < CONVERSION_S:
         return TENSORFLOW, f"LiteRT would save about {saving:.1f} s, less than converting takes"
     return LITERT, f"it saves about {saving:.0f} s on {count} examples"
@@ -164,7 +168,7 @@ def choice(front: Front, count: int, together: Sequence[Front] = ()) -> tuple[st
 
 def _convertible(front: Front, together: Sequence[Front]) -> tuple[Front, ...]:
     """Those of the fronts run together that LiteRT can take, this one among them."""
-    fits = tuple(one for one in together if fits_litert(one))
+    fits = tuple(candidate for candidate in together if fits_litert(candidate))
     return fits if front in fits else (front,)
 
 
@@ -210,8 +214,10 @@ def litert(front: Front, together: Sequence[Front] = ()) -> Run:
 
     def run(batch: Any) -> tuple[np.ndarray, ...]:
         values = np.asarray(batch, dtype=np.float32)
-        given = [call({INPUT: values[i : i + 1]}) for i in range(len(values))]
-        return tuple(np.concatenate([own[name] for own in given]) for name in map(_output, range(len(given[0]))))
+        outputs = [call({INPUT: values[i : i + 1]}) for i in range(len(values))]
+        return tuple(
+            np.concatenate([output[name] for output in outputs]) for name in map(_output, range(len(outputs[0])))
+        )
 
     return run
 
@@ -237,6 +243,6 @@ def _of_one(front: Front) -> Any:
     spec = tf.TensorSpec([1, *front.spec.shape[1:]], front.spec.dtype, INPUT)
 
     def named(inputs: Any) -> dict[str, Any]:
-        return {_output(number): own for number, own in enumerate(front.run(inputs))}
+        return {_output(number): tensor for number, tensor in enumerate(front.run(inputs))}
 
     return tf.function(named, input_signature=[spec]).get_concrete_function()

@@ -105,21 +105,21 @@ class Features:
         """All of them in memory, of features that are one tensor: `np.asarray(features)`."""
         if len(self.steps) > 1:
             raise InputError(f"These features are {len(self.steps)} tensors an example: `take(indices)` gives them.")
-        return np.concatenate([own for (own,) in self.shards]).astype(dtype or np.float32, copy=False)
+        return np.concatenate([rows for (rows,) in self.shards]).astype(dtype or np.float32, copy=False)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
         """Features of the examples at `indices`, in that order: each tensor float32 (n, ...)."""
         if len(self.shards) == 1:
-            return tuple(np.asarray(own[indices], np.float32) for own in self.shards[0])
+            return tuple(np.asarray(array[indices], np.float32) for array in self.shards[0])
         rows = tuple(
             np.stack([self.shards[i // self.per_shard][tensor][i % self.per_shard] for i in indices])
             for tensor in range(len(self.steps))
         )
         if len(self.shards) > MOST_MAPPED:
             for number in {int(i) // self.per_shard for i in indices}:
-                for own in self.shards[number]:
-                    _let_go(own)
-        return tuple(own.astype(np.float32, copy=False) for own in rows)
+                for mapped in self.shards[number]:
+                    _let_go(mapped)
+        return tuple(tensor.astype(np.float32, copy=False) for tensor in rows)
 
 
 def _let_go(shard: np.ndarray) -> None:
@@ -228,9 +228,9 @@ def _compute_together(
         InputError: If the module's graph differs between workers, or this one does not see what another has computed.
     """
     workers, folder = request.workers, request.folder
-    if others := workers.unlike_chief(sha256_bytes(folder.name)):
+    if unlike := workers.unlike_chief(sha256_bytes(folder.name)):
         raise InputError(
-            f"Worker {others[0]} looks for other features than the chief: the module's graph differs between them, as "
+            f"Worker {unlike[0]} looks for other features than the chief: the module's graph differs between them, as "
             "that of a keras.Model in memory does. Save the module, and give its folder to all of them."
         )
     if workers.chief:
@@ -240,17 +240,17 @@ def _compute_together(
     nearer = None if source is None else functools.cache(source)
     if nearer is not None:
         nearer()  # all together, whoever needs it then
-    own = dataclasses.replace(request, workers=ALONE)
+    local = dataclasses.replace(request, workers=ALONE)
     if workers.chief:
-        _begin(opened, own, nearer)
+        _begin(opened, local, nearer)
     workers.wait()
     full: OSError | None = None
     try:
         with locked(folder / f"lock-{workers.index}"):
-            for number in range(workers.index, len(own.shards), workers.count):
+            for number in range(workers.index, len(local.shards), workers.count):
                 if not _record_path(folder, number).exists():
-                    _compute_shard(opened, own, number, own.shards[number], nearer)
-                progress(int(own.shards[number][-1]) + 1)
+                    _compute_shard(opened, local, number, local.shards[number], nearer)
+                progress(int(local.shards[number][-1]) + 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -339,10 +339,10 @@ def _compute_shard(
     batches = _inputs(request, pieces, source)
     first = next(batches)
     engine = _engine(opened, request.folder, first)
-    found = map(engine.run, itertools.chain([first], batches))
-    values = _gathered([piece - indices[0] for piece in pieces], found, request.layout)
-    for own in values:
-        _require_finite(own, [request.examples.ids[i] for i in indices])
+    outputs = map(engine.run, itertools.chain([first], batches))
+    values = _gathered([piece - indices[0] for piece in pieces], outputs, request.layout)
+    for tensor in values:
+        _require_finite(tensor, [request.examples.ids[i] for i in indices])
     _store(request.folder, number, values, request.layout.dtype)
 
 
@@ -350,16 +350,18 @@ def _gathered(pieces: Sequence[np.ndarray], batches: Iterable[Any], layout: Layo
     """The rows of each tensor of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`."""
     count, rows = sum(map(len, pieces)), list[np.ndarray]()
     for piece, batch in zip(pieces, batches, strict=True):
-        tensors = [np.asarray(own, np.float32) for own in batch]
+        tensors = [np.asarray(output, np.float32) for output in batch]
         if not rows:
             sizes = zip(tensors, layout.shapes, layout.steps, strict=True)
-            kept = [(*shape[:1], *own.shape[2:]) if steps else own.shape[1:] for own, shape, steps in sizes]
-            rows = [np.zeros((count, *size), np.float32) for size in kept]
-        for own, tensor, steps in zip(rows, tensors, layout.steps, strict=True):
+            row_shapes = [
+                (*shape[:1], *output.shape[2:]) if steps else output.shape[1:] for output, shape, steps in sizes
+            ]
+            rows = [np.zeros((count, *size), np.float32) for size in row_shapes]
+        for array, tensor, steps in zip(rows, tensors, layout.steps, strict=True):
             if steps:
-                own[piece, : tensor.shape[1]] = tensor
+                array[piece, : tensor.shape[1]] = tensor
             else:
-                own[piece] = tensor
+                array[piece] = tensor
     return tuple(rows)
 
 
@@ -383,7 +385,9 @@ def taken(features: Features, examples: Examples, piece: np.ndarray) -> tuple[np
     if not any(features.steps):
         return rows
     width = width_of(examples, piece)
-    return tuple(trimmed(own, width) if steps else own for own, steps in zip(rows, features.steps, strict=True))
+    return tuple(
+        trimmed(tensor, width) if steps else tensor for tensor, steps in zip(rows, features.steps, strict=True)
+    )
 
 
 def _began(folder: Path) -> tuple[str | None, str]:
@@ -417,8 +421,8 @@ def _file(folder: Path, number: int, tensor: int) -> Path:
 def _store(folder: Path, number: int, values: Sequence[np.ndarray], dtype: str) -> None:
     """The arrays and their checksums, each whole or absent; the record comes last and makes the shard valid."""
     digests, shapes, roundings = [], [], []
-    for tensor, own in enumerate(values):
-        stored, rounding = _halved(own) if dtype == "float16" else (own, 0.0)
+    for tensor, array in enumerate(values):
+        stored, rounding = _halved(array) if dtype == "float16" else (array, 0.0)
         with atomic_file(_file(folder, number, tensor)) as partial:
             np.save(partial, stored)
         digests.append(_digest(stored))
@@ -457,11 +461,16 @@ def _stored(folder: Path, number: int, count: int, tensors: int) -> tuple[np.nda
         return None
     shard: list[np.ndarray] = []
     for tensor in range(tensors):
-        own = _mapped(_file(folder, number, tensor))
-        if own is None or len(own) != count or list(own.shape) != shapes[tensor] or _digest(own) != digests[tensor]:
+        array = _mapped(_file(folder, number, tensor))
+        if (
+            array is None
+            or len(array) != count
+            or list(array.shape) != shapes[tensor]
+            or _digest(array) != digests[tensor]
+        ):
             return None
-        _let_go(own)
-        shard.append(own)
+        _let_go(array)
+        shard.append(array)
     return tuple(shard)
 
 
@@ -538,8 +547,8 @@ def layout_of(opener: engines.Opener, examples: Examples, dtype: str) -> Layout:
     steps = tuple("length" in examples.columns and shape[:1] == (None,) for shape in shapes)
     most = steps_of(examples.inputs.spec) if any(steps) else 1
     sizes = [
-        (most if own else shape[0] or 1, *(size or 1 for size in shape[1:])) if shape else ()
-        for shape, own in zip(shapes, steps, strict=True)
+        (most if has_steps else shape[0] or 1, *(size or 1 for size in shape[1:])) if shape else ()
+        for shape, has_steps in zip(shapes, steps, strict=True)
     ]
     return Layout(tuple(sizes), dtype, steps)
 

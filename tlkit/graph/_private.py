@@ -73,6 +73,6 @@ def saved_model(content: bytes) -> Any:
 
 def fingerprint(folder: Path, uuid: str) -> bytes:
     """Content of fingerprint.pb for a SavedModel, with an id of one's own."""
-    found = fingerprint_pb2.FingerprintDef.FromString(CreateFingerprintDef(str(folder)))
-    found.uuid = uuid
-    return found.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+    definition = fingerprint_pb2.FingerprintDef.FromString(CreateFingerprintDef(str(folder)))
+    definition.uuid = uuid
+    return definition.SerializeToString(deterministic=True)  # type: ignore[no-any-return]

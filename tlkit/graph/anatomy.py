@@ -99,13 +99,13 @@ def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
 
 def tables(graph: Graph, known: Anatomy) -> dict[int, int]:
     """Variable -> count of its rows, of the tables that whole numbers of the inputs are looked up in."""
-    found = {}
+    row_counts = {}
     for op in known.ops:
         table = known.weights[known.place[op.inputs[0].op.name]] if op.type in LOOKUPS else NOTHING
         if len(table) == 1 and op.inputs[1].dtype.is_integer and known.data[known.place[op.inputs[1].op.name]]:
             (index,) = table
-            found[index] = int(graph.variables[index].shape[0])
-    return found
+            row_counts[index] = int(graph.variables[index].shape[0])
+    return row_counts
 
 
 def _resource_ops(graph: Graph) -> dict[str, frozenset[int]]:

@@ -74,12 +74,12 @@ def _blocks(graph: Graph) -> list[Block]:
             groups[-1].append(atom)
         else:
             groups.append([atom])
-    found, done = [], 0
+    all_blocks, ops_so_far = [], 0
     total = sum(atom.ops for group in groups for atom in group)
     for number, group in enumerate(groups):
-        done += sum(atom.ops for atom in group)
-        found.append(_block(graph, group, number, done / max(1, total)))
-    return _distinct(found)
+        ops_so_far += sum(atom.ops for atom in group)
+        all_blocks.append(_block(graph, group, number, ops_so_far / max(1, total)))
+    return _distinct(all_blocks)
 
 
 def _belongs(group: Sequence[_Atom], atom: _Atom) -> bool:
@@ -143,8 +143,8 @@ def _atom(graph: Graph, known: Anatomy, before: Cut | None, end: Cut | None) -> 
 
 def _key(names: Sequence[str]) -> str | None:
     """The numbered part that most of the names speak of."""
-    found = [m.group(1) for name in names if (m := NUMBERED.match(name))]
-    return max(set(found), key=found.count) if len(found) * 2 > len(names) else None
+    numbered = [m.group(1) for name in names if (m := NUMBERED.match(name))]
+    return max(set(numbered), key=numbered.count) if len(numbered) * 2 > len(names) else None
 
 
 def _name(names: Sequence[str], number: int) -> str:
@@ -164,12 +164,12 @@ def _name(names: Sequence[str], number: int) -> str:
     return named[0] if named and len(named) == len(paths) else f"block_{number:02d}"
 
 
-def _distinct(found: Sequence[Block]) -> list[Block]:
+def _distinct(all_blocks: Sequence[Block]) -> list[Block]:
     """The blocks with their numbers behind names that occur twice."""
-    names = [block.name for block in found]
+    names = [block.name for block in all_blocks]
     return [
         replace(block, name=f"{block.name}_{i:02d}") if names.count(block.name) > 1 else block
-        for i, block in enumerate(found)
+        for i, block in enumerate(all_blocks)
     ]
 
 
@@ -195,11 +195,11 @@ def taps(graph: Graph, *, narrow: bool = False) -> Mapping[int, str]:
     tops = {block.depth for block in blocks(graph)}
     ends = [cut.tensor for cut in cuts(graph) if cut.depth in tops]
     every = [op.outputs[0].name for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs]
-    found: dict[int, str] = _narrow(graph, strides, [cut.tensor for cut in cuts(graph)]) if narrow else {}
+    maps: dict[int, str] = _narrow(graph, strides, [cut.tensor for cut in cuts(graph)]) if narrow else {}
     for names in (ends, [cut.tensor for cut in cuts(graph)], every):
         last = {strides[name]: name for name in names if name in strides and not _padded(known, name)}
-        found |= {stride: name for stride, name in last.items() if stride not in found}
-    return dict(sorted(found.items()))
+        maps |= {stride: name for stride, name in last.items() if stride not in maps}
+    return dict(sorted(maps.items()))
 
 
 def _narrow(graph: Graph, strides: Mapping[str, int], names: Sequence[str]) -> dict[int, str]:

@@ -107,14 +107,14 @@ class OnValues:
 
     def __call__(self, values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name, for values as `read` gives them and inputs by name."""
-        given = dict(values) | {self.inputs[name]: value for name, value in tensors.items() if name in self.inputs}
-        found = tf.graph_util.import_graph_def(
+        feeds = dict(values) | {self.inputs[name]: value for name, value in tensors.items() if name in self.inputs}
+        outputs = tf.graph_util.import_graph_def(
             self.definition,
-            input_map={name: tf.identity(value) for name, value in given.items() if name in self.taken},
+            input_map={name: tf.identity(value) for name, value in feeds.items() if name in self.taken},
             return_elements=self.outputs,
             name="step",
         )
-        return dict(zip(self.names, found, strict=True))
+        return dict(zip(self.names, outputs, strict=True))
 
 
 def _filled_in(function: Any, *, constant: bool = True) -> Any:
@@ -172,11 +172,11 @@ def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
     return [node for name, node in nodes.items() if name in seen and node.op != "Placeholder"]
 
 
-def _short_names(definition: Any, taken: Sequence[str]) -> dict[str, str]:
+def _short_names(definition: Any, reserved: Sequence[str]) -> dict[str, str]:
     """Names without those of the calls around them, which a TFLite file carries in each of its tensors."""
     short = {node.name: node.name.rsplit("PartitionedCall/", 1)[-1] for node in definition.node}
-    counts = Counter([*short.values(), *taken])
-    return {name: own if counts[own] == 1 else name for name, own in short.items()}
+    counts = Counter([*short.values(), *reserved])
+    return {name: short_name if counts[short_name] == 1 else name for name, short_name in short.items()}
 
 
 def _renamed(definition: Any, names: Mapping[str, str]) -> Any:

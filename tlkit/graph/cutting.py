@@ -379,15 +379,15 @@ def nearest_cut(graph: Graph, unfrozen: float) -> Cut | None:
     """
     if not 0 <= unfrozen <= 1:
         raise InputError(f"`unfrozen` must lie in [0, 1]. Received: unfrozen={unfrozen}.")
-    found = steps(graph)
-    if unfrozen == 1 or not found:
+    candidates = steps(graph)
+    if unfrozen == 1 or not candidates:
         return None
-    count = found[0].ops
+    count = candidates[0].ops
     if unfrozen == 0:
-        return found[-1]
-    asked = count - math.ceil(unfrozen * count - 1e-9)
-    training = [cut for cut in found if cut.ops_in_front < count]
-    return next((cut for cut in training if cut.ops_in_front >= asked), training[-1] if training else None)
+        return candidates[-1]
+    frozen_ops = count - math.ceil(unfrozen * count - 1e-9)
+    training = [cut for cut in candidates if cut.ops_in_front < count]
+    return next((cut for cut in training if cut.ops_in_front >= frozen_ops), training[-1] if training else None)
 
 
 def variables_in_front(graph: Graph, cut: Cut) -> tuple[int, ...]:

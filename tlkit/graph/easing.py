@@ -69,15 +69,15 @@ def _fold_scales(graph: Graph, part: Any, fetches: Sequence[str]) -> dict[str, s
     """
     folded = {}
     nodes = {node.name: node for node in part.node}
-    read = Counter(name.split(":")[0] for name in (*fetches, *(i for node in part.node for i in node.input)))
+    uses = Counter(name.split(":")[0] for name in (*fetches, *(i for node in part.node for i in node.input)))
     for product in [node for node in part.node if node.op == "Mul"]:
         for conv, scale in (product.input, reversed(product.input)):
-            found = nodes.get(conv.split(":")[0])
-            if found is None or found.name in folded or read[found.name] > 1:
+            convolution = nodes.get(conv.split(":")[0])
+            if convolution is None or convolution.name in folded or uses[convolution.name] > 1:
                 continue
-            if _scales(graph, found, product, scale):
-                folded[product.name] = found.name
-                _fold(part, found, product, scale, _operation(graph, found.name).inputs[1].shape)
+            if _scales(graph, convolution, product, scale):
+                folded[product.name] = convolution.name
+                _fold(part, convolution, product, scale, _operation(graph, convolution.name).inputs[1].shape)
                 break
     return folded
 

@@ -48,11 +48,11 @@ def encoded(known: Anatomy, feeds: Mapping[str, int], outputs: set[str]) -> tupl
     flow = _flow(known, feeds)
     every = (1 << len(feeds)) - 1
     ends = sum(1 << known.place[name] for name in outputs if name in known.place)
-    found = [
+    memories = [
         i for i in range(len(known.ops))
         if known.weighty[i] and flow.inputs[i] != every and _closed(flow, i, ends) and _is_memory(flow, i)
     ]  # fmt: skip
-    last = [i for i in found if not any(flow.above[j] >> i & 1 for j in found if j != i)]
+    last = [i for i in memories if not any(flow.above[j] >> i & 1 for j in memories if j != i)]
     return tuple(known.ops[i].outputs[0] for i in last)
 
 
@@ -75,8 +75,8 @@ def _flow(known: Anatomy, feeds: Mapping[str, int]) -> _Flow:
 
 def _union(sets: Iterator[int]) -> int:
     every = 0
-    for one in sets:
-        every |= one
+    for bits in sets:
+        every |= bits
     return every
 
 

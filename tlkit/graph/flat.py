@@ -83,8 +83,8 @@ def flatten(
 
 
 def _flattened(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
-    if found := _untouchable(function, variables):
-        return closed(function, variables, found)
+    if reason := _untouchable(function, variables):
+        return closed(function, variables, reason)
     try:
         return _taken_apart(function, variables, input_shapes)
     except (ValueError, tf.errors.OpError) as error:
@@ -113,15 +113,15 @@ def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence
     return _completed(draft, [t.shape for t in function.inputs[: len(feeds)]], function, input_shapes)
 
 
-def _completed(draft: Graph, own: Sequence[Any], function: Any, given: Sequence[Any] | None) -> Graph:
+def _completed(draft: Graph, traced_shapes: Sequence[Any], function: Any, input_shapes: Sequence[Any] | None) -> Graph:
     """Add what needs the assembled graph: the whole function, static shapes, and whether it can be cut."""
     dtypes = [t.dtype for t in function.inputs]
-    whole = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(own, dtypes, strict=False)])
-    shapes = [_marked(tf.TensorShape(s)) for s in (own if given is None else given)]
+    whole = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(traced_shapes, dtypes, strict=False)])
+    shapes = [_marked(tf.TensorShape(s)) for s in (traced_shapes if input_shapes is None else input_shapes)]
     marked = whole_of(draft, [tf.TensorSpec(s, d) for s, d in zip(shapes, dtypes, strict=False)])
     nodes = without_groups(draft.nodes, marked)
     if nodes != draft.nodes:
-        return _completed(dataclasses.replace(draft, nodes=nodes), own, function, given)
+        return _completed(dataclasses.replace(draft, nodes=nodes), traced_shapes, function, input_shapes)
     graph = dataclasses.replace(draft, whole=whole, shapes=_shapes(marked, draft.inputs), memo={})
     return dataclasses.replace(graph, problem=_problem(graph), memo={})
 
@@ -318,14 +318,14 @@ def _assembled(
     used: list[Any] = []
 
     def body(*values: Any) -> Any:
-        known = dict(zip(feeds, values, strict=True))
+        tensors = dict(zip(feeds, values, strict=True))
         for name in sorted(outside & graph.captures.keys()):
-            known[name] = _private.captured(graph.captures[name])
+            tensors[name] = _private.captured(graph.captures[name])
         used.extend(graph.variables[graph.resources[n]] for n in sorted(outside) if n in graph.resources)
-        mapped = {name: known[name] for name in outside}
-        found = tf.graph_util.import_graph_def(sub, input_map=mapped, return_elements=inner, name="")
-        known |= dict(zip(inner, found, strict=True))
-        return tf.nest.map_structure(lambda i: known[fetches[i]], structure)
+        mapped = {name: tensors[name] for name in outside}
+        inner_tensors = tf.graph_util.import_graph_def(sub, input_map=mapped, return_elements=inner, name="")
+        tensors |= dict(zip(inner, inner_tensors, strict=True))
+        return tf.nest.map_structure(lambda i: tensors[fetches[i]], structure)
 
     with tf.init_scope():
         traced = tf.function(body, input_signature=signature, autograph=False)

@@ -61,10 +61,10 @@ def _apart(node: Any, conv: Any) -> Any:
         split = parts.node.add(name=f"{name}/tlkit_{word}", op="Split", input=[axis, tensor])
         split.attr["T"].type, split.attr["num_split"].i = dtype, count
     for group in range(count):
-        own = parts.node.add(name=f"{name}{GROUP}{group}", op="Conv2D")
-        own.input.extend([f"{name}/tlkit_pixels:{group}", f"{name}/tlkit_filters:{group}"])
+        group_conv = parts.node.add(name=f"{name}{GROUP}{group}", op="Conv2D")
+        group_conv.input.extend([f"{name}/tlkit_pixels:{group}", f"{name}/tlkit_filters:{group}"])
         for key, value in node.attr.items():
-            own.attr[key].CopyFrom(value)
+            group_conv.attr[key].CopyFrom(value)
     joined = parts.node.add(name=name, op="ConcatV2", input=[*(f"{name}{GROUP}{i}" for i in range(count)), axis])
     joined.attr["T"].type, joined.attr["N"].i, joined.attr["Tidx"].type = dtype, count, tf.int32.as_datatype_enum
     return parts

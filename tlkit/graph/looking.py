@@ -62,13 +62,13 @@ def _norms(graph: Graph) -> Iterator[BatchNorm]:
     known = anatomy(graph)
     users = _users(known)
     for op in known.ops:
-        found = None
+        norm = None
         if op.type in FUSED and not op.get_attr("is_training"):
-            found = _fused(known, op)
+            norm = _fused(known, op)
         elif op.type == "Rsqrt" and len(_variables(known, op.outputs[0])) == 1:
-            found = _unfused(graph, known, users, op)
-        if found:
-            yield found
+            norm = _unfused(graph, known, users, op)
+        if norm:
+            yield norm
 
 
 def _users(known: Anatomy) -> dict[str, list[Any]]:
@@ -133,16 +133,16 @@ def _through(users: dict[str, list[Any]], tensor: Any) -> Iterator[tuple[Any, An
 
 def _products(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Iterator[tuple[Any, Any]]:
     """Products of the tensor with other weights, and the other factor."""
-    for op, own in _through(users, tensor):
-        others = [t for t in op.inputs if t.name != own.name]
-        if op.type == "Mul" and len(others) == 1 and _variables(known, others[0]):
-            yield op, others[0]
+    for op, operand in _through(users, tensor):
+        factors = [t for t in op.inputs if t.name != operand.name]
+        if op.type == "Mul" and len(factors) == 1 and _variables(known, factors[0]):
+            yield op, factors[0]
 
 
 def _scaled(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> str | None:
     """Name of the data tensor that the tensor multiplies."""
-    for op, own in _through(users, tensor):
-        data = [t for t in op.inputs if t.name != own.name and known.data[known.place[t.op.name]]]
+    for op, operand in _through(users, tensor):
+        data = [t for t in op.inputs if t.name != operand.name and known.data[known.place[t.op.name]]]
         if op.type == "Mul" and data:
             return str(data[0].name)
     return None
@@ -150,10 +150,10 @@ def _scaled(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> str | N
 
 def _beside(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> frozenset[int]:
     """Variables that a weight is subtracted from or added to."""
-    for op, own in _through(users, tensor):
+    for op, operand in _through(users, tensor):
         if op.type in ("Sub", *ADDITIONS):
-            others = (_variables(known, t) for t in op.inputs if t.name != own.name)
-            return frozenset[int]().union(*others)
+            variables = (_variables(known, t) for t in op.inputs if t.name != operand.name)
+            return frozenset[int]().union(*variables)
     return frozenset()
 
 
@@ -199,21 +199,21 @@ def _next(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Any:
 
 def _step(graph: Graph, known: Anatomy, op: Any, tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """(scale, offset) of one op, or None where it is not an affine of the tensor."""
-    one, zero = np.asarray(1.0), np.asarray(0.0)
+    unit, zero = np.asarray(1.0), np.asarray(0.0)
     if op.type == "Identity" or (op.type == "Cast" and op.outputs[0].dtype.is_floating):
-        return one, zero
+        return unit, zero
     if op.type == "Neg":
-        return -one, zero
-    others = [t for t in op.inputs if t.name != tensor.name]
-    if len(others) != 1 or (value := _channel_constant(graph, known, others[0])) is None:
+        return -unit, zero
+    operands = [t for t in op.inputs if t.name != tensor.name]
+    if len(operands) != 1 or (value := _channel_constant(graph, known, operands[0])) is None:
         return None
     first = op.inputs[0].name == tensor.name
     if op.type in ADDITIONS:
-        return one, value
+        return unit, value
     if op.type == "Mul":
         return value, zero
     if op.type == "Sub":
-        return (one, -value) if first else (-one, value)
+        return (unit, -value) if first else (-unit, value)
     return (1.0 / value, zero) if op.type in ("RealDiv", "Div") and first else None
 
 

@@ -75,17 +75,17 @@ def sizes_by_input(graph: Graph, tensor: Any) -> list[int | Axis] | None:
     pairs = [whole.graph.get_tensor_by_name(tensor.name).shape for whole in (first, second)]
     if any(shape.rank is None or None in shape.as_list() for shape in pairs):
         return None
-    found: list[Any] = [a if a == b else _axes(of, (a, b)) for a, b in zip(*pairs, strict=True)]
-    if [] in found:
+    sizes: list[Any] = [a if a == b else _axes(of, (a, b)) for a, b in zip(*pairs, strict=True)]
+    if [] in sizes:
         return None
-    inputs = {axes[0][0] for axes in found if isinstance(axes, list) and axes[0][1] != 0}
+    inputs = {axes[0][0] for axes in sizes if isinstance(axes, list) and axes[0][1] != 0}
     return [
-        size if isinstance(size, int) else next((axis for axis in size if axis[0] in inputs), size[0]) for size in found
+        size if isinstance(size, int) else next((axis for axis in size if axis[0] in inputs), size[0]) for size in sizes
     ]
 
 
 def _axes(of: Mapping[Axis, tuple[int, int]], marks: tuple[int, int]) -> list[Axis]:
-    return [axis for axis, own in of.items() if own == marks]
+    return [axis for axis, pair in of.items() if pair == marks]
 
 
 def _marked(graph: Graph) -> tuple[Mapping[Axis, tuple[int, int]], Any, Any] | None:
@@ -93,9 +93,9 @@ def _marked(graph: Graph) -> tuple[Mapping[Axis, tuple[int, int]], Any, Any] | N
     axes = _open_axes(graph)
     for scale in SCALES:
         apart = _assigned(axes, scale, {})
-        found = _assembled(graph, apart) or _assembled(graph, _assigned(axes, scale, _equal(graph, axes, apart)))
-        if found is not None:
-            return found
+        assembled = _assembled(graph, apart) or _assembled(graph, _assigned(axes, scale, _equal(graph, axes, apart)))
+        if assembled is not None:
+            return assembled
     return None
 
 
@@ -117,11 +117,11 @@ def _equal(graph: Graph, axes: Sequence[Axis], apart: _Marks) -> dict[Axis, Axis
     """Axes that the graph joins, so that they have one size: those for which no two sizes fit, others being open."""
     equal: dict[Axis, Axis] = {}
     later = [axis for axis in axes if axis[1] != 0]
-    for one, other in itertools.combinations(later, 2):
+    for first, second in itertools.combinations(later, 2):
         batches = {axis: BATCHES for axis in axes if axis[1] == 0}
-        pair = _Marks({**batches, one: apart.of.get(one, (41, 43)), other: apart.of.get(other, (47, 53))})
-        if other not in equal and _assembled(graph, pair) is None:
-            equal[other] = equal.get(one, one)
+        pair = _Marks({**batches, first: apart.of.get(first, (41, 43)), second: apart.of.get(second, (47, 53))})
+        if second not in equal and _assembled(graph, pair) is None:
+            equal[second] = equal.get(first, first)
     return equal
 
 

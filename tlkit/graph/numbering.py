@@ -116,13 +116,13 @@ def _rename_inside(function: Any) -> None:
     """Number what a function captured, and names that hold a number of TensorFlow, by their place in it."""
     numbers: dict[str, str] = {}
     for place, argument in enumerate(function.signature.input_arg):
-        given = function.arg_attr[place].attr["_user_specified_name"]
-        if given.s.isdigit():
+        specified_name = function.arg_attr[place].attr["_user_specified_name"]
+        if specified_name.s.isdigit():
             numbers[argument.name] = f"captured_value_{place}"
-            given.s = numbers[argument.name].encode()
+            specified_name.s = numbers[argument.name].encode()
 
     def new(name: str) -> str:
-        return numbers.get(name) or COUNTED.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), name)
+        return numbers.get(name) or COUNTED.sub(lambda match: numbers.setdefault(match[0], str(len(numbers))), name)
 
     outputs = {}
     for place, result in enumerate(function.signature.output_arg):

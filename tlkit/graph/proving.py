@@ -68,9 +68,9 @@ def proved_range(graph: Graph) -> Proof | None:
     image = graph.whole.inputs[0] if len(graph.inputs) == 1 and graph.nodes else None
     if image is None or image.shape.rank != 4 or not image.dtype.is_floating:
         return None
-    found = [proof for tensor in entering(graph) if (proof := _proof(graph, image, tensor)) is not None]
-    ranges = {proof.range for proof in found}
-    return found[0] if len(ranges) == 1 else None
+    proofs = [proof for tensor in entering(graph) if (proof := _proof(graph, image, tensor)) is not None]
+    ranges = {proof.range for proof in proofs}
+    return proofs[0] if len(ranges) == 1 else None
 
 
 def entering(graph: Graph) -> tuple[str, ...]:

@@ -148,15 +148,15 @@ def _agreeing(traces: Sequence[Any], name: str, extra: Mapping[str, Any], defaul
     further = sorted({*list(_bound(traces[0]))[1:], *defaults} - {"training"})
     unknown = sorted(set(extra) - set(further))
     if unknown:
-        known = f"besides `training` it has {further}" if further else "it takes none besides `training`"
-        raise InputError(f"The module's {name} has no argument {unknown[0]!r} to set; {known}.")
-    found = [t for t in traces if all(_same(_bound(t).get(k), v) for k, v in {**defaults, **extra}.items())]
-    if not found:
+        hint = f"besides `training` it has {further}" if further else "it takes none besides `training`"
+        raise InputError(f"The module's {name} has no argument {unknown[0]!r} to set; {hint}.")
+    agreeing = [t for t in traces if all(_same(_bound(t).get(k), v) for k, v in {**defaults, **extra}.items())]
+    if not agreeing:
         had = "; ".join(dict.fromkeys(repr({k: _bound(t).get(k) for k in further}) for t in traces))
         raise InputError(
             f"The module's {name} was never traced with arguments={dict(extra)!r}. It was traced with: {had}."
         )
-    return found
+    return agreeing
 
 
 def _same(traced: Any, given: Any) -> bool:
@@ -239,20 +239,20 @@ def why_untrainable(endpoint: Endpoint) -> str | None:
     """
     if not endpoint.trainable:
         return "it has no trainable variables"
-    found: list[bool] = []
+    reached: list[bool] = []
 
     def body(*leaves: Any) -> None:
         inputs = tf.nest.pack_sequence_as(endpoint.inputs, list(leaves))
         with tf.GradientTape() as tape:
             outputs = tf.nest.flatten(endpoint.call(inputs, False))
             total = [tf.reduce_sum(tf.cast(o, tf.float32)) for o in outputs if o.dtype.is_floating]
-        found.extend(g is not None for g in tape.gradient(total, endpoint.trainable))
+        reached.extend(g is not None for g in tape.gradient(total, endpoint.trainable))
 
     try:
         tf.function(body).get_concrete_function(*endpoint.input_leaves)
     except LookupError as error:
         return f"an operation in its {endpoint.name!r} has no gradient ({str(error).splitlines()[0]})"
-    return None if any(found) else f"no gradient reaches them through its {endpoint.name!r}"
+    return None if any(reached) else f"no gradient reaches them through its {endpoint.name!r}"
 
 
 # -- inputs

@@ -57,15 +57,16 @@ class Form:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is done to the data or the module that its user may not expect, each as the rest of a sentence."""
-        one = "one example" if self.each == 1 else f"{self.each} examples"
-        said = {
-            f"takes {one} at a time and no other number: examples go through it one by one": self.each and self.batched,
+        amount = "one example" if self.each == 1 else f"{self.each} examples"
+        applies = {
+            f"takes {amount} at a time and no other number: examples go through it one by one": self.each
+            and self.batched,
             "takes one example without a batch: examples go through it one by one": not self.batched,
             "takes grey pictures: pictures become grey by the luma weights .299, .587, .114": self.grey,
             "takes channels first: pictures are transposed where they enter it": self.channels_first,
             "was made in half precision: it computes in float32 here, from the same weights": self.float32,
         }
-        return tuple(note for note, true in said.items() if true)
+        return tuple(note for note, true in applies.items() if true)
 
 
 USUAL = Form()

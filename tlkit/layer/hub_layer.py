@@ -133,10 +133,10 @@ class HubLayer(keras.layers.Layer):
         self.__dict__["_endpoint"] = self.__dict__["_own_endpoint"] = endpoint
         self.__dict__["_form"] = USUAL
         with keras.name_scope(self.name, caller=self):
-            own = keras_variables(endpoint.variables, endpoint.trainable)
-            for variable in own.values():
+            variables = keras_variables(endpoint.variables, endpoint.trainable)
+            for variable in variables.values():
                 self._track_variable(variable)
-        self.__dict__["_own"] = own
+        self.__dict__["_own"] = variables
         dtypes = [spec.dtype for spec in endpoint.input_leaves]
         self.supports_jit = tf.string not in dtypes
         if len(dtypes) == 1 and not dtypes[0].is_floating:  # of which Sequential makes its Input
@@ -340,17 +340,17 @@ class HubLayer(keras.layers.Layer):
 
     @input_range.setter
     def input_range(self, value: tuple[float, float] | None) -> None:
-        found = checked_range(value)
+        checked = checked_range(value)
         leaves = self.endpoint.input_leaves
-        if found is not None and not all(spec.dtype.is_floating for spec in leaves):
-            if found != (0.0, PIXEL_MAX) or not all(spec.shape.rank == 4 for spec in leaves):
+        if checked is not None and not all(spec.dtype.is_floating for spec in leaves):
+            if checked != (0.0, PIXEL_MAX) or not all(spec.shape.rank == 4 for spec in leaves):
                 kinds = " and ".join(spec.dtype.name for spec in leaves)
                 raise InputError(
                     f"{self.handle} takes no pixels of a range, but {kinds}; "
                     f"leave out `input_range`. Received: input_range={value!r}."
                 )
-            found = None  # whole numbers pass as they are
-        self._input_range = found
+            checked = None  # whole numbers pass as they are
+        self._input_range = checked
         self.__dict__.pop("_folded", None)
 
     @property
@@ -875,21 +875,21 @@ def _plain_shape(shape: Any) -> Any:
     return [_plain_shape(s) for s in shape] if isinstance(shape, list | tuple) else shape
 
 
-def _with_shapes(outputs: Any, shapes: Any, given: Any) -> Any:
-    """Outputs of the shapes that the user gave; `given` is all of them, for the error."""
+def _with_shapes(outputs: Any, shapes: Any, output_shape: Any) -> Any:
+    """Outputs of the shapes that the user gave; `output_shape` is all of them, for the error."""
     try:
         if isinstance(outputs, Mapping):
             unknown = sorted(set(shapes) - set(outputs))
             if isinstance(shapes, Mapping) and not unknown:
-                return {k: _with_shapes(v, shapes[k], given) if k in shapes else v for k, v in outputs.items()}
+                return {k: _with_shapes(v, shapes[k], output_shape) if k in shapes else v for k, v in outputs.items()}
         elif isinstance(outputs, list | tuple):
-            return [_with_shapes(v, s, given) for v, s in zip(outputs, shapes, strict=True)]
+            return [_with_shapes(v, s, output_shape) for v, s in zip(outputs, shapes, strict=True)]
         elif outputs.shape.is_compatible_with([None, *shapes]):
             return tf.ensure_shape(outputs, [None, *shapes])
     except (TypeError, ValueError):
         pass
-    found = tf.nest.map_structure(lambda t: t.shape.as_list()[1:] if t.shape.rank else None, outputs)
-    raise InputError(f"The module's outputs have the shapes {found}. Received: output_shape={given!r}.")
+    actual = tf.nest.map_structure(lambda t: t.shape.as_list()[1:] if t.shape.rank else None, outputs)
+    raise InputError(f"The module's outputs have the shapes {actual}. Received: output_shape={output_shape!r}.")
 
 
 def _keras_tensors(specs: Any, shapes: Any) -> Any:

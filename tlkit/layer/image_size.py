@@ -29,8 +29,8 @@ def at_image_size(layer: HubLayer, size: tuple[int, int]) -> None:
     Raises:
         InputError: If layers of the module were made for its own size.
     """
-    before, own = layer.form, tuple(layer.endpoint.input_leaves[0].shape[1:3])
-    if size == own:
+    before, exported_size = layer.form, tuple(layer.endpoint.input_leaves[0].shape[1:3])
+    if size == exported_size:
         return
     if layer._inbound_nodes:
         raise InputError(f"{layer.name} has been called already, so its size is settled: make a new HubLayer.")
@@ -42,8 +42,8 @@ def at_image_size(layer: HubLayer, size: tuple[int, int]) -> None:
     if reason is not None:
         layer.form = before
         raise InputError(
-            f"{layer.handle} takes images of {own[0]}x{own[1]} only: {reason}; leave image_size out. "
-            f"Received: image_size={size}."
+            f"{layer.handle} takes images of {exported_size[0]}x{exported_size[1]} only: {reason}; leave image_size "
+            f"out. Received: image_size={size}."
         )
 
 
@@ -55,11 +55,11 @@ def _wrong_map(layer: HubLayer, size: tuple[int, int]) -> str | None:
     (spec,) = layer.endpoint.input_leaves
     image = tf.zeros([1, *spec.shape[1:]], spec.dtype)
     layer.endpoint.call(image, False)
-    found = graphs.taps(layer.graph)
-    if not found:
+    taps = graphs.taps(layer.graph)
+    if not taps:
         return None
-    maps = graphs.part(layer.graph, layer.graph.inputs, tuple(found.values()))(image)
-    for stride, features in zip(found, maps, strict=True):
+    maps = graphs.part(layer.graph, layer.graph.inputs, tuple(taps.values()))(image)
+    for stride, features in zip(taps, maps, strict=True):
         if any(not _fits(side, places, stride) for side, places in zip(size, _places(features), strict=True)):
             return "it resizes images to that by itself"
     return None

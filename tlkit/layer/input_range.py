@@ -136,8 +136,8 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
     )
 
 
-def _alike(one: Range, other: Range) -> bool:
-    return bool(np.allclose(one, other, atol=0.02 * (one[1] - one[0])))
+def _alike(first: Range, second: Range) -> bool:
+    return bool(np.allclose(first, second, atol=0.02 * (first[1] - first[0])))
 
 
 def _proved_words(proof: graphs.Proof) -> str:
@@ -190,7 +190,7 @@ def _misfits(
     if not mean.any():  # as a new one has it: nothing was learned
         return {}
     deviation = np.sqrt(variance + norm.epsilon)
-    found = {}
+    misfits = {}
     for low, high in dict.fromkeys(ranges):
         values = _at_norm(layer, norm.tensor, images.astype("float32") * ((high - low) / PIXEL_MAX) + low)
         if values is None or values.shape[1] != len(mean):
@@ -198,8 +198,8 @@ def _misfits(
         distance = np.abs(values.mean(axis=0) - mean) / deviation
         if spread:
             distance = distance + np.abs(np.log(np.sqrt(values.var(axis=0) + norm.epsilon) / deviation))
-        found[low, high] = float(np.minimum(distance, _WORST).mean()) if spread else float(distance.mean())
-    return found
+        misfits[low, high] = float(np.minimum(distance, _WORST).mean()) if spread else float(distance.mean())
+    return misfits
 
 
 def _at_norm(layer: HubLayer, tensor: str, images: np.ndarray) -> np.ndarray | None:

@@ -41,5 +41,5 @@ def hub_layers(model: keras.Model) -> list[HubLayer]:
 
 def backbone_of(model: keras.Model) -> HubLayer | None:
     """The one HubLayer of a model; None where there is none, or several."""
-    found = [layer for layer in model.layers if isinstance(layer, HubLayer)]
-    return found[0] if len(found) == 1 else None
+    candidates = [layer for layer in model.layers if isinstance(layer, HubLayer)]
+    return candidates[0] if len(candidates) == 1 else None

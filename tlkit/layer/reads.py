@@ -215,11 +215,11 @@ def _maps(strides: tuple[int, ...], tap: str, layer: HubLayer, inputs: Any) -> d
     if not layer.taps:
         with contextlib.suppress(InputError):  # maps lie before all outputs
             _settled(layer, inputs)
-    found = layer.feature_maps if tap == "last" else layer.narrow_maps
-    if missing := [stride for stride in strides if stride not in found]:
-        why = f"it {layer.graph.problem}" if layer.graph.problem else f"it has them at {sorted(found)}"
+    by_stride = layer.feature_maps if tap == "last" else layer.narrow_maps
+    if missing := [stride for stride in strides if stride not in by_stride]:
+        why = f"it {layer.graph.problem}" if layer.graph.problem else f"it has them at {sorted(by_stride)}"
         raise InputError(f"{layer.handle} gives no feature maps at stride {missing[0]}: {why}.")
-    layer.taps = tuple(found[stride] for stride in strides)
+    layer.taps = tuple(by_stride[stride] for stride in strides)
     return dict(zip(strides, layer(inputs), strict=True))
 
 
@@ -227,17 +227,17 @@ def _detector(layer: HubLayer, inputs: Any) -> dict[str, Any]:
     from tlkit import graph as graphs
 
     structure = layer.graph.structure
-    given = {key: layer.graph.outputs[graphs.output_at(structure, key)] for key in graphs.output_keys(structure)}
-    strides = sorted(int(key[7:]) for key in given if re.fullmatch(r"labels_\d+", key))
+    outputs = {key: layer.graph.outputs[graphs.output_at(structure, key)] for key in graphs.output_keys(structure)}
+    strides = sorted(int(key[7:]) for key in outputs if re.fullmatch(r"labels_\d+", key))
     keys = [f"{kind}_{stride}" for kind in PARTS for stride in strides]
-    if not strides or not set(keys) <= set(given) or not layer.card.get("labels"):
+    if not strides or not set(keys) <= set(outputs) or not layer.card.get("labels"):
         raise InputError(
-            f"{layer.handle} is no detector that says how it is made: its outputs are {sorted(given) or 'one tensor'}, "
-            'and neck_S, labels_S and reach_S of each stride S are wanted. Leave out `head="module"`.'
+            f"{layer.handle} is no detector that says how it is made: its outputs are {sorted(outputs) or 'one tensor'}"
+            ', and neck_S, labels_S and reach_S of each stride S are wanted. Leave out `head="module"`.'
         )
-    layer.taps = tuple(given[key] for key in keys)
-    found = dict(zip(keys, layer(inputs), strict=True))
-    by_kind = {kind: {stride: found[f"{kind}_{stride}"] for stride in strides} for kind in PARTS}
+    layer.taps = tuple(outputs[key] for key in keys)
+    tensors = dict(zip(keys, layer(inputs), strict=True))
+    by_kind = {kind: {stride: tensors[f"{kind}_{stride}"] for stride in strides} for kind in PARTS}
     return {**by_kind, "names": tuple(str(name) for name in layer.card["labels"])}
 
 
@@ -259,11 +259,11 @@ def _history(horizon: int, season_length: int, layer: HubLayer, inputs: Any) -> 
         raise InputError(f"{layer.handle} forecasts at most {steps} steps ahead. Received: horizon={horizon}.")
     past = PastWindow(steps, season_length, name="past")(inputs)
     window = {name: past[name] for name in takes}
-    given = _single(_settled(layer, window)(window))
-    if levels is None or given.shape[1:] != (steps, len(levels)):
+    quantiles = _single(_settled(layer, window)(window))
+    if levels is None or quantiles.shape[1:] != (steps, len(levels)):
         raise InputError(f"{layer.handle} does not say which quantiles it gives: write `levels` into its card.")
-    own = {name: past[name] for name in ("level", "spread")}
-    return {"quantiles": given[:, :horizon], "levels": tuple(levels), "lags": past["lags"][:, :horizon], **own}
+    scaling = {name: past[name] for name in ("level", "spread")}
+    return {"quantiles": quantiles[:, :horizon], "levels": tuple(levels), "lags": past["lags"][:, :horizon], **scaling}
 
 
 def _sequence_of(layer: HubLayer, context: Any) -> Any:

@@ -31,15 +31,15 @@ def clean_names(names: Sequence[str]) -> list[str]:
         >>> clean_names(["conv/kernel:0", "conv/kernel:0", "_seed"])
         ['conv.kernel', 'conv.kernel.2', 'seed']
     """
-    found: dict[str, None] = {}
+    unique_names: dict[str, None] = {}
     for name in names:
         base = name.split(":")[0].replace("/", ".").strip("._") or "variable"
         unique, count = base, 1
-        while unique in found:
+        while unique in unique_names:
             count += 1
             unique = f"{base}.{count}"
-        found[unique] = None
-    return list(found)
+        unique_names[unique] = None
+    return list(unique_names)
 
 
 def all_zero(variables: Mapping[int, keras.Variable]) -> bool:

@@ -83,13 +83,13 @@ def decoded_specs(model: keras.Model, task: Task) -> dict[str, tf.TensorSpec]:
 
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in keras.tree.flatten(model.output)]
     try:
-        found = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
+        outputs = tf.function(decoded, autograph=False).get_concrete_function(*specs).structured_outputs
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         shapes = keras.tree.map_structure(lambda t: tuple(t.shape), model.output)
         raise InputError(
             f"The task {task.name!r} cannot decode what the model gives, {shapes}: {first_line(error)}"
         ) from error
-    return {name: tf.TensorSpec(own.shape, own.dtype) for name, own in found.items()}
+    return {name: tf.TensorSpec(output.shape, output.dtype) for name, output in outputs.items()}
 
 
 def _of_members(layer: HubLayer, task: Task, like: Any) -> keras.Model:
@@ -97,12 +97,12 @@ def _of_members(layer: HubLayer, task: Task, like: Any) -> keras.Model:
     inputs: dict[str, Any] = {}
     vectors = []
     for member in task.reads.members:
-        own = keras.tree.map_structure(
+        member_inputs = keras.tree.map_structure(
             lambda t, member=member: keras.Input(t.shape[1:], dtype=t.dtype, name=f"{member}_{t.name}"), like
         )
-        inputs |= {t.name: t for t in keras.tree.flatten(own)}
-        found = task.reads.read(layer, own)
-        vectors.append(keras.layers.Reshape((1, found.shape[-1]))(found))
+        inputs |= {t.name: t for t in keras.tree.flatten(member_inputs)}
+        vector = task.reads.read(layer, member_inputs)
+        vectors.append(keras.layers.Reshape((1, vector.shape[-1]))(vector))
     raw = task.head(keras.layers.Concatenate(axis=1, name=PAIR)(vectors))
     return _checked(keras.Model(inputs, raw, name=task.name), task)
 
@@ -113,8 +113,8 @@ def _inputs(layer: HubLayer, image_size: tuple[int, int] | None) -> Any:
         return {k: keras.Input(s.shape[1:], dtype=s.dtype.name, name=k) for k, s in specs.items()}
     if not is_image(layer):
         return keras.Input(specs.shape[1:], dtype=specs.dtype.name, name="inputs")
-    own = own_image_size(layer)
-    size = image_size or own
+    module_size = own_image_size(layer)
+    size = image_size or module_size
     if size is None:
         raise InputError(f"{layer.handle} takes images of any size; say which: image_size=(224, 224).")
     return keras.Input((*size, specs.shape[-1]), name="image")

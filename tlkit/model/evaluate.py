@@ -64,27 +64,29 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     for part, decoded in _judged(model, task, examples, batch_size):
         scorer.update(part, decoded)
         merits[part.columns[PLACE].take(np.arange(len(part)))] = _merits(task, part, decoded)
-    found = _with_use(model, task, examples, scorer.result())
-    if "example_scores" in found.details or not _judges(task):
-        return found
-    return replace(found, details={**found.details, "example_scores": merits.tolist()})
+    evaluation = _with_use(model, task, examples, scorer.result())
+    if "example_scores" in evaluation.details or not _judges(task):
+        return evaluation
+    return replace(evaluation, details={**evaluation.details, "example_scores": merits.tolist()})
 
 
-def _with_use(model: keras.Model, task: Task, examples: Examples, found: Evaluation) -> Evaluation:
+def _with_use(model: keras.Model, task: Task, examples: Examples, evaluation: Evaluation) -> Evaluation:
     """The evaluation with what the scorer of the task's deployment says, where it has one."""
     if task.deployment is None or task.deployment.scorer is None:
-        return found
+        return evaluation
     from tlkit.model.deployed import used
 
     of_use = task.deployment.examples(examples)
     of_use = of_use.subset(range(min(len(of_use), task.deployment.scored or len(of_use))))
     if not len(of_use):
-        return found
+        return evaluation
     scorer, placed = task.deployment.scorer(), _placed(of_use)
     for i, outputs in enumerate(used(task, model, of_use)):
         scorer.update(placed.subset([i]), outputs)
-    own = scorer.result()
-    return replace(found, scores={**found.scores, **own.scores}, details={**found.details, **own.details})
+    in_use = scorer.result()
+    return replace(
+        evaluation, scores={**evaluation.scores, **in_use.scores}, details={**evaluation.details, **in_use.details}
+    )
 
 
 def _judged(
@@ -116,8 +118,8 @@ def _merits(task: Task, part: Examples, decoded: Mapping[str, np.ndarray]) -> np
     answer = task.answers[0]
     if answer.merit is None or len(task.answers) > 1:
         return np.zeros(len(part))
-    targets, own = part.targets.take(np.arange(len(part))), task.own(answer, decoded)
-    return answer.merit(targets, own if answer.counted is None else answer.counted(targets, own))
+    targets, output = part.targets.take(np.arange(len(part))), task.own(answer, decoded)
+    return answer.merit(targets, output if answer.counted is None else answer.counted(targets, output))
 
 
 @memory.kept()
@@ -140,7 +142,7 @@ def decoded_batches(
     stepwise = step_outputs(model, task) if "length" in examples.columns else frozenset()
     steps = steps_of(examples.inputs.spec) if stepwise else 0
     for piece, decoded in zip(pieces, _batches(model, task.decode, examples, pieces), strict=True):
-        yield piece, {name: _filled(own, steps) if name in stepwise else own for name, own in decoded.items()}
+        yield piece, {name: _filled(values, steps) if name in stepwise else values for name, values in decoded.items()}
 
 
 def step_outputs(model: keras.Model, task: Task) -> frozenset[str]:
@@ -175,7 +177,7 @@ def _pieces(model: keras.Model, examples: Examples, batch_size: int) -> list[np.
 
 
 def _output_shapes(model: keras.Model) -> list[Any]:
-    return [own.shape for own in getattr(model, "outputs", None) or ()]
+    return [output.shape for output in getattr(model, "outputs", None) or ()]
 
 
 def headline(evaluation: Evaluation) -> Headline | None:

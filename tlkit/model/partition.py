@@ -37,7 +37,7 @@ def uncut(takes: Any, examples: Examples) -> Examples:
     fixed = bool(steps) and None not in steps
     if not fixed or "length" not in examples.columns:
         return examples
-    return replace(examples, columns={name: own for name, own in examples.columns.items() if name != "length"})
+    return replace(examples, columns={name: column for name, column in examples.columns.items() if name != "length"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
         return Arrangement(_twin(model), (), _had(model, model, None, "none"))
     flag(layer, phase)
     head, besides = _head_of(model, layer, layer.taps)
-    if head is None and phase.unfrozen == 0 and any(own.name == PAIR for own in model.layers):
+    if head is None and phase.unfrozen == 0 and any(model_layer.name == PAIR for model_layer in model.layers):
         return _frozen_pairs(model, layer)
     if phase.batch_stats == "adapt" or head is None:
         return Arrangement(_twin(model), (), _had(model, model, layer, "adapt" if head is not None else "not a chain"))

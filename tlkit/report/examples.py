@@ -15,21 +15,21 @@ from tlkit.report.template import environment
 TEXT = "text"  # the column of what people read
 
 
-def shown(test: Examples | None, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the example is like that `found` names by `index` and `id`, for the macro `example`.
+def shown(test: Examples | None, reference: Mapping[str, Any]) -> dict[str, Any]:
+    """What the example is like that `reference` names by `index` and `id`, for the macro `example`.
 
     A run that was opened again holds a part of its test examples only, so the id decides.
 
     Returns:
-        Its "modality", its "html", and "marked", its text with the `spans` of `found` marked; "" and None where there
-        is none.
+        Its "modality", its "html", and "marked", its text with the `spans` of `reference` marked; "" and None where
+        there is none.
     """
-    index = None if test is None else place(test, found)
+    index = None if test is None else place(test, reference)
     if test is None or index is None:
         return {"modality": "", "html": "", "marked": None}
-    spans = found.get("spans") if TEXT in test.columns else None
+    spans = reference.get("spans") if TEXT in test.columns else None
     text = str(test.columns[TEXT][index]) if spans else ""
-    marked = {side: words.marked(text, own) for side, own in spans.items()} if spans else None
+    marked = {side: words.marked(text, ranges) for side, ranges in spans.items()} if spans else None
     return {"modality": test.modality, "html": drawn(test, index), "marked": marked}
 
 
@@ -41,9 +41,9 @@ def drawn(examples: Examples, index: int) -> str:
     return ""
 
 
-def place(examples: Examples, found: Mapping[str, Any]) -> int | None:
-    """Where the example that `found` names is among these; None where it is not."""
-    index, name = int(found["index"]), found["id"]
+def place(examples: Examples, reference: Mapping[str, Any]) -> int | None:
+    """Where the example that `reference` names is among these; None where it is not."""
+    index, name = int(reference["index"]), reference["id"]
     if index < len(examples) and examples.ids[index] == name:
         return index
     return examples.ids.index(name) if name in examples.ids else None
@@ -55,7 +55,7 @@ def shower(test: Examples) -> Callable[[str], str]:
     def show(name: str) -> str:
         if name not in test.ids:
             return ""
-        found = {"index": test.ids.index(name), "id": name}
-        return str(environment().get_template("macros.html.j2").module.example({**found, **shown(test, found)}))
+        reference = {"index": test.ids.index(name), "id": name}
+        return str(environment().get_template("macros.html.j2").module.example({**reference, **shown(test, reference)}))
 
     return show

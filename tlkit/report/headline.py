@@ -99,14 +99,14 @@ def _phase_warnings(phases: Sequence[Record]) -> list[str]:
 
 
 def _data_warnings(data: Record) -> list[str]:
-    found = [str(note) for note in data.get("notes", [])]
+    notes = [str(note) for note in data.get("notes", [])]
     unseen = [row["label"] for row in data.get("balance", []) if row["train"] and not row["test"]]
     if unseen and data.get("test"):
         names = ", ".join(unseen[:5]) + (" and more" if len(unseen) > 5 else "")
-        found.append(f"The test split has no example of {names}: the scores say nothing about it.")
+        notes.append(f"The test split has no example of {names}: the scores say nothing about it.")
     if data.get("quarantine"):
-        found.append(f"{plural(len(data['quarantine']), 'file')} could not be used and were left out.")
+        notes.append(f"{plural(len(data['quarantine']), 'file')} could not be used and were left out.")
     if data.get("duplicates"):
         count = plural(len(data["duplicates"]), "group")
-        found.append(f"{count} of identical examples lie in more than one split, which flatters the scores.")
-    return found
+        notes.append(f"{count} of identical examples lie in more than one split, which flatters the scores.")
+    return notes

@@ -51,10 +51,10 @@ def zoo_table(cards: Mapping[str, Any]) -> Any:
 def prediction_lines(predictions: Sequence[Any]) -> list[str]:
     """Each file with its best labels."""
     lines = []
-    for found in predictions:
-        lines.append(found.file)
-        lines += [f"  {score:7.3f}  {label}" for label, score in found.scores]
-        lines += [f"  drawn: {file}" for file in found.drawn]
-        if found.note:
-            lines.append(f"  ({found.note})")
+    for prediction in predictions:
+        lines.append(prediction.file)
+        lines += [f"  {score:7.3f}  {label}" for label, score in prediction.scores]
+        lines += [f"  drawn: {file}" for file in prediction.drawn]
+        if prediction.note:
+            lines.append(f"  ({prediction.note})")
     return lines

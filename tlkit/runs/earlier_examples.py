@@ -50,10 +50,12 @@ def _columns(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Column]:
     if passages:
         columns[PASSAGE] = DictColumn(
             {
-                "text": TextColumn([one["text"] for one in passages]),
-                "answers": RaggedColumn([np.array(one["answers"], dtype=str) for one in passages]),
-                "offsets": RaggedColumn([np.array(one["offsets"], np.int32).reshape(-1, 2) for one in passages]),
-                "step": ArrayColumn(np.array([one["step"] for one in passages], np.int32)),
+                "text": TextColumn([passage["text"] for passage in passages]),
+                "answers": RaggedColumn([np.array(passage["answers"], dtype=str) for passage in passages]),
+                "offsets": RaggedColumn(
+                    [np.array(passage["offsets"], np.int32).reshape(-1, 2) for passage in passages]
+                ),
+                "step": ArrayColumn(np.array([passage["step"] for passage in passages], np.int32)),
             }
         )
     return columns

@@ -64,16 +64,16 @@ def export(
             if written is not None:
                 stack.enter_context(held(written))
         opened = run_folder.opened(run)
-        wanted = checked_formats(formats, opened.task)
-        done, failure = _exported(opened, folder, wanted, kept_to, progress)
-        for part in (one for one in opened.task.inference if one.name):
+        chosen_formats = checked_formats(formats, opened.task)
+        exported, failure = _exported(opened, folder, chosen_formats, kept_to, progress)
+        for part in (head for head in opened.task.inference if head.name):
             progress.line(f"head {part.name}")
             place = None if folder is None else Path(folder) / part.name
-            _, failed = _exported(_head_run(opened, part.name, part.task), place, wanted, kept_to, progress)
+            _, failed = _exported(_head_run(opened, part.name, part.task), place, chosen_formats, kept_to, progress)
             failure = failure or failed
     if failure is not None:
         raise failure
-    return done
+    return exported
 
 
 def _head_run(run: Run, head: str, task: Task) -> Run:

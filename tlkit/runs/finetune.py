@@ -231,9 +231,9 @@ def _compared(run: Run, before: Evaluation | None) -> Run:
     if before is None or run.evaluation is None:
         return run
     twins = {f"{name}_before": value for name, value in before.scores.items()}
-    found = run.evaluation
-    details = {**found.details, "before": {"scores": dict(before.scores), "details": dict(before.details)}}
-    return replace(run, evaluation=replace(found, scores={**found.scores, **twins}, details=details))
+    evaluation = run.evaluation
+    details = {**evaluation.details, "before": {"scores": dict(before.scores), "details": dict(before.details)}}
+    return replace(run, evaluation=replace(evaluation, scores={**evaluation.scores, **twins}, details=details))
 
 
 def _judged(run: Run, trained: Task, data: Splits, batch_size: int, seconds: dict[str, float]) -> Run:
@@ -252,10 +252,10 @@ def _evaluated(run: Run, trained: Task, data: Splits, batch_size: int) -> Evalua
     """
     if not len(run.data.test):
         return None
-    found = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
+    evaluation = evaluate(run.model, run.task, run.data.test, batch_size=batch_size)
     if trained.remains is None or trained.remains.scores is None:
-        return found
-    return replace(found, scores={**found.scores, **trained.remains.scores(run.model, data, run.data)})
+        return evaluation
+    return replace(evaluation, scores={**evaluation.scores, **trained.remains.scores(run.model, data, run.data)})
 
 
 def _finished(run: Run, batch_size: int) -> Task:

@@ -210,10 +210,10 @@ def _trusted(trust: bool) -> Iterator[None]:
 
 def opened(run: Run | str | Path) -> Run:
     """The run itself, or the one in a folder."""
-    found = run if isinstance(run, Run) else load(run)
-    if not isinstance(found, Run):
+    loaded = run if isinstance(run, Run) else load(run)
+    if not isinstance(loaded, Run):
         raise InputError(f"What is wanted is a run or its folder. Received: {run!r}.")
-    return found
+    return loaded
 
 
 def place_of(run: Run | str | Path) -> Path | None:

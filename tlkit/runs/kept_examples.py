@@ -30,7 +30,9 @@ def keep(run: Run, path: Path) -> None:
             "pipeline": examples.pipeline.plain(),
             "inputs": _packed(examples.inputs, f"{name}.inputs", arrays),
             "targets": _packed(examples.targets, f"{name}.targets", arrays),
-            "columns": {key: _packed(own, f"{name}.columns.{key}", arrays) for key, own in examples.columns.items()},
+            "columns": {
+                key: _packed(column, f"{name}.columns.{key}", arrays) for key, column in examples.columns.items()
+            },
         }
         arrays[f"{name}.ids"] = np.asarray(examples.ids, dtype=str)
         arrays[f"{name}.digests"] = np.asarray(examples.digests, dtype=str)
@@ -56,7 +58,9 @@ def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         targets=_unpacked(about["targets"], f"{name}.targets", arrays),
         modality=str(about["modality"]),
         pipeline=Pipeline.of(about["pipeline"]),
-        columns={key: _unpacked(own, f"{name}.columns.{key}", arrays) for key, own in dict(about["columns"]).items()},
+        columns={
+            key: _unpacked(packed, f"{name}.columns.{key}", arrays) for key, packed in dict(about["columns"]).items()
+        },
     )
 
 
@@ -80,7 +84,7 @@ def _chosen(examples: Examples, most: int) -> Examples:
 def _packed(column: Column, place: str, arrays: Arrays) -> dict[str, Any]:
     """Put the values of a column into `arrays`, under names that begin with `place`; returns how they lie there."""
     if isinstance(column, DictColumn):
-        return {"dict": {key: _packed(own, f"{place}.{key}", arrays) for key, own in column.columns.items()}}
+        return {"dict": {key: _packed(part, f"{place}.{key}", arrays) for key, part in column.columns.items()}}
     if isinstance(column, TextColumn):
         different = {text: number for number, text in enumerate(dict.fromkeys(column.texts))}
         arrays[place] = _as_bytes([list(different), [different[text] for text in column.texts]])
@@ -99,7 +103,7 @@ def _plain(column: Column) -> Column:
     """What a column reads, in memory."""
     values = column.take(np.arange(len(column)))
     if isinstance(values, Mapping):
-        return DictColumn({key: _plain_array(np.asarray(own)) for key, own in values.items()})
+        return DictColumn({key: _plain_array(np.asarray(array)) for key, array in values.items()})
     return _plain_array(np.asarray(values))
 
 
@@ -111,7 +115,7 @@ def _plain_array(values: np.ndarray) -> Column:
 
 def _unpacked(how: Mapping[str, Any], place: str, arrays: Mapping[str, np.ndarray]) -> Column:
     if "dict" in how:
-        return DictColumn({key: _unpacked(own, f"{place}.{key}", arrays) for key, own in how["dict"].items()})
+        return DictColumn({key: _unpacked(packed, f"{place}.{key}", arrays) for key, packed in how["dict"].items()})
     if "texts" in how:
         texts, rows = json.loads(arrays[place].tobytes())
         return TextColumn([texts[row] for row in rows])

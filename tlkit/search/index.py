@@ -135,8 +135,11 @@ class Index:
         everything = len(self) < EXACT_BELOW if exact is None else exact
         candidates = _all_near(self.vectors, vectors, k) if everything else self._neighbours_of(vectors, k)
         return [
-            [Hit(self.ids[i], score, self.texts[i] if self.texts else "") for i, score in best(self.vectors, q, own, k)]
-            for q, own in zip(vectors, candidates, strict=True)
+            [
+                Hit(self.ids[i], score, self.texts[i] if self.texts else "")
+                for i, score in best(self.vectors, q, near, k)
+            ]
+            for q, near in zip(vectors, candidates, strict=True)
         ]
 
     def save(self, folder: str | Path) -> Index:
@@ -196,8 +199,8 @@ class Index:
     def _neighbours_of(self, queries: np.ndarray, k: int) -> Iterator[np.ndarray]:
         faiss = _faiss()
         width = faiss.SearchParametersHNSW(efSearch=max(_WIDTH, 2 * k))
-        _, found = self._graph.search(np.ascontiguousarray(queries), min(k, len(self)), params=width)
-        return (row[row >= 0] for row in found)
+        _, neighbours = self._graph.search(np.ascontiguousarray(queries), min(k, len(self)), params=width)
+        return (row[row >= 0] for row in neighbours)
 
 
 def index(
@@ -231,15 +234,22 @@ def index(
     layer = _prepared(backbone, spec=examples.inputs.spec)
     size = _image_size(layer, examples)
     texts = tuple(_texts_of(examples))
-    taken = _taken(examples, layer, length, size)
-    with (progress or shown(to_stderr=True)).bar("features", len(taken)) as advance:
-        found = extract(layer, taken, batch_size=batch_size, progress=advance)
-    if any(found.steps):
+    prepared = _taken(examples, layer, length, size)
+    with (progress or shown(to_stderr=True)).bar("features", len(prepared)) as advance:
+        features = extract(layer, prepared, batch_size=batch_size, progress=advance)
+    if any(features.steps):
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
-        layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, taken.pipeline, length, size
+        layer.handle,
+        layer.sha256,
+        _weights(layer),
+        layer.output_key,
+        layer.input_range,
+        prepared.pipeline,
+        length,
+        size,
     )
-    return Index(_unit(np.asarray(found)), taken.ids, texts, made_by, layer)
+    return Index(_unit(np.asarray(features)), prepared.ids, texts, made_by, layer)
 
 
 # -- searching
@@ -336,8 +346,8 @@ def _check_same(layer: HubLayer, made_by: Maker) -> None:
 def _image_size(layer: HubLayer, examples: Examples) -> tuple[int, int] | None:
     if not is_image(layer):
         return None
-    own = own_image_size(layer)
-    size = examples.inputs.spec.shape[:2] if own is None else own
+    module_size = own_image_size(layer)
+    size = examples.inputs.spec.shape[:2] if module_size is None else module_size
     if None in size:
         raise InputError(f"{layer.handle} takes images of any size; read the examples at one: image_size=(224, 224).")
     return (int(size[0]), int(size[1]))
@@ -390,9 +400,9 @@ def _plain(read: Any, count: int, spec: ArraySpec, modality: str) -> Examples:
 def _embedded(layer: HubLayer, examples: Examples) -> np.ndarray:
     """Unit vectors of queries; computed at once, and not kept."""
     pieces = pieces_of(examples, np.arange(len(examples)), 1 if _sizes_differ(examples) else 32)
-    given = layer.endpoint.inputs
-    found = (np.asarray(layer(_cast(batch, given), training=False)) for batch in read_batches(examples, pieces))
-    return _unit(gathered(pieces, (averaged(one) for one in found)))
+    input_specs = layer.endpoint.inputs
+    outputs = (np.asarray(layer(_cast(batch, input_specs), training=False)) for batch in read_batches(examples, pieces))
+    return _unit(gathered(pieces, (averaged(output) for output in outputs)))
 
 
 def _sizes_differ(examples: Examples) -> bool:

@@ -13,16 +13,16 @@ HAIR = 1e-6  # shares of depth are rounded in the record
 
 def view(facts: Facts) -> dict[str, Any] | None:
     """The module's blocks, input side first, and the phases that trained each."""
-    found = (facts.record.get("module") or {}).get("blocks")
-    if not found:
+    blocks = (facts.record.get("module") or {}).get("blocks")
+    if not blocks:
         return None
     trained = [phase["had"].get("unfrozen") or 0.0 for phase in facts.record["phases"]]
     rows, before = [], 0.0
-    for block in found:
+    for block in blocks:
         phases = [number for number, share in enumerate(trained, start=1) if before >= 1 - share - HAIR]
         rows.append({**block, "shape": _shape(block["shape"]), "phases": phases})
         before = block["depth"]
-    return {"rows": rows, "most": max(block["cost"] for block in found) or 1.0}
+    return {"rows": rows, "most": max(block["cost"] for block in blocks) or 1.0}
 
 
 def _shape(shape: Sequence[int | None] | None) -> str:

@@ -17,10 +17,10 @@ PAIRS = 12
 
 def view(facts: Facts) -> dict[str, Any] | None:
     """The confusion matrix, as a table or a heat map, and the pairs that were confused most."""
-    found = facts.detail("confusion")
-    if not found:
+    confusion = facts.detail("confusion")
+    if not confusion:
         return None
-    labels, counts = found["labels"], found["counts"]
+    labels, counts = confusion["labels"], confusion["counts"]
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     view = {"labels": labels, "size": len(labels), "pairs": _pairs(labels, counts)}
     if len(labels) > TABLE_CLASSES:

@@ -11,11 +11,11 @@ from tlkit.report.template import beside
 
 def view(facts: Facts) -> list[dict[str, Any]] | None:
     """The worst mistakes, each with what its modality shows of it where it is at hand."""
-    found = facts.detail("mistakes")
-    if not found:
+    mistakes = facts.detail("mistakes")
+    if not mistakes:
         return None
     why = facts.record.get("explained") or {}
-    return [{**mistake, **shown(facts.test, mistake), "why": why.get(mistake["id"])} for mistake in found]
+    return [{**mistake, **shown(facts.test, mistake), "why": why.get(mistake["id"])} for mistake in mistakes]
 
 
 SECTION = Section("mistakes", "Worst mistakes", view, beside(__file__), "Mistakes")

@@ -37,7 +37,7 @@ def _fact(key: str, value: Any, others: Mapping[str, Any], asked: float) -> str:
     if key == "parameters" and others.get("parameters_of"):
         return f"{words.number(value)} of {words.number(others['parameters_of'])}"
     if isinstance(value, list | tuple):
-        return ", ".join(_fact("", one, {}, asked) for one in value)
+        return ", ".join(_fact("", element, {}, asked) for element in value)
     return words.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

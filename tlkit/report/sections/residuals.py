@@ -12,8 +12,8 @@ from tlkit.report.template import beside
 
 def view(facts: Facts) -> list[charts.Chart] | None:
     """Predicted against true values, one chart a value."""
-    found = facts.detail("residuals")
-    return [_scatter(row) for row in found] if found else None
+    rows = facts.detail("residuals")
+    return [_scatter(row) for row in rows] if rows else None
 
 
 def _scatter(row: Mapping[str, Any]) -> charts.Chart:

@@ -55,8 +55,10 @@ def _best_so_far(judged: Sequence[Mapping[str, Any]], search: Mapping[str, Any])
     """Each trial's figure as a dot, and the best so far as a curve."""
     figures = [(trial["number"] + 1.0, trial["figure"]) for trial in judged]
     better = min if search["lower_is_better"] else max
-    best = [(number, better(own for _, own in figures[: place + 1])) for place, (number, _) in enumerate(figures)]
-    x, y = charts.scales(figures, y_range=_shown_range([own for _, own in figures], search), x_range=_ends(figures))
+    best = [(number, better(figure for _, figure in figures[: place + 1])) for place, (number, _) in enumerate(figures)]
+    x, y = charts.scales(
+        figures, y_range=_shown_range([figure for _, figure in figures], search), x_range=_ends(figures)
+    )
     dots = tuple((x(a), y(min(max(b, y.low), y.high))) for a, b in figures)
     lines = (charts.Line("trials", "train", "", dots), charts.Line("the best so far", "val", *charts.path(best, x, y)))
     name = search["monitor"]

@@ -12,12 +12,14 @@ from tlkit.report.template import beside
 
 def view(facts: Facts) -> dict[str, Any] | None:
     """What `transfer_check` found: each way of training with its mean and seeds, and the differences of pairs."""
-    found = facts.record.get("transfer")
-    if found is None:
+    transfer = facts.record.get("transfer")
+    if transfer is None:
         return None
-    ways = [{"name": name, "mean": statistics.fmean(own), "seeds": own} for name, own in found["scores"].items()]
-    name = words.words(found["score"])
-    return {"level": 0.95, **found, "label": name[:1].upper() + name[1:], "ways": ways}
+    ways = [
+        {"name": name, "mean": statistics.fmean(scores), "seeds": scores} for name, scores in transfer["scores"].items()
+    ]
+    name = words.words(transfer["score"])
+    return {"level": 0.95, **transfer, "label": name[:1].upper() + name[1:], "ways": ways}
 
 
 SECTION = Section("transfer", "Did transfer help?", view, beside(__file__), "Transfer")
