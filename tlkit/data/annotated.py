@@ -122,11 +122,11 @@ class _Folder:
             if not inside.startswith("..") and not Path(inside).is_absolute() and path.is_file():
                 return path
         if not self.by_name:
-            for own in walking.files(self.root):
-                self.by_name.setdefault(own.name, []).append(own)
-        same = self.by_name.get(turned.rpartition("/")[2], [])
-        same = _alike_ends(same, turned) if len(same) > 1 else same
-        return same[0] if len(same) == 1 else None
+            for file in walking.files(self.root):
+                self.by_name.setdefault(file.name, []).append(file)
+        namesakes = self.by_name.get(turned.rpartition("/")[2], [])
+        namesakes = _alike_ends(namesakes, turned) if len(namesakes) > 1 else namesakes
+        return namesakes[0] if len(namesakes) == 1 else None
 
 
 def _alike_ends(paths: Sequence[Path], name: str) -> list[Path]:
@@ -143,8 +143,8 @@ def _alike_ends(paths: Sequence[Path], name: str) -> list[Path]:
 
 def part_of(name: str) -> int | None:
     """The part that a name of a file or folder speaks of: "instances_val2017" is 1; None where it is none, or two."""
-    found = {PART_NAMES[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in PART_NAMES}
-    return found.pop() if len(found) == 1 else None
+    parts = {PART_NAMES[word] for word in re.split(r"[^a-z]+", name.casefold()) if word in PART_NAMES}
+    return parts.pop() if len(parts) == 1 else None
 
 
 def parts_of(parts: Sequence[int | None]) -> tuple[list[int], tuple[str, ...]]:
@@ -193,18 +193,20 @@ def format_of(root: Path) -> str:
         InputError: If it is none of them, or several.
     """
     files = list(walking.files(root))
-    found = {
+    by_kind = {
         "YOLO": [path for path in files if path.suffix in (".yaml", ".yml") and path.stem in ("data", "dataset")],
         "Pascal VOC": [path for path in files if path.suffix.casefold() == ".xml"],
         "COCO": [path for path in files if path.suffix.casefold() == ".json"],
     }
-    kinds = [kind for kind, own in found.items() if own]
+    kinds = [kind for kind, paths in by_kind.items() if paths]
     if len(kinds) == 1:
         return kinds[0]
-    held = " and ".join(f"{found[kind][0].relative_to(root).as_posix()!r} ({kind})" for kind in kinds) or "none of them"
+    contents = (
+        " and ".join(f"{by_kind[kind][0].relative_to(root).as_posix()!r} ({kind})" for kind in kinds) or "none of them"
+    )
     raise InputError(
         f"{str(root)!r} must hold a data.yaml (YOLO), XML files (Pascal VOC) or JSON files (COCO), of one kind; it "
-        f"holds {held}. Name the loader: data.boxes.from_coco, from_voc or from_yolo."
+        f"holds {contents}. Name the loader: data.boxes.from_coco, from_voc or from_yolo."
     )
 
 
@@ -218,13 +220,13 @@ def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None) -
         InputError: If there is none, or it is no COCO JSON.
     """
     sources = _coco_files(Path(where).expanduser(), images)
-    read = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
-    labels = tuple(dict.fromkeys(name for own in read for name in own.labels))
-    points = next((own.points for own in read if own.points), ())
-    if any(own.points not in ((), points) for own in read):
+    annotations = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
+    labels = tuple(dict.fromkeys(name for of_file in annotations for name in of_file.labels))
+    points = next((of_file.points for of_file in annotations if of_file.points), ())
+    if any(of_file.points not in ((), points) for of_file in annotations):
         raise InputError("The JSON files name different keypoints: give them one list.")
-    notes = tuple(dict.fromkeys(note for own in read for note in own.notes))
-    pictures = _named_once([picture for own in read for picture in own.images])
+    notes = tuple(dict.fromkeys(note for of_file in annotations for note in of_file.notes))
+    pictures = _named_once([picture for of_file in annotations for picture in of_file.images])
     return Annotations(pictures, labels, "xywh", "pixels", notes, points)
 
 
@@ -256,30 +258,30 @@ def _images_beside(file: Path) -> Path:
 
 
 def _coco_file(file: Path, folder: _Folder, part: int | None) -> Annotations:
-    said = _json(file)
-    if isinstance(said, list):
+    content = _json(file)
+    if isinstance(content, list):
         raise InputError(f"{str(file)!r} holds a list: the results of a detector, and not the annotations of images.")
-    if not isinstance(said, dict) or not all(isinstance(said.get(key), list) for key in ("images", "categories")):
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "categories")):
         raise InputError(f"{str(file)!r} is no COCO JSON: it needs the lists 'images', 'annotations' and 'categories'.")
-    rows = said.get("annotations")
+    rows = content.get("annotations")
     if not isinstance(rows, list):
         raise InputError(f"{str(file)!r} has no list 'annotations': files of a test set without answers have none.")
-    names, points = _categories(file, said["categories"])
+    names, points = _categories(file, content["categories"])
     things, notes = defaultdict[Any, list[Thing]](list), Counter[str]()
-    known = {_key(row["id"]) for row in said["images"] if isinstance(row, dict) and "id" in row}
+    image_ids = {_key(row["id"]) for row in content["images"] if isinstance(row, dict) and "id" in row}
     for row in rows:
-        if not isinstance(row, dict) or "image_id" not in row or _key(row["image_id"]) not in known:
+        if not isinstance(row, dict) or "image_id" not in row or _key(row["image_id"]) not in image_ids:
             notes["annotations name an image that is not in the list of images, and are left out"] += 1
             continue
         things[_key(row["image_id"])].append(_coco_thing(row, names))
-    pictures = tuple(_coco_image(file, row, folder, things, part) for row in said["images"])
-    if len(known) < len(pictures):
+    pictures = tuple(_coco_image(file, row, folder, things, part) for row in content["images"])
+    if len(image_ids) < len(pictures):
         raise InputError(f"{str(file)!r} gives two images one id, or one none: annotations could belong to either.")
     scored = sum(isinstance(row, dict) and "score" in row for row in rows)
     if scored:
         notes["annotations have a score, as the answers of a detector do: are these labels?"] += scored
-    counted = tuple(f"{count:,} {what}" + ("" if what.endswith("?") else ".") for what, count in notes.items())
-    used = {thing.label for own in things.values() for thing in own}
+    counted = tuple(f"{count:,} {note}" + ("" if note.endswith("?") else ".") for note, count in notes.items())
+    used = {thing.label for of_image in things.values() for thing in of_image}
     empty = [name for name in names.values() if name not in used]
     labels = tuple(name for name in names.values() if name in used)
     gone = f"No annotation is of the categories {', '.join(map(repr, empty[:5]))}: they are no labels."
@@ -365,10 +367,10 @@ def voc(folder: str | os.PathLike[str], images: str | os.PathLike[str] | None) -
         raise InputError(f"The folder {str(root)!r} holds no .xml: Pascal VOC has one for each image.")
     pictures = _Folder(root if images is None else checked_folder(images, "the images"))
     listed = _voc_parts(root)
-    read = [_voc_file(file, root, pictures, listed) for file in files]
-    labels = tuple(sorted({thing.label for own in read for thing in own.things if thing.label}))
-    unlisted = _unlisted(root, {own.path for own in read}, "no XML file") if images is None else ()
-    return Annotations(_named_once(read), labels, "xyxy", "pixels", unlisted)
+    annotated = [_voc_file(file, root, pictures, listed) for file in files]
+    labels = tuple(sorted({thing.label for image in annotated for thing in image.things if thing.label}))
+    unlisted = _unlisted(root, {image.path for image in annotated}, "no XML file") if images is None else ()
+    return Annotations(_named_once(annotated), labels, "xyxy", "pixels", unlisted)
 
 
 def _voc_parts(root: Path) -> dict[str, int]:
@@ -393,14 +395,14 @@ def _voc_file(file: Path, root: Path, pictures: _Folder, listed: Mapping[str, in
         return Annotated(name, file, trouble=f"its XML cannot be read: {error}")
     if tree.tag != "annotation":
         return Annotated(name, file, trouble=f"its XML holds <{tree.tag:.40}> and no <annotation>")
-    said = (tree.findtext("filename") or "").strip()
-    path = next(filter(None, map(pictures.find, _voc_names(file, said))), None)
+    file_name = (tree.findtext("filename") or "").strip()
+    path = next(filter(None, map(pictures.find, _voc_names(file, file_name))), None)
     size = _size(tree.findtext("size/width"), tree.findtext("size/height"))
     above = file.relative_to(root).parts[:-1]
     part = listed.get(file.stem) if listed else part_of(above[0]) if above else None
     shift = -1.0 if _OFFICIAL_VOC.search(tree.findtext("source/database") or "") else 0.0
-    things = tuple(_voc_thing(own, shift) for own in tree.iter("object"))
-    missing = f"there is no image {said or file.stem!r:.80} beside its XML" if path is None else ""
+    things = tuple(_voc_thing(element, shift) for element in tree.iter("object"))
+    missing = f"there is no image {file_name or file.stem!r:.80} beside its XML" if path is None else ""
     return Annotated(name, path or file, things, size, part, missing)
 
 
@@ -410,14 +412,14 @@ def _voc_names(file: Path, said: str) -> Iterator[str]:
     yield from (file.stem + ending for suffix in IMAGES for ending in (suffix, suffix.upper()))
 
 
-def _voc_thing(own: ElementTree.Element, shift: float) -> Thing:
-    label, box = (own.findtext("name") or "").strip(), own.find("bndbox")
+def _voc_thing(element: ElementTree.Element, shift: float) -> Thing:
+    label, box = (element.findtext("name") or "").strip(), element.find("bndbox")
     if not label:
         return Thing("", trouble="has no name")
     if box is None:
         return Thing(label, trouble="has no <bndbox>")
     left, top, right, bottom = (number((box.findtext(key) or "").strip()) for key in ("xmin", "ymin", "xmax", "ymax"))
-    difficult = (own.findtext("difficult") or "").strip() == "1"
+    difficult = (element.findtext("difficult") or "").strip() == "1"
     return Thing(label, (left + shift, top + shift, right, bottom), difficult)
 
 
@@ -441,25 +443,25 @@ def yolo(where: str | os.PathLike[str]) -> Annotations:
         InputError: If there is no data.yaml, or it names no classes or no images.
     """
     file = _yolo_file(Path(where).expanduser())
-    said = _yaml(file)
-    labels, points = _yolo_names(file, said.get("names"), said.get("nc")), bool(said.get("kpt_shape"))
-    read, without = [], 0
+    config = _yaml(file)
+    labels, points = _yolo_names(file, config.get("names"), config.get("nc")), bool(config.get("kpt_shape"))
+    annotated, without = [], 0
     for key in ("train", "val", "test"):
-        for path in _yolo_images(file, said, key):
+        for path in _yolo_images(file, config, key):
             text = _label_file(path)
             without += not text.is_file()
             name = escaped(os.path.relpath(path, file.parent))
-            read.append(_yolo_image(name, path, text, PART_NAMES[key], labels, points))
-    if not read:
+            annotated.append(_yolo_image(name, path, text, PART_NAMES[key], labels, points))
+    if not annotated:
         raise InputError(f"{str(file)!r} names no folder with images: `train:` and `val:` say where they are.")
     notes = (f"{without:,} images have no text of labels, and count as images without objects.",) if without else ()
-    parts = {own.part for own in read}
-    pictures = _named_once(read if len(parts) > 1 else [_without_part(own) for own in read])
+    parts = {image.part for image in annotated}
+    pictures = _named_once(annotated if len(parts) > 1 else [_without_part(image) for image in annotated])
     return Annotations(pictures, labels, "cxcywh", "shares", notes)
 
 
-def _without_part(own: Annotated) -> Annotated:
-    return Annotated(own.name, own.path, own.things, own.size, None, own.trouble)
+def _without_part(image: Annotated) -> Annotated:
+    return Annotated(image.name, image.path, image.things, image.size, None, image.trouble)
 
 
 def _yolo_file(where: Path) -> Path:
@@ -497,25 +499,25 @@ def _yolo_names(file: Path, names: Any, count: Any) -> tuple[str, ...]:
     return checked_names([str(name) for name in names])
 
 
-def _yolo_images(file: Path, said: Mapping[str, Any], key: str) -> list[Path]:
-    wanted = said.get(key, said.get("valid") if key == "val" else None)
-    found: list[Path] = []
-    for one in wanted if isinstance(wanted, list) else [wanted] if wanted else []:
-        place = _yolo_place(file, said, str(one))
+def _yolo_images(file: Path, config: Mapping[str, Any], key: str) -> list[Path]:
+    entries = config.get(key, config.get("valid") if key == "val" else None)
+    paths: list[Path] = []
+    for entry in entries if isinstance(entries, list) else [entries] if entries else []:
+        place = _yolo_place(file, config, str(entry))
         if place is None:
-            raise InputError(f"{str(file)!r} says {key}: {one!r}, and there is no such folder or list.")
+            raise InputError(f"{str(file)!r} says {key}: {entry!r}, and there is no such folder or list.")
         if place.is_dir():
-            found += [path for path in walking.files(place) if path.suffix.casefold() in IMAGES]
+            paths += [path for path in walking.files(place) if path.suffix.casefold() in IMAGES]
         else:
             lines = [line.strip() for line in place.read_text("utf-8", "replace").splitlines()]
-            found += [path if path.is_absolute() else place.parent / path for path in map(Path, filter(None, lines))]
-    return sorted(found)
+            paths += [path if path.is_absolute() else place.parent / path for path in map(Path, filter(None, lines))]
+    return sorted(paths)
 
 
-def _yolo_place(file: Path, said: Mapping[str, Any], one: str) -> Path | None:
+def _yolo_place(file: Path, config: Mapping[str, Any], entry: str) -> Path | None:
     """Relative to `path:`, or to the YAML; Roboflow writes "../train/images" where it means "train/images"."""
-    base = file.parent / str(said.get("path") or "")
-    places = [base / one, file.parent / one, file.parent / one.removeprefix("../")]
+    base = file.parent / str(config.get("path") or "")
+    places = [base / entry, file.parent / entry, file.parent / entry.removeprefix("../")]
     return next((place for place in places if place.exists()), None)
 
 

@@ -236,26 +236,26 @@ def _below(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         InputError: If there is none.
     """
-    found = sorted(own for own in walking.files(folder) if own.suffix.casefold() in IMAGES)
-    if not found:
+    images = sorted(path for path in walking.files(folder) if path.suffix.casefold() in IMAGES)
+    if not images:
         raise InputError(f"{str(folder)!r} holds no images: their names end in {', '.join(IMAGES[:4])} and the like.")
-    return [(escaped(own.relative_to(folder).as_posix()), own) for own in found]
+    return [(escaped(path.relative_to(folder).as_posix()), path) for path in images]
 
 
 def _bad_images(
-    folder: Folder | None, masks: Folder | None, known: set[Path]
+    folder: Folder | None, masks: Folder | None, good: set[Path]
 ) -> tuple[tuple[_Marked, ...], tuple[str, ...]]:
-    """The bad images but for those that are `known` as good, and what there is to say of their masks."""
+    """The bad images but for those that are among the good ones, and what there is to say of their masks."""
     if folder is None:
         if masks is not None:
             raise InputError("`mask_dir` says where bad images are bad: give their folder too, `abnormal_dir`.")
         return (), ()
     root = checked_folder(folder, "the bad images")
-    images = [(name, path) for name, path in _below(root) if path not in known]
+    images = [(name, path) for name, path in _below(root) if path not in good]
     if masks is None:
         return tuple(_Marked(name, path, _kind(name)) for name, path in images), ()
     place = checked_folder(masks, "the masks")
-    every = {own.relative_to(place).with_suffix("").as_posix(): own for own in walking.files(place)}
+    every = {mask.relative_to(place).with_suffix("").as_posix(): mask for mask in walking.files(place)}
     marked = tuple(_Marked(name, path, _kind(name), _mask_of(root, path, every)) for name, path in images)
     return marked, tuple(_mask_notes(marked, set(every.values())))
 
@@ -347,8 +347,8 @@ class _Faulty:
 
     def __call__(self, i: int) -> np.ndarray:
         row, kind = divmod(i, len(synthetic.KINDS))
-        found = synthetic.spoilt(self.images[row], list(synthetic.KINDS)[kind], self.seed + row)
-        return at_size(found.mask.astype(np.uint8), self.image_size) if self.masks else found.image
+        faulty = synthetic.spoilt(self.images[row], list(synthetic.KINDS)[kind], self.seed + row)
+        return at_size(faulty.mask.astype(np.uint8), self.image_size) if self.masks else faulty.image
 
     def at_size(self, size: tuple[int, int]) -> _Faulty:
         return dataclasses.replace(self, image_size=size)
@@ -361,24 +361,26 @@ def _with_faults(splits: Splits, seed: int) -> Splits:
         return splits
     size = val.inputs.spec.shape[:2]
     how = [f"{synthetic.VERSION} {seed + i}" for i in range(len(val))]
-    digests = tuple(sha256_bytes(own, kind, way) for own, way in zip(val.digests, how, strict=True) for kind in kinds)
-    made = Examples(
+    digests = tuple(
+        sha256_bytes(digest, kind, way) for digest, way in zip(val.digests, how, strict=True) for kind in kinds
+    )
+    copies = Examples(
         ids=tuple(f"{name} with a synthetic {kind}" for name in val.ids for kind in kinds),
         inputs=ReadColumn(_Faulty(val.inputs, seed), val.inputs.spec, digests),
         targets=ReadColumn(_Faulty(val.inputs, seed, masks=True), ArraySpec(size, "uint8"), digests),
         modality=val.modality,
         columns={KIND: TextColumn([f"synthetic {kind}" for _ in val.ids for kind in kinds])},
     )
-    both = dataclasses.replace(
+    extended = dataclasses.replace(
         val,
-        ids=val.ids + made.ids,
-        inputs=joined([val.inputs, made.inputs]),
-        targets=joined([val.targets, made.targets]),
-        columns={KIND: joined([val.columns[KIND], made.columns[KIND]])},
+        ids=val.ids + copies.ids,
+        inputs=joined([val.inputs, copies.inputs]),
+        targets=joined([val.targets, copies.targets]),
+        columns={KIND: joined([val.columns[KIND], copies.columns[KIND]])},
         groups=(),
     )
     note = (
-        f"Validation has {len(val)} good images and {len(made)} copies of them with synthetic faults: by these a "
+        f"Validation has {len(val)} good images and {len(copies)} copies of them with synthetic faults: by these a "
         "detector may be chosen, and they say nothing about real faults."
     )
-    return dataclasses.replace(splits, val=both, notes=(*splits.notes, note))
+    return dataclasses.replace(splits, val=extended, notes=(*splits.notes, note))

@@ -44,7 +44,9 @@ def assemble(
     check_classes(labelled, quarantine)
     parts = _placed(whole, labelled, shares, seed, fixed)
     _check_parts(parts, labelled, shares if not fixed else [float(part in fixed) for part in range(len(PARTS))])
-    train, val, test = (whole.subset([i for i, own in enumerate(parts) if own == part]) for part in range(len(PARTS)))
+    train, val, test = (
+        whole.subset([i for i, assigned in enumerate(parts) if assigned == part]) for part in range(len(PARTS))
+    )
     return Splits(
         train=dataclasses.replace(train, augment=augment),
         val=val,
@@ -150,8 +152,8 @@ def _absences(labelled: Labelled, parts: Sequence[int]) -> list[str]:
         return []
     notes = []
     for part in sorted(set(parts) - {0}):
-        here = set(labelled.targets[[i for i, own in enumerate(parts) if own == part]].tolist())
-        absent = [name for number, name in enumerate(labelled.names) if number not in here]
+        present = set(labelled.targets[[i for i, assigned in enumerate(parts) if assigned == part]].tolist())
+        absent = [name for number, name in enumerate(labelled.names) if number not in present]
         if absent:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             notes.append(f"The {PARTS[part]} part has no example of the class {absent[0]!r}{more}.")
@@ -162,7 +164,7 @@ def _torn_groups(whole: Examples, parts: Sequence[int]) -> list[str]:
     places: dict[str, set[int]] = defaultdict(set)
     for group, part in zip(whole.groups, parts, strict=False):
         places[group].add(part)
-    torn = sorted(group for group, own in places.items() if len(own) > 1)
+    torn = sorted(group for group, group_parts in places.items() if len(group_parts) > 1)
     if not torn:
         return []
     return [f"{len(torn)} groups lie in more than one part, as the source divides them: {torn[0]!r} first."]

@@ -94,14 +94,14 @@ def from_folder(
     return from_listing(class_folders(folder), options)
 
 
-def from_listing(found: Listing, options: Options) -> Splits:
+def from_listing(listing: Listing, options: Options) -> Splits:
     """Splits of listed files: what `from_folder` and the samples share."""
-    labelled = labelling.from_names([one.label for one in found.files], found.labels)
-    fixed = [one.part for one in found.files if one.part is not None]
-    names = [one.name for one in found.files]
-    paths = [one.path for one in found.files]
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=found.quarantine)
-    return noted(splits, found.notes)
+    labelled = labelling.from_names([file.label for file in listing.files], listing.labels)
+    fixed = [file.part for file in listing.files if file.part is not None]
+    names = [file.name for file in listing.files]
+    paths = [file.path for file in listing.files]
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=listing.quarantine)
+    return noted(splits, listing.notes)
 
 
 def from_csv(
@@ -160,9 +160,9 @@ def from_csv(
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
     labelled, names = rows.labelled(label), rows.texts(path)
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, found = tables.path_column(names, start, rows.first)
+    paths, path_notes = tables.path_column(names, start, rows.first)
     splits = from_files(names, paths, labelled, fixed=fixed, options=options)
-    return noted(splits, (*rows.notes, *found))
+    return noted(splits, (*rows.notes, *path_notes))
 
 
 def from_arrays(
@@ -217,8 +217,8 @@ def from_arrays(
     )
     pairs = {part: pair for part, pair in enumerate(((sounds, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "sounds")
-    fixed = [part for part, (own, _) in pairs.items() for _ in range(len(own))] if len(pairs) > 1 else []
-    arrays = [checked_wave(x, i) for i, x in enumerate(x for own, _ in pairs.values() for x in own)]
+    fixed = [part for part, (recordings, _) in pairs.items() for _ in range(len(recordings))] if len(pairs) > 1 else []
+    arrays = [checked_wave(x, i) for i, x in enumerate(x for recordings, _ in pairs.values() for x in recordings)]
     labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     return from_waves(arrays, own_rate, labelled, fixed=fixed, options=options)
 
@@ -290,10 +290,10 @@ def from_tfds(
     division = Division(split, seed, groups, strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
     table = open_table(builder, audio, label, kind=AUDIO)
-    own = rate if rate is not None else table.rate
-    if own is None:
+    recorded_rate = rate if rate is not None else table.rate
+    if recorded_rate is None:
         raise InputError(f"The feature {audio!r} does not say its sample rate; give it in Hz: rate=16000.")
-    return from_rows(table.ids, table.read, own, table.labelled, fixed=table.parts, options=options)
+    return from_rows(table.ids, table.read, recorded_rate, table.labelled, fixed=table.parts, options=options)
 
 
 def augmentation(

@@ -174,7 +174,7 @@ def read_file(path: Path, start: int, stop: int) -> np.ndarray:
 
 
 def stretch(
-    read: Callable[[int, int], np.ndarray], own: int, frames: int, *, rate: int, start: int, samples: int
+    read: Callable[[int, int], np.ndarray], own_rate: int, frames: int, *, rate: int, start: int, samples: int
 ) -> np.ndarray:
     """float32 (samples,): a stretch of a sound at another rate, as if the whole sound had been resampled.
 
@@ -186,21 +186,21 @@ def stretch(
         start: First sample, counted at `rate`.
         samples: How many; zeros fill up what lies behind the end of the sound.
     """
-    if own == rate:
+    if own_rate == rate:
         x = read(start, min(frames, start + samples))
     else:
-        up, down = rate // math.gcd(own, rate), own // math.gcd(own, rate)
-        margin = math.ceil(_MARGIN_S * own / down)  # in steps of `down` samples, which are `up` samples at `rate`
+        up, down = rate // math.gcd(own_rate, rate), own_rate // math.gcd(own_rate, rate)
+        margin = math.ceil(_MARGIN_S * own_rate / down)  # in steps of `down` samples, which are `up` samples at `rate`
         first = max(0, start // up - margin)
-        stop = min(frames, math.ceil((start + samples) * own / rate) + margin * down)
-        resampled = library("soxr").resample(read(first * down, stop), own, rate, "HQ")
+        stop = min(frames, math.ceil((start + samples) * own_rate / rate) + margin * down)
+        resampled = library("soxr").resample(read(first * down, stop), own_rate, rate, "HQ")
         x = resampled[start - first * up :][:samples]
     return np.pad(np.clip(x, -1, 1), (0, samples - len(x)))
 
 
-def resampled_length(frames: int, own: int, rate: int) -> int:
+def resampled_length(frames: int, own_rate: int, rate: int) -> int:
     """Samples that a sound has at another rate."""
-    return frames * rate // own
+    return frames * rate // own_rate
 
 
 def explain(head: bytes) -> str:

@@ -347,19 +347,19 @@ def _splits(
         digest, cuts[i] = result
         return Checked(digest=digest)
 
-    found = preflight(names, look, noun=NOUN, strict=division.strict, progress=division.progress)
-    windows = np.array([(i, start) for i in found.sound for start in cuts[i].starts], dtype=np.int64).reshape(-1, 2)
+    checks = preflight(names, look, noun=NOUN, strict=division.strict, progress=division.progress)
+    windows = np.array([(i, start) for i in checks.sound for start in cuts[i].starts], dtype=np.int64).reshape(-1, 2)
     reader = AudioReader(source, cuts, windows, options.sample_rate, options.samples, options.trim_db)
-    digests = dict(zip(found.sound, found.digests, strict=True))
-    kept = dataclasses.replace(labelled, targets=labelled.targets[windows[:, 0]])
+    digests = dict(zip(checks.sound, checks.digests, strict=True))
+    window_labels = dataclasses.replace(labelled, targets=labelled.targets[windows[:, 0]])
     splits = assemble(
-        _examples(reader, names, digests, groups, kept.targets),
-        kept,
+        _examples(reader, names, digests, groups, window_labels.targets),
+        window_labels,
         shares=checked_shares(division.split),
         seed=division.seed,
         fixed=[fixed[i] for i in windows[:, 0]] if fixed else (),
         augment=options.augment,
-        quarantine=(*quarantine, *found.quarantine),
+        quarantine=(*quarantine, *checks.quarantine),
     )
     notes = (*splits.notes, *_low_rates(reader), *_silences(reader))
     return dataclasses.replace(splits, notes=notes, seconds=time.perf_counter() - started)
@@ -370,7 +370,7 @@ def _examples(
 ) -> Examples:
     """One example a window. Windows of one sound stay together, with their group or as a group of their own."""
     windows = [(int(i), int(start)) for i, start in reader.windows]
-    owners = groups or (names if any(len(one.starts) > 1 for one in reader.cuts.values()) else ())
+    owners = groups or (names if any(len(recording.starts) > 1 for recording in reader.cuts.values()) else ())
     return Examples(
         ids=tuple(_window_id(names[i], reader.cuts[i], start / reader.sample_rate) for i, start in windows),
         inputs=ReadColumn(
@@ -385,12 +385,12 @@ def _examples(
     )
 
 
-def _window_id(name: str, own: Cut, start_s: float) -> str:
-    return name if own.starts == (0,) else f"{name}@{start_s:.3f}s"
+def _window_id(name: str, recording: Cut, start_s: float) -> str:
+    return name if recording.starts == (0,) else f"{name}@{start_s:.3f}s"
 
 
 def _low_rates(reader: AudioReader) -> list[str]:
-    low = sorted(own.rate for own in reader.cuts.values() if own.rate < reader.sample_rate)
+    low = sorted(recording.rate for recording in reader.cuts.values() if recording.rate < reader.sample_rate)
     if not low:
         return []
     return [
@@ -400,6 +400,6 @@ def _low_rates(reader: AudioReader) -> list[str]:
 
 
 def _silences(reader: AudioReader) -> list[str]:
-    silent = [own.silent for own in reader.cuts.values() if own.silent]
+    silent = [recording.silent for recording in reader.cuts.values() if recording.silent]
     of = f"{len(silent)} of {len(reader.cuts)} sounds"
     return [f"Silent windows were left out: {sum(silent)}, in {of}."] if silent else []

@@ -130,7 +130,7 @@ class MovingAugmentation(_Changed):
 def moving(augment: Any, moves: str, mirror: tuple[int, ...] = ()) -> tuple[Any, tuple[str, ...]]:
     """What a user gave as `augment`, so that it moves targets of this kind too, and notes where it cannot."""
     if isinstance(augment, Augmentation):
-        settings = {one.name: getattr(augment, one.name) for one in fields(augment)}
+        settings = {field.name: getattr(augment, field.name) for field in fields(augment)}
         return MovingAugmentation(**settings, moves=moves, mirror=mirror), ()
     if isinstance(augment, MovingAugmentation) and augment.moves != moves:
         raise InputError(f"`augment` moves {augment.moves}, and these targets are {moves}: take that of their loader.")
@@ -165,8 +165,8 @@ def moved_boxes(rows: np.ndarray, drawn: Mapping[str, float], keep: float) -> np
     whole = _moved(corners, drawn)
     whole = np.stack([whole.min(axis=1), whole.max(axis=1)], axis=1)
     inside = np.clip(whole, 0, 1)
-    area, left = ((own[:, 1] - own[:, 0]).prod(axis=1) for own in (whole, inside))
-    stays = (left > 0) & (left >= keep * area)
+    area, remaining = ((ends[:, 1] - ends[:, 0]).prod(axis=1) for ends in (whole, inside))
+    stays = (remaining > 0) & (remaining >= keep * area)
     moved = np.concatenate([rows[:, :1], inside.reshape(-1, 4)], axis=1)[stays]
     return np.asarray(moved, rows.dtype)
 
@@ -264,8 +264,8 @@ def check_moving(examples: Examples, kind: str) -> None:
     Raises:
         InputError: If so.
     """
-    own = examples.augment
-    if isinstance(own, Augmentation) and (own.flip or own.crop or own.rotate):
+    augmentation = examples.augment
+    if isinstance(augmentation, Augmentation) and (augmentation.flip or augmentation.crop or augmentation.rotate):
         raise InputError(
             f"The augmentation moves images and leaves their {kind} behind: take tlkit.data.{kind}.augmentation()."
         )

@@ -109,11 +109,11 @@ def from_folder(
     root = checked_folder(folder, "annotated images")
     kind = reading.format_of(root)
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    found = (
+    annotations = (
         {"COCO": reading.coco, "Pascal VOC": reading.voc}[kind](root, None) if kind != "YOLO" else reading.yolo(root)
     )
-    told = f"The folder is taken as {kind}: boxes are {', '.join(ORDERS[found.order])} in {found.unit}."
-    return noted(_of_files(found, None, options), (told,))
+    note = f"The folder is taken as {kind}: boxes are {', '.join(ORDERS[annotations.order])} in {annotations.unit}."
+    return noted(_of_files(annotations, None, options), (note,))
 
 
 def from_coco(
@@ -292,12 +292,12 @@ def from_csv(
     """
     rows = read_any(table, encoding, separator)
     names, cells = rows.texts(path), rows.texts(label)
-    chosen, which = _box_columns(list(rows.columns), box, order)
+    chosen, box_order = _box_columns(list(rows.columns), box, order)
     _check_unit(unit)
     numbers = list(zip(*(rows.texts(name) for name in chosen), strict=True))
     things: dict[str, list[Thing]] = {}
-    for i, (name, cell, own) in enumerate(zip(names, cells, numbers, strict=True)):
-        things.setdefault(name, []).extend(_table_thing(i + rows.first, cell, own))
+    for i, (name, cell, box_numbers) in enumerate(zip(names, cells, numbers, strict=True)):
+        things.setdefault(name, []).extend(_table_thing(i + rows.first, cell, box_numbers))
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
     paths, notes = tables.path_column(list(things), start, rows.first)
     fixed = _one_per_image(names, tables.part_column(rows.texts(split), rows.first)) if isinstance(split, str) else {}
@@ -305,11 +305,11 @@ def from_csv(
     shares = SHARES if isinstance(split, str) else split
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     images = tuple(
-        Annotated(name, own, tuple(things[name]), None, fixed.get(name))
-        for name, own in zip(things, paths, strict=True)
+        Annotated(name, file, tuple(things[name]), None, fixed.get(name))
+        for name, file in zip(things, paths, strict=True)
     )
-    known = tuple(sorted({cell for cell in cells if cell}))
-    return _of_files(Annotations(images, known, which, unit, (*rows.notes, *notes)), labels, options)
+    seen_labels = tuple(sorted({cell for cell in cells if cell}))
+    return _of_files(Annotations(images, seen_labels, box_order, unit, (*rows.notes, *notes)), labels, options)
 
 
 def _box_columns(header: Sequence[str], box: Sequence[str] | None, order: str | None) -> tuple[Sequence[str], str]:
@@ -345,11 +345,11 @@ def _one_per_image(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any
     Raises:
         InputError: If they say two things.
     """
-    found: dict[str, Any] = {}
+    by_image: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
-        if found.setdefault(name, value) != value:
+        if by_image.setdefault(name, value) != value:
             raise InputError(f"The rows of {name!r:.200} name two parts or groups: an image lies in one.")
-    return found
+    return by_image
 
 
 def from_arrays(
@@ -398,8 +398,8 @@ def from_arrays(
         raise InputError(f"There are {len(arrays)} images, {len(boxes)} arrays of boxes and {len(classes)} of classes.")
     names = _class_names(classes, labels)
     pictures = tuple(
-        Annotated(str(i), Path(str(i)), _array_things(i, own, which, names), array.shape[1::-1])
-        for i, (array, own, which) in enumerate(zip(arrays, boxes, classes, strict=True))
+        Annotated(str(i), Path(str(i)), _array_things(i, image_boxes, image_classes, names), array.shape[1::-1])
+        for i, (array, image_boxes, image_classes) in enumerate(zip(arrays, boxes, classes, strict=True))
     )
     owners = by_id(groups, [str(i) for i in range(len(arrays))])
     options = Options(image_size, split, seed, owners, background, augment, pixel_max=None if white is None else 255.0)
@@ -409,7 +409,7 @@ def from_arrays(
 
 
 def _class_names(classes: Sequence[Any], labels: Sequence[str] | None) -> tuple[str, ...]:
-    flat = [value for own in classes for value in np.asarray(own).reshape(-1).tolist()]
+    flat = [value for image_classes in classes for value in np.asarray(image_classes).reshape(-1).tolist()]
     if labels is not None:
         return labelling.checked_names(labels)
     if any(isinstance(value, str) for value in flat):
@@ -485,16 +485,16 @@ def from_tfds(
     table = open_objects(builder, image, objects, box, label)
     parts = table.parts or (None,) * len(table.ids)
     pictures = tuple(
-        Annotated(name, Path(name), _tfds_things(own, table.names, box, label), None, part)
-        for name, own, part in zip(table.ids, table.objects, parts, strict=True)
+        Annotated(name, Path(name), _tfds_things(image_objects, table.names, box, label), None, part)
+        for name, image_objects, part in zip(table.ids, table.objects, parts, strict=True)
     )
     judged = _judged(Annotations(pictures, table.names, "yxyx", "shares"), None, [None] * len(pictures))
     return _assembled(judged, options, lambda rows: lambda i: table.read(rows[i]))
 
 
-def _tfds_things(own: Mapping[str, Any], names: tuple[str, ...], box: str, label: str) -> tuple[Thing, ...]:
-    flags = [own[key] for key in ("is_crowd", "is_difficult") if key in own]
-    rows, numbers = np.asarray(own[box], np.float64).reshape(-1, 4), np.ravel(own[label]).tolist()
+def _tfds_things(objects: Mapping[str, Any], names: tuple[str, ...], box: str, label: str) -> tuple[Thing, ...]:
+    flags = [objects[key] for key in ("is_crowd", "is_difficult") if key in objects]
+    rows, numbers = np.asarray(objects[box], np.float64).reshape(-1, 4), np.ravel(objects[label]).tolist()
     return tuple(
         Thing(_class_name(value, names), tuple(row), any(bool(flag[i]) for flag in flags))
         for i, (row, value) in enumerate(zip(rows.tolist(), numbers, strict=True))
@@ -538,55 +538,59 @@ class _Judged:
     notes: tuple[str, ...]
 
 
-def _of_files(found: Annotations, labels: Sequence[str] | None, options: Options) -> Splits:
+def _of_files(annotations: Annotations, labels: Sequence[str] | None, options: Options) -> Splits:
     """Splits of annotated files."""
-    options = dataclasses.replace(options, groups=by_id(options.groups, [own.name for own in found.images]))
+    options = dataclasses.replace(options, groups=by_id(options.groups, [image.name for image in annotations.images]))
     with ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(size_of, found.images))
+        sizes = list(pool.map(size_of, annotations.images))
     images = tuple(
-        dataclasses.replace(own, trouble=own.trouble or trouble)
-        for own, (_, trouble) in zip(found.images, sizes, strict=True)
+        dataclasses.replace(image, trouble=image.trouble or trouble)
+        for image, (_, trouble) in zip(annotations.images, sizes, strict=True)
     )
-    judged = _judged(dataclasses.replace(found, images=images), labels, [size for size, _ in sizes])
+    judged = _judged(dataclasses.replace(annotations, images=images), labels, [size for size, _ in sizes])
     return _assembled(judged, options, None)
 
 
-def _judged(found: Annotations, labels: Sequence[str] | None, sizes: Sequence[tuple[int, int] | None]) -> _Judged:
-    names = labelling.checked_names(found.labels if labels is None else labels)
-    if not any(thing.numbers or thing.trouble for own in found.images for thing in own.things):
-        raise InputError(f"There is no box in the annotations of {len(found.images)} images: detection needs some.")
+def _judged(annotations: Annotations, labels: Sequence[str] | None, sizes: Sequence[tuple[int, int] | None]) -> _Judged:
+    names = labelling.checked_names(annotations.labels if labels is None else labels)
+    if not any(thing.numbers or thing.trouble for annotated in annotations.images for thing in annotated.things):
+        raise InputError(
+            f"There is no box in the annotations of {len(annotations.images)} images: detection needs some."
+        )
     numbers = {name: i for i, name in enumerate(names)}
-    _check_units_of_all(found)
-    kept, quarantine = list[tuple[int, np.ndarray, np.ndarray]](), list[Quarantined]()
+    _check_units_of_all(annotations)
+    usable, quarantine = list[tuple[int, np.ndarray, np.ndarray]](), list[Quarantined]()
     counts, examples = Counter[str](), dict[str, str]()
-    for place, (image, size) in enumerate(zip(found.images, sizes, strict=True)):
-        trouble, rows, ignored, odd = _rows_of(image, size, found, numbers)
+    for place, (image, size) in enumerate(zip(annotations.images, sizes, strict=True)):
+        trouble, rows, ignored, odd = _rows_of(image, size, annotations, numbers)
         if trouble:
             quarantine.append(Quarantined(image.name, trouble))
             continue
-        kept.append((place, rows, ignored))
+        usable.append((place, rows, ignored))
         counts.update(odd)
-        examples.update({what: image.name for what in odd if what not in examples})
-    odd_notes = [f"Boxes that {what}: {count:,} ({examples[what]!r} first)." for what, count in counts.items()]
+        examples.update({oddity: image.name for oddity in odd if oddity not in examples})
+    odd_notes = [f"Boxes that {oddity}: {count:,} ({examples[oddity]!r} first)." for oddity, count in counts.items()]
     return _Judged(
-        tuple(found.images[place] for place, _, _ in kept), tuple(place for place, _, _ in kept),
-        tuple(rows for _, rows, _ in kept), tuple(ignored for _, _, ignored in kept), names, tuple(quarantine),
-        (*found.notes, *odd_notes),
+        tuple(annotations.images[place] for place, _, _ in usable), tuple(place for place, _, _ in usable),
+        tuple(rows for _, rows, _ in usable), tuple(ignored for _, _, ignored in usable), names, tuple(quarantine),
+        (*annotations.notes, *odd_notes),
     )  # fmt: skip
 
 
-def _check_units_of_all(found: Annotations) -> None:
+def _check_units_of_all(annotations: Annotations) -> None:
     """Refuse a source whose numbers are all of the other unit, before every image is quarantined for it."""
-    every = np.array([t.numbers for own in found.images for t in own.things if len(t.numbers) == 4], np.float64)
+    every = np.array(
+        [t.numbers for image in annotations.images for t in image.things if len(t.numbers) == 4], np.float64
+    )
     every = every[np.isfinite(every).all(axis=1)] if len(every) else every
     if not len(every):
         return
-    if found.unit == "pixels" and every.max() <= 1:
+    if annotations.unit == "pixels" and every.max() <= 1:
         raise InputError(
             'All boxes lie in 0 to 1, and this format counts pixels: say unit="shares" in data.boxes.from_csv or '
             "from_arrays, or write them in pixels."
         )
-    if found.unit == "shares" and np.median(every.max(axis=1)) > 1 + _UNIT_SLACK:
+    if annotations.unit == "shares" and np.median(every.max(axis=1)) > 1 + _UNIT_SLACK:
         raise InputError(
             f"Boxes reach to {every.max():g}, and this format counts shares of the sides, 0 to 1: say "
             'unit="pixels" in data.boxes.from_csv or from_arrays, or divide them by width and height.'
@@ -594,19 +598,19 @@ def _check_units_of_all(found: Annotations) -> None:
 
 
 def _rows_of(
-    image: Annotated, size: tuple[int, int] | None, found: Annotations, numbers: Mapping[str, int]
+    image: Annotated, size: tuple[int, int] | None, annotations: Annotations, numbers: Mapping[str, int]
 ) -> tuple[str, np.ndarray, np.ndarray, list[str]]:
     """(why it cannot be used, rows, rows to ignore, what is odd about its boxes)."""
     trouble, odd = image.trouble, list[str]()
     rows = {False: list[list[float]](), True: list[list[float]]()}
     for i, thing in enumerate(image.things if not trouble else ()):
-        if found.unit == "pixels" and size is None:
+        if annotations.unit == "pixels" and size is None:
             break  # the file cannot be read, which the preflight says
-        trouble, corners, own = _corners(thing, size, found, numbers)
+        trouble, corners, oddities = _corners(thing, size, annotations, numbers)
         if trouble:
             trouble = f"its box {i + 1}{f' ({thing.label!r:.60})' if thing.label else ''} {trouble}"
             break
-        odd += own
+        odd += oddities
         row = [float(numbers[thing.label]), *corners] if corners else []
         if row and row in rows[thing.ignored]:
             odd.append("are given twice, and taken once")
@@ -618,7 +622,7 @@ def _rows_of(
 
 
 def _corners(
-    thing: Thing, size: tuple[int, int] | None, found: Annotations, numbers: Mapping[str, int]
+    thing: Thing, size: tuple[int, int] | None, annotations: Annotations, numbers: Mapping[str, int]
 ) -> tuple[str, list[float], list[str]]:
     """(what is wrong, left, top, right and bottom in shares, what is odd); no corners where nothing is left."""
     if thing.trouble or thing.label not in numbers:
@@ -627,11 +631,11 @@ def _corners(
         return "has no box", [], []
     if not np.isfinite(thing.numbers).all():
         return f"holds what is no number: {_shown(thing.numbers)}", [], []
-    width, height = size if size is not None and found.unit == "pixels" else (1, 1)
+    width, height = size if size is not None and annotations.unit == "pixels" else (1, 1)
     left, top, right, bottom = (
-        value / side for value, side in zip(edges(thing.numbers, found.order), (width, height) * 2, strict=True)
+        value / side for value, side in zip(edges(thing.numbers, annotations.order), (width, height) * 2, strict=True)
     )
-    problem = _impossible(thing, (left, top, right, bottom), found)
+    problem = _impossible(thing, (left, top, right, bottom), annotations)
     if problem:
         return problem, [], []
     if right <= left or bottom <= top:
@@ -641,17 +645,17 @@ def _corners(
     return "", inside, ["reach over the edge of their image, and are clipped"] if over > _UNIT_SLACK else []
 
 
-def _impossible(thing: Thing, corners: tuple[float, float, float, float], found: Annotations) -> str:
+def _impossible(thing: Thing, corners: tuple[float, float, float, float], annotations: Annotations) -> str:
     """What is wrong with a box beyond repair; "" where nothing is."""
     left, top, right, bottom = corners
     shown = _shown(thing.numbers)
-    if found.unit == "shares" and max(corners) > 2:
+    if annotations.unit == "shares" and max(corners) > 2:
         return f"counts pixels where shares of the sides, 0 to 1, are expected: {shown}"
-    if found.unit == "pixels" and 0 < max(thing.numbers) <= 1 and min(thing.numbers) >= 0:
+    if annotations.unit == "pixels" and 0 < max(thing.numbers) <= 1 and min(thing.numbers) >= 0:
         return f"counts shares of the sides where pixels are expected: {shown}"
     if right < left or bottom < top:
-        which = "right side lies left of its left one" if right < left else "bottom lies above its top"
-        return f"is turned round: its {which} ({shown} as {', '.join(ORDERS[found.order])})"
+        problem = "right side lies left of its left one" if right < left else "bottom lies above its top"
+        return f"is turned round: its {problem} ({shown} as {', '.join(ORDERS[annotations.order])})"
     if right <= 0 or bottom <= 0 or left >= 1 or top >= 1:
         return f"lies outside the image: {shown}"
     return ""
@@ -687,19 +691,19 @@ def _assembled(
     judged: _Judged, options: Options, source: Callable[[Sequence[int]], Callable[[int], Any]] | None
 ) -> Splits:
     """Splits of judged images: from their files, or from what `source` gives for their places."""
-    augment, more = moving(options.augment, "boxes")
+    augment, moving_notes = moving(options.augment, "boxes")
     options = dataclasses.replace(options, augment=augment)
     names = [image.name for image in judged.images]
     present = np.zeros((len(names), len(judged.labels)), np.float32)
-    for row, own in zip(present, judged.rows, strict=True):
-        row[own[:, 0].astype(int)] = 1
+    for row, rows in zip(present, judged.rows, strict=True):
+        row[rows[:, 0].astype(int)] = 1
     labelled = Labelled(present, judged.labels, "multi-label")
     any_ignored = any(map(len, judged.ignored))
     extra = Extra(
         RaggedColumn(judged.rows, fill=NOTHING),
         {"ignored": RaggedColumn(judged.ignored, fill=NOTHING)} if any_ignored else {},
     )
-    fixed, told = parts_of([image.part for image in judged.images])
+    fixed, part_notes = parts_of([image.part for image in judged.images])
     if source is None:
         paths = [image.path for image in judged.images]
         splits = from_files(
@@ -710,7 +714,7 @@ def _assembled(
             names, source(judged.places), labelled, fixed=fixed, options=options, quarantine=judged.quarantine,
             extra=extra,
         )  # fmt: skip
-    return noted(splits, (*judged.notes, *told, *more, *_unlearnable(splits)))
+    return noted(splits, (*judged.notes, *part_notes, *moving_notes, *_unlearnable(splits)))
 
 
 def _unlearnable(splits: Splits) -> Iterator[str]:
@@ -721,7 +725,7 @@ def _unlearnable(splits: Splits) -> Iterator[str]:
     """
     for name, part in zip(PARTS, (splits.train, splits.val, splits.test), strict=True):
         rows = [part.targets[i] for i in range(len(part))]
-        numbers = {int(number) for own in rows for number in own[:, 0]}
+        numbers = {int(number) for boxes in rows for number in boxes[:, 0]}
         absent = [label for i, label in enumerate(splits.labels) if i not in numbers]
         if absent and part is splits.train:
             raise InputError(f"The class {absent[0]!r} has no box for training: its output would never learn.")

@@ -123,27 +123,27 @@ def joined(parts: Mapping[str, Examples], targets: np.ndarray | None = None) -> 
         InputError: If there are none, or their specs differ.
     """
     several = list(parts.values())
-    if not several or any(one.inputs.spec != several[0].inputs.spec for one in several):
-        kinds = ", ".join(f"{name}: {one.inputs.spec}" for name, one in parts.items())
+    if not several or any(part.inputs.spec != several[0].inputs.spec for part in several):
+        kinds = ", ".join(f"{name}: {part.inputs.spec}" for name, part in parts.items())
         raise InputError(f"Only examples of one kind can be joined. Received: {kinds or 'nothing'}.")
-    full = [one for one in several if len(one)] or several[:1]
-    ids = tuple(f"{name}/{own}" for name, one in parts.items() for own in one.ids)
-    shared = [name for name in full[0].columns if name != OF and all(name in one.columns for one in full)]
+    full = [part for part in several if len(part)] or several[:1]
+    ids = tuple(f"{name}/{example_id}" for name, part in parts.items() for example_id in part.ids)
+    shared = [name for name in full[0].columns if name != OF and all(name in part.columns for part in full)]
     return Examples(
         ids=ids,
-        inputs=join([one.inputs for one in full]),
+        inputs=join([part.inputs for part in full]),
         targets=ArrayColumn(np.zeros(len(ids), np.int32) if targets is None else targets),
         modality=several[0].modality,
         pipeline=one_pipeline(several),
-        columns={name: join([one.columns[name] for one in full]) for name in shared},
+        columns={name: join([part.columns[name] for part in full]) for name in shared},
         weights=_weights(several),
-        augment=next((one.augment for one in several if one.augment is not None), None),
+        augment=next((part.augment for part in several if part.augment is not None), None),
     )
 
 
 def one_pipeline(several: Sequence[Examples]) -> Pipeline:
     """That of all, or where they differ, each behind the other under the step "joined"."""
-    different = {one.pipeline.fingerprint: one.pipeline for one in several}
+    different = {part.pipeline.fingerprint: part.pipeline for part in several}
     if len(different) == 1:
         return several[0].pipeline
     return Pipeline().then("joined", pipelines=[pipeline.plain() for pipeline in different.values()])
@@ -186,16 +186,18 @@ def _drawn(examples: Examples, count: int, seed: int) -> tuple[list[int], list[i
         return [], list(range(len(examples)))
     targets = examples.target_array
     classes = targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
-    labels = [[int(own)] if classes else [] for own in targets]
+    labels = [[int(target)] if classes else [] for target in targets]
     share = count / len(examples)
     parts = np.asarray(divide(examples.ids, labels, (share, 1 - share), seed=seed))
     return np.flatnonzero(parts == 0).tolist(), np.flatnonzero(parts == 1).tolist()
 
 
 def _weights(several: list[Examples]) -> np.ndarray | None:
-    if all(one.weights is None for one in several):
+    if all(part.weights is None for part in several):
         return None
-    return np.concatenate([np.ones(len(one), np.float32) if one.weights is None else one.weights for one in several])
+    return np.concatenate(
+        [np.ones(len(part), np.float32) if part.weights is None else part.weights for part in several]
+    )
 
 
 def _listed(root: Path, kind: str) -> tuple[list[str], list[Path]]:

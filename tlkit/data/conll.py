@@ -64,14 +64,14 @@ def read_sentences(path: str | os.PathLike[str], encoding: str | None = None) ->
 
 def kinds(sentences: Sequence[Sentence]) -> Labelled:
     """What occurs in each sentence besides "O", as multi-label targets: what a split balances."""
-    return from_sets([sorted(set(one.labels) - {_OUTSIDE}) for one in sentences])
+    return from_sets([sorted(set(sentence.labels) - {_OUTSIDE}) for sentence in sentences])
 
 
 def word_targets(sentences: Sequence[Sentence], number: Mapping[str, int]) -> np.ndarray:
     """int32 (n, most words): the number of each word's label, -1 behind the last."""
-    targets = np.full((len(sentences), max(len(one.words) for one in sentences)), -1, dtype=np.int32)
-    for i, one in enumerate(sentences):
-        targets[i, : len(one.labels)] = [number[label] for label in one.labels]
+    targets = np.full((len(sentences), max(len(sentence.words) for sentence in sentences)), -1, dtype=np.int32)
+    for i, sentence in enumerate(sentences):
+        targets[i, : len(sentence.labels)] = [number[label] for label in sentence.labels]
     return targets
 
 

@@ -89,17 +89,17 @@ def decode(data: bytes, encoding: str | None = None) -> str:
 def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     """The text as `decode` gives it, and the encoding that was guessed, or ""."""
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    own, guess = encoding or marked or "utf-8", ""
+    codec, guess = encoding or marked or "utf-8", ""
     if encoding is None and marked is None and b"\0" in data:
-        own = guess = _unmarked_utf16(data)
+        codec = guess = _unmarked_utf16(data)
         if not guess:
             raise InputError("binary, not text: it holds zero bytes")
     try:
-        text = data.decode(own)
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
-        guess = _guessed(data) if own == "utf-8" and encoding is None else ""
+        guess = _guessed(data) if codec == "utf-8" and encoding is None else ""
         if not guess:
-            raise InputError(_undecodable(own, encoding, data, error)) from error
+            raise InputError(_undecodable(codec, encoding, data, error)) from error
         text = data.decode(guess)
     controls = len(text) - len(text.translate(_CONTROLS))
     if controls > _MOST_CONTROLS * len(text):
@@ -128,7 +128,9 @@ def _guessed(data: bytes) -> str:
     beyond = sum(byte > 127 for byte in data[:_LOOKED_AT])
     names = [best.encoding] if best else []
     if beyond <= _LATIN * min(len(data), _LOOKED_AT) and _is_text(data, "cp1252"):
-        western = max((one.coherence for one in matches if "cp1252" in (one.encoding, *_like(one))), default=0.0)
+        western = max(
+            (match.coherence for match in matches if "cp1252" in (match.encoding, *_like(match))), default=0.0
+        )
         names = names if best and beyond >= _TELLING and best.coherence > western else ["cp1252", *names]
     return next((name for name in names if _is_text(data, name)), "")
 
@@ -146,8 +148,8 @@ def _is_text(data: bytes, encoding: str) -> bool:
     return strange <= _MOST_CONTROLS * len(text)
 
 
-def _undecodable(own: str, encoding: str | None, data: bytes, error: UnicodeDecodeError) -> str:
+def _undecodable(codec: str, encoding: str | None, data: bytes, error: UnicodeDecodeError) -> str:
     where = f"byte 0x{data[error.start]:02x} at position {error.start}"
-    if encoding is None and own == "utf-8":
+    if encoding is None and codec == "utf-8":
         return f'not UTF-8: {where}; name its encoding, such as encoding="cp1252", if you know it'
-    return f"not {own.removesuffix('-sig')}, as {'`encoding`' if encoding else 'its mark'} says: {where}"
+    return f"not {codec.removesuffix('-sig')}, as {'`encoding`' if encoding else 'its mark'} says: {where}"

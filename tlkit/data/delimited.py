@@ -146,10 +146,10 @@ def _repeating(rows: Sequence[Sequence[str]], width: int) -> dict[int, set[str]]
 def _separator(text: str, usual: str) -> str:
     """The separator that makes rows of one width; the usual one where it does, or where none does."""
     probe = text[: text.find("\n", _PROBED) + 1] or text
-    order = (usual, *(one for one in SEPARATORS if one != usual))
-    widths = {one: _widths(probe, one) for one in order}
-    even = [one for one in order if len(set(widths[one])) == 1 and widths[one][0] > 1]
-    headed = [one for one in order if widths[one] and widths[one][0] > 1]
+    order = (usual, *(separator for separator in SEPARATORS if separator != usual))
+    widths = {separator: _widths(probe, separator) for separator in order}
+    even = [separator for separator in order if len(set(widths[separator])) == 1 and widths[separator][0] > 1]
+    headed = [separator for separator in order if widths[separator] and widths[separator][0] > 1]
     return (even or headed or [usual])[0]
 
 

@@ -20,12 +20,12 @@ TOKENIZER = "tokenizer"  # the column that turns tokens into text again
 
 def tokens_of(examples: Examples, tokenizer: BytePairs) -> list[tuple[list[int], list[int]]]:
     """Prompt and answer of each example; a general text is an answer alone, in which nothing ends."""
-    found = []
+    token_pairs = []
     for i in range(len(examples)):
-        own = examples.inputs[i]
-        prompt, answer = prompt_tokens(tokenizer, json.loads(str(own["messages"]))), str(own["answer"])
-        found.append((prompt, answer_tokens(tokenizer, answer) if prompt else general_tokens(tokenizer, answer)))
-    return found
+        turn = examples.inputs[i]
+        prompt, answer = prompt_tokens(tokenizer, json.loads(str(turn["messages"]))), str(turn["answer"])
+        token_pairs.append((prompt, answer_tokens(tokenizer, answer) if prompt else general_tokens(tokenizer, answer)))
+    return token_pairs
 
 
 def in_rows(

@@ -63,8 +63,8 @@ class TurnsReader:
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """Turn i as objects of shape ()."""
-        own = self.turns[i]
-        return {"messages": np.array(own.json, dtype=object), "answer": np.array(own.answer, dtype=object)}
+        turn = self.turns[i]
+        return {"messages": np.array(turn.json, dtype=object), "answer": np.array(turn.answer, dtype=object)}
 
 
 def turns_of_pairs(path: Path, prompt: str, answer: str, system: str | None, encoding: str | None) -> list[Turn]:
@@ -122,15 +122,15 @@ def _messages(row: Any, where: str) -> tuple[tuple[str, str], ...]:
     listed = row.get("messages") if isinstance(row, Mapping) else None
     if not isinstance(listed, list) or not listed:
         raise InputError(f'{where} must hold {{"prompt", "answer"}} or {{"messages": [{{"role", "content"}}, ...]}}.')
-    found = []
+    messages = []
     for message in listed:
         role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, Mapping) else (0, 0)
         if role not in ROLES or not isinstance(content, str):
             raise InputError(f"{where} has a message without a role of {', '.join(ROLES)} and a text as content.")
-        found.append((role, content.strip()))
-    if not any(role == "assistant" for role, _ in found):
+        messages.append((role, content.strip()))
+    if not any(role == "assistant" for role, _ in messages):
         raise InputError(f"{where} has no message of the assistant's, so there is nothing to learn.")
-    return tuple(found)
+    return tuple(messages)
 
 
 def _yaml(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -140,12 +140,12 @@ def _yaml(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[s
     text, _ = read_noted(path, encoding, "file")
     try:
         listed = yaml.safe_load(text)["conversations"]
-        conversations = [[str(said).strip() for said in own] for own in listed]
+        conversations = [[str(line).strip() for line in conversation] for conversation in listed]
     except (yaml.YAMLError, TypeError, LookupError) as error:
         raise InputError(f'{str(path)!r} has no list of lists "conversations", as chatterbot\'s files have.') from error
-    for number, said in enumerate(conversations, start=1):
-        if len(said) >= 2:
-            yield f"{path.stem} {number}", tuple((ROLES[1 + i % 2], text) for i, text in enumerate(said))
+    for number, lines in enumerate(conversations, start=1):
+        if len(lines) >= 2:
+            yield f"{path.stem} {number}", tuple((ROLES[1 + i % 2], text) for i, text in enumerate(lines))
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
@@ -157,10 +157,10 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     place = Path(path).expanduser()
     if not place.is_dir():
         return [place]
-    found = sorted(p for p in place.iterdir() if p.suffix.lower() in (".yml", ".yaml", ".jsonl", ".ndjson"))
-    if not found:
+    files = sorted(p for p in place.iterdir() if p.suffix.lower() in (".yml", ".yaml", ".jsonl", ".ndjson"))
+    if not files:
         raise InputError(f"{str(place)!r} holds no .jsonl or .yml file.")
-    return found
+    return files
 
 
 def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: Options) -> Splits:
@@ -178,7 +178,7 @@ def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: 
         raise InputError(f"`mix` must lie in [0, 1). Received: mix={mix!r}.")
     if mix and not general:
         raise InputError("`mix` needs `general` texts to mix in.")
-    distinct = list({(own.messages, own.answer): own for own in turns}.values())
+    distinct = list({(turn.messages, turn.answer): turn for turn in turns}.values())
     splits = _checked(distinct, dataclasses.replace(options.division, groups=_groups(distinct)), options)
     repeated = len(turns) - len(distinct)
     if repeated:
@@ -190,15 +190,15 @@ def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: 
 def _with_general(splits: Splits, general: Sequence[str], mix: float, options: Options) -> Splits:
     """The test with general texts, and the training too where some are mixed in."""
     texts = list(dict.fromkeys(text.strip() for text in general if text.strip()))
-    wanted = round(mix / (1 - mix) * len(splits.train))
-    shown = texts[: max(1, len(texts) - wanted)]
-    mixed = texts[len(shown) :][:wanted]
+    mixed_count = round(mix / (1 - mix) * len(splits.train))
+    shown = texts[: max(1, len(texts) - mixed_count)]
+    mixed = texts[len(shown) :][:mixed_count]
     notes = []
-    if len(mixed) < wanted:
-        notes = [f"{len(mixed):,} general texts are mixed in where {wanted:,} were asked for: there are no more."]
+    if len(mixed) < mixed_count:
+        notes = [f"{len(mixed):,} general texts are mixed in where {mixed_count:,} were asked for: there are no more."]
 
-    def more(part: Any, own: Sequence[str], first: int) -> Any:
-        turns = [Turn(f"general {first + i}", (), text, f"general {first + i}") for i, text in enumerate(own)]
+    def more(part: Any, general_texts: Sequence[str], first: int) -> Any:
+        turns = [Turn(f"general {first + i}", (), text, f"general {first + i}") for i, text in enumerate(general_texts)]
         return together(part, _examples(turns)) if turns else part
 
     test, train = more(splits.test, shown, 1), more(splits.train, mixed, 1 + len(shown))
@@ -212,12 +212,12 @@ def together(first: Any, second: Any) -> Any:
 
 
 def _turns_in(examples: Any) -> tuple[Turn, ...]:
-    found = []
+    turns = []
     for name, group, i in zip(examples.ids, examples.groups or examples.ids, range(len(examples)), strict=True):
-        own = examples.inputs[i]
-        messages = tuple((m["role"], m["content"]) for m in json.loads(str(own["messages"])))
-        found.append(Turn(name, messages, str(own["answer"]), group))
-    return tuple(found)
+        row = examples.inputs[i]
+        messages = tuple((m["role"], m["content"]) for m in json.loads(str(row["messages"])))
+        turns.append(Turn(name, messages, str(row["answer"]), group))
+    return tuple(turns)
 
 
 def _examples(turns: Sequence[Turn]) -> Any:
@@ -225,15 +225,15 @@ def _examples(turns: Sequence[Turn]) -> Any:
     from tlkit.core.columns import ReadColumn
     from tlkit.core.examples import Examples
 
-    digests = tuple(_digest(own) for own in turns)
+    digests = tuple(_digest(turn) for turn in turns)
     return Examples(
-        ids=tuple(own.name for own in turns),
+        ids=tuple(turn.name for turn in turns),
         inputs=ReadColumn(TurnsReader(tuple(turns)), MESSAGES, digests),
         targets=ArrayColumn(np.zeros((len(turns), 1), np.int32)),
         modality=DIALOGUE,
         pipeline=PIPELINE,
         columns=_columns(turns),
-        groups=tuple(own.owner for own in turns),
+        groups=tuple(turn.owner for turn in turns),
     )
 
 
@@ -241,9 +241,13 @@ PIPELINE = Pipeline().then("turns", version=1)
 
 
 def _columns(turns: Sequence[Turn]) -> dict[str, Any]:
-    kinds = np.array([ANSWER if own.messages else GENERAL for own in turns], np.int32)
-    asked = [own.messages[-1][1] if own.messages else "" for own in turns]
-    return {KIND: ArrayColumn(kinds), "asked": TextColumn(asked), "text": TextColumn([own.answer for own in turns])}
+    kinds = np.array([ANSWER if turn.messages else GENERAL for turn in turns], np.int32)
+    questions = [turn.messages[-1][1] if turn.messages else "" for turn in turns]
+    return {
+        KIND: ArrayColumn(kinds),
+        "asked": TextColumn(questions),
+        "text": TextColumn([turn.answer for turn in turns]),
+    }
 
 
 def _digest(turn: Turn) -> str:
@@ -252,23 +256,26 @@ def _digest(turn: Turn) -> str:
 
 def _checked(turns: Sequence[Turn], division: Division, options: Options) -> Splits:
     def check(i: int) -> Checked:
-        for what, text in (("answer", turns[i].answer), *turns[i].messages):
-            found = check_text(text, options)
-            if not found.digest:
-                return dataclasses.replace(found, reason=f"{what}: {found.reason}")
+        for role, text in (("answer", turns[i].answer), *turns[i].messages):
+            checked = check_text(text, options)
+            if not checked.digest:
+                return dataclasses.replace(checked, reason=f"{role}: {checked.reason}")
         return Checked(digest=_digest(turns[i]))
 
     nothing = Labelled(np.zeros((len(turns), 1), np.float32), (), "values")
     unchecked = Unchecked(
-        [own.name for own in turns], nothing, TurnsReader(tuple(turns)), check, MESSAGES, DIALOGUE, PIPELINE, "answers",
-        targets=np.zeros((len(turns), 1), np.int32), columns=_columns(turns),
+        [turn.name for turn in turns], nothing, TurnsReader(tuple(turns)), check, MESSAGES, DIALOGUE, PIPELINE,
+        "answers", targets=np.zeros((len(turns), 1), np.int32), columns=_columns(turns),
     )  # fmt: skip
     return dataclasses.replace(checked_splits(unchecked, division), labels=())
 
 
 def _groups(turns: Sequence[Turn]) -> list[str]:
     """A name for each turn, one for all that share a dialogue, a last question or an answer, over others too."""
-    asked = [(f"asked {plainly(own.messages[-1][1])}",) if own.messages else () for own in turns]
+    question_keys = [(f"asked {plainly(turn.messages[-1][1])}",) if turn.messages else () for turn in turns]
     return joined_by(
-        [(f"of {own.owner}", f"said {plainly(own.answer)}", *more) for own, more in zip(turns, asked, strict=True)]
+        [
+            (f"of {turn.owner}", f"said {plainly(turn.answer)}", *keys)
+            for turn, keys in zip(turns, question_keys, strict=True)
+        ]
     )

@@ -26,12 +26,12 @@ def of_line(line: str) -> tuple[str, Pipeline]:
         white = re.search(r" white=([\d.e+-]+)", line)
         background = [int(value) for value in colour.groups()]
         return IMAGE, Pipeline().then(IMAGE, background=background, white=float(white[1]) if white else None)
-    found = re.search(r"then (words|wordpiece) v1 .*?length=(\d+)(?: stride=(\d+))?", line)
-    if found is None:
+    match = re.search(r"then (words|wordpiece) v1 .*?length=(\d+)(?: stride=(\d+))?", line)
+    if match is None:
         return "plain", Pipeline()
-    if found[1] == "words":
-        return "words", Pipeline().then("words", length=int(found[2]))
-    pipeline = Pipeline().then("word_pieces", lower_case="wordpiece v1 cased" not in line, length=int(found[2]))
-    if found[3]:
-        pipeline = pipeline.then(QUESTION_WINDOWS, stride=int(found[3]))
+    if match[1] == "words":
+        return "words", Pipeline().then("words", length=int(match[2]))
+    pipeline = Pipeline().then("word_pieces", lower_case="wordpiece v1 cased" not in line, length=int(match[2]))
+    if match[3]:
+        pipeline = pipeline.then(QUESTION_WINDOWS, stride=int(match[3]))
     return "text", pipeline.then(TEXT_WINDOWS) if " long=windows" in line else pipeline

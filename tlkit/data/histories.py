@@ -82,19 +82,26 @@ def timelines(
         if rows.ndim != 2 or not len(rows):
             raise InputError(f"A history must be an array (n,) or (n, series). Received: shape={np.shape(source)}.")
         names = ["series"] if rows.shape[1] == 1 else [f"series {i}" for i in range(rows.shape[1])]
-        found = [_untimed(name, rows[:, i]) for i, name in enumerate(names)]
-        return found, _notes(found), {}
+        histories = [_untimed(name, rows[:, i]) for i, name in enumerate(names)]
+        return histories, _notes(histories), {}
     if isinstance(source, Mapping):
-        found = [_untimed(str(name), np.asarray(values, dtype=object)) for name, values in source.items()]
-        return _several(found), _notes(found), {}
+        histories = [_untimed(str(name), np.asarray(values, dtype=object)) for name, values in source.items()]
+        return _several(histories), _notes(histories), {}
     frame = frame_of(source, encoding, separator)
     values = [value] if isinstance(value, str) else list(value)
     if len(set(values)) < len(values):
         raise InputError(f"`value` names a column twice: name each once. Received: {values}.")
-    own = series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
-    found = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, own)]
-    columns = {"time": time, "value": values, "series": own, "step": found[0].step.words if found else ""}
-    return _several(found), (*frame.notes, *_notes(found)), columns
+    series_column = (
+        series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
+    )
+    histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, series_column)]
+    columns = {
+        "time": time,
+        "value": values,
+        "series": series_column,
+        "step": histories[0].step.words if histories else "",
+    }
+    return _several(histories), (*frame.notes, *_notes(histories)), columns
 
 
 def _untimed(name: str, cells: np.ndarray) -> Timeline:
@@ -123,25 +130,32 @@ def _of_frame(
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows.setdefault(name, []).append(row)
-    for name, own in rows.items():
-        yield name, [times[row] for row in own], [cells[row] for row in own]
+    for name, row_numbers in rows.items():
+        yield name, [times[row] for row in row_numbers], [cells[row] for row in row_numbers]
 
 
-def _several(found: list[Timeline]) -> list[Timeline]:
-    if not found:
+def _several(histories: list[Timeline]) -> list[Timeline]:
+    if not histories:
         raise InputError("There is no series: give at least one.")
-    odd = next((own for own in found if own.step != found[0].step and own.step.words != found[0].step.words), None)
+    odd = next(
+        (
+            history
+            for history in histories
+            if history.step != histories[0].step and history.step.words != histories[0].step.words
+        ),
+        None,
+    )
     if odd is not None:
         raise InputError(
-            f"The series {found[0].name!r} has a value each {found[0].step.words} and {odd.name!r} each "
+            f"The series {histories[0].name!r} has a value each {histories[0].step.words} and {odd.name!r} each "
             f"{odd.step.words}: one season cannot fit both, so give series of one step."
         )
-    return found
+    return histories
 
 
-def _notes(found: Sequence[Timeline]) -> tuple[str, ...]:
+def _notes(histories: Sequence[Timeline]) -> tuple[str, ...]:
     """What was done to the series; of many alike the first five."""
-    every = [note for own in found for note in own.notes]
+    every = [note for history in histories for note in history.notes]
     return tuple(every[:5] + ([f"{len(every) - 5} more series were mended likewise."] if len(every) > 5 else []))
 
 
@@ -149,90 +163,95 @@ def _notes(found: Sequence[Timeline]) -> tuple[str, ...]:
 
 
 def of_timelines(
-    found: Sequence[Timeline], cutoffs: Cutoffs, held_out: Sequence[str], names: Mapping[str, Any]
+    histories: Sequence[Timeline], cutoffs: Cutoffs, held_out: Sequence[str], names: Mapping[str, Any]
 ) -> Splits:
     """Windows of all series, divided by time; those of `held_out` are tested alone."""
-    unknown = sorted(set(held_out) - {own.name for own in found})
+    unknown = sorted(set(held_out) - {history.name for history in histories})
     if unknown:
         raise InputError(f"`held_out` names {unknown[0]!r}, and there is no such series.")
-    if len(set(held_out)) == len(found):
+    if len(set(held_out)) == len(histories):
         raise InputError("`held_out` names all series: leave one or more to train on.")
-    for own in found:
-        _check(own, cutoffs)
+    for history in histories:
+        _check(history, cutoffs)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
-    for own in found:
-        for part, windows in _windows(own, cutoffs, own.name in held_out).items():
+    for history in histories:
+        for part, windows in _windows(history, cutoffs, history.name in held_out).items():
             parts[part].append(windows)
     pipeline = Pipeline().then(HISTORY, horizon=cutoffs.horizon, season_length=cutoffs.season_length, **dict(names))
     train, val, test = (_examples(parts[part], pipeline) for part in ("train", "val", "test"))
-    notes = [note for own in found for note in (*_coarse(own), *_exact(own, cutoffs))]
-    return Splits(train, val, test, notes=(*notes, *_unusual(found[0], cutoffs.season_length)))
+    notes = [note for history in histories for note in (*_coarse(history), *_exact(history, cutoffs))]
+    return Splits(train, val, test, notes=(*notes, *_unusual(histories[0], cutoffs.season_length)))
 
 
-def _check(own: Timeline, cutoffs: Cutoffs) -> None:
-    count = len(own.values)
+def _check(history: Timeline, cutoffs: Cutoffs) -> None:
+    count = len(history.values)
     if count < cutoffs.shortest:
         raise InputError(
-            f"The series {own.name!r} has {count} values, and {cutoffs.origins} origins of a horizon of "
+            f"The series {history.name!r} has {count} values, and {cutoffs.origins} origins of a horizon of "
             f"{cutoffs.horizon} with a season of {cutoffs.season_length} need {cutoffs.shortest}: give a longer "
             "history, or lower `origins` or `horizon`."
         )
-    if np.ptp(own.values) == 0:
-        raise InputError(f"The series {own.name!r} never changes (it is always {own.values[0]:g}): leave it out.")
-    if np.ptp(own.values[: int(cutoffs.tested(count)[0])]) == 0:
+    if np.ptp(history.values) == 0:
         raise InputError(
-            f"The series {own.name!r} does not change before its test (it is always {own.values[0]:g}), so nothing "
-            "tells how large an error is: leave it out, or lower `origins`."
+            f"The series {history.name!r} never changes (it is always {history.values[0]:g}): leave it out."
+        )
+    if np.ptp(history.values[: int(cutoffs.tested(count)[0])]) == 0:
+        raise InputError(
+            f"The series {history.name!r} does not change before its test (it is always {history.values[0]:g}), so "
+            "nothing tells how large an error is: leave it out, or lower `origins`."
         )
 
 
-def _coarse(own: Timeline) -> list[str]:
-    wide = own.values.astype(np.float64)
+def _coarse(history: Timeline) -> list[str]:
+    wide = history.values.astype(np.float64)
     level, spread = abs(float(wide.mean())), float(wide.std())
     if spread >= COARSE * level:
         return []
     return [
-        f"{own.name} varies by {spread:.2g} around {level:.7g}, which float32 hardly tells apart: subtract a fixed "
+        f"{history.name} varies by {spread:.2g} around {level:.7g}, which float32 hardly tells apart: subtract a fixed "
         "number from it."
     ]
 
 
-def _exact(own: Timeline, cutoffs: Cutoffs) -> list[str]:
+def _exact(history: Timeline, cutoffs: Cutoffs) -> list[str]:
     """A note on a series of which the seasonal naive forecast makes no error."""
-    first, season = int(cutoffs.tested(len(own.values))[0]), cutoffs.season_length
-    if (own.values[season:first] != own.values[: first - season]).any():
+    first, season = int(cutoffs.tested(len(history.values))[0]), cutoffs.season_length
+    if (history.values[season:first] != history.values[: first - season]).any():
         return []
-    return [f"{own.name} repeats each season exactly: its MASE is in mean deviations, not in errors of the naive one."]
+    return [
+        f"{history.name} repeats each season exactly: its MASE is in mean deviations, not in errors of the naive one."
+    ]
 
 
-def _unusual(own: Timeline, season_length: int) -> list[str]:
+def _unusual(history: Timeline, season_length: int) -> list[str]:
     """A note on a season that values of such a step hardly have; 1 is none."""
-    usual = _USUAL.get(own.step.words, ()) if own.step.unit else ()
+    usual = _USUAL.get(history.step.words, ()) if history.step.unit else ()
     if season_length == 1 or not usual or any(season_length % length == 0 for length in usual):
         return []
     listed = " or ".join(map(str, usual))
     return [
-        f"There is a value each {own.step.words}, of which a season mostly has {listed} steps, and `season_length` is "
-        f"{season_length}."
+        f"There is a value each {history.step.words}, of which a season mostly has {listed} steps, and `season_length` "
+        f"is {season_length}."
     ]
 
 
-def _windows(own: Timeline, cutoffs: Cutoffs, held_out: bool) -> dict[str, dict[str, Any]]:
+def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool) -> dict[str, dict[str, Any]]:
     """By part, the rows of one series. Targets of training and validation end where the next part begins."""
-    tested = cutoffs.tested(len(own.values))
+    tested = cutoffs.tested(len(history.values))
     first = int(tested[0])
     cut = first - cutoffs.horizon
     later = np.arange(cut, max(cut + 1, first - cutoffs.horizon // 2))
-    gaps = set(own.filled)  # a cutoff that nothing is known behind judges nothing; behind the last, the last value is
+    # a cutoff that nothing is known behind judges nothing; behind the last, the last value is
+    gaps = set(history.filled)
     judging = [at for at in tested.tolist() if not gaps.issuperset(range(at, at + cutoffs.horizon))]
-    parts = {"test": _rows(own, np.array(judging), None, first, cutoffs)}
+    parts = {"test": _rows(history, np.array(judging), None, first, cutoffs)}
     if not held_out:
-        parts["train"] = _rows(own, np.arange(cutoffs.least, cut)[-MOST_WINDOWS:], cut, first, cutoffs)
-        parts["val"] = _rows(own, later, first, first, cutoffs)
+        parts["train"] = _rows(history, np.arange(cutoffs.least, cut)[-MOST_WINDOWS:], cut, first, cutoffs)
+        parts["val"] = _rows(history, later, first, first, cutoffs)
     return parts
 
 
-def _rows(own: Timeline, at: np.ndarray, end: int | None, first: int, cutoffs: Cutoffs) -> dict[str, Any]:
+def _rows(history: Timeline, at: np.ndarray, end: int | None, first: int, cutoffs: Cutoffs) -> dict[str, Any]:
     """Windows at some cutoffs, and all that belongs to them.
 
     Args:
@@ -242,39 +261,39 @@ def _rows(own: Timeline, at: np.ndarray, end: int | None, first: int, cutoffs: C
         first: First cutoff that is tested: scales are of what lies before it.
         cutoffs: Horizon and season.
     """
-    season, values = cutoffs.season_length, own.values
-    past = _pasts(own, at, season)
+    season, values = cutoffs.season_length, history.values
+    past = _pasts(history, at, season)
     apart = (values[season:first] - values[: first - season]).astype(np.float64)
     scale, sigma = float(np.abs(apart).mean()), float(np.sqrt(np.mean(apart**2)))
     if scale == 0:
         scale = float(np.abs(values[:first] - values[:first].mean(dtype=np.float64)).mean())
     actual = values.copy()
-    actual[list(own.filled)] = np.nan  # what was filled is nothing to learn, or to be judged by
+    actual[list(history.filled)] = np.nan  # what was filled is nothing to learn, or to be judged by
     return {
-        "ids": [f"{own.name}@{cutoff}" for cutoff in at.tolist()],
+        "ids": [f"{history.name}@{cutoff}" for cutoff in at.tolist()],
         "inputs": past,
         "targets": futures_of(actual, at, cutoffs.horizon, end),
         "naive": past[:, lag_positions(cutoffs.horizon, season)[:, 0]],
         "scale": np.full(len(at), scale, np.float32),
         "sigma": np.full(len(at), sigma, np.float32),
         "history_length": np.full(len(at), first, np.int32),
-        "series": [own.name] * len(at),
-        **({HISTORY: [_known(own, cutoff) for cutoff in at.tolist()]} if end is None else {}),
+        "series": [history.name] * len(at),
+        **({HISTORY: [_known(history, cutoff) for cutoff in at.tolist()]} if end is None else {}),
     }
 
 
-def _pasts(own: Timeline, at: np.ndarray, season_length: int) -> np.ndarray:
+def _pasts(history: Timeline, at: np.ndarray, season_length: int) -> np.ndarray:
     """float32 (cutoffs, steps): the past of each cutoff."""
-    past, gaps = windows_of(own.values, at, season_length), set(own.filled)
+    past, gaps = windows_of(history.values, at, season_length), set(history.filled)
     for row, cutoff in enumerate(at.tolist()):
         if cutoff - 1 in gaps:
-            past[row] = windows_of(_known(own, cutoff), np.array([cutoff]), season_length)[0]
+            past[row] = windows_of(_known(history, cutoff), np.array([cutoff]), season_length)[0]
     return past
 
 
-def _known(own: Timeline, cutoff: int) -> np.ndarray:
+def _known(history: Timeline, cutoff: int) -> np.ndarray:
     """The values before a cutoff; a gap that ends behind it holds the value before it, as its line shows the future."""
-    values, gaps, last = own.values[:cutoff].copy(), set(own.filled), cutoff
+    values, gaps, last = history.values[:cutoff].copy(), set(history.filled), cutoff
     while last - 1 in gaps:
         last -= 1
     values[last:] = values[last - 1]
@@ -304,17 +323,21 @@ def _examples(parts: Sequence[Mapping[str, Any]], pipeline: Pipeline) -> Example
 
 def latest(source: Any, pipeline: Pipeline) -> tuple[np.ndarray, list[Timeline]]:
     """The window at the end of each series of a user's table or array, float32 (series, steps, 1)."""
-    read = pipeline.get(HISTORY) or {}
-    season = int(read["season_length"])
-    if isinstance(source, str | Path) and not read.get("value"):
-        found, _, _ = timelines(source, "time", "value", None)
+    settings = pipeline.get(HISTORY) or {}
+    season = int(settings["season_length"])
+    if isinstance(source, str | Path) and not settings.get("value"):
+        histories, _, _ = timelines(source, "time", "value", None)
     else:
-        series = None if read.get("series") == "series" else read.get("series")  # where it is not there, one series is
-        found, _, _ = timelines(source, read.get("time", "time"), read.get("value", "value"), series)
-    for own in found:
-        if len(own.values) < max(LEAST, season):
+        # where it is not there, one series is
+        series = None if settings.get("series") == "series" else settings.get("series")
+        histories, _, _ = timelines(source, settings.get("time", "time"), settings.get("value", "value"), series)
+    for history in histories:
+        if len(history.values) < max(LEAST, season):
             raise InputError(
-                f"The series {own.name!r} has {len(own.values)} values, and a forecast needs {max(LEAST, season)}."
+                f"The series {history.name!r} has {len(history.values)} values, and a forecast needs "
+                f"{max(LEAST, season)}."
             )
-    windows = np.concatenate([windows_of(own.values, np.array([len(own.values)]), season) for own in found])
-    return windows[..., None], found
+    windows = np.concatenate(
+        [windows_of(history.values, np.array([len(history.values)]), season) for history in histories]
+    )
+    return windows[..., None], histories

@@ -104,14 +104,14 @@ def from_folder(
     return from_listing(class_folders(folder), options)
 
 
-def from_listing(found: Listing, options: Options) -> Splits:
+def from_listing(listing: Listing, options: Options) -> Splits:
     """Splits of listed files: what `from_folder` and the samples share."""
-    labelled = labelling.from_names([one.label for one in found.files], found.labels)
-    fixed = [one.part for one in found.files if one.part is not None]
-    names = [one.name for one in found.files]
-    paths = [one.path for one in found.files]
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=found.quarantine)
-    return noted(splits, found.notes)
+    labelled = labelling.from_names([file.label for file in listing.files], listing.labels)
+    fixed = [file.part for file in listing.files if file.part is not None]
+    names = [file.name for file in listing.files]
+    paths = [file.path for file in listing.files]
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=listing.quarantine)
+    return noted(splits, listing.notes)
 
 
 def from_csv(
@@ -165,9 +165,9 @@ def from_csv(
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     labelled, names = rows.labelled(label), rows.texts(path)
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, found = tables.path_column(names, start, rows.first)
+    paths, path_notes = tables.path_column(names, start, rows.first)
     splits = from_files(names, paths, labelled, fixed=fixed, options=options)
-    return noted(splits, (*rows.notes, *found))
+    return noted(splits, (*rows.notes, *path_notes))
 
 
 def from_arrays(
@@ -209,9 +209,9 @@ def from_arrays(
     )
     pairs = {part: pair for part, pair in enumerate(((images, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "images")
-    parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
+    parts = [part for part, (part_images, _) in pairs.items() for _ in range(len(part_images))]
     white = checked_white(pixel_max)
-    arrays = list(checked_arrays((array for own, _ in pairs.values() for array in own), white))
+    arrays = list(checked_arrays((array for part_images, _ in pairs.values() for array in part_images), white))
     labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     ids = [str(i) for i in range(len(arrays))]
     return from_blobs(ids, arrays.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)

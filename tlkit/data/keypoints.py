@@ -88,21 +88,23 @@ def from_coco(
     if not (is_number(margin) and 0 <= margin <= 10):
         raise InputError(f"`margin` must lie in [0, 10]. Received: margin={margin!r}.")
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    said = reading.coco(annotations, images)
-    if not said.points:
+    annotated = reading.coco(annotations, images)
+    if not annotated.points:
         raise InputError(f"No category in {str(annotations)!r} has 'keypoints': it names no points.")
-    names = labelling.checked_names(said.points)
+    names = labelling.checked_names(annotated.points)
     order = mirrored(names, mirror)
-    augment, more = moving(options.augment, "points", order)
+    augment, moving_notes = moving(options.augment, "points", order)
     if isinstance(augment, MovingAugmentation) and augment.flip and mirror is None:
         _check_sides(names, order)
     with ThreadPoolExecutor() as pool:
-        looked = list(pool.map(lambda own: _looked_at(own, options), said.images))
-    chosen = _chosen(said.images, looked, len(names), names, margin)
-    owners = by_id(options.groups, [own.name for own in said.images])
-    kept_together = [own.image.name for own in chosen.objects] if owners is None else _owners(owners, chosen.objects)
+        looked = list(pool.map(lambda image: _looked_at(image, options), annotated.images))
+    chosen = _chosen(annotated.images, looked, len(names), names, margin)
+    owners = by_id(options.groups, [image.name for image in annotated.images])
+    kept_together = (
+        [cut_out.image.name for cut_out in chosen.objects] if owners is None else _owners(owners, chosen.objects)
+    )
     options = dataclasses.replace(options, augment=augment, groups=kept_together)
-    return noted(_split(chosen, names, options), (*said.notes, *chosen.notes, *more))
+    return noted(_split(chosen, names, options), (*annotated.notes, *chosen.notes, *moving_notes))
 
 
 def augmentation(
@@ -183,11 +185,11 @@ class _Chosen:
     notes: tuple[str, ...]
 
 
-def _looked_at(own: Annotated, options: Options) -> tuple[tuple[int, int] | None, str]:
+def _looked_at(image: Annotated, options: Options) -> tuple[tuple[int, int] | None, str]:
     """(width, height) upright, and why an image cannot be used."""
-    size, trouble = size_of(own)
-    checked = check_file(own.path, options.background, options.max_pixels, options.pixel_max)
-    return size, own.trouble or trouble or checked.reason or ("it is no image" if checked.ignored else "")
+    size, trouble = size_of(image)
+    checked = check_file(image.path, options.background, options.max_pixels, options.pixel_max)
+    return size, image.trouble or trouble or checked.reason or ("it is no image" if checked.ignored else "")
 
 
 def _chosen(
@@ -198,22 +200,24 @@ def _chosen(
     margin: float,
 ) -> _Chosen:
     objects, quarantine, left_out = list[_Object](), list[Quarantined](), Counter[str]()
-    for own, (size, trouble) in zip(images, looked, strict=True):
+    for image, (size, trouble) in zip(images, looked, strict=True):
         if trouble or size is None:
-            quarantine.append(Quarantined(own.name, trouble or "it cannot be read"))
+            quarantine.append(Quarantined(image.name, trouble or "it cannot be read"))
             continue
-        for number, thing in enumerate(own.things, start=1):
-            name = own.name if len(own.things) == 1 else f"{own.name}#{number}"
+        for number, thing in enumerate(image.things, start=1):
+            name = image.name if len(image.things) == 1 else f"{image.name}#{number}"
             problem, points = _points_of(thing, size, count, names)
             if problem:
                 quarantine.append(Quarantined(name, problem))
             elif thing.ignored or not (points[:, 2] > 0).any():
                 left_out["are crowds" if thing.ignored else "have no labelled point"] += 1
             else:
-                objects.append(_cut_out(name, own, thing, points, size, margin))
-    notes = tuple(f"{number:,} objects {what} and are no examples." for what, number in left_out.items())
+                objects.append(_cut_out(name, image, thing, points, size, margin))
+    notes = tuple(f"{number:,} objects {reason} and are no examples." for reason, number in left_out.items())
     if not objects:
-        raise InputError(f"No object has a labelled point, of {sum(len(own.things) for own in images)} in the JSON.")
+        raise InputError(
+            f"No object has a labelled point, of {sum(len(annotated.things) for annotated in images)} in the JSON."
+        )
     return _Chosen(tuple(objects), tuple(quarantine), notes)
 
 
@@ -241,7 +245,7 @@ def _points_of(thing: Thing, size: tuple[int, int], count: int, names: Sequence[
 
 
 def _cut_out(
-    name: str, own: Annotated, thing: Thing, points: np.ndarray, size: tuple[int, int], margin: float
+    name: str, image: Annotated, thing: Thing, points: np.ndarray, size: tuple[int, int], margin: float
 ) -> _Object:
     labelled = points[points[:, 2] > 0, :2]
     low, high = labelled.min(axis=0), labelled.max(axis=0)
@@ -255,7 +259,7 @@ def _cut_out(
     last = np.maximum(np.clip(np.ceil(last), 1, size).astype(int), first + 1)
     shares = np.concatenate([(points[:, :2] - first) / (last - first), points[:, 2:]], axis=1)
     shares[points[:, 2] == 0] = 0
-    return _Object(name, own, (int(first[0]), int(first[1]), int(last[0]), int(last[1])), shares.astype(np.float32))
+    return _Object(name, image, (int(first[0]), int(first[1]), int(last[0]), int(last[1])), shares.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -273,24 +277,24 @@ class CutOuts:
 
 
 def _owners(groups: Groups, objects: Sequence[_Object]) -> list[str]:
-    return list(group_names(groups, [own.image.name for own in objects]))
+    return list(group_names(groups, [cut_out.image.name for cut_out in objects]))
 
 
 def _split(chosen: _Chosen, names: tuple[str, ...], options: Options) -> Splits:
     objects = chosen.objects
-    targets = np.stack([own.points for own in objects])
+    targets = np.stack([cut_out.points for cut_out in objects])
     labelled = Labelled((targets[..., 2] > 0).astype(np.float32), names, "multi-label")
     source = CutOuts(
-        tuple(own.image.path for own in objects), tuple(own.box for own in objects), options.background,
+        tuple(cut_out.image.path for cut_out in objects), tuple(cut_out.box for cut_out in objects), options.background,
         checked_white(options.pixel_max),
     )  # fmt: skip
-    fixed, told = parts_of([own.image.part for own in objects])
-    read = dataclasses.replace(options, pixel_max=255.0)  # cut-outs are bytes
+    fixed, part_notes = parts_of([cut_out.image.part for cut_out in objects])
+    byte_options = dataclasses.replace(options, pixel_max=255.0)  # cut-outs are bytes
     splits = from_blobs(
-        [own.name for own in objects], source, labelled, fixed=fixed, options=read, quarantine=chosen.quarantine,
-        extra=Extra(ArrayColumn(targets)),
+        [cut_out.name for cut_out in objects], source, labelled, fixed=fixed, options=byte_options,
+        quarantine=chosen.quarantine, extra=Extra(ArrayColumn(targets)),
     )  # fmt: skip
-    return noted(splits, (*told, *_unlearnable(splits)))
+    return noted(splits, (*part_notes, *_unlearnable(splits)))
 
 
 def _unlearnable(splits: Splits) -> Iterator[str]:

@@ -93,9 +93,9 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     labels = label_names(label)
     for name in labels:
         frame.column(name)
-    others = [name for name in frame.columns if name not in labels]
-    ids = [name for name in others if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
-    steps = [name for name in others if name not in ids]
+    other_columns = [name for name in frame.columns if name not in labels]
+    ids = [name for name in other_columns if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
+    steps = [name for name in other_columns if name not in ids]
     if len(steps) < SHORTEST:
         raise InputError(
             f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "
@@ -107,9 +107,9 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     ]
     values = np.array(columns, np.float64).T
     names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
-    own = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
+    arrays = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
     notes = [f"The column {name!r} names or counts the rows, and is no step of the series: left out." for name in ids]
-    return Recordings(names, own, frame.table.labelled(label), tuple(notes))
+    return Recordings(names, arrays, frame.table.labelled(label), tuple(notes))
 
 
 def _counts_rows(cells: Sequence[Any]) -> bool:
@@ -136,15 +136,17 @@ def long(frame: Frame, label: str | Sequence[str], series: str, time: str, chann
         for name in channels
     ]
     values = np.array(columns, np.float64).T
-    order = {name: _in_order(name, own, times) for name, own in rows.items()}
+    order = {name: _in_order(name, row_numbers, times) for name, row_numbers in rows.items()}
     labels = label_names(label)
-    cells = {own: frame.column(own) for own in labels}
-    for name, own in rows.items():
+    cells = {column: frame.column(column) for column in labels}
+    for name, series_rows in rows.items():
         for column in labels:
-            said = {str(cells[column][row]) for row in own}
-            if len(said) > 1:
-                raise InputError(f"The series {name!r} has several labels, {', '.join(sorted(said)[:3])}: give it one.")
-    firsts = {column: [cells[column][own[0]] for own in rows.values()] for column in labels}
+            series_labels = {str(cells[column][row]) for row in series_rows}
+            if len(series_labels) > 1:
+                raise InputError(
+                    f"The series {name!r} has several labels, {', '.join(sorted(series_labels)[:3])}: give it one."
+                )
+    firsts = {column: [cells[column][row_numbers[0]] for row_numbers in rows.values()] for column in labels}
     labelled = Table(firsts, frame.first).labelled(label)
     uneven = [name for name, (_, even) in order.items() if not even]
     notes = [
@@ -188,19 +190,19 @@ def recordings(
     root: Path, classes: Sequence[ClassFolder], value: Sequence[str] | None
 ) -> tuple[list[str], list[np.ndarray], list[str], list[int | None]]:
     """Names, values, labels and parts of the tables in class folders."""
-    names, own, labels, parts = [], [], [], []
+    names, arrays, labels, parts = [], [], [], []
     for folder in classes:
         files = sorted(p for p in folder.path.iterdir() if p.suffix.lower() in TABLES and not p.name.startswith("."))
         for file in files:
             names.append(file.relative_to(root).as_posix())
-            own.append(recording(file, value))
+            arrays.append(recording(file, value))
             labels.append(folder.label)
             parts.append(folder.part)
     if not names:
         raise InputError(
             f"The class folders of {str(root)!r} hold no table ({', '.join(TABLES)}): give one a recording."
         )
-    return names, own, labels, parts
+    return names, arrays, labels, parts
 
 
 def recording(file: Path, value: Sequence[str] | None) -> np.ndarray:
@@ -238,12 +240,12 @@ def _is_time(file: Path, name: str, cells: Sequence[Any]) -> bool:
 
 
 def of_one_length(
-    names: Sequence[str], own: Sequence[Any], parts: Sequence[int], steps: int | None
+    names: Sequence[str], series: Sequence[Any], parts: Sequence[int], steps: int | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """float32 (n, steps, channels) and notes: shorter and longer series are stretched along lines."""
-    if not len(own):
+    if not len(series):
         raise InputError("There is no series: give at least one.")
-    arrays = [checked(name, recording) for name, recording in zip(names, own, strict=True)]
+    arrays = [checked(name, recording) for name, recording in zip(names, series, strict=True)]
     channels = {array.shape[1] for array in arrays}
     if len(channels) > 1:
         odd = next(i for i, array in enumerate(arrays) if array.shape[1] != arrays[0].shape[1])
@@ -254,17 +256,17 @@ def of_one_length(
     filled = [without_gaps(name, array) for name, array in zip(names, arrays, strict=True)]
     lengths = [len(array) for array in arrays]
     trained = [length for length, part in zip(lengths, parts, strict=True) if part == 0] if len(parts) else lengths
-    wanted = max(trained) if steps is None else int(steps)
-    odd_count = sum(length != wanted for length in lengths)
+    common_length = max(trained) if steps is None else int(steps)
+    odd_count = sum(length != common_length for length in lengths)
     notes = [
         f"{count} series had gaps, which are filled along a line." for count in [sum(f for _, f in filled)] if count
     ]
     if odd_count:
         notes.append(
             f"{odd_count} of {len(arrays)} series have other lengths ({min(lengths)} to {max(lengths)} steps), and are "
-            f"stretched to {wanted} along lines."
+            f"stretched to {common_length} along lines."
         )
-    return np.stack([stretched(array, wanted) for array, _ in filled]).astype(np.float32), tuple(notes)
+    return np.stack([stretched(array, common_length) for array, _ in filled]).astype(np.float32), tuple(notes)
 
 
 def checked(name: str, recording: Any) -> np.ndarray:
@@ -289,16 +291,19 @@ def checked(name: str, recording: Any) -> np.ndarray:
 
 def without_gaps(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
     """A series without gaps, and whether it had any."""
-    there = np.isfinite(array)
-    if there.all():
+    present = np.isfinite(array)
+    if present.all():
         return array, False
-    if not there.any(axis=0).all() or (~there).mean() > MOST_FILLED:
+    if not present.any(axis=0).all() or (~present).mean() > MOST_FILLED:
         raise InputError(
-            f"The series {name!r} lacks {int((~there).sum())} of {array.size} values, and at most {MOST_FILLED:.0%} "
+            f"The series {name!r} lacks {int((~present).sum())} of {array.size} values, and at most {MOST_FILLED:.0%} "
             "are filled: fill it yourself, or leave it out."
         )
     steps = np.arange(len(array))
-    columns = [np.interp(steps, steps[own], column[own]) for own, column in zip(there.T, array.T, strict=True)]
+    columns = [
+        np.interp(steps, steps[present_steps], column[present_steps])
+        for present_steps, column in zip(present.T, array.T, strict=True)
+    ]
     return np.stack(columns, axis=1), True
 
 

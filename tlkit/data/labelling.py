@@ -184,11 +184,11 @@ def _array(values: Any) -> np.ndarray:
     if isinstance(array, np.ndarray) and array.dtype.kind not in "OUS":
         return _at_least_a_row(array)
     flat = isinstance(array, list | tuple) or array.ndim == 1
-    if flat and any(_is_text(one) or (_is_nothing(one) and not isinstance(one, float)) for one in array):
+    if flat and any(_is_text(target) or (_is_nothing(target) and not isinstance(target, float)) for target in array):
         return _strings(array)
     values = array.tolist() if isinstance(array, np.ndarray) else array
     array = _numbers(values)
-    if array.dtype.kind in "Of" and array.size and array.ndim and all(isinstance(one, int) for one in values):
+    if array.dtype.kind in "Of" and array.size and array.ndim and all(isinstance(target, int) for target in values):
         raise InputError("Class numbers must fit into 64 bits: number classes from 0 without gaps.")
     return _at_least_a_row(array)
 

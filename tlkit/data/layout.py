@@ -63,39 +63,54 @@ def layout(root: Path) -> Layout:
 
 def _divided(root: Path, inner: Sequence[Path], parts: Mapping[Path, int]) -> Layout:
     """A training folder of class folders, and what lies beside it."""
-    strange = [one for one in inner if one not in parts and not is_stray(one.name) and walking.loose(one)]
-    if strange and len([one for one in parts if walking.holds_files(one)]) == 1:
+    strange = [
+        folder for folder in inner if folder not in parts and not is_stray(folder.name) and walking.loose(folder)
+    ]
+    if strange and len([folder for folder in parts if walking.holds_files(folder)]) == 1:
         raise InputError(
             f"{str(root)!r} can be read in two ways: {_names(root, parts)} holds class folders as a training part "
             f"does, and {_names(root, strange)} beside it holds files as a class does. Give the folder of the training "
             "part, or move what does not belong to it."
         )
-    held = {_unwrapped(one): part for one, part in parts.items() if _is_nested(one)}
-    known = {one.name for folder, part in held.items() if part == TRAIN for one in walking.folders(folder)}
-    held = {folder: part for folder, part in held.items() if part == TRAIN or not _is_unlabelled(folder, known)}
-    for folder in held:
+    part_folders = {_unwrapped(folder): part for folder, part in parts.items() if _is_nested(folder)}
+    class_names = {
+        class_folder.name
+        for folder, part in part_folders.items()
+        if part == TRAIN
+        for class_folder in walking.folders(folder)
+    }
+    part_folders = {
+        folder: part
+        for folder, part in part_folders.items()
+        if part == TRAIN or not _is_unlabelled(folder, class_names)
+    }
+    for folder in part_folders:
         _check_no_boxes(root, _filled(folder))
-    classes, dropped = _classes(held)
-    used = [one for one in inner if any(one in (folder, *folder.parents) for folder in held)]
-    left = [one for one in inner if one not in used]
-    return Layout(classes, _notes(root, held, left, dropped))
+    classes, dropped = _classes(part_folders)
+    used = [candidate for candidate in inner if any(candidate in (folder, *folder.parents) for folder in part_folders)]
+    unused = [folder for folder in inner if folder not in used]
+    return Layout(classes, _notes(root, part_folders, unused, dropped))
 
 
-def _classes(held: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
+def _classes(part_folders: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
     """The class folders of the parts, and those that say they have no label."""
-    every = [ClassFolder(path, path.name, part) for folder, part in held.items() for path in walking.folders(folder)]
-    named = {one.label for one in every if not is_unlabelled(one.label)}
-    dropped = [one.path for one in every if is_unlabelled(one.label)] if len(named) > 1 else []
-    return tuple(one for one in every if one.path not in dropped), dropped
+    every = [
+        ClassFolder(path, path.name, part) for folder, part in part_folders.items() for path in walking.folders(folder)
+    ]
+    named = {class_folder.label for class_folder in every if not is_unlabelled(class_folder.label)}
+    dropped = (
+        [class_folder.path for class_folder in every if is_unlabelled(class_folder.label)] if len(named) > 1 else []
+    )
+    return tuple(class_folder for class_folder in every if class_folder.path not in dropped), dropped
 
 
 def _unparted(folders: Sequence[Path]) -> tuple[ClassFolder, ...]:
     return tuple(ClassFolder(path, path.name) for path in folders)
 
 
-def _with_flat_training(root: Path, filled: Mapping[Path, int], others: Sequence[Path]) -> Layout:
+def _with_flat_training(root: Path, filled: Mapping[Path, int], beside: Sequence[Path]) -> Layout:
     """A folder named after training that holds files: a class of that name, or a part without labels."""
-    classes = [one for one in others if not is_stray(one.name) and walking.loose(one)]
+    classes = [folder for folder in beside if not is_stray(folder.name) and walking.loose(folder)]
     if len({*filled.values()}) > 1 and classes:
         raise InputError(
             f"{str(root)!r} can be read in two ways: {_names(root, filled)} are named as parts, and lie beside "
@@ -103,34 +118,41 @@ def _with_flat_training(root: Path, filled: Mapping[Path, int], others: Sequence
             "each part its class folders."
         )
     if not classes:
-        held = "hold" if len(filled) > 1 else "holds"
+        verb = "hold" if len(filled) > 1 else "holds"
         raise InputError(
-            f"{_names(root, filled)} in {str(root)!r} {held} files and no class folders, so nothing says the "
+            f"{_names(root, filled)} in {str(root)!r} {verb} files and no class folders, so nothing says the "
             f"labels: put the files of each class into a folder named after it{_or_table(root)}."
         )
-    return Layout(_unparted([*filled, *others]), (_as_a_class(root, filled, classes),))
+    return Layout(_unparted([*filled, *beside]), (_as_a_class(root, filled, classes),))
 
 
 def _as_a_class(root: Path, named: Mapping[Path, int], classes: Sequence[Path]) -> str:
     return f"{_names(root, named)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
 
 
-def _without_training(root: Path, filled: Mapping[Path, int], others: Sequence[Path]) -> Layout:
+def _without_training(root: Path, filled: Mapping[Path, int], beside: Sequence[Path]) -> Layout:
     """Folders named after validation or test, and no training folder."""
-    classes = [one for one in others if walking.holds_files(one)]
-    inside = {one.name for folder in filled if _is_nested(folder) for one in walking.folders(_unwrapped(folder))}
-    names = {one.name for one in classes if not is_stray(one.name)}
+    classes = [folder for folder in beside if walking.holds_files(folder)]
+    inside = {
+        class_folder.name
+        for folder in filled
+        if _is_nested(folder)
+        for class_folder in walking.folders(_unwrapped(folder))
+    }
+    names = {folder.name for folder in classes if not is_stray(folder.name)}
     if len(inside) > 1 and inside <= names:
-        held: dict[Path, int] = {_unwrapped(folder): part for folder, part in filled.items() if _is_nested(folder)}
-        trained = [one for one in classes if one.name in inside or not is_stray(one.name)]
-        every, _ = _classes(held)
-        note = f"{_names(root, trained)} are taken for training, {_said(root, held)}."
-        return Layout((*(ClassFolder(one, one.name, TRAIN) for one in trained), *every), (note,))
-    if names and not inside and all(may_be_a_class(one.name) for one in filled):
+        part_folders: dict[Path, int] = {
+            _unwrapped(folder): part for folder, part in filled.items() if _is_nested(folder)
+        }
+        trained = [folder for folder in classes if folder.name in inside or not is_stray(folder.name)]
+        every, _ = _classes(part_folders)
+        note = f"{_names(root, trained)} are taken for training, {_said(root, part_folders)}."
+        return Layout((*(ClassFolder(folder, folder.name, TRAIN) for folder in trained), *every), (note,))
+    if names and not inside and all(may_be_a_class(folder.name) for folder in filled):
         note = (
             f"{_names(root, filled)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
         )
-        return Layout(_unparted([*filled, *others]), (note,))
+        return Layout(_unparted([*filled, *beside]), (note,))
     if not names:
         raise InputError(
             f"{str(root)!r} holds {_names(root, filled)} and no training folder: put the training examples beside, in "
@@ -145,13 +167,15 @@ def _without_training(root: Path, filled: Mapping[Path, int], others: Sequence[P
 
 def _undivided(root: Path, inner: Sequence[Path]) -> Layout:
     """Folders of which none is named after a part: classes, or one folder around all of it."""
-    data = [one for one in inner if walking.holds_files(one)]
-    around = [one for one in data if any(part == TRAIN and _is_nested(p) for p, part in _parts_in(one).items())]
-    beside = [one for one in data if one not in around and not is_stray(one.name) and walking.loose(one)]
+    data = [folder for folder in inner if walking.holds_files(folder)]
+    around = [
+        folder for folder in data if any(part == TRAIN and _is_nested(p) for p, part in _parts_in(folder).items())
+    ]
+    beside = [folder for folder in data if folder not in around and not is_stray(folder.name) and walking.loose(folder)]
     if len(around) == 1 and not beside:
         below = layout(around[0])
-        left = [one for one in inner if one not in around]
-        notes = (f"The data were found in {around[0].name!r}.", *below.notes, *_left_out(root, left))
+        unused = [folder for folder in inner if folder not in around]
+        notes = (f"The data were found in {around[0].name!r}.", *below.notes, *_left_out(root, unused))
         return Layout(below.classes, notes)
     if len(around) > 1:
         raise InputError(
@@ -159,7 +183,7 @@ def _undivided(root: Path, inner: Sequence[Path]) -> Layout:
             f"{str(around[0])!r}."
         )
     _check_no_boxes(root, data)
-    divided = [one for one in data if _is_class_of_parts(one)]
+    divided = [folder for folder in data if _is_class_of_parts(folder)]
     if len(divided) > 1:
         return _parts_of_classes(root, inner, data, divided)
     _check_one_folder(root, data)
@@ -167,18 +191,20 @@ def _undivided(root: Path, inner: Sequence[Path]) -> Layout:
 
 
 def _plain(root: Path, inner: Sequence[Path], data: Sequence[Path]) -> Layout:
-    hinted = [one for one in data if hints_at_training(one.name) and _is_nested(one) and not walking.loose(one)]
+    hinted = [
+        folder for folder in data if hints_at_training(folder.name) and _is_nested(folder) and not walking.loose(folder)
+    ]
     if hinted:
         raise InputError(
             f"{hinted[0].name!r} in {str(root)!r} is named as a training part and holds folders: give "
             f"{str(hinted[0])!r}, or name it train."
         )
-    dropped = [one for one in inner if is_unlabelled(one.name)]
-    classes = [one for one in inner if one not in dropped] if len(inner) - len(dropped) > 1 else list(inner)
+    dropped = [folder for folder in inner if is_unlabelled(folder.name)]
+    classes = [folder for folder in inner if folder not in dropped] if len(inner) - len(dropped) > 1 else list(inner)
     notes = []
     if len(classes) < len(inner):
         notes.append(f"{_names(root, dropped)} is left out: its name says that what it holds has no label.")
-    strays = [one for one in data if is_stray(one.name)]
+    strays = [folder for folder in data if is_stray(folder.name)]
     if strays and len(classes) > 1:
         verb = "are taken as classes" if len(strays) > 1 else "is taken as a class"
         notes.append(f"{_names(root, strays)} {verb}; move what is none elsewhere.")
@@ -188,7 +214,7 @@ def _plain(root: Path, inner: Sequence[Path], data: Sequence[Path]) -> Layout:
 
 
 def _check_no_boxes(root: Path, data: Sequence[Path]) -> None:
-    if is_of_detection(one.name for one in data):
+    if is_of_detection(folder.name for folder in data):
         raise InputError(
             f"{_names(root, data)} in {str(root)!r} look like pictures with boxes or masks, not like classes: put the "
             "pictures of each class into a folder named after it."
@@ -197,7 +223,7 @@ def _check_no_boxes(root: Path, data: Sequence[Path]) -> None:
 
 def _check_one_folder(root: Path, data: Sequence[Path]) -> None:
     """Refuse a folder around the class folders, and name the one that is meant."""
-    real = [one for one in data if not is_stray(one.name)]
+    real = [folder for folder in data if not is_stray(folder.name)]
     if len(real) != 1:
         return
     meant, depth = real[0], 0
@@ -217,20 +243,22 @@ def _is_class_of_parts(folder: Path) -> bool:
 
 
 def _parts_of_classes(root: Path, inner: Sequence[Path], data: Sequence[Path], divided: Sequence[Path]) -> Layout:
-    others = [one for one in data if one not in divided and not is_stray(one.name)]
-    if others:
+    undivided = [folder for folder in data if folder not in divided and not is_stray(folder.name)]
+    if undivided:
         raise InputError(
-            f"{_names(root, divided)} in {str(root)!r} hold training and test folders, and {_names(root, others)} "
+            f"{_names(root, divided)} in {str(root)!r} hold training and test folders, and {_names(root, undivided)} "
             "none: divide all classes, or none."
         )
-    classes = tuple(ClassFolder(path, one.name, part) for one in divided for path, part in _parts_in(one).items())
+    classes = tuple(
+        ClassFolder(path, folder.name, part) for folder in divided for path, part in _parts_in(folder).items()
+    )
     note = "Each class is divided already: its train, val and test folders are the parts."
-    return Layout(classes, (note, *_left_out(root, [one for one in inner if one not in divided])))
+    return Layout(classes, (note, *_left_out(root, [folder for folder in inner if folder not in divided])))
 
 
 def _parts(inner: Sequence[Path]) -> dict[Path, int]:
-    told = part_names([one.name for one in inner])
-    return {one: told[one.name] for one in inner if one.name in told}
+    part_of_name = part_names([folder.name for folder in inner])
+    return {folder: part_of_name[folder.name] for folder in inner if folder.name in part_of_name}
 
 
 def _parts_in(folder: Path) -> dict[Path, int]:
@@ -238,7 +266,7 @@ def _parts_in(folder: Path) -> dict[Path, int]:
 
 
 def _filled(folder: Path) -> list[Path]:
-    return [one for one in walking.folders(folder) if walking.holds_files(one)]
+    return [inner for inner in walking.folders(folder) if walking.holds_files(inner)]
 
 
 def _is_nested(folder: Path) -> bool:
@@ -253,10 +281,10 @@ def _unwrapped(folder: Path, depth: int = 0) -> Path:
     return folder
 
 
-def _is_unlabelled(folder: Path, known: set[str]) -> bool:
+def _is_unlabelled(folder: Path, class_names: set[str]) -> bool:
     """Whether a part's only folder is no class: test/test/ or test/images/ of files to be predicted."""
-    names = [one.name for one in _filled(folder)]
-    return len(names) == 1 and names[0] not in known and is_no_class(names[0])
+    names = [inner.name for inner in _filled(folder)]
+    return len(names) == 1 and names[0] not in class_names and is_no_class(names[0])
 
 
 def _notes(root: Path, held: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]) -> tuple[str, ...]:
@@ -277,23 +305,23 @@ def _loose_beside(root: Path, held: Mapping[Path, int]) -> list[str]:
     ]
 
 
-def _left_out(root: Path, left: Sequence[Path]) -> list[str]:
-    if not left:
+def _left_out(root: Path, unused: Sequence[Path]) -> list[str]:
+    if not unused:
         return []
-    told = []
-    for one in left[:_SHOWN]:
-        count = sum(1 for _ in walking.files(one))
-        told.append(f"{_name(root, one)!r} ({count:,} file{'' if count == 1 else 's'}{_why(one)})")
-    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    return [f"Left out: {', '.join(told)}{more}."]
+    descriptions = []
+    for folder in unused[:_SHOWN]:
+        count = sum(1 for _ in walking.files(folder))
+        descriptions.append(f"{_name(root, folder)!r} ({count:,} file{'' if count == 1 else 's'}{_why(folder)})")
+    more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
+    return [f"Left out: {', '.join(descriptions)}{more}."]
 
 
 def _why(folder: Path) -> str:
     return " without labels" if part_names([folder.name]) and not is_stray(folder.name) else ""
 
 
-def _said(root: Path, held: Mapping[Path, int]) -> str:
-    parts = sorted(held.items(), key=lambda one: one[1])
+def _said(root: Path, part_folders: Mapping[Path, int]) -> str:
+    parts = sorted(part_folders.items(), key=lambda folder_part: folder_part[1])
     return ", ".join(f"{_name(root, folder)!r} is {_PART[part]}" for folder, part in parts)
 
 
@@ -303,7 +331,7 @@ def _or_table(root: Path) -> str:
 
 
 def _names(root: Path, folders: Sequence[Path] | Mapping[Path, int]) -> str:
-    names = [repr(_name(root, one)) for one in folders]
+    names = [repr(_name(root, folder)) for folder in folders]
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 

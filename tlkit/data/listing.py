@@ -46,17 +46,17 @@ def class_folders(where: str | os.PathLike[str]) -> Listing:
     """
     root = checked_folder(where)
     plan = layout(root)
-    labels = tuple(sorted({one.label for one in plan.classes}))
+    labels = tuple(sorted({folder.label for folder in plan.classes}))
     _check_labels(root, labels)
     every = [
         Listed(path.relative_to(root).as_posix(), path, folder.label, folder.part)
         for folder in plan.classes
         for path in walking.files(folder.path)
     ]
-    files = tuple(sorted((one for one in every if readable(one.name)), key=lambda one: one.name))
+    files = tuple(sorted((file for file in every if readable(file.name)), key=lambda file: file.name))
     if not every:
         raise InputError(f"The class folders of {str(root)!r} ({_some(labels)}) hold no files.")
-    unreadable = sorted(escaped(one.name) for one in every if not readable(one.name))
+    unreadable = sorted(escaped(file.name) for file in every if not readable(file.name))
     reason = "its name is not UTF-8: rename it"
     return Listing(files, labels, tuple(Quarantined(name, reason) for name in unreadable), plan.notes)
 

@@ -67,7 +67,7 @@ def in_windows(examples: Examples, tokenizer: WordPiece, length: int) -> Example
     """
     texts = [text_of(examples.inputs[i]) for i in range(len(examples))]
     pieces = [np.asarray(tokenizer.encode(text), np.int32) for text in texts]
-    places = [(owner, at) for owner, own in enumerate(pieces) for at in bounds(len(own), length)]
+    places = [(owner, at) for owner, text_pieces in enumerate(pieces) for at in bounds(len(text_pieces), length)]
     owners = [owner for owner, _ in places]
     shares = [(end - start) / max(1, len(pieces[owner])) or 1.0 for owner, (start, end) in places]
     even = np.asarray(shares) * len(places) / max(1, len(texts))

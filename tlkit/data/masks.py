@@ -96,17 +96,17 @@ def from_folder(
     """
     table = value_table(labels, void)
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    found, notes = _pairs(checked_folder(images, "the images"), checked_folder(masks, "the masks"))
+    pairs, notes = _pairs(checked_folder(images, "the images"), checked_folder(masks, "the masks"))
     reader = MaskFile(table, options.reader(lambda i: b"").image_size)
-    present = np.zeros((len(found), len(table.names)), np.float32)
+    present = np.zeros((len(pairs), len(table.names)), np.float32)
     shapes: set[bool] = set()
 
     def check(i: int) -> str:
-        return _file_trouble(found[i], reader, present[i], shapes, i)
+        return _file_trouble(pairs[i], reader, present[i], shapes, i)
 
-    made = _assembled(found, FileColumn([own.mask for own in found], reader), present, table, check, options)
+    splits = _assembled(pairs, FileColumn([pair.mask for pair in pairs], reader), present, table, check, options)
     several = ("Some masks are smaller or larger than their images, in the same shape, and are resized.",)
-    return noted(made, (*notes, *(several if shapes else ())))
+    return noted(splits, (*notes, *(several if shapes else ())))
 
 
 def from_coco(
@@ -146,23 +146,23 @@ def from_coco(
         InputError: If the file is no COCO JSON, or has no areas.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    said = reading.coco(annotations, images)
-    if not any(thing.area for own in said.images for thing in own.things):
+    annotated = reading.coco(annotations, images)
+    if not any(thing.area for image in annotated.images for thing in image.things):
         raise InputError(f"{str(annotations)!r} has no 'segmentation': of boxes alone make data.boxes.from_coco.")
-    names = (BACKGROUND, *said.labels)
-    if BACKGROUND in said.labels:
+    names = (BACKGROUND, *annotated.labels)
+    if BACKGROUND in annotated.labels:
         raise InputError("A category is called 'background', as is what no object covers: rename one.")
     table = value_table(names, VOID)
-    found = tuple(_Pair(own.name, own.path, own.path, own.part, own.trouble) for own in said.images)
-    drawn = Drawn(said.images, {name: i for i, name in enumerate(names)}, options.reader(lambda i: b"").image_size)
-    present = np.zeros((len(found), len(names)), np.float32)
-    digests = tuple(sha256_bytes(repr((names, own.things, own.size))) for own in said.images)
+    pairs = tuple(_Pair(image.name, image.path, image.path, image.part, image.trouble) for image in annotated.images)
+    drawn = Drawn(annotated.images, {name: i for i, name in enumerate(names)}, options.reader(lambda i: b"").image_size)
+    present = np.zeros((len(pairs), len(names)), np.float32)
+    digests = tuple(sha256_bytes(repr((names, image.things, image.size))) for image in annotated.images)
     column = ReadColumn(drawn, ArraySpec(drawn.image_size or (None, None), "uint8"), digests)
 
     def check(i: int) -> str:
         return _drawing_trouble(drawn, i, present[i])
 
-    return noted(_assembled(found, column, present, table, check, options), said.notes)
+    return noted(_assembled(pairs, column, present, table, check, options), annotated.notes)
 
 
 def from_arrays(
@@ -250,8 +250,8 @@ def from_tfds(
     from tlkit.data.tfds_source import open_masks
 
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    found = open_masks(builder, image, mask)
-    return of_sources(found.ids, found.read, found.mask, value_table(labels, void), options, found.parts)
+    source = open_masks(builder, image, mask)
+    return of_sources(source.ids, source.read, source.mask, value_table(labels, void), options, source.parts)
 
 
 def augmentation(
@@ -303,20 +303,20 @@ class Table:
             InputError: If one is no value of the table.
         """
         flat = self._flat(values)
-        known = np.array([*self.numbers, *(() if self.void is None else ((self.void, VOID),))], np.int64)
-        if (highest := int(known[:, 0].max())) < 1 << 16:
+        numbering = np.array([*self.numbers, *(() if self.void is None else ((self.void, VOID),))], np.int64)
+        if (highest := int(numbering[:, 0].max())) < 1 << 16:
             table = np.full(highest + 2, -1, np.int16)  # the last is what no value is
-            table[known[:, 0]] = known[:, 1]
-            found = table[np.clip(flat, -1, highest + 1)]
+            table[numbering[:, 0]] = numbering[:, 1]
+            class_numbers = table[np.clip(flat, -1, highest + 1)]
         else:
-            known = known[np.argsort(known[:, 0])]
-            place = np.minimum(np.searchsorted(known[:, 0], flat), len(known) - 1)
-            found = np.where(known[place, 0] == flat, known[place, 1], -1)
-        strange = flat[found < 0]
+            numbering = numbering[np.argsort(numbering[:, 0])]
+            place = np.minimum(np.searchsorted(numbering[:, 0], flat), len(numbering) - 1)
+            class_numbers = np.where(numbering[place, 0] == flat, numbering[place, 1], -1)
+        strange = flat[class_numbers < 0]
         if strange.size:
             shown = self._shown(int(strange[0]))
             raise InputError(f"its mask holds {shown} in {strange.size:,} pixels, which is neither a label nor void")
-        numbers: np.ndarray = found.astype(np.uint8)
+        numbers: np.ndarray = class_numbers.astype(np.uint8)
         return numbers
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
@@ -336,8 +336,8 @@ class Table:
     def _of_colours(self, values: np.ndarray) -> np.ndarray:
         deep = values[..., :3].astype(np.int64)
         if self.coloured:
-            one: np.ndarray = deep @ np.array([65536, 256, 1])
-            return one
+            packed: np.ndarray = deep @ np.array([65536, 256, 1])
+            return packed
         if (deep != deep[..., :1]).any():
             raise InputError("its mask is coloured, and `labels` has numbers: say {(128, 0, 0): name, ...}")
         grey: np.ndarray = deep[..., 0]
@@ -372,7 +372,7 @@ def value_table(labels: Labels, void: Any) -> Table:
 def _value(value: Any, name: str) -> int:
     """A number, or a colour as one."""
     parts = list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else [value]
-    whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 0 for one in parts)
+    whole = all(isinstance(part, int | np.integer) and not isinstance(part, bool) and part >= 0 for part in parts)
     if not whole or len(parts) not in (1, 3) or (len(parts) == 3 and max(parts) > 255):
         raise InputError(
             f"`{name}` must have whole numbers, or colours of three from 0 to 255. Received: {value!r:.60}."
@@ -570,9 +570,9 @@ class _Pair:
 
 def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...]]:
     within = images == masks
-    every = {own.relative_to(masks).with_suffix("").as_posix(): own for own in walking.files(masks) if _looks(own)}
-    found, without, used, behind = list[_Pair](), list[str](), set[str](), set[str]()
-    for path in sorted(own for own in walking.files(images) if _looks(own)):
+    every = {mask.relative_to(masks).with_suffix("").as_posix(): mask for mask in walking.files(masks) if _looks(mask)}
+    pairs, without, used, behind = list[_Pair](), list[str](), set[str](), set[str]()
+    for path in sorted(image for image in walking.files(images) if _looks(image)):
         name = path.relative_to(images)
         stem = name.with_suffix("").as_posix()
         if within and any(stem.endswith(ending) for ending in ENDINGS):
@@ -584,14 +584,14 @@ def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...
         used.add(stem + ending)
         behind |= {ending} - {""}
         part = part_of(name.parts[0]) if len(name.parts) > 1 else None
-        found.append(_Pair(escaped(name.as_posix()), path, every[stem + ending], part))
-    if not found:
+        pairs.append(_Pair(escaped(name.as_posix()), path, every[stem + ending], part))
+    if not pairs:
         raise InputError(
             f"No image in {str(images)!r} has a mask of its name in {str(masks)!r}: there are {len(without)} images "
             f"and {len(every)} masks."
         )
     lonely = [] if within else sorted(set(every) - used)
-    return tuple(found), tuple(_pairing_notes(without, lonely, behind))
+    return tuple(pairs), tuple(_pairing_notes(without, lonely, behind))
 
 
 def _looks(path: Path) -> bool:
@@ -607,20 +607,20 @@ def _pairing_notes(without: Sequence[str], lonely: Sequence[str], behind: set[st
             yield f"{len(names):,} {what}: {', '.join(map(repr, names[:3]))}{more}."
 
 
-def _file_trouble(own: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool], i: int) -> str:
+def _file_trouble(pair: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool], i: int) -> str:
     """What is wrong with a mask's file; fills in which classes are there."""
-    trouble = file_trouble(own.mask)
+    trouble = file_trouble(pair.mask)
     if trouble:
-        return f"its mask {own.mask.name!r}: {trouble}"
+        return f"its mask {pair.mask.name!r}: {trouble}"
     try:
-        mask = reader.table(mask_values(own.mask.read_bytes(), reader.table.coloured))
+        mask = reader.table(mask_values(pair.mask.read_bytes(), reader.table.coloured))
     except InputError as error:
         return str(error)
     except Exception as error:  # Pillow's decoders raise anything on broken data
-        return f"its mask {own.mask.name!r}: {pixels.explain(error, b'')}"
-    both, height, width = sides(own.path), *mask.shape
-    if both is not None and both[1] != (width, height):
-        stored, upright = both
+        return f"its mask {pair.mask.name!r}: {pixels.explain(error, b'')}"
+    image_sizes, height, width = sides(pair.path), *mask.shape
+    if image_sizes is not None and image_sizes[1] != (width, height):
+        stored, upright = image_sizes
         if (width, height) == stored:
             return "its mask was drawn before it is turned as its EXIF data say: turn the image, or its mask"
         if abs(width * upright[1] - height * upright[0]) > max(upright):
@@ -672,8 +672,8 @@ def of_sources(
         parts: The part of each, where the source says so.
         shapes: (height, width) of each image, where masks must have the same.
     """
-    given = parts or [None] * len(ids)
-    found = tuple(_Pair(name, Path(name), Path(name), own) for name, own in zip(ids, given, strict=True))
+    part_of_each = parts or [None] * len(ids)
+    pairs = tuple(_Pair(name, Path(name), Path(name), part) for name, part in zip(ids, part_of_each, strict=True))
     reader = MaskArrays(mask, table, options.reader(lambda i: b"").image_size)
     present = np.zeros((len(ids), len(table.names)), np.float32)
     digests = tuple(sha256_bytes(repr(table), _digest(mask(i))) for i in range(len(ids)))
@@ -681,14 +681,14 @@ def of_sources(
 
     def check(i: int) -> str:
         try:
-            own = dataclasses.replace(reader, image_size=None)(i)
+            class_numbers = dataclasses.replace(reader, image_size=None)(i)
         except InputError as error:
             return str(error)
-        if shapes is not None and own.shape != shapes[i]:
-            return f"its mask is {own.shape} (height, width), and the image {shapes[i]}"
-        return _seen(own, present[i])
+        if shapes is not None and class_numbers.shape != shapes[i]:
+            return f"its mask is {class_numbers.shape} (height, width), and the image {shapes[i]}"
+        return _seen(class_numbers, present[i])
 
-    return _assembled(found, column, present, table, check, options, read)
+    return _assembled(pairs, column, present, table, check, options, read)
 
 
 def _digest(value: Any) -> str:
@@ -699,7 +699,7 @@ def _digest(value: Any) -> str:
 
 
 def _assembled(
-    found: Sequence[_Pair],
+    pairs: Sequence[_Pair],
     column: Column,
     present: np.ndarray,
     table: Table,
@@ -708,18 +708,18 @@ def _assembled(
     read: Callable[[int], Any] | None = None,
 ) -> Splits:
     """Splits of pairs, divided by the classes in their masks, which `check` fills in."""
-    augment, more = moving(options.augment, "mask")
-    names = [own.name for own in found]
+    augment, moving_notes = moving(options.augment, "mask")
+    names = [pair.name for pair in pairs]
     options = dataclasses.replace(options, augment=augment, groups=by_id(options.groups, names))
     labelled = Labelled(present, table.names, "multi-label")
-    fixed, told = parts_of([own.part for own in found])
+    fixed, part_notes = parts_of([pair.part for pair in pairs])
     extra = Extra(column, check=check)
     if read is None:
-        splits = from_files(names, [own.path for own in found], labelled, fixed=fixed, options=options, extra=extra)
+        splits = from_files(names, [pair.path for pair in pairs], labelled, fixed=fixed, options=options, extra=extra)
     else:
         splits = from_blobs(names, read, labelled, fixed=fixed, options=options, extra=extra)
     by_name = dict(zip(names, present, strict=True))
-    return noted(splits, (*told, *more, *_unlearnable(splits, by_name, table)))
+    return noted(splits, (*part_notes, *moving_notes, *_unlearnable(splits, by_name, table)))
 
 
 def _unlearnable(splits: Splits, present: Mapping[str, np.ndarray], table: Table) -> Iterator[str]:

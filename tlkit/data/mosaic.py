@@ -63,8 +63,8 @@ def mosaic(splits: Splits, count: int | None = None, seed: int = 0) -> Splits:
         targets=_targets(train.targets, plans, size),
     )
     columns = {
-        name: joined([own, _rows(own, plans) if name == "ignored" else blank(own, len(plans))])
-        for name, own in train.columns.items()
+        name: joined([column, _rows(column, plans) if name == "ignored" else blank(column, len(plans))])
+        for name, column in train.columns.items()
     }
     whole = dataclasses.replace(
         train,
@@ -163,15 +163,15 @@ def placed(rows: np.ndarray, part: Part) -> np.ndarray:
         >>> placed(np.float32([[2, 0, 0, 0.5, 1]]), part).tolist()
         [[2.0, 0.5, 0.5, 0.75, 1.0]]
     """
-    window, cell = (np.array(own, np.float64).reshape(2, 2) for own in (part.window, part.cell))
+    window, cell = (np.array(box, np.float64).reshape(2, 2) for box in (part.window, part.cell))
     corners = np.asarray(rows[:, 1:], np.float64).reshape(-1, 2, 2)
     moved = cell[0] + (corners - window[0]) / (window[1] - window[0]) * (cell[1] - cell[0])
     inside = np.clip(moved, cell[0], cell[1])
-    whole, left = ((own[:, 1] - own[:, 0]).prod(axis=1) for own in (moved, inside))
-    stays = (left > 0) & (left >= _KEEP * whole)
+    whole, remaining = ((ends[:, 1] - ends[:, 0]).prod(axis=1) for ends in (moved, inside))
+    stays = (remaining > 0) & (remaining >= _KEEP * whole)
     return np.asarray(np.concatenate([rows[:, :1], inside.reshape(-1, 4)], axis=1)[stays], rows.dtype)
 
 
 def _digests(column: Column, plans: Sequence[tuple[Part, ...]]) -> tuple[str, ...]:
-    own: Mapping[int, Any] = dict(enumerate(column.digests))
-    return tuple(sha256_bytes(repr(plan), *(own[part.index] for part in plan)) for plan in plans)
+    digests: Mapping[int, Any] = dict(enumerate(column.digests))
+    return tuple(sha256_bytes(repr(plan), *(digests[part.index] for part in plan)) for plan in plans)

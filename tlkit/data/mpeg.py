@@ -21,9 +21,9 @@ def samples(data: bytes) -> int:
     """
     place, total = _behind_id3(data), 0
     while (frame := _frame(data[place : place + 4])) is not None:
-        length, own = frame
+        length, count = frame
         place += length
-        total += own
+        total += count
     return total
 
 

@@ -156,7 +156,8 @@ def apart(splits: Splits) -> Splits:
 def together(fed: Splits, pairs: Splits) -> Splits:
     """What `apart` made, as some module takes it, as pairs again."""
     train, val, test = (
-        _together(sides, own) for sides, own in ((fed.train, pairs.train), (fed.val, pairs.val), (fed.test, pairs.test))
+        _together(sides, pair_examples)
+        for sides, pair_examples in ((fed.train, pairs.train), (fed.val, pairs.val), (fed.test, pairs.test))
     )
     return dataclasses.replace(fed, train=train, val=val, test=test)
 
@@ -187,11 +188,11 @@ def _together(sides: Examples, pairs: Examples) -> Examples:
 
 
 def _named(first: Any, second: Any) -> dict[str, Any]:
-    both = zip(SIDES, (first, second), strict=True)
+    by_side = zip(SIDES, (first, second), strict=True)
     return {
         f"{side}_{name}": value
-        for side, own in both
-        for name, value in (own if isinstance(own, Mapping) else {_INPUT: own}).items()
+        for side, inputs in by_side
+        for name, value in (inputs if isinstance(inputs, Mapping) else {_INPUT: inputs}).items()
     }
 
 
@@ -205,15 +206,15 @@ def _splits(
     options = Options(division)
 
     def check(i: int) -> Checked:
-        found = [check_text(text, options) for text in pairs[i]]
-        for side, one in zip(SIDES, found, strict=True):
-            if not one.digest:
-                return Checked(reason=f"its {side} text: {one.reason}")
-        return Checked(digest=sha256_bytes(*(one.digest for one in found)))
+        checks = [check_text(text, options) for text in pairs[i]]
+        for side, checked in zip(SIDES, checks, strict=True):
+            if not checked.digest:
+                return Checked(reason=f"its {side} text: {checked.reason}")
+        return Checked(digest=sha256_bytes(*(checked.digest for checked in checks)))
 
-    read = PairReader(pairs.__getitem__)
+    reader = PairReader(pairs.__getitem__)
     splits = checked_splits(
-        Unchecked(ids, labelled, read, check, PAIRS, "pairs", Pipeline().then("pairs", version=1), "pairs", fixed),
+        Unchecked(ids, labelled, reader, check, PAIRS, "pairs", Pipeline().then("pairs", version=1), "pairs", fixed),
         division,
     )
     return dataclasses.replace(splits, notes=(*splits.notes, *_shared(splits)))

@@ -89,7 +89,7 @@ def listed(quarantine: Sequence[Quarantined], limit: int = 3) -> str:
         >>> listed([Quarantined("a.jpg", "empty"), Quarantined("b.jpg", "truncated")], limit=1)
         "'a.jpg' (empty) and 1 more"
     """
-    shown = ", ".join(f"{one.name!r} ({one.reason})" for one in quarantine[:limit])
+    shown = ", ".join(f"{quarantined.name!r} ({quarantined.reason})" for quarantined in quarantine[:limit])
     return shown if len(quarantine) <= limit else f"{shown} and {len(quarantine) - limit} more"
 
 

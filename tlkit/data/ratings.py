@@ -80,17 +80,19 @@ def catalogue(
     rows = read_any(table, encoding)
     ids, titles = rows.texts(item), rows.texts(title)
     _check_ids(ids, item)
-    others = [name for name in rows.columns if name not in (item, title)] if columns is None else list(columns)
-    cells = {name: rows.texts(name) for name in others}
-    flags = [name for name in others if set(cells[name]) <= {"0", "1"}]
-    words = [name for name in others if name not in flags and (columns is not None or _are_words(cells[name]))]
+    other_columns = [name for name in rows.columns if name not in (item, title)] if columns is None else list(columns)
+    cells = {name: rows.texts(name) for name in other_columns}
+    flags = [name for name in other_columns if set(cells[name]) <= {"0", "1"}]
+    words = [name for name in other_columns if name not in flags and (columns is not None or _are_words(cells[name]))]
     texts = [
         ". ".join(
             filter(None, [titles[i], *(cells[n][i] for n in words), ", ".join(n for n in flags if cells[n][i] == "1")])
         )
         for i in range(len(ids))
     ]
-    shown = (" ".join((own or ids[i]).split()) for i, own in enumerate(titles))  # a line each in labels.txt
+    shown = (
+        " ".join((item_title or ids[i]).split()) for i, item_title in enumerate(titles)
+    )  # a line each in labels.txt
     return Catalogue(tuple(ids), tuple(shown), tuple(texts))
 
 
@@ -138,27 +140,27 @@ def from_table(
     for column, cells in ((user, users), (item, names)):
         if "" in cells:
             raise InputError(f"Row {rows.first + cells.index('')} of the ratings has no {column}: take it out.")
-    kept = _wanted(rows, rating, min_rating)
-    notes = [*rows.notes, *_left_out(kept, min_rating)]
-    known = items if items is not None else _of_ratings([names[i] for i in kept])
-    number = {own: i for i, own in enumerate(known.ids)}
-    strange = sorted({names[i] for i in kept} - number.keys())
+    kept_rows = _wanted(rows, rating, min_rating)
+    notes = [*rows.notes, *_left_out(kept_rows, min_rating)]
+    known_items = items if items is not None else _of_ratings([names[i] for i in kept_rows])
+    number = {item_id: i for i, item_id in enumerate(known_items.ids)}
+    strange = sorted({names[i] for i in kept_rows} - number.keys())
     if strange:
         notes.append(f"{len(strange):,} rated items are not in the catalogue, such as {strange[0]!r:.40}: left out.")
-    if len(strange) == len({names[i] for i in kept}):
+    if len(strange) == len({names[i] for i in kept_rows}):
         raise InputError(
             f"None of the rated items is in the catalogue: the ratings have {strange[0]!r:.40}, and the catalogue has "
-            f"{known.ids[0]!r:.40}."
+            f"{known_items.ids[0]!r:.40}."
         )
-    order = sorted((i for i in kept if names[i] in number), key=lambda i: (users[i], times[i]))
+    order = sorted((i for i in kept_rows if names[i] in number), key=lambda i: (users[i], times[i]))
     notes += _ties([(users[i], times[i]) for i in order])
-    if cold and not round(cold * len(known.ids)):
+    if cold and not round(cold * len(known_items.ids)):
         raise InputError(
-            f"`cold` of {len(known.ids)} items holds none out: give a larger share, or 0. Received: {cold=}."
+            f"`cold` of {len(known_items.ids)} items holds none out: give a larger share, or 0. Received: {cold=}."
         )
-    held = np.random.default_rng(seed).permutation(len(known.ids))[: round(cold * len(known.ids))]
-    taken = _by_user([users[i] for i in order], [number[names[i]] for i in order])
-    return _divided(taken, known, set(held.tolist()), history, notes)
+    held_out = np.random.default_rng(seed).permutation(len(known_items.ids))[: round(cold * len(known_items.ids))]
+    by_user = _by_user([users[i] for i in order], [number[names[i]] for i in order])
+    return _divided(by_user, known_items, set(held_out.tolist()), history, notes)
 
 
 def items_of(pipeline: Pipeline) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -186,7 +188,7 @@ def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
 def _check_ids(ids: Sequence[str], name: str) -> None:
     if "" in ids:
         raise InputError(f"An item of the catalogue has no {name}: give each an id.")
-    twice = next((own for own, count in Counter(ids).items() if count > 1), None)
+    twice = next((item_id for item_id, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"The catalogue names the item {twice!r:.60} twice: keep one row of it.")
 
@@ -264,10 +266,10 @@ def _left_out(kept: Sequence[int], least: float | None) -> list[str]:
 
 def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]:
     """Items of each user in the order of time, each the first time that it was taken."""
-    taken: dict[str, dict[int, None]] = {}
+    by_user: dict[str, dict[int, None]] = {}
     for user, item in zip(users, items, strict=True):
-        taken.setdefault(user, {})[item] = None
-    return {user: list(own) for user, own in taken.items()}
+        by_user.setdefault(user, {})[item] = None
+    return {user: list(user_items) for user, user_items in by_user.items()}
 
 
 def _ties(taken: Sequence[tuple[str, float]]) -> list[str]:
@@ -283,32 +285,37 @@ def _ties(taken: Sequence[tuple[str, float]]) -> list[str]:
 
 
 def _divided(
-    taken: dict[str, list[int]], known: Catalogue, cold: set[int], length: int, notes: Sequence[str]
+    by_user: dict[str, list[int]], known_items: Catalogue, cold: set[int], length: int, notes: Sequence[str]
 ) -> Splits:
-    warm = {user: [i for i in own if i not in cold] for user, own in taken.items()}
-    enough = {user: own for user, own in warm.items() if len(own) > LEAST}
+    warm = {user: [i for i in history if i not in cold] for user, history in by_user.items()}
+    enough = {user: history for user, history in warm.items() if len(history) > LEAST}
     if not enough:
         raise InputError(
             f"No user took more than {LEAST} items, so that there is nothing to learn what comes next from."
         )
-    pipeline = Pipeline().then(RATINGS, items=list(known.ids), titles=list(known.titles), history=length)
+    pipeline = Pipeline().then(RATINGS, items=list(known_items.ids), titles=list(known_items.titles), history=length)
     parts: tuple[list[tuple[str, int]], ...] = ([], [], [])
-    for user, own in warm.items():
-        last = len(own) - (2 if user in enough else 0)
+    for user, user_history in warm.items():
+        last = len(user_history) - (2 if user in enough else 0)
         parts[0].extend((user, i) for i in range(1, last))
         if user in enough:
             parts[1].append((user, last))
             parts[2].append((user, last + 1))
     train, val, test = (_examples(part, warm, length, pipeline) for part in parts)
-    held = RaggedColumn([np.array([i for i in taken[u] if i in cold], np.int32) for u, _ in parts[2]], fill=-1)
-    rated = {i for own in warm.values() for i in own}
-    said = [
-        f"{sum(map(len, taken.values())):,} ratings of {len(taken):,} users; of each with more than {LEAST} items the "
-        "last tests and the one before validates.",
-        f"{len(known.ids):,} items, {len(known.ids) - len(rated):,} of them without a rating"
+    cold_items = RaggedColumn([np.array([i for i in by_user[u] if i in cold], np.int32) for u, _ in parts[2]], fill=-1)
+    rated = {i for history in warm.values() for i in history}
+    division_notes = [
+        f"{sum(map(len, by_user.values())):,} ratings of {len(by_user):,} users; of each with more than {LEAST} items "
+        "the last tests and the one before validates.",
+        f"{len(known_items.ids):,} items, {len(known_items.ids) - len(rated):,} of them without a rating"
         + (f", {len(cold):,} held out as new ones." if cold else "."),
     ]
-    return Splits(train, val, dataclasses.replace(test, columns={**test.columns, COLD: held}), notes=(*notes, *said))
+    return Splits(
+        train,
+        val,
+        dataclasses.replace(test, columns={**test.columns, COLD: cold_items}),
+        notes=(*notes, *division_notes),
+    )
 
 
 def _examples(

@@ -79,8 +79,8 @@ def history(
     """
     cutoffs = Cutoffs(horizon, season_length, origins, max(1, horizon // 2) if stride is None else stride)
     apart = (held_out,) if isinstance(held_out, str) else tuple(held_out)
-    found, notes, names = timelines(source, time, value, series, encoding, separator)
-    return noted(of_timelines(found, cutoffs, apart, names), notes)
+    histories, notes, names = timelines(source, time, value, series, encoding, separator)
+    return noted(of_timelines(histories, cutoffs, apart, names), notes)
 
 
 def from_arrays(
@@ -124,11 +124,11 @@ def from_arrays(
     """
     pairs = {part: pair for part, pair in enumerate(((values, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "series")
-    own = [recording for recordings, _ in pairs.values() for recording in recordings]
+    series = [recording for recordings, _ in pairs.values() for recording in recordings]
     parts = [part for part, (recordings, _) in pairs.items() for _ in range(len(recordings))]
-    names = [str(i) for i in range(len(own))] if ids is None else [str(name) for name in ids]
+    names = [str(i) for i in range(len(series))] if ids is None else [str(name) for name in ids]
     labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
-    return _assembled(names, own, labelled, parts if len(pairs) > 1 else [], steps, split, seed, groups)
+    return _assembled(names, series, labelled, parts if len(pairs) > 1 else [], steps, split, seed, groups)
 
 
 def from_table(
@@ -194,18 +194,18 @@ def from_ts(
     Raises:
         InputError: If a file is no .ts, a line does not keep to its header, or the files differ.
     """
-    files = [ts_files.read(Path(own).expanduser()) for own in (train, test) if own is not None]
+    files = [ts_files.read(Path(path).expanduser()) for path in (train, test) if path is not None]
     if len(files) == 2 and files[0].kind != files[1].kind:
         raise InputError(f"{str(train)!r} and {str(test)!r} differ in their targets: one has classes, one has numbers.")
-    own = [recording for file in files for recording in file.recordings]
+    series = [recording for file in files for recording in file.recordings]
     names = [f"{file.name}:{line}" for file in files for line in file.lines]
     targets = [target for file in files for target in file.targets]
-    parts = [0] * len(files[0].recordings) + [2] * (len(own) - len(files[0].recordings)) if len(files) == 2 else []
+    parts = [0] * len(files[0].recordings) + [2] * (len(series) - len(files[0].recordings)) if len(files) == 2 else []
     if files[0].kind == "values":
         labelled = labelling.from_values(np.array(targets, np.float32)[:, None], ["value"])
     else:
         labelled = labelling.from_names([str(target) for target in targets])
-    return _assembled(names, own, labelled, parts, steps, split, seed, None)
+    return _assembled(names, series, labelled, parts, steps, split, seed, None)
 
 
 def from_folder(
@@ -233,26 +233,26 @@ def from_folder(
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one with a folder of recordings for each class.")
-    found = sorted(root.glob("*.ts"))
-    train = [path for path in found if path.stem.upper().endswith("_TRAIN")]
-    if found:
+    ts_paths = sorted(root.glob("*.ts"))
+    train = [path for path in ts_paths if path.stem.upper().endswith("_TRAIN")]
+    if ts_paths:
         if len(train) != 1:
-            raise InputError(f"{str(root)!r} holds {len(found)} .ts files, and not one that ends in _TRAIN.ts.")
+            raise InputError(f"{str(root)!r} holds {len(ts_paths)} .ts files, and not one that ends in _TRAIN.ts.")
         name = f"{train[0].stem[:-6]}_TEST".upper()
-        tests = [path for path in found if path.stem.upper() == name]
+        tests = [path for path in ts_paths if path.stem.upper() == name]
         return from_ts(train[0], tests[0] if tests else None, steps=steps, split=split, seed=seed)
     classes = layout(root)
-    names, own, labels, parts = labelled_series.recordings(root, classes.classes, value)
+    names, series, labels, parts = labelled_series.recordings(root, classes.classes, value)
     fixed = [part for part in parts if part is not None]
     if fixed and len(fixed) < len(parts):
         raise InputError(f"Some class folders of {str(root)!r} lie in train, val or test folders, and others do not.")
-    splits = _assembled(names, own, labelling.from_names(labels), fixed, steps, split, seed, groups)
+    splits = _assembled(names, series, labelling.from_names(labels), fixed, steps, split, seed, groups)
     return noted(splits, classes.notes)
 
 
 def _assembled(
     names: Sequence[str],
-    own: Sequence[Any],
+    series: Sequence[Any],
     labelled: labelling.Labelled,
     parts: Sequence[int],
     steps: int | None,
@@ -262,7 +262,7 @@ def _assembled(
 ) -> Splits:
     if steps is not None and not (is_number(steps) and steps >= 2):
         raise InputError(f"`steps` must be 2 or more, or None for the longest series. Received: steps={steps!r}.")
-    values, notes = labelled_series.of_one_length(names, own, parts, steps)
+    values, notes = labelled_series.of_one_length(names, series, parts, steps)
     whole = Examples(
         ids=tuple(names),
         inputs=ArrayColumn(values),

@@ -95,28 +95,28 @@ def checked_splits(source: Unchecked, division: Division, augment: Augmenting | 
         total = len(source.ids) + len(source.quarantine)
         raise InputError(strict_message(source.quarantine, total, source.noun))
     groups = group_names(division.groups, source.ids)
-    found = preflight(source.ids, source.check, noun=source.noun, strict=division.strict, progress=division.progress)
-    kept = np.array(found.sound, dtype=np.int64)
+    checks = preflight(source.ids, source.check, noun=source.noun, strict=division.strict, progress=division.progress)
+    sound = np.array(checks.sound, dtype=np.int64)
     targets = source.labelled.targets if source.targets is None else source.targets
     if isinstance(targets, np.ndarray):
         targets = ArrayColumn(targets)
     whole = Examples(
-        ids=tuple(source.ids[i] for i in kept),
-        inputs=ReadColumn(source.read, source.spec, found.digests, found.sound),
-        targets=targets.subset(kept.tolist()),
+        ids=tuple(source.ids[i] for i in sound),
+        inputs=ReadColumn(source.read, source.spec, checks.digests, checks.sound),
+        targets=targets.subset(sound.tolist()),
         modality=source.modality,
         pipeline=source.pipeline,
-        columns={name: column.subset(kept.tolist()) for name, column in source.columns.items()},
-        groups=tuple(groups[i] for i in kept) if groups else (),
+        columns={name: column.subset(sound.tolist()) for name, column in source.columns.items()},
+        groups=tuple(groups[i] for i in sound) if groups else (),
     )
     splits = assemble(
         whole,
-        dataclasses.replace(source.labelled, targets=source.labelled.targets[kept]),
+        dataclasses.replace(source.labelled, targets=source.labelled.targets[sound]),
         shares=checked_shares(division.split),
         seed=division.seed,
-        fixed=[source.fixed[i] for i in kept] if source.fixed else (),
+        fixed=[source.fixed[i] for i in sound] if source.fixed else (),
         augment=augment,
-        quarantine=(*source.quarantine, *found.quarantine),
+        quarantine=(*source.quarantine, *checks.quarantine),
     )
     return dataclasses.replace(splits, seconds=time.perf_counter() - started)
 

@@ -68,9 +68,9 @@ def from_folder(
     """
     division = Division(EVERYTHING, seed, None, strict, progress)
     options = Options(division, seconds, hop, "all", sample_rate, augment, trim_db=trim_db)
-    found = class_folders(folder)
-    listed = tuple(dataclasses.replace(one, part=None) for one in found.files)
-    return open_set(audio.from_listing(dataclasses.replace(found, files=listed), options), split, seed)
+    listing = class_folders(folder)
+    listed = tuple(dataclasses.replace(file, part=None) for file in listing.files)
+    return open_set(audio.from_listing(dataclasses.replace(listing, files=listed), options), split, seed)
 
 
 def open_set(data: Splits, split: Sequence[float] = SHARES, seed: int = 0, *, test: Sequence[str] = ()) -> Splits:
@@ -107,15 +107,15 @@ def _parts(names: Sequence[str], shares: Sequence[float], seed: int, test: Seque
     drawn = sorted((name for name in names if name not in test), key=lambda name: name_key(name, seed))
     ends = np.rint(np.cumsum(shares) * len(drawn)).astype(int)
     part_of = {name: int(np.searchsorted(ends, place, "right")) for place, name in enumerate(drawn)}
-    found = [part_of.get(name, PARTS.index("test")) for name in names]
-    counts = np.bincount(found, minlength=len(PARTS))
+    parts = [part_of.get(name, PARTS.index("test")) for name in names]
+    counts = np.bincount(parts, minlength=len(PARTS))
     for part, name in enumerate(PARTS):
         if shares[part] > 0 and counts[part] < 2:
             raise InputError(
                 f"{len(names)} speakers are too few for an open set: the {name} part would have {counts[part]}, and "
                 "needs two. Add speakers, or pass other shares as `split`."
             )
-    return found
+    return parts
 
 
 def __getattr__(name: str) -> Any:

@@ -164,12 +164,12 @@ def from_csv(
     division = Division(SHARES if isinstance(split, str) else split, seed, owners, strict, progress)
     options = Options(division, window_s, sample_rate, vocabulary, augment, limits)
     start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, found = tables.path_column(names, start, rows.first)
-    return from_recordings(Recordings(names, paths, texts, fixed, notes=(*rows.notes, *found)), options)
+    paths, path_notes = tables.path_column(names, start, rows.first)
+    return from_recordings(Recordings(names, paths, texts, fixed, notes=(*rows.notes, *path_notes)), options)
 
 
 def _owners(groups: str, text: str, texts: Sequence[str], column: Callable[[str], Sequence[str]]) -> Sequence[str]:
-    return [spoken(one) for one in texts] if groups in (TEXT, text) else column(groups)
+    return [spoken(transcript) for transcript in texts] if groups in (TEXT, text) else column(groups)
 
 
 def from_folder(
@@ -212,20 +212,24 @@ def from_folder(
         InputError: If there is no such folder, or no recording with a text in it; and as `from_csv`.
     """
     root = Path(folder).expanduser()
-    found = _beside(root)
-    owners: Groups | None = groups if not isinstance(groups, str) else _by_name(groups, found)
+    recordings = _beside(root)
+    owners: Groups | None = groups if not isinstance(groups, str) else _by_name(groups, recordings)
     options = Options(
         Division(split, seed, owners, strict, progress), window_s, sample_rate, vocabulary, augment, limits
     )
-    return from_recordings(found, options)
+    return from_recordings(recordings, options)
 
 
-def _by_name(groups: str, found: Recordings) -> Sequence[str]:
+def _by_name(groups: str, recordings: Recordings) -> Sequence[str]:
     if groups not in (TEXT, "folder"):
         raise InputError(
             f'`groups` of a folder must be "text", "folder", a function, a mapping or None. Received: {groups!r:.60}.'
         )
-    return [spoken(text) for text in found.texts] if groups == TEXT else [str(Path(n).parent) for n in found.names]
+    return (
+        [spoken(text) for text in recordings.texts]
+        if groups == TEXT
+        else [str(Path(n).parent) for n in recordings.names]
+    )
 
 
 def _beside(root: Path) -> Recordings:
@@ -253,12 +257,12 @@ def _beside(root: Path) -> Recordings:
 
 def _transcripts(files: Sequence[Path]) -> dict[tuple[Path, str], str]:
     """(folder, name of a recording) -> what is said, of files with a line for each."""
-    found = {}
+    transcripts = {}
     for file in files:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, text = line.strip().partition(" ")
-            found[file.parent, name] = text
-    return found
+            transcripts[file.parent, name] = text
+    return transcripts
 
 
 def _text_of(sound: Path, lines: dict[tuple[Path, str], str]) -> str | None:
@@ -355,7 +359,7 @@ def _parts(texts: Sequence[str], vocabulary: str | Sequence[str]) -> list[list[s
 
 
 def _low_rates(cuts: dict[int, Cut], sample_rate: int) -> list[str]:
-    low = sorted(one.rate for one in cuts.values() if one.rate < sample_rate)
+    low = sorted(cut.rate for cut in cuts.values() if cut.rate < sample_rate)
     if not low:
         return []
     return [
@@ -366,7 +370,7 @@ def _low_rates(cuts: dict[int, Cut], sample_rate: int) -> list[str]:
 
 def _repeated(splits: Splits) -> list[str]:
     """A note on texts that lie in several parts, where the groups are not the texts."""
-    parts = [_texts(own) for own in (splits.train, splits.val, splits.test)]
+    parts = [_texts(part) for part in (splits.train, splits.val, splits.test)]
     shared = parts[0] & (parts[1] | parts[2])
     if not shared:
         return []
@@ -382,7 +386,7 @@ def _texts(examples: Examples) -> set[str]:
 
 def _shortened(cuts: dict[int, Cut], options: Options) -> list[str]:
     """A note where the window is far longer than what is heard."""
-    seconds = [one.frames / one.rate for one in cuts.values()]
+    seconds = [cut.frames / cut.rate for cut in cuts.values()]
     if not seconds or max(seconds) > 0.5 * options.window_s:
         return []
     return [

@@ -82,8 +82,8 @@ def spoken(text: str) -> str:
     """
     line = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("‘", "'")
     line = _MONEY.sub(r"\2 \1", _BRACKETS.sub(" ", line))
-    line = _ORDINAL.sub(lambda found: f" {ordinal(int(found[1]))} ", line)
-    line = _NUMBER.sub(lambda found: f" {cardinal(found[0])} ", _DECIMAL.sub(" point ", line))
+    line = _ORDINAL.sub(lambda match: f" {ordinal(int(match[1]))} ", line)
+    line = _NUMBER.sub(lambda match: f" {cardinal(match[0])} ", _DECIMAL.sub(" point ", line))
     for symbol, word in _SYMBOLS.items():
         line = line.replace(symbol, f" {word} ")
     line = " ".join(_written_out(word) for word in _WORD.findall(line))

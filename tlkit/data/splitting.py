@@ -115,14 +115,14 @@ def checked_lengths(pairs: Mapping[int, tuple[Any, Any]], noun: str) -> None:
     for part, pair in pairs.items():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise InputError(f"`{PARTS[part]}` must be ({noun}, targets). Received: {PARTS[part]}={pair!r:.60}.")
-        own, answers = pair
-        for what, value in ((noun, own), ("targets", answers)):
+        examples, answers = pair
+        for name, value in ((noun, examples), ("targets", answers)):
             if not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
                 raise InputError(
-                    f"The {what} for {PARTS[part]} must be a sequence, one an example. Received: {value!r:.60}."
+                    f"The {name} for {PARTS[part]} must be a sequence, one an example. Received: {value!r:.60}."
                 )
-        if len(own) != len(answers):
-            raise InputError(f"There are {len(own)} {noun} and {len(answers)} targets for {PARTS[part]}.")
+        if len(examples) != len(answers):
+            raise InputError(f"There are {len(examples)} {noun} and {len(answers)} targets for {PARTS[part]}.")
 
 
 def divide(
@@ -158,15 +158,15 @@ def divide(
     units = _units(ids, labels, groups, seed)
     carriers: dict[int | None, list[int]] = defaultdict(list)
     for number, unit in enumerate(units):
-        own: list[int | None] = [label for label in unit.counts if label is not None]
-        for label in own or [None]:
+        unit_labels: list[int | None] = [label for label in unit.counts if label is not None]
+        for label in unit_labels or [None]:
             carriers[label].append(number)
     needs = _needs(units, shares)
     part_of_unit: dict[int, int] = {}
-    for label in sorted(carriers, key=lambda one: (one is None, len(carriers[one]), one or 0)):
+    for label in sorted(carriers, key=lambda carried: (carried is None, len(carriers[carried]), carried or 0)):
         waiting = [number for number in carriers[label] if number not in part_of_unit]
-        for done, number in enumerate(waiting):
-            of_all, of_label = len(units) - len(part_of_unit), len(waiting) - done
+        for dealt, number in enumerate(waiting):
+            of_all, of_label = len(units) - len(part_of_unit), len(waiting) - dealt
             part = _neediest(needs, label, left={None: of_all, label: of_label}, shares=shares)
             part_of_unit[number] = part
             _give(needs, units[number], part)
@@ -180,8 +180,10 @@ def _units(ids: Sequence[str], labels: Sequence[Sequence[int]], groups: Sequence
     for i, name in enumerate(groups or ids):
         members[name].append(i)
     units = [
-        _Unit(name, tuple(own), Counter([*(None for _ in own), *(label for i in own for label in labels[i])]))
-        for name, own in members.items()
+        _Unit(
+            name, tuple(indices), Counter([*(None for _ in indices), *(label for i in indices for label in labels[i])])
+        )
+        for name, indices in members.items()
     ]
     return sorted(units, key=lambda unit: (-len(unit.members).bit_length(), name_key(unit.name, seed), unit.name))
 
@@ -232,8 +234,8 @@ def spread(targets: np.ndarray, count: int, seed: int = 0) -> tuple[int, ...]:
         return tuple(int(i) for i in order[:count])
     turn = np.zeros(len(targets), np.int64)  # how many of its class come before it
     for label in np.unique(targets):
-        own = targets[order] == label
-        turn[own] = np.arange(own.sum())
+        of_label = targets[order] == label
+        turn[of_label] = np.arange(of_label.sum())
     return tuple(int(i) for i in order[np.argsort(turn, kind="stable")][:count])
 
 
@@ -255,10 +257,10 @@ def joined_by(keys: Sequence[Sequence[str]]) -> list[str]:
             parent[name] = name = parent[parent[name]]
         return name
 
-    for first, *others in keys:
-        for key in others:
+    for first, *other_keys in keys:
+        for key in other_keys:
             parent[root(key)] = root(first)
-    return [root(own[0]) for own in keys]
+    return [root(example_keys[0]) for example_keys in keys]
 
 
 def plainly(text: str) -> str:

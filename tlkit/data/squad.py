@@ -58,9 +58,9 @@ class Question:
         if not self.answers:
             return "it has no answer, and is not marked `is_impossible`"
         answer = self.answers[0]
-        found = self.context[max(0, self.start) : max(0, self.start) + len(answer)]
-        if not answer.strip() or self.start < 0 or found != answer:
-            return f"its answer {answer!r:.60} is not what its context holds at character {self.start}: {found!r:.60}"
+        excerpt = self.context[max(0, self.start) : max(0, self.start) + len(answer)]
+        if not answer.strip() or self.start < 0 or excerpt != answer:
+            return f"its answer {answer!r:.60} is not what its context holds at character {self.start}: {excerpt!r:.60}"
         return ""
 
     @property
@@ -77,8 +77,11 @@ class QuestionsReader:
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """`question` and `context` of example i: object arrays of shape () that hold a str."""
-        one = self.questions[i]
-        return {"question": np.array(one.question, dtype=object), "context": np.array(one.context, dtype=object)}
+        question = self.questions[i]
+        return {
+            "question": np.array(question.question, dtype=object),
+            "context": np.array(question.context, dtype=object),
+        }
 
 
 def read_questions(path: str | os.PathLike[str], encoding: str | None = None) -> list[Question]:
@@ -121,17 +124,17 @@ def from_questions(
         trouble = _id_trouble(ids[i], times)
         return Checked(reason=trouble) if trouble else _checked(questions[i], options)
 
-    contexts = [sha256_of(one.context)[:16] if _encodable(one.context) else "" for one in questions]
+    contexts = [sha256_of(question.context)[:16] if _encodable(question.context) else "" for question in questions]
     unchecked = Unchecked(
-        ids, from_sets([["none" if one.impossible else "some"] for one in questions]),
+        ids, from_sets([["none" if question.impossible else "some"] for question in questions]),
         QuestionsReader(tuple(questions)), check, QUESTIONS, TEXT_MODALITY,
         Pipeline().then("questions", version=_VERSION), "questions", fixed,
-        targets=np.array([one.span for one in questions], dtype=np.int32).reshape(-1, 2),
+        targets=np.array([question.span for question in questions], dtype=np.int32).reshape(-1, 2),
         columns={
             PASSAGE: DictColumn(
                 {
-                    "text": TextColumn([one.context for one in questions]),
-                    "answers": RaggedColumn([np.array(one.answers, dtype=str) for one in questions]),
+                    "text": TextColumn([question.context for question in questions]),
+                    "answers": RaggedColumn([np.array(question.answers, dtype=str) for question in questions]),
                 }
             )
         },
@@ -143,28 +146,28 @@ def from_questions(
 def _questions(content: Any, where: str) -> Iterator[Question]:
     for a, article in enumerate(_list(content, "data", where)):
         for p, paragraph in enumerate(_list(article, "paragraphs", f"article {a} of {where}")):
-            here = f"paragraph {p} of article {a} of {where}"
-            context = _field(paragraph, "context", str, here)
-            for q, one in enumerate(_list(paragraph, "qas", here)):
-                yield _question(one, context, f"question {q} of {here}")
+            paragraph_place = f"paragraph {p} of article {a} of {where}"
+            context = _field(paragraph, "context", str, paragraph_place)
+            for q, record in enumerate(_list(paragraph, "qas", paragraph_place)):
+                yield _question(record, context, f"question {q} of {paragraph_place}")
 
 
-def _question(one: Any, context: str, where: str) -> Question:
-    name = str(_field(one, "id", str | int, where))
-    words = " ".join(_field(one, "question", str, where).split())
-    impossible = bool(one.get("is_impossible"))
-    given = _list(one, "answers", where) if one.get("answers") and not impossible else []
+def _question(record: Any, context: str, where: str) -> Question:
+    name = str(_field(record, "id", str | int, where))
+    words = " ".join(_field(record, "question", str, where).split())
+    impossible = bool(record.get("is_impossible"))
+    answer_records = _list(record, "answers", where) if record.get("answers") and not impossible else []
     answers = [
-        tuple(_field(own, key, kind, f"answer {a} of {where}") for key, kind in _ANSWER.items())
-        for a, own in enumerate(given)
+        tuple(_field(answer_record, key, kind, f"answer {a} of {where}") for key, kind in _ANSWER.items())
+        for a, answer_record in enumerate(answer_records)
     ]
     start = answers[0][1] if answers else 0
     return Question(name, words, context, tuple(text for text, _ in answers), start, impossible)
 
 
 def _list(record: Any, name: str, where: str) -> list[Any]:
-    found: list[Any] = _field(record, name, list, where)
-    return found
+    entries: list[Any] = _field(record, name, list, where)
+    return entries
 
 
 def _field(record: Any, name: str, kind: Any, where: str) -> Any:
@@ -184,12 +187,16 @@ def _id_trouble(name: str, times: Mapping[str, int]) -> str:
     return "its id ends as those of windows do (@ and a number)" if _LIKE_A_WINDOW.search(name) else ""
 
 
-def _checked(one: Question, options: Options) -> Checked:
-    found = [check_text(text, options) for text in (one.question, one.context)]
-    for what, own in zip(("question", "context"), found, strict=True):
-        if own.reason:
-            return Checked(reason=f"its {what} is {own.reason}")
-    return Checked(reason=one.trouble) if one.trouble else Checked(digest=sha256_of(f"{one.question}\n{one.context}"))
+def _checked(question: Question, options: Options) -> Checked:
+    checks = [check_text(text, options) for text in (question.question, question.context)]
+    for name, checked in zip(("question", "context"), checks, strict=True):
+        if checked.reason:
+            return Checked(reason=f"its {name} is {checked.reason}")
+    return (
+        Checked(reason=question.trouble)
+        if question.trouble
+        else Checked(digest=sha256_of(f"{question.question}\n{question.context}"))
+    )
 
 
 def _encodable(text: str) -> bool:
@@ -204,6 +211,6 @@ def _contexts(splits: Splits) -> Splits:
 
 def _contexts_of(examples: Examples) -> Examples:
     first = {group: i for i, group in reversed(list(enumerate(examples.groups)))}
-    own = examples.subset(sorted(first.values()))
-    contexts = ReadColumn(lambda i: own.inputs[i]["context"], TEXT, own.groups)
-    return dataclasses.replace(own, inputs=contexts)
+    first_examples = examples.subset(sorted(first.values()))
+    contexts = ReadColumn(lambda i: first_examples.inputs[i]["context"], TEXT, first_examples.groups)
+    return dataclasses.replace(first_examples, inputs=contexts)

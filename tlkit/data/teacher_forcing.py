@@ -78,8 +78,8 @@ def in_use(examples: Examples, targets: Sequence[str]) -> Examples:
     spec = examples.inputs.spec
     if not isinstance(spec, Mapping) or IDS not in spec:
         return examples
-    read = {name: own for name, own in spec.items() if name != IDS}
-    inputs = ReadColumn(functools.partial(_without_tokens, examples.inputs), read, examples.inputs.digests)
+    read_spec = {name: field for name, field in spec.items() if name != IDS}
+    inputs = ReadColumn(functools.partial(_without_tokens, examples.inputs), read_spec, examples.inputs.digests)
     right = DictColumn({name: examples.columns[name] for name in targets})
     return dataclasses.replace(examples, inputs=inputs, targets=right)
 

@@ -103,16 +103,16 @@ def from_folder(
             fewer texts than parts.
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
-    found = class_folders(folder)
+    listing = class_folders(folder)
     splits = from_files(
-        [one.name for one in found.files],
-        [one.path for one in found.files],
-        labelling.from_names([one.label for one in found.files], found.labels),
-        fixed=[one.part for one in found.files if one.part is not None],
+        [file.name for file in listing.files],
+        [file.path for file in listing.files],
+        labelling.from_names([file.label for file in listing.files], listing.labels),
+        fixed=[file.part for file in listing.files if file.part is not None],
         options=options,
-        quarantine=found.quarantine,
+        quarantine=listing.quarantine,
     )
-    return noted(splits, found.notes)
+    return noted(splits, listing.notes)
 
 
 def from_table(
@@ -197,11 +197,11 @@ def from_arrays(
     options = Options(Division(split, seed, groups, strict), None, max_characters)
     pairs = {part: pair for part, pair in enumerate(((texts, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "texts")
-    for part, (own, _) in pairs.items():
-        if isinstance(own, str | bytes):
+    for part, (part_texts, _) in pairs.items():
+        if isinstance(part_texts, str | bytes):
             raise InputError(f"The texts for {PARTS[part]} must be a sequence of texts. Received: one text.")
-    parts = [part for part, (own, _) in pairs.items() for _ in range(len(own))]
-    flat = [_checked(text, i) for i, text in enumerate(text for own, _ in pairs.values() for text in own)]
+    parts = [part for part, (part_texts, _) in pairs.items() for _ in range(len(part_texts))]
+    flat = [_checked(text, i) for i, text in enumerate(text for part_texts, _ in pairs.values() for text in part_texts)]
     labelled = labelling.from_parts([answers for _, answers in pairs.values()], labels)
     ids = [str(i) for i in range(len(flat))]
     return from_texts(ids, flat.__getitem__, labelled, fixed=parts if len(pairs) > 1 else [], options=options)
@@ -281,10 +281,10 @@ def from_conll(
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
     files = {part: path for part, path in enumerate((train, val, test)) if path is not None}
-    read = {part: read_sentences(path, encoding) for part, path in files.items()}
-    ids = [f"{PARTS[part]}/{one.line}" for part, own in read.items() for one in own]
-    parts = [part for part, own in read.items() for _ in own]
-    sentences = [one for own in read.values() for one in own]
+    by_part = {part: read_sentences(path, encoding) for part, path in files.items()}
+    ids = [f"{PARTS[part]}/{sentence.line}" for part, part_sentences in by_part.items() for sentence in part_sentences]
+    parts = [part for part, part_sentences in by_part.items() for _ in part_sentences]
+    sentences = [sentence for part_sentences in by_part.values() for sentence in part_sentences]
     return from_sentences(ids, sentences, fixed=parts if len(files) > 1 else [], options=options)
 
 
@@ -329,11 +329,16 @@ def from_squad(
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
     files = {part: _listed(paths) for part, paths in enumerate((train, val, test)) if paths is not None}
-    read = [(part, one) for part, own in files.items() for path in own for one in read_questions(path, encoding)]
-    if not read:
+    part_questions = [
+        (part, question)
+        for part, part_paths in files.items()
+        for path in part_paths
+        for question in read_questions(path, encoding)
+    ]
+    if not part_questions:
         raise InputError("`train` names no file; give one, or several.")
-    parts, questions = zip(*read, strict=True)
-    ids = [one.id for one in questions]
+    parts, questions = zip(*part_questions, strict=True)
+    ids = [question.id for question in questions]
     return from_questions(ids, questions, fixed=parts if len(files) > 1 else [], options=options)
 
 
@@ -453,7 +458,7 @@ def from_dialogues(
         InputError: If a file cannot be read, or holds something else; names the line.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    files = [file for own in _listed(path) for file in dialogues.files_of(own)]
+    files = [file for place in _listed(path) for file in dialogues.files_of(place)]
     turns = [turn for file in files for turn in dialogues.turns_of_file(file, system, encoding)]
     return dialogues.divided(turns, general, mix, options)
 
@@ -520,14 +525,17 @@ def tokenized(
     counts = [piece_counts(examples, tokenizer) for examples in parts]
     chosen = _length_for(counts[0]) if length is None else length
     tokenizer.check_length(chosen)
-    cut = int(sum((own > chosen).sum() for own in counts))
+    cut = int(sum((lengths > chosen).sum() for lengths in counts))
     total = sum(map(len, counts))
     if long == "windows" and isinstance(tokenizer, WordPiece):
-        own = [in_windows(examples, tokenizer, chosen) for examples in parts]
-        notes = [note(cut, total, chosen, sum(map(len, own)))] if cut else []
-        return dataclasses.replace(splits, train=own[0], val=own[1], test=own[2], notes=(*splits.notes, *notes))
+        windows = [in_windows(examples, tokenizer, chosen) for examples in parts]
+        notes = [note(cut, total, chosen, sum(map(len, windows)))] if cut else []
+        return dataclasses.replace(
+            splits, train=windows[0], val=windows[1], test=windows[2], notes=(*splits.notes, *notes)
+        )
     train, val, test = (
-        tokenized_examples(examples, tokenizer, chosen, own) for examples, own in zip(parts, counts, strict=True)
+        tokenized_examples(examples, tokenizer, chosen, lengths)
+        for examples, lengths in zip(parts, counts, strict=True)
     )
     verb = "is longer than {} {} and is cut" if cut == 1 else "are longer than {} {} and are cut"
     notes = [f"{cut:,} of {total:,} texts {verb.format(chosen, tokenizer.unit)}."] if cut else []

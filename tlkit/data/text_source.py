@@ -206,16 +206,18 @@ def from_sentences(
     """Splits of sentences with a label for each word; the names of the labels are sorted by code point."""
 
     def check(i: int) -> Checked:
-        found = check_text(" ".join(sentences[i].words), options)
-        return dataclasses.replace(found, digest=sha256_of("\n".join(sentences[i].words))) if found.digest else found
+        checked = check_text(" ".join(sentences[i].words), options)
+        return (
+            dataclasses.replace(checked, digest=sha256_of("\n".join(sentences[i].words))) if checked.digest else checked
+        )
 
-    labels = tuple(sorted({label for one in sentences for label in one.labels}))
+    labels = tuple(sorted({label for sentence in sentences for label in sentence.labels}))
     targets = word_targets(sentences, {label: i for i, label in enumerate(labels)})
-    read = WordsReader(tuple(sentences))
+    reader = WordsReader(tuple(sentences))
     unchecked = Unchecked(
         ids,
         kinds(sentences),
-        read,
+        reader,
         check,
         WORDS,
         TEXT_MODALITY,
@@ -278,12 +280,14 @@ def near_duplicates(splits: Splits) -> list[str]:
     total = sum(map(len, parts))
     if total > COMPARED:
         return [f"Near duplicates were not looked for: {total:,} texts are more than {COMPARED:,}."]
-    found = list(_repeats(parts))
-    if not found:
+    repeats = list(_repeats(parts))
+    if not repeats:
         return []
-    one = len(found) == 1
-    count = "One text of val and test nearly repeats" if one else f"{len(found):,} texts of val and test nearly repeat"
-    return [f"{count} one of another part, so scores may flatter: {found[0][0]!r} and {found[0][1]!r}."]
+    single = len(repeats) == 1
+    count = (
+        "One text of val and test nearly repeats" if single else f"{len(repeats):,} texts of val and test nearly repeat"
+    )
+    return [f"{count} one of another part, so scores may flatter: {repeats[0][0]!r} and {repeats[0][1]!r}."]
 
 
 def _repeats(parts: Sequence[Examples]) -> Iterator[tuple[str, str]]:
@@ -292,30 +296,30 @@ def _repeats(parts: Sequence[Examples]) -> Iterator[tuple[str, str]]:
     names = [name for examples in parts for name in examples.ids]
     digests = [digest for examples in parts for digest in examples.digests]
     holders: dict[int, list[int]] = defaultdict(list)  # which texts of the earlier parts have a pair among their rarest
-    seen: set[str] = set()
+    seen_digests: set[str] = set()
     start = 0
     for examples in parts:
-        own = range(start, start + len(examples))
-        for i in own if start else ():
-            if digests[i] not in seen:  # exact duplicates are reported as such
-                likes = (other for other in _candidates(holders, texts[i]) if _alike(texts[i], texts[other]))
-                yield from ((names[i], names[other]) for other in itertools.islice(likes, 1))
-        for i in own:
+        positions = range(start, start + len(examples))
+        for i in positions if start else ():
+            if digests[i] not in seen_digests:  # exact duplicates are reported as such
+                likes = (earlier for earlier in _candidates(holders, texts[i]) if _alike(texts[i], texts[earlier]))
+                yield from ((names[i], names[earlier]) for earlier in itertools.islice(likes, 1))
+        for i in positions:
             for pair in _rarest(texts[i]):
                 holders[pair].append(i)
-        seen.update(examples.digests)
-        start = own.stop
+        seen_digests.update(examples.digests)
+        start = positions.stop
 
 
 def _candidates(holders: Mapping[int, Sequence[int]], pairs: np.ndarray) -> list[int]:
     return list(dict.fromkeys(other for pair in _rarest(pairs) for other in holders.get(pair, ())))
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    if min(len(one), len(other)) < LIKENESS * max(len(one), len(other)):
+def _alike(first: np.ndarray, second: np.ndarray) -> bool:
+    if min(len(first), len(second)) < LIKENESS * max(len(first), len(second)):
         return False
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    return common >= LIKENESS * (len(one) + len(other) - common)
+    common = len(np.intersect1d(first, second, assume_unique=True))
+    return common >= LIKENESS * (len(first) + len(second) - common)
 
 
 def _rarest(pairs: np.ndarray) -> list[int]:
@@ -332,8 +336,8 @@ def _word_pairs(texts: Sequence[str]) -> list[np.ndarray]:
     number: dict[str, int] = {}
     words = [[number.setdefault(word, len(number)) for word in _WORD.findall(text.casefold())] for text in texts]
     end = len(number)
-    sizes = [len(own) + 1 for own in words]
-    flat = np.fromiter((word for own in words for word in (*own, end)), dtype=np.int64, count=sum(sizes))
+    sizes = [len(text_words) + 1 for text_words in words]
+    flat = np.fromiter((word for text_words in words for word in (*text_words, end)), dtype=np.int64, count=sum(sizes))
     inner = np.flatnonzero(flat[:-1] != end)
     _, pairs, counts = np.unique(flat[inner] * (end + 1) + flat[inner + 1], return_inverse=True, return_counts=True)
     by_rarity = np.empty(len(counts), dtype=np.int64)
@@ -341,7 +345,7 @@ def _word_pairs(texts: Sequence[str]) -> list[np.ndarray]:
     owners = np.repeat(np.arange(len(texts)), sizes)[inner]
     distinct = np.unique(owners * len(counts) + by_rarity[pairs])
     starts = np.searchsorted(distinct, np.arange(1, len(texts)) * len(counts))
-    return [own % max(1, len(counts)) for own in np.split(distinct, starts)]
+    return [text_pairs % max(1, len(counts)) for text_pairs in np.split(distinct, starts)]
 
 
 def _splits(

@@ -159,8 +159,8 @@ def number(cell: object, where: str) -> float:
     except OverflowError:
         value = math.inf
     except (TypeError, ValueError):
-        found = _UNIT.match(str(cell).strip())
-        unit = f", but has the unit {found[1]!r}: take it out, as all values must have the same" if found else ""
+        match = _UNIT.match(str(cell).strip())
+        unit = f", but has the unit {match[1]!r}: take it out, as all values must have the same" if match else ""
         unit = unit or (": write it as 1234.5" if _COMMAS.match(str(cell).strip()) else "")
         raise InputError(f"{_capital(where)} is no number{unit}. Received: {str(cell)!r:.60}.") from None
     if math.isinf(value) or abs(value) > LARGEST:
@@ -203,16 +203,16 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
         if not compact:
             return np.array(plain, np.float64), Step(""), notes
         return (*_as_numbers(compact), [f"{name}: times such as {plain[0]:.0f} are read as dates."])
-    found = [_parsed(time) for time in times]
+    dates = [_parsed(time) for time in times]
     mostly = 2 * len(plain) > len(times)
-    for row, (time, own) in enumerate(zip(times, found, strict=True), start=1):
-        if own is None and (not mostly or _plain_number(time) is None):
+    for row, (time, moment) in enumerate(zip(times, dates, strict=True), start=1):
+        if moment is None and (not mostly or _plain_number(time) is None):
             raise InputError(
                 f"Time {row} of the series {name!r} is no date or number: write dates as 2024-03-31 or 2024-03-31 "
                 f"18:00. Received: {str(time)!r:.60}."
             )
-    parsed = [own for own in found if own is not None]
-    zones = {own.utcoffset() for own in parsed}
+    parsed = [moment for moment in dates if moment is not None]
+    zones = {moment.utcoffset() for moment in parsed}
     if None in zones and len(zones) > 1:
         raise InputError(
             f"Some times of the series {name!r} have a time zone and others have none: write all of them with their "
@@ -221,18 +221,18 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
     if len(zones) > 1:
         notes.append(f"{name}: times have {len(zones)} different offsets, and are brought to UTC.")
     if None not in zones:
-        parsed = [own.astimezone(UTC).replace(tzinfo=None) for own in parsed]
+        parsed = [moment.astimezone(UTC).replace(tzinfo=None) for moment in parsed]
     return (*_as_numbers(parsed), notes)
 
 
 def _as_numbers(parsed: Sequence[datetime]) -> tuple[np.ndarray, Step]:
     """Months where all lie on one day (or on the last) of months, else seconds."""
-    midnight = all((own.hour, own.minute, own.second, own.microsecond) == (0, 0, 0, 0) for own in parsed)
-    days, months = {own.day for own in parsed}, np.array([_months(own) for own in parsed])
-    at_ends = all((own + timedelta(days=1)).day == 1 for own in parsed)
+    midnight = all((moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0) for moment in parsed)
+    days, months = {moment.day for moment in parsed}, np.array([_months(moment) for moment in parsed])
+    at_ends = all((moment + timedelta(days=1)).day == 1 for moment in parsed)
     if midnight and len(set(months.tolist())) > 1 and (len(days) == 1 or at_ends):
         return months.astype(np.float64), Step("month", day=1 if at_ends else min(days))
-    return np.array([_seconds(own) for own in parsed]), Step("second", hours=not midnight)
+    return np.array([_seconds(moment) for moment in parsed]), Step("second", hours=not midnight)
 
 
 def _months(time: datetime) -> int:
@@ -288,17 +288,17 @@ def _parsed(time: object) -> datetime | None:
 
 def _once(name: str, step: Step, at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Each time once, and how many rows were dropped."""
-    same = np.flatnonzero(np.diff(at) == 0)
-    for i in same:
-        one, other = values[i], values[i + 1]
-        if not (one == other or (np.isnan(one) and np.isnan(other))):
+    repeats = np.flatnonzero(np.diff(at) == 0)
+    for i in repeats:
+        first, second = values[i], values[i + 1]
+        if not (first == second or (np.isnan(first) and np.isnan(second))):
             raise InputError(
-                f"The series {name!r} has two values at {step.text(at[i])}, {one:g} and {other:g}: keep one of them, "
-                "or name the column that tells several series apart, `series`."
+                f"The series {name!r} has two values at {step.text(at[i])}, {first:g} and {second:g}: keep one of "
+                "them, or name the column that tells several series apart, `series`."
             )
     keep = np.ones(len(at), bool)
-    keep[same + 1] = False
-    return at[keep], values[keep], len(same)
+    keep[repeats + 1] = False
+    return at[keep], values[keep], len(repeats)
 
 
 def _size(name: str, step: Step, at: np.ndarray) -> float:

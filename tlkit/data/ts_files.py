@@ -54,16 +54,16 @@ def read(path: Path) -> TsFile:
         raise InputError(
             f"{str(path)!r} has no targets: its header needs @classLabel true and names, or @targetlabel true."
         )
-    found = TsFile(path.stem, kind, [], [], [])
+    file = TsFile(path.stem, kind, [], [], [])
     for line, row in rows:
         *channels, target = row.split(":")
         where = f"line {line} of {path.name!r}"
-        found.recordings.append(_channels(where, channels))
-        found.targets.append(_target(where, target.strip(), kind, names[1:]))
-        found.lines.append(line)
-    if not found.lines:
+        file.recordings.append(_channels(where, channels))
+        file.targets.append(_target(where, target.strip(), kind, names[1:]))
+        file.lines.append(line)
+    if not file.lines:
         raise InputError(f"{str(path)!r} has no series behind @data.")
-    return found
+    return file
 
 
 def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
@@ -71,24 +71,24 @@ def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str
     header: dict[str, str] = {}
     lines = text.splitlines()
     for number_, line in enumerate(lines, start=1):
-        own = line.strip()
-        if own.lower().startswith("@data"):
+        stripped = line.strip()
+        if stripped.lower().startswith("@data"):
             rows = [(i, row.strip()) for i, row in enumerate(lines[number_:], start=number_ + 1)]
             return header, [(i, row) for i, row in rows if row and not row.startswith(("#", "%"))]
-        if own.startswith("@"):
-            name, _, rest = own[1:].partition(" ")
-            header[name.lower()] = rest.strip() or "false"
+        if stripped.startswith("@"):
+            name, _, value = stripped[1:].partition(" ")
+            header[name.lower()] = value.strip() or "false"
     raise InputError(f"{str(path)!r} is no .ts file: it has no line @data.")
 
 
 def _channels(where: str, channels: list[str]) -> np.ndarray:
     if not channels:
         raise InputError(f"{where[:1].upper()}{where[1:]} has no colon: values, then a colon, then the target.")
-    own = [[number(cell, where) for cell in channel.split(",")] for channel in channels]
-    if len({len(channel) for channel in own}) > 1:
-        sizes = sorted({len(channel) for channel in own})
+    values = [[number(cell, where) for cell in channel.split(",")] for channel in channels]
+    if len({len(channel) for channel in values}) > 1:
+        sizes = sorted({len(channel) for channel in values})
         raise InputError(f"{where[:1].upper()}{where[1:]} has channels of {sizes[0]} and of {sizes[-1]} values.")
-    return np.array(own, np.float64).T
+    return np.array(values, np.float64).T
 
 
 def _target(where: str, target: str, kind: str, names: list[str]) -> str | float:

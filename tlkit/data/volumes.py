@@ -85,11 +85,11 @@ def from_nifti(
     _check_window(window)
     pairs = _pairs(Path(images).expanduser(), Path(masks).expanduser())
     slices = _Slices(pairs, PLANES[plane], window, int(every), empty, table)
-    kept, places = spool(iter(slices))
-    source, names, volumes = Selected(kept, places), *zip(*slices.found, strict=True)
+    spooled, places = spool(iter(slices))
+    source, names, volumes = Selected(spooled, places), *zip(*slices.found, strict=True)
     owners = volumes if groups is None else group_names(groups, names)
     options = Options(image_size, split, seed, owners, WHITE, augment, strict, progress)
-    parts = [part_of(own.split("/")[0]) if "/" in own else None for own in volumes]
+    parts = [part_of(volume.split("/")[0]) if "/" in volume else None for volume in volumes]
     numbers = value_table(table.names, VOID)
     splits = of_sources(names, lambda i: source(2 * i), lambda i: source(2 * i + 1), numbers, options, parts)
     note = "Black and white are the values that 0.5 % and 99.5 % of each volume lie below: say `window` for one of all."

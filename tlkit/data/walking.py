@@ -40,12 +40,14 @@ def holds_files(folder: Path) -> bool:
 
 def loose(folder: Path) -> int:
     """How many files lie in a folder itself, tables and notes aside."""
-    return sum(not _is_folder(one) and not _is_beside(one.name) for one in _entries(folder))
+    return sum(not _is_folder(entry) and not _is_beside(entry.name) for entry in _entries(folder))
 
 
 def tables(folder: Path) -> list[str]:
     """Names of the tables that lie in a folder itself."""
-    return sorted(one.name for one in _entries(folder) if one.name.casefold().endswith((".csv", ".tsv", ".jsonl")))
+    return sorted(
+        entry.name for entry in _entries(folder) if entry.name.casefold().endswith((".csv", ".tsv", ".jsonl"))
+    )
 
 
 def _is_beside(name: str) -> bool:
@@ -63,7 +65,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [one for one in entries if not one.name.startswith(".") and one.name.casefold() not in _NOT_DATA]
+            return [
+                entry for entry in entries if not entry.name.startswith(".") and entry.name.casefold() not in _NOT_DATA
+            ]
     except OSError as error:
         raise _unreadable(folder, error) from error
 

@@ -76,8 +76,10 @@ class WindowsReader:
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """[CLS] question [SEP] window [SEP] of example i."""
-        one = self.windows[i]
-        return self.tokenizer.packed(one.asked.tolist(), self.length, one.context.numbers[one.first : one.end].tolist())
+        window = self.windows[i]
+        return self.tokenizer.packed(
+            window.asked.tolist(), self.length, window.context.numbers[window.first : window.end].tolist()
+        )
 
 
 def windowed(splits: Splits, tokenizer: WordPiece, length: int | None = None, stride: int | None = None) -> Splits:
@@ -95,17 +97,19 @@ def windowed(splits: Splits, tokenizer: WordPiece, length: int | None = None, st
     """
     encode = functools.lru_cache(maxsize=None)(functools.partial(pieces_of, tokenizer))
     pairs = [_pairs(examples) for examples in (splits.train, splits.val, splits.test)]
-    needed = [[len(encode(a).numbers) + len(encode(b).numbers) + _SPECIAL for a, b in own] for own in pairs]
+    needed = [
+        [len(encode(a).numbers) + len(encode(b).numbers) + _SPECIAL for a, b in part_pairs] for part_pairs in pairs
+    ]
     chosen = _length_for(needed[0]) if length is None else length
     check_length(chosen, _SPECIAL + 1)
     step = max(1, chosen // 4) if stride is None else stride
     if step < 1:
         raise InputError(f"`stride` must be 1 piece or more. Received: stride={stride!r}.")
     parts = [
-        _windows_of(examples, [(encode(a), encode(b)) for a, b in own], tokenizer, chosen, step)
-        for examples, own in zip((splits.train, splits.val, splits.test), pairs, strict=True)
+        _windows_of(examples, [(encode(a), encode(b)) for a, b in part_pairs], tokenizer, chosen, step)
+        for examples, part_pairs in zip((splits.train, splits.val, splits.test), pairs, strict=True)
     ]
-    long = sum(count > chosen for own in needed for count in own)
+    long = sum(count > chosen for counts in needed for count in counts)
     notes = [_note(long, sum(map(len, needed)), chosen, sum(map(len, parts)))] if long else []
     return dataclasses.replace(splits, train=parts[0], val=parts[1], test=parts[2], notes=(*splits.notes, *notes))
 
@@ -129,12 +133,12 @@ def bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]:
         >>> bounds(np.array([1, 1, 0, 1, 1, 1], dtype=bool), room=4, stride=2)
         [(0, 4), (1, 5), (3, 6)]
     """
-    found, first = [], 0
+    spans, first = [], 0
     while True:
         end = _whole_words(begins, first, room)
-        found.append((first, end))
+        spans.append((first, end))
         if end >= len(begins):
-            return found
+            return spans
         first = _whole_words(begins, first, min(stride, end - first))
 
 
@@ -170,10 +174,10 @@ def passages_of(windows: Sequence[Window], answers: Sequence[np.ndarray] = ()) -
     """
     return DictColumn(
         {
-            "text": TextColumn([one.context.text for one in windows]),
+            "text": TextColumn([window.context.text for window in windows]),
             "answers": RaggedColumn(answers or [np.zeros(0, "U1")] * len(windows)),
-            "offsets": RaggedColumn([one.offsets for one in windows]),
-            "step": ArrayColumn(np.array([one.step for one in windows], np.int32)),
+            "offsets": RaggedColumn([window.offsets for window in windows]),
+            "step": ArrayColumn(np.array([window.step for window in windows], np.int32)),
         }
     )
 
@@ -186,43 +190,48 @@ def _windows_of(
         for owner, (question, context) in enumerate(pairs)
         for window in windows_over(question, context, length, stride, owner)
     ]
-    owners, spans = [one.owner for one in windows], examples.target_array
+    owners, spans = [window.owner for window in windows], examples.target_array
     return dataclasses.replace(
         examples.subset(owners),
-        ids=tuple(_named(examples.ids[one.owner], one.number) for one in windows),
+        ids=tuple(_named(examples.ids[window.owner], window.number) for window in windows),
         inputs=ReadColumn(
             WindowsReader(tuple(windows), tokenizer, length),
             tokenizer.spec(length),
-            tuple(sha256_bytes(examples.digests[one.owner], str(one.number)) for one in windows),
+            tuple(sha256_bytes(examples.digests[window.owner], str(window.number)) for window in windows),
         ),
-        targets=ArrayColumn(np.array([_target(one, spans[one.owner]) for one in windows], np.int32).reshape(-1, 4)),
+        targets=ArrayColumn(
+            np.array([_target(window, spans[window.owner]) for window in windows], np.int32).reshape(-1, 4)
+        ),
         pipeline=examples.pipeline.then(tokenizer.step, **tokenizer.arguments, length=length).then(
             QUESTION_WINDOWS, stride=stride
         ),
         columns={
             "length": ArrayColumn(
-                np.array([_SPECIAL + len(one.asked) + one.end - one.first for one in windows], dtype=np.int32)
+                np.array(
+                    [_SPECIAL + len(window.asked) + window.end - window.first for window in windows], dtype=np.int32
+                )
             ),
             "text": TextColumn(
                 [
-                    f"{pairs[one.owner][0].spelled(0, len(one.asked))}\n{one.context.spelled(one.first, one.end)}"
-                    for one in windows
+                    f"{pairs[window.owner][0].spelled(0, len(window.asked))}\n"
+                    f"{window.context.spelled(window.first, window.end)}"
+                    for window in windows
                 ]
             ),
-            PASSAGE: passages_of(windows, [examples.columns[PASSAGE][one.owner]["answers"] for one in windows]),
+            PASSAGE: passages_of(windows, [examples.columns[PASSAGE][window.owner]["answers"] for window in windows]),
         },
     )
 
 
-def _target(one: Window, span: np.ndarray) -> tuple[int, int, int, int]:
+def _target(window: Window, span: np.ndarray) -> tuple[int, int, int, int]:
     """First and last piece of the answer, 0 and 0 where the window does not hold all of it; the context's own ends."""
-    start = one.step
-    ends = start, start + one.end - one.first
-    starts_at, ends_at = (one.context.offsets[:, side] for side in (0, 1))
+    start = window.step
+    ends = start, start + window.end - window.first
+    starts_at, ends_at = (window.context.offsets[:, side] for side in (0, 1))
     inside = np.flatnonzero((ends_at > span[0]) & (starts_at < span[1])) if span[0] >= 0 else np.array([], np.int64)
-    if not inside.size or inside[0] < one.first or inside[-1] >= one.end:
+    if not inside.size or inside[0] < window.first or inside[-1] >= window.end:
         return 0, 0, *ends
-    return start + int(inside[0]) - one.first, start + int(inside[-1]) - one.first, *ends
+    return start + int(inside[0]) - window.first, start + int(inside[-1]) - window.first, *ends
 
 
 def _pairs(examples: Examples) -> list[tuple[str, str]]:
