@@ -42,11 +42,11 @@ def main(
         if data is None
         else tlkit.data.image.from_folder(data, seed=seed, pixel_max=pixel_max)
     )
-    found = tlkit.rank(modules, splits, convert=convert, batch_size=batch_size, input_range=input_range)
-    print(found, file=sys.stderr)
+    ranking = tlkit.rank(modules, splits, convert=convert, batch_size=batch_size, input_range=input_range)
+    print(ranking, file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
-    found.plot(out / "ranking.png")
-    record = {"examples": len(splits.train), "rows": [asdict(row) for row in found.rows], "pareto": found.pareto}
+    ranking.plot(out / "ranking.png")
+    record = {"examples": len(splits.train), "rows": [asdict(row) for row in ranking.rows], "pareto": ranking.pareto}
     write_atomic(out / "ranking.json", json.dumps(record, indent=1))
     return record
 

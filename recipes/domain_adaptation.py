@@ -55,11 +55,11 @@ def main(
     """
     if (source is None) != (target is None):
         raise tlkit.InputError("Give both `--source` and `--target`, or neither for the digits.")
-    given, other = domains(source, target, crop, fit.seed, pixel_max)
-    mixed = methods.domain_mix(given, other)
+    source_data, target_data = domains(source, target, crop, fit.seed, pixel_max)
+    mixed = methods.domain_mix(source_data, target_data)
     if not len(mixed.test):
         raise tlkit.InputError("Ways are compared on test examples, and there are none: give the data a part `test`.")
-    plain = tlkit.tasks.classify(given.labels, hidden=(hidden,), dropout=0.0)
+    plain = tlkit.tasks.classify(source_data.labels, hidden=(hidden,), dropout=0.0)
     phases = tlkit.plans.two_phase(epochs=fit.epochs, lr=fit.lr, unfrozen=fit.unfrozen)
     if module is None:
         phases = (tlkit.Phase(epochs=fit.epochs[0], lr=fit.lr[0], unfrozen=1.0),)
@@ -70,11 +70,11 @@ def main(
             backbone, task, data, phases, out=folder, seed=fit.seed, batch_size=fit.batch_size, input_range=input_range
         )
 
-    compared = {"source_only": trained(plain, replace(given, test=mixed.test), out / "source_only")}
-    if other.labels:
-        compared["target_trained"] = trained(plain, other, out / "target_trained")
+    compared = {"source_only": trained(plain, replace(source_data, test=mixed.test), out / "source_only")}
+    if target_data.labels:
+        compared["target_trained"] = trained(plain, target_data, out / "target_trained")
     run = compared["adapted"] = trained(METHODS[method](plain), mixed, out)
-    run = run.with_scores({name: one.scores["accuracy"] for name, one in compared.items()})
+    run = run.with_scores({name: candidate.scores["accuracy"] for name, candidate in compared.items()})
     return tlkit.export(run, formats=formats)
 
 

@@ -64,11 +64,11 @@ def main(
         image_size=image_size, input_range=input_range,
     )  # fmt: skip
     if check:
-        found = tlkit.transfer_check(
+        transfer = tlkit.transfer_check(
             module, task, splits, phases=phases, seeds=range(check), batch_size=fit.batch_size, image_size=image_size,
             input_range=input_range,
         )  # fmt: skip
-        run = found.shown_in(run)
+        run = transfer.shown_in(run)
     return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 
 

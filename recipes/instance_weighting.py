@@ -39,21 +39,23 @@ def main(
         seed: Of the splits and the fit.
         formats: What to export.
     """
-    own, other = (
+    source_data, target_data = (
         tlkit.datasets.samples.emoji10(style, seed=seed)
         if path is None
         else tlkit.data.image.from_folder(path, seed=seed, pixel_max=pixel_max)
         for path, style in ((source, "noto"), (target, "twemoji"))
     )
-    task = tlkit.tasks.classify(own.labels)
+    task = tlkit.tasks.classify(source_data.labels)
     backbone = tlkit.HubLayer(module, name="backbone", input_range=input_range)
     if method != "tradaboost":
         weigh = methods.kmm if method == "kmm" else methods.density_ratio
-        run = tlkit.finetune(backbone, task, weigh(own, other, backbone), out=out, seed=seed)
+        run = tlkit.finetune(backbone, task, weigh(source_data, target_data, backbone), out=out, seed=seed)
     else:
-        labels = other.train.target_array.tolist()
-        kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
-        run = methods.tradaboost(own, replace(other, train=other.train.subset(kept)), task, backbone)
+        labels = target_data.train.target_array.tolist()
+        chosen = [i for i, label in enumerate(labels) if labels[:i].count(label) < few]
+        run = methods.tradaboost(
+            source_data, replace(target_data, train=target_data.train.subset(chosen)), task, backbone
+        )
         run = tlkit.save(run, out, seed=seed)
     return tlkit.export(run, formats=formats)
 

@@ -54,7 +54,9 @@ def main(
     }
     if labels[outer].labels == labels[inner].labels:
         raise tlkit.InputError(f"{data} holds one level of folders; two questions need two: photos/winter/fox/1.jpg.")
-    task = methods.multitask(weighting=weighting, **{name: tasks.classify(own.labels) for name, own in labels.items()})
+    task = methods.multitask(
+        weighting=weighting, **{name: tasks.classify(head_data.labels) for name, head_data in labels.items()}
+    )
     phases = None if unfrozen is None else tlkit.plans.two_phase(unfrozen=unfrozen)
     run = tlkit.finetune(module, task, methods.task_mix(**labels), phases, out=out, seed=seed, input_range=input_range)
     return tlkit.export(run, formats=formats)

@@ -40,14 +40,14 @@ def main(
         length: Word pieces at which texts are cut; None cuts at 512 only.
         batch_size: Texts at a time.
     """
-    found = tlkit.index(module, _texts(data, text), length=length, batch_size=batch_size).save(out / "index")
-    hits = found.nearest(query, k)
-    for asked, best in zip(query, hits, strict=True):
-        print(f"\n{asked}", file=sys.stderr)
+    index = tlkit.index(module, _texts(data, text), length=length, batch_size=batch_size).save(out / "index")
+    hits = index.nearest(query, k)
+    for question, best in zip(query, hits, strict=True):
+        print(f"\n{question}", file=sys.stderr)
         for hit in best:
             print(f"  {hit.score:6.3f}  {hit.id:<12} {' '.join(hit.text.split())[:90]}", file=sys.stderr)
     answers = [{"query": q, "hits": [h._asdict() for h in best]} for q, best in zip(query, hits, strict=True)]
-    record = {"texts": len(found), "made_by": asdict(found.made_by), "answers": answers}
+    record = {"texts": len(index), "made_by": asdict(index.made_by), "answers": answers}
     write_atomic(out / "answers.json", json.dumps(record, indent=1, ensure_ascii=False))
     return record
 

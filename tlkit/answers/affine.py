@@ -38,7 +38,7 @@ class Affine:
 
         standard = self.standard(raw)
         check_columns(standard, len(self.factor))
-        factor, offset = (keras.ops.convert_to_tensor(own, dtype="float32") for own in (self.factor, self.offset))
+        factor, offset = (keras.ops.convert_to_tensor(values, dtype="float32") for values in (self.factor, self.offset))
         return {self.name: standard * factor + offset}
 
     def bare(self, raw: Any) -> dict[str, Any]:

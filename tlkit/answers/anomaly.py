@@ -84,17 +84,17 @@ def anomaly(threshold: float | None = None) -> Answer:
 def _decoded(threshold: float | None, raw: Any) -> Mapping[str, Any]:
     from keras import ops
 
-    found = raw[..., 0] if threshold is None else raw[..., 0] / threshold
-    return {ANOMALY_MAP: found, PRED_SCORE: ops.max(found, axis=(1, 2))}
+    heat = raw[..., 0] if threshold is None else raw[..., 0] / threshold
+    return {ANOMALY_MAP: heat, PRED_SCORE: ops.max(heat, axis=(1, 2))}
 
 
-def _agreement(judged: bool, expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(judged: bool, expected: Decoded, actual: Decoded) -> Agreement:
     """Differences are shares of the threshold; of the highest score where there is none."""
-    score, other = expected[PRED_SCORE], found[PRED_SCORE]
-    apart = np.abs(expected[ANOMALY_MAP] - found[ANOMALY_MAP]).max(axis=(1, 2))
+    score, actual_score = expected[PRED_SCORE], actual[PRED_SCORE]
+    apart = np.abs(expected[ANOMALY_MAP] - actual[ANOMALY_MAP]).max(axis=(1, 2))
     if not judged:
         return Agreement(apart / max(float(score.max(initial=0.0)), 1e-9), np.ones(len(score), bool), np.abs(score))
-    return Agreement(apart, (score > 1) == (other > 1), np.abs(score - 1))
+    return Agreement(apart, (score > 1) == (actual_score > 1), np.abs(score - 1))
 
 
 def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
@@ -105,9 +105,9 @@ def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
 
 def _said(judged: bool, decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
     """Whether the image is anomalous, and where most."""
-    found, score = decoded[ANOMALY_MAP], float(decoded[PRED_SCORE])
-    row, column = np.unravel_index(int(found.argmax()), found.shape)
-    x, y = (column + 0.5) / found.shape[1], (row + 0.5) / found.shape[0]
+    heat, score = decoded[ANOMALY_MAP], float(decoded[PRED_SCORE])
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    x, y = (column + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
     what = (ANOMALOUS if score > 1 else NORMAL) if judged else "anomaly score"
     return [(f"{what}, most at {x:.2f} {y:.2f}", score)]
 
@@ -119,5 +119,8 @@ def _on_the_image(judged: bool, decoded: Decoded, example: Mapping[str, Any]) ->
 
 
 def _view(facts: Facts) -> Any:
-    found = facts.detail("anomalies")
-    return found and {**found, "images": [{**one, "picture": facts.show(one["id"])} for one in found["images"]]}
+    detail = facts.detail("anomalies")
+    return detail and {
+        **detail,
+        "images": [{**image, "picture": facts.show(image["id"])} for image in detail["images"]],
+    }

@@ -61,26 +61,26 @@ def mean_likelihood(decoded: Decoded) -> np.ndarray:
     return np.asarray((decoded[LIKELIHOOD] * decoded[KNOWN]).sum(axis=-1) / counts)
 
 
-def perplexity_gate(found: Any, gates: Any) -> str | None:
+def perplexity_gate(comparison: Any, gates: Any) -> str | None:
     """The gate of files with weights of 8 bits: the perplexity of the right answers is surely no more times the model's
     than is allowed.
     """
     most = gates.max_perplexity_ratio
-    if found.change_upper >= -math.log(most):
+    if comparison.change_upper >= -math.log(most):
         return None
-    ratio, sure = math.exp(-found.score_change), math.exp(-found.change_upper)
+    ratio, sure = math.exp(-comparison.score_change), math.exp(-comparison.change_upper)
     return f"its perplexity is {ratio:.2f} times the model's, surely more than {sure:.2f} times; {most:g} allowed"
 
 
-def _agree_on_tokens(expected: Decoded, found: Decoded) -> Agreement:
-    apart = np.abs(np.exp(expected[LIKELIHOOD]) - np.exp(found[LIKELIHOOD])) * expected[KNOWN]
-    return Agreement(apart.max(axis=-1), expected[RIGHT] == found[RIGHT], np.ones_like(expected[RIGHT]))
+def _agree_on_tokens(expected: Decoded, actual: Decoded) -> Agreement:
+    apart = np.abs(np.exp(expected[LIKELIHOOD]) - np.exp(actual[LIKELIHOOD])) * expected[KNOWN]
+    return Agreement(apart.max(axis=-1), expected[RIGHT] == actual[RIGHT], np.ones_like(expected[RIGHT]))
 
 
-def _agree(expected: Decoded, found: Decoded) -> Agreement:
+def _agree(expected: Decoded, actual: Decoded) -> Agreement:
     """Texts are equal or not; a token that led by less than a file may differ is a tie, and all behind it with it."""
-    apart = np.abs(np.exp(expected[LIKELIHOOD]) - np.exp(found[LIKELIHOOD])) * expected[KNOWN]
-    equal = (expected["tokens"] == found["tokens"]).all(axis=-1)
+    apart = np.abs(np.exp(expected[LIKELIHOOD]) - np.exp(actual[LIKELIHOOD])) * expected[KNOWN]
+    equal = (expected["tokens"] == actual["tokens"]).all(axis=-1)
     return Agreement(apart.max(axis=-1, initial=0.0), equal, expected["margin"].reshape(equal.shape))
 
 

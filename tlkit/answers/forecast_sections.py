@@ -46,10 +46,10 @@ STEPS = """
 
 
 def _methods(facts: Facts) -> dict[str, Any] | None:
-    found = facts.detail("methods")
-    if not found:
+    methods = facts.detail("methods")
+    if not methods:
         return None
-    return {"says": facts.detail("verdict") or "", "rows": [_row(row) for row in found]}
+    return {"says": facts.detail("verdict") or "", "rows": [_row(row) for row in methods]}
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,11 +63,11 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plots(facts: Facts) -> dict[str, Any] | None:
-    found = facts.detail("forecasts")
-    if not found:
+    forecasts = facts.detail("forecasts")
+    if not forecasts:
         return None
-    plots = [_plot(row) for row in found["rows"]]
-    return {"band": found["band"], "plots": plots, "width": WIDTH, "height": HEIGHT}
+    plots = [_plot(row) for row in forecasts["rows"]]
+    return {"band": forecasts["band"], "plots": plots, "width": WIDTH, "height": HEIGHT}
 
 
 def _plot(row: Mapping[str, Any]) -> dict[str, Any]:

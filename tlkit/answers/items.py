@@ -54,13 +54,13 @@ def _decoded(k: int, raw: Any) -> Mapping[str, Any]:
     return {ITEMS: keras.ops.cast(places, "float32"), SCORES: shares}
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
     """Equal where both name the same item; the model is as sure as its share is apart from its neighbours'."""
     gaps = -np.diff(expected[SCORES], axis=-1)
     edge = np.full((len(gaps), 1), np.inf)
     margin = np.minimum(np.concatenate([edge, gaps], 1), np.concatenate([gaps, edge], 1))
-    apart = np.abs(expected[SCORES] - found[SCORES])
-    return Agreement(apart.max(axis=1), expected[ITEMS] == found[ITEMS], margin)
+    apart = np.abs(expected[SCORES] - actual[SCORES])
+    return Agreement(apart.max(axis=1), expected[ITEMS] == actual[ITEMS], margin)
 
 
 def _said(names: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:

@@ -100,5 +100,8 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    found = facts.detail("masks")
-    return found and {**found, "images": [{**one, "picture": facts.show(one["id"])} for one in found["images"]]}
+    detail = facts.detail("masks")
+    return detail and {
+        **detail,
+        "images": [{**image, "picture": facts.show(image["id"])} for image in detail["images"]],
+    }

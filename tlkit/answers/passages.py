@@ -47,8 +47,8 @@ def _counted(targets: np.ndarray, decoded: Decoded) -> Decoded:
     return {POSITIONS: within_context(decoded[POSITIONS], targets)}
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
-    return agreement(expected[POSITIONS], found[POSITIONS])
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
+    return agreement(expected[POSITIONS], actual[POSITIONS])
 
 
 def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
@@ -60,7 +60,11 @@ def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
 def _said(longest: int, no_answer: bool, decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
     """What the windows of a question answer, likeliest first."""
     return ranked(
-        [reply(own[POSITIONS], one[PASSAGE], longest) for own, one in zip(decoded, examples, strict=True)], no_answer
+        [
+            reply(outputs[POSITIONS], example[PASSAGE], longest)
+            for outputs, example in zip(decoded, examples, strict=True)
+        ],
+        no_answer,
     )
 
 
@@ -147,8 +151,8 @@ def reply(positions: np.ndarray, passage: Mapping[str, Any], longest: int = 30) 
         longest: Most pieces of an answer.
     """
     step = int(passage["step"])
-    found = best_span(positions, step, step + len(passage["offsets"]), longest)
-    return Reply(words_of(passage, found.first, found.last) if found.first else "", found.preference)
+    span = best_span(positions, step, step + len(passage["offsets"]), longest)
+    return Reply(words_of(passage, span.first, span.last) if span.first else "", span.preference)
 
 
 def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, float]]:
@@ -165,7 +169,7 @@ def ranked(replies: Sequence[Reply], no_answer: bool = True) -> list[tuple[str, 
         [('no answer', 1.0), ('Rome', 0.0)]
     """
     shares: dict[str, float] = {}
-    for words, preference in sorted(replies, key=lambda one: -one.preference):
+    for words, preference in sorted(replies, key=lambda candidate: -candidate.preference):
         if words:
             shares.setdefault(words, float(1 / (1 + np.exp(-preference))))
     nothing = [(NO_ANSWER, 1 - max(shares.values(), default=0.0))] if no_answer else []

@@ -118,16 +118,16 @@ def _decoded(raw: Any) -> Mapping[str, Any]:
     return {POINTS: located(heat, *raw.shape[1:3]), SCORES: ops.minimum(4.0 * highest, 1.0)}
 
 
-def _agreement(within: float, expected: Decoded, found: Decoded) -> Agreement:
-    apart = np.linalg.norm(expected[POINTS] - found[POINTS], axis=-1)
+def _agreement(within: float, expected: Decoded, actual: Decoded) -> Agreement:
+    apart = np.linalg.norm(expected[POINTS] - actual[POINTS], axis=-1)
     return Agreement(apart.max(axis=1, initial=0.0), apart < within, np.full(apart.shape, np.inf))
 
 
 def _merit(within: float, targets: np.ndarray, decoded: Decoded) -> np.ndarray:
     """Share of an image's labelled points that are found; 1 where none is labelled."""
     labelled = targets[..., 2] > 0
-    found = (np.linalg.norm(decoded[POINTS] - targets[..., :2], axis=-1) < within) & labelled
-    return np.where(labelled.any(axis=1), found.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1), 1.0)
+    hits = (np.linalg.norm(decoded[POINTS] - targets[..., :2], axis=-1) < within) & labelled
+    return np.where(labelled.any(axis=1), hits.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1), 1.0)
 
 
 def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
@@ -159,5 +159,5 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    found = facts.detail("keypoints")
-    return found and {**found, "worst": [{**one, "picture": facts.show(one["id"])} for one in found["worst"]]}
+    detail = facts.detail("keypoints")
+    return detail and {**detail, "worst": [{**image, "picture": facts.show(image["id"])} for image in detail["worst"]]}

@@ -30,14 +30,14 @@ def quantiles(levels: Sequence[float]) -> Answer:
         >>> quantiles((0.1, 0.5, 0.9)).labels
         ('0.1', '0.5', '0.9')
     """
-    own = tuple(float(level) for level in levels)
+    float_levels = tuple(float(level) for level in levels)
     return Answer(
         name=QUANTILES,
         decode=_decoded,
         agree=_agreement,
-        say=functools.partial(_said, own),
-        labels=tuple(f"{level:g}" for level in own),
-        merit=functools.partial(_merit, own),
+        say=functools.partial(_said, float_levels),
+        labels=tuple(f"{level:g}" for level in float_levels),
+        merit=functools.partial(_merit, float_levels),
         in_float32=True,
         sections=(METHODS, FORECASTS, HORIZON),
     )
@@ -69,10 +69,10 @@ def _decoded(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {QUANTILES: ops.sort(raw["deviations"], axis=-1) * spread + level}
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
     wide = expected[QUANTILES].astype(np.float64)
     steps = 4 * np.spacing(np.abs(expected[QUANTILES].astype(np.float32))).astype(np.float64)
-    apart = np.maximum(np.abs(found[QUANTILES] - wide) - steps, 0.0)
+    apart = np.maximum(np.abs(actual[QUANTILES] - wide) - steps, 0.0)
     width = (wide[..., -1] - wide[..., 0]).mean(axis=1) if wide.shape[-1] > 1 else wide[..., 0].std(axis=1)
     unit = np.maximum(width, 1e-3 * np.abs(wide).mean(axis=(1, 2)) + 1e-30)[:, None, None]
     return Agreement((apart / unit).max(axis=(1, 2)), apart <= SAME * unit, np.full(wide.shape, np.inf))

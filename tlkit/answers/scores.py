@@ -54,17 +54,17 @@ def check_columns(raw: Any, count: int) -> None:
         raise InputError(f"The model gives {columns} outputs, and the task has {count} names for them.")
 
 
-def agreement(expected: np.ndarray, found: np.ndarray, *, several: bool = False) -> Agreement:
+def agreement(expected: np.ndarray, actual: np.ndarray, *, several: bool = False) -> Agreement:
     """How far two arrays of scores (b, ..., k) lie apart, and whether they name the same labels.
 
     The model is as sure as its best score is above its second best; of yes and no, as their scores lie apart.
     """
-    difference = np.abs(found - expected.astype(np.float64)).reshape(len(expected), -1).max(axis=1, initial=0.0)
+    difference = np.abs(actual - expected.astype(np.float64)).reshape(len(expected), -1).max(axis=1, initial=0.0)
     if several:
-        return Agreement(difference, (expected > 0.5) == (found > 0.5), np.abs(2 * expected - 1))
+        return Agreement(difference, (expected > 0.5) == (actual > 0.5), np.abs(2 * expected - 1))
     best = np.sort(expected, axis=-1)
     second = best[..., -2] if best.shape[-1] > 1 else 0.0
-    return Agreement(difference, expected.argmax(-1) == found.argmax(-1), best[..., -1] - second)
+    return Agreement(difference, expected.argmax(-1) == actual.argmax(-1), best[..., -1] - second)
 
 
 def _decoded(name: str, count: int, several: bool, raw: Any) -> Mapping[str, Any]:
@@ -72,8 +72,8 @@ def _decoded(name: str, count: int, several: bool, raw: Any) -> Mapping[str, Any
     return {name: probabilities(raw, several)}
 
 
-def _agreement(name: str, several: bool, expected: Decoded, found: Decoded) -> Agreement:
-    return agreement(expected[name], found[name], several=several)
+def _agreement(name: str, several: bool, expected: Decoded, actual: Decoded) -> Agreement:
+    return agreement(expected[name], actual[name], several=several)
 
 
 def _merit(name: str, several: bool, targets: np.ndarray, decoded: Decoded) -> np.ndarray:

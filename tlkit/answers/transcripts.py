@@ -94,15 +94,16 @@ def _decoded(count: int, raw: Any) -> Mapping[str, Any]:
     return {UNITS: ops.where(ops.equal(numbers, before), ops.zeros_like(numbers), numbers), SHARES: shares}
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
-    difference = np.abs(expected[SHARES] - found[SHARES]).max(axis=1, initial=0.0)
-    return Agreement(difference, expected[UNITS] == found[UNITS], 2 * expected[SHARES] - 1)
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
+    difference = np.abs(expected[SHARES] - actual[SHARES]).max(axis=1, initial=0.0)
+    return Agreement(difference, expected[UNITS] == actual[UNITS], 2 * expected[SHARES] - 1)
 
 
 def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
     """1 less the errors of each text over its units, at least 0."""
     pairs = [
-        (row[row > 0].astype(int), own[own > 0].astype(int)) for row, own in zip(targets, decoded[UNITS], strict=True)
+        (row[row > 0].astype(int), predicted[predicted > 0].astype(int))
+        for row, predicted in zip(targets, decoded[UNITS], strict=True)
     ]
     return np.array([max(0.0, 1 - distance(a.tolist(), b.tolist()) / max(1, len(a))) for a, b in pairs], np.float64)
 
@@ -116,13 +117,13 @@ def _said(units: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any])
 
 def _together(units: tuple[str, ...], decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
     """The text of a recording that was heard in several windows: each counts up to the middle of what it shares."""
-    spans = np.array([one[SPAN] for one in examples], np.float64)
+    spans = np.array([example[SPAN] for example in examples], np.float64)
     middles = (spans[1:, 0] + spans[:-1, 1]) / 2
     borders = np.concatenate([[-np.inf], middles, [np.inf]])
     parts = []
-    for own, (start, end), first, last in zip(decoded, spans, borders[:-1], borders[1:], strict=True):
-        at = start + (end - start) * (np.arange(len(own[UNITS])) + 0.5) / len(own[UNITS])
-        parts.append({name: value[(at >= first) & (at < last)] for name, value in own.items()})
+    for outputs, (start, end), first, last in zip(decoded, spans, borders[:-1], borders[1:], strict=True):
+        at = start + (end - start) * (np.arange(len(outputs[UNITS])) + 0.5) / len(outputs[UNITS])
+        parts.append({name: value[(at >= first) & (at < last)] for name, value in outputs.items()})
     return _said(units, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, {})
 
 
@@ -156,8 +157,11 @@ def plainly(word: str) -> str:
 
 
 def _view(facts: Facts) -> Any:
-    found = facts.detail("transcripts")
-    return found and {**found, "worst": [{**one, "player": facts.show(one["id"])} for one in found["worst"]]}
+    detail = facts.detail("transcripts")
+    return detail and {
+        **detail,
+        "worst": [{**recording, "player": facts.show(recording["id"])} for recording in detail["worst"]],
+    }
 
 
 SECTION = Section("transcripts", "Transcripts", _view, OVERVIEW)

@@ -56,16 +56,16 @@ def _checked(decode: Callable[[Any], Mapping[str, Any]], count: int) -> Callable
 
     def checked(raw: Any) -> Mapping[str, Any]:
         decoded = decode(raw)
-        for own in decoded.values():
-            check_columns(own, count)
+        for column in decoded.values():
+            check_columns(column, count)
         return decoded
 
     return checked
 
 
-def _agreement(name: str, unit: np.ndarray | None, expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(name: str, unit: np.ndarray | None, expected: Decoded, actual: Decoded) -> Agreement:
     wide = expected[name].astype(np.float64)
-    apart = np.abs(found[name] - wide)
+    apart = np.abs(actual[name] - wide)
     steps = 4 * np.spacing(np.abs(expected[name].astype(np.float32))).astype(np.float64)  # the last bits of float32
     if unit is None:
         size = float(np.sqrt(np.mean(np.square(wide)))) if wide.size else 0.0
@@ -100,4 +100,4 @@ def _said(name: str, names: tuple[str, ...], decoded: Decoded, _example: Mapping
     """Name and value, in their own order; of many positions (pixels, steps) their mean."""
     rows = decoded[name].reshape(-1, len(names))
     what = "" if len(rows) == 1 else f", mean over {'x'.join(map(str, decoded[name].shape[:-1]))} positions"
-    return [(f"{own}{what}", float(value)) for own, value in zip(names, rows.mean(axis=0), strict=True)]
+    return [(f"{label}{what}", float(value)) for label, value in zip(names, rows.mean(axis=0), strict=True)]

@@ -100,7 +100,7 @@ def _of_one(spec: Any, image_size: Sequence[int] | None) -> Any:
 
     sizes = [1, *spec.shape.as_list()[1:]] if spec.shape.rank else spec.shape
     if spec.shape.rank == 4 and image_size is not None:
-        sizes[1:3] = [own or tried for own, tried in zip(sizes[1:3], image_size, strict=True)]
+        sizes[1:3] = [size or tried for size, tried in zip(sizes[1:3], image_size, strict=True)]
     return tf.TensorSpec(sizes, spec.dtype, spec.name)
 
 
@@ -112,11 +112,11 @@ def _tried(file: Path, endpoint: Endpoint, specs: Any, open_size: int) -> tuple[
     example = keras.tree.map_structure(lambda spec: _example(spec, open_size), specs)
     named = dict(zip(hub_module.input_names(specs), keras.tree.flatten(example), strict=True))
     opened = tflite.open_tflite(file, threads=2)
-    found = opened.call(named)
+    actual = opened.call(named)
     outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
     expected = {name: np.asarray(y, np.float32) for name, y in hub_module.named_outputs(outputs).items()}
     largest = max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
-    return _largest(expected, found), largest, latency_ms(opened, named)
+    return _largest(expected, actual), largest, latency_ms(opened, named)
 
 
 def latency_ms(opened: Opened, example: Mapping[str, np.ndarray]) -> float:
@@ -130,8 +130,8 @@ def _timed_ms(opened: Opened, named: Mapping[str, np.ndarray]) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _largest(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
-    return max(float(np.max(np.abs(expected[name] - found[name]), initial=0.0)) for name in expected)
+def _largest(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> float:
+    return max(float(np.max(np.abs(expected[name] - actual[name]), initial=0.0)) for name in expected)
 
 
 def _example(spec: Any, open_size: int) -> np.ndarray:

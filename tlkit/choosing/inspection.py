@@ -176,7 +176,7 @@ def _loaded(module: hub.Module, signature: str | None, convert: bool) -> Inspect
 
 def _unloaded(handle: str, folder: Path) -> Inspection:
     """What saved_model.pb says, read as data."""
-    found = hub.scan(folder)
+    scan = hub.scan(folder)
     signatures = tuple(_signatures(folder))
     served = next((s for s in signatures if s.name == "serving_default"), signatures[0] if signatures else None)
     counts = _counts(folder)
@@ -196,8 +196,8 @@ def _unloaded(handle: str, folder: Path) -> Inspection:
         takes_training=None,
         batch_norms=None,
         dropout=None,
-        unsafe=found.denied,
-        unknown=found.unknown,
+        unsafe=scan.denied,
+        unknown=scan.unknown,
         blocks=(),
         cannot_cut="the module was not loaded",
         conversion=None,
@@ -302,8 +302,8 @@ def _signatures(folder: Path) -> Iterator[Signature]:
 def _written(tensors: Any) -> tuple[Tensor, ...]:
     import tensorflow as tf
 
-    found = ((name, tensors[name]) for name in sorted(tensors))
-    return tuple(_tensor(name, tf.TensorShape(t.tensor_shape), tf.as_dtype(t.dtype)) for name, t in found)
+    named_tensors = ((name, tensors[name]) for name in sorted(tensors))
+    return tuple(_tensor(name, tf.TensorShape(t.tensor_shape), tf.as_dtype(t.dtype)) for name, t in named_tensors)
 
 
 def _counts(folder: Path) -> tuple[int, int, int] | None:
@@ -318,12 +318,12 @@ def _counts(folder: Path) -> tuple[int, int, int] | None:
 # -- telling
 
 
-def to_dict(found: Inspection) -> dict[str, Any]:
+def to_dict(inspection: Inspection) -> dict[str, Any]:
     """The inspection as plain data for JSON."""
-    return {field.name: _plain(getattr(found, field.name)) for field in dataclasses.fields(found)}
+    return {field.name: _plain(getattr(inspection, field.name)) for field in dataclasses.fields(inspection)}
 
 
-def rendered(found: Inspection) -> Any:
+def rendered(inspection: Inspection) -> Any:
     """The inspection for a terminal: a rich renderable."""
     from rich.console import Group
     from rich.table import Table
@@ -332,33 +332,35 @@ def rendered(found: Inspection) -> Any:
     facts = Table(box=None, pad_edge=False, show_header=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
-    for name, text in _facts(found):
+    for name, text in _facts(inspection):
         facts.add_row(name, Text(text))
-    return Group(facts, *([Text(), _block_table(found.blocks)] if found.blocks else []))
+    return Group(facts, *([Text(), _block_table(inspection.blocks)] if inspection.blocks else []))
 
 
-def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
-    yield "module", found.handle
-    yield from (("folder", found.folder or ""), ("sha256", found.sha256 or ""))
-    yield from ((word, str(found.card[word])) for word in ("summary", "licence", "source") if word in found.card)
-    if found.card.get("weights") == "random":
+def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    yield "module", inspection.handle
+    yield from (("folder", inspection.folder or ""), ("sha256", inspection.sha256 or ""))
+    yield from (
+        (word, str(inspection.card[word])) for word in ("summary", "licence", "source") if word in inspection.card
+    )
+    if inspection.card.get("weights") == "random":
         yield (
             "weights",
             "RANDOM, as the published ones cannot be had: good for trying things out, not for transfer",
         )
-    yield "called by", found.endpoint or "not loaded: the scan refuses it, and only what can be read is shown"
-    yield "takes", "\n".join(map(str, found.inputs))
-    yield "gives", "\n".join(map(str, found.outputs))
-    yield "input range", _range_text(*found.input_range)
-    yield "signatures", "\n".join(map(_signature_text, found.signatures)) or "none"
-    yield "parameters", _parameters_text(found)
-    yield "training", _training_text(found)
-    yield "unsafe", "\n".join(map(str, found.unsafe)) or "nothing found"
-    if found.unknown:
-        yield "unknown", "\n".join(map(str, found.unknown))
-    yield "TFLite", _conversion_text(found.conversion)
-    if not found.blocks:
-        yield "blocks", f"none: {found.cannot_cut or 'it has nothing to cut between'}"
+    yield "called by", inspection.endpoint or "not loaded: the scan refuses it, and only what can be read is shown"
+    yield "takes", "\n".join(map(str, inspection.inputs))
+    yield "gives", "\n".join(map(str, inspection.outputs))
+    yield "input range", _range_text(*inspection.input_range)
+    yield "signatures", "\n".join(map(_signature_text, inspection.signatures)) or "none"
+    yield "parameters", _parameters_text(inspection)
+    yield "training", _training_text(inspection)
+    yield "unsafe", "\n".join(map(str, inspection.unsafe)) or "nothing found"
+    if inspection.unknown:
+        yield "unknown", "\n".join(map(str, inspection.unknown))
+    yield "TFLite", _conversion_text(inspection.conversion)
+    if not inspection.blocks:
+        yield "blocks", f"none: {inspection.cannot_cut or 'it has nothing to cut between'}"
 
 
 def _range_text(value: tuple[float, float] | None, reason: str) -> str:
@@ -370,17 +372,18 @@ def _signature_text(signature: Signature) -> str:
     return f"{signature.name}: {' -> '.join(names)}"
 
 
-def _parameters_text(found: Inspection) -> str:
-    if found.parameters is None or found.trainable_parameters is None:
+def _parameters_text(inspection: Inspection) -> str:
+    if inspection.parameters is None or inspection.trainable_parameters is None:
         return "unknown"
-    return f"{found.parameters:,} in {found.variables} variables, {found.trainable_parameters:,} of them trainable"
+    trainable = f"{inspection.trainable_parameters:,} of them trainable"
+    return f"{inspection.parameters:,} in {inspection.variables} variables, {trainable}"
 
 
-def _training_text(found: Inspection) -> str:
-    if found.takes_training is None:
+def _training_text(inspection: Inspection) -> str:
+    if inspection.takes_training is None:
         return "unknown"
-    mode = "tells training from inference" if found.takes_training else "is always in inference mode"
-    return f"{mode}; {found.batch_norms} BatchNorms, {'dropout' if found.dropout else 'no dropout'}"
+    mode = "tells training from inference" if inspection.takes_training else "is always in inference mode"
+    return f"{mode}; {inspection.batch_norms} BatchNorms, {'dropout' if inspection.dropout else 'no dropout'}"
 
 
 def _conversion_text(conversion: Conversion | None) -> str:

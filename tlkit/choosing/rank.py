@@ -181,7 +181,7 @@ def _ranked(
 
     layer = opened(module, input_range, data.train.inputs.spec)
     examples = as_taken(data, layer).train
-    found = _conversion(layer, examples) if convert else None  # first: what is converted runs faster
+    conversion = _conversion(layer, examples) if convert else None  # first: what is converted runs faster
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)
     seconds = time.perf_counter() - started
@@ -192,9 +192,9 @@ def _ranked(
         h_score=h_score(features, targets) if targets.ndim == 1 and targets.dtype.kind == "i" else None,
         dimensions=int(features.shape[1]),
         parameters=int(sum(np.prod(v.shape) for v in layer.weights)),
-        megabytes=None if found is None or not found.converts else found.megabytes,
-        latency_ms=None if found is None or not found.converts else found.latency_ms,
-        converts=None if found is None else found.converts,
+        megabytes=None if conversion is None or not conversion.converts else conversion.megabytes,
+        latency_ms=None if conversion is None or not conversion.converts else conversion.latency_ms,
+        converts=None if conversion is None else conversion.converts,
         seconds=seconds,
     )
 
@@ -207,8 +207,8 @@ def _conversion(layer: HubLayer, examples: Examples) -> Conversion:
 
     first = examples.inputs[0]
     front = front_of(layer, None, examples.inputs.spec, of_any_length="length" in examples.columns)
-    if engines.fits_litert(front) and (found := _of_front(front, np.asarray(first, np.float32)[None])) is not None:
-        return found
+    if engines.fits_litert(front) and (conversion := _of_front(front, np.asarray(first, np.float32)[None])) is not None:
+        return conversion
     shape = np.shape(next(iter(first.values())) if isinstance(first, dict) else first)
     size = shape[:2] if len(shape) == 3 else None
     return try_conversion(layer.resolved_object, layer.endpoint, size, open_size=max(1, shape[0] if shape else 1))

@@ -79,23 +79,25 @@ class TransferCheck:
 
         The intervals allow for the number of such trainings: `level`.
         """
-        return any(one.proved and one.than == SCRATCH for one in self.differences)
+        return any(difference.proved and difference.than == SCRATCH for difference in self.differences)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
-        against = [one for one in self.differences if one.than == SCRATCH]
-        best = max(against, key=lambda one: (one.proved, one.mean))
-        said = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
+        against = [difference for difference in self.differences if difference.than == SCRATCH]
+        best = max(against, key=lambda difference: (difference.proved, difference.mean))
+        sentence = f"{best.better} against {SCRATCH}: {best.mean:+.3f} {self.score}{_interval(best.low, best.high)}"
         if self.helped:
-            return f"Transfer helped: {said}{self._allowing}.{self.remark}"
-        known = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
-        return f"Transfer did not help as far as these runs can tell ({known}): {said}{self._allowing}.{self.remark}"
+            return f"Transfer helped: {sentence}{self._allowing}.{self.remark}"
+        reason = "no interval with one seed" if best.low is None else "the interval holds 0 or lies below it"
+        return (
+            f"Transfer did not help as far as these runs can tell ({reason}): {sentence}{self._allowing}.{self.remark}"
+        )
 
     @property
     def _allowing(self) -> str:
         """What the intervals are, behind the sentence that rests on them."""
-        against = [one for one in self.differences if one.than == SCRATCH]
+        against = [difference for difference in self.differences if difference.than == SCRATCH]
         if len(against) == 1 or against[0].low is None:
             return ""
         return f", by the {100 * self.level:.1f} % interval that allows for {len(against)} comparisons"
@@ -162,14 +164,16 @@ def transfer_check(
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
     _check_fresh(handle)
     said = progress or shown()
-    found: dict[str, list[Headline]] = {}
+    table: dict[str, list[Headline]] = {}
     for seed in seeds:
         splits = _of_seed(data, seed)
-        for way, (own, given, plan) in _ways(task, splits, phases, adapted, seed).items():
-            one = _scored(handle, own, given, plan, way == SCRATCH, seed, batch_size, image_size, length, input_range)
-            found.setdefault(way, []).append(one)
-            said.line(f"{way}, seed {seed}: {one.name} {one.value:.3f}")
-    return compared({way: tuple(one.value for one in ones) for way, ones in found.items()}, found[SCRATCH][0])
+        for way, (way_task, way_data, plan) in _ways(task, splits, phases, adapted, seed).items():
+            figure = _scored(
+                handle, way_task, way_data, plan, way == SCRATCH, seed, batch_size, image_size, length, input_range
+            )
+            table.setdefault(way, []).append(figure)
+            said.line(f"{way}, seed {seed}: {figure.name} {figure.value:.3f}")
+    return compared({way: tuple(entry.value for entry in ones) for way, ones in table.items()}, table[SCRATCH][0])
 
 
 def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> TransferCheck:
@@ -177,8 +181,8 @@ def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> Transfe
     sign = -1.0 if like.lower_is_better else 1.0
     level = 1 - 0.05 / max(1, len(scores) - 1)
     pairs = itertools.combinations(scores, 2)
-    found = tuple(_difference(scores, late, early, sign, level) for early, late in pairs)
-    return TransferCheck(like.name, scores, found, like.unit, level)
+    differences = tuple(_difference(scores, late, early, sign, level) for early, late in pairs)
+    return TransferCheck(like.name, scores, differences, like.unit, level)
 
 
 def _ways(
@@ -186,14 +190,14 @@ def _ways(
 ) -> dict[str, tuple[Task, Splits, tuple[Phase, ...]]]:
     plan = tuple(phases) if phases is not None else plans.recommend(len(splits.train), max(1, len(task.labels)))
     epochs, lr = sum(phase.epochs for phase in plan), plan[0].lr
-    found = {
+    ways = {
         SCRATCH: (task, splits, (Phase(epochs=epochs, lr=1e-3, unfrozen=1.0, batch_stats="adapt"),)),
         FROZEN: (task, splits, plans.feature_extraction(epochs=epochs, lr=lr)),
         TUNED: (task, splits, plan),
     }
     if adapted is not None:
-        found[ADAPTED] = (adapted[0], _of_seed(adapted[1], seed), plan)
-    return found
+        ways[ADAPTED] = (adapted[0], _of_seed(adapted[1], seed), plan)
+    return ways
 
 
 def _check_fresh(handle: Any) -> None:
@@ -225,12 +229,12 @@ def _scored(
     if afresh:
         fresh_weights(layer, seed)
         plan = plan if layer.endpoint.takes_training else tuple(replace(p, batch_stats="frozen") for p in plan)
-    given = prepare(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
-    run = fit(model, task, given, plan, seed=seed, batch_size=batch_size, progress=quiet)
-    found = headline(evaluate(run.model, run.task, given.test, batch_size=batch_size))
-    if found is None:
+    prepared = prepare(data, layer, image_size=model.input.shape[1:3] if is_image(layer) else None, length=length)
+    run = fit(model, task, prepared, plan, seed=seed, batch_size=batch_size, progress=quiet)
+    figure = headline(evaluate(run.model, run.task, prepared.test, batch_size=batch_size))
+    if figure is None:
         raise InputError(f"The task {task.name} names no headline score, so trainings cannot be compared.")
-    return found
+    return figure
 
 
 def fresh_weights(layer: HubLayer, seed: int) -> None:

@@ -162,11 +162,11 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
         )
     except Exception as error:  # whatever SQLAlchemy finds in a file
         raise InputError(f"{path} holds no search and cannot become one: {first_line(error)}") from error
-    written = json.dumps({name: _written(own) for name, own in space.items()}, default=str)
-    before = study.user_attrs.get("space", written)
-    if before != written:
+    space_json = json.dumps({name: _written(setting) for name, setting in space.items()}, default=str)
+    before = study.user_attrs.get("space", space_json)
+    if before != space_json:
         raise InputError(f"{path} holds a search over another space ({before}): choose another storage.")
-    study.set_user_attr("space", written)
+    study.set_user_attr("space", space_json)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32)
@@ -192,25 +192,25 @@ def _tried(search: _Search, trials: int) -> None:
 
 def _one_trial(search: _Search) -> str:
     """Run a trial, tell the search, and say what came of it."""
-    asked = search.study.ask()
-    values = {name: _suggested(asked, name, own) for name, own in search.space.items()}
-    trial = Trial(search.keep, lambda epoch, merit: _reported(asked, epoch, merit))
+    optuna_trial = search.study.ask()
+    values = {name: _suggested(optuna_trial, name, setting) for name, setting in search.space.items()}
+    trial = Trial(search.keep, lambda epoch, merit: _reported(optuna_trial, epoch, merit))
     try:
         with trying(trial):
             flags.call(search.make_run, **search.arguments(values))
     except PrunedError:
-        _note(search, asked, trial)
-        search.study.tell(asked, state=search.optuna.trial.TrialState.PRUNED)
+        _note(search, optuna_trial, trial)
+        search.study.tell(optuna_trial, state=search.optuna.trial.TrialState.PRUNED)
         return f"{_said(values)}: given up after {trial.epochs} epochs"
     except (InputError, TrainingError) as error:
-        search.fail(asked)
+        search.fail(optuna_trial)
         if isinstance(error, InputError) and not search.complete():
             raise
         return f"{_said(values)}: failed. {first_line(error)}"
     except BaseException:
-        search.fail(asked)
+        search.fail(optuna_trial)
         raise
-    return f"{_said(values)}: {_completed(search, asked, trial)}"
+    return f"{_said(values)}: {_completed(search, optuna_trial, trial)}"
 
 
 def _completed(search: _Search, asked: Any, trial: Trial) -> str:
@@ -295,7 +295,7 @@ def _finished(search: _Search) -> Run:
 
 
 def _values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(params[name], own) for name, own in space.items()}
+    return {name: _value(params[name], setting) for name, setting in space.items()}
 
 
 def _value(stored: Any, dimension: Range | tuple[Any, ...]) -> Any:
@@ -310,7 +310,7 @@ def _record(search: _Search) -> dict[str, Any]:
     return {
         "monitor": study.user_attrs.get("monitor", ""),
         "lower_is_better": bool(best.user_attrs["figure"] != best.value),
-        "space": {name: _written(own) for name, own in search.space.items()},
+        "space": {name: _written(setting) for name, setting in search.space.items()},
         "best": best.number,
         "trials": [_row(search.space, trial) for trial in study.trials],
         "importance": _importance(search),

@@ -180,7 +180,7 @@ def stretch(
 
     Args:
         read: `read(start, stop)` gives mono float32 at the sound's own rate.
-        own: The sound's own rate.
+        own_rate: The sound's own rate.
         frames: Its length, at its own rate.
         rate: Samples per second that are wanted.
         start: First sample, counted at `rate`.

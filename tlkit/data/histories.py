@@ -255,7 +255,7 @@ def _rows(history: Timeline, at: np.ndarray, end: int | None, first: int, cutoff
     """Windows at some cutoffs, and all that belongs to them.
 
     Args:
-        own: The series.
+        history: The series.
         at: Cutoffs.
         end: First value that targets may not show; None shows all, and the histories too.
         first: First cutoff that is tested: scales are of what lies before it.

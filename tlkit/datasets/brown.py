@@ -59,8 +59,8 @@ def proper_nouns(*, documents: int = 60, split: Sequence[float] = text.SHARES, s
         raise InputError(f"`documents` must lie in [3, {DOCUMENTS}]. Received: documents={documents!r}.")
     files = sorted(path for path in folder().iterdir() if _DOCUMENT.fullmatch(path.name))
     chosen = [files[i * len(files) // documents] for i in range(documents)]
-    found = [(f"{path.name}/{one.line}", one) for path in chosen for one in _sentences(path)]
-    ids, sentences = zip(*found, strict=True)
+    numbered = [(f"{path.name}/{sentence.line}", sentence) for path in chosen for sentence in _sentences(path)]
+    ids, sentences = zip(*numbered, strict=True)
     options = Options(Division(split, seed, lambda name: name.partition("/")[0]), None)
     return from_sentences(ids, sentences, fixed=[], options=options)
 
@@ -88,6 +88,6 @@ def _sentences(path: Path) -> Iterator[Sentence]:
     for number, pairs in tagged(path):
         proper = [bool(_PROPER.match(tag)) for _, tag in pairs]
         labels = tuple(
-            "O" if not own else "I-name" if before else "B-name" for before, own in pairwise([False, *proper])
+            "O" if not is_name else "I-name" if before else "B-name" for before, is_name in pairwise([False, *proper])
         )
         yield Sentence(tuple(word for word, _ in pairs), labels, number)

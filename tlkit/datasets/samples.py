@@ -80,7 +80,7 @@ def _listing(root: Path) -> Listing:
     """The class is the folder that holds the file, whether or not a folder for the style is above it."""
     paths = sorted(root.rglob("*.png"))
     files = tuple(Listed(path.relative_to(root).as_posix(), path, path.parent.name) for path in paths)
-    return Listing(files, tuple(sorted({one.label for one in files})))
+    return Listing(files, tuple(sorted({file.label for file in files})))
 
 
 def _unpacked(archive: Path) -> Path:

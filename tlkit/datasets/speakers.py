@@ -52,7 +52,7 @@ def voices(
         for source, folder in folders.items()
         for path in sorted(folder.rglob("*.wav"))
     ]
-    labels = tuple(sorted({one.label for one in files}))
+    labels = tuple(sorted({file.label for file in files}))
     division = Division(EVERYTHING, seed, None, progress=progress)
     options = Options(division, seconds, None, "first", sample_rate, augment, trim_db=spoken.TRIM_DB)
     return open_set(audio.from_listing(Listing(tuple(files), labels), options), split, seed, test=("allison",))

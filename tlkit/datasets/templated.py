@@ -63,9 +63,9 @@ def questions(*, count: int = COUNT, split: Sequence[float] = text.SHARES, seed:
 
     Source: Francis and Kucera 1964, revised 1979, "Brown Corpus Manual", Brown University.
     """
-    found = questions_of(squad(count), "the templated data")
+    all_questions = questions_of(squad(count), "the templated data")
     options = Options(Division(split, seed, None))
-    return from_questions([one.id for one in found], found, fixed=[], options=options)
+    return from_questions([question.id for question in all_questions], all_questions, fixed=[], options=options)
 
 
 def squad(count: int = COUNT) -> dict[str, Any]:
@@ -106,30 +106,32 @@ class Passage:
 
 def _article(path: Path, most: int) -> dict[str, Any]:
     """At most so many questions on a document."""
-    passages = [one for one in _passages(path) if one.asked]
+    passages = [passage for passage in _passages(path) if passage.asked]
     paragraphs: list[dict[str, Any]] = []
-    for number, one in enumerate(passages):
+    for number, passage in enumerate(passages):
         foreign = passages[number - 1].asked[0] if number % _EVERY == 1 else None
-        qas = _qas(one, foreign)[:most]
+        qas = _qas(passage, foreign)[:most]
         most -= len(qas)
-        paragraphs += [{"context": one.context, "qas": qas}] if qas else []
+        paragraphs += [{"context": passage.context, "qas": qas}] if qas else []
     return {"title": path.name, "paragraphs": paragraphs}
 
 
 def _passages(path: Path) -> Iterator[Passage]:
-    own: list[Words] = []
+    sentences: list[Words] = []
     for line, sentence in brown.tagged(path):
-        own.append(sentence)
-        if sum(map(len, own)) >= _CONTEXT_WORDS:
-            context = " ".join(map(_spelled, own))
-            asked = tuple(one for sentence in own for one in _asked(sentence) if _once(one, context))
+        sentences.append(sentence)
+        if sum(map(len, sentences)) >= _CONTEXT_WORDS:
+            context = " ".join(map(_spelled, sentences))
+            asked = tuple(
+                question for sentence in sentences for question in _asked(sentence) if _once(question, context)
+            )
             yield Passage(f"{path.name}/{line}", context, asked)
-            own = []
+            sentences = []
 
 
-def _once(one: Asked, context: str) -> bool:
+def _once(question: Asked, context: str) -> bool:
     """Whether the context holds answer and question together, and at one place only."""
-    return context.count(one.beside) == 1 and one.answer in one.beside
+    return context.count(question.beside) == 1 and question.answer in question.beside
 
 
 def _asked(sentence: Words) -> Iterator[Asked]:
@@ -173,14 +175,14 @@ def _spelled(sentence: Words) -> str:
     return joined.replace("``", '"').replace("''", '"')
 
 
-def _qas(one: Passage, foreign: Asked | None) -> list[dict[str, Any]]:
+def _qas(passage: Passage, foreign: Asked | None) -> list[dict[str, Any]]:
     qas = [
-        {"id": f"{one.name}/{i}", "question": asked.question, "is_impossible": False,
-         "answers": [{"text": asked.answer, "answer_start": _place(one.context, asked)}]}
-        for i, asked in enumerate(one.asked)
+        {"id": f"{passage.name}/{i}", "question": question.question, "is_impossible": False,
+         "answers": [{"text": question.answer, "answer_start": _place(passage.context, question)}]}
+        for i, question in enumerate(passage.asked)
     ]  # fmt: skip
-    if foreign is not None and foreign.beside not in one.context:
-        qas.append({"id": f"{one.name}/none", "question": foreign.question, "is_impossible": True, "answers": []})
+    if foreign is not None and foreign.beside not in passage.context:
+        qas.append({"id": f"{passage.name}/none", "question": foreign.question, "is_impossible": True, "answers": []})
     return qas
 
 

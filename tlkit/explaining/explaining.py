@@ -86,22 +86,31 @@ def explain(
         raise InputError(f"`method` must be one of {', '.join(METHODS)}. Received: method={method!r}.")
     if steps < 1 or objects < 1:
         raise InputError(f"`steps` and `objects` must be 1 or more. Received: steps={steps}, objects={objects}.")
-    ready, asked = opened(run), _Asked(method, label, of, depth, steps, objects)
-    return tuple(one for index in range(len(examples)) for one in _of_example(ready, examples, index, asked))
+    ready, settings = opened(run), _Asked(method, label, of, depth, steps, objects)
+    return tuple(
+        explanation for index in range(len(examples)) for explanation in _of_example(ready, examples, index, settings)
+    )
 
 
-def _of_example(run: Run, examples: Examples, index: int, asked: _Asked) -> Iterator[Explanation]:
+def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> Iterator[Explanation]:
     inputs = examples.inputs.take(np.array([index]))
     raw = whole(run)(inputs)
-    if asked.of is not None:
-        wanted = [Explained("output", asked.of)]
+    if settings.of is not None:
+        subjects = [Explained("output", settings.of)]
     else:
-        wanted = explained(run, raw, asked.label, asked.objects)
+        subjects = explained(run, raw, settings.label, settings.objects)
     look = _look(inputs)
-    for one in wanted:
-        found = look(run, inputs, one.of, asked)
-        output = float(np.asarray(one.of(raw))[0])
-        yield replace(found, id=examples.ids[index], label=one.label, output=output, method=asked.method, box=one.box)
+    for subject in subjects:
+        explanation = look(run, inputs, subject.of, settings)
+        output = float(np.asarray(subject.of(raw))[0])
+        yield replace(
+            explanation,
+            id=examples.ids[index],
+            label=subject.label,
+            output=output,
+            method=settings.method,
+            box=subject.box,
+        )
 
 
 def _look(inputs: Any) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
@@ -237,27 +246,27 @@ def _hidden_bands(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:
 # -- texts
 
 
-def _text(run: Run, inputs: Any, of: Scored, asked: _Asked) -> Explanation:
+def _text(run: Run, inputs: Any, of: Scored, settings: _Asked) -> Explanation:
     """A number a word: of its pieces the sum, or the fall of the output without them."""
     words = words_of(run, inputs)
     names = tuple(word.text for word in words)
-    if asked.method == "occlusion":
+    if settings.method == "occlusion":
         falls = methods.occlusion(whole(run), inputs, (word.hidden(inputs) for word in words), of)
         return _found(falls, words=names)
-    parts = parts_of(run, asked.depth, 3, first=asked.method != "grad_cam")
-    if asked.method == "grad_cam":
+    parts = parts_of(run, settings.depth, 3, first=settings.method != "grad_cam")
+    if settings.method == "grad_cam":
         return _found(grouped(methods.grad_cam(parts, inputs, of), words), words=names, place=parts.place)
-    value, baseline = (np.asarray(parts.front(own)[-1])[0] for own in (inputs, _padding(inputs)))
+    value, baseline = (np.asarray(parts.front(batch)[-1])[0] for batch in (inputs, _padding(inputs)))
     before = parts.front(inputs)[:-1]
 
     def rest(at: Any) -> Any:
         import tensorflow as tf
 
         count = at.shape[0]
-        many = tf.nest.map_structure(lambda own: np.repeat(np.asarray(own), count, axis=0), (before, inputs))
+        many = tf.nest.map_structure(lambda array: np.repeat(np.asarray(array), count, axis=0), (before, inputs))
         return parts.rest((*many[0], at), many[1])
 
-    heat, missing = methods.integrated_gradients(rest, value, baseline, of, asked.steps)
+    heat, missing = methods.integrated_gradients(rest, value, baseline, of, settings.steps)
     return _found(grouped(heat.sum(axis=-1), words), words=names, place=parts.place, missing=missing)
 
 
@@ -265,7 +274,7 @@ def _padding(inputs: Any) -> Any:
     """The same inputs with padding in the place of each piece; the mask, which is no content, stays."""
     if not isinstance(inputs, Mapping):
         return np.zeros_like(inputs)
-    return {name: own if "mask" in name else np.zeros_like(own) for name, own in inputs.items()}
+    return {name: array if "mask" in name else np.zeros_like(array) for name, array in inputs.items()}
 
 
 # -- in the report, and of files
@@ -289,10 +298,13 @@ def explain_mistakes(run: Run | str | Path, *, method: str = "grad_cam", most: i
     details = ready.record.get("details", {}) if ready.evaluation is None else ready.evaluation.details
     names = [str(mistake["id"]) for mistake in details.get("mistakes") or ()]
     test = ready.data.test
-    known = [test.ids.index(name) for name in names if name in test.ids][:most]
-    if not known:
+    positions = [test.ids.index(name) for name in names if name in test.ids][:most]
+    if not positions:
         raise InputError("The run's report shows no mistakes whose examples are at hand, so that none is explained.")
-    shown = {one.id: one.plain() for one in explain(ready, test.subset(known), method=method, objects=1)}
+    shown = {
+        explanation.id: explanation.plain()
+        for explanation in explain(ready, test.subset(positions), method=method, objects=1)
+    }
     return save_record(replace(ready, record={**ready.record, "explained": shown}))
 
 
@@ -322,9 +334,9 @@ def explain_files(
     ready = opened(run)
     paths: list[Path] = []
     for file, examples in read_files(ready, files, bad):
-        for number, one in enumerate(explain(ready, examples, method=method), start=1):
-            name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name}-{number}-{one.label}")[:120]
+        for number, explanation in enumerate(explain(ready, examples, method=method), start=1):
+            name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name}-{number}-{explanation.label}")[:120]
             paths.append(Path(folder) / f"{name}.png")
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(paths[-1], one.png())
+            write_atomic(paths[-1], explanation.png())
     return paths

@@ -88,8 +88,8 @@ def occlusion(run: Callable[[Any], Any], inputs: Any, hidden: Iterator[Any], of:
 def _together(ones: Iterator[Any]) -> Iterator[Any]:
     """Batches of 1 as batches of many."""
     waiting: list[Any] = []
-    for one in ones:
-        waiting.append(one)
+    for example in ones:
+        waiting.append(example)
         if len(waiting) == AT_ONCE:
             yield tf.nest.map_structure(lambda *rows: np.concatenate(rows), *waiting)
             waiting = []

@@ -82,7 +82,7 @@ def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:
     return tf.reduce_sum(raw[..., number] * chosen, (1, 2)) / float(pixels.sum())
 
 
-def _objects(run: Run, raw: Mapping[str, Any], asked: int | None, most: int) -> list[Explained]:
+def _objects(run: Run, raw: Mapping[str, Any], label: int | None, most: int) -> list[Explained]:
     """Objects: of each the output of its label at the place that reaches as far as its box.
 
     Raises:
@@ -90,10 +90,10 @@ def _objects(run: Run, raw: Mapping[str, Any], asked: int | None, most: int) -> 
     """
     decoded = {name: np.asarray(value)[0] for name, value in run.task.decode(raw).items()}
     classes, scores = decoded["classes"].astype(int), decoded["scores"]
-    order = [i for i in np.argsort(-scores) if scores[i] > 0 and (asked is None or classes[i] == asked)][:most]
+    order = [i for i in np.argsort(-scores) if scores[i] > 0 and (label is None or classes[i] == label)][:most]
     if not order:
         raise InputError("The model finds no such object in the example, so that there is nothing to explain.")
-    reached, found = np.clip(np.asarray(corners(raw))[0], 0, 1), []
+    reached, objects = np.clip(np.asarray(corners(raw))[0], 0, 1), []
     sure = 1 / (1 + np.exp(-np.asarray(joined(raw, "labels"))[0]))
     for i in order:
         top, left, bottom, right = (float(side) for side in decoded["boxes"][i])
@@ -101,8 +101,8 @@ def _objects(run: Run, raw: Mapping[str, Any], asked: int | None, most: int) -> 
         away = np.abs(reached - np.clip([left, top, right, bottom], 0, 1)).max(axis=1)
         place = int((away + np.abs(sure[:, number] - scores[i])).argmin())  # boxes over the edge are alike
         of = functools.partial(_at, place, number)
-        found.append(Explained(run.task.labels[number], of, (left, top, right, bottom)))
-    return found
+        objects.append(Explained(run.task.labels[number], of, (left, top, right, bottom)))
+    return objects
 
 
 def _at(place: int, number: int, raw: Mapping[str, Any]) -> Any:

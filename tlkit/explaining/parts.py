@@ -56,7 +56,13 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
     if not cuts:
         kind = "map of features" if rank == 4 else "row of steps"
         raise InputError(f'{layer.handle} has no {kind} to look at: take method="occlusion".')
-    cut = cuts[0] if first else cuts[-1] if depth is None else min(cuts, key=lambda own: abs(own.depth - depth))
+    cut = (
+        cuts[0]
+        if first
+        else cuts[-1]
+        if depth is None
+        else min(cuts, key=lambda candidate: abs(candidate.depth - depth))
+    )
     halves = graphs.Halves(cut, cut.tensors, cut.inputs)
     if layer.taps:
         halves = layer.halves(1 - cut.depth)

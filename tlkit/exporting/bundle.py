@@ -120,22 +120,23 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
     stepwise = task is not None and task.deployment is not None
     if formats is None:
         formats = tuple(name for name in NAMES if not (stepwise and name == "int8"))
-    asked = (formats,) if isinstance(formats, str | Format) else tuple(formats)
-    words = [one for one in asked if not (isinstance(one, Format) or "." in str(one))]
-    if not asked or not set(words) <= set(KNOWN):
-        raise InputError(f"`formats` must be some of {', '.join(KNOWN)}. Received: formats={list(asked)!r}.")
+    chosen = (formats,) if isinstance(formats, str | Format) else tuple(formats)
+    words = [entry for entry in chosen if not (isinstance(entry, Format) or "." in str(entry))]
+    if not chosen or not set(words) <= set(KNOWN):
+        raise InputError(f"`formats` must be some of {', '.join(KNOWN)}. Received: formats={list(chosen)!r}.")
     records = (
-        record_of(one, Format, "exporting.formats", trust=True) if isinstance(one, str) else one for one in asked
+        record_of(entry, Format, "exporting.formats", trust=True) if isinstance(entry, str) else entry
+        for entry in chosen
     )
-    wanted = {format.name: format for format in records}
-    if stepwise and "int8" in wanted:
+    by_name = {format.name: format for format in records}
+    if stepwise and "int8" in by_name:
         raise InputError(
             "int8 measures the ranges of activations by calling one function, and this model answers by a loop over "
             'several: leave it out; "dynamic" has weights of 8 bits.'
         )
-    for format in wanted.values():
-        _check_format(format, [other.file for other in wanted.values()])
-    return tuple(wanted.values())
+    for format in by_name.values():
+        _check_format(format, [other.file for other in by_name.values()])
+    return tuple(by_name.values())
 
 
 def _check_format(format: Format, files: Sequence[str]) -> None:
@@ -156,24 +157,24 @@ def _judged(
 ) -> Exported:
     if made.path is None:
         return Exported(format.name, format.file, 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
-    found, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
+    comparison, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
     if why is None and (lacking := expected.keys() - made.outputs.keys()):
         why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(made.outputs))}"
     if why is None:
-        found = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
+        comparison = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
         task = job.run.task.deployed
         size, ratio = units.raw_sizes(task, expected)
         answer = task.answers[0] if len(task.answers) == 1 else None
-        why = failure(format, dataclasses.replace(found, raw_size=size, raw_ratio=ratio), gates, answer)
+        why = failure(format, dataclasses.replace(comparison, raw_size=size, raw_ratio=ratio), gates, answer)
     return Exported(
         format=format.name,
         file=format.file if why is None else format.file + placing.ASIDE,
         bytes=placing.size(made.path),
         latency_ms=made.latency_ms,
-        largest_difference=found.difference,
-        agreement=found.agreement,
-        score=found.score,
-        score_change=found.score_change,
+        largest_difference=comparison.difference,
+        agreement=comparison.agreement,
+        score=comparison.score,
+        score_change=comparison.score_change,
         passed=why is None,
         failure=why,
         signatures=made.signatures,
@@ -187,15 +188,15 @@ def _compared(
     task, examples = job.run.task.deployed, excerpts.whole(job.examples)
     expected = excerpts.together(job.examples, expected)
     outputs = outputs if answers_texts else excerpts.together(job.examples, outputs)
-    each = []
+    comparisons = []
     for answer in task.answers:
         rows, targets = multi_targets.of_answer(examples, None if len(task.answers) == 1 else answer.name)
         if len(task.answers) > 1 and (targets is None or not len(targets)):
             continue  # no example has a label of its kind
-        own = _rows(task.own(answer, expected), rows)
-        for found in _of_answer(task, answer, outputs):
-            each.append(compare(answer, own, _rows(found, rows), targets, gates=gates))
-    return worst(each)
+        from_model = _rows(task.own(answer, expected), rows)
+        for from_file in _of_answer(task, answer, outputs):
+            comparisons.append(compare(answer, from_model, _rows(from_file, rows), targets, gates=gates))
+    return worst(comparisons)
 
 
 def _of_answer(task: Task, answer: Answer, outputs: Decoded) -> Iterator[Decoded]:

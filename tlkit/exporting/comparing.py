@@ -21,7 +21,7 @@ AT_ONCE = 1 << 26  # bytes of the model's outputs that are compared together
 def compare(
     answer: Answer,
     expected: Decoded,
-    found: Decoded,
+    actual: Decoded,
     targets: Column | None,
     *,
     gates: Gates = Gates(),  # noqa: B008 (frozen)
@@ -31,23 +31,23 @@ def compare(
     Args:
         answer: What the outputs are.
         expected: Decoded outputs of the Keras model, (n, ...), by the answer's own names.
-        found: Those of the file.
+        actual: Those of the file.
         targets: What was right, n of them; None where that is not known.
         gates: For the margin and the confidence.
     """
-    if any(found[name].shape != expected[name].shape for name in expected):
+    if any(actual[name].shape != expected[name].shape for name in expected):
         return NO_OUTPUTS
     agreements: list[Agreement] = []
     before, after = [np.zeros(0)], [np.zeros(0)]
-    for own, other, truth in _pieces(answer, expected, found, targets):
-        if not all(np.isfinite(value).all() for value in other.values()):
+    for model_rows, file_rows, truth in _pieces(answer, expected, actual, targets):
+        if not all(np.isfinite(value).all() for value in file_rows.values()):
             return NO_OUTPUTS
-        agreements.append(answer.agree(own, other))
+        agreements.append(answer.agree(model_rows, file_rows))
         if answer.merit is not None and truth is not None:
-            before.append(answer.merit(truth, own))
-            after.append(answer.merit(truth, other))
+            before.append(answer.merit(truth, model_rows))
+            after.append(answer.merit(truth, file_rows))
     score, change, upper = _change(np.concatenate(before), np.concatenate(after), gates.confidence)
-    largest = max((float(one.difference.max(initial=0.0)) for one in agreements), default=0.0)
+    largest = max((float(agreement.difference.max(initial=0.0)) for agreement in agreements), default=0.0)
     equal, sure, clear = (_agreed(agreements, above) for above in (-1.0, gates.float16_margin, gates.tie))
     return Comparison(largest, equal, sure, score, change, upper, clear_agreement=clear)
 
@@ -73,7 +73,7 @@ def worst(each: Sequence[Comparison]) -> Comparison:
 
 
 def _pieces(
-    answer: Answer, expected: Decoded, found: Decoded, targets: Column | None
+    answer: Answer, expected: Decoded, actual: Decoded, targets: Column | None
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray], Any]]:
     """The model's outputs, the file's and the targets, of as many examples as are compared together."""
     count = len(next(iter(expected.values())))
@@ -82,8 +82,8 @@ def _pieces(
     for start in range(0, count, step):
         rows = slice(start, min(start + step, count))
         truth = None if targets is None else targets.take(np.arange(rows.start, rows.stop))
-        own, other = (_counted(answer, side, rows, truth) for side in (expected, found))
-        yield own, other, truth
+        model_rows, file_rows = (_counted(answer, side, rows, truth) for side in (expected, actual))
+        yield model_rows, file_rows, truth
 
 
 def _counted(answer: Answer, side: Decoded, rows: slice, truth: Any) -> dict[str, np.ndarray]:
@@ -93,9 +93,9 @@ def _counted(answer: Answer, side: Decoded, rows: slice, truth: Any) -> dict[str
 
 def _agreed(agreements: Sequence[Agreement], above: float) -> float:
     """Share of what is equal where the model is surer than that; 1 where there is nothing."""
-    sure = [one.equal[one.margin > above] for one in agreements]
-    count = sum(one.size for one in sure)
-    return sum(int(one.sum()) for one in sure) / count if count else 1.0
+    sure = [agreement.equal[agreement.margin > above] for agreement in agreements]
+    count = sum(equal.size for equal in sure)
+    return sum(int(equal.sum()) for equal in sure) / count if count else 1.0
 
 
 def _change(before: np.ndarray, after: np.ndarray, confidence: float) -> tuple[float, float, float]:

@@ -54,7 +54,7 @@ def _shapes(run: Run, examples: Examples) -> dict[str, tuple[int | None, ...]]:
     spec = examples.inputs.spec
     if run.task.deployment is None:
         return input_shapes(spec, run.model)
-    return {name: own.shape for name, own in (spec if isinstance(spec, Mapping) else {"inputs": spec}).items()}
+    return {name: field.shape for name, field in (spec if isinstance(spec, Mapping) else {"inputs": spec}).items()}
 
 
 def labels_by_file(task: Task) -> dict[str, tuple[str, ...]]:
@@ -76,8 +76,8 @@ def _outputs(task: Task, answer: Answer) -> dict[str, Table]:
         tables |= answer.describe(_labels_file(task, answer))
     if len(task.answers) == 1:
         return tables
-    found = {full: {**tables[name], 0: full} for name, full in named.items()}
-    return found | {f"{answer.name}.{name}": {**tables[name], 0: full} for name, full in named.items()}
+    renamed = {full: {**tables[name], 0: full} for name, full in named.items()}
+    return renamed | {f"{answer.name}.{name}": {**tables[name], 0: full} for name, full in named.items()}
 
 
 def _sentence(run: Run, format: str) -> str:

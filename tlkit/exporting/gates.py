@@ -87,65 +87,69 @@ class Comparison:
     raw_ratio: float = 1.0
 
 
-def failure(format: Format, found: Comparison, gates: Gates, answer: Answer | None = None) -> str | None:
+def failure(format: Format, comparison: Comparison, gates: Gates, answer: Answer | None = None) -> str | None:
     """The sentence that says why a file of this format falls short, or None when it passes.
 
     Args:
         format: Of the file.
-        found: What `compare` found.
+        comparison: What `compare` found.
         gates: What it must keep to.
         answer: What the file gives, which may know how files with weights of 8 bits are judged.
     """
     gate = format.gate or exact
     if answer is not None and answer.quantised is not None and gate in (quantised, of_bytes):
         gate = answer.quantised
-    why = gate(found, gates)
-    return why or _too_far(found, NOT_FINITE)
+    why = gate(comparison, gates)
+    return why or _too_far(comparison, NOT_FINITE)
 
 
-def exact(found: Comparison, gates: Gates) -> str | None:
+def exact(comparison: Comparison, gates: Gates) -> str | None:
     """The gate of files in float32: nothing differs but the last bits, and every answer but ties is the same."""
-    if (why := _too_far(found, gates.float32_difference)) is not None:
+    if (why := _too_far(comparison, gates.float32_difference)) is not None:
         return why
-    if found.clear_agreement == 1:
+    if comparison.clear_agreement == 1:
         return None
-    return f"its answers agree in {found.clear_agreement:.4%} of the cases that are no tie, not in all"
+    return f"its answers agree in {comparison.clear_agreement:.4%} of the cases that are no tie, not in all"
 
 
-def halved(found: Comparison, gates: Gates) -> str | None:
+def halved(comparison: Comparison, gates: Gates) -> str | None:
     """The gate of files in float16: answers differ only where the model itself is not sure."""
-    why = _too_far(found, gates.float16_difference)
-    if why is None and found.sure_agreement < 1:
+    why = _too_far(comparison, gates.float16_difference)
+    if why is None and comparison.sure_agreement < 1:
         why = f"answers differ where the two best scores are more than {gates.float16_margin:g} apart"
-    if why is None or found.raw_size <= LARGEST_FLOAT16 / 4:
+    if why is None or comparison.raw_size <= LARGEST_FLOAT16 / 4:
         return why
-    reach = f"its raw outputs reach {found.raw_size:.2g}, and float16 holds nothing beyond {LARGEST_FLOAT16:.0f}"
+    reach = f"its raw outputs reach {comparison.raw_size:.2g}, and float16 holds nothing beyond {LARGEST_FLOAT16:.0f}"
     return f"{why}; {reach}: {_MEND}"
 
 
-def quantised(found: Comparison, gates: Gates) -> str | None:
+def quantised(comparison: Comparison, gates: Gates) -> str | None:
     """The gate of files of 8 bits: the score surely drops by no more than is allowed, and most answers are the same."""
-    if found.difference >= NOT_FINITE:
-        return _too_far(found, NOT_FINITE)
-    if found.agreement < gates.min_agreement:
-        return f"its answers agree in {found.agreement:.1%} of the examples, under {gates.min_agreement:.0%}"
-    if found.change_upper < -gates.max_drop:
-        drop, sure = -100 * found.score_change, -100 * found.change_upper
+    if comparison.difference >= NOT_FINITE:
+        return _too_far(comparison, NOT_FINITE)
+    if comparison.agreement < gates.min_agreement:
+        return f"its answers agree in {comparison.agreement:.1%} of the examples, under {gates.min_agreement:.0%}"
+    if comparison.change_upper < -gates.max_drop:
+        drop, sure = -100 * comparison.score_change, -100 * comparison.change_upper
         allowed = f"{100 * gates.max_drop:g} allowed"
         return f"its score drops by {drop:.1f} points, surely by more than {sure:.1f}; {allowed}"
     return None
 
 
-def of_bytes(found: Comparison, gates: Gates) -> str | None:
+def of_bytes(comparison: Comparison, gates: Gates) -> str | None:
     """The gate of files whose activations are of 8 bits too: that of weights of 8 bits, and a cause that is known."""
-    why = quantised(found, gates)
-    if why is None or found.raw_ratio <= 100:
+    why = quantised(comparison, gates)
+    if why is None or comparison.raw_ratio <= 100:
         return why
-    cause = f"its raw outputs differ {found.raw_ratio:.2g} times in size, and share one scale of 256 steps"
+    cause = f"its raw outputs differ {comparison.raw_ratio:.2g} times in size, and share one scale of 256 steps"
     return f"{why}; {cause}: {_MEND}"
 
 
-def _too_far(found: Comparison, allowed: float) -> str | None:
-    if found.difference >= NOT_FINITE:
+def _too_far(comparison: Comparison, allowed: float) -> str | None:
+    if comparison.difference >= NOT_FINITE:
         return "its outputs are not finite or not of the model's shape"
-    return f"its largest difference {found.difference:.2g} exceeds {allowed:g}" if found.difference > allowed else None
+    return (
+        f"its largest difference {comparison.difference:.2g} exceeds {allowed:g}"
+        if comparison.difference > allowed
+        else None
+    )

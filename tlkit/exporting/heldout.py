@@ -68,7 +68,7 @@ def _store_strings(examples: Examples, names: Sequence[str], folder: Path) -> di
     """The same where some inputs are texts: UTF-8 of one width, as workers read arrays without Python objects."""
     rows = [_by_name(examples.inputs[i], names) for i in range(len(examples))]
     arrays = {name: [row[name] for row in rows] for name in names}
-    shaped = {n: _encoded(own) if own[0].dtype.kind in "OU" else np.stack(own) for n, own in arrays.items()}
+    shaped = {n: _encoded(values) if values[0].dtype.kind in "OU" else np.stack(values) for n, values in arrays.items()}
     for name, array in shaped.items():
         np.save(folder / f"{name}.npy", array)
     return shaped

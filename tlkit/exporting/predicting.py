@@ -174,7 +174,7 @@ def _of_folder(folder: Path, trust: bool) -> Format:
 
 def _of_file(file: Path, trust: bool) -> Format:
     """What the run.json beside a file says that it is; a TFLite file where there is none."""
-    names = [name for name, own in _rows(file.parent).items() if own == file.name]
+    names = [name for name, file_name in _rows(file.parent).items() if file_name == file.name]
     return record_of(names[0], Format, "exporting.formats", trust=trust) if names else formats.float32
 
 
@@ -257,9 +257,9 @@ class Called:
 
     def __call__(self, value: Any) -> dict[str, np.ndarray]:
         """Decoded outputs of one example, without the batch axis."""
-        given = value if isinstance(value, Mapping) else {self.inputs[0]: value}
-        outputs = self.opened.call({name: np.asarray(own)[None] for name, own in given.items()})
-        return {name: np.asarray(own)[0] for name, own in outputs.items()}
+        inputs = value if isinstance(value, Mapping) else {self.inputs[0]: value}
+        outputs = self.opened.call({name: np.asarray(array)[None] for name, array in inputs.items()})
+        return {name: np.asarray(array)[0] for name, array in outputs.items()}
 
 
 def _prediction(called: Called, file: str, parsed: Examples, top: int, places: Drawings | None = None) -> Prediction:
@@ -268,27 +268,29 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int, places: D
     if len(values) == 1:
         values = [_written_on(called, values[0])]
     outputs = [called(value) for value in values]
-    things = [{name: own[i] for name, own in parsed.columns.items()} | {"input": v} for i, v in enumerate(values)]
-    said: list[tuple[str, float]] = []
+    examples = [
+        {name: column[i] for name, column in parsed.columns.items()} | {"input": v} for i, v in enumerate(values)
+    ]
+    all_lines: list[tuple[str, float]] = []
     for answer in task.answers:
-        lines = _said(answer, [task.own(answer, one) for one in outputs], things, _shares(parsed))
+        lines = _said(answer, [task.own(answer, output) for output in outputs], examples, _shares(parsed))
         lines = lines[:top] if answer.ranked else lines
-        said += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
+        all_lines += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
         note = f"{note}; {_plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])}"
-    written = [] if places is None else places.write(file, task, outputs[0], things[0])
-    return Prediction(file, tuple(said), note, tuple(written))
+    written = [] if places is None else places.write(file, task, outputs[0], examples[0])
+    return Prediction(file, tuple(all_lines), note, tuple(written))
 
 
 def _said(
-    answer: Answer, decoded: Sequence[Decoded], things: Sequence[Mapping[str, Any]], shares: np.ndarray
+    answer: Answer, decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]], shares: np.ndarray
 ) -> list[tuple[str, float]]:
     """What an answer says of one thing, which may be several examples."""
     if answer.together is not None:
-        return answer.together(decoded, things)
+        return answer.together(decoded, examples)
     of = np.zeros(len(decoded), np.int64)
-    mean = {name: averaged(np.stack([one[name] for one in decoded]), of, shares)[0] for name in decoded[0]}
-    return answer.say(mean if len(decoded) > 1 else decoded[0], things[0])
+    mean = {name: averaged(np.stack([output[name] for output in decoded]), of, shares)[0] for name in decoded[0]}
+    return answer.say(mean if len(decoded) > 1 else decoded[0], examples[0])
 
 
 def _shares(parsed: Examples) -> np.ndarray:
@@ -317,7 +319,9 @@ def _continued(called: Called, answer: Answer, again: Callable[[Any, Decoded], A
 
 
 def _plain_note(task: Task, plain: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> str:
-    expected, found = ({name: own[None] for name, own in side.items()} for side in (outputs, plain))
-    each = (answer.agree(task.own(answer, expected), task.own(answer, found)).difference for answer in task.answers)
-    apart = max(float(own.max(initial=0.0)) for own in each)
+    expected, actual = ({name: array[None] for name, array in side.items()} for side in (outputs, plain))
+    differences = (
+        answer.agree(task.own(answer, expected), task.own(answer, actual)).difference for answer in task.answers
+    )
+    apart = max(float(difference.max(initial=0.0)) for difference in differences)
     return f"a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"

@@ -186,7 +186,7 @@ def _parts(run: Run, rows: Sequence[Record], name: str) -> Iterator[dict[str, An
         format = _format(row["format"])
         if format is not None and format.calls and row.get("signatures"):
             by_calls.setdefault(format.calls, []).append((format, row))
-    for same in sorted(by_calls.values(), key=lambda own: own[0][0].serves):  # servers last
+    for same in sorted(by_calls.values(), key=lambda group: group[0][0].serves):  # servers last
         yield _part(run, same, name)
 
 
@@ -199,7 +199,7 @@ def _format(name: str) -> Format | None:
 
 def _part(run: Run, same: Sequence[tuple[Format, Record]], name: str) -> dict[str, Any]:
     format, row = same[0]
-    (signature, specs), *others = row["signatures"].items()
+    (signature, specs), *other_signatures = row["signatures"].items()
     tensors = _tensors(run, specs, serves=format.serves)
     calls = _environment().from_string(format.calls).render(
         file=row["file"],
@@ -212,9 +212,9 @@ def _part(run: Run, same: Sequence[tuple[Format, Record]], name: str) -> dict[st
     )  # fmt: skip
     return {
         "title": f"Calling `{row['file']}`",
-        "others": [{"file": own["file"], "differs": _differs(row, own)} for _, own in same[1:]],
+        "others": [{"file": other["file"], "differs": _differs(row, other)} for _, other in same[1:]],
         "signature": signature,
-        "further": [key for key, _ in others],
+        "further": [key for key, _ in other_signatures],
         "loop": run.task.deployment is not None,
         "calls": calls.strip(),
         **tensors,
@@ -247,7 +247,7 @@ def _labels(table: Mapping[int, Any] | None) -> str:
 
 def _differs(row: Record, other: Record) -> str:
     """How another file's inputs differ from the first one's."""
-    first, second = (next(iter(own["signatures"].values()))["inputs"] for own in (row, other))
+    first, second = (next(iter(file_row["signatures"].values()))["inputs"] for file_row in (row, other))
     changed = [f"`{name}` as {spec['dtype']}" for name, spec in second.items() if spec != first.get(name)]
     return ", ".join(changed)
 

@@ -40,9 +40,10 @@ def trace(run: Run) -> Core:
     model = keras.Model(run.model.input, outputs, name="served")  # Keras counts models, and names are in the graph
     specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in inputs_of(run.model).items()}
 
-    def core(given: Tensors) -> tuple[Tensors, Tensors]:
-        found = model(_structured(given), training=False)
-        raw, *features = found if isinstance(found, list) else [found]  # Keras unwraps a list of one
+    def core(inputs: Tensors) -> tuple[Tensors, Tensors]:
+        model_outputs = model(_structured(inputs), training=False)
+        # Keras unwraps a list of one
+        raw, *features = model_outputs if isinstance(model_outputs, list) else [model_outputs]
         numbered = {f"{FEATURES}_{i}": value for i, value in enumerate(features)}
         return run.task.decode(raw), {FEATURES: features[0]} if len(features) == 1 else numbered
 
@@ -88,7 +89,7 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], folder: Path, batch_s
     """
     rows = Rows(folder, len(next(iter(inputs.values()))))
     outputs, _ = core.get_concrete_function().structured_outputs  # type: ignore[attr-defined]
-    batch_size = outputs_at_once([tuple(own.shape) for own in outputs.values()], batch_size)
+    batch_size = outputs_at_once([tuple(output.shape) for output in outputs.values()], batch_size)
     with tf.device("/CPU:0"):
         for start in range(0, rows.count, batch_size):
             batch = {k: tf.cast(v[start : start + batch_size], _dtype(core, k)) for k, v in inputs.items()}
@@ -172,11 +173,11 @@ def write_tail(run: Run, folder: Path) -> None:
     shapes = input_shapes(run.data.test.inputs.spec, run.model)
     example = {name: tf.zeros((1, *shapes[name]), t.dtype) for name, t in inputs_of(run.model).items()}
     raw = run.model(_structured(example), training=False)
-    specs = {name: tf.TensorSpec(own.shape, own.dtype, name=name) for name, own in raw_by_name(raw).items()}
+    specs = {name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name) for name, tensor in raw_by_name(raw).items()}
 
     def decode(*tensors: Any) -> Tensors:
-        given = dict(zip(specs, tensors, strict=True))
-        return run.task.decode({key: given[str(key)] for key in raw} if isinstance(raw, Mapping) else given["raw"])
+        by_name = dict(zip(specs, tensors, strict=True))
+        return run.task.decode({key: by_name[str(key)] for key in raw} if isinstance(raw, Mapping) else by_name["raw"])
 
     function = tf.function(decode, input_signature=list(specs.values()), autograph=False)
     graphs.save_constant({DEFAULT: function.get_concrete_function()}, folder)
@@ -189,9 +190,9 @@ def _alone(answer: Answer, raw: Any) -> Tensors:
 def input_shapes(spec: Any, model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     """Shape of each input without the batch; sizes that the model leaves open are those of the examples."""
     names = list(inputs_of(model))
-    own = {name: spec[name].shape for name in names} if isinstance(spec, Mapping) else {names[0]: spec.shape}
+    shapes = {name: spec[name].shape for name in names} if isinstance(spec, Mapping) else {names[0]: spec.shape}
     return {
-        tensor.name: tuple(b if a is None else a for a, b in zip(tensor.shape[1:], own[tensor.name], strict=True))
+        tensor.name: tuple(b if a is None else a for a, b in zip(tensor.shape[1:], shapes[tensor.name], strict=True))
         for tensor in model.inputs
     }
 
@@ -242,15 +243,15 @@ def _dtype(core: Any, name: str) -> Any:
 
 def _signatures(run: Run, core: Any) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
     """Name of each signature and what it picks from outputs and features."""
-    found: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
+    choices: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
     outputs, _ = core.get_concrete_function().structured_outputs
     further = run.task.answers[0].signatures if len(run.task.answers) == 1 else {}
     for name, choose in further.items():
         if _gives(choose, outputs):
-            found[name] = functools.partial(_chosen, choose)
+            choices[name] = functools.partial(_chosen, choose)
     if has_features(run.model):
-        found["embedding"] = lambda outputs, features: features
-    return found
+        choices["embedding"] = lambda outputs, features: features
+    return choices
 
 
 def _gives(choose: Callable[[Tensors], Any], outputs: Any) -> bool:
@@ -263,17 +264,17 @@ def _chosen(choose: Callable[[Tensors], Any], outputs: Tensors, _features: Tenso
     return dict(choose(outputs))
 
 
-def _endpoint(given: Serving, core: Core, choose: Callable[[Tensors, Tensors], Tensors]) -> Any:
-    taken = core.input_signature[0]  # type: ignore[attr-defined]
+def _endpoint(served: Serving, core: Core, choose: Callable[[Tensors, Tensors], Tensors]) -> Any:
+    core_specs = core.input_signature[0]  # type: ignore[attr-defined]
 
     def endpoint(*tensors: Any) -> Tensors:
-        prepared = given.prepare(dict(zip(given.specs, tensors, strict=True)))
-        count = tf.shape(prepared[next(iter(taken))])[0]
-        filled = core({name: _filled(prepared[name], count) for name in taken})
-        found = [{name: value[:count] for name, value in own.items()} for own in filled]
-        return choose(*(own if given.combine is None else given.combine(prepared, own) for own in found))
+        prepared = served.prepare(dict(zip(served.specs, tensors, strict=True)))
+        count = tf.shape(prepared[next(iter(core_specs))])[0]
+        filled = core({name: _filled(prepared[name], count) for name in core_specs})
+        trimmed = [{name: value[:count] for name, value in part.items()} for part in filled]
+        return choose(*(part if served.combine is None else served.combine(prepared, part) for part in trimmed))
 
-    return tf.function(endpoint, input_signature=list(given.specs.values()), autograph=False)
+    return tf.function(endpoint, input_signature=list(served.specs.values()), autograph=False)
 
 
 def _filled(batch: Any, count: Any) -> Any:

@@ -38,19 +38,19 @@ def has_tail(task: Task) -> bool:
 
 def raw_by_name(raw: Any) -> dict[str, Any]:
     """Raw outputs by name, one that is alone as "raw"."""
-    return {str(name): own for name, own in raw.items()} if isinstance(raw, Mapping) else {"raw": raw}
+    return {str(name): tensor for name, tensor in raw.items()} if isinstance(raw, Mapping) else {"raw": raw}
 
 
 def scales(task: Task) -> Scales:
     """Factor and offset of each column, behind the outputs that need them, by signature and output."""
-    found: Scales = {}
+    by_output: Scales = {}
     for answer in task.answers:
         if isinstance(answer.decode, Affine):
             numbers = (answer.decode.factor, answer.decode.offset)
-            found[DEFAULT, task.outputs[answer.name][answer.decode.name]] = numbers
+            by_output[DEFAULT, task.outputs[answer.name][answer.decode.name]] = numbers
             if len(task.answers) > 1:
-                found[answer.name, answer.decode.name] = numbers
-    return found
+                by_output[answer.name, answer.decode.name] = numbers
+    return by_output
 
 
 def raw_sizes(task: Task, expected: Mapping[str, np.ndarray]) -> tuple[float, float]:

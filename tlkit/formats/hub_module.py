@@ -98,8 +98,8 @@ def write_module(
     for name, value in (attachments or {}).items():
         setattr(root, name, value)
     served = {"serving_default": _served(root.__call__, specs)}
-    for name, (function, own) in (signatures or {}).items():
-        served[name] = _served(lambda inputs, training, function=function: function(inputs), own)
+    for name, (function, signature_specs) in (signatures or {}).items():
+        served[name] = _served(lambda inputs, training, function=function: function(inputs), signature_specs)
     tf.saved_model.save(root, str(folder), signatures=served)
     _rename_variables(Path(folder), unique_names(_name(v) for v in variables))
     if card is not None:
@@ -134,15 +134,15 @@ def unique_names(names: Iterable[str]) -> list[str]:
         >>> unique_names(["conv 1/kernel:0", "conv 1/kernel:0", "_private"])
         ['conv_1/kernel', 'conv_1/kernel_1', 'private']
     """
-    found: dict[str, None] = {}
+    seen_names: dict[str, None] = {}
     for name in names:
         base = re.sub(r"[^A-Za-z0-9_./-]", "_", re.sub(r":\d+$", "", name)).lstrip("_/-.") or "variable"
         unique, count = base, 0
-        while unique in found:
+        while unique in seen_names:
             count += 1
             unique = f"{base}_{count}"
-        found[unique] = None
-    return list(found)
+        seen_names[unique] = None
+    return list(seen_names)
 
 
 def _traced(call: Callable[[Any, bool], Any], specs: Any) -> Any:

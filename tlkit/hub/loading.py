@@ -73,8 +73,8 @@ def open_module(
         InputError: If it cannot be found or loaded.
     """
     if isinstance(handle, str | os.PathLike):
-        found = locate(handle, sha256=sha256, offline=offline)
-        return _open(os.fspath(handle), found.folder, found.sha256, trust, tags=tags, options=load_options)
+        stored = locate(handle, sha256=sha256, offline=offline)
+        return _open(os.fspath(handle), stored.folder, stored.sha256, trust, tags=tags, options=load_options)
     if is_restored(handle):
         return Module("a loaded SavedModel", _object_sha256(handle), None, handle, {})
     folder = _scratch_folder() / "module"
@@ -156,9 +156,9 @@ def saved(loaded: Any) -> Path:
 def _open(
     name: str, folder: Path, sha256: str, trust: bool, *, tags: Any, options: Any, what: str | None = None
 ) -> Module:
-    found = check(folder, trust, what=what)
-    _need(found, name)
-    readable = _upgraded(folder) if set(found.operations) & set(KINDS) else folder
+    findings = check(folder, trust, what=what)
+    _need(findings, name)
+    readable = _upgraded(folder) if set(findings.operations) & set(KINDS) else folder
     with _one_sentence(name):
         return Module(name, sha256, folder, _load(readable, tags, options), _card(folder))
 
@@ -189,15 +189,15 @@ def _load(folder: Path, tags: Any, options: Any) -> Any:
     return tf.saved_model.load(str(folder), tags=tags, options=options)
 
 
-def _need(found: Scan, name: str) -> None:
+def _need(findings: Scan, name: str) -> None:
     """Bring in the package that has the operations, or say which one it is."""
-    if not found.missing:
+    if not findings.missing:
         return
     try:
         importlib.import_module("tensorflow_text")
     except ImportError as error:
         raise InputError(
-            f"{name} needs the operations of tensorflow_text ({', '.join(found.missing[:3])}): "
+            f"{name} needs the operations of tensorflow_text ({', '.join(findings.missing[:3])}): "
             "pip install 'tlkit[text]'."
         ) from error
 

@@ -23,10 +23,12 @@ def with_resource_variables(data: bytes) -> bytes:
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString(data)
-    found = [_references(meta) for meta in model.meta_graphs]
-    if not any(found) or any(_has_no_counterpart(m, refs) for m, refs in zip(model.meta_graphs, found, strict=True)):
+    per_graph = [_references(meta) for meta in model.meta_graphs]
+    if not any(per_graph) or any(
+        _has_no_counterpart(m, refs) for m, refs in zip(model.meta_graphs, per_graph, strict=True)
+    ):
         return data
-    for meta, references in zip(model.meta_graphs, found, strict=True):
+    for meta, references in zip(model.meta_graphs, per_graph, strict=True):
         _rewrite(meta, references)
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -58,11 +58,11 @@ def locate(handle: str | os.PathLike[str], *, sha256: str | None = None, offline
         "zoo": lambda: _zoo(parsed.text, offline),
         "keras": lambda: _keras(parsed.text, still),
     }
-    found = sources[parsed.kind]()
-    if not found.agrees(expected):
-        had = found.archive or found.sha256
+    stored = sources[parsed.kind]()
+    if not stored.agrees(expected):
+        had = stored.archive or stored.sha256
         raise InputError(f"{os.fspath(handle)} is not what was expected: its sha256 is {had}, not {expected}.")
-    return found
+    return stored
 
 
 def _folder(folder: Path) -> Stored:

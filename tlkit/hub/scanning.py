@@ -86,21 +86,21 @@ def check(folder: str | os.PathLike[str], trust: bool = False, *, what: str | No
         UnsafeModuleError: If something in it is denied.
         InputError: If it is no SavedModel.
     """
-    found = scan(folder)
+    findings = scan(folder)
     if trust or os.environ.get("TLKIT_TRUST", "0") not in ("", "0"):
-        return found
+        return findings
     name = what or f"The module in {os.fspath(folder)}"
-    if found.denied:
+    if findings.denied:
         raise UnsafeModuleError(
-            f"{name} is refused: {_listed(found.denied)}. If you made it, or have read what it does, pass trust=True "
-            "(on the command line --trust, for a .keras file TLKIT_TRUST=1)."
+            f"{name} is refused: {_listed(findings.denied)}. If you made it, or have read what it does, pass "
+            "trust=True (on the command line --trust, for a .keras file TLKIT_TRUST=1)."
         )
-    if found.unknown:
+    if findings.unknown:
         warnings.warn(
-            f"{name} holds what tlkit does not know to be harmless: {_listed(found.unknown)}.",
+            f"{name} holds what tlkit does not know to be harmless: {_listed(findings.unknown)}.",
             stacklevel=2,
         )
-    return found
+    return findings
 
 
 def scan(folder: str | os.PathLike[str]) -> Scan:

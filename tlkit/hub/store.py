@@ -99,13 +99,13 @@ def obtain(handle: str, fill: Fill, *, sha256: str | None = None, offline: bool 
         OfflineError: If it would have to be fetched.
         DownloadError: If what came is not what was expected.
     """
-    if (found := intact(handle)) and found.agrees(sha256):
-        return found
+    if (stored := intact(handle)) and stored.agrees(sha256):
+        return stored
     if offline:
-        raise OfflineError(_missing(handle, found))
+        raise OfflineError(_missing(handle, stored))
     with locked(modules_dir() / "locks" / f"{_key(handle)}.lock"):
-        if (found := intact(handle)) and found.agrees(sha256):  # another process was faster
-            return found
+        if (stored := intact(handle)) and stored.agrees(sha256):  # another process was faster
+            return stored
         return _filled(handle, fill, sha256)
 
 
@@ -173,10 +173,10 @@ def _entry(handle: str) -> dict[str, Any] | None:
     return None
 
 
-def _missing(handle: str, found: Stored | None) -> str:
+def _missing(handle: str, stored: Stored | None) -> str:
     why = "is not in the cache"
-    if found is not None:
-        why = f"is in the cache with another content (sha256 {found.archive or found.sha256})"
+    if stored is not None:
+        why = f"is in the cache with another content (sha256 {stored.archive or stored.sha256})"
     elif _entry(handle) is not None:
         why = "is in the cache, but damaged"
     return (

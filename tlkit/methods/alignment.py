@@ -88,19 +88,19 @@ def _fitted(
     """Kernel (d, k) and intercept (k,) for features of the target as they come."""
     rows = [instances.vectors(layer, part.train, batch_size).astype(np.float64) for part in (source, target)]
     mean, spread = instances.scale_of(np.concatenate(rows), one_unit=layer is not None)
-    own, other = ((x - mean) / spread for x in rows)
-    moved, to_head, centre = own, np.eye(len(mean)), np.zeros(len(mean))
+    source_rows, target_rows = ((x - mean) / spread for x in rows)
+    moved, to_head, centre = source_rows, np.eye(len(mean)), np.zeros(len(mean))
     if by == CORAL:
-        moved = coral_aligned(own, other)
+        moved = coral_aligned(source_rows, target_rows)
     else:
-        most = min(len(own), len(other), own.shape[1])
-        of_source, to_head = subspace_map(own, other, min(dimensions, most))
-        moved, centre = (own - own.mean(axis=0)) @ of_source, other.mean(axis=0)
-    weights = np.ones(len(own)) if source.train.weights is None else source.train.weights
-    strength = ridge / len(own)
-    found = linear.softmax_regression(moved, source.train.target_array, weights, strength, len(task.labels))
-    kernel = (to_head @ found[:-1]) / spread[:, None]
-    return kernel, found[-1] - mean @ kernel - centre @ to_head @ found[:-1]
+        most = min(len(source_rows), len(target_rows), source_rows.shape[1])
+        of_source, to_head = subspace_map(source_rows, target_rows, min(dimensions, most))
+        moved, centre = (source_rows - source_rows.mean(axis=0)) @ of_source, target_rows.mean(axis=0)
+    weights = np.ones(len(source_rows)) if source.train.weights is None else source.train.weights
+    strength = ridge / len(source_rows)
+    coefficients = linear.softmax_regression(moved, source.train.target_array, weights, strength, len(task.labels))
+    kernel = (to_head @ coefficients[:-1]) / spread[:, None]
+    return kernel, coefficients[-1] - mean @ kernel - centre @ to_head @ coefficients[:-1]
 
 
 def _check_aligned(source: Splits, target: Splits, task: Task, by: str, ridge: float) -> None:

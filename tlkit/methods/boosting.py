@@ -162,9 +162,9 @@ def reweighted(weights: np.ndarray, errors: np.ndarray, count: int, rounds: int)
         count: n.
         rounds: N.
     """
-    own, other = errors[:count], errors[count:]
-    error = float(weights[count:] @ other / weights[count:].sum())
-    factors = np.concatenate([source_rate(count, rounds) ** own, target_rate(error) ** -other])
+    source_errors, target_errors = errors[:count], errors[count:]
+    error = float(weights[count:] @ target_errors / weights[count:].sum())
+    factors = np.concatenate([source_rate(count, rounds) ** source_errors, target_rate(error) ** -target_errors])
     return weights * factors / (weights @ factors), error
 
 
@@ -183,7 +183,7 @@ def mean_vote(logits: Any, shares: Sequence[float]) -> Any:
     """Logits of the weighted mean of the heads' probabilities: a list of (batch, k) -> (batch, k)."""
     from keras import ops
 
-    mean = sum(ops.softmax(one, axis=-1) * share for one, share in zip(logits, shares, strict=True))
+    mean = sum(ops.softmax(head, axis=-1) * share for head, share in zip(logits, shares, strict=True))
     return ops.log(mean + 1e-7)
 
 
@@ -191,12 +191,12 @@ def median_vote(values: Any, shares: Sequence[float]) -> Any:
     """The weighted median of the heads' values: the least at or below which half of the shares lie; (batch, k)."""
     from keras import ops
 
-    found = None
+    median = None
     for value in values:
         below = sum(ops.cast(other <= value, "float32") * s for other, s in zip(values, shares, strict=True))
         candidate = ops.where(below >= 0.5 - 1e-6, value, 3e38)
-        found = candidate if found is None else ops.minimum(found, candidate)
-    return found
+        median = candidate if median is None else ops.minimum(median, candidate)
+    return median
 
 
 # -- the fits
@@ -206,24 +206,27 @@ def boosted(rows: Rows, task: Task, rounds: int, ridge: float) -> list[Round]:
     """All rounds; where there are more columns than rows, all are fitted in the rows' span, which is found once."""
     if rows.x.shape[1] > len(rows.x):
         narrow, axes = linear.in_span(rows.x)
-        done = boosted(dataclasses.replace(rows, x=narrow), task, rounds, ridge)
-        return [dataclasses.replace(one, coefficients=linear.widened(one.coefficients, axes)) for one in done]
-    weights, done = rows.weights, []
+        fitted_rounds = boosted(dataclasses.replace(rows, x=narrow), task, rounds, ridge)
+        return [
+            dataclasses.replace(fitted, coefficients=linear.widened(fitted.coefficients, axes))
+            for fitted in fitted_rounds
+        ]
+    weights, fitted_rounds = rows.weights, []
     coefficients = None
     for _ in range(rounds):
         coefficients = _fitted(rows, weights, task, ridge / len(rows.x), coefficients)
         following, error = reweighted(weights, _errors(rows, coefficients, task), rows.count, rounds)
-        done.append(Round(coefficients, error, instances.effective_size(weights)))
+        fitted_rounds.append(Round(coefficients, error, instances.effective_size(weights)))
         weights = following
-    return done
+    return fitted_rounds
 
 
 def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float, start: np.ndarray | None) -> np.ndarray:
     """Coefficients of one round, sought from those of the round before."""
     if _classifies(task):
         return linear.softmax_regression(rows.x, rows.targets, weights, ridge, len(task.labels), start)
-    zero, one = (_decoded(task, np.full((1, len(task.labels)), raw, np.float32)) for raw in (0, 1))
-    raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (one - zero)  # in the head's own unit
+    zero, unit = (_decoded(task, np.full((1, len(task.labels)), raw, np.float32)) for raw in (0, 1))
+    raw = (rows.targets.reshape(len(rows.x), -1) - zero) / (unit - zero)  # in the head's own unit
     return linear.ridge_regression(rows.x, raw, weights, ridge)
 
 
@@ -249,22 +252,22 @@ def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size
 # -- the vote
 
 
-def _voting(kept: Sequence[Round], rows: Rows, task: Task, layer: HubLayer | None, spec: Any) -> keras.Model:
+def _voting(rounds: Sequence[Round], rows: Rows, task: Task, layer: HubLayer | None, spec: Any) -> keras.Model:
     """Module, heads and their vote as one model of stock Keras layers and operations."""
-    votes = np.array([one.vote for one in kept])
+    votes = np.array([fitted.vote for fitted in rounds])
     shares = (votes / votes.sum()).tolist()
     joining = mean_vote if _classifies(task) else median_vote
 
     def vote(features: Any) -> Any:
-        return joining([_head(features, one, rows, number) for number, one in enumerate(kept)], shares)
+        return joining([_head(features, fitted, rows, number) for number, fitted in enumerate(rounds)], shares)
 
     return closed_form.model(vote, task, layer, spec)
 
 
-def _head(features: Any, one: Round, rows: Rows, number: int) -> Any:
+def _head(features: Any, fitted: Round, rows: Rows, number: int) -> Any:
     """A Dense layer with the round's coefficients, the scaling of the columns folded in."""
-    kernel = one.coefficients[:-1] / rows.spread[:, None]
-    return closed_form.dense(features, kernel, one.coefficients[-1] - rows.mean @ kernel, f"vote_{number}")
+    kernel = fitted.coefficients[:-1] / rows.spread[:, None]
+    return closed_form.dense(features, kernel, fitted.coefficients[-1] - rows.mean @ kernel, f"vote_{number}")
 
 
 # -- checks

@@ -61,19 +61,19 @@ def taught(
     if unlabelled is not None:
         _check_alike(unlabelled, splits)
 
-    def with_answers(own: Examples, its: Examples) -> Examples:
-        if not len(own):
-            return own
-        answers = raw_outputs(teacher.model, its, batch_size=batch_size)
-        return dataclasses.replace(own, targets=ArrayColumn(_behind(own.target_array, answers)))
+    def with_answers(examples: Examples, teacher_inputs: Examples) -> Examples:
+        if not len(examples):
+            return examples
+        answers = raw_outputs(teacher.model, teacher_inputs, batch_size=batch_size)
+        return dataclasses.replace(examples, targets=ArrayColumn(_behind(examples.target_array, answers)))
 
-    its = prepare_like(splits, teacher, length=length)
-    train, val = with_answers(splits.train, its.train), with_answers(splits.val, its.val)
+    for_teacher = prepare_like(splits, teacher, length=length)
+    train, val = with_answers(splits.train, for_teacher.train), with_answers(splits.val, for_teacher.val)
     if unlabelled is not None and len(unlabelled):
         nothing = unlabelled.subset([])
-        asked = prepare_like(Splits(unlabelled, nothing, nothing), teacher, length=length).train
-        found = raw_outputs(teacher.model, asked, batch_size=batch_size)
-        train = _with_unlabelled(train, unlabelled, _behind(found.argmax(axis=1), found))
+        prepared = prepare_like(Splits(unlabelled, nothing, nothing), teacher, length=length).train
+        logits = raw_outputs(teacher.model, prepared, batch_size=batch_size)
+        train = _with_unlabelled(train, unlabelled, _behind(logits.argmax(axis=1), logits))
     return dataclasses.replace(splits, train=train, val=val)
 
 

@@ -62,9 +62,9 @@ def density_ratio(
         raise InputError(f"`clip` must be 1 or more, or None. Received: clip={clip!r}.")
     instances.check_positive(ridge=ridge)
     mixing.check_domains(source, target)
-    own, other = instances.both_domains(source, target, backbone, batch_size)
+    source_rows, target_rows = instances.both_domains(source, target, backbone, batch_size)
     ridges = RIDGES if ridge is None else (ridge,)
-    weights = (told_apart if kind == "classifier" else least_squares)(own, other, ridges)
+    weights = (told_apart if kind == "classifier" else least_squares)(source_rows, target_rows, ridges)
     return instances.weighted(instances.for_target(source, target), clipped(weights, clip), "density_ratio")
 
 
@@ -77,13 +77,15 @@ def clipped(weights: np.ndarray, clip: float | None) -> np.ndarray:
     """
     if clip is None or not weights.sum() > 0:
         return np.asarray(weights)
-    found = np.asarray(weights / weights.mean())
-    for _ in range(len(found)):  # each round cuts at least one more, so it ends
-        rest = found < clip
-        if found.max() <= clip * (1 + 1e-9) or not found[rest].sum() > 0:
+    cut_weights = np.asarray(weights / weights.mean())
+    for _ in range(len(cut_weights)):  # each round cuts at least one more, so it ends
+        uncut = cut_weights < clip
+        if cut_weights.max() <= clip * (1 + 1e-9) or not cut_weights[uncut].sum() > 0:
             break
-        found = np.where(rest, found * (len(found) - clip * (~rest).sum()) / found[rest].sum(), clip)
-    return np.asarray(np.minimum(found, clip))
+        cut_weights = np.where(
+            uncut, cut_weights * (len(cut_weights) - clip * (~uncut).sum()) / cut_weights[uncut].sum(), clip
+        )
+    return np.asarray(np.minimum(cut_weights, clip))
 
 
 # -- a classifier of domains
@@ -98,7 +100,7 @@ def told_apart(source: np.ndarray, target: np.ndarray, ridges: Sequence[float]) 
         ridges: Those to choose from, by the held-out log loss of FOLDS parts.
     """
     x, y = linear.in_span(np.concatenate([source, target]))[0], np.repeat([0, 1], [len(source), len(target)])
-    ridge = ridges[0] if len(ridges) == 1 else min(ridges, key=lambda one: _held_out_loss(x, y, one))
+    ridge = ridges[0] if len(ridges) == 1 else min(ridges, key=lambda strength: _held_out_loss(x, y, strength))
     return np.asarray(len(source) / len(target) * np.exp(_logits(x[: len(source)], _logistic(x, y, ridge))))
 
 
@@ -109,8 +111,8 @@ def _logistic(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
 
 def _logits(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """log p(target | x) / p(source | x), float (n,)."""
-    found = linear.outputs(x, coefficients)
-    return np.asarray(found[:, 1] - found[:, 0])
+    logits = linear.outputs(x, coefficients)
+    return np.asarray(logits[:, 1] - logits[:, 0])
 
 
 def log_loss(logits: np.ndarray, y: np.ndarray) -> float:
@@ -152,7 +154,7 @@ def least_squares(source: np.ndarray, target: np.ndarray, ridges: Sequence[float
     if even < 3:
         width, ridge = 1.0, ridges[0]
     else:
-        width, ridge = min(((factor, one) for factor in WIDTHS for one in ridges), key=score)
+        width, ridge = min(((factor, strength) for factor in WIDTHS for strength in ridges), key=score)
     below, above = kernels[width]
     return np.asarray(ulsif_coefficients(below, above, ridge) @ below)
 

@@ -57,11 +57,11 @@ def kmm(
     if slack is not None and not slack >= 0:
         raise InputError(f"`slack` must be 0 or more. Received: slack={slack!r}.")
     mixing.check_domains(source, target)
-    own, other = instances.both_domains(source, target, backbone, batch_size)
-    scale = width or instances.kernel_width(np.concatenate([own, other]))
-    kernel = instances.gaussian(own, own, scale)
-    kappa = len(own) * instances.gaussian(own, other, scale).mean(axis=1)
-    free = (math.sqrt(len(own)) - 1) / math.sqrt(len(own)) if slack is None else slack
+    source_rows, target_rows = instances.both_domains(source, target, backbone, batch_size)
+    scale = width or instances.kernel_width(np.concatenate([source_rows, target_rows]))
+    kernel = instances.gaussian(source_rows, source_rows, scale)
+    kappa = len(source_rows) * instances.gaussian(source_rows, target_rows, scale).mean(axis=1)
+    free = (math.sqrt(len(source_rows)) - 1) / math.sqrt(len(source_rows)) if slack is None else slack
     return instances.weighted(instances.for_target(source, target), matched(kernel, kappa, bound, free), "kmm")
 
 

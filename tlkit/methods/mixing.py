@@ -56,14 +56,14 @@ def labelled(examples: Examples) -> Examples:
     """Examples of the source with the targets that they had; what holds no domains is given back as it is."""
     if not len(examples):
         return examples
-    own = _of_domain(examples, SOURCE)
-    return dataclasses.replace(own, targets=ArrayColumn(labels_of(own.target_array)))
+    of_source = _of_domain(examples, SOURCE)
+    return dataclasses.replace(of_source, targets=ArrayColumn(labels_of(of_source.target_array)))
 
 
 def of_target(mixed: Splits) -> Examples:
     """Examples of the target, each once: those for validation, or those for training where there are none."""
-    found = [_of_domain(part, TARGET) for part in (mixed.val, mixed.train) if len(part)]
-    return next((part for part in found if len(part)), mixed.train)
+    parts = [_of_domain(part, TARGET) for part in (mixed.val, mixed.train) if len(part)]
+    return next((part for part in parts if len(part)), mixed.train)
 
 
 def _of_domain(examples: Examples, domain: int) -> Examples:

@@ -96,15 +96,15 @@ def one_head(run: Run, head: str) -> Run:
     """
     import keras
 
-    heads = {one.name: one for one in run.task.inference if one.name}
+    heads = {inference.name: inference for inference in run.task.inference if inference.name}
     if head not in heads:
         raise InputError(f"The run has no head {head!r}; it has {', '.join(heads) or 'a single one'}.")
     task = heads[head].task
     data = dataclasses.replace(heads[head].data(run.data), labels=task.labels)
     evaluation = None if run.evaluation is None else run.evaluation.parts.get(head)
     model = keras.Model(run.model.input, heads[head].outputs(run.model.output), name=task.name)
-    own = derived(run, model, method=list(run.task.made_by), head=head)
-    return dataclasses.replace(own, task=task, data=data, evaluation=evaluation)
+    head_run = derived(run, model, method=list(run.task.made_by), head=head)
+    return dataclasses.replace(head_run, task=task, data=data, evaluation=evaluation)
 
 
 # -- what the task is made of
@@ -117,12 +117,12 @@ def _named(head: str, answer: Answer) -> Answer:
 
 def _outputs(heads: Heads, learned: bool, features: Any) -> dict[str, Any]:
     """Raw outputs of all heads by name, on the same features."""
-    found = {name: _named_after(name, features, task.head(features)) for name, task in heads.items()}
+    raw = {name: _named_after(name, features, task.head(features)) for name, task in heads.items()}
     if learned:
         from tlkit.methods.parts.losses import LogVariances
 
-        found[LOG_VARIANCES] = LogVariances(len(heads), name=LOG_VARIANCES)(features)
-    return found
+        raw[LOG_VARIANCES] = LogVariances(len(heads), name=LOG_VARIANCES)(features)
+    return raw
 
 
 def _named_after(head: str, features: Any, raw: Any) -> Any:
@@ -157,14 +157,14 @@ def _weights(heads: Heads, column: Column) -> np.ndarray | None:
     targets = array_of(column)
     plain = all(task.objective.weights is None for task in heads.values())
     weights = np.stack([targets[name][multi_targets.WEIGHT] for name in heads], axis=1)
-    known = np.stack([targets[name][multi_targets.KNOWN] for name in heads], axis=1)
-    if plain and (weights[known] == 1).all():
+    labelled = np.stack([targets[name][multi_targets.KNOWN] for name in heads], axis=1)
+    if plain and (weights[labelled] == 1).all():
         return None
     for number, (name, task) in enumerate(heads.items()):
         rows = multi_targets.known(targets, name)
         if task.objective.weights is not None and len(rows):
-            own = task.objective.weights(ArrayColumn(targets[name][multi_targets.TARGET][rows]))
-            weights[rows, number] *= 1.0 if own is None else own
+            head_weights = task.objective.weights(ArrayColumn(targets[name][multi_targets.TARGET][rows]))
+            weights[rows, number] *= 1.0 if head_weights is None else head_weights
     return weights
 
 
@@ -182,8 +182,8 @@ class HeadScorer:
             rows = multi_targets.known(examples.target_array, answer.name)
             if len(rows):
                 scorer = self.scorers.setdefault(answer.name, self.heads[answer.name].scorer())
-                own = {name: values[rows] for name, values in self.task.own(answer, decoded).items()}
-                scorer.update(multi_targets.part(examples, answer.name), own)
+                head_outputs = {name: values[rows] for name, values in self.task.own(answer, decoded).items()}
+                scorer.update(multi_targets.part(examples, answer.name), head_outputs)
                 self.counts[answer.name] += len(rows)
 
     def result(self) -> Evaluation:
@@ -201,10 +201,10 @@ class HeadScorer:
         )
 
 
-def _headline(found: Evaluation) -> dict[str, Any]:
+def _headline(evaluation: Evaluation) -> dict[str, Any]:
     from tlkit.model.evaluate import headline
 
-    main = headline(found)
+    main = headline(evaluation)
     return (
         {}
         if main is None
@@ -232,9 +232,9 @@ def _finishing(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[
     if all(task.finish is None for task in heads.values()):
         return None
 
-    def finish(found: Evaluation) -> Task:
+    def finish(evaluation: Evaluation) -> Task:
         finished = {
-            name: task if task.finish is None or name not in found.parts else task.finish(found.parts[name])
+            name: task if task.finish is None or name not in evaluation.parts else task.finish(evaluation.parts[name])
             for name, task in heads.items()
         }
         return multitask(weighting=weighting, **finished)
@@ -278,8 +278,8 @@ def _without_methods(methods: Mapping[str, Inference], heads: Heads) -> Inferenc
         for name, remains in methods.items():
             if remains.scores is not None:
                 head = keras.Model(model.input, model.output[name])
-                own = remains.scores(head, multi_targets.parts(trained, name), multi_targets.parts(data, name))
-                all_scores |= {f"{name}_{key}": value for key, value in own.items()}
+                head_scores = remains.scores(head, multi_targets.parts(trained, name), multi_targets.parts(data, name))
+                all_scores |= {f"{name}_{key}": value for key, value in head_scores.items()}
         return all_scores
 
     return Inference(multitask(weighting=EQUAL, **plain), outputs, functools.partial(_remaining_data, methods), scores)
@@ -290,8 +290,10 @@ def _remaining_data(methods: Mapping[str, Inference], data: Splits) -> Splits:
 
     if not methods:
         return data
-    each = {name: multi_targets.parts(data, name) for name in data.heads}
-    mixed = task_mix(**{n: methods[n].data(own) if n in methods else own for n, own in each.items()})
+    by_head = {name: multi_targets.parts(data, name) for name in data.heads}
+    mixed = task_mix(
+        **{n: methods[n].data(head_data) if n in methods else head_data for n, head_data in by_head.items()}
+    )
     return dataclasses.replace(mixed, notes=data.notes, seconds=data.seconds)
 
 
@@ -344,11 +346,11 @@ def _factors(weighting: str | Mapping[str, float], heads: Heads) -> tuple[float,
 
 
 def _check(heads: Heads, data: Splits) -> None:
-    found = set(multi_targets.heads_of(data.train.target_array))
-    if found != set(heads):
-        held = f"of {', '.join(sorted(found))}" if found else "of one task"
+    data_heads = set(multi_targets.heads_of(data.train.target_array))
+    if data_heads != set(heads):
+        description = f"of {', '.join(sorted(data_heads))}" if data_heads else "of one task"
         raise InputError(
-            f"The data are {held}, and the heads are {', '.join(heads)}: make them with "
+            f"The data are {description}, and the heads are {', '.join(heads)}: make them with "
             f"tlkit.methods.task_mix({', '.join(f'{name}=...' for name in heads)})."
         )
     for name, task in heads.items():

@@ -49,10 +49,12 @@ def alternating_least_squares(
     return np.asarray(users @ items.T)
 
 
-def _solved(taken: np.ndarray, others: np.ndarray, ridge: float, trust: float) -> np.ndarray:
-    shared = others.T @ others + ridge * np.eye(others.shape[1])
-    rows = [others[own] for own in taken]
-    return np.stack([np.linalg.solve(shared + trust * own.T @ own, (1 + trust) * own.sum(axis=0)) for own in rows])
+def _solved(taken: np.ndarray, factors: np.ndarray, ridge: float, trust: float) -> np.ndarray:
+    shared = factors.T @ factors + ridge * np.eye(factors.shape[1])
+    rows = [factors[chosen] for chosen in taken]
+    return np.stack(
+        [np.linalg.solve(shared + trust * matrix.T @ matrix, (1 + trust) * matrix.sum(axis=0)) for matrix in rows]
+    )
 
 
 def ranked(scores: np.ndarray, hidden: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
@@ -68,14 +70,14 @@ def ranked(scores: np.ndarray, hidden: np.ndarray, k: int, seed: int = 0) -> np.
     return np.argsort(-np.where(hidden, -np.inf, scores + noise), axis=1, kind="stable")[:, :k]
 
 
-def among(found: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def among(ranked_items: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Recall (of at most k) and NDCG of each user.
 
     Args:
-        found: int (users, k), the best first.
+        ranked_items: int (users, k), the best first.
         relevant: bool (users, items), one or more a user.
     """
-    hits = np.take_along_axis(relevant, found, axis=1)
+    hits = np.take_along_axis(relevant, ranked_items, axis=1)
     weights = 1 / np.log2(np.arange(hits.shape[1]) + 2)
     count = np.minimum(relevant.sum(axis=1), hits.shape[1])
     return hits.sum(axis=1) / count, (hits * weights).sum(axis=1) / np.cumsum(weights)[count - 1]
@@ -100,9 +102,9 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
     data, count = run.data, len(run.task.labels)
     users = [str(data.test.columns[USER][i]) for i in range(len(data.test))]
     taken = matrix_of([data.train, data.val], users, count)
-    others = [user for user in users_of(data.train) if user not in set(users)]
-    rest = matrix_of([data.train], others, count)
-    every = np.concatenate([taken, rest])
+    other_users = [user for user in users_of(data.train) if user not in set(users)]
+    other_rows = matrix_of([data.train], other_users, count)
+    every = np.concatenate([taken, other_rows])
     relevant = np.zeros_like(taken)
     relevant[np.arange(len(users)), data.test.target_array] = True
     ways = {
@@ -111,8 +113,8 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
         "factors": alternating_least_squares(every, seed=seed),
     }
     scores: dict[str, float] = {}
-    for name, own in ways.items():
-        recall, gain = among(ranked(own[: len(users)], taken, k, seed), relevant)
+    for name, way_scores in ways.items():
+        recall, gain = among(ranked(way_scores[: len(users)], taken, k, seed), relevant)
         scores |= {f"recall_at_{k}_{name}": float(recall.mean()), f"ndcg_at_{k}_{name}": float(gain.mean())}
     return run.with_scores(scores)
 

@@ -76,26 +76,26 @@ def _greedily(model: Any, run: Run, weights: Sequence[list[np.ndarray]], val: Ex
         from tlkit.model.evaluate import evaluate, headline
 
         model.set_weights(mean([weights[i] for i in chosen]))
-        found = headline(evaluate(model, run.task, val, batch_size=batch_size))
-        if found is None:
+        figure = headline(evaluate(model, run.task, val, batch_size=batch_size))
+        if figure is None:
             raise InputError(f"The task {run.task.name} names no headline score, so soups cannot be compared.")
-        return found.merit
+        return figure.merit
 
     single = [score([i]) for i in range(len(weights))]
     order = sorted(range(len(weights)), key=lambda i: -single[i])
-    taken, best = [order[0]], single[order[0]]
+    members, best = [order[0]], single[order[0]]
     for i in order[1:]:
-        tried = score([*taken, i])
+        tried = score([*members, i])
         if tried >= best:
-            taken, best = [*taken, i], tried
-    return taken
+            members, best = [*members, i], tried
+    return members
 
 
 def _check(weights: Sequence[Sequence[np.ndarray]]) -> None:
     if len(weights) < 2:
         raise InputError(f"A soup needs two runs or more. Received: {len(weights)}.")
-    shapes = [[array.shape for array in own] for own in weights]
-    if any(own != shapes[0] for own in shapes):
+    shapes = [[array.shape for array in run_weights] for run_weights in weights]
+    if any(run_shapes != shapes[0] for run_shapes in shapes):
         raise InputError(
             "The runs' weights differ in shape: a soup is made of runs of one module and one kind of head."
         )
@@ -103,13 +103,13 @@ def _check(weights: Sequence[Sequence[np.ndarray]]) -> None:
 
 def _check_tasks(tasks: Sequence[Task]) -> None:
     labels = [[answer.labels for answer in task.answers] for task in tasks]
-    if any(own != labels[0] for own in labels):
+    if any(run_labels != labels[0] for run_labels in labels):
         raise InputError(
             "The runs' labels differ or stand in another order, so their outputs mean different things: a soup is made "
             "of runs of one task."
         )
     recipes = [_without(task.made_by, (*TRAINING, *DECIDED)) for task in tasks]
-    if any(own != recipes[0] for own in recipes):
+    if any(recipe != recipes[0] for recipe in recipes):
         raise InputError(
             "The runs' tasks differ in what they answer: a soup is made of runs of one task. "
             f"Received: {', '.join(dict.fromkeys(map(repr, recipes)))}."
@@ -135,7 +135,7 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
 
     task, val = runs[0].task, runs[0].data.val
     recipes = [_without(run.task.made_by, TRAINING) for run in runs]
-    if all(own == recipes[0] for own in recipes):
+    if all(recipe == recipes[0] for recipe in recipes):
         return task
     task = restore(_without(task.made_by, DECIDED))
     if task.finish is None or not len(val):

@@ -92,8 +92,8 @@ def _step(model: Any, layer: Any) -> Callable[[Any], None]:
     """The module alone in training mode on what it gets from a batch; the head and what lies before are not run so."""
     import keras
 
-    given = [(*node.arguments.args, *node.arguments.kwargs.values())[0] for node in layer._inbound_nodes]
-    before = [keras.Model(model.input, own) for own in given]
+    inputs = [(*node.arguments.args, *node.arguments.kwargs.values())[0] for node in layer._inbound_nodes]
+    before = [keras.Model(model.input, tensor) for tensor in inputs]
 
     def step(x: Any) -> None:
         for enter in before:
@@ -116,10 +116,10 @@ class _Moments:
         zeros = [np.zeros(mean.shape, np.float64) for mean, _ in norms]
         return cls(0, zeros, zeros)
 
-    def with_batch(self, found: Pairs, count: int) -> _Moments:
+    def with_batch(self, pairs: Pairs, count: int) -> _Moments:
         """With the mean and variance of a batch of `count` examples (law of total variance)."""
-        means = [old + count * mean for old, (mean, _) in zip(self.means, found, strict=True)]
-        squares = [old + count * (var + mean**2) for old, (mean, var) in zip(self.squares, found, strict=True)]
+        means = [old + count * mean for old, (mean, _) in zip(self.means, pairs, strict=True)]
+        squares = [old + count * (var + mean**2) for old, (mean, var) in zip(self.squares, pairs, strict=True)]
         return _Moments(self.count + count, means, squares)
 
     def assign(self, norms: Norms) -> None:
@@ -134,11 +134,11 @@ def _norms(layer: Any) -> list[tuple[Any, Any]]:
     """(mean, variance) variables of the module's BatchNorm, input side first."""
     from tlkit import graph as graphs
 
-    found = graphs.batch_norms(layer.graph)
-    if not found:
+    norms = graphs.batch_norms(layer.graph)
+    if not norms:
         raise InputError(f"{layer.handle} has no BatchNorm, so there is nothing to adapt; use another method.")
-    own = layer.module_variables
-    return [(own[norm.mean], own[norm.variance]) for norm in found]
+    variables = layer.module_variables
+    return [(variables[norm.mean], variables[norm.variance]) for norm in norms]
 
 
 def _stepped(step: Callable[[Any], None], norms: Norms, x: Any, start: float) -> Pairs:

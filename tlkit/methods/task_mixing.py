@@ -47,17 +47,19 @@ def task_mix(**data: Splits) -> Splits:
         (True, ('noto', 'twemoji'))
     """
     _check(data)
-    train, val, test = (_mixed({name: getattr(own, split) for name, own in data.items()}) for split in SPLITS)
+    train, val, test = (
+        _mixed({name: getattr(head_data, split) for name, head_data in data.items()}) for split in SPLITS
+    )
     again = _across(train, val, test)
     return Splits(
         train=train,
         val=val,
         test=test,
-        quarantine=tuple(dict.fromkeys(item for own in data.values() for item in own.quarantine)),
+        quarantine=tuple(dict.fromkeys(item for head_data in data.values() for item in head_data.quarantine)),
         duplicates=again,
-        notes=(*dict.fromkeys(note for own in data.values() for note in own.notes), *_leaks(again)),
-        seconds=sum(own.seconds for own in data.values()),
-        heads={name: own.labels for name, own in data.items()},
+        notes=(*dict.fromkeys(note for head_data in data.values() for note in head_data.notes), *_leaks(again)),
+        seconds=sum(head_data.seconds for head_data in data.values()),
+        heads={name: head_data.labels for name, head_data in data.items()},
     )
 
 
@@ -78,9 +80,9 @@ def relabelled(data: Splits, label: Callable[[str], str]) -> Splits:
     """
     names = tuple(sorted({label(name) for split in SPLITS for name in getattr(data, split).ids}))
 
-    def changed(own: Examples) -> Examples:
+    def changed(examples: Examples) -> Examples:
         return dataclasses.replace(
-            own, targets=ArrayColumn(from_names([label(name) for name in own.ids], names).targets)
+            examples, targets=ArrayColumn(from_names([label(name) for name in examples.ids], names).targets)
         )
 
     return dataclasses.replace(
@@ -93,93 +95,99 @@ def _check(data: Mapping[str, Splits]) -> None:
         raise InputError(
             f"`task_mix` joins the data of two heads or more: task_mix(a=..., b=...). Received: {', '.join(data) or 0}."
         )
-    first, *others = data
-    for name in others:
+    first, *other_names = data
+    for name in other_names:
         if data[name].train.inputs.spec != data[first].train.inputs.spec:
             raise InputError(
                 f"The data of all heads must be read alike, and {first} and {name} differ: "
                 f"{data[first].train.inputs.spec} and {data[name].train.inputs.spec}. Read both at one size, or texts "
                 "with one `length`."
             )
-    changes = {repr(own.train.augment) for own in data.values()}  # as caches tell them apart
+    changes = {repr(head_data.train.augment) for head_data in data.values()}  # as caches tell them apart
     if len(changes) > 1:
         raise InputError(
             "The training examples of all heads must be changed alike, as one set has one way to do it: give all "
             f"data the same `augment`, or none. Received: {', '.join(sorted(changes))}."
         )
-    for name, own in data.items():
-        if not len(own.train):
+    for name, head_data in data.items():
+        if not len(head_data.train):
             raise InputError(f"The data of {name} have no training examples: give it a share of them.")
 
 
 def _mixed(data: Mapping[str, Examples]) -> Examples:
     """All examples, those of the first head first, with the targets of each head that has them."""
-    keys = {name: _keys(own) for name, own in data.items()}
-    row = {key: i for i, key in enumerate(dict.fromkeys(key for own in keys.values() for key in own))}
-    targets = multi_targets.unlabelled({name: own.target_array for name, own in data.items()}, len(row))
+    keys = {name: _keys(examples) for name, examples in data.items()}
+    row = {key: i for i, key in enumerate(dict.fromkeys(key for head_keys in keys.values() for key in head_keys))}
+    targets = multi_targets.unlabelled({name: examples.target_array for name, examples in data.items()}, len(row))
     places: dict[Key, tuple[int, int]] = {}
-    for number, (name, own) in enumerate(data.items()):
+    for number, (name, examples) in enumerate(data.items()):
         rows = [row[key] for key in keys[name]]
-        targets[name][multi_targets.TARGET][rows] = own.target_array
+        targets[name][multi_targets.TARGET][rows] = examples.target_array
         targets[name][multi_targets.KNOWN][rows] = True
-        targets[name][multi_targets.WEIGHT][rows] = 1.0 if own.weights is None else own.weights
+        targets[name][multi_targets.WEIGHT][rows] = 1.0 if examples.weights is None else examples.weights
         for i, key in enumerate(keys[name]):
             places.setdefault(key, (number, i))
     return _joined(data, [places[key] for key in row], targets)
 
 
 def _keys(examples: Examples) -> list[Key]:
-    seen: Counter[tuple[str, str]] = Counter()
-    found = []
+    repeats: Counter[tuple[str, str]] = Counter()
+    keys = []
     for pair in zip(examples.ids, examples.digests, strict=True):
-        found.append((*pair, seen[pair]))
-        seen[pair] += 1
-    return found
+        keys.append((*pair, repeats[pair]))
+        repeats[pair] += 1
+    return keys
 
 
 def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], targets: np.ndarray) -> Examples:
     heads, sets = tuple(data), tuple(data.values())
-    if any(OF in own.columns for own in sets):
+    if any(OF in examples.columns for examples in sets):
         raise InputError('Texts in windows cannot be shared by several heads; read them with long="cut".')
 
     def of_each(values: Callable[[Examples], Sequence[Any]]) -> list[Any]:
-        each = [values(own) for own in sets]
-        return [each[number][i] for number, i in places]
+        per_set = [values(examples) for examples in sets]
+        return [per_set[number][i] for number, i in places]
 
-    ids = of_each(lambda own: own.ids)
+    ids = of_each(lambda examples: examples.ids)
     shared = {name for name, count in Counter(ids).items() if count > 1}
     at = np.array(places, np.int64).reshape(-1, 2)
     return dataclasses.replace(
         sets[0],
         ids=tuple(f"{heads[n]}/{name}" if name in shared else name for name, (n, _) in zip(ids, places, strict=True)),
-        inputs=joined([own.inputs for own in sets], at),
+        inputs=joined([examples.inputs for examples in sets], at),
         targets=ArrayColumn(targets),
         pipeline=one_pipeline(sets),
-        columns={name: joined(own, at) for name, own in _columns(sets).items()},
-        groups=tuple(of_each(lambda own: own.groups)) if all(own.groups for own in sets if len(own)) else (),
+        columns={name: joined(columns, at) for name, columns in _columns(sets).items()},
+        groups=tuple(of_each(lambda examples: examples.groups))
+        if all(examples.groups for examples in sets if len(examples))
+        else (),
         weights=None,
-        augment=next((own.augment for own in sets if own.augment is not None), None),
+        augment=next((examples.augment for examples in sets if examples.augment is not None), None),
     )
 
 
 def _columns(sets: Sequence[Examples]) -> dict[str, list[Column]]:
     """Each column that a set has, of all sets: a set without it holds nothing there, and is as long as it is read."""
-    found: dict[str, list[Column]] = {}
-    for name in dict.fromkeys(name for own in sets for name in own.columns):
-        like = next(own.columns[name] for own in sets if name in own.columns)
-        found[name] = [own.columns[name] if name in own.columns else blank(like, len(own)) for own in sets]
+    columns: dict[str, list[Column]] = {}
+    for name in dict.fromkeys(name for examples in sets for name in examples.columns):
+        like = next(examples.columns[name] for examples in sets if name in examples.columns)
+        columns[name] = [
+            examples.columns[name] if name in examples.columns else blank(like, len(examples)) for examples in sets
+        ]
         if name == "length":
             steps = steps_of(sets[0].inputs.spec)
-            found[name] = [
-                own.columns[name] if name in own.columns else ArrayColumn(np.full(len(own), steps, np.int32))
-                for own in sets
+            columns[name] = [
+                examples.columns[name]
+                if name in examples.columns
+                else ArrayColumn(np.full(len(examples), steps, np.int32))
+                for examples in sets
             ]
-    return found
+    return columns
 
 
 def _across(*splits: Examples) -> tuple[tuple[str, ...], ...]:
-    parts = [number for number, own in enumerate(splits) for _ in own.ids]
-    ids, digests = ([value for own in splits for value in getattr(own, key)] for key in ("ids", "digests"))
+    parts = [number for number, split in enumerate(splits) for _ in split.ids]
+    ids, digests = ([value for split in splits for value in getattr(split, key)] for key in ("ids", "digests"))
     return duplicates(ids, digests, parts)
 
 

@@ -51,12 +51,12 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     if length is not None and length < 8:
         raise InputError(f"`length` must be 8 tokens or more. Received: length={length!r}.")
     tokens = [tokens_of(part, tokenizer) for part in (data.train, data.val, data.test)]
-    needed = [np.array([len(p) + len(a) + 1 for p, a in own], np.int32) for own in tokens]
+    needed = [np.array([len(p) + len(a) + 1 for p, a in pairs], np.int32) for pairs in tokens]
     chosen = _length_for(needed[0]) if length is None else length
-    cut = int(sum((own > chosen).sum() for own in needed))
+    cut = int(sum((lengths > chosen).sum() for lengths in needed))
     parts = [
-        in_rows(part, own, tokenizer, chosen, sizes)
-        for part, own, sizes in zip((data.train, data.val, data.test), tokens, needed, strict=True)
+        in_rows(part, pairs, tokenizer, chosen, sizes)
+        for part, pairs, sizes in zip((data.train, data.val, data.test), tokens, needed, strict=True)
     ]
     total = sum(map(len, tokens))
     note = f"{cut:,} of {total:,} dialogues are longer than {chosen} tokens, and lose their beginning."
@@ -110,7 +110,7 @@ def _asked(text: str, where: str) -> list[dict[str, str]]:
     if not text.startswith("[{"):
         return [{"role": "user", "content": text}]
     try:
-        return [{"role": str(own["role"]), "content": str(own["content"])} for own in json.loads(text)]
+        return [{"role": str(message["role"]), "content": str(message["content"])} for message in json.loads(text)]
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(f'{where!r} begins like messages, and is no JSON of [{{"role", "content"}}, ...].') from error
 

@@ -41,15 +41,15 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
         InputError: If the modality knows no such setting, or the data cannot be made to fit.
     """
     modality = modality_of(data.train)
-    given = {name: value for name, value in settings.items() if value is not None}
+    chosen = {name: value for name, value in settings.items() if value is not None}
     parameters = list(inspect.signature(modality.prepare).parameters.values())[2:]
-    takes = [own.name for own in parameters]
-    if not any(own.kind is own.VAR_KEYWORD for own in parameters):
-        for name in given:
+    takes = [parameter.name for parameter in parameters]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        for name in chosen:
             if name not in takes:
                 known = f"; they take {', '.join(takes)}" if takes else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{known}: leave it out.")
-    return modality.prepare(data, layer, **given)
+    return modality.prepare(data, layer, **chosen)
 
 
 def prepare_like(data: Splits, run: Run, *, length: int | None = None) -> Splits:

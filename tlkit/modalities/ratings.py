@@ -51,23 +51,23 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 def _parse(source: Any, info: FileInfo) -> Examples:
     """A history: ids or titles, the latest last, one a line of a .txt file or in the column `item` of a table."""
     ids, titles = items_of(info.pipeline)
-    given = read_items(Path(source)) if isinstance(source, str | Path) else [str(one) for one in source]
+    items = read_items(Path(source)) if isinstance(source, str | Path) else [str(item) for item in source]
     name = str(source) if isinstance(source, str | Path) else "history"
     number = {title: i + 1 for i, title in reversed(list(enumerate(titles)))}
-    number |= {own: i + 1 for i, own in enumerate(ids)}
-    given = [one if one in number else " ".join(one.split()) for one in given]  # as titles are written
-    known = [number[one] for one in given if one in number]
-    if not known:
+    number |= {item_id: i + 1 for i, item_id in enumerate(ids)}
+    items = [item if item in number else " ".join(item.split()) for item in items]  # as titles are written
+    numbers = [number[item] for item in items if item in number]
+    if not numbers:
         raise InputError(f"{name!r} names no item of the catalogue: write their ids or titles, such as {ids[0]!r}.")
-    strange = len(given) - len(known)
-    notes = [f"{strange} of {len(given)} items are not in the catalogue"] if strange else []
+    strange = len(items) - len(numbers)
+    notes = [f"{strange} of {len(items)} items are not in the catalogue"] if strange else []
     several = {title for title, count in Counter(titles).items() if count > 1} - set(ids)
     notes += [
-        f"{title!r:.60} is the title of several items, and the first is taken" for title in given if title in several
+        f"{title!r:.60} is the title of several items, and the first is taken" for title in items if title in several
     ]
     note = "; ".join(notes)
     (length,) = info.shape
-    return one_example(name, READ, ArrayColumn(in_history(known, length)[None]), note, info.pipeline)
+    return one_example(name, READ, ArrayColumn(in_history(numbers, length)[None]), note, info.pipeline)
 
 
 def _show(examples: Examples, index: int) -> str:

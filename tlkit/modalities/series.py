@@ -38,8 +38,8 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     shape = tuple(takes[0].shape[1:]) if takes[0].shape.rank is not None else ()
     fits = isinstance(spec, ArraySpec) and len(takes) == 1 and len(shape) == len(spec.shape)
     if not fits or any(b not in (None, a) for a, b in zip(spec.shape, shape, strict=True)):
-        wanted = " and ".join(str(tuple(own.shape[1:])) for own in takes)
-        raise InputError(f"{layer.handle} takes {wanted}, and the series are (steps, channels) = {tuple(spec.shape)}.")
+        shapes = " and ".join(str(tuple(leaf.shape[1:])) for leaf in takes)
+        raise InputError(f"{layer.handle} takes {shapes}, and the series are (steps, channels) = {tuple(spec.shape)}.")
     if layer.card.get("name") != rocket.CARD.name:
         return data
     return _fitted(data, layer, spec)
@@ -95,25 +95,25 @@ def _parse(source: Any, info: FileInfo) -> Examples | list[Examples]:
 
 
 def _latest(source: Any, info: FileInfo) -> list[Examples]:
-    windows, found = histories.latest(source, info.pipeline)
-    read = info.pipeline.get(histories.HISTORY) or {}
+    windows, timelines = histories.latest(source, info.pipeline)
+    settings = info.pipeline.get(histories.HISTORY) or {}
     name = str(source)[:200] if isinstance(source, str | Path) else ""
     parsed = []
-    for i, own in enumerate(found):
-        called = ", ".join(filter(None, (name, own.name if len(found) > 1 or not name else "")))
-        ahead = TextColumn(["\n".join(own.ahead(int(read["horizon"])))])
-        note = _told(own, int(info.shape[0]), read.get("step", own.step.words))
+    for i, timeline in enumerate(timelines):
+        called = ", ".join(filter(None, (name, timeline.name if len(timelines) > 1 or not name else "")))
+        ahead = TextColumn(["\n".join(timeline.ahead(int(settings["horizon"])))])
+        note = _told(timeline, int(info.shape[0]), settings.get("step", timeline.step.words))
         inputs = ArrayColumn(windows[i : i + 1])
         parsed.append(one_example(called, NAME, inputs, note, info.pipeline, {STEPS_AHEAD: ahead}))
     return parsed
 
 
-def _told(own: Timeline, steps: int, trained: str) -> str:
+def _told(timeline: Timeline, steps: int, trained: str) -> str:
     """What was done to a series, and whether its values lie as far apart as those that were learned from."""
-    said = [f"from the last {min(len(own.values), steps)} of {len(own.values)} values", *own.notes]
-    if own.step.words != trained:
-        said.append(f"the model learned from values each {trained}, and these are each {own.step.words}")
-    return "; ".join(said)
+    notes = [f"from the last {min(len(timeline.values), steps)} of {len(timeline.values)} values", *timeline.notes]
+    if timeline.step.words != trained:
+        notes.append(f"the model learned from values each {trained}, and these are each {timeline.step.words}")
+    return "; ".join(notes)
 
 
 def _show(examples: Examples, index: int) -> str:

@@ -45,8 +45,8 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     tokenizer: Any = layer.tokenizer
     if not hasattr(tokenizer, "special"):
         raise InputError(f"{layer.handle} writes text, and brings no tokenizer.json: speech needs its byte pairs.")
-    most = max(_width(own, tokenizer) for own in (data.train, data.val, data.test))
-    train, val, test = (prompted(own, tokenizer, most) for own in (data.train, data.val, data.test))
+    most = max(_width(part, tokenizer) for part in (data.train, data.val, data.test))
+    train, val, test = (prompted(part, tokenizer, most) for part in (data.train, data.val, data.test))
     return dataclasses.replace(data, train=train, val=val, test=test, labels=())
 
 
@@ -171,12 +171,12 @@ def _scanned(file: Path) -> tuple[decode.Scan, str]:
 def show(examples: Examples, index: int) -> str:
     """A recording's player and spectrogram, without the silence that fills its window up."""
     inputs = examples.inputs.columns[WAVEFORM] if isinstance(examples.inputs, DictColumn) else examples.inputs
-    one = examples.subset([index])
+    example = examples.subset([index])
     wave = np.asarray(inputs[index])
     loud = np.flatnonzero(wave)
     end = min(len(wave), int(loud[-1]) + 1600) if len(loud) else len(wave)
     shown = ReadColumn(lambda _: wave[:end], dataclasses.replace(inputs.spec, shape=(end,)), ("",))
-    return audio_shown.show(dataclasses.replace(one, inputs=shown, columns={}), 0)
+    return audio_shown.show(dataclasses.replace(example, inputs=shown, columns={}), 0)
 
 
 SPEECH = Modality("speech", _prepare, serve=AUDIO.serve, describe=_describe, parse=_parse, show=show)

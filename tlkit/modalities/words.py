@@ -43,11 +43,11 @@ def _serve(model: keras.Model, examples: Examples) -> Serving:
     in_graph = GraphWords(tokenizer_of(model, Words), int(examples.inputs.spec.shape[0]))
     (tensor,) = model.inputs
 
-    def prepare(given: Tensors) -> Tensors:
-        return {tensor.name: in_graph(given["text"])}
+    def prepare(tensors: Tensors) -> Tensors:
+        return {tensor.name: in_graph(tensors["text"])}
 
     specs = {"text": tf.TensorSpec((None,), tf.string, name="text")}
-    return Serving(specs, prepare, in_graph, lambda own: {"text": np.asarray(texts_of(own), dtype=str)})
+    return Serving(specs, prepare, in_graph, lambda served: {"text": np.asarray(texts_of(served), dtype=str)})
 
 
 def _describe(model: keras.Model, _examples: Examples) -> InputInfo:

@@ -107,9 +107,9 @@ def _likeliest(raw: Any) -> dict[str, Any]:
     return {NEXT: ops.cast(ops.top_k(raw, 1)[1][..., 0], "float32")}
 
 
-def _agree(expected: Decoded, found: Decoded) -> Agreement:
-    same = expected[NEXT] == found[NEXT]
-    return Agreement(np.zeros(len(same)), same, np.ones(same.shape))
+def _agree(expected: Decoded, actual: Decoded) -> Agreement:
+    equal = expected[NEXT] == actual[NEXT]
+    return Agreement(np.zeros(len(equal)), equal, np.ones(equal.shape))
 
 
 def _said(_decoded: Decoded, _example: Any) -> Lines:

@@ -74,12 +74,12 @@ def classical(
         "ets": ("AutoETS" if ets_season == season_length else "AutoETS without season", AutoETS, ets_season),
         "theta": ("AutoTheta", AutoTheta, season_length),
     }
-    found = {}
+    forecasts = {}
     for name, (method, make, season) in methods.items():
         rows = [_forecast(make, histories[i], horizon, season, levels) for i in places]
         if all(row is not None for row in rows):
-            found[name] = Forecasts(method, np.stack([row for row in rows if row is not None]), places)
-    return found
+            forecasts[name] = Forecasts(method, np.stack([row for row in rows if row is not None]), places)
+    return forecasts
 
 
 def _forecast(make: Any, history: np.ndarray, horizon: int, season: int, levels: Sequence[float]) -> Any:

@@ -45,19 +45,20 @@ class ForecastScorer:
         columns = {name: joined([part.columns[name] for part in every]) for name in every[0].columns}
         forecasts = np.concatenate([rows for _, rows in self.parts])
         scale = _column(columns, SCALE, len(ids))
-        others = self._others(columns, truth)
+        baselines = self._others(columns, truth)
         errors = mase(truth, median_of(self.levels, forecasts), scale)
         scores: dict[str, float] = {}
         rows: list[dict[str, Any]] = []
-        for name, own in {"": Forecasts("tlkit", forecasts, np.arange(len(ids))), **others}.items():
-            found = figures(self.levels, truth[own.places], own.quantiles, scale[own.places])
-            scores |= {_named(score, name): value for score, value in found.items()}
+        for name, forecast in {"": Forecasts("tlkit", forecasts, np.arange(len(ids))), **baselines}.items():
+            method_scores = figures(self.levels, truth[forecast.places], forecast.quantiles, scale[forecast.places])
+            scores |= {_named(score, name): value for score, value in method_scores.items()}
             rows.append(
-                {"method": own.method, "mase": found["mase"], "low": found["mase_low"], "high": found["mase_high"],
-                 "wql": found.get("wql"), "count": len(own.places), "model": float(errors[own.places].mean())}
+                {"method": forecast.method, "mase": method_scores["mase"], "low": method_scores["mase_low"],
+                 "high": method_scores["mase_high"], "wql": method_scores.get("wql"), "count": len(forecast.places),
+                 "model": float(errors[forecast.places].mean())}
             )  # fmt: skip
         scores |= coverage(self.levels, truth, forecasts)
-        naive = others[NAIVE].quantiles if NAIVE in others else None
+        naive = baselines[NAIVE].quantiles if NAIVE in baselines else None
         details = {
             "headline": metrics.headline("mase", "MASE", "bootstrap", unit="value", lower_is_better=True),
             "methods": rows,
@@ -75,11 +76,11 @@ class ForecastScorer:
         count = len(truth)
         middle, sigma = (np.asarray(columns[name].take(np.arange(count))) for name in (NAIVE_OF, SIGMA))
         rows = naive_quantiles(self.levels, middle, sigma, self.season_length)
-        found = {NAIVE: Forecasts("seasonal naive", rows, np.arange(count))}
+        baselines = {NAIVE: Forecasts("seasonal naive", rows, np.arange(count))}
         if HISTORY_OF not in columns:
-            return found
+            return baselines
         histories = [np.asarray(columns[HISTORY_OF][i], np.float64) for i in range(count)]
-        return found | classical(histories, truth.shape[1], self.season_length, self.levels)
+        return baselines | classical(histories, truth.shape[1], self.season_length, self.levels)
 
     def _plots(
         self,
@@ -119,11 +120,11 @@ def figures(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray, s
     statistics: dict[str, Callable[[np.ndarray], float]] = {"mase": lambda rows: float(errors[rows].mean())}
     if len(levels) > 1 and size.any():
         statistics["wql"] = functools.partial(_wql, losses, size)
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name, statistic in statistics.items():
         low, high = metrics.bootstrap(statistic, len(truth))
-        found |= {name: statistic(np.arange(len(truth))), f"{name}_low": low, f"{name}_high": high}
-    return found
+        scores |= {name: statistic(np.arange(len(truth))), f"{name}_low": low, f"{name}_high": high}
+    return scores
 
 
 def _wql(losses: np.ndarray, size: np.ndarray, rows: np.ndarray) -> float:
@@ -165,16 +166,16 @@ def by_step(
 ) -> list[dict[str, Any]]:
     """Mean absolute error of each step ahead, of the seasonal naive forecast too, and how often the truth is inside."""
     middle, rows = median_of(levels, forecasts), []
-    other = None if naive is None else median_of(levels, naive)
+    naive_middle = None if naive is None else median_of(levels, naive)
     for step in range(truth.shape[1]):
-        known = np.isfinite(truth[:, step])
-        if not known.any():
+        finite = np.isfinite(truth[:, step])
+        if not finite.any():
             continue
-        own = truth[known, step]
-        inside = (own >= forecasts[known, step, 0]) & (own <= forecasts[known, step, -1])
+        actual = truth[finite, step]
+        inside = (actual >= forecasts[finite, step, 0]) & (actual <= forecasts[finite, step, -1])
         rows.append(
-            {"step": step + 1, "error": float(np.abs(own - middle[known, step]).mean()),
-             "naive": "-" if other is None else f"{np.abs(own - other[known, step]).mean():.4g}",
+            {"step": step + 1, "error": float(np.abs(actual - middle[finite, step]).mean()),
+             "naive": "-" if naive_middle is None else f"{np.abs(actual - naive_middle[finite, step]).mean():.4g}",
              "inside": float(inside.mean())}
         )  # fmt: skip
     return rows

@@ -52,21 +52,24 @@ class Gathered:
         if PLACE in together.columns:
             order = np.argsort(together.columns[PLACE].take(np.arange(len(together))), kind="stable")
             if (order != np.arange(len(order))).any():
-                together, arrays = together.subset(order.tolist()), {name: own[order] for name, own in arrays.items()}
+                together, arrays = (
+                    together.subset(order.tolist()),
+                    {name: array[order] for name, array in arrays.items()},
+                )
         return self.evaluate(together, arrays if self.of is None else arrays[self.of])
 
 
 def _joined(several: list[Examples]) -> Examples:
     """Batches of the same examples, one behind the other."""
     first = several[0]
-    weights = [one.weights for one in several if one.weights is not None]
+    weights = [batch.weights for batch in several if batch.weights is not None]
     return Examples(
-        ids=tuple(name for one in several for name in one.ids),
-        inputs=joined([one.inputs for one in several]),
-        targets=joined([one.targets for one in several]),
+        ids=tuple(name for batch in several for name in batch.ids),
+        inputs=joined([batch.inputs for batch in several]),
+        targets=joined([batch.targets for batch in several]),
         modality=first.modality,
         pipeline=first.pipeline,
-        columns={name: joined([one.columns[name] for one in several]) for name in first.columns},
-        groups=tuple(group for one in several for group in one.groups),
+        columns={name: joined([batch.columns[name] for batch in several]) for name in first.columns},
+        groups=tuple(group for batch in several for group in batch.groups),
         weights=np.concatenate(weights) if weights else None,
     )

@@ -107,11 +107,11 @@ def evaluate_points(names: tuple[str, ...], within: float, examples: Examples, d
     return Evaluation(metrics.finite(scores), details, np.asarray(decoded[POINTS], np.float32))
 
 
-def _drawn(rows: np.ndarray, said: np.ndarray) -> list[dict[str, list[float]]]:
+def _drawn(rows: np.ndarray, predicted: np.ndarray) -> list[dict[str, list[float]]]:
     """Labelled points of an image and what is said of them, in per cent of the sides."""
     return [
-        {"true": [100 * float(v) for v in row[:2]], "said": [100 * float(v) for v in own]}
-        for row, own in zip(rows, said, strict=True)
+        {"true": [100 * float(v) for v in row[:2]], "said": [100 * float(v) for v in point]}
+        for row, point in zip(rows, predicted, strict=True)
         if row[2] > 0
     ]
 

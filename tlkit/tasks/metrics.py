@@ -207,10 +207,10 @@ def macro_f1(confusion: Array) -> float:
 
 def top_k_hits(targets: Array, scores: Array, k: int) -> Array:
     """bool (n,): whether the true class is among the k highest scores; ties go to the lower class, as in argmax."""
-    own = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
+    true_scores = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
     before = np.arange(scores.shape[1])[None, :] < targets[:, None]
-    rank = (scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1)
-    hits: Array = (rank < k) & np.isfinite(own[:, 0])
+    rank = (scores > true_scores).sum(axis=1) + ((scores == true_scores) & before).sum(axis=1)
+    hits: Array = (rank < k) & np.isfinite(true_scores[:, 0])
     return hits
 
 
@@ -426,13 +426,13 @@ def _falls_to(statistic: Callable[[float], float], level: float) -> float:
     return (low + high) / 2
 
 
-def _queries(relevant: Sequence[Any], found: Sequence[Any], k: int) -> list[tuple[Any, Any]]:
+def _queries(relevant: Sequence[Any], results: Sequence[Any], k: int) -> list[tuple[Any, Any]]:
     """(relevant, found) of each query that has something relevant."""
-    if len(relevant) != len(found):
-        raise InputError(f"There are {len(relevant)} queries and {len(found)} results: give one list for each query.")
+    if len(relevant) != len(results):
+        raise InputError(f"There are {len(relevant)} queries and {len(results)} results: give one list for each query.")
     if k < 1:
         raise InputError(f"`k` must be 1 or more. Received: k={k!r}.")
-    return [(wanted, list(ranked)) for wanted, ranked in zip(relevant, found, strict=True) if wanted]
+    return [(wanted, list(ranked)) for wanted, ranked in zip(relevant, results, strict=True) if wanted]
 
 
 def _discounted(gains: Sequence[float], k: int) -> float:

@@ -206,15 +206,17 @@ def _prepared(arguments: Mapping[str, Any], splits: Splits, say: Callable[[str],
     names, train = arguments["names"], splits.train
     targets = np.asarray(train.target_array, np.float64).reshape(len(train), -1)
     mean, std = moments(targets, train.weights)
-    found = {"mean": mean, "std": std} | {key: arguments[key] for key in ("mean", "std") if arguments[key] is not None}
-    for name, centre, spread, column in zip(names, found["mean"], found["std"], targets.T, strict=True):
+    scaling = {"mean": mean, "std": std} | {
+        key: arguments[key] for key in ("mean", "std") if arguments[key] is not None
+    }
+    for name, centre, spread, column in zip(names, scaling["mean"], scaling["std"], targets.T, strict=True):
         say(f"{name}: mean {centre:.4g}, spread {spread:.4g} of the training targets")
         if np.ptp(column) == 0:
             say(f"note: every training target of {name} is {column[0]:.6g}, so there is nothing to learn")
         elif spread < COARSE * abs(centre):
             apart = f"{name} varies by {spread:.2g} around {centre:.7g}, which float32 hardly tells apart"
             say(f"note: {apart}: subtract a fixed number from its targets")
-    return regress(**{**arguments, **found})
+    return regress(**{**arguments, **scaling})
 
 
 def moments(targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[list[float], list[float]]:

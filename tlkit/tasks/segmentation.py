@@ -114,11 +114,13 @@ def _enlarged(x: Any, like: Any, stride: int) -> Any:
     """The coarser map at the size of the finer one; sides that are odd have no whole factor."""
     from keras import layers
 
-    (own, other), name = (tuple(map_.shape[1:3]) for map_ in (x, like)), f"head_up_{stride}"
-    factors = [big // small if small and big and big % small == 0 else 0 for small, big in zip(own, other, strict=True)]
-    if None in other or all(factors):
+    (coarse, fine), name = (tuple(map_.shape[1:3]) for map_ in (x, like)), f"head_up_{stride}"
+    factors = [
+        big // small if small and big and big % small == 0 else 0 for small, big in zip(coarse, fine, strict=True)
+    ]
+    if None in fine or all(factors):
         return layers.UpSampling2D(tuple(factors) if all(factors) else 2, interpolation="bilinear", name=name)(x)
-    return layers.Resizing(*other, interpolation="bilinear", name=name)(x)
+    return layers.Resizing(*fine, interpolation="bilinear", name=name)(x)
 
 
 def _loss(labels: int, dice: float, weights: tuple[float, ...] | None) -> keras.losses.Loss:

@@ -37,16 +37,16 @@ class SegmentationScorer:
 
     def update(self, examples: Examples, decoded: Decoded) -> None:
         """Take in some images."""
-        said = decoded[MASK].argmax(-1).astype(np.uint8)
-        for row, (name, own) in enumerate(zip(examples.ids, said, strict=True)):
+        predicted = decoded[MASK].argmax(-1).astype(np.uint8)
+        for row, (name, mask) in enumerate(zip(examples.ids, predicted, strict=True)):
             true = np.asarray(examples.targets[row])
-            known = true != VOID
-            pairs = true[known].astype(np.int64) * len(self.labels) + own[known]
+            labelled = true != VOID
+            pairs = true[labelled].astype(np.int64) * len(self.labels) + mask[labelled]
             table = np.bincount(pairs, minlength=self.table.size).reshape(self.table.shape)
             self.table += table
             self.counts.append(np.stack([np.diag(table), table.sum(axis=0), table.sum(axis=1)]))
-            self.edges.append(boundary_counts(true, np.where(known, own, VOID), len(self.labels)))
-            self._keep(name, _mean_iou(self.counts[-1]), true, own)
+            self.edges.append(boundary_counts(true, np.where(labelled, mask, VOID), len(self.labels)))
+            self._keep(name, _mean_iou(self.counts[-1]), true, mask)
 
     def _keep(self, name: str, miou: float, true: np.ndarray, said: np.ndarray) -> None:
         entry = (-miou, -len(self.counts), {"id": name, "miou": miou, "masks": (true, said)})
@@ -74,21 +74,22 @@ class SegmentationScorer:
     def _rows(self, counts: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
         rows = []
         for i, label in enumerate(self.labels):
-            own, edge = counts[:, :, i], edges[:, :, i]
-            low, high = metrics.bootstrap(functools.partial(_drawn, _iou_of_one, own), len(own))
-            (iou,), (dice,) = iou_of(own.sum(axis=0)[:, None]), dice_of(own.sum(axis=0)[:, None])
+            class_counts, edge = counts[:, :, i], edges[:, :, i]
+            low, high = metrics.bootstrap(functools.partial(_drawn, _iou_of_one, class_counts), len(class_counts))
+            (iou,), (dice,) = iou_of(class_counts.sum(axis=0)[:, None]), dice_of(class_counts.sum(axis=0)[:, None])
             rows.append(
                 {"label": label, "iou": float(iou), "iou_low": low, "iou_high": high, "dice": float(dice),
-                 "boundary_f1": float(boundary_of(edge.sum(axis=0)[:, None])[0]), "pixels": int(own[:, 2].sum())}
+                 "boundary_f1": float(boundary_of(edge.sum(axis=0)[:, None])[0]),
+                 "pixels": int(class_counts[:, 2].sum())}
             )  # fmt: skip
         return rows
 
     def _masks(self) -> dict[str, Any]:
         images = [
-            {"id": one["id"], "miou": one["miou"],
-             "true": mask_url(one["masks"][0], len(self.labels)),
-             "predicted": mask_url(one["masks"][1], len(self.labels))}
-            for _, _, one in sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
+            {"id": entry["id"], "miou": entry["miou"],
+             "true": mask_url(entry["masks"][0], len(self.labels)),
+             "predicted": mask_url(entry["masks"][1], len(self.labels))}
+            for _, _, entry in sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
         ]  # fmt: skip
         return {"images": images, "legend": legend(self.labels, palette(len(self.labels)))}
 
@@ -119,16 +120,16 @@ def boundary_of(edges: np.ndarray) -> np.ndarray:
     return np.where(said + true > 0, f1, 1.0)
 
 
-def boundary_counts(true: np.ndarray, said: np.ndarray, labels: int) -> np.ndarray:
+def boundary_counts(true: np.ndarray, predicted: np.ndarray, labels: int) -> np.ndarray:
     """int64 (4, labels): pixels of said and of true boundaries, and those of each that the other comes near to."""
     reach = max(1, round(TOLERANCE * float(np.hypot(*true.shape))))
-    found = np.zeros((4, labels), np.int64)
-    for label in np.union1d(np.unique(true), np.unique(said)):
+    counts = np.zeros((4, labels), np.int64)
+    for label in np.union1d(np.unique(true), np.unique(predicted)):
         if label < labels:
-            one, other = (boundary(mask == label) for mask in (said, true))
-            met = (one & near(other, reach)).sum(), (other & near(one, reach)).sum()
-            found[:, label] = one.sum(), other.sum(), *met
-    return found
+            predicted_edge, true_edge = (boundary(mask == label) for mask in (predicted, true))
+            met = (predicted_edge & near(true_edge, reach)).sum(), (true_edge & near(predicted_edge, reach)).sum()
+            counts[:, label] = predicted_edge.sum(), true_edge.sum(), *met
+    return counts
 
 
 def boundary(area: np.ndarray) -> np.ndarray:
@@ -146,12 +147,12 @@ def boundary(area: np.ndarray) -> np.ndarray:
 def near(marked: np.ndarray, reach: int) -> np.ndarray:
     """Pixels within `reach` of a marked one, bool (h, w)."""
     height, width = marked.shape
-    padded, found = np.pad(marked, reach), np.zeros_like(marked)
+    padded, within = np.pad(marked, reach), np.zeros_like(marked)
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             if down**2 + right**2 <= reach**2:
-                found |= padded[reach + down : reach + down + height, reach + right : reach + right + width]
-    return found
+                within |= padded[reach + down : reach + down + height, reach + right : reach + right + width]
+    return within
 
 
 def _drawn(figure: Callable[[np.ndarray], float], rows: np.ndarray, indices: np.ndarray) -> float:

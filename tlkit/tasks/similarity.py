@@ -141,12 +141,12 @@ def _drawn(
 def _told_apart(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
     """float64 (n,) share of pairs of the other kind on the right side of each pair, ties counted half."""
     shares = np.full(len(truth), 0.5)
-    for own in (0, 1):
-        others = np.sort(values[truth != own])
-        if len(others):
-            below, upto = (np.searchsorted(others, values[truth == own], side) for side in ("left", "right"))
-            under = (below + upto) / (2 * len(others))
-            shares[truth == own] = under if own else 1.0 - under
+    for kind in (0, 1):
+        other_values = np.sort(values[truth != kind])
+        if len(other_values):
+            below, upto = (np.searchsorted(other_values, values[truth == kind], side) for side in ("left", "right"))
+            under = (below + upto) / (2 * len(other_values))
+            shares[truth == kind] = under if kind else 1.0 - under
     return shares
 
 

@@ -100,7 +100,9 @@ def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, n
     passages = _passages(examples)
     replies = [reply(row, passages[i], longest) for i, row in enumerate(outputs)]
     judged = [_judge(windows, examples, replies, no_answer) for windows in _by_question(examples.ids).values()]
-    exact, f1, answerable = (np.array([getattr(one, name) for one in judged]) for name in ("exact", "f1", "answerable"))
+    exact, f1, answerable = (
+        np.array([getattr(question, name) for question in judged]) for name in ("exact", "f1", "answerable")
+    )
     scores = {**_with_interval("f1", f1), **_with_interval("exact_match", exact)}
     if not answerable.all():
         scores["no_answer_accuracy"] = exact[~answerable].mean()
@@ -162,10 +164,18 @@ def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
 
 def _mistakes(judged: Sequence[Judged], ids: Sequence[str]) -> list[dict[str, Any]]:
     """The questions answered worst, of equals the surest first."""
-    wrong = sorted((one for one in judged if not one.exact), key=lambda one: (one.f1, -abs(one.preference)))
+    wrong = sorted(
+        (question for question in judged if not question.exact),
+        key=lambda question: (question.f1, -abs(question.preference)),
+    )
     return [
-        {"index": one.window, "id": ids[one.window], "true": _spoken(*one.answers), "predicted": _spoken(one.said)}
-        for one in wrong[:WORST]
+        {
+            "index": question.window,
+            "id": ids[question.window],
+            "true": _spoken(*question.answers),
+            "predicted": _spoken(question.said),
+        }
+        for question in wrong[:WORST]
     ]
 
 
@@ -206,10 +216,10 @@ def _check(splits: Splits) -> None:
 
 
 def _passages(examples: Examples) -> Column:
-    found = examples.columns.get(PASSAGE)
-    if found is None:
+    column = examples.columns.get(PASSAGE)
+    if column is None:
         raise InputError(
             "Answers are judged by their words, so each question needs its context and its answers (the column "
             f"{PASSAGE!r} of `Examples`): `tlkit.data.text.from_squad` brings them."
         )
-    return found
+    return column

@@ -38,12 +38,12 @@ def spans(labels: Sequence[str]) -> list[Span]:
 def _spans(labels: Sequence[str]) -> Iterator[Span]:
     kind, start = "", 0
     for place, label in enumerate(labels):
-        begins, own = _read(label)
-        if kind and (own != kind or begins):
+        begins, word_kind = _read(label)
+        if kind and (word_kind != kind or begins):
             yield Span(kind, start, place)
             kind = ""
-        if own and not kind:
-            kind, start = own, place
+        if word_kind and not kind:
+            kind, start = word_kind, place
 
 
 def _read(label: str) -> tuple[bool, str]:

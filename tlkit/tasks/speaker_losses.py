@@ -34,9 +34,9 @@ class AdditiveMargin(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of speakers (batch,) and embeddings with cosines (batch, d + speakers)."""
-        own = smoothed_one_hot(y_true, self.speakers, 0.0)
-        logits = self.scale * (y_pred[:, -self.speakers :] - self.margin * own)
-        return -ops.sum(own * ops.log_softmax(logits, axis=-1), axis=-1)
+        one_hot = smoothed_one_hot(y_true, self.speakers, 0.0)
+        logits = self.scale * (y_pred[:, -self.speakers :] - self.margin * one_hot)
+        return -ops.sum(one_hot * ops.log_softmax(logits, axis=-1), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Plain arguments."""

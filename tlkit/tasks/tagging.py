@@ -88,12 +88,14 @@ def evaluate_tags(labels: tuple[str, ...], examples: Examples, outputs: np.ndarr
     scores = {"accuracy": correct.sum() / counted.sum(), "accuracy_low": low, "accuracy_high": high}
     details = {"example_scores": (correct / counted).tolist()}
     if any(label[:2] in ("B-", "I-") for label in labels):
-        found = [_both(labels, truth, said, own) for truth, said, own in zip(targets, predicted, words, strict=True)]
-        scores = {**_span_scores(found), **scores}
+        pairs = [
+            _both(labels, truth, tags, is_word) for truth, tags, is_word in zip(targets, predicted, words, strict=True)
+        ]
+        scores = {**_span_scores(pairs), **scores}
         details |= {
             "headline": metrics.headline("f1", "Span F1", "bootstrap"),
-            "per_class": _per_kind(found),
-            "mistakes": _mistakes(found, examples.ids),
+            "per_class": _per_kind(pairs),
+            "mistakes": _mistakes(pairs, examples.ids),
         }
     else:
         details |= {"headline": metrics.headline("accuracy", "Word accuracy", "bootstrap")}
@@ -109,15 +111,15 @@ def _both(labels: tuple[str, ...], truth: np.ndarray, said: np.ndarray, words: n
     return spans(named[0]), spans(named[1])
 
 
-def _span_scores(found: Sequence[Found]) -> dict[str, float]:
-    counts = np.array([(len(set(true) & set(said)), len(said), len(true)) for true, said in found])
+def _span_scores(pairs: Sequence[Found]) -> dict[str, float]:
+    counts = np.array([(len(set(true) & set(predicted)), len(predicted), len(true)) for true, predicted in pairs])
     low, high = metrics.bootstrap(lambda drawn: _f1(counts[drawn].sum(axis=0)), len(counts))
-    hits, said, true = counts.sum(axis=0)
+    hits, predicted, true = counts.sum(axis=0)
     return {
-        "f1": _f1((hits, said, true)),
+        "f1": _f1((hits, predicted, true)),
         "f1_low": low,
         "f1_high": high,
-        "precision": hits / max(1, said),
+        "precision": hits / max(1, predicted),
         "recall": hits / max(1, true),
     }
 
@@ -127,14 +129,14 @@ def _f1(counts: Any) -> float:
     return float(2 * hits / max(1, said + true))
 
 
-def _per_kind(found: Sequence[Found]) -> list[dict[str, Any]]:
-    kinds = sorted({span.kind for pair in found for side in pair for span in side})
+def _per_kind(pairs: Sequence[Found]) -> list[dict[str, Any]]:
+    kinds = sorted({span.kind for pair in pairs for side in pair for span in side})
     rows = []
     for kind in kinds:
-        sides = [[{s for s in side if s.kind == kind} for side in pair] for pair in found]
-        hits, said, true = (sum(map(len, part)) for part in ([t & s for t, s in sides], *_columns(sides)))
-        rows.append({"label": kind, "precision": hits / max(1, said), "recall": hits / max(1, true),
-                     "f1": _f1((hits, said, true)), "support": true})  # fmt: skip
+        sides = [[{s for s in side if s.kind == kind} for side in pair] for pair in pairs]
+        hits, predicted, true = (sum(map(len, part)) for part in ([t & s for t, s in sides], *_columns(sides)))
+        rows.append({"label": kind, "precision": hits / max(1, predicted), "recall": hits / max(1, true),
+                     "f1": _f1((hits, predicted, true)), "support": true})  # fmt: skip
     return rows
 
 
@@ -142,20 +144,20 @@ def _columns(sides: Sequence[Sequence[set[Span]]]) -> tuple[list[set[Span]], lis
     return [said for _, said in sides], [true for true, _ in sides]
 
 
-def _mistakes(found: Sequence[Found], ids: Sequence[str]) -> list[dict[str, Any]]:
+def _mistakes(pairs: Sequence[Found], ids: Sequence[str]) -> list[dict[str, Any]]:
     """Sentences with the most spans missed or made up."""
-    wrong = [len(set(true) ^ set(said)) for true, said in found]
+    wrong = [len(set(true) ^ set(predicted)) for true, predicted in pairs]
     worst = np.argsort(-np.asarray(wrong), kind="stable")[:WORST].tolist()
     return [
-        {"index": i, "id": ids[i], "true": _spoken(found[i][0]), "predicted": _spoken(found[i][1]),
-         "spans": {"true": [list(s) for s in found[i][0]], "predicted": [list(s) for s in found[i][1]]}}
+        {"index": i, "id": ids[i], "true": _spoken(pairs[i][0]), "predicted": _spoken(pairs[i][1]),
+         "spans": {"true": [list(s) for s in pairs[i][0]], "predicted": [list(s) for s in pairs[i][1]]}}
         for i in worst
         if wrong[i]
     ]  # fmt: skip
 
 
-def _spoken(found: Sequence[Span]) -> str:
-    return ", ".join(dict.fromkeys(span.kind for span in found)) or "nothing"
+def _spoken(sentence_spans: Sequence[Span]) -> str:
+    return ", ".join(dict.fromkeys(span.kind for span in sentence_spans)) or "nothing"
 
 
 def _head(features: Any, outputs: int, dropout: float) -> Any:

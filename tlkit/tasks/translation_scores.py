@@ -73,8 +73,8 @@ def _by_sacrebleu(name: str, written: Sequence[str], right: Sequence[str]) -> In
     return score, float(low), float(high)
 
 
-def _mean_of(each: Callable[[str, str], float], written: Sequence[str], right: Sequence[str]) -> Interval:
-    values = np.array([each(own, other) for own, other in zip(written, right, strict=True)])
+def _mean_of(score: Callable[[str, str], float], written: Sequence[str], right: Sequence[str]) -> Interval:
+    values = np.array([score(text, reference) for text, reference in zip(written, right, strict=True)])
     low, high = metrics.bootstrap(lambda drawn: float(values[drawn].mean()), len(values))
     return float(values.mean()), low, high
 
@@ -94,7 +94,7 @@ def error_rate(written: Sequence[str], right: Sequence[str]) -> Interval:
     """
     true = [text.split() for text in right]
     wrong = np.array([distance(a, b.split()) for a, b in zip(true, written, strict=True)])
-    lengths = np.array([len(own) for own in true])
+    lengths = np.array([len(parts) for parts in true])
 
     def rate(drawn: np.ndarray) -> float:
         return float(wrong[drawn].sum() / max(1, lengths[drawn].sum()))

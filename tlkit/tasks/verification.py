@@ -161,17 +161,17 @@ def _check(speakers: int, splits: Splits) -> None:
     _check_open(splits, "validation", splits.val, {"training": splits.train})
 
 
-def _check_open(splits: Splits, name: str, examples: Examples, others: dict[str, Examples]) -> None:
+def _check_open(splits: Splits, name: str, examples: Examples, other_splits: dict[str, Examples]) -> None:
     if not len(examples):
         return
-    own, counts = np.unique(examples.target_array, return_counts=True)
-    for other, theirs in others.items():
-        shared = np.intersect1d(own, theirs.target_array)
+    speakers, counts = np.unique(examples.target_array, return_counts=True)
+    for other_name, theirs in other_splits.items():
+        shared = np.intersect1d(speakers, theirs.target_array)
         if shared.size:
             who = splits.labels[shared[0]] if splits.labels else shared[0]
             raise InputError(
-                f"Speaker `{who}` is in the {name} and the {other} split: verification is judged on voices that were "
-                "never heard; divide with `tlkit.data.speakers`."
+                f"Speaker `{who}` is in the {name} and the {other_name} split: verification is judged on voices that "
+                "were never heard; divide with `tlkit.data.speakers`."
             )
-    if len(own) < 2 or counts.max() < 2:
+    if len(speakers) < 2 or counts.max() < 2:
         raise InputError(f"The {name} split needs two speakers, and one of them twice, to make pairs of. Add some.")

@@ -75,7 +75,7 @@ def errors(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = No
     return _ranked(scores[order], same[order], np.ones(len(order)) if weights is None else weights[order])
 
 
-def equal_error(found: Errors) -> tuple[float, float]:
+def equal_error(curve: Errors) -> tuple[float, float]:
     """(equal error rate, threshold): where as large a share of targets is missed as of others is accepted.
 
     Between two thresholds both shares are taken to change linearly.
@@ -84,29 +84,29 @@ def equal_error(found: Errors) -> tuple[float, float]:
         >>> equal_error(errors(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])))
         (0.5, 0.4)
     """
-    gap = found.missed - found.accepted  # rises from -1 to 1
+    gap = curve.missed - curve.accepted  # rises from -1 to 1
     right = int(np.flatnonzero(gap >= 0)[0])
     left = max(right - 1, 0)
     part = 0.0 if right == left or gap[right] == 0 else float(-gap[left] / (gap[right] - gap[left]))
     if gap[right] == 0:
-        return float(found.missed[right]), float(found.thresholds[right])
-    rate = found.missed[left] + part * (found.missed[right] - found.missed[left])
-    return float(rate), float(found.thresholds[left] + part * (found.thresholds[right] - found.thresholds[left]))
+        return float(curve.missed[right]), float(curve.thresholds[right])
+    rate = curve.missed[left] + part * (curve.missed[right] - curve.missed[left])
+    return float(rate), float(curve.thresholds[left] + part * (curve.thresholds[right] - curve.thresholds[left]))
 
 
-def min_cost(found: Errors, p_target: float) -> float:
+def min_cost(curve: Errors, p_target: float) -> float:
     """Lowest normalised detection cost over all thresholds; 1 is what accepting none, or all, costs.
 
     C = p_target * missed + (1 - p_target) * accepted, with both errors costing 1, over min(p_target, 1 - p_target).
 
     Args:
-        found: Of `errors`.
+        curve: Of `errors`.
         p_target: How often a trial is a target, in (0, 1).
 
     Source: NIST 2016 Speaker Recognition Evaluation Plan, section 3.1 (C_Det and its normalisation); 0.01 is one of its
     priors, 0.05 that of NIST's SRE 2019 and 2021 (audio) and of the VoxSRC challenges.
     """
-    cost = p_target * found.missed + (1 - p_target) * found.accepted
+    cost = p_target * curve.missed + (1 - p_target) * curve.accepted
     return float(cost.min() / min(p_target, 1 - p_target))
 
 
@@ -150,21 +150,21 @@ def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -
         `threshold` it and the errors it makes: missed, accepted. Details for the report. Lower is better of all but
         auc.
     """
-    kept = _spread(len(examples))
-    speakers = examples.target_array[kept]
-    found = trials(np.nan_to_num(outputs[kept]), speakers)
-    every = errors(found.scores, found.same)
-    rate, own = equal_error(every)
-    limit = own if threshold is None else threshold
+    places = _spread(len(examples))
+    speakers = examples.target_array[places]
+    pairs = trials(np.nan_to_num(outputs[places]), speakers)
+    every = errors(pairs.scores, pairs.same)
+    rate, equal_threshold = equal_error(every)
+    limit = equal_threshold if threshold is None else threshold
     scores = {"eer": rate, **{_cost_name(p): min_cost(every, p) for p in PRIORS}}
-    scores |= _intervals(found, speakers) | {"auc": metrics.roc_auc(found.same, found.scores)}
-    scores |= {"trials": len(found.same), "target_trials": int(found.same.sum()), **_at(found, threshold)}
-    right = (found.scores >= limit) == found.same
+    scores |= _intervals(pairs, speakers) | {"auc": metrics.roc_auc(pairs.same, pairs.scores)}
+    scores |= {"trials": len(pairs.same), "target_trials": int(pairs.same.sum()), **_at(pairs, threshold)}
+    right = (pairs.scores >= limit) == pairs.same
     details = {
         "headline": metrics.headline("eer", "Equal error rate", "bootstrap", lower_is_better=True),
-        EQUAL_ERROR_THRESHOLD: own,
-        "mistakes": _mistakes(found, limit, [examples.ids[i] for i in kept], kept),
-        "example_scores": _by_recording(found, right, len(kept)).tolist(),
+        EQUAL_ERROR_THRESHOLD: equal_threshold,
+        "mistakes": _mistakes(pairs, limit, [examples.ids[i] for i in places], places),
+        "example_scores": _by_recording(pairs, right, len(places)).tolist(),
     }
     return Evaluation(metrics.finite(scores), details, np.asarray(outputs, np.float32))
 
@@ -180,16 +180,16 @@ def _ranked(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Errors
     return Errors(thresholds, below[0] / target.sum(), 1 - below[1] / other.sum())
 
 
-def _intervals(found: Trials, speakers: np.ndarray) -> dict[str, float]:
+def _intervals(pairs: Trials, speakers: np.ndarray) -> dict[str, float]:
     """Speakers are drawn, not trials: the trials of a speaker hang together."""
     _, numbers = np.unique(speakers, return_inverse=True)
-    order = np.argsort(found.scores, kind="stable")
-    scores, same = found.scores[order], found.same[order]
-    one, two = numbers[found.first[order]], numbers[found.second[order]]
+    order = np.argsort(pairs.scores, kind="stable")
+    scores, same = pairs.scores[order], pairs.same[order]
+    first, second = numbers[pairs.first[order]], numbers[pairs.second[order]]
     rng, drawn = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         times = np.bincount(rng.integers(numbers.max() + 1, size=numbers.max() + 1), minlength=numbers.max() + 1)
-        weights = np.where(same, times[one], times[one] * times[two]).astype(np.float64)
+        weights = np.where(same, times[first], times[first] * times[second]).astype(np.float64)
         if weights[same].any() and weights[~same].any():
             every = _ranked(scores, same, weights)
             drawn.append((equal_error(every)[0], *(min_cost(every, p) for p in PRIORS)))
@@ -200,31 +200,31 @@ def _intervals(found: Trials, speakers: np.ndarray) -> dict[str, float]:
     }
 
 
-def _at(found: Trials, threshold: float | None) -> dict[str, float]:
+def _at(pairs: Trials, threshold: float | None) -> dict[str, float]:
     if threshold is None:
         return {}
-    said = found.scores >= threshold
-    return {"threshold": threshold, "missed": float(np.mean(~said[found.same])),
-            "accepted": float(np.mean(said[~found.same]))}  # fmt: skip
+    accepted = pairs.scores >= threshold
+    return {"threshold": threshold, "missed": float(np.mean(~accepted[pairs.same])),
+            "accepted": float(np.mean(accepted[~pairs.same]))}  # fmt: skip
 
 
-def _mistakes(found: Trials, limit: float, ids: Sequence[str], kept: np.ndarray) -> list[dict[str, Any]]:
+def _mistakes(pairs: Trials, limit: float, ids: Sequence[str], places: np.ndarray) -> list[dict[str, Any]]:
     """Trials farthest on the wrong side of the threshold."""
-    over = np.where(found.same, limit - found.scores, found.scores - limit)
-    wrong = np.flatnonzero(np.where(found.same, found.scores < limit, found.scores >= limit))
+    over = np.where(pairs.same, limit - pairs.scores, pairs.scores - limit)
+    wrong = np.flatnonzero(np.where(pairs.same, pairs.scores < limit, pairs.scores >= limit))
     worst = wrong[np.argsort(-over[wrong], kind="stable")][:WORST]
-    said = {True: "another voice than", False: "the voice of"}
+    phrases = {True: "another voice than", False: "the voice of"}
     return [
-        {"index": int(kept[found.first[i]]), "id": ids[found.first[i]],
-         "true": f"{said[not found.same[i]]} {ids[found.second[i]]}",
-         "predicted": f"{said[bool(found.same[i])]} {ids[found.second[i]]}", "error": float(over[i])}
+        {"index": int(places[pairs.first[i]]), "id": ids[pairs.first[i]],
+         "true": f"{phrases[not pairs.same[i]]} {ids[pairs.second[i]]}",
+         "predicted": f"{phrases[bool(pairs.same[i])]} {ids[pairs.second[i]]}", "error": float(over[i])}
         for i in worst.tolist()
     ]  # fmt: skip
 
 
-def _by_recording(found: Trials, right: np.ndarray, count: int) -> np.ndarray:
+def _by_recording(pairs: Trials, right: np.ndarray, count: int) -> np.ndarray:
     """Share of each recording's trials that are decided right."""
-    sums = sum(np.bincount(side, right, minlength=count) for side in (found.first, found.second))
+    sums = sum(np.bincount(side, right, minlength=count) for side in (pairs.first, pairs.second))
     return np.asarray(sums / max(1, count - 1))
 
 

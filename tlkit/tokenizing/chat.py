@@ -47,9 +47,9 @@ def general_tokens(tokenizer: BytePairs, text: str) -> list[int]:
 
 
 def _written(tokenizer: BytePairs, messages: Sequence[Mapping[str, str]]) -> str:
-    places = [{"role": own["role"], "content": _PLACE.format(i)} for i, own in enumerate(messages)]
+    places = [{"role": message["role"], "content": _PLACE.format(i)} for i, message in enumerate(messages)]
     if not tokenizer.chat_template:
-        return "".join(f"{own['content']}\n" for own in places)
+        return "".join(f"{place['content']}\n" for place in places)
     import jinja2
 
     special = {number: token for token, number in tokenizer.special.items()}
@@ -61,7 +61,7 @@ def _written(tokenizer: BytePairs, messages: Sequence[Mapping[str, str]]) -> str
             )
         )
     except (jinja2.TemplateError, TypeError) as error:
-        roles = ", ".join(own["role"] for own in messages)
+        roles = ", ".join(message["role"] for message in messages)
         raise InputError(
             f"The module's chat template takes no messages of the roles {roles}: {first_line(error)}."
         ) from error

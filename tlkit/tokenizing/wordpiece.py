@@ -137,9 +137,9 @@ class WordPiece:
         numbers: list[int] = []
         offsets: list[tuple[int, int]] = []
         for word, sources in self._words_with_sources(text):
-            own = self._encode_word(word)
-            numbers += own
-            offsets += self._piece_offsets(own, sources)
+            word_pieces = self._encode_word(word)
+            numbers += word_pieces
+            offsets += self._piece_offsets(word_pieces, sources)
         return numbers, np.array(offsets, dtype=np.int32).reshape(-1, 2)
 
     def continues(self, number: int) -> bool:
@@ -157,7 +157,7 @@ class WordPiece:
 
     def count_words(self, words: Sequence[str]) -> int:
         """How many pieces `encode_words` would need to keep all words, [CLS] and [SEP] included."""
-        return sum(len(own) for own in self._by_word(words)) + 2
+        return sum(len(word_pieces) for word_pieces in self._by_word(words)) + 2
 
     def inputs(self, text: str, length: int, pair: str | None = None) -> Inputs:
         """What a BERT module takes: [CLS] text [SEP], or [CLS] text [SEP] pair [SEP], cut and padded to `length`.
@@ -208,8 +208,10 @@ class WordPiece:
             InputError: If `length` has no room for the special pieces.
         """
         pieces = self._by_word(words)
-        inputs = self.packed([number for own in pieces for number in own], length)
-        owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(own) for own in pieces])[: length - 2]
+        inputs = self.packed([number for word_pieces in pieces for number in word_pieces], length)
+        owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(word_pieces) for word_pieces in pieces])[
+            : length - 2
+        ]
         index = np.full(length, -1, dtype=np.int32)
         index[1 : 1 + len(owners)] = owners
         return inputs, index

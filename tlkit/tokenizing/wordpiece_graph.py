@@ -47,15 +47,15 @@ class GraphInputs(tf.Module):
         """
         texts = [text] if pair is None else [text, pair]
         check_length(self.length, 1 + len(texts))
-        return self._packed(self._cut([self._encoded(own) for own in texts]))
+        return self._packed(self._cut([self._encoded(side) for side in texts]))
 
     def _packed(self, pieces: list[Any]) -> dict[str, Any]:
         """Ragged pieces of each text, or of both -> the inputs, with the special pieces."""
         start, end = (tf.fill([pieces[0].nrows(), 1], self._number[piece]) for piece in (CLS, SEP))
-        rows = [tf.concat([own, end], axis=1) for own in pieces]
+        rows = [tf.concat([text_pieces, end], axis=1) for text_pieces in pieces]
         rows[0] = tf.concat([start, rows[0]], axis=1)
         row = tf.concat(rows, axis=1)
-        types = tf.concat([tf.ones_like(own) * kind for kind, own in enumerate(rows)], axis=1)
+        types = tf.concat([tf.ones_like(text_pieces) * kind for kind, text_pieces in enumerate(rows)], axis=1)
         shape = (None, self.length)
         return dict(
             zip(
@@ -79,9 +79,9 @@ class GraphInputs(tf.Module):
         room = self.length - 1 - len(texts)
         if len(texts) == 1:
             return [texts[0][:, :room]]
-        first, second = (own.row_lengths() for own in texts)
-        kept = tf.minimum(second, tf.maximum(tf.cast(room // 2, first.dtype), room - first))
-        return [_first_of(texts[0], tf.minimum(first, room - kept)), _first_of(texts[1], kept)]
+        first, second = (text_pieces.row_lengths() for text_pieces in texts)
+        second_size = tf.minimum(second, tf.maximum(tf.cast(room // 2, first.dtype), room - first))
+        return [_first_of(texts[0], tf.minimum(first, room - second_size)), _first_of(texts[1], second_size)]
 
     def _normalised(self, text: Any) -> Any:
         """tf.string (batch,), words apart; bytes that are no UTF-8 vanish."""

@@ -62,7 +62,7 @@ def newest(folder: Path, signature: str, say: Callable[[str], None] = lambda tex
     Raises:
         InputError: If they belong to another command, other data or another module.
     """
-    found = []
+    sound = []
     for path in folder.glob(f"{PARTIAL}*"):  # what a kill left half-written
         _remove(path)
     for path in sorted(folder.glob("state-*.ckpt")):
@@ -70,10 +70,10 @@ def newest(folder: Path, signature: str, say: Callable[[str], None] = lambda tex
         if checkpoint is None:
             say(f"{path} is damaged; the generation before it is used.")
         else:
-            found.append(checkpoint)
-    if not found:
+            sound.append(checkpoint)
+    if not sound:
         return None
-    latest = max(found, key=lambda c: c.number)
+    latest = max(sound, key=lambda c: c.number)
     if latest.signature != signature:
         raise InputError(
             f"{folder.parent} holds a run with other settings, data or another module; choose another `out`, "

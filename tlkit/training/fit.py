@@ -207,10 +207,10 @@ def _check_loss(model: keras.Model, task: Task, train: Examples) -> None:
 
     Only what it says itself counts: it is asked with zeros, of which other errors may come.
     """
-    shapes = [own.shape[1:] for own in keras.tree.flatten(model.output)]
+    shapes = [output.shape[1:] for output in keras.tree.flatten(model.output)]
     if any(size is None for shape in shapes for size in shape):
         return
-    zeros = keras.tree.map_structure(lambda own: np.zeros((1, *own.shape[1:]), np.float32), model.output)
+    zeros = keras.tree.map_structure(lambda output: np.zeros((1, *output.shape[1:]), np.float32), model.output)
     try:
         task.objective.loss()(multi_targets.unpacked(train.targets.take(np.arange(1))), zeros)
     except InputError:
@@ -413,22 +413,22 @@ def _run_epoch(job: Job, stage: Stage, state: State) -> State:
     with _drawn_back(job, stage):
         if len(job.data.val):
             figures |= {f"val_{name}": value for name, value in _validated(job, stage).items()}
-        kept = _trained_weights(job.model, stage)
+        trained_weights = _trained_weights(job.model, stage)
     _check_finite(job, stage, state, figures)
     seconds = time.perf_counter() - started
     job.progress.line(_epoch_line(stage, epoch, figures, seconds))
     job.watchers.tell("on_epoch_end", over_all_phases, _logs(figures))
     figure = _monitored(figures, state, job)
-    own = state.own_best
-    if own is None or _better(figure, own[0], job):
-        own = (figure, epoch)
+    phase_best = state.own_best
+    if phase_best is None or _better(figure, phase_best[0], job):
+        phase_best = (figure, epoch)
     best, weights = state.best, state.weights
     if best is None or _better(figure, best, job):
-        best, weights = figure, {**weights, **kept}
+        best, weights = figure, {**weights, **trained_weights}
     if (trial := trials.under_way()) is not None:
         trial.ended_epoch(figure, best)
     history = {name: [*state.history.get(name, []), value] for name, value in figures.items()}
-    return State(state.results, epoch, history, (*state.seconds, seconds), own, best, weights, state.number + 1)
+    return State(state.results, epoch, history, (*state.seconds, seconds), phase_best, best, weights, state.number + 1)
 
 
 @contextlib.contextmanager
@@ -437,13 +437,13 @@ def _drawn_back(job: Job, stage: Stage) -> Iterator[None]:
     share = stage.phase.start_share
     moved = [v for v in stage.trainer.model.trainable_variables if share and id(v) in job.start]
     trained = [np.array(v) for v in moved]
-    for variable, own in zip(moved, trained, strict=True):
-        variable.assign(share * job.start[id(variable)] + (1 - share) * own)
+    for variable, values in zip(moved, trained, strict=True):
+        variable.assign(share * job.start[id(variable)] + (1 - share) * values)
     try:
         yield
     finally:
-        for variable, own in zip(moved, trained, strict=True):
-            variable.assign(own)
+        for variable, values in zip(moved, trained, strict=True):
+            variable.assign(values)
 
 
 def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, float]) -> None:
@@ -551,7 +551,9 @@ def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn, wi
     if "length" not in examples.columns or not has_steps(job.model.output):
         return targets
     steps = steps_of(examples.inputs.spec)
-    return keras.tree.map_structure(lambda own: trimmed(own, width) if own.shape[1:2] == (steps,) else own, targets)
+    return keras.tree.map_structure(
+        lambda target: trimmed(target, width) if target.shape[1:2] == (steps,) else target, targets
+    )
 
 
 def _validated(job: Job, stage: Stage) -> dict[str, float]:

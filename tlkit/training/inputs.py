@@ -170,15 +170,15 @@ def _leaves(spec: Any) -> list[Any]:
 
 
 def _sized(spec: Any, like: Sequence[Any]) -> Any:
-    given = tf.nest.flatten(spec)
-    if len(given) != len(like):  # a model of the user's own, whose inputs are not those of the examples
+    specs = tf.nest.flatten(spec)
+    if len(specs) != len(like):  # a model of the user's own, whose inputs are not those of the examples
         return spec
-    for own, other in zip(given, like, strict=True):
-        if len(own.shape) != len(other) + 1:
-            raise InputError(f"The model takes inputs of shape {tuple(own.shape[1:])}, and the examples are {other}.")
+    for leaf, shape in zip(specs, like, strict=True):
+        if len(leaf.shape) != len(shape) + 1:
+            raise InputError(f"The model takes inputs of shape {tuple(leaf.shape[1:])}, and the examples are {shape}.")
     filled = [
-        tf.TensorSpec([None, *(b if a is None else a for a, b in zip(own.shape[1:], other, strict=True))], own.dtype)
-        for own, other in zip(given, like, strict=True)
+        tf.TensorSpec([None, *(b if a is None else a for a, b in zip(leaf.shape[1:], shape, strict=True))], leaf.dtype)
+        for leaf, shape in zip(specs, like, strict=True)
     ]
     return tf.nest.pack_sequence_as(spec, filled)
 
@@ -248,8 +248,8 @@ def _ahead(advance: Callable[[int], None], before: int, fronts: int, nearer: int
 def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: Callable[[int, int], None]) -> Features:
     """Features at the last front; those before it are computed only when that is not cached."""
     nearer = functools.partial(_computed, openers[:-1], requests[:-1], advance) if len(openers) > 1 else None
-    own = functools.partial(advance, (len(openers) - 1) * len(requests[-1].examples))
-    return feature_cache.compute(openers[-1], requests[-1], source=nearer, progress=own)
+    advance_last = functools.partial(advance, (len(openers) - 1) * len(requests[-1].examples))
+    return feature_cache.compute(openers[-1], requests[-1], source=nearer, progress=advance_last)
 
 
 # -- computed anew in every epoch
@@ -262,8 +262,8 @@ def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source
 
     def front(inputs: Any) -> tuple[Any, ...]:
         value: tuple[Any, ...] = (inputs,)
-        for engine, own in zip(opened, sides, strict=True):
-            value = engine.run(alone(with_sides(value, inputs, own)))
+        for engine, engine_sides in zip(opened, sides, strict=True):
+            value = engine.run(alone(with_sides(value, inputs, engine_sides)))
         return value
 
     how = f"streamed by {opened[0].name}: {why}"
@@ -293,8 +293,8 @@ def batches(
     elif "length" in source.examples.columns:  # all workers pad to the longest of the whole batch
         for piece, x, drawn in _batches(source, pieces, settings, training_at):
             part = workers.part(len(piece))
-            own = None if part.start == part.stop else tf.nest.map_structure(lambda leaf, p=part: leaf[p], x)
-            yield piece[part], own, None if drawn is None else drawn[part]
+            worker_rows = None if part.start == part.stop else tf.nest.map_structure(lambda leaf, p=part: leaf[p], x)
+            yield piece[part], worker_rows, None if drawn is None else drawn[part]
     else:
         parts = [piece[workers.part(len(piece))] for piece in pieces]
         read = _batches(source, [part for part in parts if len(part)], settings, training_at)
@@ -309,13 +309,13 @@ def _batches(
     drawn = drawn_for(source.examples, pieces, seeds)
     if source.features and not source.sides:
         drawn = None if leaves_targets(source.examples) else drawn
-        for piece, own in zip(pieces, itertools.repeat(None) if drawn is None else drawn, strict=False):
-            yield piece, _together(_features_of(source, piece, views)), own
+        for piece, draws in zip(pieces, itertools.repeat(None) if drawn is None else drawn, strict=False):
+            yield piece, _together(_features_of(source, piece, views)), draws
         return
     ahead, own_drawn = (None, itertools.repeat(None)) if drawn is None else itertools.tee(drawn)
     read = read_batches(source.examples, pieces, ahead)
-    for piece, x, own in zip(pieces, read, own_drawn, strict=False):
-        yield piece, _behind_the_cut(source, piece, views, x), own
+    for piece, x, draws in zip(pieces, read, own_drawn, strict=False):
+        yield piece, _behind_the_cut(source, piece, views, x), draws
 
 
 def _behind_the_cut(source: Source, piece: np.ndarray, views: np.ndarray | None, x: Any) -> Any:
@@ -357,4 +357,4 @@ def _features_of(source: Source, piece: np.ndarray, views: np.ndarray | None) ->
     if views is None or len(source.features) == 1:
         return feature_cache.taken(source.features[0], source.examples, piece)
     rows = [source.features[views[i]].take(np.asarray([i])) for i in piece]
-    return tuple(np.concatenate(own) for own in zip(*rows, strict=True))
+    return tuple(np.concatenate(tensors) for tensors in zip(*rows, strict=True))

@@ -143,14 +143,14 @@ def _module_bytes(layer: HubLayer | None, behind_the_cut: bool, phase: Phase, tr
 
 def _sized(layer: HubLayer, train: Examples) -> graphs.Graph:
     """The module's graph with the sizes of the examples in place of those that it leaves open."""
-    given = layer.endpoint.input_leaves
+    leaves = layer.endpoint.input_leaves
     spec = train.inputs.spec
     like = [spec[key].shape for key in sorted(spec)] if isinstance(spec, Mapping) else [spec.shape]
     shapes = [
-        [None, *(b if a is None else a for a, b in zip(own.shape[1:], other, strict=False))]
-        for own, other in zip(given, like * (len(given) if len(like) == 1 else 1), strict=False)
+        [None, *(b if a is None else a for a, b in zip(leaf.shape[1:], shape, strict=False))]
+        for leaf, shape in zip(leaves, like * (len(leaves) if len(like) == 1 else 1), strict=False)
     ]
-    if len(shapes) != len(given) or all(s == own.shape.as_list() for s, own in zip(shapes, given, strict=True)):
+    if len(shapes) != len(leaves) or all(s == leaf.shape.as_list() for s, leaf in zip(shapes, leaves, strict=True)):
         return layer.graph
     return graphs.flatten(layer.endpoint.inference, layer.endpoint.variables, input_shapes=shapes)
 
@@ -199,7 +199,7 @@ def _adds_up(loss: Any, trained: keras.Model, task: Task, train: Examples, size:
     middle = max(1, size // 3)
     try:
         values = [
-            float(loss(*(_cut(own, part) for own in (targets, outputs)), sample_weight=_cut(weights, part)))
+            float(loss(*(_cut(batch, part) for batch in (targets, outputs)), sample_weight=_cut(weights, part)))
             for part in (slice(0, size), slice(0, middle), slice(middle, size))
         ]
     except (ValueError, TypeError, tf.errors.OpError):
@@ -213,7 +213,7 @@ def _random_outputs(trained: keras.Model, train: Examples, size: int) -> Any:
     steps = steps_of(train.inputs.spec) if "length" in train.columns else 1
 
     def drawn(tensor: Any) -> np.ndarray:
-        return rng.normal(size=(size, *(own or steps for own in tensor.shape[1:]))).astype(np.float32)
+        return rng.normal(size=(size, *(length or steps for length in tensor.shape[1:]))).astype(np.float32)
 
     return keras.tree.map_structure(drawn, trained.output)
 
@@ -222,7 +222,7 @@ def _random_outputs(trained: keras.Model, train: Examples, size: int) -> Any:
 
 
 def _cut(batch: Any, part: slice) -> Any:
-    return keras.tree.map_structure(lambda own: None if own is None else own[part], batch)
+    return keras.tree.map_structure(lambda tensor: None if tensor is None else tensor[part], batch)
 
 
 def divided(

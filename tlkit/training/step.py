@@ -200,19 +200,21 @@ def _any_batch(value: Any) -> Any:
 
 
 def _as_they_are(*arguments: Any) -> Any:
-    return tf.nest.map_structure(lambda own: None if own is None else tf.TensorSpec(own.shape, own.dtype), arguments)
+    return tf.nest.map_structure(
+        lambda tensor: None if tensor is None else tf.TensorSpec(tensor.shape, tensor.dtype), arguments
+    )
 
 
 def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *others: Any) -> tuple[Any, ...]:
     """Specs for sequences of any width: what the model's inputs leave open is left open."""
-    inputs = tf.nest.map_structure(lambda own, value: tf.TensorSpec(own.shape, value.dtype), model.input, x)
+    inputs = tf.nest.map_structure(lambda tensor, value: tf.TensorSpec(tensor.shape, value.dtype), model.input, x)
     targets = tf.nest.map_structure(functools.partial(_any_steps, targets_have_steps), y)
     return inputs, targets, *tf.nest.map_structure(_any_batch, others)
 
 
 def has_steps(outputs: Any) -> bool:
     """Whether raw outputs, and so the targets, are one a step of sequences: how many is left open."""
-    return any(len(own.shape) > 1 and own.shape[1] is None for own in tf.nest.flatten(outputs))
+    return any(len(tensor.shape) > 1 and tensor.shape[1] is None for tensor in tf.nest.flatten(outputs))
 
 
 def _any_steps(have_steps: bool, target: Any) -> Any:
@@ -266,9 +268,9 @@ def _judged(
     def judge(y: Any, outputs: Any, weights: Any) -> Any:
         for metric in metrics:
             metric.update_state(y, outputs, sample_weight=weights)
-        own = loss(y, outputs, sample_weight=weights)
-        own = sum((keras.ops.sum(added) for added in model.losses), own)
-        return own if penalty is None else own + penalty()
+        total = loss(y, outputs, sample_weight=weights)
+        total = sum((keras.ops.sum(added) for added in model.losses), total)
+        return total if penalty is None else total + penalty()
 
     return judge
 
@@ -320,15 +322,17 @@ def _on_devices(
         traced = _traced(part, like)
         return _wrapping(lambda only: traced(*only), traced)
 
-    def parts(*given: Any) -> Any:
+    def parts(*per_device: Any) -> Any:
         together: Any = None
-        for device, arguments in zip(devices, given, strict=False):  # a short batch may leave devices without any
+        for device, arguments in zip(devices, per_device, strict=False):  # a short batch may leave devices without any
             with tf.device(device):
-                own = part(*arguments)
-            together = own if together is None else tf.nest.map_structure(_sum, together, own)
+                part_sum = part(*arguments)
+            together = part_sum if together is None else tf.nest.map_structure(_sum, together, part_sum)
         return together
 
-    return _traced(parts, None if like is None else lambda *given: tuple(like(*arguments) for arguments in given))
+    return _traced(
+        parts, None if like is None else lambda *per_device: tuple(like(*arguments) for arguments in per_device)
+    )
 
 
 def _step_in_parts(
@@ -340,35 +344,35 @@ def _step_in_parts(
     def step(x: Any, y: Any, weights: Any, rate: Any, whole: int | None = None) -> Any:
         together: Any = None
         for at_once in () if x is None else divided(parts, workers, x, y, weights, whole):
-            own = gradients(*at_once)
-            together = own if together is None else tf.nest.map_structure(_sum, together, own)
+            part_gradients = gradients(*at_once)
+            together = part_gradients if together is None else tf.nest.map_structure(_sum, together, part_gradients)
         return apply(*everybodys(together), rate)
 
     return step
 
 
-def _added_up(workers: Workers, model: keras.Model, reached: list[bool], own: Any) -> Any:
-    """Loss and gradients summed over all workers; one without examples, whose `own` is None, adds zeros.
+def _added_up(workers: Workers, model: keras.Model, reached: list[bool], sums: Any) -> Any:
+    """Loss and gradients summed over all workers; one without examples, whose `sums` are None, adds zeros.
 
     Args:
         workers: Who trains.
         model: What trains.
         reached: Which of its variables a gradient reaches; filled on the first call, by what any worker knows.
-        own: (loss, gradients) of this worker's part.
+        sums: (loss, gradients) of this worker's part.
     """
     if workers.count == 1:
-        return own
+        return sums
     zeros = [tf.zeros(v.shape, v.dtype) for v in model.trainable_variables]
-    loss, gradients = (tf.zeros(()), [None] * len(zeros)) if own is None else own
+    loss, gradients = (tf.zeros(()), [None] * len(zeros)) if sums is None else sums
     if not reached:
-        (known,) = workers.add([np.asarray([g is not None for g in gradients], np.float32)])
-        reached += [bool(count) for count in known.numpy()]
+        (counts,) = workers.add([np.asarray([g is not None for g in gradients], np.float32)])
+        reached += [bool(count) for count in counts.numpy()]
     summed = workers.add([loss, *(z if g is None else g for z, g in zip(zeros, gradients, strict=True))])
     return summed[0], [g if some else None for g, some in zip(summed[1:], reached, strict=True)]
 
 
-def _sum(one: Any, other: Any) -> Any:
-    return None if one is None else one + other
+def _sum(first: Any, second: Any) -> Any:
+    return None if first is None else first + second
 
 
 def _test_in_parts(parts: Parts, workers: Workers, test: Callable[..., Any]) -> Callable[..., Any]:

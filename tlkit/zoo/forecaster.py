@@ -133,7 +133,7 @@ def inputs_of(past: np.ndarray, season_length: int) -> tuple[dict[str, np.ndarra
         "known": known,
         "lags": (lags - level[..., None]) / spread[..., None],
     }
-    return {name: own.astype(np.float32) for name, own in inputs.items()}, level, spread
+    return {name: array.astype(np.float32) for name, array in inputs.items()}, level, spread
 
 
 def drawn(series: Sequence[tuple[np.ndarray, int]], count: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -148,7 +148,7 @@ def drawn(series: Sequence[tuple[np.ndarray, int]], count: int, seed: int) -> tu
         past = np.where(np.arange(past.shape[1])[None] >= past.shape[1] - seen[:, None], past, np.nan)
         inputs, level, spread = inputs_of(past, period)
         parts.append((inputs, (futures_of(values, cutoffs, STEPS) - level) / spread))
-    inputs = {name: np.concatenate([own[name] for own, _ in parts]) for name in parts[0][0]}
+    inputs = {name: np.concatenate([batch[name] for batch, _ in parts]) for name in parts[0][0]}
     return inputs, np.concatenate([future for _, future in parts]).astype(np.float32)
 
 
@@ -194,7 +194,7 @@ def trained(how: Training) -> keras.Model:
     inputs, future = drawn(list(made(how.series, how.seed)), how.windows, how.seed)
     order = _order(len(future), how)
     rates = how.lr * 0.5 * (1 + np.cos(np.pi * np.arange(how.steps) / how.steps))
-    _descend(model, {name: tf.constant(own) for name, own in inputs.items()}, tf.constant(future), order, rates)
+    _descend(model, {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(future), order, rates)
     return model
 
 
@@ -216,9 +216,9 @@ def _descend(model: keras.Model, inputs: Mapping[str, Any], future: Any, order: 
     def run(order: Any, rates: Any) -> None:
         for step in tf.range(tf.shape(order)[0]):
             optimizer.learning_rate.assign(rates[step])
-            own = {name: tf.gather(values, order[step]) for name, values in inputs.items()}
+            batch = {name: tf.gather(values, order[step]) for name, values in inputs.items()}
             with tf.GradientTape() as tape:
-                loss = pinball(tf.gather(future, order[step]), model(own, training=True))
+                loss = pinball(tf.gather(future, order[step]), model(batch, training=True))
             optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 
     tf.function(run)(tf.constant(order), tf.constant(rates, tf.float32))

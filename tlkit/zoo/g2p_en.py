@@ -89,7 +89,7 @@ def _parts(weights: Weights, letters: Any, ids: Any) -> dict[str, Any]:
 
     encoded = tf.TensorSpec((None, WIDTH), tf.float32, name="encoded")
     states = tf.TensorSpec((None, None, WIDTH), tf.float32, name="states")
-    one = {"ids": tf.TensorSpec((None, 1), tf.int32, name="ids"), "position": tf.TensorSpec((), tf.int32)}
+    one_token = {"ids": tf.TensorSpec((None, 1), tf.int32, name="ids"), "position": tf.TensorSpec((), tf.int32)}
     return {
         "encode": (lambda source: {"default": encode(weights, source)}, letters),
         "decode": (
@@ -98,7 +98,7 @@ def _parts(weights: Weights, letters: Any, ids: Any) -> dict[str, Any]:
         ),
         "score": (lambda x: {"default": scores(weights, x)}, states),
         "start": (lambda state: {WORD: state[:, None]}, encoded),
-        "step": (lambda inputs: step(weights, inputs), {**one, WORD: states, SO_FAR: states}),
+        "step": (lambda inputs: step(weights, inputs), {**one_token, WORD: states, SO_FAR: states}),
     }
 
 
@@ -118,8 +118,10 @@ def assets() -> dict[str, str]:
 def _tokenizer(symbols: Sequence[str], kind: str, how: Mapping[str, Any]) -> str:
     """A tokenizer.json whose tokens are symbols: letters of a word, or what stands between blanks."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = [{"id": i, "content": own, **flags, "special": True} for i, own in enumerate(symbols) if own[0] == "<"]
-    model = {"type": kind, "vocab": {own: i for i, own in enumerate(symbols)}, "unk_token": "<unk>"}
+    added = [
+        {"id": i, "content": symbol, **flags, "special": True} for i, symbol in enumerate(symbols) if symbol[0] == "<"
+    ]
+    model = {"type": kind, "vocab": {symbol: i for i, symbol in enumerate(symbols)}, "unk_token": "<unk>"}
     merges: dict[str, Any] = {"merges": []} if kind == "BPE" else {}
     return json.dumps({"version": "1.0", "added_tokens": added, **how, "model": {**model, **merges}})
 
@@ -197,10 +199,10 @@ def _read(weights: Weights, side: str, ids: Any, state: Any) -> list[Any]:
     states = []
     steps = zip(tf.unstack(inputs + weights[f"{side}_b_ih"], axis=1), tf.unstack(ids, axis=1), strict=True)
     for given, symbol in steps:
-        own = state @ weights[f"{side}_w_hh"] + weights[f"{side}_b_hh"]
-        reset, update = tf.split(tf.sigmoid(given[:, : 2 * WIDTH] + own[:, : 2 * WIDTH]), 2, axis=-1)
-        new = tf.tanh(given[:, 2 * WIDTH :] + reset * own[:, 2 * WIDTH :])
-        there = tf.cast(symbol > 0, tf.float32)[:, None]
-        state = state + there * (1.0 - update) * (new - state)
+        recurrent = state @ weights[f"{side}_w_hh"] + weights[f"{side}_b_hh"]
+        reset, update = tf.split(tf.sigmoid(given[:, : 2 * WIDTH] + recurrent[:, : 2 * WIDTH]), 2, axis=-1)
+        new = tf.tanh(given[:, 2 * WIDTH :] + reset * recurrent[:, 2 * WIDTH :])
+        present = tf.cast(symbol > 0, tf.float32)[:, None]
+        state = state + present * (1.0 - update) * (new - state)
         states.append(state)
     return states

@@ -231,14 +231,16 @@ def attended(query: Any, key: Any, value: Any, mask: Any) -> Any:
     """
     import tensorflow as tf
 
-    batch, tokens, seen = tf.shape(query)[0], tf.shape(query)[1], tf.shape(key)[1]
+    batch, tokens, key_count = tf.shape(query)[0], tf.shape(query)[1], tf.shape(key)[1]
     heads, depth, groups = query.shape[2], query.shape[3], key.shape[2]
     shared = heads // groups
     rows = tf.transpose(tf.reshape(query, (batch, tokens, groups, shared, depth)), (0, 2, 3, 1, 4))
     rows = tf.reshape(rows, (batch, groups, shared * tokens, depth))
-    found = tf.matmul(rows, tf.transpose(key, (0, 2, 3, 1))) * depth**-0.5
-    shares = tf.nn.softmax(tf.reshape(found, (batch, groups, shared, tokens, seen)) + mask)
-    mixed = tf.matmul(tf.reshape(shares, (batch, groups, shared * tokens, seen)), tf.transpose(value, (0, 2, 1, 3)))
+    logits = tf.matmul(rows, tf.transpose(key, (0, 2, 3, 1))) * depth**-0.5
+    shares = tf.nn.softmax(tf.reshape(logits, (batch, groups, shared, tokens, key_count)) + mask)
+    mixed = tf.matmul(
+        tf.reshape(shares, (batch, groups, shared * tokens, key_count)), tf.transpose(value, (0, 2, 1, 3))
+    )
     mixed = tf.transpose(tf.reshape(mixed, (batch, groups, shared, tokens, depth)), (0, 3, 1, 2, 4))
     return tf.reshape(mixed, (batch, tokens, heads * depth))
 

@@ -116,8 +116,8 @@ def load_weights(model: keras.Model, constants: Mapping[str, np.ndarray]) -> Non
     """Fill a `network` with the constants of the TFLite file, which are numbered in the order of the layers."""
     numbered: dict[tuple[int, int], np.ndarray] = {}
     for name, value in constants.items():
-        if found := re.match(r"model/(?:conv2d|batch_normalization)(?:_(\d+))?/", name):
-            numbered[int(found[1] or 0), value.ndim] = value
+        if match := re.match(r"model/(?:conv2d|batch_normalization)(?:_(\d+))?/", name):
+            numbered[int(match[1] or 0), value.ndim] = value
     layers = [layer for layer in model.layers if layer.weights]
     for number, layer in enumerate(layers):
         layer.set_weights([numbered[number, 4].transpose(1, 2, 3, 0), numbered[number, 1]])

@@ -144,8 +144,8 @@ def _key(module: Any) -> str:
     """Name of the folder: another one wherever another module may come out."""
     card: Card = module.CARD
     files = () if card.package is None else sorted(card.package.files.values())
-    own = () if module.__name__.startswith("tlkit.") else (sha256_file(Path(module.__file__)),)
-    return sha256_bytes(card.source, *files, str(card.recipe), *own)[:12]
+    file_digest = () if module.__name__.startswith("tlkit.") else (sha256_file(Path(module.__file__)),)
+    return sha256_bytes(card.source, *files, str(card.recipe), *file_digest)[:12]
 
 
 def _run_builder(order: dict[str, Any]) -> None:

@@ -82,12 +82,12 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Name -> array of a Keras weights file: "rnn_1/kernel" and so on."""
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
-    found: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     with h5py.File(path) as file:
         for layer in ("embedding", "rnn_1", "rnn_2", "attention", "output"):
             for name, array in file[layer][layer].items():
-                found[f"{layer}/{name.removesuffix(':0')}"] = np.asarray(array)
-    return found
+                weights[f"{layer}/{name.removesuffix(':0')}"] = np.asarray(array)
+    return weights
 
 
 def variables(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -61,11 +61,11 @@ def computed(graph: TfjsGraph, weights: Mapping[str, Any], outputs: Sequence[str
     Raises:
         InputError: If a node is of another kind.
     """
-    known = dict(weights)
-    for name in _in_order(graph, known, outputs):
+    tensors = dict(weights)
+    for name in _in_order(graph, tensors, outputs):
         node = graph.nodes[name]
-        known[name] = _result(node, [known[own] for own in _inputs(node)])
-    return [known[name] for name in outputs]
+        tensors[name] = _result(node, [tensors[source] for source in _inputs(node)])
+    return [tensors[name] for name in outputs]
 
 
 def needed(graph: TfjsGraph, outputs: Sequence[str]) -> list[str]:
@@ -74,18 +74,18 @@ def needed(graph: TfjsGraph, outputs: Sequence[str]) -> list[str]:
     return [name for name in every if graph.nodes[name]["op"] == "Const"]
 
 
-def _in_order(graph: TfjsGraph, known: Mapping[str, Any], outputs: Sequence[str]) -> list[str]:
+def _in_order(graph: TfjsGraph, tensors: Mapping[str, Any], outputs: Sequence[str]) -> list[str]:
     """Nodes that lead to the outputs and are not known, each behind its inputs."""
     order: dict[str, None] = {}
     stack = list(reversed(outputs))
     while stack:
         name = stack[-1]
-        missing = [own for own in _inputs(graph.nodes[name]) if own not in order and own not in known]
+        missing = [source for source in _inputs(graph.nodes[name]) if source not in order and source not in tensors]
         if missing and name not in order:
             stack.extend(reversed(missing))
             continue
         stack.pop()
-        if name not in known:
+        if name not in tensors:
             order.setdefault(name)
     return list(order)
 

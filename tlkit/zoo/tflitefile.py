@@ -22,13 +22,13 @@ def read_constants(path: str | Path) -> dict[str, np.ndarray]:
         interpreter = Interpreter(model_path=str(path))
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path} is damaged, or not a TFLite file ({error}).") from error
-    found = {}
+    constants = {}
     for detail in interpreter.get_tensor_details():
         try:
-            found[detail["name"]] = np.array(interpreter.get_tensor(detail["index"]))
+            constants[detail["name"]] = np.array(interpreter.get_tensor(detail["index"]))
         except ValueError:  # what is computed has no numbers before memory is allocated
             continue
-    return found
+    return constants
 
 
 def _check_root(path: Path) -> None:

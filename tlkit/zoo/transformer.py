@@ -238,9 +238,11 @@ class Net:
         mask = tf.cast(positions[None] > positions[:, None], tf.float32) * MASKED
         x = self._embedded(ids, tf.constant(0))
         for n in range(self.sizes.blocks):
-            seen = self._normalized(f"decoder/{n}/own", x)
-            query, *own = (self._product(f"decoder/{n}/own/{side}", seen) for side in ("query", "key", "value"))
-            x = self._block(n, x, (query, *own, mask), self._crossed(n, encoded))
+            normalized = self._normalized(f"decoder/{n}/own", x)
+            query, *keys_values = (
+                self._product(f"decoder/{n}/own/{side}", normalized) for side in ("query", "key", "value")
+            )
+            x = self._block(n, x, (query, *keys_values, mask), self._crossed(n, encoded))
         return self._normalized("decoder", x)
 
     def start(self, encoded: Any) -> dict[str, Any]:
@@ -263,27 +265,29 @@ class Net:
         """
         import tensorflow as tf
 
-        ids, kept = inputs["ids"], {}
+        ids, caches = inputs["ids"], {}
         positions, capacity = inputs["position"] + tf.range(tf.shape(ids)[1]), tf.shape(inputs[f"{CACHE}_k_0"])[1]
         mask = tf.cast(tf.range(capacity)[None] > positions[:, None], tf.float32) * MASKED
         chosen = tf.one_hot(positions, capacity)
         x = self._embedded(ids, inputs["position"])
         for n in range(self.sizes.blocks):
-            seen = self._normalized(f"decoder/{n}/own", x)
-            query, key, value = (self._product(f"decoder/{n}/own/{side}", seen) for side in ("query", "key", "value"))
+            normalized = self._normalized(f"decoder/{n}/own", x)
+            query, key, value = (
+                self._product(f"decoder/{n}/own/{side}", normalized) for side in ("query", "key", "value")
+            )
             for side, rows in zip("kv", (key, value), strict=True):
                 before = inputs[f"{CACHE}_{side}_{n}"] * (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
-                kept[f"{CACHE}_{side}_{n}"] = before + tf.einsum("tc,btd->bcd", chosen, rows)
-            own = (query, kept[f"{CACHE}_k_{n}"], kept[f"{CACHE}_v_{n}"], mask)
-            x = self._block(n, x, own, (inputs[f"{CROSS}_k_{n}"], inputs[f"{CROSS}_v_{n}"]))
-        return {"default": self._normalized("decoder", x), **kept}
+                caches[f"{CACHE}_{side}_{n}"] = before + tf.einsum("tc,btd->bcd", chosen, rows)
+            attention = (query, caches[f"{CACHE}_k_{n}"], caches[f"{CACHE}_v_{n}"], mask)
+            x = self._block(n, x, attention, (inputs[f"{CROSS}_k_{n}"], inputs[f"{CROSS}_v_{n}"]))
+        return {"default": self._normalized("decoder", x), **caches}
 
-    def _block(self, n: int, x: Any, own: tuple[Any, ...], cross: tuple[Any, Any]) -> Any:
+    def _block(self, n: int, x: Any, attention: tuple[Any, ...], cross: tuple[Any, Any]) -> Any:
         """A block of the decoder, from what its tokens see of each other, and of what is read."""
         import tensorflow as tf
 
         name, (key, value) = f"decoder/{n}", cross
-        x += self._product(f"{name}/own/out", self._attended(*own))
+        x += self._product(f"{name}/own/out", self._attended(*attention))
         nothing = tf.cast(tf.reduce_all(tf.equal(key, 0.0), axis=-1), tf.float32)
         query = self._product(f"{name}/cross/query", self._normalized(f"{name}/cross", x))
         x += self._product(f"{name}/cross/out", self._attended(query, key, value, nothing[:, None, None] * MASKED))

@@ -205,11 +205,11 @@ def crossed(weights: Weights, encoded: Any) -> dict[str, Any]:
     """Keys and values of the sounds for each block, once a sound: cross_k_N, cross_v_N (batch, frames, 384)."""
     import tensorflow as tf
 
-    found = {}
+    keys_values = {}
     for n in range(BLOCKS):
-        both = _of_sounds(weights, f"decoder/layer_{n}/attention/linear_1", encoded)
-        found[f"{CROSS}_k_{n}"], found[f"{CROSS}_v_{n}"] = tf.split(both, 2, axis=-1)
-    return found
+        pair = _of_sounds(weights, f"decoder/layer_{n}/attention/linear_1", encoded)
+        keys_values[f"{CROSS}_k_{n}"], keys_values[f"{CROSS}_v_{n}"] = tf.split(pair, 2, axis=-1)
+    return keys_values
 
 
 def step(weights: Weights, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def step(weights: Weights, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    ids, found = inputs["ids"], {}
+    ids, caches = inputs["ids"], {}
     places = inputs["position"] + tf.range(tf.shape(ids)[1])
     capacity = tf.shape(inputs[f"{CACHE}_k_0"])[1]
     mask = tf.cast(tf.range(capacity)[None] > places[:, None], tf.float32) * MASKED
@@ -233,16 +233,16 @@ def step(weights: Weights, inputs: Mapping[str, Any]) -> dict[str, Any]:
     x = tf.gather(weights[TABLE], ids) + tf.gather(weights[f"decoder/{PLACES}"], places)
     for n in range(BLOCKS):
         name = f"decoder/layer_{n}"
-        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
-        query, *new = tf.split(_dense(weights, f"{name}/self_attention/linear_0", seen), 3, axis=-1)
-        key, value = (_put(inputs[f"{CACHE}_{side}_{n}"], own, chosen) for side, own in zip("kv", new, strict=True))
-        found[f"{CACHE}_k_{n}"], found[f"{CACHE}_v_{n}"] = key, value
+        normalized = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        query, *new = tf.split(_dense(weights, f"{name}/self_attention/linear_0", normalized), 3, axis=-1)
+        key, value = (_put(inputs[f"{CACHE}_{side}_{n}"], rows, chosen) for side, rows in zip("kv", new, strict=True))
+        caches[f"{CACHE}_k_{n}"], caches[f"{CACHE}_v_{n}"] = key, value
         x += _dense(weights, f"{name}/self_attention/linear_1", _attended(query, key, value, mask))
         query = _dense(weights, f"{name}/attention/linear_0", _normalized(weights, f"{name}/attention/layer_norm", x))
         heard = _attended(query, inputs[f"{CROSS}_k_{n}"], inputs[f"{CROSS}_v_{n}"], 0.0)
         x += _dense(weights, f"{name}/attention/linear_2", heard)
         x += _wide(weights, f"{name}/ffn", x)
-    return {"default": _normalized(weights, "decoder/layer_norm", x), **found}
+    return {"default": _normalized(weights, "decoder/layer_norm", x), **caches}
 
 
 def _put(cache: Any, rows: Any, chosen: Any) -> Any:
@@ -291,8 +291,8 @@ def _attended(query: Any, key: Any, value: Any, mask: Any) -> Any:
     def heads(x: Any) -> Any:
         return tf.transpose(tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], HEADS, depth)), (0, 2, 1, 3))
 
-    found = tf.matmul(heads(query), heads(key), transpose_b=True) * depth**-0.5 + mask
-    mixed = tf.transpose(tf.matmul(tf.nn.softmax(found), heads(value)), (0, 2, 1, 3))
+    logits = tf.matmul(heads(query), heads(key), transpose_b=True) * depth**-0.5 + mask
+    mixed = tf.transpose(tf.matmul(tf.nn.softmax(logits), heads(value)), (0, 2, 1, 3))
     return tf.reshape(mixed, (tf.shape(query)[0], tf.shape(query)[1], WIDTH))
 
 

@@ -95,10 +95,10 @@ def _write(source: Source, folder: Path, write_model: Callable[[Source, Path], N
 def _reading(card: Mapping[str, Any]) -> str:
     """The JavaScript by which the page reads a file: the modality's, or numbers as they are."""
     try:
-        own = found(str(card["modality"]), Modality, "modalities").calls.get("page")
+        script = found(str(card["modality"]), Modality, "modalities").calls.get("page")
     except InputError:
-        own = None  # a user's own, which this process did not import
-    return own or (PAGE / "numbers.js").read_text(encoding="utf-8")
+        script = None  # a user's own, which this process did not import
+    return script or (PAGE / "numbers.js").read_text(encoding="utf-8")
 
 
 def _about(source: Source, model: Path) -> dict[str, Any]:

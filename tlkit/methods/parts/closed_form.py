@@ -53,9 +53,9 @@ def judged(run: Run, started: float) -> Run:
     from tlkit.model.evaluate import evaluate
 
     fitted = time.perf_counter()
-    found = evaluate(run.model, run.task, run.data.test) if len(run.data.test) else None
+    evaluation = evaluate(run.model, run.task, run.data.test) if len(run.data.test) else None
     seconds = {"fit": fitted - started, "evaluate": time.perf_counter() - fitted}
-    return dataclasses.replace(run, evaluation=found, seconds=seconds)
+    return dataclasses.replace(run, evaluation=evaluation, seconds=seconds)
 
 
 def check_linear(task: Task, method: str, *, values: bool = False) -> None:

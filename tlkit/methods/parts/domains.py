@@ -118,9 +118,9 @@ def _label_free(task: Task) -> Callable[[Any, Splits, Splits], Mapping[str, floa
         from tlkit.model.evaluate import decoded_outputs
 
         target = mixing.of_target(mixed)
-        found = selection.label_free(decoded_outputs(model, task, target)[PROBABILITIES])
+        estimates = selection.label_free(decoded_outputs(model, task, target)[PROBABILITIES])
         enough = min(len(data.val), len(target)) >= FEWEST
-        return found | _foretold(model, task, data.val, target) if enough else found
+        return estimates | _foretold(model, task, data.val, target) if enough else estimates
 
     return scores
 
@@ -132,9 +132,9 @@ def _foretold(model: Any, task: Task, val: Examples, target: Examples) -> dict[s
     from tlkit.model.evaluate import decoded_outputs, raw_outputs
 
     entering = keras.Model(model.input, _entering(model.output))
-    own, other = (raw_outputs(entering, part) for part in (val, target))
+    source_features, target_features = (raw_outputs(entering, part) for part in (val, target))
     right = decoded_outputs(model, task, val)[PROBABILITIES].argmax(axis=1) == val.target_array
-    return selection.estimated(right, own, other)
+    return selection.estimated(right, source_features, target_features)
 
 
 def _source_loss(task: Task) -> Any:
@@ -154,13 +154,13 @@ def _weights(task: Task, column: Column) -> np.ndarray | None:
     assert task.objective.weights is not None
     targets = array_of(column)
     rows = targets[:, -1] == mixing.SOURCE
-    weights, own = (
+    weights, source_weights = (
         np.ones(len(targets), np.float32),
         task.objective.weights(ArrayColumn(mixing.labels_of(targets[rows]))),
     )
-    if own is None:
+    if source_weights is None:
         return None
-    weights[rows] = own
+    weights[rows] = source_weights
     return weights
 
 

@@ -36,19 +36,19 @@ def softmax_regression(
     penalty = np.append(np.full(x.shape[1], ridge), 1e-9)[:, None]
     inverse = np.linalg.inv((design * shares[:, None]).T @ design / 2 + np.diag(penalty[:, 0]))
     truth = np.eye(classes)[y]
-    found = ahead = np.zeros((len(penalty), classes)) if start is None else start
+    coefficients = ahead = np.zeros((len(penalty), classes)) if start is None else start
     momentum = 1.0
     for _ in range(STEPS):
         gradient = design.T @ ((softmax(design @ ahead) - truth) * shares[:, None]) + penalty * ahead
         new = ahead - inverse @ gradient
-        if np.sum(gradient * (new - found)) > 0:  # it runs uphill
+        if np.sum(gradient * (new - coefficients)) > 0:  # it runs uphill
             momentum = 1.0
         following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + (momentum - 1) / following * (new - found)
-        found, momentum = new, following
+        ahead = new + (momentum - 1) / following * (new - coefficients)
+        coefficients, momentum = new, following
         if np.abs(gradient).max() < TOLERANCE:
             break
-    return np.asarray(found)
+    return np.asarray(coefficients)
 
 
 def in_span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

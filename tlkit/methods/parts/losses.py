@@ -25,10 +25,10 @@ class OnSource(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,): 0 in the target; the mean over the batch is the mean over the source."""
-        own = source(y_true)
+        is_source = source(y_true)
         losses = self.base.call(labels(y_true, y_pred[self.key]), y_pred[self.key])
-        share = ops.mean(own)
-        return ops.reshape(losses, (-1,)) * own / ops.maximum(share, 1e-12)
+        share = ops.mean(is_source)
+        return ops.reshape(losses, (-1,)) * is_source / ops.maximum(share, 1e-12)
 
 
 class Penalized(keras.losses.Loss):
@@ -42,7 +42,7 @@ class Penalized(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of a batch; the weights are those of the base alone."""
-        outputs = tf.nest.map_structure(lambda one: ops.cast(one, self.dtype), y_pred)
+        outputs = tf.nest.map_structure(lambda output: ops.cast(output, self.dtype), y_pred)
         penalty = self.penalty(outputs, ops.cast(y_true[:, -1], self.dtype))
         return self.base(y_true, y_pred, sample_weight=sample_weight) + penalty
 
@@ -56,8 +56,8 @@ class Taught(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,)."""
-        own = ops.reshape(self.base.call(y_true[:, 0], y_pred), (-1,))
-        return (1 - self.weight) * own + self.weight * softened(y_true[:, 1:], y_pred, self.temperature)
+        base_losses = ops.reshape(self.base.call(y_true[:, 0], y_pred), (-1,))
+        return (1 - self.weight) * base_losses + self.weight * softened(y_true[:, 1:], y_pred, self.temperature)
 
 
 def softened(teacher: Any, student: Any, temperature: float) -> Any:
@@ -109,14 +109,14 @@ class OfHeads(keras.losses.Loss):
     def _of(self, number: int, name: str, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         targets, outputs, weights = of_head(name, number, y_true, y_pred, sample_weight)
 
-        def own() -> Any:
+        def loss_of_head() -> Any:
             loss = self.factors[number] * self.losses[name](targets, outputs, sample_weight=weights)
             if self.log_variances is None:
                 return loss
             s = y_pred[self.log_variances][0, number]
             return ops.exp(-s) * loss + 0.5 * s
 
-        return tf.cond(tf.reduce_any(y_true[name]["known"]), own, lambda: tf.constant(0.0))
+        return tf.cond(tf.reduce_any(y_true[name]["known"]), loss_of_head, lambda: tf.constant(0.0))
 
 
 class LogVariances(keras.layers.Layer):
@@ -139,8 +139,10 @@ class LogVariances(keras.layers.Layer):
 def of_head(name: str, number: int, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
     """Of a batch for several heads the part that one has labels of; `weights` are (batch, heads) or None."""
     rows = targets[name]["known"]
-    own = tf.nest.map_structure(lambda one: tf.boolean_mask(one, rows), (targets[name]["target"], outputs[name]))
-    return (*own, None if weights is None else tf.boolean_mask(weights[:, number], rows))
+    labelled_part = tf.nest.map_structure(
+        lambda tensor: tf.boolean_mask(tensor, rows), (targets[name]["target"], outputs[name])
+    )
+    return (*labelled_part, None if weights is None else tf.boolean_mask(weights[:, number], rows))
 
 
 def of_labels(targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
@@ -150,8 +152,8 @@ def of_labels(targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
 
 def on_source(key: str, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
     """The outputs `key` on the examples of the source; those of the target weigh nothing."""
-    own = source(targets)
-    weight = own if weights is None else own * ops.cast(weights, own.dtype)
+    is_source = source(targets)
+    weight = is_source if weights is None else is_source * ops.cast(weights, is_source.dtype)
     return labels(targets, outputs[key]), outputs[key], weight
 
 

@@ -88,10 +88,12 @@ def estimated(right: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict
         that are found: how far their mean is from 1 is what it corrects by. At most 1,000 examples of each domain are
         used, and no weight is above 20.
     """
-    own, other = (np.linspace(0, len(rows) - 1, min(_WEIGHED, len(rows))).astype(int) for rows in (source, target))
-    known, unknown = instances.standardized(source[own], target[other], one_unit=True)
+    source_places, target_places = (
+        np.linspace(0, len(rows) - 1, min(_WEIGHED, len(rows))).astype(int) for rows in (source, target)
+    )
+    known, unknown = instances.standardized(source[source_places], target[target_places], one_unit=True)
     ratios = importance.told_apart(known, unknown, importance.RIDGES)
-    wrong = 1.0 - right[own].astype(np.float64)
+    wrong = 1.0 - right[source_places].astype(np.float64)
     scores = (
         importance_weighted(wrong, importance.clipped(ratios, _CLIP)),
         deep_embedded(wrong, np.minimum(ratios, _CLIP)),
