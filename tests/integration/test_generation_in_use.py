@@ -14,6 +14,8 @@ import tiny_language
 import tlkit
 from tlkit.core.run import Phase
 from tlkit.data import text
+from tlkit.exporting import checked_formats
+from tlkit.formats import tflite_tree
 from tlkit.generating import rows
 from tlkit.layer.hub_layer import HubLayer
 
@@ -43,7 +45,7 @@ def run(place, handle, data):
     monkeypatch.setenv("TLKIT_CACHE", str(place / "cache"))
     task = tlkit.tasks.generate(most=12, samples=2, texts=("exact",))
     done = tlkit.finetune(handle, task, data, PHASES, out=place / "run", batch_size=8)
-    done = tlkit.export(done)
+    done = tlkit.export(done, formats=(*FORMATS, "weight_only"))
     yield done
     monkeypatch.undo()
 
@@ -59,9 +61,21 @@ def test_training_on_answers_lowers_their_perplexity(run):
 
 
 def test_every_file_answers_as_the_model_does(run):
-    assert [row.format for row in run.exports] == list(FORMATS)
+    assert [format.name for format in checked_formats(None, run.task)] == list(FORMATS)
+    assert [row.format for row in run.exports] == [*FORMATS, "weight_only"]
     assert all(row.passed for row in run.exports)
     assert all(row.agreement == 1 for row in run.exports[:2])
+    rows = {row.format: row for row in run.exports}
+    assert rows["weight_only"].largest_difference < rows["dynamic"].largest_difference
+    assert rows["weight_only"].bytes < rows["float16"].bytes
+
+
+def test_the_table_of_tokens_lies_in_each_file_once(run):
+    """The head has the table that tokens are looked up in."""
+    for row in run.exports[1:]:
+        tree = tflite_tree.opened((run.folder / row.file).read_bytes())
+        tables = {t.buffer for graph in tree.subgraphs for t in graph.tensors if np.array_equal(t.shape, (258, 32))}
+        assert len([n for n in tables if tree.buffers[n].data is not None]) == 1, row.file
 
 
 def test_a_saved_run_opens_and_says_the_same(run):

@@ -500,10 +500,10 @@ def _export(args: list[str], flags: set[str]) -> int:
 
         Args:
             run: Folder of the run.
-            formats: What to write, of saved_model, float32, float16, dynamic and int8; all that the task can have
-                unless given.
+            formats: What to write, of saved_model, float32, float16, dynamic, weight_only and int8; all that the
+                task can have but for weight_only unless given.
             out: Folder of the files; the run's own unless given.
-            max_drop: Largest drop in accuracy that dynamic and int8 files may show, as a share.
+            max_drop: Largest drop in accuracy that dynamic, weight_only and int8 files may show, as a share.
         """
 
     options = _parsed(export, "export", args)

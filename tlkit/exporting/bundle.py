@@ -49,8 +49,9 @@ def export(
     Args:
         run: A run of `finetune`, `fit` or `load`.
         folder: Where to write; None is the run's own folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", of the pages "web" and "web_int8",
-            and records of your own; None is all of tlkit's that the task can have but for the pages.
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", of "weight_only" and the pages
+            "web" and "web_int8", which are written where they are named, and records of your own; None is the first
+            five, as far as the task can have them.
         gates: What a file must keep to.
         threads: Of the interpreter, also when files are timed; None is 2, or 1 on a single core.
         timeout_s: Seconds after which a worker that hangs is given up.
@@ -132,7 +133,7 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
     if stepwise and "int8" in by_name:
         raise InputError(
             "int8 measures the ranges of activations by calling one function, and this model answers by a loop over "
-            'several: leave it out; "dynamic" has weights of 8 bits.'
+            'several: leave it out; "dynamic" and "weight_only" have weights of 8 bits.'
         )
     for format in by_name.values():
         _check_format(format, [other.file for other in by_name.values()])

@@ -24,12 +24,12 @@ class Gates:
             relative to their size (root mean square).
         float16_difference: The same for float16 files.
         float16_margin: Labels of float16 files must be equal wherever the model's two best scores differ by more.
-        max_drop: Loss of score (accuracy; R2 for values) that dynamic and int8 files may have, in [0, 1]. They fail
+        max_drop: Loss of score (accuracy; R2 for values) that files of 8 bits may have, in [0, 1]. They fail
             when the one-sided paired interval of the change lies wholly below -max_drop.
-        min_agreement: Share of equal labels that dynamic and int8 files need, in [0, 1].
+        min_agreement: Share of equal labels that files of 8 bits need, in [0, 1].
         confidence: Of that interval, in (0.5, 1).
-        max_perplexity_ratio: How many times the model's perplexity that of dynamic and int8 files of a language model
-            may surely be, >= 1.
+        max_perplexity_ratio: How many times the model's perplexity that of files of 8 bits of a language model may
+            surely be, >= 1.
     """
 
     float32_difference: float = 1e-4

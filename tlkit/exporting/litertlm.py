@@ -28,8 +28,13 @@ def write_float32(source: Source, file: Path) -> None:
 
 
 def write_dynamic(source: Source, file: Path) -> None:
-    """Weights of 8 bits."""
+    """Weights of 8 bits, and activations that are rounded to 8 bits as they come."""
     _write(source, file, files.write_dynamic)
+
+
+def write_weight_only(source: Source, file: Path) -> None:
+    """Weights of 8 bits, products in float32."""
+    _write(source, file, files.write_weight_only)
 
 
 def _write(source: Source, file: Path, write_model: Any) -> None:
@@ -136,4 +141,11 @@ def _builder() -> Any:
 float32 = Format("tlkit.exporting.litertlm.float32", "model.litertlm", write_float32, open_file)
 dynamic = Format(
     "tlkit.exporting.litertlm.dynamic", "model_dynamic.litertlm", write_dynamic, open_file, gates.quantised
+)
+weight_only = Format(
+    "tlkit.exporting.litertlm.weight_only",
+    "model_weight_only.litertlm",
+    write_weight_only,
+    open_file,
+    gates.quantised,
 )

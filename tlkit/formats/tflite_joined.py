@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
+
+from tlkit.formats import tflite_tree
 
 
 def joined(first: bytes, second: bytes) -> bytes:
@@ -15,9 +16,7 @@ def joined(first: bytes, second: bytes) -> bytes:
         first: With one signature, whose outputs are float32.
         second: With one signature, whose inputs have the names and shapes of these outputs.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    tree, behind = (schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)) for content in (first, second))
+    tree, behind = tflite_tree.opened(first), tflite_tree.opened(second)
     graph, further = tree.subgraphs[0], behind.subgraphs[0]
     given = {_text(entry.name): entry.tensorIndex for entry in tree.signatureDefs[0].outputs}
     taken = {entry.tensorIndex: given[_text(entry.name)] for entry in behind.signatureDefs[0].inputs}
@@ -42,9 +41,7 @@ def joined(first: bytes, second: bytes) -> bytes:
         (entry.tensorIndex,) = moved([entry.tensorIndex]).tolist()
     tree.signatureDefs[0].outputs = behind.signatureDefs[0].outputs
     tree.metadata = None  # of the first alone: what runtime it needs
-    builder = flatbuffers.Builder(len(first) + len(second) + 65536)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return tflite_tree.written(tree, len(first) + len(second))
 
 
 def _text(name: Any) -> str:

@@ -40,9 +40,10 @@ def export(
     Args:
         run: A Run, or the folder of one.
         folder: Where the files go; None is the run's folder.
-        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", of the pages "web" and "web_int8",
-            and records of your own; None is all of tlkit's that the task can have but for the pages.
-        max_drop: Largest loss of score that dynamic and int8 files may have, in [0, 1].
+        formats: Which of "saved_model", "float32", "float16", "dynamic" and "int8", of "weight_only" and the pages
+            "web" and "web_int8", which are written where they are named, and records of your own; None is the first
+            five, as far as the task can have them.
+        max_drop: Largest loss of score that dynamic, weight_only and int8 files may have, in [0, 1].
         gates: All that a file must keep to; takes the place of `max_drop`.
         progress: Where progress goes; None shows it.
 

@@ -1,7 +1,12 @@
-"""TFLite files by built-in operations alone: float32, float16, with weights of 8 bits, and of 8 bits throughout."""
+"""TFLite files by built-in operations alone: float32, float16, with weights of 8 bits, and of 8 bits throughout.
+
+With weights of 8 bits there are two: `dynamic` multiplies them with activations that are rounded as they come, which is
+fast; `weight_only` makes float32 of them when the file is first run, which is nearer to the model.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +14,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format, Opened, Source
 from tlkit.exporting import gates
-from tlkit.formats import tflite, tflite_affine, tflite_joined, tflite_metadata
+from tlkit.formats import tflite, tflite_affine, tflite_joined, tflite_metadata, tflite_weights
 
 
 def write_float32(source: Source, file: Path) -> None:
@@ -23,8 +28,13 @@ def write_float16(source: Source, file: Path) -> None:
 
 
 def write_dynamic(source: Source, file: Path) -> None:
-    """Weights of 8 bits, activations in float32."""
-    _write(source, file, "dynamic")
+    """Weights of 8 bits, and activations that are rounded to 8 bits as they come."""
+    _write(source, file, "dynamic", tflite_weights.shared)
+
+
+def write_weight_only(source: Source, file: Path) -> None:
+    """Weights of 8 bits, products in float32."""
+    _write(source, file, "float32", tflite_weights.in_bytes)
 
 
 def write_int8(source: Source, file: Path) -> None:
@@ -32,10 +42,10 @@ def write_int8(source: Source, file: Path) -> None:
     _write(source, file, "int8")
 
 
-def _write(source: Source, file: Path, precision: str) -> None:
+def _write(source: Source, file: Path, precision: str, changed: Callable[[bytes], bytes] = bytes) -> None:
     inputs = [] if source.inputs is None else sorted(source.inputs.glob("*.npy"))
     of_bytes = bool(inputs) and all(np.load(path, mmap_mode="r").dtype == np.uint8 for path in inputs)
-    content = tflite.convert(source.saved_model, precision, source.inputs, spanned=of_bytes)
+    content = changed(tflite.convert(source.saved_model, precision, source.inputs, spanned=of_bytes))
     if source.tail is not None:
         content = tflite_joined.joined(content, tflite.convert(source.tail, "float32", None, spanned=False))
     file.write_bytes(tflite_metadata.attach(tflite_affine.scaled(content, source.scales), source.metadata))
@@ -64,4 +74,7 @@ CALLS = Path(__file__).with_name("tflite_calls.md.j2").read_text(encoding="utf-8
 float32 = Format("float32", "model.tflite", write_float32, open_file, scales=True, calls=CALLS)
 float16 = Format("float16", "model_float16.tflite", write_float16, open_file, gates.halved, scales=True, calls=CALLS)
 dynamic = Format("dynamic", "model_dynamic.tflite", write_dynamic, open_file, gates.quantised, scales=True, calls=CALLS)
+weight_only = Format(
+    "weight_only", "model_weight_only.tflite", write_weight_only, open_file, gates.quantised, scales=True, calls=CALLS
+)
 int8 = Format("int8", "model_int8.tflite", write_int8, open_file, gates.of_bytes, scales=True, calls=CALLS)
