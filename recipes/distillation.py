@@ -53,8 +53,8 @@ def main(
         ).train
     if data is None:
         reviews = tlkit.datasets.reviews.sentences("movies", seed=seed)
-        splits, rest = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
-        further = further or rest
+        splits, without_labels = tlkit.data.collection.few_labels(reviews, labelled, seed=seed)
+        further = further or without_labels
     elif data.is_dir():
         splits = tlkit.data.text.from_folder(data, encoding=table.encoding, seed=seed)
     else:

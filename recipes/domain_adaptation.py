@@ -86,10 +86,10 @@ def domains(
     if source is None or target is None:
         digits = tlkit.datasets.digits
         return digits.mnist(3000, seed=seed, augment=changes), digits.uci(seed=seed, augment=changes)
-    given = tlkit.data.image.from_folder(source, seed=seed, augment=changes, pixel_max=pixel_max)
+    source_data = tlkit.data.image.from_folder(source, seed=seed, augment=changes, pixel_max=pixel_max)
     labelled = not target.is_dir() or any(path.is_dir() and path.name[0] != "." for path in target.iterdir())
     read = functools.partial(tlkit.data.image.from_folder, seed=seed) if labelled else tlkit.data.collection.images
-    return given, read(target, augment=changes, pixel_max=pixel_max)
+    return source_data, read(target, augment=changes, pixel_max=pixel_max)
 
 
 def small_net(seed: int) -> tlkit.HubLayer:

@@ -51,18 +51,18 @@ def main(
         seed: Of the held-out items, the weights and the order of examples.
         export: Which files to write.
     """
-    known = tlkit.data.ratings.catalogue(items, encoding=encoding)
+    catalogue = tlkit.data.ratings.catalogue(items, encoding=encoding)
     splits = tlkit.data.ratings.from_table(
-        data, known, min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed
+        data, catalogue, min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed
     )
     reader = tlkit.HubLayer(texts) if cold else None  # first: it may have to be downloaded
     backbone = tlkit.data.ratings.module(splits, width=width, seed=seed)
     phases = tlkit.plans.whole(epochs=epochs, lr=lr, weight_decay=1e-2)
-    task = tlkit.tasks.recommend(known.titles, k=k)
+    task = tlkit.tasks.recommend(catalogue.titles, k=k)
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_popularity(run, seed=seed)
     if reader is not None:
-        run = tlkit.methods.new_items(run, known, reader, neighbours=neighbours)
+        run = tlkit.methods.new_items(run, catalogue, reader, neighbours=neighbours)
     return tlkit.export(tlkit.save(run, out, seed=seed), formats=export.formats, max_drop=export.max_drop)
 
 

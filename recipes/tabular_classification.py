@@ -55,8 +55,8 @@ def main(
     )
     whole = functools.partial(read, numbers=numbers, categories=categories, leave_out=leave_out)
     other = None if source is None else whole(source)
-    known = other if other is not None else module
-    splits = whole(data) if known is None else read(data, like=known)
+    like = other if other is not None else module
+    splits = whole(data) if like is None else read(data, like=like)
     task = tlkit.tasks.classify(splits.labels)
     backbone = module or tlkit.data.table.module(splits, seed=seed)
     phases = tlkit.plans.whole(epochs=epochs, lr=lr) if module is None else tlkit.plans.two_phase(unfrozen=1.0)

@@ -112,8 +112,8 @@ def within_context(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     steps = np.arange(positions.shape[1])[None, :]
     inside = (steps == 0) | ((steps >= targets[:, 2:3]) & (steps < targets[:, 3:4]))
-    kept = np.where(inside[:, :, None], positions, 0.0)
-    shares: np.ndarray = np.moveaxis(kept / np.maximum(kept.sum(axis=1, keepdims=True), _TINY), 1, 2)
+    masked = np.where(inside[:, :, None], positions, 0.0)
+    shares: np.ndarray = np.moveaxis(masked / np.maximum(masked.sum(axis=1, keepdims=True), _TINY), 1, 2)
     return shares
 
 

@@ -52,9 +52,9 @@ def quantile_losses(levels: Sequence[float], targets: np.ndarray, quantiles_: np
 
     Source: Koenker and Bassett 1978, doi:10.2307/1913643.
     """
-    known, at = np.isfinite(targets), np.asarray(levels, np.float64)
-    short = np.where(known, targets, 0).astype(np.float64)[..., None] - quantiles_
-    return np.asarray(2 * known[..., None] * np.maximum(at * short, (at - 1) * short))
+    finite, at = np.isfinite(targets), np.asarray(levels, np.float64)
+    short = np.where(finite, targets, 0).astype(np.float64)[..., None] - quantiles_
+    return np.asarray(2 * finite[..., None] * np.maximum(at * short, (at - 1) * short))
 
 
 def median_of(levels: Sequence[float], quantiles_: np.ndarray) -> np.ndarray:

@@ -140,15 +140,15 @@ def rank(
         raise InputError(f"There is nothing to rank: give two modules or more. Received: {len(modules)}.")
     if not len(data.train):
         raise InputError("The training split is empty, and modules are ranked by its features; give it a share.")
-    said = progress or shown()
+    display = progress or shown()
     rows = []
     files = [_file(module, data.train, convert, input_range) for module in modules]  # all are found before work begins
     for module, file in zip(modules, files, strict=True):
-        kept = None if file is None else _kept(file, module)
-        rows.append(kept or _ranked(module, data, convert, batch_size, input_range))
-        if file is not None and kept is None:
+        stored = None if file is None else _kept(file, module)
+        rows.append(stored or _ranked(module, data, convert, batch_size, input_range))
+        if file is not None and stored is None:
             write_atomic(file, json.dumps(asdict(rows[-1])))
-        said.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
+        display.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
     return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
 
 
@@ -223,8 +223,8 @@ def _of_front(front: Front, example: np.ndarray) -> Conversion | None:
     if engines.opener(front, 1)(engines.LITERT, example).name != engines.LITERT:
         return None
     file = engines.converted_file(front)
-    taken = latency_ms(tflite.open_tflite(file, threads=2), {engines.INPUT: example})
-    return Conversion(True, megabytes=file.stat().st_size / 1e6, latency_ms=taken)
+    milliseconds = latency_ms(tflite.open_tflite(file, threads=2), {engines.INPUT: example})
+    return Conversion(True, megabytes=file.stat().st_size / 1e6, latency_ms=milliseconds)
 
 
 def _beats(other: Ranked, row: Ranked) -> bool:

@@ -163,7 +163,7 @@ def transfer_check(
     if not seeds:
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
     _check_fresh(handle)
-    said = progress or shown()
+    display = progress or shown()
     table: dict[str, list[Headline]] = {}
     for seed in seeds:
         splits = _of_seed(data, seed)
@@ -172,7 +172,7 @@ def transfer_check(
                 handle, way_task, way_data, plan, way == SCRATCH, seed, batch_size, image_size, length, input_range
             )
             table.setdefault(way, []).append(figure)
-            said.line(f"{way}, seed {seed}: {figure.name} {figure.value:.3f}")
+            display.line(f"{way}, seed {seed}: {figure.name} {figure.value:.3f}")
     return compared({way: tuple(entry.value for entry in ones) for way, ones in table.items()}, table[SCRATCH][0])
 
 

@@ -48,9 +48,9 @@ class _Search:
         """Trials that came to an end."""
         return list(self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)))
 
-    def fail(self, asked: Any) -> None:
+    def fail(self, optuna_trial: Any) -> None:
         """Write down that a trial has no result."""
-        self.study.tell(asked, state=self.optuna.trial.TrialState.FAIL)
+        self.study.tell(optuna_trial, state=self.optuna.trial.TrialState.FAIL)
 
 
 def tune(
@@ -102,12 +102,12 @@ def tune(
     optuna = _optuna()
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         raise InputError(f"`trials` must be 1 or more. Received: trials={trials!r}.")
-    made, options = spaces.space_of(make_run, space), _given(make_run, given or {})
-    _check(make_run, made, options)
+    dimensions, options = spaces.space_of(make_run, space), _given(make_run, given or {})
+    _check(make_run, dimensions, options)
     path = storage_of(storage, options)
     with held(path.parent):
-        study = _study(optuna, path, made, seed)
-        search = _Search(optuna, make_run, options, made, study, Keep(), progress or shown())
+        study = _study(optuna, path, dimensions, seed)
+        search = _Search(optuna, make_run, options, dimensions, study, Keep(), progress or shown())
         _tried(search, trials)
         return _finished(search)
 
@@ -129,11 +129,11 @@ def _given(make_run: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, 
 def _check(make_run: Callable[..., Any], space: Space, given: Mapping[str, Any]) -> None:
     """Refuse a space that names no argument, and arguments that nobody gives."""
     parameters = inspect.signature(make_run).parameters
-    known = {**dict.fromkeys(parameters), **given}
+    names = {**dict.fromkeys(parameters), **given}
     for name in space:
         placed = spaces.PLACE.fullmatch(name)
-        if (name if placed is None else placed["name"]) not in known:
-            raise InputError(f"`{name}` of the space is no argument of the run; its arguments are: {', '.join(known)}.")
+        if (name if placed is None else placed["name"]) not in names:
+            raise InputError(f"`{name}` of the space is no argument of the run; its arguments are: {', '.join(names)}.")
     for values in spaces.corners(space):
         arguments = spaces.arguments(values, given)
         needed = [p.name for p in parameters.values() if p.default is p.empty and p.name not in arguments]
@@ -181,10 +181,10 @@ def _written(dimension: Range | tuple[Any, ...]) -> Any:
 
 def _tried(search: _Search, trials: int) -> None:
     """Make the trials that are still missing."""
-    done = len(search.study.trials)
-    if done:
-        search.progress.line(f"search  goes on behind {done} trials")
-    for number in range(done + 1, trials + 1):
+    count = len(search.study.trials)
+    if count:
+        search.progress.line(f"search  goes on behind {count} trials")
+    for number in range(count + 1, trials + 1):
         started = time.perf_counter()
         outcome = _one_trial(search)
         search.progress.line(f"trial   {number} of {trials}, {time.perf_counter() - started:.2f} s: {outcome}")
@@ -213,13 +213,13 @@ def _one_trial(search: _Search) -> str:
     return f"{_said(values)}: {_completed(search, optuna_trial, trial)}"
 
 
-def _completed(search: _Search, asked: Any, trial: Trial) -> str:
+def _completed(search: _Search, optuna_trial: Any, trial: Trial) -> str:
     if trial.merit is None:
-        search.fail(asked)
+        search.fail(optuna_trial)
         raise InputError("`make_run` trained nothing by which trials could be compared: it must call tlkit.finetune.")
-    _note(search, asked, trial)
-    search.study.tell(asked, trial.merit)
-    best = search.study.best_trial.number == asked.number
+    _note(search, optuna_trial, trial)
+    search.study.tell(optuna_trial, trial.merit)
+    best = search.study.best_trial.number == optuna_trial.number
     return f"{_monitor(trial)} {trial.best:.4g}{', the best so far' if best else ''}"
 
 
@@ -227,11 +227,11 @@ def _said(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
-def _suggested(asked: Any, name: str, dimension: Range | tuple[Any, ...]) -> Any:
+def _suggested(optuna_trial: Any, name: str, dimension: Range | tuple[Any, ...]) -> Any:
     if not isinstance(dimension, Range):
         texts = [_text(choice) for choice in dimension]
-        return dimension[texts.index(asked.suggest_categorical(name, texts))]
-    suggest = asked.suggest_int if dimension.whole else asked.suggest_float
+        return dimension[texts.index(optuna_trial.suggest_categorical(name, texts))]
+    suggest = optuna_trial.suggest_int if dimension.whole else optuna_trial.suggest_float
     return suggest(name, dimension.low, dimension.high, log=dimension.log)
 
 
@@ -239,22 +239,22 @@ def _text(choice: Any) -> str:
     return json.dumps(choice, default=str)
 
 
-def _reported(asked: Any, epoch: int, merit: float) -> None:
-    asked.report(merit, epoch)
-    if asked.should_prune():
+def _reported(optuna_trial: Any, epoch: int, merit: float) -> None:
+    optuna_trial.report(merit, epoch)
+    if optuna_trial.should_prune():
         raise PrunedError
 
 
-def _note(search: _Search, asked: Any, trial: Trial) -> None:
+def _note(search: _Search, optuna_trial: Any, trial: Trial) -> None:
     """Write down which figure it was.
 
     Raises:
         InputError: If earlier trials had other data or another figure.
     """
-    asked.set_user_attr("figure", trial.best)
+    optuna_trial.set_user_attr("figure", trial.best)
     facts = {"monitor": _monitor(trial), "data": trial.data}
     if any(search.study.user_attrs.get(name, value) != value for name, value in facts.items()):
-        search.fail(asked)
+        search.fail(optuna_trial)
         raise InputError(
             "The stored trials were made with other data or another task, so that figures cannot be compared: choose "
             "another storage."

@@ -280,8 +280,8 @@ class Splits:
         sizes = ", ".join(f"{part}={len(getattr(self, part))}" for part in ("train", "val", "test"))
         names = f", labels={value_of(self.labels)}" if self.labels else ""
         heads = f", heads={value_of(self.heads)}" if self.heads else ""
-        rest = {name: len(getattr(self, name)) for name in ("quarantine", "duplicates", "notes")}
-        odd = "".join(f", {count} {name}" for name, count in rest.items() if count)
+        lengths = {name: len(getattr(self, name)) for name in ("quarantine", "duplicates", "notes")}
+        odd = "".join(f", {count} {name}" for name, count in lengths.items() if count)
         return f"Splits({sizes} examples{names}{heads}{odd}, inputs={value_of(self.train.inputs.spec)})"
 
     @property

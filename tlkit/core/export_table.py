@@ -49,5 +49,5 @@ def _padded(cell: str, width: int, column: int) -> str:
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    kept = f"; kept aside as {row['file']}" if row["bytes"] else "; nothing was written"
-    return f"{row['format']}: {row.get('failure')}{kept}."
+    place = f"; kept aside as {row['file']}" if row["bytes"] else "; nothing was written"
+    return f"{row['format']}: {row.get('failure')}{place}."

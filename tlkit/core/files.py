@@ -237,28 +237,28 @@ class _BusyError(Exception):
 def _hold(place: Path) -> None:
     with _HOLDING:
         if str(place) in _HELD:
-            calls, handle, made = _HELD[str(place)]
+            calls, handle, created = _HELD[str(place)]
         else:
-            calls, made = 0, _missing(place)
+            calls, created = 0, _missing(place)
             try:
                 place.mkdir(parents=True, exist_ok=True)
                 handle = _acquired(place / LOCK)
             except BaseException:
-                _remove_empty(made)
+                _remove_empty(created)
                 raise
-        _HELD[str(place)] = (calls + 1, handle, made)
+        _HELD[str(place)] = (calls + 1, handle, created)
 
 
 def _let_go(place: Path) -> None:
     with _HOLDING:
-        calls, handle, made = _HELD.pop(str(place))
+        calls, handle, created = _HELD.pop(str(place))
         if calls > 1:
-            _HELD[str(place)] = (calls - 1, handle, made)
+            _HELD[str(place)] = (calls - 1, handle, created)
             return
         with contextlib.suppress(OSError):  # the folder may be gone, or no longer ours to write to
             (place / LOCK).unlink(missing_ok=True)
         os.close(handle)
-        _remove_empty(made)
+        _remove_empty(created)
 
 
 def _missing(place: Path) -> list[Path]:
@@ -266,9 +266,9 @@ def _missing(place: Path) -> list[Path]:
     return [path for path in (place, *place.parents) if not path.exists()]
 
 
-def _remove_empty(made: list[Path]) -> None:
+def _remove_empty(created: list[Path]) -> None:
     with contextlib.suppress(OSError):
-        for path in made:
+        for path in created:
             path.rmdir()
 
 

@@ -120,12 +120,12 @@ def call(main: Callable[..., Any], **options: Any) -> Any:
     """
     parameters = inspect.signature(main).parameters
     arguments = {name: value for name, value in options.items() if name in parameters}
-    known = set(arguments)
+    used = set(arguments)
     for name, default in defaults(main).items():
         if isinstance(default, _RECORDS) and name not in arguments:
             names = {field.name for field in fields(default)} & options.keys() - arguments.keys()
-            arguments[name], known = replace(default, **{key: options[key] for key in names}), known | names
-    if unknown := options.keys() - known:
+            arguments[name], used = replace(default, **{key: options[key] for key in names}), used | names
+    if unknown := options.keys() - used:
         flags = ", ".join(flat({**dict.fromkeys(parameters), **defaults(main)}))
         raise InputError(f"The recipe has no flag {min(unknown)!r}; its flags are: {flags}.")
     return main(**arguments)

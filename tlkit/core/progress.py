@@ -48,7 +48,7 @@ def _rich_bar(title: str, total: int) -> Iterator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, transient=True) as bars:
         task = bars.add_task(title, total=total)
-        yield lambda done: bars.update(task, completed=done)
+        yield lambda count: bars.update(task, completed=count)
 
 
 def _log_bar(line: Callable[[str], None]) -> Callable[[str, int], AbstractContextManager[Advance]]:
@@ -56,11 +56,11 @@ def _log_bar(line: Callable[[str], None]) -> Callable[[str, int], AbstractContex
     def bar(title: str, total: int) -> Iterator[Advance]:
         last = time.monotonic()
 
-        def advance(done: int) -> None:
+        def advance(count: int) -> None:
             nonlocal last
             if time.monotonic() - last >= LOG_SECONDS:
                 last = time.monotonic()
-                line(f"{title}: {done} of {total}")
+                line(f"{title}: {count} of {total}")
 
         yield advance
 
@@ -69,7 +69,7 @@ def _log_bar(line: Callable[[str], None]) -> Callable[[str, int], AbstractContex
 
 @contextlib.contextmanager
 def _no_bar(_title: str, _total: int) -> Iterator[Advance]:
-    yield lambda done: None
+    yield lambda count: None
 
 
 quiet = Progress(lambda text: None, _no_bar)

@@ -66,11 +66,11 @@ def space_of(function: Callable[..., Any], space: Mapping[str, Any] | None) -> S
         >>> space_of(run, None)
         {'lr': Range(low=0.0001, high=0.01, log=False), 'head': ('linear', 'wide')}
     """
-    given = _annotated(function) if space is None else space
-    made = {name: _dimension(name, values) for name, values in given.items()}
-    if not made:
+    choices = _annotated(function) if space is None else space
+    dimensions = {name: _dimension(name, values) for name, values in choices.items()}
+    if not dimensions:
         raise InputError(f"The space of the search is empty: say what may vary, as in {EXAMPLES}.")
-    return made
+    return dimensions
 
 
 def _annotated(function: Callable[..., Any]) -> dict[str, Any]:
@@ -138,12 +138,12 @@ def _value(text: str) -> Any:
     return words.get(text.strip().lower(), text.strip())
 
 
-def arguments(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a run: those that are given, with the values of a trial in their places.
 
     Args:
         values: By name of the space.
-        given: All other arguments, and those of which a place is tried.
+        fixed: All other arguments, and those of which a place is tried.
 
     Raises:
         InputError: If a place is asked of what has none.
@@ -152,17 +152,17 @@ def arguments(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         >>> arguments({"lr[1]": 0.5, "seed": 3}, {"lr": (1.0, 2.0)})
         {'lr': (1.0, 0.5), 'seed': 3}
     """
-    made = dict(given)
+    merged = dict(fixed)
     for name, value in values.items():
         placed = PLACE.fullmatch(name)
         if placed is None:
-            made[name] = value
+            merged[name] = value
             continue
-        whole, place = made.get(placed["name"]), int(placed["place"])
+        whole, place = merged.get(placed["name"]), int(placed["place"])
         if not isinstance(whole, list | tuple) or place >= len(whole):
             raise InputError(f"`{name}` of the space names no place of `{placed['name']}`, which is {whole!r}.")
-        made[placed["name"]] = (*whole[:place], value, *whole[place + 1 :])
-    return made
+        merged[placed["name"]] = (*whole[:place], value, *whole[place + 1 :])
+    return merged
 
 
 def corners(space: Space) -> Sequence[dict[str, Any]]:

@@ -131,11 +131,13 @@ class _Folder:
 
 def _alike_ends(paths: Sequence[Path], name: str) -> list[Path]:
     """Those of several files of one name whose folders are most like those that the annotations say."""
-    wanted = name.split("/")[::-1]
+    parts_of_name = name.split("/")[::-1]
 
     def agreement(path: Path) -> int:
         parts = path.parts[::-1]
-        return next((i for i, (a, b) in enumerate(zip(parts, wanted, strict=False)) if a != b), len(wanted))
+        return next(
+            (i for i, (a, b) in enumerate(zip(parts, parts_of_name, strict=False)) if a != b), len(parts_of_name)
+        )
 
     most = max(map(agreement, paths))
     return [path for path in paths if agreement(path) == most]
@@ -158,16 +160,19 @@ def parts_of(parts: Sequence[int | None]) -> tuple[list[int], tuple[str, ...]]:
 
 def size_of(image: Annotated) -> tuple[tuple[int, int] | None, str]:
     """(width, height) upright, and what is wrong with it; a file that cannot be read is left to the preflight."""
-    both = sides(image.path)
-    if both is None or image.size is None or image.trouble:
-        return (None if both is None else both[1]), ""
-    stored, upright = both
+    image_sizes = sides(image.path)
+    if image_sizes is None or image.size is None or image.trouble:
+        return (None if image_sizes is None else image_sizes[1]), ""
+    stored, upright = image_sizes
     if image.size == upright:
         return upright, ""
-    told, are = (f"{width} x {height}" for width, height in (image.size, upright))
+    annotated_size, are = (f"{width} x {height}" for width, height in (image.size, upright))
     if image.size == stored:
-        return upright, f"its boxes were drawn before it is turned as its EXIF data say ({told}, shown as {are})"
-    return upright, f"its annotations are of an image of {told} pixels, and it has {are}"
+        return (
+            upright,
+            f"its boxes were drawn before it is turned as its EXIF data say ({annotated_size}, shown as {are})",
+        )
+    return upright, f"its annotations are of an image of {annotated_size} pixels, and it has {are}"
 
 
 def number(value: Any) -> float:
@@ -406,9 +411,9 @@ def _voc_file(file: Path, root: Path, pictures: _Folder, listed: Mapping[str, in
     return Annotated(name, path or file, things, size, part, missing)
 
 
-def _voc_names(file: Path, said: str) -> Iterator[str]:
-    if said:
-        yield said
+def _voc_names(file: Path, file_name: str) -> Iterator[str]:
+    if file_name:
+        yield file_name
     yield from (file.stem + ending for suffix in IMAGES for ending in (suffix, suffix.upper()))
 
 
@@ -423,12 +428,14 @@ def _voc_thing(element: ElementTree.Element, shift: float) -> Thing:
     return Thing(label, (left + shift, top + shift, right, bottom), difficult)
 
 
-def _unlisted(root: Path, known: set[Path], lacks: str) -> tuple[str, ...]:
-    others = [path for path in walking.files(root) if path.suffix.casefold() in IMAGES and path not in known]
-    if not others:
+def _unlisted(root: Path, annotated: set[Path], lacks: str) -> tuple[str, ...]:
+    unlisted = [path for path in walking.files(root) if path.suffix.casefold() in IMAGES and path not in annotated]
+    if not unlisted:
         return ()
-    names = ", ".join(repr(path.relative_to(root).as_posix()) for path in others[:3])
-    return (f"{len(others):,} images have {lacks} and are no examples: {names}{', ...' if len(others) > 3 else ''}.",)
+    names = ", ".join(repr(path.relative_to(root).as_posix()) for path in unlisted[:3])
+    return (
+        f"{len(unlisted):,} images have {lacks} and are no examples: {names}{', ...' if len(unlisted) > 3 else ''}.",
+    )
 
 
 # -- YOLO
@@ -470,21 +477,21 @@ def _yolo_file(where: Path) -> Path:
     files = sorted({*where.glob("*.yaml"), *where.glob("*.yml")})
     chosen = [path for path in files if path.stem in ("data", "dataset")] or files
     if len(chosen) != 1:
-        held = "no data.yaml" if not files else f"{len(files)} .yaml files"
-        raise InputError(f"The folder {str(where)!r} holds {held}: give the one that names classes and folders.")
+        contents = "no data.yaml" if not files else f"{len(files)} .yaml files"
+        raise InputError(f"The folder {str(where)!r} holds {contents}: give the one that names classes and folders.")
     return chosen[0]
 
 
 def _yaml(file: Path) -> dict[str, Any]:
     try:
-        said = importlib.import_module("yaml").safe_load(file.read_text("utf-8"))
+        config = importlib.import_module("yaml").safe_load(file.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # yaml's own kinds, and Unicode's
         raise InputError(f"{str(file)!r} is no YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(said, dict):
+    if not isinstance(config, dict):
         raise InputError(f"{str(file)!r} must hold `names:` and `train:`, as YOLO's data.yaml does.")
-    return said
+    return config
 
 
 def _yolo_names(file: Path, names: Any, count: Any) -> tuple[str, ...]:
@@ -544,16 +551,16 @@ def _yolo_image(name: str, path: Path, text: Path, part: int, labels: tuple[str,
 def _yolo_thing(words: Sequence[str], labels: tuple[str, ...], points: bool) -> Thing:
     """One line: a class and a box, or a class and the corners of a polygon, whose box is taken."""
     values = [number(word) for word in words]
-    which = values[0] if math.isfinite(values[0]) else -1.0
-    if not (which.is_integer() and 0 <= which < len(labels)):
+    class_number = values[0] if math.isfinite(values[0]) else -1.0
+    if not (class_number.is_integer() and 0 <= class_number < len(labels)):
         return Thing("", trouble=f"is of class {words[0]!r:.20}, and there are {len(labels)} names")
-    label, rest = labels[int(which)], values[1:]
-    if len(rest) == 4 or (points and len(rest) > 4):
-        return Thing(label, tuple(rest[:4]))
-    if len(rest) == 5:
+    label, coordinates = labels[int(class_number)], values[1:]
+    if len(coordinates) == 4 or (points and len(coordinates) > 4):
+        return Thing(label, tuple(coordinates[:4]))
+    if len(coordinates) == 5:
         return Thing(label, trouble="has 6 numbers, as a detector's answers with their scores have: give labels")
-    if len(rest) >= 6 and len(rest) % 2 == 0:
-        x, y = rest[::2], rest[1::2]
+    if len(coordinates) >= 6 and len(coordinates) % 2 == 0:
+        x, y = coordinates[::2], coordinates[1::2]
         box = ((min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y))
-        return Thing(label, box, area=[rest])
+        return Thing(label, box, area=[coordinates])
     return Thing(label, trouble=f"has {len(values)} numbers instead of a class, the centre, width and height")

@@ -93,13 +93,13 @@ def from_folder(
     shares = _shares(split, normal_test_dir is not None)
     options = Options(image_size, shares, seed, groups, background, None, strict, progress, max_pixels, pixel_max)
     good = _below(checked_folder(normal_dir, "the good images"))
-    held = [] if normal_test_dir is None else _below(checked_folder(normal_test_dir, "the good images for test"))
-    known = {path for _, path in (*good, *held)}
-    bad, notes = _bad_images(abnormal_dir, mask_dir, known)
-    marked = (*(_Marked(name, path) for name, path in (*good, *held)), *bad)
-    fixed = [0] * len(good) + [2] * (len(held) + len(bad))
-    made = _assembled(_renamed(marked), fixed, options, None)
-    return noted(_with_faults(made, seed) if faults else made, notes)
+    test_images = [] if normal_test_dir is None else _below(checked_folder(normal_test_dir, "the good images for test"))
+    good_paths = {path for _, path in (*good, *test_images)}
+    bad, notes = _bad_images(abnormal_dir, mask_dir, good_paths)
+    marked = (*(_Marked(name, path) for name, path in (*good, *test_images)), *bad)
+    fixed = [0] * len(good) + [2] * (len(test_images) + len(bad))
+    splits = _assembled(_renamed(marked), fixed, options, None)
+    return noted(_with_faults(splits, seed) if faults else splits, notes)
 
 
 def from_arrays(
@@ -150,8 +150,8 @@ def from_arrays(
         *(_Marked(str(good + i), arrays[good + i], what[i], where[i]) for i in range(bad)),
     )
     fixed = [0] * len(normal) + [2] * (len(normal_test) + bad)
-    made = _assembled(marked, fixed, options, arrays.__getitem__)
-    return _with_faults(made, seed) if faults else made
+    splits = _assembled(marked, fixed, options, arrays.__getitem__)
+    return _with_faults(splits, seed) if faults else splits
 
 
 # -- what is where
@@ -283,11 +283,11 @@ def _mask_notes(marked: Sequence[_Marked], masks: set[Path]) -> Iterator[str]:
 
 def _renamed(marked: Sequence[_Marked]) -> tuple[_Marked, ...]:
     """With names that differ: the good and the bad folder may have files of one name."""
-    seen: set[str] = set()
+    used_names: set[str] = set()
     renamed = []
     for image in marked:
-        name = image.name if image.name not in seen else f"{'bad' if image.kind != GOOD else 'test'}/{image.name}"
-        seen.add(name)
+        name = image.name if image.name not in used_names else f"{'bad' if image.kind != GOOD else 'test'}/{image.name}"
+        used_names.add(name)
         renamed.append(dataclasses.replace(image, name=name))
     return tuple(renamed)
 

@@ -101,18 +101,18 @@ def _placed(
     if not fixed:
         return divide(whole.ids, labels, shares, seed=seed, groups=whole.groups)
     missing = [part for part in range(1, len(PARTS)) if part not in fixed and shares[part] > 0]
-    given = [i for i, part in enumerate(fixed) if part == 0]
-    if not missing or not given:
+    train_rows = [i for i, part in enumerate(fixed) if part == 0]
+    if not missing or not train_rows:
         return tuple(fixed)
-    wanted = [share if part in (0, *missing) else 0.0 for part, share in enumerate(shares)]
+    part_shares = [share if part in (0, *missing) else 0.0 for part, share in enumerate(shares)]
     inner = divide(
-        [whole.ids[i] for i in given],
-        [labels[i] for i in given],
-        [share / sum(wanted) for share in wanted],
+        [whole.ids[i] for i in train_rows],
+        [labels[i] for i in train_rows],
+        [share / sum(part_shares) for share in part_shares],
         seed=seed,
-        groups=[whole.groups[i] for i in given] if whole.groups else (),
+        groups=[whole.groups[i] for i in train_rows] if whole.groups else (),
     )
-    moved = dict(zip(given, inner, strict=True))
+    moved = dict(zip(train_rows, inner, strict=True))
     return tuple(moved.get(i, part) for i, part in enumerate(fixed))
 
 

@@ -246,14 +246,14 @@ def _blocks(file: Any, size: int) -> Iterator[np.ndarray]:
 
 def _decoded(blocks: Iterable[np.ndarray], rate: int, claimed: int) -> Iterator[np.ndarray]:
     """The blocks, with the place named where a decoder fails."""
-    done = 0
+    frames = 0
     try:
         for block in blocks:
             yield block
-            done += len(block)
+            frames += len(block)
     except RuntimeError as error:  # soundfile's own kinds
         raise InputError(
-            f"damaged or truncated after {done / rate:.2f} of {claimed / rate:.2f} s: {str(error).strip(' .')}"
+            f"damaged or truncated after {frames / rate:.2f} of {claimed / rate:.2f} s: {str(error).strip(' .')}"
         ) from error
 
 
@@ -295,10 +295,10 @@ def _check_whole(path: Path) -> None:
 
 def _check_claim(path: Path, claimed: int, rate: int) -> None:
     """Refuse an MP3 of variable bitrate without a length in its header: libsndfile would pass over its end."""
-    held = mpeg.samples(path.read_bytes())
-    if held > 1.02 * claimed + rate / 5:  # a header's length leaves out what the encoder padded
+    sample_count = mpeg.samples(path.read_bytes())
+    if sample_count > 1.02 * claimed + rate / 5:  # a header's length leaves out what the encoder padded
         raise InputError(
-            f"its header lacks its length, so that {claimed / rate:.2f} of {held / rate:.2f} s would be read: "
+            f"its header lacks its length, so that {claimed / rate:.2f} of {sample_count / rate:.2f} s would be read: "
             "convert it to FLAC"
         )
 

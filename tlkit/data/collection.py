@@ -166,18 +166,18 @@ def few_labels(splits: Splits, count: int, *, seed: int = 0) -> tuple[Splits, Ex
     Raises:
         InputError: If there are not as many labels, or no training examples.
     """
-    known = len(splits.train) + len(splits.val)
-    if not len(splits.train) or not 1 <= count <= known:
+    labelled_count = len(splits.train) + len(splits.val)
+    if not len(splits.train) or not 1 <= count <= labelled_count:
         raise InputError(
-            f"`count` must be at least 1 and at most the number of training and validation examples, {known}. "
+            f"`count` must be at least 1 and at most the number of training and validation examples, {labelled_count}. "
             f"Received: count={count!r}."
         )
-    wanted = max(1, round(count * len(splits.train) / known))
-    kept, others = _drawn(splits.train, wanted, seed)
-    val, _ = _drawn(splits.val, count - wanted, seed)
-    hidden = splits.train.subset(others)
+    train_count = max(1, round(count * len(splits.train) / labelled_count))
+    labelled_rows, hidden_rows = _drawn(splits.train, train_count, seed)
+    val, _ = _drawn(splits.val, count - train_count, seed)
+    hidden = splits.train.subset(hidden_rows)
     without = dataclasses.replace(hidden, targets=ArrayColumn(np.zeros_like(hidden.target_array)))
-    return dataclasses.replace(splits, train=splits.train.subset(kept), val=splits.val.subset(val)), without
+    return dataclasses.replace(splits, train=splits.train.subset(labelled_rows), val=splits.val.subset(val)), without
 
 
 def _drawn(examples: Examples, count: int, seed: int) -> tuple[list[int], list[int]]:

@@ -58,10 +58,10 @@ def lacks_rows(data: bytes) -> bool:
     missing = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
     inflater = zlib.decompressobj()
     for chunk in _png_data(data):
-        rest = chunk
-        while rest and missing > 0:
-            missing -= len(inflater.decompress(rest, _STRETCH))
-            rest = inflater.unconsumed_tail
+        compressed = chunk
+        while compressed and missing > 0:
+            missing -= len(inflater.decompress(compressed, _STRETCH))
+            compressed = inflater.unconsumed_tail
     return bool(missing > len(inflater.flush()))
 
 

@@ -43,11 +43,11 @@ def in_rows(
     sign = rows.direction(tokenizer.pad, tokenizer.size)
     packed = [rows.packed(prompt, answer, length, tokenizer.pad, sign) for prompt, answer in tokens]
     array = np.stack(packed) if packed else np.zeros((0, length), np.int32)
-    made = {"end": tokenizer.end, "pad": tokenizer.pad, "sign": sign, "length": length}
+    arguments = {"end": tokenizer.end, "pad": tokenizer.pad, "sign": sign, "length": length}
     return dataclasses.replace(
         examples,
         inputs=ArrayColumn(array),
-        pipeline=examples.pipeline.then(STEP, **tokenizer.arguments, **made),
+        pipeline=examples.pipeline.then(STEP, **tokenizer.arguments, **arguments),
         columns={
             **examples.columns,
             "length": ArrayColumn(np.minimum(needed, length)),

@@ -73,8 +73,8 @@ def turns_of_pairs(path: Path, prompt: str, answer: str, system: str | None, enc
     before = () if system is None else (("system", system),)
     pairs = zip(rows.texts(prompt), rows.texts(answer), strict=True)
     return [
-        Turn(f"row {number}", (*before, ("user", asked)), said, f"row {number}")
-        for number, (asked, said) in enumerate(pairs, start=rows.first)
+        Turn(f"row {number}", (*before, ("user", question)), reply, f"row {number}")
+        for number, (question, reply) in enumerate(pairs, start=rows.first)
     ]
 
 
@@ -95,9 +95,9 @@ def turns_of_file(path: Path, system: str | None, encoding: str | None) -> list[
 
 def _turns(where: str, messages: tuple[tuple[str, str], ...]) -> Iterator[Turn]:
     """A turn for each message of the assistant's."""
-    said = [i for i, (role, _) in enumerate(messages) if role == "assistant"]
-    for count, i in enumerate(said):
-        name = where if len(said) == 1 else f"{where}, answer {count + 1}"
+    places = [i for i, (role, _) in enumerate(messages) if role == "assistant"]
+    for count, i in enumerate(places):
+        name = where if len(places) == 1 else f"{where}, answer {count + 1}"
         yield Turn(name, messages[:i], messages[i][1], where)
 
 

@@ -374,9 +374,9 @@ def _pairs(dataset: Iterable[Pair]) -> Iterator[Pair]:
 
 def _content_ids(digests: Sequence[str]) -> list[str]:
     """Short names from the content, numbered where contents repeat."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     ids = []
     for digest in digests:
-        seen[digest] = seen.get(digest, 0) + 1
-        ids.append(digest[:16] if seen[digest] == 1 else f"{digest[:16]}-{seen[digest]}")
+        counts[digest] = counts.get(digest, 0) + 1
+        ids.append(digest[:16] if counts[digest] == 1 else f"{digest[:16]}-{counts[digest]}")
     return ids

@@ -299,6 +299,6 @@ def _split(chosen: _Chosen, names: tuple[str, ...], options: Options) -> Splits:
 
 def _unlearnable(splits: Splits) -> Iterator[str]:
     """Notes on points that no object for training has."""
-    seen = np.any(splits.train.target_array[..., 2] > 0, axis=0)
-    for name in (name for i, name in enumerate(splits.labels) if not seen[i]):
+    labelled = np.any(splits.train.target_array[..., 2] > 0, axis=0)
+    for name in (name for i, name in enumerate(splits.labels) if not labelled[i]):
         yield f"No object for training has its {name!r} labelled: it will not be learned."

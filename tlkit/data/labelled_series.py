@@ -120,8 +120,8 @@ def _counts_rows(cells: Sequence[Any]) -> bool:
 
 def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
     """A row without the empty cells behind its end."""
-    there = np.flatnonzero(np.isfinite(row))
-    return row[: there[-1] + 1] if len(there) else row
+    present = np.flatnonzero(np.isfinite(row))
+    return row[: present[-1] + 1] if len(present) else row
 
 
 def long(frame: Frame, label: str | Sequence[str], series: str, time: str, channels: Sequence[str]) -> Recordings:

@@ -40,12 +40,12 @@ def from_names(values: Sequence[str], names: Sequence[str] | None = None) -> Lab
         >>> labelled.targets.tolist(), labelled.names
         ([1, 0, 1], ('ant', 'cat'))
     """
-    known = checked_names(sorted(set(values)) if names is None else names)
-    number = {name: i for i, name in enumerate(known)}
-    unknown = sorted(set(values) - set(known))
+    classes = checked_names(sorted(set(values)) if names is None else names)
+    number = {name: i for i, name in enumerate(classes)}
+    unknown = sorted(set(values) - set(classes))
     if unknown:
-        raise InputError(f"The label {unknown[0]!r:.60} is not among the given labels {list(known)[:10]}.")
-    return Labelled(np.array([number[value] for value in values], dtype=np.int32), known, "classes")
+        raise InputError(f"The label {unknown[0]!r:.60} is not among the given labels {list(classes)[:10]}.")
+    return Labelled(np.array([number[value] for value in values], dtype=np.int32), classes, "classes")
 
 
 def from_sets(values: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> Labelled:
@@ -73,20 +73,20 @@ def from_values(values: Any, names: Sequence[str] | None = None) -> Labelled:
         InputError: If they are neither, or not finite, or class numbers leave gaps.
     """
     array = _array(values)
-    known = None if names is None else checked_names(names)
+    checked = None if names is None else checked_names(names)
     if array.size == 0:
-        return Labelled(np.zeros(0, dtype=np.int32), known or (), "classes")
+        return Labelled(np.zeros(0, dtype=np.int32), checked or (), "classes")
     if array.ndim == 1 and array.dtype.kind == "U":
-        return from_names(array.tolist(), known)
+        return from_names(array.tolist(), checked)
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
         raise InputError(
             "Targets must be strings or numbers of shape (n,) or (n, k). "
             f"Received: dtype={array.dtype}, shape={array.shape}."
         )
     one_column = array.size == len(array)  # Keras' own datasets give (n, 1)
-    if one_column and (array.dtype.kind in "biu" or (known is not None and len(known) > 1)):
-        return _from_numbers(array.reshape(-1), known)
-    return _from_rows(array.reshape(len(array), -1), known)
+    if one_column and (array.dtype.kind in "biu" or (checked is not None and len(checked) > 1)):
+        return _from_numbers(array.reshape(-1), checked)
+    return _from_rows(array.reshape(len(array), -1), checked)
 
 
 def from_parts(parts: Sequence[Any], names: Sequence[str] | None = None) -> Labelled:
@@ -98,8 +98,8 @@ def from_parts(parts: Sequence[Any], names: Sequence[str] | None = None) -> Labe
     arrays = [array for array in map(_array, parts) if array.size]
     kinds = {("text" if array.dtype.kind == "U" else "numbers", array.shape[1:]) for array in arrays}
     if len(kinds) > 1:
-        told = " and ".join(f"{kind} of shape (n{''.join(f', {k}' for k in shape)})" for kind, shape in sorted(kinds))
-        raise InputError(f"The targets of the parts are of different kinds: {told}.")
+        shapes = " and ".join(f"{kind} of shape (n{''.join(f', {k}' for k in shape)})" for kind, shape in sorted(kinds))
+        raise InputError(f"The targets of the parts are of different kinds: {shapes}.")
     return from_values(np.concatenate(arrays) if arrays else [], names)
 
 
@@ -111,18 +111,18 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(names, str | bytes) or not hasattr(names, "__iter__"):
         raise InputError(f"`labels` must be a sequence of names, one a class. Received: {names!r:.60}.")
-    known = tuple(str(name) for name in names)
-    for name in known:
+    labels = tuple(str(name) for name in names)
+    for name in labels:
         if not name.strip():
             raise InputError(f"The label {name!r} is empty: name it.")
         if any("\ud800" <= character < "\ue000" for character in name):
             raise InputError(f"The label {name!r:.60} holds half of a character (a lone surrogate): correct it.")
         if any(unicodedata.category(character) in _CONTROLS for character in name):
             raise InputError(f"The label {name!r:.60} holds a line break or another control character: rename it.")
-    if len(set(known)) < len(known):
-        twice = next(name for name in known if known.count(name) > 1)
+    if len(set(labels)) < len(labels):
+        twice = next(name for name in labels if labels.count(name) > 1)
         raise InputError(f"`labels` holds {twice!r:.60} twice: give each class a name of its own.")
-    return known
+    return labels
 
 
 def is_missing(text: str) -> bool:
@@ -242,16 +242,16 @@ def _from_numbers(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
     low, high = int(numbers[0]), int(numbers[-1])
     count = len(names) if names is not None else high + 1
     if low < 0 or high >= count:
-        given = "" if names is None else f", for `labels` gives {len(names)} names"
-        raise InputError(f"Class numbers must lie in [0, {max(1, count)}){given}. Received: {low} to {high}.")
+        hint = "" if names is None else f", for `labels` gives {len(names)} names"
+        raise InputError(f"Class numbers must lie in [0, {max(1, count)}){hint}. Received: {low} to {high}.")
     if names is None and len(numbers) < count:
         absent = next(i for i, number in enumerate(numbers.tolist()) if i != number)
         raise InputError(
             f"No example has class number {absent}: number classes from 0 without gaps, or give `labels`. "
             f"Received: {low} to {high}."
         )
-    known = tuple(str(i) for i in range(count)) if names is None else names
-    return Labelled(array.astype(np.int32), known, "classes")
+    classes = tuple(str(i) for i in range(count)) if names is None else names
+    return Labelled(array.astype(np.int32), classes, "classes")
 
 
 def _from_rows(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
@@ -259,15 +259,15 @@ def _from_rows(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
     if not np.isfinite(rows).all():
         bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise InputError(f"Targets must be finite, and row {bad} is not.")
-    known = tuple(str(i) for i in range(rows.shape[1])) if names is None else names
-    if len(known) != rows.shape[1]:
-        raise InputError(f"There are {len(known)} names for {rows.shape[1]} columns of targets.")
+    columns = tuple(str(i) for i in range(rows.shape[1])) if names is None else names
+    if len(columns) != rows.shape[1]:
+        raise InputError(f"There are {len(columns)} names for {rows.shape[1]} columns of targets.")
     binary = bool(np.isin(rows, (0, 1)).all())
     if rows.shape[1] == 1 or not binary:
-        return Labelled(rows, known, "values", _as_numbers() if binary else ())
+        return Labelled(rows, columns, "values", _as_numbers() if binary else ())
     if (rows.sum(axis=1) == 1).all():
-        return Labelled(rows.argmax(axis=1).astype(np.int32), known, "classes")
-    return Labelled(rows, known, "multi-label")
+        return Labelled(rows.argmax(axis=1).astype(np.int32), columns, "classes")
+    return Labelled(rows, columns, "multi-label")
 
 
 def _as_numbers() -> tuple[str, ...]:

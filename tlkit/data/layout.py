@@ -287,18 +287,20 @@ def _is_unlabelled(folder: Path, class_names: set[str]) -> bool:
     return len(names) == 1 and names[0] not in class_names and is_no_class(names[0])
 
 
-def _notes(root: Path, held: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]) -> tuple[str, ...]:
+def _notes(
+    root: Path, part_folders: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]
+) -> tuple[str, ...]:
     usual = all(
-        folder.parent == root and folder.name == ("train", "val", "test")[part] for folder, part in held.items()
+        folder.parent == root and folder.name == ("train", "val", "test")[part] for folder, part in part_folders.items()
     )
-    notes = [] if usual and not left else [f"The folder is divided already: {_said(root, held)}."]
+    notes = [] if usual and not left else [f"The folder is divided already: {_said(root, part_folders)}."]
     if dropped:
         notes.append(f"{_names(root, dropped)} is left out: its name says that what it holds has no label.")
-    return (*notes, *_left_out(root, left), *_loose_beside(root, held))
+    return (*notes, *_left_out(root, left), *_loose_beside(root, part_folders))
 
 
-def _loose_beside(root: Path, held: Mapping[Path, int]) -> list[str]:
-    counts = {folder: count for folder in held if (count := walking.loose(folder))}
+def _loose_beside(root: Path, part_folders: Mapping[Path, int]) -> list[str]:
+    counts = {folder: count for folder in part_folders if (count := walking.loose(folder))}
     return [
         f"{count:,} files that lie beside the class folders of {_name(root, folder)!r} are left out."
         for folder, count in counts.items()

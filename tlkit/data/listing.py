@@ -106,8 +106,8 @@ def checked_folder(where: str | os.PathLike[str], noun: str = CLASS_FOLDERS) -> 
 def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
     if not labels:
         loose = sum(1 for _ in walking.files(root))
-        held = f"{loose} files, but no folders" if loose else "nothing"
-        raise InputError(f"{str(root)!r} holds {held}: put the files of each class into a folder named after it.")
+        contents = f"{loose} files, but no folders" if loose else "nothing"
+        raise InputError(f"{str(root)!r} holds {contents}: put the files of each class into a folder named after it.")
     for label in labels:
         if not readable(label):
             raise InputError(f"The name of the class folder {escaped(label)!r} is not UTF-8: rename it.")

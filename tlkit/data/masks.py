@@ -736,8 +736,10 @@ def _unlearnable(splits: Splits, present: Mapping[str, np.ndarray], table: Table
             f"to tell apart.{hint if table.void == VOID else ''}"
         )
     for name, part in zip(PARTS, (splits.train, splits.val, splits.test), strict=True):
-        seen = np.any([present[id_] for id_ in part.ids], axis=0) if len(part) else np.ones(len(splits.labels), bool)
-        absent = [label for label, there in zip(splits.labels, seen, strict=True) if not there]
+        occurring = (
+            np.any([present[id_] for id_ in part.ids], axis=0) if len(part) else np.ones(len(splits.labels), bool)
+        )
+        absent = [label for label, occurs in zip(splits.labels, occurring, strict=True) if not occurs]
         if absent and part is splits.train:
             raise InputError(f"The class {absent[0]!r} has no pixel for training: its output would never learn.")
         if absent:

@@ -223,12 +223,13 @@ def _splits(
 def _shared(splits: Splits) -> list[str]:
     """A note on pairs of validation and test with a text that occurs in training."""
     train = {text for i in range(len(splits.train)) for text in splits.train.inputs[i]}
-    held = [examples.inputs[i] for examples in (splits.val, splits.test) for i in range(len(examples))]
-    count = sum(any(text in train for text in pair) for pair in held)
+    held_out = [examples.inputs[i] for examples in (splits.val, splits.test) for i in range(len(examples))]
+    count = sum(any(text in train for text in pair) for pair in held_out)
     if not count:
         return []
     return [
-        f"{count:,} of {len(held):,} pairs of val and test hold a text that training has too; `groups` separates them."
+        f"{count:,} of {len(held_out):,} pairs of val and test hold a text that training has too; `groups` "
+        "separates them."
     ]
 
 

@@ -46,21 +46,21 @@ def part_names(names: Sequence[str]) -> dict[str, int]:
         >>> part_names(["flowers_train", "flowers_dev", "test_tube", "Testing"])
         {'flowers_train': 0, 'flowers_dev': 1, 'Testing': 2}
     """
-    told = {name: split for name in names if (split := _told(name)) is not None}
+    readings = {name: split for name in names if (split := _told(name)) is not None}
     parts_of_rest: dict[tuple[str, ...], set[int | None]] = defaultdict(set)
-    for word, rest in told.values():
-        parts_of_rest[rest].add(_PART_OF_WORD.get(word))
+    for word, companions in readings.values():
+        parts_of_rest[companions].add(_PART_OF_WORD.get(word))
     sure = {
         name: word
-        for name, (word, rest) in told.items()
-        if _COMPANIONS.issuperset(rest) or len(parts_of_rest[rest]) > 1
+        for name, (word, companions) in readings.items()
+        if _COMPANIONS.issuperset(companions) or len(parts_of_rest[companions]) > 1
     }
-    known = {_PART_OF_WORD.get(word) for word in sure.values()}
-    evaluation = VAL if TEST in known else TEST
+    parts = {_PART_OF_WORD.get(word) for word in sure.values()}
+    evaluation = VAL if TEST in parts else TEST
     return {
         name: _PART_OF_WORD.get(word, evaluation)
         for name, word in sure.items()
-        if word in _PART_OF_WORD or evaluation not in known
+        if word in _PART_OF_WORD or evaluation not in parts
     }
 
 
@@ -71,8 +71,8 @@ def hints_at_training(name: str) -> bool:
         >>> hints_at_training("flowers_train"), hints_at_training("trainer")
         (True, False)
     """
-    told = _told(name)
-    return told is not None and _PART_OF_WORD.get(told[0]) == TRAIN
+    reading = _told(name)
+    return reading is not None and _PART_OF_WORD.get(reading[0]) == TRAIN
 
 
 def may_be_a_class(name: str) -> bool:

@@ -208,9 +208,9 @@ def _brightened(image: Image.Image, white: float) -> Image.Image:
     """A picture of 8 bits whose white is below 255; opacity stays."""
     plain = image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
     rising = [min(255, round(value * PIXEL_MAX / white)) for value in range(256)]
-    made = plain.point([v for band in plain.getbands() for v in (range(256) if band == "A" else rising)])
-    made.format = image.format
-    return made
+    brightened = plain.point([v for band in plain.getbands() for v in (range(256) if band == "A" else rising)])
+    brightened.format = image.format
+    return brightened
 
 
 def in_bytes(values: np.ndarray, white: float) -> np.ndarray:
@@ -231,12 +231,12 @@ def in_bytes(values: np.ndarray, white: float) -> np.ndarray:
 def _like(image: Image.Image, values: np.ndarray) -> Image.Image:
     """Values as a picture with the format and the metadata of another."""
     flat = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
-    made = Image.fromarray(np.ascontiguousarray(flat))
-    made.format, made.info = image.format, dict(image.info)
+    converted = Image.fromarray(np.ascontiguousarray(flat))
+    converted.format, converted.info = image.format, dict(image.info)
     if (orientation := _orientation(image)) != 1:
-        made.getexif()[_ORIENTATION] = orientation
-    made.info.pop("transparency", None)  # it names a value of the bits that are gone
-    return made
+        converted.getexif()[_ORIENTATION] = orientation
+    converted.info.pop("transparency", None)  # it names a value of the bits that are gone
+    return converted
 
 
 def whitest(depths: Iterable[Depth]) -> tuple[float | None, str]:

@@ -115,7 +115,7 @@ def _summary(findings: Findings, noun: str, seconds: float) -> str:
 @contextlib.contextmanager
 def _told(total: int, noun: str, progress: bool) -> Iterator[Callable[[int], None]]:
     if not progress:
-        yield lambda done: None
+        yield lambda count: None
     elif sys.stderr.isatty():
         with _bar(total, noun) as tell:
             yield tell
@@ -130,15 +130,15 @@ def _bar(total: int, noun: str) -> Iterator[Callable[[int], None]]:
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task(f"checking {noun}", total=total)
-        yield lambda done: bar.update(job, completed=done)
+        yield lambda count: bar.update(job, completed=count)
 
 
 def _lines(total: int, noun: str) -> Callable[[int], None]:
     last = [time.perf_counter()]
 
-    def tell(done: int) -> None:
+    def tell(count: int) -> None:
         if time.perf_counter() - last[0] >= _EVERY_S:
             last[0] = time.perf_counter()
-            print(f"tlkit: checking {noun}: {done} of {total}", file=sys.stderr)
+            print(f"tlkit: checking {noun}: {count} of {total}", file=sys.stderr)
 
     return tell

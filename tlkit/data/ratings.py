@@ -243,7 +243,7 @@ def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
         if least is not None:
             raise InputError(f"`min_rating` needs a column of ratings. The table has {', '.join(rows.columns)}.")
         return list(range(len(next(iter(rows.columns.values())))))
-    kept = []
+    chosen = []
     for i, cell in enumerate(rows.texts(rating)):
         try:
             value = float(cell)
@@ -252,16 +252,16 @@ def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
         if not np.isfinite(value):
             raise InputError(f"Row {rows.first + i} of the ratings holds no number in column {rating!r}: {cell!r:.40}.")
         if least is None or value >= least:
-            kept.append(i)
-    if not kept:
+            chosen.append(i)
+    if not chosen:
         raise InputError(f"No rating reaches `min_rating`. Received: min_rating={least!r}.")
-    return kept
+    return chosen
 
 
-def _left_out(kept: Sequence[int], least: float | None) -> list[str]:
+def _left_out(kept_rows: Sequence[int], least: float | None) -> list[str]:
     if least is None:
         return ["Each rating is taken as a sign of interest, whatever its value; `min_rating` leaves low ones out."]
-    return [f"{len(kept):,} ratings of {least:g} and above are taken as a sign of interest."]
+    return [f"{len(kept_rows):,} ratings of {least:g} and above are taken as a sign of interest."]
 
 
 def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]:
@@ -272,15 +272,15 @@ def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]
     return {user: list(user_items) for user, user_items in by_user.items()}
 
 
-def _ties(taken: Sequence[tuple[str, float]]) -> list[str]:
+def _ties(user_times: Sequence[tuple[str, float]]) -> list[str]:
     """A note where times do not tell which of a user's items came first."""
-    counts = Counter(taken)
+    counts = Counter(user_times)
     tied = sum(count for count in counts.values() if count > 1)
     if not tied:
         return []
     return [
-        f"{tied:,} of {len(taken):,} ratings have the time of another one of their user, and are taken in the order of "
-        "the table's rows."
+        f"{tied:,} of {len(user_times):,} ratings have the time of another one of their user, and are taken in the "
+        "order of the table's rows."
     ]
 
 
@@ -319,10 +319,10 @@ def _divided(
 
 
 def _examples(
-    pairs: Sequence[tuple[str, int]], taken: dict[str, list[int]], length: int, pipeline: Pipeline
+    pairs: Sequence[tuple[str, int]], by_user: dict[str, list[int]], length: int, pipeline: Pipeline
 ) -> Examples:
-    rows = [in_history([i + 1 for i in taken[user][:place]], length) for user, place in pairs]
-    targets = np.array([taken[user][place] for user, place in pairs], np.int32)
+    rows = [in_history([i + 1 for i in by_user[user][:place]], length) for user, place in pairs]
+    targets = np.array([by_user[user][place] for user, place in pairs], np.int32)
     return Examples(
         ids=tuple(f"{user}@{place}" for user, place in pairs),
         inputs=ArrayColumn(np.array(rows, np.int32).reshape(len(pairs), length)),
@@ -336,15 +336,15 @@ def _examples(
 def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) -> np.ndarray:
     """bool (users, items): what some examples say that each user took, targets included."""
     row = {user: i for i, user in enumerate(users)}
-    taken = np.zeros((len(users), items + 1), bool)
+    matrix = np.zeros((len(users), items + 1), bool)
     for part in examples:
         owners = [row.get(str(part.columns[USER][i]), -1) for i in range(len(part))]
         mine = np.array([i for i, owner in enumerate(owners) if owner >= 0], np.int64)
         places = np.array(owners, np.int64)[mine]
         histories: Any = part.inputs.take(mine)
-        taken[places[:, None], histories] = True
-        taken[places, part.target_array[mine] + 1] = True
-    return taken[:, 1:]
+        matrix[places[:, None], histories] = True
+        matrix[places, part.target_array[mine] + 1] = True
+    return matrix[:, 1:]
 
 
 def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:

@@ -83,9 +83,9 @@ def queries(histories: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndar
     """
     context = len(weights[AGE])
     last = histories[:, -context:]
-    known = (last > 0).astype(np.float32)
-    vectors = weights[ITEMS][last] * known[:, :, None]
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    present = (last > 0).astype(np.float32)
+    vectors = weights[ITEMS][last] * present[:, :, None]
+    count = np.maximum(present.sum(axis=1, keepdims=True), 1)
     summed = (vectors * np.exp(weights[AGE])[:, None]).sum(axis=1) / np.sqrt(count)
     return np.asarray(summed @ weights[WHOLE] + np.tensordot(_recency(context), vectors, (0, 1)) @ weights[LATEST])
 
@@ -111,16 +111,16 @@ def _write(count: int, length: int, width: int, context: int, seed: int, folder:
 
     def call(history: Any, training: bool) -> Any:
         last = history[:, length - context :]
-        known = tf.cast(last > 0, tf.float32)
-        vectors = tf.gather(items, last) * known[:, :, None]
-        count_ = tf.maximum(tf.reduce_sum(known, 1, keepdims=True), 1.0)
+        present = tf.cast(last > 0, tf.float32)
+        vectors = tf.gather(items, last) * present[:, :, None]
+        count_ = tf.maximum(tf.reduce_sum(present, 1, keepdims=True), 1.0)
         summed = tf.reduce_sum(vectors * tf.exp(age)[:, None], 1) / tf.sqrt(count_)
         query = tf.matmul(summed, whole) + tf.matmul(tf.reduce_sum(vectors * recent[:, None], 1), latest)
         logits = tf.matmul(query, items, transpose_b=True)[:, 1:] + bias
         if training:
             return logits
-        seen = tf.reduce_any(tf.equal(history[:, :, None], tf.range(1, count + 1)[None, None, :]), 1)
-        return tf.where(seen, tf.ones_like(logits) * UNSEEN, logits)
+        in_history = tf.reduce_any(tf.equal(history[:, :, None], tf.range(1, count + 1)[None, None, :]), 1)
+        return tf.where(in_history, tf.ones_like(logits) * UNSEEN, logits)
 
     weights = [items, bias, whole, latest, age]
     card = {"name": "ratings", "modality": "ratings", "summary": f"{count} items, vectors of {width}"}

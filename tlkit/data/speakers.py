@@ -94,9 +94,9 @@ def open_set(data: Splits, split: Sequence[float] = SHARES, seed: int = 0, *, te
     numbers = data.train.target_array
     whole = dataclasses.replace(data.train, targets=ArrayColumn(renamed[numbers]), augment=None)
     owners = np.asarray(parts)[numbers]
-    train, val, rest = (whole.subset(np.flatnonzero(owners == part).tolist()) for part in range(len(PARTS)))
+    train, val, test_part = (whole.subset(np.flatnonzero(owners == part).tolist()) for part in range(len(PARTS)))
     train = dataclasses.replace(train, augment=data.train.augment)
-    return dataclasses.replace(data, train=train, val=val, test=rest, labels=tuple(data.labels[i] for i in order))
+    return dataclasses.replace(data, train=train, val=val, test=test_part, labels=tuple(data.labels[i] for i in order))
 
 
 def _parts(names: Sequence[str], shares: Sequence[float], seed: int, test: Sequence[str]) -> list[int]:

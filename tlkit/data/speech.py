@@ -238,20 +238,20 @@ def _beside(root: Path) -> Recordings:
         raise InputError(f"There is no folder {str(root)!r}: give one that holds recordings, and texts beside them.")
     every = sorted(p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
     lines = _transcripts([path for path in every if path.name.endswith(_TRANSCRIPTS)])
-    kept: list[tuple[str, Path, str]] = []
+    transcribed: list[tuple[str, Path, str]] = []
     lacking: list[Quarantined] = []
     for path in (path for path in every if path.suffix.lower() in _SOUNDS):
         name, text = path.relative_to(root).as_posix(), _text_of(path, lines)
         if text is None:
             lacking.append(Quarantined(name, f"no text: {path.stem}.txt is not beside it"))
         else:
-            kept.append((name, path, text))
-    if not kept:
+            transcribed.append((name, path, text))
+    if not transcribed:
         raise InputError(
             f"{str(root)!r} holds {len(lacking)} sounds and no text of any: write what is said in NAME.wav into "
             "NAME.txt beside it, or give a table with the columns path and text to `from_csv`."
         )
-    names, paths, texts = zip(*kept, strict=True)
+    names, paths, texts = zip(*transcribed, strict=True)
     return Recordings(names, paths, texts, quarantine=tuple(lacking))
 
 
@@ -272,7 +272,7 @@ def _text_of(sound: Path, lines: dict[tuple[Path, str], str]) -> str | None:
     return lines.get((sound.parent, sound.stem))
 
 
-def from_recordings(given: Recordings, options: Options) -> Splits:
+def from_recordings(recordings: Recordings, options: Options) -> Splits:
     """Splits of files with texts: what both loaders, and `tlkit.datasets`, share.
 
     Raises:
@@ -280,28 +280,28 @@ def from_recordings(given: Recordings, options: Options) -> Splits:
     """
     for name in ("soundfile", "soxr"):  # before thousands of files are found unreadable
         decode.library(name)
-    texts = [" ".join(text.split()) for text in given.texts]
+    texts = [" ".join(text.split()) for text in recordings.texts]
     units, targets = _spelled(texts, options.vocabulary)
     cuts: dict[int, Cut] = {}
 
     def check(i: int) -> Checked:
         trouble = "no text: what is said in it is not written" if not words(texts[i]) else ""
-        checked = Checked(reason=trouble) if trouble else _checked_file(given.paths[i], texts[i], options)
+        checked = Checked(reason=trouble) if trouble else _checked_file(recordings.paths[i], texts[i], options)
         if isinstance(checked, Checked):
             return checked
         digest, cuts[i] = checked
         return Checked(digest=digest)
 
     every = np.stack([np.arange(len(texts)), np.zeros(len(texts), np.int64)], axis=1)
-    reader = AudioReader(SoundFiles(tuple(given.paths)), cuts, every, options.sample_rate, options.samples)
+    reader = AudioReader(SoundFiles(tuple(recordings.paths)), cuts, every, options.sample_rate, options.samples)
     lengths = np.array([[len(words(text))] for text in texts], np.float32).reshape(-1, 1)
     unchecked = Unchecked(
-        given.names, Labelled(lengths, (), "values"), reader, check, reader.spec, SPEECH, reader.pipeline, "recordings",
-        given.fixed, given.quarantine, targets=targets, columns={TEXT: TextColumn(texts)},
+        recordings.names, Labelled(lengths, (), "values"), reader, check, reader.spec, SPEECH, reader.pipeline,
+        "recordings", recordings.fixed, recordings.quarantine, targets=targets, columns={TEXT: TextColumn(texts)},
     )  # fmt: skip
     splits = checked_splits(unchecked, options.division, options.augment)
     notes = (*_low_rates(cuts, options.sample_rate), *_repeated(splits), *_shortened(cuts, options))
-    return noted(dataclasses.replace(splits, labels=units), (*given.notes, *notes))
+    return noted(dataclasses.replace(splits, labels=units), (*recordings.notes, *notes))
 
 
 def _checked_file(path: Path, text: str, options: Options) -> Checked | tuple[str, Cut]:

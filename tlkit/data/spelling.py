@@ -133,8 +133,8 @@ def _named(number: int) -> str:
     if number < 100:
         return " ".join([_TENS[number // 10], *([_ONES[number % 10]] if number % 10 else [])])
     size, name = next(scale for scale in _SCALES if number >= scale[0])
-    rest = number % size
-    return " ".join([_named(number // size), name, *([_named(rest)] if rest else [])])
+    remainder = number % size
+    return " ".join([_named(number // size), name, *([_named(remainder)] if remainder else [])])
 
 
 def _written_out(word: str) -> str:

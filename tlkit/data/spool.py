@@ -90,8 +90,8 @@ def spool(blobs: Iterable[Blob]) -> tuple[Spool, tuple[int, ...]]:
         kept_folder(target, fill)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    kept = _read(target)
-    return kept, _positions(written.digests, kept.digests)
+    spooled = _read(target)
+    return spooled, _positions(written.digests, spooled.digests)
 
 
 def _write(path: Path, blobs: Iterable[Blob]) -> Spool:
@@ -111,7 +111,7 @@ def _read(folder: Path) -> Spool:
     return Spool(folder / "blobs.bin", tuple(starts), tuple(tuple(shape) for shape in shapes), tuple(digests))
 
 
-def _positions(wanted: tuple[str, ...], kept: tuple[str, ...]) -> tuple[int, ...]:
+def _positions(digests: tuple[str, ...], spooled: tuple[str, ...]) -> tuple[int, ...]:
     """Equal contents are interchangeable, so any of their places will do."""
-    places = {digest: i for i, digest in enumerate(kept)}
-    return tuple(places[digest] for digest in wanted)
+    places = {digest: i for i, digest in enumerate(spooled)}
+    return tuple(places[digest] for digest in digests)

@@ -104,16 +104,16 @@ def open_objects(builder: Any, feature: str, objects: str, box: str, label: str)
     _check_features(opened, feature, objects, "image")
     inner = getattr(opened.info.features[objects], "feature", None)
     kinds = {box: tfds.features.BBoxFeature, label: tfds.features.ClassLabel}
-    known = dict(inner.items()) if inner is not None and hasattr(inner, "items") else {}
+    features = dict(inner.items()) if inner is not None and hasattr(inner, "items") else {}
     for name, kind in kinds.items():
-        if not isinstance(known.get(name), kind):
+        if not isinstance(features.get(name), kind):
             raise InputError(
                 f"The feature {objects!r} of {opened.name!r} must be a Sequence whose {name!r} is a {kind.__name__}."
             )
     names, counts, parts = _parts(opened)
     read, answers = _columns(opened, names, counts, feature, objects, "image")
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
-    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(known[label].names))
+    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(features[label].names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +145,8 @@ def open_masks(builder: Any, feature: str, mask: str) -> Masks:
         sources = tuple(opened.as_data_source(split=name, decoders=decoders) for name in names)
     except NotImplementedError:  # TFRecord cannot be read at random
         masks: list[Any] = []
-        kept, positions = spool(_iterated(opened, names, feature, mask, masks, decoders))
-        return Masks(ids, parts, Selected(kept, positions), masks.__getitem__)
+        spooled, positions = spool(_iterated(opened, names, feature, mask, masks, decoders))
+        return Masks(ids, parts, Selected(spooled, positions), masks.__getitem__)
     return Masks(ids, parts, Columns(sources, ends, feature), Columns(sources, ends, mask))
 
 
@@ -212,8 +212,8 @@ def _columns(
         sources = tuple(builder.as_data_source(split=name, decoders=decoders) for name in names)
     except NotImplementedError:  # TFRecord cannot be read at random
         answers: list[Any] = []
-        kept, positions = spool(_iterated(builder, names, feature, label, answers, decoders))
-        read: Callable[[int], Any] = Selected(kept, positions)
+        spooled, positions = spool(_iterated(builder, names, feature, label, answers, decoders))
+        read: Callable[[int], Any] = Selected(spooled, positions)
         return Unpacked(read) if kind == AUDIO else read, answers
     answer = Columns(sources, ends, label)
     return Columns(sources, ends, feature), [answer(i) for i in range(ends[-1])]
@@ -267,10 +267,10 @@ def _labelled(answers: list[Any], feature: Any) -> Labelled:
 def _check_features(builder: Any, feature: str, label: str, kind: str) -> None:
     import tensorflow_datasets as tfds
 
-    known = sorted(builder.info.features)
+    features = sorted(builder.info.features)
     for name in (feature, label):
-        if name not in known:
-            raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(known)}.")
+        if name not in features:
+            raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(features)}.")
     kinds = {"image": tfds.features.Image, "text": tfds.features.Text, AUDIO: tfds.features.Audio}
     if not isinstance(builder.info.features[feature], kinds[kind]):
         raise InputError(

@@ -46,8 +46,8 @@ class Step:
         if self.unit == "month":
             return {1: "a month", 3: "a quarter", 12: "a year"}.get(int(self.size), f"{self.size:g} months")
         if self.unit == "second":
-            days, rest = divmod(self.size, _DAY)
-            return str(timedelta(seconds=self.size)) if rest else f"{days:g} day{'s' * (days != 1)}"
+            days, remainder = divmod(self.size, _DAY)
+            return str(timedelta(seconds=self.size)) if remainder else f"{days:g} day{'s' * (days != 1)}"
         return f"{self.size:.15g}"
 
     def text(self, at: float) -> str:
@@ -329,16 +329,16 @@ def _places(name: str, step: Step, at: np.ndarray) -> np.ndarray:
 
 def _ends(name: str, grid: np.ndarray) -> tuple[int, int]:
     """First step with a value, and the one behind the last."""
-    there = np.flatnonzero(np.isfinite(grid))
-    if not len(there):
+    present = np.flatnonzero(np.isfinite(grid))
+    if not len(present):
         raise InputError(f"The series {name!r} has no value at all.")
-    return int(there[0]), int(there[-1]) + 1
+    return int(present[0]), int(present[-1]) + 1
 
 
 def _filled(name: str, grid: np.ndarray, text: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
     """Steps without a value, filled along a line between their neighbours."""
-    there = np.isfinite(grid)
-    gaps = np.flatnonzero(~there)
+    present = np.isfinite(grid)
+    gaps = np.flatnonzero(~present)
     if len(gaps) > MOST_FILLED * len(grid):
         raise InputError(
             f"The series {name!r} lacks {len(gaps)} of {len(grid)} steps, {text(int(gaps[0]))} first, and at most "
@@ -349,7 +349,7 @@ def _filled(name: str, grid: np.ndarray, text: Callable[[int], str]) -> tuple[np
         return grid, []
     was = "was missing and is" if len(gaps) == 1 else "were missing and are"
     note = f"{name}: {len(gaps)} of {len(grid)} steps {was} filled along a line, {text(int(gaps[0]))} first."
-    return np.interp(np.arange(len(grid)), np.flatnonzero(there), grid[there]), [note]
+    return np.interp(np.arange(len(grid)), np.flatnonzero(present), grid[present]), [note]
 
 
 def _capital(text: str) -> str:

@@ -49,10 +49,10 @@ def divided(
     first: dict[tuple[str, str], int] = {}
     for i, pair in enumerate(texts):
         first.setdefault(pair, i)
-    kept, pairs = list(first.values()), list(first)
+    first_rows, pairs = list(first.values()), list(first)
     keys = [
         (f"of {owners[i]}", f"source {plainly(a) or a}", f"target {plainly(b) or b}")
-        for i, (a, b) in zip(kept, pairs, strict=True)
+        for i, (a, b) in zip(first_rows, pairs, strict=True)
     ]
 
     def check(i: int) -> Checked:
@@ -66,8 +66,8 @@ def divided(
     nothing = np.zeros((len(pairs), 1), np.float32)
     columns = {SOURCE: TextColumn([a for a, _ in pairs]), WANTED: TextColumn([b for _, b in pairs])}
     unchecked = Unchecked(
-        [names[i] for i in kept], Labelled(nothing, (), "values"), reader, check, TEXT, TRANSLATION, reader.pipeline,
-        "pairs", targets=nothing.astype(np.int32), columns=columns,
+        [names[i] for i in first_rows], Labelled(nothing, (), "values"), reader, check, TEXT, TRANSLATION,
+        reader.pipeline, "pairs", targets=nothing.astype(np.int32), columns=columns,
     )  # fmt: skip
     division = dataclasses.replace(options.division, groups=joined_by(keys))
     splits = dataclasses.replace(checked_splits(unchecked, division), labels=())

@@ -23,12 +23,12 @@ def files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Pat
         status = folder.stat()
     except OSError as error:
         raise _unreadable(folder, error) from error
-    here = (*above, (status.st_dev, status.st_ino))
-    if here[-1] in above:
+    visited = (*above, (status.st_dev, status.st_ino))
+    if visited[-1] in above:
         return
     for entry in _entries(folder):
         if _is_folder(entry):
-            yield from files(Path(entry.path), here)
+            yield from files(Path(entry.path), visited)
         else:
             yield Path(entry.path)
 

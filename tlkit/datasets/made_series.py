@@ -42,15 +42,15 @@ def sales(
         10
     """
     if not (is_number(shops) and is_number(months) and shops >= 1 and months >= 40):
-        given = f"shops={shops!r}, months={months!r}"
-        raise InputError(f"`shops` must be 1 or more, and `months` 40 or more. Received: {given}.")
+        received = f"shops={shops!r}, months={months!r}"
+        raise InputError(f"`shops` must be 1 or more, and `months` 40 or more. Received: {received}.")
     rng, time = np.random.default_rng(seed), np.arange(months)
-    made = {}
+    histories = {}
     for shop in range(shops):
         season = rng.normal(0, 0.15, MONTHS)[time % MONTHS]
         trend = rng.uniform(0.001, 0.01) * time
-        made[f"shop {shop}"] = 100 * np.exp(trend + season + rng.normal(0, 0.05, months))
-    return series.history(made, horizon, season_length)
+        histories[f"shop {shop}"] = 100 * np.exp(trend + season + rng.normal(0, 0.05, months))
+    return series.history(histories, horizon, season_length)
 
 
 def gestures(count: int = 90, steps: int = 60, *, split: Sequence[float] = (0.5, 0.2, 0.3), seed: int = 0) -> Splits:

@@ -143,8 +143,8 @@ def _fill_brain(root: Path, seed: int) -> None:
         paths = fetch(BRAIN, Path(scratch))
         scan, grey, white = (_volume(paths[_VOLUMES[tissue]]) for tissue in ("t1", "gm", "wm"))
     tissue = np.select([grey > 127, white > 127], [1, 2], 0).astype(np.uint8)
-    seen = [k for k in range(scan.shape[2]) if (scan[..., k] > 0).mean() > _LEAST]
-    for k, part in zip(seen, block_parts(len(seen), seed), strict=True):
+    slices = [k for k in range(scan.shape[2]) if (scan[..., k] > 0).mean() > _LEAST]
+    for k, part in zip(slices, block_parts(len(slices), seed), strict=True):
         if part:
             _write(root, part, f"{k:03d}", np.rot90(scan[..., k]), np.rot90(tissue[..., k]))
 

@@ -57,15 +57,15 @@ def asterisk(
             nor can be fetched.
     """
     folder, texts = recorded.asterisk_sounds(), transcripts()
-    kept = {
+    transcribed = {
         name: text
         for name, text in texts.items()
         if len(words(text)) >= least_words and (folder / f"{name}.wav").is_file()
     }
-    division = Division(split, seed, [spoken(text) for text in kept.values()], progress=progress)
+    division = Division(split, seed, [spoken(text) for text in transcribed.values()], progress=progress)
     options = Options(division, window_s, sample_rate, vocabulary, augment, Limits())
-    names = [f"{name}.wav" for name in kept]
-    return from_recordings(Recordings(names, [folder / name for name in names], list(kept.values())), options)
+    names = [f"{name}.wav" for name in transcribed]
+    return from_recordings(Recordings(names, [folder / name for name in names], list(transcribed.values())), options)
 
 
 def transcripts() -> dict[str, str]:

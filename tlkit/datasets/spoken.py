@@ -173,8 +173,10 @@ def _rendered(name: str, speakers: Sequence[str], files: Mapping[str, tuple[str,
     """Folder in the cache with each file spoken: path -> (voice, text)."""
     if shutil.which("espeak-ng") is None:
         raise InputError("Spoken words need the program espeak-ng, which is missing: `apt-get install espeak-ng`.")
-    known = {line.rpartition("!v/")[2].split()[0] for line in _espeak("--voices=variant").splitlines() if "!v/" in line}
-    unknown = [speaker for speaker in speakers if speaker not in known]
+    variants = {
+        line.rpartition("!v/")[2].split()[0] for line in _espeak("--voices=variant").splitlines() if "!v/" in line
+    }
+    unknown = [speaker for speaker in speakers if speaker not in variants]
     if unknown:  # espeak-ng itself would go on with another voice
         raise InputError(f"espeak-ng knows no variant {unknown[0]!r}: `espeak-ng --voices=variant` lists them.")
     version = _espeak("--version").partition("Data at")[0]
@@ -193,10 +195,10 @@ def _render(folder: Path, name: str, spoken: tuple[str, str]) -> None:
 
 
 def _espeak(*arguments: str) -> str:
-    done = subprocess.run(["espeak-ng", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(f"`espeak-ng {' '.join(arguments)}` failed: {_last_line(done.stderr)}")
-    return done.stdout
+    process = subprocess.run(["espeak-ng", *arguments], capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise InputError(f"`espeak-ng {' '.join(arguments)}` failed: {_last_line(process.stderr)}")
+    return process.stdout
 
 
 def _listed(folder: Path, source: str, part: int) -> list[Listed]:

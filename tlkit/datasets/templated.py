@@ -122,10 +122,10 @@ def _passages(path: Path) -> Iterator[Passage]:
         sentences.append(sentence)
         if sum(map(len, sentences)) >= _CONTEXT_WORDS:
             context = " ".join(map(_spelled, sentences))
-            asked = tuple(
+            passage_questions = tuple(
                 question for sentence in sentences for question in _asked(sentence) if _once(question, context)
             )
-            yield Passage(f"{path.name}/{line}", context, asked)
+            yield Passage(f"{path.name}/{line}", context, passage_questions)
             sentences = []
 
 
@@ -186,6 +186,6 @@ def _qas(passage: Passage, foreign: Asked | None) -> list[dict[str, Any]]:
     return qas
 
 
-def _place(context: str, asked: Asked) -> int:
-    inside = 0 if asked.beside.startswith(asked.answer) else len(asked.beside) - len(asked.answer)
-    return context.index(asked.beside) + inside
+def _place(context: str, question: Asked) -> int:
+    inside = 0 if question.beside.startswith(question.answer) else len(question.beside) - len(question.answer)
+    return context.index(question.beside) + inside

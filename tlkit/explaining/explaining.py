@@ -125,8 +125,8 @@ def _look(inputs: Any) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
     return by_axes[inputs.ndim]
 
 
-def _series(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
-    heat, missing = series.looked_at(whole(run), inputs, of, asked.method, asked.steps)
+def _series(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Explanation:
+    heat, missing = series.looked_at(whole(run), inputs, of, settings.method, settings.steps)
     return _found(heat, words=series.names(series.stretches(inputs.shape[1])), missing=missing)
 
 
@@ -142,15 +142,15 @@ def _found(heat: np.ndarray, **fields: Any) -> Explanation:
 # -- images
 
 
-def _image(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
+def _image(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Explanation:
     shown = _shown(inputs[0])
-    if asked.method == "grad_cam":
-        parts = parts_of(run, asked.depth, 4)
+    if settings.method == "grad_cam":
+        parts = parts_of(run, settings.depth, 4)
         heat = resized(methods.grad_cam(parts, inputs, of), shown.shape[:2])
         return _found(heat, shown=shown, place=parts.place)
-    if asked.method == "integrated_gradients":
+    if settings.method == "integrated_gradients":
         black = np.zeros_like(inputs[0], np.float32)
-        heat, missing = methods.integrated_gradients(whole(run), inputs[0], black, of, asked.steps)
+        heat, missing = methods.integrated_gradients(whole(run), inputs[0], black, of, settings.steps)
         return _found(heat.sum(axis=-1), shown=shown, missing=missing)
     return _found(_hidden_patches(run, inputs, of), shown=shown)
 
@@ -201,16 +201,16 @@ def _hidden_patches(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:
 # -- sounds
 
 
-def _sound(run: Run, inputs: np.ndarray, of: Scored, asked: _Asked) -> Explanation:
+def _sound(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Explanation:
     """On the spectrogram: time to the right, frequency upwards."""
     shade = spectrogram(inputs[0])
     shown = np.repeat(shade[:, :, None], 3, axis=2)
-    if asked.method == "grad_cam":
-        parts, heat = _sound_cam(run, inputs, of, asked.depth)
+    if settings.method == "grad_cam":
+        parts, heat = _sound_cam(run, inputs, of, settings.depth)
         return _found(resized(heat, shade.shape), shown=shown, place=parts.place)
-    if asked.method == "integrated_gradients":
+    if settings.method == "integrated_gradients":
         heat, missing = methods.integrated_gradients(
-            whole(run), inputs[0], np.zeros_like(inputs[0], np.float32), of, asked.steps
+            whole(run), inputs[0], np.zeros_like(inputs[0], np.float32), of, settings.steps
         )
         return _found(heat, shown=shown, missing=missing)
     return _found(resized(_hidden_bands(run, inputs, of), shade.shape), shown=shown)

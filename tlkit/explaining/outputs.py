@@ -47,14 +47,14 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
     labels = run.task.labels
     if label is not None and label not in labels:
         raise InputError(f"The task has no label {label!r}; it has {', '.join(labels)}.")
-    asked = None if label is None else labels.index(label)
+    label_number = None if label is None else labels.index(label)
     if isinstance(raw, Mapping) and any(name.startswith("labels_") for name in raw):
-        return _objects(run, raw, asked, most)
+        return _objects(run, raw, label_number, most)
     shape: tuple[Any, ...] = tuple(getattr(raw, "shape", ()))
     if len(shape) == 4:
-        return _regions(labels, np.asarray(raw)[0], asked, most)
+        return _regions(labels, np.asarray(raw)[0], label_number, most)
     if len(shape) == 2:
-        number = int(np.argmax(raw[0])) if asked is None else asked
+        number = int(np.argmax(raw[0])) if label_number is None else label_number
         number = number if shape[1] > 1 else 0
         return [Explained(labels[number] if labels else f"output {number}", functools.partial(_column, number))]
     raise InputError(
@@ -67,14 +67,14 @@ def _column(number: int, raw: Any) -> Any:
     return raw[:, number]
 
 
-def _regions(labels: Sequence[str], raw: np.ndarray, asked: int | None, most: int) -> list[Explained]:
+def _regions(labels: Sequence[str], raw: np.ndarray, label_number: int | None, most: int) -> list[Explained]:
     """A class of a mask: the mean output over the pixels that are said to be it (Vinogradova et al. 2020, eq. 2)."""
-    said = raw.argmax(-1)
-    sizes = np.bincount(said.ravel(), minlength=raw.shape[-1])
-    chosen = [n for n in np.argsort(-sizes) if sizes[n]][:most] if asked is None else [asked]
-    if asked is not None and not sizes[asked]:
-        raise InputError(f"The model says {labels[asked]!r} of no pixel of the example.")
-    return [Explained(labels[n], functools.partial(_mean_over, int(n), said == n)) for n in chosen]
+    predicted = raw.argmax(-1)
+    sizes = np.bincount(predicted.ravel(), minlength=raw.shape[-1])
+    chosen = [n for n in np.argsort(-sizes) if sizes[n]][:most] if label_number is None else [label_number]
+    if label_number is not None and not sizes[label_number]:
+        raise InputError(f"The model says {labels[label_number]!r} of no pixel of the example.")
+    return [Explained(labels[n], functools.partial(_mean_over, int(n), predicted == n)) for n in chosen]
 
 
 def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:

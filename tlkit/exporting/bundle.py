@@ -65,15 +65,15 @@ def export(
             under another ending, and the error carries all records as `exports`.
         InputError: If the run has no examples, or an argument is out of its range.
     """
-    target, wanted = _target(run, folder), checked_formats(formats, run.task)
+    target, chosen = _target(run, folder), checked_formats(formats, run.task)
     with held(target):
-        return _written(run, target, wanted, gates, threads, timeout_s, say or (lambda what: None))
+        return _written(run, target, chosen, gates, threads, timeout_s, say or (lambda what: None))
 
 
 def _written(
     run: Run,
     target: Path,
-    wanted: tuple[Format, ...],
+    chosen: tuple[Format, ...],
     gates: Gates,
     threads: int | None,
     timeout_s: float,
@@ -90,11 +90,11 @@ def _written(
     run = dataclasses.replace(run, model=saved_model.in_float32(run.model))
     with placing.staging(target) as stage:
         job = producing.Job(run, examples, stage, threads or cores, timeout_s, say)
-        expected, made = producing.produce(job, wanted)
-        judged = (_judged(job, format, made[format.name], expected, gates) for format in wanted)
+        expected, produced = producing.produce(job, chosen)
+        judged = (_judged(job, format, produced[format.name], expected, gates) for format in chosen)
         exports = tuple(dataclasses.replace(exported, checked_on=checked_on) for exported in judged)
-        for format, exported in zip(wanted, exports, strict=True):
-            _place(made[format.name], target / format.file, passed=exported.passed)
+        for format, exported in zip(chosen, exports, strict=True):
+            _place(produced[format.name], target / format.file, passed=exported.passed)
     for name, labels in labels_by_file(run.task).items():
         write_atomic(target / name, tflite_metadata.label_lines(labels))
     if not all(e.passed for e in exports):
@@ -154,15 +154,15 @@ def _check_format(format: Format, files: Sequence[str]) -> None:
 
 
 def _judged(
-    job: producing.Job, format: Format, made: producing.Made, expected: Mapping[str, np.ndarray], gates: Gates
+    job: producing.Job, format: Format, produced: producing.Made, expected: Mapping[str, np.ndarray], gates: Gates
 ) -> Exported:
-    if made.path is None:
-        return Exported(format.name, format.file, 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=made.failure)
-    comparison, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), made.failure
-    if why is None and (lacking := expected.keys() - made.outputs.keys()):
-        why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(made.outputs))}"
+    if produced.path is None:
+        return Exported(format.name, format.file, 0, 0.0, 0.0, 0.0, 0.0, 0.0, passed=False, failure=produced.failure)
+    comparison, why = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), produced.failure
+    if why is None and (lacking := expected.keys() - produced.outputs.keys()):
+        why = f"it gives no output {', '.join(sorted(lacking))}, only {', '.join(sorted(produced.outputs))}"
     if why is None:
-        comparison = _compared(job, expected, made.outputs, gates, answers_texts=format.serves)
+        comparison = _compared(job, expected, produced.outputs, gates, answers_texts=format.serves)
         task = job.run.task.deployed
         size, ratio = units.raw_sizes(task, expected)
         answer = task.answers[0] if len(task.answers) == 1 else None
@@ -170,15 +170,15 @@ def _judged(
     return Exported(
         format=format.name,
         file=format.file if why is None else format.file + placing.ASIDE,
-        bytes=placing.size(made.path),
-        latency_ms=made.latency_ms,
+        bytes=placing.size(produced.path),
+        latency_ms=produced.latency_ms,
         largest_difference=comparison.difference,
         agreement=comparison.agreement,
         score=comparison.score,
         score_change=comparison.score_change,
         passed=why is None,
         failure=why,
-        signatures=made.signatures,
+        signatures=produced.signatures,
     )
 
 
@@ -212,10 +212,10 @@ def _rows(decoded: Decoded, rows: np.ndarray | None) -> Decoded:
     return decoded if rows is None else {name: value[rows] for name, value in decoded.items()}
 
 
-def _place(made: producing.Made, final: Path, *, passed: bool) -> None:
+def _place(produced: producing.Made, final: Path, *, passed: bool) -> None:
     """Put a file in its place; where none could be made, that of an earlier model must not pass for this one's."""
-    if made.path is None:
+    if produced.path is None:
         placing.remove(final)
         placing.remove(final.with_name(final.name + placing.ASIDE))
     else:
-        placing.place(made.path, final, passed=passed)
+        placing.place(produced.path, final, passed=passed)

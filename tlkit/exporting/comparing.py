@@ -55,20 +55,20 @@ def compare(
 NO_OUTPUTS = Comparison(NOT_FINITE, 0.0, 0.0, 0.0, -1.0, -1.0, clear_agreement=0.0)
 
 
-def worst(each: Sequence[Comparison]) -> Comparison:
+def worst(comparisons: Sequence[Comparison]) -> Comparison:
     """The worst of each figure; of no comparison at all, one of no difference."""
-    if not each:
+    if not comparisons:
         return Comparison(0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
     return Comparison(
-        difference=max(c.difference for c in each),
-        agreement=min(c.agreement for c in each),
-        sure_agreement=min(c.sure_agreement for c in each),
-        clear_agreement=min(c.clear_agreement for c in each),
-        score=min(c.score for c in each),
-        score_change=min(c.score_change for c in each),
-        change_upper=min(c.change_upper for c in each),
-        raw_size=max(c.raw_size for c in each),
-        raw_ratio=max(c.raw_ratio for c in each),
+        difference=max(c.difference for c in comparisons),
+        agreement=min(c.agreement for c in comparisons),
+        sure_agreement=min(c.sure_agreement for c in comparisons),
+        clear_agreement=min(c.clear_agreement for c in comparisons),
+        score=min(c.score for c in comparisons),
+        score_change=min(c.score_change for c in comparisons),
+        change_upper=min(c.change_upper for c in comparisons),
+        raw_size=max(c.raw_size for c in comparisons),
+        raw_ratio=max(c.raw_ratio for c in comparisons),
     )
 
 
@@ -87,8 +87,8 @@ def _pieces(
 
 
 def _counted(answer: Answer, side: Decoded, rows: slice, truth: Any) -> dict[str, np.ndarray]:
-    taken = {name: np.asarray(value[rows]) for name, value in side.items()}
-    return taken if answer.counted is None or truth is None else dict(answer.counted(truth, taken))
+    outputs = {name: np.asarray(value[rows]) for name, value in side.items()}
+    return outputs if answer.counted is None or truth is None else dict(answer.counted(truth, outputs))
 
 
 def _agreed(agreements: Sequence[Agreement], above: float) -> float:

@@ -69,9 +69,9 @@ def _names(files: Sequence[str]) -> dict[str, str]:
     """Name of each file without folder and ending, with a number behind it where an earlier file has the same."""
     names: dict[str, str] = {}
     for file in dict.fromkeys(files):
-        stem, taken = Path(file).stem, set(names.values())
+        stem, used_names = Path(file).stem, set(names.values())
         numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
-        names[file] = next(name for name in numbered if name not in taken)
+        names[file] = next(name for name in numbered if name not in used_names)
     return names
 
 

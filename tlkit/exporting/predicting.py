@@ -98,13 +98,13 @@ def predict(
             f"{str(model)!r} does not say how its inputs are made: give `predict` the run, tlkit.load(...)."
         )
     with _whole(model):
-        taken = named(card["modality"], trust=trust)
+        modality = named(card["modality"], trust=trust)
         shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}
         pipeline = Pipeline.of(card["pipeline"]) if "pipeline" in card else of_line(card["recipe"])[1]
         inside = FileInfo(pipeline, shapes, card.get("files", {}))
-    if taken.parse is None:
-        raise InputError(f"{str(model)!r} takes {taken.name} inputs, which cannot be read from files.")
-    readings = _readings(files, taken.parse, inside, bad)
+    if modality.parse is None:
+        raise InputError(f"{str(model)!r} takes {modality.name} inputs, which cannot be read from files.")
+    readings = _readings(files, modality.parse, inside, bad)
     with _whole(model):
         task = task if task is not None else _task_of(card, str(model), trust)
         if task.deployment is not None:
@@ -132,11 +132,11 @@ def read_files(
 
     metadata = describe(run, run.data.test)
     card = metadata.card
-    taken = named(card["modality"], trust=True)
-    if taken.parse is None:
-        raise InputError(f"The run takes {taken.name} inputs, which cannot be read from files.")
+    modality = named(card["modality"], trust=True)
+    if modality.parse is None:
+        raise InputError(f"The run takes {modality.name} inputs, which cannot be read from files.")
     shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}
-    return _readings(files, taken.parse, FileInfo(Pipeline.of(card["pipeline"]), shapes, metadata.files), bad)
+    return _readings(files, modality.parse, FileInfo(Pipeline.of(card["pipeline"]), shapes, metadata.files), bad)
 
 
 def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, trust: bool) -> tuple[Path, Format]:
@@ -146,15 +146,15 @@ def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, tr
         raise InputError("The run has no folder of its own: give `predict` the folder of its exported files.")
     if not place.exists():
         raise InputError(f"There is no run folder or exported file {str(place)!r}.")
-    asked = format
-    if isinstance(asked, str):
-        asked = record_of(asked, Format, "exporting.formats", trust=True)
+    chosen = format
+    if isinstance(chosen, str):
+        chosen = record_of(chosen, Format, "exporting.formats", trust=True)
     if not place.is_dir():
-        kind = asked or _of_file(place, trust)
+        kind = chosen or _of_file(place, trust)
         if trouble := file_trouble(place):
             raise InputError(f"{str(place)!r} cannot be read: {trouble}.")
         return place, kind
-    kind = asked or _of_folder(place, trust)
+    kind = chosen or _of_folder(place, trust)
     if kind.serves:
         raise InputError(f"{kind.file} takes what clients of a server send, and no files: choose another `format`.")
     if not (place / kind.file).exists():
@@ -165,11 +165,11 @@ def _exported(run: Run | str | os.PathLike[str], format: str | Format | None, tr
 def _of_folder(folder: Path, trust: bool) -> Format:
     """The first of tlkit's formats that is there; else the first of the run's own."""
     brought = [getattr(formats, name) for name in formats.__all__]
-    there = [kind for kind in brought if not kind.serves and (folder / kind.file).is_file()]
-    others = [name for name, file in _rows(folder).items() if name not in formats.__all__ and (folder / file).exists()]
-    if not there and not others:
+    present = [kind for kind in brought if not kind.serves and (folder / kind.file).is_file()]
+    further = [name for name, file in _rows(folder).items() if name not in formats.__all__ and (folder / file).exists()]
+    if not present and not further:
         raise InputError(f"{str(folder)!r} holds no exported file; make one with tlkit.export or `tlkit export`.")
-    return there[0] if there else record_of(others[0], Format, "exporting.formats", trust=trust)
+    return present[0] if present else record_of(further[0], Format, "exporting.formats", trust=trust)
 
 
 def _of_file(file: Path, trust: bool) -> Format:

@@ -200,10 +200,10 @@ def _start_serving(
         folder = _functions(job, "server")
     else:
         with _timed("write the SavedModel for servers"):
-            given = saved_model.serving(job.run)
-            saved_model.write_serving(job.run, core, given, folder)
-        if given.sent is not None:
-            heldout.store_arrays(given.sent(job.examples), job.stage / "sent")
+            served = saved_model.serving(job.run)
+            saved_model.write_serving(job.run, core, served, folder)
+        if served.sent is not None:
+            heldout.store_arrays(served.sent(job.examples), job.stage / "sent")
     sources = {format: Source(folder, None, describe(job.run, job.examples, format.name)) for format in formats}
     return {f.name: ask(job.writing(f, source), job.running(f)) for f, source in sources.items()}
 

@@ -136,8 +136,8 @@ def _front(name: str, run: Run, record: Record, module: Record) -> str:
         "metrics": [score["name"] for score in scores],
         "model-index": [{"name": name, "results": [results]}] if scores else None,
     }
-    known = {key: value for key, value in facts.items() if value}
-    return str(yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=120))
+    stated = {key: value for key, value in facts.items() if value}
+    return str(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _scores(record: Record) -> Iterator[dict[str, Any]]:
@@ -303,7 +303,7 @@ _ZEROS = {"python": _PYTHON_ZEROS, "kotlin": _KOTLIN_ZEROS, "swift": _SWIFT_ZERO
 def _environment() -> Any:
     import jinja2
 
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown; names from data go through `cell`, `code` and `string_of`
         undefined=jinja2.StrictUndefined,
@@ -311,7 +311,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "string_of": functools.partial(json.dumps, ensure_ascii=False),
         "js_array": lambda dtype: _JS.get(dtype, "Float32Array"),
         "c_type": lambda dtype: _C.get(dtype, f"{dtype}_t"),
@@ -320,7 +320,7 @@ def _environment() -> Any:
         "cell": _cell,
         "code": lambda text: " ".join(str(text).replace("`", "'").replace("|", r"\|").split()),
     }
-    return made
+    return environment
 
 
 def _cell(text: str) -> str:

@@ -127,7 +127,7 @@ def serving(run: Run) -> Serving:
     return serving_of(run.model, run.data.test)
 
 
-def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
+def write_serving(run: Run, core: Core, served: Serving, folder: Path) -> None:
     """Write the SavedModel for servers.
 
     Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
@@ -138,13 +138,13 @@ def write_serving(run: Run, core: Core, given: Serving, folder: Path) -> None:
     Args:
         run: The trained model and its task.
         core: Of `trace(run)`.
-        given: Of `serving(run)`.
+        served: Of `serving(run)`.
         folder: Where to write; must be empty or absent.
     """
     signatures = {
-        name: _endpoint(given, core, choose).get_concrete_function() for name, choose in _signatures(run, core).items()
+        name: _endpoint(served, core, choose).get_concrete_function() for name, choose in _signatures(run, core).items()
     }
-    _save(run.model, signatures, folder, given.resources)
+    _save(run.model, signatures, folder, served.resources)
 
 
 def write_convertible(run: Run, folder: Path) -> None:
@@ -157,8 +157,8 @@ def write_convertible(run: Run, folder: Path) -> None:
 
     def concrete(choose: Callable[[Any], Tensors]) -> Any:
         def serve(*tensors: Any) -> Tensors:
-            given = _structured(dict(zip(specs, tensors, strict=True)))
-            return choose(run.model(given, training=False))
+            inputs = _structured(dict(zip(specs, tensors, strict=True)))
+            return choose(run.model(inputs, training=False))
 
         return tf.function(serve, input_signature=list(specs.values()), autograph=False).get_concrete_function()
 
@@ -232,9 +232,9 @@ def _backbone_outputs(model: keras.Model) -> list[Any]:
     return list(calls[0].outputs) if calls else keras.tree.flatten(layer.output)
 
 
-def _structured(given: Tensors) -> Any:
+def _structured(inputs: Tensors) -> Any:
     """Tensors as Keras models take them: a dict by name, or the one tensor."""
-    return dict(given) if len(given) > 1 else next(iter(given.values()))
+    return dict(inputs) if len(inputs) > 1 else next(iter(inputs.values()))
 
 
 def _dtype(core: Any, name: str) -> Any:

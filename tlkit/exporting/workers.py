@@ -75,8 +75,8 @@ def limit(worker: Worker, seconds: float) -> None:
 
 def find(worker: Worker) -> None:
     """Let a worker look for files and modules where this process does; it may have started elsewhere."""
-    here = str(Path.cwd())
-    tell(worker, job="find", folder=here, path=[str(Path(here, entry)) for entry in sys.path])
+    folder = str(Path.cwd())
+    tell(worker, job="find", folder=folder, path=[str(Path(folder, entry)) for entry in sys.path])
 
 
 def _process(log: Any, limit_s: float) -> Worker:

@@ -23,13 +23,13 @@ def limit() -> int:
     Raises:
         InputError: If it is no number of 0 or more.
     """
-    said = os.environ.get("TLKIT_CACHE_GB", "")
+    setting = os.environ.get("TLKIT_CACHE_GB", "")
     try:
-        gigabytes = float(said) if said else DEFAULT_GB
+        gigabytes = float(setting) if setting else DEFAULT_GB
     except ValueError:
         gigabytes = -1.0
     if not 0 <= gigabytes < math.inf:
-        raise InputError(f"TLKIT_CACHE_GB must be a number of gigabytes, 0 or more. Received: {said!r}.")
+        raise InputError(f"TLKIT_CACHE_GB must be a number of gigabytes, 0 or more. Received: {setting!r}.")
     return int(gigabytes * 1e9)
 
 
@@ -58,8 +58,8 @@ def make_room(need: int, keep: Collection[Path] = ()) -> int:
     """
     sizes = {path: size(path) for path in _entries()}
     goers = sorted((p for p in sizes if p not in set(keep)), key=lambda p: p.stat().st_mtime)
-    kept = sum(sizes[p] for p in sizes) - sum(sizes[p] for p in goers)
-    if _room(kept, freed=sum(sizes[p] for p in goers)) < need:
+    kept_bytes = sum(sizes[p] for p in sizes) - sum(sizes[p] for p in goers)
+    if _room(kept_bytes, freed=sum(sizes[p] for p in goers)) < need:
         return _room(sum(sizes.values()))  # nothing is deleted in vain
     while goers and _room(sum(sizes.values())) < need:
         delete(goers[0])

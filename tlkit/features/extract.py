@@ -189,7 +189,7 @@ def compute(
     request: Request,
     *,
     source: Callable[[], Features] | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Features:
     """Run a front over all examples once; the shards that the cache already holds are taken from there.
 
@@ -392,8 +392,8 @@ def taken(features: Features, examples: Examples, piece: np.ndarray) -> tuple[np
 
 def _began(folder: Path) -> tuple[str | None, str]:
     """(name, reason) of the engine that began in a folder: results of two kinds are not mixed."""
-    said = _plain(folder / "engine.json")
-    name, reason = said.get("name"), said.get("reason")
+    content = _plain(folder / "engine.json")
+    name, reason = content.get("name"), content.get("reason")
     return (name, reason) if name in (engines.TENSORFLOW, engines.LITERT) and isinstance(reason, str) else (None, "")
 
 
@@ -443,10 +443,10 @@ def _halved(values: np.ndarray) -> tuple[np.ndarray, float]:
 def _plain(path: Path) -> dict[str, Any]:
     """What a file of ours says; {} where it is absent, or says nothing that we wrote."""
     try:
-        said = json.loads(path.read_bytes()) if path.is_file() else {}  # a pipe would be waited for
+        content = json.loads(path.read_bytes()) if path.is_file() else {}  # a pipe would be waited for
     except (OSError, ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _stored(folder: Path, number: int, count: int, tensors: int) -> tuple[np.ndarray, ...] | None:
@@ -495,7 +495,7 @@ def extract(
     at: Any = None,
     batch_size: int = 32,
     dtype: str = "float32",
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Features:
     """Features of a frozen module over examples, computed once and kept in the cache.
 

@@ -165,13 +165,13 @@ def numbered_anew(names: Sequence[str], layers: Collection[str]) -> list[str]:
         >>> numbered_anew(names, layers={"functional", "conv2d"})
         ['functional/conv2d/Relu', 'functional/conv2d_1/Relu', 'block_3/Relu']
     """
-    seen = dict[str, dict[str, str]]()
+    numbers_of_kind = dict[str, dict[str, str]]()
 
     def anew(match: re.Match[str]) -> str:
         kind, number = match[1], match[2]
         if kind not in layers:
             return match[0]
-        numbers = seen.setdefault(kind, {})
+        numbers = numbers_of_kind.setdefault(kind, {})
         return numbers.setdefault(number, f"{kind}_{len(numbers)}" if numbers else kind)
 
     return [
@@ -245,9 +245,9 @@ def _table_of(tables: Mapping[str, Table], *names: str) -> Table:
 def _set_buffer(schema: Any, tree: Any, data: bytes) -> None:
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(data, np.uint8)
-    known = [m for m in tree.metadata or [] if m.name in (_NAME, _NAME.encode())]
-    if known:
-        tree.buffers[known[0].buffer] = buffer
+    entries = [m for m in tree.metadata or [] if m.name in (_NAME, _NAME.encode())]
+    if entries:
+        tree.buffers[entries[0].buffer] = buffer
         return
     entry = schema.MetadataT()
     entry.name, entry.buffer = _NAME, len(tree.buffers)

@@ -22,13 +22,13 @@ def activation_bytes(graph: Graph, behind: Collection[str] = ()) -> int:
 
 def _needed(graph: Graph, behind: Collection[str]) -> Iterator[Any]:
     """The ops that the outputs need when some tensors are given."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     stack = list(graph.whole.outputs)
     while stack:
         tensor = stack.pop()
-        if tensor.name in behind or tensor.op.name in seen:
+        if tensor.name in behind or tensor.op.name in visited:
             continue
-        seen.add(tensor.op.name)
+        visited.add(tensor.op.name)
         yield tensor.op
         stack.extend(tensor.op.inputs)
 

@@ -76,7 +76,7 @@ def has_rows(graph: Graph, tensor: Any) -> bool:
 def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
     ops = tuple(_walk((*memories, *graph.whole.outputs)))
     place = {op.name: i for i, op in enumerate(ops)}
-    held = _resource_ops(graph)
+    resource_ops = _resource_ops(graph)
     fed = {t.op.name for t in graph.whole.inputs[: len(graph.inputs)]}
     light = {t.name for t in memories}
     data: list[bool] = []
@@ -86,7 +86,7 @@ def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
     for op in ops:
         before = [place[t.op.name] for t in op.inputs]
         touched = op.name in fed or any(data[i] for i in before)
-        reaching = held.get(op.name, NOTHING).union(*(weights[i] for i in before))
+        reaching = resource_ops.get(op.name, NOTHING).union(*(weights[i] for i in before))
         data.append(touched)
         weights.append(NOTHING if touched else reaching)
         consumed.append(reaching if touched else NOTHING)
@@ -119,18 +119,18 @@ def _resource_ops(graph: Graph) -> dict[str, frozenset[int]]:
 
 def _walk(ends: Sequence[Any]) -> Iterator[Any]:
     """Ops in the order of a depth-first walk from the ends: each right behind what it needs, first input first."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     for output in ends:
         stack: list[tuple[Any, Iterator[Any]]] = []
-        if output.op.name not in seen:
+        if output.op.name not in visited:
             stack.append((output.op, iter(output.op.inputs)))
-        seen.add(output.op.name)
+        visited.add(output.op.name)
         while stack:
-            fresh = next((t.op for t in stack[-1][1] if t.op.name not in seen), None)
+            fresh = next((t.op for t in stack[-1][1] if t.op.name not in visited), None)
             if fresh is None:
                 yield stack.pop()[0]
             else:
-                seen.add(fresh.name)
+                visited.add(fresh.name)
                 stack.append((fresh, iter(fresh.inputs)))
 
 

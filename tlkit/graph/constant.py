@@ -56,10 +56,10 @@ def quiet_log() -> Iterator[None]:
 def _constant(function: Any) -> Any:
     """The function with the values of its variables inside; its outputs keep their names."""
     names, count = sorted(function.structured_outputs), len(function.captured_inputs)  # flattened in this order
-    given = function.inputs[: len(function.inputs) - count]
-    specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in given]
+    arguments = function.inputs[: len(function.inputs) - count]
+    specs = [tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in arguments]
     definition = _filled_in(function)
-    call = _private.constant(function) if definition is None else _imported(definition, given, function.outputs)
+    call = _private.constant(function) if definition is None else _imported(definition, arguments, function.outputs)
     named = tf.function(
         lambda *values: dict(zip(names, tf.nest.flatten(call(*values)), strict=True)),
         input_signature=specs,
@@ -74,10 +74,10 @@ def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) ->
     read = {name for node in definition.node for name in _sources(node)}
 
     def call(*values: Any) -> Any:
-        given = ((_in_short(t.name, short), value) for t, value in zip(inputs, values, strict=True))
-        known = {name: value for name, value in given if name.split(":")[0] in read}
-        wanted = [_in_short(t.name, short) for t in outputs]
-        return tf.graph_util.import_graph_def(definition, input_map=known, return_elements=wanted, name="")
+        feeds = ((_in_short(t.name, short), value) for t, value in zip(inputs, values, strict=True))
+        used_feeds = {name: value for name, value in feeds if name.split(":")[0] in read}
+        fetches = [_in_short(t.name, short) for t in outputs]
+        return tf.graph_util.import_graph_def(definition, input_map=used_feeds, return_elements=fetches, name="")
 
     return call
 
@@ -129,20 +129,20 @@ def _filled_in(function: Any, *, constant: bool = True) -> Any:
     if any(node.op.startswith(WRITES) for node in definition.node):
         return None
     nodes, variables = {node.name: node for node in definition.node}, _captured(function)
-    kept = type(definition)(library=definition.library, versions=definition.versions)
-    written: set[str] = set()
+    filled = type(definition)(library=definition.library, versions=definition.versions)
+    constants: set[str] = set()
     for node in _needed(nodes, [t.op.name for t in function.outputs]):
         read = [name for name in (_origin(nodes, i) for i in _sources(node)) if name in variables]
         if node.op == "Identity" and read:
             continue
         if read and node.op not in READERS:
             return None
-        for name in {*read} - written:
+        for name in {*read} - constants:
             if constant:
-                kept.node.append(_const(name, variables[name].numpy()))
-            written.add(name)
-        kept.node.extend(_of_constant(node, read[0]) if read else [_without_controls(node)])
-    return kept
+                filled.node.append(_const(name, variables[name].numpy()))
+            constants.add(name)
+        filled.node.extend(_of_constant(node, read[0]) if read else [_without_controls(node)])
+    return filled
 
 
 def _origin(nodes: Mapping[str, Any], name: str) -> str:
@@ -162,14 +162,14 @@ def _captured(function: Any) -> dict[str, Any]:
 
 def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
     """The nodes that lead to some, in the order of the graph; what a variable's placeholder was is left out."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     stack = list(names)
     while stack:
         name = stack.pop()
-        if name not in seen:
-            seen.add(name)
+        if name not in visited:
+            visited.add(name)
             stack.extend(_sources(nodes[name]))
-    return [node for name, node in nodes.items() if name in seen and node.op != "Placeholder"]
+    return [node for name, node in nodes.items() if name in visited and node.op != "Placeholder"]
 
 
 def _short_names(definition: Any, reserved: Sequence[str]) -> dict[str, str]:

@@ -144,13 +144,13 @@ def _running(values: Iterable[float]) -> list[float]:
 
 def _memories_between(graph: Graph, known: Anatomy, position: int, tensor: Any) -> tuple[str, ...]:
     """Names of the encoders' outputs that are made up to a position and read behind it, beside a tensor."""
-    made = [t.name for t in known.memories if known.place[t.op.name] <= position and t.name != tensor.name]
-    if not made:
+    memories = [t.name for t in known.memories if known.place[t.op.name] <= position and t.name != tensor.name]
+    if not memories:
         return ()
-    behind = _needed(graph, [tensor.name, *made], graph.outputs)
+    behind = _needed(graph, [tensor.name, *memories], graph.outputs)
     outputs = {source(graph)(name).name for name in graph.outputs}
     read = outputs.union(t.name for needed in behind for t in needed.op.inputs)
-    return tuple(name for name in made if name in read)
+    return tuple(name for name in memories if name in read)
 
 
 def _weight_only_outputs(graph: Graph, known: Anatomy) -> set[int]:
@@ -168,22 +168,22 @@ def _spans(known: Anatomy, always: set[int]) -> dict[int, tuple[int, int]]:
     return spans
 
 
-def _inputs_between(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> tuple[int, ...]:
+def _inputs_between(graph: Graph, fed: Iterable[str], outputs: Iterable[str]) -> tuple[int, ...]:
     """Positions of the inputs that some tensors still need when others are given."""
     feeds = {t.name: i for i, t in enumerate(graph.whole.inputs[: len(graph.inputs)])}
-    needed = {tensor.name for tensor in _needed(graph, given, wanted)}
+    needed = {tensor.name for tensor in _needed(graph, fed, outputs)}
     return tuple(sorted(position for name, position in feeds.items() if name in needed))
 
 
-def _needed(graph: Graph, given: Iterable[str], wanted: Iterable[str]) -> Iterable[Any]:
+def _needed(graph: Graph, fed: Iterable[str], outputs: Iterable[str]) -> Iterable[Any]:
     """Tensors on the way to those that are wanted, where others are given."""
-    seen = set(given)
-    stack = list(map(source(graph), wanted))
+    visited = set(fed)
+    stack = list(map(source(graph), outputs))
     while stack:
         current = stack.pop()
-        if current.name in seen:
+        if current.name in visited:
             continue
-        seen.add(current.name)
+        visited.add(current.name)
         yield current
         stack.extend(current.op.inputs)
 

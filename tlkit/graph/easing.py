@@ -52,9 +52,9 @@ def _is_pointwise(conv: Any) -> bool:
 def _multiply(part: Any, node: Any, conv: Any) -> None:
     """A 1 x 1 convolution as the product of pixels (n, channels) and kernel (channels, filters)."""
     name, dtype, (pixels, kernel) = node.name, node.attr["T"].type, node.input
-    taken, given = conv.inputs[1].shape[2:]
-    rows = added_reshape(part, f"{name}/tlkit_pixels", pixels, [-1, taken], dtype)
-    matrix = added_reshape(part, f"{name}/tlkit_matrix", kernel, [taken, given], dtype)
+    channels, filters = conv.inputs[1].shape[2:]
+    rows = added_reshape(part, f"{name}/tlkit_pixels", pixels, [-1, channels], dtype)
+    matrix = added_reshape(part, f"{name}/tlkit_matrix", kernel, [channels, filters], dtype)
     product = part.node.add(name=f"{name}/tlkit_product", op="MatMul", input=[rows, matrix])
     product.attr["T"].type = dtype
     part.node.remove(node)

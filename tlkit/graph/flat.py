@@ -195,15 +195,15 @@ def _structure(function: Any) -> Any:
 
 def _with_missing(function: Any, variables: Sequence[Any]) -> tuple[Any, ...]:
     """The given variables, then those that the function reads besides."""
-    known = {id(_private.handle(v)) for v in variables}
-    return (*variables, *(v for v in function.graph.variables if id(_private.handle(v)) not in known))
+    listed = {id(_private.handle(v)) for v in variables}
+    return (*variables, *(v for v in function.graph.variables if id(_private.handle(v)) not in listed))
 
 
 def _untouchable(function: Any, variables: Sequence[Any]) -> str | None:
     """Why the function cannot even be taken apart, or None."""
-    held = next((op.type for op in function.graph.get_operations() if op.type in IN_GRAPH_VARIABLES), None)
-    if held is not None:
-        return f"keeps its variables inside the graph, as TF1 modules do ({held})"
+    inner_variable = next((op.type for op in function.graph.get_operations() if op.type in IN_GRAPH_VARIABLES), None)
+    if inner_variable is not None:
+        return f"keeps its variables inside the graph, as TF1 modules do ({inner_variable})"
     spread = any(isinstance(v, tf.distribute.DistributedValues) for v in (*variables, *function.captured_inputs))
     return "has its variables spread over replicas (tf.distribute)" if spread else None
 
@@ -257,9 +257,9 @@ def _problem(graph: Graph) -> str | None:
 
 def _behind_variables(graph: Graph) -> set[str]:
     """Names of the ops that a variable reaches; the ops of a function's graph are in topological order."""
-    held = {_private.handle(v).ref() for v in graph.variables}
+    handles = {_private.handle(v).ref() for v in graph.variables}
     pairs = zip(graph.whole.captured_inputs, graph.whole.inputs[len(graph.inputs) :], strict=True)
-    reached = {inner.op.name for outer, inner in pairs if outer.ref() in held}
+    reached = {inner.op.name for outer, inner in pairs if outer.ref() in handles}
     for op in graph.whole.graph.get_operations():
         if any(t.op.name in reached for t in op.inputs):
             reached.add(op.name)
@@ -370,8 +370,8 @@ def _between(graph: Graph, feeds: set[str], fetches: Sequence[str]) -> tuple[Any
     sub = tf.compat.v1.GraphDef(library=_library(graph, keep.values()))
     sub.node.extend(node for name, node in graph.nodes.items() if name in keep)
     direct = {name for name in fetches if name in outside}
-    taken = {i if ":" in i else f"{i}:0" for node in keep.values() for i in node.input}
-    return sub, outside - (direct - taken)
+    consumed = {i if ":" in i else f"{i}:0" for node in keep.values() for i in node.input}
+    return sub, outside - (direct - consumed)
 
 
 def _library(graph: Graph, nodes: Iterable[Any]) -> Any:
@@ -407,7 +407,7 @@ def output_keys(outputs: Any) -> tuple[str, ...]:
     if not isinstance(outputs, Mapping | list | tuple):
         return ()
     items = sorted(outputs.items()) if isinstance(outputs, Mapping) else enumerate(outputs)
-    return tuple("/".join([str(name), *rest]) for name, value in items for rest in _rests(value))
+    return tuple("/".join([str(name), *below]) for name, value in items for below in _rests(value))
 
 
 def _rests(value: Any) -> list[list[str]]:

@@ -20,14 +20,14 @@ def without_groups(nodes: Mapping[str, Any], whole: Any) -> dict[str, Any]:
         nodes: By name.
         whole: The function that they make, of known sizes but for the batch where they are known.
     """
-    made = dict(nodes)
+    taken_apart = dict(nodes)
     for conv in whole.graph.get_operations():
         if conv.name in nodes and _groups(conv) > 1:
             strides = conv.get_attr("strides")
             depthwise = conv.inputs[1].shape[2] == 1 and strides[1] == strides[2]
             parts = (_depthwise if depthwise else _apart)(nodes[conv.name], conv)
-            made |= {node.name: node for node in parts.node}
-    return made
+            taken_apart |= {node.name: node for node in parts.node}
+    return taken_apart
 
 
 def _groups(conv: Any) -> int:

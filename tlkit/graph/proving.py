@@ -85,10 +85,10 @@ def entering(graph: Graph) -> tuple[str, ...]:
         if any(t.op.name in behind for t in op.inputs):
             behind.add(op.name)
             continue
-        taken = [t.name for t in op.inputs if known.data[known.place[t.op.name]]]
-        if _stops(known, i) or any(name in norms for name in taken):
+        data_inputs = [t.name for t in op.inputs if known.data[known.place[t.op.name]]]
+        if _stops(known, i) or any(name in norms for name in data_inputs):
             behind.add(op.name)
-            names |= dict.fromkeys(taken)
+            names |= dict.fromkeys(data_inputs)
     return tuple(names)
 
 

@@ -36,8 +36,8 @@ def _freed(graph: Graph) -> Graph:
     far = _far_reaching(graph, known)
     if not far:
         return graph
-    asked = {op.name: sizes for op in far if (sizes := sizes_by_input(graph, op.inputs[0])) is not None}
-    return _asking_inputs(graph, asked) if asked else graph
+    asked_sizes = {op.name: sizes for op in far if (sizes := sizes_by_input(graph, op.inputs[0])) is not None}
+    return _asking_inputs(graph, asked_sizes) if asked_sizes else graph
 
 
 def _far_reaching(graph: Graph, known: Anatomy) -> list[Any]:
@@ -68,19 +68,19 @@ def _without(known: Anatomy, shapes: set[int]) -> tuple[bool, ...]:
 
 def _span(known: Anatomy, light: Sequence[bool], shape: int) -> tuple[int, int]:
     """From the tensor whose sizes are asked for to the last op that takes what is made of them alone."""
-    made, last = {shape}, shape
+    derived, last = {shape}, shape
     for i in range(shape + 1, len(known.ops)):
-        if any(known.place[t.op.name] in made for t in known.ops[i].inputs):
+        if any(known.place[t.op.name] in derived for t in known.ops[i].inputs):
             last = i
             if not light[i]:
-                made.add(i)
+                derived.add(i)
     return known.place[known.ops[shape].inputs[0].op.name], last
 
 
-def _asking_inputs(graph: Graph, asked: Mapping[str, Sequence[int | Axis]]) -> Graph:
+def _asking_inputs(graph: Graph, asked_sizes: Mapping[str, Sequence[int | Axis]]) -> Graph:
     """The graph with some Shape ops in other words: sizes of inputs, and constants, packed."""
     nodes = dict(graph.nodes)
-    for name, sizes in asked.items():
+    for name, sizes in asked_sizes.items():
         out = nodes[name].attr["out_type"].type
         out = out or tf.int32.as_datatype_enum
         library = tf.compat.v1.GraphDef()
@@ -108,9 +108,9 @@ def _size(graph: Graph, library: Any, name: str, size: int | Axis, dtype: int) -
         _constant(library, f"{name}/{word}", [value], tf.int32.as_datatype_enum)
         for word, value in (("begin", axis), ("end", axis + 1), ("by", 1))
     ]
-    taken = library.node.add(name=name, op="StridedSlice", input=[shape.name, *ends])
-    taken.attr["T"].type, taken.attr["Index"].type = dtype, tf.int32.as_datatype_enum
-    taken.attr["shrink_axis_mask"].i = 1
+    slice_node = library.node.add(name=name, op="StridedSlice", input=[shape.name, *ends])
+    slice_node.attr["T"].type, slice_node.attr["Index"].type = dtype, tf.int32.as_datatype_enum
+    slice_node.attr["shrink_axis_mask"].i = 1
     return name
 
 

@@ -53,19 +53,19 @@ def _dtypes(node: Any) -> Iterator[int]:
 
 def _all_widened(nodes: Any) -> Iterator[Any]:
     for node in nodes:
-        kept = next((enum for enum in _dtypes(node) if enum in HALVES), None)
-        if node.op in WEIGHTS and kept is not None:
-            yield from _cast_weight(node, kept)
+        stored_dtype = next((enum for enum in _dtypes(node) if enum in HALVES), None)
+        if node.op in WEIGHTS and stored_dtype is not None:
+            yield from _cast_weight(node, stored_dtype)
         else:
             yield _widened(node)
 
 
-def _cast_weight(node: Any, kept: int) -> Iterator[Any]:
+def _cast_weight(node: Any, stored_dtype: int) -> Iterator[Any]:
     """A weight that is stored in half precision, and behind it, under the weight's name, its value in float32."""
     stored = type(node).FromString(node.SerializeToString())
     stored.name = f"{node.name}_stored"
     cast = type(node)(name=node.name, op="Cast", input=[stored.name])
-    cast.attr["SrcT"].type, cast.attr["DstT"].type = kept, WIDE
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = stored_dtype, WIDE
     yield from (stored, cast)
 
 

@@ -35,20 +35,20 @@ def stored(name: str, *, offline: bool) -> Stored:
         InputError: If keras.applications has no such name.
     """
     word, _, side = name.partition("/")
-    known = full_name(word)
+    full = full_name(word)
     if side and not (side.isdigit() and int(side) > 0):
-        raise InputError(f"A size reads keras.applications:{known}/160. Received: {name!r}.")
-    size = int(side) if side else _trained_size(known)
-    handle = f"keras.applications:{known}/{size} (keras {metadata.version('keras')})"
+        raise InputError(f"A size reads keras.applications:{full}/160. Received: {name!r}.")
+    size = int(side) if side else _trained_size(full)
+    handle = f"keras.applications:{full}/{size} (keras {metadata.version('keras')})"
     try:
-        return obtain(f"{handle} imagenet", _fill(known, size, "imagenet", offline))
+        return obtain(f"{handle} imagenet", _fill(full, size, "imagenet", offline))
     except _NoWeightsError as error:
         warnings.warn(
-            f"The ImageNet weights of {known} cannot be had ({error}), so the module has RANDOM weights: good for "
+            f"The ImageNet weights of {full} cannot be had ({error}), so the module has RANDOM weights: good for "
             "trying things out, not for transfer.",
             stacklevel=2,
         )
-    return obtain(f"{handle} random", _fill(known, size, None, offline))
+    return obtain(f"{handle} random", _fill(full, size, None, offline))
 
 
 class _NoWeightsError(Exception):
@@ -64,9 +64,9 @@ def full_name(name: str) -> str:
     import keras
 
     names = {_plain(n): n for n in dir(keras.applications) if n[0].isupper()}
-    wanted = _FRIENDLY.get(_plain(name), name)
-    if _plain(wanted) in names:
-        return names[_plain(wanted)]
+    friendly = _FRIENDLY.get(_plain(name), name)
+    if _plain(friendly) in names:
+        return names[_plain(friendly)]
     close = [names[n] for n in difflib.get_close_matches(_plain(name), names, n=3)]
     hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(sorted(names.values()))}."
     raise InputError(f"keras.applications has no {name!r}; {hint}")

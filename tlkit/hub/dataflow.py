@@ -304,7 +304,7 @@ def _variables(meta: Any, bodies: Mapping[str, Body]) -> dict[str, tuple[str, ..
     TensorFlow hands an asset's path through such a variable; shared names make one variable of several handles.
     """
     top = bodies[""]
-    handles = {name: known for name, node in top.nodes.items() if (known := variable_name(node)) is not None}
+    handles = {name: handle for name, node in top.nodes.items() if (handle := variable_name(node)) is not None}
     assigned: dict[str, list[str]] = {name: [] for name in handles.values()}
     inner = (variable_name(n) for body in bodies.values() if body.name for n in body.nodes.values())
     shared = {name for name in inner if name is not None}

@@ -188,8 +188,8 @@ def _explain(address: str, error: Exception, attempts: int) -> str:
     tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     if isinstance(error, urllib.error.HTTPError):
         hint = _moved(address) or "; check the address"
-        said = f"{error.code} {_clean(error.reason)}"
-        return f"{address} cannot be downloaded: the server said {said}, after {tries}{hint}."
+        answer = f"{error.code} {_clean(error.reason)}"
+        return f"{address} cannot be downloaded: the server said {answer}, after {tries}{hint}."
     if isinstance(error, http.client.IncompleteRead):
         missing = f"{error.expected} bytes " if error.expected else ""
         return f"{address} cannot be downloaded: the file broke off {missing}early, after {tries}."

@@ -323,10 +323,10 @@ def _refuse_hidden_state(folder: Path) -> None:
         )
     for node in (n for meta in metas for n in meta.object_graph_def.nodes):
         if node.saveable_objects and node.WhichOneof("kind") != "variable":
-            kept = ", ".join(sorted(node.saveable_objects)[:3])
+            state_names = ", ".join(sorted(node.saveable_objects)[:3])
             raise InputError(
-                f"The module in {folder} keeps more than variables in its checkpoint ({kept}), which a .keras file "
-                "cannot carry; export it as a SavedModel instead."
+                f"The module in {folder} keeps more than variables in its checkpoint ({state_names}), which a .keras "
+                "file cannot carry; export it as a SavedModel instead."
             )
 
 

@@ -44,10 +44,10 @@ def origins(program: Program, names: Iterable[Tensor], *, shards: bool = False) 
     Returns:
         For each tensor all that it may be; nothing where no path through the graph ends.
     """
-    asked = tuple(dict.fromkeys(names))
+    starts = tuple(dict.fromkeys(names))
     users: dict[Tensor, list[Tensor]] = {}
     ends: dict[str, set[Tensor]] = {}
-    waiting, seen = list(asked), set(asked)
+    waiting, visited = list(starts), set(starts)
     while waiting:
         tensor = waiting.pop()
         sources, labels = _sources(program, tensor, shards)
@@ -55,11 +55,11 @@ def origins(program: Program, names: Iterable[Tensor], *, shards: bool = False) 
             ends.setdefault(label, set()).add(tensor)
         for source in sources:
             users.setdefault(source, []).append(tensor)
-        new = set(sources) - seen
-        seen |= new
+        new = set(sources) - visited
+        visited |= new
         waiting += new
     reached = {label: _downstream(tensors, users) for label, tensors in ends.items()}
-    return {tensor: frozenset(label for label, tensors in reached.items() if tensor in tensors) for tensor in asked}
+    return {tensor: frozenset(label for label, tensors in reached.items() if tensor in tensors) for tensor in starts}
 
 
 def licensed_checkpoints(program: Program) -> frozenset[Place]:

@@ -159,9 +159,9 @@ def _agreeing(traces: Sequence[Any], name: str, extra: Mapping[str, Any], defaul
     return agreeing
 
 
-def _same(traced: Any, given: Any) -> bool:
+def _same(traced: Any, value: Any) -> bool:
     """Whether a value is what a trace was made for; a trace that takes a tensor there takes any number."""
-    return given is not None if isinstance(traced, tf.TypeSpec) else bool(traced == given)
+    return value is not None if isinstance(traced, tf.TypeSpec) else bool(traced == value)
 
 
 def _input_specs(trace: Any, aside: Iterable[str] = ()) -> Any:
@@ -304,9 +304,13 @@ def _fits(spec: Any, value: Any) -> bool:
     return _castable(spec.dtype, value.dtype) and bool(spec.shape.is_compatible_with(value.shape))
 
 
-def _castable(wanted: Any, given: Any) -> bool:
+def _castable(expected: Any, actual: Any) -> bool:
     """Float to float and integer to any number freely; anything else would be a mistake."""
-    return wanted == given or (given.is_floating and wanted.is_floating) or (given.is_integer and _is_number(wanted))
+    return (
+        expected == actual
+        or (actual.is_floating and expected.is_floating)
+        or (actual.is_integer and _is_number(expected))
+    )
 
 
 def _is_number(dtype: Any) -> bool:

@@ -72,7 +72,7 @@ def folded(graph: graphs.Graph, value_range: tuple[float, float]) -> Folded | No
     low, high = value_range
     scale, offset = affine.scale * ((high - low) / PIXEL_MAX), affine.scale * low + affine.offset
     try:
-        rest = graphs.part_as(graph, [affine.tensor], graph.outputs, graph.structure)
+        behind = graphs.part_as(graph, [affine.tensor], graph.outputs, graph.structure)
     except InputError:
         return None
-    return Folded(np.asarray(scale, np.float32), np.asarray(offset, np.float32), rest)
+    return Folded(np.asarray(scale, np.float32), np.asarray(offset, np.float32), behind)

@@ -48,9 +48,9 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
         layer: An image module.
         images: Images to measure with besides those that are made up: (n, height, width, c), pixels 0..255.
     """
-    known = layer.card.get("input_range")
-    if known:
-        return Expected((float(known[0]), float(known[1])), "its card says so")
+    card_range = layer.card.get("input_range")
+    if card_range:
+        return Expected((float(card_range[0]), float(card_range[1])), "its card says so")
     module: Any = (
         layer.unformed() if hasattr(layer, "unformed") else layer
     )  # what is done to pictures in front of it proves nothing

@@ -33,32 +33,32 @@ class PastWindow(keras.layers.Layer):
         from keras import ops
 
         past = windows[..., 0]
-        there = ops.abs(past) < LARGEST
-        filled = ops.where(there, past, ops.zeros_like(past))
-        recent, known = filled[:, -CONTEXT:], ops.cast(there[:, -CONTEXT:], "float32")
-        count = ops.maximum(ops.sum(known, axis=1, keepdims=True), 1.0)
+        present = ops.abs(past) < LARGEST
+        filled = ops.where(present, past, ops.zeros_like(past))
+        recent, recent_present = filled[:, -CONTEXT:], ops.cast(present[:, -CONTEXT:], "float32")
+        count = ops.maximum(ops.sum(recent_present, axis=1, keepdims=True), 1.0)
         level = ops.sum(recent, axis=1, keepdims=True) / count
-        apart = known * (recent - level)
+        apart = recent_present * (recent - level)
         deviation = ops.sqrt(ops.sum(apart * apart, axis=1, keepdims=True) / count)
         spread = deviation + 1e-4 * (ops.abs(level) + 1e-6)
         return {
             "context": apart / spread,
-            "known": known,
-            "lags": self._lags(filled, ops.cast(there, "float32"), level) / spread[..., None],
+            "known": recent_present,
+            "lags": self._lags(filled, ops.cast(present, "float32"), level) / spread[..., None],
             "level": level,
             "spread": spread,
         }
 
-    def _lags(self, filled: Any, there: Any, level: Any) -> Any:
+    def _lags(self, filled: Any, present: Any, level: Any) -> Any:
         """Values of earlier seasons less the level; one that is not there is the last season's, or else the level."""
         from keras import ops
 
         places = lag_positions(self.horizon, self.season_length).reshape(-1)
         shape = (-1, self.horizon, SEASONS)
         values = ops.reshape(ops.take(filled, places, axis=1), shape) - level[..., None]
-        known = ops.reshape(ops.take(there, places, axis=1), shape)
-        last = values[..., :1] * known[..., :1]
-        return known * values + (1 - known) * last
+        lag_present = ops.reshape(ops.take(present, places, axis=1), shape)
+        last = values[..., :1] * lag_present[..., :1]
+        return lag_present * values + (1 - lag_present) * last
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
         """Shapes by name."""

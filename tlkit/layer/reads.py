@@ -58,8 +58,8 @@ def maps(*strides: int, tap: str = "last") -> Reads:
         raise InputError(f"`maps` takes one or more strides, each once. Received: {strides}.")
     if tap not in TAPS:
         raise InputError(f"`tap` of `maps` must be one of {', '.join(TAPS)}. Received: tap={tap!r}.")
-    said = "" if tap == "last" else f", tap={tap!r}"
-    return Reads(f"maps({', '.join(map(str, strides))}{said})", _maps_reader(strides, tap))
+    suffix = "" if tap == "last" else f", tap={tap!r}"
+    return Reads(f"maps({', '.join(map(str, strides))}{suffix})", _maps_reader(strides, tap))
 
 
 def detector() -> Reads:
@@ -185,10 +185,10 @@ def _pooled(layer: HubLayer, inputs: Any) -> Any:
 
 def _made_once(layer: HubLayer, kind: type, *arguments: Any, name: str) -> Any:
     """A layer without weights behind the module: the members of a pair pass the same one, as names are unique."""
-    made = layer.__dict__.setdefault("_behind", {})  # a plain entry, which Keras does not track
-    if not isinstance(made.get(name), kind):
-        made[name] = kind(*arguments, name=name)
-    return made[name]
+    layers = layer.__dict__.setdefault("_behind", {})  # a plain entry, which Keras does not track
+    if not isinstance(layers.get(name), kind):
+        layers[name] = kind(*arguments, name=name)
+    return layers[name]
 
 
 def _steps(layer: HubLayer, inputs: Any) -> Any:

@@ -112,14 +112,14 @@ def tradaboost(
     task.objective.check(dataclasses.replace(target, train=source.train))
     task = task if task.begin is None else task.begin(target, lambda line: None)
     rows = _rows(source.train, target.train, layer, batch_size)
-    done = boosted(rows, task, rounds, ridge)
+    all_rounds = boosted(rows, task, rounds, ridge)
     run = Run(
-        model=_voting(done[rounds // 2 :], rows, task, layer, target.train.inputs.spec),
+        model=_voting(all_rounds[rounds // 2 :], rows, task, layer, target.train.inputs.spec),
         task=task,
         data=target,
         record={
             "method": recording.record("tlkit.methods.tradaboost", {"task": task, "rounds": rounds, "ridge": ridge}),
-            "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in done],
+            "rounds": [{"error": r.error, "vote": r.vote, "effective_size": r.effective_size} for r in all_rounds],
         },
     )
     return closed_form.judged(run, started)
@@ -149,8 +149,8 @@ def target_rate(error: float) -> float:
         >>> round(target_rate(0.2), 4)
         0.25
     """
-    held = float(np.clip(error, BEST, WORST))
-    return held / (1 - held)
+    clipped = float(np.clip(error, BEST, WORST))
+    return clipped / (1 - clipped)
 
 
 def reweighted(weights: np.ndarray, errors: np.ndarray, count: int, rounds: int) -> tuple[np.ndarray, float]:

@@ -123,8 +123,11 @@ def log_loss(logits: np.ndarray, y: np.ndarray) -> float:
 def _held_out_loss(x: np.ndarray, y: np.ndarray, ridge: float) -> float:
     fold = np.random.default_rng(0).permutation(len(y)) % FOLDS
     parts = [(fold != k, fold == k) for k in range(FOLDS)]
-    losses = [log_loss(_logits(x[held], _logistic(x[kept], y[kept], ridge)), y[held]) for kept, held in parts]
-    return float(np.average(losses, weights=[held.sum() for _, held in parts]))
+    losses = [
+        log_loss(_logits(x[held_out], _logistic(x[fitted], y[fitted], ridge)), y[held_out])
+        for fitted, held_out in parts
+    ]
+    return float(np.average(losses, weights=[held_out.sum() for _, held_out in parts]))
 
 
 # -- uLSIF

@@ -103,11 +103,11 @@ def projected(point: np.ndarray, bound: float, sums: tuple[float, float]) -> np.
     clipped = np.clip(point, 0.0, bound)
     if sums[0] <= clipped.sum() <= sums[1]:
         return np.asarray(clipped)
-    wanted = sums[0] if clipped.sum() < sums[0] else sums[1]
+    total = sums[0] if clipped.sum() < sums[0] else sums[1]
     low, high = point.min() - bound, point.max()
     for _ in range(60):
         shift = (low + high) / 2
-        low, high = (shift, high) if np.clip(point - shift, 0.0, bound).sum() > wanted else (low, shift)
+        low, high = (shift, high) if np.clip(point - shift, 0.0, bound).sum() > total else (low, shift)
     return np.asarray(np.clip(point - high, 0.0, bound))
 
 

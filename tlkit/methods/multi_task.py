@@ -308,10 +308,10 @@ def _check_heads(heads: Heads) -> None:
     wrong = [name for name, task in heads.items() if not isinstance(task, Task)]
     if wrong:
         raise InputError(f"Each head of `multitask` must be a Task. Received: {wrong[0]}={heads[wrong[0]]!r}.")
-    taken = [name for name in heads if name in TAKEN or not name.isidentifier()]
-    if taken:
+    reserved = [name for name in heads if name in TAKEN or not name.isidentifier()]
+    if reserved:
         raise InputError(
-            f"A head cannot be called {taken[0]!r}: a head names a folder, an output and a signature of the run. "
+            f"A head cannot be called {reserved[0]!r}: a head names a folder, an output and a signature of the run. "
             "Choose another word of letters, digits and _."
         )
     nested = [name for name, task in heads.items() if len(task.answers) > 1]

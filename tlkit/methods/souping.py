@@ -50,12 +50,12 @@ def soup(runs: Sequence[Run], *, greedy: Examples | None = None, batch_size: int
     _check(weights)
     _check_tasks([run.task for run in runs])
     model = keras.models.clone_model(runs[0].model)
-    taken = list(range(len(runs)))
+    chosen = list(range(len(runs)))
     if greedy is not None:
-        taken = _greedily(model, runs[0], weights, greedy, batch_size)
-    model.set_weights(mean([weights[i] for i in taken]))
+        chosen = _greedily(model, runs[0], weights, greedy, batch_size)
+    model.set_weights(mean([weights[i] for i in chosen]))
     task = _decided_anew(runs, model, batch_size)
-    return Run(model=model, task=task, data=runs[0].data, record=_record(runs, taken))
+    return Run(model=model, task=task, data=runs[0].data, record=_record(runs, chosen))
 
 
 def mean(weights: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
@@ -143,9 +143,9 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     return task.finish(evaluate(model, task, val, batch_size=batch_size))
 
 
-def _record(runs: Sequence[Run], taken: Sequence[int]) -> dict[str, Any]:
+def _record(runs: Sequence[Run], chosen: Sequence[int]) -> dict[str, Any]:
     """What is true of the soup; the command, the phases, the scores and the exports are those of single runs."""
     first = runs[0].record
     seeds = [run.record.get("seed") for run in runs]
-    method = ["tlkit.methods.soup", {"runs": len(runs), "taken": list(taken), "seeds": seeds}]
+    method = ["tlkit.methods.soup", {"runs": len(runs), "taken": list(chosen), "seeds": seeds}]
     return {**{key: first[key] for key in KEPT if key in first}, "method": method}

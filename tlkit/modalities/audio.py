@@ -30,11 +30,11 @@ _ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user ask
 
 def _prepare(data: Splits, layer: HubLayer) -> Splits:
     """Sounds as they are, if they were read at the module's rate."""
-    wanted, read = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
-    if wanted is not None and read is not None and read["sample_rate"] != wanted:
+    module_rate, read = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
+    if module_rate is not None and read is not None and read["sample_rate"] != module_rate:
         raise InputError(
-            f"{layer.handle} takes sounds of {wanted} Hz, and these were read at {read['sample_rate']} Hz: read them "
-            f"with `sample_rate={wanted}` (of audio.from_arrays: `resampled_to={wanted}`)."
+            f"{layer.handle} takes sounds of {module_rate} Hz, and these were read at {read['sample_rate']} Hz: read "
+            f"them with `sample_rate={module_rate}` (of audio.from_arrays: `resampled_to={module_rate}`)."
         )
     return data
 
@@ -44,8 +44,8 @@ def _serve(model: keras.Model, _examples: Examples) -> Serving:
 
     (tensor,) = model.inputs
 
-    def prepare(given: Tensors) -> Tensors:
-        return {tensor.name: given["waveform"]}
+    def prepare(tensors: Tensors) -> Tensors:
+        return {tensor.name: tensors["waveform"]}
 
     def sent(examples: Examples) -> dict[str, np.ndarray]:
         return {"waveform": examples.inputs.take(np.arange(len(examples)))}

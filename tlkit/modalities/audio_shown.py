@@ -54,12 +54,14 @@ def played(wave: np.ndarray, rate: int) -> Played:
     Raises:
         InputError: If soundfile is not installed.
     """
-    kept, content, kind = len(wave), b"", ""
+    sample_count, content, kind = len(wave), b"", ""
     while not content or len(content) > BYTES:
-        kept = kept if not content else kept * BYTES // len(content) * 19 // 20
-        content, kind = _encoded(wave[:kept], rate)
-    shown = wave[:kept]
-    return Played(_url(kind, content), _url("image/png", _png(spectrogram(shown))), kept / rate, kept < len(wave))
+        sample_count = sample_count if not content else sample_count * BYTES // len(content) * 19 // 20
+        content, kind = _encoded(wave[:sample_count], rate)
+    shown = wave[:sample_count]
+    return Played(
+        _url(kind, content), _url("image/png", _png(spectrogram(shown))), sample_count / rate, sample_count < len(wave)
+    )
 
 
 def spectrogram(wave: np.ndarray) -> np.ndarray:

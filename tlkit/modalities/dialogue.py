@@ -128,8 +128,10 @@ def tokenizer_in(info: FileInfo) -> BytePairs:
 
 
 def _show(examples: Examples, index: int) -> str:
-    asked, said = (str(examples.columns[name][index]) if name in examples.columns else "" for name in ("asked", "text"))
-    return f"<q>{html.escape(asked[:300])}</q><br>{html.escape(said[:300])}"
+    question, answer = (
+        str(examples.columns[name][index]) if name in examples.columns else "" for name in ("asked", "text")
+    )
+    return f"<q>{html.escape(question[:300])}</q><br>{html.escape(answer[:300])}"
 
 
 DIALOGUES = Modality(DIALOGUE, _prepare, describe=_describe, parse=_parse, show=_show)

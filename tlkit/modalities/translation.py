@@ -101,9 +101,9 @@ def _in_rows(
     tokenizers: tuple[BytePairs, BytePairs],
     sizes: Sequence[int],
 ) -> Examples:
-    (sources, wanted), (reading, tokenizer) = tokens, tokenizers
+    (sources, targets), (reading, tokenizer) = tokens, tokenizers
     read = ArrayColumn(read_rows(reading, sources, sizes[0]))
-    written = [row[: sizes[1] - 1] for row in wanted]
+    written = [row[: sizes[1] - 1] for row in targets]
     prompt = [] if tokenizer.begin is None else [tokenizer.begin]
     never = sorted({*tokenizer.special.values()} - {tokenizer.end})
     rows = with_tokens(
@@ -117,8 +117,8 @@ def read_rows(tokenizer: BytePairs, texts: Sequence[Sequence[int]], length: int)
     """What the encoder reads, int32 (n, length): tokens, the end, padding; what is too long loses its end."""
     rows = np.full((len(texts), length), tokenizer.pad, np.int32)
     for place, text in zip(rows, texts, strict=True):
-        kept = [*text[: length - 1], tokenizer.end]
-        place[: len(kept)] = kept
+        tokens = [*text[: length - 1], tokenizer.end]
+        place[: len(tokens)] = tokens
     return rows
 
 
@@ -126,8 +126,8 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     from tlkit.layer.lookup import backbone_of
 
     layer = backbone_of(model)
-    told = examples.pipeline.get(PROMPTED)
-    if layer is None or told is None or not isinstance(layer.tokenizer, BytePairs):
+    settings = examples.pipeline.get(PROMPTED)
+    if layer is None or settings is None or not isinstance(layer.tokenizer, BytePairs):
         return InputInfo({})
     reading, file = source_tokenizer(layer), layer.tokenizer.file
     files = {FILE: file} if reading.file == file else {FILE: file, f"{SOURCE_FILE}.json": reading.file}
@@ -135,7 +135,8 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
         {},
         files={name: content.encode() for name, content in files.items()},
         says=f"What is read is of {list(files)[-1]}, with {reading.end} behind its last token and {reading.pad} behind "
-        f"that. What is written is of {FILE}: {told['prompt'][0]} stands in front of it, and {told['end']} behind it.",
+        f"that. What is written is of {FILE}: {settings['prompt'][0]} stands in front of it, and "
+        f"{settings['end']} behind it.",
     )
 
 
@@ -143,8 +144,8 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     """Each line of a file, or of a text, with the tokenizer that its translation is read with."""
     from tlkit.data.text_source import read_text
 
-    told, rows = (info.pipeline.get(step) for step in (PROMPTED, ROWS))
-    if told is None or rows is None or FILE not in info.files:
+    settings, rows = (info.pipeline.get(step) for step in (PROMPTED, ROWS))
+    if settings is None or rows is None or FILE not in info.files:
         raise InputError("The file does not say how texts become tokens: export the run again.")
     text = read_text(source) if isinstance(source, Path) else str(source)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -164,8 +165,8 @@ def _line(line: str, name: str, tokenizer: BytePairs, info: FileInfo) -> Example
 
 
 def _show(examples: Examples, index: int) -> str:
-    read, wanted = (str(examples.columns[name][index])[:300] for name in (SOURCE, WANTED))
-    return f"<q>{html.escape(read)}</q><br>{html.escape(wanted)}"
+    read, translation = (str(examples.columns[name][index])[:300] for name in (SOURCE, WANTED))
+    return f"<q>{html.escape(read)}</q><br>{html.escape(translation)}"
 
 
 TRANSLATIONS = Modality(TRANSLATION, _prepare, describe=_describe, parse=_parse, show=_show)

@@ -55,9 +55,9 @@ def _on_arrays(function: Any) -> Function:
     specs = function.structured_input_signature[0]
     names, dtypes = [spec.name for spec in specs], {spec.name: spec.dtype for spec in specs}
 
-    def call(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def call(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with tf.device("/CPU:0"):
-            outputs = function(*(tf.cast(given[name], dtypes[name]) for name in names))
+            outputs = function(*(tf.cast(inputs[name], dtypes[name]) for name in names))
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     return Shaped(call, {spec.name: tuple(spec.shape) for spec in specs})
@@ -66,8 +66,8 @@ def _on_arrays(function: Any) -> Function:
 def inputs_by_name(examples: Examples, index: int) -> dict[str, np.ndarray]:
     """One example's inputs as `Deployment.run` takes them, with the batch axis."""
     value = examples.inputs[index]
-    given = value if isinstance(value, Mapping) else {"inputs": value}
-    return {name: np.asarray(array)[None] for name, array in given.items()}
+    inputs = value if isinstance(value, Mapping) else {"inputs": value}
+    return {name: np.asarray(array)[None] for name, array in inputs.items()}
 
 
 def used(task: Task, model: keras.Model, examples: Examples, kind: str = "file") -> list[Decoded]:

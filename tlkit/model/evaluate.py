@@ -233,14 +233,14 @@ def _uncut(model: keras.Model, examples: Examples) -> Examples:
 
 
 def _check_shape(model: keras.Model, examples: Examples) -> None:
-    spec, wanted = examples.inputs.spec, getattr(model, "input_shape", None)
-    if not isinstance(spec, ArraySpec) or not isinstance(wanted, tuple):
+    spec, model_shape = examples.inputs.spec, getattr(model, "input_shape", None)
+    if not isinstance(spec, ArraySpec) or not isinstance(model_shape, tuple):
         return
-    fits = len(wanted) == len(spec.shape) + 1 and all(
-        a is None or b is None or a == b for a, b in zip(wanted[1:], spec.shape, strict=True)
+    fits = len(model_shape) == len(spec.shape) + 1 and all(
+        a is None or b is None or a == b for a, b in zip(model_shape[1:], spec.shape, strict=True)
     )
     if not fits:
         raise InputError(
-            f"The model takes inputs of shape {wanted[1:]}: read the examples at that size. "
+            f"The model takes inputs of shape {model_shape[1:]}: read the examples at that size. "
             f"Received: shape={spec.shape}."
         )

@@ -124,10 +124,10 @@ def _frozen_pairs(model: keras.Model, layer: HubLayer) -> Arrangement:
     """The vectors of both sides are computed once, and the head alone trains."""
     vectors = model.get_layer(PAIR).output
     head, before = keras.Model(vectors, model.output, name=f"{model.name}_head"), keras.Model(model.input, vectors)
-    held = tuple(v.value for v in before.variables)
+    variables = tuple(v.value for v in before.variables)
     front = Front(
         _in_tuple(functools.partial(before, training=False)), _key(model, layer, head, "output of pairs"),
-        _input_spec(model), held, 2 * graphs.operations(layer.graph),
+        _input_spec(model), variables, 2 * graphs.operations(layer.graph),
     )  # fmt: skip
     return Arrangement(head, (front,), _had(model, head, layer, "output of pairs"))
 
@@ -163,8 +163,8 @@ def _back_and_head(
     ]
     specs = {i: layer.endpoint.input_leaves[i] for i in sorted({*halves.inputs, *besides})}
     sides = {i: keras.Input(spec.shape[1:], dtype=spec.dtype.name) for i, spec in specs.items()}
-    given = layer.back(halves)(alone([*tensors, *(sides[i] for i in halves.inputs)]))
-    listed = list(given) if layer.taps else [given]
+    features = layer.back(halves)(alone([*tensors, *(sides[i] for i in halves.inputs)]))
+    listed = list(features) if layer.taps else [features]
     outputs = head(alone([*listed, *(sides[i] for i in besides)]))
     return keras.Model(alone([*tensors, *sides.values()]), outputs, name=f"{head.name}_and_back")
 
@@ -210,10 +210,10 @@ def _fronts(
     model: keras.Model, layer: HubLayer, halves: graphs.Halves, trunk: graphs.Halves, trained: keras.Model
 ) -> tuple[Front, ...]:
     before, spec = _before(model, layer), _input_spec(model)
-    held = (*layer.endpoint.variables, *(v.value for v in model.variables if id(v) not in _ids(layer.variables)))
+    variables = (*layer.endpoint.variables, *(v.value for v in model.variables if id(v) not in _ids(layer.variables)))
     near, whole = _operations(layer, trunk), _operations(layer, halves)
     key = _key(model, layer, trained if trunk.cut is None else None, _place(layer, trunk), trunk)
-    first = Front(_after(before, _front(layer, trunk)), key, spec, held, near, gives=_known(layer, trunk))
+    first = Front(_after(before, _front(layer, trunk)), key, spec, variables, near, gives=_known(layer, trunk))
     if halves.tensors == trunk.tensors:
         return (first,)
     key = _key(model, layer, trained, f"{_place(layer, trunk)} to {_place(layer, halves)}")
@@ -221,7 +221,7 @@ def _fronts(
     at_trunk = [tf.TensorSpec([None, *shape[1:]], tf.float32) for shape in shapes]
     takes = alone((*at_trunk, *(keras.tree.flatten(spec)[i] for i in trunk.inputs)))
     between = layer.between(trunk, halves) if layer.taps or halves.cut is not None else _in_tuple(layer.back(trunk))
-    return first, Front(between, key, takes, held, whole - near, trunk.inputs, _known(layer, halves))
+    return first, Front(between, key, takes, variables, whole - near, trunk.inputs, _known(layer, halves))
 
 
 def _front(layer: HubLayer, halves: graphs.Halves) -> Callable[[Any], tuple[Any, ...]]:
@@ -260,13 +260,13 @@ def front_of(layer: HubLayer, cut: graphs.Cut | None, spec: Any, *, of_any_lengt
         spec: the spec of inputs; its sizes take the place of those that the module leaves open.
         of_any_length: Leave those open, as batches are cut to their longest example.
     """
-    given = layer.endpoint.inputs
+    layer_inputs = layer.endpoint.inputs
     if of_any_length:
-        takes = given
-    elif isinstance(given, Mapping):
-        takes = {key: _batch_of(spec[key], given[key]) for key in given}
+        takes = layer_inputs
+    elif isinstance(layer_inputs, Mapping):
+        takes = {key: _batch_of(spec[key], layer_inputs[key]) for key in layer_inputs}
     else:
-        takes = _batch_of(spec, given)
+        takes = _batch_of(spec, layer_inputs)
     if cut is None:
         halves, run = layer.halves(0), _front(layer, layer.halves(0))
         inside = _variables(layer, halves) if layer.taps else layer.variables
@@ -285,8 +285,8 @@ def _variables(layer: HubLayer, halves: graphs.Halves) -> list[Any]:
     return [layer.module_variables[i] for i in inside if i in layer.module_variables]
 
 
-def _batch_of(spec: Any, given: Any) -> Any:
-    return tf.TensorSpec([None, *spec.shape], given.dtype)
+def _batch_of(spec: Any, like: Any) -> Any:
+    return tf.TensorSpec([None, *spec.shape], like.dtype)
 
 
 def _input_spec(model: keras.Model) -> Any:
@@ -315,9 +315,9 @@ def _head_of(model: keras.Model, layer: HubLayer, tensors: Sequence[str]) -> tup
         The head, and the positions of the model's inputs that it takes behind the backbone's tensors: all of them where
         it looks at any, as a language model looks for what it was asked.
     """
-    for given, outputs in _calls(layer):
+    for inputs, outputs in _calls(layer):
         listed = [outputs[layer.taps.index(name)] for name in tensors] if len(tensors) > 1 else [outputs]
-        same = [a is b for a, b in zip(keras.tree.flatten(given), model.inputs, strict=False)]
+        same = [a is b for a, b in zip(keras.tree.flatten(inputs), model.inputs, strict=False)]
         whole = tuple(range(len(model.inputs))) if same and all(same) and len(same) == len(model.inputs) else ()
         for besides in dict.fromkeys(((), whole)):
             try:

@@ -39,9 +39,9 @@ def render(facts: Facts, sections: Sequence[Section] = ()) -> str:
     """The page as text: the general sections, then `sections`."""
     drawn = [(section, section.view(facts)) for section in (*GENERAL, *sections)]
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    made = environment()
+    jinja_environment = environment()
     return str(
-        made.get_template("report.html.j2").render(
+        jinja_environment.get_template("report.html.j2").render(
             headline=headline(facts),
             sections=[
                 {
@@ -49,7 +49,7 @@ def render(facts: Facts, sections: Sequence[Section] = ()) -> str:
                     "title": section.title,
                     "short": section.short or section.title,
                     "view": view,
-                    "template": made.from_string(section.template),
+                    "template": jinja_environment.from_string(section.template),
                 }
                 for section, view in drawn
                 if view is not None

@@ -21,12 +21,12 @@ def environment() -> Any:
     """Jinja with escaping on and the report's filters; finds the files in `templates/`."""
     import jinja2
 
-    made = jinja2.Environment(
+    jinja_environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= FILTERS
-    return made
+    jinja_environment.filters |= FILTERS
+    return jinja_environment

@@ -58,14 +58,14 @@ def marked(text: str, spans: Sequence[Sequence[Any]]) -> list[dict[str, str]]:
         >>> marked("anna is in rome", [("person", 0, 1), ("place", 3, 4)])[-1]
         {'text': 'rome', 'kind': 'place'}
     """
-    parts, pieces, done = text.split(" "), [], 0
+    parts, pieces, position = text.split(" "), [], 0
     for kind, start, end in sorted(spans, key=lambda span: int(span[1])):
         pieces += [
-            {"text": " ".join(parts[done:start]), "kind": ""},
+            {"text": " ".join(parts[position:start]), "kind": ""},
             {"text": " ".join(parts[start:end]), "kind": kind},
         ]
-        done = end
-    return [piece for piece in (*pieces, {"text": " ".join(parts[done:]), "kind": ""}) if piece["text"]]
+        position = end
+    return [piece for piece in (*pieces, {"text": " ".join(parts[position:]), "kind": ""}) if piece["text"]]
 
 
 def size(count: float | None) -> str:
@@ -97,9 +97,9 @@ def duration(seconds: float | None) -> str:
         return f"{1000 * seconds:.3g}{GAP}ms"
     if seconds < 60:
         return f"{seconds:.1f}{GAP}s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}{GAP}h{GAP}{minutes}{GAP}min" if hours else f"{minutes}{GAP}min{GAP}{rest}{GAP}s"
+    return f"{hours}{GAP}h{GAP}{minutes}{GAP}min" if hours else f"{minutes}{GAP}min{GAP}{remainder}{GAP}s"
 
 
 def words(name: str) -> str:
@@ -109,7 +109,7 @@ def words(name: str) -> str:
         >>> words("macro_f1"), words("top5_accuracy")
         ('Macro F1', 'Top-5 accuracy')
     """
-    known = {
+    special = {
         "f1": "F1",
         "ece": "ECE",
         "auc": "AUC",
@@ -121,7 +121,7 @@ def words(name: str) -> str:
         "lr": "rate",
     }
     spaced = re.sub(r"\btop(\d+)_", r"top-\1_", str(name))
-    parts = [known.get(part, part) for part in spaced.split("_")]
+    parts = [special.get(part, part) for part in spaced.split("_")]
     return " ".join([parts[0][:1].upper() + parts[0][1:], *parts[1:]])
 
 

@@ -18,7 +18,7 @@ from tlkit.data.windows import PASSAGE
 def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
     """The examples of one part, out of the arrays of a run folder of then."""
     keys = sorted(key for key in arrays if key.startswith(f"{name}.x."))
-    given: Column = (
+    inputs: Column = (
         DictColumn({key.split(".x.")[1]: ArrayColumn(arrays[key]) for key in keys})
         if keys
         else ArrayColumn(arrays[f"{name}.x"])
@@ -26,7 +26,7 @@ def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
     modality, pipeline = of_line(str(arrays.get(f"{name}.recipe", "")))
     return Examples(
         ids=tuple(str(i) for i in arrays[f"{name}.ids"]),
-        inputs=ReadColumn(given.__getitem__, given.spec, tuple(str(digest) for digest in arrays[f"{name}.digests"])),
+        inputs=ReadColumn(inputs.__getitem__, inputs.spec, tuple(str(digest) for digest in arrays[f"{name}.digests"])),
         targets=ArrayColumn(arrays[f"{name}.targets"]),
         modality=modality,
         pipeline=pipeline,

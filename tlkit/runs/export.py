@@ -96,8 +96,8 @@ def _exported(
     except GateError as error:
         failure, exports = error, error.exports
     seconds = {**run.seconds, "export": time.perf_counter() - started}
-    done = run_folder.save_record(replace(run, exports=exports, seconds=seconds))
+    exported = run_folder.save_record(replace(run, exports=exports, seconds=seconds))
     place = run.folder if folder is None else Path(folder)
     if place is not None:
-        write_readme(done, run_json(done), place)
-    return done, failure
+        write_readme(exported, run_json(exported), place)
+    return exported, failure

@@ -53,11 +53,11 @@ def _holding_out(function: Callable[P, Run]) -> Callable[P, Run]:
     def call(*args: P.args, **kwargs: P.kwargs) -> Run:
         if trials.under_way() is not None:
             return function(*args, **kwargs)
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
-        if not workers_of(given.get("strategy")).chief:
+        arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+        if not workers_of(arguments.get("strategy")).chief:
             return function(*args, **kwargs)
-        out = given.get("out")
-        with held(Path("runs") / given["task"].name if out is None else out) as folder:
+        out = arguments.get("out")
+        with held(Path("runs") / arguments["task"].name if out is None else out) as folder:
             run_folder.check_folder(folder)
             return function(*args, **kwargs)
 
@@ -282,14 +282,14 @@ def _built(
         progress.line(f"note: {layer.handle} {note}.")
     seconds["module"] = time.perf_counter() - started
     started = time.perf_counter()
-    known = data.notes
+    earlier_notes = data.notes
     data = prepare(data, layer, **settings)
     seconds["data"] = data.seconds + time.perf_counter() - started
     started = time.perf_counter()
     model = build(layer, task, data=data)
     for line in overview.module_lines(layer, model.input_shape):
         progress.line(line)
-    for note in data.notes[len(known) :]:
+    for note in data.notes[len(earlier_notes) :]:
         progress.line(f"note: {note}")
     seconds["module"] += time.perf_counter() - started
     return model, data
@@ -313,13 +313,13 @@ def _built_once(
         why = "there are no validation examples" if not len(data.val) else "the task monitors no validation figure"
         raise InputError(f"Nothing tells which trial is better: {why}, and the test examples must not.")
     trial.monitor = task.objective.monitor
-    known = id(handle) if isinstance(handle, HubLayer) else str(handle)
-    layer, first = trial.keep.get("modules", known, lambda: _with_weights(_opened(handle)))
-    if known in trial.keep.trained:
+    key = id(handle) if isinstance(handle, HubLayer) else str(handle)
+    layer, first = trial.keep.get("modules", key, lambda: _with_weights(_opened(handle)))
+    if key in trial.keep.trained:
         _restore(first)
-        trial.keep.trained.discard(known)
+        trial.keep.trained.discard(key)
     if any(phase.unfrozen or phase.batch_stats == "adapt" for phase in phases):
-        trial.keep.trained.add(known)
+        trial.keep.trained.add(key)
 
     def built() -> tuple[keras.Model, Splits, Any]:
         model, ready = _built(layer, task, replace(data, test=data.test.subset([])), seed, settings, {}, quiet)
@@ -327,7 +327,7 @@ def _built_once(
         return model, ready, [(v, np.array(v)) for v in model.variables if id(v) not in inside]
 
     trial.data, _ = trial.keep.get("fingerprints", id(data), lambda: (_seen(data), data))
-    model, ready, weights = trial.keep.get("models", (known, str(task.made_by), seed, str(settings), trial.data), built)
+    model, ready, weights = trial.keep.get("models", (key, str(task.made_by), seed, str(settings), trial.data), built)
     _restore(weights)
     return model, ready
 

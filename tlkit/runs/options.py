@@ -29,10 +29,10 @@ def check(recipe: Callable[..., Any], options: Mapping[str, Any]) -> None:
         InputError: At the first value that is out of its range.
     """
     cache_budget.check()
-    given, usual = flat(options), flat(defaults(recipe))
-    for name in [name for name in given if name in _CHECKS and name in usual]:
+    chosen, usual = flat(options), flat(defaults(recipe))
+    for name in [name for name in chosen if name in _CHECKS and name in usual]:
         if _passes(name, usual[name]):
-            _CHECKS[name](given[name])
+            _CHECKS[name](chosen[name])
 
 
 def _passes(name: str, value: Any) -> bool:

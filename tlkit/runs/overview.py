@@ -34,8 +34,8 @@ def _labels(data: Splits) -> Iterator[str]:
     for label in list(counts)[:SHOWN]:
         yield f"        {label:<{width}}  {' / '.join(str(n) for n in counts[label])}"
     if len(counts) > SHOWN:
-        rest = sorted(counts, key=lambda label: counts[label])[0]
-        yield f"        and {len(counts) - SHOWN} more; fewest: {rest}, {counts[rest][0]} in training"
+        fewest = sorted(counts, key=lambda label: counts[label])[0]
+        yield f"        and {len(counts) - SHOWN} more; fewest: {fewest}, {counts[fewest][0]} in training"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -50,11 +50,11 @@ def module_lines(layer: HubLayer, shape: Any = None) -> list[str]:
         shape: Of what the model takes, the batch included.
     """
     count = sum(math.prod(v.shape) for v in layer.module_variables.values())
-    made = [f"module  {layer.handle}, {count:,} weights"]
+    described = [f"module  {layer.handle}, {count:,} weights"]
     if is_image(layer) and layer.input_range is not None:
         low, high = layer.input_range
-        made += [f"images  {shape[1]} x {shape[2]}, pixels as {low:g} to {high:g}: {layer.range_known_by}"]
-    return made
+        described += [f"images  {shape[1]} x {shape[2]}, pixels as {low:g} to {high:g}: {layer.range_known_by}"]
+    return described
 
 
 def plan_lines(phases: Sequence[Phase]) -> list[str]:

@@ -80,11 +80,11 @@ def _called(function: Any, inputs: Mapping[str, Any]) -> Any:
     return function(**inputs)
 
 
-def _published(given: Run | HubLayer | str | Path) -> tuple[HubLayer, dict[str, Any]]:
+def _published(source: Run | HubLayer | str | Path) -> tuple[HubLayer, dict[str, Any]]:
     """The module, and what is known of its training."""
-    if isinstance(given, HubLayer):
-        return given, {}
-    run = opened(given)
+    if isinstance(source, HubLayer):
+        return source, {}
+    run = opened(source)
     layer = backbone_of(run.model)
     if layer is None:
         raise InputError("The run's model has no HubLayer, or several, so there is no module to publish.")

@@ -193,8 +193,8 @@ class Index:
     @functools.cached_property
     def _graph(self) -> Any:
         """faiss' graph of neighbours, from the index's folder or made anew."""
-        kept = None if self.folder is None else self.folder / NEIGHBOURS
-        return _faiss().read_index(str(kept)) if kept is not None and kept.is_file() else _linked(self.vectors)
+        file = None if self.folder is None else self.folder / NEIGHBOURS
+        return _faiss().read_index(str(file)) if file is not None and file.is_file() else _linked(self.vectors)
 
     def _neighbours_of(self, queries: np.ndarray, k: int) -> Iterator[np.ndarray]:
         faiss = _faiss()
@@ -273,11 +273,11 @@ def _all_near(vectors: np.ndarray, queries: np.ndarray, k: int) -> list[np.ndarr
     for start in range(0, len(vectors), _BLOCK):
         block = queries @ vectors[start : start + _BLOCK].T
         for q, row in enumerate(block):
-            kept = _leading(row, k)
-            both = np.concatenate([scores[q], row[kept]])
-            leading = _leading(both, k)
-            near[q] = np.concatenate([near[q], kept + start])[leading]
-            scores[q] = both[leading]
+            leaders = _leading(row, k)
+            merged = np.concatenate([scores[q], row[leaders]])
+            leading = _leading(merged, k)
+            near[q] = np.concatenate([near[q], leaders + start])[leading]
+            scores[q] = merged[leading]
     return near
 
 
@@ -413,10 +413,10 @@ def _sizes_differ(examples: Examples) -> bool:
     )
 
 
-def _cast(batch: Any, given: Any) -> Any:
+def _cast(batch: Any, specs: Any) -> Any:
     if isinstance(batch, dict):
-        return {key: np.asarray(batch[key], given[key].dtype.as_numpy_dtype) for key in given}
-    return np.asarray(batch, given.dtype.as_numpy_dtype)
+        return {key: np.asarray(batch[key], specs[key].dtype.as_numpy_dtype) for key in specs}
+    return np.asarray(batch, specs.dtype.as_numpy_dtype)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

@@ -53,11 +53,11 @@ def _sizes(card: Mapping[str, Any]) -> llama.Sizes | None:
     says = card.get("decoder")
     if says is None:
         return llama.SIZES if card.get("name") == llama.CARD.name else None
-    given = dict(says)
-    if given.pop("kind", None) != KIND:
+    sizes = dict(says)
+    if sizes.pop("kind", None) != KIND:
         return None
     try:
-        return llama.Sizes(**given)
+        return llama.Sizes(**sizes)
     except TypeError:
         return None
 

@@ -140,22 +140,22 @@ def _metrics(multi_label: bool) -> list[keras.metrics.Metric]:
 
 
 def _weighting(
-    labels: tuple[str, ...], wanted: str | Mapping[str, float] | None, multi_label: bool
+    labels: tuple[str, ...], class_weights: str | Mapping[str, float] | None, multi_label: bool
 ) -> Callable[[Column], np.ndarray] | None:
-    if wanted is None:
+    if class_weights is None:
         return None
     if multi_label:
         raise InputError("`class_weights` weighs examples by their one label: leave it out with `multi_label=True`.")
-    if isinstance(wanted, str):
-        if wanted != "balanced":
-            raise InputError(f'`class_weights` must be None, "balanced" or a mapping. Received: {wanted!r}.')
+    if isinstance(class_weights, str):
+        if class_weights != "balanced":
+            raise InputError(f'`class_weights` must be None, "balanced" or a mapping. Received: {class_weights!r}.')
         return lambda targets: balanced_weights(array_of(targets), len(labels))[array_of(targets)]
-    unknown = sorted(set(wanted) - set(labels))
+    unknown = sorted(set(class_weights) - set(labels))
     if unknown:
         raise InputError(f"`class_weights` names labels that the task does not have: {_listed(unknown)}.")
-    if any(not 0 <= weight < float("inf") for weight in wanted.values()):
-        raise InputError(f"`class_weights` must be finite and 0 or more. Received: {dict(wanted)!r}.")
-    table = np.asarray([wanted.get(label, 1.0) for label in labels], dtype=np.float32)
+    if any(not 0 <= weight < float("inf") for weight in class_weights.values()):
+        raise InputError(f"`class_weights` must be finite and 0 or more. Received: {dict(class_weights)!r}.")
+    table = np.asarray([class_weights.get(label, 1.0) for label in labels], dtype=np.float32)
     return lambda targets: table[array_of(targets)]
 
 

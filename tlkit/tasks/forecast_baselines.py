@@ -88,14 +88,16 @@ def _forecast(make: Any, history: np.ndarray, horizon: int, season: int, levels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = make(season_length=season).forecast(y=history[np.isfinite(history)], h=horizon, level=widths or None)
+            forecast = make(season_length=season).forecast(
+                y=history[np.isfinite(history)], h=horizon, level=widths or None
+            )
     except Exception as error:
         log.info("%s failed on a history of %d values: %s", make.__name__, len(history), error)
         return None
     rows = []
     for level in levels:
         key = "mean" if level == 0.5 else f"{'lo' if level < 0.5 else 'hi'}-{_width(level)}"
-        rows.append(np.asarray(said[key], np.float64))
+        rows.append(np.asarray(forecast[key], np.float64))
     return np.stack(rows, axis=-1)
 
 

@@ -26,14 +26,14 @@ class QuantileLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Mapping[str, Any]) -> Any:
         """Losses (batch,) of values (batch, horizon) and raw outputs as `answers.quantiles` has them."""
-        wanted = ops.cast(y_true, "float32")
-        there = ops.abs(wanted) < LARGEST
-        wanted = (ops.where(there, wanted, ops.zeros_like(wanted)) - y_pred["level"]) / y_pred["spread"]
-        short = ops.expand_dims(wanted, -1) - y_pred["deviations"]
+        targets = ops.cast(y_true, "float32")
+        present = ops.abs(targets) < LARGEST
+        targets = (ops.where(present, targets, ops.zeros_like(targets)) - y_pred["level"]) / y_pred["spread"]
+        short = ops.expand_dims(targets, -1) - y_pred["deviations"]
         levels = ops.convert_to_tensor(np.asarray(self.levels, np.float32))
-        each = ops.mean(ops.minimum(ops.maximum(levels * short, (levels - 1) * short), MOST), axis=-1)
-        known = ops.cast(there, "float32")
-        return ops.sum(each * known, axis=1) / ops.maximum(ops.sum(known, axis=1), 1.0)
+        losses = ops.mean(ops.minimum(ops.maximum(levels * short, (levels - 1) * short), MOST), axis=-1)
+        counted = ops.cast(present, "float32")
+        return ops.sum(losses * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Plain arguments."""

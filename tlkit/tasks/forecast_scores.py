@@ -138,9 +138,9 @@ def mase(truth: np.ndarray, forecast: np.ndarray, scale: np.ndarray) -> np.ndarr
         >>> mase(np.array([[2.0, 4.0]]), np.array([[1.0, 1.0]]), np.array([2.0])).tolist()
         [1.0]
     """
-    known = np.isfinite(truth)
-    apart = np.where(known, np.abs(np.where(known, truth, 0) - forecast), 0).sum(axis=1)
-    return np.asarray(apart / np.maximum(known.sum(axis=1), 1) / scale)
+    finite = np.isfinite(truth)
+    apart = np.where(finite, np.abs(np.where(finite, truth, 0) - forecast), 0).sum(axis=1)
+    return np.asarray(apart / np.maximum(finite.sum(axis=1), 1) / scale)
 
 
 def coverage(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray) -> dict[str, float]:
@@ -150,9 +150,9 @@ def coverage(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray) 
     """
     if len(levels) < 2:
         return {}
-    known = np.isfinite(truth)
-    inside = ((truth >= forecasts[..., 0]) & (truth <= forecasts[..., -1]) & known).sum(axis=1)
-    count, name = known.sum(axis=1), f"coverage_{round(100 * (levels[-1] - levels[0]))}"
+    finite = np.isfinite(truth)
+    inside = ((truth >= forecasts[..., 0]) & (truth <= forecasts[..., -1]) & finite).sum(axis=1)
+    count, name = finite.sum(axis=1), f"coverage_{round(100 * (levels[-1] - levels[0]))}"
 
     def share(rows: np.ndarray) -> float:
         return float(inside[rows].sum() / max(1, count[rows].sum()))

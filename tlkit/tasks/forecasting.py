@@ -117,17 +117,17 @@ def _head(levels: tuple[float, ...], hidden: int, past: Mapping[str, Any]) -> di
     return {"deviations": deviations, "level": past["level"], "spread": past["spread"]}
 
 
-def _at_levels(given: Any, has: Sequence[float], wanted: Sequence[float]) -> Any:
+def _at_levels(quantiles: Any, has: Sequence[float], levels: Sequence[float]) -> Any:
     """Quantiles at other levels: between two of them along a line. Sorted first, as a net's quantiles may cross."""
     from keras import ops
 
-    if wanted[0] < has[0] - 1e-9 or wanted[-1] > has[-1] + 1e-9:
+    if levels[0] < has[0] - 1e-9 or levels[-1] > has[-1] + 1e-9:
         raise InputError(
             f"The module gives quantiles from {has[0]:g} to {has[-1]:g}: ask for levels in between. "
-            f"Received: quantiles={list(wanted)}."
+            f"Received: quantiles={list(levels)}."
         )
-    mixing = np.stack([np.interp(wanted, has, row) for row in np.eye(len(has))]).astype(np.float32)
-    return ops.matmul(ops.sort(given, axis=-1), ops.convert_to_tensor(mixing))
+    mixing = np.stack([np.interp(levels, has, row) for row in np.eye(len(has))]).astype(np.float32)
+    return ops.matmul(ops.sort(quantiles, axis=-1), ops.convert_to_tensor(mixing))
 
 
 def _learned(past: Mapping[str, Any], levels: tuple[float, ...], hidden: int) -> Any:

@@ -25,8 +25,8 @@ def focal_softmax(targets: Any, logits: Any, gamma: float) -> Any:
     Source: Lin et al. 2017, arXiv:1708.02002, eq. 4 (without alpha: class weights do that).
     """
     log_p = ops.log_softmax(logits, axis=-1)
-    rest = ops.maximum(1.0 - ops.exp(log_p), 1e-7)  # at 0 the power's gradient is infinite for gamma < 1
-    return -ops.sum(targets * ops.power(rest, gamma) * log_p, axis=-1)
+    complement = ops.maximum(1.0 - ops.exp(log_p), 1e-7)  # at 0 the power's gradient is infinite for gamma < 1
+    return -ops.sum(targets * ops.power(complement, gamma) * log_p, axis=-1)
 
 
 def focal_sigmoid(targets: Any, logits: Any, gamma: float) -> Any:
@@ -102,9 +102,9 @@ class ScaledError(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of values (batch, k) and raw outputs (batch, k)."""
         y_true = ops.reshape(y_true, ops.shape(y_pred))
-        wanted = (y_true - ops.convert_to_tensor(self.mean)) / ops.convert_to_tensor(self.std)
+        standardized = (y_true - ops.convert_to_tensor(self.mean)) / ops.convert_to_tensor(self.std)
         return keras.losses.get({"mse": "mean_squared_error", "mae": "mean_absolute_error"}.get(self.kind, self.kind))(
-            wanted, y_pred
+            standardized, y_pred
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -130,9 +130,9 @@ class StepCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of label numbers (batch, steps) and logits (batch, steps, k)."""
-        wanted = ops.one_hot(ops.maximum(ops.cast(y_true, "int32"), 0), y_pred.shape[-1], dtype="float32")
-        each = -ops.sum(wanted * ops.log_softmax(y_pred, axis=-1), axis=-1)
-        return _mean_of_steps(each, y_true)
+        one_hot = ops.one_hot(ops.maximum(ops.cast(y_true, "int32"), 0), y_pred.shape[-1], dtype="float32")
+        step_losses = -ops.sum(one_hot * ops.log_softmax(y_pred, axis=-1), axis=-1)
+        return _mean_of_steps(step_losses, y_true)
 
 
 def step_accuracy(targets: Any, logits: Any) -> Any:
@@ -141,9 +141,9 @@ def step_accuracy(targets: Any, logits: Any) -> Any:
     return _mean_of_steps(ops.cast(right, "float32"), targets)
 
 
-def _mean_of_steps(each: Any, targets: Any) -> Any:
+def _mean_of_steps(step_losses: Any, targets: Any) -> Any:
     counted = ops.cast(ops.greater_equal(targets, 0), "float32")
-    return ops.sum(each * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+    return ops.sum(step_losses * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
 
 
 def cosines(pairs: Any) -> Any:
@@ -162,8 +162,8 @@ class CosineError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of scores (batch,) or (batch, 1) and unit vectors (batch, 2, d)."""
-        wanted = (ops.reshape(ops.cast(y_true, "float32"), (-1,)) - self.low) / (self.high - self.low)
-        return ops.square(cosines(y_pred)[:, 0] - wanted)
+        scaled = (ops.reshape(ops.cast(y_true, "float32"), (-1,)) - self.low) / (self.high - self.low)
+        return ops.square(cosines(y_pred)[:, 0] - scaled)
 
     def get_config(self) -> dict[str, Any]:
         """Plain arguments."""
@@ -235,8 +235,8 @@ class SpanCrossEntropy(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of targets (batch, 4): first, last, context's first and end; and logits (batch, steps, 2)."""
         log_p = ops.log_softmax(_within_context(y_true, y_pred), axis=1)
-        wanted = ops.one_hot(ops.cast(y_true[:, :2], "int32"), ops.shape(y_pred)[1], axis=1, dtype="float32")
-        return -ops.sum(ops.where(wanted > 0, log_p, 0.0), axis=(1, 2)) / 2.0
+        one_hot = ops.one_hot(ops.cast(y_true[:, :2], "int32"), ops.shape(y_pred)[1], axis=1, dtype="float32")
+        return -ops.sum(ops.where(one_hot > 0, log_p, 0.0), axis=(1, 2)) / 2.0
 
 
 def span_accuracy(targets: Any, logits: Any) -> Any:

@@ -200,9 +200,9 @@ def precision_recall_f1(hits: Array, predicted: Array, support: Array) -> tuple[
 def macro_f1(confusion: Array) -> float:
     """Mean F1 over the classes that were seen or predicted, as scikit-learn has it."""
     predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
-    seen = (predicted + support) > 0
+    occurring = (predicted + support) > 0
     f1 = precision_recall_f1(np.diag(confusion), predicted, support)[2]
-    return float(f1[seen].mean()) if seen.any() else 0.0
+    return float(f1[occurring].mean()) if occurring.any() else 0.0
 
 
 def top_k_hits(targets: Array, scores: Array, k: int) -> Array:
@@ -326,7 +326,9 @@ def recall_at_k(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[An
         0.75
     """
     pairs = _queries(relevant, found, k)
-    return _mean([len(set(wanted) & set(ranked[:k])) / len(set(wanted)) for wanted, ranked in pairs])
+    return _mean(
+        [len(set(relevant_items) & set(ranked[:k])) / len(set(relevant_items)) for relevant_items, ranked in pairs]
+    )
 
 
 def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]]) -> float:
@@ -349,7 +351,10 @@ def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Se
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     """
     pairs = _queries(relevant, found, 1)
-    firsts = [next((i for i, item in enumerate(ranked, 1) if item in wanted), None) for wanted, ranked in pairs]
+    firsts = [
+        next((i for i, item in enumerate(ranked, 1) if item in relevant_items), None)
+        for relevant_items, ranked in pairs
+    ]
     return _mean([1 / first if first else 0.0 for first in firsts])
 
 
@@ -376,8 +381,8 @@ def ndcg(relevant: Sequence[Collection[Any] | Mapping[Any, float]], found: Seque
     Source: Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418, with the discount from the second rank on.
     """
     figures = []
-    for wanted, ranked in _queries(relevant, found, k):
-        gains = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, 1.0)
+    for relevant_items, ranked in _queries(relevant, found, k):
+        gains = relevant_items if isinstance(relevant_items, Mapping) else dict.fromkeys(relevant_items, 1.0)
         had = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
         most = _discounted(sorted(gains.values(), reverse=True), k)
         figures.append(had / most if most > 0 else 0.0)
@@ -432,7 +437,11 @@ def _queries(relevant: Sequence[Any], results: Sequence[Any], k: int) -> list[tu
         raise InputError(f"There are {len(relevant)} queries and {len(results)} results: give one list for each query.")
     if k < 1:
         raise InputError(f"`k` must be 1 or more. Received: k={k!r}.")
-    return [(wanted, list(ranked)) for wanted, ranked in zip(relevant, results, strict=True) if wanted]
+    return [
+        (relevant_items, list(ranked))
+        for relevant_items, ranked in zip(relevant, results, strict=True)
+        if relevant_items
+    ]
 
 
 def _discounted(gains: Sequence[float], k: int) -> float:

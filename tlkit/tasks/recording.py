@@ -76,12 +76,12 @@ def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
     path, arguments = _parts(recipe)
     function = _found(path, trust)
     try:
-        made = function(**{name: _live(value, trust) for name, value in arguments.items()})
+        task = function(**{name: _live(value, trust) for name, value in arguments.items()})
     except TypeError as error:
         raise InputError(f"The recipe's arguments do not fit `{path}`: {error}.") from error
-    if not isinstance(made, Task):
-        raise InputError(f"`{path}` does not make a Task. Received: {type(made).__name__}.")
-    return made
+    if not isinstance(task, Task):
+        raise InputError(f"`{path}` does not make a Task. Received: {type(task).__name__}.")
+    return task
 
 
 def _parts(recipe: Sequence[Any]) -> tuple[str, Mapping[str, Any]]:

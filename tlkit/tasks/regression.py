@@ -72,7 +72,7 @@ def regress(
         "mean": mean, "std": std, "head": head,
     }  # fmt: skip
     _check_scaling(outputs, mean, std)
-    known = mean is not None and std is not None
+    is_scaled = mean is not None and std is not None
     scale = Affine("values", _numbers(std), _numbers(mean))
     heads.check_stack(hidden, dropout, l2)
     if loss not in LOSSES:
@@ -86,13 +86,13 @@ def regress(
         reads=reads.pooled(),
         head=functools.partial(heads.own_head, head=head, outputs=len(outputs)) if head else stack,
         objective=Objective(
-            loss=functools.partial(_loss, loss, scale) if known else functools.partial(_unknown, outputs),
-            metrics=functools.partial(_metrics, scale) if known else functools.partial(_unknown, outputs),
+            loss=functools.partial(_loss, loss, scale) if is_scaled else functools.partial(_unknown, outputs),
+            metrics=functools.partial(_metrics, scale) if is_scaled else functools.partial(_unknown, outputs),
             check=functools.partial(_check, outputs),
         ),
-        answers=(answer_values(outputs, scale if known else functools.partial(_unknown, outputs)),),
+        answers=(answer_values(outputs, scale if is_scaled else functools.partial(_unknown, outputs)),),
         scorer=gathered(functools.partial(evaluate_values, outputs), "values"),
-        begin=None if known else functools.partial(_prepared, arguments),
+        begin=None if is_scaled else functools.partial(_prepared, arguments),
     )
 
 
@@ -184,8 +184,8 @@ def _metrics(scale: Affine) -> list[keras.metrics.Metric]:
     import keras
 
     def mae(targets: Any, raw: Any) -> Any:
-        wanted = keras.ops.reshape(targets, keras.ops.shape(raw))
-        return keras.ops.mean(keras.ops.abs(wanted - scale(raw)["values"]), axis=-1)
+        reshaped = keras.ops.reshape(targets, keras.ops.shape(raw))
+        return keras.ops.mean(keras.ops.abs(reshaped - scale(raw)["values"]), axis=-1)
 
     return [keras.metrics.MeanMetricWrapper(mae, name="mae")]
 

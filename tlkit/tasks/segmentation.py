@@ -138,16 +138,18 @@ def _metrics(labels: int) -> list[keras.metrics.Metric]:
 # -- weights
 
 
-def _weights(labels: tuple[str, ...], wanted: str | Mapping[str, float] | None) -> tuple[float, ...] | None:
-    return tuple(float(wanted.get(label, 1.0)) for label in labels) if isinstance(wanted, Mapping) else None
+def _weights(labels: tuple[str, ...], class_weights: str | Mapping[str, float] | None) -> tuple[float, ...] | None:
+    return (
+        tuple(float(class_weights.get(label, 1.0)) for label in labels) if isinstance(class_weights, Mapping) else None
+    )
 
 
 def _balanced(arguments: Mapping[str, Any], splits: Splits, say: Callable[[str], None]) -> Task:
     """The task with weights by the counts of pixels in the training masks."""
     labels = arguments["labels"]
     counts = pixel_counts(splits.train.targets, len(labels))
-    seen = counts > 0
-    weights = np.where(seen, counts.sum() / np.maximum(1, seen.sum() * counts), 0.0)
+    occurring = counts > 0
+    weights = np.where(occurring, counts.sum() / np.maximum(1, occurring.sum() * counts), 0.0)
     table = {label: round(float(weight), 4) for label, weight in zip(labels, weights, strict=True)}
     say("class weights: " + ", ".join(f"{label} {weight:.3g}" for label, weight in table.items()))
     return segment(**{**arguments, "class_weights": table})
@@ -223,5 +225,5 @@ def _some(count: int) -> list[int]:
 
 
 def _largest(mask: np.ndarray) -> int:
-    known = mask[mask != VOID]
-    return int(known.max()) if known.size else 0
+    numbers = mask[mask != VOID]
+    return int(numbers.max()) if numbers.size else 0

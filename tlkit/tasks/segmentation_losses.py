@@ -18,8 +18,8 @@ class WeighedMeanIoU(keras.metrics.MeanIoU):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Take in masks (batch, height, width) and logits (batch, height, width, labels)."""
         if sample_weight is not None:
-            each = ops.reshape(ops.convert_to_tensor(sample_weight), (-1, 1, 1))
-            sample_weight = ops.broadcast_to(each, ops.shape(y_true))
+            per_image = ops.reshape(ops.convert_to_tensor(sample_weight), (-1, 1, 1))
+            sample_weight = ops.broadcast_to(per_image, ops.shape(y_true))
         return super().update_state(y_true, y_pred, sample_weight)
 
 
@@ -56,14 +56,14 @@ class CrossEntropyAndDice(keras.losses.Loss):
                 f"{y_pred.shape[2]}: read the images at a height and width that the finest stride divides."
             )
         numbers = ops.cast(y_true, "int32")
-        known = ops.cast(ops.not_equal(numbers, VOID), y_pred.dtype)
-        right = ops.one_hot(numbers, self.labels, dtype=y_pred.dtype) * known[..., None]  # of VOID all zeros
-        pixels = known if self.weights is None else ops.sum(right * ops.convert_to_tensor(self.weights), axis=-1)
+        counted = ops.cast(ops.not_equal(numbers, VOID), y_pred.dtype)
+        right = ops.one_hot(numbers, self.labels, dtype=y_pred.dtype) * counted[..., None]  # of VOID all zeros
+        pixels = counted if self.weights is None else ops.sum(right * ops.convert_to_tensor(self.weights), axis=-1)
         cross = -ops.sum(right * ops.log_softmax(y_pred, axis=-1), axis=-1) * pixels
         mean = ops.sum(cross, axis=(1, 2)) / ops.maximum(ops.sum(pixels, axis=(1, 2)), 1e-6)
-        shares = ops.softmax(y_pred, axis=-1) * known[..., None]
-        both, each = (ops.sum(part, axis=(1, 2)) for part in (shares * right, shares + right))
-        return mean + self.dice * (1 - ops.mean((2 * both + 1) / (each + 1), axis=-1))
+        shares = ops.softmax(y_pred, axis=-1) * counted[..., None]
+        overlap, total = (ops.sum(part, axis=(1, 2)) for part in (shares * right, shares + right))
+        return mean + self.dice * (1 - ops.mean((2 * overlap + 1) / (total + 1), axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the loss again."""

@@ -48,8 +48,8 @@ class SegmentationScorer:
             self.edges.append(boundary_counts(true, np.where(labelled, mask, VOID), len(self.labels)))
             self._keep(name, _mean_iou(self.counts[-1]), true, mask)
 
-    def _keep(self, name: str, miou: float, true: np.ndarray, said: np.ndarray) -> None:
-        entry = (-miou, -len(self.counts), {"id": name, "miou": miou, "masks": (true, said)})
+    def _keep(self, name: str, miou: float, true: np.ndarray, predicted: np.ndarray) -> None:
+        entry = (-miou, -len(self.counts), {"id": name, "miou": miou, "masks": (true, predicted)})
         if len(self.worst) < WORST:
             heapq.heappush(self.worst, entry)
         elif entry > self.worst[0]:
@@ -101,23 +101,23 @@ def iou_of(counts: np.ndarray) -> np.ndarray:
         >>> iou_of(np.array([[2, 0], [4, 0], [2, 0]])).tolist()
         [0.5, 1.0]
     """
-    right, said, true = counts
-    union = said + true - right
+    right, predicted, true = counts
+    union = predicted + true - right
     return np.where(union > 0, right / np.maximum(union, 1), 1.0)
 
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
     """Twice the right pixels over the said and the true ones (3, k); 1 where there are none."""
-    right, said, true = counts
-    return np.where(said + true > 0, 2 * right / np.maximum(said + true, 1), 1.0)
+    right, predicted, true = counts
+    return np.where(predicted + true > 0, 2 * right / np.maximum(predicted + true, 1), 1.0)
 
 
 def boundary_of(edges: np.ndarray) -> np.ndarray:
     """F1 of each label, of the lengths of said and true boundaries and what is met of each (4, k)."""
-    said, true, said_met, true_met = edges
-    precision, recall = said_met / np.maximum(said, 1), true_met / np.maximum(true, 1)
+    predicted, true, predicted_met, true_met = edges
+    precision, recall = predicted_met / np.maximum(predicted, 1), true_met / np.maximum(true, 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return np.where(said + true > 0, f1, 1.0)
+    return np.where(predicted + true > 0, f1, 1.0)
 
 
 def boundary_counts(true: np.ndarray, predicted: np.ndarray, labels: int) -> np.ndarray:

@@ -112,11 +112,11 @@ def evaluate_labels(examples: Examples, outputs: np.ndarray) -> Evaluation:
         Scores and details; `example_scores` are the share of pairs of the other kind that a pair is told apart from.
     """
     truth, values = np.asarray(examples.target_array).reshape(-1), _finite(outputs)
-    told = _told_apart(truth, values)
+    shares = _told_apart(truth, values)
     details = {
         "headline": metrics.headline("auc", "ROC AUC", "bootstrap", unit="value"),
-        "mistakes": _worst(truth, values, 1.0 - told, examples.ids),
-        "example_scores": told.tolist(),
+        "mistakes": _worst(truth, values, 1.0 - shares, examples.ids),
+        "example_scores": shares.tolist(),
     }
     figures = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision}
     return Evaluation(_with_intervals(figures, truth, values), details, np.asarray(outputs, np.float32))

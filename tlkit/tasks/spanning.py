@@ -150,11 +150,11 @@ def _by_question(ids: Sequence[str]) -> Mapping[str, list[int]]:
 def _judge(windows: Sequence[int], examples: Examples, replies: Sequence[Reply], no_answer: bool) -> Judged:
     window = max(windows, key=lambda i: replies[i].preference)
     words, preference = replies[window]
-    said = "" if no_answer and preference <= 0 else words
-    if not said:  # the report shows where the answer is
+    chosen_words = "" if no_answer and preference <= 0 else words
+    if not chosen_words:  # the report shows where the answer is
         window = next((i for i in windows if examples.target_array[i, 0] > 0), window)
     answers = tuple(str(answer) for answer in examples.columns[PASSAGE][window]["answers"])
-    return Judged(window, said, answers, preference)
+    return Judged(window, chosen_words, answers, preference)
 
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:

@@ -106,8 +106,8 @@ def evaluate_tags(labels: tuple[str, ...], examples: Examples, outputs: np.ndarr
 Found = tuple[list[Span], list[Span]]  # true spans of a sentence, and those that the model finds
 
 
-def _both(labels: tuple[str, ...], truth: np.ndarray, said: np.ndarray, words: np.ndarray) -> Found:
-    named = [[labels[i] if i >= 0 else OUTSIDE for i in row[words]] for row in (truth, said)]
+def _both(labels: tuple[str, ...], truth: np.ndarray, predicted: np.ndarray, words: np.ndarray) -> Found:
+    named = [[labels[i] if i >= 0 else OUTSIDE for i in row[words]] for row in (truth, predicted)]
     return spans(named[0]), spans(named[1])
 
 
@@ -125,8 +125,8 @@ def _span_scores(pairs: Sequence[Found]) -> dict[str, float]:
 
 
 def _f1(counts: Any) -> float:
-    hits, said, true = counts
-    return float(2 * hits / max(1, said + true))
+    hits, predicted, true = counts
+    return float(2 * hits / max(1, predicted + true))
 
 
 def _per_kind(pairs: Sequence[Found]) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def _per_kind(pairs: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def _columns(sides: Sequence[Sequence[set[Span]]]) -> tuple[list[set[Span]], list[set[Span]]]:
-    return [said for _, said in sides], [true for true, _ in sides]
+    return [predicted for _, predicted in sides], [true for true, _ in sides]
 
 
 def _mistakes(pairs: Sequence[Found], ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -50,5 +50,5 @@ class TokenLoss(keras.losses.Loss):
         numbers = ops.cast(y_true, "int32")
         counted = ops.cast(numbers >= 0, "float32")
         logits = ops.cast(y_pred, "float32")
-        each = keras.losses.sparse_categorical_crossentropy(ops.maximum(numbers, 0), logits, from_logits=True)
-        return ops.sum(each * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+        token_losses = keras.losses.sparse_categorical_crossentropy(ops.maximum(numbers, 0), logits, from_logits=True)
+        return ops.sum(token_losses * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)

@@ -243,12 +243,12 @@ class WordPiece:
         return [self.encode(word) or [self.number(UNK)] for word in words]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        known = self._words.get(word)
-        if known is None:
+        pieces = self._words.get(word)
+        if pieces is None:
             if len(self._words) >= _CACHED_WORDS:
                 self._words.clear()
-            known = self._words[word] = self._longest_first(word)
-        return known
+            pieces = self._words[word] = self._longest_first(word)
+        return pieces
 
     def _longest_first(self, word: str) -> tuple[int, ...]:
         unknown = (self._number[UNK],)

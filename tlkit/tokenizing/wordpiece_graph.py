@@ -124,9 +124,9 @@ class GraphInputs(tf.Module):
         def step(places: Any, columns: Any) -> Any:
             active = tf.where((places >= 0) & (places < sizes))
             start = tf.gather_nd(places, active)
-            number, taken = self._longest_match(tf.gather_nd(words, active), start)
+            number, length = self._longest_match(tf.gather_nd(words, active), start)
             column = tf.tensor_scatter_nd_update(tf.fill(tf.shape(places), _NO_PIECE), active, number)
-            after = tf.where(number == _NO_PIECE, _NO_PIECE, start + taken)
+            after = tf.where(number == _NO_PIECE, _NO_PIECE, start + length)
             return tf.tensor_scatter_nd_update(places, active, after), tf.concat([columns, column[:, None]], axis=1)
 
         grows = [places.shape, tf.TensorShape([None, None])]
@@ -149,9 +149,9 @@ class GraphInputs(tf.Module):
         numbers = self.vocabulary.lookup(tf.strings.join([tf.broadcast_to(marks, shape), parts]))
         left = tf.strings.length(words, "UTF8_CHAR") - start
         fits = tf.where((numbers != _NO_PIECE) & (sizes <= left[:, tf.newaxis]), sizes, 0)  # substr stops at the end
-        taken = tf.reduce_max(fits, axis=1)
-        best = tf.gather(numbers, tf.maximum(taken - 1, 0), batch_dims=1)
-        return tf.where(taken > 0, best, _NO_PIECE), taken
+        length = tf.reduce_max(fits, axis=1)
+        best = tf.gather(numbers, tf.maximum(length - 1, 0), batch_dims=1)
+        return tf.where(length > 0, best, _NO_PIECE), length
 
 
 def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:

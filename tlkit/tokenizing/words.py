@@ -54,18 +54,18 @@ class Words:
         Raises:
             InputError: If there are no words, or one stands there twice.
         """
-        known = [(word, row) for row, word in enumerate(vocabulary) if row and _word().fullmatch(word)]
-        if not known:
+        words = [(word, row) for row, word in enumerate(vocabulary) if row and _word().fullmatch(word)]
+        if not words:
             raise InputError(
                 f"The vocabulary of {len(vocabulary)} lines has no word behind its first, which is padding."
             )
-        rows = dict(known)
-        if len(rows) < len(known):
-            twice = next(word for word, row in known if rows[word] != row)
+        rows = dict(words)
+        if len(rows) < len(words):
+            twice = next(word for word, row in words if rows[word] != row)
             raise InputError(f"The vocabulary holds the word {twice!r} twice: give the file as the module brought it.")
-        for word, row in known:
-            for written in _capitals(word):
-                rows.setdefault(written, row)
+        for word, row in words:
+            for spelling in _capitals(word):
+                rows.setdefault(spelling, row)
         return cls(rows)
 
     @classmethod

@@ -148,8 +148,10 @@ def fit(
     state = State() if stored is None else opened_state(stored)
     assign(model, state.weights)
     assign(model, {} if stored is None else numbered(stored, "seed"))
-    with watching(model, watch, optimizer_of(phases[0], model), _params(phases, data, settings), progress.line) as told:
-        job = Job(model, task, data, tuple(phases), settings, progress, keep, start, told)
+    with watching(
+        model, watch, optimizer_of(phases[0], model), _params(phases, data, settings), progress.line
+    ) as watchers:
+        job = Job(model, task, data, tuple(phases), settings, progress, keep, start, watchers)
         state = _run_phases(job, state, stored)
     _thaw_flags(job)
     seconds = {"phases": time.perf_counter() - started}
@@ -250,16 +252,24 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
         if has != set(model.input):
             raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
         for name, tensor in model.input.items():
-            shape, wanted = tuple(spec[name].shape), tuple(tensor.shape[1:])
-            if len(shape) == len(wanted) and any(b not in (None, a) for a, b in zip(shape, wanted, strict=True)):
-                raise InputError(f"The examples' {name} has shape {shape}, but the model takes {wanted}: make them so.")
+            shape, model_shape = tuple(spec[name].shape), tuple(tensor.shape[1:])
+            if len(shape) == len(model_shape) and any(
+                b not in (None, a) for a, b in zip(shape, model_shape, strict=True)
+            ):
+                raise InputError(
+                    f"The examples' {name} has shape {shape}, but the model takes {model_shape}: make them so."
+                )
     if isinstance(spec, Mapping) or not hasattr(model.input, "shape"):
         return
-    shape, wanted = tuple(spec.shape), tuple(model.input.shape[1:])
-    fits = len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted, strict=True))
+    shape, model_shape = tuple(spec.shape), tuple(model.input.shape[1:])
+    fits = len(shape) == len(model_shape) and all(b is None or a == b for a, b in zip(shape, model_shape, strict=True))
     if not fits:
-        how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(wanted) == 3 else "read them anew"
-        raise InputError(f"The examples have shape {shape}, but the model takes {wanted}; {how}.")
+        how = (
+            "resize them: tlkit.data.image.resized(data, (height, width))"
+            if len(model_shape) == 3
+            else "read them anew"
+        )
+        raise InputError(f"The examples have shape {shape}, but the model takes {model_shape}; {how}.")
 
 
 def _uncut(model: keras.Model, data: Splits) -> Splits:
@@ -337,9 +347,9 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
         best_epoch=state.own_best[1] if state.own_best else 0,
         improved=_improved(state, best_before, stored is not None),
     )
-    done = State(results=(*state.results, result), best=state.best, weights=state.weights, number=state.number)
-    job.keep(done, None)
-    return done
+    next_state = State(results=(*state.results, result), best=state.best, weights=state.weights, number=state.number)
+    job.keep(next_state, None)
+    return next_state
 
 
 def _staged(job: Job, number: int) -> Stage:
@@ -541,8 +551,8 @@ def _progress(job: Job, stage: Stage) -> float:
     """Share of the fit's steps that are done, in [0, 1): what schedules go by."""
     steps = steps_of_epoch(len(job.data.train), job.settings.batch_size)
     epochs = [phase.epochs for phase in job.phases]
-    done = sum(epochs[: stage.number]) * steps + int(stage.trainer.optimizer.iterations)
-    return done / (sum(epochs) * steps)
+    steps_done = sum(epochs[: stage.number]) * steps + int(stage.trainer.optimizer.iterations)
+    return steps_done / (sum(epochs) * steps)
 
 
 def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn, width: int | None) -> Any:

@@ -132,12 +132,12 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
     views: list[int | None] = [None]
     if data.train.augment is not None and settings.views:
         views = list(range(settings.views))
-    wanted = [(data.train, view) for view in views] + [(data.val, None)]
-    openers = _openers(fronts, data.train, sum(len(examples) for examples, _ in wanted))
+    parts = [(data.train, view) for view in views] + [(data.val, None)]
+    openers = _openers(fronts, data.train, sum(len(examples) for examples, _ in parts))
     if settings.views == 0 or settings.cache == "off":
         why = "views=0" if settings.views == 0 else 'cache="off"'
         return _streamed(openers, data, why)
-    jobs = [_requests(openers, examples, view, settings) for examples, view in wanted]
+    jobs = [_requests(openers, examples, view, settings) for examples, view in parts]
     need = sum(map(_missing_bytes, jobs))
     room = _room(need, jobs, settings.workers)
     if need > room:
@@ -232,17 +232,17 @@ def _cached(
     computed: list[Features] = []
     with progress.bar("features", sum(len(requests[-1].examples) for requests in jobs)) as advance:
         for requests in jobs:
-            done = sum(map(len, computed))
-            computed.append(_computed(openers, requests, functools.partial(_ahead, advance, done, len(openers))))
+            count = sum(map(len, computed))
+            computed.append(_computed(openers, requests, functools.partial(_ahead, advance, count, len(openers))))
     how = "computed once, by " + ", then ".join(filter(None, (r.engine for r in jobs[0])))
     if computed[0].rounding:
         how += f"; float16 rounds by up to {max(f.rounding for f in computed):.1e} of the largest"
     return Source(data.train, tuple(computed[:-1]), how=how), Source(data.val, tuple(computed[-1:]), how=how)
 
 
-def _ahead(advance: Callable[[int], None], before: int, fronts: int, nearer: int, done: int) -> None:
+def _ahead(advance: Callable[[int], None], before: int, fronts: int, nearer: int, count: int) -> None:
     """Progress in examples: one that is through one of two fronts is half done."""
-    advance(before + (nearer + done) // fronts)
+    advance(before + (nearer + count) // fronts)
 
 
 def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: Callable[[int, int], None]) -> Features:

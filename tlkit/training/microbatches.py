@@ -133,12 +133,12 @@ def example_bytes(whole: keras.Model, trained: keras.Model, phase: Phase, train:
 def _module_bytes(layer: HubLayer | None, behind_the_cut: bool, phase: Phase, train: Examples) -> int:
     if layer is None or layer.graph.problem is not None:
         return 0  # unknown; `micro_batch` divides such batches
-    given = layer.halves(phase.unfrozen).tensors if behind_the_cut else ()
+    feeds = layer.halves(phase.unfrozen).tensors if behind_the_cut else ()
     graph = _sized(layer, train)
     if graph.problem:
         return 0
     graph = graphs.giving(graph, graphs.rows_of(graph, layer.taps)) if layer.taps else graph
-    return graphs.activation_bytes(graph, given)
+    return graphs.activation_bytes(graph, feeds)
 
 
 def _sized(layer: HubLayer, train: Examples) -> graphs.Graph:
@@ -241,8 +241,10 @@ def divided(
     leaves = keras.tree.flatten(x)
     count, steps = len(leaves[0]), leaves[0].shape[1] if parts.steps is not None else None
     devices = [part for part in workers.device_parts(whole or count) if part.stop > part.start]
-    each = [[slice(d.start + p.start, d.start + p.stop) for p in parts.of(d.stop - d.start, steps)] for d in devices]
-    for at_once in itertools.zip_longest(*each):
+    per_device = [
+        [slice(d.start + p.start, d.start + p.stop) for p in parts.of(d.stop - d.start, steps)] for d in devices
+    ]
+    for at_once in itertools.zip_longest(*per_device):
         yield tuple(
             (_cut(x, p), _cut(y, p), _cut(weights, p), np.float32((p.stop - p.start) / (whole or count)))
             for p in at_once

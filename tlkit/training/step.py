@@ -278,13 +278,13 @@ def _judged(
 def _train_step(model: keras.Model, judge: Judge, optimizer: Any, keep: list[Any]) -> Callable[..., Any]:
     def step(x: Any, y: Any, weights: Any, rate: Any) -> Any:
         optimizer.learning_rate = rate
-        kept = [tf.identity(v.value) for v in keep]
+        before = [tf.identity(v.value) for v in keep]
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             loss = judge(y, model(x, training=True), weights)
         gradients = _finite(tape.gradient(loss, variables), loss)
         optimizer.apply(gradients, variables)
-        for variable, value in zip(keep, kept, strict=True):
+        for variable, value in zip(keep, before, strict=True):
             variable.assign(value)
         return loss
 

@@ -11,10 +11,10 @@ from tlkit.core import quick
 def main(order: str) -> None:
     """Build what the order names, from the files it names, into its folder."""
     quick.start()
-    wanted = json.loads(order)
-    sys.path[:0] = wanted["path"]
-    module = importlib.import_module(wanted["module"])
-    module.build({key: Path(path) for key, path in wanted["files"].items()}, Path(wanted["folder"]))
+    job = json.loads(order)
+    sys.path[:0] = job["path"]
+    module = importlib.import_module(job["module"])
+    module.build({key: Path(path) for key, path in job["files"].items()}, Path(job["folder"]))
 
 
 if __name__ == "__main__":

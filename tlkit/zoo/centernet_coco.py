@@ -73,9 +73,9 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
         neck, logits, sides = tfjsfile.computed(graph, {**constants, **variables, IMAGE: image}, (NECK, LOGITS, SIDES))
         return {"neck_4": neck, "labels_4": logits, "reach_4": reach(sides)}
 
-    held = list(variables.values())
+    all_weights = list(variables.values())
     image = tf.TensorSpec((None, 512, 512, 3), tf.float32, name="image")
-    hub_module.write_module(call, held, held, image, folder, card=CARD.to_json())
+    hub_module.write_module(call, all_weights, all_weights, image, folder, card=CARD.to_json())
 
 
 def trains(value: Any) -> bool:

@@ -144,8 +144,8 @@ def drawn(series: Sequence[tuple[np.ndarray, int]], count: int, seed: int) -> tu
         values, period = series[number]
         cutoffs = rng.integers(max(8, period), len(values) - 1, size=times)
         past = windows_of(values, cutoffs, period)
-        seen = np.minimum(cutoffs, rng.integers(max(8, period), 4 * max(CONTEXT, period), size=times))
-        past = np.where(np.arange(past.shape[1])[None] >= past.shape[1] - seen[:, None], past, np.nan)
+        lengths = np.minimum(cutoffs, rng.integers(max(8, period), 4 * max(CONTEXT, period), size=times))
+        past = np.where(np.arange(past.shape[1])[None] >= past.shape[1] - lengths[:, None], past, np.nan)
         inputs, level, spread = inputs_of(past, period)
         parts.append((inputs, (futures_of(values, cutoffs, STEPS) - level) / spread))
     inputs = {name: np.concatenate([batch[name] for batch, _ in parts]) for name in parts[0][0]}
@@ -176,11 +176,11 @@ def pinball(target: Any, quantiles: Any) -> Any:
     """Mean quantile loss, where each counts at most 5, of targets (batch, steps) that are NaN where unknown."""
     import tensorflow as tf
 
-    known = tf.cast(tf.math.is_finite(target), tf.float32)
+    present = tf.cast(tf.math.is_finite(target), tf.float32)
     short = tf.where(tf.math.is_finite(target), target, 0.0)[..., None] - quantiles
     levels = tf.constant(LEVELS, tf.float32)
     loss = tf.minimum(tf.maximum(levels * short, (levels - 1) * short), 5.0)
-    return tf.reduce_sum(tf.reduce_mean(loss, axis=-1) * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+    return tf.reduce_sum(tf.reduce_mean(loss, axis=-1) * present) / tf.maximum(tf.reduce_sum(present), 1.0)
 
 
 def trained(how: Training) -> keras.Model:

@@ -132,11 +132,11 @@ def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     kernels = ("enc_w_ih", "enc_w_hh", "dec_w_ih", "dec_w_hh", "fc_w")
     sides = {"enc": "encoder", "dec": "decoder", "fc": "head"}
-    made = {}
+    by_name = {}
     for name, tensor in tensors.items():
-        side, _, rest = name.partition("_")
-        made[name] = tf.Variable(tensor.T if name in kernels else tensor, name=f"{sides[side]}/{rest}")
-    return made
+        side, _, part = name.partition("_")
+        by_name[name] = tf.Variable(tensor.T if name in kernels else tensor, name=f"{sides[side]}/{part}")
+    return by_name
 
 
 def encode(weights: Weights, ids: Any) -> Any:
@@ -198,10 +198,10 @@ def _read(weights: Weights, side: str, ids: Any, state: Any) -> list[Any]:
     inputs = tf.einsum("btd,de->bte", tf.gather(weights[f"{side}_emb"], ids), weights[f"{side}_w_ih"])
     states = []
     steps = zip(tf.unstack(inputs + weights[f"{side}_b_ih"], axis=1), tf.unstack(ids, axis=1), strict=True)
-    for given, symbol in steps:
+    for projected, symbol in steps:
         recurrent = state @ weights[f"{side}_w_hh"] + weights[f"{side}_b_hh"]
-        reset, update = tf.split(tf.sigmoid(given[:, : 2 * WIDTH] + recurrent[:, : 2 * WIDTH]), 2, axis=-1)
-        new = tf.tanh(given[:, 2 * WIDTH :] + reset * recurrent[:, 2 * WIDTH :])
+        reset, update = tf.split(tf.sigmoid(projected[:, : 2 * WIDTH] + recurrent[:, : 2 * WIDTH]), 2, axis=-1)
+        new = tf.tanh(projected[:, 2 * WIDTH :] + reset * recurrent[:, 2 * WIDTH :])
         present = tf.cast(symbol > 0, tf.float32)[:, None]
         state = state + present * (1.0 - update) * (new - state)
         states.append(state)

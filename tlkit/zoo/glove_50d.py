@@ -118,6 +118,6 @@ def mean(embedding: Any, ids: Any) -> Any:
     """Mean of the rows that are not 0: ids (batch, words) -> float32 (batch, 50)."""
     import tensorflow as tf
 
-    known = tf.cast(tf.not_equal(ids, 0), tf.float32)
-    total = tf.reduce_sum(tf.gather(embedding, ids) * known[:, :, None], axis=1)
-    return total / tf.maximum(tf.reduce_sum(known, axis=1, keepdims=True), 1.0)
+    present = tf.cast(tf.not_equal(ids, 0), tf.float32)
+    total = tf.reduce_sum(tf.gather(embedding, ids) * present[:, :, None], axis=1)
+    return total / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1.0)

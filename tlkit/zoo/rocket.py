@@ -123,8 +123,8 @@ def fitted_to(series: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     shares = golden.reshape(limits.shape)
     for number, dilation in enumerate(DILATIONS):
         for kernel in range(KERNELS):
-            taken = _channels(channels, rng)
-            mixing[number, taken, kernel] = 1 / spread[taken]
+            used = _channels(channels, rng)
+            mixing[number, used, kernel] = 1 / spread[used]
         response = _responses(some @ mixing[number, :channels].astype(np.float64), dilation).reshape(-1, KERNELS)
         for kernel in range(KERNELS):
             limits[number, :, kernel] = np.quantile(response[:, kernel], shares[number, :, kernel])

@@ -109,14 +109,14 @@ def variables(tensors: Mapping[str, np.ndarray], sizes: Sizes = SIZES) -> dict[s
     """`tf.Variable`s by the names of the file's tensors; kernels lie (in, out) here, (out, in) there."""
     import tensorflow as tf
 
-    made = {}
+    by_name = {}
     for long_name, tensor in tensors.items():
         name = long_name.removesuffix(".weight")
         turned = {"attn_q": sizes.heads, "attn_k": sizes.key_heads}.get(name.rpartition(".")[2])
         value = tensor if turned is None else _halves_apart(tensor, turned)
         kernel = value.ndim == 2 and name != TABLE
-        made[name] = tf.Variable(value.T if kernel else value, name=name.replace("blk.", "layer_").replace(".", "/"))
-    return made
+        by_name[name] = tf.Variable(value.T if kernel else value, name=name.replace("blk.", "layer_").replace(".", "/"))
+    return by_name
 
 
 def _halves_apart(kernel: np.ndarray, heads: int) -> np.ndarray:
@@ -189,10 +189,10 @@ def _block(
     """
     import tensorflow as tf
 
-    seen = _normalized(x, weights[f"{name}.attn_norm"], sizes)
+    normalized = _normalized(x, weights[f"{name}.attn_norm"], sizes)
 
     def heads(part: str, count: int) -> Any:
-        flat = _dense(seen, weights[f"{name}.attn_{part}"])
+        flat = _dense(normalized, weights[f"{name}.attn_{part}"])
         return tf.reshape(flat, (tf.shape(flat)[0], tf.shape(flat)[1], count, sizes.depth))
 
     query, key = _rotated(heads("q", sizes.heads), turns), _rotated(heads("k", sizes.key_heads), turns)
@@ -203,9 +203,9 @@ def _block(
         key, value = _placed(before[0], key, before[2]), _placed(before[1], value, before[2])
         mixed = attended(query, tf.transpose(key, (0, 2, 1, 3)), tf.transpose(value, (0, 2, 1, 3)), mask)
     x = x + _dense(mixed, weights[f"{name}.attn_output"])
-    seen = _normalized(x, weights[f"{name}.ffn_norm"], sizes)
-    gate = tf.nn.silu(_dense(seen, weights[f"{name}.ffn_gate"]))
-    x = x + _dense(gate * _dense(seen, weights[f"{name}.ffn_up"]), weights[f"{name}.ffn_down"])
+    normalized = _normalized(x, weights[f"{name}.ffn_norm"], sizes)
+    gate = tf.nn.silu(_dense(normalized, weights[f"{name}.ffn_gate"]))
+    x = x + _dense(gate * _dense(normalized, weights[f"{name}.ffn_up"]), weights[f"{name}.ffn_down"])
     return x, (key, value)
 
 
@@ -224,7 +224,7 @@ def attended(query: Any, key: Any, value: Any, mask: Any) -> Any:
         query: float32 (batch, tokens, heads, depth).
         key: float32 (batch, seen, key heads, depth).
         value: As `key`.
-        mask: float32 (tokens, seen), added to the scores.
+        mask: float32 (tokens, key_count), added to the scores.
 
     Returns:
         float32 (batch, tokens, heads x depth).
@@ -254,11 +254,11 @@ def rotations(places: Any, sizes: Sizes = SIZES) -> tuple[Any, Any]:
     return tf.cos(angles)[:, None], tf.sin(angles)[:, None]
 
 
-def ahead(places: Any, seen: Any) -> Any:
-    """Mask of what a token at its place may not see: float32 (tokens, seen), 0 or MASKED."""
+def ahead(places: Any, key_count: Any) -> Any:
+    """Mask of what a token at its place may not see: float32 (tokens, key_count), 0 or MASKED."""
     import tensorflow as tf
 
-    return tf.cast(tf.range(seen)[None] > places[:, None], tf.float32) * MASKED
+    return tf.cast(tf.range(key_count)[None] > places[:, None], tf.float32) * MASKED
 
 
 def _rotated(x: Any, turns: tuple[Any, Any]) -> Any:

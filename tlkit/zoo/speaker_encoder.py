@@ -113,8 +113,8 @@ def embed(voice: Voice, wave: Any) -> Any:
     spectra = pieces(wave)
     count = tf.shape(spectra)[1]
     state = _through(voice.layers, tf.reshape(spectra, (-1, FRAMES, MEL.bands)))
-    each = tf.math.l2_normalize(tf.nn.relu(state @ voice.kernel + voice.bias), axis=-1)
-    return tf.math.l2_normalize(tf.reduce_mean(tf.reshape(each, (-1, count, WIDTH)), axis=1), axis=-1)
+    embeddings = tf.math.l2_normalize(tf.nn.relu(state @ voice.kernel + voice.bias), axis=-1)
+    return tf.math.l2_normalize(tf.reduce_mean(tf.reshape(embeddings, (-1, count, WIDTH)), axis=1), axis=-1)
 
 
 def pieces(wave: Any) -> Any:
@@ -159,8 +159,8 @@ def _through(layers: Sequence[Lstm], spectra: Any) -> Any:
     def step(time: Any, *states: Any) -> tuple[Any, ...]:
         x, after = spectra[:, time], []
         for lstm, output, cell in zip(layers, states[::2], states[1::2], strict=True):
-            x, kept = _step(lstm, x, output, cell)
-            after += [x, kept]
+            x, cell_state = _step(lstm, x, output, cell)
+            after += [x, cell_state]
         return (time + 1, *after)
 
     start = (tf.constant(0), *[nothing] * (2 * len(layers)))

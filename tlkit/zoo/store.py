@@ -104,9 +104,9 @@ def is_intact(folder: Path) -> bool:
     try:
         file = folder / MANIFEST
         manifest = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
-        kept = {folder / name: digest for name, digest in manifest.items()}
-        same = all(path.is_file() and sha256_file(path) == digest for path, digest in kept.items())
-        return bool(kept) and same and {p for p in folder.rglob("*") if not p.is_dir()} == {*kept, file}
+        digests = {folder / name: digest for name, digest in manifest.items()}
+        intact = all(path.is_file() and sha256_file(path) == digest for path, digest in digests.items())
+        return bool(digests) and intact and {p for p in folder.rglob("*") if not p.is_dir()} == {*digests, file}
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
@@ -149,20 +149,20 @@ def _key(module: Any) -> str:
 
 
 def _run_builder(order: dict[str, Any]) -> None:
-    here = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[2])
     settings = {
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
         "KERAS_BACKEND": "tensorflow",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONHASHSEED": "0",
     }
     command = [sys.executable, "-P", "-m", "tlkit.zoo.builder", json.dumps(order)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
     )
-    if done.returncode:
-        raise TlkitError(f"Building zoo:{order['name']} failed; `tlkit doctor` may know why:\n{done.stderr[-2000:]}")
+    if process.returncode:
+        raise TlkitError(f"Building zoo:{order['name']} failed; `tlkit doctor` may know why:\n{process.stderr[-2000:]}")
 
 
 def _write_manifest(folder: Path) -> None:

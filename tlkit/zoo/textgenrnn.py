@@ -94,7 +94,7 @@ def variables(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """`tf.Variable`s by the same names; the LSTMs' weights lie as cuDNN has them there, as Keras has them here."""
     import tensorflow as tf
 
-    made = {}
+    by_name = {}
     for name, array in arrays.items():
         quarters = np.split(array, 4, axis=-1) if name.startswith("rnn") else []
         if name.endswith("recurrent_kernel"):
@@ -105,8 +105,8 @@ def variables(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             value = array[: 4 * UNITS] + array[4 * UNITS :]
         else:
             value = array
-        made[name] = tf.Variable(value, name=name)
-    return made
+        by_name[name] = tf.Variable(value, name=name)
+    return by_name
 
 
 def state(weights: Weights, ids: Any) -> Any:
@@ -135,8 +135,8 @@ def _lstm(weights: Weights, name: str, x: Any) -> Any:
     inputs = tf.einsum("btd,de->bte", x, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
     outputs: list[Any] = []
     carried: Any = 0.0
-    for given in tf.unstack(inputs, WINDOW, axis=1):
-        gates = given + outputs[-1] @ weights[f"{name}/recurrent_kernel"] if outputs else given
+    for projected in tf.unstack(inputs, WINDOW, axis=1):
+        gates = projected + outputs[-1] @ weights[f"{name}/recurrent_kernel"] if outputs else projected
         enter, keep, new, leave = tf.split(gates, 4, axis=-1)
         carried = tf.sigmoid(keep) * carried + tf.sigmoid(enter) * tf.tanh(new)
         outputs.append(tf.sigmoid(leave) * tf.tanh(carried))

@@ -31,22 +31,22 @@ def read(model: Path, weights: Path) -> TfjsGraph:
     Raises:
         InputError: If the two do not belong together, or weights are kept in another way.
     """
-    said = json.loads(model.read_text(encoding="utf-8"))
+    model_json = json.loads(model.read_text(encoding="utf-8"))
     content, place, rows = weights.read_bytes(), 0, []
-    for row in (row for group in said["weightsManifest"] for row in group["weights"]):
-        kept = row.get("quantization", {}).get("dtype", row["dtype"])
-        if kept not in ("float32", "float16", "int32"):
-            raise InputError(f"{model.name} keeps {row['name']!r} as {kept}, which is not read here.")
+    for row in (row for group in model_json["weightsManifest"] for row in group["weights"]):
+        stored_dtype = row.get("quantization", {}).get("dtype", row["dtype"])
+        if stored_dtype not in ("float32", "float16", "int32"):
+            raise InputError(f"{model.name} keeps {row['name']!r} as {stored_dtype}, which is not read here.")
         count = math.prod(row["shape"])
-        rows.append((row, kept, place, count))
-        place += count * np.dtype(kept).itemsize
+        rows.append((row, stored_dtype, place, count))
+        place += count * np.dtype(stored_dtype).itemsize
     if place != len(content):
         raise InputError(f"{weights.name} has {len(content):,} bytes, and {model.name} speaks of {place:,}.")
     arrays = {
-        row["name"]: np.frombuffer(content, kept, count, start).astype(row["dtype"]).reshape(row["shape"])
-        for row, kept, start, count in rows
+        row["name"]: np.frombuffer(content, stored_dtype, count, start).astype(row["dtype"]).reshape(row["shape"])
+        for row, stored_dtype, start, count in rows
     }
-    return TfjsGraph({node["name"]: node for node in said["modelTopology"]["node"]}, arrays)
+    return TfjsGraph({node["name"]: node for node in model_json["modelTopology"]["node"]}, arrays)
 
 
 def computed(graph: TfjsGraph, weights: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:

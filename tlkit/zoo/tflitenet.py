@@ -46,16 +46,16 @@ def read(content: bytes) -> TfliteNet:
     words = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     codes = [words[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]
     constants = {number: _values(model, tensor) for number, tensor in enumerate(graph.tensors)}
-    known = {number: value for number, value in constants.items() if value is not None}
+    arrays = {number: value for number, value in constants.items() if value is not None}
     steps = []
     for operator in graph.operators:
         kind, inputs = codes[operator.opcodeIndex], tuple(int(i) for i in operator.inputs)
         if kind == "DEQUANTIZE":
-            known[int(operator.outputs[0])] = known.pop(inputs[0]).astype(np.float32)
+            arrays[int(operator.outputs[0])] = arrays.pop(inputs[0]).astype(np.float32)
         else:
             steps.append(Step(kind, inputs, int(operator.outputs[0]), operator.builtinOptions))
     names = tuple(tensor.name.decode() for tensor in graph.tensors)
-    return TfliteNet(tuple(steps), known, names, int(graph.inputs[0]))
+    return TfliteNet(tuple(steps), arrays, names, int(graph.inputs[0]))
 
 
 def _values(model: Any, tensor: Any) -> np.ndarray | None:
@@ -73,11 +73,11 @@ def computed(net: TfliteNet, weights: Mapping[int, Any], image: Any) -> dict[int
         weights: Tensors by number, in the places of the constants.
         image: What the net takes.
     """
-    known: dict[int, Any] = {**weights, net.image: image}
+    tensors: dict[int, Any] = {**weights, net.image: image}
     for step in net.steps:
-        if step.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD") and all(i in known for i in step.inputs):
-            known[step.output] = _result(step, [known[i] for i in step.inputs])
-    return known
+        if step.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD") and all(i in tensors for i in step.inputs):
+            tensors[step.output] = _result(step, [tensors[i] for i in step.inputs])
+    return tensors
 
 
 def step_of(net: TfliteNet, word: str) -> Step:

@@ -132,7 +132,7 @@ def _endpoints(net: Net) -> dict[str, Any]:
     import tensorflow as tf
 
     states = tf.TensorSpec((None, None, net.sizes.width), tf.float32)
-    kept = [f"{kind}_{side}_{n}" for kind in (CROSS, CACHE) for side in "kv" for n in range(net.sizes.blocks)]
+    state_names = [f"{kind}_{side}_{n}" for kind in (CROSS, CACHE) for side in "kv" for n in range(net.sizes.blocks)]
     position = {"position": tf.TensorSpec((), tf.int32, name="position")}
     return {
         "encode": (lambda source: {"default": net.encode(source)}, _ids("source")),
@@ -141,7 +141,7 @@ def _endpoints(net: Net) -> dict[str, Any]:
             {"encoded": states, "ids": _ids("ids")},
         ),
         "start": (net.start, states),
-        "step": (net.step, {"ids": _ids("ids"), **position, **dict.fromkeys(kept, states)}),
+        "step": (net.step, {"ids": _ids("ids"), **position, **dict.fromkeys(state_names, states)}),
     }
 
 
@@ -174,7 +174,7 @@ def variables(sizes: Sizes, vocabulary: int, seed: int) -> dict[str, Any]:
     import tensorflow as tf
 
     rng, d = np.random.default_rng(seed), sizes.width
-    made = {TABLE: rng.normal(0, d**-0.5, (vocabulary, d))}
+    arrays = {TABLE: rng.normal(0, d**-0.5, (vocabulary, d))}
     attention = {"query": (d, d), "key": (d, d), "value": (d, d), "out": (d, d)}
     layers = {"wide/inner": (d, sizes.wide), "wide/outer": (sizes.wide, d)}
     layers |= {f"own/{name}": shape for name, shape in attention.items()}
@@ -185,12 +185,12 @@ def variables(sizes: Sizes, vocabulary: int, seed: int) -> dict[str, Any]:
     ):
         for n in range(sizes.blocks):
             for name, (rows, columns) in kernels.items():
-                made[f"{side}/{n}/{name}"] = rng.normal(0, (2 / (rows + columns)) ** 0.5, (rows, columns))
-            made |= {f"{side}/{n}/{part}/scale": np.ones(d) for part in parts}
-            made |= {f"{side}/{n}/{part}/shift": np.zeros(d) for part in parts}
-            made |= {f"{side}/{n}/wide/inner_bias": np.zeros(sizes.wide), f"{side}/{n}/wide/outer_bias": np.zeros(d)}
-        made |= {f"{side}/scale": np.ones(d), f"{side}/shift": np.zeros(d)}
-    return {name: tf.Variable(value.astype(np.float32), name=name) for name, value in made.items()}
+                arrays[f"{side}/{n}/{name}"] = rng.normal(0, (2 / (rows + columns)) ** 0.5, (rows, columns))
+            arrays |= {f"{side}/{n}/{part}/scale": np.ones(d) for part in parts}
+            arrays |= {f"{side}/{n}/{part}/shift": np.zeros(d) for part in parts}
+            arrays |= {f"{side}/{n}/wide/inner_bias": np.zeros(sizes.wide), f"{side}/{n}/wide/outer_bias": np.zeros(d)}
+        arrays |= {f"{side}/scale": np.ones(d), f"{side}/shift": np.zeros(d)}
+    return {name: tf.Variable(value.astype(np.float32), name=name) for name, value in arrays.items()}
 
 
 @functools.cache
@@ -220,15 +220,15 @@ class Net:
         """Normalised states of a text, zeros at padding: int32 (batch, tokens) -> float32 (batch, tokens, width)."""
         import tensorflow as tf
 
-        there = tf.cast(tf.not_equal(source, self.pad), tf.float32)
-        x, mask = self._embedded(source, tf.constant(0)), (1.0 - there[:, None, None]) * MASKED
+        present = tf.cast(tf.not_equal(source, self.pad), tf.float32)
+        x, mask = self._embedded(source, tf.constant(0)), (1.0 - present[:, None, None]) * MASKED
         for n in range(self.sizes.blocks):
             name = f"encoder/{n}"
-            seen = self._normalized(f"{name}/own", x)
-            query, key, value = (self._product(f"{name}/own/{side}", seen) for side in ("query", "key", "value"))
+            normalized = self._normalized(f"{name}/own", x)
+            query, key, value = (self._product(f"{name}/own/{side}", normalized) for side in ("query", "key", "value"))
             x += self._product(f"{name}/own/out", self._attended(query, key, value, mask))
             x += self._wide(name, x)
-        return self._normalized("encoder", x) * there[..., None]
+        return self._normalized("encoder", x) * present[..., None]
 
     def decode(self, encoded: Any, ids: Any) -> Any:
         """Normalised states of the decoder, (batch, tokens, width), for the tokens before each."""
@@ -328,8 +328,8 @@ class Net:
         """Two dense layers of the normalised states."""
         import tensorflow as tf
 
-        seen = self._normalized(f"{name}/wide", x)
-        inner = self._product(f"{name}/wide/inner", seen) + self.weights[f"{name}/wide/inner_bias"]
+        normalized = self._normalized(f"{name}/wide", x)
+        inner = self._product(f"{name}/wide/inner", normalized) + self.weights[f"{name}/wide/inner_bias"]
         return self._product(f"{name}/wide/outer", tf.nn.relu(inner)) + self.weights[f"{name}/wide/outer_bias"]
 
     def _product(self, name: str, x: Any) -> Any:

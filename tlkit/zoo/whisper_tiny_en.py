@@ -108,9 +108,9 @@ def _specs_of_step() -> dict[str, Any]:
     """What `step` takes besides ids."""
     import tensorflow as tf
 
-    kept = tf.TensorSpec((None, None, WIDTH), tf.float32)
+    state = tf.TensorSpec((None, None, WIDTH), tf.float32)
     names = [f"{kind}_{side}_{n}" for kind in (CROSS, CACHE) for side in "kv" for n in range(BLOCKS)]
-    return {"position": tf.TensorSpec((), tf.int32, name="position")} | dict.fromkeys(names, kept)
+    return {"position": tf.TensorSpec((), tf.int32, name="position")} | dict.fromkeys(names, state)
 
 
 def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -120,13 +120,13 @@ def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    made = {}
+    by_name = {}
     for name, tensor in tensors.items():
         if tensor.dtype == np.float16 and tensor.ndim:
             value = tensor.T if name.endswith("/weight") and name != TABLE else tensor
             fixed = name == f"encoder/{PLACES}"
-            made[name] = tf.Variable(value.astype(np.float32), name=name, trainable=not fixed)
-    return made
+            by_name[name] = tf.Variable(value.astype(np.float32), name=name, trainable=not fixed)
+    return by_name
 
 
 # -- hearing
@@ -157,13 +157,13 @@ def encode(weights: Weights, bands: Any) -> Any:
     import tensorflow as tf
 
     x = tf.nn.gelu(tf.nn.conv1d(bands, weights["encoder/conv1/weight"], 1, "SAME") + weights["encoder/conv1/bias"])
-    both = tf.pad(x, ((0, 0), (1, 1), (0, 0)))  # "SAME" would pad the end alone
-    x = tf.nn.gelu(tf.nn.conv1d(both, weights["encoder/conv2/weight"], 2, "VALID") + weights["encoder/conv2/bias"])
+    padded = tf.pad(x, ((0, 0), (1, 1), (0, 0)))  # "SAME" would pad the end alone
+    x = tf.nn.gelu(tf.nn.conv1d(padded, weights["encoder/conv2/weight"], 2, "VALID") + weights["encoder/conv2/bias"])
     x += weights[f"encoder/{PLACES}"][: tf.shape(bands)[1] // 2]
     for number in range(BLOCKS):
         name = f"encoder/layer_{number}"
-        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
-        x += _own_attention(weights, f"{name}/self_attention", seen)
+        normalized = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        x += _own_attention(weights, f"{name}/self_attention", normalized)
         x += _wide(weights, f"{name}/ffn", x)
     return _normalized(weights, "encoder/layer_norm", x)
 
@@ -189,8 +189,8 @@ def decode(weights: Weights, encoded: Any, ids: Any) -> Any:
     x = tf.gather(weights[TABLE], ids) + tf.gather(weights[f"decoder/{PLACES}"], places)
     for number in range(BLOCKS):
         name = f"decoder/layer_{number}"
-        seen = _normalized(weights, f"{name}/self_attention/layer_norm", x)
-        x += _own_attention(weights, f"{name}/self_attention", seen, mask)
+        normalized = _normalized(weights, f"{name}/self_attention/layer_norm", x)
+        x += _own_attention(weights, f"{name}/self_attention", normalized, mask)
         x += _cross_attention(weights, f"{name}/attention", x, encoded)
         x += _wide(weights, f"{name}/ffn", x)
     return _normalized(weights, "decoder/layer_norm", x)
@@ -249,8 +249,8 @@ def _put(cache: Any, rows: Any, chosen: Any) -> Any:
     """A cache (batch, capacity, d) with rows (batch, tokens, d) where `chosen` (tokens, capacity) says."""
     import tensorflow as tf
 
-    kept = cache * (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
-    return kept + tf.einsum("tc,btd->bcd", chosen, rows)
+    cleared = cache * (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
+    return cleared + tf.einsum("tc,btd->bcd", chosen, rows)
 
 
 def scores(weights: Weights, x: Any) -> Any:
@@ -265,11 +265,11 @@ def scores(weights: Weights, x: Any) -> Any:
 # -- layers
 
 
-def _own_attention(weights: Weights, name: str, seen: Any, mask: Any = 0.0) -> Any:
+def _own_attention(weights: Weights, name: str, normalized: Any, mask: Any = 0.0) -> Any:
     """Attention of a text, or of sounds, to itself."""
     import tensorflow as tf
 
-    query, key, value = tf.split(_dense(weights, f"{name}/linear_0", seen), 3, axis=-1)
+    query, key, value = tf.split(_dense(weights, f"{name}/linear_0", normalized), 3, axis=-1)
     return _dense(weights, f"{name}/linear_1", _attended(query, key, value, mask))
 
 

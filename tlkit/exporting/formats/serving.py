@@ -47,8 +47,8 @@ def _called(signature: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.nd
     import tensorflow as tf
 
     dtypes = {name: spec.dtype for name, spec in signature.structured_input_signature[1].items()}
-    given = {name: tf.constant(np.asarray(value), dtypes[name]) for name, value in inputs.items()}
-    return {name: value.numpy() for name, value in signature(**given).items()}
+    tensors = {name: tf.constant(np.asarray(value), dtypes[name]) for name, value in inputs.items()}
+    return {name: value.numpy() for name, value in signature(**tensors).items()}
 
 
 CALLS = Path(__file__).with_name("serving_calls.md.j2").read_text(encoding="utf-8")

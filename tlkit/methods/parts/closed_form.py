@@ -64,12 +64,12 @@ def check_linear(task: Task, method: str, *, values: bool = False) -> None:
     Raises:
         InputError: If it is no `classify` of one label an example (or, with `values`, no `regress`), or asks for more.
     """
-    asked = task.made_by[1]
-    if task.name not in (("classify", "regress") if values else ("classify",)) or asked.get("multi_label"):
+    arguments = task.made_by[1]
+    if task.name not in (("classify", "regress") if values else ("classify",)) or arguments.get("multi_label"):
         also = ", or `regress`" if values else ""
         raise InputError(f"`{method}` needs `classify` of one label an example{also}. Received: {task.name}.")
-    refused = [name for name in NOT_LINEAR if asked.get(name)]
-    if refused or asked.get("loss", "mse") != "mse":
+    refused = [name for name in NOT_LINEAR if arguments.get(name)]
+    if refused or arguments.get("loss", "mse") != "mse":
         raise InputError(f"`{method}` has linear heads of its own: make the task without `{(*refused, 'loss')[0]}`.")
 
 

@@ -25,19 +25,19 @@ def derived(run: Run, model: keras.Model, **further: Any) -> Run:
         model: The model that takes the place of its own.
         **further: Entries of the new run's record, such as `method`.
     """
-    kept = _without(run.record, MEASURED)
-    if "seconds" in kept:
-        kept["seconds"] = _without(kept["seconds"], STAGES)
+    record = _without(run.record, MEASURED)
+    if "seconds" in record:
+        record["seconds"] = _without(record["seconds"], STAGES)
     return dataclasses.replace(
         run,
         model=model,
         evaluation=None,
         seconds=_without(run.seconds, STAGES),
-        record=kept | further,
+        record=record | further,
         exports=(),
         folder=None,
     )
 
 
-def _without(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if key not in names}
+def _without(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in names}

@@ -199,5 +199,5 @@ def _entering(outputs: Any) -> Any:
 def _last(tensor: Any) -> tuple[Any, Any]:
     """The layer that gave a Keras tensor, and what it took; None where it took nothing."""
     history = tensor._keras_history  # what Keras' own functional models are found by
-    taken = history.operation._inbound_nodes[history.node_index].input_tensors
-    return history.operation, taken[0] if taken else None
+    inputs = history.operation._inbound_nodes[history.node_index].input_tensors
+    return history.operation, inputs[0] if inputs else None

@@ -37,8 +37,8 @@ def _curve(name: str, phases: Sequence[Mapping[str, Any]]) -> charts.Chart | Non
     x, y = charts.scales(points, x_range=(1, epochs) if epochs > 1 else None)
     spoken = {"train": "training", "val": "validation"}
     lines = [charts.Line(spoken[kind], kind, *charts.path(curve, x, y)) for kind, curve in series.items() if any(curve)]
-    kept = _kept(phases)
-    mark = series["val"][kept["epoch"] - 1] if kept and len(series["val"]) >= kept["epoch"] else None
+    best = _kept(phases)
+    mark = series["val"][best["epoch"] - 1] if best and len(series["val"]) >= best["epoch"] else None
     return charts.Chart(
         title=name,
         x_label="epoch",
@@ -79,12 +79,12 @@ def _bands(phases: Sequence[Mapping[str, Any]], x: charts.Scale) -> tuple[charts
 
 def _kept(phases: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
     """Epoch (over all phases, from 1) and phase whose weights were kept."""
-    before, kept = 0, None
+    before, best = 0, None
     for number, phase in enumerate(phases, start=1):
         if phase["improved"] and phase["best_epoch"]:
-            kept = {"phase": number, "epoch": before + phase["best_epoch"]}
+            best = {"phase": number, "epoch": before + phase["best_epoch"]}
         before += _epochs(phase)
-    return kept
+    return best
 
 
 SECTION = Section("curves", "Learning curves", view, beside(__file__), "Curves")

@@ -19,25 +19,25 @@ def view(facts: Facts) -> list[dict[str, Any]] | None:
 def _proved(number: int, phase: Mapping[str, Any]) -> dict[str, Any]:
     hashes = ("sha256_before", "sha256_after")
     before, after = (phase["proof"].get(key) for key in hashes)
-    rest = {key: value for key, value in {**phase["had"], **phase["proof"]}.items() if key not in hashes}
-    asked = phase["phase"]["unfrozen"]
+    facts = {key: value for key, value in {**phase["had"], **phase["proof"]}.items() if key not in hashes}
+    asked_share = phase["phase"]["unfrozen"]
     return {
         "number": number,
         "before": before,
         "after": after,
         "same": before is not None and before == after,
-        "facts": {key: _fact(key, value, rest, asked) for key, value in rest.items() if key != "parameters_of"},
+        "facts": {key: _fact(key, value, facts, asked_share) for key, value in facts.items() if key != "parameters_of"},
     }
 
 
-def _fact(key: str, value: Any, others: Mapping[str, Any], asked: float) -> str:
+def _fact(key: str, value: Any, all_facts: Mapping[str, Any], asked_share: float) -> str:
     if key == "unfrozen" and value is not None:
-        had, wanted = words.percent(value, 0), words.percent(asked, 0)
-        return f"{had} of the depth" if had == wanted else f"{had} of the depth, {wanted} asked"
-    if key == "parameters" and others.get("parameters_of"):
-        return f"{words.number(value)} of {words.number(others['parameters_of'])}"
+        had, asked_text = words.percent(value, 0), words.percent(asked_share, 0)
+        return f"{had} of the depth" if had == asked_text else f"{had} of the depth, {asked_text} asked"
+    if key == "parameters" and all_facts.get("parameters_of"):
+        return f"{words.number(value)} of {words.number(all_facts['parameters_of'])}"
     if isinstance(value, list | tuple):
-        return ", ".join(_fact("", element, {}, asked) for element in value)
+        return ", ".join(_fact("", element, {}, asked_share) for element in value)
     return words.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
