@@ -10,6 +10,8 @@ there and that the model says is explained.
   (`hits`, with Wilson's 95 % interval), beside the mean share of the image that these boxes cover (`chance`).
 - Model randomisation (Adebayo et al. 2018, arXiv:1810.03292): the rank correlation of the heats, without their signs,
   before and after the weights of the head, then of the head and the top quarter of the module are shuffled.
+- Where Grad-CAM looks: the pointing game by the last map of each resolution of the module, at 128 and 224 pixels, on
+  another seed's composites than the rows above (the default was chosen by these).
 - Completeness (Sundararajan et al. 2017): by which share the sum of integrated gradients is off the difference of the
   outputs, in the median, by the number of steps.
 """
@@ -28,6 +30,7 @@ import numpy as np
 from measuring import MACHINE
 
 SIZE = 128
+SIZES = (128, 224)  # at which the place of Grad-CAM was chosen
 METHODS = ("grad_cam", "integrated_gradients", "occlusion")
 STEPS, EXACT = 32, (8, 32, 128)
 
@@ -46,7 +49,7 @@ def present(part, labels):
     return dataclasses.replace(part, targets=ArrayColumn(targets), augment=None), rows
 
 
-def trained(counts, seed, out):
+def trained(counts, seed, out, size=SIZE):
     """The run, and the boxes of its test images."""
     import tlkit
     from tlkit.core.progress import quiet
@@ -58,7 +61,7 @@ def trained(counts, seed, out):
     splits = tlkit.Splits(train, val, test, labels=data.labels)
     run = tlkit.finetune(
         "zoo:efficientnet-lite0", task, splits, (tlkit.Phase(epochs=20, lr=5e-3),), out=out, seed=seed,
-        image_size=(SIZE, SIZE), progress=quiet,
+        image_size=(size, size), progress=quiet,
     )  # fmt: skip
     return run, boxes
 
@@ -71,12 +74,13 @@ def asked(run, boxes):
     return [(i, int(k)) for i, row in enumerate(boxes) for k in np.unique(row[:, 0]).astype(int) if raw[i, k] > 0]
 
 
-def heats(run, pairs, method, steps=STEPS):
+def heats(run, pairs, method, steps=STEPS, depth=None):
     import tlkit
 
     labels = run.task.labels
     return [
-        tlkit.explain(run, run.data.test.subset([i]), method=method, label=labels[k], steps=steps)[0] for i, k in pairs
+        tlkit.explain(run, run.data.test.subset([i]), method=method, label=labels[k], steps=steps, depth=depth)[0]
+        for i, k in pairs
     ]
 
 
@@ -85,9 +89,10 @@ def pointing(found, pairs, boxes):
     from tlkit.tasks.metrics import wilson
 
     hits, nowhere, covered = 0, 0, []
-    middles = (np.arange(SIZE) + 0.5) / SIZE
+    size = len(found[0].heat)
+    middles = (np.arange(size) + 0.5) / size
     for one, (i, k) in zip(found, pairs, strict=True):
-        inside = np.zeros((SIZE, SIZE), bool)
+        inside = np.zeros((size, size), bool)
         for _, left, top, right, bottom in boxes[i][boxes[i][:, 0] == k]:
             inside |= np.outer((middles >= top) & (middles < bottom), (middles >= left) & (middles < right))
         covered.append(inside.mean())
@@ -95,10 +100,29 @@ def pointing(found, pairs, boxes):
             nowhere += 1
             continue
         x, y = one.peak
-        hits += bool(inside[int(y * SIZE), int(x * SIZE)])
+        hits += bool(inside[int(y * size), int(x * size)])
     low, high = wilson(hits, len(pairs))
     share, chance = hits / len(pairs), float(np.mean(covered))
     return {"hits": share, "interval": [low, high], "chance": chance, "heats": len(pairs), "without_peak": nowhere}
+
+
+def by_resolution(counts, seed, size):
+    """The pointing game of Grad-CAM at the last map of each resolution, the coarsest first."""
+    from tlkit import graph as graphs
+    from tlkit.layer.lookup import backbone_of
+
+    with tempfile.TemporaryDirectory() as folder:
+        run, boxes = trained(counts, seed, folder, size)
+        pairs, last = asked(run, boxes), {}
+        for cut in graphs.cuts(backbone_of(run.model).graph):
+            if cut.shape is not None and len(cut.shape) == 4 and cut.ops_in_front and cut.shape[1] and cut.shape[1] > 1:
+                last[cut.shape[1]] = cut
+        rows = []
+        for places, cut in sorted(last.items()):
+            row = pointing(heats(run, pairs, "grad_cam", depth=cut.depth), pairs, boxes)
+            rows.append({"size": size, "places": places, "depth": cut.depth, **row})
+        rows.append({"size": size, "default": True, **pointing(heats(run, pairs, "grad_cam"), pairs, boxes)})
+        return rows
 
 
 def shuffled(variables, rng):
@@ -167,6 +191,9 @@ def main(counts, few, seed, out):
         kept("completeness")
         result["randomisation"] = randomised(run, pairs[:few], {name: own[:few] for name, own in found.items()}, seed)
         kept("randomisation")
+    for size in SIZES:
+        result["grad_cam_by_place"] = result.get("grad_cam_by_place", []) + by_resolution(counts, seed + 1, size)
+        kept(f"places at {size}")
     print(json.dumps(result, indent=1))
 
 

@@ -17,6 +17,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import quiet
 from tlkit.explaining.explaining import METHODS
+from tlkit.explaining.parts import PLACES, parts_of
 from tlkit.model.partition import weights_hash
 
 pytestmark = pytest.mark.usefixtures("module_cache")
@@ -107,7 +108,15 @@ def test_grad_cam_at_every_depth_of_the_module(images):
         tlkit.explain(run, run.data.test.subset([0]), depth=depth)[0].place for depth in (0.2, 0.5, 1.0)
     ]  # of a SavedModel
     assert len(set(places)) == 3
-    assert tlkit.explain(run, run.data.test.subset([0]))[0].place
+
+
+def test_grad_cam_looks_where_there_are_places_enough_to_tell(images):
+    run, _ = images
+    inputs = run.data.test.inputs.take(np.arange(1))
+    default, last = (parts_of(run, depth, 4) for depth in (None, 1.0))
+    rows = [parts.front(inputs)[-1].shape[1] for parts in (default, last)]
+    assert rows[0] >= PLACES > rows[1] > 1
+    assert default.depth < last.depth
 
 
 def test_the_report_shows_why_below_the_mistakes(images):

@@ -65,7 +65,8 @@ def explain(
             gradient.
         label: The label that is asked for; None takes what the model says.
         of: Raw outputs of a batch -> a number of each example, differentiable; None takes what the task's outputs are.
-        depth: Share of the module's depth, in (0, 1], at which "grad_cam" looks; None is the last map of features.
+        depth: Share of the module's depth, in (0, 1], at which "grad_cam" looks; None is the last map of features
+            that has at least 7 places a side, if there is any.
         steps: Of "integrated_gradients", >= 1; `Explanation.missing` says how exact they were.
         objects: Of boxes and masks, how many of an example at most.
 

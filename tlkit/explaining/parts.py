@@ -15,6 +15,8 @@ from tlkit.core.run import Run
 from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import parted
 
+PLACES = 7  # a side; of maps of 4 a side fewer peaks hit than of 8, of 7 more than of 14: benchmarks/explaining.py
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -38,7 +40,8 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
 
     Args:
         run: Trained, with one HubLayer.
-        depth: Share of the module's depth in front of the tensor, in (0, 1]; None is the last such tensor.
+        depth: Share of the module's depth in front of the tensor, in (0, 1]; None is the last such tensor, and of maps
+            the last one of at least PLACES a side, if there is any.
         rank: Axes of the tensor, batch included: 4 for maps of features, 3 for steps.
         first: Take the first such tensor in place of the last.
 
@@ -56,13 +59,12 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
     if not cuts:
         kind = "map of features" if rank == 4 else "row of steps"
         raise InputError(f'{layer.handle} has no {kind} to look at: take method="occlusion".')
-    cut = (
-        cuts[0]
-        if first
-        else cuts[-1]
-        if depth is None
-        else min(cuts, key=lambda candidate: abs(candidate.depth - depth))
-    )
+    if first:
+        cut = cuts[0]
+    elif depth is None:
+        cut = next((cut for cut in reversed(cuts) if rank != 4 or _is_fine(cut)), cuts[-1])
+    else:
+        cut = min(cuts, key=lambda cut: abs(cut.depth - depth))
     halves = graphs.Halves(cut, cut.tensors, cut.inputs)
     if layer.taps:
         halves = layer.halves(1 - cut.depth)
@@ -77,6 +79,11 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
 def _is_spread(cut: graphs.Cut) -> bool:
     """Whether its middle axes are more than one place."""
     return cut.shape is not None and all(size is None or size > 1 for size in cut.shape[1:-1])
+
+
+def _is_fine(cut: graphs.Cut) -> bool:
+    """Whether a map has enough places to say where something is."""
+    return cut.shape is not None and all(size is None or size >= PLACES for size in cut.shape[1:-1])
 
 
 def whole(run: Run) -> Callable[[Any], Any]:
