@@ -36,7 +36,7 @@ class _Asked:
     label: str | None
     of: Scored | None
     depth: float | None
-    steps: int
+    steps: int | None
     objects: int
 
 
@@ -48,7 +48,7 @@ def explain(
     label: str | None = None,
     of: Callable[[Any], Any] | None = None,
     depth: float | None = None,
-    steps: int = 64,
+    steps: int | None = None,
     objects: int = 3,
 ) -> tuple[Explanation, ...]:
     """Say how much each place of examples counts for what the model says of them.
@@ -67,7 +67,8 @@ def explain(
         of: Raw outputs of a batch -> a number of each example, differentiable; None takes what the task's outputs are.
         depth: Share of the module's depth, in (0, 1], at which "grad_cam" looks; None is the last map of features
             that has at least 7 places a side, if there is any.
-        steps: Of "integrated_gradients", >= 1; `Explanation.missing` says how exact they were.
+        steps: Of "integrated_gradients", >= 1; None takes 20, 60 or 180, the first whose sum is off by at most 5 %.
+            `Explanation.missing` says how exact they were.
         objects: Of boxes and masks, how many of an example at most.
 
     Returns:
@@ -85,7 +86,7 @@ def explain(
     """
     if method not in METHODS:
         raise InputError(f"`method` must be one of {', '.join(METHODS)}. Received: method={method!r}.")
-    if steps < 1 or objects < 1:
+    if (steps is not None and steps < 1) or objects < 1:
         raise InputError(f"`steps` and `objects` must be 1 or more. Received: steps={steps}, objects={objects}.")
     ready, settings = opened(run), _Asked(method, label, of, depth, steps, objects)
     return tuple(

@@ -32,7 +32,7 @@ def names(parts: tuple[slice, ...]) -> tuple[str, ...]:
 
 
 def looked_at(
-    run: Callable[[Any], Any], inputs: np.ndarray, of: Scored, method: str, steps: int
+    run: Callable[[Any], Any], inputs: np.ndarray, of: Scored, method: str, steps: int | None
 ) -> tuple[np.ndarray, float | None]:
     """Float32 heat of each stretch of one series, and what integrated gradients miss.
 
@@ -43,7 +43,7 @@ def looked_at(
         inputs: One series, (1, steps, channels); steps that are not known (NaN) stay so.
         of: Raw outputs of a batch -> the number that is explained.
         method: "integrated_gradients" or "occlusion".
-        steps: Of integrated gradients.
+        steps: Of integrated gradients; None takes as many as are exact.
 
     Raises:
         InputError: If it is asked for another method.
