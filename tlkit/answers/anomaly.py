@@ -119,8 +119,5 @@ def _on_the_image(judged: bool, decoded: Decoded, example: Mapping[str, Any]) ->
 
 
 def _view(facts: Facts) -> Any:
-    detail = facts.detail("anomalies")
-    return detail and {
-        **detail,
-        "images": [{**image, "picture": facts.show(image["id"])} for image in detail["images"]],
-    }
+    shown = facts.detail("anomalies")
+    return shown and {**shown, "images": [{**row, "picture": facts.show(row["id"])} for row in shown["images"]]}

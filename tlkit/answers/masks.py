@@ -100,8 +100,5 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    detail = facts.detail("masks")
-    return detail and {
-        **detail,
-        "images": [{**image, "picture": facts.show(image["id"])} for image in detail["images"]],
-    }
+    shown = facts.detail("masks")
+    return shown and {**shown, "images": [{**row, "picture": facts.show(row["id"])} for row in shown["images"]]}

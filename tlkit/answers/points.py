@@ -159,5 +159,5 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    detail = facts.detail("keypoints")
-    return detail and {**detail, "worst": [{**image, "picture": facts.show(image["id"])} for image in detail["worst"]]}
+    shown = facts.detail("keypoints")
+    return shown and {**shown, "worst": [{**row, "picture": facts.show(row["id"])} for row in shown["worst"]]}

@@ -157,11 +157,8 @@ def plainly(word: str) -> str:
 
 
 def _view(facts: Facts) -> Any:
-    detail = facts.detail("transcripts")
-    return detail and {
-        **detail,
-        "worst": [{**recording, "player": facts.show(recording["id"])} for recording in detail["worst"]],
-    }
+    shown = facts.detail("transcripts")
+    return shown and {**shown, "worst": [{**row, "player": facts.show(row["id"])} for row in shown["worst"]]}
 
 
 SECTION = Section("transcripts", "Transcripts", _view, OVERVIEW)

@@ -404,9 +404,7 @@ def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
     """
     if places is None:
         rows = [np.arange(len(part)) for part in parts]
-        places = np.stack(
-            [np.repeat(np.arange(len(parts)), [len(numbers) for numbers in rows]), np.concatenate(rows)], axis=1
-        )
+        places = np.stack([np.repeat(np.arange(len(parts)), [len(row) for row in rows]), np.concatenate(rows)], axis=1)
     if all(isinstance(part, ArrayColumn) for part in parts):
         starts = np.cumsum([0, *map(len, parts)])
         flat = np.concatenate([part.values for part in parts if isinstance(part, ArrayColumn)])

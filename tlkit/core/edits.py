@@ -56,7 +56,7 @@ def _table(true: Sequence[Any], predicted: Sequence[Any]) -> np.ndarray:
     """Edits between all beginnings of both sequences: int (len(true) + 1, len(predicted) + 1)."""
     numbers: dict[Any, int] = {}
     first, second = (
-        np.array([numbers.setdefault(x, len(numbers)) for x in sequence], np.int64) for sequence in (true, predicted)
+        np.array([numbers.setdefault(x, len(numbers)) for x in side], np.int64) for side in (true, predicted)
     )
     columns = np.arange(len(second) + 1)
     table = np.zeros((len(first) + 1, len(second) + 1), np.int64)

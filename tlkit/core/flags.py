@@ -134,11 +134,7 @@ def call(main: Callable[..., Any], **options: Any) -> Any:
 def defaults(main: Callable[..., Any]) -> dict[str, Any]:
     """Defaults of a recipe's parameters by name, those without one left out."""
     parameters = inspect.signature(main).parameters
-    return {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
+    return {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
 
 
 def flat(options: Mapping[str, Any]) -> dict[str, Any]:

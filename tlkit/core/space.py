@@ -85,9 +85,7 @@ def _of_hint(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return get_args(hint)
     if get_origin(hint) is Annotated:
-        return next(
-            (annotation for annotation in get_args(hint)[1:] if isinstance(annotation, Range | tuple | list)), None
-        )
+        return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Range | tuple | list)), None)
     return None
 
 
@@ -168,9 +166,6 @@ def arguments(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, 
 def corners(space: Space) -> Sequence[dict[str, Any]]:
     """Values of the space at its lower and its upper end."""
     return [
-        {
-            name: (values.low, values.high)[end] if isinstance(values, Range) else values[-end]
-            for name, values in space.items()
-        }
+        {name: (axis.low, axis.high)[end] if isinstance(axis, Range) else axis[-end] for name, axis in space.items()}
         for end in (0, 1)
     ]

@@ -323,10 +323,8 @@ class Task:
         """
         decoded: dict[str, Any] = {}
         for answer in self.answers:
-            tensors, named = (
-                answer.decode(raw if len(self.answers) == 1 else raw[answer.name]),
-                self.outputs[answer.name],
-            )
+            tensors = answer.decode(raw if len(self.answers) == 1 else raw[answer.name])
+            named = self.outputs[answer.name]
             if set(tensors) != set(named):
                 raise InputError(
                     f"`decode` of the answer {answer.name!r} gives {sorted(tensors)}, and its `tensors` are "

@@ -166,13 +166,10 @@ def size_of(image: Annotated) -> tuple[tuple[int, int] | None, str]:
     stored, upright = image_sizes
     if image.size == upright:
         return upright, ""
-    annotated_size, are = (f"{width} x {height}" for width, height in (image.size, upright))
+    drawn, are = (f"{width} x {height}" for width, height in (image.size, upright))
     if image.size == stored:
-        return (
-            upright,
-            f"its boxes were drawn before it is turned as its EXIF data say ({annotated_size}, shown as {are})",
-        )
-    return upright, f"its annotations are of an image of {annotated_size} pixels, and it has {are}"
+        return upright, f"its boxes were drawn before it is turned as its EXIF data say ({drawn}, shown as {are})"
+    return upright, f"its annotations are of an image of {drawn} pixels, and it has {are}"
 
 
 def number(value: Any) -> float:

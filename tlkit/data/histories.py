@@ -91,16 +91,11 @@ def timelines(
     values = [value] if isinstance(value, str) else list(value)
     if len(set(values)) < len(values):
         raise InputError(f"`value` names a column twice: name each once. Received: {values}.")
-    series_column = (
+    column = (
         series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
     )
-    histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, series_column)]
-    columns = {
-        "time": time,
-        "value": values,
-        "series": series_column,
-        "step": histories[0].step.words if histories else "",
-    }
+    histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, column)]
+    columns = {"time": time, "value": values, "series": column, "step": histories[0].step.words if histories else ""}
     return _several(histories), (*frame.notes, *_notes(histories)), columns
 
 
@@ -137,14 +132,8 @@ def _of_frame(
 def _several(histories: list[Timeline]) -> list[Timeline]:
     if not histories:
         raise InputError("There is no series: give at least one.")
-    odd = next(
-        (
-            history
-            for history in histories
-            if history.step != histories[0].step and history.step.words != histories[0].step.words
-        ),
-        None,
-    )
+    step = histories[0].step
+    odd = next((history for history in histories if history.step != step and history.step.words != step.words), None)
     if odd is not None:
         raise InputError(
             f"The series {histories[0].name!r} has a value each {histories[0].step.words} and {odd.name!r} each "

@@ -300,10 +300,7 @@ def without_gaps(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
             "are filled: fill it yourself, or leave it out."
         )
     steps = np.arange(len(array))
-    columns = [
-        np.interp(steps, steps[present_steps], column[present_steps])
-        for present_steps, column in zip(present.T, array.T, strict=True)
-    ]
+    columns = [np.interp(steps, steps[at], column[at]) for at, column in zip(present.T, array.T, strict=True)]
     return np.stack(columns, axis=1), True
 
 

@@ -72,36 +72,25 @@ def _divided(root: Path, inner: Sequence[Path], parts: Mapping[Path, int]) -> La
             f"does, and {_names(root, strange)} beside it holds files as a class does. Give the folder of the training "
             "part, or move what does not belong to it."
         )
-    part_folders = {_unwrapped(folder): part for folder, part in parts.items() if _is_nested(folder)}
-    class_names = {
-        class_folder.name
-        for folder, part in part_folders.items()
-        if part == TRAIN
-        for class_folder in walking.folders(folder)
+    nested = {_unwrapped(folder): part for folder, part in parts.items() if _is_nested(folder)}
+    class_names = {child.name for folder, part in nested.items() if part == TRAIN for child in walking.folders(folder)}
+    nested = {
+        folder: part for folder, part in nested.items() if part == TRAIN or not _is_unlabelled(folder, class_names)
     }
-    part_folders = {
-        folder: part
-        for folder, part in part_folders.items()
-        if part == TRAIN or not _is_unlabelled(folder, class_names)
-    }
-    for folder in part_folders:
+    for folder in nested:
         _check_no_boxes(root, _filled(folder))
-    classes, dropped = _classes(part_folders)
-    used = [candidate for candidate in inner if any(candidate in (folder, *folder.parents) for folder in part_folders)]
+    classes, dropped = _classes(nested)
+    used = [candidate for candidate in inner if any(candidate in (folder, *folder.parents) for folder in nested)]
     unused = [folder for folder in inner if folder not in used]
-    return Layout(classes, _notes(root, part_folders, unused, dropped))
+    return Layout(classes, _notes(root, nested, unused, dropped))
 
 
-def _classes(part_folders: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
+def _classes(parts: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
     """The class folders of the parts, and those that say they have no label."""
-    every = [
-        ClassFolder(path, path.name, part) for folder, part in part_folders.items() for path in walking.folders(folder)
-    ]
-    named = {class_folder.label for class_folder in every if not is_unlabelled(class_folder.label)}
-    dropped = (
-        [class_folder.path for class_folder in every if is_unlabelled(class_folder.label)] if len(named) > 1 else []
-    )
-    return tuple(class_folder for class_folder in every if class_folder.path not in dropped), dropped
+    every = [ClassFolder(path, path.name, part) for folder, part in parts.items() for path in walking.folders(folder)]
+    named = {child.label for child in every if not is_unlabelled(child.label)}
+    dropped = [child.path for child in every if is_unlabelled(child.label)] if len(named) > 1 else []
+    return tuple(child for child in every if child.path not in dropped), dropped
 
 
 def _unparted(folders: Sequence[Path]) -> tuple[ClassFolder, ...]:
@@ -133,20 +122,13 @@ def _as_a_class(root: Path, named: Mapping[Path, int], classes: Sequence[Path]) 
 def _without_training(root: Path, filled: Mapping[Path, int], beside: Sequence[Path]) -> Layout:
     """Folders named after validation or test, and no training folder."""
     classes = [folder for folder in beside if walking.holds_files(folder)]
-    inside = {
-        class_folder.name
-        for folder in filled
-        if _is_nested(folder)
-        for class_folder in walking.folders(_unwrapped(folder))
-    }
+    inside = {child.name for folder in filled if _is_nested(folder) for child in walking.folders(_unwrapped(folder))}
     names = {folder.name for folder in classes if not is_stray(folder.name)}
     if len(inside) > 1 and inside <= names:
-        part_folders: dict[Path, int] = {
-            _unwrapped(folder): part for folder, part in filled.items() if _is_nested(folder)
-        }
+        nested: dict[Path, int] = {_unwrapped(folder): part for folder, part in filled.items() if _is_nested(folder)}
         trained = [folder for folder in classes if folder.name in inside or not is_stray(folder.name)]
-        every, _ = _classes(part_folders)
-        note = f"{_names(root, trained)} are taken for training, {_said(root, part_folders)}."
+        every, _ = _classes(nested)
+        note = f"{_names(root, trained)} are taken for training, {_said(root, nested)}."
         return Layout((*(ClassFolder(folder, folder.name, TRAIN) for folder in trained), *every), (note,))
     if names and not inside and all(may_be_a_class(folder.name) for folder in filled):
         note = (
@@ -287,20 +269,18 @@ def _is_unlabelled(folder: Path, class_names: set[str]) -> bool:
     return len(names) == 1 and names[0] not in class_names and is_no_class(names[0])
 
 
-def _notes(
-    root: Path, part_folders: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]
-) -> tuple[str, ...]:
+def _notes(root: Path, parts: Mapping[Path, int], left: Sequence[Path], dropped: Sequence[Path]) -> tuple[str, ...]:
     usual = all(
-        folder.parent == root and folder.name == ("train", "val", "test")[part] for folder, part in part_folders.items()
+        folder.parent == root and folder.name == ("train", "val", "test")[part] for folder, part in parts.items()
     )
-    notes = [] if usual and not left else [f"The folder is divided already: {_said(root, part_folders)}."]
+    notes = [] if usual and not left else [f"The folder is divided already: {_said(root, parts)}."]
     if dropped:
         notes.append(f"{_names(root, dropped)} is left out: its name says that what it holds has no label.")
-    return (*notes, *_left_out(root, left), *_loose_beside(root, part_folders))
+    return (*notes, *_left_out(root, left), *_loose_beside(root, parts))
 
 
-def _loose_beside(root: Path, part_folders: Mapping[Path, int]) -> list[str]:
-    counts = {folder: count for folder in part_folders if (count := walking.loose(folder))}
+def _loose_beside(root: Path, parts: Mapping[Path, int]) -> list[str]:
+    counts = {folder: count for folder in parts if (count := walking.loose(folder))}
     return [
         f"{count:,} files that lie beside the class folders of {_name(root, folder)!r} are left out."
         for folder, count in counts.items()
@@ -322,8 +302,8 @@ def _why(folder: Path) -> str:
     return " without labels" if part_names([folder.name]) and not is_stray(folder.name) else ""
 
 
-def _said(root: Path, part_folders: Mapping[Path, int]) -> str:
-    parts = sorted(part_folders.items(), key=lambda folder_part: folder_part[1])
+def _said(root: Path, divided: Mapping[Path, int]) -> str:
+    parts = sorted(divided.items(), key=lambda folder_part: folder_part[1])
     return ", ".join(f"{_name(root, folder)!r} is {_PART[part]}" for folder, part in parts)
 
 

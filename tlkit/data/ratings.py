@@ -90,9 +90,7 @@ def catalogue(
         )
         for i in range(len(ids))
     ]
-    shown = (
-        " ".join((item_title or ids[i]).split()) for i, item_title in enumerate(titles)
-    )  # a line each in labels.txt
+    shown = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
     return Catalogue(tuple(ids), tuple(shown), tuple(texts))
 
 
@@ -302,20 +300,15 @@ def _divided(
             parts[1].append((user, last))
             parts[2].append((user, last + 1))
     train, val, test = (_examples(part, warm, length, pipeline) for part in parts)
-    cold_items = RaggedColumn([np.array([i for i in by_user[u] if i in cold], np.int32) for u, _ in parts[2]], fill=-1)
+    unseen = RaggedColumn([np.array([i for i in by_user[u] if i in cold], np.int32) for u, _ in parts[2]], fill=-1)
     rated = {i for history in warm.values() for i in history}
-    division_notes = [
+    facts = [
         f"{sum(map(len, by_user.values())):,} ratings of {len(by_user):,} users; of each with more than {LEAST} items "
         "the last tests and the one before validates.",
         f"{len(known_items.ids):,} items, {len(known_items.ids) - len(rated):,} of them without a rating"
         + (f", {len(cold):,} held out as new ones." if cold else "."),
     ]
-    return Splits(
-        train,
-        val,
-        dataclasses.replace(test, columns={**test.columns, COLD: cold_items}),
-        notes=(*notes, *division_notes),
-    )
+    return Splits(train, val, dataclasses.replace(test, columns={**test.columns, COLD: unseen}), notes=(*notes, *facts))
 
 
 def _examples(

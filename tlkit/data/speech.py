@@ -220,16 +220,12 @@ def from_folder(
     return from_recordings(recordings, options)
 
 
-def _by_name(groups: str, recordings: Recordings) -> Sequence[str]:
+def _by_name(groups: str, files: Recordings) -> Sequence[str]:
     if groups not in (TEXT, "folder"):
         raise InputError(
             f'`groups` of a folder must be "text", "folder", a function, a mapping or None. Received: {groups!r:.60}.'
         )
-    return (
-        [spoken(text) for text in recordings.texts]
-        if groups == TEXT
-        else [str(Path(n).parent) for n in recordings.names]
-    )
+    return [spoken(text) for text in files.texts] if groups == TEXT else [str(Path(n).parent) for n in files.names]
 
 
 def _beside(root: Path) -> Recordings:

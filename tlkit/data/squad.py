@@ -77,11 +77,8 @@ class QuestionsReader:
 
     def __call__(self, i: int) -> dict[str, np.ndarray]:
         """`question` and `context` of example i: object arrays of shape () that hold a str."""
-        question = self.questions[i]
-        return {
-            "question": np.array(question.question, dtype=object),
-            "context": np.array(question.context, dtype=object),
-        }
+        asked = self.questions[i]
+        return {"question": np.array(asked.question, dtype=object), "context": np.array(asked.context, dtype=object)}
 
 
 def read_questions(path: str | os.PathLike[str], encoding: str | None = None) -> list[Question]:
@@ -187,15 +184,15 @@ def _id_trouble(name: str, times: Mapping[str, int]) -> str:
     return "its id ends as those of windows do (@ and a number)" if _LIKE_A_WINDOW.search(name) else ""
 
 
-def _checked(question: Question, options: Options) -> Checked:
-    checks = [check_text(text, options) for text in (question.question, question.context)]
+def _checked(asked: Question, options: Options) -> Checked:
+    checks = [check_text(text, options) for text in (asked.question, asked.context)]
     for name, checked in zip(("question", "context"), checks, strict=True):
         if checked.reason:
             return Checked(reason=f"its {name} is {checked.reason}")
     return (
-        Checked(reason=question.trouble)
-        if question.trouble
-        else Checked(digest=sha256_of(f"{question.question}\n{question.context}"))
+        Checked(reason=asked.trouble)
+        if asked.trouble
+        else Checked(digest=sha256_of(f"{asked.question}\n{asked.context}"))
     )
 
 

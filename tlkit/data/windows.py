@@ -160,12 +160,9 @@ def windows_over(question: Pieces, context: Pieces, length: int, stride: int, ow
         stride: Pieces from the start of a window to the start of the next.
         owner: Which question it is.
     """
-    question_length = _whole_words(question.begins, 0, min(_MOST_ASKED, (length - _SPECIAL) // 2))
-    parts = bounds(context.begins, length - _SPECIAL - question_length, stride)
-    return [
-        Window(owner, i, question.numbers[:question_length], context, first, end)
-        for i, (first, end) in enumerate(parts)
-    ]
+    width = _whole_words(question.begins, 0, min(_MOST_ASKED, (length - _SPECIAL) // 2))
+    parts = bounds(context.begins, length - _SPECIAL - width, stride)
+    return [Window(owner, i, question.numbers[:width], context, first, end) for i, (first, end) in enumerate(parts)]
 
 
 def passages_of(windows: Sequence[Window], answers: Sequence[np.ndarray] = ()) -> Column:

@@ -183,9 +183,8 @@ def _annotate(root: Path, part: str, rows: Sequence[Sequence[Mapping[str, Any]]]
 
 def _written(root: Path, part: str, source: Material, image_size: int, stream: str, i: int) -> list[dict[str, Any]]:
     """Writes image i and its mask; what is annotated in it."""
-    image, mask, rows = composite(
-        source, image_size, random.Random(f"{_VERSION}/{stream}/{i}")
-    )  # same on every machine
+    rng = random.Random(f"{_VERSION}/{stream}/{i}")  # same on every machine
+    image, mask, rows = composite(source, image_size, rng)
     Image.fromarray(image).save(root / "images" / part / f"{i:05d}.jpg", quality=92)
     Image.fromarray(mask).save(root / "masks" / part / f"{i:05d}.png")
     return rows

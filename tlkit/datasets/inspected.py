@@ -89,14 +89,9 @@ def splits_of(
         seed: Of the division.
     """
     kinds = [FAULTS[i % len(FAULTS)] for i in range(len(bad))]
-    spoilt_images = [spoilt(image, kind, rng, patch) for image, kind, patch in zip(bad, kinds, foreign, strict=True)]
+    copies = [spoilt(image, kind, rng, patch) for image, kind, patch in zip(bad, kinds, foreign, strict=True)]
     return anomalies.from_arrays(
-        good,
-        [spoilt_image.image for spoilt_image in spoilt_images],
-        [spoilt_image.mask for spoilt_image in spoilt_images],
-        kinds,
-        normal_test=test,
-        seed=seed,
+        good, [copy.image for copy in copies], [copy.mask for copy in copies], kinds, normal_test=test, seed=seed
     )
 
 

@@ -77,12 +77,8 @@ def tags(name: str) -> tuple[str, ...]:
         (('loop', 'percussion', 'tabla'), ('drum', 'snare'), ())
     """
     beginning, *words = (re.sub(r"\d+$", "", word) for word in name.split("_"))
-    first_tags = TAGS_OF.get(beginning, ())
-    return (
-        tuple(dict.fromkeys([*first_tags, *(tag for word in words for tag in FURTHER.get(word, ()))]))
-        if first_tags
-        else ()
-    )
+    kind = TAGS_OF.get(beginning, ())
+    return tuple(dict.fromkeys([*kind, *(tag for word in words for tag in FURTHER.get(word, ()))])) if kind else ()
 
 
 def _family(name: str) -> str:

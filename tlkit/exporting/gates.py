@@ -148,8 +148,6 @@ def of_bytes(comparison: Comparison, gates: Gates) -> str | None:
 def _too_far(comparison: Comparison, allowed: float) -> str | None:
     if comparison.difference >= NOT_FINITE:
         return "its outputs are not finite or not of the model's shape"
-    return (
-        f"its largest difference {comparison.difference:.2g} exceeds {allowed:g}"
-        if comparison.difference > allowed
-        else None
-    )
+    if comparison.difference <= allowed:
+        return None
+    return f"its largest difference {comparison.difference:.2g} exceeds {allowed:g}"

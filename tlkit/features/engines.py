@@ -91,13 +91,9 @@ class Opener:
         if not count or not _is_sequence(tf.nest.flatten(self.front.spec)[0]):
             return self.tensorflow(cast)  # type: ignore[no-any-return]
         most = sequences_at_once(first.shape[1], count)
-        parts = (
-            keras.tree.map_structure(lambda tensor, at=at: tensor[at : at + most], cast) for at in range(0, count, most)
-        )
+        parts = (keras.tree.map_structure(lambda x, at=at: x[at : at + most], cast) for at in range(0, count, most))
         outputs = [self.tensorflow(part) for part in parts]
-        return tuple(
-            tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=0) for tensors in zip(*outputs, strict=True)
-        )
+        return tuple(rows[0] if len(rows) == 1 else tf.concat(rows, axis=0) for rows in zip(*outputs, strict=True))
 
     def _agreeing(self, probe: Any) -> Run:
         run = litert(self.front, self.together)
@@ -215,9 +211,7 @@ def litert(front: Front, together: Sequence[Front] = ()) -> Run:
     def run(batch: Any) -> tuple[np.ndarray, ...]:
         values = np.asarray(batch, dtype=np.float32)
         outputs = [call({INPUT: values[i : i + 1]}) for i in range(len(values))]
-        return tuple(
-            np.concatenate([output[name] for output in outputs]) for name in map(_output, range(len(outputs[0])))
-        )
+        return tuple(np.concatenate([y[name] for y in outputs]) for name in map(_output, range(len(outputs[0]))))
 
     return run
 

@@ -350,12 +350,10 @@ def _gathered(pieces: Sequence[np.ndarray], batches: Iterable[Any], layout: Layo
     """The rows of each tensor of all batches, float32 (n, ...), by the indices 0 to n - 1 in `pieces`."""
     count, rows = sum(map(len, pieces)), list[np.ndarray]()
     for piece, batch in zip(pieces, batches, strict=True):
-        tensors = [np.asarray(output, np.float32) for output in batch]
+        tensors = [np.asarray(x, np.float32) for x in batch]
         if not rows:
             sizes = zip(tensors, layout.shapes, layout.steps, strict=True)
-            row_shapes = [
-                (*shape[:1], *output.shape[2:]) if steps else output.shape[1:] for output, shape, steps in sizes
-            ]
+            row_shapes = [(*shape[:1], *x.shape[2:]) if steps else x.shape[1:] for x, shape, steps in sizes]
             rows = [np.zeros((count, *size), np.float32) for size in row_shapes]
         for array, tensor, steps in zip(rows, tensors, layout.steps, strict=True):
             if steps:
@@ -385,9 +383,7 @@ def taken(features: Features, examples: Examples, piece: np.ndarray) -> tuple[np
     if not any(features.steps):
         return rows
     width = width_of(examples, piece)
-    return tuple(
-        trimmed(tensor, width) if steps else tensor for tensor, steps in zip(rows, features.steps, strict=True)
-    )
+    return tuple(trimmed(x, width) if steps else x for x, steps in zip(rows, features.steps, strict=True))
 
 
 def _began(folder: Path) -> tuple[str | None, str]:
@@ -461,16 +457,11 @@ def _stored(folder: Path, number: int, count: int, tensors: int) -> tuple[np.nda
         return None
     shard: list[np.ndarray] = []
     for tensor in range(tensors):
-        array = _mapped(_file(folder, number, tensor))
-        if (
-            array is None
-            or len(array) != count
-            or list(array.shape) != shapes[tensor]
-            or _digest(array) != digests[tensor]
-        ):
+        rows = _mapped(_file(folder, number, tensor))
+        if rows is None or len(rows) != count or list(rows.shape) != shapes[tensor] or _digest(rows) != digests[tensor]:
             return None
-        _let_go(array)
-        shard.append(array)
+        _let_go(rows)
+        shard.append(rows)
     return tuple(shard)
 
 

@@ -304,13 +304,9 @@ def _fits(spec: Any, value: Any) -> bool:
     return _castable(spec.dtype, value.dtype) and bool(spec.shape.is_compatible_with(value.shape))
 
 
-def _castable(expected: Any, actual: Any) -> bool:
+def _castable(takes: Any, gets: Any) -> bool:
     """Float to float and integer to any number freely; anything else would be a mistake."""
-    return (
-        expected == actual
-        or (actual.is_floating and expected.is_floating)
-        or (actual.is_integer and _is_number(expected))
-    )
+    return takes == gets or (gets.is_floating and takes.is_floating) or (gets.is_integer and _is_number(takes))
 
 
 def _is_number(dtype: Any) -> bool:

@@ -206,19 +206,18 @@ def boosted(rows: Rows, task: Task, rounds: int, ridge: float) -> list[Round]:
     """All rounds; where there are more columns than rows, all are fitted in the rows' span, which is found once."""
     if rows.x.shape[1] > len(rows.x):
         narrow, axes = linear.in_span(rows.x)
-        fitted_rounds = boosted(dataclasses.replace(rows, x=narrow), task, rounds, ridge)
+        so_far = boosted(dataclasses.replace(rows, x=narrow), task, rounds, ridge)
         return [
-            dataclasses.replace(fitted, coefficients=linear.widened(fitted.coefficients, axes))
-            for fitted in fitted_rounds
+            dataclasses.replace(fitted, coefficients=linear.widened(fitted.coefficients, axes)) for fitted in so_far
         ]
-    weights, fitted_rounds = rows.weights, []
+    weights, so_far = rows.weights, []
     coefficients = None
     for _ in range(rounds):
         coefficients = _fitted(rows, weights, task, ridge / len(rows.x), coefficients)
         following, error = reweighted(weights, _errors(rows, coefficients, task), rows.count, rounds)
-        fitted_rounds.append(Round(coefficients, error, instances.effective_size(weights)))
+        so_far.append(Round(coefficients, error, instances.effective_size(weights)))
         weights = following
-    return fitted_rounds
+    return so_far
 
 
 def _fitted(rows: Rows, weights: np.ndarray, task: Task, ridge: float, start: np.ndarray | None) -> np.ndarray:

@@ -77,15 +77,13 @@ def clipped(weights: np.ndarray, clip: float | None) -> np.ndarray:
     """
     if clip is None or not weights.sum() > 0:
         return np.asarray(weights)
-    cut_weights = np.asarray(weights / weights.mean())
-    for _ in range(len(cut_weights)):  # each round cuts at least one more, so it ends
-        uncut = cut_weights < clip
-        if cut_weights.max() <= clip * (1 + 1e-9) or not cut_weights[uncut].sum() > 0:
+    capped = np.asarray(weights / weights.mean())
+    for _ in range(len(capped)):  # each round cuts at least one more, so it ends
+        uncut = capped < clip
+        if capped.max() <= clip * (1 + 1e-9) or not capped[uncut].sum() > 0:
             break
-        cut_weights = np.where(
-            uncut, cut_weights * (len(cut_weights) - clip * (~uncut).sum()) / cut_weights[uncut].sum(), clip
-        )
-    return np.asarray(np.minimum(cut_weights, clip))
+        capped = np.where(uncut, capped * (len(capped) - clip * (~uncut).sum()) / capped[uncut].sum(), clip)
+    return np.asarray(np.minimum(capped, clip))
 
 
 # -- a classifier of domains

@@ -291,9 +291,7 @@ def _remaining_data(methods: Mapping[str, Inference], data: Splits) -> Splits:
     if not methods:
         return data
     by_head = {name: multi_targets.parts(data, name) for name in data.heads}
-    mixed = task_mix(
-        **{n: methods[n].data(head_data) if n in methods else head_data for n, head_data in by_head.items()}
-    )
+    mixed = task_mix(**{n: methods[n].data(part) if n in methods else part for n, part in by_head.items()})
     return dataclasses.replace(mixed, notes=data.notes, seconds=data.seconds)
 
 

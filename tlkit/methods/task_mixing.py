@@ -47,19 +47,17 @@ def task_mix(**data: Splits) -> Splits:
         (True, ('noto', 'twemoji'))
     """
     _check(data)
-    train, val, test = (
-        _mixed({name: getattr(head_data, split) for name, head_data in data.items()}) for split in SPLITS
-    )
+    train, val, test = (_mixed({name: getattr(splits, split) for name, splits in data.items()}) for split in SPLITS)
     again = _across(train, val, test)
     return Splits(
         train=train,
         val=val,
         test=test,
-        quarantine=tuple(dict.fromkeys(item for head_data in data.values() for item in head_data.quarantine)),
+        quarantine=tuple(dict.fromkeys(item for splits in data.values() for item in splits.quarantine)),
         duplicates=again,
-        notes=(*dict.fromkeys(note for head_data in data.values() for note in head_data.notes), *_leaks(again)),
-        seconds=sum(head_data.seconds for head_data in data.values()),
-        heads={name: head_data.labels for name, head_data in data.items()},
+        notes=(*dict.fromkeys(note for splits in data.values() for note in splits.notes), *_leaks(again)),
+        seconds=sum(splits.seconds for splits in data.values()),
+        heads={name: splits.labels for name, splits in data.items()},
     )
 
 
@@ -141,46 +139,40 @@ def _keys(examples: Examples) -> list[Key]:
 
 def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], targets: np.ndarray) -> Examples:
     heads, sets = tuple(data), tuple(data.values())
-    if any(OF in examples.columns for examples in sets):
+    if any(OF in part.columns for part in sets):
         raise InputError('Texts in windows cannot be shared by several heads; read them with long="cut".')
 
     def of_each(values: Callable[[Examples], Sequence[Any]]) -> list[Any]:
-        per_set = [values(examples) for examples in sets]
+        per_set = [values(part) for part in sets]
         return [per_set[number][i] for number, i in places]
 
-    ids = of_each(lambda examples: examples.ids)
+    ids = of_each(lambda part: part.ids)
     shared = {name for name, count in Counter(ids).items() if count > 1}
     at = np.array(places, np.int64).reshape(-1, 2)
     return dataclasses.replace(
         sets[0],
         ids=tuple(f"{heads[n]}/{name}" if name in shared else name for name, (n, _) in zip(ids, places, strict=True)),
-        inputs=joined([examples.inputs for examples in sets], at),
+        inputs=joined([part.inputs for part in sets], at),
         targets=ArrayColumn(targets),
         pipeline=one_pipeline(sets),
         columns={name: joined(columns, at) for name, columns in _columns(sets).items()},
-        groups=tuple(of_each(lambda examples: examples.groups))
-        if all(examples.groups for examples in sets if len(examples))
-        else (),
+        groups=tuple(of_each(lambda part: part.groups)) if all(part.groups for part in sets if len(part)) else (),
         weights=None,
-        augment=next((examples.augment for examples in sets if examples.augment is not None), None),
+        augment=next((part.augment for part in sets if part.augment is not None), None),
     )
 
 
 def _columns(sets: Sequence[Examples]) -> dict[str, list[Column]]:
     """Each column that a set has, of all sets: a set without it holds nothing there, and is as long as it is read."""
     columns: dict[str, list[Column]] = {}
-    for name in dict.fromkeys(name for examples in sets for name in examples.columns):
-        like = next(examples.columns[name] for examples in sets if name in examples.columns)
-        columns[name] = [
-            examples.columns[name] if name in examples.columns else blank(like, len(examples)) for examples in sets
-        ]
+    for name in dict.fromkeys(name for part in sets for name in part.columns):
+        like = next(part.columns[name] for part in sets if name in part.columns)
+        columns[name] = [part.columns[name] if name in part.columns else blank(like, len(part)) for part in sets]
         if name == "length":
             steps = steps_of(sets[0].inputs.spec)
             columns[name] = [
-                examples.columns[name]
-                if name in examples.columns
-                else ArrayColumn(np.full(len(examples), steps, np.int32))
-                for examples in sets
+                part.columns[name] if name in part.columns else ArrayColumn(np.full(len(part), steps, np.int32))
+                for part in sets
             ]
     return columns
 

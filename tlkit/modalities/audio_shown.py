@@ -54,14 +54,12 @@ def played(wave: np.ndarray, rate: int) -> Played:
     Raises:
         InputError: If soundfile is not installed.
     """
-    sample_count, content, kind = len(wave), b"", ""
+    count, content, kind = len(wave), b"", ""
     while not content or len(content) > BYTES:
-        sample_count = sample_count if not content else sample_count * BYTES // len(content) * 19 // 20
-        content, kind = _encoded(wave[:sample_count], rate)
-    shown = wave[:sample_count]
-    return Played(
-        _url(kind, content), _url("image/png", _png(spectrogram(shown))), sample_count / rate, sample_count < len(wave)
-    )
+        count = count if not content else count * BYTES // len(content) * 19 // 20
+        content, kind = _encoded(wave[:count], rate)
+    shown = wave[:count]
+    return Played(_url(kind, content), _url("image/png", _png(spectrogram(shown))), count / rate, count < len(wave))
 
 
 def spectrogram(wave: np.ndarray) -> np.ndarray:

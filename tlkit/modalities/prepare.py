@@ -47,10 +47,8 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         for name in chosen:
             if name not in takes:
-                takes_text = f"; they take {', '.join(takes)}" if takes else ""
-                raise InputError(
-                    f"`{name}` is not for data of the modality {modality.name!r}{takes_text}: leave it out."
-                )
+                hint = f"; they take {', '.join(takes)}" if takes else ""
+                raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
     return modality.prepare(data, layer, **chosen)
 
 

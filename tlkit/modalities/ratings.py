@@ -44,10 +44,8 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
 
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     count = len(items_of(examples.pipeline)[0])
-    description = (
-        f"Numbers of the items taken, 1 to {count} in the order of the labels, the latest last; 0 before the first."
-    )
-    return InputInfo({tensor.name: plain_tensor(tensor.name, description) for tensor in model.inputs})
+    text = f"Numbers of the items taken, 1 to {count} in the order of the labels, the latest last; 0 before the first."
+    return InputInfo({tensor.name: plain_tensor(tensor.name, text) for tensor in model.inputs})
 
 
 def _parse(source: Any, info: FileInfo) -> Examples:

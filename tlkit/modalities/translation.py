@@ -62,17 +62,11 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
         room_for(length or _usual(rows) + 1) if size is None else int(size)
         for rows, size in zip(tokens[0], fixed, strict=True)
     ]
-    cut = sum(
-        len(row) >= size
-        for part_tokens in tokens
-        for rows, size in zip(part_tokens, sizes, strict=True)
-        for row in rows
-    )
+    cut = sum(len(row) >= size for pair in tokens for rows, size in zip(pair, sizes, strict=True) for row in rows)
     note = f"{cut:,} texts have more tokens than the {max(sizes) - 1} that are kept, and lose their end."
     notes = [note] if cut else []
     train, val, test = (
-        _in_rows(part, part_tokens, (reading, tokenizer), sizes)
-        for part, part_tokens in zip(parts, tokens, strict=True)
+        _in_rows(part, pair, (reading, tokenizer), sizes) for part, pair in zip(parts, tokens, strict=True)
     )
     return dataclasses.replace(data, train=train, val=val, test=test, notes=(*data.notes, *notes))
 

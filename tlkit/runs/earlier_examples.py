@@ -50,12 +50,10 @@ def _columns(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Column]:
     if passages:
         columns[PASSAGE] = DictColumn(
             {
-                "text": TextColumn([passage["text"] for passage in passages]),
-                "answers": RaggedColumn([np.array(passage["answers"], dtype=str) for passage in passages]),
-                "offsets": RaggedColumn(
-                    [np.array(passage["offsets"], np.int32).reshape(-1, 2) for passage in passages]
-                ),
-                "step": ArrayColumn(np.array([passage["step"] for passage in passages], np.int32)),
+                "text": TextColumn([row["text"] for row in passages]),
+                "answers": RaggedColumn([np.array(row["answers"], dtype=str) for row in passages]),
+                "offsets": RaggedColumn([np.array(row["offsets"], np.int32).reshape(-1, 2) for row in passages]),
+                "step": ArrayColumn(np.array([row["step"] for row in passages], np.int32)),
             }
         )
     return columns

@@ -30,9 +30,7 @@ def keep(run: Run, path: Path) -> None:
             "pipeline": examples.pipeline.plain(),
             "inputs": _packed(examples.inputs, f"{name}.inputs", arrays),
             "targets": _packed(examples.targets, f"{name}.targets", arrays),
-            "columns": {
-                key: _packed(column, f"{name}.columns.{key}", arrays) for key, column in examples.columns.items()
-            },
+            "columns": {key: _packed(part, f"{name}.columns.{key}", arrays) for key, part in examples.columns.items()},
         }
         arrays[f"{name}.ids"] = np.asarray(examples.ids, dtype=str)
         arrays[f"{name}.digests"] = np.asarray(examples.digests, dtype=str)
@@ -58,9 +56,7 @@ def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         targets=_unpacked(about["targets"], f"{name}.targets", arrays),
         modality=str(about["modality"]),
         pipeline=Pipeline.of(about["pipeline"]),
-        columns={
-            key: _unpacked(packed, f"{name}.columns.{key}", arrays) for key, packed in dict(about["columns"]).items()
-        },
+        columns={key: _unpacked(how, f"{name}.columns.{key}", arrays) for key, how in dict(about["columns"]).items()},
     )
 
 

@@ -68,7 +68,7 @@ def publish(run: Run | HubLayer | str | Path, folder: str | Path, *, card: Mappi
 def _endpoints(module: Any) -> dict[str, tuple[Callable[[Any], Any], Any]]:
     """The module's further signatures, such as those of an encoder and a decoder, with the specs that each takes."""
     further = {
-        name: signature for name, signature in getattr(module, "signatures", {}).items() if name != "serving_default"
+        name: function for name, function in getattr(module, "signatures", {}).items() if name != "serving_default"
     }
     return {
         name: (functools.partial(_called, function), dict(function.structured_input_signature[1]))

@@ -135,11 +135,8 @@ class Index:
         everything = len(self) < EXACT_BELOW if exact is None else exact
         candidates = _all_near(self.vectors, vectors, k) if everything else self._neighbours_of(vectors, k)
         return [
-            [
-                Hit(self.ids[i], score, self.texts[i] if self.texts else "")
-                for i, score in best(self.vectors, q, near, k)
-            ]
-            for q, near in zip(vectors, candidates, strict=True)
+            [Hit(self.ids[i], score, self.texts[i] if self.texts else "") for i, score in best(self.vectors, q, at, k)]
+            for q, at in zip(vectors, candidates, strict=True)
         ]
 
     def save(self, folder: str | Path) -> Index:
@@ -234,22 +231,15 @@ def index(
     layer = _prepared(backbone, spec=examples.inputs.spec)
     size = _image_size(layer, examples)
     texts = tuple(_texts_of(examples))
-    prepared = _taken(examples, layer, length, size)
-    with (progress or shown(to_stderr=True)).bar("features", len(prepared)) as advance:
-        features = extract(layer, prepared, batch_size=batch_size, progress=advance)
+    ready = _taken(examples, layer, length, size)
+    with (progress or shown(to_stderr=True)).bar("features", len(ready)) as advance:
+        features = extract(layer, ready, batch_size=batch_size, progress=advance)
     if any(features.steps):
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
-        layer.handle,
-        layer.sha256,
-        _weights(layer),
-        layer.output_key,
-        layer.input_range,
-        prepared.pipeline,
-        length,
-        size,
+        layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, ready.pipeline, length, size
     )
-    return Index(_unit(np.asarray(features)), prepared.ids, texts, made_by, layer)
+    return Index(_unit(np.asarray(features)), ready.ids, texts, made_by, layer)
 
 
 # -- searching

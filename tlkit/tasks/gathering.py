@@ -54,7 +54,7 @@ class Gathered:
             if (order != np.arange(len(order))).any():
                 together, arrays = (
                     together.subset(order.tolist()),
-                    {name: array[order] for name, array in arrays.items()},
+                    {name: rows[order] for name, rows in arrays.items()},
                 )
         return self.evaluate(together, arrays if self.of is None else arrays[self.of])
 

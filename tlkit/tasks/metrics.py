@@ -326,9 +326,7 @@ def recall_at_k(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[An
         0.75
     """
     pairs = _queries(relevant, found, k)
-    return _mean(
-        [len(set(relevant_items) & set(ranked[:k])) / len(set(relevant_items)) for relevant_items, ranked in pairs]
-    )
+    return _mean([len(set(right) & set(ranked[:k])) / len(set(right)) for right, ranked in pairs])
 
 
 def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]]) -> float:
@@ -351,10 +349,7 @@ def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Se
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     """
     pairs = _queries(relevant, found, 1)
-    firsts = [
-        next((i for i, item in enumerate(ranked, 1) if item in relevant_items), None)
-        for relevant_items, ranked in pairs
-    ]
+    firsts = [next((i for i, item in enumerate(ranked, 1) if item in right), None) for right, ranked in pairs]
     return _mean([1 / first if first else 0.0 for first in firsts])
 
 
@@ -381,8 +376,8 @@ def ndcg(relevant: Sequence[Collection[Any] | Mapping[Any, float]], found: Seque
     Source: Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418, with the discount from the second rank on.
     """
     figures = []
-    for relevant_items, ranked in _queries(relevant, found, k):
-        gains = relevant_items if isinstance(relevant_items, Mapping) else dict.fromkeys(relevant_items, 1.0)
+    for right, ranked in _queries(relevant, found, k):
+        gains = right if isinstance(right, Mapping) else dict.fromkeys(right, 1.0)
         had = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
         most = _discounted(sorted(gains.values(), reverse=True), k)
         figures.append(had / most if most > 0 else 0.0)
@@ -437,11 +432,7 @@ def _queries(relevant: Sequence[Any], results: Sequence[Any], k: int) -> list[tu
         raise InputError(f"There are {len(relevant)} queries and {len(results)} results: give one list for each query.")
     if k < 1:
         raise InputError(f"`k` must be 1 or more. Received: k={k!r}.")
-    return [
-        (relevant_items, list(ranked))
-        for relevant_items, ranked in zip(relevant, results, strict=True)
-        if relevant_items
-    ]
+    return [(right, list(ranked)) for right, ranked in zip(relevant, results, strict=True) if right]
 
 
 def _discounted(gains: Sequence[float], k: int) -> float:

@@ -100,9 +100,7 @@ def evaluate_spans(examples: Examples, outputs: np.ndarray, longest: int = 30, n
     passages = _passages(examples)
     replies = [reply(row, passages[i], longest) for i, row in enumerate(outputs)]
     judged = [_judge(windows, examples, replies, no_answer) for windows in _by_question(examples.ids).values()]
-    exact, f1, answerable = (
-        np.array([getattr(question, name) for question in judged]) for name in ("exact", "f1", "answerable")
-    )
+    exact, f1, answerable = (np.array([getattr(row, name) for row in judged]) for name in ("exact", "f1", "answerable"))
     scores = {**_with_interval("f1", f1), **_with_interval("exact_match", exact)}
     if not answerable.all():
         scores["no_answer_accuracy"] = exact[~answerable].mean()
@@ -164,18 +162,10 @@ def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
 
 def _mistakes(judged: Sequence[Judged], ids: Sequence[str]) -> list[dict[str, Any]]:
     """The questions answered worst, of equals the surest first."""
-    wrong = sorted(
-        (question for question in judged if not question.exact),
-        key=lambda question: (question.f1, -abs(question.preference)),
-    )
+    wrong = sorted((row for row in judged if not row.exact), key=lambda row: (row.f1, -abs(row.preference)))
     return [
-        {
-            "index": question.window,
-            "id": ids[question.window],
-            "true": _spoken(*question.answers),
-            "predicted": _spoken(question.said),
-        }
-        for question in wrong[:WORST]
+        {"index": row.window, "id": ids[row.window], "true": _spoken(*row.answers), "predicted": _spoken(row.said)}
+        for row in wrong[:WORST]
     ]
 
 

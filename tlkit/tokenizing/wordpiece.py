@@ -157,7 +157,7 @@ class WordPiece:
 
     def count_words(self, words: Sequence[str]) -> int:
         """How many pieces `encode_words` would need to keep all words, [CLS] and [SEP] included."""
-        return sum(len(word_pieces) for word_pieces in self._by_word(words)) + 2
+        return sum(len(numbers) for numbers in self._by_word(words)) + 2
 
     def inputs(self, text: str, length: int, pair: str | None = None) -> Inputs:
         """What a BERT module takes: [CLS] text [SEP], or [CLS] text [SEP] pair [SEP], cut and padded to `length`.
@@ -208,10 +208,8 @@ class WordPiece:
             InputError: If `length` has no room for the special pieces.
         """
         pieces = self._by_word(words)
-        inputs = self.packed([number for word_pieces in pieces for number in word_pieces], length)
-        owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(word_pieces) for word_pieces in pieces])[
-            : length - 2
-        ]
+        inputs = self.packed([number for numbers in pieces for number in numbers], length)
+        owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(numbers) for numbers in pieces])[: length - 2]
         index = np.full(length, -1, dtype=np.int32)
         index[1 : 1 + len(owners)] = owners
         return inputs, index

@@ -252,24 +252,16 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
         if has != set(model.input):
             raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
         for name, tensor in model.input.items():
-            shape, model_shape = tuple(spec[name].shape), tuple(tensor.shape[1:])
-            if len(shape) == len(model_shape) and any(
-                b not in (None, a) for a, b in zip(shape, model_shape, strict=True)
-            ):
-                raise InputError(
-                    f"The examples' {name} has shape {shape}, but the model takes {model_shape}: make them so."
-                )
+            shape, takes = tuple(spec[name].shape), tuple(tensor.shape[1:])
+            if len(shape) == len(takes) and any(b not in (None, a) for a, b in zip(shape, takes, strict=True)):
+                raise InputError(f"The examples' {name} has shape {shape}, but the model takes {takes}: make them so.")
     if isinstance(spec, Mapping) or not hasattr(model.input, "shape"):
         return
-    shape, model_shape = tuple(spec.shape), tuple(model.input.shape[1:])
-    fits = len(shape) == len(model_shape) and all(b is None or a == b for a, b in zip(shape, model_shape, strict=True))
+    shape, takes = tuple(spec.shape), tuple(model.input.shape[1:])
+    fits = len(shape) == len(takes) and all(b is None or a == b for a, b in zip(shape, takes, strict=True))
     if not fits:
-        how = (
-            "resize them: tlkit.data.image.resized(data, (height, width))"
-            if len(model_shape) == 3
-            else "read them anew"
-        )
-        raise InputError(f"The examples have shape {shape}, but the model takes {model_shape}; {how}.")
+        how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(takes) == 3 else "read them anew"
+        raise InputError(f"The examples have shape {shape}, but the model takes {takes}; {how}.")
 
 
 def _uncut(model: keras.Model, data: Splits) -> Splits:
@@ -561,9 +553,7 @@ def _targets(job: Job, examples: Examples, indices: np.ndarray, drawn: Drawn, wi
     if "length" not in examples.columns or not has_steps(job.model.output):
         return targets
     steps = steps_of(examples.inputs.spec)
-    return keras.tree.map_structure(
-        lambda target: trimmed(target, width) if target.shape[1:2] == (steps,) else target, targets
-    )
+    return keras.tree.map_structure(lambda y: trimmed(y, width) if y.shape[1:2] == (steps,) else y, targets)
 
 
 def _validated(job: Job, stage: Stage) -> dict[str, float]:

@@ -200,9 +200,7 @@ def _any_batch(value: Any) -> Any:
 
 
 def _as_they_are(*arguments: Any) -> Any:
-    return tf.nest.map_structure(
-        lambda tensor: None if tensor is None else tf.TensorSpec(tensor.shape, tensor.dtype), arguments
-    )
+    return tf.nest.map_structure(lambda t: None if t is None else tf.TensorSpec(t.shape, t.dtype), arguments)
 
 
 def _any_width(model: keras.Model, targets_have_steps: bool, x: Any, y: Any, *others: Any) -> tuple[Any, ...]:

@@ -119,9 +119,9 @@ def _tokenizer(symbols: Sequence[str], kind: str, how: Mapping[str, Any]) -> str
     """A tokenizer.json whose tokens are symbols: letters of a word, or what stands between blanks."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
-        {"id": i, "content": symbol, **flags, "special": True} for i, symbol in enumerate(symbols) if symbol[0] == "<"
+        {"id": i, "content": token, **flags, "special": True} for i, token in enumerate(symbols) if token[0] == "<"
     ]
-    model = {"type": kind, "vocab": {symbol: i for i, symbol in enumerate(symbols)}, "unk_token": "<unk>"}
+    model = {"type": kind, "vocab": {token: i for i, token in enumerate(symbols)}, "unk_token": "<unk>"}
     merges: dict[str, Any] = {"merges": []} if kind == "BPE" else {}
     return json.dumps({"version": "1.0", "added_tokens": added, **how, "model": {**model, **merges}})
 

@@ -224,23 +224,21 @@ def attended(query: Any, key: Any, value: Any, mask: Any) -> Any:
         query: float32 (batch, tokens, heads, depth).
         key: float32 (batch, seen, key heads, depth).
         value: As `key`.
-        mask: float32 (tokens, key_count), added to the scores.
+        mask: float32 (tokens, keys), added to the scores.
 
     Returns:
         float32 (batch, tokens, heads x depth).
     """
     import tensorflow as tf
 
-    batch, tokens, key_count = tf.shape(query)[0], tf.shape(query)[1], tf.shape(key)[1]
+    batch, tokens, keys = tf.shape(query)[0], tf.shape(query)[1], tf.shape(key)[1]
     heads, depth, groups = query.shape[2], query.shape[3], key.shape[2]
     shared = heads // groups
     rows = tf.transpose(tf.reshape(query, (batch, tokens, groups, shared, depth)), (0, 2, 3, 1, 4))
     rows = tf.reshape(rows, (batch, groups, shared * tokens, depth))
     logits = tf.matmul(rows, tf.transpose(key, (0, 2, 3, 1))) * depth**-0.5
-    shares = tf.nn.softmax(tf.reshape(logits, (batch, groups, shared, tokens, key_count)) + mask)
-    mixed = tf.matmul(
-        tf.reshape(shares, (batch, groups, shared * tokens, key_count)), tf.transpose(value, (0, 2, 1, 3))
-    )
+    shares = tf.nn.softmax(tf.reshape(logits, (batch, groups, shared, tokens, keys)) + mask)
+    mixed = tf.matmul(tf.reshape(shares, (batch, groups, shared * tokens, keys)), tf.transpose(value, (0, 2, 1, 3)))
     mixed = tf.transpose(tf.reshape(mixed, (batch, groups, shared, tokens, depth)), (0, 3, 1, 2, 4))
     return tf.reshape(mixed, (batch, tokens, heads * depth))
 
@@ -254,11 +252,11 @@ def rotations(places: Any, sizes: Sizes = SIZES) -> tuple[Any, Any]:
     return tf.cos(angles)[:, None], tf.sin(angles)[:, None]
 
 
-def ahead(places: Any, key_count: Any) -> Any:
-    """Mask of what a token at its place may not see: float32 (tokens, key_count), 0 or MASKED."""
+def ahead(places: Any, keys: Any) -> Any:
+    """Mask of what a token at its place may not see: float32 (tokens, keys), 0 or MASKED."""
     import tensorflow as tf
 
-    return tf.cast(tf.range(key_count)[None] > places[:, None], tf.float32) * MASKED
+    return tf.cast(tf.range(keys)[None] > places[:, None], tf.float32) * MASKED
 
 
 def _rotated(x: Any, turns: tuple[Any, Any]) -> Any:

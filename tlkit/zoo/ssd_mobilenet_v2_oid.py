@@ -64,17 +64,13 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
 
     def call(image: Any, training: bool) -> dict[str, Any]:
         tensors = tflitenet.computed(net, variables, image * 2.0 - 1.0)
-        outputs: dict[str, Any] = {}
+        maps: dict[str, Any] = {}
         for level, stride in enumerate(STRIDES):
             boxes = tflitenet.step_of(net, f"BoxPredictor_{level}/BoxEncodingPredictor/BiasAdd")
             classes = tflitenet.step_of(net, f"BoxPredictor_{level}/ClassPredictor/BiasAdd")
             logits, reach = surest(tensors[boxes.output], tensors[classes.output], anchors(level))
-            outputs |= {
-                f"neck_{stride}": tensors[boxes.inputs[0]],
-                f"labels_{stride}": logits,
-                f"reach_{stride}": reach,
-            }
-        return outputs
+            maps |= {f"neck_{stride}": tensors[boxes.inputs[0]], f"labels_{stride}": logits, f"reach_{stride}": reach}
+        return maps
 
     all_weights = list(variables.values())
     image = tf.TensorSpec((None, 300, 300, 3), tf.float32, name="image")

@@ -224,8 +224,8 @@ class Net:
         x, mask = self._embedded(source, tf.constant(0)), (1.0 - present[:, None, None]) * MASKED
         for n in range(self.sizes.blocks):
             name = f"encoder/{n}"
-            normalized = self._normalized(f"{name}/own", x)
-            query, key, value = (self._product(f"{name}/own/{side}", normalized) for side in ("query", "key", "value"))
+            states = self._normalized(f"{name}/own", x)
+            query, key, value = (self._product(f"{name}/own/{side}", states) for side in ("query", "key", "value"))
             x += self._product(f"{name}/own/out", self._attended(query, key, value, mask))
             x += self._wide(name, x)
         return self._normalized("encoder", x) * present[..., None]
@@ -238,11 +238,9 @@ class Net:
         mask = tf.cast(positions[None] > positions[:, None], tf.float32) * MASKED
         x = self._embedded(ids, tf.constant(0))
         for n in range(self.sizes.blocks):
-            normalized = self._normalized(f"decoder/{n}/own", x)
-            query, *keys_values = (
-                self._product(f"decoder/{n}/own/{side}", normalized) for side in ("query", "key", "value")
-            )
-            x = self._block(n, x, (query, *keys_values, mask), self._crossed(n, encoded))
+            states = self._normalized(f"decoder/{n}/own", x)
+            query, *pair = (self._product(f"decoder/{n}/own/{side}", states) for side in ("query", "key", "value"))
+            x = self._block(n, x, (query, *pair, mask), self._crossed(n, encoded))
         return self._normalized("decoder", x)
 
     def start(self, encoded: Any) -> dict[str, Any]:
@@ -271,10 +269,8 @@ class Net:
         chosen = tf.one_hot(positions, capacity)
         x = self._embedded(ids, inputs["position"])
         for n in range(self.sizes.blocks):
-            normalized = self._normalized(f"decoder/{n}/own", x)
-            query, key, value = (
-                self._product(f"decoder/{n}/own/{side}", normalized) for side in ("query", "key", "value")
-            )
+            states = self._normalized(f"decoder/{n}/own", x)
+            query, key, value = (self._product(f"decoder/{n}/own/{side}", states) for side in ("query", "key", "value"))
             for side, rows in zip("kv", (key, value), strict=True):
                 before = inputs[f"{CACHE}_{side}_{n}"] * (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
                 caches[f"{CACHE}_{side}_{n}"] = before + tf.einsum("tc,btd->bcd", chosen, rows)
@@ -328,8 +324,8 @@ class Net:
         """Two dense layers of the normalised states."""
         import tensorflow as tf
 
-        normalized = self._normalized(f"{name}/wide", x)
-        inner = self._product(f"{name}/wide/inner", normalized) + self.weights[f"{name}/wide/inner_bias"]
+        states = self._normalized(f"{name}/wide", x)
+        inner = self._product(f"{name}/wide/inner", states) + self.weights[f"{name}/wide/inner_bias"]
         return self._product(f"{name}/wide/outer", tf.nn.relu(inner)) + self.weights[f"{name}/wide/outer_bias"]
 
     def _product(self, name: str, x: Any) -> Any:

@@ -139,10 +139,8 @@ class LogVariances(keras.layers.Layer):
 def of_head(name: str, number: int, targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:
     """Of a batch for several heads the part that one has labels of; `weights` are (batch, heads) or None."""
     rows = targets[name]["known"]
-    labelled_part = tf.nest.map_structure(
-        lambda tensor: tf.boolean_mask(tensor, rows), (targets[name]["target"], outputs[name])
-    )
-    return (*labelled_part, None if weights is None else tf.boolean_mask(weights[:, number], rows))
+    part = tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, rows), (targets[name]["target"], outputs[name]))
+    return (*part, None if weights is None else tf.boolean_mask(weights[:, number], rows))
 
 
 def of_labels(targets: Any, outputs: Any, weights: Any) -> tuple[Any, Any, Any]:

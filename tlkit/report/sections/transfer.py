@@ -16,7 +16,7 @@ def view(facts: Facts) -> dict[str, Any] | None:
     if transfer is None:
         return None
     ways = [
-        {"name": name, "mean": statistics.fmean(scores), "seeds": scores} for name, scores in transfer["scores"].items()
+        {"name": name, "mean": statistics.fmean(seeds), "seeds": seeds} for name, seeds in transfer["scores"].items()
     ]
     name = words.words(transfer["score"])
     return {"level": 0.95, **transfer, "label": name[:1].upper() + name[1:], "ways": ways}
