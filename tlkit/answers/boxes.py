@@ -164,7 +164,7 @@ def joined(raw: Mapping[str, Any], name: str) -> Any:
     import keras
 
     maps = [raw[f"{name}_{stride}"] for stride in strides_of(raw)]
-    flat = [keras.ops.reshape(own, (-1, own.shape[1] * own.shape[2], own.shape[3])) for own in maps]
+    flat = [keras.ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in maps]
     return keras.ops.concatenate(flat, axis=1)
 
 
@@ -178,12 +178,12 @@ def corners(raw: Mapping[str, Any]) -> Any:
     return ops.convert_to_tensor(middle) + reach * np.array([-1, -1, 1, 1], np.float32)
 
 
-def iou(one: Any, other: Any) -> Any:
+def iou(first: Any, second: Any) -> Any:
     """Intersection over union of boxes (..., 4) of left, top, right, bottom; Keras operations or NumPy."""
-    low, high = _of(one).maximum(one[..., :2], other[..., :2]), _of(one).minimum(one[..., 2:], other[..., 2:])
-    sides = _of(one).maximum(high - low, 0.0)
+    low, high = _of(first).maximum(first[..., :2], second[..., :2]), _of(first).minimum(first[..., 2:], second[..., 2:])
+    sides = _of(first).maximum(high - low, 0.0)
     common = sides[..., 0] * sides[..., 1]
-    return common / _of(one).maximum(area(one) + area(other) - common, 1e-9)
+    return common / _of(first).maximum(area(first) + area(second) - common, 1e-9)
 
 
 def area(box: Any) -> Any:
@@ -204,19 +204,19 @@ def _decoded(overlap: float, raw: Mapping[str, Any]) -> Mapping[str, Any]:
     from keras import ops
 
     shares, sides = _of_regions(raw) if "regions" in raw else (ops.sigmoid(joined(raw, "labels")), corners(raw))
-    best, label = (own[..., 0] for own in ops.top_k(shares, 1))  # argmax is no TFLite builtin
+    best, label = (column[..., 0] for column in ops.top_k(shares, 1))  # argmax is no TFLite builtin
     count = min(CANDIDATES, best.shape[1])
     scores, chosen = ops.top_k(best, k=count)
-    found = ops.clip(ops.take_along_axis(sides, chosen[..., None], axis=1), 0.0, 1.0)
+    edges = ops.clip(ops.take_along_axis(sides, chosen[..., None], axis=1), 0.0, 1.0)
     classes = ops.take_along_axis(ops.cast(label, "float32"), chosen, axis=1)
-    if found.shape[0] == 1 and shares.shape[-1] <= SHIFTED:
-        found, classes, scores = _suppressed(found, classes, scores, overlap)
+    if edges.shape[0] == 1 and shares.shape[-1] <= SHIFTED:
+        edges, classes, scores = _suppressed(edges, classes, scores, overlap)
     else:
-        kept = scores * survivors(found, classes, overlap) * ops.cast(scores >= LEAST, "float32")
-        scores, order = ops.top_k(kept, k=min(MOST, count))
-        found = ops.take_along_axis(found, order[..., None], axis=1)
+        surviving = scores * survivors(edges, classes, overlap) * ops.cast(scores >= LEAST, "float32")
+        scores, order = ops.top_k(surviving, k=min(MOST, count))
+        edges = ops.take_along_axis(edges, order[..., None], axis=1)
         classes = ops.take_along_axis(classes, order, axis=1)
-    left, top, right, bottom = (found[..., i] for i in range(4))
+    left, top, right, bottom = (edges[..., i] for i in range(4))
     return {
         "boxes": ops.stack([top, left, bottom, right], axis=-1),
         "classes": classes,
@@ -236,42 +236,42 @@ def _of_regions(raw: Mapping[str, Any]) -> tuple[Any, Any]:
     return shares, raw["region_boxes"]
 
 
-def _suppressed(found: Any, classes: Any, scores: Any, overlap: float) -> tuple[Any, Any, Any]:
+def _suppressed(edges: Any, classes: Any, scores: Any, overlap: float) -> tuple[Any, Any, Any]:
     """The boxes of one image that survive, with their classes and scores, by what is one operation of TFLite's.
 
     Boxes of different labels are moved apart, as it knows no labels.
     """
     import tensorflow as tf
 
-    count = min(MOST, found.shape[1])
-    rows, kept = tf.raw_ops.NonMaxSuppressionV4(  # tf.image's function adds a branch, which is a graph of its own
-        boxes=found[0] + 2 * classes[0][:, None], scores=scores[0], max_output_size=count, iou_threshold=overlap,
+    count = min(MOST, edges.shape[1])
+    rows, survived = tf.raw_ops.NonMaxSuppressionV4(  # tf.image's function adds a branch, which is a graph of its own
+        boxes=edges[0] + 2 * classes[0][:, None], scores=scores[0], max_output_size=count, iou_threshold=overlap,
         score_threshold=LEAST, pad_to_max_output_size=True,
     )  # fmt: skip
-    there = tf.cast(tf.range(count) < kept, tf.float32)
+    valid = tf.cast(tf.range(count) < survived, tf.float32)
     return (
-        tf.gather(found[0], rows)[None],
+        tf.gather(edges[0], rows)[None],
         tf.gather(classes[0], rows)[None],
-        (tf.gather(scores[0], rows) * there)[None],
+        (tf.gather(scores[0], rows) * valid)[None],
     )
 
 
-def survivors(found: Any, classes: Any, overlap: float) -> Any:
+def survivors(edges: Any, classes: Any, overlap: float) -> Any:
     """1 for a box that no better one of its label that survives covers, else 0; rows come best first.
 
     What a loop over the boxes would give, in rounds: each round is right for boxes with one more before them.
     """
     from keras import ops
 
-    count = found.shape[1]
+    count = edges.shape[1]
     alike = ops.cast(ops.equal(classes[:, :, None], classes[:, None, :]), "float32")
-    near = ops.cast(iou(found[:, :, None], found[:, None, :]) > overlap, "float32")
+    near = ops.cast(iou(edges[:, :, None], edges[:, None, :]) > overlap, "float32")
     rank = np.arange(count, dtype=np.float32)
     covers = alike * near * ops.cast(ops.convert_to_tensor(rank[None, :]) < rank[:, None], "float32")
-    kept = ops.ones_like(classes)
+    alive = ops.ones_like(classes)
     for _ in range(ROUNDS):
-        kept = 1.0 - ops.max(covers * kept[:, None, :], axis=-1)
-    return kept
+        alive = 1.0 - ops.max(covers * alive[:, None, :], axis=-1)
+    return alive
 
 
 # -- comparing, judging, saying
@@ -282,14 +282,14 @@ def sides_first(decoded: Decoded) -> np.ndarray:
     return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
     """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says.
 
     Suppression turns a hair into another box: of two candidates with nearly one score the other survives. Where at most
     one box in fifty jumps or is missing, these count as ties: they lower the agreement, and are no difference.
     """
-    one, other = _compared(expected, found), _compared(found, expected)
-    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(one, other, strict=True))
+    forward, backward = _compared(expected, actual), _compared(actual, expected)
+    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(forward, backward, strict=True))
     jumps = said & (~has | (apart > JUMP))
     if jumps.sum() <= max(1, TIES * said.sum()):
         apart, margin = np.where(jumps, 0.0, apart), np.where(jumps & ~has, 0.0, margin)
@@ -308,31 +308,31 @@ def _compared(side: Decoded, other: Decoded) -> tuple[np.ndarray, ...]:
     return side["scores"] >= SAID, np.maximum(apart, moved), has, side["scores"] - SAID
 
 
-def matches(rows: np.ndarray, found: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:
+def matches(rows: np.ndarray, edges: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:
     """Which true row each box finds, int64 (boxes,), -1 for none; boxes come best first, and a row is found once.
 
     Args:
         rows: (n, 5) true rows: label, left, top, right, bottom.
-        found: (boxes, 4) left, top, right, bottom.
+        edges: (boxes, 4) left, top, right, bottom.
         classes: (boxes,) their labels.
         least: Intersection over union from which a box finds a row.
     """
-    taken, partner = np.zeros(len(rows), bool), np.full(len(found), -1)
-    near = iou(found[:, None], rows[None, :, 1:]) * (classes[:, None] == rows[None, :, 0])
-    for i in range(len(found)):
-        free = np.where(taken, 0.0, near[i])
+    matched, partner = np.zeros(len(rows), bool), np.full(len(edges), -1)
+    near = iou(edges[:, None], rows[None, :, 1:]) * (classes[:, None] == rows[None, :, 0])
+    for i in range(len(edges)):
+        free = np.where(matched, 0.0, near[i])
         if len(free) and free.max() >= least:
             partner[i] = free.argmax()
-            taken[partner[i]] = True
+            matched[partner[i]] = True
     return partner
 
 
 def f1(rows: np.ndarray, decoded: Decoded, index: int) -> float:
     """F1 of the boxes that are said of one image, at half overlap; 1 where there is nothing and nothing is said."""
-    said = np.flatnonzero(decoded["scores"][index] >= SAID)
+    confident = np.flatnonzero(decoded["scores"][index] >= SAID)
     truth = rows[rows[:, 0] >= 0]
-    hits = matches(truth, sides_first(decoded)[index][said], decoded["classes"][index][said], 0.5) >= 0
-    return 2 * float(hits.sum()) / (len(said) + len(truth)) if len(said) + len(truth) else 1.0
+    hits = matches(truth, sides_first(decoded)[index][confident], decoded["classes"][index][confident], 0.5) >= 0
+    return 2 * float(hits.sum()) / (len(confident) + len(truth)) if len(confident) + len(truth) else 1.0
 
 
 def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
@@ -390,5 +390,5 @@ def _line(precisions: Sequence[float]) -> str:
 
 
 def _worst(facts: Facts) -> Any:
-    found = facts.detail("boxes")
-    return found and [{**one, "picture": facts.show(one["id"])} for one in found]
+    images = facts.detail("boxes")
+    return images and [{**image, "picture": facts.show(image["id"])} for image in images]

@@ -61,16 +61,16 @@ def text_of(file: str, ids: np.ndarray) -> str:
     return BytePairs(file, None, 0, 0).decode([int(number) for number in ids if number >= 0]).strip()
 
 
-def _agreement(expected: Decoded, found: Decoded) -> Agreement:
+def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
     """Shares are compared up to the first token that differs; the model is as sure as it was of that, or of all."""
-    same = expected[IDS] == found[IDS]
-    before = np.cumprod(same, axis=1, dtype=np.int64) > 0
-    reached = np.concatenate([np.ones((len(same), 1), bool), before[:, :-1]], axis=1)
-    difference = np.where(before, np.abs(expected[SHARES] - found[SHARES]), 0.0)
+    equal = expected[IDS] == actual[IDS]
+    before = np.cumprod(equal, axis=1, dtype=np.int64) > 0
+    reached = np.concatenate([np.ones((len(equal), 1), bool), before[:, :-1]], axis=1)
+    difference = np.where(before, np.abs(expected[SHARES] - actual[SHARES]), 0.0)
     leads = np.where(reached & (expected[IDS] >= 0), expected[LEADS], np.inf)
-    at_fault = np.where(same | ~reached, np.inf, expected[LEADS])
-    margin = np.where(same.all(axis=1), leads.min(axis=1), at_fault.min(axis=1))
-    return Agreement(difference.max(axis=1, initial=0.0), same.all(axis=1), margin)
+    at_fault = np.where(equal | ~reached, np.inf, expected[LEADS])
+    margin = np.where(equal.all(axis=1), leads.min(axis=1), at_fault.min(axis=1))
+    return Agreement(difference.max(axis=1, initial=0.0), equal.all(axis=1), margin)
 
 
 def _merit(units: Callable[[str], Sequence[str]], targets: Mapping[str, np.ndarray], decoded: Decoded) -> np.ndarray:
@@ -82,17 +82,17 @@ def _merit(units: Callable[[str], Sequence[str]], targets: Mapping[str, np.ndarr
     return 1 - np.array(rates, np.float64)
 
 
-def _quantised(what: str, found: Any, gates: Any) -> str | None:
+def _quantised(what: str, comparison: Any, gates: Any) -> str | None:
     """One token that differs makes another text, so the rate of errors decides, and not how many texts are equal."""
-    if found.change_upper >= -gates.max_drop:
+    if comparison.change_upper >= -gates.max_drop:
         return None
-    rise, sure = -100 * found.score_change, -100 * found.change_upper
+    rise, sure = -100 * comparison.score_change, -100 * comparison.change_upper
     return f"its {what} rises by {rise:.1f} points, surely by more than {sure:.1f}; {100 * gates.max_drop:g} allowed"
 
 
 def _said(nothing: str, decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
     """The text, its windows stitched, and the geometric mean of the shares of its tokens."""
-    texts = [text_of(str(one[TOKENIZER]), own[IDS]) for own, one in zip(decoded, examples, strict=True)]
-    shares = np.concatenate([own[SHARES][own[IDS] >= 0] for own in decoded])
+    texts = [text_of(str(example[TOKENIZER]), outputs[IDS]) for outputs, example in zip(decoded, examples, strict=True)]
+    shares = np.concatenate([outputs[SHARES][outputs[IDS] >= 0] for outputs in decoded])
     text = " ".join(stitched([text.split() for text in texts]))
     return [(text or nothing, float(np.exp(np.log(np.maximum(shares, 1e-9)).mean())) if len(shares) else 0.0)]

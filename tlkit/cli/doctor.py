@@ -91,8 +91,8 @@ def number(version: str) -> tuple[int, ...]:
         >>> number("2.19.0rc1") < number("2.21")
         True
     """
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
 def _python(version: tuple[int, ...]) -> Finding:
@@ -103,12 +103,12 @@ def _python(version: tuple[int, ...]) -> Finding:
 
 
 def _package(name: str, least: str, below: str | None, version: str | None) -> Finding:
-    wanted = f"{name}>={least}" + (f",<{below}" if below else "")
+    requirement = f"{name}>={least}" + (f",<{below}" if below else "")
     if version is None:
-        return Finding(name, FAIL, "not installed", f"pip install '{wanted}'")
+        return Finding(name, FAIL, "not installed", f"pip install '{requirement}'")
     fits = number(least) <= number(version) and (below is None or number(version) < number(below))
     if not fits:
-        return Finding(name, FAIL, f"{version}, but tlkit needs {wanted}", f"pip install '{wanted}'")
+        return Finding(name, FAIL, f"{version}, but tlkit needs {requirement}", f"pip install '{requirement}'")
     return Finding(name, OK, version)
 
 
@@ -134,10 +134,10 @@ def _backend(environment: Mapping[str, str]) -> Finding:
 def _configured_backend(environment: Mapping[str, str]) -> str | None:
     home = Path(environment.get("KERAS_HOME") or Path.home() / ".keras")
     try:
-        found = re.search(r'"backend"\s*:\s*"(\w+)"', (home / "keras.json").read_text(encoding="utf-8"))
+        match = re.search(r'"backend"\s*:\s*"(\w+)"', (home / "keras.json").read_text(encoding="utf-8"))
     except OSError:
         return None
-    return found.group(1) if found else None
+    return match.group(1) if match else None
 
 
 def _legacy_keras(environment: Mapping[str, str], tf_keras: str | None) -> Finding:
@@ -196,13 +196,13 @@ def _failure(code: str) -> str | None:
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     command = [sys.executable, "-c", code]
     try:
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+        process = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"no answer within {RUN_TIMEOUT_S:.0f} s"
-    if done.returncode == 0:
+    if process.returncode == 0:
         return None
-    said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"the process ended with {done.returncode}"
+    message = process.stderr.strip().splitlines()
+    return message[-1] if message else f"the process ended with {process.returncode}"
 
 
 # A TFLite file of one operation, y = x + x, so that LiteRT is tried without TensorFlow.

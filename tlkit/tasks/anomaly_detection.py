@@ -191,8 +191,8 @@ def _smoothed(maps: Mapping[int, Any]) -> dict[str, Any]:
     from keras import layers
 
     return {
-        str(stride): layers.AveragePooling2D(3, 1, padding="same", dtype="float32", name=f"head_around_{stride}")(own)
-        for stride, own in maps.items()
+        str(stride): layers.AveragePooling2D(3, 1, padding="same", dtype="float32", name=f"head_around_{stride}")(x)
+        for stride, x in maps.items()
     }
 
 
@@ -248,20 +248,20 @@ def _size(examples: Examples) -> tuple[int, int]:
 
 def _chosen(strides: tuple[int, ...], rate: float, train: HeadOutputs, val: HeadOutputs, say: Say) -> Inference:
     """What remains of the candidate that sees synthetic faults best."""
-    found, rows = [], []
+    solutions, rows = [], []
     for name, task in _candidates(strides, rate).items():
         assert task.solve is not None
         solution = task.solve(train, val, say)
         image, pixel = _seen(solution, val)
         rows.append({"detector": name, "image_auroc": image, "pixel_auroc": pixel})
-        found.append((image + pixel, solution))
-    best = max(range(len(found)), key=lambda i: found[i][0])
+        solutions.append((image + pixel, solution))
+    best = max(range(len(solutions)), key=lambda i: solutions[i][0])
     for i, row in enumerate(rows):
         row["chosen"] = i == best
         mark = "  <- chosen" if i == best else ""
         figures = f"image {row['image_auroc']:.3f}  pixel {row['pixel_auroc']:.3f}"
         say(f"synthetic faults  {row['detector']:<28}  {figures}{mark}")
-    _, solution = found[best]
+    _, solution = solutions[best]
     path, arguments = solution.task.made_by
     task = recording.restore((path, {**arguments, "tried": rows}))
     return Inference(task, solution.outputs, solution.data)
@@ -288,10 +288,10 @@ def _seen(solution: Inference, val: HeadOutputs) -> tuple[float, float]:
     assert isinstance(scorer, AnomalyScorer)
     for piece, raw in val.batches():
         if model is None:
-            inputs = {name: keras.Input(own.shape[1:], name=name) for name, own in raw.items()}
+            inputs = {name: keras.Input(y.shape[1:], name=name) for name, y in raw.items()}
             model = keras.Model(inputs, solution.outputs(inputs))
         decoded = solution.task.decode(model(raw, training=False))
-        scorer.update(val.examples.subset(piece.tolist()), {name: np.asarray(own) for name, own in decoded.items()})
+        scorer.update(val.examples.subset(piece.tolist()), {name: np.asarray(y) for name, y in decoded.items()})
     return areas(scorer)
 
 
@@ -327,7 +327,7 @@ def _check(further: Callable[[Splits], None], splits: Splits) -> None:
 def _check_faults(splits: Splits) -> None:
     """A detector can be chosen only where validation has good images and faults on them."""
     marked = [splits.val.targets[i] for i in range(len(splits.val))]
-    if all(np.any(own) for own in marked) or not any((own == 1).any() for own in marked):
+    if all(np.any(mask) for mask in marked) or not any((mask == 1).any() for mask in marked):
         raise InputError(
             "`anomalies` chooses a detector by good validation images and (synthetic) faults on them: read the data "
             "with a validation share and `faults=True`, or name the detector, `padim()` or `patchcore()`."

@@ -41,12 +41,12 @@ def fit_gaussian(good: HeadOutputs, strides: tuple[int, ...], n_features: int, s
     for rows in joined_maps(good, strides):
         places = rows.reshape(len(rows), -1, rows.shape[-1]).astype(np.float64)
         directions = _directions(places.shape[-1], n_features) if directions is None else directions
-        own = (places @ directions).transpose(1, 0, 2)  # (places, images, features)
-        own = own.reshape(1, -1, own.shape[-1]) if shared else own
+        cells = (places @ directions).transpose(1, 0, 2)  # (places, images, features)
+        cells = cells.reshape(1, -1, cells.shape[-1]) if shared else cells
         first = not count
-        sums = own.sum(axis=1) if first else sums + own.sum(axis=1)
-        products = own.transpose(0, 2, 1) @ own if first else products + own.transpose(0, 2, 1) @ own
-        count += own.shape[1]
+        sums = cells.sum(axis=1) if first else sums + cells.sum(axis=1)
+        products = cells.transpose(0, 2, 1) @ cells if first else products + cells.transpose(0, 2, 1) @ cells
+        count += cells.shape[1]
     mean = sums / count
     scatter = products - count * mean[:, :, None] * mean[:, None, :]
     whitening = _whitening(scatter / max(1, count - 1))
@@ -91,13 +91,13 @@ def coreset(rows: np.ndarray, size: int) -> np.ndarray:
     if rows.shape[1] > SKETCH:
         sketch = rows @ rng.normal(0, SKETCH**-0.5, (rows.shape[1], SKETCH)).astype(rows.dtype)
     squares, nearest = np.square(sketch).sum(axis=1), np.full(len(rows), np.inf, rows.dtype)
-    taken = [int(rng.integers(len(rows)))]
-    while len(taken) < size:
-        own = sketch[taken[-1]]
-        nearest = np.minimum(nearest, squares - 2 * (sketch @ own) + own @ own)
-        nearest[taken[-1]] = -np.inf
-        taken.append(int(nearest.argmax()))
-    return np.array(taken, np.int64)
+    positions = [int(rng.integers(len(rows)))]
+    while len(positions) < size:
+        latest = sketch[positions[-1]]
+        nearest = np.minimum(nearest, squares - 2 * (sketch @ latest) + latest @ latest)
+        nearest[positions[-1]] = -np.inf
+        positions.append(int(nearest.argmax()))
+    return np.array(positions, np.int64)
 
 
 # -- features
@@ -131,22 +131,22 @@ def join(maps: Mapping[str, Any], strides: tuple[int, ...]) -> Any:
     return parts[0] if len(parts) == 1 else layers.Concatenate(dtype="float32", name="anomaly_features")(parts)
 
 
-def _directions(features: int, wanted: int) -> np.ndarray:
+def _directions(features: int, count: int) -> np.ndarray:
     """float64 (features, k) orthonormal columns; the identity where all features are wanted."""
-    if wanted >= features:
+    if count >= features:
         return np.eye(features)
-    basis, _ = np.linalg.qr(np.random.default_rng(DRAWS).normal(size=(features, wanted)))
+    basis, _ = np.linalg.qr(np.random.default_rng(DRAWS).normal(size=(features, count)))
     return basis
 
 
 def _drawn_rows(good: HeadOutputs, strides: tuple[int, ...]) -> np.ndarray:
     """float32 (n, d): features of all places, or of as many of each image as make MOST_ROWS together."""
     rng = np.random.default_rng(DRAWS)
-    each = max(1, MOST_ROWS // max(1, len(good.examples)))
+    per_image = max(1, MOST_ROWS // max(1, len(good.examples)))
     rows = []
     for maps in joined_maps(good, strides):
         for image in maps.reshape(len(maps), -1, maps.shape[-1]):
-            rows.append(image if len(image) <= each else image[rng.choice(len(image), each, replace=False)])
+            rows.append(image if len(image) <= per_image else image[rng.choice(len(image), per_image, replace=False)])
     return np.concatenate(rows)
 
 
@@ -218,9 +218,9 @@ def _pointwise(features: Any, matrix: np.ndarray, bias: np.ndarray, name: str) -
     from keras import layers
 
     layer = layers.Conv2D(matrix.shape[1], 1, trainable=False, dtype="float32", name=name)
-    found = layer(features)
+    outputs = layer(features)
     layer.set_weights([matrix[None, None].astype(np.float32), bias.astype(np.float32)])
-    return found
+    return outputs
 
 
 def heat_map(distances: Any, size: tuple[int, int], sigma: float) -> Any:

@@ -52,26 +52,26 @@ class AnomalyScorer:
         kinds = examples.columns.get(KIND)
         for row, name in enumerate(examples.ids):
             mask = np.asarray(examples.targets[row])
-            found, score = decoded[ANOMALY_MAP][row], float(decoded[PRED_SCORE][row])
+            heat, score = decoded[ANOMALY_MAP][row], float(decoded[PRED_SCORE][row])
             bad = bool(mask.any())
-            bins = _bins(found)
+            bins = _bins(heat)
             self.pixels.append(np.stack([_counts(bins[mask == side]) for side in (0, 1)]))
             self.regions.append(_region_shares(mask, bins))
             self.ids.append(name)
             self.kinds.append(str(kinds[row]) if kinds is not None else "bad" if bad else GOOD)
             self.bad.append(bad)
             self.scores.append(score)
-            self._keep(name, bad, score, mask, found)
+            self._keep(name, bad, score, mask, heat)
 
-    def _keep(self, name: str, bad: bool, score: float, mask: np.ndarray, found: np.ndarray) -> None:
+    def _keep(self, name: str, bad: bool, score: float, mask: np.ndarray, heat: np.ndarray) -> None:
         """Of the bad images those of the lowest scores, of the good ones those of the highest."""
-        kept = self.drawn["missed" if bad else "alarm"]
+        worst = self.drawn["missed" if bad else "alarm"]
         order = score if bad else -score
-        if len(kept) < WORST or order < kept[-1][0]:
-            entry = {"id": name, "kind": self.kinds[-1], "score": score, "mask": mask, "map": found}
-            kept.append((order, len(self.ids), entry))
-            kept.sort(key=lambda one: one[:2])
-            del kept[WORST:]
+        if len(worst) < WORST or order < worst[-1][0]:
+            entry = {"id": name, "kind": self.kinds[-1], "score": score, "mask": mask, "map": heat}
+            worst.append((order, len(self.ids), entry))
+            worst.sort(key=lambda ranked: ranked[:2])
+            del worst[WORST:]
 
     def result(self) -> Evaluation:
         """Scores image_auroc, pixel_auroc and pro, each with its interval, where there are good and bad ones; and with
@@ -107,26 +107,28 @@ class AnomalyScorer:
             pixels = pixels[..., used].astype(np.float64)
             regions = regions[:, [0, *(1 + used)]]
             statistics["pixel_auroc"] = functools.partial(_drawn, lambda px, _: area(px[0], px[1]), pixels, regions)
-            statistics["pro"] = functools.partial(_drawn, lambda px, own: region_overlap(px[0], own), pixels, regions)
-        every, found = np.arange(len(bad)), dict[str, float]()
+            statistics["pro"] = functools.partial(
+                _drawn, lambda px, shares: region_overlap(px[0], shares), pixels, regions
+            )
+        every, curves = np.arange(len(bad)), dict[str, float]()
         for name, statistic in statistics.items():
             low, high = metrics.bootstrap(statistic, len(bad))
-            found |= {name: statistic(every), f"{name}_low": low, f"{name}_high": high}
-        return found
+            curves |= {name: statistic(every), f"{name}_low": low, f"{name}_high": high}
+        return curves
 
     def _decisions(self, bad: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         """What scores above 1, the threshold, mean."""
-        said = scores > 1
-        hits = float((said & bad).sum())
-        precision, recall, f1 = metrics.precision_recall_f1(*(np.array([n]) for n in (hits, said.sum(), bad.sum())))
-        found = {"threshold": float(self.threshold or 0.0)}
+        flagged = scores > 1
+        hits = float((flagged & bad).sum())
+        precision, recall, f1 = metrics.precision_recall_f1(*(np.array([n]) for n in (hits, flagged.sum(), bad.sum())))
+        decisions = {"threshold": float(self.threshold or 0.0)}
         if bad.any():
-            found |= {"f1": float(f1[0]), "precision": float(precision[0]), "recall": float(recall[0])}
+            decisions |= {"f1": float(f1[0]), "precision": float(precision[0]), "recall": float(recall[0])}
         if not bad.all():
-            alarms, good = int((said & ~bad).sum()), int((~bad).sum())
+            alarms, good = int((flagged & ~bad).sum()), int((~bad).sum())
             low, high = metrics.wilson(alarms, good)
-            found |= {"false_alarms": alarms / good, "false_alarms_low": low, "false_alarms_high": high}
-        return found
+            decisions |= {"false_alarms": alarms / good, "false_alarms_low": low, "false_alarms_high": high}
+        return decisions
 
     def _by_kind(self, bad: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
         good, kinds = scores[~bad], np.array(self.kinds)
@@ -134,20 +136,22 @@ class AnomalyScorer:
             return {}
         rows = []
         for kind in sorted(set(kinds[bad].tolist())):
-            own = scores[bad & (kinds == kind)]
-            labels = np.repeat([False, True], [len(good), len(own)])
-            auroc = metrics.roc_auc(labels, np.concatenate([good, own]))
-            rows.append({"kind": kind, "images": len(own), "image_auroc": auroc, "found": float((own > 1).mean())})
+            of_kind = scores[bad & (kinds == kind)]
+            labels = np.repeat([False, True], [len(good), len(of_kind)])
+            auroc = metrics.roc_auc(labels, np.concatenate([good, of_kind]))
+            rows.append(
+                {"kind": kind, "images": len(of_kind), "image_auroc": auroc, "found": float((of_kind > 1).mean())}
+            )
         return {"rows": rows, "judged": self.threshold is not None, "false_alarms": float((good > 1).mean())}
 
     def _images(self) -> list[dict[str, Any]]:
         drawn = [entry for kind in ("missed", "alarm") for _, _, entry in self.drawn[kind]]
-        highest = max((float(one["map"].max()) for one in drawn), default=1.0)
+        highest = max((float(entry["map"].max()) for entry in drawn), default=1.0)
         reach = REACH if self.threshold is not None else max(highest, 1e-9)
         return [
-            {**{key: one[key] for key in ("id", "kind", "score")}, "map": _png(drawing.heat(one["map"], reach)),
-             "mask": _mask_png(one["mask"]) if (one["mask"] == 1).any() else ""}
-            for one in drawn
+            {**{key: entry[key] for key in ("id", "kind", "score")}, "map": _png(drawing.heat(entry["map"], reach)),
+             "mask": _mask_png(entry["mask"]) if (entry["mask"] == 1).any() else ""}
+            for entry in drawn
         ]  # fmt: skip
 
 
@@ -165,12 +169,14 @@ def wins(bad: np.ndarray, scores: np.ndarray) -> np.ndarray:
         >>> wins(np.array([False, False, True]), np.array([1.0, 3.0, 2.0])).tolist()
         [1.0, 0.0, 0.5]
     """
-    found = np.zeros(len(scores))
+    shares = np.zeros(len(scores))
     for side, sign in ((True, 1), (False, -1)):
         others = np.sort(sign * scores[bad != side])
-        own = sign * scores[bad == side]
-        found[bad == side] = (np.searchsorted(others, own) + np.searchsorted(others, own, "right")) / 2 / len(others)
-    return found
+        scored = sign * scores[bad == side]
+        shares[bad == side] = (
+            (np.searchsorted(others, scored) + np.searchsorted(others, scored, "right")) / 2 / len(others)
+        )
+    return shares
 
 
 def threshold_of(good: np.ndarray, rate: float) -> float | None:
@@ -283,14 +289,14 @@ def _counts(bins: np.ndarray) -> np.ndarray:
 
 
 def _region_shares(mask: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    found = np.zeros(1 + BINS, np.float32)
+    shares = np.zeros(1 + BINS, np.float32)
     if (mask == 1).any():
         labels = components(mask == 1)
-        found[0] = labels.max()
+        shares[0] = labels.max()
         sizes = np.bincount(labels.reshape(-1))
         inside = labels > 0
-        found[1:] = np.bincount(bins[inside], 1 / sizes[labels[inside]], minlength=BINS)
-    return found
+        shares[1:] = np.bincount(bins[inside], 1 / sizes[labels[inside]], minlength=BINS)
+    return shares
 
 
 def _drawn(

@@ -31,26 +31,26 @@ class FocalAndGIoU(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Mapping[str, Any]) -> Any:
         """Losses (batch,) of rows (batch, most, 5) of label, left, top, right, bottom, and maps."""
         rows = ops.pad(ops.cast(y_true, "float32"), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)  # one at least
-        own, answers = assigned(rows, places(y_pred))
+        assigned_rows, answers = assigned(rows, places(y_pred))
         logits = joined(y_pred, "labels")
-        wanted = ops.one_hot(ops.cast(own[..., 0], "int32"), logits.shape[-1]) * answers[..., None]
+        target_labels = ops.one_hot(ops.cast(assigned_rows[..., 0], "int32"), logits.shape[-1]) * answers[..., None]
         count = ops.maximum(ops.sum(answers, axis=1), 1.0)
-        apart = ops.sum(answers * (1 - giou(corners(y_pred), own[..., 1:])), axis=1)
-        return (ops.sum(focal(wanted, logits), axis=(1, 2)) + BOX_WEIGHT * apart) / count
+        apart = ops.sum(answers * (1 - giou(corners(y_pred), assigned_rows[..., 1:])), axis=1)
+        return (ops.sum(focal(target_labels, logits), axis=(1, 2)) + BOX_WEIGHT * apart) / count
 
 
-def focal(wanted: Any, logits: Any) -> Any:
+def focal(targets: Any, logits: Any) -> Any:
     """Focal loss of each logit."""
-    cross = ops.softplus(-logits) * wanted + ops.softplus(logits) * (1 - wanted)
+    cross = ops.softplus(-logits) * targets + ops.softplus(logits) * (1 - targets)
     right = ops.exp(-cross)
-    return (ALPHA * wanted + (1 - ALPHA) * (1 - wanted)) * ops.power(1 - right, GAMMA) * cross
+    return (ALPHA * targets + (1 - ALPHA) * (1 - targets)) * ops.power(1 - right, GAMMA) * cross
 
 
-def giou(one: Any, other: Any) -> Any:
+def giou(a: Any, b: Any) -> Any:
     """Generalised intersection over union of boxes (..., 4), in [-1, 1]."""
-    hull = ops.concatenate([ops.minimum(one[..., :2], other[..., :2]), ops.maximum(one[..., 2:], other[..., 2:])], -1)
-    overlap, around = iou(one, other), area(hull)
-    union = (area(one) + area(other)) / (1 + overlap)
+    hull = ops.concatenate([ops.minimum(a[..., :2], b[..., :2]), ops.maximum(a[..., 2:], b[..., 2:])], -1)
+    overlap, around = iou(a, b), area(hull)
+    union = (area(a) + area(b)) / (1 + overlap)
     return overlap - (around - union) / ops.maximum(around, 1e-9)
 
 
@@ -67,7 +67,7 @@ def assigned(rows: Any, grid: np.ndarray) -> tuple[Any, Any]:
     """
     x, y, wide, high, stride = (grid[None, :, None, i] for i in range(5))
     label, left, top, right, bottom = (rows[:, None, :, i] for i in range(5))
-    there = ops.cast(label >= 0, "float32")
+    is_box = ops.cast(label >= 0, "float32")
     sides = (
         ops.stack([(x - left) / wide, (y - top) / high, (right - x) / wide, (bottom - y) / high], axis=-1)
         * stride[..., None]
@@ -77,12 +77,12 @@ def assigned(rows: Any, grid: np.ndarray) -> tuple[Any, Any]:
     central = ops.cast(ops.max(ops.abs(away), axis=-1) < RADIUS, "float32")
     above, upto = ranges(grid)
     fits = ops.cast((farthest > above) & (farthest <= upto), "float32")
-    answers = there * inside * central * fits
+    answers = is_box * inside * central * fits
     half = ops.maximum((right - left) / wide, (bottom - top) / high) * stride / 2
     meant = ops.cast((half > above) & (half <= upto), "float32")
     distance = ops.sum(ops.square(away), axis=-1) + FAR * (1 - meant)
     nearest = ops.transpose(ops.one_hot(ops.argmin(distance, axis=1), grid.shape[0]), (0, 2, 1))
-    lost = ops.cast(ops.max(answers, axis=1, keepdims=True) < 0.5, "float32") * there
+    lost = ops.cast(ops.max(answers, axis=1, keepdims=True) < 0.5, "float32") * is_box
     answers = ops.maximum(answers, nearest * lost)
     size = (right - left) * (bottom - top) + FAR * (1 - answers)
     chosen = ops.one_hot(ops.argmin(size, axis=-1), rows.shape[1])

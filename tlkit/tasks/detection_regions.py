@@ -50,8 +50,8 @@ def proposals(raw: Mapping[str, Any]) -> Any:
     sure = ops.max(ops.sigmoid(joined(raw, "labels")), axis=-1)
     scores, chosen = ops.top_k(sure, k=min(CANDIDATES, sure.shape[1]))
     sides = ops.clip(ops.take_along_axis(corners(raw), chosen[..., None], axis=1), 0.0, 1.0)
-    kept = scores * survivors(sides, ops.zeros_like(scores), SAME_OBJECT)
-    scores, order = ops.top_k(kept, k=PROPOSED)
+    surviving = scores * survivors(sides, ops.zeros_like(scores), SAME_OBJECT)
+    scores, order = ops.top_k(surviving, k=PROPOSED)
     return ops.concatenate([ops.take_along_axis(sides, order[..., None], axis=1), scores[..., None]], axis=-1)
 
 
@@ -72,18 +72,20 @@ def aligned(inputs: Mapping[str, Any], sides: Any) -> Any:
     starts = np.cumsum([0, *(h * w for h, w in zip(heights, widths, strict=True))][:-1])
     left, top, right, bottom = (sides[..., i : i + 1] for i in range(4))
     level = _levels(ops.maximum((right - left) * widths[0], (bottom - top) * heights[0]), len(strides))
-    start, height, width = (ops.matmul(level, ops.convert_to_tensor(own)) for own in _columns(starts, heights, widths))
+    start, height, width = (
+        ops.matmul(level, ops.convert_to_tensor(sizes)) for sizes in _columns(starts, heights, widths)
+    )
     steps = ((np.arange(GRID) + 0.5) / GRID).astype(np.float32)
     x, y = left + (right - left) * steps, top + (bottom - top) * steps
     (x0, x1, wx), (y0, y1, wy) = _between(x, width), _between(y, height)
-    samples, found = sides.shape[1] * GRID * GRID, 0.0
+    samples, sampled = sides.shape[1] * GRID * GRID, 0.0
     for row, row_weight in ((y0, 1 - wy), (y1, wy)):
         for column, weight in ((x0, 1 - wx), (x1, wx)):
             place = start[..., None] + row[..., :, None] * width[..., None] + column[..., None, :]
             share = row_weight[..., :, None] * weight[..., None, :]
-            taken = tf.gather(table, ops.cast(ops.reshape(place, (-1, samples)), "int32"), batch_dims=1)
-            found = found + taken * ops.reshape(share, (-1, samples, 1))
-    return ops.reshape(found, (-1, sides.shape[1], GRID * GRID * channels))
+            values = tf.gather(table, ops.cast(ops.reshape(place, (-1, samples)), "int32"), batch_dims=1)
+            sampled = sampled + values * ops.reshape(share, (-1, samples, 1))
+    return ops.reshape(sampled, (-1, sides.shape[1], GRID * GRID * channels))
 
 
 def _columns(*rows: Any) -> list[np.ndarray]:
@@ -116,14 +118,14 @@ class TwoStages(keras.losses.Loss):
         first = FocalAndGIoU(reduction=None).call(y_true, y_pred)
         rows = ops.pad(ops.cast(y_true, "float32"), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
         regions, logits, boxes = (y_pred[name] for name in ("regions", "region_labels", "region_boxes"))
-        there = ops.cast(rows[:, None, :, 0] >= 0, "float32")
-        near = iou(regions[:, :, None, :4], rows[:, None, :, 1:]) * there
-        own = ops.matmul(ops.one_hot(ops.argmax(near, axis=-1), rows.shape[1] or ops.shape(rows)[1]), rows)
+        present = ops.cast(rows[:, None, :, 0] >= 0, "float32")
+        near = iou(regions[:, :, None, :4], rows[:, None, :, 1:]) * present
+        nearest = ops.matmul(ops.one_hot(ops.argmax(near, axis=-1), rows.shape[1] or ops.shape(rows)[1]), rows)
         positive = ops.cast(ops.max(near, axis=-1) >= POSITIVE, "float32")
-        wanted = ops.one_hot(ops.cast(own[..., 0], "int32"), logits.shape[-1]) * positive[..., None]
+        target_labels = ops.one_hot(ops.cast(nearest[..., 0], "int32"), logits.shape[-1]) * positive[..., None]
         count = ops.maximum(ops.sum(positive, axis=1), 1.0)
-        apart = ops.sum(positive * (1 - giou(boxes, own[..., 1:])), axis=1)
-        return first + (ops.sum(focal(wanted, logits), axis=(1, 2)) + BOX_WEIGHT * apart) / count
+        apart = ops.sum(positive * (1 - giou(boxes, nearest[..., 1:])), axis=1)
+        return first + (ops.sum(focal(target_labels, logits), axis=(1, 2)) + BOX_WEIGHT * apart) / count
 
 
 @keras.saving.register_keras_serializable(package="tlkit")

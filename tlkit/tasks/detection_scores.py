@@ -72,22 +72,22 @@ class DetectionScorer:
             rows = np.asarray(examples.targets[index], np.float64)
             rows = rows[rows[:, 0] >= 0]  # without those that fill up
             ignored = np.asarray(examples.columns[IGNORED][index]) if IGNORED in examples.columns else np.zeros((0, 5))
-            number, kept = len(self.truth), decoded["scores"][index] > 0
-            sides, classes = sides_first(decoded)[index][kept].astype(np.float64), decoded["classes"][index][kept]
-            scores = decoded["scores"][index][kept]
+            number, nonzero = len(self.truth), decoded["scores"][index] > 0
+            sides, classes = sides_first(decoded)[index][nonzero].astype(np.float64), decoded["classes"][index][nonzero]
+            scores = decoded["scores"][index][nonzero]
             self.truth.append(Truth(np.full(len(rows), number), rows[:, 0].astype(int), pixels * area(rows[:, 1:])))
             self.found.append(_found(number, rows, ignored, sides, classes, scores, pixels))
-            said = scores >= SAID
-            for kind, count in errors(rows, ignored, sides[said], classes[said]).items():
+            confident = scores >= SAID
+            for kind, count in errors(rows, ignored, sides[confident], classes[confident]).items():
                 self.errors[kind] += count
-            self._keep(name, f1(rows, decoded, index), rows, sides[said], classes[said])
+            self._keep(name, f1(rows, decoded, index), rows, sides[confident], classes[confident])
 
     def _keep(self, name: str, score: float, rows: np.ndarray, sides: np.ndarray, classes: np.ndarray) -> None:
         if score == 1:
             return
         drawn = [*(_drawn_box(box, true=True) for box in rows[:, 1:]), *(_drawn_box(box, true=False) for box in sides)]
         shown = {"id": name, "f1": score, "boxes": drawn, "said": self._named(classes), "true": self._named(rows[:, 0])}
-        self.worst = sorted([*self.worst, (score, len(self.truth), shown)], key=lambda one: one[:2])[:WORST]
+        self.worst = sorted([*self.worst, (score, len(self.truth), shown)], key=lambda entry: entry[:2])[:WORST]
 
     def _named(self, numbers: np.ndarray) -> str:
         return ", ".join(self.labels[int(number)] for number in numbers) or "nothing"
@@ -97,19 +97,19 @@ class DetectionScorer:
 
         Without a true box nothing can be measured, and there are no scores.
         """
-        found = Found(*map(np.concatenate, zip(*self.found, strict=True)))
+        detections = Found(*map(np.concatenate, zip(*self.found, strict=True)))
         truth = Truth(*map(np.concatenate, zip(*self.truth, strict=True)))
         count = len(self.truth)
-        table = average_precisions(found, truth, len(self.labels), np.ones(count))
+        table = average_precisions(detections, truth, len(self.labels), np.ones(count))
         if not len(truth.image):
             return Evaluation({}, {"objects": {"rows": self._rows(table, truth), "errors": self.errors, "said": SAID}})
         scores = _means(table)
-        drawn = [_means(average_precisions(found, truth, len(self.labels), w)) for w in _weights(count)]
+        drawn = [_means(average_precisions(detections, truth, len(self.labels), w)) for w in _weights(count)]
         for name in list(scores):
-            low, high = np.nanquantile([one[name] for one in drawn], [0.025, 0.975])
+            low, high = np.nanquantile([sample[name] for sample in drawn], [0.025, 0.975])
             scores |= {f"{name}_low": low, f"{name}_high": high}
         by_size = {
-            name: _mean(average_precisions(found, truth, len(self.labels), np.ones(count), size))
+            name: _mean(average_precisions(detections, truth, len(self.labels), np.ones(count), size))
             for name, size in SIZES.items()
         }
         scores |= {f"map_{name}": value for name, value in by_size.items() if not np.isnan(value)}
@@ -121,19 +121,19 @@ class DetectionScorer:
                 "said": SAID,
                 "sizes": _size_rows(by_size, truth),
             },
-            "precision_recall": self._curves(found, truth),
-            "boxes": [one for _, _, one in self.worst],
+            "precision_recall": self._curves(detections, truth),
+            "boxes": [entry for _, _, entry in self.worst],
         }
         return Evaluation(metrics.finite(scores), details)
 
-    def _curves(self, found: Found, truth: Truth) -> list[dict[str, Any]]:
+    def _curves(self, detections: Found, truth: Truth) -> list[dict[str, Any]]:
         """Precision at RECALLS of each label that occurs, at half overlap and at .75, and of all of them."""
-        table = precisions(found, truth, len(self.labels), np.ones(len(self.truth)))[:, :, [0, 5]]
+        table = precisions(detections, truth, len(self.labels), np.ones(len(self.truth)))[:, :, [0, 5]]
         occur = [i for i in range(len(self.labels)) if not np.isnan(table[i]).any()]
         rows = [("all labels", table[occur].mean(axis=0)), *((self.labels[i], table[i]) for i in occur)]
         return [
-            {"label": label, "p50": own[:, 0].round(3).tolist(), "p75": own[:, 1].round(3).tolist()}
-            for label, own in rows
+            {"label": label, "p50": curve[:, 0].round(3).tolist(), "p75": curve[:, 1].round(3).tolist()}
+            for label, curve in rows
         ]
 
     def _rows(self, table: np.ndarray, truth: Truth) -> list[dict[str, Any]]:
@@ -146,22 +146,22 @@ class DetectionScorer:
 
 
 def average_precisions(
-    found: Found, truth: Truth, labels: int, weights: np.ndarray, size: tuple[float, float] = ALL
+    detections: Found, truth: Truth, labels: int, weights: np.ndarray, size: tuple[float, float] = ALL
 ) -> np.ndarray:
     """Average precision of each label at each overlap, float64 (labels, 10); NaN of labels without a true box.
 
     The arguments are those of `precisions`.
     """
-    return np.asarray(precisions(found, truth, labels, weights, size).mean(axis=1))
+    return np.asarray(precisions(detections, truth, labels, weights, size).mean(axis=1))
 
 
 def precisions(
-    found: Found, truth: Truth, labels: int, weights: np.ndarray, size: tuple[float, float] = ALL
+    detections: Found, truth: Truth, labels: int, weights: np.ndarray, size: tuple[float, float] = ALL
 ) -> np.ndarray:
     """Precision of each label at each of RECALLS and OVERLAPS, (labels, 101, 10); NaN of labels without a true box.
 
     Args:
-        found: Boxes of all images.
+        detections: Boxes of all images.
         truth: True boxes.
         labels: Count of labels.
         weights: How often each image counts.
@@ -169,18 +169,18 @@ def precisions(
     """
     table = np.full((labels, len(RECALLS), len(OVERLAPS)), np.nan)
     counted = (truth.area >= size[0]) & (truth.area < size[1])
-    of_size = (found.hit_area >= size[0]) & (found.hit_area < size[1])
-    misfit = ((found.area < size[0]) | (found.area >= size[1]))[:, None]
+    of_size = (detections.hit_area >= size[0]) & (detections.hit_area < size[1])
+    misfit = ((detections.area < size[0]) | (detections.area >= size[1]))[:, None]
     for label in range(labels):
         total = weights[truth.image[counted & (truth.label == label)]].sum()
         if not total:
             continue
-        rows = np.flatnonzero(found.label == label)
-        rows = rows[np.argsort(-found.score[rows], kind="stable")]
-        hit, own = found.hit[rows], weights[found.image[rows]][:, None]
+        rows = np.flatnonzero(detections.label == label)
+        rows = rows[np.argsort(-detections.score[rows], kind="stable")]
+        hit, weight = detections.hit[rows], weights[detections.image[rows]][:, None]
         right = hit & of_size[rows]
-        wrong = ~hit & ~found.ignored[rows] & ~misfit[rows]
-        table[label] = _precisions(np.cumsum(right * own, axis=0), np.cumsum(wrong * own, axis=0), total)
+        wrong = ~hit & ~detections.ignored[rows] & ~misfit[rows]
+        table[label] = _precisions(np.cumsum(right * weight, axis=0), np.cumsum(wrong * weight, axis=0), total)
     return table
 
 
@@ -209,21 +209,21 @@ def errors(rows: np.ndarray, ignored: np.ndarray, sides: np.ndarray, classes: np
     near = iou(sides[:, None], rows[None, :, 1:])
     alike = classes[:, None] == rows[None, :, 0]
     for i in np.flatnonzero((partner < 0) & ~_on(ignored, sides, classes)[:, 0]):
-        own, other = (np.where(mask, near[i], 0.0).max(initial=0.0) for mask in (alike[i], ~alike[i]))
-        kind = _kind(float(own), float(other))
+        same_label, other_label = (np.where(mask, near[i], 0.0).max(initial=0.0) for mask in (alike[i], ~alike[i]))
+        kind = _kind(float(same_label), float(other_label))
         counts[kind] = counts.get(kind, 0) + 1
     return counts
 
 
-def _kind(own: float, other: float) -> str:
+def _kind(same_label: float, other_label: float) -> str:
     """What is wrong with a box that overlaps objects of its label, and others, at most this far."""
-    if own >= 0.5:
+    if same_label >= 0.5:
         return "duplicate"
-    if other >= 0.5:
+    if other_label >= 0.5:
         return "class"
-    if own >= NEAR:
+    if same_label >= NEAR:
         return "localisation"
-    return "both" if other >= NEAR else "background"
+    return "both" if other_label >= NEAR else "background"
 
 
 def _found(

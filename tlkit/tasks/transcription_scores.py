@@ -35,11 +35,11 @@ def evaluate_transcripts(examples: Examples, texts: Sequence[str]) -> Evaluation
     """
     true = [str(examples.columns[TEXT][i]) for i in range(len(examples))]
     edits = [align(words(a), words(b)) for a, b in zip(true, texts, strict=True)]
-    wrong = np.array([sum(edit.kind != EQUAL for edit in own) for own in edits])
-    lengths = np.array([sum(edit.true is not None for edit in own) for own in edits])
+    wrong = np.array([sum(edit.kind != EQUAL for edit in alignment) for alignment in edits])
+    lengths = np.array([sum(edit.true is not None for edit in alignment) for alignment in edits])
     pairs = [(spoken(a), spoken(b)) for a, b in zip(true, texts, strict=True)]
     misspelled, characters = np.array([(distance(a, b), len(a)) for a, b in pairs]).reshape(-1, 2).T
-    kinds = Counter(edit.kind for own in edits for edit in own)
+    kinds = Counter(edit.kind for alignment in edits for edit in alignment)
     count = max(1, int(lengths.sum()))
     scores = {
         **_rate("wer", wrong, lengths),
@@ -47,14 +47,14 @@ def evaluate_transcripts(examples: Examples, texts: Sequence[str]) -> Evaluation
         "exact": float((wrong == 0).mean()),
         **{kind: kinds[kind] / count for kind in ("substituted", "deleted", "inserted")},
     }
-    each = wrong / np.maximum(lengths, 1)
+    rates = wrong / np.maximum(lengths, 1)
     details = {
         "headline": metrics.headline("wer", "Word error rate", "bootstrap", lower_is_better=True),
-        "example_scores": (-each).tolist(),
+        "example_scores": (-rates).tolist(),
         "transcripts": {
             "words": int(lengths.sum()),
             "recordings": len(true),
-            "worst": [_shown(examples.ids[i], float(each[i]), edits[i]) for i in _worst(wrong, each)],
+            "worst": [_shown(examples.ids[i], float(rates[i]), edits[i]) for i in _worst(wrong, rates)],
             "confused": _confused(edits),
         },
     }
@@ -71,9 +71,9 @@ def _rate(name: str, wrong: np.ndarray, of: np.ndarray) -> dict[str, float]:
     return {name: rate(slice(None)), f"{name}_low": low, f"{name}_high": high}
 
 
-def _worst(wrong: np.ndarray, each: np.ndarray) -> list[int]:
+def _worst(wrong: np.ndarray, rates: np.ndarray) -> list[int]:
     """Recordings with an error, those with the highest rate first."""
-    order = np.lexsort((-wrong, -each))
+    order = np.lexsort((-wrong, -rates))
     return [int(i) for i in order[:WORST] if wrong[i]]
 
 
@@ -83,9 +83,9 @@ def _shown(name: str, rate: float, edits: Sequence[Edit]) -> dict[str, Any]:
 
 def _confused(edits: Sequence[Sequence[Edit]]) -> list[dict[str, Any]]:
     """What was heard as what, most often first; None where nothing was said, or heard."""
-    pairs = Counter((edit.true, edit.said) for own in edits for edit in own if edit.kind != EQUAL)
+    pairs = Counter((edit.true, edit.said) for alignment in edits for edit in alignment if edit.kind != EQUAL)
     ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], str(pair[0])))
-    return [{"true": true, "said": said, "count": count} for (true, said), count in ordered[:CONFUSED]]
+    return [{"true": true, "said": heard, "count": count} for (true, heard), count in ordered[:CONFUSED]]
 
 
 def judged(write: Callable[[np.ndarray], str], of: str) -> Callable[[Examples, Any], Evaluation]:
