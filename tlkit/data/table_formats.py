@@ -58,7 +58,7 @@ class Table:
             return tables.value_columns({name: self.texts(name) for name in label}, label, self.first)
         cells = tables.column(self.columns, label)
         if any(isinstance(cell, list) for cell in cells):
-            return labelling.from_sets([[str(one) for one in _several(cell)] for cell in cells])
+            return labelling.from_sets([[str(name) for name in _several(cell)] for cell in cells])
         return tables.class_column(self.texts(label), self.first, label)
 
 

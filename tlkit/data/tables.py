@@ -64,8 +64,8 @@ def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> L
         InputError: If a cell of a single-label column is empty, or its numbers are no classes.
     """
     if any(SEPARATOR in cell for cell in cells):
-        several = [[one.strip() for one in cell.split(SEPARATOR)] for cell in cells]
-        return from_sets([[one for one in row if not is_missing(one)] for row in several])
+        several = [[label.strip() for label in cell.split(SEPARATOR)] for cell in cells]
+        return from_sets([[label for label in row if not is_missing(label)] for row in several])
     missing = [(number, cell) for number, cell in enumerate(cells, start=first) if is_missing(cell)]
     if missing:
         number, cell = missing[0]
@@ -131,11 +131,11 @@ def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
     Raises:
         InputError: If a cell is no name of a part.
     """
-    known = part_names(sorted(set(cells)))
+    parts = part_names(sorted(set(cells)))
     for number, cell in enumerate(cells, start=first):
-        if cell not in known:
+        if cell not in parts:
             raise InputError(f"Row {number} of the table names the part {cell!r:.60}: write train, val or test.")
-    return [known[cell] for cell in cells]
+    return [parts[cell] for cell in cells]
 
 
 def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[list[Path], tuple[str, ...]]:
@@ -146,27 +146,27 @@ def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[lis
     Raises:
         InputError: If a path appears twice, or a file is missing.
     """
-    seen: dict[str, int] = {}
+    first_rows: dict[str, int] = {}
     for number, cell in enumerate(cells, start=first):
-        if cell in seen:
+        if cell in first_rows:
             raise InputError(
-                f"Rows {seen[cell]} and {number} of the table both name {cell!r:.200}: "
+                f"Rows {first_rows[cell]} and {number} of the table both name {cell!r:.200}: "
                 f"write one row for each file, several labels separated by {SEPARATOR!r}."
             )
-        seen[cell] = number
+        first_rows[cell] = number
     stems: dict[Path, dict[str, list[Path]]] = {}
-    found = [_located(cell, folder, stems) for cell in cells]
-    missing = [cell for cell, (path, _) in zip(cells, found, strict=True) if path is None]
+    located = [_located(cell, folder, stems) for cell in cells]
+    missing = [cell for cell, (path, _) in zip(cells, located, strict=True) if path is None]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(cells)} files of the table are not there: {_quoted(missing[:3])}. "
             f"Relative paths start at {str(folder)!r}; pass `folder` if they start elsewhere."
         )
-    paths = [path for path, _ in found if path is not None]
+    paths = [path for path, _ in located if path is not None]
     if len(set(paths)) < len(paths):
         twice = next(cell for cell, path in zip(cells, paths, strict=True) if paths.count(path) > 1)
         raise InputError(f"Several rows of the table name the file that {twice!r:.200} means: write one row a file.")
-    counts = Counter(how for _, how in found if how)
+    counts = Counter(how for _, how in located if how)
     return paths, tuple(f"{count:,} of {len(cells):,} files were found {how}." for how, count in sorted(counts.items()))
 
 

@@ -57,13 +57,13 @@ def convert(source: Path, format: str, representative: Path | None, *, spanned: 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep the converter's C++ from writing pages about each missing operation; its exception names them."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
@@ -85,8 +85,8 @@ def _signatures(source: Path) -> list[str]:
 
     content = (source / "saved_model.pb").read_bytes()
     names = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
-    own = sorted(name for name in names if not name.startswith("__"))
-    return own if len(own) > 1 else []
+    keys = sorted(name for name in names if not name.startswith("__"))
+    return keys if len(keys) > 1 else []
 
 
 def _batches_of_one(folder: Path, signatures: Sequence[str], spanned: bool) -> Callable[[], Iterator[Any]]:
@@ -97,7 +97,7 @@ def _batches_of_one(folder: Path, signatures: Sequence[str], spanned: bool) -> C
         for i in range(len(next(iter(arrays.values())))):
             yield {name: _as_float(seen(array[i : i + 1])) for name, array in arrays.items()}
 
-    return batches if not signatures else lambda: ((name, one) for name in signatures for one in batches())
+    return batches if not signatures else lambda: ((name, batch) for name in signatures for batch in batches())
 
 
 def _spanned(example: np.ndarray) -> np.ndarray:
@@ -156,9 +156,9 @@ def _opened(Interpreter: Any, file: Path, threads: int) -> Opened:  # noqa: N803
 
 def _shaped(runner: Any) -> Shaped:
     details = runner.get_input_details()
-    outputs = {name: ArraySpec(_any(own), _dtype(own)) for name, own in runner.get_output_details().items()}
-    shapes = {name: tuple(own["shape"]) for name, own in details.items()}
-    return Shaped(partial(_called, runner, details), shapes, {n: _dtype(own) for n, own in details.items()}, outputs)
+    outputs = {name: ArraySpec(_any(d), _dtype(d)) for name, d in runner.get_output_details().items()}
+    shapes = {name: tuple(d["shape"]) for name, d in details.items()}
+    return Shaped(partial(_called, runner, details), shapes, {n: _dtype(d) for n, d in details.items()}, outputs)
 
 
 def _any(detail: Mapping[str, Any]) -> tuple[int, ...]:
@@ -171,8 +171,8 @@ def _dtype(detail: Mapping[str, Any]) -> str:
 
 
 def _called(runner: Any, details: Mapping[str, Any], inputs: Arrays) -> dict[str, np.ndarray]:
-    given = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
-    return {name: np.array(value, np.float32) for name, value in runner(**given).items()}
+    arrays = {name: fitted(np.asarray(value), details[name]) for name, value in inputs.items()}
+    return {name: np.array(value, np.float32) for name, value in runner(**arrays).items()}
 
 
 def fitted(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

@@ -47,6 +47,6 @@ def _operation(tree: Any, graph: Any, kind: str, options: Any, taken: int, value
     """Append one operation of a tensor and a constant, and return the index of the tensor that it gives."""
     second = tflite_tree.constant(tree, graph, f"{kind.lower()}_constant", values)
     like = graph.tensors[taken]
-    given = tflite_tree.tensor(graph, kind.lower(), like.shape, like=like)
-    graph.operators.append(tflite_tree.operation(tree, kind, [taken, second], [given], options=options))
-    return given
+    output = tflite_tree.tensor(graph, kind.lower(), like.shape, like=like)
+    graph.operators.append(tflite_tree.operation(tree, kind, [taken, second], [output], options=options))
+    return output

@@ -18,8 +18,8 @@ def joined(first: bytes, second: bytes) -> bytes:
     """
     tree, behind = tflite_tree.opened(first), tflite_tree.opened(second)
     graph, further = tree.subgraphs[0], behind.subgraphs[0]
-    given = {_text(entry.name): entry.tensorIndex for entry in tree.signatureDefs[0].outputs}
-    taken = {entry.tensorIndex: given[_text(entry.name)] for entry in behind.signatureDefs[0].inputs}
+    outputs = {_text(entry.name): entry.tensorIndex for entry in tree.signatureDefs[0].outputs}
+    taken = {entry.tensorIndex: outputs[_text(entry.name)] for entry in behind.signatureDefs[0].inputs}
     count, buffers, codes = len(graph.tensors), len(tree.buffers), len(tree.operatorCodes)
 
     def moved(indices: Any) -> np.ndarray:

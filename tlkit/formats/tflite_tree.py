@@ -71,18 +71,18 @@ def operation(tree: Any, kind: str, inputs: Any, outputs: Any, version: int = 1,
         version: Of the operation.
         options: Its record of options, such as MulOptionsT().
     """
-    made = schema().OperatorT()
-    made.opcodeIndex = _code(tree, getattr(schema().BuiltinOperator, kind), version)
-    made.inputs, made.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    op = schema().OperatorT()
+    op.opcodeIndex = _code(tree, getattr(schema().BuiltinOperator, kind), version)
+    op.inputs, op.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
     if options is not None:
-        made.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
-        made.builtinOptions = options
-    return made
+        op.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
+        op.builtinOptions = options
+    return op
 
 
-def kind_of(tree: Any, made: Any) -> int:
+def kind_of(tree: Any, op: Any) -> int:
     """Number of the built-in operation that one of a graph's operations is."""
-    code = tree.operatorCodes[made.opcodeIndex]
+    code = tree.operatorCodes[op.opcodeIndex]
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 

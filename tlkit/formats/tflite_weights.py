@@ -72,19 +72,19 @@ def shared(model: bytes) -> bytes:
 def _chosen(tree: Any) -> dict[int, tuple[tuple[int, ...], int]]:
     """Shape and axis of scales of the constants that become 8 bits, by number of the buffer."""
     kinds = {getattr(tflite_tree.schema().BuiltinOperator, kind): axis for kind, axis in ROWS.items()}
-    found: dict[int, set[tuple[tuple[int, ...], int]]] = {}
+    uses: dict[int, set[tuple[tuple[int, ...], int]]] = {}
     for graph in tree.subgraphs:
         axes: dict[int, set[int]] = {int(index): {-1} for index in (*graph.inputs, *graph.outputs)}
-        for made in graph.operators:
-            kind = tflite_tree.kind_of(tree, made)
+        for op in graph.operators:
+            kind = tflite_tree.kind_of(tree, op)
             weight = 0 if kind == tflite_tree.schema().BuiltinOperator.GATHER else 1
-            for place, index in enumerate(made.inputs):
+            for place, index in enumerate(op.inputs):
                 axes.setdefault(int(index), set()).add(kinds.get(kind, -1) if place == weight else -1)
         for index, tensor in enumerate(graph.tensors):
             if tensor.type == tflite_tree.schema().TensorType.FLOAT32 and tree.buffers[tensor.buffer].data is not None:
                 shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
-                found.setdefault(tensor.buffer, set()).update((shape, axis) for axis in axes.get(index, ()))
-    fit = {number: hows for number, hows in found.items() if all(axis >= 0 and len(s) > axis for s, axis in hows)}
+                uses.setdefault(tensor.buffer, set()).update((shape, axis) for axis in axes.get(index, ()))
+    fit = {number: hows for number, hows in uses.items() if all(axis >= 0 and len(s) > axis for s, axis in hows)}
     sizes = {number: len(tree.buffers[number].data) for number, hows in fit.items() if len(hows) == 1}
     order = sorted(sizes, key=lambda number: (sizes[number], number))
     below = np.cumsum([sizes[number] for number in order]) <= LEFT * sum(sizes.values())
@@ -109,19 +109,19 @@ def _widened(tree: Any, graph: Any, weights: Mapping[int, Weight]) -> None:
         if weight is None:
             continue
         _in_steps(graph.tensors[index], weight.scales, weight.axis)
-        users = [made for made in graph.operators if index in made.inputs]
-        lookups = [made for made in users if _by_row(tree, made, weight)]
+        users = [op for op in graph.operators if index in op.inputs]
+        lookups = [op for op in users if _by_row(tree, op, weight)]
         if len(lookups) < len(users):
-            before.append(_dequantised(tree, graph, index, weight, [made for made in users if made not in lookups]))
+            before.append(_dequantised(tree, graph, index, weight, [op for op in users if op not in lookups]))
         number = graph.tensors[index].buffer
-        looked |= {id(made): _looked_up(tree, graph, made, weight, number, int(made.outputs[0])) for made in lookups}
-    graph.operators = before + [part for made in graph.operators for part in looked.get(id(made), [made])]
+        looked |= {id(op): _looked_up(tree, graph, op, weight, number, int(op.outputs[0])) for op in lookups}
+    graph.operators = before + [part for op in graph.operators for part in looked.get(id(op), [op])]
 
 
-def _by_row(tree: Any, made: Any, weight: Weight) -> bool:
+def _by_row(tree: Any, op: Any, weight: Weight) -> bool:
     """Whether an operation takes rows out of a table."""
-    options = made.builtinOptions
-    gather = tflite_tree.kind_of(tree, made) == tflite_tree.schema().BuiltinOperator.GATHER
+    options = op.builtinOptions
+    gather = tflite_tree.kind_of(tree, op) == tflite_tree.schema().BuiltinOperator.GATHER
     return gather and weight.values.ndim == 2 and options.axis == 0 and options.batchDims == 0
 
 
@@ -129,8 +129,8 @@ def _dequantised(tree: Any, graph: Any, index: int, weight: Weight, users: list[
     """The operation that gives a weight in float32 to those who use it."""
     tensor = graph.tensors[index]
     wide = tflite_tree.tensor(graph, "float32_" + tensor.name.decode(), tensor.shape)
-    for made in users:
-        made.inputs = np.array([wide if i == index else i for i in made.inputs], np.int32)
+    for op in users:
+        op.inputs = np.array([wide if i == index else i for i in op.inputs], np.int32)
     options = tflite_tree.schema().DequantizeOptionsT()
     return tflite_tree.operation(tree, "DEQUANTIZE", [index], [wide], 5 if len(weight.scales) > 1 else 2, options)
 
@@ -144,18 +144,18 @@ def _in_steps(tensor: Any, scales: np.ndarray, axis: int) -> None:
     tensor.quantization.quantizedDimension = axis
 
 
-def _looked_up(tree: Any, graph: Any, made: Any, weight: Weight, number: int, given: int) -> list[Any]:
+def _looked_up(tree: Any, graph: Any, op: Any, weight: Weight, number: int, output: int) -> list[Any]:
     """The operations that take rows of a buffer as bytes, and multiply them by their scales.
 
     Args:
         tree: Of the file.
         graph: Of the lookup.
-        made: The lookup.
+        op: The lookup.
         weight: The table.
         number: Of its buffer.
-        given: Index of the float32 tensor that they give.
+        output: Index of the float32 tensor that they give.
     """
-    schema, like, ids = tflite_tree.schema(), graph.tensors[given], int(made.inputs[1])
+    schema, like, ids = tflite_tree.schema(), graph.tensors[output], int(op.inputs[1])
     name = like.name.decode()
     rows = tflite_tree.tensor(graph, name + "_table", weight.values.shape, number)
     few, wide, whole = (
@@ -164,14 +164,14 @@ def _looked_up(tree: Any, graph: Any, made: Any, weight: Weight, number: int, gi
     for index in (rows, few):
         _in_steps(graph.tensors[index], np.ones(1, np.float32), 0)
     sizes = tflite_tree.constant(tree, graph, name + "_sizes", weight.scales[:, None])
-    for own in ("shape", "shapeSignature"):
-        sized = getattr(like, own)
-        setattr(graph.tensors[wide], own, None if sized is None else np.array([*sized[:-1], 1], np.int32))
+    for field in ("shape", "shapeSignature"):
+        sized = getattr(like, field)
+        setattr(graph.tensors[wide], field, None if sized is None else np.array([*sized[:-1], 1], np.int32))
     return [
         tflite_tree.operation(tree, "GATHER", [rows, ids], [few], 2, schema.GatherOptionsT()),
         tflite_tree.operation(tree, "DEQUANTIZE", [few], [whole], 2, schema.DequantizeOptionsT()),
         tflite_tree.operation(tree, "GATHER", [sizes, ids], [wide], 1, schema.GatherOptionsT()),
-        tflite_tree.operation(tree, "MUL", [whole, wide], [given], 1, schema.MulOptionsT()),
+        tflite_tree.operation(tree, "MUL", [whole, wide], [output], 1, schema.MulOptionsT()),
     ]
 
 
@@ -186,11 +186,11 @@ def _same_tables(tree: Any) -> dict[int, tuple[int, Weight]]:
     others: set[int] = set()
     for graph in tree.subgraphs:
         bytes_of = {i: t for i, t in enumerate(graph.tensors) if t.type == schema.TensorType.INT8 and _known(tree, t)}
-        for made in graph.operators:
-            kind = tflite_tree.kind_of(tree, made)
-            for place, tensor in ((p, bytes_of[int(i)]) for p, i in enumerate(made.inputs) if int(i) in bytes_of):
+        for op in graph.operators:
+            kind = tflite_tree.kind_of(tree, op)
+            for place, tensor in ((p, bytes_of[int(i)]) for p, i in enumerate(op.inputs) if int(i) in bytes_of):
                 scales = len(tensor.quantization.scale)
-                if kind == schema.BuiltinOperator.GATHER and scales == 1 and _widened_at_once(tree, graph, made):
+                if kind == schema.BuiltinOperator.GATHER and scales == 1 and _widened_at_once(tree, graph, op):
                     tables[tensor.buffer] = tensor
                 elif kind == schema.BuiltinOperator.FULLY_CONNECTED and place == 1 and scales == tensor.shape[0]:
                     heads[tensor.buffer] = tensor
@@ -222,29 +222,29 @@ def _near(table: Weight, head: Weight) -> bool:
     return bool((difference <= 0.51 * (table.scales + head.scales)[:, None]).all())
 
 
-def _widened_at_once(tree: Any, graph: Any, made: Any) -> bool:
+def _widened_at_once(tree: Any, graph: Any, op: Any) -> bool:
     """Whether what a lookup gives goes nowhere but into operations that make float32 of it."""
-    (given,) = made.outputs
-    users = [tflite_tree.kind_of(tree, other) for other in graph.operators if given in other.inputs]
-    options = made.builtinOptions
+    (output,) = op.outputs
+    users = [tflite_tree.kind_of(tree, other) for other in graph.operators if output in other.inputs]
+    options = op.builtinOptions
     wide = all(kind == tflite_tree.schema().BuiltinOperator.DEQUANTIZE for kind in users)
-    return wide and given not in graph.outputs and options.axis == 0 and options.batchDims == 0
+    return wide and output not in graph.outputs and options.axis == 0 and options.batchDims == 0
 
 
 def _from_heads(tree: Any, graph: Any, same: Mapping[int, tuple[int, Weight]]) -> list[Any]:
     """A graph's operations, with lookups in the heads' rows."""
     gather = tflite_tree.schema().BuiltinOperator.GATHER
     lookups = {
-        int(made.outputs[0]): made
-        for made in graph.operators
-        if tflite_tree.kind_of(tree, made) == gather and graph.tensors[made.inputs[0]].buffer in same
+        int(op.outputs[0]): op
+        for op in graph.operators
+        if tflite_tree.kind_of(tree, op) == gather and graph.tensors[op.inputs[0]].buffer in same
     }
     operators: list[Any] = []
-    for made in graph.operators:
-        lookup = lookups.get(int(made.inputs[0])) if len(made.inputs) == 1 else None
+    for op in graph.operators:
+        lookup = lookups.get(int(op.inputs[0])) if len(op.inputs) == 1 else None
         if lookup is not None:
             number, weight = same[graph.tensors[lookup.inputs[0]].buffer]
-            operators += _looked_up(tree, graph, lookup, weight, number, int(made.outputs[0]))
-        elif not any(made is other for other in lookups.values()):
-            operators.append(made)
+            operators += _looked_up(tree, graph, lookup, weight, number, int(op.outputs[0]))
+        elif not any(op is other for other in lookups.values()):
+            operators.append(op)
     return operators

@@ -40,10 +40,10 @@ def packed(prompt: Sequence[int], answer: Sequence[int], length: int, pad: int, 
         >>> packed([5, 6], [7, 8], 6, pad=0, sign=1)
         array([5, 6, 7, 8, 2, 0], dtype=int32)
     """
-    said = list(answer)[: length - 1 - bool(prompt)]
-    before = list(prompt)[max(0, len(prompt) + len(said) - (length - 1)) :]
-    tokens = [*before, *said]
-    count = len(said) if before else len(said) - 1
+    kept_answer = list(answer)[: length - 1 - bool(prompt)]
+    before = list(prompt)[max(0, len(prompt) + len(kept_answer) - (length - 1)) :]
+    tokens = [*before, *kept_answer]
+    count = len(kept_answer) if before else len(kept_answer) - 1
     row = np.full(length, pad, np.int32)
     row[: len(tokens)] = tokens
     row[len(tokens)] = pad + sign * count
@@ -72,8 +72,8 @@ def filled(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
     """
     array = np.full((len(rows), width), NONE, np.int32)
     for place, row in zip(array, rows, strict=True):
-        kept = list(row)[-width:]
-        place[: len(kept)] = kept
+        last = list(row)[-width:]
+        place[: len(last)] = last
     return array
 
 

@@ -107,9 +107,9 @@ def kept_shares(scores: np.ndarray, temperature: float = 1.0, top_k: int = 0, to
     order = np.argsort(-shares, kind="stable")
     count = len(order) if not top_k else min(top_k, len(order))
     before = np.cumsum(shares[order]) - shares[order]
-    kept = order[:count][before[:count] < top_p]
+    kept_tokens = order[:count][before[:count] < top_p]
     chosen = np.zeros_like(shares)
-    chosen[kept] = shares[kept]
+    chosen[kept_tokens] = shares[kept_tokens]
     return np.asarray(chosen / chosen.sum())
 
 
@@ -221,9 +221,9 @@ def _followed(steps: Steps, beam: _Beam) -> _Beam:
 def likelihoods(steps: Steps, begun: tuple[np.ndarray, Any], answer: Sequence[int]) -> np.ndarray:
     """Log-probability of each token of an answer, float32 (n,), behind what the model was given."""
     scores, state = begun
-    found = []
+    logs = []
     for place, token in enumerate(answer):
-        found.append(log_shares(scores)[token])
+        logs.append(log_shares(scores)[token])
         if place < len(answer) - 1:
             scores, state = steps.follow(token, state)
-    return np.array(found, np.float32)
+    return np.array(logs, np.float32)

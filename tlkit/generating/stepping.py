@@ -54,8 +54,8 @@ class Cached:
     def follow(self, token: int, state: Any) -> tuple[np.ndarray, Any]:
         """Scores behind one more token."""
         place, caches = state
-        given = {"tokens": np.array([[token]], np.int32), "input_pos": np.array([place], np.int32), **caches}
-        outputs = dict(self.functions[DECODE](given))
+        inputs = {"tokens": np.array([[token]], np.int32), "input_pos": np.array([place], np.int32), **caches}
+        outputs = dict(self.functions[DECODE](inputs))
         scores = outputs.pop("logits")
         return scores[0, -1], (place + 1, outputs)
 
@@ -78,8 +78,8 @@ class Repeated:
         (width,) = shapes_of(self.function)["tokens"][1:]
         row = np.zeros((1, width if width and width > 0 else len(tokens)), np.int32)
         row[0, : len(tokens)] = tokens
-        given = {"tokens": row, "input_pos": np.array([len(tokens) - 1], np.int32)}
-        return self.function(given)["logits"][0, -1], tokens
+        inputs = {"tokens": row, "input_pos": np.array([len(tokens) - 1], np.int32)}
+        return self.function(inputs)["logits"][0, -1], tokens
 
 
 def shapes_of(function: Function) -> Mapping[str, tuple[Any, ...]]:
@@ -119,14 +119,14 @@ def run(
     steps = steps_over(functions)
     prompt, answer = tokens_of(inputs["prompt"][0]), tokens_of(inputs["answer"][0])
     begun = steps.begin(prompt)
-    found = written(_Begun(steps, begun), prompt, rule.__class__(**{**vars(rule), "stop": (*rule.stop, *stop)}))
+    reply = written(_Begun(steps, begun), prompt, rule.__class__(**{**vars(rule), "stop": (*rule.stop, *stop)}))
     tokens = np.full((1, rule.most), NONE, np.float32)
-    tokens[0, : len(found.tokens)] = found.tokens
+    tokens[0, : len(reply.tokens)] = reply.tokens
     likelihood = np.zeros((1, inputs["answer"].shape[1]), np.float32)
     known = np.zeros_like(likelihood)
     likelihood[0, : len(answer)] = likelihoods(steps, begun, answer)
     known[0, : len(answer)] = 1
-    return {"tokens": tokens, "margin": np.array([found.margin], np.float32), "likelihood": likelihood, "known": known}
+    return {"tokens": tokens, "margin": np.array([reply.margin], np.float32), "likelihood": likelihood, "known": known}
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,8 +118,8 @@ def _of_texts(catalogue: Catalogue, module: Any, batch_size: int) -> np.ndarray:
 def _with_cold_scores(run: Run, new: np.ndarray, k: int) -> Run:
     """The run with recall and NDCG among the held-out items, of users who took one or more."""
     test = run.data.test
-    held: Any = test.columns[COLD]
-    cold = [row[row >= 0] for row in (np.asarray(held[i]) for i in range(len(test)))]
+    cold_items: Any = test.columns[COLD]
+    cold = [row[row >= 0] for row in (np.asarray(cold_items[i]) for i in range(len(test)))]
     takers = np.array([i for i, items in enumerate(cold) if len(items)], np.int64)
     if not len(takers):
         return run.with_note("No user of the test took a held-out item: new items have no scores.")

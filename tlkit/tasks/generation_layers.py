@@ -50,11 +50,11 @@ class TokenScores(keras.layers.Layer):
         if self.kind != "frozen":
             table = tf.stop_gradient(table)
         scores = self.logits(states, tf.cast(table, tf.float32))
-        known = tf.cast(targets >= 0, tf.float32)
-        wanted = tf.maximum(targets, 0)
-        likelihood = -tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, scores) * known
-        right = tf.cast(tf.argmax(scores, -1, tf.int32) == wanted, tf.float32) * known
-        return tf.stack([likelihood, right, known], axis=-1)
+        counted = tf.cast(targets >= 0, tf.float32)
+        labels = tf.maximum(targets, 0)
+        likelihood = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores) * counted
+        right = tf.cast(tf.argmax(scores, -1, tf.int32) == labels, tf.float32) * counted
+        return tf.stack([likelihood, right, counted], axis=-1)
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """Three numbers a target."""

@@ -88,9 +88,9 @@ def written_scores(
     ]
     scores: dict[str, float] = {}
     for name in texts:
-        each = np.array([_SCORES[name](own, other) for own, other in zip(written, right, strict=True)])
-        low, high = metrics.bootstrap(functools.partial(_mean, each), len(each))
-        scores |= {name: float(each.mean()), f"{name}_low": low, f"{name}_high": high}
+        values = np.array([_SCORES[name](answer, expected) for answer, expected in zip(written, right, strict=True)])
+        low, high = metrics.bootstrap(functools.partial(_mean, values), len(values))
+        scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     return Evaluation(metrics.finite(scores), {"samples": rows})
 
 
