@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    found = {}
+    outcomes = {}
     for path in sorted(args.folder.glob("*.npz")):
         case = dict(np.load(path))
         if path.stem.startswith("kmm"):
-            own = {"gamma": float(case["gamma"]), "B": float(case["bound"])}
-            found[path.stem] = {"adapt": matched(case), "adapt_same_kernel": matched(case, **own)}
+            same_kernel = {"gamma": float(case["gamma"]), "B": float(case["bound"])}
+            outcomes[path.stem] = {"adapt": matched(case), "adapt_same_kernel": matched(case, **same_kernel)}
         else:
-            found[path.stem] = {"adapt": boosted(case)}
-    args.out.write_text(json.dumps(found))
+            outcomes[path.stem] = {"adapt": boosted(case)}
+    args.out.write_text(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

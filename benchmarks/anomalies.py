@@ -34,8 +34,8 @@ def data_of(name, seed):
     if name in PARTS:
         return inspected.parts(name, good=50, test=30, bad=40, seed=seed)
     rng = np.random.default_rng([seed, *name.encode()])
-    own, other = picture(name), picture("coffee")
-    good, test, bad = (list(crops(own, count, rng, left)) for count, left in ((50, True), (30, False), (40, False)))
+    texture, other = picture(name), picture("coffee")
+    good, test, bad = (list(crops(texture, count, rng, left)) for count, left in ((50, True), (30, False), (40, False)))
     return inspected.splits_of(good, test, bad, list(crops(other, 40, rng, False)), rng, seed)
 
 
@@ -54,8 +54,8 @@ def crops(image, count, rng, left):
     low, high = (0, width // 2 - CROP) if left else (width // 2, width - CROP)
     for _ in range(count):
         y, x = rng.integers(0, height - CROP + 1), rng.integers(low, high + 1)
-        own = Image.fromarray(image[y : y + CROP, x : x + CROP])
-        yield np.asarray(own.resize((224, 224), Image.Resampling.BICUBIC))
+        crop = Image.fromarray(image[y : y + CROP, x : x + CROP])
+        yield np.asarray(crop.resize((224, 224), Image.Resampling.BICUBIC))
 
 
 @functools.cache
@@ -101,7 +101,7 @@ def compared(name, seed):
         kinds = scorer._by_kind(np.array(scorer.bad), np.array(scorer.scores))["rows"]
         rows.append(
             {"set": name, "seed": seed, "detector": detector, "image_auroc": round(image, 4),
-             "pixel_auroc": round(pixel, 4), "synthetic": [round(own, 4) for own in seen],
+             "pixel_auroc": round(pixel, 4), "synthetic": [round(score, 4) for score in seen],
              "kinds": {row["kind"]: round(row["image_auroc"], 4) for row in kinds},
              "fit_cpu_seconds": round(seconds, 2)}
         )  # fmt: skip
@@ -117,10 +117,10 @@ def scored(solution, outputs):
     scorer, model = solution.task.scorer(), None
     for piece, raw in outputs.batches():
         if model is None:
-            inputs = {name: keras.Input(own.shape[1:], name=name) for name, own in raw.items()}
+            inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in raw.items()}
             model = keras.Model(inputs, solution.outputs(inputs))
         decoded = solution.task.decode(model(raw, training=False))
-        scorer.update(outputs.examples.subset(piece.tolist()), {n: np.asarray(own) for n, own in decoded.items()})
+        scorer.update(outputs.examples.subset(piece.tolist()), {n: np.asarray(tensor) for n, tensor in decoded.items()})
     return scorer
 
 
@@ -152,11 +152,11 @@ def files(detector):
 
 def summary(rows):
     """Means and intervals over seeds, by detector and set, and of what was chosen."""
-    found = {}
+    by_detector = {}
     for detector in dict.fromkeys(row["detector"] for row in rows):
-        found[detector] = _by_set([row for row in rows if row["detector"] == detector])
-    found["chosen"] = _by_set([row for row in rows if row["chosen"]])
-    return found
+        by_detector[detector] = _by_set([row for row in rows if row["detector"] == detector])
+    by_detector["chosen"] = _by_set([row for row in rows if row["chosen"]])
+    return by_detector
 
 
 def _by_set(rows):
@@ -165,13 +165,15 @@ def _by_set(rows):
               "textures": [row for row in rows if row["set"] in TEXTURES]}  # fmt: skip
     return {
         name: {
-            "image_auroc": round(float(np.mean([row["image_auroc"] for row in own])), 4),
-            "interval": interval(_by_seed(own)),
-            "pixel_auroc": round(float(np.mean([row["pixel_auroc"] for row in own])), 4),
-            "kinds": {kind: round(float(np.mean([row["kinds"][kind] for row in own])), 3) for kind in own[0]["kinds"]},
+            "image_auroc": round(float(np.mean([row["image_auroc"] for row in group])), 4),
+            "interval": interval(_by_seed(group)),
+            "pixel_auroc": round(float(np.mean([row["pixel_auroc"] for row in group])), 4),
+            "kinds": {
+                kind: round(float(np.mean([row["kinds"][kind] for row in group])), 3) for kind in group[0]["kinds"]
+            },
         }
-        for name, own in {**sets, **groups}.items()
-        if own
+        for name, group in {**sets, **groups}.items()
+        if group
     }
 
 
@@ -185,12 +187,12 @@ def main(seeds, sets, with_files, out):
     for seed in range(seeds):
         for name in sets:
             rows += compared(name, seed)
-            found = {
+            record = {
                 "machine": MACHINE, "module": MODULE, "seeds": seed + 1, "bars": BARS, "files": exported,
                 "summary": summary(rows), "rows": rows,
             }  # fmt: skip
             if out:
-                Path(out).write_text(json.dumps(found, indent=1) + "\n")
+                Path(out).write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps({"summary": summary(rows), "files": exported}, indent=1))
 
 

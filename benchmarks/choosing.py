@@ -36,11 +36,11 @@ def ranked(convert: bool) -> dict:
     )
     pictures = tlkit.datasets.samples.emoji10("noto")
     started = time.perf_counter()
-    found = tlkit.rank([*MODULES, untrained], pictures, convert=convert)
+    ranking = tlkit.rank([*MODULES, untrained], pictures, convert=convert)
     seconds = time.perf_counter() - started
-    print(found)
-    rows = [asdict(row) for row in found.rows]
-    return {"rows": rows, "examples": len(pictures.train), "seconds": seconds, "pareto": found.pareto}
+    print(ranking)
+    rows = [asdict(row) for row in ranking.rows]
+    return {"rows": rows, "examples": len(pictures.train), "seconds": seconds, "pareto": ranking.pareto}
 
 
 def checked(count: int) -> dict:
@@ -55,10 +55,10 @@ def checked(count: int) -> dict:
     task = tlkit.tasks.classify(data(0).labels, hidden=(64,))
     phases = tlkit.plans.two_phase(epochs=(3, 10), lr=(3e-3, 3e-3), unfrozen=1.0)
     started = time.perf_counter()
-    found = tlkit.transfer_check("zoo:glove-50d-30k", task, data, phases=phases, seeds=range(5))
+    check = tlkit.transfer_check("zoo:glove-50d-30k", task, data, phases=phases, seeds=range(5))
     seconds = time.perf_counter() - started
-    print(found)
-    return {**asdict(found), "verdict": found.verdict, "helped": found.helped, "seconds": seconds}
+    print(check)
+    return {**asdict(check), "verdict": check.verdict, "helped": check.helped, "seconds": seconds}
 
 
 WAYS = {

@@ -52,23 +52,23 @@ def one_seed(seed, train, epochs, module):
     known = datasets.composites.boxes(seed=seed, train=train, held_out=False).test
     sets = {"known": known, "held_out": held_out.test}
     frozen, thawed = plans.two_phase(epochs=epochs, lr=(4e-3, 1e-3), unfrozen=0.25)
-    task, found = tlkit.tasks.detect(held_out.labels), {"seed": seed}
+    task, row = tlkit.tasks.detect(held_out.labels), {"seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         for name, phases in (("frozen", (frozen,)), ("thawed", (frozen, thawed))):  # the first is found again
             run = tlkit.finetune(
                 module, task, held_out, phases, out=Path(folder) / name, seed=seed, batch_size=16,
                 image_size=(256, 256), progress=quiet,
             )  # fmt: skip
-            found[name] = scores(run, sets)
-        found |= {key: run.scores[key] for key in ("map", "map50", "map75", "map50_low", "map50_high")}
-        found |= {
+            row[name] = scores(run, sets)
+        row |= {key: run.scores[key] for key in ("map", "map50", "map75", "map50_low", "map50_high")}
+        row |= {
             "seconds": round(time.perf_counter() - start, 1),
             "cpu_seconds": round(time.process_time() - start_cpu, 1),
         }
         if seed == 0:
-            found["files"] = files(run)
-    print(json.dumps(found), flush=True)
-    return found
+            row["files"] = files(run)
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def main(seeds, train, epochs, module, out):

@@ -60,11 +60,11 @@ def summary(runs: list[dict]) -> dict:
     return {
         **{key: {name: statistics.fmean(run[key][name] for run in runs) for name in WAYS} for key in SCORES},
         "gain": {
-            key: {"mean": statistics.fmean(own), "interval": interval(own), "of_seeds": own}
-            for key, own in gains.items()
+            key: {"mean": statistics.fmean(per_seed), "interval": interval(per_seed), "of_seeds": per_seed}
+            for key, per_seed in gains.items()
         },
         "files": {name: {key: mean(runs, name, key) for key in FORMATS} for name in ("teacher", "student")},
-        "bar": {f"the student gains {key}": (interval(own) or own)[0] > 0 for key, own in gains.items()},
+        "bar": {f"the student gains {key}": (interval(per_seed) or per_seed)[0] > 0 for key, per_seed in gains.items()},
     }
 
 

@@ -25,21 +25,21 @@ def work(seed: int, methods: list[str]) -> dict:
     """Accuracy on the target's test digits, and seconds, of each training."""
     import tlkit
 
-    own = recipe("domain_adaptation")
-    given, other = own.domains(None, None, CROP, seed)
+    adaptation = recipe("domain_adaptation")
+    given, other = adaptation.domains(None, None, CROP, seed)
     plain = tlkit.tasks.classify(given.labels, hidden=(100,), dropout=0.0)
     mixed = tlkit.methods.domain_mix(given, other)
     trainings = {SOURCE: (plain, given), TARGET: (plain, other)}
     for name in methods:
-        trainings[name] = (own.METHODS[name](plain), mixed)
-    found = {}
+        trainings[name] = (adaptation.METHODS[name](plain), mixed)
+    outcomes = {}
     for name, (task, data) in trainings.items():
         started = time.perf_counter()
-        model = tlkit.build(own.small_net(seed), task)
+        model = tlkit.build(adaptation.small_net(seed), task)
         run = tlkit.fit(model, task, data, (tlkit.Phase(EPOCHS, 1e-3, unfrozen=1.0),), seed=seed, batch_size=64)
         accuracy = tlkit.evaluate(run.model, run.task, other.test).scores["accuracy"]
-        found[name] = {"accuracy": accuracy, "seconds": time.perf_counter() - started}
-    return found
+        outcomes[name] = {"accuracy": accuracy, "seconds": time.perf_counter() - started}
+    return outcomes
 
 
 def summary(runs: list[dict]) -> dict:
@@ -75,7 +75,7 @@ def main() -> None:
     runs = []
     for seed in range(args.seeds):
         runs.append(fresh(__file__, "--worker", str(seed), "--methods", *args.methods))
-        print(seed, {name: round(one["accuracy"], 3) for name, one in runs[-1].items()}, flush=True)
+        print(seed, {name: round(row["accuracy"], 3) for name, row in runs[-1].items()}, flush=True)
         args.out.write_text(json.dumps({"machine": MACHINE, **summary(runs), "runs": runs}, indent=1))
     print(json.dumps(summary(runs), indent=1))
 

@@ -84,22 +84,22 @@ def heats(run, pairs, method, steps=None, depth=None):
     ]
 
 
-def pointing(found, pairs, boxes):
+def pointing(explanations, pairs, boxes):
     """How many peaks lie in a box of their class, and the share of the image that such boxes cover."""
     from tlkit.tasks.metrics import wilson
 
     hits, nowhere, covered = 0, 0, []
-    size = len(found[0].heat)
+    size = len(explanations[0].heat)
     middles = (np.arange(size) + 0.5) / size
-    for one, (i, k) in zip(found, pairs, strict=True):
+    for explanation, (i, k) in zip(explanations, pairs, strict=True):
         inside = np.zeros((size, size), bool)
         for _, left, top, right, bottom in boxes[i][boxes[i][:, 0] == k]:
             inside |= np.outer((middles >= top) & (middles < bottom), (middles >= left) & (middles < right))
         covered.append(inside.mean())
-        if not one.peak:
+        if not explanation.peak:
             nowhere += 1
             continue
-        x, y = one.peak
+        x, y = explanation.peak
         hits += bool(inside[int(y * size), int(x * size)])
     low, high = wilson(hits, len(pairs))
     share, chance = hits / len(pairs), float(np.mean(covered))
@@ -142,7 +142,7 @@ def correlation(first, second):
     return {"mean": float(np.mean(each)), "std": float(np.std(each)), "heats": len(each)}
 
 
-def randomised(run, pairs, found, seed):
+def randomised(run, pairs, before, seed):
     """Rank correlations of the heats by what was shuffled; the weights are put back."""
     from tlkit.layer.lookup import backbone_of
 
@@ -155,7 +155,7 @@ def randomised(run, pairs, found, seed):
     out = {}
     for stage, variables in stages.items():
         shuffled(variables, rng)
-        out[stage] = {name: correlation(found[name], heats(run, pairs, name)) for name in METHODS[:2]}
+        out[stage] = {name: correlation(before[name], heats(run, pairs, name)) for name in METHODS[:2]}
     for variable, value in zip(run.model.variables, kept, strict=True):
         variable.assign(value)
     return out
@@ -164,13 +164,13 @@ def randomised(run, pairs, found, seed):
 def completeness(run, pairs, exact):
     out = {}
     for steps in exact:
-        missing = [one.missing for one in heats(run, pairs, METHODS[1], steps)]
+        missing = [explanation.missing for explanation in heats(run, pairs, METHODS[1], steps)]
         out[str(steps or "default")] = {"median": float(np.median(missing)), "largest": float(np.max(missing))}
     return {"heats": len(pairs), "steps": out}
 
 
 def main(counts, few, seed, out):
-    started, result, found = time.perf_counter(), {"machine": MACHINE, "pointing": {}}, {}
+    started, result, by_method = time.perf_counter(), {"machine": MACHINE, "pointing": {}}, {}
 
     def kept(what):
         result["seconds"] = time.perf_counter() - started
@@ -184,12 +184,14 @@ def main(counts, few, seed, out):
         pairs = asked(run, boxes)
         kept("trained")
         for name in METHODS:
-            found[name] = heats(run, pairs, name)
-            result["pointing"][name] = pointing(found[name], pairs, boxes)
+            by_method[name] = heats(run, pairs, name)
+            result["pointing"][name] = pointing(by_method[name], pairs, boxes)
             kept(name)
         result["completeness"] = completeness(run, pairs[:few], EXACT)
         kept("completeness")
-        result["randomisation"] = randomised(run, pairs[:few], {name: own[:few] for name, own in found.items()}, seed)
+        result["randomisation"] = randomised(
+            run, pairs[:few], {name: of_method[:few] for name, of_method in by_method.items()}, seed
+        )
         kept("randomisation")
     for size in SIZES:
         result["grad_cam_by_place"] = result.get("grad_cam_by_place", []) + by_resolution(counts, seed + 1, size)

@@ -70,8 +70,8 @@ def main() -> None:
     if args.worker:
         args.out.write_text(json.dumps(extract(args.minutes)))
         return
-    found = fresh(__file__, "--worker", "--minutes", str(args.minutes))
-    record = {"machine": MACHINE, **found, "bars": {"20 times real time": found["times_real_time"] >= 20}}
+    figures = fresh(__file__, "--worker", "--minutes", str(args.minutes))
+    record = {"machine": MACHINE, **figures, "bars": {"20 times real time": figures["times_real_time"] >= 20}}
     args.out.write_text(json.dumps(record, indent=1))
     print(json.dumps(record, indent=1))
 

@@ -47,7 +47,7 @@ def one_series(name, budget):
     layer = tlkit.HubLayer("zoo:forecaster", name="backbone")
     model = tlkit.build(layer, task, data=data)
     scores = tlkit.evaluate(model, task, data.test).scores
-    found = {"season_length": season, "horizon": horizon, "scores_zero_shot": dict(scores)}
+    row = {"season_length": season, "horizon": horizon, "scores_zero_shot": dict(scores)}
     evaluated = time.process_time()
     phases = task.plan(data, quiet.line)
     plan_scores, seconds = scores, 0.0
@@ -61,11 +61,11 @@ def one_series(name, budget):
         )
         plan_scores = tlkit.evaluate(run.model, task, test).scores
         losses = [loss for phase in run.phases for loss in phase.history["val_loss"]]
-        found["val_loss"] = {"zero_shot": losses[0], "chosen": min(losses)}
+        row["val_loss"] = {"zero_shot": losses[0], "chosen": min(losses)}
     mase = {"zero_shot": scores["mase"], "plan": plan_scores["mase"]}
     mase |= {name: scores[f"mase_{name}"] for name in ("ets", "theta") if f"mase_{name}" in scores}
     wql = {"zero_shot": scores["wql"], "plan": plan_scores["wql"]}
-    return found | {
+    return row | {
         "tuned": len(phases) > 1,
         "relative_mase": {name: value / scores["mase_naive"] for name, value in mase.items()},
         "relative_wql": {name: value / scores["wql_naive"] for name, value in wql.items()},
@@ -76,23 +76,23 @@ def one_series(name, budget):
 
 def summary(rows):
     """Geometric means over series, with bootstrap intervals over them."""
-    found = {}
+    means = {}
     rng = np.random.default_rng(0)
-    for budget, own in rows.items():
-        found[budget] = {}
+    for budget, series in rows.items():
+        means[budget] = {}
         for method in METHODS:
-            logs = [math.log(row["relative_mase"][method]) for row in own.values() if method in row["relative_mase"]]
-            if len(logs) < len(own):
+            logs = [math.log(row["relative_mase"][method]) for row in series.values() if method in row["relative_mase"]]
+            if len(logs) < len(series):
                 continue
             drawn = np.exp([np.mean(rng.choice(logs, len(logs))) for _ in range(1000)])
-            found[budget][method] = {
+            means[budget][method] = {
                 "mean": float(np.exp(np.mean(logs))), "interval": np.percentile(drawn, [2.5, 97.5]).tolist(),
                 "better_than_naive": int(np.sum(np.asarray(logs) < 0)), "series": len(logs),
             }  # fmt: skip
         for method in ("zero_shot", "plan"):
-            coverage = [row[f"scores_{method}"]["coverage_80"] for row in own.values()]
-            found[budget][f"coverage_80_{method}"] = float(np.mean(coverage))
-    return found
+            coverage = [row[f"scores_{method}"]["coverage_80"] for row in series.values()]
+            means[budget][f"coverage_80_{method}"] = float(np.mean(coverage))
+    return means
 
 
 def main(names, budgets, out):
@@ -101,10 +101,10 @@ def main(names, budgets, out):
         for budget in budgets:
             rows[budget][name] = one_series(name, budget)
             print(name, budget, json.dumps(rows[budget][name]["relative_mase"]), flush=True)
-        found = {"machine": MACHINE, "origins": ORIGINS, "means": summary(rows), "bars": BARS, "series": rows}
+        record = {"machine": MACHINE, "origins": ORIGINS, "means": summary(rows), "bars": BARS, "series": rows}
         if out:
-            Path(out).write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found["means"], indent=1))
+            Path(out).write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record["means"], indent=1))
 
 
 if __name__ == "__main__":

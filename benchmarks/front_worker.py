@@ -39,14 +39,14 @@ def main():
             for i in range(0, len(images), BATCH):
                 np.asarray(run(images[i : i + BATCH])[0])
             rates[name].append(len(images) / (time.perf_counter() - started))
-    found = {
+    record = {
         "images_per_s": {name: statistics.median(values) for name, values in rates.items()},
         "ratio": statistics.median(a / b for a, b in zip(rates["litert"], rates["tensorflow"], strict=True)),
         "conversion_seconds": conversion,
         "largest_difference": float(np.abs(features["litert"] - features["tensorflow"]).max()),
     }
     with open(sys.argv[3], "w") as file:
-        json.dump(found, file)
+        json.dump(record, file)
 
 
 if __name__ == "__main__":

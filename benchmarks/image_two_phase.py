@@ -73,9 +73,9 @@ def measured(python: str, worker: str, arrays: Path, module: Path, seed: int, ep
             *map(str, epochs),
         ]
         subprocess.run([python, *words], check=True, env={**os.environ, "TLKIT_CACHE": scratch})
-        found = json.loads(result.read_text())
-    found["total_seconds"] = sum(v for k, v in found["seconds"].items() if k != "import")
-    return found
+        figures = json.loads(result.read_text())
+    figures["total_seconds"] = sum(v for k, v in figures["seconds"].items() if k != "import")
+    return figures
 
 
 def interval(differences: list[float]) -> tuple[float, float, float]:

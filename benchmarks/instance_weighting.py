@@ -118,8 +118,8 @@ def emoji(seed: int, few: bool) -> Case:
     given = tlkit.data.image.resized(samples.emoji10("both", split=(0.6, 0.0, 0.4), seed=seed), (224, 224))
 
     def drawn(part: Examples, style: str) -> tuple:
-        own = part.subset([i for i, name in enumerate(part.ids) if name.startswith(style)])
-        return np.asarray(tlkit.extract("zoo:efficientnet-lite0", own)), own.target_array
+        subset = part.subset([i for i, name in enumerate(part.ids) if name.startswith(style)])
+        return np.asarray(tlkit.extract("zoo:efficientnet-lite0", subset)), subset.target_array
 
     x, y = drawn(given.train, "twemoji")
     chosen = np.concatenate([np.flatnonzero(y == label)[:2] for label in range(10)]) if few else np.arange(len(y))
@@ -178,11 +178,11 @@ def module_of(case: Case) -> tlkit.HubLayer | None:
 def weighed(case: Case) -> dict:
     """Each of our weights and none, by seconds and score."""
     source, target = splits_of(case, "source"), splits_of(case, "target")
-    found = {"none": {"seconds": 0.0, "score": judged(case, np.ones(len(source.train)))}}
+    figures = {"none": {"seconds": 0.0, "score": judged(case, np.ones(len(source.train)))}}
     for name, weigh in WEIGHING.items():
         done, seconds = timed(weigh, source, target, module_of(case))
-        found[name] = {"seconds": seconds, "score": judged(case, done.train.weights.astype(np.float64))}
-    return found
+        figures[name] = {"seconds": seconds, "score": judged(case, done.train.weights.astype(np.float64))}
+    return figures
 
 
 def boosted(case: Case) -> dict:
@@ -228,19 +228,21 @@ def key(name: str, seed: int) -> str:
 
 def row_of(cases: dict[str, Case], theirs: dict, seed: int) -> dict:
     """Everything of one seed: case -> method -> seconds and score."""
-    found = {}
+    figures = {}
     for name, case in cases.items():
-        found[name] = weighed(case) if name.startswith("kmm") else boosted(case)
-        for method, one in theirs[key(name, seed)].items():
-            weighs = "weights" in one
-            value = judged(case, np.array(one["weights"])) if weighs else score(case, np.array(one["predicted"]))
-            found[name][method] = {"seconds": one["seconds"], "score": value}
-    return found
+        figures[name] = weighed(case) if name.startswith("kmm") else boosted(case)
+        for method, outcome in theirs[key(name, seed)].items():
+            weighs = "weights" in outcome
+            value = (
+                judged(case, np.array(outcome["weights"])) if weighs else score(case, np.array(outcome["predicted"]))
+            )
+            figures[name][method] = {"seconds": outcome["seconds"], "score": value}
+    return figures
 
 
 def summary(rows: list[dict]) -> dict:
     """Per case: mean scores and seconds, and the paired gain of ours over ADAPT's with its 95 % interval."""
-    found = {}
+    figures = {}
     for name in rows[0]:
         methods_of = rows[0][name]
         ours = name.split("/")[0]
@@ -249,14 +251,14 @@ def summary(rows: list[dict]) -> dict:
             for other in methods_of
             if other != ours
         }
-        found[name] = {
+        figures[name] = {
             "scores": {m: statistics.fmean(row[name][m]["score"] for row in rows) for m in methods_of},
             "seconds": {m: statistics.fmean(row[name][m]["seconds"] for row in rows) for m in methods_of},
             "gain_over": {o: {"mean": statistics.fmean(g), "interval": interval(g)} for o, g in gains.items()},
         }
         low_high = interval(gains["adapt"]) or [-math.inf, math.inf]
-        found[name]["equal or better than adapt"] = low_high[1] >= 0
-    return found
+        figures[name]["equal or better than adapt"] = low_high[1] >= 0
+    return figures
 
 
 def main() -> None:

@@ -70,9 +70,9 @@ def main() -> None:
         name: {key: statistics.fmean(row[name][key] for row in rounds) for key in rounds[0][name]} for name in WAYS
     }
     ratio = statistics.median(row["kept"]["images_per_s"] / row["given back"]["images_per_s"] for row in rounds)
-    found = {"machine": MACHINE, "ratio of images a second": ratio, "means": means, "rounds": rounds}
-    args.out.write_text(json.dumps(found, indent=1))
-    print(json.dumps({key: found[key] for key in ("ratio of images a second", "means")}, indent=1))
+    record = {"machine": MACHINE, "ratio of images a second": ratio, "means": means, "rounds": rounds}
+    args.out.write_text(json.dumps(record, indent=1))
+    print(json.dumps({key: record[key] for key in ("ratio of images a second", "means")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ def main():
     accuracy = float(model.evaluate(test, verbose=0)[1])
     seconds["evaluate"] = time.perf_counter() - started
     with open(args.result, "w") as file:
-        found = {"accuracy": accuracy, "seconds": seconds, "history": history}
-        json.dump({**found, "epoch_seconds": watch.seconds, "epoch_accuracy": watch.accuracy}, file)
+        record = {"accuracy": accuracy, "seconds": seconds, "history": history}
+        json.dump({**record, "epoch_seconds": watch.seconds, "epoch_accuracy": watch.accuracy}, file)
 
 
 if __name__ == "__main__":

@@ -41,21 +41,21 @@ def main() -> None:
     if options.whole:
         print(json.dumps(whole_model(options)))
         return
-    found = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
-    write(found)
+    record = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
+    write(record)
     if options.steps:
-        rows = ("--length", str(found["cached"]["row_tokens"]), "--train", str(options.train))
+        rows = ("--length", str(record["cached"]["row_tokens"]), "--train", str(options.train))
         command = [sys.executable, __file__, "--whole", "--steps", str(options.steps), *rows]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found["whole"] = json.loads(done.stdout.strip().splitlines()[-1])
-        cached, whole = found["cached"], found["whole"]
-        found["tokens_ratio"] = cached["tokens_per_cpu_second"] / whole["tokens_per_cpu_second"]
-        found["memory_ratio"] = cached["peak_gb"] / whole["peak_gb"]
-        write(found)
+        record["whole"] = json.loads(done.stdout.strip().splitlines()[-1])
+        cached, whole = record["cached"], record["whole"]
+        record["tokens_ratio"] = cached["tokens_per_cpu_second"] / whole["tokens_per_cpu_second"]
+        record["memory_ratio"] = cached["peak_gb"] / whole["peak_gb"]
+        write(record)
 
 
-def write(found: dict[str, Any]) -> None:
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+def write(record: dict[str, Any]) -> None:
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def data_of(options: argparse.Namespace) -> tlkit.Splits:
@@ -90,13 +90,13 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
         cost["tokens_per_cpu_second"] = (
             len(data.train) * cost["row_tokens"] / float(np.median(clock.seconds[1:] or clock.seconds))
         )
-        found = {"scores": dict(run.scores), "cached": cost, "samples": run.evaluation.details["samples"]}
-        write(found)
+        figures = {"scores": dict(run.scores), "cached": cost, "samples": run.evaluation.details["samples"]}
+        write(figures)
         try:
             exports = tlkit.export(run, formats=options.formats).exports
         except tlkit.GateError as error:
             exports = error.exports
-        return {**found, "exports": [dataclasses.asdict(row) for row in exports]}
+        return {**figures, "exports": [dataclasses.asdict(row) for row in exports]}
 
 
 def whole_model(options: argparse.Namespace) -> dict[str, Any]:

@@ -137,15 +137,15 @@ def main() -> None:
         print(seed, runs[-1], flush=True)
     gains = [run["windows"] - run["cut"] for run in runs]
     low_high = interval(gains)
-    found = {
+    record = {
         "machine": MACHINE, "module": args.module, "corpus": "SpamAssassin" if args.mails else "Brown",
         "texts": len(texts), "windows": len(windows), "seconds": time.perf_counter() - started,
         "accuracy": {way: statistics.fmean(run[way] for run in runs) for way in WAYS},
         "gain": statistics.fmean(gains), "gain_interval": low_high,
         "bars": {"windows beat cutting": low_high is not None and low_high[0] > 0}, "runs": runs,
     }  # fmt: skip
-    args.out.write_text(json.dumps(found, indent=1))
-    print(json.dumps({key: found[key] for key in ("accuracy", "gain", "gain_interval", "bars")}, indent=1))
+    args.out.write_text(json.dumps(record, indent=1))
+    print(json.dumps({key: record[key] for key in ("accuracy", "gain", "gain_interval", "bars")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main(count, out):
     run = Run(model, task, tlkit.Splits(few, few.subset([]), all_of_them))
     with tempfile.TemporaryDirectory() as folder, Watched() as gated:
         (file,) = export(run, folder, ("float32",))
-    found = {
+    record = {
         "machine": MACHINE,
         "images": count,
         "outputs_gb": round(count * SIDE * SIDE * LABELS * 4 / 1e9, 2),
@@ -94,9 +94,9 @@ def main(count, out):
         "bar_mb": BAR_MB,
         "met": max(judged.growth_mb, gated.growth_mb) < BAR_MB,
     }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(record, indent=1))
     if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+        Path(out).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

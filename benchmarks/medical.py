@@ -83,7 +83,7 @@ def scratch(splits, seed):
     from tlkit.tasks.segmentation_losses import CrossEntropyAndDice
 
     keras.utils.set_random_seed(seed)
-    (x, y), (x_val, y_val), (x_test, y_test) = (arrays(own) for own in (splits.train, splits.val, splits.test))
+    (x, y), (x_val, y_val), (x_test, y_test) = (arrays(part) for part in (splits.train, splits.val, splits.test))
     model = unet(len(splits.labels))
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=CrossEntropyAndDice(len(splits.labels), 1.0, None))
     best, weights = -1.0, None
@@ -102,13 +102,13 @@ def thresholds(splits):
 
     images, truth = arrays(splits.test)
     grey = images[..., 0]
-    return dice(truth, np.stack([np.digitize(own, threshold_multiotsu(own, classes=3)) for own in grey]))
+    return dice(truth, np.stack([np.digitize(image, threshold_multiotsu(image, classes=3)) for image in grey]))
 
 
 def timed(work):
     start = time.process_time()
     result = work()
-    return {"dice": [round(own, 4) for own in result], "cpu_seconds": round(time.process_time() - start, 1)}
+    return {"dice": [round(score, 4) for score in result], "cpu_seconds": round(time.process_time() - start, 1)}
 
 
 def one_seed(seed):
@@ -124,8 +124,8 @@ def one_seed(seed):
         splits = replace(whole, train=whole.train.subset(places))
         rows[str(share)] = {
             "slices": len(places),
-            "tlkit": timed(lambda own=splits: adapted(own, seed)),
-            "scratch": timed(lambda own=splits: scratch(own, seed)),
+            "tlkit": timed(lambda part=splits: adapted(part, seed)),
+            "scratch": timed(lambda part=splits: scratch(part, seed)),
         }
         print(json.dumps({"seed": seed, "share": share, **rows[str(share)]}), flush=True)
     return rows
@@ -137,7 +137,10 @@ def summary(rows):
         arms = {arm: np.array([row[share][arm]["dice"] for row in rows]) for arm in ("tlkit", "scratch")}
         gains = (arms["tlkit"] - arms["scratch"]).mean(axis=1)
         table[share] = {
-            **{arm: {"grey": float(own[:, 0].mean()), "white": float(own[:, 1].mean())} for arm, own in arms.items()},
+            **{
+                arm: {"grey": float(values[:, 0].mean()), "white": float(values[:, 1].mean())}
+                for arm, values in arms.items()
+            },
             "gain": float(gains.mean()),
             "gain_interval": interval(gains.tolist()),
         }

@@ -50,12 +50,12 @@ def texts(pieces: int, count: int):
 
     rng = np.random.default_rng(0)
     files = sorted(path for path in brown.folder().iterdir() if len(path.name) == 4 and path.name.startswith("c"))
-    found, labels = [], []
+    documents, labels = [], []
     for i in range(count):
         words = [word for _, pairs in brown.tagged(files[i * len(files) // count]) for word, _ in pairs]
-        found.append(" ".join(words[: int(rng.integers(pieces // 4, pieces + 1))]))
+        documents.append(" ".join(words[: int(rng.integers(pieces // 4, pieces + 1))]))
         labels.append(i % 2)
-    return tlkit.data.text.from_arrays(found, labels, split=(0.8, 0.1, 0.1))
+    return tlkit.data.text.from_arrays(documents, labels, split=(0.8, 0.1, 0.1))
 
 
 def images(count: int):
@@ -113,7 +113,7 @@ def main() -> None:
     if args.worker:
         args.out.write_text(json.dumps(work(args.module, args.pieces[0], args.count, WAYS[args.worker])))
         return
-    found: dict = {"machine": MACHINE, "module": args.module, "count": args.count}
+    record: dict = {"machine": MACHINE, "module": args.module, "count": args.count}
     for pieces in args.pieces if args.module == MINILM else [0]:
         words = ["--module", args.module, "--pieces", str(pieces), "--count", str(args.count)]
         rounds = [{way: fresh(__file__, *words, "--worker", way) for way in WAYS} for _ in range(args.rounds)]
@@ -125,10 +125,10 @@ def main() -> None:
         bars = {"at most 1.1 times as long": ratios["epoch_cpu_seconds"] <= 1.1}
         if pieces in BARS:
             bars[f"at most {BARS[pieces] / 1000:g} GB"] = peaks["parts"] <= BARS[pieces]
-        found[f"{pieces} pieces" if pieces else "images"] = {
+        record[f"{pieces} pieces" if pieces else "images"] = {
             "peak_memory_mb": peaks, "time of parts": ratios, "bars": bars, "rounds": rounds,
         }  # fmt: skip
-        args.out.write_text(json.dumps(found, indent=1))
+        args.out.write_text(json.dumps(record, indent=1))
         print(pieces, peaks, ratios, bars, flush=True)
 
 

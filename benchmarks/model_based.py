@@ -42,13 +42,13 @@ def work(seed: int) -> dict:
         "l2_sp": methods.l2_sp(tuned, strength=0.01),
     }
     thin = (*tuned[:1], Phase(epochs=TUNING, lr=1e-3, unfrozen=1.0, warmup=0.1, cosine=True))
-    found = {}
+    figures = {}
     for name, phases in plans.items():
-        found[name] = judged(lambda own=phases: fitted(MODULE, data, own, seed), shifted)
-    found["soup"] = judged(lambda: souped(data, tuned, seed), shifted)
-    found["lora"] = judged(lambda: fitted(methods.lora(network(), rank=8), data, thin, seed), shifted)
-    print(seed, {name: [round(row[k], 3) for k in ("same", "shifted", "seconds")] for name, row in found.items()})
-    return found
+        figures[name] = judged(lambda plan=phases: fitted(MODULE, data, plan, seed), shifted)
+    figures["soup"] = judged(lambda: souped(data, tuned, seed), shifted)
+    figures["lora"] = judged(lambda: fitted(methods.lora(network(), rank=8), data, thin, seed), shifted)
+    print(seed, {name: [round(row[k], 3) for k in ("same", "shifted", "seconds")] for name, row in figures.items()})
+    return figures
 
 
 def judged(train: Any, shifted: Any) -> dict[str, float]:

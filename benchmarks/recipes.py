@@ -38,12 +38,12 @@ WNUT = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
 def work(name: str, seed: int, wnut: Path | None) -> dict:
     """Scores, seconds and memory of one seed."""
     started = time.perf_counter()
-    found = searched() if name == "semantic_search" else adapted(name, seed, wnut)
-    found["seconds"]["whole"] = time.perf_counter() - started
-    found["peak_memory_mb"] = peak_mb()
+    record = searched() if name == "semantic_search" else adapted(name, seed, wnut)
+    record["seconds"]["whole"] = time.perf_counter() - started
+    record["peak_memory_mb"] = peak_mb()
     if name == "text_classification":
-        found["glove_auc"] = glove_auc(seed)
-    return found
+        record["glove_auc"] = glove_auc(seed)
+    return record
 
 
 def adapted(name: str, seed: int, wnut: Path | None) -> dict:
@@ -51,8 +51,8 @@ def adapted(name: str, seed: int, wnut: Path | None) -> dict:
     import tlkit
 
     tlkit.export = lambda run, **options: run  # what an export costs and keeps is measured elsewhere
-    own = wnut is not None and name == "token_tagging"
-    files = {key: wnut / file for key, file in zip(("data", "val", "test"), WNUT, strict=True)} if own else {}
+    is_wnut = wnut is not None and name == "token_tagging"
+    files = {key: wnut / file for key, file in zip(("data", "val", "test"), WNUT, strict=True)} if is_wnut else {}
     with tempfile.TemporaryDirectory() as folder:
         run = tlkit.flags.call(recipe(name).main, out=Path(folder), seed=seed, **files)
         return {
@@ -80,7 +80,7 @@ def same_group(handle: str) -> float:
     owner = dict(zip(news.ids, news.groups, strict=True))
     index = tlkit.index(handle, news)
     hits = index.nearest_vectors(index.vectors, 2)
-    nearest = [next(hit.id for hit in two if hit.id != own) for own, two in zip(index.ids, hits, strict=True)]
+    nearest = [next(hit.id for hit in two if hit.id != query) for query, two in zip(index.ids, hits, strict=True)]
     return statistics.fmean(owner[a] == owner[b] for a, b in zip(index.ids, nearest, strict=True))
 
 
@@ -96,32 +96,32 @@ def glove_auc(seed: int) -> float:
     layer = tlkit.HubLayer("zoo:glove-50d")
     parts = {"train": data.train, "test": data.test}
     texts = {name: [str(part.inputs[i]) for i in range(len(part))] for name, part in parts.items()}
-    x = {name: np.asarray(layer(np.array(own, dtype=object))) for name, own in texts.items()}
+    x = {name: np.asarray(layer(np.array(part_texts, dtype=object))) for name, part_texts in texts.items()}
     fitted = LogisticRegression(max_iter=2000).fit(x["train"], data.train.target_array)
     return float(roc_auc_score(data.test.target_array, fitted.predict_proba(x["test"])[:, 1]))
 
 
-def summary(name: str, found: list[dict]) -> dict:
+def summary(name: str, runs: list[dict]) -> dict:
     """Mean over the seeds with its interval, and the bars."""
     key = SCORES[name]
-    values = [one["scores"][key] for one in found]
+    values = [run["scores"][key] for run in runs]
     mean = statistics.fmean(values)
     return {
         "score": key,
         "mean": mean,
         "interval_over_seeds": interval(values),
-        "intervals_of_seeds": [[one["scores"].get(f"{key}_low"), one["scores"].get(f"{key}_high")] for one in found],
-        "seeds": len(found),
-        "seconds": statistics.fmean(one["seconds"]["whole"] for one in found),
-        "peak_memory_mb": max(one["peak_memory_mb"] for one in found),
-        **bars(name, mean, found),
+        "intervals_of_seeds": [[run["scores"].get(f"{key}_low"), run["scores"].get(f"{key}_high")] for run in runs],
+        "seeds": len(runs),
+        "seconds": statistics.fmean(run["seconds"]["whole"] for run in runs),
+        "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
+        **bars(name, mean, runs),
     }
 
 
-def bars(name: str, mean: float, found: list[dict]) -> dict:
+def bars(name: str, mean: float, runs: list[dict]) -> dict:
     """What was to be reached, and whether it was."""
     if name == "text_classification":
-        glove = statistics.fmean(one["glove_auc"] for one in found)
+        glove = statistics.fmean(run["glove_auc"] for run in runs)
         return {"glove_auc": glove, "bars": {"auc >= .798 + .05": mean >= 0.848, "gain >= .05": mean - glove >= 0.05}}
     if name == "token_tagging":
         return {"bars": {"f1 >= .30": mean >= 0.30}}
@@ -131,11 +131,11 @@ def bars(name: str, mean: float, found: list[dict]) -> dict:
 def measured(name: str, seeds: int, wnut: Path | None) -> dict:
     """All seeds of a recipe; an index has none."""
     files = ["--wnut", str(wnut)] if wnut else []
-    found = []
+    runs = []
     for seed in range(1 if name == "semantic_search" else seeds):
-        found.append(fresh(__file__, "--worker", name, "--seed", str(seed), *files))
-        print(name, seed, {k: round(v, 3) for k, v in found[-1]["scores"].items()}, flush=True)
-    return {"summary": summary(name, found), "runs": found}
+        runs.append(fresh(__file__, "--worker", name, "--seed", str(seed), *files))
+        print(name, seed, {k: round(v, 3) for k, v in runs[-1]["scores"].items()}, flush=True)
+    return {"summary": summary(name, runs), "runs": runs}
 
 
 def main() -> None:

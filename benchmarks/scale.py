@@ -60,7 +60,7 @@ def exchanges(strategy) -> dict[int, float]:
 
     from tlkit.training.replicas import workers_of
 
-    workers, found = workers_of(strategy), {}
+    workers, times = workers_of(strategy), {}
     for size in BYTES:
         vector = np.ones(max(1, size // 4), np.float32)
         workers.add([vector])
@@ -69,8 +69,8 @@ def exchanges(strategy) -> dict[int, float]:
             started = time.perf_counter()
             workers.add([vector])
             seconds.append(time.perf_counter() - started)
-        found[size] = 1e3 * statistics.median(seconds)
-    return found
+        times[size] = 1e3 * statistics.median(seconds)
+    return times
 
 
 def child(module: Path, out: Path) -> None:
@@ -113,10 +113,10 @@ def measured(folder: Path) -> dict:
     assert alone.wait() == 0
     both = [started(module, out, folder / "both", config) for out, config in zip(outs[1:], configs, strict=True)]
     assert [process.wait() for process in both] == [0, 0]
-    one, chief, other = (json.loads(out.read_text()) for out in outs)
+    single, chief, other = (json.loads(out.read_text()) for out in outs)
     return {
         "steps": 20,
-        "gap_to_one_process": gap(one["weights"][0], chief["weights"][0]),
+        "gap_to_one_process": gap(single["weights"][0], chief["weights"][0]),
         "gap_between_workers": gap(chief["weights"][0], other["weights"][0]),
         "gap_to_a_second_run": gap(chief["weights"][0], chief["weights"][1]),
         "start_seconds": [chief["start_seconds"], other["start_seconds"]],
@@ -131,9 +131,9 @@ def gap(weights, others) -> float:
 
 
 def free_port() -> int:
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return own.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def cost(figures: dict, image_seconds: float, images: int, workers: int) -> dict:

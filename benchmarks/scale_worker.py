@@ -70,7 +70,7 @@ def main():
         peak.start()
         run = tlkit.fit(model, task, splits, tlkit.plans.feature_extraction(2))
     phase = run.phases[0]
-    found = {
+    record = {
         "images": count,
         "seconds": {
             "preflight": splits.seconds,
@@ -82,7 +82,7 @@ def main():
         "peak_anonymous_mb": peak.mb,
     }
     with open(result, "w") as file:
-        json.dump(found, file)
+        json.dump(record, file)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def one_seed(seed, train, epochs, module):
             image_size=(256, 256), progress=quiet,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        found = {
+        row = {
             "seed": seed,
             "held_out": run.scores["miou"],
             "known": tlkit.evaluate(run.model, run.task, known).scores["miou"],
@@ -48,22 +48,22 @@ def one_seed(seed, train, epochs, module):
         if seed == 0:
             exported = tlkit.export(run, formats=("float32", "int8"), max_drop=0.02)
             kept = ("format", "bytes", "agreement", "score_change")
-            found["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
-    print(json.dumps(found), flush=True)
-    return found
+            row["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def main(seeds, train, epochs, module, out):
     rows = [one_seed(seed, train, epochs, module) for seed in range(seeds)]
     means = {name: sum(row[name] for row in rows) / len(rows) for name in BARS}
-    found = {
+    record = {
         "machine": MACHINE, "module": module, "train": train, "epochs": list(epochs), "seeds": rows,
         "miou": means, "interval": {name: interval([row[name] for row in rows]) for name in BARS},
         "bars": BARS, "met": {name: means[name] >= bar for name, bar in BARS.items()},
     }  # fmt: skip
-    print(json.dumps(found, indent=1))
+    print(json.dumps(record, indent=1))
     if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+        Path(out).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -35,15 +35,15 @@ def embedded(module: str) -> dict:
     from tlkit.features import vectors
 
     layer = vectors.opened(module)
-    found = {}
+    by_domain = {}
     for domain in DOMAINS:
         data = vectors.as_taken(tlkit.datasets.reviews.sentences(domain), layer)
         parts = (data.train, data.val, data.test)
-        found[domain] = {
+        by_domain[domain] = {
             name: row for part in parts for name, row in zip(part.ids, vectors.vectors(layer, part), strict=True)
         }
-        print(domain, len(found[domain]), flush=True)
-    return found
+        print(domain, len(by_domain[domain]), flush=True)
+    return by_domain
 
 
 def as_vectors(domain: str, seed: int, known: dict):
@@ -99,23 +99,23 @@ def measured(seed: int, known: dict, held: dict) -> dict:
     linear = tlkit.tasks.classify(data["tweets"].labels, dropout=0.0)
 
     def one(name: str, source: str, target: str) -> float:
-        own, other = data[source], data[target]
+        of_source, other = data[source], data[target]
         if name in CLOSED or name == LINEAR:  # a domain is aligned with itself by leaving it as it is
-            towards, by = own if name == LINEAR else other, CLOSED.get(name, "coral")
-            run = methods.aligned(own, towards, linear, given_vectors(own.train.inputs.spec.shape), by=by)
+            towards, by = of_source if name == LINEAR else other, CLOSED.get(name, "coral")
+            run = methods.aligned(of_source, towards, linear, given_vectors(of_source.train.inputs.spec.shape), by=by)
             return tlkit.evaluate(run.model, run.task, other.test, batch_size=512).scores["accuracy"]
         if name == SOURCE:
-            return accuracy(plain, own, other.test, seed)
-        return accuracy(adapting(plain, name), methods.domain_mix(own, other), other.test, seed)
+            return accuracy(plain, of_source, other.test, seed)
+        return accuracy(adapting(plain, name), methods.domain_mix(of_source, other), other.test, seed)
 
-    found: dict = {name: {} for name in (SOURCE, LINEAR, *METHODS)} | held
-    wanted = [name for name in found if name not in held]
+    accuracies: dict = {name: {} for name in (SOURCE, LINEAR, *METHODS)} | held
+    wanted = [name for name in accuracies if name not in held]
     for source, target in itertools.product(DOMAINS, DOMAINS):
         pair = f"{source} > {target}"
         names = [name for name in wanted if source != target or name in (SOURCE, LINEAR)]
-        found = {**found, **{name: {**found[name], pair: one(name, source, target)} for name in names}}
-        print(seed, pair, {name: round(found[name][pair], 3) for name in names}, flush=True)
-    return found
+        accuracies = {**accuracies, **{name: {**accuracies[name], pair: one(name, source, target)} for name in names}}
+        print(seed, pair, {name: round(accuracies[name][pair], 3) for name in names}, flush=True)
+    return accuracies
 
 
 def summary(runs: list[dict]) -> dict:
@@ -131,13 +131,13 @@ def summary(runs: list[dict]) -> dict:
 
     gains = {name: {pair: gained(name, pair) for pair in across} for name in METHODS}
     worse = {
-        name: {pair: statistics.fmean(v) for pair, v in own.items() if statistics.fmean(v) < -POINT}
-        for name, own in gains.items()
+        name: {pair: statistics.fmean(v) for pair, v in table.items() if statistics.fmean(v) < -POINT}
+        for name, table in gains.items()
     }
     of_seeds = {
-        name: [statistics.fmean(each) for each in zip(*own.values(), strict=True)] for name, own in gains.items()
+        name: [statistics.fmean(each) for each in zip(*table.values(), strict=True)] for name, table in gains.items()
     }
-    means = {name: statistics.fmean(own[pair] for pair in across) for name, own in tables.items()}
+    means = {name: statistics.fmean(table[pair] for pair in across) for name, table in tables.items()}
     best = max(METHODS, key=lambda name: means[name])
     return {
         "mean_over_pairs": means,
@@ -163,8 +163,8 @@ def main() -> None:
     for seed in range(args.seeds):
         runs.append(measured(seed, known, held["runs"][seed] if seed < len(held["runs"]) else {}))
         seconds = held["seconds"] + time.perf_counter() - started
-        found = {"machine": MACHINE, "module": args.module, "seconds": seconds, **summary(runs), "runs": runs}
-        args.out.write_text(json.dumps(found, indent=1))
+        record = {"machine": MACHINE, "module": args.module, "seconds": seconds, **summary(runs), "runs": runs}
+        args.out.write_text(json.dumps(record, indent=1))
     print(json.dumps(summary(runs), indent=1))
 
 

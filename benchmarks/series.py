@@ -32,7 +32,7 @@ def one_seed(name, seed, epochs):
     cpu, started = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         run = tlkit.finetune("zoo:rocket", task, data, phases, out=out, seed=seed, progress=quiet)
-        found = {
+        row = {
             "seed": seed, "accuracy": run.scores["accuracy"],
             "interval": [run.scores["accuracy_low"], run.scores["accuracy_high"]],
             "seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - cpu, 1),
@@ -40,9 +40,9 @@ def one_seed(name, seed, epochs):
         if seed == 0:
             exported = tlkit.export(run, formats=("float32", "float16"))
             kept = ("format", "bytes", "agreement", "largest_difference", "score_change", "latency_ms")
-            found["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
-    print(name, json.dumps(found), flush=True)
-    return found
+            row["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
+    print(name, json.dumps(row), flush=True)
+    return row
 
 
 def main(names, seeds, epochs, out):
@@ -55,10 +55,10 @@ def main(names, seeds, epochs, out):
             "accuracy": mean, "interval": interval(accuracies), "bar": BARS[name], "met": mean >= BARS[name] - 1e-9,
             "seeds": rows,
         }  # fmt: skip
-        found = {"machine": MACHINE, "epochs": epochs, "sets": sets}
+        record = {"machine": MACHINE, "epochs": epochs, "sets": sets}
         if out:
-            Path(out).write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({name: own["accuracy"] for name, own in sets.items()}))
+            Path(out).write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({name: figures["accuracy"] for name, figures in sets.items()}))
 
 
 if __name__ == "__main__":

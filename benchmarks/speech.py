@@ -132,8 +132,8 @@ def main():
                 "window_s": 10,
                 "split": SPLIT,
             }
-            found = {"machine": MACHINE, "settings": settings, "rows": rows, "worst_ratio": round(max(ratios), 3)}
-            given.out.write_text(json.dumps(found, indent=1) + "\n")
+            record = {"machine": MACHINE, "settings": settings, "rows": rows, "worst_ratio": round(max(ratios), 3)}
+            given.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

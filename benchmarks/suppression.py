@@ -74,33 +74,35 @@ def compared(labels, images, repeats):
     rng, ways = np.random.default_rng(0), ways_of(labels)
     raws = [drawn(rng, labels) for _ in range(images)]
     files = {way: converted(decode, raws[0]) for way, decode in ways.items()}
-    runners = {way: Interpreter(model_content=own, num_threads=1).get_signature_runner() for way, own in files.items()}
+    runners = {
+        way: Interpreter(model_content=content, num_threads=1).get_signature_runner() for way, content in files.items()
+    }
     times, same, apart = {way: [] for way in ways}, 0, 0.0
     for turn in range(repeats):
         raw = raws[turn % images]
-        found = {}
+        answers = {}
         for way, runner in runners.items():
             start = time.process_time()
             for _ in range(BLOCK):
-                found[way] = runner(**raw)
+                answers[way] = runner(**raw)
             times[way].append((time.process_time() - start) / BLOCK)
-        counts = [int(found[way]["count"][0]) for way in ways]
-        gaps = [np.abs(found["plain"][n][0, : min(counts)] - found["builtin"][n][0, : min(counts)]).max(initial=0)
+        counts = [int(answers[way]["count"][0]) for way in ways]
+        gaps = [np.abs(answers["plain"][n][0, : min(counts)] - answers["builtin"][n][0, : min(counts)]).max(initial=0)
                 for n in ("boxes", "classes", "scores")]  # fmt: skip
         same += counts[0] == counts[1] and max(gaps) < 1e-4
         apart = max(apart, *gaps)
     return {
-        "labels": labels, "ms": {way: round(1e3 * float(np.median(own)), 4) for way, own in times.items()},
-        "bytes": {way: len(own) for way, own in files.items()}, "images_alike": same / repeats,
+        "labels": labels, "ms": {way: round(1e3 * float(np.median(seconds)), 4) for way, seconds in times.items()},
+        "bytes": {way: len(content) for way, content in files.items()}, "images_alike": same / repeats,
         "boxes_kept": counts, "largest_gap": float(apart),
     }  # fmt: skip
 
 
 def main(images, repeats, out):
-    found = {"machine": MACHINE, "rows": [compared(labels, images, repeats) for labels in (6, 80)]}
-    print(json.dumps(found, indent=1))
+    record = {"machine": MACHINE, "rows": [compared(labels, images, repeats) for labels in (6, 80)]}
+    print(json.dumps(record, indent=1))
     if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+        Path(out).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

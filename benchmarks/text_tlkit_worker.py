@@ -34,7 +34,7 @@ def main():
         parts = json.load(file)
 
     seconds, started, imported_cpu = {"import": IMPORTED}, time.perf_counter(), time.process_time()
-    given = {name: (own["texts"], own["labels"]) for name, own in parts.items()}
+    given = {name: (part["texts"], part["labels"]) for name, part in parts.items()}
     train, labels = given.pop("train"), ["informative", "imaginative"]
     data = text.from_arrays(*train, **given, labels=labels)
     import keras
@@ -52,7 +52,7 @@ def main():
     started = time.perf_counter()
     scores = tlkit.evaluate(model, task, data.test).scores
     seconds["evaluate"] = time.perf_counter() - started
-    found = {
+    record = {
         "accuracy": scores["accuracy"],
         "seconds": seconds,
         "cpu_seconds": time.process_time() - imported_cpu,
@@ -61,7 +61,7 @@ def main():
         "features_seconds": [result.features_seconds for result in run.phases],
     }
     with open(args.result, "w") as file:
-        json.dump(found, file)
+        json.dump(record, file)
 
 
 if __name__ == "__main__":

@@ -136,8 +136,8 @@ def main():
     cpu = time.process_time() - imported_cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with open(args.result, "w") as file:
-        found = {"accuracy": accuracy, "seconds": seconds, "cpu_seconds": cpu, "peak_memory_mb": memory}
-        json.dump(found, file)
+        record = {"accuracy": accuracy, "seconds": seconds, "cpu_seconds": cpu, "peak_memory_mb": memory}
+        json.dump(record, file)
 
 
 if __name__ == "__main__":

@@ -63,25 +63,28 @@ def passages(documents: int) -> list[tuple[str, int, str]]:
     """(text, class, document) of all passages; those of a document do not touch."""
     files = sorted(path for path in brown.folder().iterdir() if len(path.name) == 4 and path.name.startswith("c"))
     chosen = [files[i * len(files) // documents] for i in range(documents)]
-    found = []
+    rows = []
     for path in chosen:
         words = [word for _, pairs in brown.tagged(path) for word, _ in pairs]
         label = int(path.name[1] not in INFORMATIVE)
         for number in range(PASSAGES):
             start = number * len(words) // PASSAGES
-            found.append((" ".join(words[start : start + WORDS]), label, path.name))
-    return found
+            rows.append((" ".join(words[start : start + WORDS]), label, path.name))
+    return rows
 
 
-def divided(found: list[tuple[str, int, str]], seed: int) -> dict[str, dict[str, list]]:
+def divided(all_passages: list[tuple[str, int, str]], seed: int) -> dict[str, dict[str, list]]:
     """Texts and classes of each part; whole documents on one side."""
-    names = sorted({name for *_, name in found})
+    names = sorted({name for *_, name in all_passages})
     order = np.random.default_rng(seed).permutation(len(names))
     ends = np.cumsum(np.multiply(SHARES, len(names)).round().astype(int))
     place = {names[i]: int(np.searchsorted(ends[:-1], rank, side="right")) for rank, i in enumerate(order)}
     parts = ("train", "val", "test")
-    rows = {part: [row for row in found if parts[place[row[2]]] == part] for part in parts}
-    return {part: {"texts": [r[0] for r in own], "labels": [r[1] for r in own]} for part, own in rows.items()}
+    rows = {part: [row for row in all_passages if parts[place[row[2]]] == part] for part in parts}
+    return {
+        part: {"texts": [r[0] for r in part_rows], "labels": [r[1] for r in part_rows]}
+        for part, part_rows in rows.items()
+    }
 
 
 def measured(python: str, worker: str, data: Path, source: str, seed: int, arguments: argparse.Namespace) -> dict:
@@ -91,9 +94,9 @@ def measured(python: str, worker: str, data: Path, source: str, seed: int, argum
         words = ["--seed", str(seed), "--epochs", *map(str, arguments.epochs), "--length", str(arguments.length)]
         command = [python, str(HERE / worker), str(data), source, str(result), *words]
         subprocess.run(command, check=True, env={**os.environ, "TLKIT_CACHE": scratch})
-        found = json.loads(result.read_text())
-    found["total_seconds"] = sum(value for name, value in found["seconds"].items() if name != "import")
-    return found
+        figures = json.loads(result.read_text())
+    figures["total_seconds"] = sum(value for name, value in figures["seconds"].items() if name != "import")
+    return figures
 
 
 def summary(pairs: list[dict]) -> dict:
@@ -109,7 +112,7 @@ def summary(pairs: list[dict]) -> dict:
     return {
         "seeds": len(pairs),
         **{
-            key: {name: statistics.fmean(own[key] for own in rows) for name, rows in both.items()}
+            key: {name: statistics.fmean(row[key] for row in rows) for name, rows in both.items()}
             for key in ("accuracy", "total_seconds", "cpu_seconds", "peak_memory_mb")
         },
         "gain": {"mean": statistics.fmean(gains), "interval": low_high},
@@ -135,20 +138,22 @@ def main() -> None:
         ("tlkit", sys.executable, "text_tlkit_worker.py", str(zoo.folder("minilm-l6-v2"))),
         ("torch", alternative_python(), "text_torch_worker.py", str(weights())),
     ]
-    found = passages(arguments.documents)
+    rows = passages(arguments.documents)
     pairs: list[dict] = json.loads(arguments.out.read_text())["pairs"] if arguments.resume else []
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data.json"
         for seed in range(len(pairs), arguments.seeds):
-            data.write_text(json.dumps(divided(found, seed)))
+            data.write_text(json.dumps(divided(rows, seed)))
             pair = {}
             for name, python, worker, source in sides if seed % 2 == 0 else reversed(sides):  # neither is always first
                 pair[name] = measured(python, worker, data, source, seed, arguments)
             pairs.append({"seed": seed, **pair})
-            print(seed, {n: (own["accuracy"], round(own["total_seconds"], 1)) for n, own in pair.items()}, flush=True)
+            print(
+                seed, {n: (side["accuracy"], round(side["total_seconds"], 1)) for n, side in pair.items()}, flush=True
+            )
             record = {
                 "summary": summary(pairs), "machine": MACHINE, "epochs": arguments.epochs, "length": arguments.length,
-                "passages": len(found), "pairs": pairs,
+                "passages": len(rows), "pairs": pairs,
             }  # fmt: skip
             write_atomic(arguments.out, json.dumps(record, indent=1))
     print(json.dumps(summary(pairs), indent=1))

@@ -71,7 +71,7 @@ def main():
     seconds["evaluate"] = time.perf_counter() - started
     history = {name: dict(result.history) for name, result in zip(("frozen", "unfrozen"), run.phases, strict=True)}
     with open(args.result, "w") as file:
-        found = {
+        record = {
             "accuracy": scores["accuracy"],
             "seconds": seconds,
             "history": history,
@@ -80,9 +80,9 @@ def main():
             "fronts": [result.had["front"] for result in run.phases],
         }
         if watched is not None:
-            found["epoch_accuracy"] = watched.accuracy
-            found["epoch_done"] = [done - fitting for done in watched.done]
-        json.dump(found, file)
+            record["epoch_accuracy"] = watched.accuracy
+            record["epoch_done"] = [done - fitting for done in watched.done]
+        json.dump(record, file)
 
 
 if __name__ == "__main__":

@@ -45,20 +45,20 @@ def main():
         "steps": given.steps, "steps_before": given.before, "batch": BATCH, "lr": LR, "length": LENGTH, "width": WIDTH,
         "blocks": BLOCKS, "vocabulary": VOCABULARY,
     }  # fmt: skip
-    found = {"machine": MACHINE, "settings": settings, "rows": []}
+    record = {"machine": MACHINE, "settings": settings, "rows": []}
     if RESULTS.is_file() and (kept := json.loads(RESULTS.read_text()))["settings"] == settings:
-        found = kept
+        record = kept
     work = given.folder / "work"
-    module = trained_before(given, work, found)
+    module = trained_before(given, work, record)
     for seed in given.seeds:
         data = software(given.folder, seed)
         for arm, handle in (("alone", untrained(data, given.folder, work, seed)), ("adapted", module)):
-            if not any((row["seed"], row["arm"]) == (seed, arm) for row in found["rows"]):
-                found["rows"].append(one(seed, arm, handle, data, given.steps, work))
-                kept_so_far(found, work)
+            if not any((row["seed"], row["arm"]) == (seed, arm) for row in record["rows"]):
+                record["rows"].append(one(seed, arm, handle, data, given.steps, work))
+                kept_so_far(record, work)
     if given.export:
-        found["files"] = exported(work / f"adapted_{given.seeds[-1]}")
-        kept_so_far(found, work)
+        record["files"] = exported(work / f"adapted_{given.seeds[-1]}")
+        kept_so_far(record, work)
 
 
 def software(folder, seed):
@@ -96,17 +96,17 @@ def fitted(handle, data, steps, out, seed, scored):
     return run, epochs * -(-len(data.train) // BATCH), time.process_time() - started
 
 
-def trained_before(given, work, found):
+def trained_before(given, work, record):
     """The Transformer that learned verses, published."""
     target = work / "of_verses"
     if not target.exists():
         data = verses(given.folder)
         handle = untrained(data, given.folder, work, 0)
         run, steps, seconds = fitted(handle, data, given.before, work / "verses", 0, 200)
-        found["before"] = {
+        record["before"] = {
             "train": len(data.train), "steps": steps, "cpu_s": round(seconds, 1), "scores": rounded(run.scores),
         }  # fmt: skip
-        kept_so_far(found, work)
+        kept_so_far(record, work)
         tlkit.publish(run, target)
     return target
 
@@ -139,14 +139,14 @@ def written(run):
     return {"written": [text_of(file, row) for row in ids], "right": right}
 
 
-def kept_so_far(found, work):
+def kept_so_far(record, work):
     """Write what there is, with the difference of the seeds that have both arms."""
-    arms = {(row["seed"], row["arm"]) for row in found["rows"]}
+    arms = {(row["seed"], row["arm"]) for row in record["rows"]}
     seeds = sorted(seed for seed, arm in arms if arm == "adapted" and (seed, "alone") in arms)
     if seeds:
-        found["difference"] = difference(work, seeds)
+        record["difference"] = difference(work, seeds)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def difference(work, seeds):
@@ -160,7 +160,7 @@ def difference(work, seeds):
 
     def apart(rows):
         scores = [
-            [measure._compute_score_from_stats(own[drawn].sum(axis=0).tolist()).score for own in arms]
+            [measure._compute_score_from_stats(arm[drawn].sum(axis=0).tolist()).score for arm in arms]
             for arms, drawn in zip(statistics, rows, strict=True)
         ]
         return [adapted - alone for adapted, alone in scores]
@@ -172,7 +172,7 @@ def difference(work, seeds):
     low, high = np.percentile(drawn, (2.5, 97.5))
     return {
         "seeds": seeds, "chrf": round(float(np.mean(every)), 2), "low": round(float(low), 2),
-        "high": round(float(high), 2), "of_each_seed": [round(float(own), 2) for own in every],
+        "high": round(float(high), 2), "of_each_seed": [round(float(gain), 2) for gain in every],
     }  # fmt: skip
 
 

@@ -35,16 +35,16 @@ def written(file, rows):
 def software(lists):
     """(en, es, source package) of synopses, and of paragraphs where both languages have as many."""
     (lists / "partial").mkdir(parents=True, exist_ok=True)
-    own = ["-o", f"Dir::State::lists={lists}", "-o", "Acquire::Languages=en,es"]
+    options = ["-o", f"Dir::State::lists={lists}", "-o", "Acquire::Languages=en,es"]
     if not list(lists.glob("*Translation-es*")):
-        subprocess.run(["apt-get", "update", *own], check=True, capture_output=True)
+        subprocess.run(["apt-get", "update", *options], check=True, capture_output=True)
     owners = {}
     for entry in entries(lists, "_Packages"):
         owners[entry["Package"]] = entry.get("Source", entry["Package"]).split()[0]
     english, spanish = (described(lists, tongue) for tongue in ("en", "es"))
     for key in sorted(set(english) & set(spanish)):
-        pairs = [own[key].split("\n .\n") for own in (english, spanish)]
-        (first, *more), (other, *others) = ([p for part in own for p in synopsis_first(part)] for own in pairs)
+        pairs = [language[key].split("\n .\n") for language in (english, spanish)]
+        (first, *more), (other, *others) = ([p for part in texts for p in synopsis_first(part)] for texts in pairs)
         rows = [(first, other), *(zip(more, others, strict=True) if len(more) == len(others) else ())]
         yield from ((*row, owners.get(key[0], key[0])) for row in rows if row[0] != row[1])
 
@@ -93,7 +93,7 @@ def verses(folder):
 
 def by_place(bible):
     """(book, chapter, verse) -> its text; marks become blanks, as words on both sides of them would else be one."""
-    found = {}
+    texts = {}
     bible._decompressed_text = functools.cache(bible._decompressed_text)  # of a book, else unpacked for each verse
     for books in bible.get_structure().get_books().values():
         for book in books:
@@ -101,8 +101,8 @@ def by_place(bible):
                 for verse in range(1, book.chapter_lengths[chapter - 1] + 1):
                     raw = bible.get(books=[book.osis_name], chapters=[chapter], verses=[verse], clean=False)
                     text = " ".join(re.sub(r"<note.*?</note>|<[^>]*>", " ", raw, flags=re.DOTALL).split())
-                    found[book.osis_name, chapter, verse] = re.sub(r" ([,.;:!?])", r"\1", text)
-    return found
+                    texts[book.osis_name, chapter, verse] = re.sub(r" ([,.;:!?])", r"\1", text)
+    return texts
 
 
 if __name__ == "__main__":

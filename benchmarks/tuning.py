@@ -47,14 +47,14 @@ def searched(arrays: Path, folder: Path, seed: int, trials: tuple[int, int]) -> 
         finally:
             spent.append(time.process_time() - started)
 
-    rate, found = tlkit.Range(1e-4, 1e-1, log=True), {}
+    rate, figures = tlkit.Range(1e-4, 1e-1, log=True), {}
     spaces = {"frozen": {"lr": rate}, "unfrozen": {"lr": rate, "lr2": tlkit.Range(1e-5, 1e-3, log=True)}}
     for (kind, space), count in zip(spaces.items(), trials, strict=True):
         spent.clear()
         started = time.process_time()
         best = tlkit.tune(run, space, trials=count, given={"out": folder / kind}, seed=seed, progress=shown())
         search = best.record["search"]
-        found[kind] = {
+        figures[kind] = {
             "cpu_seconds": time.process_time() - started - spent[-1],  # the last one makes the run, not a trial
             "trials": count,
             "given_up": sum(trial["state"] == "given up" for trial in search["trials"]),
@@ -62,18 +62,18 @@ def searched(arrays: Path, folder: Path, seed: int, trials: tuple[int, int]) -> 
             "test_accuracy": best.scores["accuracy"],
             "parameters": best.phases[-1].had["parameters"],
         }
-    return found
+    return figures
 
 
 def _chosen(side: dict) -> float:
-    return min(side.values(), key=lambda own: own["val_loss"])["test_accuracy"]
+    return min(side.values(), key=lambda trial: trial["val_loss"])["test_accuracy"]
 
 
 def summary(pairs: list[dict]) -> dict:
     mean = lambda values: sum(values) / len(values)  # noqa: E731
     ours = mean([sum(p["tlkit"][k]["cpu_seconds"] for k in ("frozen", "unfrozen")) for p in pairs])
     theirs = [{k: mean(p["keras_tuner"][k]["cpu_seconds"]) for k in ("frozen", "unfrozen")} for p in pairs]
-    cost = mean([90 * own["frozen"] + 10 * own["unfrozen"] for own in theirs])
+    cost = mean([90 * costs["frozen"] + 10 * costs["unfrozen"] for costs in theirs])
     sides = ("tlkit", "keras_tuner")
     chosen = [[_chosen(pair[side]) for side in sides] for pair in pairs]
     accuracy = {side: mean([row[place] for row in chosen]) for place, side in enumerate(sides)}
@@ -106,14 +106,16 @@ def main() -> None:
             arrays_of(seed, (0.7, 0.15, 0.15), folder / "arrays.npz")
             words = ["--own", str(folder / "arrays.npz"), str(folder), str(folder / "own.json"), "--seed", str(seed)]
             subprocess.run([sys.executable, __file__, *words, "--trials", *map(str, args.trials)], check=True)
-            own = json.loads((folder / "own.json").read_text())
-            print(json.dumps(own), flush=True)
+            outcome = json.loads((folder / "own.json").read_text())
+            print(json.dumps(outcome), flush=True)
             words = [str(HERE / "tuning_worker.py"), str(folder / "arrays.npz"), str(folder / "other.json")]
             words += ["--frozen", str(args.alternative[0]), "--unfrozen", str(args.alternative[1])]
-            parameters = own["unfrozen"]["parameters"] - own["frozen"]["parameters"]
+            parameters = outcome["unfrozen"]["parameters"] - outcome["frozen"]["parameters"]
             words += ["--parameters", str(parameters), "--seed", str(seed)]
             subprocess.run([sys.executable, *words], check=True, env=dict(os.environ))
-            pairs.append({"seed": seed, "tlkit": own, "keras_tuner": json.loads((folder / "other.json").read_text())})
+            pairs.append(
+                {"seed": seed, "tlkit": outcome, "keras_tuner": json.loads((folder / "other.json").read_text())}
+            )
         record = {"summary": summary(pairs), "machine": MACHINE, "alternative_trials": args.alternative, "pairs": pairs}
         args.out.write_text(json.dumps(record, indent=1))
     print(json.dumps(summary(pairs), indent=1))

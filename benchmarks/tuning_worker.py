@@ -108,14 +108,14 @@ def main():
         from pathlib import Path
 
         tensors = read_tensors(fetch(zoo.PACKAGE, Path(folder))[zoo.WEIGHTS])
-    classes, found = len(arrays["labels"]), {}
+    classes, figures = len(arrays["labels"]), {}
     keras.utils.set_random_seed(args.seed)
     for kind, trials in (("frozen", args.frozen), ("unfrozen", args.unfrozen)):
         plan = Plan(tensors, classes, args.parameters if kind == "unfrozen" else 0)
         spent, loss, accuracy = searched(plan, arrays, trials, args.seed)
-        found[kind] = {"cpu_seconds": spent, "val_loss": loss, "test_accuracy": accuracy}
+        figures[kind] = {"cpu_seconds": spent, "val_loss": loss, "test_accuracy": accuracy}
         with open(args.result, "w") as file:
-            json.dump(found, file)
+            json.dump(figures, file)
 
 
 if __name__ == "__main__":

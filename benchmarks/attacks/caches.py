@@ -44,7 +44,7 @@ def _case(kind: str, name: str, damage: str) -> Case:
         return _in_a_sentence(KINDS[kind], folder / kind)
 
     expected = np.load(_filled() / kind / "expected.npy")
-    same = gives(lambda found: np.allclose(found, expected, rtol=0, atol=1e-5), "what the sound cache gives")
+    same = gives(lambda answer: np.allclose(answer, expected, rtol=0, atol=1e-5), "what the sound cache gives")
     wrong = either(same, refused()) if damage in ODD else same
     return Case("caches", f"{kind}: {_short(name)} {damage}", act, wrong)
 

@@ -132,7 +132,7 @@ def _result(run: Path) -> dict[str, str]:
     phases = [(p["history"], p["best_epoch"], p["improved"], p["proof"]) for p in record["phases"]]
     with zipfile.ZipFile(run / "model.keras") as archive:
         weights = archive.read("model.weights.h5")
-    found = {
+    hashes = {
         "history": _hash(json.dumps(phases).encode()),
         "scores": _hash(json.dumps(record["scores"], sort_keys=True).encode()),
         "weights": _hash(_arrays(weights)),
@@ -140,8 +140,8 @@ def _result(run: Path) -> dict[str, str]:
     for name in EXPORTED:
         path = run / name
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        found |= {str(p.relative_to(run)): _hash(p.read_bytes()) for p in files}
-    return found
+        hashes |= {str(p.relative_to(run)): _hash(p.read_bytes()) for p in files}
+    return hashes
 
 
 def _arrays(weights: bytes) -> bytes:
@@ -150,10 +150,12 @@ def _arrays(weights: bytes) -> bytes:
 
     import h5py
 
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     with h5py.File(io.BytesIO(weights)) as file:
-        file.visititems(lambda name, one: found.update({name: one[()]}) if isinstance(one, h5py.Dataset) else None)
-    return b"".join(name.encode() + found[name].tobytes() for name in sorted(found))
+        file.visititems(
+            lambda name, dataset: arrays.update({name: dataset[()]}) if isinstance(dataset, h5py.Dataset) else None
+        )
+    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
 
 
 def _hash(content: bytes) -> str:
@@ -167,8 +169,8 @@ def _differs(run: Path, log: Path) -> str:
     """How a finished run differs from the unbroken one, or ""."""
     from tlkit.core.files import LOCK, PARTIAL
 
-    expected, found = _unbroken()["result"], _result(run)
-    different = [name for name in expected | found if expected.get(name) != found.get(name)]
+    expected, actual = _unbroken()["result"], _result(run)
+    different = [name for name in expected | actual if expected.get(name) != actual.get(name)]
     if different:
         return f"silent: other {', '.join(different)}"
     left = [p.name for p in run.rglob("*") if p.name.startswith(PARTIAL) or p.name == LOCK]

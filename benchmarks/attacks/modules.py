@@ -124,7 +124,7 @@ def _drawn() -> Iterator[Case]:
                     warnings.simplefilter("ignore" if evil else "error")
                     return check(hub_graphs.write(folder / "m", seed, evil=evil))
 
-            right = _bypassed(refused()) if evil else gives(lambda found: not found.findings, "without a finding")
+            right = _bypassed(refused()) if evil else gives(lambda scanned: not scanned.findings, "without a finding")
             yield Case("drawn graphs", f"{seed} {'evil' if evil else 'clean'}", act, right)
 
 
@@ -243,7 +243,7 @@ def _archives() -> Iterator[Case]:
 
         return Case("archives", name, act, wrong, timeout_s=180)
 
-    whole = gives(lambda found: (found / "saved_model.pb").is_file(), "a module")
+    whole = gives(lambda path: (path / "saved_model.pb").is_file(), "a module")
 
     def tar(members: dict[str, bytes | tarfile.TarInfo], mode: str = "w:gz") -> Callable[[Path], None]:
         def write(path: Path) -> None:
@@ -483,8 +483,8 @@ def _opens(name: str, handle: Callable[[], Any]) -> Case:
             module = open_module(given)
             return module, check(module.folder if module.folder else given) if module.folder else None
 
-    def right(found: tuple[Any, Any]) -> bool:
-        module, scanned = found
+    def right(opened: tuple[Any, Any]) -> bool:
+        module, scanned = opened
         return module.loaded is not None and (scanned is None or scanned.findings == ())
 
     return Case("clean modules", name, act, gives(right, "a module without a finding"), timeout_s=300, growth_mb=3000)
