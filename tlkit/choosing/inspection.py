@@ -21,6 +21,7 @@ from tlkit.core.errors import InputError, UnsafeModuleError
 from tlkit.core.files import sha256_tree
 from tlkit.graph import Block
 from tlkit.hub import Finding
+from tlkit.layer import detectors
 from tlkit.layer.endpoints import Endpoint, open_endpoint
 from tlkit.layer.forms import WAVE, form_of, formed
 
@@ -145,8 +146,8 @@ class _Opened:
 
 
 def _loaded(module: hub.Module, signature: str | None, convert: bool) -> Inspection:
-    endpoint = open_endpoint(module.loaded, signature)
-    opened = _Opened(module.handle, endpoint, module.card)
+    endpoint = detectors.with_weights(open_endpoint(module.loaded, signature))
+    opened = _Opened(module.handle, _tapped(endpoint), module.card)
     blocks, cannot_cut = _blocks(opened)
     findings = hub.scan(module.folder) if module.folder is not None else None
     return Inspection(
@@ -157,7 +158,7 @@ def _loaded(module: hub.Module, signature: str | None, convert: bool) -> Inspect
         endpoint=endpoint.name,
         inputs=_tensors(endpoint.inputs, "inputs"),
         outputs=_tensors(endpoint.inference.structured_outputs, "outputs"),
-        input_range=_input_range(opened),
+        input_range=_input_range(_Opened(module.handle, endpoint, module.card)),
         signatures=tuple(_signatures(module.folder)) if module.folder else tuple(_restored(module.loaded)),
         parameters=_count(endpoint.variables),
         trainable_parameters=_count(endpoint.trainable),
@@ -206,6 +207,14 @@ def _unloaded(handle: str, folder: Path) -> Inspection:
 
 
 # -- a loaded module
+
+
+def _tapped(endpoint: Endpoint) -> Endpoint:
+    """Of a detector the trunk, where it can be tapped; else the endpoint itself."""
+    try:
+        return detectors.tapped(endpoint) if detectors.is_detector(endpoint) else endpoint
+    except InputError:
+        return endpoint
 
 
 def _blocks(opened: _Opened) -> tuple[tuple[Block, ...], str]:

@@ -36,6 +36,8 @@ from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernel
 from tlkit.graph.numbering import renumber
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 from tlkit.graph.sizing import freed
+from tlkit.graph.thawing import thawed
+from tlkit.graph.trunk import Trunk, of_trunk, trunk
 from tlkit.graph.widening import behind_cast, computes_in_half, widened
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Halves",
     "OnValues",
     "Proof",
+    "Trunk",
     "activation_bytes",
     "at_sizes",
     "batch_norms",
@@ -67,6 +70,7 @@ __all__ = [
     "halved",
     "input_affine",
     "nearest_cut",
+    "of_trunk",
     "operations",
     "output_at",
     "output_keys",
@@ -80,6 +84,8 @@ __all__ = [
     "split_at",
     "tapped_cut",
     "taps",
+    "thawed",
+    "trunk",
     "unfrozen_variables",
     "variables_in_front",
     "variables_of",

@@ -83,14 +83,14 @@ def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
     weights: list[frozenset[int]] = []
     weighty: list[bool] = []
     consumed: list[frozenset[int]] = []
-    for op in ops:
-        before = [place[t.op.name] for t in op.inputs]
-        touched = op.name in fed or any(data[i] for i in before)
-        reaching = resource_ops.get(op.name, NOTHING).union(*(weights[i] for i in before))
+    for i, op in enumerate(ops):
+        before = [place[t.op.name] for t in op.inputs if place[t.op.name] < i]  # TF1 loops lead back
+        touched = op.name in fed or any(data[k] for k in before)
+        reaching = resource_ops.get(op.name, NOTHING).union(*(weights[k] for k in before))
         data.append(touched)
         weights.append(NOTHING if touched else reaching)
         consumed.append(reaching if touched else NOTHING)
-        flowing = any(weighty[i] for i, t in zip(before, op.inputs, strict=True) if t.name not in light)
+        flowing = any(weighty[place[t.op.name]] for t in op.inputs if t.name not in light and place[t.op.name] < i)
         weighty.append(touched and (bool(reaching) or flowing))
     bearing = tuple(i for i, op in enumerate(ops) if consumed[i] and _bears(op, place, weights))
     cost = tuple(_cost(graph, op) for op in ops)

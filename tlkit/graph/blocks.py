@@ -179,7 +179,7 @@ MIXING = ("Mean", "Max", "Sum", "Reshape", "Squeeze", "MatMul", "Einsum", "Softm
 PADDING = ("Pad", "PadV2", "MirrorPad", "SpaceToBatchND")
 
 
-def taps(graph: Graph, *, narrow: bool = False) -> Mapping[int, str]:
+def taps(graph: Graph, *, narrow: bool = False, first: Sequence[str] = ()) -> Mapping[int, str]:
     """Stride -> name of the last feature map (batch, height, width, channels) at that stride, input side first.
 
     Maps at the ends of blocks are preferred, then cuts, then any feature map that weights have touched.
@@ -187,6 +187,7 @@ def taps(graph: Graph, *, narrow: bool = False) -> Mapping[int, str]:
     Args:
         graph: A flat graph.
         narrow: Prefer cuts of at most half of the channels that the widest cut of the stride has.
+        first: Names of tensors that are preferred to all.
     """
     known = anatomy(graph) if graph.problem is None else None
     if known is None:
@@ -194,9 +195,10 @@ def taps(graph: Graph, *, narrow: bool = False) -> Mapping[int, str]:
     strides = _strides(graph, known)
     tops = {block.depth for block in blocks(graph)}
     ends = [cut.tensor for cut in cuts(graph) if cut.depth in tops]
-    every = [op.outputs[0].name for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs]
+    inner = [i for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs and op.name in graph.nodes]
+    every = [known.ops[i].outputs[0].name for i in inner]  # outputs of the assembled function have names of their own
     maps: dict[int, str] = _narrow(graph, strides, [cut.tensor for cut in cuts(graph)]) if narrow else {}
-    for names in (ends, [cut.tensor for cut in cuts(graph)], every):
+    for names in ([name for name in every if name in first], ends, [cut.tensor for cut in cuts(graph)], every):
         last = {strides[name]: name for name in names if name in strides and not _padded(known, name)}
         maps |= {stride: name for stride, name in last.items() if stride not in maps}
     return dict(sorted(maps.items()))

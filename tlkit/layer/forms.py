@@ -17,6 +17,7 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit.core.errors import InputError
 from tlkit.formats.hub_module import unique_names
+from tlkit.layer import detectors
 from tlkit.layer.endpoints import Endpoint
 from tlkit.tokenizing.wordpiece import INPUTS
 
@@ -41,6 +42,7 @@ class Form:
         whole: Whether its images are whole numbers, 0 to 255.
         float32: Whether it computes in half precision, and is made to compute in float32.
         size: (height, width) of its images where it was exported for others; () where it takes its own.
+        tapped: Whether it is a detector that is tapped in front of its loops and suppression.
     """
 
     names: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Form:
     whole: bool = False
     float32: bool = False
     size: tuple[int, ...] = ()
+    tapped: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -65,6 +68,7 @@ class Form:
             "takes grey pictures: pictures become grey by the luma weights .299, .587, .114": self.grey,
             "takes channels first: pictures are transposed where they enter it": self.channels_first,
             "was made in half precision: it computes in float32 here, from the same weights": self.float32,
+            "is a detector: its feature maps are read, and its loops and suppression are left out": self.tapped,
         }
         return tuple(note for note, true in applies.items() if true)
 
@@ -85,6 +89,8 @@ def form_of(endpoint: Endpoint, spec: Any = None) -> Form:
     Raises:
         InputError: If the module does not say its input's rank, and there are no data to tell it.
     """
+    if detectors.is_detector(endpoint):
+        return replace(form_of(detectors.tapped(endpoint), spec), tapped=True)
     half = graphs.computes_in_half(endpoint.inference)
     leaves = endpoint.input_leaves
     if len(leaves) > 1:
@@ -171,6 +177,8 @@ def formed(endpoint: Endpoint, form: Form) -> Endpoint:
     """The endpoint that takes what modules of the usual form take, and gives what the module gives, with a batch."""
     if form == USUAL:
         return endpoint
+    if form.tapped:
+        return formed(detectors.tapped(endpoint), replace(form, tapped=False))
     specs = _specs(endpoint, form)
     run = _leafwise(endpoint, form)
     for loop in (_vectorized, _mapped):

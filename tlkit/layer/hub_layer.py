@@ -16,6 +16,7 @@ import tensorflow as tf
 from tlkit import graph as graphs
 from tlkit import hub
 from tlkit.core.errors import InputError
+from tlkit.layer import detectors
 from tlkit.layer.endpoints import Endpoint, fitted, joined, open_endpoint, why_untrainable
 from tlkit.layer.forms import USUAL, Form, form_of, formed
 from tlkit.layer.image_size import at_image_size
@@ -127,7 +128,7 @@ class HubLayer(keras.layers.Layer):
 
     def _attach(self, module: hub.Module) -> None:
         """Make the module's variables the layer's own. Plain `__dict__` entries are what Keras should not track."""
-        endpoint = open_endpoint(module.loaded, self._signature, self._arguments)
+        endpoint = detectors.with_weights(open_endpoint(module.loaded, self._signature, self._arguments))
         self._module = module.loaded  # tracked, so that tables and assets travel with exports
         self.__dict__["_opened"] = dataclasses.replace(module, loaded=None)
         self.__dict__["_endpoint"] = self.__dict__["_own_endpoint"] = endpoint
@@ -264,6 +265,7 @@ class HubLayer(keras.layers.Layer):
             return self
         if "_unformed" not in self.__dict__:
             endpoint = self.__dict__["_own_endpoint"]
+            endpoint = detectors.tapped(endpoint) if self.form.tapped else endpoint
             with tf.init_scope():
                 graph = graphs.flatten(endpoint.inference, endpoint.variables)
             self.__dict__["_unformed"] = Unformed(self, endpoint, graph)
@@ -296,7 +298,7 @@ class HubLayer(keras.layers.Layer):
             layer.taps = (layer.feature_maps[8], layer.feature_maps[16])
         """
         with tf.init_scope():
-            return graphs.taps(self.graph)
+            return graphs.taps(self.graph, first=self.graph.outputs if self.form.tapped else ())
 
     @property
     def narrow_maps(self) -> Mapping[int, str]:
@@ -702,13 +704,15 @@ class HubLayer(keras.layers.Layer):
         """
         if not config.get("graph"):
             raise InputError("The config of this HubLayer carries no graph; make the layer anew: HubLayer(handle).")
-        later = {"form", "input_range", "taps"}  # a module of whole numbers takes a range in its form alone
+        later = {"form", "input_range", "taps", "trainable"}  # some modules take a range, or train, in their form alone
         layer = cls(**{k: v for k, v in config.items() if k not in {"trust", "offline", "load_options"} | later})
         if config.get("form"):
             layer.form = _form(config["form"])
         layer.input_range = config.get("input_range")
         if config.get("taps"):
             layer.taps = tuple(config["taps"])
+        if config.get("trainable"):
+            layer._train_from(layer.unfrozen)
         return layer
 
 

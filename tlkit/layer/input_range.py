@@ -54,7 +54,8 @@ def established_range(layer: HubLayer, images: np.ndarray | None = None) -> Expe
     module: Any = (
         layer.unformed() if hasattr(layer, "unformed") else layer
     )  # what is done to pictures in front of it proves nothing
-    if module.endpoint.input_leaves[0].dtype.is_integer:
+    tapped = hasattr(layer, "form") and layer.form.tapped
+    if tapped or module.endpoint.input_leaves[0].dtype.is_integer:
         return Expected((0.0, PIXEL_MAX), "it takes whole numbers")
     proof = graphs.proved_range(module.graph)
     if proof is not None:
@@ -115,7 +116,7 @@ def range_warning(layer: HubLayer, images: np.ndarray) -> str | None:
         A sentence if the graph proves another range, or another one fits what the BatchNorm was trained on far better.
     """
     used = layer.input_range
-    if used is None:
+    if used is None or layer.form.tapped:
         return None
     proof = graphs.proved_range(layer.unformed().graph)
     if proof is not None:
