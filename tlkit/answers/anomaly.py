@@ -108,8 +108,8 @@ def _said(judged: bool, decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
     heat, score = decoded[ANOMALY_MAP], float(decoded[PRED_SCORE])
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     x, y = (column + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
-    what = (ANOMALOUS if score > 1 else NORMAL) if judged else "anomaly score"
-    return [(f"{what}, most at {x:.2f} {y:.2f}", score)]
+    label = (ANOMALOUS if score > 1 else NORMAL) if judged else "anomaly score"
+    return [(f"{label}, most at {x:.2f} {y:.2f}", score)]
 
 
 def _on_the_image(judged: bool, decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:

@@ -95,13 +95,13 @@ def _said(name: str, labels: tuple[str, ...], several: bool, decoded: Decoded, _
     """Labels, best first; of many positions (pixels, steps) the share of those at which each label is the best."""
     rows = decoded[name].reshape(-1, len(labels))
     if len(rows) == 1:
-        shares, what = rows[0], ""
+        shares, suffix = rows[0], ""
     elif several or len(labels) == 1:
-        shares, what = rows.mean(axis=0), f", mean over {_positions(decoded[name])} positions"
+        shares, suffix = rows.mean(axis=0), f", mean over {_positions(decoded[name])} positions"
     else:
         shares = np.bincount(rows.argmax(axis=1), minlength=len(labels)) / len(rows)
-        what = f", share of {_positions(decoded[name])} positions"
-    lines = [(f"{label}{what}", float(share)) for label, share in zip(labels, shares, strict=True)]
+        suffix = f", share of {_positions(decoded[name])} positions"
+    lines = [(f"{label}{suffix}", float(share)) for label, share in zip(labels, shares, strict=True)]
     return sorted(lines, key=lambda line: -line[1])
 
 

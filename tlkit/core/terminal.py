@@ -69,8 +69,8 @@ def _pass_on() -> None:
         chunk = os.read(0, 65536)
         if not chunk:
             break
-        whole, end, begun = (begun + chunk).rpartition(b"\n")
-        _write(without_noise(whole + end))
+        lines, end, begun = (begun + chunk).rpartition(b"\n")
+        _write(without_noise(lines + end))
         if begun and not START.match(begun):
             _write(begun)
             begun = b""

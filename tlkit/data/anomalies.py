@@ -143,11 +143,11 @@ def from_arrays(
         if values is not None and len(values) != bad:
             raise InputError(f"There are {bad} bad images and {len(values)} `{name}`.")
     where = [None] * bad if masks is None else [None if mask is None else np.asarray(mask) for mask in masks]
-    what = ["bad"] * bad if kinds is None else [str(kind) for kind in kinds]
+    kind_names = ["bad"] * bad if kinds is None else [str(kind) for kind in kinds]
     options = Options(image_size, shares, seed, groups, background, None, pixel_max=None if white is None else 255.0)
     marked = (
         *(_Marked(str(i), array) for i, array in enumerate(arrays[:good])),
-        *(_Marked(str(good + i), arrays[good + i], what[i], where[i]) for i in range(bad)),
+        *(_Marked(str(good + i), arrays[good + i], kind_names[i], where[i]) for i in range(bad)),
     )
     fixed = [0] * len(normal) + [2] * (len(normal_test) + bad)
     splits = _assembled(marked, fixed, options, arrays.__getitem__)
@@ -171,8 +171,8 @@ class _Marked:
         """(height, width) of the image."""
         if isinstance(self.image, np.ndarray):
             return self.image.shape[0], self.image.shape[1]
-        both = sides(self.image)
-        return (0, 0) if both is None else (both[1][1], both[1][0])
+        image_sizes = sides(self.image)
+        return (0, 0) if image_sizes is None else (image_sizes[1][1], image_sizes[1][0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,12 +273,12 @@ def _mask_of(root: Path, image: Path, every: dict[str, Path]) -> Path | None:
 def _mask_notes(marked: Sequence[_Marked], masks: set[Path]) -> Iterator[str]:
     without = [image.name for image in marked if image.mask is None]
     lonely = sorted(path.name for path in masks - {image.mask for image in marked if isinstance(image.mask, Path)})
-    for names, what in (
+    for names, problem in (
         (without, "bad images have no mask and are judged as a whole"),
         (lonely, "masks have no image"),
     ):
         if names:
-            yield f"{len(names):,} {what}: {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}."
+            yield f"{len(names):,} {problem}: {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''}."
 
 
 def _renamed(marked: Sequence[_Marked]) -> tuple[_Marked, ...]:

@@ -18,7 +18,7 @@ _FEW = 10  # examples; of fewer each may well be the only one of its class
 
 
 def assemble(
-    whole: Examples,
+    examples: Examples,
     labelled: Labelled,
     *,
     shares: Sequence[float],
@@ -30,7 +30,7 @@ def assemble(
     """Divide examples into training, validation and test.
 
     Args:
-        whole: All sound examples; their groups stay whole.
+        examples: All sound examples; their groups stay whole.
         labelled: Their targets, with the names of the classes.
         shares: Share of each part, from `splitting.checked_shares`.
         seed: Another seed gives another division.
@@ -42,10 +42,10 @@ def assemble(
         InputError: If there are too few examples for the parts or for the classes.
     """
     check_classes(labelled, quarantine)
-    parts = _placed(whole, labelled, shares, seed, fixed)
+    parts = _placed(examples, labelled, shares, seed, fixed)
     _check_parts(parts, labelled, shares if not fixed else [float(part in fixed) for part in range(len(PARTS))])
     train, val, test = (
-        whole.subset([i for i, assigned in enumerate(parts) if assigned == part]) for part in range(len(PARTS))
+        examples.subset([i for i, assigned in enumerate(parts) if assigned == part]) for part in range(len(PARTS))
     )
     return Splits(
         train=dataclasses.replace(train, augment=augment),
@@ -53,13 +53,13 @@ def assemble(
         test=test,
         labels=labelled.names,
         quarantine=tuple(quarantine),
-        duplicates=duplicates(whole.ids, whole.digests, parts),
+        duplicates=duplicates(examples.ids, examples.digests, parts),
         notes=(
             *labelled.notes,
             *(alike(labelled.names) if labelled.kind != "values" else ()),
-            *_contradictions(whole, labelled),
+            *_contradictions(examples, labelled),
             *_absences(labelled, parts),
-            *_torn_groups(whole, parts),
+            *_torn_groups(examples, parts),
         ),
     )
 
@@ -91,26 +91,26 @@ def check_classes(labelled: Labelled, quarantine: Sequence[Quarantined] = ()) ->
 
 def duplicates(ids: Sequence[str], digests: Sequence[str], parts: Sequence[int]) -> tuple[tuple[str, ...], ...]:
     """Groups of ids with the same content in more than one part."""
-    return tuple(tuple(ids[i] for i in same) for same in _alike(digests) if len({parts[i] for i in same}) > 1)
+    return tuple(tuple(ids[i] for i in members) for members in _alike(digests) if len({parts[i] for i in members}) > 1)
 
 
 def _placed(
-    whole: Examples, labelled: Labelled, shares: Sequence[float], seed: int, fixed: Sequence[int]
+    examples: Examples, labelled: Labelled, shares: Sequence[float], seed: int, fixed: Sequence[int]
 ) -> tuple[int, ...]:
-    labels = strata(labelled, len(set(whole.groups)) if whole.groups else None)
+    labels = strata(labelled, len(set(examples.groups)) if examples.groups else None)
     if not fixed:
-        return divide(whole.ids, labels, shares, seed=seed, groups=whole.groups)
+        return divide(examples.ids, labels, shares, seed=seed, groups=examples.groups)
     missing = [part for part in range(1, len(PARTS)) if part not in fixed and shares[part] > 0]
     train_rows = [i for i, part in enumerate(fixed) if part == 0]
     if not missing or not train_rows:
         return tuple(fixed)
     part_shares = [share if part in (0, *missing) else 0.0 for part, share in enumerate(shares)]
     inner = divide(
-        [whole.ids[i] for i in train_rows],
+        [examples.ids[i] for i in train_rows],
         [labels[i] for i in train_rows],
         [share / sum(part_shares) for share in part_shares],
         seed=seed,
-        groups=[whole.groups[i] for i in train_rows] if whole.groups else (),
+        groups=[examples.groups[i] for i in train_rows] if examples.groups else (),
     )
     moved = dict(zip(train_rows, inner, strict=True))
     return tuple(moved.get(i, part) for i, part in enumerate(fixed))
@@ -132,17 +132,17 @@ def _check_parts(parts: Sequence[int], labelled: Labelled, shares: Sequence[floa
 
 
 def _alike(digests: Sequence[str]) -> list[list[int]]:
-    same: dict[str, list[int]] = defaultdict(list)
+    by_digest: dict[str, list[int]] = defaultdict(list)
     for i, digest in enumerate(digests):
-        same[digest].append(i)
-    return [members for members in same.values() if len(members) > 1]
+        by_digest[digest].append(i)
+    return [members for members in by_digest.values() if len(members) > 1]
 
 
-def _contradictions(whole: Examples, labelled: Labelled) -> list[str]:
-    odd = [same for same in _alike(whole.digests) if len({labelled.targets[i].tobytes() for i in same}) > 1]
+def _contradictions(examples: Examples, labelled: Labelled) -> list[str]:
+    odd = [members for members in _alike(examples.digests) if len({labelled.targets[i].tobytes() for i in members}) > 1]
     if not odd:
         return []
-    first = " and ".join(repr(whole.ids[i]) for i in odd[0][:3])
+    first = " and ".join(repr(examples.ids[i]) for i in odd[0][:3])
     count = "One content appears" if len(odd) == 1 else f"{len(odd)} contents appear"
     return [f"{count} under different labels, so at least one label is wrong: {first}."]
 
@@ -160,9 +160,9 @@ def _absences(labelled: Labelled, parts: Sequence[int]) -> list[str]:
     return notes
 
 
-def _torn_groups(whole: Examples, parts: Sequence[int]) -> list[str]:
+def _torn_groups(examples: Examples, parts: Sequence[int]) -> list[str]:
     places: dict[str, set[int]] = defaultdict(set)
-    for group, part in zip(whole.groups, parts, strict=False):
+    for group, part in zip(examples.groups, parts, strict=False):
         places[group].add(part)
     torn = sorted(group for group, group_parts in places.items() if len(group_parts) > 1)
     if not torn:

@@ -321,10 +321,10 @@ def _box_columns(header: Sequence[str], box: Sequence[str] | None, order: str | 
             )
         return list(box), order
     by_name = {name.casefold(): name for name in header}
-    for which, choices in _COLUMNS.items():
+    for corner_order, choices in _COLUMNS.items():
         for columns in choices:
             if all(column in by_name for column in columns):
-                return [by_name[column] for column in columns], which
+                return [by_name[column] for column in columns], corner_order
     raise InputError(
         f"No four columns of the table say by their names what they are: it has {', '.join(map(repr, header[:12]))}. "
         'Name them: box=["x", "y", "w", "h"], order="xywh" (left and top) or "cxcywh" (the centre).'
@@ -419,15 +419,15 @@ def _class_names(classes: Sequence[Any], labels: Sequence[str] | None) -> tuple[
 
 
 def _array_things(i: int, boxes: Any, classes: Any, names: tuple[str, ...]) -> tuple[Thing, ...]:
-    rows, which = (
+    rows, class_numbers = (
         np.asarray(boxes, np.float64).reshape(-1, 4) if np.size(boxes) else np.zeros((0, 4)),
         np.ravel(classes),
     )
     if np.size(boxes) and np.shape(boxes)[-1] != 4:
         raise InputError(f"The boxes of image {i} must be (k, 4). Received: {np.shape(boxes)}.")
-    if len(rows) != len(which):
-        raise InputError(f"Image {i} has {len(rows)} boxes and {len(which)} classes.")
-    named = [_class_name(value, names) for value in which.tolist()]
+    if len(rows) != len(class_numbers):
+        raise InputError(f"Image {i} has {len(rows)} boxes and {len(class_numbers)} classes.")
+    named = [_class_name(value, names) for value in class_numbers.tolist()]
     return tuple(Thing(name, tuple(row)) for name, row in zip(named, rows.tolist(), strict=True))
 
 

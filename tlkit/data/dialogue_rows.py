@@ -62,11 +62,11 @@ def of_use(examples: Examples) -> Examples:
     if how is None:
         raise InputError("These examples are no rows of a prompt and its answer: `finetune` makes them of dialogues.")
     array = np.asarray(examples.inputs.take(np.arange(len(examples))))
-    both = [rows.unpacked(row, how["pad"], how["sign"]) for row in array]
-    places = [i for i, (prompt, _) in enumerate(both) if len(prompt) > 1]
-    longest = max([8, *(len(both[i][1]) for i in places)])
+    pairs = [rows.unpacked(row, how["pad"], how["sign"]) for row in array]
+    places = [i for i, (prompt, _) in enumerate(pairs) if len(prompt) > 1]
+    longest = max([8, *(len(pairs[i][1]) for i in places)])
     inputs = {
-        "prompt": ArrayColumn(rows.filled([both[i][0] for i in places], how["length"])),
-        "answer": ArrayColumn(rows.filled([both[i][1] for i in places], longest)),
+        "prompt": ArrayColumn(rows.filled([pairs[i][0] for i in places], how["length"])),
+        "answer": ArrayColumn(rows.filled([pairs[i][1] for i in places], longest)),
     }
     return dataclasses.replace(examples.subset(places), inputs=DictColumn(inputs))

@@ -121,14 +121,14 @@ def checked_size(image_size: Any) -> tuple[int, int]:
         >>> checked_size(224)
         (224, 224)
     """
-    both = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
-    if len(both) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in both):
+    size = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
+    if len(size) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
         raise InputError(f"`image_size` must be positive, a number or (height, width). Received: {image_size!r}.")
-    if int(both[0]) * int(both[1]) > pixels.MAX_PIXELS:
+    if int(size[0]) * int(size[1]) > pixels.MAX_PIXELS:
         raise InputError(
-            f"`image_size` of {both[0]} x {both[1]} pixels are too many: at most {pixels.MAX_PIXELS:,} fit into memory."
+            f"`image_size` of {size[0]} x {size[1]} pixels are too many: at most {pixels.MAX_PIXELS:,} fit into memory."
         )
-    return int(both[0]), int(both[1])
+    return int(size[0]), int(size[1])
 
 
 def checked_colour(colour: Any) -> Colour:

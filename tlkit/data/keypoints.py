@@ -136,13 +136,13 @@ def mirrored(names: Sequence[str], pairs: Sequence[tuple[str, str]] | None = Non
         >>> mirrored(["nose", "left_eye", "right_eye"])
         (0, 2, 1)
     """
-    other = {a: b for pair in pairs or () for a, b in (tuple(pair), tuple(pair)[::-1])}
-    unknown = sorted(set(other) - set(names))
+    mirror_of = {a: b for pair in pairs or () for a, b in (tuple(pair), tuple(pair)[::-1])}
+    unknown = sorted(set(mirror_of) - set(names))
     if unknown:
         raise InputError(f"`mirror` names {unknown[0]!r}, which is no point: they are {', '.join(names[:20])}.")
     if pairs is None:
-        other = {name: swapped for name in names if (swapped := _other_side(name)) in names}
-    return tuple(list(names).index(other.get(name, name)) for name in names)
+        mirror_of = {name: swapped for name in names if (swapped := _other_side(name)) in names}
+    return tuple(list(names).index(mirror_of.get(name, name)) for name in names)
 
 
 def _other_side(name: str) -> str:
@@ -236,9 +236,9 @@ def _points_of(thing: Thing, size: tuple[int, int], count: int, names: Sequence[
     points[points[:, 2] == 0] = 0
     outside = (points[:, :2] < 0).any(axis=1) | (points[:, :2] > np.array(size)).any(axis=1)
     if outside.any():
-        which = int(np.flatnonzero(outside)[0])
-        x, y = points[which, :2]
-        return f"has its {names[which]!r} outside the image, at x {x:g}, y {y:g}", none
+        point = int(np.flatnonzero(outside)[0])
+        x, y = points[point, :2]
+        return f"has its {names[point]!r} outside the image, at x {x:g}, y {y:g}", none
     if (points[:, 2] > 0).any() and points[:, :2].max() <= 1 and min(size) > 4:
         return "has points in 0 to 1, and COCO counts pixels", none
     return "", points

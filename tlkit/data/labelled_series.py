@@ -57,8 +57,8 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
         InputError: If it is neither.
     """
     if isinstance(source, str | os.PathLike):
-        read = read_any(source, encoding, separator)
-        return Frame(read.columns, read.first, read.notes)
+        table = read_any(source, encoding, separator)
+        return Frame(table.columns, table.first, table.notes)
     if not (hasattr(source, "columns") and hasattr(source, "to_dict")):
         raise InputError(
             f"Series come from a table (a path), a pandas DataFrame, or arrays. Received: {type(source).__name__}."

@@ -142,13 +142,13 @@ def alike(names: Sequence[str]) -> list[str]:
         >>> alike(["Cat", "cat ", "dog"])
         ["The labels 'Cat', 'cat ' are taken as different classes: make them the same if they are one."]
     """
-    same: dict[str, list[str]] = defaultdict(list)
+    by_form: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        same[" ".join(unicodedata.normalize("NFKC", name).casefold().strip("\"' ").split())].append(name)
+        by_form[" ".join(unicodedata.normalize("NFKC", name).casefold().strip("\"' ").split())].append(name)
     return [
         f"The labels {', '.join(map(repr, several))} are taken as different classes: make them the same if they are "
         "one."
-        for several in same.values()
+        for several in by_form.values()
         if len(several) > 1
     ]
 

@@ -50,14 +50,14 @@ def layout(root: Path) -> Layout:
     inner = walking.folders(root)
     parts = _parts(inner)
     filled = {folder: part for folder, part in parts.items() if walking.holds_files(folder)}
-    others = [folder for folder in inner if folder not in parts]
+    beside = [folder for folder in inner if folder not in parts]
     train = [folder for folder, part in filled.items() if part == TRAIN]
     if any(_is_nested(folder) for folder in train):
         return _divided(root, inner, parts)
     if train:
-        return _with_flat_training(root, filled, others)
+        return _with_flat_training(root, filled, beside)
     if filled:
-        return _without_training(root, filled, others)
+        return _without_training(root, filled, beside)
     return _undivided(root, inner)
 
 

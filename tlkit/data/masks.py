@@ -330,8 +330,8 @@ class Table:
             raise InputError("its mask holds numbers that are not whole: class numbers are")
         if self.coloured:
             raise InputError("its mask has one number a pixel, and `labels` has colours: say {0: name, 1: name}")
-        whole: np.ndarray = values.astype(np.int64)
-        return whole
+        integers: np.ndarray = values.astype(np.int64)
+        return integers
 
     def _of_colours(self, values: np.ndarray) -> np.ndarray:
         deep = values[..., :3].astype(np.int64)
@@ -601,10 +601,10 @@ def _looks(path: Path) -> bool:
 def _pairing_notes(without: Sequence[str], lonely: Sequence[str], behind: set[str]) -> Iterator[str]:
     if behind:
         yield f"Masks are those of an image's name with {', '.join(map(repr, sorted(behind)))} behind it."
-    for names, what in ((without, "images have no mask and are no examples"), (lonely, "masks belong to no image")):
+    for names, problem in ((without, "images have no mask and are no examples"), (lonely, "masks belong to no image")):
         if names:
             more = ", ..." if len(names) > 3 else ""
-            yield f"{len(names):,} {what}: {', '.join(map(repr, names[:3]))}{more}."
+            yield f"{len(names):,} {problem}: {', '.join(map(repr, names[:3]))}{more}."
 
 
 def _file_trouble(pair: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool], i: int) -> str:
@@ -631,14 +631,14 @@ def _file_trouble(pair: _Pair, reader: MaskFile, present: np.ndarray, shapes: se
 
 def _drawing_trouble(drawn: Drawn, i: int, present: np.ndarray) -> str:
     image = drawn.images[i]
-    both = sides(image.path)
-    if image.trouble or both is None:
+    sizes = sides(image.path)
+    if image.trouble or sizes is None:
         return image.trouble
-    if image.size is not None and image.size != both[1]:
-        return f"its annotations are of an image of {image.size[0]} x {image.size[1]} pixels, and it has {both[1]}"
+    if image.size is not None and image.size != sizes[1]:
+        return f"its annotations are of an image of {image.size[0]} x {image.size[1]} pixels, and it has {sizes[1]}"
     for number, thing in enumerate(image.things, start=1):
         try:
-            problem = thing.trouble or ("" if filled(thing.area, image.size or both[1]).any() else "covers no pixel")
+            problem = thing.trouble or ("" if filled(thing.area, image.size or sizes[1]).any() else "covers no pixel")
         except InputError as error:
             problem = str(error)
         if problem:

@@ -66,7 +66,7 @@ def mosaic(splits: Splits, count: int | None = None, seed: int = 0) -> Splits:
         name: joined([column, _rows(column, plans) if name == "ignored" else blank(column, len(plans))])
         for name, column in train.columns.items()
     }
-    whole = dataclasses.replace(
+    extended = dataclasses.replace(
         train,
         ids=(*train.ids, *added.ids),
         inputs=joined([train.inputs, added.inputs]),
@@ -75,7 +75,7 @@ def mosaic(splits: Splits, count: int | None = None, seed: int = 0) -> Splits:
         groups=(*train.groups, *("mosaic" for _ in plans)) if train.groups else (),
         weights=None if train.weights is None else np.concatenate([train.weights, np.ones(len(plans), np.float32)]),
     )
-    return dataclasses.replace(splits, train=whole)
+    return dataclasses.replace(splits, train=extended)
 
 
 def _size(train: Examples) -> tuple[int, int]:

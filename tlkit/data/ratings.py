@@ -207,14 +207,14 @@ def _of_ratings(names: Sequence[str]) -> Catalogue:
 def _times(rows: Table, name: str) -> list[float]:
     """Seconds, or the numbers that the table has; all rows are written in one way, as no order is known between two."""
     cells = rows.texts(name)
-    read = [_moment(cell, rows.first + i, name) for i, cell in enumerate(cells)]
-    for i, (_, how) in enumerate(read):
-        if how != read[0][1]:
+    moments = [_moment(cell, rows.first + i, name) for i, cell in enumerate(cells)]
+    for i, (_, how) in enumerate(moments):
+        if how != moments[0][1]:
             raise InputError(
                 f"Row {rows.first + i} of the ratings has the {name} {cells[i]!r:.40}, {how}, and row {rows.first} has "
-                f"{cells[0]!r:.40}, {read[0][1]}: write all in one way."
+                f"{cells[0]!r:.40}, {moments[0][1]}: write all in one way."
             )
-    return [value for value, _ in read]
+    return [value for value, _ in moments]
 
 
 def _moment(cell: str, row: int, name: str) -> tuple[float, str]:

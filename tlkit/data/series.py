@@ -263,7 +263,7 @@ def _assembled(
     if steps is not None and not (is_number(steps) and steps >= 2):
         raise InputError(f"`steps` must be 2 or more, or None for the longest series. Received: steps={steps!r}.")
     values, notes = labelled_series.of_one_length(names, series, parts, steps)
-    whole = Examples(
+    examples = Examples(
         ids=tuple(names),
         inputs=ArrayColumn(values),
         targets=ArrayColumn(labelled.targets),
@@ -271,5 +271,5 @@ def _assembled(
         pipeline=Pipeline().then(SERIES, steps=values.shape[1], channels=values.shape[2]),
         groups=group_names(groups, names) if groups is not None else (),
     )
-    splits = assemble(whole, labelled, shares=checked_shares(split), seed=seed, fixed=parts)
+    splits = assemble(examples, labelled, shares=checked_shares(split), seed=seed, fixed=parts)
     return noted(splits, notes)

@@ -100,7 +100,7 @@ def checked_splits(source: Unchecked, division: Division, augment: Augmenting | 
     targets = source.labelled.targets if source.targets is None else source.targets
     if isinstance(targets, np.ndarray):
         targets = ArrayColumn(targets)
-    whole = Examples(
+    examples = Examples(
         ids=tuple(source.ids[i] for i in sound),
         inputs=ReadColumn(source.read, source.spec, checks.digests, checks.sound),
         targets=targets.subset(sound.tolist()),
@@ -110,7 +110,7 @@ def checked_splits(source: Unchecked, division: Division, augment: Augmenting | 
         groups=tuple(groups[i] for i in sound) if groups else (),
     )
     splits = assemble(
-        whole,
+        examples,
         dataclasses.replace(source.labelled, targets=source.labelled.targets[sound]),
         shares=checked_shares(division.split),
         seed=division.seed,

@@ -92,9 +92,9 @@ def open_set(data: Splits, split: Sequence[float] = SHARES, seed: int = 0, *, te
     renamed = np.empty(len(order), np.int32)
     renamed[order] = np.arange(len(order), dtype=np.int32)
     numbers = data.train.target_array
-    whole = dataclasses.replace(data.train, targets=ArrayColumn(renamed[numbers]), augment=None)
+    renumbered = dataclasses.replace(data.train, targets=ArrayColumn(renamed[numbers]), augment=None)
     owners = np.asarray(parts)[numbers]
-    train, val, test_part = (whole.subset(np.flatnonzero(owners == part).tolist()) for part in range(len(PARTS)))
+    train, val, test_part = (renumbered.subset(np.flatnonzero(owners == part).tolist()) for part in range(len(PARTS)))
     train = dataclasses.replace(train, augment=data.train.augment)
     return dataclasses.replace(data, train=train, val=val, test=test_part, labels=tuple(data.labels[i] for i in order))
 

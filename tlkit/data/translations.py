@@ -56,10 +56,10 @@ def divided(
     ]
 
     def check(i: int) -> Checked:
-        for what, text in zip(("source", "target"), pairs[i], strict=True):
+        for side, text in zip(("source", "target"), pairs[i], strict=True):
             checked = check_text(text, options)
             if not checked.digest:
-                return dataclasses.replace(checked, reason=f"{what}: {checked.reason}")
+                return dataclasses.replace(checked, reason=f"{side}: {checked.reason}")
         return Checked(digest=sha256_of("\n".join(pairs[i])))
 
     reader = TextReader([a for a, _ in pairs].__getitem__)

@@ -114,8 +114,8 @@ def _pairs(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     )
     missing = sorted(set(volumes) - set(areas))
     if not volumes or missing:
-        what = f"has no mask for {missing[0]!r}" if missing else "and the folder of images hold no .nii or .nii.gz"
-        raise InputError(f"The folder {str(other)!r} {what}.")
+        problem = f"has no mask for {missing[0]!r}" if missing else "and the folder of images hold no .nii or .nii.gz"
+        raise InputError(f"The folder {str(other)!r} {problem}.")
     return [(name, volumes[name], areas[name]) for name in sorted(volumes)]
 
 

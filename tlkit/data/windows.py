@@ -235,8 +235,8 @@ def _target(window: Window, span: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _pairs(examples: Examples) -> list[tuple[str, str]]:
-    read = (examples.inputs[i] for i in range(len(examples)))
-    return [(text_of(x["question"]), text_of(x["context"])) for x in read]
+    inputs = (examples.inputs[i] for i in range(len(examples)))
+    return [(text_of(x["question"]), text_of(x["context"])) for x in inputs]
 
 
 def _named(name: str, number: int) -> str:

@@ -64,8 +64,8 @@ def parts(part: str = "coin", *, good: int = 60, test: int = 30, bad: int = 40, 
         if not (is_number(value) and float(value).is_integer() and value >= least):
             raise InputError(f"`{name}` must be a whole number, {least} or more. Received: {name}={value!r}.")
     rng, stamp = np.random.default_rng([seed, list(PARTS).index(part)]), _stamp(part)
-    others = [_stamp(name) for name in PARTS if name != part]
-    foreign = [_picture(others[i % len(others)], rng) for i in range(bad)]
+    other_stamps = [_stamp(name) for name in PARTS if name != part]
+    foreign = [_picture(other_stamps[i % len(other_stamps)], rng) for i in range(bad)]
     first, second, third = ([_picture(stamp, rng) for _ in range(count)] for count in (good, test, bad))
     return splits_of(first, second, third, foreign, rng, seed)
 
@@ -116,14 +116,14 @@ def _drawn(image: np.ndarray, kind: str, rng: Any, foreign: np.ndarray) -> Spoil
     share = np.asarray(shape.filter(ImageFilter.GaussianBlur(1)), np.float32)[..., None] / 255
     x = image.astype(np.float32)
     if kind == "scratch":
-        other = np.full_like(x, x.mean() + rng.choice([-1, 1]) * 60)
+        patch = np.full_like(x, x.mean() + rng.choice([-1, 1]) * 60)
     elif kind == "blob":
-        other = np.broadcast_to(np.clip(x.mean((0, 1)) + rng.normal(0, 50, 3), 0, 255).astype(np.float32), x.shape)
+        patch = np.broadcast_to(np.clip(x.mean((0, 1)) + rng.normal(0, 50, 3), 0, 255).astype(np.float32), x.shape)
     elif kind == "smear":
-        other = _smeared(x)
+        patch = _smeared(x)
     else:
-        other = foreign.astype(np.float32)
-    mixed = np.clip(x * (1 - share) + other * share, 0, 255).astype(np.uint8)
+        patch = foreign.astype(np.float32)
+    mixed = np.clip(x * (1 - share) + patch * share, 0, 255).astype(np.uint8)
     return Spoilt(mixed, np.asarray(shape) > 127)
 
 

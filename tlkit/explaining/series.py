@@ -54,8 +54,8 @@ def looked_at(
     flat = np.where(np.isnan(inputs), np.nan, np.nanmean(inputs, axis=1, keepdims=True)).astype(inputs.dtype)
     if method == "integrated_gradients":
         heat, missing = methods.integrated_gradients(run, inputs[0], flat[0], of, steps)
-        whole = np.nan_to_num(heat).sum(axis=-1)
-        return np.asarray([whole[part].sum() for part in parts], np.float32), missing
+        by_step = np.nan_to_num(heat).sum(axis=-1)
+        return np.asarray([by_step[part].sum() for part in parts], np.float32), missing
 
     def hidden() -> Iterator[np.ndarray]:
         for part in parts:

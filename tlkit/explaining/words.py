@@ -48,8 +48,8 @@ def words_of(run: Run, inputs: Any) -> list[Word]:
     if isinstance(tokenizer, WordPiece) and isinstance(inputs, Mapping):
         return _of_pieces(tokenizer, inputs[INPUTS[0]][0], inputs[INPUTS[1]][0])
     if isinstance(tokenizer, Words) and isinstance(inputs, np.ndarray):
-        written = {row: word for word, row in reversed(list(tokenizer.rows.items()))}
-        return [Word(written[int(row)], (step,)) for step, row in enumerate(inputs[0]) if int(row) in written]
+        word_of_row = {row: word for word, row in reversed(list(tokenizer.rows.items()))}
+        return [Word(word_of_row[int(row)], (step,)) for step, row in enumerate(inputs[0]) if int(row) in word_of_row]
     raise InputError("The module brings no vocabulary, so that its inputs cannot be told apart as words.")
 
 

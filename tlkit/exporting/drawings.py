@@ -37,14 +37,14 @@ class Drawings:
             decoded: What the exported file says, without the batch axis.
             example: Its columns, with its input as "input".
         """
-        written = []
+        paths = []
         for answer in task.answers:
             if answer.draw is not None:
                 end = f".{answer.name}.png" if len(task.answers) > 1 else ".png"
                 target = self.folder / f"{self.names[file]}{end}"
                 _write(target, answer.draw(task.own(answer, decoded), example))
-                written.append(str(target))
-        return written
+                paths.append(str(target))
+        return paths
 
 
 def drawings(folder: str | os.PathLike[str], task: Task, files: Sequence[str | os.PathLike[str]]) -> Drawings:

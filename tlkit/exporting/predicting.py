@@ -278,8 +278,8 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int, places: D
         all_lines += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
         note = f"{note}; {_plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])}"
-    written = [] if places is None else places.write(file, task, outputs[0], examples[0])
-    return Prediction(file, tuple(all_lines), note, tuple(written))
+    pictures = [] if places is None else places.write(file, task, outputs[0], examples[0])
+    return Prediction(file, tuple(all_lines), note, tuple(pictures))
 
 
 def _said(

@@ -230,8 +230,8 @@ def _answered(worker: workers.Worker, *tasks: Task) -> Answer:
     answer: Answer = {}
     for task in tasks:
         answer = workers.ask(worker, **task) | {"job": task["job"]}
-        what = f"{task['job']} {task.get('format', '')}".strip()
-        log.info("%s in a worker: %.1f s (%.1f s of CPU)", what, answer["seconds"], answer["cpu_seconds"])
+        job_name = f"{task['job']} {task.get('format', '')}".strip()
+        log.info("%s in a worker: %.1f s (%.1f s of CPU)", job_name, answer["seconds"], answer["cpu_seconds"])
         if "failure" in answer:
             break
     return answer

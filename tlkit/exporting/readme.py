@@ -186,8 +186,8 @@ def _parts(run: Run, rows: Sequence[Record], name: str) -> Iterator[dict[str, An
         format = _format(row["format"])
         if format is not None and format.calls and row.get("signatures"):
             by_calls.setdefault(format.calls, []).append((format, row))
-    for same in sorted(by_calls.values(), key=lambda group: group[0][0].serves):  # servers last
-        yield _part(run, same, name)
+    for alike in sorted(by_calls.values(), key=lambda group: group[0][0].serves):  # servers last
+        yield _part(run, alike, name)
 
 
 def _format(name: str) -> Format | None:
@@ -197,8 +197,8 @@ def _format(name: str) -> Format | None:
         return None  # a user's own, of a module that this process did not import
 
 
-def _part(run: Run, same: Sequence[tuple[Format, Record]], name: str) -> dict[str, Any]:
-    format, row = same[0]
+def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[str, Any]:
+    format, row = alike[0]
     (signature, specs), *other_signatures = row["signatures"].items()
     tensors = _tensors(run, specs, serves=format.serves)
     calls = _environment().from_string(format.calls).render(
@@ -212,7 +212,7 @@ def _part(run: Run, same: Sequence[tuple[Format, Record]], name: str) -> dict[st
     )  # fmt: skip
     return {
         "title": f"Calling `{row['file']}`",
-        "others": [{"file": other["file"], "differs": _differs(row, other)} for _, other in same[1:]],
+        "others": [{"file": other["file"], "differs": _differs(row, other)} for _, other in alike[1:]],
         "signature": signature,
         "further": [key for key, _ in other_signatures],
         "loop": run.task.deployment is not None,

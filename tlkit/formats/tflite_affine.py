@@ -43,10 +43,10 @@ def _append(tree: Any, graph: Any, entry: Any, scale: Scale) -> None:
     entry.tensorIndex = after
 
 
-def _operation(tree: Any, graph: Any, kind: str, options: Any, taken: int, values: np.ndarray) -> int:
+def _operation(tree: Any, graph: Any, kind: str, options: Any, source: int, values: np.ndarray) -> int:
     """Append one operation of a tensor and a constant, and return the index of the tensor that it gives."""
     second = tflite_tree.constant(tree, graph, f"{kind.lower()}_constant", values)
-    like = graph.tensors[taken]
+    like = graph.tensors[source]
     output = tflite_tree.tensor(graph, kind.lower(), like.shape, like=like)
-    graph.operators.append(tflite_tree.operation(tree, kind, [taken, second], [output], options=options))
+    graph.operators.append(tflite_tree.operation(tree, kind, [source, second], [output], options=options))
     return output

@@ -19,11 +19,11 @@ def joined(first: bytes, second: bytes) -> bytes:
     tree, behind = tflite_tree.opened(first), tflite_tree.opened(second)
     graph, further = tree.subgraphs[0], behind.subgraphs[0]
     outputs = {_text(entry.name): entry.tensorIndex for entry in tree.signatureDefs[0].outputs}
-    taken = {entry.tensorIndex: outputs[_text(entry.name)] for entry in behind.signatureDefs[0].inputs}
+    renumbered = {entry.tensorIndex: outputs[_text(entry.name)] for entry in behind.signatureDefs[0].inputs}
     count, buffers, codes = len(graph.tensors), len(tree.buffers), len(tree.operatorCodes)
 
     def moved(indices: Any) -> np.ndarray:
-        return np.array([taken.get(int(i), int(i) + count if i >= 0 else -1) for i in indices], np.int32)
+        return np.array([renumbered.get(int(i), int(i) + count if i >= 0 else -1) for i in indices], np.int32)
 
     for tensor in further.tensors:
         tensor.buffer += buffers

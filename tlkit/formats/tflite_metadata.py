@@ -119,14 +119,14 @@ def detection_outputs(file: str = LABELS) -> dict[str, Table]:
     """Tables of "boxes" (top, left, bottom, right in shares), "classes", "scores" and "count", the labels of which a
     file names; under the names by which clients look for them.
     """
-    both = {2: {0: Number(2), 1: Number(2)}}  # the axis of the objects, of each tensor but the count
+    axes = {2: {0: Number(2), 1: Number(2)}}  # the axis of the objects, of each tensor but the count
     sides = {0: [Number(1), Number(0), Number(3), Number(2)], 1: _BOUNDARIES, 2: _RATIO}
-    boxes = {0: "location", 1: "Sides of each box.", 3: {0: _BOX_PROPERTIES, 1: sides, **both}}
+    boxes = {0: "location", 1: "Sides of each box.", 3: {0: _BOX_PROPERTIES, 1: sides, **axes}}
     classes = plain_tensor("category", "Number of each box's label.")
-    classes = {**classes, 3: {**classes[3], **both}, 6: [{0: file, 1: "Labels.", 2: _TENSOR_VALUE_LABELS}]}
+    classes = {**classes, 3: {**classes[3], **axes}, 6: [{0: file, 1: "Labels.", 2: _TENSOR_VALUE_LABELS}]}
     scores = plain_tensor("score", "Score of each box, 0 to 1.")
     count = plain_tensor("number of detections", "How many boxes there are.")
-    return {"boxes": boxes, "classes": classes, "scores": {**scores, 3: {**scores[3], **both}}, "count": count}
+    return {"boxes": boxes, "classes": classes, "scores": {**scores, 3: {**scores[3], **axes}}, "count": count}
 
 
 def label_lines(labels: Sequence[str]) -> bytes:

@@ -153,8 +153,8 @@ def _name(names: Sequence[str], number: int) -> str:
         return key.strip("/._-")
     paths = ["/".join(name.split(":")[0].split("/")[:-1]) or name.split(":")[0] for name in names]
     first, last = min(paths, default=""), max(paths, default="")
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    common = first[:same]
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    common = first[:shared]
     if len(set(paths)) > 1:  # back to where a word ends
         common = re.sub(r"[^/._-]*$", "", common)
     common = common.strip("/._-")

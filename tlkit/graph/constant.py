@@ -71,11 +71,11 @@ def _constant(function: Any) -> Any:
 def _imported(definition: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., Any]:
     short = _short_names(definition, [t.op.name for t in inputs])
     definition = _renamed(definition, short)
-    read = {name for node in definition.node for name in _sources(node)}
+    sources = {name for node in definition.node for name in _sources(node)}
 
     def call(*values: Any) -> Any:
         feeds = ((_in_short(t.name, short), value) for t, value in zip(inputs, values, strict=True))
-        used_feeds = {name: value for name, value in feeds if name.split(":")[0] in read}
+        used_feeds = {name: value for name, value in feeds if name.split(":")[0] in sources}
         fetches = [_in_short(t.name, short) for t in outputs]
         return tf.graph_util.import_graph_def(definition, input_map=used_feeds, return_elements=fetches, name="")
 
@@ -207,9 +207,9 @@ def _of_constant(node: Any, constant: str) -> list[Any]:
     """The nodes that read a constant as a node reads a variable."""
     dtype = node.attr["dtype"].type
     if node.op == "ReadVariableOp":
-        same = tf.compat.v1.NodeDef(name=node.name, op="Identity", input=[constant])
-        same.attr["T"].type = dtype
-        return [same]
+        identity = tf.compat.v1.NodeDef(name=node.name, op="Identity", input=[constant])
+        identity.attr["T"].type = dtype
+        return [identity]
     axis = _const(f"{node.name}/axis", np.int32(node.attr["batch_dims"].i))
     rows = tf.compat.v1.NodeDef(name=node.name, op="GatherV2", input=[constant, node.input[1], axis.name])
     rows.attr["Tparams"].type, rows.attr["Taxis"].type = dtype, tf.int32.as_datatype_enum

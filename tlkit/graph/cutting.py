@@ -149,8 +149,8 @@ def _memories_between(graph: Graph, known: Anatomy, position: int, tensor: Any) 
         return ()
     behind = _needed(graph, [tensor.name, *memories], graph.outputs)
     outputs = {source(graph)(name).name for name in graph.outputs}
-    read = outputs.union(t.name for needed in behind for t in needed.op.inputs)
-    return tuple(name for name in memories if name in read)
+    consumed = outputs.union(t.name for needed in behind for t in needed.op.inputs)
+    return tuple(name for name in memories if name in consumed)
 
 
 def _weight_only_outputs(graph: Graph, known: Anatomy) -> set[int]:
@@ -279,8 +279,8 @@ def rows_of(graph: Graph, taps: Sequence[str]) -> tuple[str, ...]:
     places = {name: known.place.get(_sourced(graph, name).op.name) for name in _tensors(graph, taps)}
     for name, place in places.items():
         if place is None or not _sourced(graph, name).dtype.is_floating:
-            what = "leads to no output of the module" if place is None else "does not hold floating numbers"
-            raise InputError(f"A module cannot give its tensor `{name}`: it {what}.")
+            problem = "leads to no output of the module" if place is None else "does not hold floating numbers"
+            raise InputError(f"A module cannot give its tensor `{name}`: it {problem}.")
     data = [name for name, place in places.items() if place is not None and known.data[place]]
     reached = [name for name in data if has_rows(graph, _sourced(graph, name))]
     if not reached:
@@ -303,8 +303,8 @@ def _weights_tapped(graph: Graph, taps: Sequence[str]) -> set[int]:
     """Variables behind the taps that no data reaches."""
     known = anatomy(graph)
     places = (known.place[_sourced(graph, name).op.name] for name in _tensors(graph, taps))
-    read = {v for place in places for v in known.weights[place]}
-    return read | {graph.resources[name] for name in taps if name in graph.resources}
+    variables = {v for place in places for v in known.weights[place]}
+    return variables | {graph.resources[name] for name in taps if name in graph.resources}
 
 
 def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
@@ -319,11 +319,11 @@ def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
 def variables_of(graph: Graph, tensors: Iterable[str]) -> tuple[int, ...]:
     """Indices of the variables that lead to some tensors (or are them, by their names in `graph.resources`)."""
     known = anatomy(graph)
-    read = {graph.resources[name] for name in tensors if name in graph.resources}
+    variables = {graph.resources[name] for name in tensors if name in graph.resources}
     for tensor in _needed(graph, (), [name for name in tensors if name not in graph.resources]):
         place = known.place[tensor.op.name]
-        read |= known.weights[place] | known.consumed[place]
-    return tuple(sorted(read))
+        variables |= known.weights[place] | known.consumed[place]
+    return tuple(sorted(variables))
 
 
 def split_at(graph: Graph, taps: Sequence[str], halves: Halves) -> tuple[Any, Any]:

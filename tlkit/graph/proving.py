@@ -152,8 +152,8 @@ def _judged(plain: dict[float, np.ndarray], textured: list[np.ndarray]) -> Proof
     first = sane[0]
     if first.range == (0.0, 1.0) and any(o.range == (-1.0, 1.0) for o in sane) and _starts_at_zero(first):
         return None  # a factor alone: 0..1 and -1..1 are as likely
-    both = np.stack([first.low, first.high])
-    return Proof(first.range, (float(both.min()), float(both.max())))
+    bounds = np.stack([first.low, first.high])
+    return Proof(first.range, (float(bounds.min()), float(bounds.max())))
 
 
 def _line(plain: dict[float, np.ndarray], value_range: Range) -> _Line | None:

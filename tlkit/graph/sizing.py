@@ -48,8 +48,8 @@ def _far_reaching(graph: Graph, known: Anatomy) -> list[Any]:
     light = _without(known, set(shapes))
     lighter = dataclasses.replace(known, weighty=light)
     bearing = list(itertools.accumulate(i in set(known.bearing) for i in range(len(known.ops))))
-    had = {bearing[i] for i, tensor in single_live(graph, known) if has_rows(graph, tensor)}
-    gained = [i for i, tensor in single_live(graph, lighter) if has_rows(graph, tensor) and bearing[i] not in had]
+    reached = {bearing[i] for i, tensor in single_live(graph, known) if has_rows(graph, tensor)}
+    gained = [i for i, tensor in single_live(graph, lighter) if has_rows(graph, tensor) and bearing[i] not in reached]
     if not gained:
         return []
     spans = {i: _span(known, light, i) for i in shapes}

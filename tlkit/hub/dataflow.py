@@ -147,12 +147,12 @@ def below(program: Program, top_nodes: Iterable[str], functions: Iterable[str] =
     top = program.bodies[""]
     reached = {("", name) for name in top_nodes if name in top.nodes}
     waiting = [f for _, name in reached for f in called(top.nodes[name], program.bodies)] + list(functions)
-    done: set[str] = set()
+    visited: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in done or name not in program.bodies:
+        if name in visited or name not in program.bodies:
             continue
-        done.add(name)
+        visited.add(name)
         nodes = program.bodies[name].nodes
         reached |= {(name, n) for n in nodes}
         waiting += [f for n in nodes.values() for f in called(n, program.bodies)]

@@ -197,8 +197,8 @@ def _explain(address: str, error: Exception, attempts: int) -> str:
     if isinstance(reason, TimeoutError):
         return f"{address} cannot be downloaded: no data came for {TIMEOUT_S:g} s, after {tries}."
     if isinstance(error, http.client.HTTPException | ValueError):
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return f"{address} cannot be downloaded: its server's answer cannot be read ({_clean(what)}), after {tries}."
+        failure = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{address} cannot be downloaded: its server's answer cannot be read ({_clean(failure)}), after {tries}."
     if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
         return f"{address} cannot be downloaded: the disk of the cache is full."
     return (

@@ -39,10 +39,10 @@ def _references(meta: Any) -> dict[str, int]:
 
 
 def _has_no_counterpart(meta: Any, references: Mapping[str, int]) -> bool:
-    written = {n.name for n in meta.graph_def.node if n.op in _WRITES and _source(n) in references}
+    assigned = {n.name for n in meta.graph_def.node if n.op in _WRITES and _source(n) in references}
     consumed = {_name(i) for n in meta.graph_def.node for i in n.input if not i.startswith("^")}
     strange = (n for n in meta.graph_def.node if _source(n) in references and _updates_in_place(n.op))
-    return bool(written & consumed) or any(strange)
+    return bool(assigned & consumed) or any(strange)
 
 
 def _updates_in_place(op: str) -> bool:
@@ -91,8 +91,8 @@ def _adapt(node: Any, references: Mapping[str, int]) -> None:
 
 
 def _add_read(graph: Any, name: str, dtype: int) -> None:
-    read = graph.node.add(name=name + _READ, op="ReadVariableOp", input=[name])
-    read.attr["dtype"].type = dtype
+    read_op = graph.node.add(name=name + _READ, op="ReadVariableOp", input=[name])
+    read_op.attr["dtype"].type = dtype
 
 
 def _as_resource(packed: bytes, references: Mapping[str, int]) -> bytes:

@@ -60,8 +60,8 @@ def locate(handle: str | os.PathLike[str], *, sha256: str | None = None, offline
     }
     stored = sources[parsed.kind]()
     if not stored.agrees(expected):
-        had = stored.archive or stored.sha256
-        raise InputError(f"{os.fspath(handle)} is not what was expected: its sha256 is {had}, not {expected}.")
+        actual = stored.archive or stored.sha256
+        raise InputError(f"{os.fspath(handle)} is not what was expected: its sha256 is {actual}, not {expected}.")
     return stored
 
 

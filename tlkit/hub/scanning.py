@@ -255,8 +255,8 @@ def _vocabularies(program: Program) -> dict[Place, frozenset[str]]:
 def _vocabulary_verdict(may_be: frozenset[str]) -> tuple[str, str] | None:
     if may_be == {ASSET}:
         return None
-    others = " or ".join(sorted(may_be - {ASSET})) or "nothing that can be followed"
-    return "denied", f"reads a file that is not one of the module's assets (its name is {others})"
+    names = " or ".join(sorted(may_be - {ASSET})) or "nothing that can be followed"
+    return "denied", f"reads a file that is not one of the module's assets (its name is {names})"
 
 
 def _unlisted_verdict(op: str) -> tuple[str, str] | None:

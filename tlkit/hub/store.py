@@ -133,8 +133,8 @@ def _filled(handle: str, fill: Fill, sha256: str | None) -> Stored:
         brought = fill(work, again)
         stored = Stored(brought.folder, sha256_tree(brought.folder), brought.archive)
         if not stored.agrees(sha256):
-            had = stored.archive or stored.sha256
-            raise DownloadError(f"{handle} is not what was expected: its sha256 is {had}, not {sha256}.")
+            actual = stored.archive or stored.sha256
+            raise DownloadError(f"{handle} is not what was expected: its sha256 is {actual}, not {sha256}.")
         return _enter(handle, stored, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)

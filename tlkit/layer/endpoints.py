@@ -152,9 +152,9 @@ def _agreeing(traces: Sequence[Any], name: str, extra: Mapping[str, Any], defaul
         raise InputError(f"The module's {name} has no argument {unknown[0]!r} to set; {hint}.")
     agreeing = [t for t in traces if all(_same(_bound(t).get(k), v) for k, v in {**defaults, **extra}.items())]
     if not agreeing:
-        had = "; ".join(dict.fromkeys(repr({k: _bound(t).get(k) for k in further}) for t in traces))
+        traced = "; ".join(dict.fromkeys(repr({k: _bound(t).get(k) for k in further}) for t in traces))
         raise InputError(
-            f"The module's {name} was never traced with arguments={dict(extra)!r}. It was traced with: {had}."
+            f"The module's {name} was never traced with arguments={dict(extra)!r}. It was traced with: {traced}."
         )
     return agreeing
 
@@ -221,8 +221,8 @@ def _variables(loaded: Any, traces: Iterable[Any]) -> tuple[tuple[Any, ...], tup
 
     A list may leave out what a function reads all the same, and a saved layer must hold that too.
     """
-    read = [v for t in traces for v in t.graph.variables]
-    every = _unique([*(getattr(loaded, "variables", None) or ()), *read])
+    captured = [v for t in traces for v in t.graph.variables]
+    every = _unique([*(getattr(loaded, "variables", None) or ()), *captured])
     declared = getattr(loaded, "trainable_variables", None)
     chosen = {id(v) for v in (declared if declared is not None else (v for v in every if v.trainable))}
     return every, tuple(v for v in every if id(v) in chosen and v.dtype.is_floating)

@@ -193,7 +193,7 @@ def median_vote(values: Any, shares: Sequence[float]) -> Any:
 
     median = None
     for value in values:
-        below = sum(ops.cast(other <= value, "float32") * s for other, s in zip(values, shares, strict=True))
+        below = sum(ops.cast(vote <= value, "float32") * s for vote, s in zip(values, shares, strict=True))
         candidate = ops.where(below >= 0.5 - 1e-6, value, 3e38)
         median = candidate if median is None else ops.minimum(median, candidate)
     return median
@@ -241,8 +241,8 @@ def _decoded(task: Task, raw: np.ndarray) -> np.ndarray:
 
 def _rows(source: Examples, target: Examples, layer: HubLayer | None, batch_size: int) -> Rows:
     x = np.concatenate([instances.vectors(layer, part, batch_size) for part in (source, target)]).astype(np.float64)
-    had = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
-    weights = np.concatenate(had).astype(np.float64)
+    earlier = [np.ones(len(part)) if part.weights is None else part.weights for part in (source, target)]
+    weights = np.concatenate(earlier).astype(np.float64)
     mean, spread = instances.scale_of(x, one_unit=layer is not None)
     targets = np.concatenate([source.target_array, target.target_array])
     return Rows((x - mean) / spread, mean, spread, targets, weights / weights.sum(), len(source))

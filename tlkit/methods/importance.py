@@ -180,12 +180,12 @@ def left_out_score(below: np.ndarray, above: np.ndarray, ridge: float) -> float:
     Source: Kanamori et al. 2009: one inverse for all n fits, by Sherman, Morrison, Woodbury.
     """
     b, n = below.shape
-    whole = below @ below.T / n + ridge * (n - 1) / n * np.eye(b)
-    inner = np.linalg.solve(whole, below)
+    system = below @ below.T / n + ridge * (n - 1) / n * np.eye(b)
+    inner = np.linalg.solve(system, below)
     left = n - (below * inner).sum(axis=0)
-    mean = np.linalg.solve(whole, above.mean(axis=1, keepdims=True))
+    mean = np.linalg.solve(system, above.mean(axis=1, keepdims=True))
     first = mean + inner * ((above.mean(axis=1) @ inner) / left)
-    second = np.linalg.solve(whole, above) + inner * ((above * inner).sum(axis=0) / left)
+    second = np.linalg.solve(system, above) + inner * ((above * inner).sum(axis=0) / left)
     fitted = np.maximum((n - 1) / (n * (n - 1)) * (n * first - second), 0.0)
     at_source, at_target = (below * fitted).sum(axis=0), (above * fitted).sum(axis=0)
     return float((at_source**2).mean() / 2 - at_target.mean())

@@ -69,13 +69,13 @@ def discrepancy(source: Any, target: Any, scales: Sequence[float] = SCALES) -> A
     """
     from keras import ops
 
-    both = ops.concatenate([source, target], axis=0)
-    squared = ops.sum(both**2, axis=1)
-    distances = ops.maximum(squared[:, None] + squared[None, :] - 2 * ops.matmul(both, ops.transpose(both)), 0.0)
+    joined = ops.concatenate([source, target], axis=0)
+    squared = ops.sum(joined**2, axis=1)
+    distances = ops.maximum(squared[:, None] + squared[None, :] - 2 * ops.matmul(joined, ops.transpose(joined)), 0.0)
     # the width is measured, not learned: no gradient passes through it
     width = ops.stop_gradient(ops.mean(distances)) + 1e-12
     kernel = sum(ops.exp(-distances / (scale * width)) for scale in scales) / len(scales)
-    count = [ops.cast(ops.shape(rows)[0], both.dtype) for rows in (source, target)]
+    count = [ops.cast(ops.shape(rows)[0], joined.dtype) for rows in (source, target)]
     shares = [ops.ones_like(rows[:, 0]) / ops.maximum(n, 1.0) for rows, n in zip((source, target), count, strict=True)]
     sign = ops.concatenate([shares[0], -shares[1]], axis=0)
     value = ops.matmul(sign[None, :], ops.matmul(kernel, sign[:, None]))[0, 0]

@@ -79,8 +79,8 @@ def labels_of(targets: np.ndarray) -> np.ndarray:
         >>> labels_of(np.array([[3, 0], [0, 1]], np.int32)).tolist()
         [3, 0]
     """
-    whole = np.issubdtype(targets.dtype, np.integer) and targets.shape[1] == 2
-    return targets[:, 0] if whole else targets[:, :-1]
+    are_classes = np.issubdtype(targets.dtype, np.integer) and targets.shape[1] == 2
+    return targets[:, 0] if are_classes else targets[:, :-1]
 
 
 def _mixed(source: Examples, target: Examples, *, even: bool) -> Examples:

@@ -66,8 +66,8 @@ def mean(weights: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
         [2.0, 2.0]
     """
     return [
-        np.mean(same, axis=0, dtype=np.float64).astype(same[0].dtype) if same[0].dtype.kind == "f" else same[0]
-        for same in zip(*weights, strict=True)
+        np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype) if arrays[0].dtype.kind == "f" else arrays[0]
+        for arrays in zip(*weights, strict=True)
     ]
 
 

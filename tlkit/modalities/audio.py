@@ -30,11 +30,11 @@ _ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user ask
 
 def _prepare(data: Splits, layer: HubLayer) -> Splits:
     """Sounds as they are, if they were read at the module's rate."""
-    module_rate, read = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
-    if module_rate is not None and read is not None and read["sample_rate"] != module_rate:
+    module_rate, settings = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
+    if module_rate is not None and settings is not None and settings["sample_rate"] != module_rate:
         raise InputError(
-            f"{layer.handle} takes sounds of {module_rate} Hz, and these were read at {read['sample_rate']} Hz: read "
-            f"them with `sample_rate={module_rate}` (of audio.from_arrays: `resampled_to={module_rate}`)."
+            f"{layer.handle} takes sounds of {module_rate} Hz, and these were read at {settings['sample_rate']} Hz: "
+            f"read them with `sample_rate={module_rate}` (of audio.from_arrays: `resampled_to={module_rate}`)."
         )
     return data
 
@@ -60,10 +60,10 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 
 def _told(pipeline: Pipeline) -> tuple[int, float | None]:
     """Sample rate and `trim_db` at which sounds were read."""
-    read = pipeline.get(READ)
-    if read is None:
+    settings = pipeline.get(READ)
+    if settings is None:
         raise InputError("The run does not say at which sample rate its sounds were read; export it from `finetune`.")
-    return int(read["sample_rate"]), read["trim_db"]
+    return int(settings["sample_rate"]), settings["trim_db"]
 
 
 def _parse(source: Any, info: FileInfo) -> Examples:
@@ -93,11 +93,15 @@ def _cut(scanned: decode.Scan, trim_db: float | None) -> audio_source.Cut:
     return audio_source.Cut(scanned.rate, frames, (0,), first=first)
 
 
-def _change(has: float, takes: float) -> str:
-    """What became of a sound of `has` seconds."""
-    if abs(has - takes) < 1e-3:
+def _change(seconds: float, takes: float) -> str:
+    """What became of a sound of `seconds`."""
+    if abs(seconds - takes) < 1e-3:
         return ""
-    return f"its first {takes:.2f} s of {has:.2f} s" if has > takes else f"its {has:.2f} s padded to {takes:.2f} s"
+    return (
+        f"its first {takes:.2f} s of {seconds:.2f} s"
+        if seconds > takes
+        else f"its {seconds:.2f} s padded to {takes:.2f} s"
+    )
 
 
 def _head(file: Path) -> bytes:

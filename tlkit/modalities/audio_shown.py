@@ -33,10 +33,10 @@ class Played:
 
 def show(examples: Examples, index: int) -> str:
     """A recording as HTML: its spectrogram, and what plays it; "" where nothing says its sample rate."""
-    read, name = examples.pipeline.get(AUDIO), html.escape(examples.ids[index])
-    if read is None:
+    settings, name = examples.pipeline.get(AUDIO), html.escape(examples.ids[index])
+    if settings is None:
         return ""
-    sound = played(examples.inputs[index], read["sample_rate"])
+    sound = played(examples.inputs[index], settings["sample_rate"])
     title = f' title="its first {sound.seconds:.1f} s"' if sound.cut else ""
     return (
         f'<img src="{sound.picture}" alt="Spectrogram of {name}" loading="lazy">\n'

@@ -68,13 +68,13 @@ def _inputs(_layer: HubLayer, spec: Any) -> Any:
 
 
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:
-    read = examples.pipeline.get(histories.HISTORY)
+    settings = examples.pipeline.get(histories.HISTORY)
     says = "A recording, float32 (steps, channels)."
-    if read is not None:
+    if settings is not None:
         steps = model.inputs[0].shape[1]
         says = (
             f"The last {steps} values in their own unit, the latest at the end; NaN in front where there are fewer. "
-            f"A season has {read['season_length']} steps."
+            f"A season has {settings['season_length']} steps."
         )
     return InputInfo({tensor.name: plain_tensor(tensor.name, says) for tensor in model.inputs}, says=says)
 

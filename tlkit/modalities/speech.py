@@ -101,12 +101,12 @@ def _width(examples: Examples, tokenizer: BytePairs) -> int:
 
 
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:
-    read = examples.pipeline.get(READ)
-    if examples.pipeline.get(PROMPTED) is None or read is None:
+    settings = examples.pipeline.get(READ)
+    if examples.pipeline.get(PROMPTED) is None or settings is None:
         return AUDIO.describe(model, examples)  # type: ignore[misc]
     file = str(examples.columns[TOKENIZER][0]) if len(examples) else ""
     return InputInfo(
-        {WAVEFORM: audio_input(WAVEFORM, int(read["sample_rate"]))},
+        {WAVEFORM: audio_input(WAVEFORM, int(settings["sample_rate"]))},
         files={f"{TOKENIZER}.json": file.encode()},
         says="Ids are tokens of the file tokenizer.json; the first two are the prompt, and the text ends before the "
         f"first {examples.pipeline.get(PROMPTED)['end']}.",  # type: ignore[index]
@@ -116,10 +116,10 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 def _parse(source: Any, info: FileInfo) -> Examples:
     """A recording in windows that overlap, each with the tokenizer that its text is read with."""
     file = Path(source)
-    read = info.pipeline.get(READ)
-    if read is None:
+    settings = info.pipeline.get(READ)
+    if settings is None:
         raise InputError("The file does not say at which sample rate it takes recordings: export the run again.")
-    rate, (samples,) = int(read["sample_rate"]), next(iter(info.shapes.values()))
+    rate, (samples,) = int(settings["sample_rate"]), next(iter(info.shapes.values()))
     scanned, note = _scanned(file)
     length = decode.resampled_length(scanned.frames, scanned.rate, rate)
     overlap = min(samples // 2, max(round(OVERLAP * samples), round(OVERLAP_S * rate)))

@@ -159,8 +159,8 @@ def _line(line: str, name: str, tokenizer: BytePairs, info: FileInfo) -> Example
 
 
 def _show(examples: Examples, index: int) -> str:
-    read, translation = (str(examples.columns[name][index])[:300] for name in (SOURCE, WANTED))
-    return f"<q>{html.escape(read)}</q><br>{html.escape(translation)}"
+    source, translation = (str(examples.columns[name][index])[:300] for name in (SOURCE, WANTED))
+    return f"<q>{html.escape(source)}</q><br>{html.escape(translation)}"
 
 
 TRANSLATIONS = Modality(TRANSLATION, _prepare, describe=_describe, parse=_parse, show=_show)

@@ -198,11 +198,11 @@ def _trunk(model: keras.Model, layer: HubLayer, halves: graphs.Halves, later: Se
     for phase in later:
         if phase.unfrozen == 0 or phase.batch_stats == "adapt":
             continue
-        other = _halves(model, layer, phase.unfrozen)
-        if other is None or other.cut is None:
+        candidate = _halves(model, layer, phase.unfrozen)
+        if candidate is None or candidate.cut is None:
             break
-        if earliest.cut is None or other.cut.depth < earliest.cut.depth:
-            earliest = other
+        if earliest.cut is None or candidate.cut.depth < earliest.cut.depth:
+            earliest = candidate
     return earliest
 
 

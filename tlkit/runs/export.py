@@ -61,9 +61,9 @@ def export(
         checked_formats(formats)  # before a run is opened
     with contextlib.ExitStack() as stack:
         place = run_folder.place_of(run)
-        for written in (place, folder):
-            if written is not None:
-                stack.enter_context(held(written))
+        for target in (place, folder):
+            if target is not None:
+                stack.enter_context(held(target))
         opened = run_folder.opened(run)
         chosen_formats = checked_formats(formats, opened.task)
         exported, failure = _exported(opened, folder, chosen_formats, kept_to, progress)

@@ -228,14 +228,14 @@ def place_of(run: Run | str | Path) -> Path | None:
 def _load_model(path: Path) -> keras.Model:
     remedy = f" {_REMEDY}" if path.name == MODEL else ""
     if not path.is_file():
-        what = "is a folder, no file" if path.is_dir() else "is missing"
-        raise InputError(f"{path} {what}; give the path of a .keras file.{remedy}")
+        problem = "is a folder, no file" if path.is_dir() else "is missing"
+        raise InputError(f"{path} {problem}; give the path of a .keras file.{remedy}")
     try:
         with path.open("rb") as file:  # Keras says "not found" of files that may not be read, or are damaged
-            whole = zipfile.is_zipfile(file)
+            is_archive = zipfile.is_zipfile(file)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {of_system(error)}.") from error
-    if not whole:
+    if not is_archive:
         raise InputError(f"{path} is damaged: it is no whole .keras archive.{remedy}")
     try:
         return keras.saving.load_model(path, custom_objects={"HubLayer": HubLayer})

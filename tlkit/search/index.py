@@ -324,11 +324,11 @@ def _weights(layer: HubLayer) -> str:
 
 
 def _check_same(layer: HubLayer, made_by: Maker) -> None:
-    other = None not in (layer.sha256, made_by.sha256) and layer.sha256 != made_by.sha256
-    if other or _weights(layer) != made_by.weights:
-        what = "another module" if other else "the same module with other weights"
+    another_module = None not in (layer.sha256, made_by.sha256) and layer.sha256 != made_by.sha256
+    if another_module or _weights(layer) != made_by.weights:
+        kind = "another module" if another_module else "the same module with other weights"
         raise InputError(
-            f"{made_by.handle} (sha256 {str(made_by.sha256)[:12]}) made the index, and {layer.handle} is {what}; "
+            f"{made_by.handle} (sha256 {str(made_by.sha256)[:12]}) made the index, and {layer.handle} is {kind}; "
             "pass the one that made it to Index.load(folder, backbone), or index the collection again."
         )
 

@@ -78,8 +78,8 @@ class AnomalyScorer:
         a threshold f1, precision, recall and false_alarms.
         """
         bad, scores = np.array(self.bad), np.array(self.scores)
-        both = 0 < bad.sum() < len(bad)
-        figures = self._curves(bad, scores) if both else {}
+        has_both = 0 < bad.sum() < len(bad)
+        figures = self._curves(bad, scores) if has_both else {}
         figures |= {} if self.threshold is None else self._decisions(bad, scores)
         name = "image_auroc" if "image_auroc" in figures else "false_alarms"
         headline = (
@@ -89,7 +89,7 @@ class AnomalyScorer:
         )
         details: dict[str, Any] = {
             **({"headline": headline} if name in figures else {}),
-            **({"example_scores": wins(bad, scores).tolist()} if both else {}),
+            **({"example_scores": wins(bad, scores).tolist()} if has_both else {}),
             THRESHOLD: threshold_of(scores[~bad], self.rate),
             "faults": self._by_kind(bad, scores),
             "tried": list(self.tried or ()),
@@ -208,8 +208,8 @@ def area(normal: np.ndarray, faulty: np.ndarray) -> float:
         0.875
     """
     below = np.cumsum(normal) - normal
-    both = float(normal.sum()) * float(faulty.sum())
-    return float(((below + normal / 2) * faulty).sum() / both) if both else 0.5
+    pairs = float(normal.sum()) * float(faulty.sum())
+    return float(((below + normal / 2) * faulty).sum() / pairs) if pairs else 0.5
 
 
 def region_overlap(normal: np.ndarray, regions: np.ndarray) -> float:

@@ -117,16 +117,16 @@ def _head(levels: tuple[float, ...], hidden: int, past: Mapping[str, Any]) -> di
     return {"deviations": deviations, "level": past["level"], "spread": past["spread"]}
 
 
-def _at_levels(quantiles: Any, has: Sequence[float], levels: Sequence[float]) -> Any:
+def _at_levels(quantiles: Any, offered: Sequence[float], levels: Sequence[float]) -> Any:
     """Quantiles at other levels: between two of them along a line. Sorted first, as a net's quantiles may cross."""
     from keras import ops
 
-    if levels[0] < has[0] - 1e-9 or levels[-1] > has[-1] + 1e-9:
+    if levels[0] < offered[0] - 1e-9 or levels[-1] > offered[-1] + 1e-9:
         raise InputError(
-            f"The module gives quantiles from {has[0]:g} to {has[-1]:g}: ask for levels in between. "
+            f"The module gives quantiles from {offered[0]:g} to {offered[-1]:g}: ask for levels in between. "
             f"Received: quantiles={list(levels)}."
         )
-    mixing = np.stack([np.interp(levels, has, row) for row in np.eye(len(has))]).astype(np.float32)
+    mixing = np.stack([np.interp(levels, offered, row) for row in np.eye(len(offered))]).astype(np.float32)
     return ops.matmul(ops.sort(quantiles, axis=-1), ops.convert_to_tensor(mixing))
 
 
@@ -182,11 +182,11 @@ def _check(horizon: int, season_length: int, splits: Splits) -> None:
             f"Targets must be float32 (n, {horizon}), the values that follow each cutoff: read the data with the "
             f"task's horizon. Received: shape={tuple(shape)}."
         )
-    read = splits.train.pipeline.get("history")
-    if read is not None and read["season_length"] != season_length:
+    settings = splits.train.pipeline.get("history")
+    if settings is not None and settings["season_length"] != season_length:
         raise InputError(
-            f"The data were read with season_length={read['season_length']}, and the task has {season_length}: give "
-            "both the same."
+            f"The data were read with season_length={settings['season_length']}, and the task has {season_length}: "
+            "give both the same."
         )
     if isinstance(splits.train.targets, ArrayColumn) and not np.isfinite(splits.train.targets.values).any():
         raise InputError("No training window has a value that follows it: give a longer history.")

@@ -183,10 +183,10 @@ class PairContrast(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of labels 0 and 1 (batch,) and unit vectors (batch, 2, d)."""
-        same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
+        is_same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
         squared = ops.sum(ops.square(y_pred[:, 0] - y_pred[:, 1]), axis=-1)
         distance = ops.sqrt(ops.maximum(squared, 1e-12))  # the root's gradient at 0 is infinite
-        return 0.5 * (same * squared + (1.0 - same) * ops.square(ops.relu(self.margin - distance)))
+        return 0.5 * (is_same * squared + (1.0 - is_same) * ops.square(ops.relu(self.margin - distance)))
 
     def get_config(self) -> dict[str, Any]:
         """Plain arguments."""
@@ -210,9 +210,9 @@ class PairRanking(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of labels 0 and 1 (batch,) and unit vectors (batch, 2, d)."""
-        same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
+        is_same = ops.reshape(ops.cast(y_true, "float32"), (-1,))
         logits = self.scale * ops.matmul(y_pred[:, 0], ops.transpose(y_pred[:, 1]))
-        return -same * ops.diagonal(ops.log_softmax(logits, axis=-1))
+        return -is_same * ops.diagonal(ops.log_softmax(logits, axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Plain arguments."""

@@ -232,11 +232,11 @@ def calibration(confidence: Array, correct: Array, bins: int = 15) -> tuple[floa
     where = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(where, minlength=bins)
     claimed = _share(np.bincount(where, weights=confidence, minlength=bins), counts)
-    had = _share(np.bincount(where, weights=correct, minlength=bins), counts)
-    error = float(np.sum(counts * np.abs(had - claimed)) / len(confidence))
+    accuracy = _share(np.bincount(where, weights=correct, minlength=bins), counts)
+    error = float(np.sum(counts * np.abs(accuracy - claimed)) / len(confidence))
     rows = [
         {"low": m / bins, "high": (m + 1) / bins, "count": int(counts[m]), "confidence": float(claimed[m]),
-         "accuracy": float(had[m])}
+         "accuracy": float(accuracy[m])}
         for m in np.flatnonzero(counts).tolist()
     ]  # fmt: skip
     return error, rows
@@ -378,9 +378,9 @@ def ndcg(relevant: Sequence[Collection[Any] | Mapping[Any, float]], found: Seque
     figures = []
     for right, ranked in _queries(relevant, found, k):
         gains = right if isinstance(right, Mapping) else dict.fromkeys(right, 1.0)
-        had = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
+        gain = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
         most = _discounted(sorted(gains.values(), reverse=True), k)
-        figures.append(had / most if most > 0 else 0.0)
+        figures.append(gain / most if most > 0 else 0.0)
     return _mean(figures)
 
 

@@ -140,8 +140,8 @@ def boundary(area: np.ndarray) -> np.ndarray:
         np.int64(8)
     """
     inner = np.pad(area, 1, mode="edge")
-    whole = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
-    return np.asarray(area & ~whole)
+    interior = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+    return np.asarray(area & ~interior)
 
 
 def near(marked: np.ndarray, reach: int) -> np.ndarray:

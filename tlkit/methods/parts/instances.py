@@ -53,9 +53,9 @@ def both_domains(source: Splits, target: Splits, backbone: Any, batch_size: int)
 
 def standardized(source: np.ndarray, target: np.ndarray, *, one_unit: bool) -> tuple[np.ndarray, np.ndarray]:
     """Both with columns of mean 0 and deviation 1, of each column or, where all have one unit, of all in the mean."""
-    both = np.concatenate([source, target]).astype(np.float64)
-    mean, spread = scale_of(both, one_unit=one_unit)
-    scaled = (both - mean) / spread
+    joined = np.concatenate([source, target]).astype(np.float64)
+    mean, spread = scale_of(joined, one_unit=one_unit)
+    scaled = (joined - mean) / spread
     return scaled[: len(source)], scaled[len(source) :]
 
 
@@ -131,8 +131,8 @@ def weighted(splits: Splits, weights: np.ndarray, method: str) -> Splits:
     Raises:
         InputError: If all weights are 0, or one is not finite.
     """
-    had = splits.train.weights
-    product = np.asarray(weights, np.float64) * (1.0 if had is None else had)
+    earlier = splits.train.weights
+    product = np.asarray(weights, np.float64) * (1.0 if earlier is None else earlier)
     if not np.isfinite(product).all() or not product.sum() > 0:
         raise InputError(f"`{method}` finds no finite weights above 0: source and target have nothing in common.")
     final = (product / product.mean()).astype(np.float32)

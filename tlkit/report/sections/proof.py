@@ -32,8 +32,8 @@ def _proved(number: int, phase: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fact(key: str, value: Any, all_facts: Mapping[str, Any], asked_share: float) -> str:
     if key == "unfrozen" and value is not None:
-        had, asked_text = words.percent(value, 0), words.percent(asked_share, 0)
-        return f"{had} of the depth" if had == asked_text else f"{had} of the depth, {asked_text} asked"
+        actual, asked_text = words.percent(value, 0), words.percent(asked_share, 0)
+        return f"{actual} of the depth" if actual == asked_text else f"{actual} of the depth, {asked_text} asked"
     if key == "parameters" and all_facts.get("parameters_of"):
         return f"{words.number(value)} of {words.number(all_facts['parameters_of'])}"
     if isinstance(value, list | tuple):
