@@ -1,6 +1,7 @@
 """Classify rows of a table: numbers and texts as they are become a classifier in one file, with trees beside it.
 
 tlkit run tabular_classification --data people.csv --label income --out runs/people
+tlkit run tabular_classification --data reviews.csv --label recommended --texts title review --out runs/reviews
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ def main(
     out: Path = Path("runs/tabular_classification"),
     numbers: tuple[str, ...] = (),
     categories: tuple[str, ...] = (),
+    texts: tuple[str, ...] = (),
+    images: tuple[str, ...] = (),
+    text_module: str = "zoo:minilm-l6-v2",
+    image_module: str = "zoo:efficientnet-lite0",
+    unfrozen: float = 0.0,
     leave_out: tuple[str, ...] = (),
     encoding: str | None = None,
     separator: str | None = None,
@@ -40,6 +46,11 @@ def main(
         out: Folder of the run.
         numbers: Columns that hold numbers whatever else is in them.
         categories: Columns that hold categories though they are numbers, such as postcodes.
+        texts: Columns that hold whole texts; several are read as one.
+        images: The column that holds paths of images, from the table's folder on.
+        text_module: Handle of the module that reads the texts.
+        image_module: Handle of the module that reads the images.
+        unfrozen: Share of the depth of these modules that trains in a second phase; 0 leaves them frozen.
         leave_out: Columns that the model does not get.
         encoding: Python's name of the table's encoding; without it, UTF-8 or what is found, which is noted.
         separator: Character between the table's columns; without it, what is found.
@@ -50,17 +61,29 @@ def main(
         seed: Of the split, the weights and the order of rows.
         export: Which files to write.
     """
+    if source is not None and (texts or images):
+        raise tlkit.InputError("Slices are compared without texts and images: leave out --source, or these columns.")
     read = functools.partial(
         tlkit.data.table.from_table, label=label, encoding=encoding, separator=separator, seed=seed
     )
-    whole = functools.partial(read, numbers=numbers, categories=categories, leave_out=leave_out)
+    whole = functools.partial(
+        read, numbers=numbers, categories=categories, texts=texts, images=images, leave_out=leave_out
+    )
     other = None if source is None else whole(source)
     like = other if other is not None else module
     splits = whole(data) if like is None else read(data, like=like)
-    task = tlkit.tasks.classify(splits.labels)
-    backbone = module or tlkit.data.table.module(splits, seed=seed)
-    phases = tlkit.plans.whole(epochs=epochs, lr=lr) if module is None else tlkit.plans.two_phase(unfrozen=1.0)
-    beside = tlkit.methods.trees(splits, task, seed=seed) if trees else None  # first: it needs scikit-learn
+    kinds = {kind for _, _, kind in (splits.train.pipeline.get("table") or {})["columns"]}
+    if kinds & {"text", "image"}:
+        task = tlkit.tasks.classify(splits.labels, hidden=(256, 128), dropout=0.3)
+        phases = tlkit.plans.two_phase((epochs, 3 if unfrozen else 0), (lr, lr / 10), unfrozen=unfrozen or 0.25)
+    else:
+        task = tlkit.tasks.classify(splits.labels)
+        phases = tlkit.plans.two_phase(unfrozen=1.0) if module else tlkit.plans.whole(epochs=epochs, lr=lr)
+    readers = {"texts": tlkit.HubLayer(text_module)} if texts and module is None else {}
+    readers |= {"images": tlkit.HubLayer(image_module)} if images and module is None else {}
+    backbone = module or tlkit.data.table.module(splits, **readers, seed=seed)
+    comparable = trees and kinds & {"number", "category"}
+    beside = tlkit.methods.trees(splits, task, seed=seed) if comparable else None  # first: it needs scikit-learn
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_trees(run, beside) if beside else run
     run = run if other is None else tlkit.table_check(other, splits, task).shown_in(run)

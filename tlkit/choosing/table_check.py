@@ -18,6 +18,7 @@ from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import Task
 from tlkit.data.table import columns_of, module
+from tlkit.data.table_columns import ENCODED
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.methods.trees import trees
 from tlkit.model.build import BACKBONE, build
@@ -137,6 +138,9 @@ def _check(source: Splits, target: Splits) -> None:
     kinds = [[(c.input, c.kind) for c in columns_of(data.train.pipeline)] for data in (source, target)]
     if not kinds[0] or kinds[0] != kinds[1] or source.labels != target.labels:
         raise InputError("Both slices must have the same columns and labels: read the target with `like=source`.")
+    for column in columns_of(source.train.pipeline):
+        if column.kind not in ENCODED:
+            raise InputError(f"Slices are compared without texts and images: leave out the column {column.name!r}.")
 
 
 def _compared(scores: dict[str, tuple[float, ...]], like: Headline) -> TransferCheck:

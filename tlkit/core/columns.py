@@ -337,6 +337,53 @@ class DictColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class MergedColumn:
+    """Columns of dicts side by side: the value of an example is one dict of all their entries.
+
+    Attributes:
+        parts: All of one length, no two with an entry of one name.
+        digests: sha256 of the content of each example, before preprocessing.
+    """
+
+    parts: tuple[Column, ...]
+    digests: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns of those parts that have some."""
+        return {name: own for part in self.parts for name, own in getattr(part, "columns", {}).items()}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Specs by name."""
+        return {name: own for part in self.parts for name, own in part.spec.items()}
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: value for part in self.parts for name, value in part[index].items()}
+
+    def batch(self, values: Sequence[Value]) -> dict[str, Any]:
+        """Batches by name, each as its column has them."""
+        named = [[{name: value[name] for name in part.spec} for value in values] for part in self.parts]
+        batches = [part.batch(own) for part, own in zip(self.parts, named, strict=True)]
+        return {name: own for batch in batches for name, own in batch.items()}
+
+    def take(self, indices: np.ndarray) -> dict[str, Any]:
+        """The batch of the examples at `indices`."""
+        return {name: own for part in self.parts for name, own in part.take(indices).items()}
+
+    def subset(self, indices: Sequence[int]) -> MergedColumn:
+        """A column of the examples at `indices`."""
+        digests = tuple(self.digests[int(i)] for i in indices)
+        return MergedColumn(tuple(part.subset(indices) for part in self.parts), digests)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class JoinedColumn:
     """Examples of several columns of one kind, in any order.
 

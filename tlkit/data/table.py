@@ -1,8 +1,9 @@
-"""Rows of tables as `Splits`: numbers and categories by column, as CSV, Parquet, pandas or TFDS hold them.
+"""Rows of tables as `Splits`: numbers, categories, texts and images by column, of CSV, Parquet, pandas or TFDS.
 
 Inputs are a dict of columns by name: float32 (1,), NaN where a number is missing, and a text (1,), "" where a category
-is. What a column holds is established from all rows and noted; `like` takes it from other data, so that a slice of few
-rows is read as the whole was. `module` makes the module that such data are learned through.
+is; whole texts and images for modules of their own. What a column holds is established from all rows and noted; `like`
+takes it from other data, so that a slice of few rows is read as the whole was. `module` makes the module that such data
+are learned through.
 """
 
 from __future__ import annotations
@@ -19,25 +20,27 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn, DictColumn
+from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.files import sha256_bytes
-from tlkit.data import tables, tfds_source
+from tlkit.data import table_images, tables, tfds_source
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.splitting import Groups, checked_shares, group_names
 from tlkit.data.table_columns import (
+    ENCODED,
+    IMAGE,
     MOSTLY,
     NUMBER,
     Established,
     TableColumn,
     as_categories,
     as_numbers,
+    as_texts,
     checked_cells,
     establish,
-    missing_share,
 )
 from tlkit.data.table_formats import Table, read_any
 from tlkit.data.table_module import module
@@ -62,6 +65,8 @@ def from_table(
     label: str | Sequence[str] = "label",
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    images: Sequence[str] = (),
     leave_out: Sequence[str] = (),
     like: Splits | str | os.PathLike[str] | None = None,
     encoding: str | None = None,
@@ -77,6 +82,8 @@ def from_table(
         label: Column of the classes; a list of columns gives numbers to regress, float32 (n, k).
         numbers: Columns that hold numbers whatever else is in them; None of them need be named.
         categories: Columns that hold categories though they are numbers, such as postcodes.
+        texts: Columns that hold texts, which `module` has a module for; several are read as one, in this order.
+        images: The column that holds paths of images, from the table's folder on; `module` has a module for them too.
         leave_out: Columns that the model does not get, such as other labels.
         like: Data whose columns and labels these rows have too, or the folder of a table's module; what columns hold is
             then not established again.
@@ -91,7 +98,8 @@ def from_table(
         InputError: If the table cannot be read, a column or a label is missing, or no column tells rows apart.
     """
     rows = read_any(table, encoding, separator)
-    return _read(rows, label, (numbers, categories, leave_out), like, split, seed, groups)
+    named = {"numbers": numbers, "categories": categories, "texts": texts, "images": images, "leave_out": leave_out}
+    return _read(rows, label, named, like, split, seed, groups, folder=Path(table).expanduser().parent)
 
 
 def from_frame(
@@ -100,6 +108,8 @@ def from_frame(
     label: str | Sequence[str] = "label",
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    images: Sequence[str] = (),
     leave_out: Sequence[str] = (),
     like: Splits | str | os.PathLike[str] | None = None,
     split: Sequence[float] | str = SHARES,
@@ -113,6 +123,8 @@ def from_frame(
         label: As in `from_table`, like all the others.
         numbers: As in `from_table`.
         categories: As in `from_table`.
+        texts: As in `from_table`.
+        images: As in `from_table`; paths from the current folder on.
         leave_out: As in `from_table`.
         like: As in `from_table`.
         split: As in `from_table`.
@@ -137,7 +149,8 @@ def from_frame(
     sizes = {name: len(cells) for name, cells in columns.items()}
     if len(set(sizes.values())) != 1 or not next(iter(sizes.values())):
         raise InputError(f"The columns of a frame must have one length, above 0. Received: {sizes}.")
-    return _read(Table(columns, 0), label, (numbers, categories, leave_out), like, split, seed, groups)
+    named = {"numbers": numbers, "categories": categories, "texts": texts, "images": images, "leave_out": leave_out}
+    return _read(Table(columns, 0), label, named, like, split, seed, groups)
 
 
 def from_tfds(
@@ -146,6 +159,7 @@ def from_tfds(
     label: str | Sequence[str] = "label",
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
+    texts: Sequence[str] = (),
     leave_out: Sequence[str] = (),
     split: Sequence[float] = SHARES,
     seed: int = 0,
@@ -157,6 +171,7 @@ def from_tfds(
         label: The feature to predict; a list of features gives numbers to regress.
         numbers: As in `from_table`.
         categories: As in `from_table`.
+        texts: As in `from_table`.
         leave_out: As in `from_table`.
         split: As in `from_table`, for a builder with one split; of several, one that is missing is taken out of train.
         seed: As in `from_table`.
@@ -166,7 +181,8 @@ def from_tfds(
     """
     rows = tfds_source.open_rows(builder)
     table = Table({name: list(cells) for name, cells in rows.columns.items()}, 0)
-    return _read(table, label, (numbers, categories, leave_out), None, split, seed, None, rows)
+    named = {"numbers": numbers, "categories": categories, "texts": texts, "leave_out": leave_out}
+    return _read(table, label, named, None, split, seed, None, rows)
 
 
 def columns_of(pipeline: Pipeline) -> tuple[TableColumn, ...]:
@@ -182,7 +198,10 @@ class TableRows(DictColumn):
     @functools.cached_property
     def digests(self) -> tuple[str, ...]:
         """sha256 of names and cells of each row."""
-        cells = [self.columns[name].take(np.arange(len(self)))[:, 0].tolist() for name in self.columns]
+        cells = [
+            column.values[:, 0].tolist() if isinstance(column, ArrayColumn) else column.digests
+            for column in self.columns.values()
+        ]
         names = "\x1f".join(self.columns)
         return tuple(sha256_bytes(names, "\x1f".join(map(str, row))) for row in zip(*cells, strict=True))
 
@@ -197,15 +216,20 @@ class TableRows(DictColumn):
 def in_columns(columns: Sequence[TableColumn], cells: Mapping[str, Sequence[Any]]) -> TableRows:
     """Cells by the names of a header as a model takes them; what is no number in a column of numbers is missing.
 
+    Columns of images hold their paths.
+
     Raises:
         InputError: If a cell holds several values, or a number that float32 cannot hold.
     """
     for column in columns:
         checked_cells(column, cells[column.name])
-    values = {
-        column.input: (as_numbers if column.kind == NUMBER else as_categories)(cells[column.name]) for column in columns
-    }
-    return TableRows({name: ArrayColumn(array) for name, array in values.items()})
+    return TableRows({column.input: _column(column.kind, cells[column.name]) for column in columns})
+
+
+def _column(kind: str, cells: Sequence[Any]) -> Column:
+    if kind not in ENCODED:
+        return TextColumn(as_texts(cells))
+    return ArrayColumn((as_numbers if kind == NUMBER else as_categories)(cells))
 
 
 # -- how it is read
@@ -221,12 +245,13 @@ def _cells(column: Any, name: str) -> list[Any]:
 def _read(
     rows: Table,
     label: str | Sequence[str],
-    named: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    named: Mapping[str, Sequence[str]],
     like: Splits | str | os.PathLike[str] | None,
     split: Sequence[float] | str,
     seed: int,
     groups: Groups | str | None,
     fixed: tfds_source.Rows | None = None,
+    folder: Path = Path(),
 ) -> Splits:
     started = time.perf_counter()
     shares = checked_shares(SHARES if isinstance(split, str) else split)
@@ -234,12 +259,7 @@ def _read(
     aside = [label] if isinstance(label, str) else list(label)
     aside += [name for name in (split, groups) if isinstance(name, str)]
     given = {name: cells for name, cells in rows.columns.items() if name not in aside}
-    numbers, categories, leave_out = named
-    if like is None:
-        found = establish(given, numbers=numbers, categories=categories, leave_out=leave_out)
-    else:
-        found = _like_columns(given, like)
-        found = Established(found.columns, tuple(_slips(found.columns, given)))
+    found = establish(given, **named) if like is None else _like_columns(given, like)
     parts = list(fixed.parts) if fixed is not None else []
     if isinstance(split, str):
         parts = tables.part_column(rows.texts(split), rows.first)
@@ -253,10 +273,32 @@ def _read(
         pipeline=Pipeline().then(TABLE, columns=[list(dataclasses.astuple(column)) for column in found.columns]),
         groups=group_names(owners, ids),
     )
-    splits = assemble(whole, dataclasses.replace(labelled, notes=()), shares=shares, seed=seed, fixed=parts)
-    notes = (*rows.notes, *found.notes, *labelled.notes, *_missing(whole), *_leaks(whole, labelled, found.columns))
+    missing = _missing(whole)
+    whole, labelled, parts, quarantine = _with_images(whole, labelled, parts, folder)
+    splits = assemble(
+        whole, dataclasses.replace(labelled, notes=()), shares=shares, seed=seed, fixed=parts, quarantine=quarantine
+    )
+    notes = (*rows.notes, *found.notes, *labelled.notes, *missing, *_leaks(whole, labelled, found.columns))
     splits = dataclasses.replace(splits, duplicates=(), notes=_of_tables(splits.notes), seconds=0.0)
     return dataclasses.replace(noted(splits, (*notes, *_repeated(splits))), seconds=time.perf_counter() - started)
+
+
+def _with_images(
+    whole: Examples, labelled: Labelled, parts: Sequence[int], folder: Path
+) -> tuple[Examples, Labelled, list[int], tuple[Quarantined, ...]]:
+    """The rows whose images can be read, with these in place of their paths; and those whose cannot."""
+    columns = [column for column in columns_of(whole.pipeline) if column.kind == IMAGE]
+    if not columns:
+        return whole, labelled, list(parts), ()
+    if len(columns) > 1:
+        raise InputError(f"A table has one column of images. Received: {', '.join(own.name for own in columns)}.")
+    (column,) = columns
+    cells = dict(whole.inputs.columns)  # type: ignore[attr-defined]
+    sound, cells[column.input], quarantine = table_images.opened(whole.ids, cells[column.input].texts, folder)
+    kept = TableRows({name: own if name == column.input else own.subset(sound) for name, own in cells.items()})
+    whole = dataclasses.replace(whole.subset(sound), inputs=kept)
+    labelled = dataclasses.replace(labelled, targets=labelled.targets[np.asarray(sound, np.int64)])
+    return whole, labelled, [parts[i] for i in sound] if len(parts) else [], quarantine
 
 
 Like = Splits | str | os.PathLike[str]
@@ -280,7 +322,7 @@ def _like_columns(given: Mapping[str, Sequence[Any]], like: Like) -> Established
     absent = [column.name for column in columns if column.name not in given]
     if absent:
         raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(given)}.")
-    return Established(columns)
+    return Established(columns, tuple(_slips(columns, given)))
 
 
 def _slips(columns: Sequence[TableColumn], given: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -323,14 +365,25 @@ def _of_tables(notes: Sequence[str]) -> tuple[str, ...]:
 
 def _missing(whole: Examples) -> list[str]:
     """A note on columns with missing cells."""
-    columns = columns_of(whole.pipeline)
-    shares = {c.name: missing_share(whole.inputs.columns[c.input].values) for c in columns}  # type: ignore[attr-defined]
+    shares = {c.name: missing_share(_cells_of(whole, c.input)) for c in columns_of(whole.pipeline)}
     lacking = {name: share for name, share in shares.items() if share}
     if not lacking:
         return []
     listed = ", ".join(f"{name} {share:.1%}" for name, share in list(lacking.items())[:10])
     counted = f"{len(lacking)} column{'s' * (len(lacking) != 1)}"
     return [f"Cells are missing in {counted}: {listed}{', ...' if len(lacking) > 10 else ''}."]
+
+
+def _cells_of(examples: Examples, name: str) -> np.ndarray:
+    """What a column holds, (n,)."""
+    column = examples.inputs.columns[name]  # type: ignore[attr-defined]
+    return np.asarray(column.take(np.arange(len(column)))).reshape(-1)
+
+
+def missing_share(values: np.ndarray) -> float:
+    """Share of numbers that are NaN, or of texts that are ""."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else values == ""
+    return float(missing.mean()) if len(values) else 0.0
 
 
 def _repeated(splits: Splits) -> list[str]:
@@ -348,8 +401,8 @@ def _leaks(whole: Examples, labelled: Labelled, columns: Sequence[TableColumn]) 
     if labelled.kind != "classes" or len(whole) < _EACH_SAYS:
         return []
     suspects = []
-    for column in columns:
-        values = whole.inputs.columns[column.input].values[:, 0]  # type: ignore[attr-defined]
+    for column in (own for own in columns if own.kind in ENCODED):
+        values = _cells_of(whole, column.input)
         _, of_value = np.unique(values, return_inverse=True)
         pairs = len(np.unique(of_value.astype(np.int64) * len(labelled.names) + labelled.targets))
         one_label = pairs == of_value.max() + 1  # for each value

@@ -15,14 +15,17 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.data.labelling import is_missing
+from tlkit.tokenizing.wordpiece import INPUTS
 
-NUMBER, CATEGORY = "number", "category"
+NUMBER, CATEGORY, TEXT, IMAGE = "number", "category", "text", "image"
+ENCODED = (NUMBER, CATEGORY)  # kinds that the table's own encoder reads; others go through modules of their own
 MOSTLY = 0.95  # share of cells of one kind, from which the others are slips
 FEW_ROWS = 20  # below these, cells that all differ may be categories all the same
 MANY_ROWS = 100  # from which whole numbers that all differ are numbers of things, perhaps
 LONG_TEXT = 6  # mean words of a cell, from which it is no category
 MARKS = frozenset(("?", "n/a", "na", "null", "none", "nil", "-", "--", "#null!", "missing", "unknown"))
 LARGEST = 3e38  # near the largest number of float32
+_ARGUMENTS = ("numbers", "categories", "texts", "images")  # what columns of each kind are named by
 _TOO_LARGE = "an infinite number, or one too large to compute with"
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
 _DATE = re.compile(
@@ -41,7 +44,8 @@ class TableColumn:
     Attributes:
         name: In the table's header.
         input: Of the model's input: letters, digits and _ alone.
-        kind: "number", float32 with NaN where it is missing; or "category", texts with "" where it is missing.
+        kind: "number", float32 with NaN where it is missing; "category", texts with "" where it is missing; "text" and
+            "image", which modules of their own read.
     """
 
     name: str
@@ -70,6 +74,8 @@ def establish(
     *,
     numbers: Sequence[str] = (),
     categories: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    images: Sequence[str] = (),
     leave_out: Sequence[str] = (),
 ) -> Established:
     """What the columns of a table hold.
@@ -78,6 +84,8 @@ def establish(
         table: Cells by column, those of the label left out: texts as CSV has them, or Python's values.
         numbers: Columns that hold numbers, whatever else is in them, which then is missing.
         categories: Columns that hold categories, such as numbers of products.
+        texts: Columns that hold texts for a module of texts.
+        images: Columns that hold paths of images for a module of images.
         leave_out: Columns that the model does not get.
 
     Raises:
@@ -89,10 +97,11 @@ def establish(
         >>> [(column.name, column.kind) for column in found.columns]
         [('age', 'number'), ('job', 'category')]
     """
-    _check_named(table, numbers, categories, leave_out)
-    asked = dict.fromkeys(numbers, NUMBER) | dict.fromkeys(categories, CATEGORY)
+    asked = {NUMBER: numbers, CATEGORY: categories, TEXT: texts, IMAGE: images}
+    _check_named(table, {**dict(zip(_ARGUMENTS, asked.values(), strict=True)), "leave_out": leave_out})
+    kinds = {name: kind for kind, names in asked.items() for name in names}
     judged = {
-        name: _Judged(asked[name]) if name in asked else _judge(cells, name)
+        name: _Judged(kinds[name]) if name in kinds else _judge(cells, name)
         for name, cells in table.items()
         if name not in leave_out
     }
@@ -106,7 +115,7 @@ def establish(
 
 
 def input_names(names: Sequence[str]) -> dict[str, str]:
-    """Names of columns as those of a model's inputs, each once.
+    """Names of columns as those of a model's inputs, each once, and none that a module of texts has.
 
     Example:
         >>> input_names(["hours-per-week", "hours per week", "1st"])
@@ -117,7 +126,7 @@ def input_names(names: Sequence[str]) -> dict[str, str]:
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
         plain = plain if plain[:1].isalpha() else f"column_{plain}".rstrip("_")
         count, unique = 1, plain
-        while unique in inputs.values():
+        while unique in (*inputs.values(), *INPUTS):
             count += 1
             unique = f"{plain}_{count}"
         inputs[name] = unique
@@ -135,8 +144,13 @@ def as_categories(cells: Sequence[Any]) -> np.ndarray:
     return np.array([texts[cell] for cell in cells], dtype=str).reshape(-1, 1)
 
 
+def as_texts(cells: Sequence[Any]) -> list[str]:
+    """Texts or paths as they stand in the cells, "" where one is missing."""
+    return ["" if _is_nothing(cell) else _unicode(_plain(cell)) for cell in cells]
+
+
 def checked_cells(column: TableColumn, cells: Sequence[Any]) -> list[tuple[int, str]]:
-    """Cells of a column of numbers that say something else, with their places; of categories none.
+    """Cells of a column of numbers that say something else, with their places; of other columns none.
 
     Raises:
         InputError: If a cell holds several values, or a number that float32 cannot hold.
@@ -148,12 +162,6 @@ def checked_cells(column: TableColumn, cells: Sequence[Any]) -> list[tuple[int, 
         raise InputError(f"The column {column.name!r} holds {_TOO_LARGE}: correct it, or leave it empty.")
     odd = {cell for cell in set(cells) if not _is_nothing(cell) and not _is_mark(cell) and not _is_number(cell)}
     return [(place, _plain(cell)) for place, cell in enumerate(cells) if cell in odd] if odd else []
-
-
-def missing_share(values: np.ndarray) -> float:
-    """Share of what `as_numbers` or `as_categories` gave that is missing."""
-    missing = np.isnan(values) if values.dtype.kind == "f" else values == ""
-    return float(missing.mean()) if len(values) else 0.0
 
 
 # -- one column
@@ -215,7 +223,8 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
         return _Judged(CATEGORY, note)
     words = sum(len(_plain(cell).split()) * count for cell, count in filled.items()) / total
     if words >= LONG_TEXT and 2 * len(filled) > total:
-        return _Judged("", f"The column {name!r} holds texts, and is left out: tlkit.data.text is for them.")
+        how = f"texts=[{name!r}] lets a module of texts read it"
+        return _Judged("", f"The column {name!r} holds texts, and is left out: {how}.")
     if total >= FEW_ROWS and len(filled) > 0.9 * total:
         note = f"The column {name!r} holds another text in almost every row, as names do, and is left out."
         return _Judged("", note)
@@ -282,7 +291,12 @@ def _category(cell: Any) -> str:
         return ""
     whole = isinstance(cell, float | np.floating) and float(cell).is_integer()
     text = str(int(cell)) if whole else _plain(cell)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half of a character is none
+    return _unicode(text)
+
+
+def _unicode(text: str) -> str:
+    """The text without halves of characters, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _is_date(cell: Any) -> bool:
@@ -297,11 +311,11 @@ def _is_date(cell: Any) -> bool:
 def _listed(columns: Sequence[TableColumn]) -> list[str]:
     """The types as they were established, a sentence each."""
     notes = []
-    for kind, plural in ((NUMBER, "Numbers"), (CATEGORY, "Categories")):
+    for kind, argument in zip((NUMBER, CATEGORY, TEXT, IMAGE), _ARGUMENTS, strict=True):
         names = [column.name for column in columns if column.kind == kind]
         if names:
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-            notes.append(f"{plural} ({len(names)}): {', '.join(names[:20])}{more}.")
+            notes.append(f"{argument.capitalize()} ({len(names)}): {', '.join(names[:20])}{more}.")
     renamed = [column for column in columns if column.input != column.name]
     if renamed:
         first = f"{renamed[0].name!r} is {renamed[0].input}"
@@ -310,11 +324,9 @@ def _listed(columns: Sequence[TableColumn]) -> list[str]:
     return notes
 
 
-def _check_named(
-    table: Mapping[str, Sequence[Any]], numbers: Sequence[str], categories: Sequence[str], leave_out: Sequence[str]
-) -> None:
+def _check_named(table: Mapping[str, Sequence[Any]], arguments: Mapping[str, Sequence[str]]) -> None:
     named: dict[str, str] = {}
-    for word, names in (("numbers", numbers), ("categories", categories), ("leave_out", leave_out)):
+    for word, names in arguments.items():
         if isinstance(names, str):
             raise InputError(f"`{word}` is a list of columns: {word}=[{names!r}].")
         for name in names:

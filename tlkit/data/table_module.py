@@ -3,6 +3,9 @@
 Made from training rows: the vocabularies, what is missing and where a number's values lie are constants; what is
 trained are the embeddings and the dense layers behind them, which begin with random weights. So a first fit trains the
 whole of it; its published weights are what another slice of rows starts from.
+
+Where texts or images come in through pretrained modules, these are all that it has of weights, and the head has the
+dense layers: so it freezes, is cached and thaws from the top as any pretrained module does.
 """
 
 from __future__ import annotations
@@ -16,19 +19,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import atomic_folder, cache_dir, kept_folder, sha256_bytes
+from tlkit.data.table_columns import CATEGORY, ENCODED, IMAGE, NUMBER, TEXT
+from tlkit.tokenizing.wordpiece import INPUTS
+
+if TYPE_CHECKING:
+    import keras
+
+    from tlkit.layer.hub_layer import HubLayer
 
 FORMAT = "table"  # what the module's card says of its inputs
 ONE_HOT = 40  # known values up to which a category is one-hot; of more, each has a vector
 MOST_VALUES = 1000  # known values of a category, the most frequent ones
 LIMIT = 5.0  # units at which a number ends as a feature
 _NARROWEST = 1e-4  # of a bin, in units
+_SMALL = 1e-6  # beside a mean square
 _MOST = 60_000.0  # near the largest number of float16
 _VERSION = "3"  # of what is written, for the cache
 
@@ -63,11 +74,41 @@ class Numbers:
     missing: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """What is known of the columns that are encoded.
+
+    Attributes:
+        numbers: Constants of the columns of numbers; None without any.
+        names: Inputs of those.
+        known: Values of each category by its input, "" first where training rows lack it.
+    """
+
+    numbers: Numbers | None
+    names: Sequence[str]
+    known: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tower:
+    """A pretrained module inside that of a table.
+
+    Attributes:
+        layer: The module.
+        model: From its inputs to a vector, `HubLayer.tower`.
+    """
+
+    layer: HubLayer
+    model: keras.Model
+
+
 def module(
     data: Splits,
     folder: str | os.PathLike[str] | None = None,
     *,
-    hidden: Sequence[int] = (256, 128),
+    texts: HubLayer | None = None,
+    images: HubLayer | None = None,
+    hidden: Sequence[int] | None = None,
     dropout: float = 0.3,
     bins: int = 64,
     rare: int = 3,
@@ -79,19 +120,23 @@ def module(
     whether it is missing, where the median is put in. A category is one-hot, or has a vector where it has more than 40
     values; a missing one and one that is not known have rows of their own. Values of fewer than `rare` training rows
     count as not known, so that the model learns what to say then; where no training row lacks a category, one that is
-    missing counts as not known too.
+    missing counts as not known too. Texts and images become the vectors of their modules, of a mean square of 1.
 
     Args:
         data: What `tlkit.data.table` read; its training rows alone are looked at.
         folder: Where to write; must not exist. None is a folder of the cache, which the same rows and arguments share.
-        hidden: Widths of the dense layers; the last is that of the module's output.
+        texts: The module of word pieces for columns of texts, such as HubLayer("zoo:minilm-l6-v2").
+        images: The module for the column of images, such as HubLayer("zoo:efficientnet-lite0").
+        hidden: Widths of the dense layers; the last is that of the module's output. None is (256, 128), and none beside
+            `texts` or `images`: there the head has them, tasks.classify(..., hidden=(256, 128)).
         dropout: Share of their outputs dropped in training mode (`Phase(batch_stats="adapt")`), in [0, 1).
         bins: Quantile bins of a number, >= 1.
         rare: Training rows from which a value of a category is known, >= 1.
         seed: Of the weights.
 
     Returns:
-        The folder: a handle for `finetune`, whose phases train the whole of it, `tlkit.Phase(..., unfrozen=1.0)`.
+        The folder: a handle for `finetune`, whose phases train the whole of it, `tlkit.Phase(..., unfrozen=1.0)`; with
+        `texts` or `images` it is pretrained, and `plans.two_phase` is for it.
 
     Raises:
         InputError: If the data are no table, the folder exists, or an argument is out of its range.
@@ -103,11 +148,14 @@ def module(
     columns = columns_of(data.train.pipeline)
     if not columns or not len(data.train):
         raise InputError("The module of a table is made from training rows that tlkit.data.table has read.")
-    _check(hidden, dropout, bins, rare)
-    write = functools.partial(_made, data, columns, tuple(hidden), dropout, bins, rare, seed)
+    towers = _towers(columns, texts, images)
+    widths = tuple(hidden) if hidden is not None else () if towers else (256, 128)
+    _check(widths, dropout, bins, rare, bool(towers))
+    write = functools.partial(_made, data, columns, towers, widths, dropout, bins, rare, seed)
     if folder is None:
-        arguments = json.dumps([list(hidden), dropout, bins, rare, seed])
-        content = sha256_bytes(_VERSION, arguments, data.train.pipeline.fingerprint, *data.train.digests)
+        arguments = json.dumps([list(widths), dropout, bins, rare, seed])
+        inside = [sha256_bytes(kind, own.layer.packed_graph(), *_weights(own)) for kind, own in towers.items()]
+        content = sha256_bytes(_VERSION, arguments, data.train.pipeline.fingerprint, *data.train.digests, *inside)
         return kept_folder(cache_dir() / "tables" / content[:32], write)
     target = Path(folder)
     if target.exists():
@@ -117,9 +165,40 @@ def module(
     return target
 
 
+def _towers(columns: Sequence[Any], texts: HubLayer | None, images: HubLayer | None) -> dict[str, Tower]:
+    """The modules of columns that the encoder does not read, by kind."""
+    towers = {}
+    for kind, argument, layer in ((IMAGE, "images", images), (TEXT, "texts", texts)):
+        names = [column.name for column in columns if column.kind == kind]
+        if layer is None and names:
+            raise InputError(
+                f"The column {names[0]!r} holds {argument}: say which module reads them, "
+                f"tlkit.data.table.module(data, {argument}=tlkit.HubLayer(...))."
+            )
+        if layer is None:
+            continue
+        if not names:
+            raise InputError(
+                f"No column of the data holds {argument}: read them with {argument}=[...], or leave out the module."
+            )
+        takes = layer.endpoint.inputs
+        if kind == TEXT and not (isinstance(takes, Mapping) and set(takes) == set(INPUTS) and layer.tokenizer):
+            raise InputError(
+                f"{layer.handle} cannot read the texts of a table: it must take word pieces and bring their "
+                "vocabulary, as zoo:minilm-l6-v2 does."
+            )
+        towers[kind] = Tower(layer, layer.tower(next(own.input for own in columns if own.kind == kind)))
+    return towers
+
+
+def _weights(tower: Tower) -> list[bytes]:
+    return [np.ascontiguousarray(variable).tobytes() for variable in tower.model.variables]
+
+
 def _made(
     data: Splits,
     columns: Sequence[Any],
+    towers: Mapping[str, Tower],
     hidden: tuple[int, ...],
     dropout: float,
     bins: int,
@@ -127,20 +206,22 @@ def _made(
     seed: int,
     folder: Path,
 ) -> None:
-    arrays = {column.input: data.train.inputs.columns[column.input].values[:, 0] for column in columns}  # type: ignore[attr-defined]
-    names = [column.input for column in columns if column.kind == "number"]
+    encoded = [column for column in columns if column.kind in ENCODED]
+    arrays = {column.input: data.train.inputs.columns[column.input].values[:, 0] for column in encoded}  # type: ignore[attr-defined]
+    names = [column.input for column in encoded if column.kind == NUMBER]
     numbers = measured(np.stack([arrays[name] for name in names], 1), bins) if names else None
-    values = {c.input: known_values(arrays[c.input], rare) for c in columns if c.kind != "number"}
+    values = {c.input: known_values(arrays[c.input], rare) for c in encoded if c.kind == CATEGORY}
     lacking = {name for name in values if (arrays[name] == "").any()}
+    known = {name: ("", *own) if name in lacking else own for name, own in values.items()}
     card = {
         "name": "table",
         "format": FORMAT,
         "modality": "table",
-        "summary": f"{len(columns)} columns of a table, {hidden[-1]} features",
+        "summary": f"{len(columns)} columns of a table{f', {hidden[-1]} features' if hidden else ''}",
         "columns": [_column_card(column, numbers, names, values, lacking) for column in columns],
+        **{f"module_of_{kind}s": own.layer.handle for kind, own in towers.items()},
     }
-    known = {name: ("", *own) if name in lacking else own for name, own in values.items()}
-    _write(numbers, names, known, hidden, dropout, seed, folder, card)
+    _write(Encoder(numbers, names, known), towers, hidden, dropout, seed, folder, card)
 
 
 def measured(rows: np.ndarray, bins: int) -> Numbers:
@@ -203,9 +284,13 @@ def known_values(values: np.ndarray, rare: int) -> tuple[str, ...]:
     return tuple((frequent or order)[:MOST_VALUES])
 
 
-def _check(hidden: Sequence[int], dropout: float, bins: int, rare: int) -> None:
+def _check(hidden: Sequence[int], dropout: float, bins: int, rare: int, towers: bool) -> None:
     rules = {
-        "hidden": (bool(hidden) and all(width >= 1 for width in hidden), "hold a width or more, each above 0", hidden),
+        "hidden": (
+            bool(hidden) != towers and all(width >= 1 for width in hidden),
+            "be left out beside texts and images" if towers else "hold a width or more, each above 0",
+            hidden,
+        ),
         "dropout": (0 <= dropout < 1, "lie in [0, 1)", dropout),
         "bins": (bins >= 1, "be 1 or more", bins),
         "rare": (rare >= 1, "be 1 or more", rare),
@@ -224,6 +309,8 @@ def _column_card(
 ) -> dict[str, Any]:
     """What the card says of a column: what is known, and what becomes of the rest."""
     facts = {"name": column.name, "input": column.input, "kind": column.kind}
+    if column.kind not in ENCODED:
+        return facts
     if column.kind != "number" or numbers is None:
         missing = "a value of its own" if column.input in lacking else "counts as unknown"
         return {**facts, "values": list(values[column.input]), '""': missing, "unknown": "counts as a rare value"}
@@ -237,9 +324,8 @@ def _column_card(
 
 
 def _write(
-    numbers: Numbers | None,
-    names: Sequence[str],
-    known: Mapping[str, tuple[str, ...]],
+    encoder: Encoder,
+    towers: Mapping[str, Tower],
     hidden: tuple[int, ...],
     dropout: float,
     seed: int,
@@ -251,40 +337,93 @@ def _write(
     from tlkit.formats import hub_module
 
     rng = np.random.default_rng(seed)
-    vectors = {
-        name: tf.Variable(_drawn(rng, len(own) + 1), name=f"{name}/embedding")
-        for name, own in known.items()
-        if len(own) > ONE_HOT
-    }
-    width = 0 if numbers is None else int(numbers.used.size + 2 * len(names))
-    width += sum(vectors[name].shape[1] if name in vectors else len(own) + 1 for name, own in known.items())
-    layers = []
-    for i, (inputs, outputs) in enumerate(itertools.pairwise((width, *hidden))):
-        kernel = tf.Variable(_he(rng, inputs, outputs), name=f"dense_{i}/kernel")
-        layers.append((kernel, tf.Variable(tf.zeros(outputs), name=f"dense_{i}/bias")))
-
+    wide = {name: len(own) + 1 for name, own in encoder.known.items() if hidden and len(own) > ONE_HOT}
+    vectors = {name: tf.Variable(_drawn(rng, count), name=f"{name}/embedding") for name, count in wide.items()}
+    layers = _dense(rng, _width(encoder, vectors), hidden)
     # called as Keras' generators are, which checkpoints hold: a fit that goes on draws what it would have drawn
     state = tf.Variable(np.array([seed % 2**31, 0], np.int32), trainable=False, name="dropout/seed_generator_state")
 
     def call(inputs: Mapping[str, Any], training: bool) -> Any:
-        drawn = state + tf.constant([0, 1]) if training and dropout else None
+        drawn = state + tf.constant([0, 1]) if training and dropout and hidden else None
         if drawn is not None:
             state.assign(drawn)
-        parts = [] if numbers is None else [_encoded(tf.concat([inputs[name] for name in names], 1), numbers)]
-        for name, own in known.items():
-            row = _one_hot(inputs[name], own)
-            parts.append(tf.matmul(row, vectors[name]) if name in vectors else row)
-        x = tf.concat(parts, 1)
+        x = tf.concat([*_read(towers, inputs), *_parts(encoder, vectors, inputs)], 1)
         for i, (kernel, bias) in enumerate(layers):
             x = tf.nn.relu(tf.matmul(x, kernel) + bias)
             if drawn is not None:
                 x = tf.nn.experimental.stateless_dropout(x, dropout, drawn * len(layers) + tf.constant([0, i]))
         return x
 
-    weights = [*vectors.values(), *(variable for layer in layers for variable in layer)]
-    specs = {name: tf.TensorSpec((None, 1), tf.float32, name=name) for name in names}
-    specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in known}
-    hub_module.write_module(call, [*weights, state], weights, specs, folder, card=card)
+    trained = [*vectors.values(), *(variable for layer in layers for variable in layer)]
+    inside = [variable for own in towers.values() for variable in own.layer.endpoint.variables]
+    thawing = [variable for own in towers.values() for variable in own.layer.endpoint.trainable]
+    hub_module.write_module(
+        call, [*trained, *inside, *([state] if hidden else [])], [*trained, *thawing], _specs(encoder, towers), folder,
+        card=card, attachments=_attachments(towers),
+    )  # fmt: skip
+
+
+def _width(encoder: Encoder, vectors: Mapping[str, Any]) -> int:
+    """Of what the dense layers take."""
+    width = 0 if encoder.numbers is None else int(encoder.numbers.used.size + 2 * len(encoder.names))
+    return width + sum(
+        vectors[name].shape[1] if name in vectors else len(own) + 1 for name, own in encoder.known.items()
+    )
+
+
+def _dense(rng: np.random.Generator, width: int, hidden: tuple[int, ...]) -> list[tuple[Any, Any]]:
+    """Kernel and bias of each dense layer."""
+    import tensorflow as tf
+
+    layers = []
+    for i, (inputs, outputs) in enumerate(itertools.pairwise((width, *hidden))):
+        kernel = tf.Variable(_he(rng, inputs, outputs), name=f"dense_{i}/kernel")
+        layers.append((kernel, tf.Variable(tf.zeros(outputs), name=f"dense_{i}/bias")))
+    return layers
+
+
+def _specs(encoder: Encoder, towers: Mapping[str, Tower]) -> dict[str, Any]:
+    """`tf.TensorSpec` of each input by name."""
+    import tensorflow as tf
+
+    specs = {name: tf.TensorSpec((None, 1), tf.float32, name=name) for name in encoder.names}
+    specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in encoder.known}
+    taken = [tensor for own in towers.values() for tensor in own.model.inputs]
+    return specs | {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in taken}
+
+
+def _attachments(towers: Mapping[str, Tower]) -> dict[str, Any]:
+    """The modules themselves, with tables that they look things up in; the vocabulary under its usual name."""
+    attached = {f"{kind}_module": own.layer.resolved_object for kind, own in towers.items()}
+    if TEXT not in towers:
+        return attached
+    texts = attached[f"{TEXT}_module"]
+    return attached | {name: getattr(texts, name) for name in ("vocab_file", "do_lower_case") if hasattr(texts, name)}
+
+
+def _read(towers: Mapping[str, Tower], inputs: Mapping[str, Any]) -> list[Any]:
+    """The vector of each pretrained module, float32 (batch, d), of a mean square of 1."""
+    import tensorflow as tf
+
+    vectors = []
+    for own in towers.values():
+        given = {tensor.name: inputs[tensor.name] for tensor in own.model.inputs}
+        vector = own.model(given, training=False)
+        vectors.append(vector * tf.math.rsqrt(tf.reduce_mean(vector * vector, 1, keepdims=True) + _SMALL))
+    return vectors
+
+
+def _parts(encoder: Encoder, vectors: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[Any]:
+    """What columns of numbers, and each category, become: float32 (batch, width)."""
+    import tensorflow as tf
+
+    parts = []
+    if encoder.numbers is not None:
+        parts.append(_encoded(tf.concat([inputs[name] for name in encoder.names], 1), encoder.numbers))
+    for name, own in encoder.known.items():
+        row = _one_hot(inputs[name], own)
+        parts.append(tf.matmul(row, vectors[name]) if name in vectors else row)
+    return parts
 
 
 def _one_hot(texts: Any, known: Sequence[str]) -> Any:

@@ -1,4 +1,7 @@
-"""Encoders inside a graph: what goes in at some of the inputs, and comes out as one tensor that many others read."""
+"""Encoders inside a graph: what goes in at some of the inputs, and comes out as one tensor that others read.
+
+Those are the encoders of a decoder, and towers beside each other whose vectors are joined at the end.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,11 @@ class _Flow:
 
 
 def encoded(known: Anatomy, feeds: Mapping[str, int], outputs: set[str]) -> tuple[Any, ...]:
-    """The tensors that stay live while a decoder reads them, block after block: the outputs of its encoders.
+    """The tensors that stay live while a decoder reads them, block after block, or another tower is at work.
 
-    Such a tensor comes from some of the module's inputs alone, all that weights make of those goes through it, other
-    inputs meet weights apart from it, it is needed again behind what it has made, and no residual way passes it on.
+    Such a tensor comes from some of the module's inputs alone, all that weights make of those goes through it, and
+    other inputs meet weights apart from it. Either it meets no weights any more; or it is needed again behind what it
+    has made, and no residual way passes it on.
 
     Args:
         known: The graph's anatomy, of a walk without encoders.
@@ -89,10 +93,12 @@ def _closed(flow: _Flow, i: int, ends: int) -> bool:
 
 
 def _is_memory(flow: _Flow, i: int) -> bool:
-    """Whether others meet weights apart from the op's tensor, and read it again behind what it has made of them."""
+    """Whether others meet weights apart from the op's tensor, and it none, or is read again behind what it has made."""
     below = sum(1 << j for j in range(i + 1, len(flow.above)) if flow.known.weighty[j] and flow.above[j] >> i & 1)
     if not flow.weighty & ~(flow.above[i] | below):
         return False
+    if not any(own for j, own in enumerate(flow.known.consumed) if below >> j & 1):
+        return True
     kinds = {i: FREE}
     again = False
     for j, met in _meetings(flow, i, kinds):

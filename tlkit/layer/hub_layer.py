@@ -177,9 +177,15 @@ class HubLayer(keras.layers.Layer):
         pairs, words = self.asset("tokenizer_file"), self.asset("vocab_file")
         if pairs is not None:
             return _byte_pairs(pairs, self.asset("tokenizer_config"))
-        if words is None or not self.endpoint.input_leaves[0].dtype.is_integer:
+        if words is None:
             return None
         return _wordpiece(words, self._lower_case) if isinstance(self.endpoint.inputs, Mapping) else _words(words)
+
+    def tower(self, name: str) -> keras.Model:
+        """The module as a part of a larger one, `towers.tower`; `name` is of its input, where it has no names."""
+        from tlkit.layer.towers import tower
+
+        return tower(self, name)
 
     def asset(self, name: str) -> str | None:
         """Path of a file that the module brings under a name, such as "vocab_file"; None where it brings none."""

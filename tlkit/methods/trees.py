@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import DictColumn
+from tlkit.core.columns import DictColumn, MergedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.run import Run
 from tlkit.core.task import Evaluation, Task
 from tlkit.data.table import columns_of
-from tlkit.data.table_columns import NUMBER
+from tlkit.data.table_columns import ENCODED, NUMBER
 from tlkit.tasks import metrics
 
 TASKS = ("classify", "regress")
@@ -91,10 +91,12 @@ def _verdict(name: str, figure: Figure, run: Run, beside: Evaluation) -> str:
     values = (
         f"{name} {beside.scores[name]:.3f} against {run.scores[name]:.3f}, a difference in [{low:+.3f}, {high:+.3f}]"
     )
+    aside = [own.name for own in columns_of(run.data.test.pipeline) if own.kind not in ENCODED]
+    blind = f" Trees did not read {', '.join(aside)}." if aside else ""
     if low > 0:
-        return f"Trees (HistGradientBoosting) are better on these rows: {values}; they do not export to TFLite."
+        return f"Trees (HistGradientBoosting) are better on these rows: {values}; they do not export to TFLite.{blind}"
     better = "The model is better than trees" if high < 0 else "Neither the model nor trees are better"
-    return f"{better} (HistGradientBoosting) on these rows: {values}."
+    return f"{better} (HistGradientBoosting) on these rows: {values}.{blind}"
 
 
 def _figure(run: Run) -> tuple[str, Figure]:
@@ -116,16 +118,18 @@ def _check(data: Splits, task: Task, parts: list[Examples]) -> None:
     kinds = [[(c.input, c.kind) for c in columns_of(examples.pipeline)] for examples in parts]
     if not kinds[-1] or kinds[0] != kinds[-1]:
         raise InputError("Trees take tables: read both with tlkit.data.table, the one with `like=` the other.")
+    if not _columns(data):
+        raise InputError("Trees read numbers and categories, and the table has none.")
     if not len(data.test):
         raise InputError("Trees are compared on test rows, and there are none: give `split` a share for the test.")
 
 
 def _columns(data: Splits) -> tuple[Any, ...]:
-    return columns_of(data.train.pipeline)
+    return tuple(column for column in columns_of(data.train.pipeline) if column.kind in ENCODED)
 
 
 def _cells(examples: Examples, name: str) -> np.ndarray:
-    assert isinstance(examples.inputs, DictColumn)
+    assert isinstance(examples.inputs, DictColumn | MergedColumn)
     return np.asarray(examples.inputs.columns[name].take(np.arange(len(examples))))[:, 0]
 
 
@@ -138,7 +142,7 @@ def _values(parts: list[Examples], name: str) -> np.ndarray:
 def _matrix(examples: Examples, known: Mapping[str, np.ndarray]) -> np.ndarray:
     """float64 (n, columns): numbers, and codes of categories; NaN is missing or unknown."""
     columns = []
-    for column in columns_of(examples.pipeline):
+    for column in (own for own in columns_of(examples.pipeline) if own.kind in ENCODED):
         cells = _cells(examples, column.input)
         if column.kind != NUMBER:
             values = known[column.input]

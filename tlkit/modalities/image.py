@@ -98,14 +98,20 @@ def _serve(model: keras.Model, _examples: Examples) -> Serving:
 
     (tensor,) = model.inputs
     name = tensor.name
-    size = (int(tensor.shape[1]), int(tensor.shape[2]))
 
     def pixels(given: Tensors) -> Tensors:
-        # Rounded to whole pixels, as the files were when the model was trained.
-        resized = tf.image.resize(given[name], size, method="bilinear", antialias=True)
-        return {name: tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tensor.dtype)}
+        return {name: whole_pixels(given[name], tensor)}
 
     return Serving({name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels)
+
+
+def whole_pixels(images: Any, tensor: Any) -> Any:
+    """Images of any size at that of a model's input, rounded to whole pixels, as files were when it was trained."""
+    import tensorflow as tf
+
+    size = (int(tensor.shape[1]), int(tensor.shape[2]))
+    resized = tf.image.resize(images, size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tensor.dtype)
 
 
 def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
@@ -128,6 +134,17 @@ def _parse(source: Any, info: FileInfo) -> Examples:
         str(file), READ, ArrayColumn(value), change, info.pipeline,
         {name: ArrayColumn(own[None]) for name, own in columns.items()},
     )  # fmt: skip
+
+
+def read(file: Path, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3) of a file, resized as training images were.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    from tlkit.data import pixels
+
+    return np.asarray(pixels.resize(_decoded(file, {}), (height, width)))
 
 
 def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:

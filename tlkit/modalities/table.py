@@ -1,50 +1,94 @@
-"""Rows of a table, a tensor a column: clients send numbers and texts as they are, NaN and "" where one is missing."""
+"""Rows of a table, a tensor a column: clients send numbers and texts as they are, NaN and "" where one is missing.
+
+Columns of texts are word pieces for the module that reads them, by its own vocabulary; clients of the SavedModel send
+strings there too. The column of images is pixels at the size of its module.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn, DictColumn
+from tlkit.core.columns import ArrayColumn, DictColumn, MergedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
-from tlkit.core.modality import FileInfo, InputInfo, Modality
+from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data.table import TABLE as READ
 from tlkit.data.table import TableRows, columns_of, in_columns
-from tlkit.data.table_columns import NUMBER, TableColumn, checked_cells
+from tlkit.data.table_columns import ENCODED, IMAGE, NUMBER, TEXT, TableColumn, checked_cells
 from tlkit.data.table_formats import read_any
-from tlkit.formats.tflite_metadata import plain_tensor
+from tlkit.data.table_images import grey, resized
+from tlkit.data.text import tokenized
+from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, image_input, plain_tensor
+from tlkit.modalities.image import read, whole_pixels
+from tlkit.modalities.image_shown import data_url
 from tlkit.modalities.parsed import one_example
+from tlkit.modalities.plain import serve_inputs
+from tlkit.modalities.text import tables_of_pieces, tokenizer_of, vocabulary_file, wordpiece_in
+from tlkit.tokenizing.wordpiece import INPUTS, WordPiece
 
 if TYPE_CHECKING:
     import keras
 
     from tlkit.layer.hub_layer import HubLayer
 
-_SAID = {NUMBER: "Number, NaN where it is missing", "category": 'Text, "" where it is missing'}
-_SHOWN = 60  # columns of a row in the report
+_SAID = {
+    NUMBER: "Number, NaN where it is missing",
+    "category": 'Text, "" where it is missing',
+    IMAGE: "RGB image, pixels 0 to 255; grey, 128, where there is none",
+}
+_DTYPES = {NUMBER: "float32", "category": "string", IMAGE: "float32"}
+_SHOWN, _MOST = 60, 600  # columns of a row in the report, and characters of a cell
+CELL = "cell of "  # columns of examples that hold the texts of a column of texts begin so
 
 
-def _prepare(data: Splits, layer: HubLayer) -> Splits:
+def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Splits:
     """Rows with the columns that the module takes; further ones are left out, which is noted.
+
+    Args:
+        data: Rows of a table.
+        layer: The module of such a table.
+        length: Word pieces of a row's texts, special ones included; None is what 99 % of the training rows need.
 
     Raises:
         InputError: If the module takes no table, or a column that the data lack or read as another kind.
     """
+    columns, taken = columns_of(data.train.pipeline), layer.endpoint.inputs
+    _check_taken(columns, layer)
+    if isinstance(data.train.inputs, MergedColumn):
+        return data  # it was made for such a module before
+    chosen = [column for column in columns if column.input in taken or (column.kind == TEXT and INPUTS[0] in taken)]
+    unknown = [_unknown(data, column) for column in layer.card.get("columns", ()) if "values" in column]
+    notes = (*data.notes, *filter(None, unknown))
+    further = [column.name for column in columns if column not in chosen]
+    if further:
+        notes = (*notes, f"{layer.handle} does not take the columns {', '.join(further[:10])}; they are left out.")
+        data = _each(data, lambda part: _chosen(part, chosen))
+    data = dataclasses.replace(data, notes=notes)
+    if all(column.kind in ENCODED for column in chosen):
+        if length is not None:
+            raise InputError("`length` is for tables with columns of texts; leave it out.")
+        return data
+    return _for_modules(data, chosen, layer, length)
+
+
+def _check_taken(columns: Sequence[TableColumn], layer: HubLayer) -> None:
     taken = layer.endpoint.inputs
     if not isinstance(taken, Mapping):
         raise InputError(
             f"{layer.handle} takes no columns of a table: make a module for them, tlkit.data.table.module(data)."
         )
-    columns = columns_of(data.train.pipeline)
-    kinds = {column.input: "string" if column.kind != NUMBER else "float32" for column in columns}
+    kinds = {column.input: _DTYPES[column.kind] for column in columns if column.kind != TEXT}
     for name, spec in taken.items():
+        if name in INPUTS:
+            continue
         if name not in kinds:
             raise InputError(f"{layer.handle} takes the column {name!r}, and the data have {', '.join(kinds)}.")
         if kinds[name] != spec.dtype.name:
@@ -52,20 +96,19 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
                 f"{layer.handle} takes {spec.dtype.name} in the column {name!r}, and the data hold {kinds[name]}: read "
                 "them with `like=` the data that the module was made of."
             )
-    further = [column for column in columns if column.input not in taken]
-    notes = data.notes
-    if further:
-        names = ", ".join(column.name for column in further[:10])
-        notes = (*notes, f"{layer.handle} does not take the columns {names}; they are left out.")
-        train, val, test = (_chosen(part, taken) for part in (data.train, data.val, data.test))
-        data = dataclasses.replace(data, train=train, val=val, test=test)
-    unknown = [_unknown(data, column) for column in layer.card.get("columns", ()) if "values" in column]
-    return dataclasses.replace(data, notes=(*notes, *filter(None, unknown)))
+    texts = [column.name for column in columns if column.kind == TEXT]
+    known = [column["name"] for column in layer.card.get("columns", ()) if column["kind"] == TEXT] or texts
+    if INPUTS[0] in taken and texts != known:
+        raise InputError(f"{layer.handle} reads the texts of {', '.join(known)}: read the data with texts={known}.")
 
 
-def _chosen(examples: Examples, taken: Mapping[str, Any]) -> Examples:
-    columns = [column for column in columns_of(examples.pipeline) if column.input in taken]
-    inputs = TableRows({name: _values_of(examples)[name] for name in taken})
+def _each(data: Splits, change: Callable[[Examples], Examples]) -> Splits:
+    train, val, test = map(change, (data.train, data.val, data.test))
+    return dataclasses.replace(data, train=train, val=val, test=test)
+
+
+def _chosen(examples: Examples, columns: Sequence[TableColumn]) -> Examples:
+    inputs = TableRows({column.input: _values_of(examples)[column.input] for column in columns})
     pipeline = examples.pipeline.then(READ, columns=[list(dataclasses.astuple(column)) for column in columns])
     return dataclasses.replace(examples, inputs=inputs, pipeline=pipeline)
 
@@ -76,13 +119,113 @@ def _values_of(examples: Examples) -> Mapping[str, Column]:
     return examples.inputs.columns
 
 
+# -- for the modules of texts and images
+
+
+def _for_modules(data: Splits, columns: Sequence[TableColumn], layer: HubLayer, length: int | None) -> Splits:
+    """Rows with word pieces in place of texts, and images at the size of their module."""
+    taken = layer.endpoint.inputs
+    names = [column.input for column in columns if column.kind == TEXT]
+    pieces = None
+    if names:
+        own = taken[INPUTS[0]].shape[1]
+        if own is not None and length not in (None, own):
+            raise InputError(f"{layer.handle} takes texts of {own} pieces only. Received: length={length}.")
+        if layer.tokenizer is None:
+            raise InputError(f"{layer.handle} brings no vocabulary, so the texts of {names[0]!r} cannot be read.")
+        pieces = tokenized(_each(data, lambda part: _of_texts(part, names)), layer.tokenizer, own or length)
+        data = dataclasses.replace(data, notes=pieces.notes)
+    image = next((column.input for column in columns if column.kind == IMAGE), None)
+    size = None if image is None else (image, tuple(taken[image].shape[1:3]))
+    rows = (data.train, data.val, data.test)
+    given = (None, None, None) if pieces is None else (pieces.train, pieces.val, pieces.test)
+    train, val, test = (_merged(part, own, names, size) for part, own in zip(rows, given, strict=True))
+    return dataclasses.replace(data, train=train, val=val, test=test)
+
+
+def _of_texts(examples: Examples, names: Sequence[str]) -> Examples:
+    """The texts of each row as one, a line each."""
+    cells = [_values_of(examples)[name] for name in names]
+    texts = TextColumn([_joined([own[i] for own in cells]) for i in range(len(examples))])
+    return dataclasses.replace(examples, inputs=texts, columns={})
+
+
+def _joined(texts: Sequence[Any]) -> str:
+    return "\n".join(map(str, texts))
+
+
+def _merged(
+    rows: Examples, pieces: Examples | None, names: Sequence[str], image: tuple[str, tuple[int, int]] | None
+) -> Examples:
+    """Rows with pieces, which come first, as lengths are those of the first input.
+
+    Args:
+        rows: With texts and images as they were read.
+        pieces: The same rows as word pieces alone; None without texts.
+        names: Inputs of the columns of texts.
+        image: Input of the images, and (height, width).
+    """
+    cells = {name: column for name, column in _values_of(rows).items() if name not in names}
+    columns = dict(rows.columns)
+    if image is not None:
+        cells[image[0]] = resized(cells[image[0]], image[1])
+    elif pieces is not None:
+        columns["length"] = pieces.columns["length"]
+    columns |= {CELL + name: _values_of(rows)[name] for name in names}
+    parts = [*([] if pieces is None else [pieces.inputs]), *([DictColumn(cells)] if cells else [])]
+    pipeline = rows.pipeline if pieces is None else pieces.pipeline
+    return dataclasses.replace(
+        rows, inputs=MergedColumn(tuple(parts), rows.digests), columns=columns, pipeline=pipeline, modality=READ
+    )
+
+
 def _unknown(data: Splits, column: Mapping[str, Any]) -> str:
     """A note on test rows whose category the module does not know."""
     if not len(data.test) or column["input"] not in data.test.inputs.spec:
         return ""
-    values = np.asarray(data.test.inputs.take(np.arange(len(data.test)))[column["input"]])[:, 0]
+    values = _values_of(data.test)[column["input"]].take(np.arange(len(data.test)))[:, 0]
     share = float((~np.isin(values, ["", *column["values"]])).mean())
     return f"{share:.1%} of the test rows have a rare or unknown {column['name']}." if share > 0.05 else ""
+
+
+def _serve(model: keras.Model, examples: Examples) -> Serving:
+    """Clients send a tensor a column, strings of texts among them, and images of any size."""
+    import tensorflow as tf
+
+    from tlkit.tokenizing.wordpiece_graph import graph_inputs
+
+    columns = {column.input: column for column in columns_of(examples.pipeline)}
+    tensors = {tensor.name: tensor for tensor in model.inputs}
+    names = [name for name, column in columns.items() if column.kind == TEXT] if INPUTS[0] in tensors else []
+    images = [name for name in tensors if name in columns and columns[name].kind == IMAGE]
+    if not names and not images:
+        return serve_inputs(model, examples)
+    specs = {name: tf.TensorSpec(t.shape, t.dtype, name=name) for name, t in tensors.items() if name not in INPUTS}
+    specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in names}
+    specs |= {name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name) for name in images}
+    in_graph = None
+    if names:
+        length = int(examples.inputs.spec[INPUTS[0]].shape[0])
+        in_graph = graph_inputs(tokenizer_of(model, WordPiece), length)
+
+    def prepare(given: Tensors) -> Tensors:
+        found = {name: given[name] for name in tensors if name in given}
+        found |= {name: whole_pixels(given[name], tensors[name]) for name in images}
+        if in_graph is None:
+            return found
+        return found | in_graph(tf.strings.join([given[name][:, 0] for name in names], "\n"))
+
+    return Serving(specs, prepare, in_graph, functools.partial(_sent, tuple(specs), tuple(names)))
+
+
+def _sent(taken: Sequence[str], texts: Sequence[str], examples: Examples) -> Mapping[str, np.ndarray]:
+    """What clients send for the examples."""
+    rows = examples.inputs.take(np.arange(len(examples)))
+    sent = {name: np.asarray(rows[name]) for name in taken if name not in texts}
+    cells = {name: examples.columns[CELL + name] for name in texts}
+    return sent | {
+        name: np.array([str(own[i]) for i in range(len(own))], dtype=str).reshape(-1, 1) for name, own in cells.items()
+    }
 
 
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:
@@ -91,17 +234,23 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     for tensor in model.inputs:
         column = columns.get(tensor.name)
         said = "Input as the model was trained on." if column is None else f"{column.name}: {_SAID[column.kind]}."
-        tables[tensor.name] = plain_tensor(tensor.name, said)
-    return InputInfo(tables)
+        table = image_input(tensor.name) if column is not None and column.kind == IMAGE else {}
+        tables[tensor.name] = plain_tensor(tensor.name, said) | table
+    if INPUTS[0] not in tables:
+        return InputInfo(tables)
+    names = ", ".join(column.name for column in columns.values() if column.kind == TEXT)
+    says = f"Word pieces are of the texts of {names}, a line each."
+    files = {VOCABULARY: vocabulary_file(model)}
+    return InputInfo(tables | tables_of_pieces(), (bert_tokenizer(),), files, says)
 
 
 def _parse(source: Any, info: FileInfo) -> list[Examples]:
     """The rows of a file with the header of the training table, or of a JSON object; a mapping is one row."""
     columns = columns_of(info.pipeline)
     if isinstance(source, Mapping):
-        name, rows = "row", {key: [value] for key, value in source.items()}
+        name, folder, rows = "row", Path(), {key: [value] for key, value in source.items()}
     else:
-        name, rows = str(source), dict(_rows(Path(source)))
+        name, folder, rows = str(source), Path(source).parent, dict(_rows(Path(source)))
     absent = [column.name for column in columns if column.name not in rows]
     if absent:
         raise InputError(f"{name!r} lacks the column {absent[0]!r}: the model takes {_listed(columns)}.")
@@ -109,13 +258,37 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     odd = [(row, column, cell) for column in columns for row, cell in checked_cells(column, rows[column.name])]
     count = len(inputs)
     names = [name] if count == 1 else [f"{name}, row {number}" for number in range(1, count + 1)]
-    return [
-        one_example(
-            names[i], READ, _encoded(inputs.subset([i]), columns), _note(inputs[i], columns, said), info.pipeline
-        )
-        for i in range(count)
-        for said in [[f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]]
-    ]
+    parsed = []
+    for i in range(count):
+        said = [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
+        encoded = _encoded(inputs.subset([i]), columns)
+        if any(column.kind not in ENCODED for column in columns):
+            more, cut = _of_modules(inputs[i], columns, info, folder)
+            encoded, said = DictColumn({**encoded.columns, **more}), [*said, *cut]
+        parsed.append(one_example(names[i], READ, encoded, _note(inputs[i], columns, said), info.pipeline))
+    return parsed
+
+
+def _of_modules(
+    row: Mapping[str, Any], columns: Sequence[TableColumn], info: FileInfo, folder: Path
+) -> tuple[dict[str, Column], list[str]]:
+    """What the modules of texts and images take of a row, and what was done to it."""
+    taken: dict[str, np.ndarray] = {}
+    said = []
+    for column in columns:
+        if column.kind == IMAGE:
+            height, width = info.shapes[column.input][:2]
+            cell = row[column.input]
+            path = folder / Path(cell).expanduser() if cell else None
+            taken[column.input] = grey(height, width) if path is None else read(path, height, width)
+    names = [column.input for column in columns if column.kind == TEXT]
+    if names:
+        wordpiece, length = wordpiece_in(info), info.shapes[INPUTS[0]][0]
+        joined = _joined([row[name] for name in names])
+        taken |= wordpiece.inputs(joined, length)
+        needed = wordpiece.count(joined)
+        said = [f"cut to {length} of {needed} word pieces"] if needed > length else []
+    return {name: ArrayColumn(own[None]) for name, own in taken.items()}, said
 
 
 def _rows(file: Path) -> Mapping[str, list[Any]]:
@@ -140,12 +313,14 @@ def _encoded(row: Column, columns: Sequence[TableColumn]) -> DictColumn:
             if column.kind != NUMBER
             else ArrayColumn(values[column.input])
             for column in columns
+            if column.kind in ENCODED
         }
     )
 
 
 def _note(row: Mapping[str, Any], columns: Sequence[TableColumn], said: Sequence[str]) -> str:
-    lacking = [c.name for c in columns if row[c.input][0] == "" or row[c.input][0] != row[c.input][0]]
+    cells = {c.name: row[c.input] if c.kind not in ENCODED else row[c.input][0] for c in columns}
+    lacking = [name for name, cell in cells.items() if cell == "" or (isinstance(cell, np.floating) and np.isnan(cell))]
     return "; ".join([*said, f"missing: {', '.join(lacking)}"] if lacking else said)
 
 
@@ -157,14 +332,20 @@ def _show(examples: Examples, index: int) -> str:
     """The cells of a row as HTML."""
     row = examples.inputs[index]
     cells = "".join(
-        f"<tr><th>{html.escape(column.name)}</th><td>{html.escape(_cell(row[column.input][0]))}</td></tr>"
+        f"<tr><th>{html.escape(column.name)}</th><td>{_cell(column, row, examples, index)}</td></tr>"
         for column in columns_of(examples.pipeline)[:_SHOWN]
     )
     return f"<table>{cells}</table>"
 
 
-def _cell(value: Any) -> str:
-    return str(value) if isinstance(value, str) else "" if np.isnan(value) else f"{float(value):g}"
+def _cell(column: TableColumn, row: Mapping[str, Any], examples: Examples, index: int) -> str:
+    if column.kind == IMAGE:
+        url = data_url(np.asarray(row[column.input]))
+        return "" if url is None else f'<img src="{url}" alt="{html.escape(column.name)}" loading="lazy">'
+    if column.kind == TEXT:
+        return html.escape(str(examples.columns[CELL + column.input][index])[:_MOST])
+    value = row[column.input][0]
+    return html.escape(str(value)) if isinstance(value, str) else "" if np.isnan(value) else f"{float(value):g}"
 
 
-TABLE = Modality("table", _prepare, describe=_describe, parse=_parse, show=_show)
+TABLE = Modality("table", _prepare, serve=_serve, describe=_describe, parse=_parse, show=_show)

@@ -15,7 +15,7 @@ from tlkit.core.batches import steps_of
 from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn, stack
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.modality import STEPS, FileInfo, InputInfo, Modality, Serving, Tensors
+from tlkit.core.modality import STEPS, FileInfo, InputInfo, Modality, Serving, Table, Tensors
 from tlkit.data import text_source
 from tlkit.data.long_texts import TEXT_WINDOWS, bounds
 from tlkit.data.text import tokenized
@@ -170,13 +170,22 @@ def texts_of(examples: Examples) -> tuple[str, ...]:
 def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     if not in_pieces(examples):
         return describe_inputs(model, examples)
-    inputs = {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
+    inputs = tables_of_pieces()
     if _vocabulary(model) is None:
         return InputInfo(inputs)
-    pieces = "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary)
     room = int(examples.inputs.spec[INPUTS[0]].shape[0]) - 2
     says = "" if examples.pipeline.get(TEXT_WINDOWS) is None else _ON_WINDOWS.format(room=room)
-    return InputInfo(inputs, (bert_tokenizer(),), {VOCABULARY: pieces.encode()}, says)
+    return InputInfo(inputs, (bert_tokenizer(),), {VOCABULARY: vocabulary_file(model)}, says)
+
+
+def tables_of_pieces() -> dict[str, Table]:
+    """Metadata tables of the three inputs of a BERT, by name."""
+    return {name: plain_tensor(_CLIENT_NAMES[name], _MEANINGS[name]) for name in INPUTS}
+
+
+def vocabulary_file(model: keras.Model) -> bytes:
+    """The word pieces of the model's module, one a line."""
+    return "".join(f"{piece}\n" for piece in tokenizer_of(model, WordPiece).vocabulary).encode()
 
 
 def _vocabulary(model: keras.Model) -> WordPiece | Words | None:
@@ -207,8 +216,7 @@ def _parse(source: Any, info: FileInfo) -> Examples:
             "The module of this file brought no vocabulary, so it takes numbers of word pieces and no texts: tokenize "
             f"{str(file)!r} yourself, and run the file on the pieces."
         )
-    pieces = info.files[VOCABULARY].decode().split("\n")[:-1]
-    wordpiece = WordPiece(tuple(pieces), (info.pipeline.get(WordPiece.step) or {}).get("lower_case", True))
+    wordpiece = wordpiece_in(info)
     text, length = read_text(file), info.shapes[INPUTS[0]][0]
     windows = info.pipeline.get(QUESTION_WINDOWS)
     if windows is not None:
@@ -220,6 +228,12 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     change = "" if needed <= length else f"cut to {length} of {needed} word pieces"
     steps = ArrayColumn(np.array([_steps(wordpiece, text, length)], dtype=str))
     return one_example(str(file), "text", value, change, info.pipeline, {STEPS: steps})
+
+
+def wordpiece_in(info: FileInfo) -> WordPiece:
+    """The vocabulary that a file carries."""
+    pieces = info.files[VOCABULARY].decode().split("\n")[:-1]
+    return WordPiece(tuple(pieces), (info.pipeline.get(WordPiece.step) or {}).get("lower_case", True))
 
 
 def _windows(name: str, wordpiece: WordPiece, text: str, info: FileInfo) -> Examples:

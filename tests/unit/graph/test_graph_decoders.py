@@ -111,11 +111,25 @@ def test_what_is_given_in_the_middle_is_given_by_taps_too():
     np.testing.assert_array_equal(found, G.giving(graph, (tap,)).whole(*values)[0])
 
 
-@pytest.mark.parametrize("kind", ["two towers", "one input twice", "token types"])
+def test_towers_that_meet_at_the_end_are_cut_in_the_last_with_the_first_beside_it():
+    weights = Weights()
+
+    def towers(a, b):
+        for n in range(6):
+            b = tf.nn.relu(dense(weights, f"other{n}", b))
+        return tf.concat([tf.reduce_mean(encoder(weights, a, 1), 1), tf.reduce_mean(b, 1)], 1)
+
+    graph = flat(towers, weights, WAVES, WAVES)
+    check_halves(graph)
+    late, early = G.nearest_cut(graph, 0.25), G.nearest_cut(graph, 0.75)
+    assert len(late.besides) == 1 and early.besides == () and early.inputs == (1,)
+    assert all("other" in graph.variables[i].name for i in late.variables_behind)
+
+
+@pytest.mark.parametrize("kind", ["one input twice", "token types"])
 def test_what_is_no_encoder_is_cut_as_before(kind):
     weights = Weights()
     bodies = {
-        "two towers": lambda a, b: tf.einsum("btd,bsd->b", encoder(weights, a, 1), dense(weights, "other", b)),
         "one input twice": lambda a, b: attended(weights, "x", encoder(weights, a, 1), dense(weights, "b", a + b)),
         "token types": lambda a, b: encoder(weights, dense(weights, "a", a) + dense(weights, "b", b), 2),
     }
