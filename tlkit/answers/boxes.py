@@ -19,6 +19,7 @@ SAID = 0.3  # score from which a box is somebody's answer
 LEAST = 0.01  # score below which none is kept
 SAME = 0.8  # overlap from which two boxes are the same to people
 JUMP = 0.01  # difference of score, or of a side in shares of the image, that rounding does not explain
+HAIR = 0.02  # of overlap, that rounding of two boxes explains
 TIES = 0.02  # share of the boxes that suppression may decide by a hair
 MOST_CURVES = 19  # labels whose precision over recall the report draws
 SHIFTED = 256  # labels up to which boxes, moved apart by label, keep their overlaps to a thousandth in float32
@@ -118,7 +119,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         tensors=("boxes", "classes", "scores", "count"),
         labels=names,
         decode=functools.partial(_decoded, overlap),
-        agree=_agreement,
+        agree=functools.partial(_agreement, overlap),
         say=functools.partial(_said, names),
         draw=functools.partial(_on_the_image, names),
         merit=_merit,
@@ -282,18 +283,44 @@ def sides_first(decoded: Decoded) -> np.ndarray:
     return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
 
 
-def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
+def _agreement(overlap: float, expected: Decoded, actual: Decoded) -> Agreement:
     """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says.
 
-    Suppression turns a hair into another box: of two candidates with nearly one score the other survives. Where at most
-    one box in fifty jumps or is missing, these count as ties: they lower the agreement, and are no difference.
+    Suppression turns a hair into other boxes: of two candidates with nearly one score the other survives, or a box that
+    a better one nearly covers is dropped, and what it covered comes out. Jumps that `_by_a_hair` follows to such an
+    overlap are ties, and so are others where at most one box in fifty jumps or is missing: ties lower the agreement,
+    and are no difference.
     """
-    forward, backward = _compared(expected, actual), _compared(actual, expected)
-    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(forward, backward, strict=True))
-    jumps = said & (~has | (apart > JUMP))
-    if jumps.sum() <= max(1, TIES * said.sum()):
-        apart, margin = np.where(jumps, 0.0, apart), np.where(jumps & ~has, 0.0, margin)
+    sides = _compared(expected, actual), _compared(actual, expected)
+    jumps = [said & (~has | (apart > JUMP)) for said, apart, has, _ in sides]
+    by_a_hair = np.concatenate(_by_a_hair(overlap, expected, actual, *jumps), axis=1)
+    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(*sides, strict=True))
+    jumped = np.concatenate(jumps, axis=1)
+    few = (jumped & ~by_a_hair).sum() <= max(1, TIES * said.sum())
+    ties = jumped if few else by_a_hair
+    apart, margin = np.where(ties, 0.0, apart), np.where(ties & ~has, 0.0, margin)
     return Agreement(np.where(said & has, apart, 0.0).max(axis=1), has, np.where(said, margin, -np.inf))
+
+
+def _by_a_hair(
+    overlap: float, expected: Decoded, actual: Decoded, jumps: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which jumps of the two sides, (b, boxes) each, begin with an overlap that lies on the threshold.
+
+    A surer box that both sides say overlaps the first of them by nearly the threshold: one side drops it, the other
+    keeps it. Each further one is covered by one of those on the other side.
+    """
+    near = iou(sides_first(expected)[:, :, None], sides_first(actual)[:, None, :])
+    alike = expected["classes"][:, :, None] == actual["classes"][:, None, :]
+    lead = expected["scores"][:, :, None] - actual["scores"][:, None, :]
+    covers = alike & (near >= overlap - HAIR)
+    edge = alike & (np.abs(near - overlap) <= HAIR)
+    left = jumps & (edge & (lead < 0) & ~others[:, None, :]).any(axis=2)
+    right = others & (edge & (lead > 0) & ~jumps[:, :, None]).any(axis=1)
+    for _ in range(ROUNDS):
+        left |= jumps & (covers & (lead < 0) & right[:, None, :]).any(axis=2)
+        right |= others & (covers & (lead > 0) & left[:, :, None]).any(axis=1)
+    return left, right
 
 
 def _compared(side: Decoded, other: Decoded) -> tuple[np.ndarray, ...]:

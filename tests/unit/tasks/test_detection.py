@@ -358,6 +358,25 @@ def test_a_few_boxes_that_suppression_decides_are_ties(change):
     assert agreement.difference.max() > 0.1 or not agreement.equal[agreement.margin > 0.1].all()
 
 
+def chained(second: float, kept: str) -> dict:
+    """A square, one beside it that it overlaps by `second`, and one that the latter covers; what suppression keeps."""
+    sides = np.array([[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.4, 0.0], [0.0, 0.0, 0.4, 0.0]], np.float32)
+    step = 0.4 * (1 - second) / (1 + second)
+    for row, left in ((1, step), (2, step + 0.08)):
+        sides[row, 1], sides[row, 3] = left, left + 0.4
+    scores = np.array([0.9, 0.7, 0.5]) * [name in kept for name in "abc"]
+    return {"boxes": sides[None], "classes": np.zeros((1, 3), np.float32), "scores": scores[None].astype(np.float32)}
+
+
+@pytest.mark.parametrize(("second", "tie"), [(0.59, True), (0.61, True), (0.4, False), (0.8, False)])
+def test_what_an_overlap_on_the_threshold_decides_is_a_tie_with_all_that_follows(second, tie):
+    answer = tasks.detect(LABELS).answers[0]
+    for model, file in (("ab", "ac"), ("ac", "ab")):
+        agreement = answer.agree(chained(second, model), chained(second, file))
+        assert not agreement.equal[agreement.margin > -np.inf].all()  # it lowers the agreement
+        assert agreement.equal[agreement.margin > 0.1].all() == tie
+
+
 def test_what_is_said_is_what_scores_enough():
     _, _, decoded = scene()
     answer = tasks.detect(LABELS).answers[0]
