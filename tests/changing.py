@@ -10,8 +10,8 @@ from tlkit.core.columns import ArrayColumn, DictColumn, RaggedColumn, ReadColumn
 def reread(examples, read=None, spec=None, digests=None):
     """The same examples, whose inputs `read` gives instead, or are said to be of another kind."""
     inputs = examples.inputs
-    own = ReadColumn(read or inputs.__getitem__, spec or inputs.spec, digests or examples.digests)
-    return dataclasses.replace(examples, inputs=own)
+    column = ReadColumn(read or inputs.__getitem__, spec or inputs.spec, digests or examples.digests)
+    return dataclasses.replace(examples, inputs=column)
 
 
 def without(examples, *names):
@@ -25,7 +25,7 @@ def passages(text, answers, offsets, step):
     return DictColumn(
         {
             "text": TextColumn([text] * count),
-            "answers": RaggedColumn([np.array(own, dtype=str) for own in answers]),
+            "answers": RaggedColumn([np.array(row, dtype=str) for row in answers]),
             "offsets": RaggedColumn([np.asarray(offsets, np.int32).reshape(-1, 2)] * count),
             "step": ArrayColumn(np.full(count, step, np.int32)),
         }
@@ -34,7 +34,7 @@ def passages(text, answers, offsets, step):
 
 def judged(task, examples, outputs):
     """What a task says of decoded outputs (n, ...), of its only tensor."""
-    ((name,),) = (own.values() for own in task.outputs.values())
+    ((name,),) = (names.values() for names in task.outputs.values())
     scorer = task.scorer()
     scorer.update(examples, {name: np.asarray(outputs)})
     return scorer.result()

@@ -87,7 +87,7 @@ def _columns(rows: list[Any], specs: Mapping[str, Any]) -> dict[str, list[Any]]:
 def _decoded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return base64.b64decode(value["b64"])
-    return [_decoded(one) for one in value] if isinstance(value, list) else value
+    return [_decoded(item) for item in value] if isinstance(value, list) else value
 
 
 def _encoded(value: np.ndarray) -> Any:

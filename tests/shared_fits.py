@@ -54,9 +54,9 @@ def cluster(count: int, hosts: list[str] | None = None) -> list[dict[str, str]]:
 
 
 def _free_port() -> int:
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return own.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 # -- in the process

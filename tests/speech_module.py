@@ -18,14 +18,14 @@ def tokenizer_file(folder: Path) -> Path:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    own = tokenizers.Tokenizer(models.BPE())
-    own.pre_tokenizer, own.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = sorted(set("Ġabcdefghijklmnopqrstuvwxyz.,'"))
     trainer = trainers.BpeTrainer(vocab_size=60, initial_alphabet=alphabet, show_progress=False)
-    own.train_from_iterator([f" {word}" * 9 for word in WORDS], trainer)
-    own.add_special_tokens(["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"])
+    tokenizer.train_from_iterator([f" {word}" * 9 for word in WORDS], trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"])
     file = folder / "tokenizer.json"
-    own.save(str(file))
+    tokenizer.save(str(file))
     return file
 
 
@@ -76,8 +76,8 @@ def write(folder: Path, scratch: Path, *, cached: bool = True) -> Path:
         query, *new = tf.split(tf.matmul(x, w["own"]), 3, axis=-1)
         kept = (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
         key, value = (
-            inputs[f"kv_cache_{side}_0"] * kept + tf.einsum("tc,btd->bcd", chosen, own)
-            for side, own in zip("kv", new, strict=True)
+            inputs[f"kv_cache_{side}_0"] * kept + tf.einsum("tc,btd->bcd", chosen, rows)
+            for side, rows in zip("kv", new, strict=True)
         )
         states = block(x, key, value, query, mask, inputs)
         return {"default": states, "kv_cache_k_0": key, "kv_cache_v_0": value}

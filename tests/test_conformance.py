@@ -57,7 +57,7 @@ def task_of(name: str) -> Task:
     """The task that the docstring's Example makes."""
     function = getattr(tasks, name)
     shown = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
-    calls = [node for one in shown for node in ast.walk(ast.parse(one.source)) if _calls(node, name)]
+    calls = [node for example in shown for node in ast.walk(ast.parse(example.source)) if _calls(node, name)]
     assert calls, f"tlkit.tasks.{name} needs an Example in its docstring that calls it"
     made = eval(ast.unparse(calls[0]), {name: function})  # our own docstring
     assert isinstance(made, Task)
@@ -105,8 +105,8 @@ def asked(task: Task) -> Splits:
     offsets = np.stack([letters, letters + 1], axis=1)
     asked = passages("x" * len(letters), (("xx",), ()) * (COUNT // 2), offsets, 2)
     targets = np.tile(np.array([[3, 4, 2, STEPS], [0, 0, 2, STEPS]], np.int32), (COUNT // 2, 1))
-    own = dataclasses.replace(examples(targets), columns={"passage": asked})
-    return Splits(own, own, own)
+    part = dataclasses.replace(examples(targets), columns={"passage": asked})
+    return Splits(part, part, part)
 
 
 def strangers(task: Task) -> Splits:
@@ -129,10 +129,10 @@ def rows(task: Task) -> np.ndarray:
 
 def normal(task: Task) -> Splits:
     """Good images to train, and good and faulty ones."""
-    own = np.zeros((COUNT, SIDE, SIDE), np.uint8)
-    some = own.copy()
+    marks = np.zeros((COUNT, SIDE, SIDE), np.uint8)
+    some = marks.copy()
     some[::2, 4:9, 5:12] = 1
-    return Splits(examples(own), examples(some), examples(some))
+    return Splits(examples(marks), examples(some), examples(some))
 
 
 def labelled(task: Task) -> np.ndarray:
@@ -149,21 +149,21 @@ def said(task: Task) -> Splits:
     numbers = np.zeros((COUNT, 3), np.int32)
     numbers[:, 0], numbers[::2, 1] = 1 + np.arange(COUNT) % max(1, len(task.labels)), 1
     texts = [" ".join(task.labels[i - 1] for i in row if i) for row in numbers]
-    own = dataclasses.replace(examples(numbers), columns={"text": TextColumn(texts)})
-    return Splits(own, own, own, task.labels)
+    part = dataclasses.replace(examples(numbers), columns={"text": TextColumn(texts)})
+    return Splits(part, part, part, task.labels)
 
 
 def answered(task: Task) -> Splits:
     """Answers, as a language model learns them: the module reads what is right."""
-    own = dataclasses.replace(examples(np.zeros((COUNT, 1), np.int32)), modality="dialogue")
-    return Splits(own, own, own)
+    part = dataclasses.replace(examples(np.zeros((COUNT, 1), np.int32)), modality="dialogue")
+    return Splits(part, part, part)
 
 
 def futures(task: Task) -> np.ndarray:
     """Values that follow, the last of them not known in every third."""
-    found = np.linspace(0, 1, COUNT * horizon_of(task), dtype=np.float32).reshape(COUNT, -1)
-    found[::3, -1] = np.nan
-    return found
+    series = np.linspace(0, 1, COUNT * horizon_of(task), dtype=np.float32).reshape(COUNT, -1)
+    series[::3, -1] = np.nan
+    return series
 
 
 def horizon_of(task: Task) -> int:
@@ -173,13 +173,13 @@ def horizon_of(task: Task) -> int:
 def dictated(task: Task) -> Splits:
     """Numbers of tokens, a step each, and the text that they are."""
     numbers = (np.arange(COUNT * STEPS).reshape(COUNT, STEPS) % (len(TABLE) + 1) - 1).astype(np.int32)
-    own = dataclasses.replace(examples(numbers), columns={"text": TextColumn(["some words"] * COUNT)})
-    return Splits(own, own, own)
+    part = dataclasses.replace(examples(numbers), columns={"text": TextColumn(["some words"] * COUNT)})
+    return Splits(part, part, part)
 
 
 def translated(task: Task) -> Splits:
     """Pairs of texts, of which the second is numbers of tokens."""
-    return Splits(*(dataclasses.replace(own, modality="translation") for own in [dictated(task).train] * 3))
+    return Splits(*(dataclasses.replace(part, modality="translation") for part in [dictated(task).train] * 3))
 
 
 KINDS = (
@@ -198,11 +198,11 @@ def accepted(task: Task) -> Splits:
     """The first kind of data that the task's own check lets pass."""
     for make in KINDS if task.labels else reversed(KINDS):
         try:
-            found = make(task)
-            task.objective.check(found)
+            splits = make(task)
+            task.objective.check(splits)
         except (InputError, ValueError, ZeroDivisionError):
             continue
-        return found
+        return splits
     raise AssertionError(f"No kind of data in KINDS passes the check of {task.name}: add one line there.")
 
 
@@ -221,7 +221,7 @@ def model_of(task: Task) -> Any:
         return keras.Model(inputs["inputs"], task.head({"hidden": hidden, "embedding": table}))
     if not task.reads.name.startswith("maps("):
         return keras.Model(inputs["inputs"], task.head(inputs["inputs"]))
-    model = keras.Model(inputs, task.head({int(name.removeprefix("map_")): own for name, own in inputs.items()}))
+    model = keras.Model(inputs, task.head({int(name.removeprefix("map_")): tensor for name, tensor in inputs.items()}))
     return model if task.solve is None else keras.Model(model.input, solved(task, model).outputs(model.output))
 
 
@@ -232,8 +232,8 @@ def solved(task: Task, model: Any) -> Inference:
         rows = np.arange(len(part))
         return HeadOutputs(part, lambda: iter([(rows, {k: np.asarray(v) for k, v in raw.items()})]))
 
-    raw, found = model(features(task, COUNT)), accepted(task)
-    return task.solve(outputs(found.train), outputs(found.val), lambda line: None)
+    raw, splits = model(features(task, COUNT)), accepted(task)
+    return task.solve(outputs(splits.train), outputs(splits.val), lambda line: None)
 
 
 def _predicted(states: Any) -> dict[str, Any]:
@@ -265,10 +265,10 @@ def taken(task: Task) -> dict[str, tuple[int, ...]]:
 
 def features(task: Task, count: int) -> Any:
     rng = np.random.default_rng(0)
-    found = {name: rng.normal(size=(count, *shape)).astype(np.float32) for name, shape in taken(task).items()}
-    if "spread" in found:
-        found["spread"] = 1 + np.abs(found["spread"])
-    return found.get("inputs", found)
+    arrays = {name: rng.normal(size=(count, *shape)).astype(np.float32) for name, shape in taken(task).items()}
+    if "spread" in arrays:
+        arrays["spread"] = 1 + np.abs(arrays["spread"])
+    return arrays.get("inputs", arrays)
 
 
 # -- tasks
@@ -302,8 +302,8 @@ def test_a_task_is_made_again_from_its_recipe(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_refuses_data_without_training_examples(name):
     made = task_of(name)
-    found = accepted(made)
-    nothing = Splits(found.train.subset([]), found.val, found.test, found.labels)
+    splits = accepted(made)
+    nothing = Splits(splits.train.subset([]), splits.val, splits.test, splits.labels)
     with pytest.raises(InputError) as refused:
         made.objective.check(nothing)
     assert re.match(r"^[A-Z`].*[.!]$", str(refused.value))
@@ -349,7 +349,7 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     made, root = task_of(name), tf.Module()
     model, x = model_of(made), features(made, 1)
     named = x if isinstance(x, dict) else {"inputs": x}
-    specs = [tf.TensorSpec(own.shape, tf.float32, name=name) for name, own in named.items()]
+    specs = [tf.TensorSpec(array.shape, tf.float32, name=name) for name, array in named.items()]
 
     def serve(*given):
         inputs = given[0] if "inputs" in named else dict(zip(named, given, strict=True))
@@ -359,11 +359,11 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     root.kept = [v.value for v in model.variables]
     tf.saved_model.save(root, str(tmp_path), signatures=root.serve)
     runner = Interpreter(model_content=tflite.convert(tmp_path, "float32", None, spanned=False)).get_signature_runner()
-    found, expected = runner(**named), root.serve(*map(tf.constant, named.values()))
-    assert found.keys() == expected.keys()
-    for output, own in expected.items():  # sorted, as equal scores may come in another order
-        np.testing.assert_allclose(np.sort(found[output], None), np.sort(own.numpy(), None), atol=1e-5)
-    same = made.answers[0].agree({n: own.numpy() for n, own in expected.items()}, found)
+    actual, expected = runner(**named), root.serve(*map(tf.constant, named.values()))
+    assert actual.keys() == expected.keys()
+    for output, tensor in expected.items():  # sorted, as equal scores may come in another order
+        np.testing.assert_allclose(np.sort(actual[output], None), np.sort(tensor.numpy(), None), atol=1e-5)
+    same = made.answers[0].agree({n: tensor.numpy() for n, tensor in expected.items()}, actual)
     assert same.difference.max() < 1e-4 and same.equal[same.margin > 1e-3].all()
 
 
@@ -373,17 +373,17 @@ def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
     made = task_of(name)
     part = accepted(made).test
     raw = model_of(made)(features(made, len(part)))
-    outputs, scorer = {name: np.asarray(own) for name, own in made.decode(raw).items()}, made.scorer()
+    outputs, scorer = {name: np.asarray(tensor) for name, tensor in made.decode(raw).items()}, made.scorer()
     scorer.update(part, outputs)
-    found = scorer.result()
-    assert all(type(value) is float for value in found.scores.values())
-    named = found.details["headline"]
-    low, high = (found.scores[f"{named['name']}_{end}"] for end in ("low", "high"))
-    assert low <= found.scores[named["name"]] <= high or math.isclose(low, high, abs_tol=1e-6)
+    evaluation = scorer.result()
+    assert all(type(value) is float for value in evaluation.scores.values())
+    named = evaluation.details["headline"]
+    low, high = (evaluation.scores[f"{named['name']}_{end}"] for end in ("low", "high"))
+    assert low <= evaluation.scores[named["name"]] <= high or math.isclose(low, high, abs_tol=1e-6)
     targets, answer = part.targets.take(np.arange(len(part))), made.answers[0]
-    merits = found.details.get("example_scores") or answer.merit(targets, made.own(answer, outputs))
+    merits = evaluation.details.get("example_scores") or answer.merit(targets, made.own(answer, outputs))
     assert len(merits) and np.isfinite(np.asarray(merits, float)).all()
-    json.dumps(found.details, allow_nan=False)
+    json.dumps(evaluation.details, allow_nan=False)
 
 
 # -- methods
@@ -399,8 +399,8 @@ ON_TASKS = sorted({name for name in methods.__all__ if _gives(getattr(methods, n
 def mixed(task: Task) -> Splits:
     """Two domains, or a teacher's answers, as the method's own function on splits makes them."""
     kind = {"classify": numbers, "regress": values}[task.made_by[0].rpartition(".")[2]]
-    own = same(several if task.made_by[1].get("multi_label") else kind)(task)
-    return Splits(own.train, own.val, own.test, task.labels if kind is numbers else ())
+    splits = same(several if task.made_by[1].get("multi_label") else kind)(task)
+    return Splits(splits.train, splits.val, splits.test, task.labels if kind is numbers else ())
 
 
 @pytest.mark.parametrize("kind", CLAIMED)
@@ -426,7 +426,9 @@ def with_features(task: Task, given: Splits) -> Splits:
     for part in (given.train, given.val, given.test):
         rows, specs = features(task, len(part)), {n: ArraySpec(s, "float32") for n, s in taken(task).items()}
         if isinstance(rows, dict):
-            parts.append(dataclasses.replace(part, inputs=DictColumn({n: ArrayColumn(own) for n, own in rows.items()})))
+            parts.append(
+                dataclasses.replace(part, inputs=DictColumn({n: ArrayColumn(column) for n, column in rows.items()}))
+            )
         else:
             parts.append(reread(part, rows.__getitem__, specs["inputs"]))
     return dataclasses.replace(given, train=parts[0], val=parts[1], test=parts[2])
@@ -464,10 +466,10 @@ def test_every_task_can_be_one_of_several_heads(name):
     given = with_features(task, accepted(task))
     both = methods.multitask(one=task, other=task)
     run = trained(both, methods.task_mix(one=given, other=given))
-    found = tlkit.evaluate(run.model, run.task, run.data.test)
+    evaluation = tlkit.evaluate(run.model, run.task, run.data.test)
     alone = tlkit.evaluate(methods.one_head(run, "one").model, task, given.test)
     assert {f"one_{key}": value for key, value in alone.scores.items()} == {
-        key: value for key, value in found.scores.items() if key.startswith("one_")
+        key: value for key, value in evaluation.scores.items() if key.startswith("one_")
     }
 
 
@@ -478,7 +480,7 @@ def test_every_method_can_make_one_of_several_heads(name):
     both = methods.multitask(one=getattr(methods, name)(task), other=CLAIMED["regress"])
     others = with_features(CLAIMED["regress"], mixed(CLAIMED["regress"]))
     run = trained(both, methods.task_mix(one=for_method(name, task, given), other=others))
-    assert {one.name: one.task.made_by for one in run.task.inference} == {
+    assert {inference.name: inference.task.made_by for inference in run.task.inference} == {
         "one": task.made_by, "other": CLAIMED["regress"].made_by,
     }  # fmt: skip
     assert tasks.restore(json.loads(json.dumps(both.made_by))).outputs == both.outputs
@@ -492,9 +494,9 @@ def loaders() -> Iterator[tuple[str, Callable[..., Any]]]:
     for place in (f"{shelf.__name__}.{name}" for shelf in (data, datasets) for name in shelf.__all__):
         module = importlib.import_module(place)
         for name in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
-            found = getattr(module, name)
-            if inspect.isfunction(found) and found.__module__ == module.__name__ and _gives(found) == "Splits":
-                yield f"{place.removeprefix('tlkit.')}.{name}", found
+            member = getattr(module, name)
+            if inspect.isfunction(member) and member.__module__ == module.__name__ and _gives(member) == "Splits":
+                yield f"{place.removeprefix('tlkit.')}.{name}", member
 
 
 LOADERS = dict(loaders())
@@ -536,8 +538,10 @@ def test_the_data_shelf_needs_no_tensorflow():
 
 def zoo_modules() -> dict[str, ModuleType]:
     """Every file of the zoo that has a card, by its own name."""
-    found = {one.name: importlib.import_module(f"tlkit.zoo.{one.name}") for one in pkgutil.iter_modules(zoo.__path__)}
-    return {name: module for name, module in found.items() if hasattr(module, "CARD")}
+    modules = {
+        info.name: importlib.import_module(f"tlkit.zoo.{info.name}") for info in pkgutil.iter_modules(zoo.__path__)
+    }
+    return {name: module for name, module in modules.items() if hasattr(module, "CARD")}
 
 
 ZOO = zoo_modules()

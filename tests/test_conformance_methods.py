@@ -93,25 +93,25 @@ def fitted(task, data, phases=FROZEN, backbone=None, seed=0):
     return tlkit.fit(model, task, data, phases, batch_size=20, seed=seed)
 
 
-def lora(task, own, other):
+def lora(task, source, other):
     import tlkit
 
     adapted = methods.lora(plain_net(task, norm=False), rank=2)
     layer = tlkit.HubLayer(adapted, name="backbone", **RANGE if strides_of(task) else {})
-    return fitted(task, own, TUNING, layer)
+    return fitted(task, source, TUNING, layer)
 
 
 WAYS = {
-    "adabn": lambda task, own, other: methods.adabn(fitted(task, own), other.train),
-    "aligned": lambda task, own, other: methods.aligned(own, other, task, net(task)),
-    "balance": lambda task, own, other: fitted(task, methods.balance(own)),
-    "density_ratio": lambda task, own, other: fitted(task, methods.density_ratio(own, other, net(task))),
-    "kmm": lambda task, own, other: fitted(task, methods.kmm(own, other, net(task))),
-    "l2_sp": lambda task, own, other: fitted(task, own, methods.l2_sp(TUNING)),
-    "linear_then_tune": lambda task, own, other: fitted(task, own, methods.linear_then_tune(epochs=(1, 1))),
+    "adabn": lambda task, source, other: methods.adabn(fitted(task, source), other.train),
+    "aligned": lambda task, source, other: methods.aligned(source, other, task, net(task)),
+    "balance": lambda task, source, other: fitted(task, methods.balance(source)),
+    "density_ratio": lambda task, source, other: fitted(task, methods.density_ratio(source, other, net(task))),
+    "kmm": lambda task, source, other: fitted(task, methods.kmm(source, other, net(task))),
+    "l2_sp": lambda task, source, other: fitted(task, source, methods.l2_sp(TUNING)),
+    "linear_then_tune": lambda task, source, other: fitted(task, source, methods.linear_then_tune(epochs=(1, 1))),
     "lora": lora,
-    "soup": lambda task, own, other: methods.soup([fitted(task, own, seed=seed) for seed in (0, 1)]),
-    "tradaboost": lambda task, own, other: methods.tradaboost(own, other, task, net(task), rounds=4),
+    "soup": lambda task, source, other: methods.soup([fitted(task, source, seed=seed) for seed in (0, 1)]),
+    "tradaboost": lambda task, source, other: methods.tradaboost(source, other, task, net(task), rounds=4),
 }
 FAST = ("classify", "regress")
 # what these read is given by modules of their own kind, of tokens, recordings or histories: test_..._in_use has them
@@ -134,18 +134,18 @@ def test_a_method_goes_with_a_task_or_says_that_it_does_not(name, kind):
 
     task = task_of(kind)
     given = accepted(task)
-    own, other = with_inputs(task, given), with_inputs(task, given, shift=0.3)
+    source, other = with_inputs(task, given), with_inputs(task, given, shift=0.3)
     before = other.train.target_array.copy()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            run = WAYS[name](task, own, other)
+            run = WAYS[name](task, source, other)
     except InputError as error:
         assert name not in ANY_TASK or task.solve is not None, str(error)
         assert re.match(r"^[A-Z`].*[.:]", str(error))
         return
     assert (other.train.target_array == before).all()
     assert all(np.isfinite(w).all() for w in run.model.get_weights())
-    test = run.data.test if len(run.data.test) else own.test
+    test = run.data.test if len(run.data.test) else source.test
     scores = tlkit.evaluate(run.model, run.task, test).scores
     assert scores and all(np.isfinite(value) for value in scores.values())

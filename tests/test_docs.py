@@ -108,18 +108,18 @@ def test_phases(shown, place, monkeypatch):
 
     data = tlkit.data.image.resized(shown["data"], SIZE)
     names = {"tlkit": tlkit, "keras": keras, "model": shown["run"].model, "task": shown["run"].task, "data": data}
-    first, rate, own = blocks(ROOT / "docs" / "phases.md", "python")
+    first, rate, second = blocks(ROOT / "docs" / "phases.md", "python")
     monkeypatch.chdir(place[0])
     assert 1e-6 < execute(rate, place[1], **names)["found"].suggestion < 1
     assert [r.phase.unfrozen for r in execute(first, place[1], **names)["run"].phases] == [0.0, 0.25]
-    assert execute(own, place[1], **names)["layer"].trainable
+    assert execute(second, place[1], **names)["layer"].trainable
 
 
 def test_choosing(place, monkeypatch):
     first, _ = blocks(ROOT / "docs" / "choosing.md", "python")
     monkeypatch.chdir(place[0])
-    found = execute(first.replace("224", str(SIZE)).replace("56", "8"), place[1])["found"]
-    assert len(found.rows) == 2 and found.pareto and (place[0] / "rank.png").is_file()
+    ranking = execute(first.replace("224", str(SIZE)).replace("56", "8"), place[1])["found"]
+    assert len(ranking.rows) == 2 and ranking.pareto and (place[0] / "rank.png").is_file()
 
 
 @pytest.mark.parametrize("client", ["ai_edge_litert", "mediapipe", "tensorflow"])
@@ -136,8 +136,8 @@ def test_clients_in_python(client, shown, place, monkeypatch, capfd):
 
 
 def chains(tree: ast.AST) -> list[str]:
-    found = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return [text for text in found if re.fullmatch(r"tlkit(\.\w+)+", text)]
+    names = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return [text for text in names if re.fullmatch(r"tlkit(\.\w+)+", text)]
 
 
 def resolved(chain: str) -> Any:
@@ -175,7 +175,7 @@ def test_extending_shows_what_the_plugins_of_the_tests_are():
 @pytest.fixture(scope="module")
 def flags():
     """Command, of `run` with its recipe -> the flags that its --help lists, and those of every command."""
-    found = {}
+    flags_of = {}
     recipes = [f"run {path.stem}" for path in sorted((ROOT / "recipes").glob("[a-z]*.py"))]
     for command in [*(c for c in commands.COMMANDS if c != "run"), *recipes]:
         shown = io.StringIO()
@@ -185,8 +185,8 @@ def flags():
             except SystemExit as end:
                 code = end.code
         assert not code, command
-        found[command] = {*re.findall(r"--[a-z][a-z-]*", shown.getvalue()), *commands.FLAGS}
-    return found
+        flags_of[command] = {*re.findall(r"--[a-z][a-z-]*", shown.getvalue()), *commands.FLAGS}
+    return flags_of
 
 
 def command_lines(path: Path) -> list[str]:

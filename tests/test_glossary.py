@@ -53,8 +53,8 @@ def places(word, *, docs_alone):
     """Where a word stands, alone or in the plural."""
     pattern = re.compile(rf"\b{word}s?\b", re.IGNORECASE)
     files = [] if docs_alone else [*ROOT.glob("tlkit/**/*.py"), *ROOT.glob("recipes/*.py")]
-    found = [str(path.relative_to(ROOT)) for path in PAGES if pattern.search(prose(path.read_text()))]
-    return found + [str(p.relative_to(ROOT)) for p in files if any(pattern.search(text) for text in docstrings(p))]
+    pages = [str(path.relative_to(ROOT)) for path in PAGES if pattern.search(prose(path.read_text()))]
+    return pages + [str(p.relative_to(ROOT)) for p in files if any(pattern.search(text) for text in docstrings(p))]
 
 
 def test_it_is_short_and_each_term_stands_once():

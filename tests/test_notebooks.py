@@ -64,8 +64,8 @@ def test_boxes(tmp_path):
     except (DownloadError, OfflineError) as error:
         pytest.skip(f"the composites' packages are not here and cannot be fetched: {error}")
     book, printed = executed("object_detection", "efficientnet-lite0", tmp_path)
-    found = re.search(r"mAP at half overlap ([\d.]+)", printed)
-    assert found and float(found[1]) > 0.25 and "model_int8.tflite" in printed
+    match = re.search(r"mAP at half overlap ([\d.]+)", printed)
+    assert match and float(match[1]) > 0.25 and "model_int8.tflite" in printed
     assert len([o for o in book.cells[-1].outputs if "image/png" in o.get("data", {})]) == 4
 
 

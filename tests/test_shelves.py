@@ -18,10 +18,10 @@ SHELVES = ["tlkit", *(f"tlkit.{name}" for name in [*LISTED, *BELOW])]
 def shelf_of(name):
     """The module; `tlkit.columns` and `tlkit.flags` lie elsewhere."""
     top, _, rest = name.partition(".")
-    found = importlib.import_module(top)
+    shelf = importlib.import_module(top)
     for part in filter(None, rest.split(".")):
-        found = getattr(found, part)
-    return found
+        shelf = getattr(shelf, part)
+    return shelf
 
 
 def test_all_shelves_are_found():

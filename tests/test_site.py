@@ -57,6 +57,6 @@ def test_the_site_is_built_strictly_and_asks_no_network(tmp_path):
     names = "".join(page.read_text() for page in (tmp_path / "api").glob("*.html"))
     assert all(f'id="tlkit.{name}"' in names for name in tlkit.__all__ if name not in hook().SHELVES)
     fetched = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"'
-    found = {url for page in pages for url in re.findall(fetched, page.read_text())}
+    addresses = {url for page in pages for url in re.findall(fetched, page.read_text())}
     assert len(pages) > 50 and (tmp_path / "search" / "search_index.json").is_file()
-    assert not found, found
+    assert not addresses, addresses

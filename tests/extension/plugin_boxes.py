@@ -108,10 +108,10 @@ def towers(maps: Mapping[int, Any], labels: int) -> Mapping[str, Any]:
 
     What a place is stays with its outputs, so that decoding needs no strides: "places" (batch, places, 2).
     """
-    layers, found = keras.layers, []
+    layers, branches = keras.layers, []
     for stride in sorted(maps):
         x = layers.Conv2D(24, 3, padding="same", activation="relu", name=f"head_conv_{stride}")(maps[stride])
-        found.append(
+        branches.append(
             (
                 layers.Conv2D(
                     labels, 1, bias_initializer=keras.initializers.Constant(-2.0), dtype="float32",
@@ -121,7 +121,7 @@ def towers(maps: Mapping[int, Any], labels: int) -> Mapping[str, Any]:
                 Places(dtype="float32", name=f"head_places_{stride}")(maps[stride]),
             )
         )  # fmt: skip
-    parts = [[layers.Reshape((-1, part.shape[-1]))(part) for part in parts] for parts in zip(*found, strict=True)]
+    parts = [[layers.Reshape((-1, part.shape[-1]))(part) for part in parts] for parts in zip(*branches, strict=True)]
     joined = [layers.Concatenate(axis=1)(part) if len(part) > 1 else part[0] for part in parts]
     return dict(zip(("labels", "reach", "places"), joined, strict=True))
 
@@ -156,13 +156,13 @@ class BoxLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Mapping[str, Any]) -> Any:
         ops = keras.ops
-        own, positive = assigned(y_true, y_pred["places"])
-        wanted = ops.one_hot(ops.cast(own[..., 0], "int32"), y_pred["labels"].shape[-1]) * positive[..., None]
+        assigned_rows, positive = assigned(y_true, y_pred["places"])
+        wanted = ops.one_hot(ops.cast(assigned_rows[..., 0], "int32"), y_pred["labels"].shape[-1]) * positive[..., None]
         share = ops.sigmoid(y_pred["labels"])
         right = wanted * share + (1 - wanted) * (1 - share)
         focal = ops.square(1 - right) * -ops.log(ops.maximum(right, 1e-7))
         count = ops.maximum(ops.sum(positive, axis=1), 1.0)
-        apart = positive * (1 - overlap(corners(y_pred), own[..., 1:]))
+        apart = positive * (1 - overlap(corners(y_pred), assigned_rows[..., 1:]))
         return (ops.sum(focal, axis=(1, 2)) + 2 * ops.sum(apart, axis=1)) / count
 
     def get_config(self) -> dict[str, Any]:
@@ -181,13 +181,13 @@ def assigned(rows: Any, places: Any) -> tuple[Any, Any]:
     return ops.matmul(best, rows), ops.max(inside, axis=-1)
 
 
-def overlap(one: Any, other: Any) -> Any:
+def overlap(first: Any, second: Any) -> Any:
     """Intersection over union of boxes (..., 4); works on NumPy arrays too."""
     ops = keras.ops
-    width = ops.minimum(one[..., 2], other[..., 2]) - ops.maximum(one[..., 0], other[..., 0])
-    height = ops.minimum(one[..., 3], other[..., 3]) - ops.maximum(one[..., 1], other[..., 1])
+    width = ops.minimum(first[..., 2], second[..., 2]) - ops.maximum(first[..., 0], second[..., 0])
+    height = ops.minimum(first[..., 3], second[..., 3]) - ops.maximum(first[..., 1], second[..., 1])
     common = ops.maximum(width, 0.0) * ops.maximum(height, 0.0)
-    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (one, other)]
+    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (first, second)]
     return common / ops.maximum(areas[0] + areas[1] - common, 1e-7)
 
 
@@ -212,19 +212,19 @@ def boxes(labels: tuple[str, ...]) -> tlkit.Answer:
 def _decode(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     ops = keras.ops
     share = ops.sigmoid(raw["labels"])
-    best, label = (own[..., 0] for own in ops.top_k(share, 1))  # Keras' argmax of floats is no TFLite builtin
+    best, label = (column[..., 0] for column in ops.top_k(share, 1))  # Keras' argmax of floats is no TFLite builtin
     scores, places = ops.top_k(best, k=MOST)
     chosen = ops.one_hot(places, best.shape[1])  # a product in place of a gather: every runtime has it
-    found = ops.matmul(chosen, corners(raw))
+    edges = ops.matmul(chosen, corners(raw))
     labels = ops.squeeze(ops.matmul(chosen, ops.cast(label, "float32")[..., None]), -1)
-    return {"boxes": found, "scores": scores * _survivors(found, scores, labels), "labels": labels}
+    return {"boxes": edges, "scores": scores * _survivors(edges, scores, labels), "labels": labels}
 
 
-def _survivors(found: Any, scores: Any, labels: Any) -> Any:
+def _survivors(edges: Any, scores: Any, labels: Any) -> Any:
     """1 for a box that no better one of its label covers; rows come best first, so each looks at those before it."""
     ops = keras.ops
     alike = ops.cast(ops.equal(labels[:, :, None], labels[:, None, :]), "float32")
-    near = ops.cast(overlap(found[:, :, None], found[:, None, :]) > KEPT, "float32")
+    near = ops.cast(overlap(edges[:, :, None], edges[:, None, :]) > KEPT, "float32")
     before = np.tril(np.ones((MOST, MOST), np.float32), -1)
     covers, kept = alike * near * before, ops.ones_like(scores)
     for _ in range(4):  # chains of more than four boxes do not occur among the best eight
@@ -232,16 +232,16 @@ def _survivors(found: Any, scores: Any, labels: Any) -> Any:
     return kept
 
 
-def _agree(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
     """Boxes are compared in order of their scores; those below KEPT are nobody's answer."""
-    best, other = (np.argsort(-side["scores"], axis=1, kind="stable") for side in (expected, found))
+    best, other = (np.argsort(-side["scores"], axis=1, kind="stable") for side in (expected, actual))
     scores = np.take_along_axis(expected["scores"], best, 1)
-    difference = np.abs(scores - np.take_along_axis(found["scores"], other, 1)).max(axis=1)
-    said, said_there = scores > KEPT, np.take_along_axis(found["scores"], other, 1) > KEPT
-    one = np.take_along_axis(expected["boxes"], best[..., None], 1)
-    two = np.take_along_axis(found["boxes"], other[..., None], 1)
-    near = np.asarray(overlap(one, two)) > 0.9
-    alike = np.take_along_axis(expected["labels"], best, 1) == np.take_along_axis(found["labels"], other, 1)
+    difference = np.abs(scores - np.take_along_axis(actual["scores"], other, 1)).max(axis=1)
+    said, said_there = scores > KEPT, np.take_along_axis(actual["scores"], other, 1) > KEPT
+    expected_boxes = np.take_along_axis(expected["boxes"], best[..., None], 1)
+    actual_boxes = np.take_along_axis(actual["boxes"], other[..., None], 1)
+    near = np.asarray(overlap(expected_boxes, actual_boxes)) > 0.9
+    alike = np.take_along_axis(expected["labels"], best, 1) == np.take_along_axis(actual["labels"], other, 1)
     equal = (said == said_there) & (near & alike | ~said)
     return tlkit.Agreement(difference, equal, np.abs(scores - KEPT))
 
@@ -320,9 +320,9 @@ class AveragePrecision:
         )
 
 
-def _area(found: list[tuple[float, bool]], truths: int) -> float:
+def _area(scored: list[tuple[float, bool]], truths: int) -> float:
     """Average precision: at each true box that is found, the share of right ones among all that score as high."""
-    hits = np.array([hit for _, hit in sorted(found, key=lambda pair: -pair[0])], bool)
+    hits = np.array([hit for _, hit in sorted(scored, key=lambda pair: -pair[0])], bool)
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     return float(best_from_here[hits].sum() / max(1, truths)) if len(hits) else 0.0

@@ -151,9 +151,9 @@ def quantile_answer(levels: tuple[float, ...]) -> tlkit.Answer:
     )
 
 
-def _agree(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
     """Values are in deviations already; a tenth of one is the same to people."""
-    apart = np.abs(expected["quantiles"] - found["quantiles"])
+    apart = np.abs(expected["quantiles"] - actual["quantiles"])
     return tlkit.Agreement(apart.max(axis=(1, 2)), apart < 0.1, np.full(apart.shape, np.inf))
 
 

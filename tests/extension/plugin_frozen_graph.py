@@ -49,8 +49,8 @@ def opened(path: Path, threads: int) -> tlkit.Opened:
 
     def call(given: dict[str, np.ndarray]) -> dict[str, Any]:
         dtypes = [tensor.dtype for tensor in function.inputs]
-        found = function(*(tf.cast(given[name], dtype) for name, dtype in zip(inputs, dtypes, strict=True)))
-        return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
+        tensors = function(*(tf.cast(given[name], dtype) for name, dtype in zip(inputs, dtypes, strict=True)))
+        return {name: value.numpy() for name, value in zip(outputs, tensors, strict=True)}
 
     return tlkit.Opened(call=call, card=head["card"], owner=function)
 

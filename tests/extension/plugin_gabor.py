@@ -42,12 +42,12 @@ def kernels() -> np.ndarray:
     """float32 (side, side, 3, filters): a wave under a bell, even and odd, each of mean 0 and length 1."""
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     bell = np.exp(-(x**2 + y**2) / (2 * (SIDE / 4) ** 2))
-    found = []
+    patches = []
     for wave in WAVES:
         for angle in np.arange(ANGLES) * np.pi / ANGLES:
             phase = 2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / wave
-            found += [bell * np.cos(phase), bell * np.sin(phase)]
-    flat = np.stack(found, axis=-1)
+            patches += [bell * np.cos(phase), bell * np.sin(phase)]
+    flat = np.stack(patches, axis=-1)
     flat -= flat.mean(axis=(0, 1))
     flat /= np.sqrt((flat**2).sum(axis=(0, 1)))
     return np.repeat(flat[:, :, None, :] / 3, 3, axis=2).astype(np.float32)

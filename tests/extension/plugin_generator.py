@@ -145,11 +145,11 @@ def letters() -> tlkit.Answer:
     )
 
 
-def _agree(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
     best = np.sort(expected["next"], axis=-1)
     return tlkit.Agreement(
-        np.abs(expected["next"] - found["next"]).max(axis=(1, 2)),
-        expected["next"].argmax(-1) == found["next"].argmax(-1),
+        np.abs(expected["next"] - actual["next"]).max(axis=(1, 2)),
+        expected["next"].argmax(-1) == actual["next"].argmax(-1),
         best[..., -1] - best[..., -2],
     )
 

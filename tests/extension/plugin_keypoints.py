@@ -132,8 +132,8 @@ def share_found(y_true: Any, y_pred: Any, within: float) -> Any:
     return keras.ops.mean(keras.ops.cast(near, "float32"), axis=-1)
 
 
-def _distances(one: Any, other: Any) -> Any:
-    return keras.ops.sqrt(keras.ops.sum(keras.ops.square(one - other), axis=-1) + 1e-9)
+def _distances(first: Any, second: Any) -> Any:
+    return keras.ops.sqrt(keras.ops.sum(keras.ops.square(first - second), axis=-1) + 1e-9)
 
 
 # -- the answer
@@ -154,12 +154,12 @@ def points(names: tuple[str, ...], within: float) -> tlkit.Answer:
 
 
 def _decode(raw: Any) -> Mapping[str, Any]:
-    found = located(raw)
-    return {"points": found[..., :2], "scores": found[..., 2]}
+    spots = located(raw)
+    return {"points": spots[..., :2], "scores": spots[..., 2]}
 
 
-def _agree(within: float, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
-    apart = np.linalg.norm(expected["points"] - found["points"], axis=-1)
+def _agree(within: float, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+    apart = np.linalg.norm(expected["points"] - actual["points"], axis=-1)
     return tlkit.Agreement(apart.max(axis=1), apart < within / 2, expected["scores"])
 
 
@@ -195,14 +195,14 @@ class PointScores:
 
     def result(self) -> tlkit.Evaluation:
         distances = np.concatenate(self.distances)
-        found = distances < self.within
+        hits = distances < self.within
         worst = np.argsort(-distances.max(axis=1))[:6]
         rows = [
-            {"name": name, "found": float(found[:, i].mean()), "distance": float(distances[:, i].mean())}
+            {"name": name, "found": float(hits[:, i].mean()), "distance": float(distances[:, i].mean())}
             for i, name in enumerate(self.names)
         ]
         return tlkit.Evaluation(
-            scores={"found": float(found.mean()), "distance": float(distances.mean())},
+            scores={"found": float(hits.mean()), "distance": float(distances.mean())},
             details={
                 "headline": {
                     "name": "found", "label": "Points found", "interval": "", "unit": "share",

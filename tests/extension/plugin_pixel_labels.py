@@ -142,11 +142,11 @@ def mask(labels: tuple[str, ...]) -> tlkit.Answer:
     )
 
 
-def _agree(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
     best = np.sort(expected["mask"], axis=-1)
-    difference = np.abs(expected["mask"] - found["mask"]).max(axis=(1, 2, 3))
+    difference = np.abs(expected["mask"] - actual["mask"]).max(axis=(1, 2, 3))
     return tlkit.Agreement(
-        difference, expected["mask"].argmax(-1) == found["mask"].argmax(-1), best[..., -1] - best[..., -2]
+        difference, expected["mask"].argmax(-1) == actual["mask"].argmax(-1), best[..., -1] - best[..., -2]
     )
 
 

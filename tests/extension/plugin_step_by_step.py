@@ -86,8 +86,8 @@ def _shares(raw: Any) -> dict[str, Any]:
     return {"letters": keras.ops.softmax(raw)}
 
 
-def _agree_on_shares(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
-    difference = np.abs(expected["letters"] - found["letters"]).max(axis=(1, 2))
+def _agree_on_shares(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+    difference = np.abs(expected["letters"] - actual["letters"]).max(axis=(1, 2))
     return tlkit.Agreement(difference, difference < 0.1, difference)
 
 
@@ -137,10 +137,10 @@ def _run(functions: Mapping[str, Any], inputs: Mapping[str, np.ndarray], steps: 
     return {"written": written, "share": shares}
 
 
-def _agree(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> tlkit.Agreement:
+def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
     return tlkit.Agreement(
-        np.abs(expected["share"] - found["share"]).max(axis=1),
-        (expected["written"] == found["written"]).all(axis=1),
+        np.abs(expected["share"] - actual["share"]).max(axis=1),
+        (expected["written"] == actual["written"]).all(axis=1),
         np.ones(len(expected["written"])),
     )
 
@@ -157,6 +157,7 @@ def _say(decoded: Mapping[str, np.ndarray], example: Mapping[str, Any]) -> list[
 def _evaluate_lines(examples: tlkit.Examples, outputs: Mapping[str, np.ndarray]) -> tlkit.Evaluation:
     rows, written = examples.target_array, outputs["written"].astype(int)
     right = [
-        (line[line > END][BEGUN:].tolist() == own[own > END].tolist()) for line, own in zip(rows, written, strict=True)
+        (line[line > END][BEGUN:].tolist() == answer[answer > END].tolist())
+        for line, answer in zip(rows, written, strict=True)
     ]
     return tlkit.Evaluation({"exact": float(np.mean(right))}, {})

@@ -110,9 +110,9 @@ def test_an_export_format(tmp_path):
     data, task = stripes()
     formats = ("float32", plug.FROZEN_GRAPH)
     run, said = journey(tmp_path, image_module(tmp_path), task, data, [picture(tmp_path)], formats)
-    own = tlkit.predict(run.folder, [picture(tmp_path)], format=plug.FROZEN_GRAPH)
+    from_graph = tlkit.predict(run.folder, [picture(tmp_path)], format=plug.FROZEN_GRAPH)
     assert (run.folder / "model.pb").is_file()
-    assert dict(own[0].scores) == pytest.approx(dict(said[0].scores), abs=1e-4)
+    assert dict(from_graph[0].scores) == pytest.approx(dict(said[0].scores), abs=1e-4)
 
 
 def test_a_method_of_data(tmp_path):
@@ -224,13 +224,13 @@ def test_each_plugin_is_one_file_of_public_names():
         shelves = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                assert all(one.name == "tlkit" or allowed(one.name) for one in node.names), (
+                assert all(alias.name == "tlkit" or allowed(alias.name) for alias in node.names), (
                     path.name,
                     ast.unparse(node),
                 )
             if isinstance(node, ast.ImportFrom):
                 assert node.module == "tlkit" or allowed(node.module), (path.name, ast.unparse(node))
-                shelves |= {one.name for one in node.names} if node.module == "tlkit" else set()
+                shelves |= {alias.name for alias in node.names} if node.module == "tlkit" else set()
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and root(node) == "tlkit"}
         used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and root(node) in shelves}
         assert not [name for name in used | shelves if name.startswith("_")], path.name
@@ -242,9 +242,9 @@ def recorded():
     blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "seams.md").read_text(), re.DOTALL)
     classes = [node for block in blocks for node in ast.parse(block).body if isinstance(node, ast.ClassDef)]
     return {
-        one.name: [item.target.id for item in one.body if isinstance(item, ast.AnnAssign)]
-        for one in classes
-        if "Protocol" not in map(ast.unparse, one.bases)
+        record.name: [item.target.id for item in record.body if isinstance(item, ast.AnnAssign)]
+        for record in classes
+        if "Protocol" not in map(ast.unparse, record.bases)
     }
 
 
@@ -261,7 +261,7 @@ def test_plugins_make_the_records_that_are_written_down():
     assert made >= {"Answer", "Examples", "Format", "Modality", "Objective", "Opened", "Section", "Task"}
     for name in known.keys() & set(tlkit.__all__):
         member = getattr(tlkit, name)
-        names = getattr(member, "_fields", None) or [own.name for own in dataclasses.fields(member)]
+        names = getattr(member, "_fields", None) or [field.name for field in dataclasses.fields(member)]
         assert list(names) == known[name], member
 
 

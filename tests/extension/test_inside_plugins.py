@@ -117,9 +117,9 @@ def test_scores_are_those_of_all_batches_together(fitted):
 
 def test_a_trained_model_beats_a_fresh_one(fitted):
     _, _, task, data, model, (fresh, _) = fitted
-    found = scores(task, model, data.test, 2)
-    headline = found.details["headline"]
-    before, after = (evaluation.scores[headline["name"]] for evaluation in (fresh, found))
+    evaluation = scores(task, model, data.test, 2)
+    headline = evaluation.details["headline"]
+    before, after = (evaluation.scores[headline["name"]] for evaluation in (fresh, evaluation))
     assert after < before if headline["lower_is_better"] else after > before, (before, after)
 
 
@@ -133,11 +133,11 @@ def test_metrics_take_what_the_loss_takes(fitted):
 def test_answers_agree_with_themselves_and_not_with_others(fitted):
     _, _, task, data, model, _ = fitted
     answer, test = task.answers[0], data.test
-    own = decoded(task, model, test)
-    same = answer.agree(own, own)
+    outputs = decoded(task, model, test)
+    same = answer.agree(outputs, outputs)
     assert same.difference.shape == (len(test),) and not same.difference.any()
     assert same.equal.all() and same.margin.shape == same.equal.shape
-    other = answer.agree(own, {name: rows[::-1] for name, rows in own.items()})
+    other = answer.agree(outputs, {name: rows[::-1] for name, rows in outputs.items()})
     assert other.difference.max() > 0 and not other.equal.all()
 
 
@@ -214,12 +214,12 @@ def test_a_forecast_is_said_in_the_unit_of_the_series(plugin, tmp_path):
     module = plugin("forecast")
     file = worlds.wave(tmp_path / "wave.txt")
     info = tlkit.FileInfo(tlkit.Pipeline().then("series", context=worlds.CONTEXT), {})
-    one = module.SERIES.parse(file, info)
-    example = {name: column[0] for name, column in one.columns.items()} | {"input": one.inputs[0]}
+    parsed = module.SERIES.parse(file, info)
+    example = {name: column[0] for name, column in parsed.columns.items()} | {"input": parsed.inputs[0]}
     said = module.forecast(2).answers[0].say({"quantiles": np.zeros((2, 3), np.float32)}, example)
     last = module.values(file)[-worlds.CONTEXT :]
     assert said[0] == ("1 ahead", pytest.approx(float(last.mean()), rel=1e-4))
-    assert "polyline" in module.SERIES.show(one, 0) and example["note"] == "the last 24 of 300 values"
+    assert "polyline" in module.SERIES.show(parsed, 0) and example["note"] == "the last 24 of 300 values"
     with pytest.raises(module.tlkit.InputError, match="needs 24 values"):
         module.SERIES.parse(np.zeros(3), info)
 
@@ -241,9 +241,9 @@ def test_a_frozen_graph_gives_what_its_saved_model_gives(plugin, tmp_path):
     module.FROZEN_GRAPH.write(source, tmp_path / module.FROZEN_GRAPH.file)
     opened = module.FROZEN_GRAPH.open(tmp_path / module.FROZEN_GRAPH.file, 1)
     image = np.random.default_rng(0).random((1, worlds.SIZE, worlds.SIZE, 3)).astype(np.float32)
-    found = opened.call({"image": image})
-    assert set(found) == {"twice", "features"} and opened.card == {"labels": ["a"]}
-    np.testing.assert_allclose(found["twice"], 2 * np.asarray(model(image)), atol=1e-5)
+    outputs = opened.call({"image": image})
+    assert set(outputs) == {"twice", "features"} and opened.card == {"labels": ["a"]}
+    np.testing.assert_allclose(outputs["twice"], 2 * np.asarray(model(image)), atol=1e-5)
 
 
 def test_sure_outputs_cost_more(plugin):

@@ -72,10 +72,10 @@ def read(folder, **options):
 def made(tmp_path_factory, module_cache):
     """(folder of the images, the module, the exported run of the chosen detector)."""
     root = tmp_path_factory.mktemp("anomalies")
-    folder, own = pictures(root / "data"), module(root / "module")
+    folder, handle = pictures(root / "data"), module(root / "module")
     task = tlkit.tasks.anomalies((2, 4), false_alarm_rate=0.1)
-    run = tlkit.finetune(own, task, read(folder), out=root / "run", progress=quiet)
-    return folder, own, tlkit.export(run, formats=FORMATS, progress=quiet)
+    run = tlkit.finetune(handle, task, read(folder), out=root / "run", progress=quiet)
+    return folder, handle, tlkit.export(run, formats=FORMATS, progress=quiet)
 
 
 def test_faults_are_seen_and_files_agree(made):
@@ -100,14 +100,15 @@ def test_the_detector_was_chosen_by_figures_that_the_record_holds(made):
 def test_the_threshold_is_set_by_good_validation_images_alone(made):
     _, _, run = made
     good = [i for i in range(len(run.data.val)) if not run.data.val.targets[i].any()]
-    found = tlkit.evaluate(run.model, run.task, run.data.val.subset(good))
-    highest = max(one["score"] for one in found.details["anomalies"]["images"])
-    assert found.scores["false_alarms"] == 0 and highest == pytest.approx(1, abs=1e-5)  # of nine none may lie above it
+    evaluation = tlkit.evaluate(run.model, run.task, run.data.val.subset(good))
+    highest = max(image["score"] for image in evaluation.details["anomalies"]["images"])
+    assert evaluation.scores["false_alarms"] == 0  # of nine none may lie above the threshold
+    assert highest == pytest.approx(1, abs=1e-5)
 
 
 def test_the_module_stays_as_it_was(made):
-    _, own, run = made
-    fresh = {v.path: np.asarray(v) for v in tlkit.HubLayer(own).variables}
+    _, handle, run = made
+    fresh = {v.path: np.asarray(v) for v in tlkit.HubLayer(handle).variables}
     kept = [np.asarray(v) for v in run.model.get_layer("backbone").variables]
     assert len(fresh) == len(kept) and all((a == b).all() for a, b in zip(fresh.values(), kept, strict=True))
 
@@ -124,8 +125,8 @@ def test_a_run_opens_again_and_scores_the_same(made):
     _, _, run = made
     again = tlkit.load(run.folder)
     assert again.task.made_by == run.task.made_by
-    found = tlkit.evaluate(again.model, again.task, again.data.test)
-    assert found.scores == pytest.approx(run.scores, abs=1e-4)
+    evaluation = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert evaluation.scores == pytest.approx(run.scores, abs=1e-4)
 
 
 def test_predict_says_what_is_anomalous_and_where(made):
@@ -151,9 +152,9 @@ def test_predict_draws_the_map_over_the_image(made, tmp_path):
 def test_a_file_gives_the_map_and_its_highest_value(made):
     folder, _, run = made
     image = np.asarray(Image.open(folder / "bad/spot/00.png"))[None]
-    found = tflite.open_tflite(run.folder / "model.tflite", threads=1).call({"image": image})
-    assert found["anomaly_map"].shape == (1, SIZE, SIZE)
-    assert found["pred_score"][0] == pytest.approx(found["anomaly_map"].max())
+    outputs = tflite.open_tflite(run.folder / "model.tflite", threads=1).call({"image": image})
+    assert outputs["anomaly_map"].shape == (1, SIZE, SIZE)
+    assert outputs["pred_score"][0] == pytest.approx(outputs["anomaly_map"].max())
 
 
 @pytest.fixture(scope="module")

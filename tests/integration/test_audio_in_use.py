@@ -74,9 +74,9 @@ def test_a_run_learns_what_its_sounds_are(run):
 def test_predict_hears_files_of_any_length_and_rate(run, tmp_path, label, seconds, rate, note):
     file = tmp_path / "sound.wav"
     soundfile.write(file, np.stack([tone(label, 900, seconds, rate)] * 2, axis=1), rate)
-    (found,) = predict(run.folder, [file])
-    assert found.scores[0][0] == label
-    assert found.note == note
+    (prediction,) = predict(run.folder, [file])
+    assert prediction.scores[0][0] == label
+    assert prediction.note == note
 
 
 def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_path):
@@ -84,12 +84,12 @@ def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_pa
 
     served = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"]
     sounds = np.stack([run.data.test.inputs[i] for i in range(4)])
-    found = served(waveform=tf.constant(sounds))["probabilities"].numpy()
+    probabilities = served(waveform=tf.constant(sounds))["probabilities"].numpy()
     opened = tflite.open_tflite(run.folder / "model.tflite", threads=1)
     (name,) = opened.card["shapes"]
     ours = np.concatenate([opened.call({name: sound[None]})["probabilities"] for sound in sounds])
-    np.testing.assert_allclose(found, ours, atol=1e-4)
-    for i, row in enumerate(found):
+    np.testing.assert_allclose(probabilities, ours, atol=1e-4)
+    for i, row in enumerate(probabilities):
         soundfile.write(tmp_path / "one.wav", sounds[i], RATE, subtype="FLOAT")
         (said,) = predict(run.folder, [tmp_path / "one.wav"])
         assert dict(said.scores) == pytest.approx(dict(zip(run.task.labels, map(float, row), strict=True)), abs=1e-4)

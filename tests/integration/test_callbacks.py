@@ -77,14 +77,14 @@ def test_weights_and_history_are_the_same_bits_with_callbacks_and_without(plain,
 
 
 def test_calls_and_logs_are_those_of_keras_fit(watched):
-    listener, own = watched[1], Listener()
+    listener, keras_listener = watched[1], Listener()
     model = keras.Sequential([keras.layers.Dense(3)])
     model.compile("sgd", "mse", metrics=["accuracy"])
     x, val = np.zeros((42, 2)), np.zeros((15, 2))
     arguments = {"validation_data": (val, np.zeros((15, 3))), "batch_size": 8, "epochs": EPOCHS, "verbose": 0}
-    model.fit(x, np.zeros((42, 3)), callbacks=[own], **arguments)
-    assert [(event, number) for event, number, _ in listener.calls] == [(e, n) for e, n, _ in own.calls]
-    for (event, _, logs), (_, _, expected) in zip(listener.calls, own.calls, strict=True):
+    model.fit(x, np.zeros((42, 3)), callbacks=[keras_listener], **arguments)
+    assert [(event, number) for event, number, _ in listener.calls] == [(e, n) for e, n, _ in keras_listener.calls]
+    for (event, _, logs), (_, _, expected) in zip(listener.calls, keras_listener.calls, strict=True):
         extra = {"learning_rate"} if event in ("on_epoch_end", "on_train_end") else set()
         assert set(logs) == set(expected) | extra, event
     assert {name: listener.params[name] for name in ("epochs", "steps")} == {"epochs": EPOCHS, "steps": STEPS}

@@ -55,10 +55,10 @@ def test_boxes_and_masks_are_of_the_same_images_and_fit(packages):
     boxes, masks = composites.boxes(**COUNTS), composites.masks(**COUNTS)
     assert boxes.labels == tuple(composites.CLASSES) and masks.labels == ("background", *composites.CLASSES)
     assert [len(part) for part in (boxes.train, boxes.val, boxes.test)] == [12, 6, 6]
-    for own, other in ((boxes.train, masks.train), (boxes.test, masks.test)):
-        for i in range(len(own)):
-            np.testing.assert_array_equal(own.inputs[i], other.inputs[i])
-            mask, rows = other.targets[i], own.targets[i]
+    for part, other in ((boxes.train, masks.train), (boxes.test, masks.test)):
+        for i in range(len(part)):
+            np.testing.assert_array_equal(part.inputs[i], other.inputs[i])
+            mask, rows = other.targets[i], part.targets[i]
             assert set(np.unique(mask)) == {0, *(rows[:, 0].astype(int) + 1)}
             for number in np.unique(rows[:, 0]):
                 corners = rows[rows[:, 0] == number, 1:] * 96
@@ -86,17 +86,17 @@ def test_what_is_held_out_is_in_no_training_image(packages, seed):
 
 def test_names_that_share_a_word_are_one_family(tmp_path):
     names = ["apple_red", "red-currant", "apple2", "kiwi", "helmeted_hen", "hen", "747"]
-    found = composites.families([tmp_path / f"{name}.png" for name in names])
-    family = {path.stem: name for path, name in found.items()}
+    families = composites.families([tmp_path / f"{name}.png" for name in names])
+    family = {path.stem: name for path, name in families.items()}
     assert family["apple_red"] == family["red-currant"] == family["apple2"]
     assert family["hen"] == family["helmeted_hen"] and len(set(family.values())) == 4
 
 
 def test_no_object_is_hidden(packages):
-    own = composites.material(0, held_out=False)
+    material = composites.material(0, held_out=False)
     counts, sizes = [], []
     for i in range(60):
-        image, mask, rows = composites.composite(own, 96, random.Random(i))
+        image, mask, rows = composites.composite(material, 96, random.Random(i))
         assert image.shape == (96, 96, 3) and image.dtype == mask.dtype == np.uint8
         counts.append(len(rows))
         sizes += [max(row["bbox"][2:]) / 96 for row in rows]

@@ -52,65 +52,65 @@ def kinds(examples):
 
 
 def test_the_layout_of_mvtec_is_read(folder):
-    found = mvtec(folder)
-    assert (len(found.train), len(found.val), len(found.test)) == (8, 2 * 4, 3 + 4)
-    assert set(kinds(found.train)) == {"good"} and sorted(kinds(found.test)) == sorted(
+    splits = mvtec(folder)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 2 * 4, 3 + 4)
+    assert set(kinds(splits.train)) == {"good"} and sorted(kinds(splits.test)) == sorted(
         ["good"] * 3 + ["crack"] * 2 + ["hole"] * 2
     )
-    by_name = dict(zip(found.test.ids, range(len(found.test)), strict=True))
-    assert found.test.targets[by_name["crack/000.png"]].sum() == 3 * 6
-    assert (found.test.targets[by_name["hole/001.png"]] == 255).all()
-    assert any("1 bad images have no mask and are judged as a whole: 'hole/001.png'" in note for note in found.notes)
-    assert not any(found.train.targets[i].any() for i in range(len(found.train)))
+    by_name = dict(zip(splits.test.ids, range(len(splits.test)), strict=True))
+    assert splits.test.targets[by_name["crack/000.png"]].sum() == 3 * 6
+    assert (splits.test.targets[by_name["hole/001.png"]] == 255).all()
+    assert any("1 bad images have no mask and are judged as a whole: 'hole/001.png'" in note for note in splits.notes)
+    assert not any(splits.train.targets[i].any() for i in range(len(splits.train)))
 
 
 def test_validation_has_each_kind_of_synthetic_fault_on_its_good_images(folder):
-    found = mvtec(folder)
+    splits = mvtec(folder)
     plain = mvtec(folder, faults=False)
-    assert kinds(found.val) == ["good"] * 2 + ["synthetic patch", "synthetic scar", "synthetic stain"] * 2
-    assert kinds(plain.val) == ["good"] * 2 and found.val.ids[:2] == plain.val.ids
+    assert kinds(splits.val) == ["good"] * 2 + ["synthetic patch", "synthetic scar", "synthetic stain"] * 2
+    assert kinds(plain.val) == ["good"] * 2 and splits.val.ids[:2] == plain.val.ids
     for i in range(2, 8):
-        source = found.val.inputs[(i - 2) // 3]
-        assert (found.val.inputs[i] != source).any() and 0 < (found.val.targets[i] == 1).mean() < 0.2
-    assert any("say nothing about real faults" in note for note in found.notes)
-    assert mvtec(folder).fingerprint == found.fingerprint != plain.fingerprint
+        source = splits.val.inputs[(i - 2) // 3]
+        assert (splits.val.inputs[i] != source).any() and 0 < (splits.val.targets[i] == 1).mean() < 0.2
+    assert any("say nothing about real faults" in note for note in splits.notes)
+    assert mvtec(folder).fingerprint == splits.fingerprint != plain.fingerprint
 
 
 def test_masks_follow_the_size_of_their_images(folder):
-    found = data.image.resized(mvtec(folder), (12, 18))
-    for part in (found.train, found.val, found.test):
+    splits = data.image.resized(mvtec(folder), (12, 18))
+    for part in (splits.train, splits.val, splits.test):
         for i in range(len(part)):
             assert part.inputs[i].shape == (12, 18, 3) and part.targets[i].shape == (12, 18)
     assert mvtec(folder, image_size=12).val.targets.spec.shape == (12, 12)
 
 
 def test_good_images_are_divided_where_no_folder_says_so(folder):
-    found = data.anomalies.from_folder(folder / "train/good", split=(0.5, 0.3, 0.2), faults=False, progress=False)
-    assert (len(found.train), len(found.val), len(found.test)) == (5, 3, 2)
+    splits = data.anomalies.from_folder(folder / "train/good", split=(0.5, 0.3, 0.2), faults=False, progress=False)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (5, 3, 2)
     again = data.anomalies.from_folder(folder / "train/good", split=(0.5, 0.3, 0.2), faults=False, progress=False)
-    assert found.train.ids == again.train.ids
+    assert splits.train.ids == again.train.ids
 
 
 def test_files_of_one_name_in_both_folders_keep_apart(folder):
     for i in range(2):
         write(folder / "bad" / f"{i:03d}.png", 50 + i)
-    found = data.anomalies.from_folder(folder / "train/good", folder / "bad", split=(0.6, 0.2, 0.2), progress=False)
-    assert {"bad/000.png", "bad/001.png"} <= set(found.test.ids) and kinds(found.test).count("bad") == 2
+    splits = data.anomalies.from_folder(folder / "train/good", folder / "bad", split=(0.6, 0.2, 0.2), progress=False)
+    assert {"bad/000.png", "bad/001.png"} <= set(splits.test.ids) and kinds(splits.test).count("bad") == 2
 
 
 def test_arrays_have_masks_and_kinds():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (14, SIDE, SIDE, 3)).astype(np.uint8)
     masks = [np.eye(SIDE), None]
-    found = data.anomalies.from_arrays(images[:10], images[10:12], masks, ["a", "b"], normal_test=images[12:])
-    assert kinds(found.test) == ["good", "good", "a", "b"] and len(found.train) == 8
-    assert found.test.targets[2].sum() == SIDE and (found.test.targets[3] == 255).all()
+    splits = data.anomalies.from_arrays(images[:10], images[10:12], masks, ["a", "b"], normal_test=images[12:])
+    assert kinds(splits.test) == ["good", "good", "a", "b"] and len(splits.train) == 8
+    assert splits.test.targets[2].sum() == SIDE and (splits.test.targets[3] == 255).all()
 
 
 def broken(folder, change):
     change(folder)
-    found = mvtec(folder)
-    return {item.name: item.reason for item in found.quarantine}
+    splits = mvtec(folder)
+    return {item.name: item.reason for item in splits.quarantine}
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def everything(splits: Splits) -> dict[str, np.ndarray]:
 
 
 def quarantined(splits: Splits) -> dict[str, str]:
-    return {one.name: one.reason for one in splits.quarantine}
+    return {left_out.name: left_out.reason for left_out in splits.quarantine}
 
 
 def frequency(x: np.ndarray) -> int:
@@ -118,7 +118,9 @@ def test_sounds_have_the_layouts_and_links_of_pictures(tmp_path):
     (tmp_path / "train" / "a" / "loop.wav").symlink_to("loop.wav")
     splits = load(tmp_path)
     assert splits.labels == ("a", "b")
-    assert [one.reason for one in splits.quarantine] == ["it cannot be read: Too many levels of symbolic links"]
+    assert [left_out.reason for left_out in splits.quarantine] == [
+        "it cannot be read: Too many levels of symbolic links"
+    ]
     assert "Left out: 'holdout' (2 files without labels)." in splits.notes
 
 
@@ -154,9 +156,9 @@ def test_all_formats_are_read_alike(tmp_path, kind):
     format_, subtype = FORMATS[kind]
     soundfile.write(tmp_path / "a" / "x.bin", tone(1000, 2.0, rate), rate, format=format_, subtype=subtype)
     splits = load(tmp_path, seconds=0.5)
-    found = {name: x for name, x in everything(splits).items() if name.startswith("a/x.bin")}
-    assert sorted(found) == [f"a/x.bin@{start}s" for start in ("0.000", "0.500", "1.000", "1.500")]
-    for x in found.values():
+    windows = {name: x for name, x in everything(splits).items() if name.startswith("a/x.bin")}
+    assert sorted(windows) == [f"a/x.bin@{start}s" for start in ("0.000", "0.500", "1.000", "1.500")]
+    for x in windows.values():
         assert frequency(x) == pytest.approx(1000, abs=1)
         assert np.sqrt(np.mean(x**2)) == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
     assert splits.quarantine == ()
@@ -206,11 +208,11 @@ def test_short_sounds_are_padded_and_long_ones_cut(tmp_path):
     write(tmp_path / "a" / "short.wav", tone(seconds=0.1))
     write(tmp_path / "a" / "long.wav", tone(seconds=1.1))
     write(tmp_path / "a" / "bit.wav", tone(seconds=1.3))
-    found = everything(load(tmp_path, seconds=0.5))
-    assert (found["a/short.wav"][1600:] == 0).all() and np.abs(found["a/short.wav"][:1600]).max() > 0.4
-    assert [name for name in sorted(found) if "long" in name] == [f"a/long.wav@0.{ms}00s" for ms in "05"]
-    assert [name for name in sorted(found) if "bit" in name] == [f"a/bit.wav@0.{ms}00s" for ms in "058"]
-    np.testing.assert_allclose(found["a/bit.wav@0.800s"], tone(seconds=1.3)[12_800:20_800], atol=1e-4)
+    sounds = everything(load(tmp_path, seconds=0.5))
+    assert (sounds["a/short.wav"][1600:] == 0).all() and np.abs(sounds["a/short.wav"][:1600]).max() > 0.4
+    assert [name for name in sorted(sounds) if "long" in name] == [f"a/long.wav@0.{ms}00s" for ms in "05"]
+    assert [name for name in sorted(sounds) if "bit" in name] == [f"a/bit.wav@0.{ms}00s" for ms in "058"]
+    np.testing.assert_allclose(sounds["a/bit.wav@0.800s"], tone(seconds=1.3)[12_800:20_800], atol=1e-4)
     first = load(tmp_path, seconds=0.5, windows="first")
     assert len(ids(first)) == 11 and first.train.groups == ()
     assert len([name for name in ids(load(tmp_path, seconds=0.5, hop=0.1)) if "long" in name]) == 7
@@ -236,7 +238,9 @@ def test_windows_of_a_speaker_stay_on_one_side(tmp_path):
     sides = [set(part.groups) for part in parts(splits)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 8
     for part in parts(splits):
-        assert all(Path(name).stem.split("-")[0] == own for name, own in zip(part.ids, part.groups, strict=True))
+        assert all(
+            Path(name).stem.split("-")[0] == speaker for name, speaker in zip(part.ids, part.groups, strict=True)
+        )
 
 
 def test_silent_windows_are_left_out_and_counted(tmp_path):
@@ -283,7 +287,7 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
     (b / "link.wav").symlink_to("nowhere.wav")
     (b / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     splits = load(tmp_path)
-    found = quarantined(splits)
+    reasons = quarantined(splits)
     expected = {
         "a/cut.wav": r"truncated: \d+ bytes are missing at its end",
         "a/cut.flac": r"damaged or truncated after \d\.\d\d of 5\.00 s: .*flac decoder lost sync",
@@ -307,9 +311,9 @@ def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_p
         "b/link.wav": r"a link to a file that is not there",
         "b/noise.mp3": r"its content is no sound that can be read \(WAV, FLAC, OGG, MP3, AIFF\)",
     }
-    assert set(found) == set(expected)
+    assert set(reasons) == set(expected)
     for name, reason in expected.items():
-        assert re.fullmatch(reason, found[name]), (name, found[name])
+        assert re.fullmatch(reason, reasons[name]), (name, reasons[name])
     assert len(ids(splits)) == 16
     with pytest.raises(
         InputError, match=r"^21 of 37 sounds cannot be used: 'a/cut.aiff' \(truncated: .* and 18 more\."
@@ -639,7 +643,7 @@ def test_a_builder_of_sounds(file_format, tmp_path):
     builder.download_and_prepare()
     splits = audio.from_tfds(builder.data_dir, seconds=0.25, split=(0.8, 0.2, 0), progress=False)
     assert splits.labels == ("low", "high")
-    assert [one.reason.split(":")[0] for one in splits.quarantine] == ["silent"]
+    assert [left_out.reason.split(":")[0] for left_out in splits.quarantine] == ["silent"]
     assert (len(splits.train) + len(splits.val), len(splits.test)) == (11, 12)
     assert splits.train.inputs.spec == ArraySpec((4000,), "float32")  # resampled from 8 kHz
     spectrum = np.abs(np.fft.rfft(splits.train.inputs[0]))

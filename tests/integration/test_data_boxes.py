@@ -50,9 +50,9 @@ FORMATS = {
 def test_all_formats_give_the_same_rows(name, tmp_path):
     splits = FORMATS[name](tmp_path / "data")
     assert splits.labels == ("cat", "dog") and not splits.quarantine
-    found = everything(splits)
-    assert len(found) == COUNT and isinstance(splits.train.targets, RaggedColumn)
-    for id_, rows in found.items():
+    rows_of = everything(splits)
+    assert len(rows_of) == COUNT and isinstance(splits.train.targets, RaggedColumn)
+    for id_, rows in rows_of.items():
         number = int(re.findall(r"\d+", id_)[-1])
         if name in ("coco", "csv") and number == 0:
             assert rows.shape == (0, 5)
@@ -112,9 +112,9 @@ def test_official_voc_counts_pixels_from_one(tmp_path):
     file = folder / "Annotations" / "05.xml"
     said = file.read_text().replace("<object>", "<source><database>The VOC2007 Database</database></source><object>")
     file.write_text(said)
-    found = everything(boxes.from_voc(folder, **OPTIONS))
+    rows_of = everything(boxes.from_voc(folder, **OPTIONS))
     np.testing.assert_allclose(
-        found["Annotations/05"], [[1, 9 / WIDTH, 4 / HEIGHT, 40 / WIDTH, 25 / HEIGHT]], atol=1e-6
+        rows_of["Annotations/05"], [[1, 9 / WIDTH, 4 / HEIGHT, 40 / WIDTH, 25 / HEIGHT]], atol=1e-6
     )
 
 
@@ -127,16 +127,16 @@ def test_each_order_and_unit(order, unit):
         "xywh": (left, top, right - left, bottom - top),
         "cxcywh": ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top),
     }[order]  # fmt: skip
-    found = everything(arrays(boxes=[[numbers]] * COUNT, order=order, unit=unit))
+    rows_of = everything(arrays(boxes=[[numbers]] * COUNT, order=order, unit=unit))
     for i in range(COUNT):
-        np.testing.assert_allclose(found[str(i)], [[i % 2, *SHARES]], atol=1e-6)
+        np.testing.assert_allclose(rows_of[str(i)], [[i % 2, *SHARES]], atol=1e-6)
 
 
 def test_splits_hold_every_class_and_keep_groups():
     many = 60
     images = [annotating.pixels(i) for i in range(many)]
     classes = [[0, 1] if i % 20 == 0 else [0] for i in range(many)]  # of class 1 three images
-    rows = [[SIDES] * len(own) for own in classes]
+    rows = [[SIDES] * len(image_classes) for image_classes in classes]
     splits = boxes.from_arrays(
         images, rows, classes, order="xyxy", unit="pixels", labels=["often", "rare"], split=(0.6, 0.2, 0.2)
     )
@@ -154,7 +154,7 @@ def test_augmentations_of_images_move_boxes_too(tmp_path):
     augment = splits.train.augment
     rows = splits.train.targets[0]
     moved = [augment.targets(rows, augment.draw(seed)) for seed in range(30)]
-    assert len({own.tobytes() for own in moved}) > 20 and splits.val.augment is None
+    assert len({copy.tobytes() for copy in moved}) > 20 and splits.val.augment is None
     with pytest.raises(InputError, match="The box around a turned box is too large"):
         arrays(augment=tlkit.data.image.augmentation(rotate=5))
     assert any("must not move what is in the image" in note for note in arrays(augment=lambda x, seed: x).notes)
@@ -179,17 +179,17 @@ def test_a_tfds_builder_with_objects(tmp_path):
             left, top, right, bottom = SHARES
             for i in numbers:
                 box = tfds.features.BBox(ymin=top, xmin=left, ymax=bottom, xmax=right)
-                one = {"bbox": box, "label": i % 2, "is_difficult": i == 1}
-                yield i, {"image": annotating.pixels(i), "objects": [one] if i else []}
+                annotation = {"bbox": box, "label": i % 2, "is_difficult": i == 1}
+                yield i, {"image": annotating.pixels(i), "objects": [annotation] if i else []}
 
     for file_format in ("array_record", "tfrecord"):
         builder = Pets(data_dir=tmp_path / file_format, file_format=file_format)
         builder.download_and_prepare()
         splits = boxes.from_tfds(builder, split=(0.8, 0, 0.2), progress=False)
         assert len(splits.train) == 8 and len(splits.test) == 4 and splits.labels == ("cat", "dog")
-        found = np.concatenate(list(everything(splits).values()))
-        assert len(found) == COUNT - 2 and splits.train.columns["ignored"].rows
-        np.testing.assert_allclose(found[:, 1:], [SHARES] * len(found), atol=1e-6)
+        rows = np.concatenate(list(everything(splits).values()))
+        assert len(rows) == COUNT - 2 and splits.train.columns["ignored"].rows
+        np.testing.assert_allclose(rows[:, 1:], [SHARES] * len(rows), atol=1e-6)
 
 
 # -- what is wrong with boxes
@@ -352,7 +352,7 @@ def test_what_is_wrong_with_boxes_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [one.reason for one in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
     assert [text for text in said if re.search(pattern, text)], said
     if outcome == QUARANTINED:
         assert len(splits.quarantine) == 1 and len(everything(splits)) == COUNT - 1

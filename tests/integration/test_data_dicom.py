@@ -101,7 +101,7 @@ def test_a_folder_of_them_beside_other_images(tmp_path):
     (tmp_path / "a" / "many").write_bytes(written(RAMP, NumberOfFrames=3))
     (tmp_path / "a" / "cut.dcm").write_bytes(written(RAMP)[:1200])
     splits = image.from_folder(tmp_path, image_size=(48, 64), split=(0.6, 0.2, 0.2), progress=False)
-    reasons = {one.name: one.reason for one in splits.quarantine}
+    reasons = {left_out.name: left_out.reason for left_out in splits.quarantine}
     assert set(reasons) == {"a/many", "a/cut.dcm"} and reasons["a/many"] == (
         "it holds 3 frames: write each as a file of its own"
     )

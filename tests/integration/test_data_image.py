@@ -54,7 +54,7 @@ def ids(splits: Splits) -> list[str]:
 
 
 def quarantined(splits: Splits) -> dict[str, str]:
-    return {one.name: one.reason for one in splits.quarantine}
+    return {left_out.name: left_out.reason for left_out in splits.quarantine}
 
 
 # --- folders
@@ -107,7 +107,7 @@ def test_split_folders_are_kept(tmp_path, names):
     splits = image.from_folder(tmp_path, progress=False)
     assert splits.labels == ("a", "b")
     for part, name in zip((splits.train, splits.val, splits.test), names, strict=True):
-        assert {one.split("/")[0] for one in part.ids} == {name}
+        assert {file.split("/")[0] for file in part.ids} == {name}
 
 
 def test_a_missing_split_is_taken_out_of_training(tmp_path):
@@ -224,9 +224,9 @@ def test_folders_below_a_class_and_links_are_followed_and_loops_end(tmp_path):
     (tmp_path / "data" / "a" / "linked").symlink_to(tmp_path / "elsewhere" / "more")
     (tmp_path / "data" / "b" / "loop").symlink_to(tmp_path / "data" / "b")
     write(tmp_path / "data" / "b" / "deep" / "er" / "x.png")
-    found = ids(image.from_folder(tmp_path / "data", progress=False))
-    assert {"a/linked/00.png", "b/deep/er/x.png"} < set(found)
-    assert len(found) == 12
+    names = ids(image.from_folder(tmp_path / "data", progress=False))
+    assert {"a/linked/00.png", "b/deep/er/x.png"} < set(names)
+    assert len(names) == 12
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -501,7 +501,9 @@ def test_tables_of_excel_are_read_with_a_note(tmp_path, encoding, note):
     path.write_bytes("\r\n".join(["path;label", *rows]).encode(encoding))
     splits = image.from_csv(path, progress=False)
     assert ids(splits) == sorted(row.split(";")[0] for row in rows) and splits.labels == ("a", "b")
-    assert [one for one in splits.notes if "semicolons" in one] and any(note in one for one in splits.notes)
+    assert [sentence for sentence in splits.notes if "semicolons" in sentence] and any(
+        note in sentence for sentence in splits.notes
+    )
     assert image.from_csv(path, encoding=encoding, separator=";", progress=False).notes == ()
 
 

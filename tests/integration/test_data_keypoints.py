@@ -44,15 +44,17 @@ def everything(splits):
 
 def test_each_object_is_an_example_with_its_points(tmp_path):
     splits = loaded(tmp_path / "data")
-    found = everything(splits)
-    assert splits.labels == tuple(NAMES) and len(found) == ANNOTATED + 1 and {"06.png#1", "06.png#2"} <= set(found)
-    part, i = found["03.png"]
+    examples = everything(splits)
+    assert (
+        splits.labels == tuple(NAMES) and len(examples) == ANNOTATED + 1 and {"06.png#1", "06.png#2"} <= set(examples)
+    )
+    part, i = examples["03.png"]
     left, top, right, bottom = 12, 5, 36, 23  # a quarter more on each side
     np.testing.assert_array_equal(part.inputs[i], annotating.pixels(3)[top:bottom, left:right])
     expected = [[8.5 / 24, 5.5 / 18, 2], [13.5 / 24, 10.5 / 18, 1], [0, 0, 0]]
     np.testing.assert_allclose(part.targets[i], expected, atol=1e-6)
     assert part.targets.take(np.arange(1)).shape == (1, 3, 3)
-    assert found["06.png#1"][0] is found["06.png#2"][0]  # one image lies in one part
+    assert examples["06.png#1"][0] is examples["06.png#2"][0]  # one image lies in one part
 
 
 def test_a_point_beyond_the_box_is_cut_out_too(tmp_path):
@@ -66,7 +68,7 @@ def test_sizes_and_augmentation(tmp_path):
     assert splits.train.inputs.take(np.arange(2)).shape == (2, 32, 32, 3)
     augment, points = splits.train.augment, splits.train.targets[0]
     assert augment.mirror == (0, 2, 1)
-    drawn = next(own for own in map(augment.draw, range(20)) if own["mirrored"])
+    drawn = next(draw for draw in map(augment.draw, range(20)) if draw["mirrored"])
     moved = augment.targets(points, drawn)
     assert moved[1, 2] == points[2, 2] and moved[2, 2] == points[1, 2]  # left and right change places
 
@@ -137,7 +139,7 @@ def test_what_is_wrong_with_points_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [one.reason for one in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
     assert [text for text in said if re.search(pattern, text)], said
     assert len(everything(splits)) == ANNOTATED
 

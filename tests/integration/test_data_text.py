@@ -64,7 +64,7 @@ def contents(splits: Splits) -> dict[str, str]:
 
 
 def quarantined(splits: Splits) -> dict[str, str]:
-    return {one.name: one.reason for one in splits.quarantine}
+    return {left_out.name: left_out.reason for left_out in splits.quarantine}
 
 
 # --- folders
@@ -283,22 +283,22 @@ def test_near_duplicates_are_those_that_comparing_all_would_find(texts, rng):
     where = [rng.randrange(3) for _ in texts]
     places = [[i for i in range(len(texts)) if where[i] == part] for part in range(3)]
 
-    def examples(own: list[int]) -> Examples:
-        names = tuple(str(i) for i in own)
+    def examples(numbers: list[int]) -> Examples:
+        names = tuple(str(i) for i in numbers)
         return Examples(
             names,
-            ReadColumn(lambda k: np.array(texts[own[k]], dtype=object), None, names),
-            ArrayColumn(np.zeros(len(own))),
+            ReadColumn(lambda k: np.array(texts[numbers[k]], dtype=object), None, names),
+            ArrayColumn(np.zeros(len(numbers))),
         )
 
-    found = {name for name, _ in text_source._repeats([examples(own) for own in places])}
+    repeated = {name for name, _ in text_source._repeats([examples(part) for part in places])}
     pairs = [{*zip(t.split(), [*t.split()[1:], "end"], strict=False)} for t in texts]
 
     def repeats(i: int) -> bool:
         earlier = [j for j in range(len(texts)) if where[j] < where[i]]
         return any(pairs[i] and len(pairs[i] & pairs[j]) >= 0.9 * len(pairs[i] | pairs[j]) for j in earlier)
 
-    assert found == {str(i) for i in range(len(texts)) if repeats(i)}
+    assert repeated == {str(i) for i in range(len(texts)) if repeats(i)}
 
 
 def test_too_many_texts_are_not_compared(monkeypatch):
@@ -466,7 +466,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 def test_arrays_are_read_as_they_are():
     texts = [f"{sentence(i)}\0 \r\n" for i in range(20)]
     splits = text.from_arrays(texts, np.arange(20) % 2, labels=["even", "odd"])
-    assert contents(splits) == {str(i): one for i, one in enumerate(texts)}
+    assert contents(splits) == {str(i): content for i, content in enumerate(texts)}
     assert splits.labels == ("even", "odd")
     assert all(part.target_array[i] == int(name) % 2 for part in parts(splits) for i, name in enumerate(part.ids))
 
@@ -541,11 +541,11 @@ def test_tokenized_texts_are_a_modules_inputs():
     texts = [sentence(i) for i in range(20)]
     splits = text.from_arrays(texts, np.arange(20) % 2)
     wordpiece = WordPiece(small())
-    found = text.tokenized(splits, wordpiece, 12)
-    assert found.train.inputs.spec == {
+    tokens = text.tokenized(splits, wordpiece, 12)
+    assert tokens.train.inputs.spec == {
         name: ArraySpec((12,), "int32") for name in ("input_word_ids", "input_mask", "input_type_ids")
     }
-    for part in parts(found):
+    for part in parts(tokens):
         assert part.lengths.dtype == np.int32
         for i, name in enumerate(part.ids):
             expected = wordpiece.inputs(texts[int(name)], 12)
@@ -553,19 +553,19 @@ def test_tokenized_texts_are_a_modules_inputs():
                 key: value.tolist() for key, value in expected.items()
             }
             assert part.lengths[i] == wordpiece.count(texts[int(name)])
-    few = found.train.subset([3, 1])
-    assert few.lengths.tolist() == [found.train.lengths[3], found.train.lengths[1]]
-    assert without(found.train, "length").fingerprint == found.train.fingerprint
-    assert found.train.pipeline.steps[:-1] == splits.train.pipeline.steps
-    step = found.train.pipeline.get("word_pieces")
+    few = tokens.train.subset([3, 1])
+    assert few.lengths.tolist() == [tokens.train.lengths[3], tokens.train.lengths[1]]
+    assert without(tokens.train, "length").fingerprint == tokens.train.fingerprint
+    assert tokens.train.pipeline.steps[:-1] == splits.train.pipeline.steps
+    step = tokens.train.pipeline.get("word_pieces")
     assert step["lower_case"] and step["length"] == 12
     others = [text.tokenized(splits, WordPiece(small(), False), 12), text.tokenized(splits, wordpiece, 13)]
-    assert len({one.fingerprint for one in (found, *others)}) == 3
+    assert len({variant.fingerprint for variant in (tokens, *others)}) == 3
     with ThreadPoolExecutor(8) as pool:
-        again = list(pool.map(found.train.inputs.__getitem__, list(range(len(found.train))) * 5))
+        again = list(pool.map(tokens.train.inputs.__getitem__, list(range(len(tokens.train))) * 5))
     for i, inputs in enumerate(again):
-        own = found.train.inputs[i % len(found.train)]
-        assert all((inputs[key] == own[key]).all() for key in own)
+        first = tokens.train.inputs[i % len(tokens.train)]
+        assert all((inputs[key] == first[key]).all() for key in first)
 
 
 def test_texts_that_are_cut_are_counted():

@@ -29,12 +29,12 @@ def folders(root, count=6, flipped=(), change=lambda values, areas: (values, are
         (root / kind).mkdir(parents=True)
     for i in range(count):
         values, areas = change(*head(i)) if i == 1 else head(i)
-        for kind, own in (("images", values), ("masks", areas)):
+        for kind, volume in (("images", values), ("masks", areas)):
             affine = np.eye(4)
             if i in flipped:  # the same body, with axes stored front first, and from left to right
-                own = np.transpose(own[::-1], (1, 0, 2))
+                volume = np.transpose(volume[::-1], (1, 0, 2))
                 affine = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
-            nibabel.save(nibabel.Nifti1Image(own, affine), root / kind / f"patient{i}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(volume, affine), root / kind / f"patient{i}.nii.gz")
     return root / "images", root / "masks"
 
 
@@ -45,9 +45,9 @@ def everything(splits):
 
 def test_slices_have_their_masks_and_the_front_is_up(tmp_path):
     splits = volumes.from_nifti(*folders(tmp_path), **OPTIONS)
-    found = everything(splits)
-    assert len(found) == 36 and splits.labels == tuple(LABELS) and "say `window`" in splits.notes[0]
-    image, mask = found["patient0/0002"]
+    slices = everything(splits)
+    assert len(slices) == 36 and splits.labels == tuple(LABELS) and "say `window`" in splits.notes[0]
+    image, mask = slices["patient0/0002"]
     assert image.shape == (24, 20, 3) and mask.shape == (24, 20)
     ys, xs = np.nonzero(mask == 2)
     assert ys.max() < np.nonzero(mask == 1)[0].min() and xs.min() == 13  # in front is up, and right stays right

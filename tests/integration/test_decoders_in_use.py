@@ -87,8 +87,8 @@ def test_features_at_such_a_cut_are_several_tensors(folder):
     assert [tensor.shape for tensor in tensors] == [(6, FRAMES, decoders.WIDTH), (6, TOKENS, decoders.WIDTH)]
     x = data().train.inputs.take(np.arange(6))
     inputs = [x[name] for name in ("ids", "waves")]
-    found = layer.back(cut)([*tensors, *(inputs[i] for i in cut.inputs)])
-    np.testing.assert_allclose(found, layer(x), atol=1e-5)
+    outputs = layer.back(cut)([*tensors, *(inputs[i] for i in cut.inputs)])
+    np.testing.assert_allclose(outputs, layer(x), atol=1e-5)
     later = layer.cut_for(0.1)
     between = layer.between(cut, later)([*tensors, *(inputs[i] for i in cut.inputs)])
     wanted = layer.front(later)(x)

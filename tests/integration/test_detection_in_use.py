@@ -96,18 +96,19 @@ def test_the_report_draws_boxes_and_tells_errors_apart(made):
 def test_a_run_opens_again(made):
     _, run = made
     again = tlkit.load(run.folder)
-    found = tlkit.evaluate(again.model, again.task, again.data.test)
-    assert found.scores == pytest.approx(run.scores, abs=1e-5)
+    evaluation = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert evaluation.scores == pytest.approx(run.scores, abs=1e-5)
 
 
 def test_predict_lists_the_boxes(made):
     folder, run = made
     files = sorted((folder / "images").iterdir())[:12]
     said = tlkit.predict(run.folder, files)
-    assert any(one.scores for one in said)
-    for one in said:
+    assert any(prediction.scores for prediction in said)
+    for prediction in said:
         assert all(
-            re.fullmatch(r"(tall|wide) at( [01]\.\d{3}){4}", text) and score >= SAID for text, score in one.scores
+            re.fullmatch(r"(tall|wide) at( [01]\.\d{3}){4}", text) and score >= SAID
+            for text, score in prediction.scores
         )
 
 
@@ -123,7 +124,7 @@ def test_predict_draws_the_boxes_on_the_image_of_the_file_without_tensorflow(mad
     words = ["predict", str(run.folder), str(large), "--drawn", str(tmp_path / "drawn")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and f"drawn: {tmp_path / 'drawn' / 'large.png'}" in done.stdout, done.stderr
-    before, after = (np.asarray(Image.open(one)).astype(int) for one in (large, tmp_path / "drawn" / "large.png"))
+    before, after = (np.asarray(Image.open(file)).astype(int) for file in (large, tmp_path / "drawn" / "large.png"))
     assert after.shape == before.shape and 0.005 < (np.abs(after - before).max(axis=-1) > 30).mean() < 0.5
 
 
@@ -146,17 +147,17 @@ def test_mediapipe_finds_the_same_boxes(made, file):
         for number in range(20):
             image = np.asarray(Image.open(folder / "images" / f"{number:02d}.png"))
             theirs = client.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)).detections
-            ours = {name: own[0] for name, own in opened.call({"image": image[None]}).items()}
+            ours = {name: array[0] for name, array in opened.call({"image": image[None]}).items()}
             rows = np.flatnonzero(ours["scores"] >= SAID)
             assert len(theirs) == len(rows)
-            for row, one in zip(rows, sorted(theirs, key=lambda d: -d.categories[0].score), strict=True):
-                box = one.bounding_box
+            for row, detection in zip(rows, sorted(theirs, key=lambda d: -d.categories[0].score), strict=True):
+                box = detection.bounding_box
                 sides = np.array([box.origin_x, box.origin_y, box.width, box.height])
                 top, left, bottom, right = SIZE * ours["boxes"][row]
-                own = np.floor([left, top, right - left, bottom - top])  # they are whole pixels there
-                assert np.abs(sides - own).max() <= 1
-                overlaps.append(iou(_corners(sides), _corners(own)))
-                assert one.categories[0].category_name == LABELS[int(ours["classes"][row])]
+                rounded = np.floor([left, top, right - left, bottom - top])  # they are whole pixels there
+                assert np.abs(sides - rounded).max() <= 1
+                overlaps.append(iou(_corners(sides), _corners(rounded)))
+                assert detection.categories[0].category_name == LABELS[int(ours["classes"][row])]
     assert len(overlaps) > 10 and np.mean(overlaps) > 0.97  # some lie on the edge of a pixel
 
 

@@ -24,13 +24,13 @@ def detector(folder, labels=KNOWN):
     layers = keras.layers
     image = keras.Input((SIZE, SIZE, 3))
     x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(image)
-    found = {}
+    outputs = {}
     for stride, width in zip(STRIDES, (24, 32), strict=True):
         x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
-        found[f"neck_{stride}"] = x
-        found[f"labels_{stride}"] = layers.Conv2D(len(KNOWN), 1)(x)
-        found[f"reach_{stride}"] = layers.Conv2D(4, 1)(x)
-    model = keras.Model(image, found)
+        outputs[f"neck_{stride}"] = x
+        outputs[f"labels_{stride}"] = layers.Conv2D(len(KNOWN), 1)(x)
+        outputs[f"reach_{stride}"] = layers.Conv2D(4, 1)(x)
+    model = keras.Model(image, outputs)
     card = {"input_range": [0.0, 1.0], **({"labels": list(labels)} if labels else {})}
     return hub_module.write_keras_model(model, folder, card=card)
 
@@ -46,14 +46,14 @@ def test_it_begins_with_what_the_module_says(place):
     task = tlkit.tasks.detect(("tall", "wide", "new"), head="module", width=16)
     model = tlkit.build(str(place / "module"), task)
     image = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.float32)
-    raw = {name: np.asarray(own) for name, own in model(image).items()}
-    own = tf.saved_model.load(str(place / "module"))(tf.constant(image / 255))
+    raw = {name: np.asarray(tensor) for name, tensor in model(image).items()}
+    outputs = tf.saved_model.load(str(place / "module"))(tf.constant(image / 255))
     assert strides_of(raw) == list(STRIDES)
     for stride in STRIDES:
-        theirs = np.asarray(own[f"labels_{stride}"])
+        theirs = np.asarray(outputs[f"labels_{stride}"])
         np.testing.assert_allclose(raw[f"labels_{stride}"][..., :2], theirs[..., [2, 0]], atol=1e-5)
         np.testing.assert_allclose(raw[f"labels_{stride}"][..., 2], np.log(0.01 / 0.99), atol=1e-5)
-        np.testing.assert_allclose(raw[f"reach_{stride}"], own[f"reach_{stride}"], atol=1e-5)
+        np.testing.assert_allclose(raw[f"reach_{stride}"], outputs[f"reach_{stride}"], atol=1e-5)
 
 
 def test_it_is_trained_exported_and_opened_again(place, module_cache):

@@ -43,10 +43,10 @@ def source() -> Splits:
 
 
 def target(flip: bool = False) -> Splits:
-    found = [inverted(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
+    parts = [inverted(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
     if flip:
-        found[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in found[:2]]
-    return Splits(*found, LABELS)
+        parts[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in parts[:2]]
+    return Splits(*parts, LABELS)
 
 
 def plain_task():
@@ -163,9 +163,9 @@ def test_progress_runs_from_nothing_to_all(folder, monkeypatch):
 
 
 def test_views_of_two_domains(folder):
-    own = source()
-    own = dataclasses.replace(own, train=dataclasses.replace(own.train, augment=Brighter()))
-    run = fitted(folder, methods.coral(plain_task()), methods.domain_mix(own, target()), views=2)
+    splits = source()
+    splits = dataclasses.replace(splits, train=dataclasses.replace(splits.train, augment=Brighter()))
+    run = fitted(folder, methods.coral(plain_task()), methods.domain_mix(splits, target()), views=2)
     assert np.isfinite(run.phases[0].history["loss"]).all()
 
 
@@ -177,8 +177,10 @@ def test_values_adapt_too(folder):
         return dataclasses.replace(part, targets=rng.random((count, 1)).astype(np.float32))
 
     task = methods.coral(tasks.regress(["brightness"], mean=[0.5], std=[0.3]))
-    own = Splits(lit(24, 1), lit(12, 2), lit(12, 3))
-    run = fitted(folder, task, methods.domain_mix(own, Splits(inverted(lit(24, 4)), inverted(lit(12, 5)), lit(12, 6))))
+    splits = Splits(lit(24, 1), lit(12, 2), lit(12, 3))
+    run = fitted(
+        folder, task, methods.domain_mix(splits, Splits(inverted(lit(24, 4)), inverted(lit(12, 5)), lit(12, 6)))
+    )
     assert np.isfinite(run.phases[0].history["loss"]).all()
     assert tlkit.evaluate(run.model, run.task, run.data.test).scores
 

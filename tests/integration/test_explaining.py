@@ -57,21 +57,23 @@ def images(module_folder, tmp_path_factory):
 def test_what_is_found_has_the_image_s_size_and_names_what_the_model_says(images, method):
     run, _ = images
     before = weights_hash(run.model.variables)
-    found = tlkit.explain(run, run.data.test.subset(range(2)), method=method, steps=16)
+    explanations = tlkit.explain(run, run.data.test.subset(range(2)), method=method, steps=16)
     raw = np.asarray(run.model(run.data.test.inputs.take(np.arange(2)), training=False))
-    assert [one.label for one in found] == [run.task.labels[k] for k in raw.argmax(1)]
-    np.testing.assert_allclose([one.output for one in found], raw.max(1), rtol=1e-4, atol=1e-5)
-    assert all(one.heat.shape == (SIZE, SIZE) and one.png()[:4] == b"\x89PNG" for one in found)
+    assert [explanation.label for explanation in explanations] == [run.task.labels[k] for k in raw.argmax(1)]
+    np.testing.assert_allclose([explanation.output for explanation in explanations], raw.max(1), rtol=1e-4, atol=1e-5)
+    assert all(
+        explanation.heat.shape == (SIZE, SIZE) and explanation.png()[:4] == b"\x89PNG" for explanation in explanations
+    )
     assert weights_hash(run.model.variables) == before
 
 
 def test_the_pointing_game_on_corners(images):
     """Where the square is hidden, the output falls most: the peak lies in the square's quarter (chance is 1/4)."""
     run, corners = images
-    found = tlkit.explain(run, run.data.test, method="occlusion")
+    explanations = tlkit.explain(run, run.data.test, method="occlusion")
     right = [
-        (int(one.peak[1] * 2), int(one.peak[0] * 2)) == (row // (SIZE // 2), column // (SIZE // 2))
-        for one, (row, column) in zip(found, corners, strict=True)
+        (int(explanation.peak[1] * 2), int(explanation.peak[0] * 2)) == (row // (SIZE // 2), column // (SIZE // 2))
+        for explanation, (row, column) in zip(explanations, corners, strict=True)
     ]
     assert run.scores["accuracy"] >= 0.8 and np.mean(right) >= 0.6
 
@@ -81,7 +83,9 @@ def test_integrated_gradients_add_up(images):
     few, many = (
         tlkit.explain(run, run.data.test.subset(range(4)), method="integrated_gradients", steps=n) for n in (8, 256)
     )
-    assert np.mean([one.missing for one in many]) < min(0.02, np.mean([one.missing for one in few]))
+    assert np.mean([explanation.missing for explanation in many]) < min(
+        0.02, np.mean([explanation.missing for explanation in few])
+    )
 
 
 def test_explanations_need_the_trained_weights(images):
@@ -159,10 +163,13 @@ def words(module_folder, tmp_path_factory):
 
 
 def test_the_word_that_decides_counts_most(words):
-    found = tlkit.explain(words, words.data.test, method="occlusion")
+    explanations = tlkit.explain(words, words.data.test, method="occlusion")
     assert words.scores["accuracy"] > 0.9
-    assert np.mean([one.words[int(one.heat.argmax())] in ("cat", "dog") for one in found]) > 0.8
-    assert "<mark" in found[0].html() and found[0].png()[:4] == b"\x89PNG"
+    assert (
+        np.mean([explanation.words[int(explanation.heat.argmax())] in ("cat", "dog") for explanation in explanations])
+        > 0.8
+    )
+    assert "<mark" in explanations[0].html() and explanations[0].png()[:4] == b"\x89PNG"
 
 
 # -- masks, boxes, sounds: of models that were not trained
@@ -177,19 +184,23 @@ def test_the_pixels_of_a_class(module_folder, method):
     part, _ = cornered(1, 0)
     layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
     run = untrained(tlkit.tasks.segment(("back", "square"), strides=(4, 16)), layer, part)
-    found = tlkit.explain(run, part, method=method, steps=2)
-    assert {one.label for one in found} <= {"back", "square"}
-    assert all(one.heat.shape == (SIZE, SIZE) and np.isfinite(one.heat).all() for one in found)
+    explanations = tlkit.explain(run, part, method=method, steps=2)
+    assert {explanation.label for explanation in explanations} <= {"back", "square"}
+    assert all(
+        explanation.heat.shape == (SIZE, SIZE) and np.isfinite(explanation.heat).all() for explanation in explanations
+    )
 
 
 def test_each_object_has_its_own(module_folder):
     part, _ = cornered(1, 0)
     layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
     run = untrained(tlkit.tasks.detect(("red", "blue"), strides=(4, 8)), layer, part)
-    found = tlkit.explain(run, part, method="integrated_gradients", steps=2, objects=2)
-    assert len(found) == 2 and len({one.box for one in found}) == 2
+    explanations = tlkit.explain(run, part, method="integrated_gradients", steps=2, objects=2)
+    assert len(explanations) == 2 and len({explanation.box for explanation in explanations}) == 2
     scores = np.asarray(run.task.decode(run.model(part.inputs.take(np.arange(1)), training=False))["scores"])[0]
-    np.testing.assert_allclose([1 / (1 + np.exp(-one.output)) for one in found], np.sort(scores)[::-1][:2], rtol=1e-3)
+    np.testing.assert_allclose(
+        [1 / (1 + np.exp(-explanation.output)) for explanation in explanations], np.sort(scores)[::-1][:2], rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -197,9 +208,11 @@ def test_a_sound_is_explained_on_its_spectrogram(module_folder, method):
     wave = np.sin(np.arange(4000) / 5).astype(np.float32)[None]
     part = Examples(("a",), ArrayColumn(wave), ArrayColumn(np.zeros(1, np.int32)), modality="audio")
     layer = tlkit.HubLayer(module_folder("waveform"), name="backbone")
-    (one,) = tlkit.explain(untrained(tlkit.tasks.classify(("a", "b")), layer, part), part, method=method, steps=2)
-    assert one.shown.shape[2] == 3 and one.png()[:4] == b"\x89PNG"
-    assert one.heat.shape == ((4000,) if method == "integrated_gradients" else one.shown.shape[:2])
+    (explanation,) = tlkit.explain(
+        untrained(tlkit.tasks.classify(("a", "b")), layer, part), part, method=method, steps=2
+    )
+    assert explanation.shown.shape[2] == 3 and explanation.png()[:4] == b"\x89PNG"
+    assert explanation.heat.shape == ((4000,) if method == "integrated_gradients" else explanation.shown.shape[:2])
 
 
 # -- what cannot be explained
@@ -221,6 +234,6 @@ def test_what_is_asked_wrongly_is_said(images, options, sentence):
 
 def test_an_output_of_your_own(images):
     run, _ = images
-    (one,) = tlkit.explain(run, run.data.test.subset([0]), of=lambda raw: raw[:, 0] - raw[:, 1])
+    (explanation,) = tlkit.explain(run, run.data.test.subset([0]), of=lambda raw: raw[:, 0] - raw[:, 1])
     raw = np.asarray(run.model(run.data.test.inputs.take(np.arange(1)), training=False))[0]
-    assert one.output == pytest.approx(float(raw[0] - raw[1]), abs=1e-5) and one.label == "output"
+    assert explanation.output == pytest.approx(float(raw[0] - raw[1]), abs=1e-5) and explanation.label == "output"

@@ -44,12 +44,12 @@ def operations(model: bytes) -> list[str]:
 
 @pytest.mark.numeric
 def test_every_file_passes_its_gate():
-    folder, found = exported()
-    assert [e.format for e in found] == list(FILES)
-    assert all(e.passed for e in found)
+    folder, exports = exported()
+    assert [e.format for e in exports] == list(FILES)
+    assert all(e.passed for e in exports)
     assert {p.name for p in folder.iterdir()} == {*FILES.values(), "labels.txt"}
-    assert all(e.latency_ms > 0 and e.score > 0.8 for e in found)
-    size = {e.format: e.bytes for e in found}
+    assert all(e.latency_ms > 0 and e.score > 0.8 for e in exports)
+    size = {e.format: e.bytes for e in exports}
     assert size["float32"] == (folder / "model.tflite").stat().st_size
     assert size["int8"] < size["float16"] < size["float32"] < size["saved_model"]
 
@@ -83,10 +83,10 @@ def test_classify_gives_label_strings_best_first():
     folder, _ = exported()
     loaded = tf.saved_model.load(str(folder / "saved_model"))
     images, _ = stripes(3, seed=9)
-    found = loaded.signatures["classify"](image=tf.constant(images))
+    outputs = loaded.signatures["classify"](image=tf.constant(images))
     wanted = model_outputs(classifier(), images)
-    np.testing.assert_allclose(found["scores"], -np.sort(-wanted, axis=1), atol=1e-5)
-    assert [row[0].decode() for row in found["classes"].numpy()] == [LABELS[i] for i in wanted.argmax(axis=1)]
+    np.testing.assert_allclose(outputs["scores"], -np.sort(-wanted, axis=1), atol=1e-5)
+    assert [row[0].decode() for row in outputs["classes"].numpy()] == [LABELS[i] for i in wanted.argmax(axis=1)]
 
 
 @pytest.mark.numeric
@@ -95,8 +95,8 @@ def test_embedding_gives_what_the_backbone_computes():
     images, _ = stripes(2, seed=9)
     run = classifier()
     backbone = keras.Model(run.model.input, run.model.get_layer("backbone").output)
-    found = tf.saved_model.load(str(folder / "saved_model")).signatures["embedding"](image=tf.constant(images))
-    np.testing.assert_allclose(found["features"], backbone(images.astype("float32")), atol=1e-4)
+    outputs = tf.saved_model.load(str(folder / "saved_model")).signatures["embedding"](image=tf.constant(images))
+    np.testing.assert_allclose(outputs["features"], backbone(images.astype("float32")), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TFLITE)
@@ -207,18 +207,18 @@ def test_several_labels_an_example_export(tmp_path: Path):
     keras.utils.set_random_seed(0)
     task = tasks.classify(["a", "b"], multi_label=True)
     targets = per_split(lambda directions: np.stack([directions == 0, directions >= 2], axis=1))
-    (found,) = export(run_of(task, plain_model(task), targets), tmp_path, "int8")
-    assert found.passed
-    assert found.score > 0.8
+    (file,) = export(run_of(task, plain_model(task), targets), tmp_path, "int8")
+    assert file.passed
+    assert file.score > 0.8
 
 
 def test_values_export_and_predict_in_their_own_order(tmp_path: Path):
     keras.utils.set_random_seed(0)
     task = tasks.regress(["angle", "its half"], mean=[150, 75], std=[110, 55])
     run = run_of(task, plain_model(task), per_split(lambda d: np.stack([d * 100, d * 50], axis=1)))
-    (found,) = export(run, tmp_path, ("float16",))
-    assert found.passed
-    assert found.score > 0.5
+    (file,) = export(run, tmp_path, ("float16",))
+    assert file.passed
+    assert file.score > 0.5
     images, _ = stripes(1, seed=3)
     Image.fromarray(images[0]).save(tmp_path / "x.png")
     scores = predict(tmp_path, [tmp_path / "x.png"])[0].scores
@@ -234,8 +234,8 @@ def test_a_model_of_mixed_precision_exports_in_float32(tmp_path: Path):
         run = run_of(task, plain_model(task), epochs=1)
     finally:
         keras.config.set_dtype_policy(before)
-    (found,) = export(run, tmp_path, ("float32",))
-    assert found.largest_difference < 1e-5
+    (file,) = export(run, tmp_path, ("float32",))
+    assert file.largest_difference < 1e-5
     assert run.model.get_layer("backbone").layers[-1].layers[1].compute_dtype == "float16"
 
 

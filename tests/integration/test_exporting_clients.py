@@ -34,11 +34,11 @@ def test_mediapipe_gives_the_same_labels(name):
     with vision.ImageClassifier.create_from_options(options) as client:
         for image in images:
             picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
-            found = client.classify(picture).classifications[0].categories
+            categories = client.classify(picture).classifications[0].categories
             ours = opened.call({"image": image[None]})["probabilities"][0]
-            assert {c.category_name: c.index for c in found} == {shown: i for i, shown in enumerate(SHOWN)}
-            np.testing.assert_allclose([c.score for c in sorted(found, key=lambda c: c.index)], ours, atol=1e-3)
-            assert ours[found[0].index] == ours.max()
+            assert {c.category_name: c.index for c in categories} == {shown: i for i, shown in enumerate(SHOWN)}
+            np.testing.assert_allclose([c.score for c in sorted(categories, key=lambda c: c.index)], ours, atol=1e-3)
+            assert ours[categories[0].index] == ours.max()
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +65,16 @@ def ask_c(client: Path, signature: str, output: str, images: np.ndarray) -> list
 
 def test_a_c_program_gives_the_same_probabilities(client: Path):
     images, _ = stripes(5, seed=22)
-    found = np.array(ask_c(client, "serving_default", "probabilities", images), np.float32)
+    probabilities = np.array(ask_c(client, "serving_default", "probabilities", images), np.float32)
     run = classifier()
     wanted = decoded(run.task, run.model(images.astype("float32"), training=False))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
 
 
 def test_a_c_program_gets_label_strings_for_images_of_another_size(client: Path):
     images, _ = stripes(2, seed=23, size=61)
-    found = ask_c(client, "classify", "classes", images)
+    classes = ask_c(client, "classify", "classes", images)
     run = classifier()
     small = tf.clip_by_value(tf.round(tf.image.resize(images, (32, 32), antialias=True)), 0, 255)
     wanted = decoded(run.task, run.model(small, training=False)).argmax(axis=1)
-    assert [row[0] for row in found] == [SHOWN[i] for i in wanted]
+    assert [row[0] for row in classes] == [SHOWN[i] for i in wanted]

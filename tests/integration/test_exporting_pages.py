@@ -138,8 +138,8 @@ def test_texts_and_recordings_are_read_as_in_python(page, tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "vocab.txt").write_text("".join(f"{word} {row}\n" for word, row in words.rows.items()))
     text, about = "A GOOD, naïve-film! good unknown", {"inputs": [{"name": "x", "shape": [1, 8]}]}
-    found = read_by(page, tmp_path, "words", about, f"new Blob([{json.dumps(text)}])")
-    assert found == words.inputs(text, 8).tolist()
+    inputs = read_by(page, tmp_path, "words", about, f"new Blob([{json.dumps(text)}])")
+    assert inputs == words.inputs(text, 8).tolist()
 
     wave = np.random.default_rng(0).integers(-9000, 9000, (600, 2), np.int16)
     with closing(opened_wave(str(tmp_path / "a.wav"), "wb")) as file:
@@ -147,5 +147,5 @@ def test_texts_and_recordings_are_read_as_in_python(page, tmp_path):
         file.writeframes(wave.tobytes())
     settings = {"audio": {"sample_rate": 16_000}}
     about = {"inputs": [{"name": "x", "shape": [1, 800]}], "settings": settings}
-    found = read_by(page, tmp_path, "audio", about, "await (await fetch('a.wav')).blob()")
-    assert np.abs(np.asarray(found[:600]) - wave.mean(axis=1) / 32768).max() < 1e-4 and not any(found[600:])
+    inputs = read_by(page, tmp_path, "audio", about, "await (await fetch('a.wav')).blob()")
+    assert np.abs(np.asarray(inputs[:600]) - wave.mean(axis=1) / 32768).max() < 1e-4 and not any(inputs[600:])

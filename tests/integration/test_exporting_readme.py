@@ -40,7 +40,7 @@ def test_its_top_is_what_the_hub_reads(folder):
     front = readme_checks.metadata(folder)
     assert front["license"] == "unknown" and front["library_name"] == "tlkit"
     assert front["tags"] == ["tlkit", "litert", "classify", "image"] and front["metrics"] == ["accuracy", "nll"]
-    ((result,),) = [own["results"] for own in front["model-index"]]
+    ((result,),) = [model["results"] for model in front["model-index"]]
     assert result["dataset"]["type"] == classifier().data.fingerprint
     accuracy, nll = result["metrics"]
     assert accuracy["value"] == 0.9 and "0.8 to 0.95" in accuracy["name"] and nll["value"] == 0.3

@@ -80,10 +80,10 @@ def small_shards(monkeypatch, bytes_: int = 4 * 12 * 4) -> None:
 @pytest.mark.numeric
 def test_features_are_those_of_the_module(layer):
     data = examples(10)
-    found = np.asarray(tlkit.extract(layer, data, batch_size=4))
+    features = np.asarray(tlkit.extract(layer, data, batch_size=4))
     expected = np.asarray(layer(np.stack([data.inputs[i] for i in range(10)]).astype("float32"), training=False))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
 @pytest.mark.numeric

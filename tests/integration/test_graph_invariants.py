@@ -32,8 +32,8 @@ def made(kind, module_folder):
 
 
 def flat_inputs(kind, batch=2):
-    found = modules.inputs("keras3_hub" if kind == "keras_model" else kind, batch)
-    return [tf.constant(v) for v in tf.nest.flatten(found)]
+    inputs = modules.inputs("keras3_hub" if kind == "keras_model" else kind, batch)
+    return [tf.constant(v) for v in tf.nest.flatten(inputs)]
 
 
 def called(function, graph, xs):
@@ -45,9 +45,9 @@ def called(function, graph, xs):
 
 
 def chosen(graph):
-    found = G.cuts(graph)
-    places = {round(i * (len(found) - 1) / (MOST_CUTS - 1)) for i in range(MOST_CUTS)}
-    return [found[i] for i in sorted(places)]
+    cuts = G.cuts(graph)
+    places = {round(i * (len(cuts) - 1) / (MOST_CUTS - 1)) for i in range(MOST_CUTS)}
+    return [cuts[i] for i in sorted(places)]
 
 
 def flat_outputs(graph, outputs):
@@ -65,17 +65,17 @@ def test_the_flat_graph_answers_as_the_module(case):
     kind, function, graph, _ = case
     for batch in (1, 3):
         xs = flat_inputs(kind, batch)
-        for own, flat in zip(called(function, graph, xs), flat_outputs(graph, graph.whole(*xs)), strict=True):
-            np.testing.assert_allclose(own, flat, atol=1e-5)
+        for output, flat in zip(called(function, graph, xs), flat_outputs(graph, graph.whole(*xs)), strict=True):
+            np.testing.assert_allclose(output, flat, atol=1e-5)
 
 
 def test_the_module_can_be_cut_and_cuts_go_deeper(case):
     _, _, graph, _ = case
-    found = G.cuts(graph)
-    assert graph.problem is None and len(found) >= 2
-    assert [c.depth for c in found] == sorted(c.depth for c in found)
-    assert [c.parameters_behind for c in found] == sorted((c.parameters_behind for c in found), reverse=True)
-    assert all(0 <= c.depth <= 1 and 0 <= c.cost_behind <= 1 for c in found)
+    cuts = G.cuts(graph)
+    assert graph.problem is None and len(cuts) >= 2
+    assert [c.depth for c in cuts] == sorted(c.depth for c in cuts)
+    assert [c.parameters_behind for c in cuts] == sorted((c.parameters_behind for c in cuts), reverse=True)
+    assert all(0 <= c.depth <= 1 and 0 <= c.cost_behind <= 1 for c in cuts)
 
 
 def test_back_of_front_is_the_whole_with_the_gradients_of_the_whole(case):
@@ -84,8 +84,8 @@ def test_back_of_front_is_the_whole_with_the_gradients_of_the_whole(case):
     used = [graph.variables[i] for i in G.depth_order(graph)]
     whole_tape = tf.GradientTape()
     with whole_tape:
-        own = called(function, graph, xs)
-    wanted = dict(zip(map(id, used), gradients(own, whole_tape, used), strict=True))
+        expected = called(function, graph, xs)
+    wanted = dict(zip(map(id, used), gradients(expected, whole_tape, used), strict=True))
     for cut in chosen(graph):
         front, back = G.split(graph, cut)
         between = front(*xs)
@@ -93,7 +93,7 @@ def test_back_of_front_is_the_whole_with_the_gradients_of_the_whole(case):
         tape = tf.GradientTape()
         with tape:
             outputs = flat_outputs(graph, back(between, *(xs[i] for i in cut.inputs)))
-        for a, b in zip(own, outputs, strict=True):
+        for a, b in zip(expected, outputs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=cut.tensor)
         for v, gradient in zip(behind, gradients(outputs, tape, behind), strict=True):
             _same_gradient(wanted[id(v)], gradient, f"{v.name} behind {cut.tensor}")
@@ -129,12 +129,12 @@ def test_the_batch_stays_free_on_both_sides(case):
 
 def test_blocks_share_out_the_variables_too(case):
     kind, _, graph, _ = case
-    found = G.blocks(graph)
-    assert [v for b in found for v in b.variables] == list(dict.fromkeys(v for b in found for v in b.variables))
-    assert {v for b in found for v in b.variables} == set(G.depth_order(graph))
-    assert found[-1].depth == 1.0 and len({b.name for b in found}) == len(found)
+    blocks = G.blocks(graph)
+    assert [v for b in blocks for v in b.variables] == list(dict.fromkeys(v for b in blocks for v in b.variables))
+    assert {v for b in blocks for v in b.variables} == set(G.depth_order(graph))
+    assert blocks[-1].depth == 1.0 and len({b.name for b in blocks}) == len(blocks)
     multiplies = kind != "word_table"  # a table of vectors only looks up
-    assert sum(b.cost for b in found) == pytest.approx(float(multiplies), abs=1e-6)
+    assert sum(b.cost for b in blocks) == pytest.approx(float(multiplies), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", sorted(UNCUTTABLE))
@@ -144,8 +144,8 @@ def test_what_cannot_be_cut_says_why_and_works_whole(kind, module_folder):
     assert G.cuts(graph) == () and G.blocks(graph) == () and G.nearest_cut(graph, 0.3) is None
     xs = flat_inputs(kind)
     flat = tf.nest.flatten(graph.whole(*xs))[0]
-    own = called(function, graph, xs)[0]
-    np.testing.assert_allclose(own, flat, atol=1e-5)
+    output = called(function, graph, xs)[0]
+    np.testing.assert_allclose(output, flat, atol=1e-5)
 
 
 ORDER = ["stem_conv", "stem_bn", "block1_depthwise", "block1_bn", "block1_project", "down2_conv", "down2_bn"]
@@ -232,8 +232,8 @@ def test_efficientnet_lite0_has_its_eighteen_blocks():
     spec = tf.TensorSpec((None, 64, 64, 3), tf.float32)
     function = tf.function(lambda x: net(x, training=False)).get_concrete_function(spec)
     graph = G.flatten(function, [v.value for v in net.variables])
-    found = G.blocks(graph)
-    assert [b.ops for b in found] == [1, 2, *[3] * 15, 1]
+    blocks = G.blocks(graph)
+    assert [b.ops for b in blocks] == [1, 2, *[3] * 15, 1]
     assert len(G.batch_norms(graph)) == 49
-    assert sum(b.parameters for b in found) == sum(int(np.prod(v.shape)) for v in net.variables)
+    assert sum(b.parameters for b in blocks) == sum(int(np.prod(v.shape)) for v in net.variables)
     assert list(G.taps(graph)) == [2, 4, 8, 16, 32]

@@ -449,9 +449,9 @@ def test_the_variables_of_another_module(scene, module_folder):
 def test_no_false_alarms(kind, module_folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = check(module_folder(kind))
-    assert found.findings == ()
-    assert sum(found.operations.values()) > 20
+        scanned = check(module_folder(kind))
+    assert scanned.findings == ()
+    assert sum(scanned.operations.values()) > 20
 
 
 def test_no_false_alarm_on_a_module_with_tables_datasets_and_training(scene):

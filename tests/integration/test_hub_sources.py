@@ -202,8 +202,8 @@ def test_an_application_by_name():
     ],
 )
 def test_what_range_an_application_takes(name, input_range, in_graph):
-    scaling, found = applications._scaling(name)
-    assert found == input_range
+    scaling, takes = applications._scaling(name)
+    assert takes == input_range
     assert (scaling is not None) == in_graph
 
 

@@ -154,8 +154,8 @@ def test_a_module_without_images_has_no_size():
 def test_efficientnet_lite0_at_256_is_the_net_built_for_256():
     from tlkit.zoo.efficientnet_lite0 import network
 
-    own, open_size = network(size=224), network(size=None)
-    open_size.set_weights(own.get_weights())
-    layer = tlkit.HubLayer(own, image_size=(256, 256))
+    fixed_size, open_size = network(size=224), network(size=None)
+    open_size.set_weights(fixed_size.get_weights())
+    layer = tlkit.HubLayer(fixed_size, image_size=(256, 256))
     x = np.random.default_rng(0).uniform(0, 1, (2, 256, 256, 3)).astype("float32")
     np.testing.assert_allclose(layer(x), open_size(x), atol=1e-4)

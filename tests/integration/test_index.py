@@ -44,12 +44,12 @@ def made(layer, texts) -> Index:
 
 
 def vectors(count: int, width: int = 16) -> np.ndarray:
-    found = rng.normal(size=(count, width)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    rows = rng.normal(size=(count, width)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def plain(found: np.ndarray) -> Index:
-    return Index(found, tuple(map(str, range(len(found)))), (), Maker("none", None, "", None, None, Pipeline()))
+def plain(rows: np.ndarray) -> Index:
+    return Index(rows, tuple(map(str, range(len(rows)))), (), Maker("none", None, "", None, None, Pipeline()))
 
 
 def near(index: Index, query: np.ndarray, k: int, **options) -> list[int]:
@@ -61,9 +61,9 @@ def near(index: Index, query: np.ndarray, k: int, **options) -> list[int]:
 
 def test_the_nearest_are_those_that_a_full_sort_finds(monkeypatch):
     monkeypatch.setattr(indexing, "_BLOCK", 7)
-    found, queries = vectors(100), vectors(9)
-    index = plain(found)
-    scores = queries.astype(np.float64) @ found.T.astype(np.float64)
+    items, queries = vectors(100), vectors(9)
+    index = plain(items)
+    scores = queries.astype(np.float64) @ items.T.astype(np.float64)
     for query, row in zip(queries, scores, strict=True):
         for k in (1, 7, 100, 200):
             assert near(index, query, k) == np.argsort(-row, kind="stable")[:k].tolist()
@@ -71,11 +71,11 @@ def test_the_nearest_are_those_that_a_full_sort_finds(monkeypatch):
 
 def test_equal_items_come_in_their_order_wherever_they_stand(monkeypatch):
     monkeypatch.setattr(indexing, "_BLOCK", 10)
-    found = vectors(64, 24)
+    items = vectors(64, 24)
     twins = [3, 9, 10, 21, 40, 63]
-    found[twins] = found[3]
-    assert near(plain(found), found[3], 4) == twins[:4]
-    assert near(plain(found), found[3], 6) == twins
+    items[twins] = items[3]
+    assert near(plain(items), items[3], 4) == twins[:4]
+    assert near(plain(items), items[3], 6) == twins
 
 
 def test_above_the_limit_faiss_answers_alike_and_is_kept(monkeypatch, tmp_path):
@@ -125,8 +125,8 @@ def test_strings_go_into_a_module_of_strings_and_unknown_words_are_zeros(module_
         ),
         ArrayColumn(np.zeros(2)),
     )
-    found = tlkit.index(module_folder("vocabulary"), words, progress=quiet)
-    assert [row[0].id for row in found.nearest(["the cat", "a dog ran"], 1)] == ["a", "b"]
+    index = tlkit.index(module_folder("vocabulary"), words, progress=quiet)
+    assert [row[0].id for row in index.nearest(["the cat", "a dog ran"], 1)] == ["a", "b"]
     assert indexing._unit(np.zeros((1, 3), np.float32)).tolist() == [[0, 0, 0]]
 
 
@@ -139,9 +139,9 @@ def test_images_find_themselves_at_any_size(module_folder, size):
         ArrayColumn(np.zeros(6)),
         modality="image",
     )
-    found = tlkit.index(module_folder("keras3_hub"), examples, progress=quiet)
-    assert [row[0].id for row in found.nearest(list(images), 3)] == list("abcdef")
-    assert found.made_by.image_size == (32, 32) and found.texts == ()
+    index = tlkit.index(module_folder("keras3_hub"), examples, progress=quiet)
+    assert [row[0].id for row in index.nearest(list(images), 3)] == list("abcdef")
+    assert index.made_by.image_size == (32, 32) and index.texts == ()
 
 
 # -- kept
@@ -162,9 +162,9 @@ def test_another_module_or_other_weights_are_refused(made, module_folder, texts,
     folder = made.save(tmp_path / "index").folder
     with pytest.raises(InputError, match="is another module"):
         Index.load(folder, module_folder("text_encoder"))
-    own = tlkit.HubLayer(module_folder("bert"))
-    index = tlkit.index(own, texts, progress=quiet)
-    own.variables[0].assign(own.variables[0] + 1.0)
+    layer = tlkit.HubLayer(module_folder("bert"))
+    index = tlkit.index(layer, texts, progress=quiet)
+    layer.variables[0].assign(layer.variables[0] + 1.0)
     with pytest.raises(InputError, match="the same module with other weights"):
         index.nearest(["rome"])
 
@@ -240,10 +240,10 @@ def test_images_of_a_folder_need_no_labels(tmp_path):
     for number, file in enumerate(files):
         (tmp_path / ("deep" if number else ".") / file.name).write_bytes(file.read_bytes())
     (tmp_path / "broken.png").write_bytes(b"no image")
-    found = collection.images(tmp_path, image_size=32, progress=False)
-    assert len(found.train) == 3 and {"deep/" + file.name for file in files[1:]} < set(found.train.ids)
-    assert found.train.inputs[0].shape == (32, 32, 3) and not found.train.target_array.any() and not found.labels
-    assert [q.name for q in found.quarantine] == ["broken.png"]
+    splits = collection.images(tmp_path, image_size=32, progress=False)
+    assert len(splits.train) == 3 and {"deep/" + file.name for file in files[1:]} < set(splits.train.ids)
+    assert splits.train.inputs[0].shape == (32, 32, 3) and not splits.train.target_array.any() and not splits.labels
+    assert [q.name for q in splits.quarantine] == ["broken.png"]
     with pytest.raises(InputError, match="There is no folder"):
         collection.images(tmp_path / "none")
 
@@ -272,9 +272,9 @@ def test_as_if_few_labels_were_known():
     assert every.train.ids == whole.train.ids and every.val.ids == whole.val.ids and not len(none)
     values = dataclasses.replace(whole.train, targets=np.ones((80, 1), np.float32))
     assert len(collection.few_labels(dataclasses.replace(whole, train=values), 10)[0].train) == 8
-    one, _ = collection.few_labels(dataclasses.replace(whole, train=whole.val, val=whole.train), 1)
-    assert np.bincount(one.train.target_array).tolist() == [1, 1] and not len(
-        one.val
+    single, _ = collection.few_labels(dataclasses.replace(whole, train=whole.val, val=whole.train), 1)
+    assert np.bincount(single.train.target_array).tolist() == [1, 1] and not len(
+        single.val
     )  # about one: of each class at least
     for count in (0, 101):
         with pytest.raises(InputError, match=r"at least 1 and at most .*, 100"):

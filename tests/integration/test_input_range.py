@@ -53,8 +53,8 @@ def data(count=24):
 
 
 def test_every_family_s_own_preprocessing_proves_its_range():
-    found = {m.name for m in pkgutil.iter_modules(keras.src.applications.__path__)} - {"imagenet_utils"}
-    families = {n for n in found if not n.endswith("_test")}
+    module_names = {m.name for m in pkgutil.iter_modules(keras.src.applications.__path__)} - {"imagenet_utils"}
+    families = {n for n in module_names if not n.endswith("_test")}
     assert families - {"resnet_v2", "vgg19"} <= set(FAMILIES)  # a new family joins the table above
     kernel = tf.Variable(np.random.default_rng(0).normal(size=(3, 3, 3, 2)).astype(np.float32))
     for family in FAMILIES:
@@ -110,8 +110,8 @@ def test_where_nothing_tells_it_is_asked():
 )
 def test_a_trained_batch_norm_measures_the_range(scale, offset, value_range):
     layer = HubLayer(trained(scale, offset))
-    found = input_range.established_range(layer, pictures(16))
-    assert found.range == value_range and found.how.startswith("measured") and not found.proved
+    established = input_range.established_range(layer, pictures(16))
+    assert established.range == value_range and established.how.startswith("measured") and not established.proved
 
 
 def test_a_new_batch_norm_measures_nothing_and_warns_of_nothing():

@@ -43,10 +43,10 @@ def source() -> Splits:
 
 
 def target(flip: bool = False) -> Splits:
-    found = [darker(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
+    parts = [darker(examples(n, seed)) for n, seed in ((30, 4), (15, 5), (15, 6))]
     if flip:
-        found[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in found[:2]]
-    return Splits(*found, LABELS)
+        parts[:2] = [dataclasses.replace(part, targets=(part.target_array + 1) % 3) for part in parts[:2]]
+    return Splits(*parts, LABELS)
 
 
 def arrays(count: int, seed: int, slope: float = 1.0, *, values: bool = False) -> Splits:
@@ -93,12 +93,12 @@ def sounds(loudness: float, seed: int) -> Splits:
     [("word_table", (texts("sat", 1), texts("mat", 2))), ("waveform", (sounds(0.2, 1), sounds(0.7, 2)))],
 )
 def test_texts_and_sounds_go_alike(module_folder, kind, domains):
-    own, other = domains
+    of_source, other = domains
     layer = tlkit.HubLayer(module_folder(kind), name="backbone")
     for weigh in WEIGHERS.values():
-        weights = weigh(own, other, layer).train.weights
+        weights = weigh(of_source, other, layer).train.weights
         assert weights.mean() == pytest.approx(1, abs=1e-5) and np.ptp(weights) > 0
-    run = methods.tradaboost(own, other, tasks.classify(own.labels), layer, rounds=4)
+    run = methods.tradaboost(of_source, other, tasks.classify(of_source.labels), layer, rounds=4)
     assert tlkit.evaluate(run.model, run.task, run.data.test).scores["accuracy"] > 0.8
 
 
@@ -115,7 +115,7 @@ def test_pictures_of_any_size_come_at_that_of_the_module(layer):
     large = [
         reread(
             splits.train,
-            lambda i, own=splits.train: np.repeat(np.repeat(own.inputs[i], 2, axis=0), 2, axis=1),
+            lambda i, train=splits.train: np.repeat(np.repeat(train.inputs[i], 2, axis=0), 2, axis=1),
             ArraySpec((2 * SIZE, 2 * SIZE, 3), "uint8"),
         )
         for splits in (source(), target())
@@ -133,14 +133,14 @@ def test_plain_arrays_need_no_module(name):
 
 def boosted(rows: int = 6, **arguments):
     """Half of the source contradicts the target's rule, and few examples of the target say which."""
-    own, other = arrays(80, 1, slope=-1.0), arrays(60, 2)
+    of_source, other = arrays(80, 1, slope=-1.0), arrays(60, 2)
     few = dataclasses.replace(other, train=other.train.subset(range(rows)))
-    return methods.tradaboost(own, few, tasks.classify(("no", "yes")), **arguments)
+    return methods.tradaboost(of_source, few, tasks.classify(("no", "yes")), **arguments)
 
 
 def test_tradaboost_unlearns_what_misleads():
     run = boosted(rows=60)
-    sizes = [one["effective_size"] for one in run.record["rounds"]]
+    sizes = [row["effective_size"] for row in run.record["rounds"]]
     assert sizes[-1] < sizes[0]
     assert run.scores["accuracy"] > 0.8  # by chance 0.5, as half of the source contradicts the target
 
@@ -150,9 +150,9 @@ def test_tradaboost_is_deterministic():
 
 
 def test_values_vote_by_their_median(tmp_path):
-    own, other = arrays(80, 1, slope=0.8, values=True), arrays(60, 2, values=True)
+    of_source, other = arrays(80, 1, slope=0.8, values=True), arrays(60, 2, values=True)
     task = tasks.regress(["height"], std=[1.4])
-    run = methods.tradaboost(own, other, task)
+    run = methods.tradaboost(of_source, other, task)
     assert run.scores["r2"] > 0.9
     reopened(run, tmp_path)
 
@@ -169,7 +169,7 @@ def reopened(run, folder):
     np.testing.assert_array_equal(*outputs)
     if run.record.get("module") is None:
         keras.saving.load_model(folder / "model.keras")
-    assert all(one.passed for one in tlkit.export(saved, formats=("saved_model", "float32")).exports)
+    assert all(file.passed for file in tlkit.export(saved, formats=("saved_model", "float32")).exports)
 
 
 def test_a_vote_over_a_module_is_saved_and_exported(layer, tmp_path):
@@ -194,32 +194,32 @@ def turned(count: int, seed: int, **domain) -> Examples:
 
 
 def domains(flip: bool = False) -> tuple[Splits, Splits]:
-    own, other = (Splits(*(turned(n, 3 * k + i, **d) for i, n in enumerate((200, 20, 100))), ("a", "b"))
+    of_source, other = (Splits(*(turned(n, 3 * k + i, **d) for i, n in enumerate((200, 20, 100))), ("a", "b"))
                   for k, d in enumerate(({}, {"other": True})))  # fmt: skip
     train = dataclasses.replace(other.train, targets=1 - other.train.target_array) if flip else other.train
-    return own, dataclasses.replace(other, train=train)
+    return of_source, dataclasses.replace(other, train=train)
 
 
 @pytest.mark.parametrize(("by", "dimensions"), [("coral", 50), ("subspace", 2)])
 def test_a_head_on_aligned_features_fits_the_target(by, dimensions, tmp_path):
-    own, other = domains()
+    of_source, other = domains()
     task = tasks.classify(["a", "b"])
-    run = methods.aligned(own, other, task, by=by, dimensions=dimensions, ridge=1e-3)
-    unmoved = methods.aligned(own, dataclasses.replace(other, train=own.train), task, by=by, ridge=1e-3)
+    run = methods.aligned(of_source, other, task, by=by, dimensions=dimensions, ridge=1e-3)
+    unmoved = methods.aligned(of_source, dataclasses.replace(other, train=of_source.train), task, by=by, ridge=1e-3)
     assert unmoved.scores["accuracy"] < 0.7 and run.scores["accuracy"] > 0.85
     reopened(run, tmp_path)
 
 
 def test_alignment_reads_no_label_of_the_target():
-    found = [methods.aligned(*domains(flip), tasks.classify(["a", "b"])).evaluation.outputs for flip in (False, True)]
-    np.testing.assert_array_equal(*found)
+    outputs = [methods.aligned(*domains(flip), tasks.classify(["a", "b"])).evaluation.outputs for flip in (False, True)]
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_what_alignment_cannot_do_is_refused():
-    own, other = domains()
+    of_source, other = domains()
     with pytest.raises(InputError, match='`by` must be "coral" or "subspace"'):
-        methods.aligned(own, other, tasks.classify(["a", "b"]), by="pca")
+        methods.aligned(of_source, other, tasks.classify(["a", "b"]), by="pca")
     with pytest.raises(InputError, match="without `hidden`"):
-        methods.aligned(own, other, tasks.classify(["a", "b"], hidden=(8,)))
+        methods.aligned(of_source, other, tasks.classify(["a", "b"], hidden=(8,)))
     with pytest.raises(InputError, match="Received: regress"):
-        methods.aligned(own, other, tasks.regress(["x"]))
+        methods.aligned(of_source, other, tasks.regress(["x"]))

@@ -95,10 +95,14 @@ def test_scores_by_hand():
     said = targets[..., :2] + np.array([[[0.03, 0.0], [0.5, 0.5]], [[0.0, 0.2], [0.0, 0.04]]], np.float32)
     scorer = tasks.keypoints(NAMES, within=0.05).scorer()
     scorer.update(examples(np.zeros((2, 4, 4, 3), np.uint8), targets), {"points": said, "scores": said[..., 0]})
-    found = scorer.result()
-    assert found.scores["pck"] == pytest.approx(2 / 3) and found.scores["distance"] == pytest.approx(0.27 / 3, abs=1e-6)
-    assert found.scores["oks"] == pytest.approx(np.exp(-(np.array([0.03, 0.2, 0.04]) ** 2) / 0.02).mean(), abs=1e-6)
-    assert [row["labelled"] for row in found.details["keypoints"]["rows"]] == [2, 1]
+    evaluation = scorer.result()
+    assert evaluation.scores["pck"] == pytest.approx(2 / 3) and evaluation.scores["distance"] == pytest.approx(
+        0.27 / 3, abs=1e-6
+    )
+    assert evaluation.scores["oks"] == pytest.approx(
+        np.exp(-(np.array([0.03, 0.2, 0.04]) ** 2) / 0.02).mean(), abs=1e-6
+    )
+    assert [row["labelled"] for row in evaluation.details["keypoints"]["rows"]] == [2, 1]
 
 
 def test_points_without_a_label_cost_nothing_and_heat_in_the_right_place_least():

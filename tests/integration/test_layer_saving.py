@@ -139,9 +139,9 @@ def test_it_opens_in_a_fresh_process_without_module_and_cache(way, saved, tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     assert list((tmp_path / "cache").iterdir()) == []
     with np.load(tmp_path / "found.npz") as archive:
-        found = dict(archive)
-    assert set(found) == {name for name in expected if name.split(".")[0] in names}
-    for name, value in found.items():
+        arrays = dict(archive)
+    assert set(arrays) == {name for name in expected if name.split(".")[0] in names}
+    for name, value in arrays.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 

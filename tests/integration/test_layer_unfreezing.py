@@ -160,8 +160,8 @@ def test_gradients_taken_before_leave_the_graph_as_it_is(kind, module_folder):
 
 
 def some_cuts(layer, most=4):
-    found = [c for c in graphs.cuts(layer.graph) if 0 < c.depth < 1 and not c.inputs]
-    return found[:: max(1, len(found) // most)]
+    cuts = [c for c in graphs.cuts(layer.graph) if 0 < c.depth < 1 and not c.inputs]
+    return cuts[:: max(1, len(cuts) // most)]
 
 
 @pytest.mark.numeric

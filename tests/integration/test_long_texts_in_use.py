@@ -109,7 +109,7 @@ def test_the_end_of_a_text_is_read_and_one_answer_a_text_is_judged(run, data):
     assert run.scores["accuracy"] > 0.8  # by their beginnings alone they cannot be told apart
     windows = run.data.test
     rows = tlkit.model.evaluate.decoded_outputs(run.model, run.task, windows)["probabilities"]
-    first = [i for i, own in enumerate(excerpts.texts_of(windows, "id")) if own == data.test.ids[0]]
+    first = [i for i, owner in enumerate(excerpts.texts_of(windows, "id")) if owner == data.test.ids[0]]
     shares = windows.columns[excerpts.OF].take(np.asarray(first))["share"][:, None]
     np.testing.assert_allclose((rows[first] * shares).sum(axis=0), run.evaluation.outputs[0], atol=1e-5)
 
@@ -123,15 +123,15 @@ def test_record_and_report_count_texts(run, data):
 def test_the_files_agree_and_the_saved_model_takes_whole_texts(run, data):
     import tensorflow as tf
 
-    assert all(one.passed and one.largest_difference < 1e-4 for one in run.exports)
-    assert [one.score for one in run.exports] == pytest.approx([run.scores["accuracy"]] * 2)
+    assert all(file.passed and file.largest_difference < 1e-4 for file in run.exports)
+    assert [file.score for file in run.exports] == pytest.approx([run.scores["accuracy"]] * 2)
     served = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"]
     texts = [str(data.test.inputs[i]) for i in range(len(data.test))]
-    found = served(text=tf.constant(texts))["probabilities"].numpy()
-    np.testing.assert_allclose(found, run.evaluation.outputs, atol=1e-5)
-    one = served(text=tf.constant(["", texts[0]]))["probabilities"].numpy()
-    np.testing.assert_allclose(one[1], found[0], atol=1e-5)
-    assert np.isfinite(one).all()
+    probabilities = served(text=tf.constant(texts))["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities, run.evaluation.outputs, atol=1e-5)
+    pair = served(text=tf.constant(["", texts[0]]))["probabilities"].numpy()
+    np.testing.assert_allclose(pair[1], probabilities[0], atol=1e-5)
+    assert np.isfinite(pair).all()
 
 
 def test_a_file_of_text_is_predicted_in_windows(run, data, tmp_path):
@@ -153,8 +153,8 @@ def test_the_card_says_how_a_client_does_it(run):
 def test_an_opened_run_keeps_whole_texts_and_judges_alike(run, data):
     again = tlkit.load(run.folder)
     assert set(excerpts.whole(again.data.test).ids) == set(data.test.ids)
-    own = prepare_like(data, again)
-    assert excerpts.texts_of(own.test, "id") == excerpts.texts_of(run.data.test, "id")
+    prepared = prepare_like(data, again)
+    assert excerpts.texts_of(prepared.test, "id") == excerpts.texts_of(run.data.test, "id")
     assert tlkit.evaluate(again.model, again.task, again.data.test).scores["accuracy"] == run.scores["accuracy"]
 
 

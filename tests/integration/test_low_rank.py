@@ -28,17 +28,17 @@ def net():
 
 
 def test_it_computes_the_same_and_trains_thin_matrices_alone():
-    own = net()
-    before = [np.array(v) for v in own.weights]
-    changed = methods.lora(own, RANK)
+    plain = net()
+    before = [np.array(v) for v in plain.weights]
+    changed = methods.lora(plain, RANK)
     x = np.random.default_rng(0).random((2, SIZE, SIZE, 3)).astype("float32")
-    np.testing.assert_allclose(changed(x), own(x), atol=1e-6)
+    np.testing.assert_allclose(changed(x), plain(x), atol=1e-6)
     names = {v.path.rpartition("/")[2] for v in changed.trainable_variables}
     assert names == {"lora_kernel_a", "lora_kernel_b"}
     dense = [v for v in changed.trainable_variables if v.path.startswith("dense")]
     assert sorted(tuple(v.shape) for v in dense) == [(RANK, 5), (96, RANK)]
-    assert all(np.array_equal(a, b) for a, b in zip(before, own.weights, strict=True))
-    assert all(v.trainable for v in own.trainable_variables) and len(own.trainable_variables) == len(own.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(before, plain.weights, strict=True))
+    assert all(v.trainable for v in plain.trainable_variables) and len(plain.trainable_variables) == len(plain.weights)
 
 
 def test_tuning_moves_the_change_and_no_kernel(tmp_path):
@@ -50,10 +50,10 @@ def test_tuning_moves_the_change_and_no_kernel(tmp_path):
     task = tasks.classify(LABELS)
     splits = data()
     run = tlkit.fit(tlkit.build(layer, task), task, splits, (Phase(4, 1e-2, unfrozen=1.0),), batch_size=8)
-    own = backbone_of(run.model)
-    thin = [v for v in own.module_variables.values() if "lora" in v.path]
+    backbone = backbone_of(run.model)
+    thin = [v for v in backbone.module_variables.values() if "lora" in v.path]
     assert thin and any(np.abs(np.asarray(v)).max() > 0 for v in thin if v.path.endswith("lora_kernel_b"))
-    after = [np.array(v) for v in own.module_variables.values() if "lora" not in v.path]
+    after = [np.array(v) for v in backbone.module_variables.values() if "lora" not in v.path]
     kept = [v for v in frozen if v.dtype != np.int64]
     assert all(any(np.array_equal(a, b) for b in kept if b.shape == a.shape) for a in after)
     assert run.phases[0].proof["sha256_before"] == run.phases[0].proof["sha256_after"]
@@ -84,9 +84,9 @@ def test_what_lora_cannot_change(module_folder):
         methods.lora(methods.lora(net(), 2), 2)
     with pytest.raises(InputError, match=r"is not built, .*begin it with keras\.Input"):
         methods.lora(keras.Sequential([keras.layers.Dense(3)], name="raw"))
-    own = Subclassed()
-    own(np.zeros((1, 4), np.float32))
+    model = Subclassed()
+    model(np.zeros((1, 4), np.float32))
     with pytest.raises(InputError, match="cannot be copied with its weights, as a subclass"):
-        methods.lora(own)
+        methods.lora(model)
     with pytest.raises(InputError, match="`rank` must be 1 or more"):
         methods.lora(net(), 0)

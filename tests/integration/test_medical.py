@@ -13,8 +13,8 @@ from tlkit.datasets import medical
 @pytest.mark.parametrize("seed", range(6))
 def test_parts_of_slices_lie_apart(seed):
     parts = medical.block_parts(137, seed)
-    places = {part: np.flatnonzero([own == part for own in parts]) for part in ("train", "val", "test")}
-    assert all(len(own) >= 10 for own in places.values()) and len(places["train"]) > len(places["test"])
+    places = {part: np.flatnonzero([assigned == part for assigned in parts]) for part in ("train", "val", "test")}
+    assert all(len(slices) >= 10 for slices in places.values()) and len(places["train"]) > len(places["test"])
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         assert np.abs(places[first][:, None] - places[second]).min() > 3
 
@@ -55,7 +55,9 @@ def test_slices_of_a_brain(fetched):
 def test_tiles_of_a_picture(fetched):
     splits = medical.nuclei(image_size=128)
     assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 4, 4)
-    column = {part: {own.rpartition("-")[2] for own in getattr(splits, part).ids} for part in ("train", "val", "test")}
+    column = {
+        part: {name.rpartition("-")[2] for name in getattr(splits, part).ids} for part in ("train", "val", "test")
+    }
     assert not column["train"] & column["test"] and not column["val"] & column["test"]
     image, mask = splits.train.inputs[0], splits.train.targets[0]
     assert ((image[..., 0] > 0) == (mask > 0)).mean() > 0.99

@@ -42,12 +42,12 @@ def steps(run) -> str:
     return run.phases[-1].had["steps"]
 
 
-def assert_close(one, other, tolerance=2e-5):
-    for a, b in zip(values(one.model), values(other.model), strict=True):
+def assert_close(run, other, tolerance=2e-5):
+    for a, b in zip(values(run.model), values(other.model), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
-    for own, theirs in zip(one.phases, other.phases, strict=True):
-        for name in own.history:
-            np.testing.assert_allclose(own.history[name], theirs.history[name], atol=1e-4)
+    for phase, theirs in zip(run.phases, other.phases, strict=True):
+        for name in phase.history:
+            np.testing.assert_allclose(phase.history[name], theirs.history[name], atol=1e-4)
 
 
 def test_parts_add_up_to_the_same_step_whatever_weighs_the_examples(folder):
@@ -72,7 +72,9 @@ def test_the_memory_that_a_batch_takes_decides_by_itself(folder, monkeypatch):
 
 def test_a_word_s_label_weighs_the_same_in_parts(module_folder, tmp_path):
     sentences = [("the", "good", "film"), ("anna", "in", "rome"), ("bad",)] * 8
-    blocks = ["".join(f"{word} {'P' if word in ('anna', 'rome') else 'O'}\n" for word in own) for own in sentences]
+    blocks = [
+        "".join(f"{word} {'P' if word in ('anna', 'rome') else 'O'}\n" for word in sentence) for sentence in sentences
+    ]
     (tmp_path / "words.txt").write_text("\n".join(blocks))
     splits = text.from_conll(tmp_path / "words.txt", progress=False)
 
@@ -153,9 +155,9 @@ def test_the_tensors_of_a_graph_are_counted_for_one_example():
     x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
     layer = tlkit.HubLayer(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)))
     convolved, pooled = 8 * 8 * 4 * 4, 4 * 4
-    found = graphs.activation_bytes(layer.graph)
-    assert found >= 2 * convolved + pooled  # the convolution, its bias, the mean; and what is handed through
-    assert found < 4 * convolved + 8 * 8 * 3 * 8 + 10 * pooled
+    bytes_needed = graphs.activation_bytes(layer.graph)
+    assert bytes_needed >= 2 * convolved + pooled  # the convolution, its bias, the mean; and what is handed through
+    assert bytes_needed < 4 * convolved + 8 * 8 * 3 * 8 + 10 * pooled
 
 
 def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypatch):
@@ -169,7 +171,7 @@ def test_a_frozen_encoder_sees_few_long_texts_at_a_time(module_folder, monkeypat
     whole = opener(engines.TENSORFLOW).run(x)[0]
     monkeypatch.setattr(batches, "STEPS_AT_ONCE", 3 * x["input_mask"].shape[1])
     counted = dataclasses.replace(
-        opener, tensorflow=lambda own: seen.append(len(own["input_mask"])) or opener.tensorflow(own)
+        opener, tensorflow=lambda batch: seen.append(len(batch["input_mask"])) or opener.tensorflow(batch)
     )
     np.testing.assert_allclose(counted(engines.TENSORFLOW).run(x)[0], whole, atol=1e-6)
     assert seen == [3, 3, 1]

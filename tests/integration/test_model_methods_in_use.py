@@ -60,8 +60,8 @@ def test_statistics_become_those_of_the_target(folder):
         for n in batch_norms(layer.graph)
         for v in (layer.module_variables[n.mean], layer.module_variables[n.variance])
     }
-    for own, old, variable in zip(values(adapted.model), before, adapted.model.weights, strict=True):
-        assert id(variable) in moved or "seed" in variable.path or np.array_equal(own, old), variable.path
+    for value, old, variable in zip(values(adapted.model), before, adapted.model.weights, strict=True):
+        assert id(variable) in moved or "seed" in variable.path or np.array_equal(value, old), variable.path
     test = run.data.test
     x = np.stack([test.inputs[i] for i in range(len(test))]).astype("float32")
     score = tlkit.evaluate(adapted.model, adapted.task, test).scores["accuracy"]
@@ -103,8 +103,8 @@ def test_adabn_moves_nothing_but_the_modules_statistics(folder):
     norms = {id(layer.module_variables[i]) for n in batch_norms(layer.graph) for i in (n.mean, n.variance)}
     moved = [
         variable
-        for variable, own, old in zip(adapted.model.weights, values(adapted.model), values(run.model), strict=True)
-        if not np.array_equal(own, old)
+        for variable, value, old in zip(adapted.model.weights, values(adapted.model), values(run.model), strict=True)
+        if not np.array_equal(value, old)
     ]
     assert {id(v) for v in moved} == norms
 
@@ -152,9 +152,9 @@ def test_a_soup_is_the_mean_and_a_greedy_one_takes_what_helps(folder):
     several_runs = [fitted(folder, phases, seed=seed) for seed in (0, 1, 2)]
     mixed = methods.soup(several_runs)
     each = zip(*(values(r.model) for r in several_runs), strict=True)
-    for own, several in zip(values(mixed.model), each, strict=True):
-        if own.dtype.kind == "f":
-            np.testing.assert_allclose(own, np.mean(several, axis=0), atol=1e-6)
+    for array, several in zip(values(mixed.model), each, strict=True):
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(array, np.mean(several, axis=0), atol=1e-6)
     assert mixed.record["method"][1]["taken"] == [0, 1, 2] and mixed.evaluation is None
     val = data().val
     greedy = methods.soup(several_runs, greedy=val)
@@ -189,12 +189,14 @@ def test_a_soup_decides_its_own_threshold(folder):
     run = tlkit.Run(built(folder, task=task)[0], task, data())
     val = run.data.val
     threshold = task.finish(tlkit.evaluate(run.model, run.task, val)).made_by[1]["threshold"]
-    own = [dataclasses.replace(run, task=tasks.verify(3, size=4, threshold=found)) for found in (0.1, 0.2)]
-    found = methods.soup(own)
-    assert found.task.made_by[1]["threshold"] == pytest.approx(threshold)
-    unknown = [dataclasses.replace(one, data=dataclasses.replace(run.data, val=val.subset([]))) for one in own]
+    decided = [dataclasses.replace(run, task=tasks.verify(3, size=4, threshold=limit)) for limit in (0.1, 0.2)]
+    mixed = methods.soup(decided)
+    assert mixed.task.made_by[1]["threshold"] == pytest.approx(threshold)
+    unknown = [
+        dataclasses.replace(member, data=dataclasses.replace(run.data, val=val.subset([]))) for member in decided
+    ]
     assert methods.soup(unknown).task.made_by[1]["threshold"] is None
-    assert methods.soup([own[0], own[0]]).task.made_by[1]["threshold"] == 0.1
+    assert methods.soup([decided[0], decided[0]]).task.made_by[1]["threshold"] == 0.1
 
 
 def test_a_soup_claims_nothing_of_the_runs_it_is_made_of(folder, tmp_path):
@@ -283,9 +285,9 @@ def test_a_student_can_learn_from_examples_without_labels_alone(folder):
     teacher, splits = fitted(folder, (Phase(epochs=0, lr=1e-3),)), data()
     none = dataclasses.replace(splits, train=splits.train.subset([]))
     answered = methods.taught(none, teacher, unlabelled=splits.test)
-    found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
+    outputs = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
     assert answered.train.target_array.shape == (15, 4) and answered.train.ids == splits.test.ids
-    np.testing.assert_array_equal(answered.train.target_array[:, 0], found.argmax(axis=1))
+    np.testing.assert_array_equal(answered.train.target_array[:, 0], outputs.argmax(axis=1))
 
 
 def test_a_student_learns_from_answers_alone(folder):
@@ -310,9 +312,9 @@ def test_examples_without_labels_teach_what_the_teacher_says_of_them(folder):
     poisoned = dataclasses.replace(splits.test, targets=np.full(len(splits.test), -7, np.int32))
     answered = methods.taught(splits, teacher, unlabelled=poisoned)
     n, more = len(splits.train), answered.train.target_array[len(splits.train) :]
-    found = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
+    outputs = tlkit.evaluate(teacher.model, teacher.task, splits.test).outputs
     assert len(answered.train) == n + len(splits.test) == len(set(answered.train.ids))
-    np.testing.assert_array_equal(more[:, 0], found.argmax(axis=1))
+    np.testing.assert_array_equal(more[:, 0], outputs.argmax(axis=1))
     np.testing.assert_array_equal(answered.train.inputs[n], splits.test.inputs[0])
     np.testing.assert_array_equal(answered.train.target_array[:n, 0], splits.train.target_array)
     task = methods.distill(tasks.classify(LABELS), weight=0.9)

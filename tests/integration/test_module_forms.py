@@ -198,8 +198,8 @@ def test_a_module_made_in_half_precision_computes_in_float32_and_inspect_says_th
     np.testing.assert_allclose(formed(x), np.asarray(layer(x), "f"), atol=2e-3)
     assert formed(x).dtype == "float32" and not formed.graph.problem and formed.blocks
     assert tlkit.HubLayer(module, input_range=(0, 255))(x).shape == (4, 4)
-    found = tlkit.inspect(module).conversion
-    assert found.converts, found.reason
+    converted = tlkit.inspect(module).conversion
+    assert converted.converts, converted.reason
 
 
 # -- lists, tuples, nested structures
@@ -224,8 +224,8 @@ A, B = np.full((2, 5), 1.0, "f"), np.full((2, 5), 3.0, "f")
 
 def keras_lists(*, subclassed: bool) -> Any:
     if not subclassed:
-        one, two = keras.Input((5,), name="one"), keras.Input((5,), name="two")
-        return keras.Model([one, two], LAYERS.Dense(3)(LAYERS.concatenate([one, two])))
+        first, second = keras.Input((5,), name="one"), keras.Input((5,), name="two")
+        return keras.Model([first, second], LAYERS.Dense(3)(LAYERS.concatenate([first, second])))
 
     class Subclassed(keras.Model):
         def __init__(self) -> None:
@@ -248,8 +248,8 @@ def exported(folder: Any) -> Any:
 def keras2(folder: Any) -> Any:
     import tf_keras
 
-    one, two = tf_keras.Input((5,)), tf_keras.Input((5,))
-    tf_keras.Model([one, two], tf_keras.layers.Dense(3)(tf_keras.layers.concatenate([one, two]))).save(
+    first, second = tf_keras.Input((5,)), tf_keras.Input((5,))
+    tf_keras.Model([first, second], tf_keras.layers.Dense(3)(tf_keras.layers.concatenate([first, second]))).save(
         str(folder), save_format="tf"
     )
     return str(folder)
@@ -334,8 +334,8 @@ def test_recordings_are_learned_indexed_and_extracted(tmp_path):
     frames = np.asarray(Recording()(x[0])[1])
     vectors = tlkit.extract(module_of("recordings"), data.train)
     np.testing.assert_allclose(np.asarray(vectors)[0], frames, atol=1e-5)
-    found = tlkit.index(module_of("recordings"), data.train)
-    assert found.nearest([x[1]], k=1)[0][0].id == data.train.ids[1]
+    index = tlkit.index(module_of("recordings"), data.train)
+    assert index.nearest([x[1]], k=1)[0][0].id == data.train.ids[1]
 
 
 @pytest.mark.slow
@@ -345,7 +345,7 @@ def test_a_run_on_a_module_of_any_form_passes_its_gates(form, tmp_path):
     phases = [tlkit.Phase(epochs=1, lr=1e-2), tlkit.Phase(epochs=1, lr=1e-4, unfrozen=0.5)]
     tlkit.finetune(module_of(form), TASK, data, phases, out=tmp_path, fresh=True)
     done = tlkit.export(tmp_path, formats=("saved_model", "float32", "float16"))
-    assert all(one.passed for one in done.exports)
+    assert all(file.passed for file in done.exports)
 
 
 # -- one length of texts
@@ -411,8 +411,8 @@ def test_raw_outputs_that_no_answer_reads_are_refused():
     other = answered(lambda raw: {"scores": keras.ops.softmax(raw["a"])})
     with pytest.raises(InputError, match=r"gives \['scores'\], and its `tensors` are \['probabilities'\]"):
         tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), other)
-    one = answered(lambda raw: {"probabilities": keras.ops.softmax(raw["a"] + raw["b"])})
-    assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), one).outputs) == 2
+    answering = answered(lambda raw: {"probabilities": keras.ops.softmax(raw["a"] + raw["b"])})
+    assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), answering).outputs) == 2
 
 
 def test_a_model_of_two_arguments_is_told_to_take_a_list():

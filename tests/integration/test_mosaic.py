@@ -27,7 +27,7 @@ def drawn(i: int):
 def of_boxes(**options):
     images, sides = zip(*(drawn(i) for i in range(COUNT)), strict=True)
     given = {"order": "xyxy", "unit": "pixels", "labels": ["one", "two"], "split": (0.6, 0.2, 0.2)} | options
-    return boxes.from_arrays(list(images), [[own] for own in sides], [[i % 2] for i in range(COUNT)], **given)
+    return boxes.from_arrays(list(images), [[side] for side in sides], [[i % 2] for i in range(COUNT)], **given)
 
 
 def of_masks():
@@ -39,7 +39,7 @@ def of_masks():
 def test_boxes_fit_what_is_drawn():
     before = of_boxes(image_size=SIZE)
     after = boxes.mosaic(before, count=30, seed=1)
-    first, found, rests = len(before.train), 0, []
+    first, checked, rests = len(before.train), 0, []
     assert len(after.train) == first + 30 and after.val is before.val and after.labels == before.labels
     np.testing.assert_array_equal(after.train.inputs[0], before.train.inputs[0])
     np.testing.assert_array_equal(after.train.targets[0], before.train.targets[0])
@@ -51,9 +51,9 @@ def test_boxes_fit_what_is_drawn():
             inner = image[top + 2 : bottom - 2, left + 2 : right - 2, 0]
             assert not inner.size or (inner >= 128).mean() > 0.97
             covered[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2] = True
-            found += 1
+            checked += 1
         rests.append((image[..., 0][~covered] >= 128).mean())
-    assert found > 50 and np.mean(rests) < 0.02 and max(rests) < 0.15  # what is left of less than a quarter goes
+    assert checked > 50 and np.mean(rests) < 0.02 and max(rests) < 0.15  # what is left of less than a quarter goes
     batch = after.train.targets.take(np.arange(len(after.train)))
     assert batch.shape[1:] == (after.train.targets.most, 5)
 

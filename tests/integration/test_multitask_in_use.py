@@ -55,10 +55,10 @@ def test_examples_of_both_are_one_and_others_have_one_label():
     assert len(mixed.train) == 42 and (mixed.train.target_array["half"]["weight"] == 1).all()
     apart = methods.task_mix(colour=colours(), half=halves(7))
     assert len(apart.train) == 84 and apart.heads == {"colour": LABELS, "half": HALVES}
-    own = multi_targets.parts(apart, "half")
-    assert own.train.ids == halves(7).train.ids and own.labels == HALVES
-    np.testing.assert_array_equal(own.train.target_array, halves(7).train.target_array)
-    np.testing.assert_array_equal(own.train.inputs[3], halves(7).train.inputs[3])
+    half = multi_targets.parts(apart, "half")
+    assert half.train.ids == halves(7).train.ids and half.labels == HALVES
+    np.testing.assert_array_equal(half.train.target_array, halves(7).train.target_array)
+    np.testing.assert_array_equal(half.train.inputs[3], halves(7).train.inputs[3])
     assert apart.fingerprint != mixed.fingerprint
 
 
@@ -67,9 +67,9 @@ def test_an_example_of_weight_0_keeps_its_label(folder):
     weights = np.where(colours().train.target_array == 2, 0, 1.5).astype(np.float32)
     light = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, weights=weights))
     mixed = methods.task_mix(colour=light, half=halves(7))
-    own = multi_targets.part(mixed.train, "colour")
-    assert own.ids == light.train.ids and (own.target_array == 2).sum() == 14
-    np.testing.assert_array_equal(own.weights, weights)
+    colour = multi_targets.part(mixed.train, "colour")
+    assert colour.ids == light.train.ids and (colour.target_array == 2).sum() == 14
+    np.testing.assert_array_equal(colour.weights, weights)
     given = both().objective.weights(mixed.train.targets)
     np.testing.assert_array_equal(given[:42, 0], weights)
     bare = dataclasses.replace(light.train, weights=(weights > 0).astype(np.float32))
@@ -199,8 +199,8 @@ def test_methods_of_a_head_come_off_one_by_one(folder):
     data = methods.task_mix(colour=methods.domain_mix(methods.taught(colours(), teacher), colours(21)), half=halves(7))
     run = fitted(folder, task, data, PHASES[:1])
     assert methods.one_head(run, "colour").task.made_by[0] == "tlkit.tasks.classify" and run.task.remains is None
-    own = multi_targets.part(run.data.train, "colour")
-    np.testing.assert_array_equal(own.target_array, colours().train.target_array)
+    colour = multi_targets.part(run.data.train, "colour")
+    np.testing.assert_array_equal(colour.target_array, colours().train.target_array)
     test = multi_targets.part(run.data.test, "colour")
     x = np.stack([test.inputs[i] for i in range(len(test))]).astype("float32")
     score = tlkit.evaluate(run.model, run.task, run.data.test).scores["colour_accuracy"]
@@ -217,9 +217,9 @@ def test_scores_without_labels_are_those_of_the_heads_own_target(folder, tmp_pat
     run = tlkit.finetune(layer, task, data, PHASES[:1], out=tmp_path, image_size=(SIZE, SIZE))
     target = tlkit.evaluate(methods.one_head(run, "colour").model, tasks.classify(LABELS), colours(21).val)
     expected = selection.label_free(target.outputs)
-    found = {key: value for key, value in run.scores.items() if key.startswith("colour_") and key[7:] in expected}
-    assert found == pytest.approx({f"colour_{key}": value for key, value in expected.items()}, abs=1e-5)
-    assert len(found) == 2 and np.isfinite(list(run.scores.values())).all()
+    scores = {key: value for key, value in run.scores.items() if key.startswith("colour_") and key[7:] in expected}
+    assert scores == pytest.approx({f"colour_{key}": value for key, value in expected.items()}, abs=1e-5)
+    assert len(scores) == 2 and np.isfinite(list(run.scores.values())).all()
 
 
 @pytest.fixture(scope="module")
@@ -235,21 +235,21 @@ def test_all_heads_are_signatures_of_one_file_and_each_has_files_of_its_own(expo
     from ai_edge_litert.interpreter import Interpreter
 
     assert [e.passed for e in exported.exports] == [True, True, True]
-    one, own = exported.folder / "model.tflite", exported.folder / "half" / "model.tflite"
-    assert set(Interpreter(str(one)).get_signature_list()) == {"serving_default", "colour", "half"}
-    assert list(Interpreter(str(own)).get_signature_list()) == ["serving_default"]
-    assert one.stat().st_size < 1.5 * own.stat().st_size + 20_000  # the graph thrice, the weights once
+    both_heads, half_alone = exported.folder / "model.tflite", exported.folder / "half" / "model.tflite"
+    assert set(Interpreter(str(both_heads)).get_signature_list()) == {"serving_default", "colour", "half"}
+    assert list(Interpreter(str(half_alone)).get_signature_list()) == ["serving_default"]
+    assert both_heads.stat().st_size < 1.5 * half_alone.stat().st_size + 20_000  # the graph thrice, the weights once
     x = exported.data.test.inputs[0][None].astype(np.float32)
-    found = Interpreter(str(one)).get_signature_runner("half")(image=x)["probabilities"]
-    alone = Interpreter(str(own)).get_signature_runner()(image=x)["probabilities"]
-    np.testing.assert_allclose(found, alone, atol=1e-5)
+    probabilities = Interpreter(str(both_heads)).get_signature_runner("half")(image=x)["probabilities"]
+    alone = Interpreter(str(half_alone)).get_signature_runner()(image=x)["probabilities"]
+    np.testing.assert_allclose(probabilities, alone, atol=1e-5)
 
 
 def test_a_head_is_a_run_of_its_own(exported):
-    own = tlkit.load(exported.folder / "half")
-    assert own.task.made_by[0] == "tlkit.tasks.classify" and own.record["head"] == "half"
-    assert own.record["scores"]["accuracy"] == exported.scores["half_accuracy"]
-    assert {row["format"] for row in own.record["exports"]} == {"saved_model", "float32", "int8"}
+    half = tlkit.load(exported.folder / "half")
+    assert half.task.made_by[0] == "tlkit.tasks.classify" and half.record["head"] == "half"
+    assert half.record["scores"]["accuracy"] == exported.scores["half_accuracy"]
+    assert {row["format"] for row in half.record["exports"]} == {"saved_model", "float32", "int8"}
     again = tlkit.load(exported.folder)
     assert list(again.task.outputs) == ["colour", "half"]
     report = (exported.folder / "report.html").read_text()
@@ -259,9 +259,9 @@ def test_a_head_is_a_run_of_its_own(exported):
 def test_a_head_of_an_opened_run_claims_nothing_of_the_others(exported, tmp_path):
     parent = tlkit.load(exported.folder)
     assert parent.record["exports"] and "colour_accuracy" in parent.scores
-    own = methods.one_head(parent, "half")
-    assert not own.scores and own.record["module"] == parent.record["module"]
-    run_folder.save(own, tmp_path)
+    half = methods.one_head(parent, "half")
+    assert not half.scores and half.record["module"] == parent.record["module"]
+    run_folder.save(half, tmp_path)
     written = json.loads((tmp_path / "run.json").read_text())
     assert (written["scores"], written["details"], written["exports"]) == ({}, {}, [])
     assert written["head"] == "half" and written["phases"]
@@ -272,8 +272,8 @@ def test_predict_answers_for_every_head(exported, tmp_path):
 
     picture = tmp_path / "x.png"
     Image.fromarray(exported.data.test.inputs[0]).save(picture)
-    (found,) = predict(exported.folder, [picture], top=1)
-    assert [label.partition(": ")[0] for label, _ in found.scores] == ["colour", "half"]
+    (prediction,) = predict(exported.folder, [picture], top=1)
+    assert [label.partition(": ")[0] for label, _ in prediction.scores] == ["colour", "half"]
 
 
 def test_a_head_that_disagrees_is_caught(exported):
@@ -283,8 +283,8 @@ def test_a_head_that_disagrees_is_caught(exported):
     rows = len(exported.data.test)
     right = {name: np.full((rows, k), 1 / k, np.float32) for name, k in (("colour", 3), ("half", 2))}
     outputs = right | {"colour.probabilities": right["colour"], "half.probabilities": right["half"] + 0.01}
-    found = bundle._compared(job, right, outputs, bundle.Gates(), answers_texts=False)
-    assert abs(found.difference - 0.01) < 1e-6 and bundle.failure(formats.float32, found, bundle.Gates())
+    comparison = bundle._compared(job, right, outputs, bundle.Gates(), answers_texts=False)
+    assert abs(comparison.difference - 0.01) < 1e-6 and bundle.failure(formats.float32, comparison, bundle.Gates())
 
 
 def test_each_head_has_a_readme_that_runs(exported):

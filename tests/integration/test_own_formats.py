@@ -106,8 +106,8 @@ def test_a_file_that_says_nothing_of_itself_is_asked_with_its_run(own, tmp_path)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "x.png")
     with pytest.raises(InputError, match=r"does not say how its inputs are made: give `predict` the run"):
         predict(tmp_path / "run" / "lenient.txt", [tmp_path / "x.png"], format=own.LENIENT)
-    (found,) = predict(dataclasses.replace(run, folder=tmp_path / "run"), [tmp_path / "x.png"], format=own.LENIENT)
-    assert dict(found.scores) == dict.fromkeys(exporting_runs.LABELS, 0.25)
+    (prediction,) = predict(dataclasses.replace(run, folder=tmp_path / "run"), [tmp_path / "x.png"], format=own.LENIENT)
+    assert dict(prediction.scores) == dict.fromkeys(exporting_runs.LABELS, 0.25)
     with pytest.raises(InputError, match=r"holds no model\.tflite; make it"):
         predict(tmp_path / "run", [], format="float32")
     with pytest.raises(InputError, match="takes what clients of a server send"):

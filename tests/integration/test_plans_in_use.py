@@ -68,8 +68,8 @@ def tried(folder):
     model, task = built(folder, task=tasks.classify(LABELS, dropout=0.1))
     layer = backbone_of(model)
     before = states(model), layer.trainable, layer.unfrozen, layer.batch_stats
-    found = plans.find_lr(model, task, data(Brighter()), PART, lr=(1e-5, 100.0), batch_size=16)
-    return model, before, found
+    range_test = plans.find_lr(model, task, data(Brighter()), PART, lr=(1e-5, 100.0), batch_size=16)
+    return model, before, range_test
 
 
 def states(model) -> list[bytes]:
@@ -84,13 +84,15 @@ def test_weights_states_and_flags_are_put_back(tried):
 
 
 def test_the_suggestion_lies_where_the_loss_falls(tried):
-    found = tried[2]
-    assert len(found.rates) == len(found.losses) == len(found.smoothed)
-    assert np.all(np.diff(np.log(found.rates)) > 0) and np.allclose(np.diff(np.log(found.rates), 2), 0, atol=1e-9)
-    assert found.diverged and len(found.rates) < 100
-    lowest = found.rates[int(np.argmin(found.smoothed))]
-    assert np.isfinite(found.suggestion)
-    assert found.rates[0] < found.suggestion <= lowest < found.rates[-1]
+    range_test = tried[2]
+    assert len(range_test.rates) == len(range_test.losses) == len(range_test.smoothed)
+    assert np.all(np.diff(np.log(range_test.rates)) > 0) and np.allclose(
+        np.diff(np.log(range_test.rates), 2), 0, atol=1e-9
+    )
+    assert range_test.diverged and len(range_test.rates) < 100
+    lowest = range_test.rates[int(np.argmin(range_test.smoothed))]
+    assert np.isfinite(range_test.suggestion)
+    assert range_test.rates[0] < range_test.suggestion <= lowest < range_test.rates[-1]
 
 
 def test_a_fit_at_the_suggested_rate_learns(folder, tried):

@@ -46,15 +46,15 @@ def test_a_dialect_is_learned_behind_the_frozen_encoder(run):
 def test_states_at_hand_write_what_whole_passes_write(run):
     examples = run.task.deployment.examples(run.data.test).subset(range(3))
     fast, slow = (used(run.task, run.model, examples, kind) for kind in ("file", "trained"))
-    for own, other in zip(fast, slow, strict=True):
-        np.testing.assert_array_equal(own["ids"], other["ids"])
-        np.testing.assert_allclose(own["shares"], other["shares"], atol=1e-5)
+    for fast_row, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(fast_row["ids"], other["ids"])
+        np.testing.assert_allclose(fast_row["shares"], other["shares"], atol=1e-5)
 
 
 def test_files_pronounce_words_that_are_typed(run, tmp_path):
-    assert all(one.passed for one in run.exports)
+    assert all(file.passed for file in run.exports)
     (tmp_path / "words.txt").write_text("Bat\nmop\n")
-    said = [own.scores[0][0] for own in tlkit.predict(run, [tmp_path / "words.txt"])]
+    said = [prediction.scores[0][0] for prediction in tlkit.predict(run, [tmp_path / "words.txt"])]
     assert [bool(re.fullmatch(r"[A-Z]+[0-2]?( [A-Z]+[0-2]?)*", text)) for text in said] == [True, True]
     assert said[0].startswith("B ") and said[1].startswith("M ")
 

@@ -105,30 +105,30 @@ def test_a_run_opens_again(run):
     assert again.data.test.columns["text"][0].startswith("good or bad?\n")
     assert again.task.answers[0].name == "positions" and again.task.made_by[1] == run.task.made_by[1]
     held = again.data.test.subset(range(8))
-    found, expected = (tlkit.evaluate(one.model, one.task, held).outputs for one in (again, run))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    outputs, expected = (tlkit.evaluate(opened.model, opened.task, held).outputs for opened in (again, run))
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
     assert tlkit.evaluate(again.model, again.task, again.data.test).scores == run.scores
 
 
 def said(exported, file, content: str, top: int = 5):
     file.write_text(content, encoding="utf-8")
-    (found,) = predict(exported.folder, [file], top=top)
-    return found
+    (prediction,) = predict(exported.folder, [file], top=top)
+    return prediction
 
 
 def test_predict_answers_the_question_on_the_first_line(exported, tmp_path):
-    found = said(exported, tmp_path / "one.txt", f"good or\tbad?\r\n{CONTEXT}\n")
-    (words, share), (other, rest) = found.scores
+    prediction = said(exported, tmp_path / "one.txt", f"good or\tbad?\r\n{CONTEXT}\n")
+    (words, share), (other, rest) = prediction.scores
     assert (words, other) == ("anna", "no answer") and share > 0.5 and share + rest == pytest.approx(1)
-    assert found.note == "" and prediction_lines([found])[1] == f"  {share:7.3f}  anna"
+    assert prediction.note == "" and prediction_lines([prediction])[1] == f"  {share:7.3f}  anna"
     assert said(exported, tmp_path / "one.txt", "good or bad?\nthe long plot in a film").scores[0][0] == "no answer"
 
 
 def test_predict_reads_a_long_context_in_windows_as_training_does(exported, tmp_path):
     words = [*FILLER * 3, "rome", *FILLER * 3]
-    found = said(exported, tmp_path / "long.txt", "good or bad?\n" + "\n".join(words), top=1)
-    assert [answer for answer, _ in found.scores] == ["rome"]
-    assert found.note == "read in 9 windows of 24 word pieces"
+    prediction = said(exported, tmp_path / "long.txt", "good or bad?\n" + "\n".join(words), top=1)
+    assert [answer for answer, _ in prediction.scores] == ["rome"]
+    assert prediction.note == "read in 9 windows of 24 word pieces"
     assert said(exported, tmp_path / "long.txt", "good or bad?\n" + " ".join(FILLER * 6)).scores[0][0] == "no answer"
 
 
@@ -139,16 +139,17 @@ def test_predict_needs_a_question_and_a_context(exported, tmp_path, content):
 
 
 def test_predict_agrees_with_the_scores(exported, run, tmp_path):
-    questions = [one for one in run.data.test.ids if "@" not in one]
+    questions = [name for name in run.data.test.ids if "@" not in name]
     files = []
     for name in questions:
         i = run.data.test.ids.index(name)
         files.append(tmp_path / f"{name}.txt")
         files[-1].write_text(f"good or bad?\n{run.data.test.columns['passage'][i]['text']}", encoding="utf-8")
-    replies = [one.scores[0][0] for one in predict(exported.folder, files)]
+    replies = [prediction.scores[0][0] for prediction in predict(exported.folder, files)]
     answers = [run.data.test.columns["passage"][run.data.test.ids.index(name)]["answers"] for name in questions]
     right = [
-        exact_match("" if reply == "no answer" else reply, own) for reply, own in zip(replies, answers, strict=True)
+        exact_match("" if reply == "no answer" else reply, accepted)
+        for reply, accepted in zip(replies, answers, strict=True)
     ]
     assert np.mean(right) == pytest.approx(run.scores["exact_match"])
 

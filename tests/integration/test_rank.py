@@ -29,20 +29,20 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
         given, keras.layers.GlobalAveragePooling2D()(given)
     )  # the classes differ in their mean colour
     folder = str(module_folder("keras3_hub"))
-    found = tlkit.rank(
+    ranking = tlkit.rank(
         [folder, colours], data(), progress=quiet, input_range=(0, 1)
     )  # of `colours`: the other has a card
-    assert found.rows[0].handle != folder and found.rows[0].logme > found.rows[1].logme
+    assert ranking.rows[0].handle != folder and ranking.rows[0].logme > ranking.rows[1].logme
     layer = tlkit.HubLayer(folder, input_range=(0.0, 1.0))
     train = data().train
     features = np.asarray(tlkit.extract(layer, train))
-    row = found.rows[1]
+    row = ranking.rows[1]
     assert row.logme == pytest.approx(logme(features, train.target_array), abs=1e-4)
     assert row.h_score == pytest.approx(h_score(features, train.target_array), abs=1e-4)
     assert row.converts and row.megabytes > 0 and row.latency_ms > 0 and row.dimensions == features.shape[1]
-    assert found.rows[0].handle in found.pareto
-    assert "LogME" in str(found) and len(str(found).splitlines()) == 3
-    assert found.plot(tmp_path / "rank.png").stat().st_size > 5_000
+    assert ranking.rows[0].handle in ranking.pareto
+    assert "LogME" in str(ranking) and len(str(ranking).splitlines()) == 3
+    assert ranking.plot(tmp_path / "rank.png").stat().st_size > 5_000
 
 
 def test_a_row_is_made_once_for_a_module_and_its_data(module_folder, monkeypatch):
@@ -76,8 +76,8 @@ def test_pictures_of_their_own_size_are_converted_at_it():
         for size in (2, 4)
     ]
     pictures = reread(data().train, spec=ArraySpec((None, None, 3), "uint8"))
-    found = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet, input_range=(0, 1))
-    assert all(row.converts and row.latency_ms > 0 for row in found.rows)
+    ranking = tlkit.rank(two, dataclasses.replace(data(), train=pictures), progress=quiet, input_range=(0, 1))
+    assert all(row.converts and row.latency_ms > 0 for row in ranking.rows)
 
 
 def row(handle: str, score: float, latency_ms: float | None) -> Ranked:

@@ -30,8 +30,8 @@ def run(world):
     folder, known, data = world
     module = tlkit.data.ratings.module(data, width=16)
     plan = tlkit.plans.whole(epochs=30, lr=2e-2, weight_decay=1e-3)
-    found = tlkit.finetune(module, tlkit.tasks.recommend(known.titles, k=5), data, plan, out=folder / "run")
-    return tlkit.export(recommenders.beside_popularity(found), formats=("saved_model", "float32"))
+    trained = tlkit.finetune(module, tlkit.tasks.recommend(known.titles, k=5), data, plan, out=folder / "run")
+    return tlkit.export(recommenders.beside_popularity(trained), formats=("saved_model", "float32"))
 
 
 def test_it_learns_what_comes_next_and_says_what_it_is_compared_with(run):
@@ -71,7 +71,7 @@ def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatc
     texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     monkeypatch.setattr(cold_start, "_of_texts", lambda *_: texts)
     before = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
-    found = tlkit.methods.new_items(run, known, neighbours=2)
+    extended = tlkit.methods.new_items(run, known, neighbours=2)
     after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
     kept = [i for i in range(ITEMS) if i not in held]
     assert np.array_equal(before[:, kept], after[:, kept])
@@ -81,8 +81,10 @@ def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatc
     for item in held:
         near = np.array([len({(item - 1) % ITEMS, (item + 1) % ITEMS} & taken[u]) for u in data.test.columns["user"]])
         assert after[near == 2, item].mean() > after[near == 0, item].mean() + 0.5
-    assert "cold_recall_at_5" not in found.scores
-    assert found.data.notes[-1].startswith("Of the held-out items the test's users took 2, no more than the 5 that are")
+    assert "cold_recall_at_5" not in extended.scores
+    assert extended.data.notes[-1].startswith(
+        "Of the held-out items the test's users took 2, no more than the 5 that are"
+    )
     scores = cold_start._with_cold_scores(run, np.isin(np.arange(ITEMS), held), 1).scores
     best = [max(held, key=lambda item: row[item]) for row in after]
     cold = [set(data.test.columns["cold"][k].tolist()) - {-1} for k in range(len(data.test))]

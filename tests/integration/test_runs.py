@@ -90,8 +90,8 @@ def test_an_export_of_an_opened_run_reads_files_as_they_were_trained_on(run, exp
     Image.fromarray(seen, "RGBA").save(tmp_path / "half.png")
     black = seen[..., :3] * (seen[..., 3:] > 0)
     expected = decoded(run.task, run.model.predict(black[None], verbose=0))[0]
-    (found,) = predict(exported, [tmp_path / "half.png"], top=3)
-    assert dict(found.scores) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-4)
+    (prediction,) = predict(exported, [tmp_path / "half.png"], top=3)
+    assert dict(prediction.scores) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-4)
 
 
 @pytest.mark.parametrize("split", ["val", "train"])

@@ -86,8 +86,8 @@ def test_a_run_opens_again_with_the_weights_of_its_labels(made):
     _, run = made
     again = tlkit.load(run.folder)
     assert again.task.made_by == run.task.made_by and set(run.task.made_by[1]["class_weights"]) == set(LABELS)
-    found = tlkit.evaluate(again.model, again.task, again.data.test)
-    assert found.scores == pytest.approx(run.scores, abs=1e-6)
+    evaluation = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert evaluation.scores == pytest.approx(run.scores, abs=1e-6)
 
 
 def test_predict_says_how_much_each_label_covers(made):

@@ -57,11 +57,11 @@ def test_forecasts_are_exported_sorted_and_take_a_context(forecast_run):
     (name,) = runner.get_input_details()
     context = np.full((1, 72, 1), np.nan, np.float32)
     context[0, -30:, 0] = 50 + np.arange(30)
-    (found,) = runner(**{name: context}).values()
-    assert found.shape == (1, 6, 3) and np.isfinite(found).all() and (np.diff(found, axis=-1) >= 0).all()
+    (quantiles,) = runner(**{name: context}).values()
+    assert quantiles.shape == (1, 6, 3) and np.isfinite(quantiles).all() and (np.diff(quantiles, axis=-1) >= 0).all()
     shifted = context + 1000
     (again,) = runner(**{name: shifted}).values()
-    np.testing.assert_allclose(again - 1000, found, atol=2.0)
+    np.testing.assert_allclose(again - 1000, quantiles, atol=2.0)
 
 
 def test_predict_reads_the_latest_values_and_names_the_steps(forecast_run, tmp_path):
@@ -82,7 +82,7 @@ def test_predict_answers_for_each_series_of_a_table(forecast_run, tmp_path):
     with (tmp_path / "two.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "series", "value"], *rows])
     said = tlkit.predict(forecast_run, [tmp_path / "two.csv"])
-    assert [one.file for one in said] == [f"{tmp_path / 'two.csv'}, {name}" for name in "ab"]
+    assert [prediction.file for prediction in said] == [f"{tmp_path / 'two.csv'}, {name}" for name in "ab"]
     assert said[0].scores[0][0].startswith("2024-01-31")
     assert float(said[1].scores[0][1]) == pytest.approx(said[0].scores[0][1] + 1, abs=0.05)
 
@@ -107,8 +107,8 @@ def test_a_forecast_run_opens_as_it_was(forecast_run):
     again = tlkit.load(forecast_run.folder)
     assert json.dumps(again.task.made_by) == json.dumps(forecast_run.task.made_by)
     x = forecast_run.data.test.inputs.take(np.arange(2))
-    one, other = (np.asarray(run.task.decode(run.model(x))["quantiles"]) for run in (forecast_run, again))
-    np.testing.assert_array_equal(one, other)
+    before, other = (np.asarray(run.task.decode(run.model(x))["quantiles"]) for run in (forecast_run, again))
+    np.testing.assert_array_equal(before, other)
 
 
 def test_tuning_is_never_worse_than_zero_shot_on_the_validation(tmp_path):

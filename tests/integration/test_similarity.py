@@ -88,14 +88,14 @@ def test_both_sides_are_cut_alike_and_keep_their_order(folder):
     layer = tlkit.HubLayer(folder)
     taken = prepare(data, layer)
     assert {spec.shape for spec in taken.train.inputs.spec.values()} == {(8,)}
-    for examples, own in ((taken.train, data.train), (taken.test, data.test)):
-        for i in range(len(own)):
-            expected = layer.tokenizer.inputs(str(own.inputs[i][1]), 8)["input_word_ids"]
+    for examples, part in ((taken.train, data.train), (taken.test, data.test)):
+        for i in range(len(part)):
+            expected = layer.tokenizer.inputs(str(part.inputs[i][1]), 8)["input_word_ids"]
             assert examples.inputs[i]["second_input_word_ids"].tolist() == expected.tolist()
         assert examples.lengths.tolist() == [
-            max(layer.tokenizer.count(str(t)) for t in own.inputs[i]) for i in range(len(own))
+            max(layer.tokenizer.count(str(t)) for t in part.inputs[i]) for i in range(len(part))
         ]
-        assert examples.columns["text"][0] == " | ".join(own.inputs[0])
+        assert examples.columns["text"][0] == " | ".join(part.inputs[0])
 
 
 # -- training
@@ -119,8 +119,11 @@ def test_labels_are_learned_by_contrast_and_frozen_vectors_are_computed_once(fol
     frozen, whole = run.phases
     assert frozen.had["cut"] == "output of pairs" and frozen.had["unfrozen"] == 0 and whole.had["unfrozen"] == 1
     layer = run.model.get_layer("backbone")
-    found = tlkit.evaluate(run.model, run.task, prepare(labelled, layer).test)
-    assert found.scores["auc"] > 0.9 and found.scores["auc_low"] <= found.scores["auc"] <= found.scores["auc_high"]
+    evaluation = tlkit.evaluate(run.model, run.task, prepare(labelled, layer).test)
+    assert (
+        evaluation.scores["auc"] > 0.9
+        and evaluation.scores["auc_low"] <= evaluation.scores["auc"] <= evaluation.scores["auc_high"]
+    )
 
 
 def test_cached_and_streamed_fits_agree(folder, labelled):
@@ -136,10 +139,10 @@ def test_scores_are_regressed_and_come_back_in_their_own_range(folder):
     texts, same = made(160, 1)
     data = pairs.from_arrays(texts, np.where(same, 4.5, 0.5))
     run = fitted(folder, data, tasks.similarity("cosine", low=0, high=5), LONGER)
-    found = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
-    assert found.scores["pearson"] > 0.95
-    assert found.scores["spearman"] > 0.8  # of two values in equal shares no ranking reaches more than .87
-    assert found.outputs.shape[1:] == (1,) and found.outputs.max() > 3
+    evaluation = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
+    assert evaluation.scores["pearson"] > 0.95
+    assert evaluation.scores["spearman"] > 0.8  # of two values in equal shares no ranking reaches more than .87
+    assert evaluation.outputs.shape[1:] == (1,) and evaluation.outputs.max() > 3
 
 
 def test_ranking_needs_pairs_of_the_same_only(folder):
@@ -149,8 +152,8 @@ def test_ranking_needs_pairs_of_the_same_only(folder):
     task = tasks.similarity("ranking")
     task.objective.check(data)
     run = fitted(folder, data, task, LONGER)
-    found = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
-    assert found.scores["auc"] > 0.75
+    evaluation = tlkit.evaluate(run.model, run.task, prepare(data, run.model.get_layer("backbone")).test)
+    assert evaluation.scores["auc"] > 0.75
     with pytest.raises(InputError, match="has no pair labelled 0"):
         tasks.similarity("contrastive").objective.check(data)
 

@@ -29,8 +29,8 @@ NAMES = tuple(f"voice-{i:02}" for i in range(18))
 
 def voice(speaker: int, take: int) -> np.ndarray:
     """float32 (samples,): three tones that are the speaker's own, about so high and loud, with noise."""
-    own, rng = np.random.default_rng(speaker), np.random.default_rng(100 * speaker + take)
-    time, hertz = np.arange(round(SECONDS * RATE)) / RATE, own.uniform(200, 7_000, 3) * rng.uniform(0.99, 1.01)
+    of_speaker, rng = np.random.default_rng(speaker), np.random.default_rng(100 * speaker + take)
+    time, hertz = np.arange(round(SECONDS * RATE)) / RATE, of_speaker.uniform(200, 7_000, 3) * rng.uniform(0.99, 1.01)
     wave = sum(rng.uniform(0.8, 1) * np.sin(2 * np.pi * h * time + rng.uniform(0, 6)) for h in hertz)
     return (0.2 * wave + rng.normal(0, 0.005, len(time))).astype(np.float32)
 
@@ -65,7 +65,7 @@ def test_an_open_set_shares_no_speaker_and_numbers_those_of_training_first(data)
     whole = recordings()
     parts = (data.train, data.val, data.test)
     people = [set(part.target_array.tolist()) for part in parts]
-    assert people[0] == set(range(9)) and [len(own) for own in people] == [9, 5, 4]
+    assert people[0] == set(range(9)) and [len(group) for group in people] == [9, 5, 4]
     assert set.union(*people) == set(range(18)) and sorted(data.labels) == sorted(NAMES)
     for part in parts:
         for i, name in enumerate(part.ids):
@@ -79,9 +79,9 @@ def test_named_speakers_go_into_the_test_and_only_training_is_augmented():
     def change(x, seed):
         return x
 
-    found = speakers.open_set(recordings(augment=change), test=NAMES[:3])
-    assert set(NAMES[:3]) <= {found.labels[i] for i in found.test.target_array}
-    assert [part.augment is change for part in (found.train, found.val, found.test)] == [True, False, False]
+    splits = speakers.open_set(recordings(augment=change), test=NAMES[:3])
+    assert set(NAMES[:3]) <= {splits.labels[i] for i in splits.test.target_array}
+    assert [part.augment is change for part in (splits.train, splits.val, splits.test)] == [True, False, False]
 
 
 def test_what_cannot_be_divided_by_speaker_is_refused(data):
@@ -98,22 +98,22 @@ def test_a_folder_of_speakers(tmp_path):
         (tmp_path / name).mkdir()
         for take in range(2):
             soundfile.write(tmp_path / name / f"{take}.wav", voice(number, take), RATE)
-    found = speakers.from_folder(tmp_path, seconds=SECONDS, split=(0.4, 0.3, 0.3), progress=False)
-    assert [len(part) for part in (found.train, found.val, found.test)] == [6, 4, 4]
+    splits = speakers.from_folder(tmp_path, seconds=SECONDS, split=(0.4, 0.3, 0.3), progress=False)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [6, 4, 4]
     assert all(
-        found.labels[t] == name.split("/")[0] for t, name in zip(found.val.target_array, found.val.ids, strict=True)
+        splits.labels[t] == name.split("/")[0] for t, name in zip(splits.val.target_array, splits.val.ids, strict=True)
     )
 
 
 def test_synthetic_voices_and_a_real_one_that_is_heard_in_the_test_alone():
     try:
-        found = voices(speakers=spoken.SPEAKERS, split=(0.6, 0.2, 0.2))
+        splits = voices(speakers=spoken.SPEAKERS, split=(0.6, 0.2, 0.2))
     except InputError as error:
         pytest.skip(str(error))
-    assert [len(part) for part in (found.train, found.val, found.test)] == [36, 12, 12 + len(spoken.PROMPTS)]
-    assert "allison" in {found.labels[t] for t in found.test.target_array}
-    assert "allison" not in {found.labels[t] for t in (*found.train.target_array, *found.val.target_array)}
-    assert (found.quarantine, found.duplicates) == ((), ())
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [36, 12, 12 + len(spoken.PROMPTS)]
+    assert "allison" in {splits.labels[t] for t in splits.test.target_array}
+    assert "allison" not in {splits.labels[t] for t in (*splits.train.target_array, *splits.val.target_array)}
+    assert (splits.quarantine, splits.duplicates) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_files_give_the_embedding(run, tmp_path):
 
     test = run.data.test
     np.testing.assert_allclose(embed([test.inputs[3]]), run.evaluation.outputs[3:4], atol=1e-4)
-    own = np.flatnonzero(test.target_array == test.target_array[0])
+    of_speaker = np.flatnonzero(test.target_array == test.target_array[0])
     other = np.flatnonzero(test.target_array != test.target_array[0])
-    enrolled = enrol(embed([test.inputs[i] for i in own[:3]]))
-    same = score(enrolled, embed([test.inputs[i] for i in own[3:]]))
+    enrolled = enrol(embed([test.inputs[i] for i in of_speaker[:3]]))
+    same = score(enrolled, embed([test.inputs[i] for i in of_speaker[3:]]))
     assert same.mean() > score(enrolled, embed([test.inputs[i] for i in other])).mean() + 0.1
     soundfile.write(tmp_path / "one.wav", test.inputs[3], RATE, subtype="FLOAT")
-    (found,) = predict(run.folder, [tmp_path / "one.wav"])
-    np.testing.assert_allclose([value for _, value in found.scores], run.evaluation.outputs[3], atol=1e-4)
+    (prediction,) = predict(run.folder, [tmp_path / "one.wav"])
+    np.testing.assert_allclose([value for _, value in prediction.scores], run.evaluation.outputs[3], atol=1e-4)
 
 
 def test_trained_directions_are_of_unit_length(run):

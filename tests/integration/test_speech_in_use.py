@@ -56,14 +56,14 @@ def run(frames, data, tmp_path_factory):
 def test_it_learns_what_is_said_without_knowing_where(run):
     assert run.scores["wer"] < 0.1 and run.scores["wer_low"] <= run.scores["wer"] <= run.scores["wer_high"]
     assert run.scores["cer"] <= run.scores["wer"] + 0.05
-    assert [one.passed for one in run.exports] == [True] * 4
+    assert [file.passed for file in run.exports] == [True] * 4
 
 
 def test_a_run_opens_again_and_says_the_same(run):
     again = tlkit.load(run.folder)
     assert again.task.made_by == run.task.made_by
-    found = tlkit.evaluate(again.model, again.task, again.data.test)
-    assert found.scores == pytest.approx(dict(tlkit.evaluate(run.model, run.task, run.data.test).scores))
+    evaluation = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert evaluation.scores == pytest.approx(dict(tlkit.evaluate(run.model, run.task, run.data.test).scores))
 
 
 def test_files_are_transcribed_without_tensorflow(run, folder, tmp_path):
@@ -80,9 +80,9 @@ def test_files_are_transcribed_without_tensorflow(run, folder, tmp_path):
 def test_a_long_recording_is_read_in_windows(run, tmp_path):
     words = ["low", "high", "mid", "mid", "low", "high", "high", "mid", "low", "low", "mid", "high"]
     soundfile.write(tmp_path / "long.wav", said(" ".join(words), seed=5), RATE)
-    found = predict(run, [tmp_path / "long.wav"])[0]
-    assert "windows of 1.2 s" in found.note
-    assert tlkit.core.edits.distance(words, found.scores[0][0].split()) <= 1, found.scores
+    prediction = predict(run, [tmp_path / "long.wav"])[0]
+    assert "windows of 1.2 s" in prediction.note
+    assert tlkit.core.edits.distance(words, prediction.scores[0][0].split()) <= 1, prediction.scores
 
 
 def test_what_cannot_be_transcribed_is_said(run, tmp_path):

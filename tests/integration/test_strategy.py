@@ -17,10 +17,10 @@ def arrays_of(path) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
-def gap(one: dict[str, np.ndarray], other: dict[str, np.ndarray], prefix: str = "w") -> float:
-    names, others = ({n for n in arrays if n[0] == prefix and n[1].isdigit()} for arrays in (one, other))
+def gap(first: dict[str, np.ndarray], other: dict[str, np.ndarray], prefix: str = "w") -> float:
+    names, others = ({n for n in arrays if n[0] == prefix and n[1].isdigit()} for arrays in (first, other))
     assert names and names == others
-    return max(float(np.max(np.abs(one[name] - other[name]))) for name in names)
+    return max(float(np.max(np.abs(first[name] - other[name]))) for name in names)
 
 
 def below(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -70,9 +70,11 @@ def test_what_cannot_be_shared_is_refused_in_a_sentence(mirrored):
 def two_workers(folder, place, checkpoints="", dropout=0.0, killed="-"):
     """What both workers end with; both have the cache `place`."""
     outs = [place / f"worker-{index}.npz" for index in range(2)]
-    env = [own | {"TLKIT_CACHE": str(place / "cache")} for own in shared_fits.cluster(2)]
+    env = [variables | {"TLKIT_CACHE": str(place / "cache")} for variables in shared_fits.cluster(2)]
     arguments = (folder, checkpoints, dropout, killed)
-    return [shared_fits.started("worker", out, *arguments, env=own) for out, own in zip(outs, env, strict=True)], outs
+    return [
+        shared_fits.started("worker", out, *arguments, env=variables) for out, variables in zip(outs, env, strict=True)
+    ], outs
 
 
 def ended_well(processes, outs):

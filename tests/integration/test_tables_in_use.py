@@ -42,11 +42,11 @@ def read(**options):
 def run(tmp_path_factory):
     data = read()
     handle = tlkit.data.table.module(data, hidden=(32, 16), bins=8)
-    found = tlkit.finetune(
+    trained = tlkit.finetune(
         handle, tasks.classify(data.labels), data, tlkit.plans.whole(epochs=15, lr=1e-2),
         out=tmp_path_factory.mktemp("runs") / "table",
     )  # fmt: skip
-    return tlkit.export(methods.beside_trees(found), formats=FILES)
+    return tlkit.export(methods.beside_trees(trained), formats=FILES)
 
 
 def test_it_learns_exports_and_says_how_trees_are(run):
@@ -67,7 +67,7 @@ def test_a_run_opens_again_with_its_scores(run):
 def batch(run):
     import tensorflow as tf
 
-    return {name: tf.constant(own) for name, own in run.data.test.inputs.take(np.arange(8)).items()}
+    return {name: tf.constant(column) for name, column in run.data.test.inputs.take(np.arange(8)).items()}
 
 
 def test_files_take_rows_as_they_are(run, tmp_path):
@@ -81,15 +81,15 @@ def test_files_take_rows_as_they_are(run, tmp_path):
         )
     said = tlkit.predict(run, [tmp_path / "few.csv"])
     model = tasks.classify(run.task.labels).decode(run.model.predict_on_batch(
-        {name: np_to_tf(own) for name, own in table.inputs.take(np.arange(6)).items()}
+        {name: np_to_tf(column) for name, column in table.inputs.take(np.arange(6)).items()}
     ))["probabilities"]  # fmt: skip
-    assert [one.file for one in said] == [f"{tmp_path / 'few.csv'}, row {i}" for i in range(1, 7)]
-    for one, shares in zip(said, np.asarray(model), strict=True):
-        assert dict(one.scores)[run.task.labels[1]] == pytest.approx(shares[1], abs=1e-5)
+    assert [prediction.file for prediction in said] == [f"{tmp_path / 'few.csv'}, row {i}" for i in range(1, 7)]
+    for prediction, shares in zip(said, np.asarray(model), strict=True):
+        assert dict(prediction.scores)[run.task.labels[1]] == pytest.approx(shares[1], abs=1e-5)
     assert said[0].note == "missing: age, job"
     (tmp_path / "comma.csv").write_text('job,yearly pay,age\ncook,5,"39,5"\n')
-    (one,) = tlkit.predict(run, [tmp_path / "comma.csv"])
-    assert one.note == "'39,5' is no number in age; missing: age"
+    (prediction,) = tlkit.predict(run, [tmp_path / "comma.csv"])
+    assert prediction.note == "'39,5' is no number in age; missing: age"
 
 
 def np_to_tf(array):
@@ -135,14 +135,14 @@ def test_unknown_and_missing_are_told_apart_as_the_card_says(run):
 def test_a_published_module_starts_another_slice(run, tmp_path):
     folder = tlkit.publish(run, tmp_path / "published")
     part = tlkit.data.table.from_frame(rows(120, seed=3), leave_out=["value"], like=folder)
-    found = tlkit.finetune(
+    adapted = tlkit.finetune(
         folder,
         tasks.classify(part.labels),
         part,
         tlkit.plans.two_phase(epochs=(5, 2), unfrozen=1.0),
         out=tmp_path / "run",
     )
-    assert found.scores["auc"] > 0.8 and found.phases[0].proof
+    assert adapted.scores["auc"] > 0.8 and adapted.phases[0].proof
     other = tlkit.data.table.from_frame(rows(120), leave_out=["value"], categories=["age"])
     with pytest.raises(InputError, match="read them with `like=`"):
         tlkit.finetune(folder, tasks.classify(other.labels), other, out=tmp_path / "other")
@@ -152,12 +152,12 @@ def test_a_published_module_starts_another_slice(run, tmp_path):
 
 
 def test_methods_of_domains_take_rows(run, tmp_path):
-    own, other = read(), tlkit.data.table.from_frame(rows(200, 7, 5.0), leave_out=["value"], like=read())
-    mixed = methods.domain_mix(own, other)
+    of_source, other = read(), tlkit.data.table.from_frame(rows(200, 7, 5.0), leave_out=["value"], like=read())
+    mixed = methods.domain_mix(of_source, other)
     folder = tlkit.publish(run, tmp_path / "published")
-    task = methods.coral(tasks.classify(own.labels), weight=1.0)
+    task = methods.coral(tasks.classify(of_source.labels), weight=1.0)
     assert tlkit.finetune(folder, task, mixed, (tlkit.Phase(2, 1e-3),), out=tmp_path / "coral").scores["accuracy"] > 0.6
-    weighted = methods.density_ratio(own, other, tlkit.HubLayer(folder, name="backbone"))
+    weighted = methods.density_ratio(of_source, other, tlkit.HubLayer(folder, name="backbone"))
     assert weighted.train.weights is not None and weighted.train.weights.mean() == pytest.approx(1, abs=1e-3)
 
 
@@ -173,7 +173,7 @@ def test_a_killed_fit_of_a_table_goes_on_to_the_same_bits(tmp_path):
     whole = finetuned("whole")
     stopped_after(2, lambda: finetuned("stopped"))
     again = finetuned("stopped")
-    assert [dict(one.history) for one in again.phases] == [dict(one.history) for one in whole.phases]
+    assert [dict(phase.history) for phase in again.phases] == [dict(phase.history) for phase in whole.phases]
     assert same(map(np.array, again.model.variables), map(np.array, whole.model.variables))
 
 
@@ -183,33 +183,43 @@ def test_values_and_two_heads(tmp_path):
     labels = tlkit.data.table.from_frame(cells, leave_out=["value"])
     handle = tlkit.data.table.module(values, hidden=(32, 16), bins=8)
     plan = tlkit.plans.whole(epochs=15, lr=1e-2)
-    one = methods.beside_trees(tlkit.finetune(handle, tasks.regress(["value"]), values, plan, out=tmp_path / "value"))
-    assert one.scores["r2"] > 0.6 and one.scores["r2_trees"] > 0.6
+    of_values = methods.beside_trees(
+        tlkit.finetune(handle, tasks.regress(["value"]), values, plan, out=tmp_path / "value")
+    )
+    assert of_values.scores["r2"] > 0.6 and of_values.scores["r2_trees"] > 0.6
     both = methods.multitask(kind=tasks.classify(labels.labels), size=tasks.regress(["value"]))
-    found = tlkit.finetune(handle, both, methods.task_mix(kind=labels, size=values), plan, out=tmp_path / "both")
-    assert found.scores["kind_accuracy"] > 0.75 and found.scores["size_r2"] > 0.5
+    of_both = tlkit.finetune(handle, both, methods.task_mix(kind=labels, size=values), plan, out=tmp_path / "both")
+    assert of_both.scores["kind_accuracy"] > 0.75 and of_both.scores["size_r2"] > 0.5
 
 
 @pytest.mark.slow
 def test_table_check_tells_transfer_from_trees(run, tmp_path):
-    own = tlkit.data.table.from_frame(rows(300), leave_out=["value"], split=(0.8, 0.2, 0))
+    source_data = tlkit.data.table.from_frame(rows(300), leave_out=["value"], split=(0.8, 0.2, 0))
 
     def target(seed):
-        return tlkit.data.table.from_frame(rows(90, 20 + seed), leave_out=["value"], like=own, split=(0.3, 0, 0.7))
+        return tlkit.data.table.from_frame(
+            rows(90, 20 + seed), leave_out=["value"], like=source_data, split=(0.3, 0, 0.7)
+        )
 
-    found = tlkit.table_check(
-        own, target, tasks.classify(own.labels), first=tlkit.plans.whole(epochs=6, lr=5e-3), seeds=(0, 1)
+    check = tlkit.table_check(
+        source_data,
+        target,
+        tasks.classify(source_data.labels),
+        first=tlkit.plans.whole(epochs=6, lr=5e-3),
+        seeds=(0, 1),
     )
-    assert list(found.scores) == ["from scratch", "zero-shot", "fine-tuned", "trees", "trees on both"]
-    assert all(len(values) == 2 and min(values) > 0 for values in found.scores.values())
-    assert min(found.scores["zero-shot"]) > 0.6
-    assert {one.than for one in found.differences if one.better.startswith("trees")} == {"fine-tuned"}
-    shown = found.shown_in(run)
+    assert list(check.scores) == ["from scratch", "zero-shot", "fine-tuned", "trees", "trees on both"]
+    assert all(len(values) == 2 and min(values) > 0 for values in check.scores.values())
+    assert min(check.scores["zero-shot"]) > 0.6
+    assert {difference.than for difference in check.differences if difference.better.startswith("trees")} == {
+        "fine-tuned"
+    }
+    shown = check.shown_in(run)
     assert shown.record["transfer"]["score"] == "auc"
     with pytest.raises(InputError, match="like=source"):
-        tlkit.table_check(own, tlkit.data.table.from_frame(rows(90)), tasks.classify(own.labels))
+        tlkit.table_check(source_data, tlkit.data.table.from_frame(rows(90)), tasks.classify(source_data.labels))
     with pytest.raises(InputError, match="`seeds` is empty"):
-        tlkit.table_check(own, own, tasks.classify(own.labels), seeds=())
+        tlkit.table_check(source_data, source_data, tasks.classify(source_data.labels), seeds=())
 
 
 def test_trees_refuse_what_is_no_table(run):

@@ -39,13 +39,13 @@ def head(features):
     """Each map averaged, side by side."""
     import keras
 
-    means = [keras.layers.GlobalAveragePooling2D()(own) for own in features.values()]
+    means = [keras.layers.GlobalAveragePooling2D()(feature_map) for feature_map in features.values()]
     return keras.layers.Dense(len(LABELS))(keras.layers.Concatenate()(means) if len(means) > 1 else means[0])
 
 
 def task_of(folder, *strides: int):
-    found = strides or tuple(tlkit.HubLayer(folder).feature_maps)
-    return dataclasses.replace(tasks.classify(LABELS), reads=reads.maps(*found), head=head)
+    chosen = strides or tuple(tlkit.HubLayer(folder).feature_maps)
+    return dataclasses.replace(tasks.classify(LABELS), reads=reads.maps(*chosen), head=head)
 
 
 def fitted(folder, phases=PHASES, strides=(), **options):
@@ -65,7 +65,7 @@ def test_the_two_halves_are_the_whole_on_a_real_module(share):
     taps = layer.taps = tuple(layer.feature_maps[stride] for stride in (8, 16, 32))
     x = np.random.default_rng(0).random((2, 224, 224, 3), np.float32)
     whole = layer(x)
-    assert [own.shape[1:3] for own in whole] == [(28, 28), (14, 14), (7, 7)]
+    assert [tensor.shape[1:3] for tensor in whole] == [(28, 28), (14, 14), (7, 7)]
     halves = layer.halves(share)
     tensors = layer.front(halves)(x)
     for a, b in zip(graphs.part(layer.graph, halves.tensors, taps)(*tensors), whole, strict=True):
@@ -81,7 +81,7 @@ def test_taps_are_what_the_layer_gives_and_are_saved_with_it(folder, tmp_path):
     x = data().train.inputs.take(np.arange(3)).astype("float32")
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layer])
     given = model(x)
-    assert [own.shape[0] for own in given] == [3] * len(layer.feature_maps) and len(given) > 1
+    assert [tensor.shape[0] for tensor in given] == [3] * len(layer.feature_maps) and len(given) > 1
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.layers[-1].taps == layer.taps
@@ -177,12 +177,12 @@ def test_the_table_of_ids_is_read_and_trains_with_the_whole_alone():
 def test_features_of_several_tensors_are_kept_found_and_mended(folder, monkeypatch):
     layer, examples = layer_of(folder), data().train
     whole = layer(examples.inputs.take(np.arange(len(examples))).astype("float32"))
-    monkeypatch.setattr(extract, "SHARD_BYTES", 10 * sum(int(np.prod(own.shape[1:])) * 4 for own in whole))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 10 * sum(int(np.prod(tensor.shape[1:])) * 4 for tensor in whole))
     first = tlkit.extract(layer, examples, batch_size=4)
     assert first.reused == 0 and len(first.shards) == 5 and len(first) == len(examples)
     order = np.asarray([9, 0, 31, 31])
-    for own, expected in zip(first.take(order), whole, strict=True):
-        np.testing.assert_allclose(own, np.asarray(expected)[order], atol=1e-5)
+    for tensor, expected in zip(first.take(order), whole, strict=True):
+        np.testing.assert_allclose(tensor, np.asarray(expected)[order], atol=1e-5)
     with pytest.raises(InputError, match=f"are {len(whole)} tensors an example"):
         np.asarray(first)
     request = _request(layer, examples)
@@ -222,8 +222,8 @@ def test_litert_gives_the_tensors_of_tensorflow(folder):
     opener = engines.opener(front_of(layer, None, data().train.inputs.spec), 3)
     engine = opener(engines.LITERT, x)
     assert engine.name == engines.LITERT
-    for own, expected in zip(engine.run(x), opener(engines.TENSORFLOW).run(x), strict=True):
-        np.testing.assert_allclose(own, expected, atol=1e-4)
+    for tensor, expected in zip(engine.run(x), opener(engines.TENSORFLOW).run(x), strict=True):
+        np.testing.assert_allclose(tensor, expected, atol=1e-4)
 
 
 def test_keys_of_one_tensor_are_those_of_before():

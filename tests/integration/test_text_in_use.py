@@ -101,12 +101,12 @@ def test_cutting_batches_to_their_longest_text_changes_nothing(data, folder):
     splits = prepare(data, layer)
     parts = {name: without(getattr(splits, name), "length") for name in ("train", "val", "test")}
     whole = dataclasses.replace(splits, **parts)
-    found, expected = (np.asarray(tlkit.extract(folder, s.train)) for s in (splits, whole))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    features, expected = (np.asarray(tlkit.extract(folder, s.train)) for s in (splits, whole))
+    np.testing.assert_allclose(features, expected, atol=1e-5)
     cut = layer.cut_for(0.5)
-    found, expected = (np.asarray(tlkit.extract(layer, s.train, at=cut)) for s in (splits, whole))
+    features, expected = (np.asarray(tlkit.extract(layer, s.train, at=cut)) for s in (splits, whole))
     mask = np.stack([splits.train.inputs[i]["input_mask"] for i in range(len(splits.train))]).astype(bool)
-    np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
+    np.testing.assert_allclose(features[mask], expected[mask], atol=1e-5)
 
 
 def test_with_and_without_the_cache_a_fit_ends_in_the_same_weights(data, folder):
@@ -126,8 +126,8 @@ def test_a_run_learns_what_its_texts_say(run):
 
 def test_the_saved_model_brings_its_vocabulary(run):
     again = tlkit.load(run.folder)
-    layer, own = again.model.get_layer("backbone"), run.model.get_layer("backbone")
-    assert layer.tokenizer == own.tokenizer and layer.tokenizer.lower_case
+    layer, original = again.model.get_layer("backbone"), run.model.get_layer("backbone")
+    assert layer.tokenizer == original.tokenizer and layer.tokenizer.lower_case
     assert again.data.test.columns["text"].texts == run.data.test.columns["text"].texts
 
 
@@ -141,17 +141,17 @@ def test_exports_take_strings_and_predict_takes_files(run, tmp_path):
     scores = served(text=tf.constant(texts))["probabilities"].numpy()
     for name, content in zip("abc", texts, strict=True):
         (tmp_path / f"{name}.txt").write_text(content or " ", encoding="utf-8")
-    found = predict(run.folder, [tmp_path / f"{name}.txt" for name in "abc"])
-    assert found[0].scores[0][0] == "positive" and found[1].scores[0][0] == "negative"
-    for row, one in zip(scores, found, strict=True):
-        assert dict(one.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
+    predictions = predict(run.folder, [tmp_path / f"{name}.txt" for name in "abc"])
+    assert predictions[0].scores[0][0] == "positive" and predictions[1].scores[0][0] == "negative"
+    for row, prediction in zip(scores, predictions, strict=True):
+        assert dict(prediction.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
     (tmp_path / "long.txt").write_text("very " * 50, encoding="utf-8")
     assert "of 52 word pieces" in predict(run.folder, [tmp_path / "long.txt"])[0].note
 
 
 def test_a_saved_model_has_the_same_bytes_whenever_it_is_written(run, tmp_path):
-    def written(own, folder):
-        saved_model.write_serving(own, saved_model.trace(own), saved_model.serving(own), folder)
+    def written(trained, folder):
+        saved_model.write_serving(trained, saved_model.trace(trained), saved_model.serving(trained), folder)
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
     first, again = written(run, tmp_path / "first"), written(tlkit.load(run.folder), tmp_path / "again")
@@ -167,9 +167,9 @@ def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):
     for file, content in zip(files, texts, strict=True):
         file.write_text(content, encoding="utf-8")
     with client.TextClassifier.create_from_model_path(str(run.folder / "model.tflite")) as classifier:
-        for content, own in zip(texts, predict(run.folder, files), strict=True):
+        for content, prediction in zip(texts, predict(run.folder, files), strict=True):
             theirs = {c.category_name: c.score for c in classifier.classify(content).classifications[0].categories}
-            assert theirs == pytest.approx(dict(own.scores), abs=1e-4), content
+            assert theirs == pytest.approx(dict(prediction.scores), abs=1e-4), content
 
 
 def test_predict_names_a_file_that_is_no_text(run, tmp_path):
@@ -225,11 +225,11 @@ def test_words_are_tagged(folder, tmp_path):
     labels = ("O", "B-person", "B-place")
     data = Splits(tagged(120, layer, 1), tagged(20, layer, 2), tagged(40, layer, 3), labels)
     run = fitted(folder, data, tasks.tag(labels), (*PHASES[:1], Phase(epochs=4, lr=1e-2, unfrozen=1.0)))
-    found = tlkit.evaluate(run.model, run.task, data.test)
-    assert found.scores["f1"] > 0.9 and found.scores["accuracy"] > 0.95
-    assert [row["label"] for row in found.details["per_class"]] == ["person", "place"]
-    assert found.outputs.shape == (40, 24, 3)
-    run = dataclasses.replace(run, evaluation=found, folder=tmp_path)
+    evaluation = tlkit.evaluate(run.model, run.task, data.test)
+    assert evaluation.scores["f1"] > 0.9 and evaluation.scores["accuracy"] > 0.95
+    assert [row["label"] for row in evaluation.details["per_class"]] == ["person", "place"]
+    assert evaluation.outputs.shape == (40, 24, 3)
+    run = dataclasses.replace(run, evaluation=evaluation, folder=tmp_path)
     done = tlkit.export(run, formats=("float32",), progress=quiet)
     assert done.exports[0].passed
     (tmp_path / "one.txt").write_text("the film in Rome Anna very", encoding="utf-8")

@@ -243,10 +243,10 @@ def stopping_after(lines: int):
     return dataclasses.replace(quiet, line=line)
 
 
-def same_runs(one, other) -> bool:
-    weights = same(map(np.array, one.model.variables), map(np.array, other.model.variables))  # seed states, too
-    history = [dict(p.history) for p in one.phases] == [dict(p.history) for p in other.phases]
-    best = [(p.best_epoch, p.improved) for p in one.phases] == [(p.best_epoch, p.improved) for p in other.phases]
+def same_runs(first, other) -> bool:
+    weights = same(map(np.array, first.model.variables), map(np.array, other.model.variables))  # seed states, too
+    history = [dict(p.history) for p in first.phases] == [dict(p.history) for p in other.phases]
+    best = [(p.best_epoch, p.improved) for p in first.phases] == [(p.best_epoch, p.improved) for p in other.phases]
     return weights and history and best
 
 

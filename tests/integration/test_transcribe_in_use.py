@@ -71,9 +71,9 @@ def test_scores_of_use_stand_before_and_after(run):
 def test_keys_and_values_at_hand_write_what_whole_passes_write(run):
     examples = run.task.deployment.examples(run.data.test)
     fast, slow = (used(run.task, run.model, examples, kind) for kind in ("file", "trained"))
-    for own, other in zip(fast, slow, strict=True):
-        np.testing.assert_array_equal(own["ids"], other["ids"])
-        np.testing.assert_allclose(own["shares"], other["shares"], atol=1e-5)
+    for fast_row, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(fast_row["ids"], other["ids"])
+        np.testing.assert_allclose(fast_row["shares"], other["shares"], atol=1e-5)
 
 
 def test_a_module_without_steps_writes_too(data, tmp_path):
@@ -89,7 +89,7 @@ def test_a_module_without_steps_writes_too(data, tmp_path):
 
 
 def test_files_write_what_the_model_writes(run):
-    passed = {one.format: one.passed for one in run.exports}
+    passed = {file.format: file.passed for file in run.exports}
     assert passed == {"saved_model": True, "float32": True, "float16": True, "dynamic": True}
     from ai_edge_litert.interpreter import Interpreter
 
@@ -127,8 +127,8 @@ def test_a_client_with_its_own_loop_writes_the_same(run):
 
 def test_it_opens_again_and_says_the_same(run):
     again = tlkit.load(run.folder)
-    found = tlkit.evaluate(again.model, again.task, again.data.test)
-    assert found.scores["wer"] == run.scores["wer"]
+    evaluation = tlkit.evaluate(again.model, again.task, again.data.test)
+    assert evaluation.scores["wer"] == run.scores["wer"]
 
 
 def test_files_are_transcribed_without_tensorflow(run, folder):
@@ -199,29 +199,29 @@ def test_teacher_forcing_shows_what_stands_before_each_token(data, module):
     ],
 )
 def test_three_equal_stretches_end_a_text(row, first, last):
-    found = repeats(tf.constant([row]))
-    assert [int(own[0]) for own in found] == [first, last]
+    bounds = repeats(tf.constant([row]))
+    assert [int(bound[0]) for bound in bounds] == [first, last]
 
 
 def test_files_are_compared_up_to_the_first_token_that_differs():
     answer = tokens()
-    own = {
+    outputs = {
         "ids": np.array([[1, 2, 3, -1]]),
         "shares": np.array([[0.9, 0.5, 0.9, 0]]),
         "leads": np.array([[0.8, 0.1, 0.7, 0]]),
     }
-    other = {"ids": np.array([[1, 9, 3, -1]]), "shares": np.array([[0.8, 0.4, 0.1, 0]]), "leads": own["leads"]}
-    found = answer.agree(own, other)
-    assert found.difference[0] == pytest.approx(0.1) and not found.equal[0] and found.margin[0] == 0.1
-    assert answer.agree(own, own).equal[0] and answer.agree(own, own).margin[0] == 0.1
+    other = {"ids": np.array([[1, 9, 3, -1]]), "shares": np.array([[0.8, 0.4, 0.1, 0]]), "leads": outputs["leads"]}
+    agreement = answer.agree(outputs, other)
+    assert agreement.difference[0] == pytest.approx(0.1) and not agreement.equal[0] and agreement.margin[0] == 0.1
+    assert answer.agree(outputs, outputs).equal[0] and answer.agree(outputs, outputs).margin[0] == 0.1
 
 
 def test_a_quantised_file_is_judged_by_its_words(tmp_path):
     file = speech_module.tokenizer_file(tmp_path).read_text()
     import tokenizers
 
-    own = tokenizers.Tokenizer.from_str(file)
-    rows = [np.array(own.encode(text).ids) for text in (" low mid", " low high")]
+    tokenizer = tokenizers.Tokenizer.from_str(file)
+    rows = [np.array(tokenizer.encode(text).ids) for text in (" low mid", " low high")]
     assert text_of(file, rows[0]) == "low mid"
     truth = {"text": np.array(["low mid"] * 2, object), "tokenizer": np.array([file] * 2, object)}
     np.testing.assert_allclose(tokens().merit(truth, {"ids": rows}), [1.0, 0.5])

@@ -24,10 +24,10 @@ PHASES = (Phase(epochs=4, lr=1e-2), Phase(epochs=1, lr=1e-3, unfrozen=0.5))
 
 def test_scores_are_compared_in_pairs():
     accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
-    found = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6), TUNED: (0.5, 0.7, 0.4)}, accuracy)
-    first = next(d for d in found.differences if (d.better, d.than) == (FROZEN, SCRATCH))
-    assert first.mean == pytest.approx(0.2) and first.low == pytest.approx(0.2) and first.proved and found.helped
-    assert found.verdict.startswith("Transfer helped: frozen against from scratch: +0.200 accuracy")
+    check = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6), TUNED: (0.5, 0.7, 0.4)}, accuracy)
+    first = next(d for d in check.differences if (d.better, d.than) == (FROZEN, SCRATCH))
+    assert first.mean == pytest.approx(0.2) and first.low == pytest.approx(0.2) and first.proved and check.helped
+    assert check.verdict.startswith("Transfer helped: frozen against from scratch: +0.200 accuracy")
     none = compared({SCRATCH: (0.5, 0.6), FROZEN: (0.5, 0.5)}, accuracy)
     assert not none.helped and "did not help" in none.verdict and "lies below it" in none.verdict
     alone = compared({SCRATCH: (0.5,), FROZEN: (0.9,)}, accuracy)
@@ -59,8 +59,8 @@ def test_help_allows_for_the_number_of_comparisons():
 
 def test_the_verdict_names_a_way_that_is_proved():
     accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
-    found = compared({SCRATCH: (0.5, 0.5, 0.5), FROZEN: (0.6, 0.6, 0.6), TUNED: (0.4, 1.0, 0.9)}, accuracy)
-    assert found.helped and found.verdict.startswith("Transfer helped: frozen against from scratch: +0.100")
+    check = compared({SCRATCH: (0.5, 0.5, 0.5), FROZEN: (0.6, 0.6, 0.6), TUNED: (0.4, 1.0, 0.9)}, accuracy)
+    assert check.helped and check.verdict.startswith("Transfer helped: frozen against from scratch: +0.100")
 
 
 def test_fresh_weights_know_nothing(module_folder):
@@ -86,23 +86,23 @@ def test_each_way_is_trained_once_a_seed(module_folder):
     class Heard:
         line = staticmethod(lines.append)
 
-    found = tlkit.transfer_check(
+    check = tlkit.transfer_check(
         str(folder), tasks.classify(LABELS), data(), phases=PHASES, seeds=(0, 1), batch_size=16, image_size=(32, 32),
         progress=Heard(),
     )  # fmt: skip
-    assert set(found.scores) == {SCRATCH, FROZEN, TUNED} and all(len(v) == 2 for v in found.scores.values())
-    assert len(lines) == 6 and found.score == "accuracy" and len(found.differences) == 3
-    assert found.verdict in str(found)
+    assert set(check.scores) == {SCRATCH, FROZEN, TUNED} and all(len(v) == 2 for v in check.scores.values())
+    assert len(lines) == 6 and check.score == "accuracy" and len(check.differences) == 3
+    assert check.verdict in str(check)
     again = tlkit.transfer_check(
         str(folder), tasks.classify(LABELS), lambda seed: data(), phases=PHASES, seeds=(0,), batch_size=16,
         image_size=(32, 32), progress=quiet,
     )  # fmt: skip
-    assert again.scores[TUNED][0] == found.scores[TUNED][0]
+    assert again.scores[TUNED][0] == check.scores[TUNED][0]
 
 
 def test_a_runs_report_shows_its_check(tmp_path, module_folder):
     accuracy = Headline("accuracy", "Accuracy", 0.5, None, None, "Wilson", "share", lower_is_better=False)
-    found = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6)}, accuracy)
+    check = compared({SCRATCH: (0.5, 0.6, 0.4), FROZEN: (0.7, 0.8, 0.6)}, accuracy)
     run = tlkit.finetune(
         module_folder("keras3_hub"),
         tasks.classify(LABELS),
@@ -111,11 +111,11 @@ def test_a_runs_report_shows_its_check(tmp_path, module_folder):
         out=tmp_path,
         image_size=(32, 32),
     )
-    shown = found.shown_in(run)
+    shown = check.shown_in(run)
     assert shown.record["transfer"]["helped"]
     for again in (shown, tlkit.load(tmp_path)):
         page = report.write(again, tmp_path / "again.html").read_text()
-        assert "Did transfer help?" in page and found.verdict in page and "95 % interval" in page
+        assert "Did transfer help?" in page and check.verdict in page and "95 % interval" in page
     assert json.loads((tmp_path / "run.json").read_text())["transfer"]["scores"][FROZEN] == [0.7, 0.8, 0.6]
 
 
@@ -158,11 +158,11 @@ class Untold(tf.Module):
 
 def test_a_module_without_a_training_argument_is_checked(tmp_path):
     tf.saved_model.save(Untold(), str(tmp_path))
-    found = tlkit.transfer_check(
+    check = tlkit.transfer_check(
         tmp_path, tasks.classify(LABELS), data(), phases=(Phase(epochs=1, lr=1e-2),), seeds=(0,), progress=quiet,
         input_range=(0, 1),
     )  # fmt: skip
-    assert set(found.scores) == {SCRATCH, FROZEN, TUNED}
+    assert set(check.scores) == {SCRATCH, FROZEN, TUNED}
 
 
 def test_fresh_depthwise_kernels_sum_over_their_window_alone():
@@ -174,6 +174,6 @@ def test_fresh_depthwise_kernels_sum_over_their_window_alone():
     x = keras.layers.Conv2D(1, 3, use_bias=False, name="sums")(x)  # (3, 3, 128, 1) and no depthwise kernel
     layer = tlkit.HubLayer(keras.Model(given, keras.layers.Flatten()(x)))
     fresh_weights(layer, 0)
-    found = {tuple(v.shape): float(np.std(v)) for v in layer.weights}
-    assert found[(3, 3, 64, 2)] == pytest.approx((2 / 9) ** 0.5, rel=0.1)
-    assert found[(3, 3, 128, 1)] == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)
+    deviations = {tuple(v.shape): float(np.std(v)) for v in layer.weights}
+    assert deviations[(3, 3, 64, 2)] == pytest.approx((2 / 9) ** 0.5, rel=0.1)
+    assert deviations[(3, 3, 128, 1)] == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)

@@ -68,13 +68,13 @@ def test_it_learns_to_translate_what_it_has_not_seen(run):
 def test_keys_and_values_at_hand_write_what_whole_passes_write(run):
     examples = run.task.deployment.examples(run.data.test).subset(range(4))
     fast, slow = (used(run.task, run.model, examples, kind) for kind in ("file", "trained"))
-    for own, other in zip(fast, slow, strict=True):
-        np.testing.assert_array_equal(own["ids"], other["ids"])
-        np.testing.assert_allclose(own["shares"], other["shares"], atol=1e-5)
+    for fast_row, other in zip(fast, slow, strict=True):
+        np.testing.assert_array_equal(fast_row["ids"], other["ids"])
+        np.testing.assert_allclose(fast_row["shares"], other["shares"], atol=1e-5)
 
 
 def test_files_write_what_the_model_writes(run):
-    assert {one.format: (one.passed, one.agreement) for one in run.exports} == {
+    assert {file.format: (file.passed, file.agreement) for file in run.exports} == {
         "saved_model": (True, 1.0), "float32": (True, 1.0)
     }  # fmt: skip
     from ai_edge_litert.interpreter import Interpreter
@@ -104,7 +104,7 @@ def test_what_was_trained_is_published_and_adapted(run, data, tmp_path):
     layer = tlkit.HubLayer(str(published))
     assert layer.card["licence"] == "CC0-1.0" and layer.function("step") is not None
     phases = (tlkit.Phase(epochs=1, lr=1e-3, unfrozen=0.3),)
-    few = tlkit.Splits(*(own.subset(range(16)) for own in (data.train, data.val, data.test)))
+    few = tlkit.Splits(*(part.subset(range(16)) for part in (data.train, data.val, data.test)))
     again = tlkit.finetune(str(published), run.task, few, phases, out=tmp_path / "run", batch_size=8, progress=quiet)
     assert again.scores["chrf_before"] > 70 and 0 < again.phases[0].had["unfrozen"] < 0.5
 
@@ -120,7 +120,7 @@ def test_the_length_of_a_text_changes_nothing_but_for_its_padding(module, data):
     row = prepare(data, layer).test.inputs[0]["source"]
     longer = np.concatenate([row, np.full(9, layer.tokenizer.pad, np.int32)])
     ids = tf.constant([[layer.tokenizer.begin, 5, 7]])
-    short, long = (np.asarray(layer({"source": own[None], "ids": ids})["default"]) for own in (row, longer))
+    short, long = (np.asarray(layer({"source": text[None], "ids": ids})["default"]) for text in (row, longer))
     np.testing.assert_allclose(short, long, atol=1e-5)
 
 

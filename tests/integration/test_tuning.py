@@ -149,11 +149,11 @@ def test_hopeless_trials_are_given_up_and_broken_ones_do_not_end_the_search(adap
 
     lines: list[str] = []
     space = {"lr": tlkit.Range(1e-7, 1e-1, log=True)}
-    found = tlkit.tune(run, space, trials=16, storage=tmp_path / "t", progress=Progress(lines.append, quiet.bar))
-    trials = found.record["search"]["trials"]
+    tuned = tlkit.tune(run, space, trials=16, storage=tmp_path / "t", progress=Progress(lines.append, quiet.bar))
+    trials = tuned.record["search"]["trials"]
     assert {trial["state"] for trial in trials} >= {"complete", "given up"}
     assert all(trial["epochs"] < 6 for trial in trials if trial["state"] == "given up")
-    assert set(found.record["search"]["importance"]) == {"lr"}
+    assert set(tuned.record["search"]["importance"]) == {"lr"}
 
 
 def no_training(lr: float):

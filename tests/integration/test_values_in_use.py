@@ -65,11 +65,11 @@ def prepared(task, data: Splits):
 def test_values_of_any_size_export_in_every_format(tmp_path):
     data = splits()
     task, _ = prepared(tasks.regress(NAMES), data)
-    found = {e.format: e for e in export(Run(learned(task), task, data), tmp_path)}
-    assert set(found) == set(FORMATS) and all(e.passed for e in found.values())
-    for one in found.values():
-        assert one.score == pytest.approx(0.91, abs=0.03), one
-    assert found["float16"].largest_difference < 0.01 and found["float32"].largest_difference < 1e-5
+    exports = {e.format: e for e in export(Run(learned(task), task, data), tmp_path)}
+    assert set(exports) == set(FORMATS) and all(e.passed for e in exports.values())
+    for file in exports.values():
+        assert file.score == pytest.approx(0.91, abs=0.03), file
+    assert exports["float16"].largest_difference < 0.01 and exports["float32"].largest_difference < 1e-5
 
 
 def test_what_float16_or_8_bits_cannot_hold_fails_and_says_why(tmp_path):
@@ -82,8 +82,8 @@ def test_what_float16_or_8_bits_cannot_hold_fails_and_says_why(tmp_path):
 
 
 def ages(count: int, seed: int) -> Examples:
-    own = examples(count, seed)
-    return dataclasses.replace(own, targets=(40 + 15 * own.target_array[:, None]).astype(np.float32))
+    part = examples(count, seed)
+    return dataclasses.replace(part, targets=(40 + 15 * part.target_array[:, None]).astype(np.float32))
 
 
 def test_finetune_takes_mean_and_spread_from_the_training_targets(module_folder, tmp_path, capsys):
@@ -164,17 +164,17 @@ def test_heads_of_values_export_in_their_own_units(tmp_path):
     mixed = methods.task_mix(size=data, label=relabelled(data))
     both = methods.multitask(size=tasks.regress(NAMES), label=tasks.classify(["low", "high"]))
     task, _ = prepared(both, mixed)
-    one = learned(next(one.task for one in task.inference if one.name == "size"))
+    of_sizes = learned(next(inference.task for inference in task.inference if inference.name == "size"))
     scores = keras.layers.Dense(2, name="label", dtype="float32")
-    model = keras.Model(one.input, {"size": one.output, "label": scores(one.input)})
+    model = keras.Model(of_sizes.input, {"size": of_sizes.output, "label": scores(of_sizes.input)})
     scores.set_weights([np.eye(6)[:, :1] * [[-9.0, 9.0]], np.zeros(2)])
-    (found,) = export(Run(model, task, mixed), tmp_path, ("float16",), Gates())
-    assert found.passed and found.score > 0.85
+    (file,) = export(Run(model, task, mixed), tmp_path, ("float16",), Gates())
+    assert file.passed and file.score > 0.85
 
 
 def relabelled(data: Splits) -> Splits:
     parts = [
-        dataclasses.replace(own, targets=(own.target_array[:, 0] > 3e-9).astype(np.int32))
-        for own in (data.train, data.val, data.test)
+        dataclasses.replace(part, targets=(part.target_array[:, 0] > 3e-9).astype(np.int32))
+        for part in (data.train, data.val, data.test)
     ]
     return Splits(*parts, labels=("low", "high"))

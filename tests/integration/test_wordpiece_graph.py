@@ -29,8 +29,8 @@ def saved(tmp_path_factory) -> Path:
 
 
 def check(call: Any, wordpiece: WordPiece, texts: list[str], length: int = LENGTH) -> None:
-    found = {name: array.numpy() for name, array in call(tf.constant(texts, tf.string)).items()}
-    for name, array in found.items():
+    inputs = {name: array.numpy() for name, array in call(tf.constant(texts, tf.string)).items()}
+    for name, array in inputs.items():
         assert array.dtype == np.int32
         expected = np.stack([wordpiece.inputs(text, length)[name] for text in texts])
         wrong = np.flatnonzero((array != expected).any(axis=1))
@@ -51,10 +51,10 @@ def test_pairs_equal_python(length):
     call = tf.function(graph_inputs(wordpiece, length), input_signature=[tf.TensorSpec((None,), tf.string)] * 2)
     first = [*STRINGS, *random_strings(wordpiece, 100, seed=7), "", "", "hello"]
     second = [*random_strings(wordpiece, 100, seed=8), "", "hello", "", *STRINGS]
-    found = call(tf.constant(first), tf.constant(second))
-    expected = [wordpiece.inputs(one, length, other) for one, other in zip(first, second, strict=True)]
-    for name, array in found.items():
-        np.testing.assert_array_equal(array, np.stack([one[name] for one in expected]))
+    inputs = call(tf.constant(first), tf.constant(second))
+    expected = [wordpiece.inputs(text, length, other) for text, other in zip(first, second, strict=True)]
+    for name, array in inputs.items():
+        np.testing.assert_array_equal(array, np.stack([row[name] for row in expected]))
     assert {tuple(array.shape) for array in call(tf.constant([], tf.string), tf.constant([], tf.string)).values()} == {
         (0, length)
     }
@@ -76,8 +76,8 @@ def test_batches_of_none_and_of_nothing(saved):
 
 def test_bytes_that_are_no_utf8_vanish(saved):
     serve = tf.saved_model.load(saved).serve
-    found = serve(tf.constant([b"\xffhello \xe9\x80world\xc3"]))["input_word_ids"].numpy()
-    np.testing.assert_array_equal(found[0], minilm().inputs("hello world", LENGTH)["input_word_ids"])
+    numbers = serve(tf.constant([b"\xffhello \xe9\x80world\xc3"]))["input_word_ids"].numpy()
+    np.testing.assert_array_equal(numbers[0], minilm().inputs("hello world", LENGTH)["input_word_ids"])
 
 
 def test_our_own_scan_has_nothing_against_it(saved):

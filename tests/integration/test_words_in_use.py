@@ -68,11 +68,11 @@ def test_the_saved_model_takes_strings_and_predict_takes_files(run, tmp_path):
     files = [tmp_path / f"{i}.txt" for i in range(len(texts))]
     for file, content in zip(files, texts, strict=True):
         file.write_text(content, encoding="utf-8")
-    found = predict(run.folder, files)
-    for row, one in zip(scores, found, strict=True):
-        assert dict(one.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
-    assert [one.scores[0][0] for one in found[:2]] == ["meows", "barks"]
-    assert found[0].note == "" and "of 90 words" in found[3].note
+    predictions = predict(run.folder, files)
+    for row, prediction in zip(scores, predictions, strict=True):
+        assert dict(prediction.scores) == pytest.approx(dict(zip(run.task.labels, row, strict=True)), abs=1e-4)
+    assert [prediction.scores[0][0] for prediction in predictions[:2]] == ["meows", "barks"]
+    assert predictions[0].note == "" and "of 90 words" in predictions[3].note
 
 
 def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):
@@ -83,9 +83,9 @@ def test_mediapipe_makes_the_same_of_a_hundred_sentences(run, tmp_path):
     for file, content in zip(files, texts, strict=True):
         file.write_text(content or " ", encoding="utf-8")
     with client.TextClassifier.create_from_model_path(str(run.folder / "model.tflite")) as classifier:
-        for content, own in zip(texts, predict(run.folder, files), strict=True):
+        for content, prediction in zip(texts, predict(run.folder, files), strict=True):
             theirs = {c.category_name: c.score for c in classifier.classify(content).classifications[0].categories}
-            assert theirs == pytest.approx(dict(own.scores), abs=1e-4), content
+            assert theirs == pytest.approx(dict(prediction.scores), abs=1e-4), content
 
 
 def test_the_file_says_each_word_as_it_may_be_written(run):
@@ -97,18 +97,18 @@ def test_the_file_says_each_word_as_it_may_be_written(run):
 
 def test_one_length_for_all_changes_no_feature(run, data):
     layer = run.model.get_layer("backbone")
-    found = prepare(data, layer)
-    whole = without(found.train, "length")
-    np.testing.assert_allclose(tlkit.extract(layer, found.train), tlkit.extract(layer, whole), atol=1e-6)
+    prepared = prepare(data, layer)
+    whole = without(prepared.train, "length")
+    np.testing.assert_allclose(tlkit.extract(layer, prepared.train), tlkit.extract(layer, whole), atol=1e-6)
 
 
 def test_a_collection_of_texts_is_searched(module_folder, tmp_path):
     for name, content in {"1": "the cat sat", "2": "the dog ran", "3": "a Dog!"}.items():
         (tmp_path / f"{name}.txt").write_text(content)
-    found = tlkit.data.collection.texts(tmp_path, progress=False)
+    splits = tlkit.data.collection.texts(tmp_path, progress=False)
     with pytest.raises(InputError, match=r"data\.train"):
-        tlkit.index(module_folder("word_table"), found)
-    index = tlkit.index(module_folder("word_table"), found.train)
+        tlkit.index(module_folder("word_table"), splits)
+    index = tlkit.index(module_folder("word_table"), splits.train)
     assert index.nearest(["DOG a"], k=1)[0][0].id == "3.txt"
 
 

@@ -40,10 +40,10 @@ def test_it_knows_what_photographs_show(opened):
     decode = answer_of_boxes(labels).decode
     for image, (label, score) in KNOWN[name].items():
         raw = module(tf.constant(photo(image, *SIZES[name])))
-        found = {key: np.asarray(own)[0] for key, own in decode(raw).items()}
-        assert labels[int(found["classes"][0])] == label
-        assert found["scores"][0] == pytest.approx(score, abs=0.02)
-        top, left, bottom, right = found["boxes"][0]
+        detections = {key: np.asarray(tensor)[0] for key, tensor in decode(raw).items()}
+        assert labels[int(detections["classes"][0])] == label
+        assert detections["scores"][0] == pytest.approx(score, abs=0.02)
+        top, left, bottom, right = detections["boxes"][0]
         assert bottom - top > 0.4 and right - left > 0.3
 
 
@@ -65,8 +65,8 @@ def test_the_ssd_gives_what_its_file_gives(tmp_path):
     theirs = {d["name"]: interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()}
     logits, ours = theirs["raw_outputs/class_predictions"][:, 1:], module(tf.constant(image))
     rows = np.split(logits, np.cumsum([1083, 600, 150, 54, 24]))
-    for stride, own in zip(ssd.STRIDES, rows, strict=True):
+    for stride, row in zip(ssd.STRIDES, rows, strict=True):
         height, width = ours[f"labels_{stride}"].shape[1:3]
-        anchors = own.reshape(height, width, -1, len(ssd.LABELS))
+        anchors = row.reshape(height, width, -1, len(ssd.LABELS))
         best = np.take_along_axis(anchors, anchors.max(-1).argmax(-1)[..., None, None], 2)[:, :, 0]
         np.testing.assert_allclose(ours[f"labels_{stride}"][0], best, atol=2e-3)

@@ -56,10 +56,10 @@ def photo(name):
 
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_weights_know_what_photos_show(classifier, name):
-    found = tf.nn.softmax(classifier(tf.constant(photo(name)))).numpy()[0]
+    shares = tf.nn.softmax(classifier(tf.constant(photo(name)))).numpy()[0]
     expected = PHOTOS[name]
-    assert set(np.argsort(found)[::-1][: len(expected)]) == set(expected)
-    np.testing.assert_allclose([found[i] for i in expected], list(expected.values()), atol=0.06)
+    assert set(np.argsort(shares)[::-1][: len(expected)]) == set(expected)
+    np.testing.assert_allclose([shares[i] for i in expected], list(expected.values()), atol=0.06)
 
 
 def test_the_features_are_those_that_the_classifier_sees(features, classifier):
@@ -127,5 +127,5 @@ def test_the_variables_are_the_packages_bit_for_bit(weights, features):
 
 @pytest.mark.slow
 def test_two_builds_are_the_same_bytes(weights, tmp_path):
-    one, two = (zoo.build("efficientnet-lite0", tmp_path / name) for name in ("one", "two"))
-    assert (one / MANIFEST).read_bytes() == (two / MANIFEST).read_bytes()
+    first, second = (zoo.build("efficientnet-lite0", tmp_path / name) for name in ("one", "two"))
+    assert (first / MANIFEST).read_bytes() == (second / MANIFEST).read_bytes()

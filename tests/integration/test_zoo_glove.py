@@ -46,8 +46,8 @@ def test_texts_give_the_means_of_their_words(texts, ids, words):
     expected = [np.mean([table[rows[w]] for w in ws], axis=0) if ws else np.zeros(50) for ws in lists]
     np.testing.assert_allclose(texts(tf.constant(TEXTS)), expected, atol=1e-6)
     padded = np.zeros((len(lists), 7), np.int32)
-    for row, found in zip(padded, lists, strict=True):
-        row[: len(found)] = [rows[w] for w in found]
+    for row, text_words in zip(padded, lists, strict=True):
+        row[: len(text_words)] = [rows[w] for w in text_words]
     np.testing.assert_allclose(ids(tf.constant(padded)), expected, atol=1e-6)
 
 
@@ -86,8 +86,8 @@ def test_padding_learns_nothing(ids):
 
 def test_row_numbers_convert_with_builtins(ids):
     rows = np.array([[5, 600, 0, 0]], np.int32)
-    found = zoo_checks.litert(ids, inputs=rows.shape)(inputs=rows)["default"]
-    np.testing.assert_allclose(found, ids(tf.constant(rows)), atol=1e-6)
+    vector = zoo_checks.litert(ids, inputs=rows.shape)(inputs=rows)["default"]
+    np.testing.assert_allclose(vector, ids(tf.constant(rows)), atol=1e-6)
 
 
 def test_strings_do_not_convert_and_the_card_says_what_does(texts):

@@ -43,8 +43,8 @@ def encoded(texts, words, length=24):
     """The three inputs of plain English sentences."""
     inputs = {name: np.zeros((len(texts), length), np.int32) for name in minilm.INPUTS}
     for row, text in enumerate(texts):
-        found = [i for word in re.findall(r"\w+|[^\w\s]", text.lower()) for i in pieces(word, words)]
-        ids = [words["[CLS]"], *found, words["[SEP]"]]
+        numbers = [i for word in re.findall(r"\w+|[^\w\s]", text.lower()) for i in pieces(word, words)]
+        ids = [words["[CLS]"], *numbers, words["[SEP]"]]
         inputs["input_word_ids"][row, : len(ids)] = ids
         inputs["input_mask"][row, : len(ids)] = 1
     return {name: tf.constant(value) for name, value in inputs.items()}
@@ -81,8 +81,8 @@ def test_all_of_it_trains(loaded, words):
 
 
 def test_dropout_is_for_training_alone(loaded, words):
-    one, two = (loaded(encoded(EATING, words), training=True)["default"].numpy() for _ in range(2))
-    assert np.abs(one - two).max() > 1e-3
+    first, second = (loaded(encoded(EATING, words), training=True)["default"].numpy() for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
     still, again = (loaded(encoded(EATING, words))["default"].numpy() for _ in range(2))
     np.testing.assert_array_equal(still, again)
 
@@ -104,10 +104,10 @@ def test_it_can_be_cut_behind_every_block(loaded, words):
 @pytest.mark.slow
 def test_it_converts_with_builtins(loaded, words):
     inputs = {name: value.numpy() for name, value in encoded(EATING[:1], words).items()}
-    found = zoo_checks.litert(loaded, **dict.fromkeys(minilm.INPUTS, (1, 24)))(**inputs)
+    outputs = zoo_checks.litert(loaded, **dict.fromkeys(minilm.INPUTS, (1, 24)))(**inputs)
     expected = loaded({k: tf.constant(v) for k, v in inputs.items()})
     for key, value in expected.items():
-        np.testing.assert_allclose(found[key], value, atol=1e-4)
+        np.testing.assert_allclose(outputs[key], value, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -94,9 +94,9 @@ def pounding(seconds=3.0):
 def test_three_seconds_equal_the_authors_graph(loaded, authors, sound):
     wave = sound()[: musicnn.SHORTEST]
     features, tags = authors(reference_log_mel(wave)[None].astype(np.float32))
-    found = loaded(tf.constant(wave[None]))
-    np.testing.assert_allclose(found["default"], features, atol=1e-3 * np.abs(features).max())
-    np.testing.assert_allclose(found["tags"], tags, atol=1e-4)
+    outputs = loaded(tf.constant(wave[None]))
+    np.testing.assert_allclose(outputs["default"], features, atol=1e-3 * np.abs(features).max())
+    np.testing.assert_allclose(outputs["tags"], tags, atol=1e-4)
 
 
 def test_longer_sounds_are_close_to_the_authors_pieces(loaded, authors):
@@ -104,8 +104,8 @@ def test_longer_sounds_are_close_to_the_authors_pieces(loaded, authors):
     spectra = reference_log_mel(wave).astype(np.float32)
     pieces = np.stack([spectra[i : i + 187] for i in range(0, len(spectra) - 186, 187)])
     _, tags = authors(pieces)
-    found = loaded(tf.constant(wave[None]))["tags"].numpy()[0]
-    assert np.corrcoef(found, tags.mean(axis=0))[0, 1] > 0.9
+    ours = loaded(tf.constant(wave[None]))["tags"].numpy()[0]
+    assert np.corrcoef(ours, tags.mean(axis=0))[0, 1] > 0.9
 
 
 def heard(loaded, wave, count):
@@ -135,8 +135,8 @@ def test_the_hub_interface(loaded):
 
 @pytest.mark.parametrize("samples", [0, 1, 16_000, musicnn.SHORTEST, 100_000])
 def test_any_length_gives_one_row_a_sound(loaded, samples):
-    found = loaded(tf.zeros((2, samples)))
-    assert found["default"].shape == (2, 256) and np.isfinite(found["tags"]).all()
+    outputs = loaded(tf.zeros((2, samples)))
+    assert outputs["default"].shape == (2, 256) and np.isfinite(outputs["tags"]).all()
 
 
 def test_it_can_be_cut_behind_every_block():
@@ -147,9 +147,9 @@ def test_it_can_be_cut_behind_every_block():
 
 def test_it_converts_with_builtins(loaded):
     wave = plucked()[None]
-    found = zoo_checks.litert(loaded, inputs=wave.shape)(inputs=wave)
+    outputs = zoo_checks.litert(loaded, inputs=wave.shape)(inputs=wave)
     for key, value in loaded(tf.constant(wave)).items():
-        np.testing.assert_allclose(found[key], value, atol=1e-3 * np.abs(value).max())
+        np.testing.assert_allclose(outputs[key], value, atol=1e-3 * np.abs(value).max())
 
 
 @pytest.mark.slow

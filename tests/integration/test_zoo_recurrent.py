@@ -52,8 +52,8 @@ def test_letters_are_read_as_keras_reads_them_and_padding_changes_nothing(letter
     arrays, weights = letters
     ids = np.zeros((2, g2p.MOST_LETTERS), "i4")
     ids[0, :5], ids[1, :9] = rng.integers(3, 29, 5), rng.integers(3, 29, 9)
-    found = g2p.encode(weights, tf.constant(ids))
-    for row, count, state in zip(ids, (5, 9), found, strict=True):
+    states = g2p.encode(weights, tf.constant(ids))
+    for row, count, state in zip(ids, (5, 9), states, strict=True):
         wanted = keras_gru(arrays, "enc")(arrays["enc_emb"][row[None, :count]])[0, -1]
         np.testing.assert_allclose(state, wanted, atol=1e-4)
 
@@ -81,14 +81,14 @@ def pronounced(speller, word):
     letters, written = np.zeros((1, g2p.MOST_LETTERS), "i4"), np.zeros((1, g2p.MOST_PHONEMES), "i4")
     numbers = [g2p.LETTERS.index(letter) for letter in word] + [g2p.LETTERS.index("</s>")]
     letters[0, : len(numbers)], written[0, 0] = numbers, g2p.PHONEMES.index("<s>")
-    encoded, found = encode(letters), []
+    encoded, phonemes = encode(letters), []
     for place in range(g2p.MOST_PHONEMES - 1):
         best = int(np.argmax(score(decode({"encoded": encoded, "ids": written}))[0, place]))
         if g2p.PHONEMES[best] == "</s>":
             break
-        found.append(g2p.PHONEMES[best])
+        phonemes.append(g2p.PHONEMES[best])
         written[0, place + 1] = best
-    return " ".join(found)
+    return " ".join(phonemes)
 
 
 def test_words_are_pronounced_as_by_the_package(speller):
@@ -102,7 +102,7 @@ def test_letters_and_phonemes_come_with_the_module(speller):
         assert tuple(file.read().split()) == g2p.PHONEMES
     with open(encode.asset("letters_file"), encoding="utf-8") as file:
         assert tuple(file.read().split()) == g2p.LETTERS
-    assert decode.tokenizer.encode("HH AY1") == [g2p.PHONEMES.index(own) for own in ("HH", "AY1")]
+    assert decode.tokenizer.encode("HH AY1") == [g2p.PHONEMES.index(phoneme) for phoneme in ("HH", "AY1")]
     assert decode.asset("nosuch_file") is None
     assert scan(zoo_checks.folder("g2p-en")).findings == ()
     assert sum(int(np.prod(v.shape)) for v in decode.variables) == g2p.CARD.parameters
@@ -118,8 +118,8 @@ def test_both_halves_of_the_speller_can_be_cut_in_front_of_their_recurrence(spel
         cut = layer.cut_for(0.5)
         assert 0 < cut.depth < 0.1 and cut.parameters_behind >= 3 * g2p.WIDTH * (g2p.WIDTH + 1)
         front, back = graph.split(layer.graph, cut)
-        found = tf.nest.flatten(back(front(*values), *(values[i] for i in cut.inputs)))[0]
-        np.testing.assert_allclose(found, whole, atol=1e-6)
+        output = tf.nest.flatten(back(front(*values), *(values[i] for i in cut.inputs)))[0]
+        np.testing.assert_allclose(output, whole, atol=1e-6)
 
 
 # -- textgenrnn
@@ -178,8 +178,8 @@ def test_the_state_is_that_of_lstms_in_numpy():
         parts.append(lstm(parts[-1], *(w[f"{name}/{word}"] for word in ("kernel", "recurrent_kernel", "bias"))))
     every = np.concatenate(parts, -1)
     looks = np.exp(every @ w["attention/attention_W"])
-    found = textgenrnn.state({name: tf.constant(value) for name, value in weights.items()}, tf.constant(ids))
-    np.testing.assert_allclose(found, (every * looks / looks.sum(1, keepdims=True)).sum(1), atol=1e-4)
+    state = textgenrnn.state({name: tf.constant(value) for name, value in weights.items()}, tf.constant(ids))
+    np.testing.assert_allclose(state, (every * looks / looks.sum(1, keepdims=True)).sum(1), atol=1e-4)
 
 
 def test_it_is_cut_behind_its_embedding_and_either_lstm(writer):
@@ -204,6 +204,6 @@ def test_they_convert_with_builtins(name):
     else:
         ids = rng.integers(1, 29, (1, g2p.MOST_LETTERS)).astype("i4")
         values = {"source": ids, "ids": ids[:, : g2p.MOST_PHONEMES]}
-    found = zoo_checks.litert(loaded, **{key: value.shape for key, value in values.items()})(**values)
+    outputs = zoo_checks.litert(loaded, **{key: value.shape for key, value in values.items()})(**values)
     wanted = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in values.items()})
-    np.testing.assert_allclose(found["default"], wanted["default"], atol=1e-3)
+    np.testing.assert_allclose(outputs["default"], wanted["default"], atol=1e-3)

@@ -83,11 +83,11 @@ def tiny(tmp_path_factory):
 def test_states_are_those_of_llama_in_numpy(tiny):
     tensors, weights, _ = tiny
     ids = np.random.default_rng(1).integers(0, WORDS, (2, 9))
-    found = smollm.states(weights, tf.constant(ids, tf.int32), TINY)
-    for row, states in zip(ids, found, strict=True):
+    all_states = smollm.states(weights, tf.constant(ids, tf.int32), TINY)
+    for row, states in zip(ids, all_states, strict=True):
         np.testing.assert_allclose(states, reference(tensors, row, TINY), atol=1e-4)
-    logits = smollm.scores(weights, found)
-    np.testing.assert_allclose(logits, found @ tensors["token_embd.weight"].T, atol=1e-4)
+    logits = smollm.scores(weights, all_states)
+    np.testing.assert_allclose(logits, all_states @ tensors["token_embd.weight"].T, atol=1e-4)
 
 
 def test_what_lies_ahead_changes_nothing(tiny):

@@ -97,8 +97,8 @@ def reference_lstm(x, tensors):
 @pytest.mark.parametrize("seconds", [0.5, 1.6, 2.8, 3.0, 4.1])
 def test_it_equals_the_package_rewritten_in_float64(loaded, tensors, seconds):
     sound = noise(seconds, loudness=0.003 if seconds == 2.8 else 0.05)
-    found = loaded(tf.constant(sound[None])).numpy()[0]
-    np.testing.assert_allclose(found, reference(sound, tensors), atol=2e-5)
+    embedding = loaded(tf.constant(sound[None])).numpy()[0]
+    np.testing.assert_allclose(embedding, reference(sound, tensors), atol=2e-5)
 
 
 def spoken(voice, text):
@@ -129,8 +129,8 @@ def test_quiet_sounds_are_raised(loaded):
 
 @pytest.mark.parametrize("samples", [0, 1, 25_600])
 def test_silence_is_finite(loaded, samples):
-    found = loaded(tf.zeros((2, samples))).numpy()
-    assert found.shape == (2, 256) and np.isfinite(found).all()
+    embeddings = loaded(tf.zeros((2, samples))).numpy()
+    assert embeddings.shape == (2, 256) and np.isfinite(embeddings).all()
 
 
 def test_the_hub_interface(loaded):
@@ -142,8 +142,8 @@ def test_the_hub_interface(loaded):
 
 def test_it_converts_with_builtins(loaded):
     sound = noise(3.0)[None]
-    found = zoo_checks.litert(loaded, inputs=sound.shape)(inputs=sound)["default"]
-    np.testing.assert_allclose(found, loaded(tf.constant(sound)), atol=1e-4)
+    embedding = zoo_checks.litert(loaded, inputs=sound.shape)(inputs=sound)["default"]
+    np.testing.assert_allclose(embedding, loaded(tf.constant(sound)), atol=1e-4)
 
 
 @pytest.mark.slow

@@ -55,17 +55,17 @@ def test_it_equals_the_original_files(loaded, originals):
     starts = range(0, len(spectra) - 75, 8)
     windows = np.stack([spectra[i : i + 76] for i in starts])[..., None]
     expected = run(originals[speech.WEIGHTS], windows.astype(np.float32))[:, 0, 0]
-    found = loaded(tf.constant(wave)).numpy()[0]
-    assert found.shape == expected.shape == (22, 96)
-    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99999
+    embeddings = loaded(tf.constant(wave)).numpy()[0]
+    assert embeddings.shape == expected.shape == (22, 96)
+    np.testing.assert_allclose(embeddings, expected, atol=2e-3 * np.abs(expected).max())
+    assert np.corrcoef(embeddings.ravel(), expected.ravel())[0, 1] > 0.99999
 
 
 def test_a_sound_gives_the_same_alone_and_in_a_batch(loaded):
     waves = np.concatenate([sound(1.5, 0), 0.1 * sound(1.5, 1)])
     together = loaded(tf.constant(waves)).numpy()
-    for wave, found in zip(waves, together, strict=True):
-        np.testing.assert_allclose(loaded(tf.constant(wave[None]))[0], found, atol=1e-3)
+    for wave, embedding in zip(waves, together, strict=True):
+        np.testing.assert_allclose(loaded(tf.constant(wave[None]))[0], embedding, atol=1e-3)
 
 
 @pytest.mark.parametrize("samples", [0, 100, speech.SHORTEST])
@@ -95,9 +95,9 @@ def test_it_can_be_cut_behind_every_block():
 
 def test_it_converts_with_builtins(loaded):
     wave = sound(1.0)
-    found = zoo_checks.litert(loaded, inputs=wave.shape)(inputs=wave)["default"]
+    embeddings = zoo_checks.litert(loaded, inputs=wave.shape)(inputs=wave)["default"]
     expected = loaded(tf.constant(wave)).numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(embeddings, expected, atol=2e-3 * np.abs(expected).max())
 
 
 @pytest.mark.slow

@@ -79,9 +79,9 @@ class Reference:
         return (shares / shares.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
 
     def block(self, name, x, encoded=None):
-        own = f"{name}/self_attention"
-        q, k, v = np.split(self.dense(f"{own}/linear_0", self.norm(f"{own}/layer_norm", x)), 3, -1)
-        x = x + self.dense(f"{own}/linear_1", self.attend(q, k, v, causal=encoded is not None))
+        part = f"{name}/self_attention"
+        q, k, v = np.split(self.dense(f"{part}/linear_0", self.norm(f"{part}/layer_norm", x)), 3, -1)
+        x = x + self.dense(f"{part}/linear_1", self.attend(q, k, v, causal=encoded is not None))
         if encoded is not None:
             q = self.dense(f"{name}/attention/linear_0", self.norm(f"{name}/attention/layer_norm", x))
             k, v = np.split(self.dense(f"{name}/attention/linear_1", encoded), 2, -1)
@@ -236,6 +236,6 @@ def test_it_converts_with_builtins(endpoint):
     if endpoint == "decode":
         values = {"encoded": np.random.default_rng(0).normal(0, 1, (1, 50, WIDTH)).astype("f4")}
         values["ids"] = np.array([[50257, 50362, 314, 716]], "i4")
-    found = zoo_checks.litert(loaded, endpoint, **{key: value.shape for key, value in values.items()})(**values)
+    outputs = zoo_checks.litert(loaded, endpoint, **{key: value.shape for key, value in values.items()})(**values)
     wanted = loaded.signatures[endpoint](**{key: tf.constant(value) for key, value in values.items()})
-    np.testing.assert_allclose(found["default"], wanted["default"], atol=1e-3)
+    np.testing.assert_allclose(outputs["default"], wanted["default"], atol=1e-3)

@@ -34,8 +34,8 @@ def test_every_recipe_is_listed():
 def test_flags_and_defaults_stay(name):
     words = [word for flag in ("data", "items") if USUAL[name].get(flag) == "here" for word in (f"--{flag}", "here")]
     seen = commands._parsed(main_of(name), f"run {name}", words)
-    found = {flag: plain(value) for flag, value in flags.flat(seen).items()}
-    assert found == USUAL[name]
+    defaults = {flag: plain(value) for flag, value in flags.flat(seen).items()}
+    assert defaults == USUAL[name]
 
 
 @pytest.mark.parametrize("name", ["text_classification", "music_tagging", "domain_adaptation"])

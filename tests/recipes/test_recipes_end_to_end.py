@@ -40,7 +40,7 @@ def adapted(run, folder):
     """What run.json says of a run whose loss fell and whose files agree."""
     record = json.loads((folder / "run.json").read_text())
     losses = [phase.history["loss"] for phase in run.phases]  # of one phase each: the scale is another in the next
-    assert all(own[-1] < own[0] for own in losses if len(own) > 1)
+    assert all(curve[-1] < curve[0] for curve in losses if len(curve) > 1)
     assert {row["format"] for row in record["exports"]} == set(FILES) and all(
         row["passed"] for row in record["exports"]
     )
@@ -74,10 +74,10 @@ def test_choose_module(modules, tmp_path, module_folder):
     if modules == "small":
         handles = [str(module_folder(kind)) for kind in ("keras3_hub", "keras2")]
         given = {"modules": handles, "data": coloured(tmp_path / "data"), "input_range": (0.0, 1.0)}
-    found = recipe("choose_module")(out=tmp_path, convert=False, **given)
-    first, second = found["rows"]
+    ranking = recipe("choose_module")(out=tmp_path, convert=False, **given)
+    first, second = ranking["rows"]
     assert (tmp_path / "ranking.png").stat().st_size > 5_000
-    assert json.loads((tmp_path / "ranking.json").read_text())["rows"] == found["rows"]
+    assert json.loads((tmp_path / "ranking.json").read_text())["rows"] == ranking["rows"]
     assert first["logme"] >= second["logme"]
 
 
@@ -171,8 +171,8 @@ def test_anomaly_detection(tmp_path):
 @pytest.mark.slow
 def test_speech_recognition(tmp_path):
     run = recipe("speech_recognition")(out=tmp_path, epochs=2, longest=64, formats=FILES)
-    found = adapted(run, tmp_path)
-    assert found["wer"] <= found["wer_before"] / 2 and found["cer"] < 0.1
+    scores = adapted(run, tmp_path)
+    assert scores["wer"] <= scores["wer_before"] / 2 and scores["cer"] < 0.1
 
 
 @pytest.mark.slow
@@ -237,8 +237,8 @@ def test_the_same_command_gives_the_same_scores(tmp_path, name):
     words = {key: tuple(v) if isinstance(v, list) else v for key, v in GOLDEN[name]["flags"].items()}
     data = golden_data(name, tmp_path)
     run = recipe(name)(out=tmp_path / "run", formats=("float32",), **words, **({} if data is None else {"data": data}))
-    found = {score: run.scores[score] for score in GOLDEN[name]["scores"]}
-    assert found == pytest.approx(GOLDEN[name]["scores"], abs=NEAR)
+    scores = {score: run.scores[score] for score in GOLDEN[name]["scores"]}
+    assert scores == pytest.approx(GOLDEN[name]["scores"], abs=NEAR)
 
 
 @pytest.mark.slow
@@ -261,11 +261,11 @@ def test_forecasting(tmp_path):
 
 
 def test_series_classification(tmp_path):
-    found = tlkit.datasets.made_series.gestures(45, 40, split=(1, 0, 0)).train
-    for i in range(len(found)):
-        file = tmp_path / "data" / ("circle", "shake", "swipe")[int(found.target_array[i])] / f"{i}.csv"
+    gestures = tlkit.datasets.made_series.gestures(45, 40, split=(1, 0, 0)).train
+    for i in range(len(gestures)):
+        file = tmp_path / "data" / ("circle", "shake", "swipe")[int(gestures.target_array[i])] / f"{i}.csv"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", newline="", encoding="utf-8") as opened:
-            csv.writer(opened).writerows([["x", "y", "z"], *found.inputs[i].tolist()])
+            csv.writer(opened).writerows([["x", "y", "z"], *gestures.inputs[i].tolist()])
     run = recipe("series_classification")(data=tmp_path / "data", out=tmp_path / "run", epochs=20, formats=FILES)
     assert adapted(run, tmp_path / "run")["accuracy"] >= 0.8

@@ -22,8 +22,8 @@ def first(raw):
 def test_integrated_gradients_of_a_linear_model_are_weight_times_input():
     weights = np.array([1.0, -2.0, 3.0], np.float32)
     value, baseline = np.array([2.0, 1.0, 0.5], np.float32), np.array([1.0, 0.0, 0.5], np.float32)
-    found, missing = methods.integrated_gradients(lambda x: x @ weights[:, None], value, baseline, first, 1)
-    np.testing.assert_allclose(found, weights * (value - baseline), rtol=1e-6)
+    attributions, missing = methods.integrated_gradients(lambda x: x @ weights[:, None], value, baseline, first, 1)
+    np.testing.assert_allclose(attributions, weights * (value - baseline), rtol=1e-6)
     assert missing < 1e-6
 
 
@@ -38,16 +38,16 @@ def test_more_steps_miss_less(steps, most):
 @pytest.mark.parametrize(("power", "steps"), [(2, 20), (40, 60), (400, 180)])
 def test_without_steps_as_many_are_taken_as_are_exact_and_none_twice(power, steps):
     """f(x) = x^p from 0 to 1: the middles of n parts miss about p (p - 1) / (24 n^2); 180 are the most."""
-    one, zero, places = np.ones(1, np.float32), np.zeros(1, np.float32), []
+    unit, zero, places = np.ones(1, np.float32), np.zeros(1, np.float32), []
 
     def run(x):
         places.extend(np.asarray(x)[:, 0].tolist())
         return x**power
 
-    attribution, missing = methods.integrated_gradients(run, one, zero, first, None)
+    attribution, missing = methods.integrated_gradients(run, unit, zero, first, None)
     middles = [place for place in places if 0 < place < 1]
     assert len(middles) == len(set(middles)) == steps
-    expected, as_asked = methods.integrated_gradients(lambda x: x**power, one, zero, first, steps)
+    expected, as_asked = methods.integrated_gradients(lambda x: x**power, unit, zero, first, steps)
     np.testing.assert_allclose(attribution, expected, rtol=1e-4)
     assert missing == pytest.approx(as_asked, abs=1e-4) and (missing <= methods.MISSING) == (power < 400)
 
@@ -80,22 +80,30 @@ def test_pieces_of_a_word_are_added_up():
 
 
 def test_words_and_labels_are_escaped():
-    found = Explanation("<i>", "<b>", 1.0, "occlusion", np.array([1.0, -0.5], np.float32), words=("<script>", "b"))
-    assert "<script>" not in found.html() and "<b>" not in found.html() and "&lt;script&gt;" in found.html()
-    assert found.png()[:4] == b"\x89PNG" and found.plain()["shares"] == [1.0, -0.5]
+    explanation = Explanation(
+        "<i>", "<b>", 1.0, "occlusion", np.array([1.0, -0.5], np.float32), words=("<script>", "b")
+    )
+    assert (
+        "<script>" not in explanation.html()
+        and "<b>" not in explanation.html()
+        and "&lt;script&gt;" in explanation.html()
+    )
+    assert explanation.png()[:4] == b"\x89PNG" and explanation.plain()["shares"] == [1.0, -0.5]
 
 
 def test_the_peak_and_the_picture_of_a_heat():
     heat = np.zeros((4, 8), np.float32)
     heat[1, 6] = 2.0
-    found = Explanation("a", "b", 1.0, "grad_cam", heat, shown=np.zeros((4, 8, 3), np.uint8), box=(0, 0, 0.5, 0.5))
-    assert found.peak == (6.5 / 8, 1.5 / 4)
+    explanation = Explanation(
+        "a", "b", 1.0, "grad_cam", heat, shown=np.zeros((4, 8, 3), np.uint8), box=(0, 0, 0.5, 0.5)
+    )
+    assert explanation.peak == (6.5 / 8, 1.5 / 4)
     plateau = np.zeros((4, 8), np.float32)
     plateau[:2, 4:7] = 1.0
-    assert dataclasses.replace(found, heat=plateau).peak == (5.5 / 8, 1 / 4)
-    dark = dataclasses.replace(found, heat=np.zeros((4, 8), np.float32))
-    assert dark.peak == () and "nothing speaks for it" in dark.html() and "nothing speaks" not in found.html()
-    assert found.plain()["url"].startswith("data:image/jpeg") and found.shares().max() == 1.0
+    assert dataclasses.replace(explanation, heat=plateau).peak == (5.5 / 8, 1 / 4)
+    dark = dataclasses.replace(explanation, heat=np.zeros((4, 8), np.float32))
+    assert dark.peak == () and "nothing speaks for it" in dark.html() and "nothing speaks" not in explanation.html()
+    assert explanation.plain()["url"].startswith("data:image/jpeg") and explanation.shares().max() == 1.0
     assert Explanation("a", "b", 0.0, "grad_cam", heat * 0).shares().max() == 0.0
 
 

@@ -35,9 +35,9 @@ def test_greedy_takes_the_likeliest_until_a_stop():
 
 
 def test_beams_find_the_likeliest_of_all_answers_of_a_length():
-    found = written(Chain(), [1], Rule("beam", most=3, beams=25, repeats=0))
+    answer = written(Chain(), [1], Rule("beam", most=3, beams=25, repeats=0))
     every = itertools.product(range(5), repeat=3)
-    assert found.tokens == max(every, key=lambda tokens: total(tokens, 1))
+    assert answer.tokens == max(every, key=lambda tokens: total(tokens, 1))
 
 
 def test_samples_follow_their_seed_and_their_shares():
@@ -57,8 +57,8 @@ def test_a_loop_is_ended_and_said_once():
         def follow(self, token, state):
             return np.eye(5)[3], None
 
-    found = written(Same(), [1], Rule(most=50))
-    assert found.tokens == (3, 3, 3, 3) and not found.ended
+    answer = written(Same(), [1], Rule(most=50))
+    assert answer.tokens == (3, 3, 3, 3) and not answer.ended
     assert loops([3] * 12, 3) and not loops([3] * 11, 3)
 
 

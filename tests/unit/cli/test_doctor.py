@@ -40,9 +40,9 @@ def test_numbers_of_versions():
     ],
 )
 def test_each_illness_is_named_with_its_cure(finding, status, words):
-    found = finding()
-    assert found.status == status
-    assert words in doctor.lines([found])[0]
+    diagnosis = finding()
+    assert diagnosis.status == status
+    assert words in doctor.lines([diagnosis])[0]
 
 
 def test_the_backend_of_the_settings_file(tmp_path):
@@ -52,9 +52,9 @@ def test_the_backend_of_the_settings_file(tmp_path):
 
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    found = doctor._cache(tmp_path / "file" / "cache")
-    assert found.status == "fail"
-    assert "set TLKIT_CACHE" in found.fix
+    diagnosis = doctor._cache(tmp_path / "file" / "cache")
+    assert diagnosis.status == "fail"
+    assert "set TLKIT_CACHE" in diagnosis.fix
 
 
 @pytest.mark.parametrize(("free", "status"), [(50e9, "ok"), (1e9, "warn"), (1e6, "fail")])

@@ -20,9 +20,9 @@ def test_an_alignment_by_hand():
 def test_as_many_edits_of_each_kind_as_jiwer_finds(seed):
     rng = random.Random(seed)
     true, said = (rng.choices("abcd", k=rng.randint(1, 12)) for _ in range(2))
-    found, other = align(true, said), jiwer.process_words(" ".join(true), " ".join(said))
-    kinds = [edit.kind for edit in found]
+    edits, other = align(true, said), jiwer.process_words(" ".join(true), " ".join(said))
+    kinds = [edit.kind for edit in edits]
     assert distance(true, said) == len(kinds) - kinds.count(EQUAL)
     assert distance(true, said) == other.substitutions + other.deletions + other.insertions
-    assert [e.true for e in found if e.true] == true and [e.said for e in found if e.said] == said
-    assert all((e.true == e.said) == (e.kind == EQUAL) for e in found)
+    assert [e.true for e in edits if e.true] == true and [e.said for e in edits if e.said] == said
+    assert all((e.true == e.said) == (e.kind == EQUAL) for e in edits)

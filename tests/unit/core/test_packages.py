@@ -129,10 +129,10 @@ def test_uv_where_pip_is_missing(package, tmp_path, monkeypatch):
     )
     uv.chmod(uv.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(uv.parent))
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert packages.fetch(package, one)[MEMBER].read_bytes() == CONTENT
+    first, second = tmp_path / "one", tmp_path / "two"
+    assert packages.fetch(package, first)[MEMBER].read_bytes() == CONTENT
     with pytest.raises(DownloadError, match="is not the pinned file"):
-        packages.fetch(dataclasses.replace(package, files={MEMBER: "0" * 64}), two)
+        packages.fetch(dataclasses.replace(package, files={MEMBER: "0" * 64}), second)
 
 
 def test_an_installed_package_needs_no_download(tmp_path, monkeypatch, package):

@@ -57,15 +57,15 @@ def test_targets_that_are_no_array_are_named_where_one_is_needed():
 
 
 def test_arrays_are_taken_as_columns():
-    found = Examples(("a", "b"), np.ones((2, 3), np.float32), np.array([0, 1]))
-    assert found.inputs.spec == ArraySpec((3,), "float32") and found.target_array.tolist() == [0, 1]
-    assert len(set(found.digests)) == 1
+    taken = Examples(("a", "b"), np.ones((2, 3), np.float32), np.array([0, 1]))
+    assert taken.inputs.spec == ArraySpec((3,), "float32") and taken.target_array.tolist() == [0, 1]
+    assert len(set(taken.digests)) == 1
 
 
 def test_the_order_of_arguments_does_not_change_a_pipeline():
-    one, other = Pipeline().then("x", a=1, b=None), Pipeline().then("x", b=None, a=1)
-    assert one.fingerprint == other.fingerprint == Pipeline.of(one.plain()).fingerprint
-    assert one.fingerprint != one.then("y").fingerprint and one.get("y") is None
+    first, other = Pipeline().then("x", a=1, b=None), Pipeline().then("x", b=None, a=1)
+    assert first.fingerprint == other.fingerprint == Pipeline.of(first.plain()).fingerprint
+    assert first.fingerprint != first.then("y").fingerprint and first.get("y") is None
 
 
 def test_labels_of_words_are_counted_one_by_one():

@@ -37,9 +37,9 @@ def test_numbers_of_all_kinds_become_floats(kind, one):
 
 def test_a_sound_is_loud_where_it_is():
     x = np.concatenate([np.zeros(8000, np.float32), tone(440, 16_000, 0.5)])
-    found = scan(x)
-    assert (found.rate, found.frames, found.step) == (16_000, 16_000, 160)
-    assert found.loud.tolist() == [False] * 50 + [True] * 50
+    scanned = scan(x)
+    assert (scanned.rate, scanned.frames, scanned.step) == (16_000, 16_000, 160)
+    assert scanned.loud.tolist() == [False] * 50 + [True] * 50
 
 
 def test_blocks_make_no_difference():
@@ -128,14 +128,14 @@ def test_a_stretch_behind_the_end_is_padded_and_overshoot_is_cut():
 @settings(max_examples=200, deadline=None)
 @given(length=st.integers(0, 500), samples=st.integers(1, 60), hop=st.integers(1, 80))
 def test_windows_lie_inside_in_order_and_cover_all_but_less_than_half_a_hop(length, samples, hop):
-    found = starts(length, samples, hop)
-    assert found == sorted(set(found)) and found[0] == 0
+    begins = starts(length, samples, hop)
+    assert begins == sorted(set(begins)) and begins[0] == 0
     if length > samples:
-        assert found[-1] + samples <= length
-        assert 2 * (length - samples - found[-1]) < hop
-        assert all(b - a <= hop for a, b in itertools.pairwise(found))
+        assert begins[-1] + samples <= length
+        assert 2 * (length - samples - begins[-1]) < hop
+        assert all(b - a <= hop for a, b in itertools.pairwise(begins))
     else:
-        assert found == [0]
+        assert begins == [0]
 
 
 @pytest.mark.parametrize(

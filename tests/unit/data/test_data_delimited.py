@@ -44,7 +44,7 @@ def test_a_stray_quote_is_refused_by_line(changes, message):
 def test_quoted_texts_over_several_lines_are_whole():
     texts = ["Dear Bob,\nI am, here\nyours, Ann", 'she said "no"', "plain", "a\n\nb", "x,y\nz,w"] * 4
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([[one, "ab"[i % 2]] for i, one in enumerate(texts)])
+    csv.writer(buffer, lineterminator="\n").writerows([[text, "ab"[i % 2]] for i, text in enumerate(texts)])
     result = parsed(buffer.getvalue().splitlines())
     assert [row[0] for row in result.rows[1:]] == texts and result.notes == ()
 

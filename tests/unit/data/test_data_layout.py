@@ -21,8 +21,8 @@ def tree(root, *names):
 
 def parts_of(listing):
     counts = {}
-    for one in listing.files:
-        counts[one.part, one.label] = counts.get((one.part, one.label), 0) + 1
+    for file in listing.files:
+        counts[file.part, file.label] = counts.get((file.part, file.label), 0) + 1
     return counts
 
 
@@ -155,7 +155,7 @@ def test_links_that_lead_to_themselves_are_listed_as_files(tmp_path):
     (tmp_path / "a" / "x.png").symlink_to("y.png")
     (tmp_path / "a" / "y.png").symlink_to("x.png")
     (tmp_path / "loop").symlink_to("loop")
-    assert [one.name for one in class_folders(tmp_path).files if one.label == "a"][-2:] == ["a/x.png", "a/y.png"]
+    assert [file.name for file in class_folders(tmp_path).files if file.label == "a"][-2:] == ["a/x.png", "a/y.png"]
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nosuchuser/x"])

@@ -62,16 +62,16 @@ def test_the_moved_box_fits_the_moved_mask_and_picture(kind, sides):
         moved = masks.targets(mask, drawn)
         bright = boxes.inputs(picture, drawn)[..., 0] >= 192
         assert set(np.unique(moved)) <= {0, 1, VOID}
-        found = boxes.targets(rows, drawn)
+        box = boxes.targets(rows, drawn)
         if not (moved == 1).any():
-            assert not len(found) or (found[0, 3:] - found[0, 1:3]).min() * min(sides) < 1
+            assert not len(box) or (box[0, 3:] - box[0, 1:3]).min() * min(sides) < 1
             continue
-        assert found.shape == (1, 5) and found[0, 0] == 3
+        assert box.shape == (1, 5) and box[0, 0] == 3
         pixels = np.array(sides[::-1] * 2)
-        assert np.abs((found[0, 1:] - around(moved)) * pixels).max() <= 1.01  # a mask has whole pixels
-        assert np.abs((found[0, 1:] - around(bright)) * pixels).max() <= 2.01  # and a picture soft edges
-        fits += [overlap(found[0, 1:], around(moved)), overlap(found[0, 1:], around(bright))]
-        seen.add(found.tobytes())
+        assert np.abs((box[0, 1:] - around(moved)) * pixels).max() <= 1.01  # a mask has whole pixels
+        assert np.abs((box[0, 1:] - around(bright)) * pixels).max() <= 2.01  # and a picture soft edges
+        fits += [overlap(box[0, 1:], around(moved)), overlap(box[0, 1:], around(bright))]
+        seen.add(box.tobytes())
     assert np.mean(fits) > 0.97 and len(seen) >= 2
 
 
@@ -87,7 +87,7 @@ def test_boxes_of_a_flip_are_those_of_keras():
     rows = np.concatenate([np.arange(5)[:, None], corners / SIZE], axis=1).astype(np.float32)
     mirrored = {"mirrored": 1.0, "side": 1.0, "left": 0.5, "top": 0.5, "angle": 0.0}
     ours = moved_boxes(rows, mirrored, 0.25)[:, 1:] * SIZE
-    assert any(np.allclose(ours.ravel(), own, atol=0.02) for own in flipped)
+    assert any(np.allclose(ours.ravel(), flip, atol=0.02) for flip in flipped)
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,9 +154,9 @@ def test_a_mask_of_another_size_moves_alike():
 
 def test_the_pixels_are_those_of_images_own_augmentation():
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-    own, notes = moving(image.augmentation(crop=0.4), "boxes")
+    augment, notes = moving(image.augmentation(crop=0.4), "boxes")
     for seed in range(20):
-        np.testing.assert_array_equal(own(picture, seed), image.augmentation(crop=0.4)(picture, seed))
+        np.testing.assert_array_equal(augment(picture, seed), image.augmentation(crop=0.4)(picture, seed))
     assert notes == () and moving(None, "mask") == (None, ())
 
 

@@ -293,8 +293,8 @@ def test_the_bits_that_are_used_are_counted(kind, peak):
 )
 def test_white_is_one_value_for_all_pictures(peaks, white):
     deep = [pixels.Depth(16, peak, peak) for peak in peaks]
-    found, note = pixels.whitest([pixels.Depth(8, 255, 255), *deep])
-    assert found == white
+    whitest, note = pixels.whitest([pixels.Depth(8, 255, 255), *deep])
+    assert whitest == white
     assert ("pixel_max=65535" in note) == (white is not None)
 
 

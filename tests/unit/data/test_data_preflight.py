@@ -24,10 +24,10 @@ def names(count: int) -> list[str]:
 
 
 def test_findings_keep_the_order_of_the_names():
-    found = preflight(names(1300), check, noun="files", progress=False)
-    assert found.sound == tuple(i for i in range(1, 1300) if i % 5 != 4)
-    assert found.digests == tuple(f"d{i}" for i in found.sound)
-    assert found.quarantine == tuple(Quarantined(f"file {i}", "broken") for i in range(4, 1300, 5))
+    checks = preflight(names(1300), check, noun="files", progress=False)
+    assert checks.sound == tuple(i for i in range(1, 1300) if i % 5 != 4)
+    assert checks.digests == tuple(f"d{i}" for i in checks.sound)
+    assert checks.quarantine == tuple(Quarantined(f"file {i}", "broken") for i in range(4, 1300, 5))
 
 
 def test_checks_run_in_parallel():

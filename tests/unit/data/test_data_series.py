@@ -40,9 +40,9 @@ NOTED = {
 @pytest.mark.parametrize("case", NOTED)
 def test_what_is_odd_about_times_is_mended_and_noted(case):
     times, cells, note = NOTED[case]
-    found = timeline.regular("x", times, cells)
-    np.testing.assert_array_equal(found.values, np.arange(found.values[0], found.values[-1] + 1))
-    assert (note is None) == (not found.notes) and (note is None or note in found.notes[-1])
+    mended = timeline.regular("x", times, cells)
+    np.testing.assert_array_equal(mended.values, np.arange(mended.values[0], mended.values[-1] + 1))
+    assert (note is None) == (not mended.notes) and (note is None or note in mended.notes[-1])
 
 
 REFUSED = {
@@ -127,7 +127,7 @@ def test_no_window_sees_its_future():
 def test_training_and_validation_see_nothing_of_what_is_tested():
     clean, poisoned = wave(), wave()
     poisoned[88:] = 1e20  # the first cutoff that is tested
-    data, again = (series.history({"a": own}, 6, 12, origins=3) for own in (clean, poisoned))
+    data, again = (series.history({"a": values}, 6, 12, origins=3) for values in (clean, poisoned))
     for part in ("train", "val"):
         assert getattr(again, part).fingerprint == getattr(data, part).fingerprint
         for name in ("scale", "sigma", "naive"):
@@ -176,8 +176,8 @@ def test_lags_never_lie_in_the_future_and_have_their_place_in_the_season():
 
 
 def test_windows_begin_with_what_is_not_there():
-    found = windows_of(np.arange(5.0), np.array([0, 3]), 1)
-    assert np.isnan(found[0]).all() and np.isnan(found[1, :-3]).all() and found[1, -3:].tolist() == [0, 1, 2]
+    past = windows_of(np.arange(5.0), np.array([0, 3]), 1)
+    assert np.isnan(past[0]).all() and np.isnan(past[1, :-3]).all() and past[1, -3:].tolist() == [0, 1, 2]
 
 
 def test_long_and_wide_tables_are_the_same_series(tmp_path):
@@ -186,7 +186,7 @@ def test_long_and_wide_tables_are_the_same_series(tmp_path):
     long = table(
         tmp_path / "long.csv",
         ["time", "value", "series"],
-        [[m, v, name] for name, own in (("a", a), ("b", b)) for m, v in zip(months, own, strict=True)],
+        [[m, v, name] for name, values in (("a", a), ("b", b)) for m, v in zip(months, values, strict=True)],
     )
     wide = table(tmp_path / "wide.csv", ["time", "a", "b"], zip(months, a, b, strict=True))
     first = series.history(long, 6, 12, origins=2)

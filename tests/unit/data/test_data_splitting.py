@@ -34,7 +34,7 @@ def test_every_class_with_three_examples_is_in_each_part_and_has_its_share(count
     labels = [[c] for c, n in enumerate(counts) for _ in range(n)]
     parts = divide([str(i) for i in range(len(labels))], labels, SHARES, seed=seed)
     for label, count in enumerate(counts):
-        got = Counter(part for part, own in zip(parts, labels, strict=True) if own == [label])
+        got = Counter(part for part, carried in zip(parts, labels, strict=True) if carried == [label])
         assert got[0] >= 1
         if count >= 3:
             assert set(got) == {0, 1, 2}
@@ -48,8 +48,8 @@ def test_groups_stay_whole(sizes, seed, data):
     groups = [f"patient {g}" for g, n in enumerate(sizes) for _ in range(n)]
     labels = [[data.draw(st.integers(0, 2))] for _ in groups]
     parts = divide([str(i) for i in range(len(groups))], labels, SHARES, seed=seed, groups=groups)
-    where = {group: {p for p, own in zip(parts, groups, strict=True) if own == group} for group in set(groups)}
-    assert all(len(own) == 1 for own in where.values())
+    where = {group: {p for p, name in zip(parts, groups, strict=True) if name == group} for group in set(groups)}
+    assert all(len(group_parts) == 1 for group_parts in where.values())
     if len(sizes) >= 3:
         assert 0 in parts
 
@@ -59,16 +59,20 @@ def test_groups_are_stratified_approximately():
     labels = [[int(g) % 2] for g in groups]
     parts = divide([str(i) for i in range(len(groups))], labels, SHARES, groups=groups)
     for label in (0, 1):
-        own = [part for part, one in zip(parts, labels, strict=True) if one == [label]]
-        assert [round(own.count(part) / len(own), 2) for part in range(3)] == pytest.approx(SHARES, abs=0.03)
+        parts_of_label = [part for part, carried in zip(parts, labels, strict=True) if carried == [label]]
+        assert [round(parts_of_label.count(part) / len(parts_of_label), 2) for part in range(3)] == pytest.approx(
+            SHARES, abs=0.03
+        )
 
 
 def test_multi_label_data_keep_every_label_in_every_part():
     labels = [[i % 5] + ([5] if i % 20 == 0 else []) + ([6] if i % 3 == 0 else []) for i in range(200)]
     parts = divide([str(i) for i in range(200)], labels, SHARES)
     for label in range(7):
-        own = [part for part, several in zip(parts, labels, strict=True) if label in several]
-        assert [own.count(part) / len(own) for part in range(3)] == pytest.approx(SHARES, abs=0.08)
+        parts_of_label = [part for part, several in zip(parts, labels, strict=True) if label in several]
+        assert [parts_of_label.count(part) / len(parts_of_label) for part in range(3)] == pytest.approx(
+            SHARES, abs=0.08
+        )
 
 
 def test_examples_without_labels_are_divided_too():

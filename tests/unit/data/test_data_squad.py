@@ -191,12 +191,12 @@ def test_the_same_strings_give_the_same_windows(tmp_path):
 @given(st.lists(st.integers(1, 6), max_size=40), st.integers(1, 20), st.integers(1, 20))
 def test_windows_leave_nothing_out(words, room, stride):
     begins = np.array([place == 0 for size in words for place in range(size)], dtype=bool)
-    found = windows.bounds(begins, room, stride)
-    assert {i for first, end in found for i in range(first, end)} == set(range(len(begins)))
-    assert all(0 < end - first <= room for first, end in found) or not len(begins)
-    assert all(a[0] < b[0] <= a[0] + stride for a, b in pairwise(found))
+    spans = windows.bounds(begins, room, stride)
+    assert {i for first, end in spans for i in range(first, end)} == set(range(len(begins)))
+    assert all(0 < end - first <= room for first, end in spans) or not len(begins)
+    assert all(a[0] < b[0] <= a[0] + stride for a, b in pairwise(spans))
     if room >= 6 and stride >= 6:
-        assert all(begins[first] and (end == len(begins) or begins[end]) for first, end in found if end)
+        assert all(begins[first] and (end == len(begins) or begins[end]) for first, end in spans if end)
 
 
 def test_what_windows_cannot_be_is_said(tmp_path):
@@ -227,12 +227,14 @@ def corpus(tmp_path, monkeypatch):
 def test_templates_ask_for_both_sides_of_a_verb(corpus):
     content = templated.squad(40)
     assert content == templated.squad(40)
-    qas = [one for article in content["data"] for paragraph in article["paragraphs"] for one in paragraph["qas"]]
-    assert len(qas) == 40 and len({one["id"] for one in qas}) == 40
-    questions = {one["question"]: one["answers"][0]["text"] for one in qas if one["answers"]}
+    qas = [
+        question for article in content["data"] for paragraph in article["paragraphs"] for question in paragraph["qas"]
+    ]
+    assert len(qas) == 40 and len({question["id"] for question in qas}) == 40
+    questions = {question["question"]: question["answers"][0]["text"] for question in qas if question["answers"]}
     assert questions["Who or what signed the bill in May?"] == "The mayor"
     assert questions["The mayor signed whom or what?"] == "the bill"
-    assert any(one["is_impossible"] for one in qas)
+    assert any(question["is_impossible"] for question in qas)
 
 
 def test_every_templated_answer_stands_in_its_context(corpus):

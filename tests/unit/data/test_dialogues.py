@@ -29,8 +29,8 @@ def test_each_answer_of_a_dialogue_knows_what_came_before(tmp_path):
     data = text.from_dialogues(
         lines(tmp_path / "a.jsonl", [{"messages": messages}]), system="Be short", split=(1, 0, 0), progress=False
     )
-    found = [json.loads(str(data.train.inputs[i]["messages"])) for i in range(2)]
-    assert sorted(map(len, found)) == [2, 4] and found[0][0] == {"role": "system", "content": "Be short"}
+    inputs = [json.loads(str(data.train.inputs[i]["messages"])) for i in range(2)]
+    assert sorted(map(len, inputs)) == [2, 4] and inputs[0][0] == {"role": "system", "content": "Be short"}
     assert data.train.groups == ("of line 1", "of line 1")
 
 

@@ -31,7 +31,7 @@ def test_the_last_item_of_each_user_tests_and_no_history_holds_its_future(table)
     for part in (data.train, data.val, data.test):
         for i, name in enumerate(part.ids):
             user, place = name.split("@")
-            taken = [item for own, item, _, _ in ROWS if own == user]
+            taken = [item for rater, item, _, _ in ROWS if rater == user]
             assert ids[part.target_array[i]] == taken[int(place)]
             assert [ids[n - 1] for n in part.inputs[i] if n] == taken[: int(place)][-4:]
     assert {name.split("@")[1] for name in data.test.ids} == {"5"}
@@ -70,8 +70,8 @@ def test_held_out_items_are_in_no_history_and_in_the_column(table):
 
 def test_a_catalogue_says_flags_by_their_names(table):
     rows = [("i1", "Heat (1995)", "1", "0", "http://x"), ("i2", "", "1", "1", "http://y")]
-    found = ratings.catalogue(table(rows, "item,title,Crime,Drama,link", "items.csv"))
-    assert found.texts == ("Heat (1995). Crime", "Crime, Drama") and found.titles == ("Heat (1995)", "i2")
+    catalogue = ratings.catalogue(table(rows, "item,title,Crime,Drama,link", "items.csv"))
+    assert catalogue.texts == ("Heat (1995). Crime", "Crime, Drama") and catalogue.titles == ("Heat (1995)", "i2")
 
 
 def test_a_history_names_items_by_ids_and_titles_and_says_which_title_is_not_one(table, tmp_path):
@@ -147,8 +147,8 @@ def test_popularity_neighbours_and_factors_on_a_matrix_by_hand():
 
 
 def test_ties_are_broken_by_chance():
-    found = recommenders.ranked(np.zeros((200, 50)), np.zeros((200, 50), bool), 1)
-    assert len(np.unique(found)) > 30
+    orders = recommenders.ranked(np.zeros((200, 50)), np.zeros((200, 50), bool), 1)
+    assert len(np.unique(orders)) > 30
 
 
 def test_recall_and_ndcg_are_those_of_keras_rs():

@@ -66,9 +66,9 @@ LEFT_OUT = {
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_columns_that_tell_nothing_are_left_out_and_noted(name):
     cells, sentence = LEFT_OUT[name]
-    found = establish({"x": cells, "age": spread(1, 2, 3)})
-    assert [column.name for column in found.columns] == ["age"]
-    assert any(sentence in note and "'x'" in note for note in found.notes)
+    established = establish({"x": cells, "age": spread(1, 2, 3)})
+    assert [column.name for column in established.columns] == ["age"]
+    assert any(sentence in note and "'x'" in note for note in established.notes)
 
 
 NOTED = {
@@ -80,13 +80,15 @@ NOTED = {
 @pytest.mark.parametrize("name", NOTED)
 def test_what_may_be_meant_otherwise_is_noted(name):
     cells, sentence = NOTED[name]
-    found = establish({"x": cells})
-    assert len(found.columns) == 1 and any(sentence in note for note in found.notes)
+    established = establish({"x": cells})
+    assert len(established.columns) == 1 and any(sentence in note for note in established.notes)
 
 
 def test_slips_among_numbers_are_missing_and_noted():
-    found = establish({"x": [*map(str, range(0, 3 * COUNT, 3)), "?", "abc"]})
-    assert found.columns[0].kind == "number" and any("2 of 62 cells of 'x' are no numbers" in n for n in found.notes)
+    established = establish({"x": [*map(str, range(0, 3 * COUNT, 3)), "?", "abc"]})
+    assert established.columns[0].kind == "number" and any(
+        "2 of 62 cells of 'x' are no numbers" in n for n in established.notes
+    )
     assert np.isnan(as_numbers(["3", "abc", None, "1_000"])[:, 0]).tolist() == [False, True, True, True]
 
 
@@ -165,12 +167,12 @@ def test_a_row_is_its_cells_with_what_is_missing_marked(tmp_path):
 
 
 def test_equal_rows_have_equal_digests_in_any_table():
-    one, other = (
+    first, other = (
         table.from_frame(frame(job=spread("a", "b", last)), split=(1, 0, 0)).train for last in ("c", "longer")
     )
-    same = [a == b for a, b in zip(one.digests, other.digests, strict=True)]
+    same = [a == b for a, b in zip(first.digests, other.digests, strict=True)]
     assert same == [i % 3 != 2 for i in range(COUNT)]
-    assert one.subset([3, 1]).digests == (one.digests[3], one.digests[1])
+    assert first.subset([3, 1]).digests == (first.digests[3], first.digests[1])
 
 
 def test_a_column_that_tells_every_label_is_named():
@@ -210,11 +212,11 @@ def test_a_slice_is_read_like_the_whole():
 
 def test_numbers_are_measured_without_what_is_missing():
     rows = np.array([[1, 0], [2, 0], [3, 0], [math.nan, 8]], np.float32)
-    found = measured(rows, 4)
-    assert found.means.tolist() == [2, 2] and found.medians.tolist() == [2, 0]
-    assert found.unit.tolist() == [1, 4] and found.missing.tolist() == [1, 0]
-    ends = found.left.sum(axis=0) + 1 / np.where(found.used > 0, found.inverse, 1)
-    assert found.left.sum(axis=0)[0, 0] == -1 and ends[0][found.used[0] > 0][-1] == pytest.approx(1)
+    measures = measured(rows, 4)
+    assert measures.means.tolist() == [2, 2] and measures.medians.tolist() == [2, 0]
+    assert measures.unit.tolist() == [1, 4] and measures.missing.tolist() == [1, 0]
+    ends = measures.left.sum(axis=0) + 1 / np.where(measures.used > 0, measures.inverse, 1)
+    assert measures.left.sum(axis=0)[0, 0] == -1 and ends[0][measures.used[0] > 0][-1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 2e6, 1e12])
@@ -223,13 +225,13 @@ def test_encoded_numbers_are_right_and_each_constant_is_one_of_float16(scale):
 
     rows = (np.random.default_rng(0).normal(30, 4, (500, 2)) * scale).astype(np.float32)
     rows[::9, 1] = np.nan
-    found = measured(rows, 8)
-    for constant in (found.mean, found.left, *np.exp2(np.clip(-np.log2(found.unit), -24, 15))[None]):
+    measures = measured(rows, 8)
+    for constant in (measures.mean, measures.left, *np.exp2(np.clip(-np.log2(measures.unit), -24, 15))[None]):
         assert np.array_equal(np.float16(constant).astype(np.float64), np.asarray(constant, np.float64))
-    encoded = _encoded(tf.constant(rows), found).numpy()
+    encoded = _encoded(tf.constant(rows), measures).numpy()
     shares, u, missing = encoded[:, :16].reshape(-1, 2, 8), encoded[:, 16:18], encoded[:, 18:]
-    filled = np.where(np.isnan(rows), found.medians, rows)
-    expected = (filled - found.means) / found.unit
+    filled = np.where(np.isnan(rows), measures.medians, rows)
+    expected = (filled - measures.means) / measures.unit
     np.testing.assert_allclose(u, np.clip(expected, -5, 5), atol=2e-5)
     edges = np.quantile(expected[:, 0], np.linspace(0, 1, 9))
     np.testing.assert_allclose(shares[:, 0], np.clip((expected[:, :1] - edges[:-1]) / np.diff(edges), 0, 1), atol=2e-3)

@@ -105,7 +105,7 @@ SHEETS = {
     "boxes": (
         tasks.detect(LABELS),
         RaggedColumn([np.array([[1, 0.1, 0.2, 0.5, 0.8]], np.float32)] * 30, fill=-1),
-        lambda one: one["boxes"] == [
+        lambda image: image["boxes"] == [
             {"x": pytest.approx(10), "y": pytest.approx(20), "width": pytest.approx(40), "height": pytest.approx(60),
              "colour": drawing.hexadecimal(drawing.colours(2)[1])}
         ],
@@ -113,12 +113,12 @@ SHEETS = {
     "masks": (
         tasks.segment(LABELS),
         ArrayColumn(np.ones((30, 4, 4), np.uint8)),
-        lambda one: one["mask"].startswith("data:image/png"),
+        lambda image: image["mask"].startswith("data:image/png"),
     ),
     "points": (
         tasks.keypoints(LABELS),
         ArrayColumn(np.array([[[0.5, 0.25, 1], [0, 0, 0]]] * 30, np.float32)),
-        lambda one: one["points"] == [{"x": 50, "y": 25, "colour": drawing.hexadecimal(drawing.colours(2)[0])}],
+        lambda image: image["points"] == [{"x": 50, "y": 25, "colour": drawing.hexadecimal(drawing.colours(2)[0])}],
     ),
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ SHEETS = {
 @pytest.mark.parametrize("kind", SHEETS)
 def test_training_images_are_shown_with_their_targets(kind):
     task, targets, right = SHEETS[kind]
-    (section,) = [own for own in task.answers[0].sections if own.key == "training"]
+    (section,) = [candidate for candidate in task.answers[0].sections if candidate.key == "training"]
     view = section.view(facts(targets))
     assert len(view["images"]) == drawing.SHOWN and [label for label, _ in view["legend"]] == list(LABELS)
     assert view["images"][-1]["id"] == "29.png" and all(map(right, view["images"]))

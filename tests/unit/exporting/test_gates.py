@@ -43,9 +43,9 @@ def compared(
     unit: list[float] | None = None,
     gates: Gates = Gates(),  # noqa: B008
 ) -> Comparison:
-    own = answer_of(answer, expected.shape[-1], unit)
+    judged = answer_of(answer, expected.shape[-1], unit)
     return compare(
-        own, {"y": expected}, {"y": outputs}, targets if targets is None else ArrayColumn(targets), gates=gates
+        judged, {"y": expected}, {"y": outputs}, targets if targets is None else ArrayColumn(targets), gates=gates
     )
 
 
@@ -53,33 +53,33 @@ def merits(outputs: np.ndarray, targets: np.ndarray, answer: str) -> np.ndarray:
     return answer_of(answer, outputs.shape[-1], None).merit(targets, {"y": outputs})
 
 
-def failure(name: str, found: Comparison, gates: Gates) -> str | None:
-    return failure_of(getattr(formats, name), found, gates)
+def failure(name: str, comparison: Comparison, gates: Gates) -> str | None:
+    return failure_of(getattr(formats, name), comparison, gates)
 
 
 def test_equal_outputs_differ_in_nothing():
-    found = compared(scores(0, 1, 2), scores(0, 1, 2), np.array([0, 1, 1]))
-    assert (found.difference, found.agreement, found.score_change) == (0, 1, 0)
-    assert found.score == pytest.approx(2 / 3)
+    comparison = compared(scores(0, 1, 2), scores(0, 1, 2), np.array([0, 1, 1]))
+    assert (comparison.difference, comparison.agreement, comparison.score_change) == (0, 1, 0)
+    assert comparison.score == pytest.approx(2 / 3)
     assert all(
-        failure(name, found, Gates()) is None for name in ("saved_model", "float32", "float16", "dynamic", "int8")
+        failure(name, comparison, Gates()) is None for name in ("saved_model", "float32", "float16", "dynamic", "int8")
     )
 
 
 def test_accuracy_and_its_change():
-    found = compared(scores(0, 1, 2, 0), scores(0, 1, 1, 1), np.array([0, 1, 2, 1]))
-    assert found.agreement == 0.5
-    assert found.score == 0.75
-    assert found.score_change == 0.0  # one lost, one won
-    assert found.change_upper > 0
+    comparison = compared(scores(0, 1, 2, 0), scores(0, 1, 1, 1), np.array([0, 1, 2, 1]))
+    assert comparison.agreement == 0.5
+    assert comparison.score == 0.75
+    assert comparison.score_change == 0.0  # one lost, one won
+    assert comparison.change_upper > 0
 
 
 def test_the_change_is_bounded_by_the_paired_interval():
     expected, targets = np.zeros(75, np.int64), np.zeros(75, np.int64)
     outputs = np.array([1] * 4 + [0] * 71)
-    found = compared(scores(*expected), scores(*outputs), targets)
+    comparison = compared(scores(*expected), scores(*outputs), targets)
     interval = paired_interval(np.ones(75), 1.0 - outputs, 0.95)
-    assert (found.score_change, found.change_upper) == (pytest.approx(-4 / 75), pytest.approx(interval.high))
+    assert (comparison.score_change, comparison.change_upper) == (pytest.approx(-4 / 75), pytest.approx(interval.high))
 
 
 @pytest.mark.parametrize(
@@ -89,30 +89,32 @@ def test_only_a_significant_drop_fails(lost, won, fails):
     targets = np.zeros(200, np.int64)
     expected, outputs = np.zeros(200, np.int64), np.zeros(200, np.int64)
     outputs[:lost], expected[200 - won :] = 1, 1
-    found = compared(scores(*expected), scores(*outputs), targets, gates=Gates())
-    assert found.score_change == pytest.approx((won - lost) / 200)
-    sentence = failure("int8", found, Gates(min_agreement=0))
+    comparison = compared(scores(*expected), scores(*outputs), targets, gates=Gates())
+    assert comparison.score_change == pytest.approx((won - lost) / 200)
+    sentence = failure("int8", comparison, Gates(min_agreement=0))
     assert (sentence is not None) == fails
     assert not fails or "drops by 4.0 points" in sentence
 
 
 def test_a_larger_allowance_lets_a_drop_pass():
-    found = Comparison(0.5, 0.95, 1.0, 0.7, -0.05, -0.03)
-    assert "1 allowed" in (failure("dynamic", found, Gates()) or "")
-    assert failure("dynamic", found, Gates(max_drop=0.04)) is None
+    comparison = Comparison(0.5, 0.95, 1.0, 0.7, -0.05, -0.03)
+    assert "1 allowed" in (failure("dynamic", comparison, Gates()) or "")
+    assert failure("dynamic", comparison, Gates(max_drop=0.04)) is None
 
 
 def test_float32_needs_every_label():
-    found = Comparison(1e-5, 0.99, 1.0, 0.8, 0.0, 0.0, clear_agreement=0.995)
-    assert "99.5000%" in (failure("float32", found, Gates()) or "")
-    assert "99.5000%" in (failure("saved_model", found, Gates()) or "")
+    comparison = Comparison(1e-5, 0.99, 1.0, 0.8, 0.0, 0.0, clear_agreement=0.995)
+    assert "99.5000%" in (failure("float32", comparison, Gates()) or "")
+    assert "99.5000%" in (failure("saved_model", comparison, Gates()) or "")
     assert "0.0002 exceeds 0.0001" in (failure("float32", Comparison(2e-4, 1, 1, 0, 0, 0), Gates()) or "")
 
 
 def test_ties_may_swap_in_float32_and_nothing_else():
     expected = np.array([[0.50001, 0.49999], [0.8, 0.2]], np.float32)
-    found = compared(expected, np.array([[0.49999, 0.50001], [0.8, 0.2]], np.float32))
-    assert (found.agreement, found.clear_agreement) == (0.5, 1.0) and failure("float32", found, Gates()) is None
+    comparison = compared(expected, np.array([[0.49999, 0.50001], [0.8, 0.2]], np.float32))
+    assert (comparison.agreement, comparison.clear_agreement) == (0.5, 1.0) and failure(
+        "float32", comparison, Gates()
+    ) is None
     strict = Gates(float32_difference=5e-6)
     assert failure("float32", compared(expected, expected[:, ::-1], gates=strict), strict)
 
@@ -120,10 +122,10 @@ def test_ties_may_swap_in_float32_and_nothing_else():
 def test_float16_may_swap_only_close_scores():
     expected = np.array([[0.52, 0.48], [0.51, 0.49]], np.float32)
     swapped = np.array([[0.52, 0.48], [0.499, 0.501]], np.float32)
-    found = compared(expected, swapped)
-    assert found.agreement == 0.5
-    assert found.sure_agreement == 1.0
-    assert failure("float16", found, Gates()) is None
+    comparison = compared(expected, swapped)
+    assert comparison.agreement == 0.5
+    assert comparison.sure_agreement == 1.0
+    assert failure("float16", comparison, Gates()) is None
     assert "more than 0.01 apart" in (
         failure("float16", compared(expected, swapped, gates=Gates(float16_margin=0.01)), Gates(float16_margin=0.01))
         or ""
@@ -137,27 +139,27 @@ def test_agreement_gate_of_quantised_files():
 
 @pytest.mark.parametrize("outputs", [np.full((2, 3), np.nan), np.zeros((2, 4))])
 def test_what_cannot_be_compared_fails_every_gate(outputs):
-    found = compared(scores(0, 1), outputs.astype(np.float32), np.array([0, 1]))
-    assert found.difference == NOT_FINITE
-    assert all("not finite" in (failure(name, found, Gates()) or "") for name in ("float32", "float16", "int8"))
+    comparison = compared(scores(0, 1), outputs.astype(np.float32), np.array([0, 1]))
+    assert comparison.difference == NOT_FINITE
+    assert all("not finite" in (failure(name, comparison, Gates()) or "") for name in ("float32", "float16", "int8"))
 
 
 def test_several_labels_each_count():
     expected = np.array([[0.9, 0.1, 0.6], [0.2, 0.8, 0.4]], np.float32)
     outputs = np.array([[0.9, 0.1, 0.4], [0.2, 0.8, 0.4]], np.float32)
-    found = compared(expected, outputs, np.array([[1, 0, 1], [0, 1, 0]], np.float32), answer=LABELS)
-    assert found.agreement == pytest.approx(5 / 6)
-    assert found.score == pytest.approx(5 / 6)
-    assert found.score_change == pytest.approx(-1 / 6)
+    comparison = compared(expected, outputs, np.array([[1, 0, 1], [0, 1, 0]], np.float32), answer=LABELS)
+    assert comparison.agreement == pytest.approx(5 / 6)
+    assert comparison.score == pytest.approx(5 / 6)
+    assert comparison.score_change == pytest.approx(-1 / 6)
 
 
 def test_values_are_compared_relative_to_their_size():
     expected = np.linspace(1000, 2000, 50, dtype=np.float32)[:, None]
-    found = compared(expected, expected * 1.00002, expected[:, 0], answer=VALUES)
-    assert found.difference < 1e-4
-    assert found.agreement == 1.0
-    assert found.score == pytest.approx(1.0, abs=1e-6)
-    assert failure("float32", found, Gates()) is None
+    comparison = compared(expected, expected * 1.00002, expected[:, 0], answer=VALUES)
+    assert comparison.difference < 1e-4
+    assert comparison.agreement == 1.0
+    assert comparison.score == pytest.approx(1.0, abs=1e-6)
+    assert failure("float32", comparison, Gates()) is None
     rough = compared(expected, expected + 200, expected[:, 0], answer=VALUES)
     assert rough.agreement == 0.0
     assert "agree in 0.0%" in (failure("int8", rough, Gates()) or "")
@@ -179,16 +181,16 @@ def test_each_column_of_values_is_judged_by_its_own_spread():
     rng = np.random.default_rng(0)
     expected = (rng.normal(size=(50, 2)) * [1e-3, 1e6]).astype(np.float32)
     lost = expected * np.array([0, 1], np.float32)  # the small column has gone
-    found = compared(expected, lost, expected, answer=VALUES, unit=[1e-3, 1e6])
-    assert found.difference > 1 and found.agreement < 0.6 and found.score == pytest.approx(0.5, abs=0.02)
+    comparison = compared(expected, lost, expected, answer=VALUES, unit=[1e-3, 1e6])
+    assert comparison.difference > 1 and comparison.agreement < 0.6 and comparison.score == pytest.approx(0.5, abs=0.02)
 
 
 def test_far_from_zero_the_spread_counts_and_not_the_size():
     years = np.linspace(1900, 2000, 50, dtype=np.float32)[:, None]
     assert compared(years, years + 15, years, answer=VALUES, unit=[30.0]).difference == pytest.approx(0.5, rel=0.05)
     late = np.float32(1.7e9) + 1000 * years  # float32 has steps of 128 here
-    found = compared(late, np.nextafter(late, np.float32(np.inf)), late, answer=VALUES, unit=[3e4])
-    assert failure("float32", found, Gates()) is None
+    comparison = compared(late, np.nextafter(late, np.float32(np.inf)), late, answer=VALUES, unit=[3e4])
+    assert failure("float32", comparison, Gates()) is None
 
 
 def test_a_target_that_never_varies_is_right_or_wrong():
@@ -219,11 +221,11 @@ def test_what_spoils_values_is_named():
 
 
 def test_a_format_without_a_gate_is_judged_as_float32_and_none_passes_what_is_not_finite():
-    own = Format("a.B", "b.bin", print, print)
-    assert failure_of(own, dataclasses.replace(FINE, difference=2e-4), Gates()) == failure(
+    gateless = Format("a.B", "b.bin", print, print)
+    assert failure_of(gateless, dataclasses.replace(FINE, difference=2e-4), Gates()) == failure(
         "float32", dataclasses.replace(FINE, difference=2e-4), Gates()
     )
-    lenient = dataclasses.replace(own, gate=lambda found, gates: None)
+    lenient = dataclasses.replace(gateless, gate=lambda comparison, gates: None)
     assert failure_of(lenient, dataclasses.replace(FINE, difference=2e-4), Gates()) is None
     assert "not finite" in (failure_of(lenient, dataclasses.replace(FINE, difference=NOT_FINITE), Gates()) or "")
 
@@ -241,9 +243,9 @@ def test_padding_of_sequences_does_not_count():
 
 
 def test_the_worst_of_several_outputs_counts():
-    found = worst([compared(scores(0, 1), scores(0, 1)), compared(scores(0, 1), scores(0, 0))])
-    assert (found.agreement, found.score) == (0.5, 0.0)
-    assert found.difference == pytest.approx(0.7, abs=1e-6)
+    comparison = worst([compared(scores(0, 1), scores(0, 1)), compared(scores(0, 1), scores(0, 0))])
+    assert (comparison.agreement, comparison.score) == (0.5, 0.0)
+    assert comparison.difference == pytest.approx(0.7, abs=1e-6)
 
 
 def test_passing_is_passing():

@@ -41,8 +41,8 @@ def test_validation_and_training_examples_stand_in_for_test_examples_in_this_ord
     none, some, more = (examples(np.zeros(count, np.int64)) for count in (0, 3, 5))
 
     def chosen(*parts, most=10):
-        name, found = examples_to_check(Splits(*parts), most)
-        return name, len(found)
+        name, checked = examples_to_check(Splits(*parts), most)
+        return name, len(checked)
 
     assert chosen(more, more, some) == ("test", 3) and chosen(none, none, some, most=2) == ("test", 2)
     assert chosen(more, some, none) == ("val", 3)
@@ -69,4 +69,4 @@ def test_texts_are_stored_without_python_objects(tmp_path):
     )
     store(given, ["texts"], tmp_path / "inputs")
     again = np.load(tmp_path / "inputs" / "texts.npy", allow_pickle=False)
-    assert again.shape == (3,) and [one.decode() for one in again] == texts
+    assert again.shape == (3,) and [text.decode() for text in again] == texts

@@ -43,7 +43,11 @@ def test_no_signature_runs_the_model_on_an_empty_batch(tmp_path: Path):
     assert set(served) == {"serving_default", "classify", "embedding"}
     for signature in served.values():
         shapes = {count: [v.shape for v in signature(x=tf.zeros((count, 3))).values()] for count in (0, 1, 3)}
-        assert {count: {shape[0] for shape in found} for count, found in shapes.items()} == {0: {0}, 1: {1}, 3: {3}}
+        assert {count: {shape[0] for shape in batch_shapes} for count, batch_shapes in shapes.items()} == {
+            0: {0},
+            1: {1},
+            3: {3},
+        }
 
 
 def test_an_answer_a_pixel_has_no_classify_signature(tmp_path: Path):

@@ -159,10 +159,10 @@ def test_an_unbuilt_model_is_refused(tmp_path):
 
 def test_two_writings_have_the_same_variables(tmp_path):
     model = functional()
-    one, two = (hub_module.write_keras_model(model, tmp_path / name) for name in "ab")
+    first, second = (hub_module.write_keras_model(model, tmp_path / name) for name in "ab")
     data = "variables/variables.data-00000-of-00001"
-    assert (one / data).read_bytes() == (two / data).read_bytes()
-    assert not (one / "fingerprint.pb").exists()
+    assert (first / data).read_bytes() == (second / data).read_bytes()
+    assert not (first / "fingerprint.pb").exists()
 
 
 def test_unique_names():

@@ -37,8 +37,8 @@ def test_any_other_failure_keeps_its_first_line():
     (np.float32, 0.0, 0, [0, 255], [0, 255]),
 ])  # fmt: skip
 def test_inputs_are_quantised_as_the_file_says(dtype, scale, zero, given, wanted):
-    found = fitted(np.array(given, np.uint8), {"dtype": dtype, "quantization": (scale, zero)})
-    assert (found.dtype, found.tolist()) == (dtype, wanted)
+    quantised = fitted(np.array(given, np.uint8), {"dtype": dtype, "quantization": (scale, zero)})
+    assert (quantised.dtype, quantised.tolist()) == (dtype, wanted)
 
 
 def test_workers_and_predict_start_without_tensorflow():

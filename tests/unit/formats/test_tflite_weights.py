@@ -60,9 +60,9 @@ def test_products_are_those_of_rounded_weights_in_float32(written):
     plain = tflite.convert(folder / "model", "float32", None, spanned=False)
     content = tflite_weights.in_bytes(plain)
     wanted = np.maximum(rounded(table)[IDS_ASKED] @ rounded(kernel.T).T, 0) @ rounded(table).T
-    found = called(content, folder, IDS_ASKED)
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
-    assert np.abs(found - called(plain, folder, IDS_ASKED)).max() > 1e-3  # they were rounded at all
+    products = called(content, folder, IDS_ASKED)
+    np.testing.assert_allclose(products, wanted, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(products - called(plain, folder, IDS_ASKED)).max() > 1e-3  # they were rounded at all
     assert bytes_in(content) == [WIDTH * WIDTH, IDS * WIDTH] and len(content) < 0.4 * len(plain)
 
 
@@ -77,7 +77,7 @@ def test_a_table_that_is_also_the_head_lies_in_a_dynamic_file_once(written):
     content = tflite_weights.shared(plain)
     assert bytes_in(content) == [WIDTH * WIDTH, IDS * WIDTH]
     exact = called(tflite.convert(folder / "model", "float32", None, spanned=False), folder, IDS_ASKED)
-    before, after = (np.abs(called(own, folder, IDS_ASKED) - exact).mean() for own in (plain, content))
+    before, after = (np.abs(called(file, folder, IDS_ASKED) - exact).mean() for file in (plain, content))
     assert after < 0.9 * before  # rows that are looked up have a scale each
 
 
@@ -102,8 +102,11 @@ def test_the_smallest_weights_stay_float32(tmp_path):
 
     @tf.function(input_signature=[tf.TensorSpec((1, 32), tf.float32, name="ids")], autograph=False)
     def spectrum(ids):
-        found = tf.matmul(ids, tf.constant(sines))
-        return {"scores": found, "deep": tf.matmul(tf.matmul(found, tf.constant(kernels[0])), tf.constant(kernels[1]))}
+        product = tf.matmul(ids, tf.constant(sines))
+        return {
+            "scores": product,
+            "deep": tf.matmul(tf.matmul(product, tf.constant(kernels[0])), tf.constant(kernels[1])),
+        }
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"), signatures=spectrum.get_concrete_function())
     plain = tflite.convert(tmp_path / "model", "float32", None, spanned=False)

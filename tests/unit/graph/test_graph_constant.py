@@ -25,10 +25,10 @@ def test_a_saved_function_keeps_its_values_when_the_variables_move(weights, tmp_
     expected = {name: value.numpy() for name, value in function(rows).items()}
     save_constant({"serving_default": function}, tmp_path / "saved")
     weights[0].assign(tf.zeros((4, 4)))
-    found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
-    assert set(found) == {"out", "rows"}
-    np.testing.assert_array_equal(found["out"], expected["out"])
-    np.testing.assert_array_equal(found["rows"], rows)
+    outputs = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
+    assert set(outputs) == {"out", "rows"}
+    np.testing.assert_array_equal(outputs["out"], expected["out"])
+    np.testing.assert_array_equal(outputs["rows"], rows)
 
 
 def test_our_own_way_is_taken_and_equals_tensorflows(weights):
@@ -44,8 +44,8 @@ def test_custom_gradients_are_not_saved(weights, tmp_path):
     function = tf.function(lambda rows: {"out": inner(rows) + 0.0}).get_concrete_function(ROWS)
     rows = tf.constant(rng.random((3, 4)), tf.float32)
     save_constant({"serving_default": function}, tmp_path / "saved")
-    found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
-    np.testing.assert_allclose(found["out"], function(rows)["out"], rtol=1e-6)
+    outputs = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
+    np.testing.assert_allclose(outputs["out"], function(rows)["out"], rtol=1e-6)
 
 
 def test_an_operation_inside_a_call_may_be_named_as_the_input_is(weights):
@@ -78,8 +78,8 @@ def test_a_loop_that_carries_a_variable_goes_tensorflows_way(weights, tmp_path):
     rows = tf.constant(rng.random((3, 4)), tf.float32)
     assert constant._filled_in(function) is None
     save_constant({"serving_default": function}, tmp_path / "saved")
-    found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
-    np.testing.assert_allclose(found["out"], function(rows)["out"], rtol=1e-6)
+    outputs = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](rows=rows)
+    np.testing.assert_allclose(outputs["out"], function(rows)["out"], rtol=1e-6)
 
 
 def test_a_table_that_is_gathered_and_read_is_one_constant(tmp_path):
@@ -91,5 +91,5 @@ def test_a_table_that_is_gathered_and_read_is_one_constant(tmp_path):
     definition = constant._filled_in(function)
     assert sum(node.attr["value"].tensor.ByteSize() > 160 for node in definition.node) == 1
     save_constant({"serving_default": function}, tmp_path / "saved")
-    found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](ids=tf.constant([3, 1]))
-    np.testing.assert_array_equal(found["out"], table.numpy()[[3, 1]])
+    outputs = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](ids=tf.constant([3, 1]))
+    np.testing.assert_array_equal(outputs["out"], table.numpy()[[3, 1]])

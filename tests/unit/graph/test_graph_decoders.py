@@ -52,8 +52,8 @@ def check_halves(graph):
         tensors = front(*values)
         tensors = tensors if cut.besides else (tensors,)
         assert all(tensor.shape[0] == 2 for tensor in tensors)
-        found = tf.nest.flatten(back(*tensors, *(values[i] for i in cut.inputs)))
-        for a, b in zip(found, whole, strict=True):
+        outputs = tf.nest.flatten(back(*tensors, *(values[i] for i in cut.inputs)))
+        for a, b in zip(outputs, whole, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=cut.tensor)
         behind = {id(graph.variables[i]) for i in cut.variables_behind}
         before = {id(graph.variables[i]) for i in G.variables_in_front(graph, cut)}
@@ -107,8 +107,8 @@ def test_what_is_given_in_the_middle_is_given_by_taps_too():
     halves = G.halved(graph, (tap,), 0.25)
     assert len(halves.tensors) == 2
     front, back = G.split_at(graph, (tap,), halves)
-    (found,) = back(*front(*values), *(values[i] for i in halves.inputs))
-    np.testing.assert_array_equal(found, G.giving(graph, (tap,)).whole(*values)[0])
+    (output,) = back(*front(*values), *(values[i] for i in halves.inputs))
+    np.testing.assert_array_equal(output, G.giving(graph, (tap,)).whole(*values)[0])
 
 
 def test_towers_that_meet_at_the_end_are_cut_in_the_last_with_the_first_beside_it():
@@ -210,8 +210,8 @@ def test_inputs_of_one_length_stand_for_each_other_and_others_do_not():
     cut = G.nearest_cut(graph, 0.4)
     front, back = G.split(graph, cut)
     values = (ids, ids[:, ::-1], waves)
-    found = back(front(*values), *(values[i] for i in cut.inputs))
-    np.testing.assert_array_equal(found, whole)
+    outputs = back(front(*values), *(values[i] for i in cut.inputs))
+    np.testing.assert_array_equal(outputs, whole)
     assert 2 in cut.inputs and len(cut.inputs) == 2
 
 

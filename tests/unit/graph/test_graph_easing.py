@@ -65,8 +65,8 @@ def test_outputs_and_gradients_are_those_of_the_part_as_it_was(net):
     x = front(tf.constant(rng.random((5, 6, 6, 3)), tf.float32))
     np.testing.assert_allclose(back(x), plain(x), rtol=1e-5, atol=1e-5)
     variables = net.variables[1:]
-    for one, other in zip(gradients(back, x, variables), gradients(plain, x, variables), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    for actual, other in zip(gradients(back, x, variables), gradients(plain, x, variables), strict=True):
+        np.testing.assert_allclose(actual, other, rtol=1e-4, atol=1e-4)
 
 
 def test_scales_are_folded_and_pointwise_convolutions_multiplied():
@@ -110,18 +110,20 @@ def test_a_convolution_that_is_read_twice_is_left_alone():
 
 def test_of_two_scales_in_a_row_the_first_is_folded():
     kernel, first = variable(3, 3, 4, 6, name="k"), variable(3, 3, 3, 4, name="first")
-    one, other = variable(6, name="one"), variable(6, name="other")
+    scale, other = variable(6, name="one"), variable(6, name="other")
 
     def net(x):
         x = tf.nn.conv2d(tf.nn.relu(tf.nn.conv2d(x, first, 1, "SAME")), kernel, 1, "SAME")
-        return tf.reduce_mean(x * one * other, [1, 2])
+        return tf.reduce_mean(x * scale * other, [1, 2])
 
-    net.variables = [first, kernel, one, other]
+    net.variables = [first, kernel, scale, other]
     front, back, plain = halves(net)
     x = front(tf.constant(rng.random((5, 6, 6, 3)), tf.float32))
     np.testing.assert_allclose(back(x), plain(x), rtol=1e-5, atol=1e-5)
-    for mine, own in zip(gradients(back, x, net.variables[1:]), gradients(plain, x, net.variables[1:]), strict=True):
-        np.testing.assert_allclose(mine, own, rtol=1e-4, atol=1e-4)
+    for mine, expected in zip(
+        gradients(back, x, net.variables[1:]), gradients(plain, x, net.variables[1:]), strict=True
+    ):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_is_left_alone():

@@ -53,8 +53,8 @@ def test_the_module_is_cut_and_trains_as_the_module_itself(groups, multiplier, s
         given = front(x)
         sides = [x] * len(cut.inputs)
         actual = gradients(lambda y, back=back, sides=sides: back(y, *sides), given, behind)
-        for one, other in zip(actual, gradients(function, x, behind), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+        for gradient, other in zip(actual, gradients(function, x, behind), strict=True):
+            np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-4)
 
 
 def test_groups_of_one_channel_are_depthwise_convolutions_in_all_parts():

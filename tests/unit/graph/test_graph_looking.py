@@ -126,11 +126,11 @@ def test_batch_norms_are_found_with_what_enters(norm):
     w = norm_variables()
     variables = [kernel, *w.values()]
     graph = flat(lambda x: tf.nn.relu(norm(tf.nn.conv2d(x, kernel, 1, "SAME"), w)), variables)
-    (found,) = G.batch_norms(graph)
-    assert (found.gamma, found.beta, found.mean, found.variance) == (1, 2, 3, 4)
-    assert found.epsilon == pytest.approx(0.01)
+    (batch_norm,) = G.batch_norms(graph)
+    assert (batch_norm.gamma, batch_norm.beta, batch_norm.mean, batch_norm.variance) == (1, 2, 3, 4)
+    assert batch_norm.epsilon == pytest.approx(0.01)
     x = tf.constant(rng.normal(size=(2, 8, 8, 3)).astype(np.float32))
-    entering = G.part(graph, graph.inputs, [found.tensor])(x)[0]
+    entering = G.part(graph, graph.inputs, [batch_norm.tensor])(x)[0]
     np.testing.assert_allclose(entering, tf.nn.conv2d(x, kernel, 1, "SAME"), rtol=1e-4, atol=1e-5)
 
 
@@ -140,10 +140,12 @@ def test_batch_norms_without_scale_or_offset(left_out):
     w = norm_variables()
     del w[left_out]
     graph = flat(lambda x: unfused(tf.nn.conv2d(x, kernel, 1, "SAME"), w), [kernel, *w.values()])
-    (found,) = G.batch_norms(graph)
-    named = {n: None if (i := getattr(found, n)) is None else graph.variables[i].name for n in ("gamma", "beta")}
+    (batch_norm,) = G.batch_norms(graph)
+    named = {n: None if (i := getattr(batch_norm, n)) is None else graph.variables[i].name for n in ("gamma", "beta")}
     assert named == {n: None if n == left_out else f"{n}:0" for n in ("gamma", "beta")}
-    assert graph.variables[found.mean].name == "mean:0" and graph.variables[found.variance].name == "variance:0"
+    assert (
+        graph.variables[batch_norm.mean].name == "mean:0" and graph.variables[batch_norm.variance].name == "variance:0"
+    )
 
 
 def test_a_layer_norm_is_no_batch_norm():
@@ -201,12 +203,12 @@ def pyramid():
 def test_blocks_without_names_open_where_feature_maps_grow_and_at_dense_layers():
     body, variables = pyramid()
     graph = flat(body, variables, tf.TensorSpec((None, 32, 32, 3)))
-    found = G.blocks(graph)
-    assert [b.ops for b in found] == [2, 2, 1]
-    assert [b.name for b in found] == ["block_00", "block_01", "block_02"]
-    assert [b.variables for b in found] == [(0, 1), (2, 3), (4,)]
-    assert sum(b.parameters for b in found) == sum(int(tf.size(v)) for v in variables)
-    assert sum(b.cost for b in found) == pytest.approx(1.0) and found[-1].depth == 1.0
+    blocks = G.blocks(graph)
+    assert [b.ops for b in blocks] == [2, 2, 1]
+    assert [b.name for b in blocks] == ["block_00", "block_01", "block_02"]
+    assert [b.variables for b in blocks] == [(0, 1), (2, 3), (4,)]
+    assert sum(b.parameters for b in blocks) == sum(int(tf.size(v)) for v in variables)
+    assert sum(b.cost for b in blocks) == pytest.approx(1.0) and blocks[-1].depth == 1.0
 
 
 @pytest.mark.parametrize("sizes", [(32, 32), (None, None)])
@@ -214,7 +216,7 @@ def test_taps_by_stride(sizes):
     body, variables = pyramid()
     graph = flat(body, variables, tf.TensorSpec((None, *sizes, 3)))
     x = tf.zeros((1, 32, 32, 3))
-    found = G.taps(graph)
-    assert list(found) == [2, 4, 8]
-    for stride, tensor in found.items():
+    taps = G.taps(graph)
+    assert list(taps) == [2, 4, 8]
+    for stride, tensor in taps.items():
         assert G.part(graph, graph.inputs, [tensor])(x)[0].shape[1] == 32 // stride

@@ -25,9 +25,9 @@ class Module(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "words")])
     def ids(self, words):
-        found = self.table.lookup(words)
+        places = self.table.lookup(words)
         return {
-            "ids": tf.cond(tf.reduce_any(found < 0), lambda: found + 10, lambda: found),
+            "ids": tf.cond(tf.reduce_any(places < 0), lambda: places + 10, lambda: places),
             "other": self.other.lookup(words),
         }
 
@@ -73,13 +73,13 @@ def test_it_computes_what_it_did(saved):
     folder = saved("model", before=3)
     renumber(folder)
     loaded = tf.saved_model.load(str(folder))
-    found = loaded.signatures["ids"](words=tf.constant(["b", "a"]))
-    np.testing.assert_array_equal(found["ids"], [1, 0])
-    np.testing.assert_array_equal(found["other"], [0, 7])
+    outputs = loaded.signatures["ids"](words=tf.constant(["b", "a"]))
+    np.testing.assert_array_equal(outputs["ids"], [1, 0])
+    np.testing.assert_array_equal(outputs["other"], [0, 7])
     np.testing.assert_array_equal(loaded.signatures["ids"](words=tf.constant(["b", "?"]))["ids"], [11, 9])
-    found = loaded.signatures["scaled"](x=tf.constant([[1.0, 1.0]]))
-    np.testing.assert_array_equal(found["y"], [[8, 27]])
-    np.testing.assert_array_equal(found["once"], [[2, 3]])
+    outputs = loaded.signatures["scaled"](x=tf.constant([[1.0, 1.0]]))
+    np.testing.assert_array_equal(outputs["y"], [[8, 27]])
+    np.testing.assert_array_equal(outputs["once"], [[2, 3]])
     np.testing.assert_array_equal(loaded.scaled(tf.constant([[1.0, 1.0]]))["y"], [[8, 27]])
 
 
@@ -108,10 +108,10 @@ def test_tables_of_two_models_in_one_process_stay_apart(saved, tmp_path):
     second = saved("second")
     for folder in (first, second):
         renumber(folder)
-    found = [
+    numbers = [
         tf.saved_model.load(str(f)).signatures["ids"](words=tf.constant(["a", "b"]))["ids"] for f in (first, second)
     ]
-    np.testing.assert_array_equal(found, [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(numbers, [[0, 1], [1, 0]])
 
 
 def test_the_fingerprint_is_that_of_the_file(saved):

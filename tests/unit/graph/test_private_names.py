@@ -26,10 +26,10 @@ NAMES = [
 def test_a_private_name_is_where_it_was(name):
     parts = name.split(".")
     module = next(".".join(parts[:i]) for i in (len(parts) - 1, len(parts) - 2) if _imports(".".join(parts[:i])))
-    found = importlib.import_module(module)
+    owner = importlib.import_module(module)
     for part in parts[len(module.split(".")) :]:
-        assert hasattr(found, part), f"TensorFlow {tf.__version__} has moved {name}"
-        found = getattr(found, part)
+        assert hasattr(owner, part), f"TensorFlow {tf.__version__} has moved {name}"
+        owner = getattr(owner, part)
 
 
 def _imports(module):

@@ -79,9 +79,9 @@ def test_confusion_is_the_papers_formula():
 
 
 def test_the_multilinear_map():
-    found = value(multilinear(A, B[:, :2][:1].repeat(30, 0)))
+    product = value(multilinear(A, B[:, :2][:1].repeat(30, 0)))
     expected = np.einsum("nd,k->nkd", A, B[0, :2]).reshape(30, -1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(product, expected, rtol=1e-5)
 
 
 def test_reversed_gradients_rise():
@@ -110,10 +110,10 @@ def test_weights_of_examples_leave_the_penalty_alone(weight):
     targets = np.array([[0, 0], [1, 0], [0, 1], [0, 1]], np.int32)
     logits = RNG.normal(size=(4, 3)).astype("float32")
     raw = {"outputs": logits, **dict.fromkeys(_further(task), A[:4])}
-    own = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[[0, 1], [0, 1]].mean()
+    cross_entropy = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[[0, 1], [0, 1]].mean()
     penalties = 3.0 * value(coral_distance(A[:2], A[2:4])) + 2.0 * value(confusion(logits[2:]))
-    found = task.objective.loss()(targets, raw, np.full(4, weight, np.float32))
-    assert float(found) == pytest.approx(weight * own + penalties, rel=1e-4)
+    loss = task.objective.loss()(targets, raw, np.full(4, weight, np.float32))
+    assert float(loss) == pytest.approx(weight * cross_entropy + penalties, rel=1e-4)
 
 
 def _further(task) -> set[str]:
@@ -170,22 +170,24 @@ def test_a_mix_does_not_depend_on_the_targets_labels():
 
     poisoned = splits(4, prefix="other")
     poisoned = dataclasses.replace(poisoned, train=flipped(poisoned.train), val=flipped(poisoned.val))
-    found = [methods.domain_mix(splits(10), other) for other in (splits(4, prefix="other"), poisoned)]
-    assert found[0].train.fingerprint == found[1].train.fingerprint
-    assert found[0].val.fingerprint == found[1].val.fingerprint
+    mixes = [methods.domain_mix(splits(10), other) for other in (splits(4, prefix="other"), poisoned)]
+    assert mixes[0].train.fingerprint == mixes[1].train.fingerprint
+    assert mixes[0].val.fingerprint == mixes[1].val.fingerprint
 
 
 def test_what_was_mixed_comes_apart_again():
-    own = splits(10)
-    found = mixing.source_only(methods.domain_mix(own, splits(30, prefix="other")))
-    assert [name.removeprefix("source/") for name in found.train.ids] == list(own.train.ids)
-    assert found.train.target_array.tolist() == own.train.target_array.tolist()
+    source = splits(10)
+    unmixed = mixing.source_only(methods.domain_mix(source, splits(30, prefix="other")))
+    assert [name.removeprefix("source/") for name in unmixed.train.ids] == list(source.train.ids)
+    assert unmixed.train.target_array.tolist() == source.train.target_array.tolist()
 
 
 def test_mixed_values_and_weights():
-    own = Splits(*(part(np.linspace(0, 1, 6, dtype=np.float32)[:, None]) for _ in range(3)))
-    other = Splits(part(np.zeros((6, 1), np.float32), "o", weights=np.full(6, 2.0, np.float32)), own.val, own.test)
-    mixed = methods.domain_mix(own, other)
+    source = Splits(*(part(np.linspace(0, 1, 6, dtype=np.float32)[:, None]) for _ in range(3)))
+    other = Splits(
+        part(np.zeros((6, 1), np.float32), "o", weights=np.full(6, 2.0, np.float32)), source.val, source.test
+    )
+    mixed = methods.domain_mix(source, other)
     assert mixed.train.target_array.dtype == np.float32 and mixed.train.target_array.shape == (12, 2)
     assert sorted(set(mixed.train.weights.tolist())) == [1.0, 2.0]
 

@@ -77,8 +77,8 @@ def test_standardised_columns_know_no_unit():
     a, b = RNG.normal(size=(20, 3)), RNG.normal(size=(30, 3))
     units = np.array([1.0, 1e3, 1e-3])
     both = [instances.standardized(x, y, one_unit=False) for x, y in ((a, b), (a * units, b * units))]
-    for one, other in zip(*both, strict=True):
-        np.testing.assert_allclose(one, other)
+    for first, other in zip(*both, strict=True):
+        np.testing.assert_allclose(first, other)
     scaled = np.concatenate(instances.standardized(a * units, b * units, one_unit=True))
     assert scaled.var(axis=0).mean() == pytest.approx(1) and np.ptp(scaled.std(axis=0)) > 0.5  # as the units differ
     for one_unit in (True, False):
@@ -109,27 +109,31 @@ def test_the_optimum_is_scipys(bound, slack):
     def value(b: np.ndarray) -> float:
         return float(b @ kernel @ b / 2 - kappa @ b)
 
-    found = matched(kernel, kappa, bound, slack)
+    weights = matched(kernel, kappa, bound, slack)
     sums = n * (1 - slack), n * (1 + slack)
     other = minimize(
         value, np.ones(n), jac=lambda b: kernel @ b - kappa, method="SLSQP", bounds=[(0, bound)] * n,
         constraints=[LinearConstraint(np.ones((1, n)), *sums)], options={"maxiter": 2000, "ftol": 1e-13},
     )  # fmt: skip
-    assert found.min() >= 0 and found.max() <= bound
-    assert sums[0] - 1e-6 <= found.sum() <= sums[1] + 1e-6
-    assert -1e-7 <= (value(found) - other.fun) / n**2 <= gap(kernel @ found - kappa, found, bound, sums) / n**2 + 1e-7
-    assert (value(found) - other.fun) / n**2 < 1e-5
+    assert weights.min() >= 0 and weights.max() <= bound
+    assert sums[0] - 1e-6 <= weights.sum() <= sums[1] + 1e-6
+    assert (
+        -1e-7
+        <= (value(weights) - other.fun) / n**2
+        <= gap(kernel @ weights - kappa, weights, bound, sums) / n**2 + 1e-7
+    )
+    assert (value(weights) - other.fun) / n**2 < 1e-5
 
 
 def test_the_nearest_point_is_nearest():
     for bound, sums in ((2.0, (0.0, 3.0)), (2.0, (8.0, 9.0)), (10.0, (4.0, 4.0))):
         point = RNG.normal(size=6) * 2
-        found = projected(point, bound, sums)
+        nearest = projected(point, bound, sums)
         other = minimize(
             lambda b, point=point: ((b - point) ** 2).sum(), np.ones(6), bounds=[(0, bound)] * 6, method="SLSQP",
             constraints=[LinearConstraint(np.ones((1, 6)), *sums)],
         )  # fmt: skip
-        np.testing.assert_allclose(found, other.x, atol=1e-4)
+        np.testing.assert_allclose(nearest, other.x, atol=1e-4)
 
 
 def test_a_kernel_is_narrower_where_distances_vary_little():
@@ -196,9 +200,9 @@ def test_the_classifier_is_sklearns():
 @pytest.mark.parametrize("columns", [3, 90])
 def test_weighted_softmax_regression_is_sklearns(columns):
     x, y, weights = RNG.normal(size=(60, columns)), np.arange(60) % 4, RNG.exponential(size=60)
-    found = linear.softmax_regression(x, y, weights, 0.5 / weights.sum(), 4)
+    coefficients = linear.softmax_regression(x, y, weights, 0.5 / weights.sum(), 4)
     theirs = LogisticRegression(C=2, tol=1e-10, max_iter=5000).fit(x, y, sample_weight=weights)
-    np.testing.assert_allclose(linear.softmax(linear.outputs(x, found)), theirs.predict_proba(x), atol=1e-3)
+    np.testing.assert_allclose(linear.softmax(linear.outputs(x, coefficients)), theirs.predict_proba(x), atol=1e-3)
 
 
 def test_rounds_in_the_rows_span_and_from_another_start_end_at_one_optimum():
@@ -206,34 +210,34 @@ def test_rounds_in_the_rows_span_and_from_another_start_end_at_one_optimum():
     weights = RNG.exponential(size=30)
     alone = linear.softmax_regression(x, y, weights, 0.1, 3)
     begun = linear.softmax_regression(x, y, weights, 0.1, 3, start=RNG.normal(size=(51, 3)))
-    one, other = (linear.softmax(linear.outputs(x, found)) for found in (begun, alone))
-    np.testing.assert_allclose(one, other, atol=1e-4)
+    first, other = (linear.softmax(linear.outputs(x, coefficients)) for coefficients in (begun, alone))
+    np.testing.assert_allclose(first, other, atol=1e-4)
     rows = boosting.Rows(x, np.zeros(50), np.ones(50), y, np.full(30, 1 / 30), 20)
     done = boosting.boosted(rows, tasks.classify(["a", "b", "c"]), 3, ridge=3.0)
-    assert [one.coefficients.shape for one in done] == [(51, 3)] * 3
+    assert [fitted.coefficients.shape for fitted in done] == [(51, 3)] * 3
     again = linear.softmax_regression(x, y, rows.weights, 0.1, 3)
     np.testing.assert_allclose(done[0].coefficients, again, atol=1e-6)
 
 
 def test_weighted_ridge_regression_is_sklearns():
     x, y, weights = RNG.normal(size=(60, 3)), RNG.normal(size=(60, 2)), RNG.exponential(size=60)
-    found = linear.ridge_regression(x, y, weights, 2.0 / weights.sum())
+    coefficients = linear.ridge_regression(x, y, weights, 2.0 / weights.sum())
     theirs = Ridge(2.0).fit(x, y, sample_weight=weights)
-    np.testing.assert_allclose(linear.outputs(x, found), theirs.predict(x), atol=1e-6)
+    np.testing.assert_allclose(linear.outputs(x, coefficients), theirs.predict(x), atol=1e-6)
 
 
 def test_the_ratio_of_two_gaussians_of_one_width_is_found():
     """log p_t / p_s = m x - m^2 / 2 is what a logistic regression can say exactly."""
     rng = np.random.default_rng(1)
     source, target = rng.normal(size=(4000, 1)), rng.normal(size=(2000, 1)) + 0.8
-    found = importance.told_apart(source, target, [1e-6])
-    np.testing.assert_allclose(np.log(found), 0.8 * source[:, 0] - 0.32, atol=0.25)
+    ratios = importance.told_apart(source, target, [1e-6])
+    np.testing.assert_allclose(np.log(ratios), 0.8 * source[:, 0] - 0.32, atol=0.25)
 
 
 def test_the_least_squares_ratio_is_near_the_truth():
     source, target, truth = shifted(800, dimensions=1)
-    found = importance.least_squares(source, target, importance.RIDGES)
-    assert np.sqrt(np.mean((found - truth) ** 2)) < 0.25 * truth.std() + 0.1
+    ratios = importance.least_squares(source, target, importance.RIDGES)
+    assert np.sqrt(np.mean((ratios - truth) ** 2)) < 0.25 * truth.std() + 0.1
 
 
 def test_leaving_one_out_has_a_closed_form():
@@ -248,10 +252,10 @@ def test_leaving_one_out_has_a_closed_form():
 
 def test_clipped_weights_keep_their_mean():
     weights = RNG.exponential(size=200) ** 3
-    found = importance.clipped(weights, 4.0)
-    assert found.max() <= 4.0 and found.mean() == pytest.approx(1)
-    small = found < 4.0
-    assert np.ptp(found[small] / weights[small]) < 1e-9  # those below are scaled alike
+    clipped = importance.clipped(weights, 4.0)
+    assert clipped.max() <= 4.0 and clipped.mean() == pytest.approx(1)
+    small = clipped < 4.0
+    assert np.ptp(clipped[small] / weights[small]) < 1e-9  # those below are scaled alike
     np.testing.assert_array_equal(importance.clipped(weights, None), weights)
     assert importance.clipped(np.ones(3), 1.0).tolist() == [1, 1, 1]
 
@@ -277,9 +281,9 @@ def test_balance_gives_each_class_its_say():
 
 
 def test_balance_by_effective_numbers():
-    found = class_weights(np.array([100, 10, 0]), beta=0.9)
+    balanced = class_weights(np.array([100, 10, 0]), beta=0.9)
     expected = [0.1 / (1 - 0.9**100), 0.1 / (1 - 0.9**10), 0.0]
-    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(balanced, expected)
 
 
 def test_balance_refuses():

@@ -46,8 +46,8 @@ def test_only_phases_that_tune_the_module_hold_it():
 
 
 def test_a_mean_of_weights_keeps_types_and_states():
-    found = mean([[np.array([1.0], np.float32), np.array([3, 4])], [np.array([2.0], np.float32), np.array([9, 9])]])
-    assert found[0].tolist() == [1.5] and found[0].dtype == np.float32 and found[1].tolist() == [3, 4]
+    means = mean([[np.array([1.0], np.float32), np.array([3, 4])], [np.array([2.0], np.float32), np.array([9, 9])]])
+    assert means[0].tolist() == [1.5] and means[0].dtype == np.float32 and means[1].tolist() == [3, 4]
 
 
 def test_a_soup_needs_two():
@@ -71,9 +71,9 @@ def test_the_softened_loss_is_hintons():
     np.testing.assert_allclose(softened(t, s, 3.0), expected, rtol=1e-5)
     base = tasks.classify(["a", "b", "c"]).objective.loss()
     labels = np.array([0, 1, 2, 0, 1], np.float32)
-    own = -np.log(shares(s, 1.0))[np.arange(5), labels.astype(int)]
-    found = Taught(base, 3.0, 0.25)(np.concatenate([labels[:, None], t], 1), s)
-    assert float(found) == pytest.approx((0.75 * own + 0.25 * expected).mean(), rel=1e-5)
+    hard = -np.log(shares(s, 1.0))[np.arange(5), labels.astype(int)]
+    loss = Taught(base, 3.0, 0.25)(np.concatenate([labels[:, None], t], 1), s)
+    assert float(loss) == pytest.approx((0.75 * hard + 0.25 * expected).mean(), rel=1e-5)
 
 
 def part(targets) -> Examples:
@@ -122,9 +122,9 @@ def test_distillation_comes_before_other_methods():
 def test_coral_gives_the_source_the_targets_moments():
     source = RNG.normal(size=(4000, 3)) @ np.array([[2.0, 0, 0], [1, 0.5, 0], [0, 1, 3]]) + 5
     target = RNG.normal(size=(4000, 3)) @ np.array([[0.3, 0, 1], [0, 2, 0], [0, 0, 1]]) - 2
-    found = coral_aligned(source, target, ridge=1e-6)
-    np.testing.assert_allclose(found.mean(0), target.mean(0), atol=1e-6)
-    np.testing.assert_allclose(np.cov(found, rowvar=False), np.cov(target, rowvar=False), rtol=1e-3, atol=1e-3)
+    aligned = coral_aligned(source, target, ridge=1e-6)
+    np.testing.assert_allclose(aligned.mean(0), target.mean(0), atol=1e-6)
+    np.testing.assert_allclose(np.cov(aligned, rowvar=False), np.cov(target, rowvar=False), rtol=1e-3, atol=1e-3)
     with pytest.raises(InputError, match=r"Features must be \(n, d\)"):
         coral_aligned(source, target[:, :2])
     with pytest.raises(InputError, match="`ridge` must be positive"):
@@ -172,17 +172,17 @@ def test_scores_without_labels_are_shares():
 
 @pytest.mark.parametrize(("count", "names"), [(0, set()), (1, {"certainty"}), (2, {"certainty"})])
 def test_scores_of_too_few_examples_are_left_out(count, names):
-    found = selection.label_free(np.full((count, 4), 0.25))
-    assert set(found) == names and all(value == pytest.approx(0) for value in found.values())
+    scores = selection.label_free(np.full((count, 4), 0.25))
+    assert set(scores) == names and all(value == pytest.approx(0) for value in scores.values())
 
 
 def test_accuracy_on_the_target_is_foretold_by_the_source():
     """Right where x > 0: half of the source N(0, 1), and 84 % of the target N(1, 1)."""
     rng = np.random.default_rng(0)
     source, target = rng.normal(0, 1, (3000, 1)), rng.normal(1, 1, (2000, 1))
-    found = selection.estimated(source[:, 0] > 0, source, target)
-    assert set(found) == {"importance_weighted_accuracy", "deep_embedded_accuracy"}
-    for value in found.values():
+    estimates = selection.estimated(source[:, 0] > 0, source, target)
+    assert set(estimates) == {"importance_weighted_accuracy", "deep_embedded_accuracy"}
+    for value in estimates.values():
         assert value == pytest.approx(0.841, abs=0.04)
 
 
@@ -191,15 +191,15 @@ def test_the_control_variate_of_dev_is_not_normalised_away():
     rng = np.random.default_rng(1)
     source, target = rng.normal(0, 1, (300, 5)), rng.normal(0.4, 1, (200, 5))
     right = source[:, 0] + rng.normal(0, 1, 300) > 0
-    found = selection.estimated(right, source, target)
+    estimates = selection.estimated(right, source, target)
     ratios = importance.told_apart(*instances.standardized(source, target, one_unit=True), importance.RIDGES)
     assert abs(ratios.mean() - 1) > 0.02 and ratios.max() < 20
     wrong = 1.0 - right
     control = np.cov(ratios * wrong, ratios)[0, 1] / ratios.var(ddof=1)
     expected = 1 - (ratios * wrong).mean() + control * (ratios.mean() - 1)
-    assert found["deep_embedded_accuracy"] == pytest.approx(expected)
-    assert found["importance_weighted_accuracy"] == pytest.approx(1 - (ratios * wrong).sum() / ratios.sum())
-    assert abs(found["deep_embedded_accuracy"] - found["importance_weighted_accuracy"]) > 1e-4
+    assert estimates["deep_embedded_accuracy"] == pytest.approx(expected)
+    assert estimates["importance_weighted_accuracy"] == pytest.approx(1 - (ratios * wrong).sum() / ratios.sum())
+    assert abs(estimates["deep_embedded_accuracy"] - estimates["importance_weighted_accuracy"]) > 1e-4
 
 
 def test_weighted_risks_are_unbiased_and_dev_varies_less():

@@ -193,12 +193,12 @@ def test_warnings_say_what_must_not_be_overlooked(run):
 def test_sections_of_answers_stand_behind_the_general_ones(run, tmp_path):
     view = {"name": "<b>", "worst": run.data.test.ids[3], "gone": "no example"}
     template = "<p>{{ view.name }}</p>{{ view.shown|safe }}"
-    own = (
+    shown = (
         Section("own", "Of one's own", lambda facts: {**view, "shown": facts.show(view["worst"])}, template),
         Section("gone", "Gone", lambda facts: facts.show("no example") or None, template),
         Section("none", "None", lambda facts: facts.detail("nothing"), template),
     )
-    page = report.write(run, tmp_path / "report.html", own).read_text(encoding="utf-8")
+    page = report.write(run, tmp_path / "report.html", shown).read_text(encoding="utf-8")
     assert sections(page) == [*sections(page_of(run, tmp_path)), "own"]
     assert '<p>&lt;b&gt;</p><img src="data:image/jpeg' in page and '<li><a href="#own">Of one&#39;s own</a>' in page
 
@@ -213,9 +213,9 @@ def searched(run, *, lower=True, importance=None, **changes):
         for i, figure in enumerate((0.9, 0.5, 0.7, 40.0))
     ]  # fmt: skip
     rows += [{"number": 4, "state": "given up", "figure": 0.95, "epochs": 2, "seconds": 0.1, "values": {}}]
-    found = {"monitor": "val_loss", "lower_is_better": lower, "space": space, "best": 1, "trials": rows}
-    found |= {"importance": {"lr": 0.75, "epochs": 0.25} if importance is None else importance, **changes}
-    return dataclasses.replace(run, record={**run.record, "search": found})
+    record = {"monitor": "val_loss", "lower_is_better": lower, "space": space, "best": 1, "trials": rows}
+    record |= {"importance": {"lr": 0.75, "epochs": 0.25} if importance is None else importance, **changes}
+    return dataclasses.replace(run, record={**run.record, "search": record})
 
 
 def test_a_search_is_drawn(run, tmp_path):
@@ -255,11 +255,13 @@ def test_every_file_of_a_section_is_in_the_page():
 
 def test_pictures_are_found_by_id_when_only_some_examples_are_kept(run):
     kept = run.data.test.subset([3, 1])
-    found = {"index": 1, "id": run.data.test.ids[1]}
-    picture = examples.shown(run.data.test, found)["html"]
-    assert picture.startswith('<img src="data:image/jpeg;base64,') and examples.shown(kept, found)["html"] == picture
+    reference = {"index": 1, "id": run.data.test.ids[1]}
+    picture = examples.shown(run.data.test, reference)["html"]
+    assert (
+        picture.startswith('<img src="data:image/jpeg;base64,') and examples.shown(kept, reference)["html"] == picture
+    )
     assert not examples.shown(kept, {"index": 0, "id": run.data.test.ids[0]})["html"]
-    assert not examples.shown(None, found)["html"]
+    assert not examples.shown(None, reference)["html"]
 
 
 def test_what_is_no_picture_or_is_gone_is_left_out(run):
@@ -282,9 +284,9 @@ def test_what_is_no_picture_or_is_gone_is_left_out(run):
 def test_ticks_are_round_and_cover():
     rng = np.random.default_rng(0)
     for low, spread in zip(rng.normal(size=50) * 10, 10 ** rng.uniform(-6, 6, 50), strict=True):
-        found = charts.ticks(low, low + spread)
-        assert found[0] <= low + 1e-9 * spread and found[-1] >= low + spread - 1e-9 * spread
-        assert 2 <= len(found) <= 8
+        ticks = charts.ticks(low, low + spread)
+        assert ticks[0] <= low + 1e-9 * spread and ticks[-1] >= low + spread - 1e-9 * spread
+        assert 2 <= len(ticks) <= 8
     assert len(charts.ticks(0.5, 0.5)) >= 2 and len(charts.ticks(0, 0)) >= 2
 
 

@@ -52,8 +52,8 @@ def test_a_sound_comes_back_as_it_was(rate, kind):
     wave = tone(440, 0.5, rate)
     played = sounds.played(wave, rate)
     assert played.url.startswith(f"data:{kind};base64,") and not played.cut and played.seconds == 0.5
-    back, found = soundfile.read(io.BytesIO(content(played.url)))
-    assert found == rate
+    back, stored_rate = soundfile.read(io.BytesIO(content(played.url)))
+    assert stored_rate == rate
     assert np.abs(np.fft.rfft(back, rate)).argmax() == pytest.approx(440, abs=2)
 
 
@@ -82,13 +82,13 @@ def test_the_shortest_and_silent_sounds_have_pictures(samples):
 
 
 def test_what_is_no_sound_or_is_gone_is_left_out():
-    found = {"index": 1, "id": "1.wav"}
-    assert not examples.shown(None, found)["html"]
-    assert not examples.shown(waves(2, pipeline=Pipeline().then("image")), found)["html"]
+    reference = {"index": 1, "id": "1.wav"}
+    assert not examples.shown(None, reference)["html"]
+    assert not examples.shown(waves(2, pipeline=Pipeline().then("image")), reference)["html"]
     assert not examples.shown(waves(2), {"index": 0, "id": "gone.wav"})["html"]
     gone = reread(waves(2), lambda i: np.load("/nowhere.npy"))
-    assert not examples.shown(gone, found)["html"]
-    assert sounds.played(waves(2).inputs[1], RATE).url in examples.shown(waves(2), found)["html"]
+    assert not examples.shown(gone, reference)["html"]
+    assert sounds.played(waves(2).inputs[1], RATE).url in examples.shown(waves(2), reference)["html"]
 
 
 def test_the_page_plays_24_mistakes_in_about_a_megabyte(tmp_path):

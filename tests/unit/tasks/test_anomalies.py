@@ -51,14 +51,14 @@ def features():
 @pytest.mark.parametrize("shared", [False, True])
 def test_padim_is_the_distance_of_mahalanobis(features, shared):
     train, new = features
-    found = mapped(scorers.fit_gaussian(outputs(train), (4,), WIDTH, shared), new)
+    distances = mapped(scorers.fit_gaussian(outputs(train), (4,), WIDTH, shared), new)
     rows = train.reshape(1, -1, WIDTH) if shared else train.reshape(40, -1, WIDTH).transpose(1, 0, 2)
-    covariances = np.stack([np.cov(own.T) for own in rows])
+    covariances = np.stack([np.cov(place.T) for place in rows])
     shrunk = covariances + 0.01 * np.trace(covariances, axis1=1, axis2=2).mean() / WIDTH * np.eye(WIDTH)
     apart = new.reshape(40, -1, WIDTH) - rows.mean(axis=1)
     inverse = np.broadcast_to(np.linalg.inv(shrunk), (PLACES**2, WIDTH, WIDTH))
     expected = np.sqrt(np.einsum("npd,pde,npe->np", apart, inverse, apart))
-    np.testing.assert_allclose(found.reshape(40, -1), expected, rtol=2e-4)
+    np.testing.assert_allclose(distances.reshape(40, -1), expected, rtol=2e-4)
 
 
 def test_padim_keeps_as_many_directions_as_are_asked(features):
@@ -106,8 +106,8 @@ def test_a_heat_map_keeps_a_constant_and_spreads_a_point():
     np.testing.assert_allclose(model(np.full((1, 4, 4, 1), 3.0, np.float32)), 3.0, rtol=1e-5)
     point = np.zeros((1, 4, 4, 1), np.float32)
     point[0, 1, 2] = 1
-    found = np.asarray(model(point))[0, ..., 0]
-    assert np.unravel_index(found.argmax(), found.shape) in [(5, 9), (5, 10), (6, 9), (6, 10)] and found.max() < 1
+    heat = np.asarray(model(point))[0, ..., 0]
+    assert np.unravel_index(heat.argmax(), heat.shape) in [(5, 9), (5, 10), (6, 9), (6, 10)] and heat.max() < 1
 
 
 # -- scores
@@ -116,9 +116,9 @@ def test_a_heat_map_keeps_a_constant_and_spreads_a_point():
 def test_areas_are_those_of_sorted_values():
     rng = np.random.default_rng(0)
     values = [rng.gamma(3, size=4000), rng.gamma(4, size=300)]
-    found = scores.area(*(scores._counts(scores._bins(own)) for own in values))
+    area = scores.area(*(scores._counts(scores._bins(part)) for part in values))
     expected = roc_auc(np.repeat([0, 1], [4000, 300]), np.concatenate(values))
-    assert found == pytest.approx(expected, abs=2e-3)
+    assert area == pytest.approx(expected, abs=2e-3)
 
 
 def test_components_are_those_of_scipy():
@@ -127,10 +127,10 @@ def test_components_are_those_of_scipy():
     for share in (0.2, 0.4, 0.6, 1.0):
         marked = rng.random((30, 40)) < share
         expected, count = ndimage.label(marked, np.ones((3, 3)))
-        found = scores.components(marked)
+        labels = scores.components(marked)
         assert (
-            found.max() == count
-            and len(set(zip(found.ravel(), expected.ravel(), strict=True))) == count + (~marked).any()
+            labels.max() == count
+            and len(set(zip(labels.ravel(), expected.ravel(), strict=True))) == count + (~marked).any()
         )
 
 
@@ -158,23 +158,25 @@ def test_a_scorer_tells_kinds_apart_and_what_the_threshold_does():
     scorer = scores.AnomalyScorer(0.1, 3.0, None)
     given = examples(masks, ["good"] * 3 + ["dent", "dent", "odd"])
     scorer.update(given, {"anomaly_map": maps, "pred_score": maps.max(axis=(1, 2))})
-    found = scorer.result()
-    rows = {row["kind"]: row for row in found.details["faults"]["rows"]}
+    evaluation = scorer.result()
+    rows = {row["kind"]: row for row in evaluation.details["faults"]["rows"]}
     assert rows["dent"]["image_auroc"] == 1 and rows["odd"]["image_auroc"] == pytest.approx(2 / 3)
-    assert found.scores["image_auroc"] == pytest.approx((1 + 1 + 2 / 3) / 3)
-    assert found.scores["pixel_auroc"] > 0.99 and found.scores["pro"] > 0.99
-    assert found.scores["false_alarms"] == pytest.approx(1 / 3) and found.scores["recall"] == pytest.approx(2 / 3)
-    assert found.scores["f1"] == pytest.approx(2 / 3) and found.scores["threshold"] == 3.0
-    assert [one["id"] for one in found.details["anomalies"]["images"]] == ["5", "3", "4", "2", "0", "1"]
+    assert evaluation.scores["image_auroc"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert evaluation.scores["pixel_auroc"] > 0.99 and evaluation.scores["pro"] > 0.99
+    assert evaluation.scores["false_alarms"] == pytest.approx(1 / 3) and evaluation.scores["recall"] == pytest.approx(
+        2 / 3
+    )
+    assert evaluation.scores["f1"] == pytest.approx(2 / 3) and evaluation.scores["threshold"] == 3.0
+    assert [image["id"] for image in evaluation.details["anomalies"]["images"]] == ["5", "3", "4", "2", "0", "1"]
 
 
 def test_good_images_alone_have_false_alarms_and_no_curves():
     scorer = scores.AnomalyScorer(0.1, 1.0, None)
     maps = np.linspace(0.5, 1.4, 10, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32)
     scorer.update(examples(np.zeros((10, 4, 4))), {"anomaly_map": maps, "pred_score": maps[:, 0, 0]})
-    found = scorer.result()
-    assert found.scores["false_alarms"] == pytest.approx(0.4) and "image_auroc" not in found.scores
-    assert found.details["headline"]["name"] == "false_alarms"
+    evaluation = scorer.result()
+    assert evaluation.scores["false_alarms"] == pytest.approx(0.4) and "image_auroc" not in evaluation.scores
+    assert evaluation.details["headline"]["name"] == "false_alarms"
 
 
 # -- synthetic faults
@@ -183,12 +185,12 @@ def test_good_images_alone_have_false_alarms_and_no_curves():
 @pytest.mark.parametrize("kind", faults.KINDS)
 def test_a_synthetic_fault_changes_what_its_mask_says_and_is_drawn_from_the_seed(kind):
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
-    found = faults.spoilt(image, kind, 1)
-    assert (faults.spoilt(image, kind, 1).image == found.image).all()
-    assert (faults.spoilt(image, kind, 2).image != found.image).any()
-    changed = (found.image != image).any(axis=-1)
-    assert 0 < found.mask.mean() < 0.1 and changed[found.mask].mean() > 0.9
-    assert kind == "stain" or not changed[~found.mask].any()
+    spoilt = faults.spoilt(image, kind, 1)
+    assert (faults.spoilt(image, kind, 1).image == spoilt.image).all()
+    assert (faults.spoilt(image, kind, 2).image != spoilt.image).any()
+    changed = (spoilt.image != image).any(axis=-1)
+    assert 0 < spoilt.mask.mean() < 0.1 and changed[spoilt.mask].mean() > 0.9
+    assert kind == "stain" or not changed[~spoilt.mask].any()
 
 
 # -- what is refused
@@ -222,19 +224,19 @@ def splits(train=0, val=0, fault=1):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda own: dataclasses.replace(own, train=own.train.subset([])), "The training split is empty"),
-        (lambda own: splits(train=1), "The training image '0' is marked as bad"),
-        (lambda own: splits(val=255), "chooses a detector by good validation images and .synthetic. faults on them"),
-        (lambda own: splits(fault=0), "name the detector, `padim\\(\\)` or `patchcore\\(\\)`"),
+        (lambda before: dataclasses.replace(before, train=before.train.subset([])), "The training split is empty"),
+        (lambda before: splits(train=1), "The training image '0' is marked as bad"),
+        (lambda before: splits(val=255), "chooses a detector by good validation images and .synthetic. faults on them"),
+        (lambda before: splits(fault=0), "name the detector, `padim\\(\\)` or `patchcore\\(\\)`"),
         (
-            lambda own: dataclasses.replace(
-                own, train=dataclasses.replace(own.train, augment=data.image.augmentation())
+            lambda before: dataclasses.replace(
+                before, train=dataclasses.replace(before.train, augment=data.image.augmentation())
             ),
             "leave `augment` out",
         ),
         (
-            lambda own: dataclasses.replace(
-                own, test=dataclasses.replace(own.test, targets=ArrayColumn(np.zeros(4, np.int32)))
+            lambda before: dataclasses.replace(
+                before, test=dataclasses.replace(before.test, targets=ArrayColumn(np.zeros(4, np.int32)))
             ),
             "The test targets must be masks \\(height, width\\) that are 0 where an image is normal",
         ),

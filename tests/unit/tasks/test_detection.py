@@ -27,11 +27,11 @@ NOTHING = np.zeros((0, 5), np.float32)
 def raw(count=1, k=2, sizes=((8, 8), (4, 4)), seed=0):
     """Raw outputs of maps at strides 8 and 16."""
     rng = np.random.default_rng(seed)
-    found = {}
+    maps = {}
     for stride, size in zip((8, 16), sizes, strict=True):
-        found[f"labels_{stride}"] = rng.normal(-3, 2, (count, *size, k)).astype(np.float32)
-        found[f"reach_{stride}"] = rng.normal(0.5, 0.3, (count, *size, 4)).astype(np.float32)
-    return found
+        maps[f"labels_{stride}"] = rng.normal(-3, 2, (count, *size, k)).astype(np.float32)
+        maps[f"reach_{stride}"] = rng.normal(0.5, 0.3, (count, *size, 4)).astype(np.float32)
+    return maps
 
 
 def examples(rows, ignored=None):
@@ -56,11 +56,11 @@ def test_a_box_is_as_far_as_its_place_reaches():
 
 
 def test_overlap_by_hand_and_alike_in_keras():
-    one = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.2, 0.2]])
+    first = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.2, 0.2]])
     other = np.array([[0.25, 0.0, 0.75, 0.5], [0.5, 0.5, 0.4, 0.9]])  # the last has no area
-    np.testing.assert_allclose(iou(one, other), [1 / 3, 0.0])
+    np.testing.assert_allclose(iou(first, other), [1 / 3, 0.0])
     np.testing.assert_allclose(
-        np.asarray(iou(keras.ops.convert_to_tensor(one), keras.ops.convert_to_tensor(other))), [1 / 3, 0.0]
+        np.asarray(iou(keras.ops.convert_to_tensor(first), keras.ops.convert_to_tensor(other))), [1 / 3, 0.0]
     )
 
 
@@ -77,8 +77,8 @@ def greedy(box, scores, classes, overlap):
 @pytest.mark.parametrize("seed", range(5))
 def test_suppression_gives_what_a_loop_gives(seed, count):
     given = raw(seed=seed)
-    found = tasks.detect(LABELS, strides=(8, 16), overlap=0.5).decode(
-        {name: np.repeat(own, count, 0) for name, own in given.items()}
+    decoded = tasks.detect(LABELS, strides=(8, 16), overlap=0.5).decode(
+        {name: np.repeat(array, count, 0) for name, array in given.items()}
     )
     shares = 1 / (1 + np.exp(-np.concatenate([given[f"labels_{s}"].reshape(-1, 2) for s in (8, 16)])))
     best, classes = shares.max(axis=1), shares.argmax(axis=1)
@@ -86,10 +86,10 @@ def test_suppression_gives_what_a_loop_gives(seed, count):
     sides = np.clip(np.asarray(corners(given))[0], 0, 1)
     kept = [order[i] for i in greedy(sides[order], best[order], classes[order], 0.5) if best[order[i]] >= 0.01]
     kept = kept[:MOST]
-    assert float(found["count"][0]) == len(kept)
-    np.testing.assert_allclose(np.asarray(found["scores"])[0, : len(kept)], best[kept], atol=1e-6)
+    assert float(decoded["count"][0]) == len(kept)
+    np.testing.assert_allclose(np.asarray(decoded["scores"])[0, : len(kept)], best[kept], atol=1e-6)
     expected = np.clip(sides[kept], 0, 1)[:, [1, 0, 3, 2]]
-    np.testing.assert_allclose(np.asarray(found["boxes"])[0, : len(kept)], expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(decoded["boxes"])[0, : len(kept)], expected, atol=1e-6)
 
 
 # -- the loss
@@ -97,8 +97,8 @@ def test_suppression_gives_what_a_loop_gives(seed, count):
 
 def assigned(rows, sizes=((32, 32), (16, 16))):
     """Of images of 256 pixels."""
-    own, answers = detection_losses.assigned(np.asarray(rows, np.float32), places(raw(sizes=sizes)))
-    return np.asarray(own), np.asarray(answers)
+    assigned_rows, answers = detection_losses.assigned(np.asarray(rows, np.float32), places(raw(sizes=sizes)))
+    return np.asarray(assigned_rows), np.asarray(answers)
 
 
 def test_every_box_has_a_place_that_lies_near_its_middle():
@@ -106,10 +106,10 @@ def test_every_box_has_a_place_that_lies_near_its_middle():
     middle, size = rng.uniform(0.1, 0.9, (6, 5, 2)), rng.uniform(0.01, 0.9, (6, 5, 2))
     low, high = np.clip(middle - size / 2, 0, 1), np.clip(middle + size / 2, 0, 1)
     rows = np.concatenate([rng.integers(0, 2, (6, 5, 1)), low, high], axis=-1)
-    own, answers = assigned(rows)
+    assigned_rows, answers = assigned(rows)
     for image in range(6):
         for row in rows[image].astype(np.float32):
-            places_of = answers[image].astype(bool) & (np.abs(own[image] - row).max(axis=-1) < 1e-6)
+            places_of = answers[image].astype(bool) & (np.abs(assigned_rows[image] - row).max(axis=-1) < 1e-6)
             smaller = [o for o in rows[image] if (o[3] - o[1]) * (o[4] - o[2]) < (row[3] - row[1]) * (row[4] - row[2])]
             assert places_of.any() or smaller  # only a smaller box takes a place away
 
@@ -118,8 +118,8 @@ def test_large_boxes_are_the_coarse_maps_and_fillers_nobodys():
     large, small, filler = [0, 0.0, 0.0, 1.0, 1.0], [1, 0.05, 0.05, 0.2, 0.2], [-1] * 5
     _, answers = assigned([[filler, filler, filler]])
     assert not answers.any()
-    own, answers = assigned([[small, large, filler]])
-    fine, coarse = np.split(own[0, :, 0], [32 * 32]), np.split(answers[0] > 0, [32 * 32])
+    assigned_rows, answers = assigned([[small, large, filler]])
+    fine, coarse = np.split(assigned_rows[0, :, 0], [32 * 32]), np.split(answers[0] > 0, [32 * 32])
     assert set(fine[0][coarse[0]]) == {1.0} and set(fine[1][coarse[1]]) == {0.0}
 
 
@@ -130,13 +130,13 @@ def test_the_loss_of_an_image_does_not_depend_on_its_batch_and_falls_with_the_ri
     )
     both = raw(2)
     together = np.asarray(loss(rows, both))
-    alone = [np.asarray(loss(rows[i : i + 1], {n: own[i : i + 1] for n, own in both.items()}))[0] for i in range(2)]
+    alone = [np.asarray(loss(rows[i : i + 1], {n: array[i : i + 1] for n, array in both.items()}))[0] for i in range(2)]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    own, answers = detection_losses.assigned(rows, places(both))
+    assigned_rows, answers = detection_losses.assigned(rows, places(both))
     better = {name: np.array(value) for name, value in both.items()}
     for i, place in np.argwhere(np.asarray(answers)[:, :64] > 0):
         y, x = divmod(int(place), 8)
-        label, left, top, right, bottom = np.asarray(own)[i, place]
+        label, left, top, right, bottom = np.asarray(assigned_rows)[i, place]
         sides = np.array([(x + 0.5) / 8 - left, (y + 0.5) / 8 - top, right - (x + 0.5) / 8, bottom - (y + 0.5) / 8]) * 8
         better["labels_8"][i, y, x] = -6
         better["labels_8"][i, y, x, int(label)] = 6
@@ -159,26 +159,26 @@ def scene(count=40, seed=0):
     rows, ignored, decoded = [], [], {"boxes": [], "classes": [], "scores": []}
     for _ in range(count):
         low = rng.uniform(0, 0.6, (int(rng.integers(0, 5)), 2))
-        own = np.concatenate([rng.integers(0, 2, (len(low), 1)), low, low + rng.uniform(0.1, 0.4, low.shape)], 1)
-        said = own[rng.random(len(own)) < 0.8].copy()
+        true = np.concatenate([rng.integers(0, 2, (len(low), 1)), low, low + rng.uniform(0.1, 0.4, low.shape)], 1)
+        said = true[rng.random(len(true)) < 0.8].copy()
         said[:, 1:] += rng.normal(0, 0.03, (len(said), 4))
         flipped = rng.random(len(said)) < 0.2
         said[flipped, 0] = 1 - said[flipped, 0]
         noise = rng.uniform(0, 0.5, (6 - len(said), 2))
         said = np.concatenate([said, np.concatenate([rng.integers(0, 2, (len(noise), 1)), noise, noise + 0.3], 1)])
         scores = np.sort(rng.uniform(0.05, 1, len(said)))[::-1]
-        rows.append(own.astype(np.float32))
-        ignored.append(own[:1].astype(np.float32) + np.float32([0, 0.3, 0.3, 0.3, 0.3]) if len(own) > 2 else NOTHING)
+        rows.append(true.astype(np.float32))
+        ignored.append(true[:1].astype(np.float32) + np.float32([0, 0.3, 0.3, 0.3, 0.3]) if len(true) > 2 else NOTHING)
         decoded["boxes"].append(said[:, [2, 1, 4, 3]])
         decoded["classes"].append(said[:, 0])
         decoded["scores"].append(scores)
-    return rows, ignored, {name: np.array(own, np.float32) for name, own in decoded.items()}
+    return rows, ignored, {name: np.array(array, np.float32) for name, array in decoded.items()}
 
 
 def judged(rows, decoded, ignored=None, pieces=1):
     scorer, every = tasks.detect(LABELS).scorer(), examples(rows, ignored)
     for part in np.array_split(np.arange(len(rows)), pieces):
-        scorer.update(every.subset(part.tolist()), {name: own[part] for name, own in decoded.items()})
+        scorer.update(every.subset(part.tolist()), {name: array[part] for name, array in decoded.items()})
     return scorer.result()
 
 
@@ -187,8 +187,8 @@ def referee(rows, decoded, ignored):
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     evaluation = pytest.importorskip("pycocotools.cocoeval")
     annotations, results = [], []
-    for image, own in enumerate(rows):
-        for crowd, given in ((0, own), (1, ignored[image])):
+    for image, image_rows in enumerate(rows):
+        for crowd, given in ((0, image_rows), (1, ignored[image])):
             for label, left, top, right, bottom in (
                 SIDE * given[:, [0, 1, 2, 3, 4]].astype(float) / [[SIDE, 1, 1, 1, 1]]
             ):
@@ -222,10 +222,10 @@ def referee(rows, decoded, ignored):
 def test_average_precision_is_that_of_cocos_own_code(seed, with_ignored):
     rows, ignored, decoded = scene(seed=seed)
     ignored = ignored if with_ignored else [NOTHING] * len(rows)
-    found = judged(rows, decoded, ignored).scores
+    scores = judged(rows, decoded, ignored).scores
     for name, expected in referee(rows, decoded, ignored).items():
         if expected >= 0:  # -1 where there is none of that size
-            assert found[name] == pytest.approx(expected, abs=2e-3), name
+            assert scores[name] == pytest.approx(expected, abs=2e-3), name
 
 
 def test_scores_do_not_depend_on_the_batches_and_lie_in_their_intervals():
@@ -235,21 +235,21 @@ def test_scores_do_not_depend_on_the_batches_and_lie_in_their_intervals():
     for name in ("map", "map50", "map75"):
         assert whole.scores[f"{name}_low"] <= whole.scores[name] <= whole.scores[f"{name}_high"]
     shown = whole.details["boxes"]
-    assert [one["f1"] for one in shown] == sorted(one["f1"] for one in shown)
+    assert [entry["f1"] for entry in shown] == sorted(entry["f1"] for entry in shown)
 
 
 def test_precision_over_recall_has_the_mean_precision_under_it():
     rows, _, decoded = scene()
-    found = judged(rows, decoded)
-    every, *each = found.details["precision_recall"]
-    assert [one["label"] for one in [every, *each]] == ["all labels", *LABELS]
+    evaluation = judged(rows, decoded)
+    every, *each = evaluation.details["precision_recall"]
+    assert [curve["label"] for curve in [every, *each]] == ["all labels", *LABELS]
     for key, score in (("p50", "map50"), ("p75", "map75")):
-        assert np.mean(every[key]) == pytest.approx(found.scores[score], abs=1e-3)
+        assert np.mean(every[key]) == pytest.approx(evaluation.scores[score], abs=1e-3)
         assert (np.diff(every[key]) <= 1e-9).all() and len(every[key]) == 101
-    for one, row in zip(each, found.details["objects"]["rows"], strict=True):
-        assert np.mean(one["p50"]) == pytest.approx(row["map50"], abs=1e-3)
+    for curve, row in zip(each, evaluation.details["objects"]["rows"], strict=True):
+        assert np.mean(curve["p50"]) == pytest.approx(row["map50"], abs=1e-3)
     sections = {section.key: section.view for section in tasks.detect(LABELS).answers[0].sections}
-    facts = Facts({"details": found.details})
+    facts = Facts({"details": evaluation.details})
     view = sections["precision_recall"](facts)
     assert view["left"] == 0 and view["rows"][0]["p50"].startswith("0,") and sections["objects"](facts)["sizes"]
 
@@ -273,9 +273,9 @@ def test_perfect_boxes_score_1_and_none_0():
         "classes": np.zeros((len(rows), most)),
         "scores": np.zeros((len(rows), most)),
     }
-    for i, own in enumerate(rows):
-        perfect["boxes"][i, : len(own)] = own[:, [2, 1, 4, 3]]
-        perfect["classes"][i, : len(own)], perfect["scores"][i, : len(own)] = own[:, 0], 0.9
+    for i, image_rows in enumerate(rows):
+        perfect["boxes"][i, : len(image_rows)] = image_rows[:, [2, 1, 4, 3]]
+        perfect["classes"][i, : len(image_rows)], perfect["scores"][i, : len(image_rows)] = image_rows[:, 0], 0.9
     assert judged(rows, perfect).scores["map"] == pytest.approx(1.0)
     silent = {**decoded, "scores": np.zeros_like(decoded["scores"])}
     assert judged(rows, silent).scores["map"] == 0.0
@@ -283,8 +283,8 @@ def test_perfect_boxes_score_1_and_none_0():
 
 def test_images_without_objects_alone_have_no_score():
     _, _, decoded = scene(3)
-    found = judged([NOTHING] * 3, decoded)
-    assert found.scores == {} and "headline" not in found.details
+    evaluation = judged([NOTHING] * 3, decoded)
+    assert evaluation.scores == {} and "headline" not in evaluation.details
 
 
 def test_a_batch_without_a_box_has_a_loss():
@@ -319,7 +319,7 @@ def test_f1_and_matches_by_hand():
 
 def test_boxes_agree_as_sets_whatever_their_order():
     answer, (_, _, decoded) = tasks.detect(LABELS).answers[0], scene()
-    turned = {name: own[:, ::-1] for name, own in decoded.items()}
+    turned = {name: array[:, ::-1] for name, array in decoded.items()}
     same = answer.agree(decoded, turned)
     assert not same.difference.any() and same.equal[same.margin > -np.inf].all()
     moved = {**decoded, "boxes": decoded["boxes"] + 0.3}
@@ -341,8 +341,8 @@ def pair(overlap, scores, boxes=1):
 
 
 def changed(model, rows, **values):
-    return {name: np.where(rows[..., None] if own.ndim == 3 else rows, values[name], own) if name in values else own
-            for name, own in model.items()}  # fmt: skip
+    return {name: np.where(rows[..., None] if x.ndim == 3 else rows, values[name], x) if name in values else x
+            for name, x in model.items()}  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [{"scores": 0.0}, {"boxes": 0.9}, {"scores": 0.36}, {"classes": 1.0}])
@@ -380,7 +380,7 @@ def test_what_an_overlap_on_the_threshold_decides_is_a_tie_with_all_that_follows
 def test_what_is_said_is_what_scores_enough():
     _, _, decoded = scene()
     answer = tasks.detect(LABELS).answers[0]
-    lines = answer.say({name: own[0] for name, own in decoded.items()}, {})
+    lines = answer.say({name: array[0] for name, array in decoded.items()}, {})
     assert len(lines) == (decoded["scores"][0] >= SAID).sum()
     assert all(text.split(" at ")[0] in LABELS and score >= SAID for text, score in lines)
 

@@ -34,15 +34,15 @@ def sampled(image, x, y):
 def test_samples_are_those_of_a_loop_on_the_map_that_suits_the_size():
     given = with_maps()
     sides = np.array([[[0.1, 0.2, 0.5, 0.4], [0.0, 0.0, 1.0, 1.0], [0.9, 0.95, 1.0, 1.0]]] * 2, np.float32)
-    found = np.asarray(second.aligned(given, sides)).reshape(2, 3, second.GRID, second.GRID, 3)
+    samples = np.asarray(second.aligned(given, sides)).reshape(2, 3, second.GRID, second.GRID, 3)
     steps = (np.arange(second.GRID) + 0.5) / second.GRID
     for image in range(2):
         for region, (left, top, right, bottom) in enumerate(sides[image]):
             wide = 8 * max(right - left, bottom - top)  # in places of the finest map
-            own = given["map_16" if wide > 2 * second.WIDE else "map_8"][image]
+            feature_map = given["map_16" if wide > 2 * second.WIDE else "map_8"][image]
             for i, y in enumerate(top + (bottom - top) * steps):
                 for j, x in enumerate(left + (right - left) * steps):
-                    np.testing.assert_allclose(found[image, region, i, j], sampled(own, x, y), atol=1e-5)
+                    np.testing.assert_allclose(samples[image, region, i, j], sampled(feature_map, x, y), atol=1e-5)
 
 
 def test_large_regions_are_looked_at_in_coarse_maps():
@@ -53,14 +53,14 @@ def test_large_regions_are_looked_at_in_coarse_maps():
 @pytest.mark.parametrize("seed", range(3))
 def test_regions_are_those_that_a_loop_proposes(seed):
     given = raw(seed=seed)
-    found = np.asarray(second.proposals(given))[0]
+    proposed = np.asarray(second.proposals(given))[0]
     sure = 1 / (1 + np.exp(-np.concatenate([given[f"labels_{s}"].reshape(-1, 2).max(-1) for s in (8, 16)])))
     order = np.argsort(-sure, kind="stable")[:CANDIDATES]
     sides = np.clip(np.asarray(corners(given))[0][order], 0, 1)
     kept = greedy(sides, sure[order], np.zeros(len(order)), second.SAME_OBJECT)[:PROPOSED]
-    np.testing.assert_allclose(found[: len(kept), 4], sure[order][kept], atol=1e-6)
-    np.testing.assert_allclose(found[: len(kept), :4], sides[kept], atol=1e-6)
-    assert not found[len(kept) :, 4].any()
+    np.testing.assert_allclose(proposed[: len(kept), 4], sure[order][kept], atol=1e-6)
+    np.testing.assert_allclose(proposed[: len(kept), :4], sides[kept], atol=1e-6)
+    assert not proposed[len(kept) :, 4].any()
 
 
 def second_stage(regions):
@@ -88,18 +88,20 @@ def test_boxes_are_the_second_stages_with_a_score_of_both():
     given = second_stage(np.array([[0.2, 0.2, 0.6, 0.7], [0.7, 0.7, 0.9, 0.9]]))
     given["region_labels"][0, 0, 1] = 0.0
     given["region_boxes"][0, 0] = [0.1, 0.2, 0.6, 0.8]
-    found = {name: np.asarray(own)[0] for name, own in tasks.detect(LABELS, head="two_stage").decode(given).items()}
-    assert found["count"] == 1 and found["classes"][0] == 1
-    assert found["scores"][0] == pytest.approx(np.sqrt(0.25 * 0.5))
-    np.testing.assert_allclose(found["boxes"][0], [0.2, 0.1, 0.8, 0.6], atol=1e-6)
+    decoded = {
+        name: np.asarray(array)[0] for name, array in tasks.detect(LABELS, head="two_stage").decode(given).items()
+    }
+    assert decoded["count"] == 1 and decoded["classes"][0] == 1
+    assert decoded["scores"][0] == pytest.approx(np.sqrt(0.25 * 0.5))
+    np.testing.assert_allclose(decoded["boxes"][0], [0.2, 0.1, 0.8, 0.6], atol=1e-6)
 
 
 def test_no_gradient_moves_the_first_stage_through_where_regions_lie():
     import tensorflow as tf
 
-    given = {name: tf.Variable(own) for name, own in with_maps().items()}
+    given = {name: tf.Variable(array) for name, array in with_maps().items()}
     with tf.GradientTape() as tape:
-        _, features = second.Regions()({name: own.value() for name, own in given.items()})
+        _, features = second.Regions()({name: variable.value() for name, variable in given.items()})
         loss = tf.reduce_sum(features**2)
     gradients = tape.gradient(loss, given)
     assert all(gradients[f"{kind}_{stride}"] is None for kind in ("labels", "reach") for stride in (8, 16))

@@ -23,9 +23,9 @@ LEVELS = (0.1, 0.5, 0.9)
 def examples(targets, **columns):
     targets = np.asarray(targets, np.float32)
     ids = tuple(f"a@{i}" for i in range(len(targets)))
-    made = {name: ArrayColumn(np.asarray(own, np.float32)) for name, own in columns.items() if name != "history"}
+    made = {name: ArrayColumn(np.asarray(column, np.float32)) for name, column in columns.items() if name != "history"}
     if "history" in columns:
-        made["history"] = RaggedColumn([np.asarray(own, np.float32) for own in columns["history"]])
+        made["history"] = RaggedColumn([np.asarray(values, np.float32) for values in columns["history"]])
     return Examples(ids, ArrayColumn(np.zeros((len(ids), 3), np.float32)), ArrayColumn(targets), columns=made)
 
 
@@ -41,25 +41,25 @@ def around(middle):
 
 def test_scores_by_hand():
     part = examples([[1, 2], [3, np.nan]], scale=[2, 4], naive=[[0, 0], [3, 3]], sigma=[1, 1])
-    found = judged(part, around([[2.0, 2.0], [1.0, 9.0]]))
-    assert found.scores["mase"] == pytest.approx((0.5 / 2 + 2 / 4) / 2)
-    assert found.scores["mase_naive"] == pytest.approx((1.5 / 2 + 0) / 2)
-    assert found.scores["coverage_80"] == pytest.approx(2 / 3), "3 lies above 2; the unknown value does not count"
+    evaluation = judged(part, around([[2.0, 2.0], [1.0, 9.0]]))
+    assert evaluation.scores["mase"] == pytest.approx((0.5 / 2 + 2 / 4) / 2)
+    assert evaluation.scores["mase_naive"] == pytest.approx((1.5 / 2 + 0) / 2)
+    assert evaluation.scores["coverage_80"] == pytest.approx(2 / 3), "3 lies above 2; the unknown value does not count"
     losses = [
         [2 * 0.1 * 0, 2 * 0.5 * 1, 2 * 0.1 * 2],  # 1 against 1, 2, 3
         [2 * 0.1 * 1, 0, 2 * 0.1 * 1],  # 2 against 1, 2, 3
         [2 * 0.1 * 3, 2 * 0.5 * 2, 2 * 0.9 * 1],  # 3 against 0, 1, 2
     ]
-    assert found.scores["wql"] == pytest.approx(np.mean(losses, axis=1).sum() / 6, rel=1e-6)
-    assert found.scores["mase_low"] <= found.scores["mase"] <= found.scores["mase_high"]
-    assert {"mase_naive_low", "wql_naive_high"} <= set(found.scores)
+    assert evaluation.scores["wql"] == pytest.approx(np.mean(losses, axis=1).sum() / 6, rel=1e-6)
+    assert evaluation.scores["mase_low"] <= evaluation.scores["mase"] <= evaluation.scores["mase_high"]
+    assert {"mase_naive_low", "wql_naive_high"} <= set(evaluation.scores)
 
 
 def test_a_model_that_does_not_beat_naive_is_told_so():
     part = examples([[1, 2]], scale=[1], naive=[[1, 2]], sigma=[1])
-    found = judged(part, around([[5.0, 5.0]]))
-    assert found.details["notes"] == [found.details["verdict"]]
-    assert "does not beat the seasonal naive forecast" in found.details["verdict"]
+    evaluation = judged(part, around([[5.0, 5.0]]))
+    assert evaluation.details["notes"] == [evaluation.details["verdict"]]
+    assert "does not beat the seasonal naive forecast" in evaluation.details["verdict"]
     better = judged(examples([[1, 2]], scale=[1], naive=[[9, 9]], sigma=[1]), around([[1.0, 2.0]]))
     assert "lower MASE here than seasonal naive" in better.details["verdict"]
 
@@ -93,15 +93,15 @@ def test_classical_methods_are_those_of_statsforecast():
     known = models.SeasonalNaive(6).forecast(y=history, h=8, level=[80])
     apart = history[6:] - history[:-6]
     sigma = np.sqrt(np.mean(apart**2))
-    own = forecast_baselines.naive_quantiles(LEVELS, known["mean"][None], np.array([sigma]), 6)[0]
-    np.testing.assert_allclose(own[:, 1], known["mean"], rtol=1e-6)
+    naive = forecast_baselines.naive_quantiles(LEVELS, known["mean"][None], np.array([sigma]), 6)[0]
+    np.testing.assert_allclose(naive[:, 1], known["mean"], rtol=1e-6)
     width = known["hi-80"] - known["mean"]
-    ratio = (own[:, 2] - own[:, 1]) / width
+    ratio = (naive[:, 2] - naive[:, 1]) / width
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
     assert abs(ratio[0] - 1) < 0.1, "their deviation counts degrees of freedom otherwise"
-    found = forecast_baselines.classical([history] * 2, 8, 6, LEVELS)
+    forecasts = forecast_baselines.classical([history] * 2, 8, 6, LEVELS)
     ets = models.AutoETS(season_length=6).forecast(y=history, h=8, level=[80])
-    np.testing.assert_allclose(found["ets"].quantiles[1], np.stack([ets["lo-80"], ets["mean"], ets["hi-80"]], -1))
+    np.testing.assert_allclose(forecasts["ets"].quantiles[1], np.stack([ets["lo-80"], ets["mean"], ets["hi-80"]], -1))
 
 
 def test_without_statsforecast_the_naive_forecast_stays(monkeypatch):
@@ -120,15 +120,15 @@ def test_the_window_in_the_graph_is_that_of_pretraining(season):
     values = np.random.default_rng(0).normal(50, 3, 200)
     past = windows_of(values, np.array([max(8, season), 60, 180]), season)
     inputs, level, spread = forecaster.inputs_of(past, season)
-    found = PastWindow(forecaster.STEPS, season)(past[..., None])
-    for name, own in {**inputs, "level": level, "spread": spread}.items():
-        np.testing.assert_allclose(np.asarray(found[name]), own, atol=2e-5, err_msg=name)
+    window = PastWindow(forecaster.STEPS, season)(past[..., None])
+    for name, expected in {**inputs, "level": level, "spread": spread}.items():
+        np.testing.assert_allclose(np.asarray(window[name]), expected, atol=2e-5, err_msg=name)
 
 
 def test_the_window_of_a_series_far_from_zero_keeps_its_spread():
     values = 1e6 + np.sin(np.arange(72.0))
-    found = PastWindow(1, 1)(windows_of(values, np.array([72]), 1)[..., None])
-    np.testing.assert_allclose(float(found["spread"][0, 0]), 100 + values.std(), rtol=0.01)
+    window = PastWindow(1, 1)(windows_of(values, np.array([72]), 1)[..., None])
+    np.testing.assert_allclose(float(window["spread"][0, 0]), 100 + values.std(), rtol=0.01)
 
 
 def test_the_loss_is_the_quantile_loss_in_deviations():
@@ -159,10 +159,10 @@ def test_the_plan_tunes_where_there_is_enough_history():
 
 def test_levels_between_those_of_the_module_lie_on_a_line():
     given = np.sort(np.random.default_rng(0).normal(size=(2, 3, 13)), axis=-1).astype(np.float32)
-    found = np.asarray(forecasting._at_levels(given, forecaster.LEVELS, (0.1, 0.25, 0.975)))
-    np.testing.assert_allclose(found[..., 0], given[..., 2], atol=1e-6)
-    np.testing.assert_allclose(found[..., 1], (given[..., 3] + given[..., 4]) / 2, atol=1e-6)
-    np.testing.assert_allclose(found[..., 2], given[..., 12], atol=1e-6)
+    between = np.asarray(forecasting._at_levels(given, forecaster.LEVELS, (0.1, 0.25, 0.975)))
+    np.testing.assert_allclose(between[..., 0], given[..., 2], atol=1e-6)
+    np.testing.assert_allclose(between[..., 1], (given[..., 3] + given[..., 4]) / 2, atol=1e-6)
+    np.testing.assert_allclose(between[..., 2], given[..., 12], atol=1e-6)
     with pytest.raises(InputError, match=r"gives quantiles from 0.025 to 0.975.*Received: quantiles=\[0.01\]"):
         forecasting._at_levels(given, forecaster.LEVELS, (0.01,))
 
@@ -200,9 +200,9 @@ def test_data_of_another_horizon_or_season_are_refused():
 def test_quantiles_agree_in_shares_of_their_width():
     answer = answers.quantiles(LEVELS)
     rows = around(np.arange(8.0).reshape(2, 4))
-    found = answer.agree({"quantiles": rows}, {"quantiles": rows + 0.2})
-    np.testing.assert_allclose(found.difference, 0.1, atol=1e-5)
-    assert not found.equal.any() and answer.agree({"quantiles": rows}, {"quantiles": rows + 0.05}).equal.all()
+    agreement = answer.agree({"quantiles": rows}, {"quantiles": rows + 0.2})
+    np.testing.assert_allclose(agreement.difference, 0.1, atol=1e-5)
+    assert not agreement.equal.any() and answer.agree({"quantiles": rows}, {"quantiles": rows + 0.05}).equal.all()
 
 
 def test_what_is_said_names_the_steps():

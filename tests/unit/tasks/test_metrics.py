@@ -175,14 +175,14 @@ def test_correlations_match_numpy_and_ranks():
 
 
 def test_recall_at_k_by_hand():
-    relevant, found = [{"a", "b"}, {"c"}, set()], [["a", "x", "b"], ["y", "c", "z"], ["a"]]
-    assert [metrics.recall_at_k(relevant, found, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
+    relevant, results = [{"a", "b"}, {"c"}, set()], [["a", "x", "b"], ["y", "c", "z"], ["a"]]
+    assert [metrics.recall_at_k(relevant, results, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
     assert metrics.recall_at_k([set()], [["a"]], 1) == 0
 
 
 def test_mean_reciprocal_rank_by_hand():
-    relevant, found = [{"a"}, {"b"}, {"c"}, {"d"}], [["a"], ["x", "b"], ["x", "y", "c", "c"], ["x"]]
-    assert metrics.mean_reciprocal_rank(relevant, found) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
+    relevant, results = [{"a"}, {"b"}, {"c"}, {"d"}], [["a"], ["x", "b"], ["x", "y", "c", "c"], ["x"]]
+    assert metrics.mean_reciprocal_rank(relevant, results) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
 
 
 def test_ndcg_by_hand():
@@ -194,8 +194,8 @@ def test_ndcg_by_hand():
         (1 / math.log2(3)) / (1 + 1 / math.log2(3))
     )
     scores, truth = rng.permutation(30).astype(float), rng.integers(0, 4, 30)
-    found = np.argsort(-scores).tolist()
-    ours = metrics.ndcg([dict(enumerate(truth.tolist()))], [found], 10)
+    order = np.argsort(-scores).tolist()
+    ours = metrics.ndcg([dict(enumerate(truth.tolist()))], [order], 10)
     assert ours == pytest.approx(reference.ndcg_score(truth[None], scores[None], k=10))
 
 

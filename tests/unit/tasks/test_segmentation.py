@@ -40,11 +40,12 @@ def judged(true, said, pieces=1):
 def test_scores_by_hand():
     true = [[[0, 0, 1, 1], [0, 0, 1, VOID]]]
     said = [[[0, 1, 1, 1], [0, 0, 0, 2]]]
-    found = judged(true, said)
-    assert found.scores["pixel_accuracy"] == pytest.approx(5 / 7)
-    assert found.scores["miou"] == pytest.approx((3 / 5 + 2 / 4) / 2)  # no true house, and one said where all is void
-    assert found.scores["dice"] == pytest.approx((6 / 8 + 4 / 6) / 2)
-    assert found.details["overlap"][1]["pixels"] == 3 and found.details["confusion"]["counts"][0] == [3, 1, 0]
+    evaluation = judged(true, said)
+    assert evaluation.scores["pixel_accuracy"] == pytest.approx(5 / 7)
+    # no true house, and one said where all is void
+    assert evaluation.scores["miou"] == pytest.approx((3 / 5 + 2 / 4) / 2)
+    assert evaluation.scores["dice"] == pytest.approx((6 / 8 + 4 / 6) / 2)
+    assert evaluation.details["overlap"][1]["pixels"] == 3 and evaluation.details["confusion"]["counts"][0] == [3, 1, 0]
 
 
 def test_scores_do_not_depend_on_the_batches():
@@ -63,8 +64,8 @@ def test_the_worst_masks_are_shown_worst_first():
         said[i, : i % 8 + 1] = (true[i, : i % 8 + 1] + 1) % 3  # the more rows, the worse
     shown = judged(true, said).details["masks"]["images"]
     assert len(shown) == segmentation_scores.WORST
-    assert [one["miou"] for one in shown] == sorted(one["miou"] for one in shown) and shown[0]["id"] == "7.png"
-    assert all(one[side].startswith("data:image/png;base64,") for one in shown for side in ("true", "predicted"))
+    assert [image["miou"] for image in shown] == sorted(image["miou"] for image in shown) and shown[0]["id"] == "7.png"
+    assert all(image[side].startswith("data:image/png;base64,") for image in shown for side in ("true", "predicted"))
 
 
 def test_boundaries_are_met_within_the_tolerance_and_no_further():
@@ -92,12 +93,12 @@ def test_the_loss_is_cross_entropy_of_known_pixels_and_dice():
     true, logits = rng.integers(0, 3, (2, 4, 4)), rng.normal(size=(2, 4, 4, 3))
     true[0, 0] = VOID
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    for row, found in enumerate(loss_of(true, logits)):
+    for row, loss in enumerate(loss_of(true, logits)):
         known = true[row] != VOID
         hot = np.eye(3)[np.where(known, true[row], 0)] * known[..., None]
         cross = -(hot * np.log(p[row])).sum() / known.sum()
         both, each = (p[row] * hot).sum((0, 1)), (p[row] * known[..., None] + hot).sum((0, 1))
-        assert found == pytest.approx(cross + 1 - np.mean((2 * both + 1) / (each + 1)), abs=1e-5)
+        assert loss == pytest.approx(cross + 1 - np.mean((2 * both + 1) / (each + 1)), abs=1e-5)
 
 
 def test_what_void_pixels_say_changes_nothing_and_weights_do():

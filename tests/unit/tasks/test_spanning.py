@@ -87,10 +87,10 @@ def test_the_best_pair_is_that_of_all_pairs():
         rows = rng.dirichlet(np.ones(STEPS), 2).T
         pairs = [(s, e) for s, e in itertools.product(range(2, 7), repeat=2) if s <= e < s + 3]
         best = max(pairs, key=lambda pair: rows[pair[0], 0] * rows[pair[1], 1])
-        found = best_span(rows, 2, 7, longest=3)
-        assert (found.first, found.last) == best
+        span = best_span(rows, 2, 7, longest=3)
+        assert (span.first, span.last) == best
         ratio = rows[best[0], 0] * rows[best[1], 1] / (rows[0, 0] * rows[0, 1])
-        assert found.preference == pytest.approx(np.log(ratio))
+        assert span.preference == pytest.approx(np.log(ratio))
 
 
 def test_what_lies_outside_the_context_changes_nothing():
@@ -123,30 +123,32 @@ def test_scores_by_hand():
     ids = ["right", "article", "long", "none", "made up", "silent"]
     examples = windows([[7, 7]] * 3 + [[0, 0]] * 2 + [[7, 7]], [ROME] * 3 + [()] * 2 + [ROME], ids)
     said = [(7, 7), (5, 7), (4, 7), (0, 0), (5, 5), (0, 0)]
-    found = evaluate_spans(examples, np.stack([positions(*one) for one in said]))
+    evaluation = evaluate_spans(examples, np.stack([positions(*span) for span in said]))
     f1 = [1, 1, 0.8, 1, 1, 0]  # "saw the old Rome" and "old Rome" share 2 words of 3 and 2; "the" is nothing
-    assert found.details["example_scores"] == pytest.approx(f1)
-    assert found.scores["f1"] == pytest.approx(np.mean(f1)) and found.scores["exact_match"] == pytest.approx(4 / 6)
-    assert found.scores["answered_f1"] == pytest.approx(0.7) and found.scores["no_answer_accuracy"] == 1
-    assert [(m["id"], m["true"], m["predicted"]) for m in found.details["mistakes"]] == [
+    assert evaluation.details["example_scores"] == pytest.approx(f1)
+    assert evaluation.scores["f1"] == pytest.approx(np.mean(f1)) and evaluation.scores["exact_match"] == pytest.approx(
+        4 / 6
+    )
+    assert evaluation.scores["answered_f1"] == pytest.approx(0.7) and evaluation.scores["no_answer_accuracy"] == 1
+    assert [(m["id"], m["true"], m["predicted"]) for m in evaluation.details["mistakes"]] == [
         ("silent", "Rome / old Rome", "no answer"),
         ("long", "Rome / old Rome", "saw the old Rome"),
     ]
-    assert json.dumps(found.details)
+    assert json.dumps(evaluation.details)
 
 
 def test_a_made_up_answer_is_a_mistake():
-    found = evaluate_spans(windows([[0, 0]], [()], ["q"]), np.stack([positions(3, 3)]))
-    assert found.scores["no_answer_accuracy"] == 0 and "answered_f1" not in found.scores
-    (mistake,) = found.details["mistakes"]
+    evaluation = evaluate_spans(windows([[0, 0]], [()], ["q"]), np.stack([positions(3, 3)]))
+    assert evaluation.scores["no_answer_accuracy"] == 0 and "answered_f1" not in evaluation.scores
+    (mistake,) = evaluation.details["mistakes"]
     assert (mistake["true"], mistake["predicted"]) == ("no answer", "Anna")
 
 
 def test_the_surest_window_answers_for_its_question():
     examples = windows([[0, 0], [7, 7], [0, 0], [3, 3]], [ROME] * 3 + [("Anna",)], ["q", "q@1", "q@2", "p"])
     right = np.stack([positions(0, 0), positions(7, 7), positions(0, 0, 0.6), positions(3, 3)])
-    found = evaluate_spans(examples, right)
-    assert found.scores["exact_match"] == 1 and "no_answer_accuracy" not in found.scores
+    evaluation = evaluate_spans(examples, right)
+    assert evaluation.scores["exact_match"] == 1 and "no_answer_accuracy" not in evaluation.scores
     wrong = right.copy()
     wrong[2] = positions(4, 4, 0.99)
     assert evaluate_spans(examples, wrong).details["example_scores"] == [0, 1]
@@ -156,8 +158,8 @@ def test_the_surest_window_answers_for_its_question():
 
 def test_an_answer_that_no_window_holds_whole_can_still_be_half_right():
     examples = windows([[0, 0]] * 2, [("old Rome of",)] * 2, ["q", "q@1"])
-    found = evaluate_spans(examples, np.stack([positions(6, 7), positions(0, 0)]))
-    assert found.scores["f1"] == pytest.approx(0.8) and "no_answer_accuracy" not in found.scores
+    evaluation = evaluate_spans(examples, np.stack([positions(6, 7), positions(0, 0)]))
+    assert evaluation.scores["f1"] == pytest.approx(0.8) and "no_answer_accuracy" not in evaluation.scores
 
 
 def test_an_answer_can_be_asked_for_always():
@@ -169,15 +171,15 @@ def test_an_answer_can_be_asked_for_always():
 
 def test_a_reply_is_in_the_words_of_the_text():
     passage = {"text": "a\n b  c", "offsets": np.array([[0, 1], [3, 4], [6, 7]]), "step": 4}
-    found = reply(positions(4, 6), passage)
-    assert found.words == "a b c" and found.preference > 0
+    answer = reply(positions(4, 6), passage)
+    assert answer.words == "a b c" and answer.preference > 0
     assert reply(positions(4, 6), {"text": "", "offsets": np.zeros((0, 2), np.int32), "step": 4}) == ("", -np.inf)
 
 
 def test_replies_are_ranked_by_how_likely_they_are():
-    found = ranked([Reply("", -np.inf), Reply("b", -1.0), Reply("a", 3.0), Reply("b", 1.0)])
-    assert [words for words, _ in found] == ["a", "b", "no answer"]
-    assert found[0][1] + found[2][1] == pytest.approx(1) and found[1][1] == pytest.approx(1 / (1 + np.exp(-1)))
+    replies = ranked([Reply("", -np.inf), Reply("b", -1.0), Reply("a", 3.0), Reply("b", 1.0)])
+    assert [words for words, _ in replies] == ["a", "b", "no answer"]
+    assert replies[0][1] + replies[2][1] == pytest.approx(1) and replies[1][1] == pytest.approx(1 / (1 + np.exp(-1)))
     assert ranked([Reply("a", 0.0)])[0][0] == "no answer"  # as in evaluation
     sure = [Reply("b", 60.0), Reply("a", 90.0), Reply("b", 40.0)]  # all of them 1.0
     assert [words for words, _ in ranked(sure)] == ["a", "b", "no answer"]

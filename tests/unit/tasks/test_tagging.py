@@ -32,7 +32,7 @@ LABELS = ("O", "B-person", "I-person", "B-place", "I-place")
     ],
 )
 def test_spans(labels, expected):
-    assert spans(labels) == [Span(*one) for one in expected]
+    assert spans(labels) == [Span(*fields) for fields in expected]
 
 
 def test_the_example_of_spans():
@@ -41,17 +41,17 @@ def test_the_example_of_spans():
 
 def outputs(rows: list[list[int]], steps: int) -> np.ndarray:
     """Probabilities that say these labels, one row a sentence; padding says the last label, to no effect."""
-    found = np.full((len(rows), steps), len(LABELS) - 1)
+    numbers = np.full((len(rows), steps), len(LABELS) - 1)
     for i, row in enumerate(rows):
-        found[i, 1 : 1 + len(row)] = row
-    return np.eye(len(LABELS), dtype=np.float32)[found]
+        numbers[i, 1 : 1 + len(row)] = row
+    return np.eye(len(LABELS), dtype=np.float32)[numbers]
 
 
 def targets(rows: list[list[int]], steps: int) -> np.ndarray:
-    found = np.full((len(rows), steps), -1, np.int32)
+    numbers = np.full((len(rows), steps), -1, np.int32)
     for i, row in enumerate(rows):
-        found[i, 1 : 1 + len(row)] = row
-    return found
+        numbers[i, 1 : 1 + len(row)] = row
+    return numbers
 
 
 def examples(rows: np.ndarray) -> Examples:
@@ -62,20 +62,20 @@ def examples(rows: np.ndarray) -> Examples:
 def test_scores_by_hand():
     truth = [[1, 2, 0, 3], [0, 0, 1]]  # person(0, 2), place(3, 4); person(2, 3)
     said = [[1, 0, 0, 3], [0, 0, 1]]  # person(0, 1), place(3, 4); person(2, 3)
-    found = judged(tasks.tag(LABELS), examples(targets(truth, 6)), outputs(said, 6))
-    assert found.scores["f1"] == pytest.approx(2 / 3) and found.scores["precision"] == pytest.approx(2 / 3)
-    assert found.scores["recall"] == pytest.approx(2 / 3) and found.scores["accuracy"] == pytest.approx(6 / 7)
-    rows = {row["label"]: row for row in found.details["per_class"]}
+    evaluation = judged(tasks.tag(LABELS), examples(targets(truth, 6)), outputs(said, 6))
+    assert evaluation.scores["f1"] == pytest.approx(2 / 3) and evaluation.scores["precision"] == pytest.approx(2 / 3)
+    assert evaluation.scores["recall"] == pytest.approx(2 / 3) and evaluation.scores["accuracy"] == pytest.approx(6 / 7)
+    rows = {row["label"]: row for row in evaluation.details["per_class"]}
     assert (rows["person"]["f1"], rows["person"]["support"], rows["place"]["f1"]) == (0.5, 2, 1.0)
-    (mistake,) = found.details["mistakes"]
+    (mistake,) = evaluation.details["mistakes"]
     assert (mistake["id"], mistake["spans"]["predicted"]) == ("0", [["person", 0, 1], ["place", 3, 4]])
 
 
 def test_labels_without_spans_are_judged_word_by_word():
     task = tasks.tag(("noun", "verb"))
-    found = judged(task, examples(np.array([[0, 1, -1]])), np.eye(2, dtype=np.float32)[[[0, 0, 1]]])
-    assert found.scores["accuracy"] == 0.5 and "f1" not in found.scores
-    assert found.details["headline"]["name"] == "accuracy"
+    evaluation = judged(task, examples(np.array([[0, 1, -1]])), np.eye(2, dtype=np.float32)[[[0, 0, 1]]])
+    assert evaluation.scores["accuracy"] == 0.5 and "f1" not in evaluation.scores
+    assert evaluation.details["headline"]["name"] == "accuracy"
 
 
 def test_the_loss_of_a_sentence_does_not_depend_on_its_padding():

@@ -280,12 +280,12 @@ def _softmax(logits):
 def test_losses_of_one_label_equal_their_closed_forms():
     logits, targets = rng.normal(size=(8, 3)).astype(np.float32), rng.integers(3, size=8).astype(np.int32)
     p = _softmax(logits)
-    own = p[np.arange(8), targets]
+    p_true = p[np.arange(8), targets]
     smooth = np.eye(3)[targets] * 0.9 + 0.1 / 3
     cases = {
-        (): -np.log(own),
+        (): -np.log(p_true),
         (("label_smoothing", 0.1),): -(smooth * np.log(p)).sum(1),
-        (("focal_gamma", 2.0),): -((1 - own) ** 2) * np.log(own),
+        (("focal_gamma", 2.0),): -((1 - p_true) ** 2) * np.log(p_true),
         (("focal_gamma", 1.5), ("label_smoothing", 0.1)): -(smooth * (1 - p) ** 1.5 * np.log(p)).sum(1),
     }
     for options, expected in cases.items():

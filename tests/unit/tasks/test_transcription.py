@@ -24,18 +24,21 @@ def spoken_examples(texts, targets=None):
 
 
 def test_rates_are_those_of_jiwer_on_one_spelling():
-    found = evaluate_transcripts(spoken_examples(TRUE), SAID)
+    evaluation = evaluate_transcripts(spoken_examples(TRUE), SAID)
     true = ["press one to record", "your call is important", "goodbye", "it is ten oclock"]
     said = ["press one to record", "your call call is in port", "", "it is ten oclock"]
     words = jiwer.process_words(true, said)
-    assert found.scores["wer"] == pytest.approx(words.wer)
-    assert found.scores["cer"] == pytest.approx(jiwer.cer(true, said))
-    parts = [found.scores[kind] for kind in ("substituted", "deleted", "inserted")]
-    assert sum(parts) == pytest.approx(found.scores["wer"])
-    assert found.scores["exact"] == 0.5 and found.scores["wer_low"] <= found.scores["wer"] <= found.scores["wer_high"]
-    assert found.details["example_scores"] == [0.0, -0.75, -1.0, 0.0]
-    assert [one["id"] for one in found.details["transcripts"]["worst"]] == ["2", "1"]
-    assert {"true": "goodbye", "said": None, "count": 1} in found.details["transcripts"]["confused"]
+    assert evaluation.scores["wer"] == pytest.approx(words.wer)
+    assert evaluation.scores["cer"] == pytest.approx(jiwer.cer(true, said))
+    parts = [evaluation.scores[kind] for kind in ("substituted", "deleted", "inserted")]
+    assert sum(parts) == pytest.approx(evaluation.scores["wer"])
+    assert (
+        evaluation.scores["exact"] == 0.5
+        and evaluation.scores["wer_low"] <= evaluation.scores["wer"] <= evaluation.scores["wer_high"]
+    )
+    assert evaluation.details["example_scores"] == [0.0, -0.75, -1.0, 0.0]
+    assert [row["id"] for row in evaluation.details["transcripts"]["worst"]] == ["2", "1"]
+    assert {"true": "goodbye", "said": None, "count": 1} in evaluation.details["transcripts"]["confused"]
 
 
 def test_what_nobody_said_counts_though_nothing_was_said():
@@ -60,9 +63,9 @@ def probability(logits, target):
 def test_the_loss_is_that_of_all_ways_to_say_a_text():
     logits = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
     targets = np.array([[1, 2], [1, 0], [2, 2]], np.int32)
-    found = tasks.ctc(["a", "b"]).objective.loss().call(targets, logits)
+    losses = tasks.ctc(["a", "b"]).objective.loss().call(targets, logits)
     wanted = [-np.log(probability(row, target[target > 0])) / 4 for row, target in zip(logits, targets, strict=True)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-4)
 
 
 def test_repeats_and_blanks_are_left_out():

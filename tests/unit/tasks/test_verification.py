@@ -43,12 +43,12 @@ def test_docstrings_hold():
 
 def test_errors_count_what_each_threshold_lets_pass():
     scores, same = np.array([0.9, 0.1, 0.5, 0.5, 0.2]), np.array([True, False, True, False, True])
-    found = measures.errors(scores, same)
-    for limit, missed, accepted in zip(*found, strict=True):
+    curve = measures.errors(scores, same)
+    for limit, missed, accepted in zip(*curve, strict=True):
         assert missed == pytest.approx(np.mean(scores[same] < limit))
         assert accepted == pytest.approx(np.mean(scores[~same] >= limit))
-    assert found.thresholds[:-1].tolist() == [0.1, 0.2, 0.5, 0.9] and found.thresholds[-1] > 0.9
-    assert (found.missed[0], found.accepted[-1]) == (0, 0)
+    assert curve.thresholds[:-1].tolist() == [0.1, 0.2, 0.5, 0.9] and curve.thresholds[-1] > 0.9
+    assert (curve.missed[0], curve.accepted[-1]) == (0, 0)
 
 
 def test_weights_stand_for_trials_that_come_several_times():
@@ -93,32 +93,34 @@ def test_pairs_need_both_kinds():
 
 
 def test_evaluation_has_rates_with_intervals():
-    found = evaluated()
+    evaluation = evaluated()
     for name in ("eer", "min_dcf_01", "min_dcf_05"):
-        assert 0 <= found.scores[f"{name}_low"] <= found.scores[name] <= found.scores[f"{name}_high"] <= 1
-    assert found.scores["trials"] == 72 * 71 / 2 and found.scores["target_trials"] == 12 * 15
-    assert found.scores["auc"] > 0.9 and "threshold" not in found.scores
-    assert len(found.details["example_scores"]) == 72 and found.details["headline"]["name"] == "eer"
-    assert {m["predicted"].split(" ")[0] for m in found.details["mistakes"]} <= {"the", "another"}
-    assert evaluated(noise=2.0).scores["eer"] > found.scores["eer"] > evaluated(noise=0.1).scores["eer"] - 1e-9
+        assert (
+            0 <= evaluation.scores[f"{name}_low"] <= evaluation.scores[name] <= evaluation.scores[f"{name}_high"] <= 1
+        )
+    assert evaluation.scores["trials"] == 72 * 71 / 2 and evaluation.scores["target_trials"] == 12 * 15
+    assert evaluation.scores["auc"] > 0.9 and "threshold" not in evaluation.scores
+    assert len(evaluation.details["example_scores"]) == 72 and evaluation.details["headline"]["name"] == "eer"
+    assert {m["predicted"].split(" ")[0] for m in evaluation.details["mistakes"]} <= {"the", "another"}
+    assert evaluated(noise=2.0).scores["eer"] > evaluation.scores["eer"] > evaluated(noise=0.1).scores["eer"] - 1e-9
 
 
 def test_a_threshold_from_validation_shows_its_own_errors():
-    found = evaluated(threshold=0.99).scores
-    assert found["threshold"] == 0.99 and found["missed"] > 0.9 and found["accepted"] == 0.0
+    scores = evaluated(threshold=0.99).scores
+    assert scores["threshold"] == 0.99 and scores["missed"] > 0.9 and scores["accepted"] == 0.0
 
 
 def test_outputs_that_are_no_numbers_are_wrong_and_no_crash():
     x, who = voices(4, 3, 0.1)
     x[0] = np.nan
-    found = judged(tasks.verify(3), examples(who), x)
-    assert found.scores["eer"] > 0 and np.isfinite(list(found.scores.values())).all()
+    evaluation = judged(tasks.verify(3), examples(who), x)
+    assert evaluation.scores["eer"] > 0 and np.isfinite(list(evaluation.scores.values())).all()
 
 
 def test_the_threshold_is_kept_in_what_makes_the_task():
     x, who = voices(8, 5, 0.8)
-    found = judged(verify(3), examples(who), x)
-    tuned = verify(3).finish(found)
+    evaluation = judged(verify(3), examples(who), x)
+    tuned = verify(3).finish(evaluation)
     pairs = measures.trials(x, who)
     expected = measures.equal_error(measures.errors(pairs.scores, pairs.same))[1]
     assert tuned.made_by[1]["threshold"] == pytest.approx(expected) and tuned.finish is None
@@ -170,10 +172,10 @@ def test_the_loss_is_the_papers_and_0_for_speakers_that_are_not_trained():
 
     cosines = np.array([[0.9, 0.1, -0.2], [0.3, 0.2, 0.1]], np.float32)
     raw = np.concatenate([np.ones((2, 5), np.float32), cosines], axis=1)
-    found = AdditiveMargin(3, margin=0.2, scale=10.0, reduction=None)(np.array([0, 7]), raw)
+    losses = AdditiveMargin(3, margin=0.2, scale=10.0, reduction=None)(np.array([0, 7]), raw)
     top = np.exp(10 * (0.9 - 0.2))
     expected = -np.log(top / (top + np.exp(1.0) + np.exp(-2.0)))  # eq. 6
-    np.testing.assert_allclose(found, [expected, 0.0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(losses, [expected, 0.0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_separation_is_that_of_all_pairs_whatever_the_batches():
@@ -181,9 +183,9 @@ def test_the_separation_is_that_of_all_pairs_whatever_the_batches():
 
     x, who = voices(5, 4, 0.7)
     unit = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    found = measures.trials(unit, who)
+    pairs = measures.trials(unit, who)
     metric = Separation(16)
     for part in (slice(0, 7), slice(7, 13), slice(13, 20)):
         metric.update_state(who[part], np.concatenate([unit[part], np.zeros((len(who[part]), 3))], axis=1))
-    expected = found.scores[found.same].mean() - found.scores[~found.same].mean()
+    expected = pairs.scores[pairs.same].mean() - pairs.scores[~pairs.same].mean()
     assert float(metric.result()) == pytest.approx(expected, abs=1e-5)

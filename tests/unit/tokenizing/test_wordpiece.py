@@ -61,8 +61,8 @@ def test_inputs_equal_the_references_own_template():
     expected = BertWordPieceTokenizer({piece: i for i, piece in enumerate(minilm().vocabulary)}, lowercase=True)
     expected.enable_truncation(32)
     expected.enable_padding(length=32)
-    for one, other in [("a man eats", None), ("", None), ("a man eats", "some bread"), ("word " * 30, "few " * 4)]:
-        got, want = minilm().inputs(one, 32, other), expected.encode(one, other)
+    for text, other in [("a man eats", None), ("", None), ("a man eats", "some bread"), ("word " * 30, "few " * 4)]:
+        got, want = minilm().inputs(text, 32, other), expected.encode(text, other)
         assert got["input_word_ids"].tolist() == want.ids
         assert got["input_mask"].tolist() == want.attention_mask
         assert got["input_type_ids"].tolist() == want.type_ids

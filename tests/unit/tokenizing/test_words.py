@@ -34,8 +34,8 @@ def test_a_word_in_the_vocabulary_is_itself_before_it_is_another_in_capitals():
 
 
 def test_the_recipe_tells_vocabularies_apart():
-    one, other = Words.of(("", "a", "b")), Words.of(("", "b", "a"))
-    assert one.arguments != other.arguments and one.arguments == Words.of(("", "a", "b")).arguments
+    first, other = Words.of(("", "a", "b")), Words.of(("", "b", "a"))
+    assert first.arguments != other.arguments and first.arguments == Words.of(("", "a", "b")).arguments
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_graph_equals_python():
     words = Words.of(("[PAD]", *dict.fromkeys(piece.removeprefix("##") for piece in pieces.vocabulary[1:])))
     graph = GraphWords(words, 24)
     texts = [*STRINGS, *random_strings(pieces, 500, seed=1)]
-    found = graph(tf.constant(texts)).numpy()
-    wrong = [text for text, row in zip(texts, found, strict=True) if row.tolist() != words.inputs(text, 24).tolist()]
+    rows = graph(tf.constant(texts)).numpy()
+    wrong = [text for text, row in zip(texts, rows, strict=True) if row.tolist() != words.inputs(text, 24).tolist()]
     rare = [text for text in wrong if max(map(ord, text)) < 0x300]
-    assert found.dtype == np.int32 and not rare and len(wrong) < 0.02 * len(texts)
+    assert rows.dtype == np.int32 and not rare and len(wrong) < 0.02 * len(texts)

@@ -89,15 +89,15 @@ def test_a_batch_of_cached_views_moves_targets_and_reads_no_inputs():
     for view in range(views):
         pieces = [np.arange(20)]
         (drawn,) = Request(data, "key", Layout(((3,),)), view, seed=5).drawn(pieces)
-        rows = np.stack([augment.inputs(data.inputs[i], own) for i, own in enumerate(drawn)])
+        rows = np.stack([augment.inputs(data.inputs[i], draw) for i, draw in enumerate(drawn)])
         features.append(Features(((rows,),), 20, 0.0, 0))
     augment.asked.clear()
     source = Source(Examples(data.ids, unreadable, data.targets, augment=augment), tuple(features))
     shown = view_of_epoch(20, views, 5, 0, 1)
     for indices, x, y in whole_epoch(source, Settings(5, 6, views=views), Moment(0, 1)):
-        for i, own, rows in zip(indices, x, y["rows"], strict=True):
+        for i, moved, rows in zip(indices, x, y["rows"], strict=True):
             by = float(stable_seed(5, int(shown[i]), int(i)) % 1000)
-            assert (own == np.float32(i + by)).all() and (rows[: i % 4] == own[0]).all()
+            assert (moved == np.float32(i + by)).all() and (rows[: i % 4] == moved[0]).all()
     assert sum(augment.asked.values()) == 20
 
 

@@ -28,16 +28,16 @@ def test_it_steps_as_keras_does(options):
 
     from tlkit.training.optimizers import DepthAdamW
 
-    own = keras.optimizers.AdamW if "weight_decay" in options else keras.optimizers.Adam
-    for found, expected in zip(
-        after(DepthAdamW(learning_rate=1e-2, **options)), after(own(1e-2, **options)), strict=True
+    theirs = keras.optimizers.AdamW if "weight_decay" in options else keras.optimizers.Adam
+    for actual, expected in zip(
+        after(DepthAdamW(learning_rate=1e-2, **options)), after(theirs(1e-2, **options)), strict=True
     ):
-        np.testing.assert_allclose(found, expected, atol=5e-6)
+        np.testing.assert_allclose(actual, expected, atol=5e-6)
 
 
 def test_it_survives_its_config():
     from tlkit.training.optimizers import DepthAdamW
 
-    one = DepthAdamW({"a": 0.5}, weight_decay=0.1, learning_rate=1e-2)
-    again = DepthAdamW.from_config(one.get_config())
+    optimizer = DepthAdamW({"a": 0.5}, weight_decay=0.1, learning_rate=1e-2)
+    again = DepthAdamW.from_config(optimizer.get_config())
     assert again.factors == {"a": 0.5} and again.weight_decay == 0.1

@@ -25,9 +25,9 @@ def workers_in_threads(count: int, devices: tuple[str, ...] = ("",)) -> list[Wor
 
     def adder(index):
         def add(tensors):
-            brought[index] = [np.asarray(own) for own in tensors]
+            brought[index] = [np.asarray(tensor) for tensor in tensors]
             barrier.wait()
-            sums = [np.sum(own, axis=0) for own in zip(*brought, strict=True)]
+            sums = [np.sum(parts, axis=0) for parts in zip(*brought, strict=True)]
             barrier.wait()
             return sums
 
@@ -48,17 +48,17 @@ def test_parts_of_a_batch_are_all_of_it_once_and_in_order(size):
     parts = [whole[worker.part(size)] for worker in workers]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     for worker, part in zip(workers, parts, strict=True):
-        devices = [part[own] for own in worker.device_parts(size)]
+        devices = [part[share] for share in worker.device_parts(size)]
         np.testing.assert_array_equal(np.concatenate(devices), part)
-    sizes = [own.stop - own.start for worker in workers for own in worker.device_parts(size)]
+    sizes = [share.stop - share.start for worker in workers for share in worker.device_parts(size)]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_the_chief_is_heard_and_who_differs_is_named():
     digests = ["00" * 32, "ff" * 32, "00" * 32]
     workers = workers_in_threads(3)
-    assert each(workers, lambda own: own.from_chief(5.0 if own.chief else 7.0)) == [5.0] * 3
-    assert each(workers, lambda own: own.unlike_chief(digests[own.index])) == [[1]] * 3
+    assert each(workers, lambda worker: worker.from_chief(5.0 if worker.chief else 7.0)) == [5.0] * 3
+    assert each(workers, lambda worker: worker.unlike_chief(digests[worker.index])) == [[1]] * 3
     assert ALONE.from_chief(3.0) == 3.0 and ALONE.unlike_chief(digests[0]) == []
 
 
@@ -79,15 +79,15 @@ def test_no_shard_is_computed_twice_and_a_damaged_one_again(tmp_path, monkeypatc
     computed, compute_shard = [], extract._compute_shard
     monkeypatch.setattr(extract, "_compute_shard", lambda *given: computed.append(given[2]) or compute_shard(*given))
     workers = workers_in_threads(2)
-    features = each(workers, lambda own: np.asarray(extract.compute(doubled, request_for(own))))
+    features = each(workers, lambda worker: np.asarray(extract.compute(doubled, request_for(worker))))
     assert sorted(computed) == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(features[0], np.arange(40, dtype=np.float32).reshape(20, 2) * 2)
     np.testing.assert_array_equal(features[0], features[1])
     computed.clear()
-    each(workers, lambda own: extract.compute(doubled, request_for(own)))
+    each(workers, lambda worker: extract.compute(doubled, request_for(worker)))
     assert not computed
     np.save(request_for(ALONE).folder / "000003.npy", np.ones((4, 2), np.float32))
-    again = each(workers, lambda own: np.asarray(extract.compute(doubled, request_for(own))))
+    again = each(workers, lambda worker: np.asarray(extract.compute(doubled, request_for(worker))))
     assert computed == [3]
     np.testing.assert_array_equal(again[1], features[0])
 
@@ -98,22 +98,22 @@ def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
     place = threading.local()
     monkeypatch.setattr(extract, "cache_dir", lambda: tmp_path / place.name)
 
-    def compute(own: Workers):
-        place.name = f"host{own.index}"
+    def compute(worker: Workers):
+        place.name = f"host{worker.index}"
         try:
-            extract._compute_together(doubled, dataclasses.replace(request, workers=own), None, lambda done: None)
+            extract._compute_together(doubled, dataclasses.replace(request, workers=worker), None, lambda done: None)
         except InputError as error:
             return str(error)
 
     said = each(workers_in_threads(2), compute)
-    assert all("point TLKIT_CACHE to one folder" in own for own in said)
+    assert all("point TLKIT_CACHE to one folder" in message for message in said)
 
 
 def test_workers_whose_modules_differ_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
 
-    def compute(own: Workers):
-        request = dataclasses.replace(request_for(own), key=f"graph of worker {own.index}")
+    def compute(worker: Workers):
+        request = dataclasses.replace(request_for(worker), key=f"graph of worker {worker.index}")
         with pytest.raises(InputError, match=r"Worker 1 looks for other features than the chief: .* Save the module"):
             extract.compute(doubled, request)
 

@@ -35,11 +35,11 @@ def written(tmp_path, raw):
 
 
 def test_tensors_come_back(tmp_path):
-    found = read_ct2(written(tmp_path, file()))
-    assert found.keys() == TENSORS.keys()
+    tensors = read_ct2(written(tmp_path, file()))
+    assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
-        assert found[name].dtype == tensor.dtype
-        np.testing.assert_array_equal(found[name], tensor)
+        assert tensors[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(tensors[name], tensor)
 
 
 def test_another_version_is_named(tmp_path):

@@ -33,9 +33,9 @@ def test_power_is_that_of_the_definition(mel):
     hann[first : first + mel.window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(mel.window) / mel.window)
     starts = range(0, len(padded) - mel.transform + 1, mel.step)
     power = np.stack([np.abs(np.fft.rfft(padded[s : s + mel.transform] * hann)) ** 2 for s in starts])
-    found = mel(tf.constant(wave[None], tf.float32)).numpy()[0]
+    bands = mel(tf.constant(wave[None], tf.float32)).numpy()[0]
     expected = power @ filters(mel).astype(np.float64)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
+    np.testing.assert_allclose(bands, expected, rtol=1e-4, atol=1e-5 * expected.max())
 
 
 @pytest.mark.parametrize("mel", SETTINGS)

@@ -23,13 +23,13 @@ def by_hand(series, values, number, kernel):
 
 def test_features_are_shares_above_thresholds():
     values = rocket.fitted_to(X)
-    found = rocket.features(X[:2], values).numpy()
-    assert found.shape == (2, rocket.FEATURES) and found.min() >= 0 and found.max() <= 1
+    features = rocket.features(X[:2], values).numpy()
+    assert features.shape == (2, rocket.FEATURES) and features.min() >= 0 and features.max() <= 1
     for number, limit, kernel in ((0, 0, 0), (3, 2, 41), (7, 1, 83)):
         place = (number * rocket.THRESHOLDS + limit) * rocket.KERNELS + kernel
         for row in (0, 1):
             share = np.mean(by_hand(X[row], values, number, kernel) > values[rocket.LIMITS][number, limit, kernel])
-            assert abs(found[row, place] - share) <= 2 / rocket.STEPS
+            assert abs(features[row, place] - share) <= 2 / rocket.STEPS
 
 
 def test_thresholds_are_quantiles_of_the_training_series():
@@ -46,5 +46,5 @@ def test_kernels_sum_to_zero_and_are_all_there_are():
 
 def test_the_scale_of_a_channel_changes_nothing():
     scaled = (X * np.array([1e-3, 1.0, 1e4]) + np.array([5.0, 0.0, -1e4])).astype(np.float32)
-    one, other = (rocket.features(own, rocket.fitted_to(own)).numpy() for own in (X, scaled))
-    assert np.mean(np.abs(one - other) > 2 / rocket.STEPS) < 0.01
+    first, other = (rocket.features(series, rocket.fitted_to(series)).numpy() for series in (X, scaled))
+    assert np.mean(np.abs(first - other) > 2 / rocket.STEPS) < 0.01

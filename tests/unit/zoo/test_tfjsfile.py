@@ -54,11 +54,11 @@ def test_it_is_computed_as_by_hand_at_any_size(tmp_path):
     assert graph.weights["kernel"].dtype == np.float32 and graph.weights["size"].tolist() == [4, 4]
     assert tfjsfile.needed(graph, ["end"]) == ["kernel", "offset"]
     image = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1)
-    (found,) = tfjsfile.computed(graph, {**graph.weights, "image": image}, ["end"])
-    assert found.shape == (1, 4, 6, 2)
+    (output,) = tfjsfile.computed(graph, {**graph.weights, "image": image}, ["end"])
+    assert output.shape == (1, 4, 6, 2)
     expected = np.maximum(image * np.float32([2, -1]) + OFFSET, 0)
-    np.testing.assert_allclose(found[:, ::2, ::2], expected, atol=1e-6)  # places of before stay where they were
-    np.testing.assert_allclose(found[0, 0, 1], (expected[0, 0, 0] + expected[0, 0, 1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(output[:, ::2, ::2], expected, atol=1e-6)  # places of before stay where they were
+    np.testing.assert_allclose(output[0, 0, 1], (expected[0, 0, 0] + expected[0, 0, 1]) / 2, atol=1e-6)
 
 
 def test_what_is_not_read_is_named(tmp_path):
