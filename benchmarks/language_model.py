@@ -23,7 +23,10 @@ from typing import Any
 import numpy as np
 
 import tlkit
+from tlkit.core.batches import pieces_of, width_of
+from tlkit.modalities.prepare import prepare
 
+BATCH = 16
 RESULTS = Path(__file__).parent / "results" / "language_model.json"
 
 
@@ -34,24 +37,36 @@ def main() -> None:
     parser.add_argument("--general", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--length", type=int, help="tokens of a row; without it, what 99 of 100 dialogues need")
-    parser.add_argument("--steps", type=int, default=2, help="of the whole model, to be timed")
+    parser.add_argument("--steps", type=int, default=5, help="of an epoch that is timed, for both")
     parser.add_argument("--formats", nargs="*", default=["float32", "dynamic"])
-    parser.add_argument("--whole", action="store_true", help="time steps of the whole model, in a process of its own")
+    parser.add_argument("--timed", type=float, help="time epochs that train this share, in a process of its own")
+    parser.add_argument("--only-timed", action="store_true", help="keep the rest of what was measured before")
     options = parser.parse_args()
-    if options.whole:
-        print(json.dumps(whole_model(options)))
+    if options.timed is not None:
+        print(json.dumps(timed(options, options.timed)))
         return
-    record = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
-    write(record)
-    if options.steps:
-        rows = ("--length", str(record["cached"]["row_tokens"]), "--train", str(options.train))
-        command = [sys.executable, __file__, "--whole", "--steps", str(options.steps), *rows]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        record["whole"] = json.loads(done.stdout.strip().splitlines()[-1])
-        cached, whole = record["cached"], record["whole"]
-        record["tokens_ratio"] = cached["tokens_per_cpu_second"] / whole["tokens_per_cpu_second"]
-        record["memory_ratio"] = cached["peak_gb"] / whole["peak_gb"]
+    record = json.loads(RESULTS.read_text()) if options.only_timed else {}
+    if not options.only_timed:
+        record = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
         write(record)
+    if options.steps:
+        record |= ratios(options)
+        write(record)
+
+
+def ratios(options: argparse.Namespace) -> dict[str, Any]:
+    """Training a fifth on cached states beside training all, on the same batches, each in a process of its own."""
+    record: dict[str, Any] = {}
+    for name, share, epochs in (("timed_fifth", 0.2, 4), ("timed_whole", 1.0, 3)):
+        rows = ("--train", str(options.train), "--steps", str(options.steps), "--epochs", str(epochs))
+        rows += () if options.length is None else ("--length", str(options.length))
+        command = [sys.executable, __file__, "--timed", str(share), *rows]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        record[name] = json.loads(done.stdout.strip().splitlines()[-1])
+        print(name, record[name], flush=True)
+    fifth, whole = record["timed_fifth"], record["timed_whole"]
+    record["tokens_ratio"] = fifth["tokens_per_cpu_second"] / whole["tokens_per_cpu_second"]
+    return {**record, "memory_ratio": fifth["peak_gb"] / whole["peak_gb"]}
 
 
 def write(record: dict[str, Any]) -> None:
@@ -81,7 +96,7 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
             data,
             (phase,),
             out=folder,
-            batch_size=16,
+            batch_size=BATCH,
             callbacks=[clock],
             length=options.length,
         )
@@ -99,21 +114,36 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
         return {**figures, "exports": [dataclasses.asdict(row) for row in exports]}
 
 
-def whole_model(options: argparse.Namespace) -> dict[str, Any]:
-    """Steps that train all of the model, timed behind one that is not."""
+def timed(options: argparse.Namespace, unfrozen: float) -> dict[str, Any]:
+    """Epochs over the same few batches, of all lengths in their shares, for whatever share of the module trains.
+
+    An epoch before, which traces the steps and fills the cache, is not counted. Tokens are those that are computed:
+    batches are cut to their longest row.
+    """
     data = data_of(options)
-    train = data.train.subset(range(16 * (options.steps + 1)))
-    data = dataclasses.replace(data, train=train, val=data.val.subset([]), test=data.test.subset([]))
-    clock = Steps()
+    clock = Epochs()
     with tempfile.TemporaryDirectory() as folder:
-        task = tlkit.tasks.generate(samples=0)
-        phase = tlkit.Phase(1, 1e-5, unfrozen=1.0)
+        layer = tlkit.HubLayer("zoo:smollm2-135m", name="backbone")
+        data = prepare(data, layer, length=options.length)
+        train = spread(data.train, options.steps)
+        data = dataclasses.replace(data, train=train, val=data.val.subset([]), test=data.test.subset([]))
+        phase = tlkit.Phase(options.epochs, 1e-5, unfrozen=unfrozen)
         run = tlkit.finetune(
-            "zoo:smollm2-135m", task, data, (phase,), out=folder, batch_size=16, micro_batch=16, length=options.length,
+            layer, tlkit.tasks.generate(samples=0), data, (phase,), out=folder, batch_size=BATCH, micro_batch=BATCH,
             callbacks=[clock],
         )  # fmt: skip
-    seconds, tokens = float(np.median(clock.seconds[1:])), 16 * row_tokens(run.data)
-    return {"cpu_seconds_of_steps": clock.seconds, "tokens_per_cpu_second": tokens / seconds, "peak_gb": peak_gb()}
+    widths = [width_of(train, piece) for piece in pieces_of(train, np.arange(len(train)), BATCH)]
+    tokens = BATCH * sum(width or 0 for width in widths)
+    seconds = float(np.median(clock.seconds[1:]))
+    cost = {"tokens": tokens, "widths": widths, "tokens_per_cpu_second": tokens / seconds, "peak_gb": peak_gb()}
+    return {"cpu_seconds_of_epochs": clock.seconds, "parameters": run.phases[0].had["parameters"], **cost}
+
+
+def spread(examples: Any, batches: int) -> Any:
+    """As many batches of examples, evenly over their lengths: each is of one length, as batches of an epoch are."""
+    order = np.argsort(examples.lengths, kind="stable")
+    starts = np.linspace(0, len(order) - BATCH, batches).round().astype(int)
+    return examples.subset([int(i) for start in starts for i in order[start : start + BATCH]])
 
 
 def row_tokens(data: tlkit.Splits) -> int:
@@ -127,40 +157,26 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def callbacks() -> tuple[type, type]:
+def epochs() -> type:
     import keras
 
-    class Clock(keras.callbacks.Callback):
-        """CPU seconds between a beginning and an end."""
+    class Epochs(keras.callbacks.Callback):
+        """CPU seconds of each epoch."""
 
         def __init__(self) -> None:
             super().__init__()
             self.seconds: list[float] = []
 
-        def began(self) -> None:
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.start = time.process_time()
 
-        def ended(self) -> None:
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.seconds.append(time.process_time() - self.start)
 
-    class EpochClock(Clock):
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.began()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.ended()
-
-    class StepClock(Clock):
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            self.began()
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.ended()
-
-    return EpochClock, StepClock
+    return Epochs
 
 
-Epochs, Steps = callbacks()
+Epochs = epochs()
 
 if __name__ == "__main__":
     main()

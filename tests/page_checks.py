@@ -76,3 +76,40 @@ def said(page: browsers.Browser, file: Path) -> dict[str, Any]:
         "Object.fromEntries(Object.entries(window.tlkit.last ?? {}).map(([kind, own]) => [kind, "
         "Object.fromEntries(Object.entries(own).map(([name, values]) => [name, [...values]]))]))"
     ))  # fmt: skip
+
+
+LOOP_PAGE = """<!doctype html><link rel="icon" href="data:,"><script type="importmap">
+{"imports": {"@litertjs/core": "./litert/core.js", "@litertjs/wasm-utils": "./litert/wasm-utils.js"}}
+</script><script type="module">
+import * as loop from './loop.js';
+try { window.loop = {...loop, model: await loop.load('model.tflite')}; } catch (error) { window.wrong = String(error); }
+</script>"""
+
+
+@contextlib.contextmanager
+def looped(folder: Path, model: Path, lines: str) -> Iterator[browsers.Browser]:
+    """A page in which the names that lines of JavaScript export are in `window.loop`, with a file as its `model`."""
+    import shutil
+
+    from tlkit.exporting.formats import pages
+
+    shutil.copytree(pages._litert(), folder / "litert")
+    shutil.copytree(folder / "litert" / "wasm", folder / "wasm")
+    shutil.copy(model, folder / "model.tflite")
+    (folder / "loop.js").write_text(lines, encoding="utf-8")
+    (folder / "index.html").write_text(LOOP_PAGE, encoding="utf-8")
+    with served(folder) as address, browsers.chromium() as page:
+        page.call("Page.navigate", url=address)
+        page.wait_for("Page.loadEventFired")
+        wait(page, "window.loop || window.wrong")
+        assert not page.run("window.wrong"), (page.run("window.wrong"), page.complaints())
+        yield page
+
+
+def promised(page: browsers.Browser, script: str) -> Any:
+    """What a promise gives, as plain data."""
+    page.run(f"window.said = null; ({script}).then((said) => {{ window.said = {{said}}; }}, (e) => {{ window.said = "
+             "{wrong: String(e)}; })")  # fmt: skip
+    wait(page, "window.said")
+    assert page.run("window.said.wrong") is None, page.run("window.said.wrong")
+    return page.run("window.said.said")

@@ -1,11 +1,14 @@
 """A language model's whole way: dialogues, training on answers, scores before and after, files, what they answer."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import browser
 import keras
 import numpy as np
+import page_checks
 import pytest
 import readme_checks
 import tensorflow as tf
@@ -15,7 +18,7 @@ import tlkit
 from tlkit.core.run import Phase
 from tlkit.data import text
 from tlkit.exporting import checked_formats
-from tlkit.formats import tflite_tree
+from tlkit.formats import tflite, tflite_tree
 from tlkit.generating import rows
 from tlkit.layer.hub_layer import HubLayer
 
@@ -176,6 +179,37 @@ def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
     assert str(answer).strip().startswith(said.scores[0][0])  # ours ends after `most` tokens
 
 
-def test_the_readme_runs_one_of_the_functions(run):
-    assert "perplexity" in readme_checks.check(run.folder, run)["metrics"]
-    assert "An answer takes a loop over them" in (run.folder / "README.md").read_text()
+@pytest.fixture(scope="module")
+def answers(run):
+    """Prompts of the test, and the answers that the float32 file gives to them by tlkit's own loop."""
+    opened = tflite.open_tflite(run.folder / "model.tflite", 1)
+    examples = run.task.deployment.examples(run.data.test)
+    rows_of = [{name: value[None] for name, value in examples.inputs[i].items()} for i in range(3)]
+    found = [rows.tokens_of(run.task.deployment.run(opened.signatures, row)["tokens"][0]) for row in rows_of]
+    return [(rows.tokens_of(row["prompt"][0]), tokens) for row, tokens in zip(rows_of, found, strict=True)]
+
+
+def test_the_loop_of_the_readme_in_python_answers_as_tlkit_does(run, answers):
+    text = (run.folder / "README.md").read_text()
+    assert "perplexity" in readme_checks.metadata(run.folder)["metrics"] and "tlkit.predict` goes through" not in text
+    (code,) = readme_checks.blocks(run.folder, "python", "Python")[:1]
+    printed, names = readme_checks.said(run.folder, code)
+    asked = run.folder.parent / "question.txt"
+    asked.write_text(names["question"])
+    (said,) = tlkit.predict(run.folder, [asked])
+    assert printed.strip().startswith(said.scores[0][0])  # ours also ends where an answer repeats itself
+    model = names["Interpreter"](str(run.folder / "model.tflite"))
+    for prompt, tokens in answers:
+        written = names["answer"](model, prompt)
+        assert tokens and written[: len(tokens)] == tokens
+
+
+@pytest.mark.slow
+def test_the_loop_of_the_readme_in_javascript_answers_the_same_in_a_browser(run, answers, tmp_path):
+    if browser.CHROMIUM is None or shutil.which("npm") is None:
+        pytest.skip("there is no Chromium, or no npm to fetch LiteRT.js with")
+    (code,) = readme_checks.blocks(run.folder, "js", "JavaScript")
+    with page_checks.looped(tmp_path, run.folder / "model.tflite", code) as page:
+        for prompt, tokens in answers:
+            written = page_checks.promised(page, f"loop.answer(loop.model, {prompt})")
+            assert written[: len(tokens)] == tokens

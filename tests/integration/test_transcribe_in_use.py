@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
+import browser
 import numpy as np
+import page_checks
 import pytest
+import readme_checks
 import soundfile
 import speech_module
 from test_data_speech import RATE, WORDS, said
@@ -123,6 +127,39 @@ def test_a_client_with_its_own_loop_writes_the_same(run):
         ids.append(text[-1])
     whole = file.get_signature_runner("transcribe")(waveform=wave)["ids"][0]
     assert text[: (whole >= 0).sum()] == whole[whole >= 0].tolist()
+
+
+def test_the_lines_of_the_readme_write_the_same(run, folder):
+    """In Python in one call and word by word."""
+    (whole, by_word) = readme_checks.blocks(run.folder, "python", "Python")[:2]
+    wave = run.task.deployment.examples(run.data.test).inputs[0]["waveform"][None]
+    _, names = readme_checks.said(run.folder, whole)
+    assert names["waveform"].shape == wave.shape and names["ids"].shape == (LONGEST,)
+    names["waveform"] = wave
+    told = run.data.test.pipeline.get("prompted")
+    ids = names["model"].get_signature_runner("transcribe")(waveform=wave)["ids"][0]
+    exec(compile(by_word, "README.md", "exec"), names)
+    assert names["tokens"][len(told["prompt"]) :][: (ids >= 0).sum()] == ids[ids >= 0].tolist()
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_readme_write_the_same_in_a_browser(run, tmp_path):
+    if browser.CHROMIUM is None or shutil.which("npm") is None:
+        pytest.skip("there is no Chromium, or no npm to fetch LiteRT.js with")
+    from ai_edge_litert.interpreter import Interpreter
+
+    (code,) = readme_checks.blocks(run.folder, "js", "JavaScript")
+    transcribe = Interpreter(str(run.folder / "model.tflite")).get_signature_runner("transcribe")
+    examples = run.task.deployment.examples(run.data.test)
+    with page_checks.looped(tmp_path, run.folder / "model.tflite", code) as page:
+        for i in range(3):
+            wave = examples.inputs[i]["waveform"]
+            ids = transcribe(waveform=wave[None])["ids"][0]
+            sent = json.dumps([round(float(number), 6) for number in wave])
+            written = page_checks.promised(page, f"loop.transcribe(loop.model, Float32Array.from({sent}))")
+            assert written == ids[ids >= 0].tolist()
+            file = json.dumps(json.loads(str(run.data.test.columns["tokenizer"][i])))
+            assert page.run(f"loop.textOf({file}, {written})") == text_of(file, ids)
 
 
 def test_it_opens_again_and_says_the_same(run):

@@ -206,6 +206,9 @@ class Deployment:
         scorer: A fresh Scorer of what `run` gives, which `evaluate` adds to the task's own scores; None adds none.
         checked: Examples that a file is checked with, as each of them is a loop.
         scored: Examples that `scorer` is given at most; None is all.
+        calls: (examples, signatures of a TFLite file by name, content of the files in it by name) -> Markdown of how
+            clients go through the loop, a Jinja template, and names for it besides those of `Format.calls`; None where
+            it knows no loop over these signatures.
     """
 
     examples: Callable[[Examples], Examples]
@@ -215,6 +218,9 @@ class Deployment:
     scorer: Callable[[], Scorer] | None = None
     checked: int = 20
     scored: int | None = None
+    calls: Callable[[Examples, Mapping[str, Any], Mapping[str, bytes]], tuple[str, Mapping[str, Any]] | None] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, eq=False)

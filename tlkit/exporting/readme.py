@@ -201,7 +201,9 @@ def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[s
     format, row = alike[0]
     (signature, specs), *other_signatures = row["signatures"].items()
     tensors = _tensors(run, specs, serves=format.serves)
-    calls = _environment().from_string(format.calls).render(
+    looped = None if format.serves else _looped(run, row)
+    template, names = looped or (format.calls, {})
+    calls = _environment().from_string(template).render(
         file=row["file"],
         stem=Path(row["file"]).stem,
         name=re.sub(r"\W+", "_", name),
@@ -209,16 +211,26 @@ def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[s
         signatures=list(row["signatures"]),
         reading=functools.partial(_reading, modality_of(run.data.test), tensors["inputs"]),
         **tensors,
+        **names,
     )  # fmt: skip
     return {
         "title": f"Calling `{row['file']}`",
         "others": [{"file": other["file"], "differs": _differs(row, other)} for _, other in alike[1:]],
         "signature": signature,
         "further": [key for key, _ in other_signatures],
-        "loop": run.task.deployment is not None,
+        "loop": run.task.deployment is not None and looped is None and not format.serves,
         "calls": calls.strip(),
         **tensors,
     }
+
+
+def _looped(run: Run, row: Record) -> tuple[str, Mapping[str, Any]] | None:
+    """How clients go through the loop that an answer of a TFLite file takes: a template, and names for it."""
+    deployment = run.task.deployment
+    if deployment is None or deployment.calls is None or not row["file"].endswith(".tflite"):
+        return None
+    signatures = {name: _tensors(run, specs, serves=False) for name, specs in row["signatures"].items()}
+    return deployment.calls(run.data.test, signatures, describe(run, run.data.test).files)
 
 
 def _tensors(run: Run, specs: Record, *, serves: bool) -> dict[str, list[TensorOf]]:

@@ -84,8 +84,8 @@ def _chosen(tree: Any) -> dict[int, tuple[tuple[int, ...], int]]:
             if tensor.type == tflite_tree.schema().TensorType.FLOAT32 and tree.buffers[tensor.buffer].data is not None:
                 shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
                 uses.setdefault(tensor.buffer, set()).update((shape, axis) for axis in axes.get(index, ()))
-    fit = {number: hows for number, hows in uses.items() if all(axis >= 0 and len(s) > axis for s, axis in hows)}
-    sizes = {number: len(tree.buffers[number].data) for number, hows in fit.items() if len(hows) == 1}
+    fit = {number: shapes for number, shapes in uses.items() if all(axis >= 0 and len(s) > axis for s, axis in shapes)}
+    sizes = {number: len(tree.buffers[number].data) for number, shapes in fit.items() if len(shapes) == 1}
     order = sorted(sizes, key=lambda number: (sizes[number], number))
     below = np.cumsum([sizes[number] for number in order]) <= LEFT * sum(sizes.values())
     return {number: next(iter(fit[number])) for number, small in zip(order, below, strict=True) if not small}

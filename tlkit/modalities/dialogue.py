@@ -15,7 +15,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.dialogue_rows import STEP, TOKENIZER, in_rows, tokens_of
-from tlkit.data.dialogues import DIALOGUE, MESSAGES
+from tlkit.data.dialogues import DIALOGUE, MESSAGES, ROLES
 from tlkit.generating import rows
 from tlkit.modalities.parsed import one_example
 from tlkit.tokenizing.bytepairs import BytePairs
@@ -95,7 +95,7 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     tokenizer = tokenizer_in(info)
     messages = _asked(text, str(source))
     prompt, room = prompt_tokens(tokenizer, messages), info.shapes["prompt"][0]
-    note = f"of {len(prompt)} tokens the last {room} are read" if len(prompt) > room else ""
+    note = f"of {len(prompt):,} tokens the last {room:,} are read" if len(prompt) > room else ""
     inputs = DictColumn(
         {
             "prompt": ArrayColumn(rows.filled([prompt], room)),
@@ -107,12 +107,19 @@ def _parse(source: Any, info: FileInfo) -> Examples:
 
 
 def _asked(text: str, where: str) -> list[dict[str, str]]:
+    if not text:
+        raise InputError(f"{where!r} asks nothing: write a question into it.")
     if not text.startswith("[{"):
         return [{"role": "user", "content": text}]
     try:
-        return [{"role": str(message["role"]), "content": str(message["content"])} for message in json.loads(text)]
+        messages = [{"role": str(message["role"]), "content": str(message["content"])} for message in json.loads(text)]
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(f'{where!r} begins like messages, and is no JSON of [{{"role", "content"}}, ...].') from error
+    if strange := sorted({message["role"] for message in messages} - set(ROLES)):
+        raise InputError(f"{where!r} has messages of {', '.join(strange)}: roles are {', '.join(ROLES)}.")
+    if messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise InputError(f"{where!r} asks nothing: its last message must be a text of the user's.")
+    return messages
 
 
 def tokenizer_in(info: FileInfo) -> BytePairs:

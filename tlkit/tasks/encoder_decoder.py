@@ -12,7 +12,7 @@ from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, Lines, Objective, Task
 from tlkit.data.teacher_forcing import in_use
 from tlkit.layer.token_scores import LOGITS, token_scores
-from tlkit.tasks import metrics
+from tlkit.tasks import client_loops, metrics
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.greedy_decoding import functions, run
 
@@ -67,6 +67,7 @@ def encoder_decoder(
             scorer=gathered(evaluate),
             checked=checked,
             scored=scored,
+            calls=functools.partial(client_loops.of_encoder_decoder, name),
         ),
         before=True,
     )

@@ -17,7 +17,7 @@ from tlkit.data.dialogue_rows import STEP, of_use
 from tlkit.generating.search import Rule
 from tlkit.generating.stepping import run
 from tlkit.layer import reads
-from tlkit.tasks import generation_functions, generation_scores, recording
+from tlkit.tasks import client_loops, generation_functions, generation_scores, recording
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.heads import check_rules
 
@@ -106,6 +106,7 @@ def generate(
             answer=continuation(-1 if end is None else end),
             scorer=gathered(scorer) if samples else None,
             scored=samples,
+            calls=functools.partial(client_loops.of_generation, chosen),
         ),
         before=True,
     )

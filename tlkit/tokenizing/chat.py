@@ -36,6 +36,12 @@ def prompt_tokens(tokenizer: BytePairs, messages: Sequence[Mapping[str, str]]) -
     return [tokenizer.begin, *tokens] if begins and tokenizer.begin is not None else tokens
 
 
+def around(tokenizer: BytePairs) -> tuple[str, str]:
+    """What the template writes in front of a question and behind it, special tokens as they are spelled."""
+    before, _, behind = _PLACES.split(_written(tokenizer, [{"role": "user", "content": ""}]))
+    return before, behind
+
+
 def answer_tokens(tokenizer: BytePairs, answer: str) -> list[int]:
     """Tokens of an answer, and the one that ends it."""
     return [*tokenizer.encode(answer.strip()), tokenizer.end]

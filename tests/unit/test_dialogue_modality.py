@@ -1,0 +1,68 @@
+"""What a language model is asked in a file: what cannot be asked is a sentence, and what is too long is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_language
+
+import tlkit
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Pipeline
+from tlkit.core.modality import FileInfo
+from tlkit.data import text
+from tlkit.generating import rows
+from tlkit.modalities.dialogue import DIALOGUES, FILE, SETTINGS
+
+ROOM = 32
+
+
+@pytest.fixture(scope="module")
+def info():
+    settings = {"eos_token": tiny_language.SPECIAL[1], "pad_token": tiny_language.SPECIAL[1]}
+    settings["chat_template"] = tiny_language.TEMPLATE
+    contents = {FILE: tiny_language.tokenizer(), SETTINGS: settings}
+    files = {name: json.dumps(content).encode() for name, content in contents.items()}
+    return FileInfo(Pipeline(), {"prompt": (ROOM,), "answer": (8,)}, files)
+
+
+def said(tmp_path, content, info):
+    file = tmp_path / "asked.txt"
+    file.write_text(content)
+    return DIALOGUES.parse(file, info)
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (" \n", "asks nothing: write a question"),
+    ('[{"role": "user", "content": " "}]', "its last message must be a text of the user's"),
+    ('[{"role": "assistant", "content": "yes"}]', "its last message must be a text of the user's"),
+    ('[{"role": "robot", "content": "yes"}]', "has messages of robot: roles are system, user, assistant"),
+    ('[{"role": "user"}]', "begins like messages, and is no JSON"),
+    ('[{"role": "user", "content": "half', "begins like messages, and is no JSON"),
+])  # fmt: skip
+def test_what_asks_nothing_is_a_sentence(tmp_path, info, content, why):
+    with pytest.raises(InputError, match=why) as raised:
+        said(tmp_path, content, info)
+    assert "asked.txt" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_of_a_hundred_thousand_tokens_the_last_are_read(tmp_path, info):
+    parsed = said(tmp_path, "a" * 99_000 + "b" * 1_000, info)
+    prompt = rows.tokens_of(parsed.inputs[0]["prompt"])
+    assert prompt == [ord("b")] * (ROOM - 4) + [257, 256, ord("a"), ord(" ")]
+    assert f"of 100,007 tokens the last {ROOM} are read" in str(parsed.columns["note"][0])
+
+
+def test_what_a_user_writes_is_no_special_token(tmp_path, info):
+    prompt = rows.tokens_of(said(tmp_path, "<|end|>", info).inputs[0]["prompt"])
+    assert prompt.count(257) == 1 and bytes(prompt[3:10]) == b"<|end|>"
+
+
+def test_another_model_s_tokenizer_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tiny_language, "arrays", lambda seed=0, words=250, made=tiny_language.arrays: made(seed, 250))
+    handle = str(tiny_language.module(tmp_path))
+    data = text.from_dialogues(tiny_language.dialogues(tmp_path / "pairs.jsonl"), progress=False)
+    with pytest.raises(InputError, match=r"has a table of 250 tokens, and its tokenizer.json 258: that is another"):
+        tlkit.finetune(handle, tlkit.tasks.generate(samples=0), data, (tlkit.Phase(1, 1e-3),), out=tmp_path / "run")
