@@ -6,13 +6,17 @@ STAMP := $(VENV)/.installed
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-numeric test-slow test-oldest test-newest lint docs install bench clean
+.PHONY: demo test test-long test-numeric test-slow test-oldest test-newest lint docs install bench clean
 
 demo: install
 	$(BIN)/tlkit demo
 
 test: install
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not long"
+
+# Whole runs of each task, module and method.
+test-long: install
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not slow"
 
 # What rests on the processor: oneDNN is on by itself only where there is AVX-512 VNNI, and threads share out sums.
 test-numeric: install

@@ -21,6 +21,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run a whole task, or a module of the zoo, are long by their names."""
+    for item in items:
+        if item.path.name.endswith("_in_use.py") or item.path.name.startswith("test_zoo_"):
+            item.add_marker(pytest.mark.long)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Exports share a worker process, once something has exported."""
     kept_workers.keep()

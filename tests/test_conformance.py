@@ -32,6 +32,8 @@ from tlkit.core.task import HeadOutputs, Inference, Task
 from tlkit.formats import tflite
 from tlkit.tasks import recording
 
+pytestmark = pytest.mark.long
+
 COUNT, STEPS, WIDTH, SIDE = 40, 8, 12, 32
 FEATURES = {
     "answers()": (STEPS, WIDTH),

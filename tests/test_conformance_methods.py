@@ -20,6 +20,8 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
 from tlkit.core.run import Phase
 
+pytestmark = pytest.mark.long
+
 HELPERS = {  # tested with what they serve
     "beside_popularity", "beside_trees", "domain_mix", "multitask", "new_items", "one_head", "relabelled", "task_mix",
     "taught", "trees",

@@ -13,6 +13,8 @@ import tlkit
 from tlkit import zoo
 from tlkit.core.errors import DownloadError, OfflineError
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LONGEST = 12  # cells
 

@@ -130,6 +130,7 @@ def test_every_error_is_in_the_namespace_without_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_each_name_is_reachable_in_every_order_of_import():
     done = run("-c", EVERY_ORDER, " ".join(NAMES), " ".join(SHELVES))
     assert done.returncode == 0, done.stderr[-2000:]

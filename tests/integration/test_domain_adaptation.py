@@ -25,7 +25,7 @@ METHODS = {
     "mcc of coral": lambda task: methods.mcc(methods.coral(task)),
 }
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tlkit.explaining.explaining import METHODS
 from tlkit.explaining.parts import PLACES, parts_of
 from tlkit.model.partition import weights_hash
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 SIZE = fitting.SIZE
 
 

@@ -15,6 +15,8 @@ from exporting_runs import FILES, classifier, exported, stripes
 
 from tlkit.formats import tflite
 
+pytestmark = pytest.mark.long
+
 TFLITE = {name: file for name, file in FILES.items() if file.endswith(".tflite")}
 SHOWN = ["flat", "rising", "two lines", "fällend ✓"]  # labels as clients read them, one a line
 SOURCE = Path(__file__).parents[1] / "clients" / "saved_model_client.c"

@@ -160,6 +160,7 @@ def test_what_a_kill_left_half_written_goes(layer):
 ODD_RECORDS = ("null", "[]", "{}", "7", "[" * 100_000, '{"sha256": 1, "shape": 2, "rounding": "x"}')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "no record", "foreign record", "a pipe", *ODD_RECORDS])
 def test_a_damaged_shard_is_computed_again(layer, monkeypatch, damage):
     small_shards(monkeypatch)
@@ -212,6 +213,7 @@ def test_float16_takes_half_the_space_and_says_what_it_cost(layer):
 # -- who computes them
 
 
+@pytest.mark.long
 @pytest.mark.numeric
 def test_litert_gives_the_features_of_tensorflow(layer):
     for share in (0.0, 0.5):

@@ -70,6 +70,7 @@ def test_a_card_travels(tmp_path):
     assert open_module(folder).card == {}
 
 
+@pytest.mark.long
 def test_a_keras_model_goes_the_way_of_all_modules():
     model = modules.keras_model()
     module = open_module(model)
@@ -105,6 +106,7 @@ def test_a_loaded_object_passes_through(kind, module_folder):
     assert open_module(again).sha256 != module.sha256
 
 
+@pytest.mark.long
 def test_a_loaded_objects_hash_is_the_same_in_another_process(module_folder):
     folder = module_folder("nested")
     code = (

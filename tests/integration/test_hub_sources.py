@@ -137,6 +137,7 @@ def test_the_zoo(monkeypatch, module_folder):
         resolve("zoo:tiny", sha256="0" * 64)
 
 
+@pytest.mark.long
 def test_tensorflow_hub_without_pkg_resources():
     """As with setuptools 82 and newer; nobody else gets to see the stand-in."""
     code = """
@@ -171,6 +172,7 @@ def test_importing_hub_imports_no_tensorflow():
 # keras.applications
 
 
+@pytest.mark.long
 def test_an_application_by_name():
     with pytest.warns(UserWarning, match=r"MobileNet cannot be had \(downloads are switched off\).*RANDOM weights"):
         module = open_module("keras.applications:mobilenet/96", offline=True)

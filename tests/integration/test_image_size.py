@@ -12,6 +12,8 @@ from tlkit.core.errors import InputError
 from tlkit.formats import hub_module
 from tlkit.modalities.image import _size
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def pictures():

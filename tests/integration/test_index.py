@@ -20,7 +20,7 @@ from tlkit.datasets import samples
 from tlkit.search import index as indexing
 from tlkit.search.index import Index, Maker
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 TEXTS = ("the good film", "a very bad plot", "anna in rome", "a long short film !", "the good film")
 rng = np.random.default_rng(5)
 

@@ -18,6 +18,8 @@ from tlkit.core.errors import InputError
 from tlkit.formats import hub_module, tflite
 from tlkit.layer.endpoints import open_endpoint
 
+pytestmark = pytest.mark.long
+
 
 def text(inspected):
     out = io.StringIO()

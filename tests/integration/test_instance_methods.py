@@ -26,7 +26,7 @@ WEIGHERS = {
     "ulsif": lambda *domains: methods.density_ratio(*domains, kind="ulsif"),
 }
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 
 
 @pytest.fixture(scope="module")

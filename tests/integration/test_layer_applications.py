@@ -9,6 +9,8 @@ import tensorflow as tf
 import tlkit
 from tlkit import HubLayer
 
+pytestmark = pytest.mark.long
+
 SIDE = 75  # the smallest that InceptionV3 takes
 NAMES = {"VGG16": (26, 512), "ResNet50": (318, 2048), "InceptionV3": (376, 2048)}  # variables, features
 

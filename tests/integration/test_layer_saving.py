@@ -118,6 +118,7 @@ def _trained(folder, root):
     return {f"{RESUMED}.{i}": w for i, w in enumerate(model.get_weights())} | {f"{RESUMED}.steps": np.array(4)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_it_opens_in_a_fresh_process_without_module_and_cache(way, saved, tmp_path):
     root, expected = saved

@@ -55,6 +55,7 @@ def moved(layer, before):
 # -- the tutorial's shape
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", TRAINED)
 def test_the_tutorial_trains_with_adam(kind, module_folder):
     model = tutorial(module_folder(kind), kind, trainable=True)

@@ -18,7 +18,7 @@ from tlkit.core.examples import ArraySpec
 from tlkit.core.files import cache_dir
 from tlkit.core.progress import quiet
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 
 
 def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):

@@ -15,7 +15,7 @@ from tlkit.core.run import Phase
 from tlkit.data import pairs
 from tlkit.modalities.prepare import prepare
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 FILLER = ("the", "a", "very", "film", "films", "plot", "long", "short", "!")
 PHASES = (Phase(epochs=2, lr=1e-2), Phase(epochs=4, lr=1e-2, unfrozen=1.0))
 LONGER = (Phase(epochs=2, lr=1e-2), Phase(epochs=12, lr=1e-2, unfrozen=1.0))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import shared_fits
 
+pytestmark = pytest.mark.long
+
 TOLERANCE = 1e-5
 
 

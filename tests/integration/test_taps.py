@@ -56,6 +56,7 @@ def fitted(folder, phases=PHASES, strides=(), **options):
 # -- the layer
 
 
+@pytest.mark.long
 @pytest.mark.numeric
 @pytest.mark.parametrize("share", [0.4, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.0, 0.2, 0.6, 0.9))])
 def test_the_two_halves_are_the_whole_on_a_real_module(share):
@@ -234,6 +235,7 @@ def test_keys_of_one_tensor_are_those_of_before():
 # -- training
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strides", [(), "reversed"])
 def test_computed_once_and_streamed_train_to_the_same_weights(folder, strides):
     if strides:
@@ -275,6 +277,7 @@ def test_a_frozen_weight_that_moves_stops_the_fit(folder):
             tlkit.fit(model, task, data(), (Phase(1, 1e-2, unfrozen=0.4),), batch_size=8)
 
 
+@pytest.mark.long
 def test_a_fit_that_is_stopped_twice_goes_on_to_the_same_bits(folder, tmp_path):
     shared = {"splits": data(Brighter()), "views": 2}
     whole = fitted(folder, **shared)

@@ -113,6 +113,7 @@ def test_adapt_moves_the_statistics_of_unfrozen_blocks_only(folder):
     assert statistics & moved
 
 
+@pytest.mark.long
 def test_a_worse_phase_is_reported_and_its_weights_are_not_kept(folder):
     ruin = Phase(epochs=1, lr=0.3, unfrozen=1.0)
     good = fitted(folder, phases=PHASES[:1])
@@ -250,6 +251,7 @@ def same_runs(first, other) -> bool:
     return weights and history and best
 
 
+@pytest.mark.long
 def test_a_fit_that_is_stopped_again_and_again_goes_on_to_the_same_bits(folder, tmp_path, whole):
     """Stopped in the first epoch, inside each phase, at the end of one, and in the last epoch."""
     shared = {"splits": data(Brighter()), "checkpoints": tmp_path, "views": 2}
@@ -262,6 +264,7 @@ def test_a_fit_that_is_stopped_again_and_again_goes_on_to_the_same_bits(folder, 
     assert same_runs(fitted(folder, **shared), whole)  # and a finished one stays as it is
 
 
+@pytest.mark.long
 def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_path, whole):
     shared = {"splits": data(Brighter()), "checkpoints": tmp_path, "views": 2}
     with pytest.raises(StopError):
@@ -274,6 +277,7 @@ def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_pa
     assert same_runs(again, whole)
 
 
+@pytest.mark.long
 def test_other_settings_data_or_module_do_not_go_on_silently(folder, tmp_path):
     from tlkit.layer.lookup import backbone_of
     from tlkit.training.fit import fit
@@ -293,6 +297,7 @@ def test_other_settings_data_or_module_do_not_go_on_silently(folder, tmp_path):
     assert len(fitted(folder, phases=PHASES, **shared).phases) == 2
 
 
+@pytest.mark.long
 def test_both_generations_damaged_start_over(folder, tmp_path, plain):
     fitted(folder, phases=PHASES, checkpoints=tmp_path)
     for path in tmp_path.glob("state-*.ckpt"):
@@ -313,6 +318,7 @@ def child(folder: Path, out: Path, said) -> None:
     np.savez(out / "weights.npz", *values(run.model))
 
 
+@pytest.mark.long
 def test_kill_9_at_any_moment_and_again_gives_the_same_bits(folder, tmp_path, whole):
     """The short form: the long one, with 20 kills, is benchmarks/kills.py."""
     processes = multiprocessing.get_context("forkserver")
@@ -347,6 +353,7 @@ class Lighter:
         return value + np.float32(drawn["by"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("views", [0, 3])
 def test_every_step_has_the_targets_of_its_copies(folder, views, monkeypatch):
     """Of each epoch's own draws, or those of the cached views, for which no image is read again."""

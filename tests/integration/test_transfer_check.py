@@ -18,7 +18,7 @@ from tlkit.core.progress import quiet
 from tlkit.core.run import Phase
 from tlkit.model.evaluate import Headline
 
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 PHASES = (Phase(epochs=4, lr=1e-2), Phase(epochs=1, lr=1e-3, unfrozen=0.5))
 
 

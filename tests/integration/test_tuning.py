@@ -20,7 +20,7 @@ from tlkit.features import engines
 from tlkit.training import fit as fits
 
 pytest.importorskip("optuna")
-pytestmark = pytest.mark.usefixtures("module_cache")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 
 SPACE = {"lr": tlkit.Range(1e-3, 1e-1, log=True), "unfrozen": [0.0, 0.5], "epochs": tlkit.Range(2, 4)}
 TRIALS = 8

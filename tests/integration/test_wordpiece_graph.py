@@ -37,6 +37,7 @@ def check(call: Any, wordpiece: WordPiece, texts: list[str], length: int = LENGT
         assert not len(wrong), f"{name} of {texts[wrong[0]]!r}: {array[wrong[0]]} is not {expected[wrong[0]]}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_the_graph_equals_python(lower_case):
     wordpiece = minilm(lower_case)
@@ -45,6 +46,7 @@ def test_the_graph_equals_python(lower_case):
     check(call, wordpiece, random_strings(wordpiece, 1500, seed=5))  # all of Unicode: both know what Python knows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("length", [LENGTH, 4, 5])
 def test_pairs_equal_python(length):
     wordpiece = WordPiece(small())

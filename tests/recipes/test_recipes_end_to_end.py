@@ -15,6 +15,8 @@ from PIL import Image
 import tlkit
 from tlkit.core.errors import DownloadError, OfflineError
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parents[2] / "recipes"
 FILES = ("saved_model", "float32")
 GOLDEN = json.loads((Path(__file__).parent / "scores.json").read_text())  # measured before flags became records
