@@ -67,16 +67,16 @@ def table_check(
     """
     if not seeds:
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
-    said = progress or shown()
+    display = progress or shown()
     plan = tuple(first) if first is not None else plans.whole()
     table: dict[str, list[Headline]] = {}
     for seed in seeds:
-        own = target if isinstance(target, Splits) else target(seed)
-        _check(source, own)
-        for way, value in _ways(source, own, task, plan, phases, score, seed, batch_size).items():
+        target_splits = target if isinstance(target, Splits) else target(seed)
+        _check(source, target_splits)
+        for way, value in _ways(source, target_splits, task, plan, phases, score, seed, batch_size).items():
             table.setdefault(way, []).append(value)
-            said.line(f"{way}, seed {seed}: {value.name} {value.value:.3f}")
-    return _compared({way: tuple(one.value for one in ones) for way, ones in table.items()}, table[SCRATCH][0])
+            display.line(f"{way}, seed {seed}: {value.name} {value.value:.3f}")
+    return _compared({way: tuple(figure.value for figure in ones) for way, ones in table.items()}, table[SCRATCH][0])
 
 
 def _ways(
@@ -125,13 +125,13 @@ def _trained(folder: Path, data: Splits, task: Task, plan: tuple[Phase, ...], se
 
 def _scored(run: Run, target: Splits, score: str | None) -> Headline:
     evaluation = evaluate(run.model, run.task, target.test)
-    own = headline(evaluation)
-    if own is None:
+    figure = headline(evaluation)
+    if figure is None:
         raise InputError(f"The task {run.task.name} names no headline score, so trainings cannot be compared.")
-    name = score or ("auc" if "auc" in evaluation.scores else own.name)
+    name = score or ("auc" if "auc" in evaluation.scores else figure.name)
     if name not in evaluation.scores:
         raise InputError(f"`score` must be one of {', '.join(evaluation.scores)}. Received: score={score!r}.")
-    return replace(own, name=name, value=evaluation.scores[name])
+    return replace(figure, name=name, value=evaluation.scores[name])
 
 
 def _check(source: Splits, target: Splits) -> None:
@@ -145,8 +145,10 @@ def _check(source: Splits, target: Splits) -> None:
 
 def _compared(scores: dict[str, tuple[float, ...]], like: Headline) -> TransferCheck:
     """Differences of ways of transfer, and what each of trees is ahead of the tuned model."""
-    transfer = compared({way: own for way, own in scores.items() if way not in (TREES, ON_BOTH)}, like)
+    transfer = compared({way: values for way, values in scores.items() if way not in (TREES, ON_BOTH)}, like)
     beside = [compared({TUNED: scores[TUNED], way: scores[way]}, like).differences[0] for way in (TREES, ON_BOTH)]
-    ahead = [one for one in beside if one.mean > 0]
-    remark = "".join(f" {one.better[0].upper()}{one.better[1:]} are {one.mean:+.3f} ahead of {TUNED}." for one in ahead)
+    ahead = [gain for gain in beside if gain.mean > 0]
+    remark = "".join(
+        f" {gain.better[0].upper()}{gain.better[1:]} are {gain.mean:+.3f} ahead of {TUNED}." for gain in ahead
+    )
     return replace(transfer, scores=scores, differences=(*transfer.differences, *beside), remark=remark)

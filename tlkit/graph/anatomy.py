@@ -48,7 +48,7 @@ class Anatomy:
     memories: tuple[Any, ...] = ()
 
 
-def anatomy(graph: Graph) -> Anatomy:
+def anatomy_of(graph: Graph) -> Anatomy:
     """The graph's anatomy, worked out once."""
     return remembered(graph, "anatomy", lambda: _with_encoders(graph))  # type: ignore[no-any-return]
 
@@ -97,12 +97,12 @@ def _anatomy(graph: Graph, memories: tuple[Any, ...] = ()) -> Anatomy:
     return Anatomy(ops, place, tuple(data), tuple(weights), tuple(weighty), tuple(consumed), bearing, cost, memories)
 
 
-def tables(graph: Graph, known: Anatomy) -> dict[int, int]:
+def tables(graph: Graph, anatomy: Anatomy) -> dict[int, int]:
     """Variable -> count of its rows, of the tables that whole numbers of the inputs are looked up in."""
     row_counts = {}
-    for op in known.ops:
-        table = known.weights[known.place[op.inputs[0].op.name]] if op.type in LOOKUPS else NOTHING
-        if len(table) == 1 and op.inputs[1].dtype.is_integer and known.data[known.place[op.inputs[1].op.name]]:
+    for op in anatomy.ops:
+        table = anatomy.weights[anatomy.place[op.inputs[0].op.name]] if op.type in LOOKUPS else NOTHING
+        if len(table) == 1 and op.inputs[1].dtype.is_integer and anatomy.data[anatomy.place[op.inputs[1].op.name]]:
             (index,) = table
             row_counts[index] = int(graph.variables[index].shape[0])
     return row_counts

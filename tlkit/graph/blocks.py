@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tlkit.graph.anatomy import Anatomy, anatomy, elements, sizes, tables
+from tlkit.graph.anatomy import Anatomy, anatomy_of, elements, sizes, tables
 from tlkit.graph.cutting import Cut, cuts, depth_order, parameters, steps, variables_in_front
 from tlkit.graph.flat import Graph, remembered
 
@@ -111,22 +111,22 @@ def _atoms(graph: Graph) -> list[_Atom]:
     last = ends[-1]
     if last is not None and last.ops_in_front < last.ops:
         ends.append(None)
-    known = anatomy(graph)
+    anatomy = anatomy_of(graph)
     atoms: list[_Atom] = []
     before: Cut | None = None
     for end in ends:
-        atoms.append(_atom(graph, known, before, end))
+        atoms.append(_atom(graph, anatomy, before, end))
         before = end
     return atoms
 
 
-def _atom(graph: Graph, known: Anatomy, before: Cut | None, end: Cut | None) -> _Atom:
+def _atom(graph: Graph, anatomy: Anatomy, before: Cut | None, end: Cut | None) -> _Atom:
     front = set(variables_in_front(graph, before)) if before else set()
     upto = variables_in_front(graph, end) if end else depth_order(graph)
     variables = tuple(v for v in upto if v not in front)
     first = before.ops_in_front if before else 0
-    last = end.ops_in_front if end else len(known.bearing)
-    shapes = [sizes(graph, known.ops[i].outputs[0].name) or () for i in known.bearing[first:last]]
+    last = end.ops_in_front if end else len(anatomy.bearing)
+    shapes = [sizes(graph, anatomy.ops[i].outputs[0].name) or () for i in anatomy.bearing[first:last]]
     return _Atom(
         end=end,
         variables=variables,
@@ -189,17 +189,17 @@ def taps(graph: Graph, *, narrow: bool = False, first: Sequence[str] = ()) -> Ma
         narrow: Prefer cuts of at most half of the channels that the widest cut of the stride has.
         first: Names of tensors that are preferred to all.
     """
-    known = anatomy(graph) if graph.problem is None else None
-    if known is None:
+    anatomy = anatomy_of(graph) if graph.problem is None else None
+    if anatomy is None:
         return {}
-    strides = _strides(graph, known)
+    strides = _strides(graph, anatomy)
     tops = {block.depth for block in blocks(graph)}
     ends = [cut.tensor for cut in cuts(graph) if cut.depth in tops]
-    inner = [i for i, op in enumerate(known.ops) if known.weighty[i] and op.outputs and op.name in graph.nodes]
-    every = [known.ops[i].outputs[0].name for i in inner]  # outputs of the assembled function have names of their own
+    inner = [i for i, op in enumerate(anatomy.ops) if anatomy.weighty[i] and op.outputs and op.name in graph.nodes]
+    every = [anatomy.ops[i].outputs[0].name for i in inner]  # outputs of the assembled function have names of their own
     maps: dict[int, str] = _narrow(graph, strides, [cut.tensor for cut in cuts(graph)]) if narrow else {}
     for names in ([name for name in every if name in first], ends, [cut.tensor for cut in cuts(graph)], every):
-        last = {strides[name]: name for name in names if name in strides and not _padded(known, name)}
+        last = {strides[name]: name for name in names if name in strides and not _padded(anatomy, name)}
         maps |= {stride: name for stride, name in last.items() if stride not in maps}
     return dict(sorted(maps.items()))
 
@@ -213,18 +213,18 @@ def _narrow(graph: Graph, strides: Mapping[str, int], names: Sequence[str]) -> d
     return {strides[name]: name for name, count in channels.items() if count <= widest[strides[name]] / 2}
 
 
-def _padded(known: Anatomy, tensor: str) -> bool:
-    return known.ops[known.place[tensor.partition(":")[0]]].type in PADDING
+def _padded(anatomy: Anatomy, tensor: str) -> bool:
+    return anatomy.ops[anatomy.place[tensor.partition(":")[0]]].type in PADDING
 
 
-def _strides(graph: Graph, known: Anatomy) -> dict[str, int]:
+def _strides(graph: Graph, anatomy: Anatomy) -> dict[str, int]:
     """Stride of every 4-D tensor that comes from the input by convolutions, poolings and what keeps places."""
     strides: dict[str, int] = {
         t.name: 1 for t in graph.whole.inputs[: len(graph.inputs)] if t.shape.rank == 4 and t.dtype.is_floating
     }
-    for i, op in enumerate(known.ops):
+    for i, op in enumerate(anatomy.ops):
         before = [strides[t.name] for t in op.inputs if t.name in strides]
-        if not before or not known.data[i] or op.type in MIXING:
+        if not before or not anatomy.data[i] or op.type in MIXING:
             continue
         shape = sizes(graph, op.outputs[0].name)
         if shape is not None and len(shape) == 4 and 1 not in shape[1:3]:
@@ -256,6 +256,6 @@ def embedding(graph: Graph) -> str | None:
     """
     if not graph.nodes:
         return None
-    rows = tables(graph, anatomy(graph))
+    rows = tables(graph, anatomy_of(graph))
     names = {index: name for name, index in graph.resources.items()}
     return names[max(rows, key=lambda index: rows[index])] if rows else None

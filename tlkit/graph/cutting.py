@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlkit.core.errors import InputError
-from tlkit.graph.anatomy import Anatomy, anatomy, elements, has_rows, sizes, tables
+from tlkit.graph.anatomy import Anatomy, anatomy_of, elements, has_rows, sizes, tables
 from tlkit.graph.easing import ease
 from tlkit.graph.flat import Graph, giving, part, part_as, remembered
 from tlkit.graph.liveness import single_live, source
@@ -74,11 +74,11 @@ def depth_order(graph: Graph) -> tuple[int, ...]:
     This is the module's true depth: names and the order of variable lists are not. Variables that the graph does not
     read (counters, states of random generators) are left out.
     """
-    return () if not graph.nodes else _order(anatomy(graph))
+    return () if not graph.nodes else _order(anatomy_of(graph))
 
 
-def _order(known: Anatomy) -> tuple[int, ...]:
-    every = [i for weights in known.weights if len(weights) == 1 for i in weights]
+def _order(anatomy: Anatomy) -> tuple[int, ...]:
+    every = [i for weights in anatomy.weights if len(weights) == 1 for i in weights]
     return tuple(dict.fromkeys(every))
 
 
@@ -95,19 +95,19 @@ def cuts(graph: Graph) -> tuple[Cut, ...]:
 
 
 def _cuts(graph: Graph) -> Iterable[Cut]:
-    known = anatomy(graph)
-    spans = _spans(known, _weight_only_outputs(graph, known))
-    tied = tables(graph, known)
-    order = _order(known)
-    total = sum(known.cost) or 1.0
-    front_cost = _running(known.cost)
-    bearing = set(known.bearing)
-    in_front = _running([float(i in bearing) for i in range(len(known.ops))])
-    for position, tensor in single_live(graph, known):
+    anatomy = anatomy_of(graph)
+    spans = _spans(anatomy, _weight_only_outputs(graph, anatomy))
+    tied = tables(graph, anatomy)
+    order = _order(anatomy)
+    total = sum(anatomy.cost) or 1.0
+    front_cost = _running(anatomy.cost)
+    bearing = set(anatomy.bearing)
+    in_front = _running([float(i in bearing) for i in range(len(anatomy.ops))])
+    for position, tensor in single_live(graph, anatomy):
         shared = (v for v, (first, last) in spans.items() if v not in tied and first <= position < last)
         if not has_rows(graph, tensor) or any(True for _ in shared):
             continue
-        besides = _memories_between(graph, known, position, tensor)
+        besides = _memories_between(graph, anatomy, position, tensor)
         behind = tuple(v for v in order if spans[v][0] > position)
         count = int(in_front[position])
         yield Cut(
@@ -126,7 +126,7 @@ def _cuts(graph: Graph) -> Iterable[Cut]:
 
 def operations(graph: Graph) -> float:
     """Multiplications and additions of one example's forward pass; open sizes count as 1; 0 where it cannot be cut."""
-    return 0.0 if graph.problem else sum(anatomy(graph).cost)
+    return 0.0 if graph.problem else sum(anatomy_of(graph).cost)
 
 
 def parameters(graph: Graph, variable: int) -> int:
@@ -142,9 +142,9 @@ def _running(values: Iterable[float]) -> list[float]:
     return sums
 
 
-def _memories_between(graph: Graph, known: Anatomy, position: int, tensor: Any) -> tuple[str, ...]:
+def _memories_between(graph: Graph, anatomy: Anatomy, position: int, tensor: Any) -> tuple[str, ...]:
     """Names of the encoders' outputs that are made up to a position and read behind it, beside a tensor."""
-    memories = [t.name for t in known.memories if known.place[t.op.name] <= position and t.name != tensor.name]
+    memories = [t.name for t in anatomy.memories if anatomy.place[t.op.name] <= position and t.name != tensor.name]
     if not memories:
         return ()
     behind = _needed(graph, [tensor.name, *memories], graph.outputs)
@@ -153,18 +153,18 @@ def _memories_between(graph: Graph, known: Anatomy, position: int, tensor: Any) 
     return tuple(name for name in memories if name in consumed)
 
 
-def _weight_only_outputs(graph: Graph, known: Anatomy) -> set[int]:
+def _weight_only_outputs(graph: Graph, anatomy: Anatomy) -> set[int]:
     tensors = map(source(graph), graph.outputs)
-    return {v for t in tensors for v in known.weights[known.place[t.op.name]]}
+    return {v for t in tensors for v in anatomy.weights[anatomy.place[t.op.name]]}
 
 
-def _spans(known: Anatomy, always: set[int]) -> dict[int, tuple[int, int]]:
+def _spans(anatomy: Anatomy, always: set[int]) -> dict[int, tuple[int, int]]:
     """Variable -> positions of the first and the last op at which it meets data."""
-    spans = {v: (len(known.ops), len(known.ops)) for v in (*_order(known), *always)}
-    for position, met in enumerate(known.consumed):
+    spans = {v: (len(anatomy.ops), len(anatomy.ops)) for v in (*_order(anatomy), *always)}
+    for position, met in enumerate(anatomy.consumed):
         for v in met:
             first = min(spans[v][0], position)
-            spans[v] = (first, len(known.ops) if v in always else position)
+            spans[v] = (first, len(anatomy.ops) if v in always else position)
     return spans
 
 
@@ -275,13 +275,13 @@ def rows_of(graph: Graph, taps: Sequence[str]) -> tuple[str, ...]:
     """
     if graph.problem is not None:
         raise InputError(f"Only a module that can be cut gives tensors from inside, and this one {graph.problem}.")
-    known = anatomy(graph)
-    places = {name: known.place.get(_sourced(graph, name).op.name) for name in _tensors(graph, taps)}
+    anatomy = anatomy_of(graph)
+    places = {name: anatomy.place.get(_sourced(graph, name).op.name) for name in _tensors(graph, taps)}
     for name, place in places.items():
         if place is None or not _sourced(graph, name).dtype.is_floating:
             problem = "leads to no output of the module" if place is None else "does not hold floating numbers"
             raise InputError(f"A module cannot give its tensor `{name}`: it {problem}.")
-    data = [name for name, place in places.items() if place is not None and known.data[place]]
+    data = [name for name, place in places.items() if place is not None and anatomy.data[place]]
     reached = [name for name in data if has_rows(graph, _sourced(graph, name))]
     if not reached:
         raise InputError(f"A module gives at least one tensor with a row per example. Received: taps={tuple(taps)}.")
@@ -301,16 +301,16 @@ def _tensors(graph: Graph, taps: Sequence[str]) -> list[str]:
 
 def _weights_tapped(graph: Graph, taps: Sequence[str]) -> set[int]:
     """Variables behind the taps that no data reaches."""
-    known = anatomy(graph)
-    places = (known.place[_sourced(graph, name).op.name] for name in _tensors(graph, taps))
-    variables = {v for place in places for v in known.weights[place]}
+    anatomy = anatomy_of(graph)
+    places = (anatomy.place[_sourced(graph, name).op.name] for name in _tensors(graph, taps))
+    variables = {v for place in places for v in anatomy.weights[place]}
     return variables | {graph.resources[name] for name in taps if name in graph.resources}
 
 
 def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
     """The taps at or before a cut, then the cut; a tap whose variables train behind the cut is not before it."""
-    known = anatomy(graph)
-    place = {name: known.place[_sourced(graph, name).op.name] for name in (*rows, *cut.tensors)}
+    anatomy = anatomy_of(graph)
+    place = {name: anatomy.place[_sourced(graph, name).op.name] for name in (*rows, *cut.tensors)}
     early = [name for name in rows if place[name] <= place[cut.tensor]]
     before = [name for name in early if not set(cut.variables_behind).intersection(variables_of(graph, [name]))]
     return tuple(sorted({*before, *cut.tensors}, key=lambda name: place[name]))
@@ -318,11 +318,11 @@ def _in_front(graph: Graph, rows: Sequence[str], cut: Cut) -> tuple[str, ...]:
 
 def variables_of(graph: Graph, tensors: Iterable[str]) -> tuple[int, ...]:
     """Indices of the variables that lead to some tensors (or are them, by their names in `graph.resources`)."""
-    known = anatomy(graph)
+    anatomy = anatomy_of(graph)
     variables = {graph.resources[name] for name in tensors if name in graph.resources}
     for tensor in _needed(graph, (), [name for name in tensors if name not in graph.resources]):
-        place = known.place[tensor.op.name]
-        variables |= known.weights[place] | known.consumed[place]
+        place = anatomy.place[tensor.op.name]
+        variables |= anatomy.weights[place] | anatomy.consumed[place]
     return tuple(sorted(variables))
 
 

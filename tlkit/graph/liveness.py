@@ -9,13 +9,13 @@ from tlkit.graph.anatomy import Anatomy
 from tlkit.graph.flat import Graph
 
 
-def single_live(graph: Graph, known: Anatomy) -> Iterable[tuple[int, Any]]:
+def single_live(graph: Graph, anatomy: Anatomy) -> Iterable[tuple[int, Any]]:
     """Positions behind which one weighty tensor alone is still needed, encoders' outputs aside, with that tensor."""
-    last = _last_uses(graph, known)
-    memories = {t.name: t for t in known.memories}
+    last = _last_uses(graph, anatomy)
+    memories = {t.name: t for t in anatomy.memories}
     live: dict[str, Any] = {}
-    for position, op in enumerate(known.ops):
-        if not known.weighty[position]:
+    for position, op in enumerate(anatomy.ops):
+        if not anatomy.weighty[position]:
             continue
         live = {name: t for name, t in live.items() if last[name] > position}
         live |= {t.name: t for t in op.outputs if last.get(t.name, -1) > position and t.name not in memories}
@@ -26,10 +26,10 @@ def single_live(graph: Graph, known: Anatomy) -> Iterable[tuple[int, Any]]:
                 yield position, tensor
 
 
-def _last_uses(graph: Graph, known: Anatomy) -> dict[str, int]:
+def _last_uses(graph: Graph, anatomy: Anatomy) -> dict[str, int]:
     """Tensor -> position of the last weighty op that takes it; outputs are needed to the end."""
-    last = {t.name: i for i, op in enumerate(known.ops) if known.weighty[i] for t in op.inputs}
-    return last | {t.name: len(known.ops) for t in map(source(graph), graph.outputs)}
+    last = {t.name: i for i, op in enumerate(anatomy.ops) if anatomy.weighty[i] for t in op.inputs}
+    return last | {t.name: len(anatomy.ops) for t in map(source(graph), graph.outputs)}
 
 
 def source(graph: Graph) -> Callable[[str], Any]:

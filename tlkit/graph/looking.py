@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkit.graph.anatomy import Anatomy, anatomy
+from tlkit.graph.anatomy import Anatomy, anatomy_of
 from tlkit.graph.flat import Graph, part, remembered
 
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
@@ -59,66 +59,66 @@ def batch_norms(graph: Graph) -> tuple[BatchNorm, ...]:
 
 
 def _norms(graph: Graph) -> Iterator[BatchNorm]:
-    known = anatomy(graph)
-    users = _users(known)
-    for op in known.ops:
+    anatomy = anatomy_of(graph)
+    users = _users(anatomy)
+    for op in anatomy.ops:
         norm = None
         if op.type in FUSED and not op.get_attr("is_training"):
-            norm = _fused(known, op)
-        elif op.type == "Rsqrt" and len(_variables(known, op.outputs[0])) == 1:
-            norm = _unfused(graph, known, users, op)
+            norm = _fused(anatomy, op)
+        elif op.type == "Rsqrt" and len(_variables(anatomy, op.outputs[0])) == 1:
+            norm = _unfused(graph, anatomy, users, op)
         if norm:
             yield norm
 
 
-def _users(known: Anatomy) -> dict[str, list[Any]]:
+def _users(anatomy: Anatomy) -> dict[str, list[Any]]:
     """Tensor -> the ops that take it."""
     users: dict[str, list[Any]] = {}
-    for op in known.ops:
+    for op in anatomy.ops:
         for tensor in op.inputs:
             users.setdefault(tensor.name, []).append(op)
     return users
 
 
-def _variables(known: Anatomy, tensor: Any) -> frozenset[int]:
-    return known.weights[known.place[tensor.op.name]]
+def _variables(anatomy: Anatomy, tensor: Any) -> frozenset[int]:
+    return anatomy.weights[anatomy.place[tensor.op.name]]
 
 
 def _only(variables: frozenset[int]) -> int | None:
     return next(iter(variables)) if len(variables) == 1 else None
 
 
-def _fused(known: Anatomy, op: Any) -> BatchNorm | None:
-    gamma, beta, mean, variance = (_only(_variables(known, t)) for t in list(op.inputs)[1:5])
+def _fused(anatomy: Anatomy, op: Any) -> BatchNorm | None:
+    gamma, beta, mean, variance = (_only(_variables(anatomy, t)) for t in list(op.inputs)[1:5])
     if mean is None or variance is None:
         return None
     return BatchNorm(gamma, beta, mean, variance, float(op.get_attr("epsilon")), op.inputs[0].name)
 
 
-def _unfused(graph: Graph, known: Anatomy, users: dict[str, list[Any]], rsqrt: Any) -> BatchNorm | None:
+def _unfused(graph: Graph, anatomy: Anatomy, users: dict[str, list[Any]], rsqrt: Any) -> BatchNorm | None:
     """inverse = rsqrt(variance + epsilon) [* gamma]; x * inverse + (beta - mean * inverse)."""
-    variance = _only(_variables(known, rsqrt.outputs[0]))
+    variance = _only(_variables(anatomy, rsqrt.outputs[0]))
     inverse, gamma = rsqrt.outputs[0], None
-    if variance is None or (epsilon := _epsilon(graph, known, rsqrt.inputs[0])) is None:
+    if variance is None or (epsilon := _epsilon(graph, anatomy, rsqrt.inputs[0])) is None:
         return None
-    if _scaled(known, users, inverse) is None:  # nothing but weights takes it: the scale comes first
-        for product, other in _products(known, users, inverse):
-            gamma, inverse = _only(_variables(known, other)), product.outputs[0]
-    entering = _scaled(known, users, inverse)
-    for product, other in _products(known, users, inverse):
-        mean = _only(_variables(known, other))
+    if _scaled(anatomy, users, inverse) is None:  # nothing but weights takes it: the scale comes first
+        for product, other in _products(anatomy, users, inverse):
+            gamma, inverse = _only(_variables(anatomy, other)), product.outputs[0]
+    entering = _scaled(anatomy, users, inverse)
+    for product, other in _products(anatomy, users, inverse):
+        mean = _only(_variables(anatomy, other))
         if mean is not None and entering is not None:
-            beta = _only(_beside(known, users, product.outputs[0]))
+            beta = _only(_beside(anatomy, users, product.outputs[0]))
             return BatchNorm(gamma, beta, mean, variance, epsilon, entering)
     return None
 
 
-def _epsilon(graph: Graph, known: Anatomy, tensor: Any) -> float | None:
+def _epsilon(graph: Graph, anatomy: Anatomy, tensor: Any) -> float | None:
     while tensor.op.type in PASSING and tensor.op.inputs:
         tensor = tensor.op.inputs[0]
     if tensor.op.type not in ADDITIONS:
         return None
-    constants = [t for t in tensor.op.inputs if not _variables(known, t)]
+    constants = [t for t in tensor.op.inputs if not _variables(anatomy, t)]
     return float(np.max(constant(graph, constants[0].name))) if constants else None
 
 
@@ -131,28 +131,28 @@ def _through(users: dict[str, list[Any]], tensor: Any) -> Iterator[tuple[Any, An
             yield op, tensor
 
 
-def _products(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Iterator[tuple[Any, Any]]:
+def _products(anatomy: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Iterator[tuple[Any, Any]]:
     """Products of the tensor with other weights, and the other factor."""
     for op, operand in _through(users, tensor):
         factors = [t for t in op.inputs if t.name != operand.name]
-        if op.type == "Mul" and len(factors) == 1 and _variables(known, factors[0]):
+        if op.type == "Mul" and len(factors) == 1 and _variables(anatomy, factors[0]):
             yield op, factors[0]
 
 
-def _scaled(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> str | None:
+def _scaled(anatomy: Anatomy, users: dict[str, list[Any]], tensor: Any) -> str | None:
     """Name of the data tensor that the tensor multiplies."""
     for op, operand in _through(users, tensor):
-        data = [t for t in op.inputs if t.name != operand.name and known.data[known.place[t.op.name]]]
+        data = [t for t in op.inputs if t.name != operand.name and anatomy.data[anatomy.place[t.op.name]]]
         if op.type == "Mul" and data:
             return str(data[0].name)
     return None
 
 
-def _beside(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> frozenset[int]:
+def _beside(anatomy: Anatomy, users: dict[str, list[Any]], tensor: Any) -> frozenset[int]:
     """Variables that a weight is subtracted from or added to."""
     for op, operand in _through(users, tensor):
         if op.type in ("Sub", *ADDITIONS):
-            variables = (_variables(known, t) for t in op.inputs if t.name != operand.name)
+            variables = (_variables(anatomy, t) for t in op.inputs if t.name != operand.name)
             return frozenset[int]().union(*variables)
     return frozenset()
 
@@ -161,9 +161,9 @@ def depthwise_kernels(graph: Graph) -> frozenset[int]:
     """Variables that are kernels of depthwise convolutions: each output channel sums over one input channel alone."""
     if not graph.nodes:
         return frozenset()
-    known = anatomy(graph)
-    kernels = (op.inputs[1] for op in known.ops if op.type == "DepthwiseConv2dNative")
-    return frozenset(index for kernel in kernels for index in _variables(known, kernel))
+    anatomy = anatomy_of(graph)
+    kernels = (op.inputs[1] for op in anatomy.ops if op.type == "DepthwiseConv2dNative")
+    return frozenset(index for kernel in kernels for index in _variables(anatomy, kernel))
 
 
 # The affine at the input
@@ -182,22 +182,22 @@ def _affine(graph: Graph) -> Affine | None:
     image = graph.whole.inputs[0] if len(graph.inputs) == 1 and graph.nodes else None
     if image is None or image.shape.rank != 4 or not image.dtype.is_floating:
         return None
-    known = anatomy(graph)
-    users = _users(known)
+    anatomy = anatomy_of(graph)
+    users = _users(anatomy)
     scale, offset, tensor, arithmetic = np.ones(()), np.zeros(()), image, False
-    while (op := _next(known, users, tensor)) is not None and (step := _step(graph, known, op, tensor)) is not None:
+    while (op := _next(anatomy, users, tensor)) is not None and (step := _step(graph, anatomy, op, tensor)) is not None:
         scale, offset = np.asarray(scale * step[0]), np.asarray(offset * step[0] + step[1])
         tensor, arithmetic = op.outputs[0], arithmetic or op.type not in ("Identity", "Cast")
     return Affine(tensor.name, scale, offset) if arithmetic else None
 
 
-def _next(known: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Any:
+def _next(anatomy: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Any:
     """The only op that reads the tensor's values; its shape may be asked for elsewhere."""
     readers = [op for op in users.get(tensor.name, ()) if op.type != "Shape"]
     return readers[0] if len(readers) == 1 else None
 
 
-def _step(graph: Graph, known: Anatomy, op: Any, tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def _step(graph: Graph, anatomy: Anatomy, op: Any, tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """(scale, offset) of one op, or None where it is not an affine of the tensor."""
     unit, zero = np.asarray(1.0), np.asarray(0.0)
     if op.type == "Identity" or (op.type == "Cast" and op.outputs[0].dtype.is_floating):
@@ -205,7 +205,7 @@ def _step(graph: Graph, known: Anatomy, op: Any, tensor: Any) -> tuple[np.ndarra
     if op.type == "Neg":
         return -unit, zero
     operands = [t for t in op.inputs if t.name != tensor.name]
-    if len(operands) != 1 or (value := _channel_constant(graph, known, operands[0])) is None:
+    if len(operands) != 1 or (value := _channel_constant(graph, anatomy, operands[0])) is None:
         return None
     first = op.inputs[0].name == tensor.name
     if op.type in ADDITIONS:
@@ -217,10 +217,10 @@ def _step(graph: Graph, known: Anatomy, op: Any, tensor: Any) -> tuple[np.ndarra
     return (1.0 / value, zero) if op.type in ("RealDiv", "Div") and first else None
 
 
-def _channel_constant(graph: Graph, known: Anatomy, tensor: Any) -> np.ndarray | None:
+def _channel_constant(graph: Graph, anatomy: Anatomy, tensor: Any) -> np.ndarray | None:
     """A constant that is one number or one a channel, as float64 () or (channels,)."""
-    place = known.place[tensor.op.name]
-    if known.data[place] or known.weights[place]:
+    place = anatomy.place[tensor.op.name]
+    if anatomy.data[place] or anatomy.weights[place]:
         return None
     value = constant(graph, tensor.name).astype(np.float64)
     if value.size == 1:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tlkit.graph.anatomy import CONVOLUTIONS, PRODUCTS, Anatomy, anatomy
+from tlkit.graph.anatomy import CONVOLUTIONS, PRODUCTS, Anatomy, anatomy_of
 from tlkit.graph.flat import Graph, part
 from tlkit.graph.looking import batch_norms
 
@@ -75,29 +75,29 @@ def proved_range(graph: Graph) -> Proof | None:
 
 def entering(graph: Graph) -> tuple[str, ...]:
     """Names of the tensors that reach the first weights: those of convolutions, products and BatchNorms."""
-    known = anatomy(graph)
+    anatomy = anatomy_of(graph)
     norms = {norm.tensor for norm in batch_norms(graph)}
     behind: set[str] = set()  # ops with a stop in front of them
     names: dict[str, None] = {}
-    for i, op in enumerate(known.ops):
-        if not known.data[i]:
+    for i, op in enumerate(anatomy.ops):
+        if not anatomy.data[i]:
             continue
         if any(t.op.name in behind for t in op.inputs):
             behind.add(op.name)
             continue
-        data_inputs = [t.name for t in op.inputs if known.data[known.place[t.op.name]]]
-        if _stops(known, i) or any(name in norms for name in data_inputs):
+        data_inputs = [t.name for t in op.inputs if anatomy.data[anatomy.place[t.op.name]]]
+        if _stops(anatomy, i) or any(name in norms for name in data_inputs):
             behind.add(op.name)
             names |= dict.fromkeys(data_inputs)
     return tuple(names)
 
 
-def _stops(known: Anatomy, i: int) -> bool:
-    op = known.ops[i]
+def _stops(anatomy: Anatomy, i: int) -> bool:
+    op = anatomy.ops[i]
     if op.type in CONVOLUTIONS:
         features = op.inputs[CONVOLUTIONS[op.type][0]]
-        return known.data[known.place[features.op.name]]
-    return bool(known.consumed[i]) and (op.type in PRODUCTS or op.type not in CHANNELWISE)
+        return anatomy.data[anatomy.place[features.op.name]]
+    return bool(anatomy.consumed[i]) and (op.type in PRODUCTS or op.type not in CHANNELWISE)
 
 
 def _proof(graph: Graph, image: Any, tensor: str) -> Proof | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tlkit.graph.anatomy import Anatomy, anatomy, has_rows
+from tlkit.graph.anatomy import Anatomy, anatomy_of, has_rows
 from tlkit.graph.flat import Graph, whole_of
 from tlkit.graph.liveness import single_live
 from tlkit.graph.marks import Axis, sizes_by_input
@@ -32,49 +32,49 @@ def freed(graph: Graph) -> Graph:
 
 
 def _freed(graph: Graph) -> Graph:
-    known = anatomy(graph)
-    far = _far_reaching(graph, known)
+    anatomy = anatomy_of(graph)
+    far = _far_reaching(graph, anatomy)
     if not far:
         return graph
     asked_sizes = {op.name: sizes for op in far if (sizes := sizes_by_input(graph, op.inputs[0])) is not None}
     return _asking_inputs(graph, asked_sizes) if asked_sizes else graph
 
 
-def _far_reaching(graph: Graph, known: Anatomy) -> list[Any]:
+def _far_reaching(graph: Graph, anatomy: Anatomy) -> list[Any]:
     """The Shape ops of weighty tensors that alone keep the graph from being cut at some depth."""
-    shapes = [i for i, op in enumerate(known.ops) if op.type == "Shape" and known.weighty[i]]
+    shapes = [i for i, op in enumerate(anatomy.ops) if op.type == "Shape" and anatomy.weighty[i]]
     if not shapes:
         return []
-    light = _without(known, set(shapes))
-    lighter = dataclasses.replace(known, weighty=light)
-    bearing = list(itertools.accumulate(i in set(known.bearing) for i in range(len(known.ops))))
-    reached = {bearing[i] for i, tensor in single_live(graph, known) if has_rows(graph, tensor)}
+    light = _without(anatomy, set(shapes))
+    lighter = dataclasses.replace(anatomy, weighty=light)
+    bearing = list(itertools.accumulate(i in set(anatomy.bearing) for i in range(len(anatomy.ops))))
+    reached = {bearing[i] for i, tensor in single_live(graph, anatomy) if has_rows(graph, tensor)}
     gained = [i for i, tensor in single_live(graph, lighter) if has_rows(graph, tensor) and bearing[i] not in reached]
     if not gained:
         return []
-    spans = {i: _span(known, light, i) for i in shapes}
-    return [known.ops[i] for i, (first, last) in spans.items() if any(first <= q < last for q in gained)]
+    spans = {i: _span(anatomy, light, i) for i in shapes}
+    return [anatomy.ops[i] for i, (first, last) in spans.items() if any(first <= q < last for q in gained)]
 
 
-def _without(known: Anatomy, shapes: set[int]) -> tuple[bool, ...]:
+def _without(anatomy: Anatomy, shapes: set[int]) -> tuple[bool, ...]:
     """Which ops are weighty where some that only ask for sizes are not."""
-    light = {t.name for t in known.memories}
+    light = {t.name for t in anatomy.memories}
     weighty: list[bool] = []
-    for i, op in enumerate(known.ops):
-        flowing = any(weighty[known.place[t.op.name]] for t in op.inputs if t.name not in light)
-        weighty.append(i not in shapes and known.data[i] and (bool(known.consumed[i]) or flowing))
+    for i, op in enumerate(anatomy.ops):
+        flowing = any(weighty[anatomy.place[t.op.name]] for t in op.inputs if t.name not in light)
+        weighty.append(i not in shapes and anatomy.data[i] and (bool(anatomy.consumed[i]) or flowing))
     return tuple(weighty)
 
 
-def _span(known: Anatomy, light: Sequence[bool], shape: int) -> tuple[int, int]:
+def _span(anatomy: Anatomy, light: Sequence[bool], shape: int) -> tuple[int, int]:
     """From the tensor whose sizes are asked for to the last op that takes what is made of them alone."""
     derived, last = {shape}, shape
-    for i in range(shape + 1, len(known.ops)):
-        if any(known.place[t.op.name] in derived for t in known.ops[i].inputs):
+    for i in range(shape + 1, len(anatomy.ops)):
+        if any(anatomy.place[t.op.name] in derived for t in anatomy.ops[i].inputs):
             last = i
             if not light[i]:
                 derived.add(i)
-    return known.place[known.ops[shape].inputs[0].op.name], last
+    return anatomy.place[anatomy.ops[shape].inputs[0].op.name], last
 
 
 def _asking_inputs(graph: Graph, asked_sizes: Mapping[str, Sequence[int | Axis]]) -> Graph:

@@ -60,10 +60,9 @@ class Form:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is done to the data or the module that its user may not expect, each as the rest of a sentence."""
-        amount = "one example" if self.each == 1 else f"{self.each} examples"
+        lot = "one example" if self.each == 1 else f"{self.each} examples"
         applies = {
-            f"takes {amount} at a time and no other number: examples go through it one by one": self.each
-            and self.batched,
+            f"takes {lot} at a time and no other number: examples go through it one by one": self.each and self.batched,
             "takes one example without a batch: examples go through it one by one": not self.batched,
             "takes grey pictures: pictures become grey by the luma weights .299, .587, .114": self.grey,
             "takes channels first: pictures are transposed where they enter it": self.channels_first,
@@ -115,8 +114,8 @@ def _of_several(endpoint: Endpoint, leaves: Sequence[Any], half: bool) -> Form:
     inputs = endpoint.inputs
     plain = isinstance(inputs, Mapping) and len(inputs) == len(leaves)
     sizes = {leaf.shape[0] if leaf.shape.rank else None for leaf in leaves}
-    each = sizes.pop() if len(sizes) == 1 else None
-    return Form(names=() if plain else _names(leaves), each=each or 0, float32=half)
+    batch_size = sizes.pop() if len(sizes) == 1 else None
+    return Form(names=() if plain else _names(leaves), each=batch_size or 0, float32=half)
 
 
 def _names(leaves: Sequence[Any]) -> tuple[str, ...]:
@@ -125,8 +124,8 @@ def _names(leaves: Sequence[Any]) -> tuple[str, ...]:
     if len(leaves) == len(INPUTS) and all(s.dtype.is_integer and s.shape.rank == 2 for s in leaves):
         meant = [next((word for word in BERT_WORDS if word in name.lower()), "") for name in names]
         of = {"id": INPUTS[0], "mask": INPUTS[1], "type": INPUTS[2], "segment": INPUTS[2]}
-        known = tuple(of.get(word, "") for word in meant)
-        return known if set(known) == set(INPUTS) else tuple(names)
+        bert_names = tuple(of.get(word, "") for word in meant)
+        return bert_names if set(bert_names) == set(INPUTS) else tuple(names)
     return tuple(names)
 
 
@@ -160,13 +159,13 @@ def _of_picture(form: Form, sizes: Any, dtype: Any, shape: tuple[int | None, ...
     """What a picture needs to become one that the module takes; the form itself where its input is none."""
     if len(sizes) != 3 or (shape is not None and len(shape) != 3):
         return form
-    given = None if shape is None else shape[-1]
+    given_channels = None if shape is None else shape[-1]
     first = sizes[-1] not in CHANNELS and sizes[0] in CHANNELS
-    first = first and (given in CHANNELS or (shape is None and sizes[1] == sizes[2]))
+    first = first and (given_channels in CHANNELS or (shape is None and sizes[1] == sizes[2]))
     channels = sizes[0] if first else sizes[-1]
     if channels not in CHANNELS or not (dtype.is_floating or dtype.is_integer):
         return form
-    grey = channels == 1 and given == 3
+    grey = channels == 1 and given_channels == 3
     return replace(form, channels_first=first, grey=grey, whole=dtype.is_integer)
 
 

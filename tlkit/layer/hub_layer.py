@@ -546,9 +546,9 @@ class HubLayer(keras.layers.Layer):
         """What the graph gives, with the values of the tables in their places among the taps."""
         if not self.taps:
             return outputs
-        given, tables = iter(outputs), self.graph.resources
+        values, tables = iter(outputs), self.graph.resources
         return tuple(
-            tf.convert_to_tensor(self.module_variables[tables[name]]) if name in tables else next(given)
+            tf.convert_to_tensor(self.module_variables[tables[name]]) if name in tables else next(values)
             for name in self.taps
         )
 
@@ -593,10 +593,10 @@ class HubLayer(keras.layers.Layer):
         """The chosen output, of known shape where the user gave it and of the policy's dtype."""
         if self._output_shape is not None and not self.taps:
             outputs = _with_shapes(outputs, self._output_shape, self._output_shape)
-        wanted = tf.as_dtype(self.dtype_policy.compute_dtype)
-        if wanted in (tf.string, tf.float32) or not wanted.is_floating:
+        compute_dtype = tf.as_dtype(self.dtype_policy.compute_dtype)
+        if compute_dtype in (tf.string, tf.float32) or not compute_dtype.is_floating:
             return outputs
-        return tf.nest.map_structure(lambda t: tf.cast(t, wanted) if t.dtype.is_floating else t, outputs)
+        return tf.nest.map_structure(lambda t: tf.cast(t, compute_dtype) if t.dtype.is_floating else t, outputs)
 
     def _require_strategy(self) -> None:
         if tf.distribute.has_strategy() and tf.distribute.get_strategy() is not self._strategy:
@@ -645,10 +645,10 @@ class HubLayer(keras.layers.Layer):
         """
         if second is None:
             return self.back(first)
-        given, wanted = (_halves(at) if isinstance(at, graphs.Cut) else at for at in (first, second))
-        sides = [self.graph.inputs[i] for i in given.inputs]
+        start, end = (_halves(at) if isinstance(at, graphs.Cut) else at for at in (first, second))
+        sides = [self.graph.inputs[i] for i in start.inputs]
         with tf.init_scope():
-            part = graphs.part(self.graph, [*given.tensors, *sides], wanted.tensors)
+            part = graphs.part(self.graph, [*start.tensors, *sides], end.tensors)
         if isinstance(second, graphs.Cut) and not second.besides:
             return lambda x: part(*_listed(x))[0]
         return lambda x: part(*_listed(x))

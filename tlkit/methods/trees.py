@@ -44,15 +44,15 @@ def trees(data: Splits, task: Task, *, source: Splits | None = None, seed: int =
 
     Source: Ke et al. 2017, "LightGBM" (NIPS 30), after which scikit-learn's trees are made.
     """
-    own = [data.train] if source is None else [source.train, data.train]
-    _check(data, task, own)
-    known = {column.input: _values(own, column.input) for column in _columns(data) if column.kind != NUMBER}
-    rows = np.concatenate([_matrix(examples, known) for examples in own])
-    targets = np.concatenate([examples.target_array.reshape(len(examples), -1)[:, 0] for examples in own])
-    weights = np.concatenate([np.full(len(examples), 1 / len(examples)) for examples in own]) * len(rows) / len(own)
+    parts = [data.train] if source is None else [source.train, data.train]
+    _check(data, task, parts)
+    known_values = {column.input: _values(parts, column.input) for column in _columns(data) if column.kind != NUMBER}
+    rows = np.concatenate([_matrix(examples, known_values) for examples in parts])
+    targets = np.concatenate([examples.target_array.reshape(len(examples), -1)[:, 0] for examples in parts])
+    weights = np.concatenate([np.full(len(examples), 1 / len(examples)) for examples in parts]) * len(rows) / len(parts)
     fitted = _model(task, [column.kind != NUMBER for column in _columns(data)], seed).fit(rows, targets, weights)
     scorer = task.scorer()
-    scorer.update(data.test, {task.answers[0].name: _outputs(fitted, task, _matrix(data.test, known))})
+    scorer.update(data.test, {task.answers[0].name: _outputs(fitted, task, _matrix(data.test, known_values))})
     return scorer.result()
 
 
@@ -81,11 +81,11 @@ def beside_trees(run: Run, beside: Evaluation | None = None, *, seed: int = 0) -
 def _verdict(name: str, figure: Figure, run: Run, beside: Evaluation) -> str:
     """Which is better by one score, with the interval of their difference over the same test rows."""
     assert run.evaluation is not None
-    truth, own, others = run.data.test.target_array, run.evaluation.outputs, beside.outputs
+    truth, model_outputs, tree_outputs = run.data.test.target_array, run.evaluation.outputs, beside.outputs
     truth = truth.reshape(len(truth), -1)[:, 0]
 
     def difference(drawn: np.ndarray) -> float:
-        return figure(truth[drawn], others[drawn]) - figure(truth[drawn], own[drawn])
+        return figure(truth[drawn], tree_outputs[drawn]) - figure(truth[drawn], model_outputs[drawn])
 
     low, high = metrics.bootstrap(difference, len(truth), resamples=RESAMPLES)
     values = (
@@ -139,13 +139,13 @@ def _values(parts: list[Examples], name: str) -> np.ndarray:
     return np.asarray(np.sort(values[np.argsort(-counts, kind="stable")[:MOST_VALUES]]))
 
 
-def _matrix(examples: Examples, known: Mapping[str, np.ndarray]) -> np.ndarray:
+def _matrix(examples: Examples, known_values: Mapping[str, np.ndarray]) -> np.ndarray:
     """float64 (n, columns): numbers, and codes of categories; NaN is missing or unknown."""
     columns = []
     for column in (own for own in columns_of(examples.pipeline) if own.kind in ENCODED):
         cells = _cells(examples, column.input)
         if column.kind != NUMBER:
-            values = known[column.input]
+            values = known_values[column.input]
             codes = np.clip(np.searchsorted(values, cells), 0, len(values) - 1)
             cells = np.where((values[codes] == cells) & (cells != ""), codes, np.nan)
         columns.append(cells.astype(np.float64))

@@ -64,25 +64,25 @@ def _prepare(
 
 def _resized_layer(data: Splits, layer: HubLayer, size: tuple[int, int] | None) -> Splits:
     """Let a module that was exported for another size take this one; that is noted."""
-    own = tuple(layer.endpoint.input_leaves[0].shape[1:3])
-    if size is None or None in own or tuple(size) == own:
+    fixed = tuple(layer.endpoint.input_leaves[0].shape[1:3])
+    if size is None or None in fixed or tuple(size) == fixed:
         return data
     layer.resize(size)
-    note = f"{layer.handle} was exported for images of {own[0]}x{own[1]} and runs at {size[0]}x{size[1]} here."
+    note = f"{layer.handle} was exported for images of {fixed[0]}x{fixed[1]} and runs at {size[0]}x{size[1]} here."
     return dataclasses.replace(data, notes=(*data.notes, note))
 
 
-def _size(data: Splits, layer: HubLayer, asked: tuple[int, int] | None) -> tuple[int, int] | None:
+def _size(data: Splits, layer: HubLayer, image_size: tuple[int, int] | None) -> tuple[int, int] | None:
     """The size asked for, or of a module that takes any size, the one that the data were read with."""
     read = read_at(data.train)
     if read is None:
-        return asked
-    if asked is not None and tuple(asked) != read:
+        return image_size
+    if image_size is not None and tuple(image_size) != read:
         raise InputError(
-            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(asked)}: "
+            f"The data were read with image_size={read}, and finetune is to take image_size={tuple(image_size)}: "
             "leave one of the two out."
         )
-    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else asked
+    return read if None in layer.endpoint.input_leaves[0].shape[1:3].as_list() else image_size
 
 
 def _some(train: Examples) -> np.ndarray | None:
@@ -99,8 +99,8 @@ def _serve(model: keras.Model, _examples: Examples) -> Serving:
     (tensor,) = model.inputs
     name = tensor.name
 
-    def pixels(given: Tensors) -> Tensors:
-        return {name: whole_pixels(given[name], tensor)}
+    def pixels(tensors: Tensors) -> Tensors:
+        return {name: whole_pixels(tensors[name], tensor)}
 
     return Serving({name: tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)}, pixels)
 
@@ -132,7 +132,7 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     columns = {PLAIN: _plainly_resized(image, height, width), ORIGINAL: np.asarray(image)}
     return one_example(
         str(file), READ, ArrayColumn(value), change, info.pipeline,
-        {name: ArrayColumn(own[None]) for name, own in columns.items()},
+        {name: ArrayColumn(array[None]) for name, array in columns.items()},
     )  # fmt: skip
 
 

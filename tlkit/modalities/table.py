@@ -233,9 +233,9 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     tables = {}
     for tensor in model.inputs:
         column = columns.get(tensor.name)
-        said = "Input as the model was trained on." if column is None else f"{column.name}: {_SAID[column.kind]}."
+        text = "Input as the model was trained on." if column is None else f"{column.name}: {_SAID[column.kind]}."
         table = image_input(tensor.name) if column is not None and column.kind == IMAGE else {}
-        tables[tensor.name] = plain_tensor(tensor.name, said) | table
+        tables[tensor.name] = plain_tensor(tensor.name, text) | table
     if INPUTS[0] not in tables:
         return InputInfo(tables)
     names = ", ".join(column.name for column in columns.values() if column.kind == TEXT)
@@ -260,12 +260,12 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     names = [name] if count == 1 else [f"{name}, row {number}" for number in range(1, count + 1)]
     parsed = []
     for i in range(count):
-        said = [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
+        slips = [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
         encoded = _encoded(inputs.subset([i]), columns)
         if any(column.kind not in ENCODED for column in columns):
             more, cut = _of_modules(inputs[i], columns, info, folder)
-            encoded, said = DictColumn({**encoded.columns, **more}), [*said, *cut]
-        parsed.append(one_example(names[i], READ, encoded, _note(inputs[i], columns, said), info.pipeline))
+            encoded, slips = DictColumn({**encoded.columns, **more}), [*slips, *cut]
+        parsed.append(one_example(names[i], READ, encoded, _note(inputs[i], columns, slips), info.pipeline))
     return parsed
 
 
@@ -318,10 +318,10 @@ def _encoded(row: Column, columns: Sequence[TableColumn]) -> DictColumn:
     )
 
 
-def _note(row: Mapping[str, Any], columns: Sequence[TableColumn], said: Sequence[str]) -> str:
+def _note(row: Mapping[str, Any], columns: Sequence[TableColumn], slips: Sequence[str]) -> str:
     cells = {c.name: row[c.input] if c.kind not in ENCODED else row[c.input][0] for c in columns}
     lacking = [name for name, cell in cells.items() if cell == "" or (isinstance(cell, np.floating) and np.isnan(cell))]
-    return "; ".join([*said, f"missing: {', '.join(lacking)}"] if lacking else said)
+    return "; ".join([*slips, f"missing: {', '.join(lacking)}"] if lacking else slips)
 
 
 def _listed(columns: Sequence[TableColumn]) -> str:

@@ -88,22 +88,22 @@ def _in_tokens(data: Splits, layer: HubLayer, length: int | None, long: str) -> 
             f"{layer.handle} takes word pieces and brings no vocabulary (`vocab_file`); tokenize the texts yourself: "
             "tlkit.data.tokenized(data, WordPiece.from_file('vocab.txt'), length)."
         )
-    own = layer.endpoint.input_leaves[0].shape[1]
-    if own is not None and length not in (None, own):
-        raise InputError(f"{layer.handle} takes texts of {own} {tokenizer.unit} only. Received: length={length}.")
-    pieces = tokenized(data, tokenizer, own or length, long=long)
-    return pieces if own is None else _of_one_length(pieces)
+    fixed = layer.endpoint.input_leaves[0].shape[1]
+    if fixed is not None and length not in (None, fixed):
+        raise InputError(f"{layer.handle} takes texts of {fixed} {tokenizer.unit} only. Received: length={length}.")
+    pieces = tokenized(data, tokenizer, fixed or length, long=long)
+    return pieces if fixed is None else _of_one_length(pieces)
 
 
 def _at_its_length(data: Splits, layer: HubLayer) -> Splits:
     """Texts that are word pieces already, at the one length that the module takes."""
-    own, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.inputs.spec)
-    if own is None:
+    module_length, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.inputs.spec)
+    if module_length is None:
         return data
-    if has != own:
+    if has != module_length:
         raise InputError(
-            f"{layer.handle} takes texts of {own} word pieces only, and these were made with {has}: give "
-            f"tlkit.data.text.tokenized the length {own}."
+            f"{layer.handle} takes texts of {module_length} word pieces only, and these were made with {has}: give "
+            f"tlkit.data.text.tokenized the length {module_length}."
         )
     return _of_one_length(data)
 
@@ -135,12 +135,12 @@ def _serve(model: keras.Model, examples: Examples) -> Serving:
     if examples.pipeline.get(TEXT_WINDOWS) is not None:
         in_windows = window_inputs(wordpiece, length)
         text = {"text": tf.TensorSpec((None,), tf.string, name="text")}
-        return Serving(text, lambda given: in_windows(given["text"]), in_windows, _whole_texts, means)
+        return Serving(text, lambda tensors: in_windows(tensors["text"]), in_windows, _whole_texts, means)
     in_graph = graph_inputs(wordpiece, length)
     names = ("text",) if examples.pipeline.get(QUESTION_WINDOWS) is None else ("question", "context")
 
-    def prepare(given: Tensors) -> Tensors:
-        return in_graph(*(given[name] for name in names))
+    def prepare(tensors: Tensors) -> Tensors:
+        return in_graph(*(tensors[name] for name in names))
 
     specs = {name: tf.TensorSpec((None,), tf.string, name=name) for name in names}
     return Serving(specs, prepare, in_graph, functools.partial(_sent, names))
@@ -192,18 +192,18 @@ def _vocabulary(model: keras.Model) -> WordPiece | Words | None:
     """What the model's module brings; without it clients send word pieces themselves, as they do byte pairs."""
     from tlkit.layer.lookup import hub_layers
 
-    found = next((layer.tokenizer for layer in hub_layers(model)), None)
-    return None if isinstance(found, BytePairs) else found
+    tokenizer = next((layer.tokenizer for layer in hub_layers(model)), None)
+    return None if isinstance(tokenizer, BytePairs) else tokenizer
 
 
 def tokenizer_of(model: keras.Model, kind: type[T]) -> T:
     """The vocabulary of the model's module."""
     from tlkit.layer.lookup import hub_layers
 
-    found = [layer.tokenizer for layer in hub_layers(model)]
-    if not found or not isinstance(found[0], kind):
+    tokenizers = [layer.tokenizer for layer in hub_layers(model)]
+    if not tokenizers or not isinstance(tokenizers[0], kind):
         raise InputError("The model's module brings no vocabulary (`vocab_file`), so its exports could not take texts.")
-    return found[0]
+    return tokenizers[0]
 
 
 def _parse(source: Any, info: FileInfo) -> Examples:
@@ -261,9 +261,9 @@ def _question(file: Path, text: str) -> tuple[str, str]:
     return " ".join(question.split()), context
 
 
-def _asked(name: str, wordpiece: WordPiece, asked: tuple[str, str], info: FileInfo, stride: int) -> Examples:
+def _asked(name: str, wordpiece: WordPiece, texts: tuple[str, str], info: FileInfo, stride: int) -> Examples:
     """A question with as many windows over its context as in training."""
-    (question, context), length = asked, info.shapes[INPUTS[0]][0]
+    (question, context), length = texts, info.shapes[INPUTS[0]][0]
     windows = windows_over(pieces_of(wordpiece, question), pieces_of(wordpiece, context), length, stride)
     reader = WindowsReader(tuple(windows), wordpiece, length)
     change = f"read in {len(windows)} windows of {length} word pieces" if len(windows) > 1 else ""

@@ -96,8 +96,8 @@ def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, de
 
     sides = _sides(maps, width)
     raw = _branches(sides, labels, width, depth)
-    given = {**raw, **{f"map_{stride}": side for stride, side in sides.items()}}
-    regions, x = Regions(dtype="float32", name="head_regions")(given)
+    inputs = {**raw, **{f"map_{stride}": side for stride, side in sides.items()}}
+    regions, x = Regions(dtype="float32", name="head_regions")(inputs)
     for number in range(2):
         x = layers.Dense(2 * width, activation="relu", name=f"head_region_dense_{number}")(x)
     sure = initializers.Constant(UNSURE / 2)  # of 32 regions more are objects than of all places
@@ -107,20 +107,20 @@ def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, de
     return {**raw, "regions": regions, "region_labels": logits, "region_boxes": boxes}
 
 
-def _added(given: Mapping[str, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:
+def _added(module_outputs: Mapping[str, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:
     """What a detector says, its labels by their names, with what is learned besides; the latter begins with nothing."""
     from keras import initializers, layers
 
-    taken = np.array(named_alike(labels, given["names"]))
-    same = (taken[None] == np.arange(len(given["names"]))[:, None]).astype(np.float32)
-    doubt = np.where(taken < 0, UNSURE, 0.0).astype(np.float32)
-    own = layers.Conv2D(
-        len(labels), 1, kernel_initializer=initializers.Constant(same), bias_initializer=initializers.Constant(doubt),
+    matched = np.array(named_alike(labels, module_outputs["names"]))
+    kernel = (matched[None] == np.arange(len(module_outputs["names"]))[:, None]).astype(np.float32)
+    doubt = np.where(matched < 0, UNSURE, 0.0).astype(np.float32)
+    label_conv = layers.Conv2D(
+        len(labels), 1, kernel_initializer=initializers.Constant(kernel), bias_initializer=initializers.Constant(doubt),
         dtype="float32", name="head_named_alike",
     )  # fmt: skip
-    raw = _pyramid(given["neck"], labels, width, depth, beside=True)
-    for stride in given["neck"]:
-        sides = {"labels": own(given["labels"][stride]), "reach": given["reach"][stride]}
+    raw = _pyramid(module_outputs["neck"], labels, width, depth, beside=True)
+    for stride in module_outputs["neck"]:
+        sides = {"labels": label_conv(module_outputs["labels"][stride]), "reach": module_outputs["reach"][stride]}
         for kind, side in sides.items():
             raw[f"{kind}_{stride}"] = layers.Add(dtype="float32", name=f"head_added_{kind}_{stride}")(
                 [raw[f"{kind}_{stride}"], side]
@@ -160,7 +160,7 @@ def _branches(
     ]
     sure = initializers.Constant(0.0 if beside else UNSURE)
     small = initializers.Zeros() if beside else initializers.RandomNormal(stddev=0.01)
-    one = initializers.Constant(0.0 if beside else 1.0)
+    reach_bias = initializers.Constant(0.0 if beside else 1.0)
     says = layers.Conv2D(
         len(labels),
         3,
@@ -171,7 +171,7 @@ def _branches(
         name="head_labels",
     )
     reach = layers.Conv2D(
-        4, 3, padding="same", kernel_initializer=small, bias_initializer=one, dtype="float32", name="head_reach"
+        4, 3, padding="same", kernel_initializer=small, bias_initializer=reach_bias, dtype="float32", name="head_reach"
     )
     raw: dict[str, Any] = {}
     for stride, side in sides.items():
