@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.data import labelling
+from tlkit.data import labelling, tfds_source
 from tlkit.data.layout import ClassFolder
 from tlkit.data.table_formats import Table, label_names, read_any
 from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
@@ -51,7 +51,7 @@ class Frame:
 
 
 def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
-    """A table on disk, or a pandas DataFrame, as columns.
+    """A table on disk, a pandas DataFrame, or a TFDS builder of one value a feature, as columns.
 
     Raises:
         InputError: If it is neither.
@@ -59,9 +59,12 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
     if isinstance(source, str | os.PathLike):
         table = read_any(source, encoding, separator)
         return Frame(table.columns, table.first, table.notes)
+    if hasattr(source, "download_and_prepare"):
+        return Frame(tfds_source.open_rows(source).columns, 0)
     if not (hasattr(source, "columns") and hasattr(source, "to_dict")):
         raise InputError(
-            f"Series come from a table (a path), a pandas DataFrame, or arrays. Received: {type(source).__name__}."
+            "Series come from a table (a path), a pandas DataFrame, a TFDS builder, or arrays. Received: "
+            f"{type(source).__name__}."
         )
     index = getattr(source, "index", None)
     named = source.reset_index() if getattr(index, "name", None) is not None else source

@@ -13,7 +13,7 @@ from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.numeric import is_number
-from tlkit.data import labelled_series, labelling, ts_files
+from tlkit.data import labelled_series, labelling, tfds_source, ts_files
 from tlkit.data.assembly import assemble
 from tlkit.data.histories import Cutoffs, of_timelines, timelines
 from tlkit.data.labelled_series import SERIES
@@ -21,7 +21,7 @@ from tlkit.data.layout import layout
 from tlkit.data.listing import noted
 from tlkit.data.splitting import Groups, checked_lengths, checked_shares, group_names
 
-__all__ = ["from_arrays", "from_folder", "from_table", "from_ts", "history"]
+__all__ = ["from_arrays", "from_folder", "from_table", "from_tfds", "from_ts", "history"]
 
 
 def __dir__() -> list[str]:
@@ -52,8 +52,9 @@ def history(
     them is the history: its last horizon is the validation, and no training window sees a value of either.
 
     Args:
-        source: A table (.csv, .tsv, .jsonl, .parquet) or a pandas DataFrame, long (a row a time and series) or wide
-            (several value columns, each a series); a mapping of name to values; or an array (n,), or (n, series).
+        source: A table (.csv, .tsv, .jsonl, .parquet), a pandas DataFrame or a TFDS builder (the object), long (a row
+            a time and series) or wide (several value columns, each a series); a mapping of name to values; or an array
+            (n,), or (n, series).
         horizon: Steps ahead, >= 1.
         season_length: Steps of a season; 1 is none.
         time: Column of the times: dates as 2024-03-31, 20240331, 2024-03 or 2024Q1, hours where needed, or numbers.
@@ -148,7 +149,8 @@ def from_table(
     """Labelled series in a table: wide, a row a series whose columns are its steps; or long, a row a step.
 
     Args:
-        table: A .csv, .tsv, .jsonl or .parquet file, or a pandas DataFrame.
+        table: A .csv, .tsv, .jsonl or .parquet file, a pandas DataFrame, or a TFDS builder (the object) of one value a
+            feature; one with a series a row is for `from_tfds`.
         label: Column of the labels; a list of columns gives numbers to regress.
         series: Column that tells the series of a long table apart; None is a wide table, of which all columns but
             those of labels, and of names and numbers of the rows, are steps of one channel, in their order.
@@ -172,6 +174,33 @@ def from_table(
         recordings = labelled_series.long(frame, label, series, time, channels)
     splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups)
     return noted(splits, (*frame.notes, *recordings.notes))
+
+
+def from_tfds(
+    builder: Any,
+    *,
+    value: str | Sequence[str] = "value",
+    label: str = "label",
+    steps: int | None = None,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> Splits:
+    """Labelled series of a TensorFlow Datasets builder with a series a row.
+
+    Args:
+        builder: Its name, its folder, or the builder itself; its own train, validation and test are kept.
+        value: Feature of the values, (steps,) or (steps, channels); several features of (steps,) are channels.
+        label: Feature to predict: a ClassLabel, a Sequence of such, or a number.
+        steps: As in `from_arrays`, like all below.
+        split: As in `from_arrays`, for a builder with one split; of several, one that is missing is taken out of train.
+        seed: As in `from_arrays`.
+
+    Raises:
+        InputError: If it cannot be opened, lacks a feature, or has one that is no sequence of numbers.
+    """
+    names = [value] if isinstance(value, str) else list(value)
+    rows = tfds_source.open_sequences(builder, names, label)
+    return _assembled(rows.ids, rows.values, rows.labelled, rows.parts, steps, split, seed, None)
 
 
 def from_ts(

@@ -177,14 +177,68 @@ def open_rows(builder: Any) -> Rows:
     names, counts, parts = _parts(opened)
     columns: dict[str, list[Any]] = {name: [] for name in features}
     for split in names:
-        for row in opened.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
+        for row in _rows(opened, split):
             for name, cell in row.items():
-                columns[name].append(cell.decode() if isinstance(cell, bytes) else cell.item())
+                columns[name].append(cell.decode() if isinstance(cell, bytes) else np.asarray(cell).item())
     for name, feature in features.items():
         if isinstance(feature, tfds.features.ClassLabel):
             columns[name] = [feature.names[cell] if cell >= 0 else "" for cell in columns[name]]
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
     return Rows(ids, parts, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """As `Table`, with a sequence of numbers a row: float64 (steps,) or (steps, channels)."""
+
+    ids: tuple[str, ...]
+    parts: tuple[int, ...]
+    values: list[np.ndarray]
+    labelled: Labelled
+
+
+def open_sequences(builder: Any, features: Sequence[str], label: str) -> Sequences:
+    """Open a builder with a sequence of numbers a row, in one feature or in several of one channel each.
+
+    Raises:
+        InputError: If it cannot be opened, lacks a feature, has no training split, or a feature that is no sequence.
+    """
+    opened = _opened(builder)
+    specs = opened.info.features
+    _check_named(opened, (*features, label))
+    for name in features:
+        shape = getattr(specs[name], "shape", None)
+        ranks = (1,) if len(features) > 1 else (1, 2)
+        if not isinstance(shape, tuple) or len(shape) not in ranks or np.dtype(specs[name].np_dtype).kind not in "fiu":
+            raise InputError(
+                f"The feature {name!r} of {opened.name!r} is no sequence of numbers; name those that are with `value`."
+            )
+    names, counts, parts = _parts(opened)
+    values: list[np.ndarray] = []
+    answers: list[Any] = []
+    for split in names:
+        for row in _rows(opened, split):
+            channels = [np.asarray(row[name], np.float64) for name in features]
+            if len({len(channel) for channel in channels}) > 1:
+                raise InputError(
+                    f"Row {len(values)} of {opened.name!r} has channels of different lengths: "
+                    f"{', '.join(f'{name} {len(own)}' for name, own in zip(features, channels, strict=True))}."
+                )
+            values.append(channels[0] if len(channels) == 1 else np.stack(channels, axis=1))
+            answers.append(row[label])
+    ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
+    return Sequences(ids, parts, values, _labelled(answers, specs[label]))
+
+
+def _rows(builder: Any, split: str) -> Iterator[Row]:
+    """Rows of a split as NumPy has them, in their order."""
+    try:
+        source = builder.as_data_source(split=split)
+    except NotImplementedError:  # TFRecord cannot be read at random
+        yield from builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
+        return
+    for i in range(len(source)):
+        yield source[i]
 
 
 def _stacked(rows: Any) -> Mapping[str, Any]:
@@ -267,15 +321,19 @@ def _labelled(answers: list[Any], feature: Any) -> Labelled:
 def _check_features(builder: Any, feature: str, label: str, kind: str) -> None:
     import tensorflow_datasets as tfds
 
-    features = sorted(builder.info.features)
-    for name in (feature, label):
-        if name not in features:
-            raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(features)}.")
+    _check_named(builder, (feature, label))
     kinds = {"image": tfds.features.Image, "text": tfds.features.Text, AUDIO: tfds.features.Audio}
     if not isinstance(builder.info.features[feature], kinds[kind]):
         raise InputError(
             f"The feature {feature!r} of {builder.name!r} is no {kind}; name the one that is with `{kind}`."
         )
+
+
+def _check_named(builder: Any, names: Sequence[str]) -> None:
+    features = sorted(builder.info.features)
+    for name in names:
+        if name not in features:
+            raise InputError(f"The builder {builder.name!r} has no feature {name!r}: it has {', '.join(features)}.")
 
 
 def _opened(builder: Any) -> Any:

@@ -195,6 +195,27 @@ def test_long_and_wide_tables_are_the_same_series(tmp_path):
     np.testing.assert_allclose(first.train.inputs.values, second.train.inputs.values, rtol=1e-6)
 
 
+def test_parquet_and_json_lines_are_tables(tmp_path):
+    """Hours with their zone across the end of summer time, as Parquet types them and as JSON spells them."""
+    import json
+    from datetime import UTC, datetime, timedelta
+    from zoneinfo import ZoneInfo
+
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    hours = [datetime(2024, 10, 25, tzinfo=UTC) + timedelta(hours=i) for i in range(72)]
+    values = np.sin(np.arange(72) / 4).tolist()
+    typed = pa.table({"time": pa.array(hours, pa.timestamp("us", "Europe/Berlin")), "value": values})
+    parquet.write_table(typed, tmp_path / "load.parquet")
+    local = [hour.astimezone(ZoneInfo("Europe/Berlin")).isoformat() for hour in hours]
+    lines = [json.dumps({"time": time, "value": value}) for time, value in zip(local, values, strict=True)]
+    (tmp_path / "load.jsonl").write_text("\n".join(lines))
+    read = [series.history(tmp_path / name, 6, 24, origins=2) for name in ("load.parquet", "load.jsonl")]
+    for data in read:
+        np.testing.assert_allclose(data.test.targets.values[-1], values[-6:], rtol=1e-6)
+        assert not any("filled" in note for note in data.notes)
+    assert "2 different offsets, and are brought to UTC" in read[1].notes[0]
+
+
 def test_a_frame_of_pandas_is_a_table():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"value": wave()}, index=pandas.date_range("2020-01-01", periods=100, name="time"))
