@@ -292,14 +292,14 @@ def _agreement(overlap: float, expected: Decoded, actual: Decoded) -> Agreement:
     and are no difference.
     """
     sides = _compared(expected, actual), _compared(actual, expected)
-    jumps = [said & (~has | (apart > JUMP)) for said, apart, has, _ in sides]
+    jumps = [present & (~has | (apart > JUMP)) for present, apart, has, _ in sides]
     by_a_hair = np.concatenate(_by_a_hair(overlap, expected, actual, *jumps), axis=1)
-    said, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(*sides, strict=True))
+    present, apart, has, margin = (np.concatenate(pair, axis=1) for pair in zip(*sides, strict=True))
     jumped = np.concatenate(jumps, axis=1)
-    few = (jumped & ~by_a_hair).sum() <= max(1, TIES * said.sum())
+    few = (jumped & ~by_a_hair).sum() <= max(1, TIES * present.sum())
     ties = jumped if few else by_a_hair
     apart, margin = np.where(ties, 0.0, apart), np.where(ties & ~has, 0.0, margin)
-    return Agreement(np.where(said & has, apart, 0.0).max(axis=1), has, np.where(said, margin, -np.inf))
+    return Agreement(np.where(present & has, apart, 0.0).max(axis=1), has, np.where(present, margin, -np.inf))
 
 
 def _by_a_hair(

@@ -354,12 +354,12 @@ class MergedColumn:
     @property
     def columns(self) -> Mapping[str, Column]:
         """The columns of those parts that have some."""
-        return {name: own for part in self.parts for name, own in getattr(part, "columns", {}).items()}
+        return {name: column for part in self.parts for name, column in getattr(part, "columns", {}).items()}
 
     @property
     def spec(self) -> dict[str, Any]:
         """Specs by name."""
-        return {name: own for part in self.parts for name, own in part.spec.items()}
+        return {name: spec for part in self.parts for name, spec in part.spec.items()}
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -370,12 +370,12 @@ class MergedColumn:
     def batch(self, values: Sequence[Value]) -> dict[str, Any]:
         """Batches by name, each as its column has them."""
         named = [[{name: value[name] for name in part.spec} for value in values] for part in self.parts]
-        batches = [part.batch(own) for part, own in zip(self.parts, named, strict=True)]
-        return {name: own for batch in batches for name, own in batch.items()}
+        batches = [part.batch(rows) for part, rows in zip(self.parts, named, strict=True)]
+        return {name: batched for batch in batches for name, batched in batch.items()}
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:
         """The batch of the examples at `indices`."""
-        return {name: own for part in self.parts for name, own in part.take(indices).items()}
+        return {name: batched for part in self.parts for name, batched in part.take(indices).items()}
 
     def subset(self, indices: Sequence[int]) -> MergedColumn:
         """A column of the examples at `indices`."""

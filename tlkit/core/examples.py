@@ -144,8 +144,8 @@ def as_augment(augment: Any) -> Augment:
         )
     if not isinstance(augment, type):
         if all(callable(getattr(augment, name, None)) for name in ("draw", "inputs", "targets")):
-            known: Augment = augment
-            return known
+            valid: Augment = augment
+            return valid
         if callable(augment):
             return InputsOnly(augment)
     raise InputError(

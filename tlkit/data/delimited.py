@@ -126,7 +126,7 @@ def _check_swallowed(
         first, last = spans[i]
         swallowed = [line.replace('"', "").split(separator) for line in lines[first - 1 : last]]
         whole = all(len(cells) == width for cells in swallowed)
-        if whole and kinds and all(cells[k].strip() in known for cells in swallowed for k, known in kinds.items()):
+        if whole and kinds and all(cells[k].strip() in values for cells in swallowed for k, values in kinds.items()):
             raise InputError(
                 f"The table {name!r} cannot be read: a quote that opens in line {first} closes in line {last}, and "
                 "each line between is a row like the others. Take the stray quotes out."

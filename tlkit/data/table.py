@@ -258,8 +258,8 @@ def _read(
     labelled = _like_labels(rows.labelled(label), like)
     aside = [label] if isinstance(label, str) else list(label)
     aside += [name for name in (split, groups) if isinstance(name, str)]
-    given = {name: cells for name, cells in rows.columns.items() if name not in aside}
-    found = establish(given, **named) if like is None else _like_columns(given, like)
+    cells_of_column = {name: cells for name, cells in rows.columns.items() if name not in aside}
+    established = establish(cells_of_column, **named) if like is None else _like_columns(cells_of_column, like)
     parts = list(fixed.parts) if fixed is not None else []
     if isinstance(split, str):
         parts = tables.part_column(rows.texts(split), rows.first)
@@ -267,10 +267,10 @@ def _read(
     owners = rows.texts(groups) if isinstance(groups, str) else groups
     whole = Examples(
         ids=ids,
-        inputs=in_columns(found.columns, given),
+        inputs=in_columns(established.columns, cells_of_column),
         targets=ArrayColumn(labelled.targets),
         modality=TABLE,
-        pipeline=Pipeline().then(TABLE, columns=[list(dataclasses.astuple(column)) for column in found.columns]),
+        pipeline=Pipeline().then(TABLE, columns=[list(dataclasses.astuple(column)) for column in established.columns]),
         groups=group_names(owners, ids),
     )
     missing = _missing(whole)
@@ -278,7 +278,7 @@ def _read(
     splits = assemble(
         whole, dataclasses.replace(labelled, notes=()), shares=shares, seed=seed, fixed=parts, quarantine=quarantine
     )
-    notes = (*rows.notes, *found.notes, *labelled.notes, *missing, *_leaks(whole, labelled, found.columns))
+    notes = (*rows.notes, *established.notes, *labelled.notes, *missing, *_leaks(whole, labelled, established.columns))
     splits = dataclasses.replace(splits, duplicates=(), notes=_of_tables(splits.notes), seconds=0.0)
     return dataclasses.replace(noted(splits, (*notes, *_repeated(splits))), seconds=time.perf_counter() - started)
 
@@ -291,12 +291,12 @@ def _with_images(
     if not columns:
         return whole, labelled, list(parts), ()
     if len(columns) > 1:
-        raise InputError(f"A table has one column of images. Received: {', '.join(own.name for own in columns)}.")
+        raise InputError(f"A table has one column of images. Received: {', '.join(c.name for c in columns)}.")
     (column,) = columns
     cells = dict(whole.inputs.columns)  # type: ignore[attr-defined]
     sound, cells[column.input], quarantine = table_images.opened(whole.ids, cells[column.input].texts, folder)
-    kept = TableRows({name: own if name == column.input else own.subset(sound) for name, own in cells.items()})
-    whole = dataclasses.replace(whole.subset(sound), inputs=kept)
+    rows = TableRows({name: values if name == column.input else values.subset(sound) for name, values in cells.items()})
+    whole = dataclasses.replace(whole.subset(sound), inputs=rows)
     labelled = dataclasses.replace(labelled, targets=labelled.targets[np.asarray(sound, np.int64)])
     return whole, labelled, [parts[i] for i in sound] if len(parts) else [], quarantine
 
@@ -315,17 +315,17 @@ def _like_labels(labelled: Labelled, like: Like | None) -> Labelled:
     return dataclasses.replace(labelled, targets=number[labelled.targets], names=like.labels)
 
 
-def _like_columns(given: Mapping[str, Sequence[Any]], like: Like) -> Established:
+def _like_columns(table: Mapping[str, Sequence[Any]], like: Like) -> Established:
     columns = columns_of(like.train.pipeline) if isinstance(like, Splits) else _of_card(Path(like))
     if not columns:
         raise InputError("`like` must be data that tlkit.data.table has read, or the folder of a table's module.")
-    absent = [column.name for column in columns if column.name not in given]
+    absent = [column.name for column in columns if column.name not in table]
     if absent:
-        raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(given)}.")
-    return Established(columns, tuple(_slips(columns, given)))
+        raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(table)}.")
+    return Established(columns, tuple(_slips(columns, table)))
 
 
-def _slips(columns: Sequence[TableColumn], given: Mapping[str, Sequence[Any]]) -> list[str]:
+def _slips(columns: Sequence[TableColumn], table: Mapping[str, Sequence[Any]]) -> list[str]:
     """A note on each column of numbers that holds something else, which is missing then.
 
     Raises:
@@ -333,7 +333,7 @@ def _slips(columns: Sequence[TableColumn], given: Mapping[str, Sequence[Any]]) -
     """
     notes = []
     for column in columns:
-        odd, total = checked_cells(column, given[column.name]), len(given[column.name])
+        odd, total = checked_cells(column, table[column.name]), len(table[column.name])
         if len(odd) > (1 - MOSTLY) * total:
             raise InputError(
                 f"The column {column.name!r} of `like` holds numbers, and {len(odd):,} of {total:,} cells here are "
@@ -388,9 +388,9 @@ def missing_share(values: np.ndarray) -> float:
 
 def _repeated(splits: Splits) -> list[str]:
     """A note on rows of val and test that equal a row of training in every column."""
-    known = set(splits.train.digests)
+    trained = set(splits.train.digests)
     held_out = (*splits.val.digests, *splits.test.digests)
-    count = sum(digest in known for digest in held_out)
+    count = sum(digest in trained for digest in held_out)
     if not count:
         return []
     return [f"{count:,} of {len(held_out):,} rows of val and test equal a training row in every column."]
@@ -401,7 +401,7 @@ def _leaks(whole: Examples, labelled: Labelled, columns: Sequence[TableColumn]) 
     if labelled.kind != "classes" or len(whole) < _EACH_SAYS:
         return []
     suspects = []
-    for column in (own for own in columns if own.kind in ENCODED):
+    for column in (c for c in columns if c.kind in ENCODED):
         values = _cells_of(whole, column.input)
         _, of_value = np.unique(values, return_inverse=True)
         pairs = len(np.unique(of_value.astype(np.int64) * len(labelled.names) + labelled.targets))

@@ -105,13 +105,13 @@ def establish(
         for name, cells in table.items()
         if name not in leave_out
     }
-    kept = {name: own.kind for name, own in judged.items() if own.kind}
-    if not kept:
-        reasons = "; ".join(own.note.rstrip(".") for own in judged.values() if own.note)
+    kinds_left = {name: verdict.kind for name, verdict in judged.items() if verdict.kind}
+    if not kinds_left:
+        reasons = "; ".join(verdict.note.rstrip(".") for verdict in judged.values() if verdict.note)
         raise InputError(f"No column is left for the model to learn from: {reasons or 'all are left out'}.")
-    inputs = input_names(list(kept))
-    columns = tuple(TableColumn(name, inputs[name], kind) for name, kind in kept.items())
-    return Established(columns, (*_listed(columns), *(own.note for own in judged.values() if own.note)))
+    inputs = input_names(list(kinds_left))
+    columns = tuple(TableColumn(name, inputs[name], kind) for name, kind in kinds_left.items())
+    return Established(columns, (*_listed(columns), *(verdict.note for verdict in judged.values() if verdict.note)))
 
 
 def input_names(names: Sequence[str]) -> dict[str, str]:

@@ -154,7 +154,7 @@ def module(
     write = functools.partial(_made, data, columns, towers, widths, dropout, bins, rare, seed)
     if folder is None:
         arguments = json.dumps([list(widths), dropout, bins, rare, seed])
-        inside = [sha256_bytes(kind, own.layer.packed_graph(), *_weights(own)) for kind, own in towers.items()]
+        inside = [sha256_bytes(kind, tower.layer.packed_graph(), *_weights(tower)) for kind, tower in towers.items()]
         content = sha256_bytes(_VERSION, arguments, data.train.pipeline.fingerprint, *data.train.digests, *inside)
         return kept_folder(cache_dir() / "tables" / content[:32], write)
     target = Path(folder)
@@ -187,7 +187,7 @@ def _towers(columns: Sequence[Any], texts: HubLayer | None, images: HubLayer | N
                 f"{layer.handle} cannot read the texts of a table: it must take word pieces and bring their "
                 "vocabulary, as zoo:minilm-l6-v2 does."
             )
-        towers[kind] = Tower(layer, layer.tower(next(own.input for own in columns if own.kind == kind)))
+        towers[kind] = Tower(layer, layer.tower(next(column.input for column in columns if column.kind == kind)))
     return towers
 
 
@@ -212,16 +212,16 @@ def _made(
     numbers = measured(np.stack([arrays[name] for name in names], 1), bins) if names else None
     values = {c.input: known_values(arrays[c.input], rare) for c in encoded if c.kind == CATEGORY}
     lacking = {name for name in values if (arrays[name] == "").any()}
-    known = {name: ("", *own) if name in lacking else own for name, own in values.items()}
+    with_missing = {name: ("", *texts) if name in lacking else texts for name, texts in values.items()}
     card = {
         "name": "table",
         "format": FORMAT,
         "modality": "table",
         "summary": f"{len(columns)} columns of a table{f', {hidden[-1]} features' if hidden else ''}",
         "columns": [_column_card(column, numbers, names, values, lacking) for column in columns],
-        **{f"module_of_{kind}s": own.layer.handle for kind, own in towers.items()},
+        **{f"module_of_{kind}s": tower.layer.handle for kind, tower in towers.items()},
     }
-    _write(Encoder(numbers, names, known), towers, hidden, dropout, seed, folder, card)
+    _write(Encoder(numbers, names, with_missing), towers, hidden, dropout, seed, folder, card)
 
 
 def measured(rows: np.ndarray, bins: int) -> Numbers:
@@ -317,7 +317,7 @@ def _column_card(
     row = names.index(column.input)
     measures = {"mean": numbers.means, "median": numbers.medians, "unit": numbers.unit}
     missing = "the median, marked" if numbers.missing[row] else "the median"
-    return {**facts, **{key: float(own[row]) for key, own in measures.items()}, "NaN": missing}
+    return {**facts, **{key: float(measure[row]) for key, measure in measures.items()}, "NaN": missing}
 
 
 # -- the graph
@@ -337,7 +337,7 @@ def _write(
     from tlkit.formats import hub_module
 
     rng = np.random.default_rng(seed)
-    wide = {name: len(own) + 1 for name, own in encoder.known.items() if hidden and len(own) > ONE_HOT}
+    wide = {name: len(values) + 1 for name, values in encoder.known.items() if hidden and len(values) > ONE_HOT}
     vectors = {name: tf.Variable(_drawn(rng, count), name=f"{name}/embedding") for name, count in wide.items()}
     layers = _dense(rng, _width(encoder, vectors), hidden)
     # called as Keras' generators are, which checkpoints hold: a fit that goes on draws what it would have drawn
@@ -355,8 +355,8 @@ def _write(
         return x
 
     trained = [*vectors.values(), *(variable for layer in layers for variable in layer)]
-    inside = [variable for own in towers.values() for variable in own.layer.endpoint.variables]
-    thawing = [variable for own in towers.values() for variable in own.layer.endpoint.trainable]
+    inside = [variable for tower in towers.values() for variable in tower.layer.endpoint.variables]
+    thawing = [variable for tower in towers.values() for variable in tower.layer.endpoint.trainable]
     hub_module.write_module(
         call, [*trained, *inside, *([state] if hidden else [])], [*trained, *thawing], _specs(encoder, towers), folder,
         card=card, attachments=_attachments(towers),
@@ -367,7 +367,7 @@ def _width(encoder: Encoder, vectors: Mapping[str, Any]) -> int:
     """Of what the dense layers take."""
     width = 0 if encoder.numbers is None else int(encoder.numbers.used.size + 2 * len(encoder.names))
     return width + sum(
-        vectors[name].shape[1] if name in vectors else len(own) + 1 for name, own in encoder.known.items()
+        vectors[name].shape[1] if name in vectors else len(values) + 1 for name, values in encoder.known.items()
     )
 
 
@@ -388,13 +388,13 @@ def _specs(encoder: Encoder, towers: Mapping[str, Tower]) -> dict[str, Any]:
 
     specs = {name: tf.TensorSpec((None, 1), tf.float32, name=name) for name in encoder.names}
     specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in encoder.known}
-    taken = [tensor for own in towers.values() for tensor in own.model.inputs]
+    taken = [tensor for tower in towers.values() for tensor in tower.model.inputs]
     return specs | {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in taken}
 
 
 def _attachments(towers: Mapping[str, Tower]) -> dict[str, Any]:
     """The modules themselves, with tables that they look things up in; the vocabulary under its usual name."""
-    attached = {f"{kind}_module": own.layer.resolved_object for kind, own in towers.items()}
+    attached = {f"{kind}_module": tower.layer.resolved_object for kind, tower in towers.items()}
     if TEXT not in towers:
         return attached
     texts = attached[f"{TEXT}_module"]
@@ -406,9 +406,9 @@ def _read(towers: Mapping[str, Tower], inputs: Mapping[str, Any]) -> list[Any]:
     import tensorflow as tf
 
     vectors = []
-    for own in towers.values():
-        given = {tensor.name: inputs[tensor.name] for tensor in own.model.inputs}
-        vector = own.model(given, training=False)
+    for tower in towers.values():
+        tower_inputs = {tensor.name: inputs[tensor.name] for tensor in tower.model.inputs}
+        vector = tower.model(tower_inputs, training=False)
         vectors.append(vector * tf.math.rsqrt(tf.reduce_mean(vector * vector, 1, keepdims=True) + _SMALL))
     return vectors
 
@@ -420,21 +420,21 @@ def _parts(encoder: Encoder, vectors: Mapping[str, Any], inputs: Mapping[str, An
     parts = []
     if encoder.numbers is not None:
         parts.append(_encoded(tf.concat([inputs[name] for name in encoder.names], 1), encoder.numbers))
-    for name, own in encoder.known.items():
-        row = _one_hot(inputs[name], own)
+    for name, values in encoder.known.items():
+        row = _one_hot(inputs[name], values)
         parts.append(tf.matmul(row, vectors[name]) if name in vectors else row)
     return parts
 
 
-def _one_hot(texts: Any, known: Sequence[str]) -> Any:
-    """string (batch, 1) -> float32 (batch, len(known) + 1): 1 at the value, at the last place for all others.
+def _one_hot(texts: Any, values: Sequence[str]) -> Any:
+    """string (batch, 1) -> float32 (batch, len(values) + 1): 1 at the value, at the last place for all others.
 
     Texts are compared, as TFLite does that by itself; a look-up table is a resource that two modules in one process
     may have under one name.
     """
     import tensorflow as tf
 
-    same = tf.cast(tf.equal(texts, tf.constant([list(known)], tf.string)), tf.float32)
+    same = tf.cast(tf.equal(texts, tf.constant([list(values)], tf.string)), tf.float32)
     return tf.concat([same, 1.0 - tf.reduce_sum(same, 1, keepdims=True)], 1)
 
 

@@ -97,7 +97,7 @@ def _is_memory(flow: _Flow, i: int) -> bool:
     below = sum(1 << j for j in range(i + 1, len(flow.above)) if flow.anatomy.weighty[j] and flow.above[j] >> i & 1)
     if not flow.weighty & ~(flow.above[i] | below):
         return False
-    if not any(own for j, own in enumerate(flow.anatomy.consumed) if below >> j & 1):
+    if not any(consumed for j, consumed in enumerate(flow.anatomy.consumed) if below >> j & 1):
         return True
     kinds = {i: FREE}
     again = False

@@ -32,14 +32,14 @@ def thawed(graph: Graph, variables: Sequence[Any] = ()) -> Graph:
     if not weights:
         return graph
     nodes, captures, resources = dict(graph.nodes), dict(graph.captures), dict(graph.resources)
-    made = list(variables) or [_variable(nodes[name], trained) for name, trained in weights.items()]
-    for number, (name, variable) in enumerate(zip(weights, made, strict=True)):
+    thawed_variables = list(variables) or [_variable(nodes[name], trained) for name, trained in weights.items()]
+    for number, (name, variable) in enumerate(zip(weights, thawed_variables, strict=True)):
         handle = f"{name}/handle:0"
         captures[handle], resources[handle] = _private.handle(variable), number
         nodes[name] = type(nodes[name])(name=name, op="ReadVariableOp", input=[handle])
         nodes[name].attr["dtype"].type = variable.dtype.as_datatype_enum
     draft = dataclasses.replace(
-        graph, nodes=nodes, captures=captures, resources=resources, variables=tuple(made), memo={}
+        graph, nodes=nodes, captures=captures, resources=resources, variables=tuple(thawed_variables), memo={}
     )
     specs = [tf.TensorSpec(t.shape, t.dtype) for t in graph.whole.inputs[: len(graph.inputs)]]
     return dataclasses.replace(draft, whole=whole_of(draft, specs), memo={})

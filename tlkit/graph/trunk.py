@@ -43,16 +43,16 @@ def trunk(graph: Graph) -> Trunk:
     """
     if not graph.nodes:
         raise InputError(f"it {graph.problem}")
-    known = _Known(graph)
-    entry = _entry(known)
-    plain = known.plain_behind(entry)
-    bearing = [name for name in plain if known.bears(name)]
-    ends = {name for name in bearing if not known.reaches(name, bearing, plain)}
+    flow = _Flow(graph)
+    entry = _entry(flow)
+    plain = flow.plain_behind(entry)
+    bearing = [name for name in plain if flow.bears(name)]
+    ends = {name for name in bearing if not flow.reaches(name, bearing, plain)}
     if not ends:
         raise InputError("loops or suppression lie in front of all its convolutions")
-    reached = known.ends_behind(plain, ends)
-    forks = [name for name in plain if _is_fork(known, name, plain, reached)]
-    return Trunk(entry, tuple(f"{name}:0" for name in forks or sorted({known.data_input(end) for end in ends})))
+    reached = flow.ends_behind(plain, ends)
+    forks = [name for name in plain if _is_fork(flow, name, plain, reached)]
+    return Trunk(entry, tuple(f"{name}:0" for name in forks or sorted({flow.data_input(end) for end in ends})))
 
 
 def of_trunk(graph: Graph, part: Trunk, size: tuple[int | None, int | None]) -> Any:
@@ -89,7 +89,7 @@ def _for_any_batch(graph: Graph) -> dict[str, Any]:
     return changed
 
 
-class _Known:
+class _Flow:
     """Which nodes data reach, and which bear weights."""
 
     def __init__(self, graph: Graph) -> None:
@@ -157,20 +157,20 @@ class _Known:
         return reached
 
 
-def _entry(known: _Known) -> str:
+def _entry(flow: _Flow) -> str:
     """What the first convolution takes."""
-    bearing = {name for name in known.data if name in known.nodes and known.bears(name)}
-    behind: set[str] = known.behind(sorted({user for name in bearing for user in known.users.get(name, ())}))
+    bearing = {name for name in flow.data if name in flow.nodes and flow.bears(name)}
+    behind: set[str] = flow.behind(sorted({user for name in bearing for user in flow.users.get(name, ())}))
     first = sorted(bearing - behind)
-    entries = {_full(known.nodes[name].input[CONVOLUTIONS.get(known.nodes[name].op, (0, 1))[0]]) for name in first}
+    entries = {_full(flow.nodes[name].input[CONVOLUTIONS.get(flow.nodes[name].op, (0, 1))[0]]) for name in first}
     if len(entries) != 1:
         raise InputError("it has no single place where images meet its weights")
     return entries.pop()
 
 
-def _is_fork(known: _Known, name: str, plain: Sequence[str], reached: Mapping[str, frozenset[str]]) -> bool:
+def _is_fork(flow: _Flow, name: str, plain: Sequence[str], reached: Mapping[str, frozenset[str]]) -> bool:
     """Whether the ways to different ends part there."""
-    behind = [reached[user] for user in known.users.get(name, ()) if reached.get(user)]
+    behind = [reached[user] for user in flow.users.get(name, ()) if reached.get(user)]
     return len(reached[name]) > 1 and all(ends != reached[name] for ends in behind)
 
 

@@ -91,7 +91,7 @@ def _verdict(name: str, figure: Figure, run: Run, beside: Evaluation) -> str:
     values = (
         f"{name} {beside.scores[name]:.3f} against {run.scores[name]:.3f}, a difference in [{low:+.3f}, {high:+.3f}]"
     )
-    aside = [own.name for own in columns_of(run.data.test.pipeline) if own.kind not in ENCODED]
+    aside = [c.name for c in columns_of(run.data.test.pipeline) if c.kind not in ENCODED]
     blind = f" Trees did not read {', '.join(aside)}." if aside else ""
     if low > 0:
         return f"Trees (HistGradientBoosting) are better on these rows: {values}; they do not export to TFLite.{blind}"
@@ -142,7 +142,7 @@ def _values(parts: list[Examples], name: str) -> np.ndarray:
 def _matrix(examples: Examples, known_values: Mapping[str, np.ndarray]) -> np.ndarray:
     """float64 (n, columns): numbers, and codes of categories; NaN is missing or unknown."""
     columns = []
-    for column in (own for own in columns_of(examples.pipeline) if own.kind in ENCODED):
+    for column in (c for c in columns_of(examples.pipeline) if c.kind in ENCODED):
         cells = _cells(examples, column.input)
         if column.kind != NUMBER:
             values = known_values[column.input]

@@ -97,9 +97,9 @@ def _check_taken(columns: Sequence[TableColumn], layer: HubLayer) -> None:
                 "them with `like=` the data that the module was made of."
             )
     texts = [column.name for column in columns if column.kind == TEXT]
-    known = [column["name"] for column in layer.card.get("columns", ()) if column["kind"] == TEXT] or texts
-    if INPUTS[0] in taken and texts != known:
-        raise InputError(f"{layer.handle} reads the texts of {', '.join(known)}: read the data with texts={known}.")
+    needed = [column["name"] for column in layer.card.get("columns", ()) if column["kind"] == TEXT] or texts
+    if INPUTS[0] in taken and texts != needed:
+        raise InputError(f"{layer.handle} reads the texts of {', '.join(needed)}: read the data with texts={needed}.")
 
 
 def _each(data: Splits, change: Callable[[Examples], Examples]) -> Splits:
@@ -128,25 +128,25 @@ def _for_modules(data: Splits, columns: Sequence[TableColumn], layer: HubLayer, 
     names = [column.input for column in columns if column.kind == TEXT]
     pieces = None
     if names:
-        own = taken[INPUTS[0]].shape[1]
-        if own is not None and length not in (None, own):
-            raise InputError(f"{layer.handle} takes texts of {own} pieces only. Received: length={length}.")
+        fixed = taken[INPUTS[0]].shape[1]
+        if fixed is not None and length not in (None, fixed):
+            raise InputError(f"{layer.handle} takes texts of {fixed} pieces only. Received: length={length}.")
         if layer.tokenizer is None:
             raise InputError(f"{layer.handle} brings no vocabulary, so the texts of {names[0]!r} cannot be read.")
-        pieces = tokenized(_each(data, lambda part: _of_texts(part, names)), layer.tokenizer, own or length)
+        pieces = tokenized(_each(data, lambda part: _of_texts(part, names)), layer.tokenizer, fixed or length)
         data = dataclasses.replace(data, notes=pieces.notes)
     image = next((column.input for column in columns if column.kind == IMAGE), None)
     size = None if image is None else (image, tuple(taken[image].shape[1:3]))
     rows = (data.train, data.val, data.test)
-    given = (None, None, None) if pieces is None else (pieces.train, pieces.val, pieces.test)
-    train, val, test = (_merged(part, own, names, size) for part, own in zip(rows, given, strict=True))
+    token_parts = (None, None, None) if pieces is None else (pieces.train, pieces.val, pieces.test)
+    train, val, test = (_merged(part, tokens, names, size) for part, tokens in zip(rows, token_parts, strict=True))
     return dataclasses.replace(data, train=train, val=val, test=test)
 
 
 def _of_texts(examples: Examples, names: Sequence[str]) -> Examples:
     """The texts of each row as one, a line each."""
     cells = [_values_of(examples)[name] for name in names]
-    texts = TextColumn([_joined([own[i] for own in cells]) for i in range(len(examples))])
+    texts = TextColumn([_joined([texts_of_column[i] for texts_of_column in cells]) for i in range(len(examples))])
     return dataclasses.replace(examples, inputs=texts, columns={})
 
 
@@ -208,12 +208,12 @@ def _serve(model: keras.Model, examples: Examples) -> Serving:
         length = int(examples.inputs.spec[INPUTS[0]].shape[0])
         in_graph = graph_inputs(tokenizer_of(model, WordPiece), length)
 
-    def prepare(given: Tensors) -> Tensors:
-        found = {name: given[name] for name in tensors if name in given}
-        found |= {name: whole_pixels(given[name], tensors[name]) for name in images}
+    def prepare(sent: Tensors) -> Tensors:
+        ready = {name: sent[name] for name in tensors if name in sent}
+        ready |= {name: whole_pixels(sent[name], tensors[name]) for name in images}
         if in_graph is None:
-            return found
-        return found | in_graph(tf.strings.join([given[name][:, 0] for name in names], "\n"))
+            return ready
+        return ready | in_graph(tf.strings.join([sent[name][:, 0] for name in names], "\n"))
 
     return Serving(specs, prepare, in_graph, functools.partial(_sent, tuple(specs), tuple(names)))
 
@@ -224,7 +224,8 @@ def _sent(taken: Sequence[str], texts: Sequence[str], examples: Examples) -> Map
     sent = {name: np.asarray(rows[name]) for name in taken if name not in texts}
     cells = {name: examples.columns[CELL + name] for name in texts}
     return sent | {
-        name: np.array([str(own[i]) for i in range(len(own))], dtype=str).reshape(-1, 1) for name, own in cells.items()
+        name: np.array([str(column[i]) for i in range(len(column))], dtype=str).reshape(-1, 1)
+        for name, column in cells.items()
     }
 
 
@@ -274,7 +275,7 @@ def _of_modules(
 ) -> tuple[dict[str, Column], list[str]]:
     """What the modules of texts and images take of a row, and what was done to it."""
     taken: dict[str, np.ndarray] = {}
-    said = []
+    notes = []
     for column in columns:
         if column.kind == IMAGE:
             height, width = info.shapes[column.input][:2]
@@ -287,8 +288,8 @@ def _of_modules(
         joined = _joined([row[name] for name in names])
         taken |= wordpiece.inputs(joined, length)
         needed = wordpiece.count(joined)
-        said = [f"cut to {length} of {needed} word pieces"] if needed > length else []
-    return {name: ArrayColumn(own[None]) for name, own in taken.items()}, said
+        notes = [f"cut to {length} of {needed} word pieces"] if needed > length else []
+    return {name: ArrayColumn(array[None]) for name, array in taken.items()}, notes
 
 
 def _rows(file: Path) -> Mapping[str, list[Any]]:

@@ -39,12 +39,12 @@ def functions(head: str, rule: Rule, model: keras.Model, examples: Examples, kin
     if kind == "trained":
         return {NEXT: _whole(layer, scores, None)}
     if decoder is None:
-        found = {NEXT: _whole(layer, scores, capacity)}
+        exports = {NEXT: _whole(layer, scores, capacity)}
     else:
-        found = {f"{PREFILL}{PIECE}": _prefill(decoder, capacity), DECODE: _decode(layer, decoder, scores, capacity)}
+        exports = {f"{PREFILL}{PIECE}": _prefill(decoder, capacity), DECODE: _decode(layer, decoder, scores, capacity)}
     if kind == "file":
-        return found
-    return {**found, "serving_default": _answering(found, decoder, rule, capacity)}
+        return exports
+    return {**exports, "serving_default": _answering(exports, decoder, rule, capacity)}
 
 
 def capacity_of(examples: Examples, rule: Rule) -> int:
@@ -63,10 +63,10 @@ def _whole(layer: Any, scores: Any, width: int | None) -> Signature:
     """All tokens, and the place behind which scores are asked for."""
     import tensorflow as tf
 
-    def following(given: Mapping[str, Any]) -> dict[str, Any]:
-        outputs = layer(given["tokens"], training=False)
+    def following(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = layer(inputs["tokens"], training=False)
         states, table = outputs if isinstance(outputs, tuple | list) else (outputs, _table(layer))
-        at = tf.gather(states, given["input_pos"], batch_dims=1)[:, None]
+        at = tf.gather(states, inputs["input_pos"], batch_dims=1)[:, None]
         return {"logits": scores.logits(at, tf.convert_to_tensor(table))}
 
     return Signature(
@@ -90,44 +90,44 @@ def _specs(decoder: CachedDecoder, capacity: int, tokens: int) -> dict[str, Any]
     }
 
 
-def _stepped(decoder: CachedDecoder, capacity: int, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _stepped(decoder: CachedDecoder, capacity: int, inputs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     names = _names(decoder, capacity)
-    states, caches = decoder.states(given["tokens"], [given[name] for name in names], given["input_pos"][0])
+    states, caches = decoder.states(inputs["tokens"], [inputs[name] for name in names], inputs["input_pos"][0])
     return states, dict(zip(names, caches, strict=True))
 
 
 def _prefill(decoder: CachedDecoder, capacity: int) -> Signature:
     """Fills the caches for a piece of a prompt, and gives no scores."""
-    return Signature(lambda given: _stepped(decoder, capacity, given)[1], _specs(decoder, capacity, PIECE))
+    return Signature(lambda inputs: _stepped(decoder, capacity, inputs)[1], _specs(decoder, capacity, PIECE))
 
 
 def _decode(layer: Any, decoder: CachedDecoder, scores: Any, capacity: int) -> Signature:
     """One token: scores of the next, and the caches."""
 
-    def decode(given: Mapping[str, Any]) -> dict[str, Any]:
-        states, caches = _stepped(decoder, capacity, given)
+    def decode(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        states, caches = _stepped(decoder, capacity, inputs)
         return {"logits": scores.logits(states, _table(layer)), **caches}
 
     return Signature(decode, _specs(decoder, capacity, 1))
 
 
-def _answering(found: Mapping[str, Signature], decoder: CachedDecoder | None, rule: Rule, capacity: int) -> Signature:
+def _answering(exports: Mapping[str, Signature], decoder: CachedDecoder | None, rule: Rule, capacity: int) -> Signature:
     """A whole answer in one call: tokens of a prompt -> tokens of the likeliest answer, -1 behind the last."""
     import tensorflow as tf
 
-    decode = found[NEXT if decoder is None else DECODE]
+    decode = exports[NEXT if decoder is None else DECODE]
 
     def asked(tokens: Any, place: Any, caches: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Scores behind the token at a place, and the caches."""
         if decoder is None:
             outputs = dict(decode.call({"tokens": tokens[None], "input_pos": place[None]}))
         else:
-            given = {"tokens": tokens[place][None, None], "input_pos": place[None], **caches}
-            outputs = dict(decode.call(given))
+            inputs = {"tokens": tokens[place][None, None], "input_pos": place[None], **caches}
+            outputs = dict(decode.call(inputs))
         return outputs.pop("logits")[0, -1], outputs
 
-    def answer(given: Mapping[str, Any]) -> dict[str, Any]:
-        prompt = given["tokens"][0][-(capacity - rule.most) :]
+    def answer(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        prompt = inputs["tokens"][0][-(capacity - rule.most) :]
         count = tf.shape(prompt)[0]
         row = tf.pad(prompt, [[0, capacity - count]])
         row = tf.ensure_shape(row, (capacity,))

@@ -83,10 +83,10 @@ def functions(
 
     from tlkit.layer.lookup import backbone_of
 
-    layer, told = backbone_of(model), examples.pipeline.get(PROMPTED)
-    if layer is None or told is None:
+    layer, settings = backbone_of(model), examples.pipeline.get(PROMPTED)
+    if layer is None or settings is None:
         raise InputError(f"{noun} by a model on one module, with data that `finetune` prepared for it.")
-    rules = _rules(told, longest, layer.endpoint.inputs[IDS].shape[1])
+    rules = _rules(settings, longest, layer.endpoint.inputs[IDS].shape[1])
     ((source, spec),) = examples.inputs.spec.items()
     sizes = (None, None) if kind == "server" else (1, spec.shape[0])
     specs = {source: tf.TensorSpec(sizes, spec.dtype)}
@@ -102,11 +102,11 @@ def functions(
     return {whole: Signature(write, specs), **_apart(layer, rules, specs)}
 
 
-def _rules(told: Mapping[str, Any], longest: int, width: int | None) -> Rules:
+def _rules(settings: Mapping[str, Any], longest: int, width: int | None) -> Rules:
     """What the data's pipeline says, with as much room as a module of rows of one width has."""
-    prompt, never = tuple(told["prompt"]), told.get("never")
+    prompt, never = tuple(settings["prompt"]), settings.get("never")
     room = longest if width is None else int(width) + 1 - len(prompt)
-    return Rules(prompt, int(told["end"]), tuple(told["barred"]), room, None if never is None else tuple(never))
+    return Rules(prompt, int(settings["end"]), tuple(settings["barred"]), room, None if never is None else tuple(never))
 
 
 # -- with keys and values at hand
@@ -124,31 +124,31 @@ def greedy(layer: Any, rules: Rules, tensors: Mapping[str, Any]) -> Tensors:
     count, start = tf.shape(source)[0], len(rules.prompt)
     prompt = tf.tile(tf.constant([rules.prompt], tf.int32), (count, 1))
     caches = _empty(source, cross, rules.capacity)
-    names, shapes = list(caches), {name: own.shape for name, own in caches.items()}
+    names, shapes = list(caches), {name: cache.shape for name, cache in caches.items()}
 
-    def following(ids: Any, position: Any, kept: Sequence[Any]) -> tuple[Any, list[Any]]:
-        given = {**cross, **dict(zip(names, kept, strict=True)), "ids": ids, "position": position}
-        outputs = step(values, given)
-        found = [outputs[name] for name in names]
-        for own, name in zip(found, names, strict=True):
-            own.set_shape(shapes[name])
-        return _logits(outputs, table), found
+    def following(ids: Any, position: Any, cache_values: Sequence[Any]) -> tuple[Any, list[Any]]:
+        inputs = {**cross, **dict(zip(names, cache_values, strict=True)), "ids": ids, "position": position}
+        outputs = step(values, inputs)
+        new_caches = [outputs[name] for name in names]
+        for cache, name in zip(new_caches, names, strict=True):
+            cache.set_shape(shapes[name])
+        return _logits(outputs, table), new_caches
 
-    def body(place: Any, text: Any, shares: Any, leads: Any, going: Any, *kept: Any) -> tuple[Any, ...]:
+    def body(place: Any, text: Any, shares: Any, leads: Any, going: Any, *cache_values: Any) -> tuple[Any, ...]:
         before = tf.reshape(tf.gather(text, tf.reshape(place - 1, (1,)), axis=1), (-1, 1))
-        scores, found = following(tf.maximum(before, 0), start + place - 1, kept)
+        scores, new_caches = following(tf.maximum(before, 0), start + place - 1, cache_values)
         text, shares, leads, going = _written(rules, place, scores, text, shares, leads, going)
-        return (place + 1, text, shares, leads, going, *found)
+        return (place + 1, text, shares, leads, going, *new_caches)
 
-    scores, kept = following(prompt, tf.constant(0), list(caches.values()))
+    scores, cache_values = following(prompt, tf.constant(0), list(caches.values()))
     blank = _zeros(source) + tf.zeros((1, rules.longest))
     text = tf.cast(blank, tf.int32) + NONE
     going = tf.cast(blank[:, 0], tf.int32) == 0
     first = _written(rules, tf.constant(0), scores, text, blank, blank, going)
     ended = tf.while_loop(
-        lambda place, *rest: tf.logical_and(place < rules.longest, tf.reduce_any(rest[3])),
+        lambda place, *state: tf.logical_and(place < rules.longest, tf.reduce_any(state[3])),
         body,
-        (tf.constant(1), *first, *kept),
+        (tf.constant(1), *first, *cache_values),
     )
     return _cut(*ended[1:4])
 
@@ -161,9 +161,9 @@ def _written(
 
     token, share, lead = chosen(rules, scores, tf.equal(place, 0))
     goes = tf.logical_and(going, token != rules.end)
-    here = tf.logical_and(tf.range(rules.longest)[None] == place, goes[:, None])
-    text = tf.where(here, token[:, None], text)
-    shares, leads = (tf.where(here, own[:, None], rows) for own, rows in ((share, shares), (lead, leads)))
+    at_place = tf.logical_and(tf.range(rules.longest)[None] == place, goes[:, None])
+    text = tf.where(at_place, token[:, None], text)
+    shares, leads = (tf.where(at_place, values[:, None], rows) for values, rows in ((share, shares), (lead, leads)))
     return text, shares, leads, tf.logical_and(goes, repeats(text)[1] > place + 1)
 
 
@@ -194,11 +194,11 @@ def repeats(text: Any) -> tuple[Any, Any]:
     longest = int(text.shape[1])
     first = last = tf.zeros_like(text[:, 0]) + longest
     for size in (size for size in REPEATED if TIMES * size <= longest):
-        same = tf.logical_and(tf.equal(text[:, size:], text[:, :-size]), text[:, size:] >= 0)
-        counted = tf.pad(tf.cumsum(tf.cast(same, tf.int32), axis=1), ((0, 0), (1, 0)))
+        equal = tf.logical_and(tf.equal(text[:, size:], text[:, :-size]), text[:, size:] >= 0)
+        counted = tf.pad(tf.cumsum(tf.cast(equal, tf.int32), axis=1), ((0, 0), (1, 0)))
         run = (TIMES - 1) * size
-        found = tf.equal(counted[:, run:] - counted[:, :-run], run)
-        starts = tf.reduce_min(tf.where(found, tf.range(longest - TIMES * size + 1)[None], longest), axis=1)
+        repeated = tf.equal(counted[:, run:] - counted[:, :-run], run)
+        starts = tf.reduce_min(tf.where(repeated, tf.range(longest - TIMES * size + 1)[None], longest), axis=1)
         first, last = tf.minimum(first, starts + size), tf.minimum(last, starts + TIMES * size)
     return first, last
 
@@ -241,8 +241,8 @@ def _empty(source: Any, cross: Mapping[str, Any], capacity: int) -> Tensors:
 
     nothing = _zeros(source)[:, :, None]
     return {
-        name.replace(CROSS, CACHE, 1): nothing + tf.zeros((1, capacity, int(own.shape[-1])))
-        for name, own in cross.items()
+        name.replace(CROSS, CACHE, 1): nothing + tf.zeros((1, capacity, int(tensor.shape[-1])))
+        for name, tensor in cross.items()
     }
 
 
@@ -251,9 +251,9 @@ def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Sign
     import tensorflow as tf
 
     ((source, spec),) = specs.items()
-    made = tf.function(lambda tensor: encoded(layer, tensor), autograph=False).get_concrete_function(spec)
-    cross = {name: tf.TensorSpec(own.shape, tf.float32) for name, own in made.structured_outputs.items()}
-    sizes = {name: (1, rules.capacity, int(own.shape[-1])) for name, own in cross.items()}
+    encoder = tf.function(lambda tensor: encoded(layer, tensor), autograph=False).get_concrete_function(spec)
+    cross = {name: tf.TensorSpec(tensor.shape, tf.float32) for name, tensor in encoder.structured_outputs.items()}
+    sizes = {name: (1, rules.capacity, int(state.shape[-1])) for name, state in cross.items()}
     caches = {name.replace(CROSS, CACHE, 1): tf.TensorSpec(shape, tf.float32) for name, shape in sizes.items()}
     tokens = {"ids": tf.TensorSpec((1, 1), tf.int32), "position": tf.TensorSpec((), tf.int32)}
 
@@ -262,8 +262,8 @@ def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Sign
 
     def decode(tensors: Mapping[str, Any]) -> Tensors:
         outputs = dict(layer.function("step")(**tensors))
-        kept = {name: own for name, own in outputs.items() if name.startswith(CACHE)}
-        return {LOGITS: _logits(outputs, table_of(layer)), **kept}
+        new_caches = {name: tensor for name, tensor in outputs.items() if name.startswith(CACHE)}
+        return {LOGITS: _logits(outputs, table_of(layer)), **new_caches}
 
     return {"encode": Signature(encode, specs), "decode": Signature(decode, {**tokens, **cross, **caches})}
 
@@ -327,9 +327,9 @@ def _cut(text: Any, shares: Any, leads: Any) -> Tensors:
     """What is left of texts: of three equal stretches the first, and nothing behind it."""
     import tensorflow as tf
 
-    kept = tf.logical_and(tf.range(int(text.shape[1]))[None] < repeats(text)[0][:, None], text >= 0)
+    before = tf.logical_and(tf.range(int(text.shape[1]))[None] < repeats(text)[0][:, None], text >= 0)
     return {
-        IDS: tf.where(kept, text, NONE), SHARES: tf.where(kept, shares, 0.0), LEADS: tf.where(kept, leads, 0.0),
+        IDS: tf.where(before, text, NONE), SHARES: tf.where(before, shares, 0.0), LEADS: tf.where(before, leads, 0.0),
     }  # fmt: skip
 
 

@@ -76,22 +76,22 @@ def _adder(strategy: tf.distribute.Strategy, devices: int) -> Callable[[Sequence
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def summed(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        vector = tf.concat([tf.reshape(tf.cast(own, tf.float32), [-1]) for own in tensors], axis=0)
+        vector = tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors], axis=0)
 
         def replica() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
-            own = tf.identity(vector)
+            contribution = tf.identity(vector)
             if devices > 1:  # the first device of a worker brings what all of them have
-                own *= tf.cast(tf.equal(context.replica_id_in_sync_group % devices, 0), tf.float32)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+                contribution *= tf.cast(tf.equal(context.replica_id_in_sync_group % devices, 0), tf.float32)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, contribution)
 
         total = strategy.experimental_local_results(strategy.run(replica))[0]
-        parts = tf.split(total, [int(np.prod(own.shape)) for own in tensors])
-        return [tf.cast(tf.reshape(p, own.shape), own.dtype) for p, own in zip(parts, tensors, strict=True)]
+        parts = tf.split(total, [int(np.prod(tensor.shape)) for tensor in tensors])
+        return [tf.cast(tf.reshape(p, tensor.shape), tensor.dtype) for p, tensor in zip(parts, tensors, strict=True)]
 
     def add(tensors: Sequence[Any]) -> list[Any]:
         try:
-            return list(summed([tf.convert_to_tensor(own) for own in tensors]))
+            return list(summed([tf.convert_to_tensor(tensor) for tensor in tensors]))
         except ENDED as error:
             raise TrainingError(_ended(str(error))) from None
 
@@ -128,8 +128,8 @@ def begin_seeds(variables: Sequence[Any], workers: Workers) -> None:
     if workers.count == 1:
         return
     for variable in variables:
-        own = np.asarray(variable)
-        chief = np.frombuffer(workers.bytes_of_all(own.tobytes())[0], own.dtype).reshape(own.shape).copy()
+        state = np.asarray(variable)
+        chief = np.frombuffer(workers.bytes_of_all(state.tobytes())[0], state.dtype).reshape(state.shape).copy()
         chief.flat[0] = (int(chief.flat[0]) + SPREAD * workers.index) % 2**31
         variable.assign(chief)
 
