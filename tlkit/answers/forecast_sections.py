@@ -73,8 +73,8 @@ def _plots(facts: Facts) -> dict[str, Any] | None:
 def _plot(row: Mapping[str, Any]) -> dict[str, Any]:
     """The curves of one forecast, in the pixels of the drawing."""
     past, ahead = row["past"], len(row["median"])
-    every = [value for name in ("past", "truth", "low", "high", "median", "naive") for value in row[name] or ()]
-    present = [value for value in every if value is not None]
+    values = [value for name in ("past", "truth", "low", "high", "median", "naive") for value in row[name] or ()]
+    present = [value for value in values if value is not None]
     bottom, top = min(present), max(present)
     wide, high = WIDTH / max(1, len(past) + ahead - 1), (HEIGHT - 8) / ((top - bottom) or 1.0)
 

@@ -82,12 +82,12 @@ def _merit(units: Callable[[str], Sequence[str]], targets: Mapping[str, np.ndarr
     return 1 - np.array(rates, np.float64)
 
 
-def _quantised(what: str, comparison: Any, gates: Any) -> str | None:
+def _quantised(measure: str, comparison: Any, gates: Any) -> str | None:
     """One token that differs makes another text, so the rate of errors decides, and not how many texts are equal."""
     if comparison.change_upper >= -gates.max_drop:
         return None
     rise, sure = -100 * comparison.score_change, -100 * comparison.change_upper
-    return f"its {what} rises by {rise:.1f} points, surely by more than {sure:.1f}; {100 * gates.max_drop:g} allowed"
+    return f"its {measure} rises by {rise:.1f} points, surely by more than {sure:.1f}; {100 * gates.max_drop:g} allowed"
 
 
 def _said(nothing: str, decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:

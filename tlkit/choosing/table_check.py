@@ -89,15 +89,15 @@ def _ways(
     seed: int,
     batch_size: int,
 ) -> dict[str, Headline]:
-    few = max(1, min(batch_size, len(target.train) // 2))
-    tuning = (Phase(epochs=math.ceil(STEPS / math.ceil(len(target.train) / few)), lr=RATE, unfrozen=1.0),)
+    small_batch = max(1, min(batch_size, len(target.train) // 2))
+    tuning = (Phase(epochs=math.ceil(STEPS / math.ceil(len(target.train) / small_batch)), lr=RATE, unfrozen=1.0),)
     with tempfile.TemporaryDirectory(prefix="tlkit-") as scratch:
-        alone = _trained(Path(scratch, "alone"), target, task, _lengthened(first, source, target), seed, few)
+        alone = _trained(Path(scratch, "alone"), target, task, _lengthened(first, source, target), seed, small_batch)
         before = _trained(Path(scratch, "source"), source, task, first, seed, batch_size)
         zero_shot = _scored(before, target, score)
         tuned = fit(
             before.model, before.task, target, tuple(phases) if phases is not None else tuning, seed=seed,
-            batch_size=few, progress=quiet,
+            batch_size=small_batch, progress=quiet,
         )  # fmt: skip
         values = {
             SCRATCH: _scored(alone, target, score),

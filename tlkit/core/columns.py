@@ -256,8 +256,8 @@ class FileColumn:
     def digests(self) -> tuple[str, ...]:
         """sha256 of each file and of how it is read."""
         name = getattr(self.read, "__qualname__", None)
-        how = repr(self.read) if name is None else f"{self.read.__module__}.{name}"
-        return tuple(sha256_bytes(how, sha256_file(path)) for path in self.paths)
+        reader = repr(self.read) if name is None else f"{self.read.__module__}.{name}"
+        return tuple(sha256_bytes(reader, sha256_file(path)) for path in self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)

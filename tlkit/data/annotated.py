@@ -286,8 +286,8 @@ def _coco_file(file: Path, folder: _Folder, part: int | None) -> Annotations:
     used = {thing.label for of_image in things.values() for thing in of_image}
     empty = [name for name in names.values() if name not in used]
     labels = tuple(name for name in names.values() if name in used)
-    gone = f"No annotation is of the categories {', '.join(map(repr, empty[:5]))}: they are no labels."
-    return Annotations(pictures, labels, "xywh", "pixels", (*counted, *((gone,) if empty and used else ())), points)
+    unused = f"No annotation is of the categories {', '.join(map(repr, empty[:5]))}: they are no labels."
+    return Annotations(pictures, labels, "xywh", "pixels", (*counted, *((unused,) if empty and used else ())), points)
 
 
 def _json(file: Path) -> Any:

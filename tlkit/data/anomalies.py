@@ -255,9 +255,9 @@ def _bad_images(
     if masks is None:
         return tuple(_Marked(name, path, _kind(name)) for name, path in images), ()
     place = checked_folder(masks, "the masks")
-    every = {mask.relative_to(place).with_suffix("").as_posix(): mask for mask in walking.files(place)}
-    marked = tuple(_Marked(name, path, _kind(name), _mask_of(root, path, every)) for name, path in images)
-    return marked, tuple(_mask_notes(marked, set(every.values())))
+    masks_by_stem = {mask.relative_to(place).with_suffix("").as_posix(): mask for mask in walking.files(place)}
+    marked = tuple(_Marked(name, path, _kind(name), _mask_of(root, path, masks_by_stem)) for name, path in images)
+    return marked, tuple(_mask_notes(marked, set(masks_by_stem.values())))
 
 
 def _kind(name: str) -> str:
@@ -265,9 +265,9 @@ def _kind(name: str) -> str:
     return folder if folder != name else "bad"
 
 
-def _mask_of(root: Path, image: Path, every: dict[str, Path]) -> Path | None:
+def _mask_of(root: Path, image: Path, masks_by_stem: dict[str, Path]) -> Path | None:
     stem = image.relative_to(root).with_suffix("").as_posix()
-    return next((every[stem + ending] for ending in ("", *ENDINGS) if stem + ending in every), None)
+    return next((masks_by_stem[stem + ending] for ending in ("", *ENDINGS) if stem + ending in masks_by_stem), None)
 
 
 def _mask_notes(marked: Sequence[_Marked], masks: set[Path]) -> Iterator[str]:

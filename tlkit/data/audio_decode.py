@@ -127,8 +127,8 @@ def scan(blocks: Iterable[np.ndarray], rate: int, claimed: int, limits: Limits) 
         raise InputError("empty: it has no samples")
     if frames < claimed:
         raise InputError(f"truncated: it holds {frames / rate:.2f} of {claimed / rate:.2f} s")
-    every = np.concatenate(peaks)
-    return Scan(rate, frames, step, _loud(every, full / samples, limits), every)
+    all_peaks = np.concatenate(peaks)
+    return Scan(rate, frames, step, _loud(all_peaks, full / samples, limits), all_peaks)
 
 
 def trimmed(scanned: Scan, trim_db: float | None) -> tuple[int, int]:

@@ -296,16 +296,16 @@ def cut(scanned: Scan, options: Options) -> Cut:
     """
     rate, (first, frames) = options.sample_rate, decode.trimmed(scanned, options.trim_db)
     length = decode.resampled_length(frames, scanned.rate, rate)
-    every = starts(length, options.samples, options.hop_samples)[: 1 if options.windows == "first" else None]
+    window_starts = starts(length, options.samples, options.hop_samples)[: 1 if options.windows == "first" else None]
 
     def entry(sample: int) -> int:
         return (first + sample * scanned.rate // rate) // scanned.step
 
-    loud = tuple(s for s in every if scanned.loud[entry(s) : entry(s + options.samples - 1) + 1].any())
+    loud = tuple(s for s in window_starts if scanned.loud[entry(s) : entry(s + options.samples - 1) + 1].any())
     if not loud:
         where = f"its first {options.seconds:g} s" if options.windows == "first" else "all of its windows"
         raise InputError(f"silent in {where}: below {options.limits.silence_dbfs:g} dBFS")
-    return Cut(scanned.rate, frames, loud, len(every) - len(loud), first)
+    return Cut(scanned.rate, frames, loud, len(window_starts) - len(loud), first)
 
 
 def starts(length: int, samples: int, hop: int) -> list[int]:

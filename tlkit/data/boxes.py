@@ -579,20 +579,20 @@ def _judged(annotations: Annotations, labels: Sequence[str] | None, sizes: Seque
 
 def _check_units_of_all(annotations: Annotations) -> None:
     """Refuse a source whose numbers are all of the other unit, before every image is quarantined for it."""
-    every = np.array(
+    box_numbers = np.array(
         [t.numbers for image in annotations.images for t in image.things if len(t.numbers) == 4], np.float64
     )
-    every = every[np.isfinite(every).all(axis=1)] if len(every) else every
-    if not len(every):
+    box_numbers = box_numbers[np.isfinite(box_numbers).all(axis=1)] if len(box_numbers) else box_numbers
+    if not len(box_numbers):
         return
-    if annotations.unit == "pixels" and every.max() <= 1:
+    if annotations.unit == "pixels" and box_numbers.max() <= 1:
         raise InputError(
             'All boxes lie in 0 to 1, and this format counts pixels: say unit="shares" in data.boxes.from_csv or '
             "from_arrays, or write them in pixels."
         )
-    if annotations.unit == "shares" and np.median(every.max(axis=1)) > 1 + _UNIT_SLACK:
+    if annotations.unit == "shares" and np.median(box_numbers.max(axis=1)) > 1 + _UNIT_SLACK:
         raise InputError(
-            f"Boxes reach to {every.max():g}, and this format counts shares of the sides, 0 to 1: say "
+            f"Boxes reach to {box_numbers.max():g}, and this format counts shares of the sides, 0 to 1: say "
             'unit="pixels" in data.boxes.from_csv or from_arrays, or divide them by width and height.'
         )
 

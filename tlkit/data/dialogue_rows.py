@@ -58,15 +58,15 @@ def in_rows(
 
 def of_use(examples: Examples) -> Examples:
     """Rows as prompts and the right answers beside them; general texts are left out, as they answer nothing."""
-    how = examples.pipeline.get(STEP)
-    if how is None:
+    layout = examples.pipeline.get(STEP)
+    if layout is None:
         raise InputError("These examples are no rows of a prompt and its answer: `finetune` makes them of dialogues.")
     array = np.asarray(examples.inputs.take(np.arange(len(examples))))
-    pairs = [rows.unpacked(row, how["pad"], how["sign"]) for row in array]
+    pairs = [rows.unpacked(row, layout["pad"], layout["sign"]) for row in array]
     places = [i for i, (prompt, _) in enumerate(pairs) if len(prompt) > 1]
     longest = max([8, *(len(pairs[i][1]) for i in places)])
     inputs = {
-        "prompt": ArrayColumn(rows.filled([pairs[i][0] for i in places], how["length"])),
+        "prompt": ArrayColumn(rows.filled([pairs[i][0] for i in places], layout["length"])),
         "answer": ArrayColumn(rows.filled([pairs[i][1] for i in places], longest)),
     }
     return dataclasses.replace(examples.subset(places), inputs=DictColumn(inputs))

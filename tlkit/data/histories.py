@@ -144,8 +144,8 @@ def _several(histories: list[Timeline]) -> list[Timeline]:
 
 def _notes(histories: Sequence[Timeline]) -> tuple[str, ...]:
     """What was done to the series; of many alike the first five."""
-    every = [note for history in histories for note in history.notes]
-    return tuple(every[:5] + ([f"{len(every) - 5} more series were mended likewise."] if len(every) > 5 else []))
+    notes = [note for history in histories for note in history.notes]
+    return tuple(notes[:5] + ([f"{len(notes) - 5} more series were mended likewise."] if len(notes) > 5 else []))
 
 
 # -- windows

@@ -87,10 +87,10 @@ def _divided(root: Path, inner: Sequence[Path], parts: Mapping[Path, int]) -> La
 
 def _classes(parts: Mapping[Path, int]) -> tuple[tuple[ClassFolder, ...], list[Path]]:
     """The class folders of the parts, and those that say they have no label."""
-    every = [ClassFolder(path, path.name, part) for folder, part in parts.items() for path in walking.folders(folder)]
-    named = {child.label for child in every if not is_unlabelled(child.label)}
-    dropped = [child.path for child in every if is_unlabelled(child.label)] if len(named) > 1 else []
-    return tuple(child for child in every if child.path not in dropped), dropped
+    classes = [ClassFolder(path, path.name, part) for folder, part in parts.items() for path in walking.folders(folder)]
+    labels = {child.label for child in classes if not is_unlabelled(child.label)}
+    dropped = [child.path for child in classes if is_unlabelled(child.label)] if len(labels) > 1 else []
+    return tuple(child for child in classes if child.path not in dropped), dropped
 
 
 def _unparted(folders: Sequence[Path]) -> tuple[ClassFolder, ...]:

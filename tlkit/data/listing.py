@@ -48,15 +48,15 @@ def class_folders(where: str | os.PathLike[str]) -> Listing:
     plan = layout(root)
     labels = tuple(sorted({folder.label for folder in plan.classes}))
     _check_labels(root, labels)
-    every = [
+    entries = [
         Listed(path.relative_to(root).as_posix(), path, folder.label, folder.part)
         for folder in plan.classes
         for path in walking.files(folder.path)
     ]
-    files = tuple(sorted((file for file in every if readable(file.name)), key=lambda file: file.name))
-    if not every:
+    files = tuple(sorted((file for file in entries if readable(file.name)), key=lambda file: file.name))
+    if not entries:
         raise InputError(f"The class folders of {str(root)!r} ({_some(labels)}) hold no files.")
-    unreadable = sorted(escaped(file.name) for file in every if not readable(file.name))
+    unreadable = sorted(escaped(file.name) for file in entries if not readable(file.name))
     reason = "its name is not UTF-8: rename it"
     return Listing(files, labels, tuple(Quarantined(name, reason) for name in unreadable), plan.notes)
 

@@ -98,8 +98,8 @@ def in_windows(examples: Examples, tokenizer: WordPiece, length: int) -> Example
 
 def note(long: int, total: int, length: int, windows: int) -> str:
     """How many texts took several windows."""
-    who = "text is" if long == 1 else "texts are"
-    return f"{long:,} of {total:,} {who} longer than {length} pieces: {windows:,} windows show them all."
+    subject = "text is" if long == 1 else "texts are"
+    return f"{long:,} of {total:,} {subject} longer than {length} pieces: {windows:,} windows show them all."
 
 
 def _named(ids: Sequence[str], owners: Sequence[int]) -> tuple[str, ...]:

@@ -570,27 +570,27 @@ class _Pair:
 
 def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...]]:
     within = images == masks
-    every = {mask.relative_to(masks).with_suffix("").as_posix(): mask for mask in walking.files(masks) if _looks(mask)}
+    stems = {mask.relative_to(masks).with_suffix("").as_posix(): mask for mask in walking.files(masks) if _looks(mask)}
     pairs, without, used, behind = list[_Pair](), list[str](), set[str](), set[str]()
     for path in sorted(image for image in walking.files(images) if _looks(image)):
         name = path.relative_to(images)
         stem = name.with_suffix("").as_posix()
         if within and any(stem.endswith(ending) for ending in ENDINGS):
             continue
-        ending = next((e for e in (() if within else ("",)) + ENDINGS if stem + e in every), None)
+        ending = next((e for e in (() if within else ("",)) + ENDINGS if stem + e in stems), None)
         if ending is None:
             without.append(name.as_posix())
             continue
         used.add(stem + ending)
         behind |= {ending} - {""}
         part = part_of(name.parts[0]) if len(name.parts) > 1 else None
-        pairs.append(_Pair(escaped(name.as_posix()), path, every[stem + ending], part))
+        pairs.append(_Pair(escaped(name.as_posix()), path, stems[stem + ending], part))
     if not pairs:
         raise InputError(
             f"No image in {str(images)!r} has a mask of its name in {str(masks)!r}: there are {len(without)} images "
-            f"and {len(every)} masks."
+            f"and {len(stems)} masks."
         )
-    lonely = [] if within else sorted(set(every) - used)
+    lonely = [] if within else sorted(set(stems) - used)
     return tuple(pairs), tuple(_pairing_notes(without, lonely, behind))
 
 

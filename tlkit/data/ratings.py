@@ -220,7 +220,7 @@ def _times(rows: Table, name: str) -> list[float]:
 def _moment(cell: str, row: int, name: str) -> tuple[float, str]:
     """A time, and how it is written."""
     try:
-        value, how = (math.nan if "_" in cell else float(cell)), "a number"
+        value, kind = (math.nan if "_" in cell else float(cell)), "a number"
     except ValueError:
         try:
             moment = datetime.datetime.fromisoformat(cell)
@@ -228,11 +228,11 @@ def _moment(cell: str, row: int, name: str) -> tuple[float, str]:
             raise InputError(
                 f"Row {row} of the ratings has the {name} {cell!r:.40}: write numbers, or dates such as 2024-01-31."
             ) from None
-        how = "a date without a time zone" if moment.tzinfo is None else "a date with a time zone"
+        kind = "a date without a time zone" if moment.tzinfo is None else "a date with a time zone"
         value = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
     if not np.isfinite(value):
         raise InputError(f"Row {row} of the ratings has the {name} {cell!r:.40}, which is no time.")
-    return value, how
+    return value, kind
 
 
 def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:

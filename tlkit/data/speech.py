@@ -232,11 +232,11 @@ def _beside(root: Path) -> Recordings:
     """The sounds below a folder that have a text; those without are left out."""
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one that holds recordings, and texts beside them.")
-    every = sorted(p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
-    lines = _transcripts([path for path in every if path.name.endswith(_TRANSCRIPTS)])
+    files = sorted(p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
+    lines = _transcripts([path for path in files if path.name.endswith(_TRANSCRIPTS)])
     transcribed: list[tuple[str, Path, str]] = []
     lacking: list[Quarantined] = []
-    for path in (path for path in every if path.suffix.lower() in _SOUNDS):
+    for path in (path for path in files if path.suffix.lower() in _SOUNDS):
         name, text = path.relative_to(root).as_posix(), _text_of(path, lines)
         if text is None:
             lacking.append(Quarantined(name, f"no text: {path.stem}.txt is not beside it"))
@@ -288,8 +288,8 @@ def from_recordings(recordings: Recordings, options: Options) -> Splits:
         digest, cuts[i] = checked
         return Checked(digest=digest)
 
-    every = np.stack([np.arange(len(texts)), np.zeros(len(texts), np.int64)], axis=1)
-    reader = AudioReader(SoundFiles(tuple(recordings.paths)), cuts, every, options.sample_rate, options.samples)
+    windows = np.stack([np.arange(len(texts)), np.zeros(len(texts), np.int64)], axis=1)
+    reader = AudioReader(SoundFiles(tuple(recordings.paths)), cuts, windows, options.sample_rate, options.samples)
     lengths = np.array([[len(words(text))] for text in texts], np.float32).reshape(-1, 1)
     unchecked = Unchecked(
         recordings.names, Labelled(lengths, (), "values"), reader, check, reader.spec, SPEECH, reader.pipeline,

@@ -184,15 +184,15 @@ def _id_trouble(name: str, times: Mapping[str, int]) -> str:
     return "its id ends as those of windows do (@ and a number)" if _LIKE_A_WINDOW.search(name) else ""
 
 
-def _checked(asked: Question, options: Options) -> Checked:
-    checks = [check_text(text, options) for text in (asked.question, asked.context)]
+def _checked(question: Question, options: Options) -> Checked:
+    checks = [check_text(text, options) for text in (question.question, question.context)]
     for name, checked in zip(("question", "context"), checks, strict=True):
         if checked.reason:
             return Checked(reason=f"its {name} is {checked.reason}")
     return (
-        Checked(reason=asked.trouble)
-        if asked.trouble
-        else Checked(digest=sha256_of(f"{asked.question}\n{asked.context}"))
+        Checked(reason=question.trouble)
+        if question.trouble
+        else Checked(digest=sha256_of(f"{question.question}\n{question.context}"))
     )
 
 

@@ -97,9 +97,9 @@ def establish(
         >>> [(column.name, column.kind) for column in found.columns]
         [('age', 'number'), ('job', 'category')]
     """
-    asked = {NUMBER: numbers, CATEGORY: categories, TEXT: texts, IMAGE: images}
-    _check_named(table, {**dict(zip(_ARGUMENTS, asked.values(), strict=True)), "leave_out": leave_out})
-    kinds = {name: kind for kind, names in asked.items() for name in names}
+    names_of_kind = {NUMBER: numbers, CATEGORY: categories, TEXT: texts, IMAGE: images}
+    _check_named(table, {**dict(zip(_ARGUMENTS, names_of_kind.values(), strict=True)), "leave_out": leave_out})
+    kinds = {name: kind for kind, names in names_of_kind.items() for name in names}
     judged = {
         name: _Judged(kinds[name]) if name in kinds else _judge(cells, name)
         for name, cells in table.items()
@@ -176,8 +176,8 @@ def _judge(cells: Sequence[Any], name: str) -> _Judged:
     if len(filled) == len(counts) == 1:
         return _Judged("", f"The column {name!r} holds {_plain(next(iter(filled)))!r:.40} in every row: left out.")
     if _share(filled, _is_date) >= MOSTLY:
-        how = "make numbers of it, such as days since a start"
-        return _Judged("", f"The column {name!r} holds dates, and is left out: {how}.")
+        advice = "make numbers of it, such as days since a start"
+        return _Judged("", f"The column {name!r} holds dates, and is left out: {advice}.")
     if all(map(_is_number, filled)):
         return _judged_numbers(cells, filled, name)
     return _judged_texts(filled, name)
@@ -223,8 +223,8 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
         return _Judged(CATEGORY, note)
     words = sum(len(_plain(cell).split()) * count for cell, count in filled.items()) / total
     if words >= LONG_TEXT and 2 * len(filled) > total:
-        how = f"texts=[{name!r}] lets a module of texts read it"
-        return _Judged("", f"The column {name!r} holds texts, and is left out: {how}.")
+        advice = f"texts=[{name!r}] lets a module of texts read it"
+        return _Judged("", f"The column {name!r} holds texts, and is left out: {advice}.")
     if total >= FEW_ROWS and len(filled) > 0.9 * total:
         note = f"The column {name!r} holds another text in almost every row, as names do, and is left out."
         return _Judged("", note)
@@ -238,11 +238,11 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
 def _check_written(marked: Mapping[Any, int], name: str) -> None:
     """Refuse numbers that are written for people: one column of them would become thousands of categories."""
     texts = {cell: count for cell, count in marked.items() if not _is_number(cell)}
-    for pattern, what in ((_COMMA, "commas, or points between thousands"), (_WITH_UNIT, "units")):
+    for pattern, signs in ((_COMMA, "commas, or points between thousands"), (_WITH_UNIT, "units")):
         odd = [cell for cell in texts if isinstance(cell, str) and pattern.fullmatch(cell.strip())]
         if odd and sum(texts[cell] for cell in odd) >= MOSTLY * sum(texts.values()):
             raise InputError(
-                f"The column {name!r} holds numbers with {what}, such as {odd[0]!r:.30}: write them as 1234.5, or say "
+                f"The column {name!r} holds numbers with {signs}, such as {odd[0]!r:.30}: write them as 1234.5, or say "
                 f"that they are categories, categories=[{name!r}]."
             )
 

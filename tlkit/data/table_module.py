@@ -181,8 +181,8 @@ def _towers(columns: Sequence[Any], texts: HubLayer | None, images: HubLayer | N
             raise InputError(
                 f"No column of the data holds {argument}: read them with {argument}=[...], or leave out the module."
             )
-        takes = layer.endpoint.inputs
-        if kind == TEXT and not (isinstance(takes, Mapping) and set(takes) == set(INPUTS) and layer.tokenizer):
+        inputs = layer.endpoint.inputs
+        if kind == TEXT and not (isinstance(inputs, Mapping) and set(inputs) == set(INPUTS) and layer.tokenizer):
             raise InputError(
                 f"{layer.handle} cannot read the texts of a table: it must take word pieces and bring their "
                 "vocabulary, as zoo:minilm-l6-v2 does."
@@ -388,8 +388,8 @@ def _specs(encoder: Encoder, towers: Mapping[str, Tower]) -> dict[str, Any]:
 
     specs = {name: tf.TensorSpec((None, 1), tf.float32, name=name) for name in encoder.names}
     specs |= {name: tf.TensorSpec((None, 1), tf.string, name=name) for name in encoder.known}
-    taken = [tensor for tower in towers.values() for tensor in tower.model.inputs]
-    return specs | {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in taken}
+    tensors = [tensor for tower in towers.values() for tensor in tower.model.inputs]
+    return specs | {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in tensors}
 
 
 def _attachments(towers: Mapping[str, Tower]) -> dict[str, Any]:

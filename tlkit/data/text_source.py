@@ -324,8 +324,8 @@ def _alike(first: np.ndarray, second: np.ndarray) -> bool:
 
 def _rarest(pairs: np.ndarray) -> list[int]:
     """Those of which two texts that are alike must share one: none of a text without words."""
-    few: list[int] = pairs[: len(pairs) - math.ceil(LIKENESS * len(pairs)) + 1].tolist()
-    return few
+    rarest: list[int] = pairs[: len(pairs) - math.ceil(LIKENESS * len(pairs)) + 1].tolist()
+    return rarest
 
 
 def _word_pairs(texts: Sequence[str]) -> list[np.ndarray]:

@@ -248,5 +248,5 @@ def _length_for(needed: Sequence[int]) -> int:
 
 
 def _note(long: int, total: int, length: int, windows: int) -> str:
-    who = "1 question needs" if long == 1 else f"{long:,} questions need"
-    return f"{who}, of {total:,}, more than {length} pieces with the context: {windows:,} windows show them all."
+    subject = "1 question needs" if long == 1 else f"{long:,} questions need"
+    return f"{subject}, of {total:,}, more than {length} pieces with the context: {windows:,} windows show them all."

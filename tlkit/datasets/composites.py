@@ -171,11 +171,11 @@ def _fill(root: Path, held_out: bool, image_size: int, counts: tuple[int, int, i
 def _annotate(root: Path, part: str, rows: Sequence[Sequence[Mapping[str, Any]]], image_size: int) -> None:
     """COCO JSON of a part."""
     names = [f"images/{part}/{i:05d}.jpg" for i in range(len(rows))]
-    every = [{**row, "image_id": i, "iscrowd": 0} for i, image_rows in enumerate(rows) for row in image_rows]
+    all_rows = [{**row, "image_id": i, "iscrowd": 0} for i, image_rows in enumerate(rows) for row in image_rows]
     record = {
         "images": [{"id": i, "file_name": n, "width": image_size, "height": image_size} for i, n in enumerate(names)],
         "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)],
-        "annotations": [{"id": i, **row} for i, row in enumerate(every)],
+        "annotations": [{"id": i, **row} for i, row in enumerate(all_rows)],
     }
     (root / "annotations").mkdir(exist_ok=True)
     (root / "annotations" / f"{part}.json").write_text(json.dumps(record), encoding="utf-8")

@@ -30,8 +30,8 @@ def examples_to_check(data: Splits, most: int) -> tuple[str, Examples]:
         raise InputError("The run has no examples to check an export with; load it with some.")
     examples = getattr(data, name)
     texts = excerpts.whole(examples)
-    few = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread_over(texts, most)))
-    return name, few
+    sample = examples if len(texts) <= most else excerpts.of_texts(examples, sorted(spread_over(texts, most)))
+    return name, sample
 
 
 def spread_over(examples: Examples, count: int) -> tuple[int, ...]:

@@ -37,11 +37,11 @@ def place(staged: Path, target: Path, *, passed: bool) -> Path:
     What was there before under the other of the two names belongs to another model or another gate, and goes.
     """
     aside = target.with_name(target.name + ASIDE)
-    final, gone = (target, aside) if passed else (aside, target)
+    final, stale = (target, aside) if passed else (aside, target)
     for item in (*staged.rglob("*"), staged) if staged.is_dir() else (staged,):
         sync(item)
     _replace(staged, final)
-    remove(gone)
+    remove(stale)
     sync(target.parent)
     return final
 

@@ -231,7 +231,7 @@ def _readings(
         if isinstance(parsed, Examples):
             yield str(file), parsed
         else:
-            yield from ((thing.ids[0], thing) for thing in parsed)
+            yield from ((example.ids[0], example) for example in parsed)
 
 
 @contextlib.contextmanager

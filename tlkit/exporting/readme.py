@@ -162,9 +162,9 @@ def _limits(run: Run, record: Record, rows: Sequence[Record], module: Record) ->
         f"For {run.data.test.modality} inputs from elsewhere than those of the data above (other devices, people, "
         "places, languages): nothing was measured there."
     )
-    few = [row["label"] for row in data.get("balance", ()) if row["test"] < FEW]
-    if few and data.get("test"):
-        named = ", ".join(few[:MOST_NAMED]) + (" and others" if few[MOST_NAMED:] else "")
+    rare_labels = [row["label"] for row in data.get("balance", ()) if row["test"] < FEW]
+    if rare_labels and data.get("test"):
+        named = ", ".join(rare_labels[:MOST_NAMED]) + (" and others" if rare_labels[MOST_NAMED:] else "")
         yield f"Where it matters how good it is at {_cell(named)}: fewer than {FEW} test examples each."
     for sentence in dict.fromkeys(caution(row.get("checked_on", "test")) for row in rows):
         if sentence is not None:

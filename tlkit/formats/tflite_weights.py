@@ -41,7 +41,7 @@ def in_bytes(model: bytes) -> bytes:
         model: Content of the file.
     """
     tree = tflite_tree.opened(model)
-    weights = {number: _quantised(tree, number, *how) for number, how in _chosen(tree).items()}
+    weights = {number: _quantised(tree, number, *settings) for number, settings in _chosen(tree).items()}
     for number, weight in weights.items():
         tree.buffers[number].data = np.frombuffer(weight.values.tobytes(), np.uint8)
     for graph in tree.subgraphs:

@@ -78,8 +78,8 @@ def depth_order(graph: Graph) -> tuple[int, ...]:
 
 
 def _order(anatomy: Anatomy) -> tuple[int, ...]:
-    every = [i for weights in anatomy.weights if len(weights) == 1 for i in weights]
-    return tuple(dict.fromkeys(every))
+    variables = [i for weights in anatomy.weights if len(weights) == 1 for i in weights]
+    return tuple(dict.fromkeys(variables))
 
 
 def cuts(graph: Graph) -> tuple[Cut, ...]:

@@ -50,11 +50,11 @@ def encoded(anatomy: Anatomy, feeds: Mapping[str, int], outputs: set[str]) -> tu
     if len(feeds) < 2:
         return ()
     flow = _flow(anatomy, feeds)
-    every = (1 << len(feeds)) - 1
+    all_inputs = (1 << len(feeds)) - 1
     ends = sum(1 << anatomy.place[name] for name in outputs if name in anatomy.place)
     memories = [
         i for i in range(len(anatomy.ops))
-        if anatomy.weighty[i] and flow.inputs[i] != every and _closed(flow, i, ends) and _is_memory(flow, i)
+        if anatomy.weighty[i] and flow.inputs[i] != all_inputs and _closed(flow, i, ends) and _is_memory(flow, i)
     ]  # fmt: skip
     last = [i for i in memories if not any(flow.above[j] >> i & 1 for j in memories if j != i)]
     return tuple(anatomy.ops[i].outputs[0] for i in last)
@@ -78,10 +78,10 @@ def _flow(anatomy: Anatomy, feeds: Mapping[str, int]) -> _Flow:
 
 
 def _union(sets: Iterator[int]) -> int:
-    every = 0
+    union = 0
     for bits in sets:
-        every |= bits
-    return every
+        union |= bits
+    return union
 
 
 def _closed(flow: _Flow, i: int, ends: int) -> bool:

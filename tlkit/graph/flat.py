@@ -92,17 +92,17 @@ def _flattened(function: Any, variables: Sequence[Any], input_shapes: Sequence[A
 
 
 def _taken_apart(function: Any, variables: Sequence[Any], input_shapes: Sequence[Any] | None) -> Graph:
-    every = _with_missing(function, variables)
+    all_variables = _with_missing(function, variables)
     feeds, captures = _inputs(function)
     inlined = _private.inlined_graph_def(function)
     nodes = {node.name: _cleaned(node) for node in inlined.node}
-    handles = {id(_private.handle(v)): i for i, v in enumerate(every)}
+    handles = {id(_private.handle(v)): i for i, v in enumerate(all_variables)}
     draft = Graph(
         whole=None,
         inputs=feeds,
         outputs=_names(_outputs(function)),
         structure=_structure(function),
-        variables=every,
+        variables=all_variables,
         resources={name: handles[id(e)] for name, e in captures.items() if id(e) in handles},
         shapes={},
         problem=None,

@@ -263,8 +263,8 @@ def _bound(objects: Any) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _kind(thing: Any) -> str:
-    return "a registered object" if thing.registered_name else str(thing.WhichOneof("kind"))
+def _kind(node: Any) -> str:
+    return "a registered object" if node.registered_name else str(node.WhichOneof("kind"))
 
 
 def _assets(meta: Any) -> tuple[tuple[str, ...], dict[str, str]]:

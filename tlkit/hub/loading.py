@@ -228,36 +228,36 @@ def _card(folder: Path) -> dict[str, Any]:
 # -- objects instead of handles
 
 
-def is_restored(thing: Any) -> bool:
+def is_restored(loaded: Any) -> bool:
     """Whether it comes from `tf.saved_model.load`, which leaves these marks on it."""
-    return hasattr(thing, "signatures") and hasattr(thing, "tensorflow_version")
+    return hasattr(loaded, "signatures") and hasattr(loaded, "tensorflow_version")
 
 
-def _write(thing: Any, folder: Path) -> None:
+def _write(module: Any, folder: Path) -> None:
     import keras
 
-    if not isinstance(thing, keras.Model):
-        _save(thing, folder)
+    if not isinstance(module, keras.Model):
+        _save(module, folder)
         return
     try:
-        hub_module.write_keras_model(thing, folder)
+        hub_module.write_keras_model(module, folder)
     except TypeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
-            f"The model {thing.name!r} cannot be called with its inputs as one argument ({reason}): "
+            f"The model {module.name!r} cannot be called with its inputs as one argument ({reason}): "
             "give one whose `call` takes a tensor, or a list or dict of them."
         ) from error
 
 
-def _save(thing: Any, folder: Path) -> None:
+def _save(module: Any, folder: Path) -> None:
     import tensorflow as tf
 
     try:
-        tf.saved_model.save(thing, str(folder))
+        tf.saved_model.save(module, str(folder))
     except (tf.errors.OpError, ValueError, TypeError, AssertionError, AttributeError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"An object of type {type(thing).__name__} cannot be used as a module, for TensorFlow cannot save it "
+            f"An object of type {type(module).__name__} cannot be used as a module, for TensorFlow cannot save it "
             f"({reason[:300]}); give a handle, a loaded SavedModel or a keras.Model."
         ) from error
 

@@ -122,11 +122,11 @@ def _of_tensorflow_hub(address: str) -> Path | None:
 def _kaggle(name: str) -> Callable[[Path, bool], Filled]:
     """Through kagglehub, which has its own cache and the user's credentials; the module stays where it put it."""
 
-    def fill(_work: Path, again: bool) -> Filled:
+    def fill(_work: Path, force: bool) -> Filled:
         import kagglehub
 
         try:
-            return Filled(module_root(Path(kagglehub.model_download(name, force_download=again))))
+            return Filled(module_root(Path(kagglehub.model_download(name, force_download=force))))
         except InputError:
             raise
         except Exception as error:  # kagglehub has no common base for its errors

@@ -185,8 +185,8 @@ def _signature_endpoint(loaded: Any, signature: str | None) -> Endpoint:
     signatures = dict(getattr(loaded, "signatures", None) or {})
     name = signature or _default_signature(tuple(signatures))
     if name not in signatures:
-        have = ", ".join(sorted(signatures)) or "none"
-        raise InputError(f"The module has no signature {name!r}; it has: {have}. Pass one of these as `signature`.")
+        names = ", ".join(sorted(signatures)) or "none"
+        raise InputError(f"The module has no signature {name!r}; it has: {names}. Pass one of these as `signature`.")
     trace = signatures[name]
     specs = dict(trace.structured_input_signature[1])
     variables, trainable = _variables(loaded, [trace])
@@ -222,10 +222,10 @@ def _variables(loaded: Any, traces: Iterable[Any]) -> tuple[tuple[Any, ...], tup
     A list may leave out what a function reads all the same, and a saved layer must hold that too.
     """
     captured = [v for t in traces for v in t.graph.variables]
-    every = _unique([*(getattr(loaded, "variables", None) or ()), *captured])
+    variables = _unique([*(getattr(loaded, "variables", None) or ()), *captured])
     declared = getattr(loaded, "trainable_variables", None)
-    chosen = {id(v) for v in (declared if declared is not None else (v for v in every if v.trainable))}
-    return every, tuple(v for v in every if id(v) in chosen and v.dtype.is_floating)
+    chosen = {id(v) for v in (declared if declared is not None else (v for v in variables if v.trainable))}
+    return variables, tuple(v for v in variables if id(v) in chosen and v.dtype.is_floating)
 
 
 def _unique(variables: Iterable[Any]) -> tuple[Any, ...]:
@@ -330,12 +330,12 @@ def _as_spec(spec: Any, value: Any) -> Any:
     return value if not isinstance(spec, tf.TypeSpec) or value.dtype == spec.dtype else tf.cast(value, spec.dtype)
 
 
-def _text(thing: Any) -> str:
+def _text(structure: Any) -> str:
     """Dtypes and shapes of specs or tensors, in their structure."""
-    if isinstance(thing, Mapping):
-        return "{" + ", ".join(f"{k}: {_text(thing[k])}" for k in sorted(thing)) + "}"
-    if isinstance(thing, list | tuple):
-        return "[" + ", ".join(map(_text, thing)) + "]"
-    if not hasattr(thing, "dtype"):
-        return repr(thing)
-    return f"{thing.dtype.name} {tuple(thing.shape) if thing.shape.rank is not None else 'of any shape'}"
+    if isinstance(structure, Mapping):
+        return "{" + ", ".join(f"{k}: {_text(structure[k])}" for k in sorted(structure)) + "}"
+    if isinstance(structure, list | tuple):
+        return "[" + ", ".join(map(_text, structure)) + "]"
+    if not hasattr(structure, "dtype"):
+        return repr(structure)
+    return f"{structure.dtype.name} {tuple(structure.shape) if structure.shape.rank is not None else 'of any shape'}"

@@ -472,8 +472,8 @@ class HubLayer(keras.layers.Layer):
         """Flags of the single variables, as `unfrozen` says."""
         declared = {id(v) for v in self.endpoint.trainable}
         cut = self.cut_for(self._unfrozen)
-        every = graphs.variables_of(self.graph, self.taps) if self.taps else self.module_variables
-        behind = set(every if cut is None else cut.variables_behind)
+        variables = graphs.variables_of(self.graph, self.taps) if self.taps else self.module_variables
+        behind = set(variables if cut is None else cut.variables_behind)
         for index, variable in self.module_variables.items():
             if id(self.endpoint.variables[index]) in declared:
                 variable.trainable = index in behind and self._unfrozen > 0

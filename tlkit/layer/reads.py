@@ -249,16 +249,16 @@ def _history_reader(horizon: int, season_length: int) -> Callable[[HubLayer, Any
 def _history(horizon: int, season_length: int, layer: HubLayer, inputs: Any) -> dict[str, Any]:
     from tlkit.layer.past import PastWindow
 
-    takes = layer.endpoint.inputs
-    if not (isinstance(takes, Mapping) and "lags" in takes):
+    module_inputs = layer.endpoint.inputs
+    if not (isinstance(module_inputs, Mapping) and "lags" in module_inputs):
         past = PastWindow(horizon, season_length, name="past")(inputs)
         features = _pooled(layer, _sequence_of(layer, past["context"]))
         return {"features": features, **{name: past[name] for name in ("lags", "level", "spread")}}
-    steps, levels = takes["lags"].shape[1], layer.card.get("levels")
+    steps, levels = module_inputs["lags"].shape[1], layer.card.get("levels")
     if horizon > steps:
         raise InputError(f"{layer.handle} forecasts at most {steps} steps ahead. Received: horizon={horizon}.")
     past = PastWindow(steps, season_length, name="past")(inputs)
-    window = {name: past[name] for name in takes}
+    window = {name: past[name] for name in module_inputs}
     quantiles = _single(_settled(layer, window)(window))
     if levels is None or quantiles.shape[1:] != (steps, len(levels)):
         raise InputError(f"{layer.handle} does not say which quantiles it gives: write `levels` into its card.")
@@ -270,9 +270,9 @@ def _sequence_of(layer: HubLayer, context: Any) -> Any:
     """The context as a module of sequences takes it."""
     import keras
 
-    takes = layer.endpoint.input_leaves
-    fits = len(takes) == 1 and len(takes[0].shape) == 3
-    if not fits or takes[0].shape[1] not in (None, context.shape[1]) or takes[0].shape[2] not in (None, 1):
+    leaves = layer.endpoint.input_leaves
+    fits = len(leaves) == 1 and len(leaves[0].shape) == 3
+    if not fits or leaves[0].shape[1] not in (None, context.shape[1]) or leaves[0].shape[2] not in (None, 1):
         raise InputError(
             f"{layer.handle} is no module for forecasts: it must take one float32 (batch, {context.shape[1]}, 1), or "
             "context, known and lags as zoo:forecaster does."

@@ -27,9 +27,9 @@ def tower(layer: HubLayer, name: str) -> keras.Model:
     from tlkit.layer.lookup import is_image, own_image_size
     from tlkit.layer.reads import pooled
 
-    taken = layer.endpoint.inputs
-    if isinstance(taken, Mapping):
-        inputs = {key: keras.Input(s.shape[1:], dtype=s.dtype.name, name=key) for key, s in taken.items()}
+    module_inputs = layer.endpoint.inputs
+    if isinstance(module_inputs, Mapping):
+        inputs = {key: keras.Input(s.shape[1:], dtype=s.dtype.name, name=key) for key, s in module_inputs.items()}
         return keras.Model(inputs, pooled().read(layer, inputs))
     if not is_image(layer):
         raise InputError(f"{layer.handle} takes no images: choose a module of images, such as zoo:efficientnet-lite0.")
@@ -37,5 +37,5 @@ def tower(layer: HubLayer, name: str) -> keras.Model:
     if size is None:
         raise InputError(f"{layer.handle} takes images of any size; say which: HubLayer(..., image_size=(224, 224)).")
     settle_range(layer)
-    image = keras.Input((*size, taken.shape[-1]), name=name)
+    image = keras.Input((*size, module_inputs.shape[-1]), name=name)
     return keras.Model({name: image}, pooled().read(layer, image))

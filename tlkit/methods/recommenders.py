@@ -104,13 +104,13 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
     taken = matrix_of([data.train, data.val], users, count)
     other_users = [user for user in users_of(data.train) if user not in set(users)]
     other_rows = matrix_of([data.train], other_users, count)
-    every = np.concatenate([taken, other_rows])
+    all_rows = np.concatenate([taken, other_rows])
     relevant = np.zeros_like(taken)
     relevant[np.arange(len(users)), data.test.target_array] = True
     ways = {
-        "popularity": popularity(every),
-        "neighbours": item_neighbours(every),
-        "factors": alternating_least_squares(every, seed=seed),
+        "popularity": popularity(all_rows),
+        "neighbours": item_neighbours(all_rows),
+        "factors": alternating_least_squares(all_rows, seed=seed),
     }
     scores: dict[str, float] = {}
     for name, way_scores in ways.items():

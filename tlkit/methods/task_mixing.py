@@ -48,14 +48,14 @@ def task_mix(**data: Splits) -> Splits:
     """
     _check(data)
     train, val, test = (_mixed({name: getattr(splits, split) for name, splits in data.items()}) for split in SPLITS)
-    again = _across(train, val, test)
+    shared = _across(train, val, test)
     return Splits(
         train=train,
         val=val,
         test=test,
         quarantine=tuple(dict.fromkeys(item for splits in data.values() for item in splits.quarantine)),
-        duplicates=again,
-        notes=(*dict.fromkeys(note for splits in data.values() for note in splits.notes), *_leaks(again)),
+        duplicates=shared,
+        notes=(*dict.fromkeys(note for splits in data.values() for note in splits.notes), *_leaks(shared)),
         seconds=sum(splits.seconds for splits in data.values()),
         heads={name: splits.labels for name, splits in data.items()},
     )
@@ -183,10 +183,10 @@ def _across(*splits: Examples) -> tuple[tuple[str, ...], ...]:
     return duplicates(ids, digests, parts)
 
 
-def _leaks(again: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    if not again:
+def _leaks(shared: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    if not shared:
         return ()
     return (
-        f"{len(again)} inputs lie in more than one of training, validation and test, such as {again[0][0]!r}: heads "
+        f"{len(shared)} inputs lie in more than one of training, validation and test, such as {shared[0][0]!r}: heads "
         "that share examples should share their division too (`methods.relabelled` keeps it).",
     )

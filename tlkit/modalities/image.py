@@ -56,9 +56,9 @@ def _prepare(
     if input_range is not None:
         layer.input_range = input_range
     data = data if size is None else resized(data, size)
-    some = _some(data.train)
-    settle_range(layer, some)
-    doubt = None if some is None else range_warning(layer, some)
+    sample = _some(data.train)
+    settle_range(layer, sample)
+    doubt = None if sample is None else range_warning(layer, sample)
     return dataclasses.replace(data, notes=(*data.notes, doubt)) if doubt else data
 
 

@@ -43,11 +43,11 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
     modality = modality_of(data.train)
     chosen = {name: value for name, value in settings.items() if value is not None}
     parameters = list(inspect.signature(modality.prepare).parameters.values())[2:]
-    takes = [parameter.name for parameter in parameters]
+    names = [parameter.name for parameter in parameters]
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         for name in chosen:
-            if name not in takes:
-                hint = f"; they take {', '.join(takes)}" if takes else ""
+            if name not in names:
+                hint = f"; they take {', '.join(names)}" if names else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
     return modality.prepare(data, layer, **chosen)
 

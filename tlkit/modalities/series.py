@@ -34,11 +34,11 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     """Series as they are, if the module takes so many steps and channels; zoo:rocket gets its thresholds."""
     if data.train.pipeline.get(histories.HISTORY) is not None:
         return data
-    spec, takes = data.train.inputs.spec, layer.endpoint.input_leaves
-    shape = tuple(takes[0].shape[1:]) if takes[0].shape.rank is not None else ()
-    fits = isinstance(spec, ArraySpec) and len(takes) == 1 and len(shape) == len(spec.shape)
+    spec, leaves = data.train.inputs.spec, layer.endpoint.input_leaves
+    shape = tuple(leaves[0].shape[1:]) if leaves[0].shape.rank is not None else ()
+    fits = isinstance(spec, ArraySpec) and len(leaves) == 1 and len(shape) == len(spec.shape)
     if not fits or any(b not in (None, a) for a, b in zip(spec.shape, shape, strict=True)):
-        shapes = " and ".join(str(tuple(leaf.shape[1:])) for leaf in takes)
+        shapes = " and ".join(str(tuple(leaf.shape[1:])) for leaf in leaves)
         raise InputError(f"{layer.handle} takes {shapes}, and the series are (steps, channels) = {tuple(spec.shape)}.")
     if layer.card.get("name") != rocket.CARD.name:
         return data
@@ -100,11 +100,11 @@ def _latest(source: Any, info: FileInfo) -> list[Examples]:
     name = str(source)[:200] if isinstance(source, str | Path) else ""
     parsed = []
     for i, timeline in enumerate(timelines):
-        called = ", ".join(filter(None, (name, timeline.name if len(timelines) > 1 or not name else "")))
+        title = ", ".join(filter(None, (name, timeline.name if len(timelines) > 1 or not name else "")))
         ahead = TextColumn(["\n".join(timeline.ahead(int(settings["horizon"])))])
         note = _told(timeline, int(info.shape[0]), settings.get("step", timeline.step.words))
         inputs = ArrayColumn(windows[i : i + 1])
-        parsed.append(one_example(called, NAME, inputs, note, info.pipeline, {STEPS_AHEAD: ahead}))
+        parsed.append(one_example(title, NAME, inputs, note, info.pipeline, {STEPS_AHEAD: ahead}))
     return parsed
 
 

@@ -60,11 +60,11 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     Raises:
         InputError: If the module takes no table, or a column that the data lack or read as another kind.
     """
-    columns, taken = columns_of(data.train.pipeline), layer.endpoint.inputs
+    columns, specs = columns_of(data.train.pipeline), layer.endpoint.inputs
     _check_taken(columns, layer)
     if isinstance(data.train.inputs, MergedColumn):
         return data  # it was made for such a module before
-    chosen = [column for column in columns if column.input in taken or (column.kind == TEXT and INPUTS[0] in taken)]
+    chosen = [column for column in columns if column.input in specs or (column.kind == TEXT and INPUTS[0] in specs)]
     unknown = [_unknown(data, column) for column in layer.card.get("columns", ()) if "values" in column]
     notes = (*data.notes, *filter(None, unknown))
     further = [column.name for column in columns if column not in chosen]
@@ -80,13 +80,13 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
 
 
 def _check_taken(columns: Sequence[TableColumn], layer: HubLayer) -> None:
-    taken = layer.endpoint.inputs
-    if not isinstance(taken, Mapping):
+    specs = layer.endpoint.inputs
+    if not isinstance(specs, Mapping):
         raise InputError(
             f"{layer.handle} takes no columns of a table: make a module for them, tlkit.data.table.module(data)."
         )
     kinds = {column.input: _DTYPES[column.kind] for column in columns if column.kind != TEXT}
-    for name, spec in taken.items():
+    for name, spec in specs.items():
         if name in INPUTS:
             continue
         if name not in kinds:
@@ -98,7 +98,7 @@ def _check_taken(columns: Sequence[TableColumn], layer: HubLayer) -> None:
             )
     texts = [column.name for column in columns if column.kind == TEXT]
     needed = [column["name"] for column in layer.card.get("columns", ()) if column["kind"] == TEXT] or texts
-    if INPUTS[0] in taken and texts != needed:
+    if INPUTS[0] in specs and texts != needed:
         raise InputError(f"{layer.handle} reads the texts of {', '.join(needed)}: read the data with texts={needed}.")
 
 
@@ -124,11 +124,11 @@ def _values_of(examples: Examples) -> Mapping[str, Column]:
 
 def _for_modules(data: Splits, columns: Sequence[TableColumn], layer: HubLayer, length: int | None) -> Splits:
     """Rows with word pieces in place of texts, and images at the size of their module."""
-    taken = layer.endpoint.inputs
+    specs = layer.endpoint.inputs
     names = [column.input for column in columns if column.kind == TEXT]
     pieces = None
     if names:
-        fixed = taken[INPUTS[0]].shape[1]
+        fixed = specs[INPUTS[0]].shape[1]
         if fixed is not None and length not in (None, fixed):
             raise InputError(f"{layer.handle} takes texts of {fixed} pieces only. Received: length={length}.")
         if layer.tokenizer is None:
@@ -136,7 +136,7 @@ def _for_modules(data: Splits, columns: Sequence[TableColumn], layer: HubLayer, 
         pieces = tokenized(_each(data, lambda part: _of_texts(part, names)), layer.tokenizer, fixed or length)
         data = dataclasses.replace(data, notes=pieces.notes)
     image = next((column.input for column in columns if column.kind == IMAGE), None)
-    size = None if image is None else (image, tuple(taken[image].shape[1:3]))
+    size = None if image is None else (image, tuple(specs[image].shape[1:3]))
     rows = (data.train, data.val, data.test)
     token_parts = (None, None, None) if pieces is None else (pieces.train, pieces.val, pieces.test)
     train, val, test = (_merged(part, tokens, names, size) for part, tokens in zip(rows, token_parts, strict=True))
@@ -274,22 +274,22 @@ def _of_modules(
     row: Mapping[str, Any], columns: Sequence[TableColumn], info: FileInfo, folder: Path
 ) -> tuple[dict[str, Column], list[str]]:
     """What the modules of texts and images take of a row, and what was done to it."""
-    taken: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     notes = []
     for column in columns:
         if column.kind == IMAGE:
             height, width = info.shapes[column.input][:2]
             cell = row[column.input]
             path = folder / Path(cell).expanduser() if cell else None
-            taken[column.input] = grey(height, width) if path is None else read(path, height, width)
+            arrays[column.input] = grey(height, width) if path is None else read(path, height, width)
     names = [column.input for column in columns if column.kind == TEXT]
     if names:
         wordpiece, length = wordpiece_in(info), info.shapes[INPUTS[0]][0]
         joined = _joined([row[name] for name in names])
-        taken |= wordpiece.inputs(joined, length)
+        arrays |= wordpiece.inputs(joined, length)
         needed = wordpiece.count(joined)
         notes = [f"cut to {length} of {needed} word pieces"] if needed > length else []
-    return {name: ArrayColumn(array[None]) for name, array in taken.items()}, notes
+    return {name: ArrayColumn(array[None]) for name, array in arrays.items()}, notes
 
 
 def _rows(file: Path) -> Mapping[str, list[Any]]:

@@ -97,12 +97,12 @@ def _in_tokens(data: Splits, layer: HubLayer, length: int | None, long: str) -> 
 
 def _at_its_length(data: Splits, layer: HubLayer) -> Splits:
     """Texts that are word pieces already, at the one length that the module takes."""
-    module_length, has = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.inputs.spec)
+    module_length, length = layer.endpoint.input_leaves[0].shape[1], steps_of(data.train.inputs.spec)
     if module_length is None:
         return data
-    if has != module_length:
+    if length != module_length:
         raise InputError(
-            f"{layer.handle} takes texts of {module_length} word pieces only, and these were made with {has}: give "
+            f"{layer.handle} takes texts of {module_length} word pieces only, and these were made with {length}: give "
             f"tlkit.data.text.tokenized the length {module_length}."
         )
     return _of_one_length(data)

@@ -44,8 +44,8 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     """
     if data.train.pipeline.get(PROMPTED) is not None:
         return data
-    takes, tokenizer = layer.endpoint.inputs, layer.tokenizer
-    if not (isinstance(takes, dict) and set(takes) == {READ, IDS} and isinstance(tokenizer, BytePairs)):
+    module_inputs, tokenizer = layer.endpoint.inputs, layer.tokenizer
+    if not (isinstance(module_inputs, dict) and set(module_inputs) == {READ, IDS} and isinstance(tokenizer, BytePairs)):
         raise InputError(
             f"Translations are learned by an encoder-decoder that takes `source` and `ids`, and {layer.handle} is "
             "none: make one of your texts with `tlkit.zoo.write_transformer`."
@@ -57,7 +57,7 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     parts = (data.train, data.val, data.test)
     reading = source_tokenizer(layer)
     tokens = [(_tokens(reading, part, SOURCE), _tokens(tokenizer, part, WANTED)) for part in parts]
-    fixed = [takes[name].shape[1] for name in (READ, IDS)]
+    fixed = [module_inputs[name].shape[1] for name in (READ, IDS)]
     sizes = [
         room_for(length or _usual(rows) + 1) if size is None else int(size)
         for rows, size in zip(tokens[0], fixed, strict=True)

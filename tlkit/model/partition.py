@@ -399,8 +399,8 @@ def _key(
 
 
 def _key_of(layer: HubLayer, place: str, variables: Sequence[Any]) -> str:
-    called = [str(value) for value in (layer.output_key, layer.form) if value not in (None, USUAL)]
-    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(variables), *called)
+    settings = [str(value) for value in (layer.output_key, layer.form) if value not in (None, USUAL)]
+    return sha256_bytes(place, str(layer.input_range), layer.packed_graph(), weights_hash(variables), *settings)
 
 
 def weights_hash(variables: Any) -> str:

@@ -33,18 +33,18 @@ def run_json(run: Run) -> dict[str, Any]:
         quarantine, duplicates, notes, fingerprint), `phases`, flat `scores`, `details`, flat `seconds`, `exports`.
         Numbers that are not finite are null.
     """
-    old = run.record
+    earlier = run.record
     phases = [dataclasses.asdict(result) for result in run.phases]
     record = {
-        **old,
+        **earlier,
         "schema": SCHEMA,
         "task": _task(run),
-        "data": {**_data(run.data), **old.get("data", {})},
-        "phases": phases or old.get("phases", []),
-        "scores": dict(run.scores) or old.get("scores", {}),
-        "details": _details(run) or old.get("details", {}),
-        "seconds": {**old.get("seconds", {}), **run.seconds},
-        "exports": _exports(run.exports, old.get("exports", [])),
+        "data": {**_data(run.data), **earlier.get("data", {})},
+        "phases": phases or earlier.get("phases", []),
+        "scores": dict(run.scores) or earlier.get("scores", {}),
+        "details": _details(run) or earlier.get("details", {}),
+        "seconds": {**earlier.get("seconds", {}), **run.seconds},
+        "exports": _exports(run.exports, earlier.get("exports", [])),
     }
     plain: dict[str, Any] = plain_json(record)
     return plain
@@ -98,5 +98,5 @@ def _details(run: Run) -> dict[str, Any]:
 
 
 def _exports(new: tuple[Exported, ...], old: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    again = {row.format for row in new}
-    return [row for row in old if row["format"] not in again] + [dataclasses.asdict(row) for row in new]
+    new_formats = {row.format for row in new}
+    return [row for row in old if row["format"] not in new_formats] + [dataclasses.asdict(row) for row in new]

@@ -56,7 +56,7 @@ def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
         targets=_unpacked(about["targets"], f"{name}.targets", arrays),
         modality=str(about["modality"]),
         pipeline=Pipeline.of(about["pipeline"]),
-        columns={key: _unpacked(how, f"{name}.columns.{key}", arrays) for key, how in dict(about["columns"]).items()},
+        columns={key: _unpacked(form, f"{name}.columns.{key}", arrays) for key, form in dict(about["columns"]).items()},
     )
 
 
@@ -109,16 +109,16 @@ def _plain_array(values: np.ndarray) -> Column:
     return TextColumn([str(value) for value in values]) if values.ndim == 1 else ArrayColumn(values.astype(str))
 
 
-def _unpacked(how: Mapping[str, Any], place: str, arrays: Mapping[str, np.ndarray]) -> Column:
-    if "dict" in how:
-        return DictColumn({key: _unpacked(packed, f"{place}.{key}", arrays) for key, packed in how["dict"].items()})
-    if "texts" in how:
+def _unpacked(form: Mapping[str, Any], place: str, arrays: Mapping[str, np.ndarray]) -> Column:
+    if "dict" in form:
+        return DictColumn({key: _unpacked(packed, f"{place}.{key}", arrays) for key, packed in form["dict"].items()})
+    if "texts" in form:
         texts, rows = json.loads(arrays[place].tobytes())
         return TextColumn([texts[row] for row in rows])
-    if "ragged" in how:
+    if "ragged" in form:
         ends = np.cumsum(arrays[f"{place}.sizes"])[:-1]
         rows = np.split(arrays[place], ends) if len(arrays[f"{place}.sizes"]) else []
-        return RaggedColumn(rows, how["ragged"], how["most"])
+        return RaggedColumn(rows, form["ragged"], form["most"])
     return ArrayColumn(arrays[place])
 
 

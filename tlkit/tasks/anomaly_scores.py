@@ -110,10 +110,10 @@ class AnomalyScorer:
             statistics["pro"] = functools.partial(
                 _drawn, lambda px, shares: region_overlap(px[0], shares), pixels, regions
             )
-        every, curves = np.arange(len(bad)), dict[str, float]()
+        indices, curves = np.arange(len(bad)), dict[str, float]()
         for name, statistic in statistics.items():
             low, high = metrics.bootstrap(statistic, len(bad))
-            curves |= {name: statistic(every), f"{name}_low": low, f"{name}_high": high}
+            curves |= {name: statistic(indices), f"{name}_low": low, f"{name}_high": high}
         return curves
 
     def _decisions(self, bad: np.ndarray, scores: np.ndarray) -> dict[str, float]:

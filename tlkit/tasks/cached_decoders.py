@@ -50,10 +50,10 @@ def cached_decoder(layer: HubLayer) -> CachedDecoder | None:
 
 
 def _sizes(card: Mapping[str, Any]) -> llama.Sizes | None:
-    says = card.get("decoder")
-    if says is None:
+    decoder = card.get("decoder")
+    if decoder is None:
         return llama.SIZES if card.get("name") == llama.CARD.name else None
-    sizes = dict(says)
+    sizes = dict(decoder)
     if sizes.pop("kind", None) != KIND:
         return None
     try:

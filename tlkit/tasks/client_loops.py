@@ -29,20 +29,20 @@ def of_generation(
         signatures: Of the file: "inputs" and "outputs" of each.
         files: In the file.
     """
-    how = examples.pipeline.get(dialogue_rows.STEP)
+    layout = examples.pipeline.get(dialogue_rows.STEP)
     pieces = [int(name.removeprefix(PREFILL)) for name in signatures if name.startswith(PREFILL)]
-    if not pieces or DECODE not in signatures or how is None or SETTINGS not in files or not len(examples):
+    if not pieces or DECODE not in signatures or layout is None or SETTINGS not in files or not len(examples):
         return None
     settings = json.loads(files[SETTINGS])
     file = str(examples.columns[dialogue_rows.TOKENIZER][0])
-    before, behind = around(BytePairs(file, None, how["end"], how["pad"], settings.get("chat_template") or ""))
+    before, behind = around(BytePairs(file, None, layout["end"], layout["pad"], settings.get("chat_template") or ""))
     begin = settings.get("bos_token") or ""
     caches = [tensor for tensor in signatures[DECODE]["inputs"] if tensor.name.startswith(CACHE)]
     (logits,) = (tensor for tensor in signatures[DECODE]["outputs"] if tensor.name == "logits")
     return _template("generation"), {
         "before": before if before.startswith(begin) else begin + before,
         "behind": behind,
-        "stop": how["end"],
+        "stop": layout["end"],
         "most": rule.most,
         "piece": pieces[0],
         "capacity": caches[0].shape[2],
@@ -62,8 +62,8 @@ def of_encoder_decoder(
         signatures: Of the file: "inputs" and "outputs" of each.
         files: In the file.
     """
-    told = examples.pipeline.get(teacher_forcing.PROMPTED)
-    if whole not in signatures or told is None or len(files) != 1:  # of two tokenizers a client has to know more
+    settings = examples.pipeline.get(teacher_forcing.PROMPTED)
+    if whole not in signatures or settings is None or len(files) != 1:  # of two tokenizers a client has to know more
         return None
     (source,) = signatures[whole]["inputs"]
     (ids,) = (tensor for tensor in signatures[whole]["outputs"] if tensor.name == "ids")
@@ -76,10 +76,10 @@ def of_encoder_decoder(
         "speech": source.dtype == "float32",
         "rate": read.get("sample_rate"),
         "pad": read.get("pad"),
-        "prompt": told["prompt"],
-        "end": told["end"],
-        "barred": told["barred"],
-        "never": told.get("never"),
+        "prompt": settings["prompt"],
+        "end": settings["end"],
+        "barred": settings["barred"],
+        "never": settings.get("never"),
         "longest": ids.shape[1],
     }
 

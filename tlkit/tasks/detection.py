@@ -161,7 +161,7 @@ def _branches(
     sure = initializers.Constant(0.0 if beside else UNSURE)
     small = initializers.Zeros() if beside else initializers.RandomNormal(stddev=0.01)
     reach_bias = initializers.Constant(0.0 if beside else 1.0)
-    says = layers.Conv2D(
+    label_conv = layers.Conv2D(
         len(labels),
         3,
         padding="same",
@@ -178,7 +178,7 @@ def _branches(
         x = side
         for number, tower in enumerate(towers):
             x = _normalized(tower(x), f"head_tower_{number}_{stride}")
-        raw |= {f"labels_{stride}": says(x), f"reach_{stride}": reach(x)}
+        raw |= {f"labels_{stride}": label_conv(x), f"reach_{stride}": reach(x)}
     return raw
 
 

@@ -38,11 +38,11 @@ class ForecastScorer:
 
     def result(self) -> Evaluation:
         """Scores, and rows for the report."""
-        every = [examples for examples, _ in self.parts]
-        ids = [name for part in every for name in part.ids]
-        targets = joined([part.targets for part in every])
+        parts = [examples for examples, _ in self.parts]
+        ids = [name for part in parts for name in part.ids]
+        targets = joined([part.targets for part in parts])
         truth = np.asarray(targets.take(np.arange(len(ids))), np.float64)
-        columns = {name: joined([part.columns[name] for part in every]) for name in every[0].columns}
+        columns = {name: joined([part.columns[name] for part in parts]) for name in parts[0].columns}
         forecasts = np.concatenate([rows for _, rows in self.parts])
         scale = _column(columns, SCALE, len(ids))
         baselines = self._others(columns, truth)

@@ -46,9 +46,9 @@ class Gathered:
 
     def result(self) -> Evaluation:
         """What the function says of all examples."""
-        every = [examples for examples, _ in self.parts]
+        parts = [examples for examples, _ in self.parts]
         arrays = {name: np.concatenate([decoded[name] for _, decoded in self.parts]) for name in self.parts[0][1]}
-        together = every[0] if len(every) == 1 else _joined(every)
+        together = parts[0] if len(parts) == 1 else _joined(parts)
         if PLACE in together.columns:
             order = np.argsort(together.columns[PLACE].take(np.arange(len(together))), kind="stable")
             if (order != np.arange(len(order))).any():

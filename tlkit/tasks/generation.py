@@ -114,12 +114,12 @@ def generate(
 
 def _begin(arguments: Mapping[str, Any], splits: Splits, say: Callable[[str], None]) -> Task:
     """The task with the token that ends an answer, and the loss in shares of how long answers are."""
-    how = splits.train.pipeline.get(STEP)
-    if how is None:
+    layout = splits.train.pipeline.get(STEP)
+    if layout is None:
         raise InputError("Language models learn from dialogues: make the data with `tlkit.data.text.from_dialogues`.")
-    task = generate(**{**arguments, "end": how["end"]})
+    task = generate(**{**arguments, "end": layout["end"]})
     rows = np.asarray(splits.train.inputs.take(np.arange(len(splits.train))))
-    counts = [(int(row[np.flatnonzero(row != how["pad"])[-1]]) - how["pad"]) * how["sign"] for row in rows]
+    counts = [(int(row[np.flatnonzero(row != layout["pad"])[-1]]) - layout["pad"]) * layout["sign"] for row in rows]
     return dataclasses.replace(task, objective=_objective(float(np.mean(counts))))
 
 

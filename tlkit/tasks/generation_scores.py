@@ -81,10 +81,10 @@ def written_scores(
         text_of(tokens, str(tokenizer), end)
         for tokens, tokenizer in zip(outputs["tokens"], _texts(examples, "tokenizer"), strict=True)
     ]
-    right, asked = _texts(examples, "text"), _texts(examples, "asked")
+    right, questions = _texts(examples, "text"), _texts(examples, "asked")
     rows = [
         {"asked": a[:400], "written": w[:400], "right": r[:400]}
-        for a, w, r in zip(asked[:SHOWN], written[:SHOWN], right[:SHOWN], strict=True)
+        for a, w, r in zip(questions[:SHOWN], written[:SHOWN], right[:SHOWN], strict=True)
     ]
     scores: dict[str, float] = {}
     for name in texts:

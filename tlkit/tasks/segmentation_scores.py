@@ -127,8 +127,8 @@ def boundary_counts(true: np.ndarray, predicted: np.ndarray, labels: int) -> np.
     for label in np.union1d(np.unique(true), np.unique(predicted)):
         if label < labels:
             predicted_edge, true_edge = (boundary(mask == label) for mask in (predicted, true))
-            met = (predicted_edge & near(true_edge, reach)).sum(), (true_edge & near(predicted_edge, reach)).sum()
-            counts[:, label] = predicted_edge.sum(), true_edge.sum(), *met
+            matched = (predicted_edge & near(true_edge, reach)).sum(), (true_edge & near(predicted_edge, reach)).sum()
+            counts[:, label] = predicted_edge.sum(), true_edge.sum(), *matched
     return counts
 
 

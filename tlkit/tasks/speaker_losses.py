@@ -57,10 +57,10 @@ class Separation(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in speakers (batch,) and embeddings at unit length with cosines (batch, size + speakers)."""
-        who = ops.mod(ops.cast(ops.reshape(y_true, (-1,)), "int32"), MOST_SPEAKERS)
+        speakers = ops.mod(ops.cast(ops.reshape(y_true, (-1,)), "int32"), MOST_SPEAKERS)
         vectors = ops.cast(y_pred[:, : self.size], "float32")
-        self.sums.assign_add(ops.segment_sum(vectors, who, num_segments=MOST_SPEAKERS))
-        self.counts.assign_add(ops.segment_sum(ops.ones_like(vectors[:, 0]), who, num_segments=MOST_SPEAKERS))
+        self.sums.assign_add(ops.segment_sum(vectors, speakers, num_segments=MOST_SPEAKERS))
+        self.counts.assign_add(ops.segment_sum(ops.ones_like(vectors[:, 0]), speakers, num_segments=MOST_SPEAKERS))
 
     def result(self) -> Any:
         """In [-2, 2]; a kind of pair that was not seen counts 0."""

@@ -168,9 +168,9 @@ def _check_open(splits: Splits, name: str, examples: Examples, other_splits: dic
     for other_name, theirs in other_splits.items():
         shared = np.intersect1d(speakers, theirs.target_array)
         if shared.size:
-            who = splits.labels[shared[0]] if splits.labels else shared[0]
+            voice = splits.labels[shared[0]] if splits.labels else shared[0]
             raise InputError(
-                f"Speaker `{who}` is in the {name} and the {other_name} split: verification is judged on voices that "
+                f"Speaker `{voice}` is in the {name} and the {other_name} split: verification is judged on voices that "
                 "were never heard; divide with `tlkit.data.speakers`."
             )
     if len(speakers) < 2 or counts.max() < 2:

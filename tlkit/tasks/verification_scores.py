@@ -153,10 +153,10 @@ def verified(threshold: float | None, examples: Examples, outputs: np.ndarray) -
     places = _spread(len(examples))
     speakers = examples.target_array[places]
     pairs = trials(np.nan_to_num(outputs[places]), speakers)
-    every = errors(pairs.scores, pairs.same)
-    rate, equal_threshold = equal_error(every)
+    pair_errors = errors(pairs.scores, pairs.same)
+    rate, equal_threshold = equal_error(pair_errors)
     limit = equal_threshold if threshold is None else threshold
-    scores = {"eer": rate, **{_cost_name(p): min_cost(every, p) for p in PRIORS}}
+    scores = {"eer": rate, **{_cost_name(p): min_cost(pair_errors, p) for p in PRIORS}}
     scores |= _intervals(pairs, speakers) | {"auc": metrics.roc_auc(pairs.same, pairs.scores)}
     scores |= {"trials": len(pairs.same), "target_trials": int(pairs.same.sum()), **_at(pairs, threshold)}
     right = (pairs.scores >= limit) == pairs.same
@@ -191,8 +191,8 @@ def _intervals(pairs: Trials, speakers: np.ndarray) -> dict[str, float]:
         times = np.bincount(rng.integers(numbers.max() + 1, size=numbers.max() + 1), minlength=numbers.max() + 1)
         weights = np.where(same, times[first], times[first] * times[second]).astype(np.float64)
         if weights[same].any() and weights[~same].any():
-            every = _ranked(scores, same, weights)
-            drawn.append((equal_error(every)[0], *(min_cost(every, p) for p in PRIORS)))
+            resampled = _ranked(scores, same, weights)
+            drawn.append((equal_error(resampled)[0], *(min_cost(resampled, p) for p in PRIORS)))
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0) if drawn else (np.zeros(3), np.ones(3))
     names = ("eer", *map(_cost_name, PRIORS))
     return {

@@ -97,8 +97,8 @@ class GraphInputs(tf.Module):
             APART: tf.strings.join([spaces, characters, spaces]),
             CHANGED: self.changes.lookup(flat),
         }
-        for kind, what in becomes.items():
-            characters = tf.where(kinds == kind, what, characters)
+        for kind, replacement in becomes.items():
+            characters = tf.where(kinds == kind, replacement, characters)
         return tf.strings.unsorted_segment_join(characters, codes.value_rowids(), codes.nrows())
 
     def _pieces(self, words: Any) -> Any:

@@ -126,8 +126,8 @@ def _check(callback: Any) -> None:
     steers = next((name for name in family if name in INSTEAD), None)
     if steers is not None:
         name = type(callback).__name__
-        called = steers if name == steers else f"{name} (a kind of {steers})"
-        raise InputError(f"The callback {called} would steer the training, which the phases do: {INSTEAD[steers]}.")
+        steerer = steers if name == steers else f"{name} (a kind of {steers})"
+        raise InputError(f"The callback {steerer} would steer the training, which the phases do: {INSTEAD[steers]}.")
     if "TensorBoard" in family and importlib.util.find_spec("tensorboard") is None:
         raise InputError("The callback TensorBoard needs a package that is not installed: pip install tensorboard.")
 

@@ -248,9 +248,9 @@ def _called(task: Task) -> str:
 def _check_shape(model: keras.Model, spec: Any) -> None:
     """Refuse examples that the model cannot take; sizes that it leaves open fit all."""
     if isinstance(model.input, Mapping):
-        has = set(spec) if isinstance(spec, Mapping) else {"one array"}
-        if has != set(model.input):
-            raise InputError(f"The examples have {_listed(has)}, but the model takes {_listed(set(model.input))}.")
+        names = set(spec) if isinstance(spec, Mapping) else {"one array"}
+        if names != set(model.input):
+            raise InputError(f"The examples have {_listed(names)}, but the model takes {_listed(set(model.input))}.")
         for name, tensor in model.input.items():
             shape, takes = tuple(spec[name].shape), tuple(tensor.shape[1:])
             if len(shape) == len(takes) and any(b not in (None, a) for a, b in zip(shape, takes, strict=True)):
@@ -260,8 +260,8 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
     shape, takes = tuple(spec.shape), tuple(model.input.shape[1:])
     fits = len(shape) == len(takes) and all(b is None or a == b for a, b in zip(shape, takes, strict=True))
     if not fits:
-        how = "resize them: tlkit.data.image.resized(data, (height, width))" if len(takes) == 3 else "read them anew"
-        raise InputError(f"The examples have shape {shape}, but the model takes {takes}; {how}.")
+        advice = "resize them: tlkit.data.image.resized(data, (height, width))" if len(takes) == 3 else "read them anew"
+        raise InputError(f"The examples have shape {shape}, but the model takes {takes}; {advice}.")
 
 
 def _uncut(model: keras.Model, data: Splits) -> Splits:
@@ -454,9 +454,9 @@ def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, fl
     if not wrong:
         return
     assign(job.model, state.weights)
-    which = "validation loss" if wrong[0] == "val_loss" else "loss"
+    loss = "validation loss" if wrong[0] == "val_loss" else "loss"
     raise TrainingError(
-        f"The {which} became NaN or infinite in phase {stage.number + 1}, epoch {state.epoch + 1}; the weights are the "
+        f"The {loss} became NaN or infinite in phase {stage.number + 1}, epoch {state.epoch + 1}; the weights are the "
         "best of those before it. Lower the phase's lr, or look at the examples."
     )
 

@@ -112,10 +112,10 @@ def find_lr(
     _check(data, lr, steps, batch_size)
     task.objective.check(data)
     task = task if task.begin is None else task.begin(data, lambda line: None)
-    some = _needed(data, steps * batch_size, seed)
+    sample = _needed(data, steps * batch_size, seed)
     rates = np.geomspace(*lr, steps).tolist()
     with _put_back(model):
-        trainer, source, settings = _ready(model, task, some, phase or Phase(epochs=1, lr=lr[1]), batch_size, seed)
+        trainer, source, settings = _ready(model, task, sample, phase or Phase(epochs=1, lr=lr[1]), batch_size, seed)
         with progress.bar("learning rates", steps) as advance:
             losses = []
             for loss in _losses(trainer, source, settings, rates):

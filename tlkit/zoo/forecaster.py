@@ -183,26 +183,26 @@ def pinball(target: Any, quantiles: Any) -> Any:
     return tf.reduce_sum(tf.reduce_mean(loss, axis=-1) * present) / tf.maximum(tf.reduce_sum(present), 1.0)
 
 
-def trained(how: Training) -> keras.Model:
+def trained(training: Training) -> keras.Model:
     """The net after pre-training; the same weights each time on one kind of machine."""
     import keras
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(how.seed)
+    keras.utils.set_random_seed(training.seed)
     model = network()
-    inputs, future = drawn(list(made(how.series, how.seed)), how.windows, how.seed)
-    order = _order(len(future), how)
-    rates = how.lr * 0.5 * (1 + np.cos(np.pi * np.arange(how.steps) / how.steps))
+    inputs, future = drawn(list(made(training.series, training.seed)), training.windows, training.seed)
+    order = _order(len(future), training)
+    rates = training.lr * 0.5 * (1 + np.cos(np.pi * np.arange(training.steps) / training.steps))
     _descend(model, {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(future), order, rates)
     return model
 
 
-def _order(count: int, how: Training) -> np.ndarray:
+def _order(count: int, training: Training) -> np.ndarray:
     """int64 (steps, batch): the windows of each step, all of them once before any comes again."""
-    rng, needed = np.random.default_rng(how.seed), how.steps * how.batch_size
+    rng, needed = np.random.default_rng(training.seed), training.steps * training.batch_size
     rounds = [rng.permutation(count) for _ in range(math.ceil(needed / count))]
-    return np.concatenate(rounds)[:needed].reshape(how.steps, how.batch_size)
+    return np.concatenate(rounds)[:needed].reshape(training.steps, training.batch_size)
 
 
 def _descend(model: keras.Model, inputs: Mapping[str, Any], future: Any, order: np.ndarray, rates: np.ndarray) -> None:

@@ -115,7 +115,7 @@ def assets() -> dict[str, str]:
     }
 
 
-def _tokenizer(symbols: Sequence[str], kind: str, how: Mapping[str, Any]) -> str:
+def _tokenizer(symbols: Sequence[str], kind: str, settings: Mapping[str, Any]) -> str:
     """A tokenizer.json whose tokens are symbols: letters of a word, or what stands between blanks."""
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
@@ -123,7 +123,7 @@ def _tokenizer(symbols: Sequence[str], kind: str, how: Mapping[str, Any]) -> str
     ]
     model = {"type": kind, "vocab": {token: i for i, token in enumerate(symbols)}, "unk_token": "<unk>"}
     merges: dict[str, Any] = {"merges": []} if kind == "BPE" else {}
-    return json.dumps({"version": "1.0", "added_tokens": added, **how, "model": {**model, **merges}})
+    return json.dumps({"version": "1.0", "added_tokens": added, **settings, "model": {**model, **merges}})
 
 
 def variables(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

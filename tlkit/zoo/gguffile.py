@@ -76,13 +76,13 @@ def read_gguf(
             raise ValueError("it does not begin with GGUF")
         file.scalar("I")  # version
         tensors, pairs = file.scalar("Q"), file.scalar("Q")
-        says = {file.text(): file.value(file.scalar("I")) for _ in range(pairs)}
+        header = {file.text(): file.value(file.scalar("I")) for _ in range(pairs)}
         table = [_entry(file) for _ in range(tensors)]
-        alignment = int(says.get(ALIGNMENT, 32))
+        alignment = int(header.get(ALIGNMENT, 32))
         start = -(-file.place // alignment) * alignment
         numbers = file.content[start:]
         chosen = (entry for entry in table if wanted(entry[0]))
-        return says, {name: _array(numbers, shape, kind, place) for name, shape, kind, place in chosen}
+        return header, {name: _array(numbers, shape, kind, place) for name, shape, kind, place in chosen}
     except (ValueError, TypeError, KeyError, struct.error, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is damaged, or not a GGUF file that can be read ({error!r}).") from error
 

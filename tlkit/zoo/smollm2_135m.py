@@ -86,11 +86,11 @@ def build(files: Mapping[str, Path], folder: Path) -> None:
 
     from tlkit.formats import hub_module
 
-    says, tensors = read_gguf(files[WEIGHTS])
+    header, tensors = read_gguf(files[WEIGHTS])
     weights = variables(tensors)
     every = list(weights.values())
-    assets = {"tokenizer_file": ("tokenizer.json", tokenizer(says))}
-    assets["tokenizer_config"] = ("tokenizer_config.json", chat(says))
+    assets = {"tokenizer_file": ("tokenizer.json", tokenizer(header))}
+    assets["tokenizer_config"] = ("tokenizer_config.json", chat(header))
     with tempfile.TemporaryDirectory(prefix="tlkit-zoo-") as scratch:
         for name, content in assets.values():
             (Path(scratch) / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -284,14 +284,14 @@ def _normalized(x: Any, scale: Any, sizes: Sizes) -> Any:
 # -- the tokenizer, which the file holds in parts
 
 
-def tokenizer(says: Mapping[str, Any]) -> dict[str, Any]:
+def tokenizer(header: Mapping[str, Any]) -> dict[str, Any]:
     """A tokenizer.json as the `tokenizers` package reads it; that digits stand alone the file tells by a name only."""
-    tokens, control = says["tokenizer.ggml.tokens"], np.flatnonzero(says["tokenizer.ggml.token_type"] == CONTROL)
+    tokens, control = header["tokenizer.ggml.tokens"], np.flatnonzero(header["tokenizer.ggml.token_type"] == CONTROL)
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     bytes_apart = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     digits = {"type": "Digits", "individual_digits": True}
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    model = {"type": "BPE", "vocab": vocabulary, "merges": says["tokenizer.ggml.merges"]}
+    model = {"type": "BPE", "vocab": vocabulary, "merges": header["tokenizer.ggml.merges"]}
     return {
         "version": "1.0",
         "added_tokens": [{"id": int(n), "content": tokens[n], **flags, "special": True} for n in control],
@@ -304,7 +304,7 @@ def tokenizer(says: Mapping[str, Any]) -> dict[str, Any]:
 CONTROL = 3  # a token's type in GGUF
 
 
-def chat(says: Mapping[str, Any]) -> dict[str, Any]:
+def chat(header: Mapping[str, Any]) -> dict[str, Any]:
     """What tokenizer_config.json says: no token begins a text, the end of a message ends it, and fills rows up."""
-    end = says["tokenizer.ggml.tokens"][int(says["tokenizer.ggml.eos_token_id"])]
-    return {"bos_token": None, "eos_token": end, "pad_token": end, "chat_template": says["tokenizer.chat_template"]}
+    end = header["tokenizer.ggml.tokens"][int(header["tokenizer.ggml.eos_token_id"])]
+    return {"bos_token": None, "eos_token": end, "pad_token": end, "chat_template": header["tokenizer.chat_template"]}

@@ -70,8 +70,8 @@ def computed(graph: TfjsGraph, weights: Mapping[str, Any], outputs: Sequence[str
 
 def needed(graph: TfjsGraph, outputs: Sequence[str]) -> list[str]:
     """Names of the constants that these nodes rest on, each once; sizes of images that are enlarged are left out."""
-    every = _in_order(graph, {}, outputs)
-    return [name for name in every if graph.nodes[name]["op"] == "Const"]
+    names = _in_order(graph, {}, outputs)
+    return [name for name in names if graph.nodes[name]["op"] == "Const"]
 
 
 def _in_order(graph: TfjsGraph, tensors: Mapping[str, Any], outputs: Sequence[str]) -> list[str]:
