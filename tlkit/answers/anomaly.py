@@ -119,5 +119,5 @@ def _on_the_image(judged: bool, decoded: Decoded, example: Mapping[str, Any]) ->
 
 
 def _view(facts: Facts) -> Any:
-    shown = facts.detail("anomalies")
-    return shown and {**shown, "images": [{**row, "picture": facts.show(row["id"])} for row in shown["images"]]}
+    detail = facts.detail("anomalies")
+    return detail and {**detail, "images": [{**row, "picture": facts.show(row["id"])} for row in detail["images"]]}

@@ -100,5 +100,5 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    shown = facts.detail("masks")
-    return shown and {**shown, "images": [{**row, "picture": facts.show(row["id"])} for row in shown["images"]]}
+    detail = facts.detail("masks")
+    return detail and {**detail, "images": [{**row, "picture": facts.show(row["id"])} for row in detail["images"]]}

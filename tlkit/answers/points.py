@@ -159,5 +159,5 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 
 def _view(facts: Facts) -> Any:
-    shown = facts.detail("keypoints")
-    return shown and {**shown, "worst": [{**row, "picture": facts.show(row["id"])} for row in shown["worst"]]}
+    detail = facts.detail("keypoints")
+    return detail and {**detail, "worst": [{**row, "picture": facts.show(row["id"])} for row in detail["worst"]]}

@@ -157,8 +157,8 @@ def plainly(word: str) -> str:
 
 
 def _view(facts: Facts) -> Any:
-    shown = facts.detail("transcripts")
-    return shown and {**shown, "worst": [{**row, "player": facts.show(row["id"])} for row in shown["worst"]]}
+    detail = facts.detail("transcripts")
+    return detail and {**detail, "worst": [{**row, "player": facts.show(row["id"])} for row in detail["worst"]]}
 
 
 SECTION = Section("transcripts", "Transcripts", _view, OVERVIEW)

@@ -27,9 +27,9 @@ def words(labels: Sequence[str]) -> Answer:
 def _said(labels: tuple[str, ...], decoded: Decoded, example: Mapping[str, Any]) -> Lines:
     """Each word with its label and the label's score, in the order of the text."""
     (rows,) = decoded.values()
-    named = []
+    pairs = []
     for word, row in zip(example[STEPS], rows, strict=False):
         label = labels[int(row.argmax())]
         if word and label != OUTSIDE:
-            named.append((f"{word} {label}", float(row.max())))
-    return named
+            pairs.append((f"{word} {label}", float(row.max())))
+    return pairs

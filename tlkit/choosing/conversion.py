@@ -86,8 +86,8 @@ def _written(loaded: Any, endpoint: Endpoint, specs: Any, scratch: str) -> Path:
     def serve(*tensors: Any) -> dict[str, Any]:
         return hub_module.named_outputs(endpoint.call(keras.tree.pack_sequence_as(specs, list(tensors)), False))
 
-    named = zip(hub_module.input_names(specs), keras.tree.flatten(specs), strict=True)
-    signature = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named]
+    leaves = zip(hub_module.input_names(specs), keras.tree.flatten(specs), strict=True)
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in leaves]
     function = tf.function(serve, input_signature=signature, autograph=False).get_concrete_function()
     folder = Path(scratch, "module")
     graphs.save_constant({tflite.DEFAULT: function}, folder, [loaded, *endpoint.variables])
@@ -110,13 +110,13 @@ def _tried(file: Path, endpoint: Endpoint, specs: Any, open_size: int) -> tuple[
     import tensorflow as tf
 
     example = keras.tree.map_structure(lambda spec: _example(spec, open_size), specs)
-    named = dict(zip(hub_module.input_names(specs), keras.tree.flatten(example), strict=True))
+    inputs = dict(zip(hub_module.input_names(specs), keras.tree.flatten(example), strict=True))
     opened = tflite.open_tflite(file, threads=2)
-    actual = opened.call(named)
+    actual = opened.call(inputs)
     outputs = endpoint.call(keras.tree.map_structure(tf.constant, example), False)
     expected = {name: np.asarray(y, np.float32) for name, y in hub_module.named_outputs(outputs).items()}
     largest = max(float(np.max(np.abs(y), initial=0.0)) for y in expected.values())
-    return _largest(expected, actual), largest, latency_ms(opened, named)
+    return _largest(expected, actual), largest, latency_ms(opened, inputs)
 
 
 def latency_ms(opened: Opened, example: Mapping[str, np.ndarray]) -> float:
@@ -124,9 +124,9 @@ def latency_ms(opened: Opened, example: Mapping[str, np.ndarray]) -> float:
     return statistics.median(_timed_ms(opened, example) for _ in range(TIMED))
 
 
-def _timed_ms(opened: Opened, named: Mapping[str, np.ndarray]) -> float:
+def _timed_ms(opened: Opened, inputs: Mapping[str, np.ndarray]) -> float:
     started = time.perf_counter()
-    opened.call(named)
+    opened.call(inputs)
     return 1000 * (time.perf_counter() - started)
 
 

@@ -41,11 +41,11 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= TEXT else f"{value[:TEXT]}...")
     if isinstance(value, Mapping):
-        shown = [f"{key}: {value_of(value[key])}" for key in list(value)[: 4 * SHOWN]]
-        return f"{{{', '.join(shown)}{_more(len(value) - len(shown))}}}"
+        parts = [f"{key}: {value_of(value[key])}" for key in list(value)[: 4 * SHOWN]]
+        return f"{{{', '.join(parts)}{_more(len(value) - len(parts))}}}"
     if isinstance(value, tuple | list):
-        shown = [value_of(item) for item in value[:SHOWN]]
-        return f"({', '.join(shown)}{_more(len(value) - len(shown))})"
+        parts = [value_of(item) for item in value[:SHOWN]]
+        return f"({', '.join(parts)}{_more(len(value) - len(parts))})"
     if callable(value) and not dataclasses.is_dataclass(value):
         return getattr(value, "__qualname__", type(value).__name__)
     return repr(value)

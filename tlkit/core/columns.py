@@ -369,8 +369,8 @@ class MergedColumn:
 
     def batch(self, values: Sequence[Value]) -> dict[str, Any]:
         """Batches by name, each as its column has them."""
-        named = [[{name: value[name] for name in part.spec} for value in values] for part in self.parts]
-        batches = [part.batch(rows) for part, rows in zip(self.parts, named, strict=True)]
+        part_values = [[{name: value[name] for name in part.spec} for value in values] for part in self.parts]
+        batches = [part.batch(rows) for part, rows in zip(self.parts, part_values, strict=True)]
         return {name: batched for batch in batches for name, batched in batch.items()}
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:

@@ -200,8 +200,8 @@ class Examples:
             raise InputError(f"There are {len(self.ids)} ids, and {wrong}: one of each belongs to every example.")
 
     def __repr__(self) -> str:
-        named = f"{len(self)} examples, ids={value_of(self.ids)}, inputs={value_of(self.inputs.spec)}"
-        return f"Examples({named}, targets={value_of(self.targets)}, modality={self.modality!r})"
+        parts = f"{len(self)} examples, ids={value_of(self.ids)}, inputs={value_of(self.inputs.spec)}"
+        return f"Examples({parts}, targets={value_of(self.targets)}, modality={self.modality!r})"
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -74,6 +74,6 @@ def futures_of(values: np.ndarray, cutoffs: np.ndarray, horizon: int, end: int |
         >>> futures_of(np.arange(5.0), np.array([2]), horizon=3, end=4)[0].tolist()
         [2.0, 3.0, nan]
     """
-    shown = np.asarray(values[:end], np.float32)
-    padded = np.concatenate([shown, np.full(horizon + len(values) - len(shown), np.nan, np.float32)])
+    past = np.asarray(values[:end], np.float32)
+    padded = np.concatenate([past, np.full(horizon + len(values) - len(past), np.nan, np.float32)])
     return np.lib.stride_tricks.sliding_window_view(padded, horizon)[np.asarray(cutoffs, np.int64)]

@@ -313,13 +313,13 @@ class Task:
 
         The own name where there is one answer; of several "answer.tensor", or the answer's where it has one tensor.
         """
-        named: dict[str, dict[str, str]] = {}
+        names: dict[str, dict[str, str]] = {}
         for answer in self.answers:
             tensors = answer.tensors or (answer.name,)
             alone = answer.name if len(tensors) == 1 else ""
             several = len(self.answers) > 1
-            named[answer.name] = {name: (alone or f"{answer.name}.{name}") if several else name for name in tensors}
-        return named
+            names[answer.name] = {name: (alone or f"{answer.name}.{name}") if several else name for name in tensors}
+        return names
 
     def decode(self, raw: Any) -> dict[str, Any]:
         """Raw outputs -> what people read, by name; works on Keras' symbolic tensors too.
@@ -330,13 +330,13 @@ class Task:
         decoded: dict[str, Any] = {}
         for answer in self.answers:
             tensors = answer.decode(raw if len(self.answers) == 1 else raw[answer.name])
-            named = self.outputs[answer.name]
-            if set(tensors) != set(named):
+            names = self.outputs[answer.name]
+            if set(tensors) != set(names):
                 raise InputError(
                     f"`decode` of the answer {answer.name!r} gives {sorted(tensors)}, and its `tensors` are "
-                    f"{sorted(named)}: both must be the same."
+                    f"{sorted(names)}: both must be the same."
                 )
-            decoded |= {named[name]: tensors[name] for name in named}
+            decoded |= {names[name]: tensors[name] for name in names}
         return decoded
 
     def own(self, answer: Answer, decoded: Mapping[str, Any]) -> dict[str, Any]:

@@ -303,10 +303,10 @@ def _json(file: Path) -> Any:
 
 def _categories(file: Path, rows: Sequence[Any]) -> tuple[dict[Any, str], tuple[str, ...]]:
     """Names of the classes by id, in the order of the ids; and those of keypoints."""
-    named = {_key(row.get("id")): str(row.get("name", "")) for row in rows if isinstance(row, dict)}
-    if len(named) < len(rows):
+    names = {_key(row.get("id")): str(row.get("name", "")) for row in rows if isinstance(row, dict)}
+    if len(names) < len(rows):
         raise InputError(f"{str(file)!r} gives two categories one id: annotations could be of either.")
-    ordered = dict(sorted(named.items(), key=lambda pair: (not isinstance(pair[0], int), pair[0])))
+    ordered = dict(sorted(names.items(), key=lambda pair: (not isinstance(pair[0], int), pair[0])))
     checked_names(list(ordered.values()))
     points = [tuple(map(str, row["keypoints"])) for row in rows if isinstance(row.get("keypoints"), list)]
     if len(set(points)) > 1:
@@ -338,9 +338,9 @@ def _coco_image(
         raise InputError(f"{str(file)!r} lists an image without 'file_name': {row!r:.80}.")
     name, path = row["file_name"], folder.find(row["file_name"])
     size = _size(row.get("width"), row.get("height"))
-    shown = name.encode("utf-8", "backslashreplace").decode()
+    printable = name.encode("utf-8", "backslashreplace").decode()
     return Annotated(
-        shown, path or folder.root / shown, tuple(things.get(_key(row.get("id")), ())), size, part,
+        printable, path or folder.root / printable, tuple(things.get(_key(row.get("id")), ())), size, part,
         "" if path else f"there is no such file below {str(folder.root)!r}, or several of that name",
     )  # fmt: skip
 

@@ -427,8 +427,8 @@ def _array_things(i: int, boxes: Any, classes: Any, names: tuple[str, ...]) -> t
         raise InputError(f"The boxes of image {i} must be (k, 4). Received: {np.shape(boxes)}.")
     if len(rows) != len(class_numbers):
         raise InputError(f"Image {i} has {len(rows)} boxes and {len(class_numbers)} classes.")
-    named = [_class_name(value, names) for value in class_numbers.tolist()]
-    return tuple(Thing(name, tuple(row)) for name, row in zip(named, rows.tolist(), strict=True))
+    labels = [_class_name(value, names) for value in class_numbers.tolist()]
+    return tuple(Thing(name, tuple(row)) for name, row in zip(labels, rows.tolist(), strict=True))
 
 
 def _class_name(value: Any, names: tuple[str, ...]) -> str:
@@ -648,16 +648,16 @@ def _corners(
 def _impossible(thing: Thing, corners: tuple[float, float, float, float], annotations: Annotations) -> str:
     """What is wrong with a box beyond repair; "" where nothing is."""
     left, top, right, bottom = corners
-    shown = _shown(thing.numbers)
+    numbers = _shown(thing.numbers)
     if annotations.unit == "shares" and max(corners) > 2:
-        return f"counts pixels where shares of the sides, 0 to 1, are expected: {shown}"
+        return f"counts pixels where shares of the sides, 0 to 1, are expected: {numbers}"
     if annotations.unit == "pixels" and 0 < max(thing.numbers) <= 1 and min(thing.numbers) >= 0:
-        return f"counts shares of the sides where pixels are expected: {shown}"
+        return f"counts shares of the sides where pixels are expected: {numbers}"
     if right < left or bottom < top:
         problem = "right side lies left of its left one" if right < left else "bottom lies above its top"
-        return f"is turned round: its {problem} ({shown} as {', '.join(ORDERS[annotations.order])})"
+        return f"is turned round: its {problem} ({numbers} as {', '.join(ORDERS[annotations.order])})"
     if right <= 0 or bottom <= 0 or left >= 1 or top >= 1:
-        return f"lies outside the image: {shown}"
+        return f"lies outside the image: {numbers}"
     return ""
 
 

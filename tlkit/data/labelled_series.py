@@ -40,8 +40,8 @@ class Frame:
             InputError: If there is none of that name.
         """
         if name not in self.columns:
-            shown = ", ".join(map(repr, list(self.columns)[:20]))
-            raise InputError(f"The table has no column {name!r}: it has {shown}.")
+            names = ", ".join(map(repr, list(self.columns)[:20]))
+            raise InputError(f"The table has no column {name!r}: it has {names}.")
         return list(self.columns[name])
 
     @property
@@ -67,9 +67,9 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
             f"{type(source).__name__}."
         )
     index = getattr(source, "index", None)
-    named = source.reset_index() if getattr(index, "name", None) is not None else source
-    columns = {str(name): named[name].tolist() for name in named.columns}
-    if not columns or not len(named):
+    frame = source.reset_index() if getattr(index, "name", None) is not None else source
+    columns = {str(name): frame[name].tolist() for name in frame.columns}
+    if not columns or not len(frame):
         raise InputError("The DataFrame holds no rows: give one for each time.")
     return Frame(columns, 0)
 

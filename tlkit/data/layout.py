@@ -115,8 +115,8 @@ def _with_flat_training(root: Path, filled: Mapping[Path, int], beside: Sequence
     return Layout(_unparted([*filled, *beside]), (_as_a_class(root, filled, classes),))
 
 
-def _as_a_class(root: Path, named: Mapping[Path, int], classes: Sequence[Path]) -> str:
-    return f"{_names(root, named)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
+def _as_a_class(root: Path, folders: Mapping[Path, int], classes: Sequence[Path]) -> str:
+    return f"{_names(root, folders)} is taken as a class, because it holds files as {_names(root, classes)} beside it."
 
 
 def _without_training(root: Path, filled: Mapping[Path, int], beside: Sequence[Path]) -> Layout:

@@ -89,8 +89,8 @@ def listed(quarantine: Sequence[Quarantined], limit: int = 3) -> str:
         >>> listed([Quarantined("a.jpg", "empty"), Quarantined("b.jpg", "truncated")], limit=1)
         "'a.jpg' (empty) and 1 more"
     """
-    shown = ", ".join(f"{quarantined.name!r} ({quarantined.reason})" for quarantined in quarantine[:limit])
-    return shown if len(quarantine) <= limit else f"{shown} and {len(quarantine) - limit} more"
+    reasons = ", ".join(f"{quarantined.name!r} ({quarantined.reason})" for quarantined in quarantine[:limit])
+    return reasons if len(quarantine) <= limit else f"{reasons} and {len(quarantine) - limit} more"
 
 
 def strict_message(quarantine: Sequence[Quarantined], total: int, noun: str) -> str:

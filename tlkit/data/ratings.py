@@ -90,8 +90,8 @@ def catalogue(
         )
         for i in range(len(ids))
     ]
-    shown = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
-    return Catalogue(tuple(ids), tuple(shown), tuple(texts))
+    lines = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
+    return Catalogue(tuple(ids), tuple(lines), tuple(texts))
 
 
 def from_table(

@@ -213,13 +213,13 @@ def _judged_texts(filled: Mapping[Any, int], name: str) -> _Judged:
     marked = {cell: count for cell, count in filled.items() if not _is_mark(cell)}
     share = _share(marked, _is_number)
     others = {cell: count for cell, count in filled.items() if not _is_number(cell)}
-    shown = ", ".join(f"{_plain(other)!r:.30}" for other in list(others)[:3])
+    samples = ", ".join(f"{_plain(other)!r:.30}" for other in list(others)[:3])
     _check_written(marked, name)
     if share >= MOSTLY:
         count = sum(others.values())
-        return _Judged(NUMBER, f"{count:,} of {total:,} cells of {name!r} are no numbers ({shown}): missing.")
+        return _Judged(NUMBER, f"{count:,} of {total:,} cells of {name!r} are no numbers ({samples}): missing.")
     if share >= 0.5:
-        note = f"{share:.0%} of the cells of {name!r} are numbers, and others are not ({shown}): read as categories."
+        note = f"{share:.0%} of the cells of {name!r} are numbers, and others are not ({samples}): read as categories."
         return _Judged(CATEGORY, note)
     words = sum(len(_plain(cell).split()) * count for cell, count in filled.items()) / total
     if words >= LONG_TEXT and 2 * len(filled) > total:

@@ -115,11 +115,11 @@ def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int 
     columns_ = [[_number(cell, i, name) for i, cell in enumerate(column(table, name), start=first)] for name in names]
     values = np.array(columns_, dtype=np.float64).reshape(len(columns_), -1)
     labelled = from_values(values.T, names)
-    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    quoted = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     if labelled.kind == "classes":
-        note = f"The columns {shown} hold exactly one 1 in each row, and are read as classes."
+        note = f"The columns {quoted} hold exactly one 1 in each row, and are read as classes."
     elif labelled.kind == "multi-label":
-        note = f"The columns {shown} hold 0 and 1 alone, and are read as labels that an example may have several of."
+        note = f"The columns {quoted} hold 0 and 1 alone, and are read as labels that an example may have several of."
     else:
         return Labelled(values.T.astype(np.float32), labelled.names, "values")
     return dataclasses.replace(labelled, notes=(note,))

@@ -70,14 +70,14 @@ def _labels_file(task: Task, answer: Answer) -> str:
 
 def _outputs(task: Task, answer: Answer) -> dict[str, Table]:
     """Table of each of an answer's tensors; of several answers also by the name in the answer's own signature."""
-    named = task.outputs[answer.name]
-    tables: dict[str, Table] = {name: tflite_metadata.plain_tensor(name, "The model's output.") for name in named}
+    names = task.outputs[answer.name]
+    tables: dict[str, Table] = {name: tflite_metadata.plain_tensor(name, "The model's output.") for name in names}
     if answer.describe is not None:
         tables |= answer.describe(_labels_file(task, answer))
     if len(task.answers) == 1:
         return tables
-    renamed = {full: {**tables[name], 0: full} for name, full in named.items()}
-    return renamed | {f"{answer.name}.{name}": {**tables[name], 0: full} for name, full in named.items()}
+    renamed = {full: {**tables[name], 0: full} for name, full in names.items()}
+    return renamed | {f"{answer.name}.{name}": {**tables[name], 0: full} for name, full in names.items()}
 
 
 def _sentence(run: Run, format: str) -> str:

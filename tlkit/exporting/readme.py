@@ -154,18 +154,18 @@ def _limits(run: Run, record: Record, rows: Sequence[Record], module: Record) ->
     """What the record gives no right to expect."""
     data, labels = record["data"], run.task.labels
     if labels:
-        named = ", ".join(labels[:MOST_NAMED]) + (
+        listed = ", ".join(labels[:MOST_NAMED]) + (
             f" and {len(labels) - MOST_NAMED} more" if labels[MOST_NAMED:] else ""
         )
-        yield f"For anything but these {len(labels)} labels: {_cell(named)}. What is none of them may still get one."
+        yield f"For anything but these {len(labels)} labels: {_cell(listed)}. What is none of them may still get one."
     yield (
         f"For {run.data.test.modality} inputs from elsewhere than those of the data above (other devices, people, "
         "places, languages): nothing was measured there."
     )
     rare_labels = [row["label"] for row in data.get("balance", ()) if row["test"] < FEW]
     if rare_labels and data.get("test"):
-        named = ", ".join(rare_labels[:MOST_NAMED]) + (" and others" if rare_labels[MOST_NAMED:] else "")
-        yield f"Where it matters how good it is at {_cell(named)}: fewer than {FEW} test examples each."
+        listed = ", ".join(rare_labels[:MOST_NAMED]) + (" and others" if rare_labels[MOST_NAMED:] else "")
+        yield f"Where it matters how good it is at {_cell(listed)}: fewer than {FEW} test examples each."
     for sentence in dict.fromkeys(caution(row.get("checked_on", "test")) for row in rows):
         if sentence is not None:
             yield sentence

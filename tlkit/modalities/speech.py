@@ -175,8 +175,8 @@ def show(examples: Examples, index: int) -> str:
     wave = np.asarray(inputs[index])
     loud = np.flatnonzero(wave)
     end = min(len(wave), int(loud[-1]) + 1600) if len(loud) else len(wave)
-    shown = ReadColumn(lambda _: wave[:end], dataclasses.replace(inputs.spec, shape=(end,)), ("",))
-    return audio_shown.show(dataclasses.replace(example, inputs=shown, columns={}), 0)
+    samples = ReadColumn(lambda _: wave[:end], dataclasses.replace(inputs.spec, shape=(end,)), ("",))
+    return audio_shown.show(dataclasses.replace(example, inputs=samples, columns={}), 0)
 
 
 SPEECH = Modality("speech", _prepare, serve=AUDIO.serve, describe=_describe, parse=_parse, show=show)

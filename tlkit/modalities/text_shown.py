@@ -15,5 +15,5 @@ def show(examples: Examples, index: int) -> str:
     if TEXT not in examples.columns:
         return ""
     text = str(examples.columns[TEXT][index])
-    shown = text if len(text) <= MOST else text[: MOST - 3].rsplit(" ", 1)[0] + "..."
-    return f"<blockquote>{html.escape(shown)}</blockquote>"
+    excerpt = text if len(text) <= MOST else text[: MOST - 3].rsplit(" ", 1)[0] + "..."
+    return f"<blockquote>{html.escape(excerpt)}</blockquote>"

@@ -182,13 +182,13 @@ def _output_shapes(model: keras.Model) -> list[Any]:
 
 def headline(evaluation: Evaluation) -> Headline | None:
     """The score that the task calls its headline, with its interval; None where the task names none."""
-    named = evaluation.details.get("headline")
-    if named is None:
+    entry = evaluation.details.get("headline")
+    if entry is None:
         return None
-    name, scores = named["name"], evaluation.scores
+    name, scores = entry["name"], evaluation.scores
     low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
-    kind = named["interval"], named["unit"], named["lower_is_better"]
-    return Headline(name, named["label"], scores[name], low, high, *kind)
+    kind = entry["interval"], entry["unit"], entry["lower_is_better"]
+    return Headline(name, entry["label"], scores[name], low, high, *kind)
 
 
 def example_scores(evaluation: Evaluation) -> np.ndarray:

@@ -65,24 +65,24 @@ def total_seconds(record: Record) -> float:
 
 
 def _score(record: Record) -> dict[str, Any] | None:
-    named, scores = record["details"].get("headline"), record["scores"]
-    if not named or scores.get(named["name"]) is None:
+    entry, scores = record["details"].get("headline"), record["scores"]
+    if not entry or scores.get(entry["name"]) is None:
         return None
-    name = named["name"]
+    name = entry["name"]
     low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
     bar = [min(1.0, max(0.0, value)) if value is not None else None for value in (scores[name], low, high)]
     tested = record["data"].get("test", 0)
-    right = round(scores[name] * tested) if named["interval"] == "Wilson" else None
-    return {**named, "value": scores[name], "low": low, "high": high, "bar": bar, "right": right, "tested": tested}
+    right = round(scores[name] * tested) if entry["interval"] == "Wilson" else None
+    return {**entry, "value": scores[name], "low": low, "high": high, "bar": bar, "right": right, "tested": tested}
 
 
 def _chips(record: Record) -> list[dict[str, Any]]:
-    named = (record["details"].get("headline") or {}).get("name")
+    main = (record["details"].get("headline") or {}).get("name")
     return [
         {"name": name, "value": value, "low": record["scores"].get(f"{name}_low"),
          "high": record["scores"].get(f"{name}_high")}
         for name, value in record["scores"].items()
-        if name != named and not name.endswith(NOT_CHIPS)
+        if name != main and not name.endswith(NOT_CHIPS)
     ]  # fmt: skip
 
 

@@ -47,8 +47,8 @@ def _module(layer: HubLayer) -> dict[str, Any]:
         blocks = layer.blocks
     except InputError:
         blocks = ()
-    shown = ("name", "shape", "parameters", "depth", "cost")
-    rows = [{key: getattr(block, key) for key in shown} for block in blocks]
+    fields = ("name", "shape", "parameters", "depth", "cost")
+    rows = [{key: getattr(block, key) for key in fields} for block in blocks]
     return {"handle": layer.handle, "sha256": layer.sha256, "blocks": rows}
 
 

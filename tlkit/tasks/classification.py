@@ -251,5 +251,5 @@ def _named(splits: Splits) -> tuple[tuple[str, Examples], ...]:
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    quoted = ", ".join(f"`{name}`" for name in names[:most])
+    return quoted if len(names) <= most else f"{quoted} and {len(names) - most} more"

@@ -154,9 +154,9 @@ def _per_value(names: tuple[str, ...], truth: np.ndarray, values: np.ndarray) ->
 
 
 def _scatter(names: tuple[str, ...], truth: np.ndarray, values: np.ndarray) -> list[dict[str, Any]]:
-    shown = np.random.default_rng(0).permutation(len(truth))[:DRAWN]
+    places = np.random.default_rng(0).permutation(len(truth))[:DRAWN]
     return [
-        {"label": name, "points": np.stack([truth[shown, i], values[shown, i]], axis=1).tolist()}
+        {"label": name, "points": np.stack([truth[places, i], values[places, i]], axis=1).tolist()}
         for i, name in enumerate(names)
     ]
 

@@ -107,8 +107,8 @@ Found = tuple[list[Span], list[Span]]  # true spans of a sentence, and those tha
 
 
 def _both(labels: tuple[str, ...], truth: np.ndarray, predicted: np.ndarray, words: np.ndarray) -> Found:
-    named = [[labels[i] if i >= 0 else OUTSIDE for i in row[words]] for row in (truth, predicted)]
-    return spans(named[0]), spans(named[1])
+    tags = [[labels[i] if i >= 0 else OUTSIDE for i in row[words]] for row in (truth, predicted)]
+    return spans(tags[0]), spans(tags[1])
 
 
 def _span_scores(pairs: Sequence[Found]) -> dict[str, float]:

@@ -134,10 +134,10 @@ class BytePairs:
 
 
 def _number_of(token: Any, numbers: dict[str, int], path: Any) -> int | None:
-    written = token.get("content") if isinstance(token, dict) else token
-    if written is not None and written not in numbers:
-        raise InputError(f"{str(path)!r} has no token {written!r}, which its settings name.")
-    return None if written is None else numbers[written]
+    text = token.get("content") if isinstance(token, dict) else token
+    if text is not None and text not in numbers:
+        raise InputError(f"{str(path)!r} has no token {text!r}, which its settings name.")
+    return None if text is None else numbers[text]
 
 
 @functools.lru_cache(maxsize=4)

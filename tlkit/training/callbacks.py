@@ -49,7 +49,7 @@ class Watchers:
     def __bool__(self) -> bool:
         return bool(self.callbacks)
 
-    def of_phase(self, trained: Any, shown: Any, step: Any, before: int) -> Watchers:
+    def of_phase(self, trained: Any, optimizer: Any, step: Any, before: int) -> Watchers:
         """The same in a phase: its optimizer as callbacks see it, and the graph of its step.
 
         Args:
@@ -60,7 +60,7 @@ class Watchers:
         """
         if not self:
             return self
-        self.model.optimizer, self.model.train_function = shown, _traced(step)
+        self.model.optimizer, self.model.train_function = optimizer, _traced(step)
         return replace(self, trained=trained, before=before)
 
     def tell(self, event: str, *arguments: Any) -> None:
@@ -81,11 +81,11 @@ class Watchers:
 
     def _shown_rate(self) -> np.float32:
         """Bring the optimizer that callbacks see up to date; its rate."""
-        shown = self.model.optimizer
+        optimizer = self.model.optimizer
         if self.trained is not None:
-            shown.iterations.assign(self.before + int(self.trained.iterations))
-            shown.learning_rate = float(self.trained.learning_rate)
-        return np.float32(shown.learning_rate)
+            optimizer.iterations.assign(self.before + int(self.trained.iterations))
+            optimizer.learning_rate = float(self.trained.learning_rate)
+        return np.float32(optimizer.learning_rate)
 
     def _say_steering(self, name: str, rate: np.float32) -> None:
         if self.model.stop_training:
@@ -94,9 +94,9 @@ class Watchers:
                 f"note: the callback {name} set `model.stop_training`, which does nothing here: `Phase(patience=...)` "
                 "ends a phase. Training goes on."
             )
-        shown = self.model.optimizer
-        if np.float32(shown.learning_rate) != rate:
-            shown.learning_rate = float(rate)
+        optimizer = self.model.optimizer
+        if np.float32(optimizer.learning_rate) != rate:
+            optimizer.learning_rate = float(rate)
             self.line(f"note: the callback {name} set a learning rate, which does nothing here: a Phase has the rates.")
 
 
@@ -154,9 +154,9 @@ def watching(
     if not callbacks:
         yield Watchers(model)
         return
-    shown = {"optimizer": optimizer, "train_function": None, "stop_training": False}
-    before = {name: getattr(model, name) for name in (*shown, "history") if hasattr(model, name)}
-    for name, value in shown.items():
+    attributes = {"optimizer": optimizer, "train_function": None, "stop_training": False}
+    before = {name: getattr(model, name) for name in (*attributes, "history") if hasattr(model, name)}
+    for name, value in attributes.items():
         setattr(model, name, value)
     lists = (keras.callbacks.CallbackList([c], model=model, verbose=0, **params) for c in callbacks)
     try:
@@ -164,7 +164,7 @@ def watching(
             model, tuple(lists), functools.cache(line)
         )  # a note says the same in every epoch: once is enough
     finally:
-        for name in (*shown, "history"):
+        for name in (*attributes, "history"):
             if name in before:
                 setattr(model, name, before[name])
             elif hasattr(model, name):

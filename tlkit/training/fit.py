@@ -381,8 +381,8 @@ def _watching(job: Job, stage: Stage, state: State) -> Watchers:
     if not job.watchers:
         return job.watchers
     before = _epochs_done(state.results) * steps_of_epoch(len(job.data.train), job.settings.batch_size)
-    trainer, shown = stage.trainer, optimizer_of(stage.phase, job.model)
-    return job.watchers.of_phase(trainer.optimizer, shown, trainer.train_step, before)
+    trainer, optimizer = stage.trainer, optimizer_of(stage.phase, job.model)
+    return job.watchers.of_phase(trainer.optimizer, optimizer, trainer.train_step, before)
 
 
 def _epochs_done(results: Sequence[PhaseResult]) -> int:
@@ -601,10 +601,10 @@ def _metrics_so_far(job: Job, stage: Stage) -> dict[str, float]:
 
 
 def _epoch_line(stage: Stage, epoch: int, figures: Mapping[str, float], seconds: float) -> str:
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "lr")
+    listed = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "lr")
     share = stage.arrangement.had["unfrozen"]
     kind = f"top {share:.0%} unfrozen" if share else "frozen"
-    return f"phase {stage.number + 1} ({kind}) epoch {epoch}/{stage.phase.epochs}  {shown}  {seconds:.2f} s"
+    return f"phase {stage.number + 1} ({kind}) epoch {epoch}/{stage.phase.epochs}  {listed}  {seconds:.2f} s"
 
 
 # -- weights, by position in `model.variables`

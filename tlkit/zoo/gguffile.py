@@ -112,8 +112,8 @@ def _floats(stored: memoryview, kind: int) -> np.ndarray:
     if kind == Q8_0:
         return np.asarray(blocks[:, 2:].copy().view(np.int8) * scale, np.float32).ravel()
     quarters = blocks[:, 4:]  # the low four bits are a block's first 16 numbers, the high ones its others
-    both = np.concatenate([quarters & 15, quarters >> 4], axis=1)
-    return np.asarray(both * scale + _halves(blocks, 2), np.float32).ravel()
+    nibbles = np.concatenate([quarters & 15, quarters >> 4], axis=1)
+    return np.asarray(nibbles * scale + _halves(blocks, 2), np.float32).ravel()
 
 
 def _halves(blocks: np.ndarray, first: int) -> np.ndarray:

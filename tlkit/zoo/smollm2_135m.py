@@ -158,14 +158,14 @@ def cached(
     """
     import tensorflow as tf
 
-    written: list[Any] = []
+    new_caches: list[Any] = []
     places = start + tf.range(ids.shape[1])
     turns, mask = rotations(places, sizes), ahead(places, caches[0].shape[2])
     x = tf.gather(weights[TABLE], ids)
     for number in range(sizes.blocks):
-        x, both = _block(weights, f"blk.{number}", x, turns, mask, sizes, (*caches[2 * number : 2 * number + 2], start))
-        written += both
-    return _normalized(x, weights["output_norm"], sizes), written
+        x, pair = _block(weights, f"blk.{number}", x, turns, mask, sizes, (*caches[2 * number : 2 * number + 2], start))
+        new_caches += pair
+    return _normalized(x, weights["output_norm"], sizes), new_caches
 
 
 def cache_shapes(capacity: int, sizes: Sizes = SIZES) -> list[tuple[int, ...]]:

@@ -118,9 +118,9 @@ def state(weights: Weights, ids: Any) -> Any:
 
     embedded = tf.gather(weights["embedding/embeddings"], ids)
     first = tf.concat([embedded, _lstm(weights, "rnn_1", embedded)], axis=-1)
-    both = tf.concat([first, _lstm(weights, "rnn_2", first[:, :, -UNITS:])], axis=-1)
-    looks = tf.einsum("btd,do->bto", both, weights["attention/attention_W"])
-    return tf.reduce_sum(both * tf.nn.softmax(looks, axis=1), axis=1)
+    states = tf.concat([first, _lstm(weights, "rnn_2", first[:, :, -UNITS:])], axis=-1)
+    looks = tf.einsum("btd,do->bto", states, weights["attention/attention_W"])
+    return tf.reduce_sum(states * tf.nn.softmax(looks, axis=1), axis=1)
 
 
 def scores(weights: Weights, x: Any) -> Any:

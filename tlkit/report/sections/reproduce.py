@@ -20,8 +20,8 @@ def view(facts: Facts) -> dict[str, Any] | None:
         "method": _method(record.get("method")),
         **{name: record.get(name) for name in ("seed", "batch_size", "input_range", "machine", "threads", "created")},
     }
-    shown = {name: value for name, value in rows.items() if value not in (None, "", [])}
-    return {"command": record.get("command"), "rows": shown, "versions": record.get("versions") or {}}
+    filled = {name: value for name, value in rows.items() if value not in (None, "", [])}
+    return {"command": record.get("command"), "rows": filled, "versions": record.get("versions") or {}}
 
 
 def _method(recipe: Sequence[Any] | None) -> str:
