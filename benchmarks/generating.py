@@ -2,20 +2,19 @@
 
     python benchmarks/generating.py --peer /tmp/peer/bin/python --out benchmarks/results/generating.json
 
-The module as it is answers 20 of chatterbot's questions. `tlkit.export` writes its files and compares them with whole
-passes of the Keras model. Then one thread decodes 64 tokens behind 32 of a prompt, all files in turn, `--rounds` times;
-tokens a second are of CPU time, so that they mean something on a machine that others use too, and of the median round.
-"Repeated" is a file of one function without a cache, asked again with all 64 or 128 tokens for each. `litert-lm-api`
-answers some of the questions out of the .litertlm file.
+One thread decodes 64 tokens behind 32 of a prompt, all files in turn, `--rounds` times. Tokens a second are of CPU,
+so that they mean something on a machine that others use too, and of the median round. "Repeated" is a function without
+a cache, asked again with all 64 or 128 tokens for each. `litert-lm-api` answers some of chatterbot's questions out of
+the .litertlm file. That files write what the Keras model writes, `tlkit.export` proves (benchmarks/language_model.py).
 
 `--peer` is a Python that has the packages `xllamacpp` (llama.cpp as a wheel) and `gguf`: it decodes as many tokens of
 the same weights, of the package's own file of 4 bits, and of this file written in 8 bits and in float32.
 """
 
 import argparse
-import dataclasses
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,8 +28,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 LENGTH, MOST, BEFORE, BEHIND = 96, 16, 32, 64  # tokens: of a prompt, of an answer; of a prompt, and timed behind it
 WIDTHS = (64, 128)
-LM = "tlkit.exporting.litertlm.float32"
-FORMATS = ("float32", "float16", "dynamic", "weight_only", LM)
 
 
 # -- the peer, which runs in a Python of its own
@@ -117,35 +114,48 @@ def opened_run():
     return Run(model, task, data), layer
 
 
-def exported(run, folder):
-    """The files, by format."""
-    import tlkit
-    from tlkit.exporting import Gates, export
+def files(run, layer, folder):
+    """The files of `--folder`, by name; those that are there already are taken as they are.
 
-    gates = Gates(max_perplexity_ratio=1.1)
-    try:
-        rows = export(run, folder, FORMATS, gates, threads=1, say=lambda what: print(what, flush=True))
-    except tlkit.GateError as error:
-        rows = error.exports
-    return {row.format: dataclasses.asdict(row) | {"signatures": None} for row in rows}
+    The float32 file has two functions more than `tlkit.export` gives it, which ask the whole module for a token.
+    """
+    from tlkit.core.format import Source
+    from tlkit.exporting import describing, litertlm
+    from tlkit.formats import tflite, tflite_weights
+
+    named = {name: folder / f"{name}.tflite" for name in ("float32", "dynamic", "weight_only")}
+    if not (folder / "saved").exists():
+        written(run, layer, folder / "saved")
+    for name in ("float32", "dynamic"):
+        if not named[name].exists():
+            content = tflite.convert(folder / "saved", name, None, spanned=False)
+            named[name].write_bytes(tflite_weights.shared(content) if name == "dynamic" else content)
+            print(name, named[name].stat().st_size, flush=True)
+    if not named["weight_only"].exists():
+        named["weight_only"].write_bytes(tflite_weights.in_bytes(named["float32"].read_bytes()))
+    if not (folder / "model.litertlm").exists():
+        examples = run.task.deployment.examples(run.data.test)
+        source = Source(folder / "saved", None, describing.describe(run, examples, "float32"))
+        litertlm._write(source, folder / "model.litertlm", lambda _, file: shutil.copy(named["float32"], file))
+    return named
 
 
-def repeated(run, layer, folder):
-    """A file of functions without a cache, of all 64 and of all 128 tokens."""
+def written(run, layer, folder):
+    """The SavedModel that all are converted from."""
     import tensorflow as tf
 
-    from tlkit.formats import tflite
+    from tlkit.model.deployed import traced
     from tlkit.tasks import generation, generation_functions
 
-    module, functions = tf.Module(), {}
-    module.kept = list(layer.variables)
+    examples = run.task.deployment.examples(run.data.test)
+    functions = dict(traced(run.task, run.model, examples, "file").functions)
     for width in WIDTHS:
         whole = generation_functions._whole(layer, run.model.get_layer(generation.HEAD), width)
-        traced = tf.function(lambda tokens, input_pos, of=whole: of.call({"tokens": tokens, "input_pos": input_pos}))
-        functions[f"next_{width}"] = traced.get_concrete_function(**whole.specs)
-    tf.saved_model.save(module, str(folder / "repeated"), signatures=functions)
-    (folder / "repeated.tflite").write_bytes(tflite.convert(folder / "repeated", "float32", None, spanned=False))
-    return folder / "repeated.tflite"
+        called = tf.function(lambda tokens, input_pos, of=whole: of.call({"tokens": tokens, "input_pos": input_pos}))
+        functions[f"next_{width}"] = called.get_concrete_function(**whole.inputs)
+    module = tf.Module()
+    module.kept = [run.model, *layer.module_variables.values()]
+    tf.saved_model.save(module, str(folder), signatures=functions)
 
 
 def opened(file):
@@ -189,15 +199,14 @@ def whole_seconds(file, width, count=6):
     return statistics.fmean(times[1:])
 
 
-def speeds(rows, folder, plain, rounds):
+def speeds(named, rounds):
     """Tokens a CPU second of each file, the median of rounds in which all take their turn."""
-    timed = {name: folder / row["file"] for name, row in rows.items() if name != LM and row["passed"]}
     seconds = {}
     for number in range(rounds):
-        for name, file in timed.items():
+        for name, file in named.items():
             seconds.setdefault(name, []).append(step_seconds(file))
         for width in WIDTHS:
-            seconds.setdefault(f"repeated_{width}", []).append(whole_seconds(plain, width))
+            seconds.setdefault(f"repeated_{width}", []).append(whole_seconds(named["float32"], width))
         print(number, {name: round(1 / times[-1], 1) for name, times in seconds.items()}, flush=True)
     return {name: round(1 / statistics.median(times), 2) for name, times in seconds.items()}
 
@@ -243,6 +252,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--asked", type=int, default=3, help="of litert-lm-api")
+    parser.add_argument("--folder", type=Path, help="where files are kept, and taken from if they are there")
     parser.add_argument("--peer", help="a Python with xllamacpp and gguf")
     parser.add_argument("--as-peer", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "generating.json")
@@ -255,20 +265,23 @@ def main():
     run, layer = opened_run()
     record = {"command": " ".join(sys.argv), "machine": MACHINE, "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        record["files"] = rows = exported(run, folder)
-        record["speeds"] = speeds(rows, folder, repeated(run, layer, folder), options.rounds)
+        folder = options.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        named = files(run, layer, folder)
+        record["mb"] = {name: round(file.stat().st_size / 1e6, 1) for name, file in named.items()}
+        record["speeds"] = speeds(named, options.rounds)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
-        record["litert_lm"] = answered_by_litert_lm(run, layer, folder, options.asked)
         if options.peer:
             record["llama_cpp"] = asked_peer(options.peer, options.rounds, folder)
+            options.out.write_text(json.dumps(record, indent=1) + "\n")
+        record["litert_lm"] = answered_by_litert_lm(run, layer, folder, options.asked)
     speed = record["speeds"]
     record["ratios"] = {
         **{
             f"float32_over_repeated_{width}": round(speed["float32"] / speed[f"repeated_{width}"], 2)
             for width in WIDTHS
         },
-        **{f"{name}_over_float32": round(speed[name] / speed["float32"], 2) for name in speed if name in FORMATS},
+        **{f"{name}_over_float32": round(speed[name] / speed["float32"], 2) for name in ("dynamic", "weight_only")},
         **{
             f"{name}_over_llama_cpp_{kind}": round(speed[name] / record["llama_cpp"][kind]["tokens_per_cpu_second"], 2)
             for name, kind in (("float32", "F32"), ("dynamic", "Q8_0"), ("dynamic", "Q4_1"))

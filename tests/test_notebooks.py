@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 import tlkit
 from tlkit import zoo
-from tlkit.core.errors import DownloadError, OfflineError
+from tlkit.core.errors import DownloadError, InputError, OfflineError
 
 pytestmark = pytest.mark.long
 
@@ -81,6 +81,22 @@ def test_series_and_tables(tmp_path):
     assert area and min(float(area[1]), float(area[2])) > 0.95 and "model.tflite: " in printed
     suggested = [int(number) % 4 for number in re.findall(r"^Film (\d+) \(", printed, re.MULTILINE)]
     assert len(suggested) == 5 and suggested.count(2) >= 4
+
+
+@pytest.mark.slow
+def test_writing_and_speech(tmp_path):
+    try:
+        zoo.folder("whisper-tiny-en")
+        tlkit.datasets.prompts.asterisk()
+    except (DownloadError, OfflineError, InputError) as error:
+        pytest.skip(f"the module of speech, or its recordings, are not here and cannot be fetched: {error}")
+    book, printed = executed("writing_and_speech", "smollm2-135m", tmp_path)
+    scores = {name: float(value) for name, value in re.findall(r"^(perplexity\w*) ([\d.]+)$", printed, re.MULTILINE)}
+    assert scores["perplexity"] < 0.8 * scores["perplexity_before"]
+    assert "model_dynamic.tflite: 135 MB, passed: True" in printed and re.search(r"^answer: \w", printed, re.MULTILINE)
+    rates = re.search(r"word error rate ([\d.]+) before, ([\d.]+) after", printed)
+    assert rates and float(rates[2]) < float(rates[1]) and re.search(r"^written: \w", printed, re.MULTILINE)
+    assert any("text/html" in output.get("data", {}) for output in book.cells[-1].outputs)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -121,11 +121,13 @@ def test_the_saved_model_answers_in_one_call(run):
     from tlkit.tokenizing.chat import prompt_tokens
 
     prompt = prompt_tokens(layer.tokenizer, [{"role": "user", "content": "red sky"}])
-    answer = loaded.signatures["serving_default"](tokens=tf.constant([prompt], tf.int32))["tokens"][0].numpy()
+    outputs = loaded.signatures["serving_default"](tokens=tf.constant([prompt], tf.int32))
+    answer = outputs["tokens"][0].numpy()
     asked = run.folder.parent / "again.txt"
     asked.write_text("red sky")
     (said,) = tlkit.predict(run.folder, [asked])
     assert layer.tokenizer.decode(rows.tokens_of(answer)) == said.scores[0][0]
+    assert outputs["text"][0].numpy().decode() == said.scores[0][0]
 
 
 def test_the_cut_model_equals_the_whole(handle, data, place, monkeypatch):

@@ -129,6 +129,15 @@ def test_a_client_with_its_own_loop_writes_the_same(run):
     assert text[: (whole >= 0).sum()] == whole[whole >= 0].tolist()
 
 
+def test_the_saved_model_gives_strings(run):
+    examples = run.task.deployment.examples(run.data.test)
+    waves = tf.constant([examples.inputs[i]["waveform"] for i in range(3)])
+    outputs = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"](waveform=waves)
+    files = [str(run.data.test.columns["tokenizer"][i]) for i in range(3)]
+    wanted = [text_of(file, ids) for file, ids in zip(files, outputs["ids"].numpy(), strict=True)]
+    assert [text.decode() for text in outputs["text"].numpy()] == wanted and any(wanted)
+
+
 def test_the_lines_of_the_readme_write_the_same(run, folder):
     """In Python in one call and word by word."""
     (whole, by_word) = readme_checks.blocks(run.folder, "python", "Python")[:2]

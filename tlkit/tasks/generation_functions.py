@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Signature
+from tlkit.data.dialogue_rows import TOKENIZER
 from tlkit.generating.search import Rule
 from tlkit.generating.stepping import CACHE, DECODE, NEXT, PREFILL
 from tlkit.tasks.cached_decoders import CachedDecoder, cached_decoder
+from tlkit.tokenizing.bytepairs_graph import telling
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +46,9 @@ def functions(head: str, rule: Rule, model: keras.Model, examples: Examples, kin
         exports = {f"{PREFILL}{PIECE}": _prefill(decoder, capacity), DECODE: _decode(layer, decoder, scores, capacity)}
     if kind == "file":
         return exports
-    return {**exports, "serving_default": _answering(exports, decoder, rule, capacity)}
+    answering = _answering(exports, decoder, rule, capacity)
+    telling_text = telling(answering.call, "tokens", str(examples.columns[TOKENIZER][0]))
+    return {**exports, "serving_default": Signature(telling_text, answering.inputs)}
 
 
 def capacity_of(examples: Examples, rule: Rule) -> int:

@@ -17,8 +17,9 @@ from tlkit.answers.tokens import IDS, LEADS, SHARES
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Function, Signature
-from tlkit.data.teacher_forcing import PROMPTED
+from tlkit.data.teacher_forcing import PROMPTED, TOKENIZER
 from tlkit.layer.token_scores import LOGITS
+from tlkit.tokenizing.bytepairs_graph import telling
 
 if TYPE_CHECKING:
     import keras
@@ -91,14 +92,13 @@ def functions(
     sizes = (None, None) if kind == "server" else (1, spec.shape[0])
     specs = {source: tf.TensorSpec(sizes, spec.dtype)}
     cached = layer.function("start") is not None and layer.function("step") is not None
+    write = functools.partial(greedy, layer, rules) if cached else functools.partial(settled, model, rules)
+    if kind == "server":
+        return {DEFAULT: Signature(telling(write, IDS, str(examples.columns[TOKENIZER][0])), specs)}
     if not cached:
-        write = functools.partial(settled, model, rules)
-        return {DEFAULT if kind == "server" else whole: Signature(write, specs)}
+        return {whole: Signature(write, specs)}
     if kind == "trained":
         return {whole: Signature(functools.partial(_proven, model, layer, rules), specs)}
-    write = functools.partial(greedy, layer, rules)
-    if kind == "server":
-        return {DEFAULT: Signature(write, specs)}
     return {whole: Signature(write, specs), **_apart(layer, rules, specs)}
 
 
