@@ -87,11 +87,13 @@ def written_scores(
         for a, w, r in zip(questions[:SHOWN], written[:SHOWN], right[:SHOWN], strict=True)
     ]
     scores: dict[str, float] = {}
+    of_each: dict[str, list[float]] = {}
     for name in texts:
         values = np.array([_SCORES[name](answer, expected) for answer, expected in zip(written, right, strict=True)])
+        of_each[name] = values.tolist()
         low, high = metrics.bootstrap(functools.partial(_mean, values), len(values))
         scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-    return Evaluation(metrics.finite(scores), {"samples": rows})
+    return Evaluation(metrics.finite(scores), {"samples": rows, "scores_of_samples": of_each})
 
 
 def _mean(values: np.ndarray, drawn: np.ndarray) -> float:
