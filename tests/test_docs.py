@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import tlkit
-from tlkit.cli import commands
+from tlkit.cli import commands, placing
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -186,6 +186,7 @@ def flags():
                 code = end.code
         assert not code, command
         flags_of[command] = {*re.findall(r"--[a-z][a-z-]*", shown.getvalue()), *commands.FLAGS}
+        flags_of[command] |= set(placing.OWN) if command.split()[0] in ("run", "tune") else set()
     return flags_of
 
 

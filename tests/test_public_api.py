@@ -51,6 +51,7 @@ NAMES = {
     "TrainingError",
     "UnsafeModuleError",
     "build",
+    "cluster",
     "data",
     "datasets",
     "evaluate",
@@ -78,7 +79,7 @@ NAMES = {
     "tune",
     "zoo",
 }
-SHELVES = {"answers", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
+SHELVES = {"answers", "cluster", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.

@@ -74,6 +74,7 @@ _FROM = {
     "flags": ("tlkit.core.flags", None),
     "data": ("tlkit.data", None),
     "datasets": ("tlkit.datasets", None),
+    "cluster": ("tlkit.cluster", None),
     "tasks": ("tlkit.tasks", None),
     "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
@@ -126,6 +127,7 @@ __all__ = [
     "__version__",
     "answers",
     "build",
+    "cluster",
     "columns",
     "data",
     "datasets",
@@ -156,7 +158,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tlkit import data, datasets, methods, plans, tasks, zoo
+    from tlkit import cluster, data, datasets, methods, plans, tasks, zoo
     from tlkit.choosing.inspection import inspect_module as inspect
     from tlkit.choosing.rank import rank
     from tlkit.choosing.table_check import table_check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.core.progress import Progress, shown
+from tlkit.core.workers import pool
 from tlkit.hub import resolving
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ def rank(
     Nothing is trained. Features of the training examples are computed once and kept, so that the module that is chosen
     starts with them; the row of a module that is a file is kept too, latency included, until its content, the data or
     the packages change. LogME and the H-score say how classes lie in frozen features; they do not know what tuning a
-    module would change.
+    module would change. Inside `tlkit.cluster.ray` modules that are files are shared out where `convert` is False.
 
     Args:
         modules: At least two handles, or what HubLayer takes as handle.
@@ -141,8 +143,10 @@ def rank(
     if not len(data.train):
         raise InputError("The training split is empty, and modules are ranked by its features; give it a share.")
     display = progress or shown()
-    rows = []
     files = [_file(module, data.train, convert, input_range) for module in modules]  # all are found before work begins
+    if not convert:  # latencies of several hosts, or taken side by side, would not compare
+        _made_elsewhere(modules, files, data, batch_size, input_range)
+    rows = []
     for module, file in zip(modules, files, strict=True):
         stored = None if file is None else _kept(file, module)
         rows.append(stored or _ranked(module, data, convert, batch_size, input_range))
@@ -150,6 +154,23 @@ def rank(
             write_atomic(file, json.dumps(asdict(rows[-1])))
         display.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
     return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
+
+
+def _made_elsewhere(
+    modules: Sequence[Any],
+    files: Sequence[Path | None],
+    data: Splits,
+    batch_size: int,
+    input_range: tuple[float, float] | None,
+) -> None:
+    """Let the processes of a pool, if there is one, make the rows of modules that are files."""
+    if (processes := pool()) is None:
+        return
+    rows = {file: module for module, file in zip(modules, files, strict=True) if file is not None}
+    missing = [(file, module) for file, module in rows.items() if _kept(file, module) is None]
+    work = functools.partial(_ranked, data=data, convert=False, batch_size=batch_size, input_range=input_range)
+    for number, row in processes.each(work, [(module,) for _, module in missing]):
+        write_atomic(missing[number][0], json.dumps(asdict(row)))
 
 
 def _file(module: Any, train: Examples, convert: bool, input_range: tuple[float, float] | None) -> Path | None:

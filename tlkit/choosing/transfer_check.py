@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import Phase, Run
 from tlkit.core.task import Task
+from tlkit.core.workers import each
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image
 from tlkit.modalities.prepare import prepare
@@ -134,7 +136,8 @@ def transfer_check(
 
     From scratch is the same net with fresh weights, all of it trained in training mode for as many epochs as `phases`
     have together. A module that has no `training` argument is trained from scratch with the statistics of its BatchNorm
-    at mean 0 and variance 1, which makes that way weaker. Differences are of pairs with the same seed, so what a seed
+    at mean 0 and variance 1, which makes that way weaker. Inside `tlkit.cluster.ray` trainings of a module that is a
+    file are shared out. Differences are of pairs with the same seed, so what a seed
     makes easy or hard cancels.
 
     Args:
@@ -164,16 +167,37 @@ def transfer_check(
         raise InputError("`seeds` is empty: give one or more, such as (0, 1, 2).")
     _check_fresh(handle)
     display = progress or shown()
-    table: dict[str, list[Headline]] = {}
-    for seed in seeds:
-        splits = _of_seed(data, seed)
-        for way, (way_task, way_data, plan) in _ways(task, splits, phases, adapted, seed).items():
-            figure = _scored(
-                handle, way_task, way_data, plan, way == SCRATCH, seed, batch_size, image_size, length, input_range
-            )
-            table.setdefault(way, []).append(figure)
-            display.line(f"{way}, seed {seed}: {figure.name} {figure.value:.3f}")
-    return compared({way: tuple(entry.value for entry in ones) for way, ones in table.items()}, table[SCRATCH][0])
+    ways = (SCRATCH, FROZEN, TUNED) if adapted is None else (SCRATCH, FROZEN, TUNED, ADAPTED)
+    calls = list(itertools.product(seeds, ways))
+    how = (batch_size, image_size, length, input_range)
+    figures: dict[tuple[int, str], Headline] = {}
+    work = _Trainings(handle, task, data, phases, adapted, how)
+    for number, figure in each(work, calls, elsewhere=isinstance(handle, str | os.PathLike)):
+        seed, way = calls[number]
+        figures[calls[number]] = figure
+        display.line(f"{way}, seed {seed}: {figure.name} {figure.value:.3f}")
+    scores = {way: tuple(figures[seed, way].value for seed in seeds) for way in ways}
+    return compared(scores, figures[calls[0]])
+
+
+@dataclass(eq=False)
+class _Trainings:
+    """The trainings of a check, by seed and way; the data of a seed are made once for all ways that follow."""
+
+    handle: Any
+    task: Task
+    data: Source
+    phases: Sequence[Phase] | None
+    adapted: tuple[Task, Source] | None
+    how: tuple[Any, ...]
+
+    last: tuple[int, dict[str, tuple[Task, Splits, tuple[Phase, ...]]]] | None = None
+
+    def __call__(self, seed: int, way: str) -> Headline:
+        if self.last is None or self.last[0] != seed:
+            self.last = seed, _ways(self.task, _of_seed(self.data, seed), self.phases, self.adapted, seed)
+        task, data, plan = self.last[1][way]
+        return _scored(self.handle, task, data, plan, way == SCRATCH, seed, *self.how)
 
 
 def compared(scores: Mapping[str, tuple[float, ...]], like: Headline) -> TransferCheck:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tlkit.core.run import Run
 from tlkit.core.space import Range, Space
 from tlkit.core.trials import Keep, PrunedError, Trial, trying
 from tlkit.core.trouble import first_line
+from tlkit.core.workers import pool
 from tlkit.runs import invocation
 from tlkit.runs.folder import save_record
 
@@ -36,6 +38,7 @@ class _Search:
     make_run: Callable[..., Any]
     given: Mapping[str, Any]
     space: Space
+    path: Path
     study: Any
     keep: Keep
     progress: Progress
@@ -69,7 +72,8 @@ def tune(
     test examples decide nothing; what is exported in it is not. Trials on the same module, task and data share the
     opened module, the features of its frozen part, and traced steps: those that differ in rates and epochs alone take
     what their steps take. The next values come from a tree of Parzen estimators; a trial whose best figure so far is
-    below the median of earlier ones at the same epoch is given up.
+    below the median of earlier ones at the same epoch is given up. Inside `tlkit.cluster.ray` as many trials run at a
+    time as there are workers.
 
     Args:
         make_run: A function that calls `finetune` and gives back its run; a recipe's `main` is one.
@@ -107,7 +111,7 @@ def tune(
     path = storage_of(storage, options)
     with held(path.parent):
         study = _study(optuna, path, dimensions, seed)
-        search = _Search(optuna, make_run, options, dimensions, study, Keep(), progress or shown())
+        search = _Search(optuna, make_run, options, dimensions, path, study, Keep(), progress or shown())
         _tried(search, trials)
         return _finished(search)
 
@@ -154,12 +158,9 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
     Raises:
         InputError: If the file holds a search over another space, or none.
     """
-    url = f"sqlite:///{path}"
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+    options = {"load_if_exists": True, "direction": "maximize", "pruner": _pruner(optuna)}
     try:
-        study = optuna.create_study(
-            storage=url, study_name=STUDY, load_if_exists=True, direction="maximize", pruner=pruner
-        )
+        study = optuna.create_study(storage=_address(path), study_name=STUDY, **options)
     except Exception as error:  # whatever SQLAlchemy finds in a file
         raise InputError(f"{path} holds no search and cannot become one: {first_line(error)}") from error
     space_json = json.dumps({name: _written(setting) for name, setting in space.items()}, default=str)
@@ -173,6 +174,14 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
     return study
 
 
+def _address(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _pruner(optuna: Any) -> Any:
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+
+
 def _written(dimension: Range | tuple[Any, ...]) -> Any:
     if isinstance(dimension, Range):
         return {"low": dimension.low, "high": dimension.high, "log": dimension.log}
@@ -180,47 +189,127 @@ def _written(dimension: Range | tuple[Any, ...]) -> Any:
 
 
 def _tried(search: _Search, trials: int) -> None:
-    """Make the trials that are still missing."""
-    count = len(search.study.trials)
-    if count:
-        search.progress.line(f"search  goes on behind {count} trials")
-    for number in range(count + 1, trials + 1):
-        started = time.perf_counter()
-        outcome = _one_trial(search)
-        search.progress.line(f"trial   {number} of {trials}, {time.perf_counter() - started:.2f} s: {outcome}")
+    """Make the trials that are still missing, here or in the processes of a pool."""
+    before = len(search.study.trials)
+    if before:
+        search.progress.line(f"search  goes on behind {before} trials")
+    optuna_trials: list[Any] = []
+
+    def calls() -> Iterator[tuple[int, dict[str, Any]]]:
+        for _ in range(before, trials):
+            optuna_trials.append(search.study.ask())
+            values = {name: _suggested(optuna_trials[-1], name, setting) for name, setting in search.space.items()}
+            yield (
+                optuna_trials[-1]._trial_id,
+                values,
+            )  # a private name of Optuna, which has no other way to a trial elsewhere
+
+    for number, outcome in _made(search, calls(), optuna_trials):
+        optuna_trial, place = optuna_trials[number], f"{before + number + 1} of {trials}, {outcome.seconds:.2f} s"
+        values = _said(_values(search.space, optuna_trial.params))
+        search.progress.line(f"trial   {place}: {values}: {_settled(search, optuna_trial, outcome)}")
 
 
-def _one_trial(search: _Search) -> str:
-    """Run a trial, tell the search, and say what came of it."""
-    optuna_trial = search.study.ask()
-    values = {name: _suggested(optuna_trial, name, setting) for name, setting in search.space.items()}
-    trial = Trial(search.keep, lambda epoch, merit: _reported(optuna_trial, epoch, merit))
+def _made(
+    search: _Search, calls: Iterable[tuple[int, dict[str, Any]]], optuna_trials: Sequence[Any]
+) -> Iterator[tuple[int, _Outcome]]:
+    """Number and outcome of each trial, as they end."""
+    elsewhere = pool()
+    if elsewhere is not None:
+        reported = elsewhere.here(_Reports(search.path))
+        yield from elsewhere.each(_Trials(search.make_run, search.given, reported), calls)
+        return
+    for number, (_, values) in enumerate(calls):
+        try:
+            report = functools.partial(_reported, optuna_trials[-1])
+            outcome = _outcome_of(search.make_run, search.arguments(values), Trial(search.keep, report))
+        except BaseException:
+            search.fail(optuna_trials[-1])
+            raise
+        yield number, outcome
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of a trial; `merit` is None where nothing was trained, `error` why it failed."""
+
+    seconds: float
+    monitor: str
+    best: float | None
+    merit: float | None
+    epochs: int
+    data: str
+    pruned: bool = False
+    error: InputError | TrainingError | None = None
+
+
+def _outcome_of(make_run: Callable[..., Any], arguments: Mapping[str, Any], trial: Trial) -> _Outcome:
+    """Run a trial."""
+    started, pruned, failed = time.perf_counter(), False, None
     try:
         with trying(trial):
-            flags.call(search.make_run, **search.arguments(values))
+            flags.call(make_run, **arguments)
     except PrunedError:
-        _note(search, optuna_trial, trial)
-        search.study.tell(optuna_trial, state=search.optuna.trial.TrialState.PRUNED)
-        return f"{_said(values)}: given up after {trial.epochs} epochs"
+        pruned = True
     except (InputError, TrainingError) as error:
-        search.fail(optuna_trial)
-        if isinstance(error, InputError) and not search.complete():
-            raise
-        return f"{_said(values)}: failed. {first_line(error)}"
-    except BaseException:
-        search.fail(optuna_trial)
-        raise
-    return f"{_said(values)}: {_completed(search, optuna_trial, trial)}"
+        failed = error
+    seconds, monitor = time.perf_counter() - started, "" if trial.monitor is None else trial.monitor[0]
+    return _Outcome(seconds, monitor, trial.best, trial.merit, trial.epochs, trial.data, pruned, failed)
 
 
-def _completed(search: _Search, optuna_trial: Any, trial: Trial) -> str:
-    if trial.merit is None:
+@dataclass(eq=False)
+class _Trials:
+    """Runs trials in another process, which keeps what they share."""
+
+    make_run: Callable[..., Any]
+    given: Mapping[str, Any]
+    reported: Callable[[int, int, float], bool]
+    keep: Keep = field(default_factory=Keep)
+
+    def __call__(self, trial: int, values: Mapping[str, Any]) -> _Outcome:
+        def epoch_ended(epoch: int, merit: float) -> None:
+            if self.reported(trial, epoch, merit):
+                raise PrunedError
+
+        return _outcome_of(self.make_run, spaces.arguments(values, self.given), Trial(self.keep, epoch_ended))
+
+
+@dataclass(eq=False)
+class _Reports:
+    """Writes down the epochs of trials that run elsewhere, and says which are given up; it runs where the file is."""
+
+    path: Path
+
+    @functools.cached_property
+    def study(self) -> Any:
+        """Opened once a process."""
+        optuna = _optuna()
+        return optuna.load_study(storage=_address(self.path), study_name=STUDY, pruner=_pruner(optuna))
+
+    def __call__(self, trial: int, epoch: int, merit: float) -> bool:
+        optuna_trial = _optuna().trial.Trial(self.study, trial)
+        optuna_trial.report(merit, epoch)
+        return bool(optuna_trial.should_prune())
+
+
+def _settled(search: _Search, optuna_trial: Any, outcome: _Outcome) -> str:
+    """Tell the search of an outcome, and say what came of it."""
+    if outcome.error is not None:
+        search.fail(optuna_trial)
+        if isinstance(outcome.error, InputError) and not search.complete():
+            raise outcome.error
+        return f"failed. {first_line(outcome.error)}"
+    if outcome.pruned:
+        _note(search, optuna_trial, outcome)
+        search.study.tell(optuna_trial, state=search.optuna.trial.TrialState.PRUNED)
+        return f"given up after {outcome.epochs} epochs"
+    if outcome.merit is None:
         search.fail(optuna_trial)
         raise InputError("`make_run` trained nothing by which trials could be compared: it must call tlkit.finetune.")
-    _note(search, optuna_trial, trial)
-    search.study.tell(optuna_trial, trial.merit)
+    _note(search, optuna_trial, outcome)
+    search.study.tell(optuna_trial, outcome.merit)
     best = search.study.best_trial.number == optuna_trial.number
-    return f"{_monitor(trial)} {trial.best:.4g}{', the best so far' if best else ''}"
+    return f"{outcome.monitor} {outcome.best:.4g}{', the best so far' if best else ''}"
 
 
 def _said(values: Mapping[str, Any]) -> str:
@@ -245,14 +334,14 @@ def _reported(optuna_trial: Any, epoch: int, merit: float) -> None:
         raise PrunedError
 
 
-def _note(search: _Search, optuna_trial: Any, trial: Trial) -> None:
+def _note(search: _Search, optuna_trial: Any, outcome: _Outcome) -> None:
     """Write down which figure it was.
 
     Raises:
         InputError: If earlier trials had other data or another figure.
     """
-    optuna_trial.set_user_attr("figure", trial.best)
-    facts = {"monitor": _monitor(trial), "data": trial.data}
+    optuna_trial.set_user_attr("figure", outcome.best)
+    facts = {"monitor": outcome.monitor, "data": outcome.data}
     if any(search.study.user_attrs.get(name, value) != value for name, value in facts.items()):
         search.fail(optuna_trial)
         raise InputError(
@@ -261,10 +350,6 @@ def _note(search: _Search, optuna_trial: Any, trial: Trial) -> None:
         )
     for name, value in facts.items():
         search.study.set_user_attr(name, value)
-
-
-def _monitor(trial: Trial) -> str:
-    return trial.monitor[0] if trial.monitor is not None else ""
 
 
 def _short(value: Any) -> str:

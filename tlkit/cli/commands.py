@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkit.cli import cluster
+from tlkit import cluster
+from tlkit.cli import placing
 from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.flags import cli, defaults, flat
@@ -319,15 +320,40 @@ def _recipe_path(name: str) -> Path:
 
 def _run(args: list[str], flags: set[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
-        print("usage: tlkit run RECIPE [--flags of the recipe]   (tlkit recipes lists them; RECIPE --help its flags)")
+        print(
+            "usage: tlkit run RECIPE [--flags of the recipe] [--ray local|HOST:PORT --workers 2]   "
+            "(tlkit recipes lists them; RECIPE --help its flags)"
+        )
         return 0
     if args[0].endswith(".json"):
         return _replay(Path(args[0]), args[1:], flags)
+    where, args = placing.divided(args)
+    if where is None or {"-h", "--help"} & set(args):
+        record = _one_of_workers(args, flags)
+    else:
+        record = _on_ray(args, flags, where)
+    if record is not None:
+        _print_run(record, flags)
+    return 0
+
+
+def _on_ray(args: list[str], flags: set[str], where: dict[str, Any]) -> Any:
+    """The record of a run that workers make together which Ray places; what cannot be meant is refused before."""
+    _, options = _asked(args)
+    finished = _finished(options.get("out"), ["run", *args], flags)
+    if finished is not None:
+        return finished
+    with cluster.ray(**where) as workers:
+        return workers.call(_one_of_workers, args, flags)
+
+
+def _one_of_workers(args: list[str], flags: set[str]) -> Any:
+    """The record of a run that this process makes, alone or as chief of the workers that TF_CONFIG names, else None."""
     with cluster.joined() as worker:
         return _run_alone(args, flags) if worker == 0 else _run_beside(args, flags)
 
 
-def _run_beside(args: list[str], flags: set[str]) -> int:
+def _run_beside(args: list[str], flags: set[str]) -> None:
     """What a worker beside the chief does: the same work, without a word or a file."""
     recipe = _recipe_main(_recipe_path(args[0]))
     options = _parsed(recipe, f"run {args[0]}", args[1:])
@@ -336,49 +362,62 @@ def _run_beside(args: list[str], flags: set[str]) -> int:
 
     words, out = ["run", *args], options.get("out")
     if out is not None and "--fresh" not in flags and run_folder.finished(Path(out), words) is not None:
-        return 0
+        return
     with invocation.invoked(words, fresh="--fresh" in flags):
         recipe(**options)
-    return 0
 
 
-def _run_alone(args: list[str], flags: set[str]) -> int:
+def _asked(args: list[str]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """A recipe, and what is asked of it."""
     recipe = _recipe_main(_recipe_path(args[0]))
     options = _parsed(recipe, f"run {args[0]}", args[1:])
     if not args[0].endswith(".py"):  # one's own recipe may use all of Keras
         quick.start()
-    from tlkit.core.files import drop_lock, held
-    from tlkit.runs import folder as run_folder
     from tlkit.runs import options as flags_of_recipes
 
     flags_of_recipes.check(recipe, options)
+    return recipe, options
+
+
+def _finished(out: Any, words: list[str], flags: set[str]) -> Any:
+    """The record of the run that a folder holds already, made by these words; else None."""
+    from tlkit.core.files import drop_lock
+    from tlkit.runs import folder as run_folder
+
+    if out is None or "--fresh" in flags or (finished := run_folder.finished(Path(out), words)) is None:
+        return None
+    print(f"{out} holds this run already; --fresh starts over.", file=sys.stderr)
+    drop_lock(out)
+    return finished
+
+
+def _run_alone(args: list[str], flags: set[str]) -> Any:
+    recipe, options = _asked(args)
+    from tlkit.core.files import held
+    from tlkit.runs import folder as run_folder
+
     out, words = options.get("out"), ["run", *args]
     if out is None:
         return _run_recipe(recipe, options, words, flags)
-    if "--fresh" not in flags and (finished := run_folder.finished(Path(out), words)) is not None:
-        print(f"{out} holds this run already; --fresh starts over.", file=sys.stderr)
-        drop_lock(out)
-        _print_run(finished, flags)
-        return 0
+    if (finished := _finished(out, words, flags)) is not None:
+        return finished
     with held(out):
         run_folder.check_folder(Path(out))
         return _run_recipe(recipe, options, words, flags)
 
 
-def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list[str], flags: set[str]) -> int:
+def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list[str], flags: set[str]) -> Any:
     from tlkit.exporting import workers
     from tlkit.runs import invocation
 
     if flat({**defaults(recipe), **options}).get("formats"):
         workers.start_ahead()
     with invocation.invoked(words, fresh="--fresh" in flags):
-        result = recipe(**options)
-    _print_run(invocation.record_of(result), flags)
-    return 0
+        return invocation.record_of(recipe(**options))
 
 
 def _recipe_main(path: Path) -> Callable[..., Any]:
-    spec = importlib.util.spec_from_file_location(f"tlkit_recipe_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{cluster.RECIPE}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
@@ -409,6 +448,7 @@ def _tune(args: list[str], flags: set[str]) -> int:
         return 0
     if {"-h", "--help"} & set(args):
         return _run([args[0], "--help"], flags)
+    where, args = placing.divided(args)
     own, rest = searching.divided(args[1:])
     options = searching.options(own)
     recipe = _recipe_main(_recipe_path(args[0]))
@@ -423,7 +463,8 @@ def _tune(args: list[str], flags: set[str]) -> int:
         flags_of_recipes.check(recipe, spaces.arguments(values, given))
     if "--fresh" in flags:
         tuning.storage_of(options.get("storage"), given).unlink(missing_ok=True)
-    with invocation.invoked(["tune", *args], fresh="--fresh" in flags):
+    workers = contextlib.nullcontext() if where is None else cluster.ray(**where)
+    with workers, invocation.invoked(["tune", *args], fresh="--fresh" in flags):
         run = tuning.tune(recipe, given=given, **options)
     _print_run(invocation.record_of(run), flags)
     return 0

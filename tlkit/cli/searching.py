@@ -13,7 +13,7 @@ from tlkit.core.flags import defaults, flat
 OWN = ("trials", "space", "storage")
 USAGE = (
     "usage: tlkit tune RECIPE --space NAME=LOW:HIGH[:log] NAME=CHOICE,CHOICE ... [--trials 100] [--storage FILE] "
-    "[--flags of the recipe]\n\n"
+    "[--flags of the recipe] [--ray local|HOST:PORT --workers 2]\n\n"
     f"A space as an example: {spaces.EXAMPLES}. The recipe's own flags: tlkit run RECIPE --help"
 )
 

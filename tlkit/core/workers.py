@@ -1,9 +1,11 @@
-"""Workers that train one model together: which part of the work is whose, and what all of them agree on."""
+"""Workers that train one model together, and pools of processes that share out what can be done one by one."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,3 +93,54 @@ class Workers:
 
 
 ALONE = Workers()
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Processes, of this host or others, that work through the calls of a function.
+
+    Attributes:
+        count: How many there are.
+        each: (function, arguments of each call) -> (number of a call, its result), in the order in which they end. The
+            function is sent once; arguments are asked for as processes are free.
+        here: A function -> one that can be sent to the processes, and runs on this host.
+    """
+
+    count: int
+    each: Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
+    here: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+_POOL: contextvars.ContextVar[Pool | None] = contextvars.ContextVar("pool", default=None)
+
+
+def pool() -> Pool | None:
+    """The pool of whoever calls this, or None."""
+    return _POOL.get()
+
+
+def each(
+    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, elsewhere: bool = True
+) -> Iterator[tuple[int, Any]]:
+    """(number of a call, its result), by the processes of the pool if there is one, else by this one.
+
+    Args:
+        function: What is called; a pool sends it once to each process.
+        calls: Arguments of each call.
+        elsewhere: Whether a pool may be asked.
+    """
+    processes = pool() if elsewhere else None
+    if processes is not None:
+        yield from processes.each(function, calls)
+    else:
+        yield from ((number, function(*arguments)) for number, arguments in enumerate(calls))
+
+
+@contextlib.contextmanager
+def pooled(given: Pool) -> Iterator[None]:
+    """Inside, features, trials, rankings and checks are shared out among the processes of a pool."""
+    token = _POOL.set(given)
+    try:
+        yield
+    finally:
+        _POOL.reset(token)

@@ -35,8 +35,8 @@ from tlkit.core.batches import (
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
-from tlkit.core.workers import ALONE, Workers
-from tlkit.features import cache_budget, engines
+from tlkit.core.workers import ALONE, Pool, Workers, pool
+from tlkit.features import cache_budget, engines, packing
 from tlkit.features.engines import Engine
 
 FORMAT = "3"  # part of every key: raise it when the same key would name other numbers
@@ -107,6 +107,11 @@ class Features:
             raise InputError(f"These features are {len(self.steps)} tensors an example: `take(indices)` gives them.")
         return np.concatenate([rows for (rows,) in self.shards]).astype(dtype or np.float32, copy=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To other processes go the paths of the files alone."""
+        files = [[own.filename for own in shard] for shard in self.shards]  # type: ignore[attr-defined]
+        return _mapped_again, (files, self.per_shard, self.seconds, self.reused, self.rounding, self.steps)
+
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
         """Features of the examples at `indices`, in that order: each tensor float32 (n, ...)."""
         if len(self.shards) == 1:
@@ -120,6 +125,10 @@ class Features:
                 for mapped in self.shards[number]:
                     _let_go(mapped)
         return tuple(tensor.astype(np.float32, copy=False) for tensor in rows)
+
+
+def _mapped_again(files: Sequence[Sequence[Path]], *rest: Any) -> Features:
+    return Features(tuple(tuple(np.load(file, mmap_mode="r") for file in shard) for shard in files), *rest)
 
 
 def _let_go(shard: np.ndarray) -> None:
@@ -167,10 +176,16 @@ class Request:
         return chunks(np.arange(len(self.examples)), self.layout.shard_examples)
 
     @property
+    def missing(self) -> list[int]:
+        """Numbers of the shards that are still to be written, by their records; content is checked when read."""
+        folder = self.folder
+        return [number for number in range(len(self.shards)) if not _record_path(folder, number).exists()]
+
+    @property
     def missing_bytes(self) -> int:
-        """Bytes that are still to be written, by the records of the shards; their content is checked when read."""
-        missing = [s for n, s in enumerate(self.shards) if not _record_path(self.folder, n).exists()]
-        return sum(len(s) for s in missing) * self.layout.example_bytes
+        """Bytes that are still to be written."""
+        shards = self.shards
+        return sum(len(shards[number]) for number in self.missing) * self.layout.example_bytes
 
     @property
     def engine(self) -> str:
@@ -205,6 +220,8 @@ def compute(
     started = time.perf_counter()
     if request.workers.count > 1:
         _compute_together(opened, request, source, progress)
+    elif (elsewhere := pool()) is not None and isinstance(opened, engines.Opener):
+        _compute_elsewhere(elsewhere, opened, request, source, progress)
     with _alone(request):
         shards, reused = _shards(opened, request, source, progress)
     cache_budget.touch(request.folder)
@@ -259,10 +276,64 @@ def _compute_together(
     if float(filled):
         raise full or OSError(errno.ENOSPC, "The disk of another worker is full", str(folder))
     if request.missing_bytes:
-        raise InputError(
-            f"Worker {workers.index} does not see features that another worker computed: point TLKIT_CACHE to one "
-            f"folder that all of them share. Received: {cache_dir()}."
-        )
+        raise InputError(_not_shared(f"Worker {workers.index}"))
+
+
+def _not_shared(who: str) -> str:
+    return (
+        f"{who} does not see features that another worker computed: point TLKIT_CACHE to one folder that all of them "
+        f"share. Received: {cache_dir()}."
+    )
+
+
+def _compute_elsewhere(
+    elsewhere: Pool,
+    opener: engines.Opener,
+    request: Request,
+    source: Callable[[], Features] | None,
+    progress: Callable[[int], None],
+) -> None:
+    """Let the processes of a pool compute the shards that are missing; where that is one, it is left to this process.
+
+    Raises:
+        InputError: If the examples or the module cannot be sent, or a process does not share the cache.
+    """
+    _drop_damaged(request)
+    if len(request.missing) < 2:
+        return
+    nearer = None if source is None else functools.cache(source)
+    _begin(opener, request, nearer)
+    with locked(request.folder / "lock"):
+        missing = request.missing
+        work = _Elsewhere(packing.packed(opener), request, None if nearer is None else nearer())
+        calls = [(number, request.shards[number]) for number in missing]
+        done = len(request.examples) - sum(len(indices) for _, indices in calls)
+        for place, _ in elsewhere.each(work, calls):
+            done += len(calls[place][1])
+            progress(done)
+    if request.missing:
+        raise InputError(_not_shared("This process"))
+
+
+@dataclass(eq=False)
+class _Elsewhere:
+    """Computes a shard in a process that has nothing but this and the cache."""
+
+    packed: packing.PackedOpener
+    request: Request
+    nearer: Features | None
+
+    @functools.cached_property
+    def opener(self) -> engines.Opener:
+        """Opened once a process."""
+        return self.packed.opened()
+
+    def __call__(self, number: int, indices: np.ndarray) -> None:
+        if _began(self.request.folder)[0] is None:
+            raise InputError(_not_shared("A worker"))
+        nearer = self.nearer
+        source = None if nearer is None else lambda: nearer
+        _compute_shard(self.opener, self.request, number, indices, source)
 
 
 def _drop_damaged(request: Request) -> None:

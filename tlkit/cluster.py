@@ -1,0 +1,469 @@
+"""Where work runs: on the workers that TF_CONFIG names, or on those that Ray places; nothing here adds anything up."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlkit.core.errors import InputError, TlkitError, TrainingError
+from tlkit.core.files import PARTIAL, cache_dir, write_atomic
+from tlkit.core.trouble import first_line
+from tlkit.core.workers import Pool, pooled
+
+if TYPE_CHECKING:
+    from tlkit.core.run import Run
+
+CONFIG = "TF_CONFIG"
+LOCAL = "local"
+MISSING = "Ray is not installed: pip install 'tlkit[ray]'."
+STORE_BYTES = 256 << 20  # of shared memory, on one host: what is sent is a module and records of data
+REACH_S = 5.0
+RECIPE = "tlkit_recipe_"  # beginning of the names of modules that no other process can import
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed"}  # said otherwise
+SENT = ("TLKIT_", "TF_", "KERAS_", "PYTHONPATH")  # beginnings of the names of settings that workers get
+ALIKE = ("tlkit", "tensorflow", "keras", "numpy")  # packages whose versions decide results
+GO_ON = "start the same command again, and it goes on behind what was finished."
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[int]:
+    """Join the workers that TF_CONFIG names, if there are several; gives this one's index, 0 where there are none.
+
+    Raises:
+        InputError: If TF_CONFIG is damaged.
+    """
+    if _workers_named() < 2:
+        yield 0
+        return
+    import tensorflow as tf  # the strategy must be made before anything else of TensorFlow
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    from tlkit.training.replicas import sharing
+
+    with sharing(strategy) as workers:
+        yield workers.index
+
+
+def _workers_named() -> int:
+    text = os.environ.get(CONFIG, "")
+    if not text:
+        return 0
+    try:
+        jobs = json.loads(text).get("cluster", {})
+        return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(
+            f'{CONFIG} must be JSON as TensorFlow has it: {{"cluster": {{"worker": ["HOST:PORT", ...]}}, "task": '
+            f'{{"type": "worker", "index": 0}}}}. Received: {text!r:.80}.'
+        ) from None
+
+
+# -- Ray
+
+
+@dataclass(eq=False)
+class Cluster:
+    """Workers that Ray places.
+
+    Attributes:
+        workers: How many.
+        cpus: CPUs that Ray counts for each.
+        gpus: GPUs of each.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float
+    _engine: Any = None
+    _actors: list[Any] = field(default_factory=list)
+    _home: list[Any] = field(default_factory=list)
+
+    def train(self, make_run: Callable[..., Run], **given: Any) -> Run:
+        """Let all workers train one model: each calls a function that calls `finetune`, under one strategy.
+
+        Args:
+            make_run: Called on each worker with the same arguments; it neither takes nor makes a strategy. The folder
+                of its run and `TLKIT_CACHE` lie where all hosts see them.
+            **given: Its arguments.
+
+        Returns:
+            The run that the chief saved, opened from its folder.
+
+        Raises:
+            InputError: What the workers raise; or if nothing was saved.
+            TrainingError: If a worker has ended.
+        """
+        from tlkit.runs.folder import load
+
+        folder = self.call(_saved_run, make_run, given)
+        if folder is None:
+            raise InputError("`train` opens the run that was saved: the function must give back what finetune gives.")
+        run: Run = load(folder)
+        return run
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function on every worker at once, with TF_CONFIG set, as Ray Train does it for TensorFlow.
+
+        Args:
+            function: It must be one that can be sent; what it prints on the chief is printed here.
+            *arguments: Of the function.
+
+        Returns:
+            What the chief's call gives, which must be plain JSON.
+
+        Raises:
+            InputError: What the workers raise.
+            TrainingError: If a worker has ended.
+        """
+        os.environ |= {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.tensorflow import TensorflowTrainer
+        from ray.util.queue import Queue
+
+        self._release()  # the pool's processes hold the CPUs
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}ray-", dir=cache_dir()))
+        lines = Queue(actor_options={"num_cpus": 0})
+        sent = _pickled(self._engine, functools.partial(function, *arguments))
+        work = {"work": sent, "setting": _setting(), "folder": str(folder), "lines": lines}
+        needs = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        trainer = TensorflowTrainer(
+            _one_worker,
+            train_loop_config=work,
+            scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.gpus > 0, resources_per_worker=needs),
+            run_config=RunConfig(name="placed", storage_path=str(folder)),
+        )
+        try:
+            with _printing(lines):
+                trainer.fit()
+            return json.loads((folder / "chief.json").read_text(encoding="utf-8"))
+        except Exception as error:
+            raise _of_workers(error) from error
+        finally:
+            lines.shutdown(force=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _pool(self) -> Pool:
+        return Pool(self.workers, self._each, self._here)
+
+    def _each(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """What `Pool.each` gives, by actors that live until the pool is left or its CPUs are needed."""
+        from ray.util import ActorPool
+
+        try:
+            if not self._actors:
+                options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_restarts": 0}
+                kind = self._engine.remote(**options)(_Actor)
+                self._actors += [kind.remote(_setting()) for _ in range(self.workers)]
+            sent = self._engine.put(_pickled(self._engine, function))
+            self._engine.get([actor.take.remote(sent) for actor in self._actors])
+            crew: Any = ActorPool(self._actors)
+            for number, arguments in enumerate(calls):
+                crew.submit(lambda actor, call: actor.work.remote(*call), (number, arguments))
+                if not crew.has_free():
+                    yield crew.get_next_unordered()
+            while crew.has_next():
+                yield crew.get_next_unordered()
+        except Exception as error:
+            self._release()
+            raise _of_actors(error) from error
+
+    def _here(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What `Pool.here` gives, by an actor that is bound to this host."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        node = NodeAffinitySchedulingStrategy(self._engine.get_runtime_context().get_node_id(), soft=False)
+        actor = self._engine.remote(num_cpus=0, scheduling_strategy=node)(_Actor).remote(_setting())
+        self._engine.get(actor.take.remote(_pickled(self._engine, function)))
+        self._home.append(actor)
+        return functools.partial(_asked, actor)
+
+    def _release(self) -> None:
+        for actor in (*self._actors, *self._home):
+            self._engine.kill(actor)
+        self._actors.clear()
+        self._home.clear()
+
+
+@contextlib.contextmanager
+def ray(address: str = LOCAL, workers: int = 2, *, cpus: float = 1, gpus: float = 0) -> Iterator[Cluster]:
+    """Let Ray place work on a cluster, or on processes of this host.
+
+    Inside, what can be done one by one is shared out among so many processes: features of a frozen module by shard
+    (`extract`, `fit`, `finetune`), trials of `tune`, modules of `rank(..., convert=False)`, seeds of `transfer_check`.
+    A process opens the module once, and what it computes has the bytes that one process computes. `Cluster.train` lets
+    the workers train one model together. Data, `TLKIT_CACHE` and folders of runs lie on a path that all hosts see.
+    Ray's dashboard is left out where it is started here, and it sends no usage statistics.
+
+    Args:
+        address: "local" starts Ray on this host and ends it behind the block; "HOST:PORT" joins a cluster that
+            `ray start` began, of which this host is one.
+        workers: Processes, 1 or more.
+        cpus: CPUs that Ray counts for each; TensorFlow does not keep to them.
+        gpus: GPUs of each.
+
+    Raises:
+        InputError: If Ray is not installed, the cluster cannot be reached or has less than is asked for.
+
+    Example:
+        >>> with tlkit.cluster.ray(workers=2) as cluster:  # doctest: +SKIP
+        ...     run = tlkit.finetune("zoo:efficientnet-lite0", task, data)
+
+    Source: Moritz et al. 2018, OSDI (Ray).
+    """
+    _check(address, workers, cpus, gpus)
+    os.environ |= QUIET
+    try:
+        import ray as engine
+    except ImportError:
+        raise InputError(MISSING) from None
+    if engine.is_initialized():
+        raise InputError(
+            "Ray runs in this process already: end it with ray.shutdown(), or leave the block around this."
+        )
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.shutdown)
+        _start(engine, address, workers * cpus, workers * gpus, stack)
+        cluster = Cluster(workers, cpus, gpus, engine)
+        stack.callback(cluster._release)
+        with pooled(cluster._pool):
+            yield cluster
+
+
+def _check(address: str, workers: int, cpus: float, gpus: float) -> None:
+    """Refuse what cannot be meant, before Ray is started."""
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise InputError(f"`workers` must be a whole number, 1 or more. Received: workers={workers!r}.")
+    if not cpus > 0 or not gpus >= 0:
+        raise InputError(f"`cpus` must be above 0, and `gpus` 0 or more. Received: cpus={cpus!r}, gpus={gpus!r}.")
+    if os.environ.get(CONFIG):
+        raise InputError(f"{CONFIG} is set, and Ray sets it itself: unset it, or leave Ray out.")
+    host, colon, port = address.rpartition(":")
+    if address != LOCAL and not (host and colon and port.isdigit() and "/" not in host):
+        raise InputError(f'The address of Ray is "local" or HOST:PORT, as `ray start` says it. Received: {address!r}.')
+    if address != LOCAL:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"No Ray cluster can be reached at {address} ({first_line(error)}): start one with `ray start --head`, "
+                "or take the address `local`."
+            ) from None
+
+
+def _start(engine: Any, address: str, cpus: float, gpus: float, stack: contextlib.ExitStack) -> None:
+    """Start Ray, or join it.
+
+    Raises:
+        InputError: If that fails, or the cluster is too small.
+    """
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    if address == LOCAL:
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        size = {"num_cpus": max(1, -int(-cpus // 1)), "object_store_memory": STORE_BYTES, "_temp_dir": place}
+        quiet |= {"include_dashboard": False} | size
+        stack.callback(engine.shutdown)  # before its folder goes
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        engine.init(address=address, **quiet)
+    except Exception as error:
+        how = (
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token" if _unknown(error) else "see its logs"
+        )
+        raise InputError(f"Ray cannot be started or joined at {address} ({first_line(error)}): {how}.") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)  # Ray puts one of its own in its place
+    has = engine.cluster_resources()
+    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+        if has.get(name, 0) < needed:
+            raise InputError(
+                f"The cluster at {address} has {has.get(name, 0):g} {name}s, and the workers need {needed:g}: take "
+                "fewer workers, or less for each."
+            )
+
+
+def _unknown(error: BaseException | None) -> bool:
+    """Whether a cluster asked for a token, as `ray start` lets it where its user has one."""
+    while error is not None:
+        if "AuthToken" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _pickled(engine: Any, function: Callable[..., Any]) -> bytes:
+    """A function with all that it holds; modules that only this process can import travel with it.
+
+    Raises:
+        InputError: If it holds what cannot be sent.
+    """
+    by_value = [module for name, module in sys.modules.items() if name.startswith(RECIPE)]
+    for module in by_value:
+        engine.cloudpickle.register_pickle_by_value(module)
+    try:
+        pickled: bytes = engine.cloudpickle.dumps(function)
+    except Exception as error:
+        raise InputError(
+            f"What is to be done cannot be sent to other processes ({first_line(error)}): give modules by handle, and "
+            "data that tlkit reads from files or arrays."
+        ) from error
+    finally:
+        for module in by_value:
+            engine.cloudpickle.unregister_pickle_by_value(module)
+    return pickled
+
+
+# -- in the workers
+
+
+def _setting() -> dict[str, Any]:
+    """What decides here how work is done."""
+    return {
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(SENT)},
+        "path": [str(Path(place or ".").absolute()) for place in sys.path],
+        "folder": str(Path.cwd()),
+        "versions": {name: importlib.metadata.version(name) for name in ALIKE},
+    }
+
+
+def _settle(setting: Mapping[str, Any]) -> None:
+    """Work in this process as in the one that asks.
+
+    Raises:
+        InputError: If this host has other versions, or lacks the folder.
+    """
+    if "TF_USE_LEGACY_KERAS" not in setting["environment"]:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray Train sets it
+    os.environ.update(setting["environment"])
+    sys.path += [place for place in setting["path"] if place not in sys.path]
+    host = socket.gethostname()
+    for name, version in setting["versions"].items():
+        if (own := importlib.metadata.version(name)) != version:
+            raise InputError(f"{host} has {name} {own}, and this host {version}: install one version on all hosts.")
+    try:
+        os.chdir(setting["folder"])
+    except OSError:
+        raise InputError(f"{host} has no folder {setting['folder']}: work in one that all hosts see.") from None
+
+
+class _Actor:
+    """A process that works through calls of the function that it was sent last."""
+
+    def __init__(self, setting: Mapping[str, Any]) -> None:
+        self.setting = setting
+        self.function: Any = None
+
+    def take(self, pickled: bytes) -> None:
+        """The function of the calls to come."""
+        from ray import cloudpickle
+
+        _settle(self.setting)
+        self.function = cloudpickle.loads(pickled)
+
+    def work(self, number: int, arguments: Sequence[Any]) -> tuple[int, Any]:
+        """Number and result of a call."""
+        return number, self.function(*arguments)
+
+
+def _asked(actor: Any, *arguments: Any) -> Any:
+    """What an actor's function gives, in another process."""
+    import ray as engine
+
+    return engine.get(actor.work.remote(0, arguments))[1]
+
+
+def _one_worker(config: Mapping[str, Any]) -> None:
+    """What Ray Train calls on each worker, with TF_CONFIG set."""
+    from ray import cloudpickle
+
+    _settle(config["setting"])
+    chief = json.loads(os.environ[CONFIG])["task"]["index"] == 0
+    told = _Lines(config["lines"]) if chief else io.StringIO()
+    logging.disable(logging.WARNING)  # TensorFlow tells of each exchange
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        result = cloudpickle.loads(config["work"])()
+    if chief:
+        write_atomic(Path(config["folder"]) / "chief.json", json.dumps(result, default=str))
+
+
+def _saved_run(make_run: Callable[..., Run], given: Mapping[str, Any]) -> str | None:
+    with joined():
+        folder = getattr(make_run(**given), "folder", None)
+    return None if folder is None else str(folder)
+
+
+class _Lines(io.TextIOBase):
+    """Text that goes into a queue line by line."""
+
+    def __init__(self, lines: Any) -> None:
+        self.lines, self.rest = lines, ""
+
+    def write(self, text: str) -> int:
+        """Whole lines are sent, what follows them waits."""
+        *whole, self.rest = (self.rest + text).split("\n")
+        for line in whole:
+            self.lines.put(line)
+        return len(text)
+
+
+@contextlib.contextmanager
+def _printing(lines: Any) -> Iterator[None]:
+    """Print what comes out of a queue until the block is left."""
+
+    def printed() -> None:
+        with contextlib.suppress(Exception):  # the queue's own process may have ended
+            while (line := lines.get()) is not None:
+                print(line, flush=True)
+
+    thread = threading.Thread(target=printed, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            lines.put(None)
+        thread.join(REACH_S)
+
+
+# -- what went wrong
+
+
+def _of_actors(error: Exception) -> Exception:
+    """What an actor raised, or that it has ended."""
+    import ray as engine
+
+    if isinstance(error, engine.exceptions.RayTaskError):
+        return error.cause if isinstance(error.cause, Exception) else error
+    if isinstance(error, engine.exceptions.RayError):
+        return TrainingError(f"A worker of Ray has ended ({first_line(error)}), so the others stop too; {GO_ON}")
+    return error
+
+
+def _of_workers(error: Exception) -> Exception:
+    """What a worker raised, or which of them has ended."""
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    raised = [own for own in failures.values() if isinstance(own, TlkitError)]
+    refused = [own for own in raised if isinstance(own, InputError)]
+    if refused or raised:
+        return (refused or raised)[0]
+    ended = [rank for rank, own in failures.items() if type(own).__module__.startswith("ray.")]
+    if ended:
+        return TrainingError(f"Worker {ended[0]} of Ray has ended, so the others stop too; {GO_ON}")
+    return next(iter(failures.values()), error)
