@@ -104,6 +104,20 @@ def test_what_is_no_recommendation_is_refused(world):
         recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))
 
 
+def test_regression_tells_a_known_item_by_the_others_alone():
+    rng = np.random.default_rng(0)
+    texts, known = rng.normal(size=(12, 4)), np.arange(12) < 9
+    unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    liking = rng.normal(size=(3, 9))
+    told = liking @ cold_start._regressed(unit, known).T
+    for item, left_out in ((2, True), (10, False)):
+        others = [i for i in range(9) if not (left_out and i == item)]
+        rows = np.concatenate([unit[others], np.ones((len(others), 1))], axis=1)
+        penalty = cold_start.TEXT_RIDGE * np.diag([1.0] * 4 + [0.0])
+        fitted = np.linalg.solve(rows.T @ rows + penalty, rows.T @ liking[:, others].T)
+        np.testing.assert_allclose(told[:, item], np.append(unit[item], 1.0) @ fitted, rtol=1e-9)
+
+
 def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):
     _, known, _ = world
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS

@@ -1,4 +1,4 @@
-"""Vectors for items that nobody has taken yet, by those who took the items whose texts are nearest."""
+"""Vectors for items that nobody has taken yet, by their texts and those who took items with texts like theirs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tlkit.data.text_source import TEXT_MODALITY
 from tlkit.methods.recommenders import alternating_least_squares, among, items_given, ranked, users_of
 
 RIDGE = 0.01  # of the fit, a user; chosen on divisions of MovieLens that benchmarks/ratings.py does not report
+TEXT_RIDGE = 10.0  # of the fit on vectors of texts, of length 1; chosen on other such divisions, as that of both ways
 LEAST_SLOPE = 1e-3  # of scores by what neighbours say
 UNLIKE = (
     "What the neighbours of known items say of them does not go with the model's scores: new items are ranked by "
@@ -29,9 +30,10 @@ def new_items(
 ) -> Run:
     """Give items that nobody took in training vectors by the known items whose texts are nearest.
 
-    The module of texts stays frozen. What a user would think of a new item is taken to be the mean of what matrix
-    factorisation says of its neighbours, weighted by the cosines of the texts' vectors, less their mean, and 0 where
-    they are negative. The new item's vector and bias are the ridge regression of that on what the run's model makes of
+    The module of texts stays frozen. What a user would think of a new item is told in two ways, by what matrix
+    factorisation says of the known items, and their mean is taken: as the mean of its neighbours, weighted by the
+    cosines of the texts' vectors, less their mean, and 0 where they are negative; and by ridge regression on those
+    vectors. The new item's vector and bias are the ridge regression of that on what the run's model makes of
     the users' histories, on the scale on which known items' scores go with their own neighbours'. The run's model is
     changed; its scores of known items are not computed again, as new ones hardly show among them.
 
@@ -64,8 +66,10 @@ def new_items(
     variables = _weights(run)
     weights = {name: np.asarray(variable.value) for name, variable in variables.items()}
     tower = queries(latest_histories(run.data.train, users), weights)
-    nearest = _nearest(_of_texts(catalogue, module, batch_size), known, neighbours)
-    liking = alternating_least_squares(taken)[:, known] @ nearest.T
+    liking = (
+        alternating_least_squares(taken)[:, known]
+        @ by_texts(_of_texts(catalogue, module, batch_size), known, neighbours).T
+    )
     rows, offsets = weights[ITEMS].copy(), weights[BIAS].copy()
     slope, level = _line(liking[:, known], tower @ rows[1:][known].T + offsets[known])
     rows[1:][~known], offsets[~known] = _fitted(tower, max(slope, LEAST_SLOPE) * liking[:, ~known] + level)
@@ -75,15 +79,38 @@ def new_items(
     return _with_cold_scores(run, ~known, k) if COLD in run.data.test.columns else run
 
 
-def _nearest(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
-    """float (items, known items), weights of sum 1: cosines with the nearest known items, an item itself left out."""
+def by_texts(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
+    """float (items, known items): how much each known item says of an item, which says nothing of itself.
+
+    Args:
+        texts: float (items, width), vectors of the items' texts.
+        known: bool (items,), those that were taken.
+        neighbours: Known items that speak for another one.
+    """
     centred = texts - texts[known].mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    return np.asarray((_nearest(unit, known, neighbours) + _regressed(unit, known)) / 2)
+
+
+def _nearest(unit: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
+    """Weights of sum 1: cosines with the nearest known items."""
     cosines = unit @ unit[known].T
     cosines[np.flatnonzero(known), np.arange(known.sum())] = -1
     least = np.sort(cosines, axis=1)[:, -min(neighbours, cosines.shape[1])][:, None]
     weights = np.where(cosines >= least, np.maximum(cosines, 1e-6), 0.0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _regressed(unit: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Weights of what is known in a ridge regression on the vectors, that of each known item made without itself."""
+    rows = np.concatenate([unit, np.ones((len(unit), 1))], axis=1)
+    penalty = TEXT_RIDGE * np.diag([1.0] * unit.shape[1] + [0.0])
+    weights = rows @ np.linalg.solve(rows[known].T @ rows[known] + penalty, rows[known].T)
+    places = np.flatnonzero(known), np.arange(known.sum())
+    itself = weights[places]
+    weights[places] = 0.0
+    weights[known] /= np.maximum(1.0 - itself, 1e-6)[:, None]
+    return np.asarray(weights)
 
 
 def _line(liking: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
