@@ -122,6 +122,13 @@ REFUSED = {
     "unknown name": (lambda: establish({"x": spread(1, 2)}, numbers=["y"]), "names the column 'y'"),
     "named twice": (lambda: establish({"x": spread(1, 2)}, numbers=["x"], leave_out=["x"]), "name it in one"),
     "a text for a list": (lambda: establish({"x": spread(1, 2)}, numbers="x"), "is a list of columns"),
+    "texts that are not there": (lambda: table.from_frame(frame(), texts=["y"]), "`texts` names the column 'y'"),
+    "texts and categories": (
+        lambda: table.from_frame(frame(), texts=["job"], categories=["job"]), "named in `categories` and in `texts`"
+    ),
+    "texts in lists": (lambda: table.from_frame(frame(job=spread(["a"])), texts=["job"]), "holds list, not one value"),
+    "two columns of images": (lambda: table.from_frame(frame(), images=["age", "job"]), "has one column of images"),
+    "no image at all": (lambda: table.from_frame(frame(), images=["job"]), "There is no usable example"),
     "no frame": (lambda: table.from_frame([1, 2]), "must be a pandas DataFrame"),
     "ragged frame": (lambda: table.from_frame(frame(age=[1.0])), "must have one length"),
     "no column of cells": (lambda: table.from_frame(frame(age="abc")), "must hold one value a row"),
