@@ -193,8 +193,8 @@ def _samples(_folder: Path) -> Any:
 def _spool(_folder: Path) -> Any:
     from tlkit.data.spool import spool
 
-    kept, places = spool([b"one", np.arange(12, dtype=np.uint8).reshape(2, 2, 3), b"three"])
-    return np.concatenate([np.frombuffer(bytes(kept(i)), np.uint8) for i in places])
+    spooled, places = spool([b"one", np.arange(12, dtype=np.uint8).reshape(2, 2, 3), b"three"])
+    return np.concatenate([np.frombuffer(bytes(spooled(i)), np.uint8) for i in places])
 
 
 KINDS: dict[str, Callable[[Path], Any]] = {

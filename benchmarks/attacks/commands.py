@@ -29,8 +29,8 @@ def cases() -> Iterator[Case]:
 
 def _run(*words: object, data: Path | None = None, module: object = None, out: object = "run"):
     source = base()
-    given = ["run", "image_classification", "--data", data or source / "data", "--module", module or source / "module"]
-    return command(*given, "--out", out, *FAST, *words)
+    fixed = ["run", "image_classification", "--data", data or source / "data", "--module", module or source / "module"]
+    return command(*fixed, "--out", out, *FAST, *words)
 
 
 _done = gives(lambda _: True, "done")

@@ -55,8 +55,8 @@ def _run(
 ) -> CommandLine:
     if cache is not None:
         os.environ["TLKIT_CACHE"] = str(cache)
-    given = ["--data", base() / "data", "--module", base() / "module", "--out", out or folder / "run"]
-    return command("run", "image_classification", *given, *FAST, *more)
+    options = ["--data", base() / "data", "--module", base() / "module", "--out", out or folder / "run"]
+    return command("run", "image_classification", *options, *FAST, *more)
 
 
 # Disks
@@ -132,8 +132,8 @@ def _whole_after(verb: str, size: str, place: str) -> Case:
         if complaint or outcome.value is None:
             return complaint
         before, after, _ = outcome.value
-        kept = all(after.get(name) == held for name, held in before.items())
-        return "" if kept or outcome.code == 0 else "silent: the old files are damaged"
+        intact = all(after.get(name) == held for name, held in before.items())
+        return "" if intact or outcome.code == 0 else "silent: the old files are damaged"
 
     return _case(f"{verb} {place}, {size} left", act, wrong)
 

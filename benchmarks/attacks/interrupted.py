@@ -63,8 +63,8 @@ def _told(outcome: Outcome) -> str:
 
 def _words(folder: Path, out: str = "run") -> list[str]:
     data, module = base() / "data", base() / "module"
-    given = ["run", "image_classification", "--data", data, "--module", module, "--out", folder / out, *WORDS]
-    return [str(word) for word in given]
+    arguments = ["run", "image_classification", "--data", data, "--module", module, "--out", folder / out, *WORDS]
+    return [str(word) for word in arguments]
 
 
 def _forked(words: list[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:

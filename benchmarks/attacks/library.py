@@ -50,8 +50,8 @@ def _tf1_restore(folder: Path) -> None:
             const = nodes.add(name=name, op="Const")
             const.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
             const.attr["dtype"].type = const.attr["value"].tensor.dtype
-        given = meta.saver_def.filename_tensor_name
-        nothing = nodes.add(name="nothing", op="Substr", input=[given, "zero", "zero"])
+        filename = meta.saver_def.filename_tensor_name
+        nothing = nodes.add(name="nothing", op="Substr", input=[filename, "zero", "zero"])
         nothing.attr["T"].type = tf.int32.as_datatype_enum
         nodes.add(name="evil", op="StringJoin", input=["nothing", "path"]).attr["N"].i = 2
         for node in nodes:

@@ -477,11 +477,11 @@ def _opens(name: str, handle: Callable[[], Any]) -> Case:
     def act(_folder: Path) -> Any:
         from tlkit.hub import check, open_module
 
-        given = handle()
+        module_handle = handle()
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
-            module = open_module(given)
-            return module, check(module.folder if module.folder else given) if module.folder else None
+            module = open_module(module_handle)
+            return module, check(module.folder if module.folder else module_handle) if module.folder else None
 
     def right(opened: tuple[Any, Any]) -> bool:
         module, scanned = opened

@@ -80,11 +80,11 @@ def _wav(samples: np.ndarray, rate: int = RATE, width: int = 2, channels: int = 
 
 
 def _header(
-    content: bytes, tag: int = 1, channels: int = 1, rate: int = RATE, bits: int = 16, said: int | None = None
+    content: bytes, tag: int = 1, channels: int = 1, rate: int = RATE, bits: int = 16, claimed_size: int | None = None
 ) -> bytes:
     align = max(1, channels * bits // 8)
     form = struct.pack("<HHIIHH", tag, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
-    size = len(content) if said is None else said
+    size = len(content) if claimed_size is None else claimed_size
     return (
         b"RIFF"
         + struct.pack("<I", 36 + len(content))
@@ -142,7 +142,7 @@ def _sound() -> dict[str, bytes]:
         "44.1 kHz": _wav(_tone(500, rate=44100), rate=44100),
         "192 kHz": _wav(_tone(500, rate=192000), rate=192000),
         "an odd rate": _wav(_tone(500, rate=11127), rate=11127),
-        "a length of 2^32 - 1": _header(content, said=2**32 - 1),
+        "a length of 2^32 - 1": _header(content, claimed_size=2**32 - 1),
         "bytes behind the end": _wav(tone) + bytes(77),
         "a list before the data": _header(content)[:36] + b"LIST\x04\0\0\0INFO" + _header(content)[36:],
         "very short": _wav(_tone(500, seconds=0.01)),

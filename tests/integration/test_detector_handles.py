@@ -70,18 +70,18 @@ class Detector(tf.Module):
         boxes = tf.concat([tf.reshape(say(m), [1, -1, 4]) for say, m in zip(self.reach, maps, strict=True)], 1)
         boxes, scores = tf.sigmoid(boxes[0]), tf.sigmoid(logits[0])
 
-        def step(label, kept, classes, values):
+        def step(label, kept_boxes, classes, values):
             chosen = tf.image.non_max_suppression(boxes, scores[:, label], 4)
-            kept = tf.concat([kept, tf.gather(boxes, chosen)], 0)
+            kept_boxes = tf.concat([kept_boxes, tf.gather(boxes, chosen)], 0)
             values = tf.concat([values, tf.gather(scores[:, label], chosen)], 0)
             classes = tf.concat([classes, tf.fill(tf.shape(chosen), tf.cast(label + 1, tf.float32))], 0)
-            return label + 1, kept, classes, values
+            return label + 1, kept_boxes, classes, values
 
         start = (0, tf.zeros([0, 4]), tf.zeros([0]), tf.zeros([0]))
         shapes = (tf.TensorShape([]), tf.TensorShape([None, 4]), tf.TensorShape([None]), tf.TensorShape([None]))
-        _, kept, classes, values = tf.while_loop(lambda label, *_: label < 3, step, start, shapes)
+        _, kept_boxes, classes, values = tf.while_loop(lambda label, *_: label < 3, step, start, shapes)
         count = tf.cast(tf.shape(values)[0], tf.float32)[None]
-        return dict(zip(NAMES, (kept[None], values[None], classes[None], count), strict=True))
+        return dict(zip(NAMES, (kept_boxes[None], values[None], classes[None], count), strict=True))
 
 
 def written(folder, **arguments):
@@ -103,9 +103,9 @@ def place(tmp_path_factory):
 def test_as_a_layer_it_stays_a_detector(place):
     root, module = place
     image = np.random.default_rng(0).integers(0, 256, (1, 40, 70, 3), np.uint8)
-    found, expected = HubLayer(str(root / "detector"))(image), module(image)
+    answers, expected = HubLayer(str(root / "detector"))(image), module(image)
     for name in NAMES:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+        np.testing.assert_allclose(answers[name], expected[name], atol=1e-5)
 
 
 def test_its_maps_are_those_of_its_trunk_for_any_batch(place):
@@ -116,8 +116,8 @@ def test_its_maps_are_those_of_its_trunk_for_any_batch(place):
     pixels = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
     fine, coarse = module.maps(tf.constant(pixels[..., ::-1] - MEAN))
     layer.taps = (layer.feature_maps[8], layer.feature_maps[16])
-    for given, expected in zip(layer(pixels), (fine, coarse), strict=True):
-        np.testing.assert_allclose(given, expected, atol=1e-3)
+    for map_, expected in zip(layer(pixels), (fine, coarse), strict=True):
+        np.testing.assert_allclose(map_, expected, atol=1e-3)
     assert float(tf.reduce_max(fine)) > 1  # or the tolerance would prove nothing
 
 
@@ -169,13 +169,13 @@ def test_a_frozen_ssd_gives_the_maps_that_its_branches_read(pedestrians):
     assert {8, 16, 32} <= set(layer.feature_maps)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 300, 300, 3), np.uint8)
     whole = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
-    wanted = ("expanded_conv_13/expansion_output:0", "Conv_1/Relu6:0")
-    expected = whole.prune("image_tensor:0", [f"FeatureExtractor/MobilenetV2/{name}" for name in wanted])(
+    names = ("expanded_conv_13/expansion_output:0", "Conv_1/Relu6:0")
+    expected = whole.prune("image_tensor:0", [f"FeatureExtractor/MobilenetV2/{name}" for name in names])(
         tf.constant(pixels)
     )
-    given = layer(pixels.astype(np.float32))
-    for name, own in zip(("map_0", "map_1"), expected, strict=True):
-        np.testing.assert_allclose(given[name], own, atol=1e-3)
+    maps = layer(pixels.astype(np.float32))
+    for name, expected_map in zip(("map_0", "map_1"), expected, strict=True):
+        np.testing.assert_allclose(maps[name], expected_map, atol=1e-3)
     assert layer.unfreeze(0.25) and len(layer.trainable_variables) > 10
 
 

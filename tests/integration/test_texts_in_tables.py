@@ -26,15 +26,15 @@ PLAN = tlkit.plans.two_phase(epochs=(25, 2), lr=(1e-2, 1e-3), unfrozen=0.3)
 def rows(count=COUNT, seed=0):
     """A rule that takes both: "good" or "bad" in the text, and an age."""
     rng = np.random.default_rng(seed)
-    said = rng.choice(["good", "bad"], count)
+    grades = rng.choice(["good", "bad"], count)
     age = rng.normal(40, 10, count).round(1)
     filler = rng.choice(WORDS[2:], count)
-    votes = (said == "good").astype(int) * 2 + (age > 40)
+    votes = (grades == "good").astype(int) * 2 + (age > 40)
     return {
         "age": age.tolist(),
         "department": rng.choice(["tops", "dresses"], count).tolist(),
         "title": [None if i % 9 == 0 else "The film!" for i in range(count)],
-        "review text": [f"{one} {one} {one} {more}" for one, more in zip(said, filler, strict=True)],
+        "review text": [f"{grade} {grade} {grade} {more}" for grade, more in zip(grades, filler, strict=True)],
         "label": np.where(votes >= 2, "yes", "no").tolist(),
     }
 
@@ -63,8 +63,8 @@ def run(bert, tmp_path_factory):
     handle = tlkit.data.table.module(data, texts=tlkit.HubLayer(bert), bins=8)
     out = tmp_path_factory.mktemp("runs") / "reviews"
     trees = methods.trees(data, tasks.classify(data.labels))
-    found = tlkit.finetune(handle, head(data), data, PLAN, out=out)
-    return tlkit.export(methods.beside_trees(found, trees), formats=FILES)
+    tuned = tlkit.finetune(handle, head(data), data, PLAN, out=out)
+    return tlkit.export(methods.beside_trees(tuned, trees), formats=FILES)
 
 
 def test_texts_and_columns_meet_in_one_head(run):
@@ -92,27 +92,27 @@ def test_a_table_of_strings_is_predicted_as_the_model_says(run, tmp_path):
         out = csv.writer(file)
         out.writerow(names)
         out.writerows(zip(*([c or "" for c in cells[name]] for name in names), strict=True))
-    said = tlkit.predict(run, [tmp_path / "few.csv"])
+    predictions = tlkit.predict(run, [tmp_path / "few.csv"])
     few = tlkit.data.table.from_frame(cells, like=read(), split=(1, 0, 0))
     few = prepare(few, run.model.get_layer("backbone")).train
     order = np.argsort([int(name.split()[1]) for name in few.ids])
     expected = run.task.decode(run.model.predict_on_batch(tensors(few.inputs.take(order))))["probabilities"]
-    for one, shares in zip(said, np.asarray(expected), strict=True):
-        assert dict(one.scores)["yes"] == pytest.approx(shares[list(run.task.labels).index("yes")], abs=1e-5)
-    assert said[0].note == "missing: title" and not said[1].note
+    for prediction, shares in zip(predictions, np.asarray(expected), strict=True):
+        assert dict(prediction.scores)["yes"] == pytest.approx(shares[list(run.task.labels).index("yes")], abs=1e-5)
+    assert predictions[0].note == "missing: title" and not predictions[1].note
 
 
 def tensors(batch):
     import tensorflow as tf
 
-    return {name: tf.constant(own) for name, own in batch.items()}
+    return {name: tf.constant(values) for name, values in batch.items()}
 
 
 def test_a_long_text_and_a_row_without_text_are_told(run, tmp_path):
     row = {"age": 50, "department": "tops", "title": "", "review text": "good " * 60}
     (tmp_path / "row.json").write_text(json.dumps(row))
-    (one,) = tlkit.predict(run, [tmp_path / "row.json"])
-    assert "cut to 16 of 62 word pieces" in one.note and "missing: title" in one.note
+    (prediction,) = tlkit.predict(run, [tmp_path / "row.json"])
+    assert "cut to 16 of 62 word pieces" in prediction.note and "missing: title" in prediction.note
     (tmp_path / "lacking.json").write_text(json.dumps({"age": 50, "department": "tops", "title": "film"}))
     with pytest.raises(InputError, match="lacks the column 'review text'"):
         tlkit.predict(run, [tmp_path / "lacking.json"])
@@ -133,8 +133,8 @@ def test_a_thawed_module_is_published_with_its_vocabulary(run, bert, tmp_path):
     batch = tensors(run.data.test.inputs.take(np.arange(4)))
     np.testing.assert_allclose(layer(batch), run.model.get_layer("backbone")(batch), atol=1e-6)
     part = tlkit.data.table.from_frame(rows(120, seed=3), like=folder)
-    found = tlkit.finetune(folder, head(part), part, tlkit.plans.feature_extraction(1), out=tmp_path / "run")
-    assert set(found.data.test.inputs.spec) == set(run.data.test.inputs.spec)
+    tuned = tlkit.finetune(folder, head(part), part, tlkit.plans.feature_extraction(1), out=tmp_path / "run")
+    assert set(tuned.data.test.inputs.spec) == set(run.data.test.inputs.spec)
     other = tlkit.data.table.from_frame(rows(120), texts=["review text"], leave_out=["title"])
     with pytest.raises(InputError, match="reads the texts of title, review text"):
         tlkit.finetune(folder, head(other), other, out=tmp_path / "other")
@@ -151,7 +151,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(bert, tmp_path):
     whole = finetuned("whole")
     stopped_after(2, lambda: finetuned("stopped"))
     again = finetuned("stopped")
-    assert [dict(one.history) for one in again.phases] == [dict(one.history) for one in whole.phases]
+    assert [dict(phase.history) for phase in again.phases] == [dict(phase.history) for phase in whole.phases]
     assert same(map(np.array, again.model.variables), map(np.array, whole.model.variables))
 
 
@@ -209,27 +209,27 @@ def written(folder, columns):
 def test_images_in_cells(net, tmp_path):
     table = written(tmp_path, pictures(tmp_path))
     data = tlkit.data.table.from_table(table, images=["photo"])
-    assert {(one.name, one.reason.split(":")[0]) for one in data.quarantine} == {
+    assert {(quarantined.name, quarantined.reason.split(":")[0]) for quarantined in data.quarantine} == {
         ("row 7", "'photos/5.png'"),
         ("row 9", "'photos/gone.png'"),
     }
     assert any("Cells are missing in 1 column: photo 0.4%." in note for note in data.notes)
     handle = tlkit.data.table.module(data, images=tlkit.HubLayer(net, input_range=(0, 1)), bins=8)
-    found = tlkit.finetune(
+    tuned = tlkit.finetune(
         handle, head(data), data, tlkit.plans.two_phase(epochs=(25, 2), lr=(1e-2, 1e-3)), out=tmp_path / "run"
     )
-    assert found.scores["auc"] > 0.85
-    assert found.phases[1].had["front"].startswith("computed once") and found.phases[1].had["unfrozen"] < 1
-    found = tlkit.export(found, formats=("saved_model", "float32"))
-    assert [row.passed for row in found.exports] == [True, True]
-    assert found.exports[0].signatures["serving_default"]["inputs"]["photo"]["shape"] == [None, None, None, 3]
+    assert tuned.scores["auc"] > 0.85
+    assert tuned.phases[1].had["front"].startswith("computed once") and tuned.phases[1].had["unfrozen"] < 1
+    tuned = tlkit.export(tuned, formats=("saved_model", "float32"))
+    assert [row.passed for row in tuned.exports] == [True, True]
+    assert tuned.exports[0].signatures["serving_default"]["inputs"]["photo"]["shape"] == [None, None, None, 3]
     (tmp_path / "few.csv").write_text("photo,age\nphotos/0.png,50\n,50\n")
-    said = tlkit.predict(found, [tmp_path / "few.csv"])
-    assert [one.note for one in said] == ["", "missing: photo"]
+    predictions = tlkit.predict(tuned, [tmp_path / "few.csv"])
+    assert [prediction.note for prediction in predictions] == ["", "missing: photo"]
     (tmp_path / "bad.csv").write_text("photo,age\nphotos/gone.png,50\n")
     with pytest.raises(InputError, match=r"gone\.png' cannot be read as an image"):
-        tlkit.predict(found, [tmp_path / "bad.csv"])
-    assert 'src="data:image/jpeg;base64,' in (found.folder / "report.html").read_text()
+        tlkit.predict(tuned, [tmp_path / "bad.csv"])
+    assert 'src="data:image/jpeg;base64,' in (tuned.folder / "report.html").read_text()
 
 
 def test_texts_and_images_together_thaw_from_the_top(bert, net, tmp_path):
@@ -241,10 +241,10 @@ def test_texts_and_images_together_thaw_from_the_top(bert, net, tmp_path):
     cut = layer.cut_for(0.2)
     assert cut.besides and 0.8 <= cut.depth < 1  # inside the module of texts, beside the vector of the image
     plan = tlkit.plans.two_phase(epochs=(3, 2), unfrozen=0.2)
-    found = tlkit.finetune(handle, head(data), data, plan, out=tmp_path / "run", batch_size=16)
-    assert found.phases[1].had["unfrozen"] == pytest.approx(1 - cut.depth, abs=1e-3)
-    assert found.phases[1].had["front"].startswith("computed once")
-    assert [row.passed for row in tlkit.export(found, formats=("float32",)).exports] == [True]
+    tuned = tlkit.finetune(handle, head(data), data, plan, out=tmp_path / "run", batch_size=16)
+    assert tuned.phases[1].had["unfrozen"] == pytest.approx(1 - cut.depth, abs=1e-3)
+    assert tuned.phases[1].had["front"].startswith("computed once")
+    assert [row.passed for row in tlkit.export(tuned, formats=("float32",)).exports] == [True]
 
 
 def test_a_table_has_one_column_of_images(tmp_path):
