@@ -47,11 +47,11 @@ def coco_dict() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def coco(folder: Path, said: Any = None) -> Path:
+def coco(folder: Path, content: Any = None) -> Path:
     """annotations.json beside the images."""
     images(folder)
     file = folder / "annotations.json"
-    file.write_text(said if isinstance(said, str) else json.dumps(coco_dict() if said is None else said))
+    file.write_text(content if isinstance(content, str) else json.dumps(coco_dict() if content is None else content))
     return file
 
 

@@ -112,7 +112,7 @@ def _operation(chain: Chain, evil: bool) -> None:
         chain.tensor = chain.add(chain.random.choice(harmless), chain.tensor, T=STRING)
         return
     other = chain.const()
-    made = {
+    arguments_of_op = {
         "StringJoin": (chain.tensor, other),
         "Substr": (other, chain.const(0), chain.const(9)),
         "Select": (chain.const(True), other, chain.tensor),
@@ -137,8 +137,8 @@ def _operation(chain: Chain, evil: bool) -> None:
         "StringLower": (chain.tensor,),
         "Squeeze": (other,),
     }
-    op = chain.random.choice(sorted(made))
-    chain.tensor = chain.add(op, *made[op])
+    op = chain.random.choice(sorted(arguments_of_op))
+    chain.tensor = chain.add(op, *arguments_of_op[op])
 
 
 def _several(chain: Chain, evil: bool) -> None:

@@ -83,8 +83,8 @@ def _handler(hub: Hub, archives: Mapping[str, bytes]) -> Any:
         def do_GET(self) -> None:
             hub.requests[self.path] += 1
             parts = urlsplit(self.path)
-            way, _, rest = parts.path.removeprefix("/").partition("/")
-            body = archives.get(parts.path) or archives.get("/" + rest)
+            way, _, path = parts.path.removeprefix("/").partition("/")
+            body = archives.get(parts.path) or archives.get("/" + path)
             behaviour = getattr(self, "_" + way, None)
             if body is None or (way == "query" and "tf-hub-format=compressed" not in parts.query):
                 self._send(b"no such module", 404, "text/plain")
@@ -92,7 +92,7 @@ def _handler(hub: Hub, archives: Mapping[str, bytes]) -> Any:
                 self._send(body)
             else:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    behaviour(body, rest, parts.query)
+                    behaviour(body, path, parts.query)
 
         def _send(self, body: bytes, status: int = 200, kind: str = "application/gzip") -> None:
             self._head(status, kind, len(body))
@@ -104,9 +104,9 @@ def _handler(hub: Hub, archives: Mapping[str, bytes]) -> Any:
             self.send_header("Content-Length", str(length))
             self.end_headers()
 
-        def _redirect(self, _body: bytes, rest: str, query: str) -> None:
+        def _redirect(self, _body: bytes, path: str, query: str) -> None:
             self.send_response(302)
-            self.send_header("Location", f"/{rest}?{query}")
+            self.send_header("Location", f"/{path}?{query}")
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -343,9 +343,9 @@ class Vocabulary(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="inputs")])
     def __call__(self, inputs: Any) -> Any:
         words = tf.strings.split(tf.strings.lower(inputs), " ").to_tensor("")
-        known = tf.cast(tf.not_equal(words, ""), tf.float32)[..., None]
-        embedded = tf.gather(self.weights["embedding"], self.table.lookup(words)) * known
-        bag = tf.reduce_sum(embedded, 1) / (tf.reduce_sum(known, 1) + 1e-6)
+        present = tf.cast(tf.not_equal(words, ""), tf.float32)[..., None]
+        embedded = tf.gather(self.weights["embedding"], self.table.lookup(words)) * present
+        bag = tf.reduce_sum(embedded, 1) / (tf.reduce_sum(present, 1) + 1e-6)
         return tf.nn.relu(tf.matmul(bag, self.weights["kernel"]))
 
 
@@ -370,8 +370,8 @@ def write_word_table(folder: Path) -> Path:
         file.write_text("".join(f"{word}\n" for word in ("[PAD]", *VOCABULARY)), encoding="utf-8")
 
         def mean(ids: Any, _training: bool) -> Any:
-            known = tf.cast(ids != 0, tf.float32)[..., None]
-            return tf.reduce_sum(tf.gather(table, ids) * known, 1) / tf.maximum(tf.reduce_sum(known, 1), 1.0)
+            present = tf.cast(ids != 0, tf.float32)[..., None]
+            return tf.reduce_sum(tf.gather(table, ids) * present, 1) / tf.maximum(tf.reduce_sum(present, 1), 1.0)
 
         spec = tf.TensorSpec((None, None), tf.int32, name="ids")
         attachments = {"vocab_file": tf.saved_model.Asset(str(file))}

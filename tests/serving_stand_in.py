@@ -70,8 +70,8 @@ def predicted(signatures: Mapping[str, Any], request: Mapping[str, Any]) -> dict
     columns = request.get("inputs") if rows is None else _columns(rows, specs)
     if not isinstance(columns, Mapping) or not set(columns) <= set(specs):
         columns = {next(iter(specs)): columns}  # of the only input
-    given = {key: tf.constant(_decoded(value), specs[key].dtype) for key, value in columns.items()}
-    outputs = {key: _encoded(value.numpy()) for key, value in signature(**given).items()}
+    inputs = {key: tf.constant(_decoded(value), specs[key].dtype) for key, value in columns.items()}
+    outputs = {key: _encoded(value.numpy()) for key, value in signature(**inputs).items()}
     if rows is None:
         return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
     each = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]

@@ -118,13 +118,13 @@ def refusals(folder: str, strategy) -> list[str]:
     from tlkit.core.run import Phase
 
     model, task = built(folder, task=tasks.classify(LABELS, normalize=True))
-    said = []
+    messages = []
 
     def refused(call) -> None:
         try:
             call()
         except InputError as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     phases = (Phase(1, 1e-2),)
     refused(lambda: tlkit.fit(model, task, data(), phases, strategy=strategy))
@@ -133,7 +133,7 @@ def refusals(folder: str, strategy) -> list[str]:
         inside, task = built(folder)
         refused(lambda: tlkit.fit(inside, task, data(), phases, strategy=strategy))
     refused(lambda: tlkit.fit(inside, task, data(), phases, strategy=strategy))
-    return said
+    return messages
 
 
 def worker(folder: str, checkpoints: str, dropout: str, killed: str) -> dict[str, np.ndarray]:

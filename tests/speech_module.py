@@ -74,9 +74,9 @@ def write(folder: Path, scratch: Path, *, cached: bool = True) -> Path:
         mask = tf.cast(tf.range(tf.shape(inputs["kv_cache_k_0"])[1])[None] > places[:, None], tf.float32) * MASKED
         x = tf.gather(w["table"], ids) + tf.gather(w["places"], places)
         query, *new = tf.split(tf.matmul(x, w["own"]), 3, axis=-1)
-        kept = (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
+        unchosen = (1.0 - tf.reduce_sum(chosen, axis=0))[:, None]
         key, value = (
-            inputs[f"kv_cache_{side}_0"] * kept + tf.einsum("tc,btd->bcd", chosen, rows)
+            inputs[f"kv_cache_{side}_0"] * unchosen + tf.einsum("tc,btd->bcd", chosen, rows)
             for side, rows in zip("kv", new, strict=True)
         )
         states = block(x, key, value, query, mask, inputs)

@@ -45,11 +45,11 @@ def examples(targets: np.ndarray, name: str, labels: Sequence[str] = LABELS) -> 
 def splits(labels: Sequence[str] = LABELS, each: tuple[int, int, int] = (16, 4, 5), **fields: Any) -> Splits:
     """Splits with about `each` examples a class."""
     rng = np.random.default_rng(0)
-    made = []
+    parts = []
     for name, count in zip(("train", "val", "test"), each, strict=True):
         counts = rng.integers(max(1, count // 2), 2 * count, len(labels))
-        made.append(examples(np.repeat(np.arange(len(labels)), counts).astype(np.int32), name, labels))
-    return Splits(*made, tuple(labels), **fields)
+        parts.append(examples(np.repeat(np.arange(len(labels)), counts).astype(np.int32), name, labels))
+    return Splits(*parts, tuple(labels), **fields)
 
 
 def probabilities(targets: np.ndarray, num_classes: int, skill: float = 2.6) -> np.ndarray:

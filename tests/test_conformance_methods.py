@@ -69,7 +69,7 @@ def shape_of(task):
     return (WIDTH,) if task.reads.members else FEATURES[task.reads.name]
 
 
-def with_inputs(task, given: Splits, shift: float = 0.0) -> Splits:
+def with_inputs(task, splits: Splits, shift: float = 0.0) -> Splits:
     """The splits with numbers around `shift` as the net takes them; of a pair two rows of them."""
     import tlkit
 
@@ -85,7 +85,7 @@ def with_inputs(task, given: Splits, shift: float = 0.0) -> Splits:
         read = lambda i: {name: rows[i, number] for number, name in enumerate(sides)}
         return reread(part, read, dict.fromkeys(sides, spec))
 
-    return dataclasses.replace(given, train=changed(given.train), val=changed(given.val), test=changed(given.test))
+    return dataclasses.replace(splits, train=changed(splits.train), val=changed(splits.val), test=changed(splits.test))
 
 
 def fitted(task, data, phases=FROZEN, backbone=None, seed=0):
@@ -135,8 +135,8 @@ def test_a_method_goes_with_a_task_or_says_that_it_does_not(name, kind):
     import tlkit
 
     task = task_of(kind)
-    given = accepted(task)
-    source, other = with_inputs(task, given), with_inputs(task, given, shift=0.3)
+    splits = accepted(task)
+    source, other = with_inputs(task, splits), with_inputs(task, splits, shift=0.3)
     before = other.train.target_array.copy()
     try:
         with warnings.catch_warnings():

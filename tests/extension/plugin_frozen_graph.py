@@ -47,9 +47,9 @@ def opened(path: Path, threads: int) -> tlkit.Opened:
         [wrapped.graph.get_tensor_by_name(head["outputs"][name]) for name in outputs],
     )
 
-    def call(given: dict[str, np.ndarray]) -> dict[str, Any]:
+    def call(feeds: dict[str, np.ndarray]) -> dict[str, Any]:
         dtypes = [tensor.dtype for tensor in function.inputs]
-        tensors = function(*(tf.cast(given[name], dtype) for name, dtype in zip(inputs, dtypes, strict=True)))
+        tensors = function(*(tf.cast(feeds[name], dtype) for name, dtype in zip(inputs, dtypes, strict=True)))
         return {name: value.numpy() for name, value in zip(outputs, tensors, strict=True)}
 
     return tlkit.Opened(call=call, card=head["card"], owner=function)

@@ -155,15 +155,15 @@ def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray])
 
 
 def _merit(targets: np.ndarray, decoded: Mapping[str, np.ndarray]) -> np.ndarray:
-    known = targets != UNKNOWN
-    return -_bits(targets, decoded["next"]).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    observed = targets != UNKNOWN
+    return -_bits(targets, decoded["next"]).sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
 
 
 def _bits(targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """(n, steps), 0 where there is no target."""
-    known = targets != UNKNOWN
-    right = np.take_along_axis(shares, np.where(known, targets, 0)[..., None], -1)[..., 0]
-    return np.where(known, -np.log2(np.maximum(right, 1e-12)), 0.0)
+    observed = targets != UNKNOWN
+    right = np.take_along_axis(shares, np.where(observed, targets, 0)[..., None], -1)[..., 0]
+    return np.where(observed, -np.log2(np.maximum(right, 1e-12)), 0.0)
 
 
 def _again(value: np.ndarray, decoded: Mapping[str, np.ndarray]) -> np.ndarray | None:

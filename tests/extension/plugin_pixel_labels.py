@@ -152,9 +152,9 @@ def _agree(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray])
 
 def _merit(targets: np.ndarray, decoded: Mapping[str, np.ndarray]) -> np.ndarray:
     """Share of an image's known pixels that are right."""
-    known = targets != UNKNOWN
-    right = (decoded["mask"].argmax(-1) == targets) & known
-    return right.sum(axis=(1, 2)) / np.maximum(known.sum(axis=(1, 2)), 1)
+    labelled = targets != UNKNOWN
+    right = (decoded["mask"].argmax(-1) == targets) & labelled
+    return right.sum(axis=(1, 2)) / np.maximum(labelled.sum(axis=(1, 2)), 1)
 
 
 def _say(
@@ -178,8 +178,8 @@ class Overlap:
 
     def update(self, examples: tlkit.Examples, decoded: Mapping[str, np.ndarray]) -> None:
         truth = examples.targets.take(np.arange(len(examples))).astype(np.int64)
-        known = truth != UNKNOWN
-        pairs = truth[known] * len(self.labels) + decoded["mask"].argmax(-1)[known]
+        labelled = truth != UNKNOWN
+        pairs = truth[labelled] * len(self.labels) + decoded["mask"].argmax(-1)[labelled]
         self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
 
     def result(self) -> tlkit.Evaluation:

@@ -93,8 +93,8 @@ def _agree_on_shares(expected: Mapping[str, np.ndarray], actual: Mapping[str, np
 
 def _evaluate(examples: tlkit.Examples, shares: np.ndarray) -> tlkit.Evaluation:
     targets = examples.target_array
-    known = targets != UNKNOWN
-    return tlkit.Evaluation({"accuracy": float((shares.argmax(-1) == targets)[known].mean())}, {})
+    observed = targets != UNKNOWN
+    return tlkit.Evaluation({"accuracy": float((shares.argmax(-1) == targets)[observed].mean())}, {})
 
 
 # -- in use
@@ -114,14 +114,14 @@ def _functions(model: keras.Model, examples: tlkit.Examples, kind: str) -> dict[
 
     (length,) = examples.inputs.spec.shape
     count = None if kind == "server" else 1
-    given = {"line": tf.TensorSpec((count, length), tf.int32), "place": tf.TensorSpec((count,), tf.int32)}
+    specs = {"line": tf.TensorSpec((count, length), tf.int32), "place": tf.TensorSpec((count,), tf.int32)}
 
     def following(tensors: Mapping[str, Any]) -> dict[str, Any]:
         raw = model(tensors["line"], training=False)
         return {"following": tf.nn.softmax(tf.gather(raw, tensors["place"], batch_dims=1))}
 
     name = "serving_default" if kind == "server" else "following"
-    return {name: tlkit.Signature(following, given)}
+    return {name: tlkit.Signature(following, specs)}
 
 
 def _run(functions: Mapping[str, Any], inputs: Mapping[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:

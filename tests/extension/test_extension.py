@@ -60,11 +60,11 @@ def journey(folder, handle, task, data, files, formats=EXACT, phases=PHASES):
     assert [row.format for row in exported.exports] == [getattr(format, "name", format) for format in formats]
     assert all(row.passed for row in exported.exports)
 
-    said = tlkit.predict(run.folder, files, task=task)
-    assert [Path(prediction.file) for prediction in said] == list(files)
-    assert all(isinstance(score, float) for prediction in said for _, score in prediction.scores)
+    predictions = tlkit.predict(run.folder, files, task=task)
+    assert [Path(prediction.file) for prediction in predictions] == list(files)
+    assert all(isinstance(score, float) for prediction in predictions for _, score in prediction.scores)
     assert set(json.loads((run.folder / "run.json").read_text())["scores"]) == set(run.scores)
-    return exported, said
+    return exported, predictions
 
 
 def titles(run):
@@ -79,9 +79,9 @@ def test_keypoints(tmp_path):
     plug = plugin("keypoints")
     data = plug.from_folder(worlds.dots(tmp_path / "dots"), mirror=(0, 1))
     task = plug.keypoints(["red", "blue"], strides=(2, 4), within=0.15)
-    run, said = journey(tmp_path, image_module(tmp_path), task, data, [tmp_path / "dots" / "059.png"])
+    run, predictions = journey(tmp_path, image_module(tmp_path), task, data, [tmp_path / "dots" / "059.png"])
     assert {"found", "val_found"} <= set(run.record["phases"][0]["history"]) and "Points" in titles(run)
-    assert [text.split()[0] for text, _ in said[0].scores] == ["red", "blue"] and run.scores["found"] > 0.2
+    assert [text.split()[0] for text, _ in predictions[0].scores] == ["red", "blue"] and run.scores["found"] > 0.2
 
 
 def test_a_label_for_each_pixel(tmp_path):
@@ -89,19 +89,20 @@ def test_a_label_for_each_pixel(tmp_path):
     plug = plugin("pixel_labels")
     data = plug.from_folder(worlds.fields(tmp_path / "fields"))
     files = [tmp_path / "fields" / "images" / "039.png"]
-    run, said = journey(tmp_path, image_module(tmp_path), plug.segment(["ground", "field"]), data, files)
+    run, predictions = journey(tmp_path, image_module(tmp_path), plug.segment(["ground", "field"]), data, files)
     assert "Overlap of each label" in titles(run) and run.scores["mean_iou"] > 0.6
-    assert sum(share for _, share in said[0].scores) == pytest.approx(1)
+    assert sum(share for _, share in predictions[0].scores) == pytest.approx(1)
 
 
 def test_a_forecast_on_a_modality_of_its_own(tmp_path):
     plug = plugin("forecast")
     data = plug.from_file(worlds.wave(tmp_path / "wave.txt"), worlds.CONTEXT, worlds.HORIZON)
     handle = module(tmp_path, worlds.series())
-    run, said = journey(tmp_path, handle, plug.forecast(worlds.HORIZON), data, [tmp_path / "wave.txt"])
+    run, predictions = journey(tmp_path, handle, plug.forecast(worlds.HORIZON), data, [tmp_path / "wave.txt"])
     assert run.data.test.modality == "plugin_forecast.SERIES" and run.scores["relative_loss"] < 0.5
-    assert len(said[0].scores) == worlds.HORIZON and 30 < said[0].scores[0][1] < 70  # in the unit of the file
-    assert "the last 24 of 300 values" in said[0].note and "Error by step ahead" in titles(run)
+    assert len(predictions[0].scores) == worlds.HORIZON
+    assert 30 < predictions[0].scores[0][1] < 70  # in the unit of the file
+    assert "the last 24 of 300 values" in predictions[0].note and "Error by step ahead" in titles(run)
 
 
 def test_an_export_format(tmp_path):
@@ -109,10 +110,10 @@ def test_an_export_format(tmp_path):
     plug = plugin("frozen_graph")
     data, task = stripes()
     formats = ("float32", plug.FROZEN_GRAPH)
-    run, said = journey(tmp_path, image_module(tmp_path), task, data, [picture(tmp_path)], formats)
+    run, predictions = journey(tmp_path, image_module(tmp_path), task, data, [picture(tmp_path)], formats)
     from_graph = tlkit.predict(run.folder, [picture(tmp_path)], format=plug.FROZEN_GRAPH)
     assert (run.folder / "model.pb").is_file()
-    assert dict(from_graph[0].scores) == pytest.approx(dict(said[0].scores), abs=1e-4)
+    assert dict(from_graph[0].scores) == pytest.approx(dict(predictions[0].scores), abs=1e-4)
 
 
 def test_a_method_of_data(tmp_path):
@@ -124,24 +125,24 @@ def test_a_method_of_data(tmp_path):
     shares = {name: sum(w for g, w in zip(data.train.groups, weighted.train.weights, strict=True) if g == name)
               for name in sizes}  # fmt: skip
     assert len(set(sizes.values())) > 1 and np.ptp(list(shares.values())) < 1e-4
-    run, said = journey(tmp_path, image_module(tmp_path), task, weighted, [picture(tmp_path)])
+    run, predictions = journey(tmp_path, image_module(tmp_path), task, weighted, [picture(tmp_path)])
     assert run.record["data"]["fingerprint"] == weighted.fingerprint != data.fingerprint
-    assert "Exported files" in titles(run) and len(said[0].scores) == 2
+    assert "Exported files" in titles(run) and len(predictions[0].scores) == 2
 
 
 def test_a_method_of_tasks(tmp_path):
     plug = plugin("confidence")
     data, task = stripes()
-    run, said = journey(tmp_path, image_module(tmp_path), plug.less_confident(task), data, [picture(tmp_path)])
-    assert run.task.made_by[0] == "plugin_confidence.less_confident" and len(said[0].scores) == 2
+    run, predictions = journey(tmp_path, image_module(tmp_path), plug.less_confident(task), data, [picture(tmp_path)])
+    assert run.task.made_by[0] == "plugin_confidence.less_confident" and len(predictions[0].scores) == 2
 
 
 def test_a_zoo_module(tmp_path):
     plugin("gabor")
     data, task = stripes()
-    run, said = journey(tmp_path, "zoo:plugin_gabor", task, data, [picture(tmp_path)])
+    run, predictions = journey(tmp_path, "zoo:plugin_gabor", task, data, [picture(tmp_path)])
     assert run.record["module"]["handle"] == "zoo:plugin_gabor" and run.scores["accuracy"] > 0.9
-    assert said[0].scores[0][1] > 0.5
+    assert predictions[0].scores[0][1] > 0.5
 
 
 def test_any_number_of_boxes(tmp_path):
@@ -162,8 +163,8 @@ def test_a_text_is_written_on(tmp_path):
     begun.write_text("a cat s")
     handle = module(tmp_path, worlds.letters(len(plug.LETTERS)))
     phases = (tlkit.Phase(epochs=40, lr=1e-2), tlkit.Phase(epochs=2, lr=1e-3, unfrozen=0.5))
-    run, said = journey(tmp_path, handle, plug.write_on(), data, [begun], phases=phases)
-    ((text, share),) = said[0].scores
+    run, predictions = journey(tmp_path, handle, plug.write_on(), data, [begun], phases=phases)
+    ((text, share),) = predictions[0].scores
     assert text.startswith("a cat s") and len(text) > len("a cat s") and 0 < share <= 1
     assert "Bits by step" in titles(run) and run.scores["bits"] < 4.5  # all letters alike: 5.1
     table = [v for v in keras.tree.flatten(run.model.get_layer("backbone").weights) if "table" in v.path]
@@ -179,10 +180,10 @@ def test_what_is_exported_is_another_function_than_what_is_trained(tmp_path):
     handle = module(tmp_path, worlds.letters(len(plug.LETTERS)))
     phases = (tlkit.Phase(epochs=40, lr=1e-2), tlkit.Phase(epochs=2, lr=1e-3, unfrozen=0.5))
     with kept_workers.none_kept():  # the plug-in brings Keras into the worker that checks its files
-        run, said = journey(tmp_path, handle, plug.finish(), data, [begun], (*EXACT, "dynamic"), phases)
+        run, predictions = journey(tmp_path, handle, plug.finish(), data, [begun], (*EXACT, "dynamic"), phases)
     assert {"accuracy", "exact", "accuracy_before", "exact_before"} == set(run.scores)
     assert run.scores["accuracy_before"] < run.scores["accuracy"] - 0.1
-    assert said[0].scores[0][0].startswith("a cat ") and len(said[0].scores[0][0]) > len("a cat ")
+    assert predictions[0].scores[0][0].startswith("a cat ") and len(predictions[0].scores[0][0]) > len("a cat ")
 
 
 # What the plug-ins may use
@@ -250,19 +251,22 @@ def recorded():
 
 def test_plugins_make_the_records_that_are_written_down():
     """Each record that a plug-in makes has the fields of docs/seams.md; so have tlkit's own."""
-    known, made = recorded(), set()
+    signatures, constructed = recorded(), set()
     for path in PLUGINS:
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             name = ast.unparse(call.func).removeprefix("tlkit.")
-            if name in known and ast.unparse(call.func) != name:
-                made.add(name)
-                assert {keyword.arg for keyword in call.keywords} <= set(known[name]), (path.name, ast.unparse(call))
-                assert len(call.args) + len(call.keywords) <= len(known[name]), (path.name, ast.unparse(call))
-    assert made >= {"Answer", "Examples", "Format", "Modality", "Objective", "Opened", "Section", "Task"}
-    for name in known.keys() & set(tlkit.__all__):
+            if name in signatures and ast.unparse(call.func) != name:
+                constructed.add(name)
+                assert {keyword.arg for keyword in call.keywords} <= set(signatures[name]), (
+                    path.name,
+                    ast.unparse(call),
+                )
+                assert len(call.args) + len(call.keywords) <= len(signatures[name]), (path.name, ast.unparse(call))
+    assert constructed >= {"Answer", "Examples", "Format", "Modality", "Objective", "Opened", "Section", "Task"}
+    for name in signatures.keys() & set(tlkit.__all__):
         member = getattr(tlkit, name)
         names = getattr(member, "_fields", None) or [field.name for field in dataclasses.fields(member)]
-        assert list(names) == known[name], member
+        assert list(names) == signatures[name], member
 
 
 def allowed(name):

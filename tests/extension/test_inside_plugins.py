@@ -153,9 +153,9 @@ def test_answers_and_sections_speak(fitted):
     answer, first = task.answers[0], data.test.subset([0])
     row = {key: rows[0] for key, rows in decoded(task, model, first).items()}
     example = {key: column[0] for key, column in first.columns.items()} | {"input": first.inputs[0]}
-    said = answer.say(row, example)
-    assert all(isinstance(text, str) and isinstance(score, float) for text, score in said)
-    assert said or name == "boxes"  # a picture may hold none
+    pairs = answer.say(row, example)
+    assert all(isinstance(text, str) and isinstance(score, float) for text, score in pairs)
+    assert pairs or name == "boxes"  # a picture may hold none
     import jinja2
 
     facts = tlkit.Facts({"details": scores(task, model, data.test, 1).details})
@@ -216,9 +216,9 @@ def test_a_forecast_is_said_in_the_unit_of_the_series(plugin, tmp_path):
     info = tlkit.FileInfo(tlkit.Pipeline().then("series", context=worlds.CONTEXT), {})
     parsed = module.SERIES.parse(file, info)
     example = {name: column[0] for name, column in parsed.columns.items()} | {"input": parsed.inputs[0]}
-    said = module.forecast(2).answers[0].say({"quantiles": np.zeros((2, 3), np.float32)}, example)
+    pairs = module.forecast(2).answers[0].say({"quantiles": np.zeros((2, 3), np.float32)}, example)
     last = module.values(file)[-worlds.CONTEXT :]
-    assert said[0] == ("1 ahead", pytest.approx(float(last.mean()), rel=1e-4))
+    assert pairs[0] == ("1 ahead", pytest.approx(float(last.mean()), rel=1e-4))
     assert "polyline" in module.SERIES.show(parsed, 0) and example["note"] == "the last 24 of 300 values"
     with pytest.raises(module.tlkit.InputError, match="needs 24 values"):
         module.SERIES.parse(np.zeros(3), info)
@@ -252,8 +252,8 @@ def test_sure_outputs_cost_more(plugin):
     loss = module.LessConfident(plain, 0.5)
     logits = np.array([[0.0, 0.0], [4.0, 0.0]], np.float32)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    wanted = -np.log(shares[:, 0]) + 0.5 * (shares * np.log(shares)).sum(axis=1)
-    assert float(loss(np.zeros(2, np.int32), logits)) == pytest.approx(wanted.mean(), abs=1e-6)
+    losses = -np.log(shares[:, 0]) + 0.5 * (shares * np.log(shares)).sum(axis=1)
+    assert float(loss(np.zeros(2, np.int32), logits)) == pytest.approx(losses.mean(), abs=1e-6)
 
 
 def test_gabor_filters_see_their_own_direction(plugin):

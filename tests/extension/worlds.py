@@ -93,11 +93,11 @@ def sentences(file: Path) -> Path:
     return file
 
 
-def _chained(given: Any, layers: Sequence[keras.layers.Layer]) -> keras.Model:
-    x = given
+def _chained(inputs: Any, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+    x = inputs
     for layer in layers:
         x = layer(x)
-    return keras.Model(given, x)
+    return keras.Model(inputs, x)
 
 
 def images() -> keras.Model:
@@ -107,16 +107,16 @@ def images() -> keras.Model:
         keras.layers.Conv2D(width, 3, 2, padding="same", activation="relu", name=f"stride_{stride}")
         for stride, width in ((2, 12), (4, 16), (8, 16))
     ]
-    rest = keras.layers.GlobalAveragePooling2D(name="mean")
-    return _chained(keras.Input((SIZE, SIZE, 3), name="image"), [*convolutions, rest])
+    pooling = keras.layers.GlobalAveragePooling2D(name="mean")
+    return _chained(keras.Input((SIZE, SIZE, 3), name="image"), [*convolutions, pooling])
 
 
 def series() -> keras.Model:
     """Two convolutions over time, flattened."""
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Conv1D(16, 5, 2, activation="relu"), keras.layers.Conv1D(16, 5, activation="relu")]
-    rest = keras.layers.Flatten(name="flat")
-    return _chained(keras.Input((CONTEXT, 1), name="context"), [*layers, rest])
+    flatten = keras.layers.Flatten(name="flat")
+    return _chained(keras.Input((CONTEXT, 1), name="context"), [*layers, flatten])
 
 
 def letters(count: int) -> keras.Model:

@@ -109,8 +109,8 @@ def test_the_threshold_is_set_by_good_validation_images_alone(made):
 def test_the_module_stays_as_it_was(made):
     _, handle, run = made
     fresh = {v.path: np.asarray(v) for v in tlkit.HubLayer(handle).variables}
-    kept = [np.asarray(v) for v in run.model.get_layer("backbone").variables]
-    assert len(fresh) == len(kept) and all((a == b).all() for a, b in zip(fresh.values(), kept, strict=True))
+    weights = [np.asarray(v) for v in run.model.get_layer("backbone").variables]
+    assert len(fresh) == len(weights) and all((a == b).all() for a, b in zip(fresh.values(), weights, strict=True))
 
 
 def test_the_report_shows_kinds_the_choice_and_the_worst_maps(made):
@@ -142,8 +142,10 @@ def test_predict_says_what_is_anomalous_and_where(made):
 
 def test_predict_draws_the_map_over_the_image(made, tmp_path):
     folder, _, run = made
-    (said,) = tlkit.predict(run.folder, [folder / "bad/spot/00.png"], drawn=tmp_path)
-    drawn, image = (np.asarray(Image.open(path)).astype(int) for path in (said.drawn[0], folder / "bad/spot/00.png"))
+    (prediction,) = tlkit.predict(run.folder, [folder / "bad/spot/00.png"], drawn=tmp_path)
+    drawn, image = (
+        np.asarray(Image.open(path)).astype(int) for path in (prediction.drawn[0], folder / "bad/spot/00.png")
+    )
     mask = np.asarray(Image.open(folder / "masks/spot/00.png"))[..., 0] > 0
     change = np.abs(drawn - image).sum(axis=-1)
     assert drawn.shape == image.shape and change[mask].mean() > 2 * change[:2].mean()

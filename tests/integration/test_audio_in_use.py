@@ -91,8 +91,10 @@ def test_the_saved_model_takes_waveforms_and_says_what_the_file_says(run, tmp_pa
     np.testing.assert_allclose(probabilities, ours, atol=1e-4)
     for i, row in enumerate(probabilities):
         soundfile.write(tmp_path / "one.wav", sounds[i], RATE, subtype="FLOAT")
-        (said,) = predict(run.folder, [tmp_path / "one.wav"])
-        assert dict(said.scores) == pytest.approx(dict(zip(run.task.labels, map(float, row), strict=True)), abs=1e-4)
+        (prediction,) = predict(run.folder, [tmp_path / "one.wav"])
+        assert dict(prediction.scores) == pytest.approx(
+            dict(zip(run.task.labels, map(float, row), strict=True)), abs=1e-4
+        )
 
 
 def test_predict_trims_as_the_training_sounds_were(tmp_path):
@@ -122,9 +124,9 @@ def test_mediapipe_hears_the_same(run):
         for i in range(6):
             sound = run.data.test.inputs[i]
             heard = client.classify(containers.AudioData.create_from_array(sound, RATE))
-            said = {c.category_name: c.score for c in heard[0].classifications[0].categories}
+            heard_scores = {c.category_name: c.score for c in heard[0].classifications[0].categories}
             ours = opened.call({name: sound[None]})["probabilities"][0]
-            assert said == pytest.approx(dict(zip(run.task.labels, map(float, ours), strict=True)), abs=1e-3)
+            assert heard_scores == pytest.approx(dict(zip(run.task.labels, map(float, ours), strict=True)), abs=1e-3)
 
 
 def test_predict_names_a_file_that_is_no_sound(run, tmp_path):

@@ -71,17 +71,17 @@ def test_the_same_seed_draws_the_same_and_another_does_not(packages, tmp_path, m
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "another"))
     assert composites.boxes(**COUNTS).fingerprint == first.fingerprint
     assert composites.boxes(**COUNTS, seed=1).fingerprint != first.fingerprint
-    known = composites.boxes(**COUNTS, held_out=False)
-    assert known.train.fingerprint == first.train.fingerprint and known.test.fingerprint != first.test.fingerprint
+    common = composites.boxes(**COUNTS, held_out=False)
+    assert common.train.fingerprint == first.train.fingerprint and common.test.fingerprint != first.test.fingerprint
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_held_out_is_in_no_training_image(packages, seed):
-    known, unknown = (composites.material(seed, held_out=flag) for flag in (False, True))
-    for ours, others in zip((*known.stamps, known.photographs), (*unknown.stamps, unknown.photographs), strict=True):
+    common, unknown = (composites.material(seed, held_out=flag) for flag in (False, True))
+    for ours, others in zip((*common.stamps, common.photographs), (*unknown.stamps, unknown.photographs), strict=True):
         assert ours and others and not {s.tobytes() for s in ours} & {s.tobytes() for s in others}
-    assert [len(a) + len(b) for a, b in zip(known.stamps, unknown.stamps, strict=True)] == [10] * 6  # no drawings
-    assert len(known.photographs) + len(unknown.photographs) == 16
+    assert [len(a) + len(b) for a, b in zip(common.stamps, unknown.stamps, strict=True)] == [10] * 6  # no drawings
+    assert len(common.photographs) + len(unknown.photographs) == 16
 
 
 def test_names_that_share_a_word_are_one_family(tmp_path):
@@ -117,6 +117,6 @@ def test_of_the_real_packages(tmp_path):
     except (OfflineError, DownloadError, InputError) as error:
         pytest.skip(str(error))
     assert splits.labels == tuple(composites.CLASSES) and not splits.quarantine
-    known, unknown = (composites.material(0, held_out=flag) for flag in (False, True))
-    assert [len(s) for s in known.stamps] == [25, 8, 17, 19, 45, 12] and len(known.photographs) == 12
+    common, unknown = (composites.material(0, held_out=flag) for flag in (False, True))
+    assert [len(s) for s in common.stamps] == [25, 8, 17, 19, 45, 12] and len(common.photographs) == 12
     assert all(len(stamps) >= 3 for stamps in unknown.stamps) and len(unknown.photographs) == 4

@@ -27,9 +27,9 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
-def damaged(said, rng):
+def damaged(content, rng):
     """A copy with one to three values exchanged or taken out."""
-    changed = copy.deepcopy(said)
+    changed = copy.deepcopy(content)
     for _ in range(rng.randint(1, 3)):
         *above, last = rng.choice(list(places(changed)))
         inner = changed
@@ -43,11 +43,11 @@ def damaged(said, rng):
 
 
 def with_points():
-    said = annotating.coco_dict()
-    said["categories"][0]["keypoints"] = ["a", "left", "right"]
-    for row in said["annotations"]:
+    content = annotating.coco_dict()
+    content["categories"][0]["keypoints"] = ["a", "left", "right"]
+    for row in content["annotations"]:
         row |= {"keypoints": [20, 10, 2, 25, 15, 1, 0, 0, 0], "category_id": 3}
-    return said
+    return content
 
 
 LOADERS = {

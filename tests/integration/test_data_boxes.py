@@ -28,13 +28,13 @@ def everything(splits):
 
 
 def arrays(**changes):
-    given = {
+    arguments = {
         "images": [annotating.pixels(i) for i in range(COUNT)],
         "boxes": [[SIDES]] * COUNT,
         "classes": [[i % 2] for i in range(COUNT)],
         "order": "xyxy", "unit": "pixels", "labels": ["cat", "dog"], "split": SPLIT,
     } | changes  # fmt: skip
-    return boxes.from_arrays(**given)
+    return boxes.from_arrays(**arguments)
 
 
 FORMATS = {
@@ -85,33 +85,33 @@ def test_yolos_parts_are_kept(tmp_path):
 
 def test_folders_as_roboflow_writes_them(tmp_path):
     for part, numbers in (("train", range(6)), ("valid", range(6, 9)), ("test", range(9, 12))):
-        said = annotating.coco_dict()
-        said["images"] = [row for row in said["images"] if row["id"] in numbers]
-        said["annotations"] = [row for row in said["annotations"] if row["image_id"] in numbers]
-        said["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
+        content = annotating.coco_dict()
+        content["images"] = [row for row in content["images"] if row["id"] in numbers]
+        content["annotations"] = [row for row in content["annotations"] if row["image_id"] in numbers]
+        content["categories"].insert(0, {"id": 0, "name": "animals", "supercategory": "none"})
         (tmp_path / part).mkdir()
         for i in numbers:
             Image.fromarray(annotating.pixels(i)).save(tmp_path / part / annotating.name(i))
-        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(said))
+        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(content))
     splits = boxes.from_coco(tmp_path, progress=False)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [6, 3, 3]
     assert splits.labels == ("cat", "dog") and "No annotation is of the categories 'animals'" in splits.notes[0]
 
 
 def test_names_as_label_studio_and_cvat_write_them(tmp_path):
-    said = annotating.coco_dict()
-    said["images"][2]["file_name"] = "../../label-studio/data/media/upload/1/02.png"
-    said["images"][3]["file_name"] = "images\\03.png"
-    said["images"][4]["file_name"] = "default/04.png"
-    file = annotating.coco(tmp_path / "data", said)
+    content = annotating.coco_dict()
+    content["images"][2]["file_name"] = "../../label-studio/data/media/upload/1/02.png"
+    content["images"][3]["file_name"] = "images\\03.png"
+    content["images"][4]["file_name"] = "default/04.png"
+    file = annotating.coco(tmp_path / "data", content)
     assert len(everything(boxes.from_coco(file, **OPTIONS))) == COUNT
 
 
 def test_official_voc_counts_pixels_from_one(tmp_path):
     folder = annotating.voc(tmp_path / "data")
     file = folder / "Annotations" / "05.xml"
-    said = file.read_text().replace("<object>", "<source><database>The VOC2007 Database</database></source><object>")
-    file.write_text(said)
+    xml = file.read_text().replace("<object>", "<source><database>The VOC2007 Database</database></source><object>")
+    file.write_text(xml)
     rows_of = everything(boxes.from_voc(folder, **OPTIONS))
     np.testing.assert_allclose(
         rows_of["Annotations/05"], [[1, 9 / WIDTH, 4 / HEIGHT, 40 / WIDTH, 25 / HEIGHT]], atol=1e-6
@@ -199,9 +199,9 @@ def in_coco(change):
     """COCO JSON that `change` damages in its dict."""
 
     def make(folder):
-        said = annotating.coco_dict()
-        said = change(said) or said
-        return boxes.from_coco(annotating.coco(folder, said), **OPTIONS)
+        content = annotating.coco_dict()
+        content = change(content) or content
+        return boxes.from_coco(annotating.coco(folder, content), **OPTIONS)
 
     return make
 
@@ -209,23 +209,23 @@ def in_coco(change):
 def of_box(*numbers, **others):
     """COCO whose annotation of image 5 has this box."""
 
-    def change(said):
-        said["annotations"][4] |= {"bbox": list(numbers)} if numbers else {}
-        said["annotations"][4] |= others
+    def change(content):
+        content["annotations"][4] |= {"bbox": list(numbers)} if numbers else {}
+        content["annotations"][4] |= others
 
     return in_coco(change)
 
 
 def of_all(**others):
-    def change(said):
-        for row in said["annotations"]:
+    def change(content):
+        for row in content["annotations"]:
             row.update(others)
 
     return in_coco(change)
 
 
 def of_image(**others):
-    return in_coco(lambda said: said["images"][5].update(others))
+    return in_coco(lambda content: content["images"][5].update(others))
 
 
 def in_voc(old, new):
@@ -352,24 +352,24 @@ def test_what_is_wrong_with_boxes_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
-    assert [text for text in said if re.search(pattern, text)], said
+    messages = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    assert [text for text in messages if re.search(pattern, text)], messages
     if outcome == QUARANTINED:
         assert len(splits.quarantine) == 1 and len(everything(splits)) == COUNT - 1
 
 
 def test_strict_stops_before_anything_is_left_out(tmp_path):
-    said = annotating.coco_dict()
-    said["annotations"][4]["bbox"] = [70, 5, 20, 20]
+    content = annotating.coco_dict()
+    content["annotations"][4]["bbox"] = [70, 5, 20, 20]
     with pytest.raises(InputError, match=r"1 of 12 images cannot be used: '05.png' \(its box 1"):
-        boxes.from_coco(annotating.coco(tmp_path / "data", said), strict=True, **OPTIONS)
+        boxes.from_coco(annotating.coco(tmp_path / "data", content), strict=True, **OPTIONS)
 
 
 def test_the_fingerprint_knows_every_box(tmp_path):
-    said = annotating.coco_dict()
-    before = boxes.from_coco(annotating.coco(tmp_path / "a", said), **OPTIONS)
-    said["annotations"][4]["bbox"][2] += 1
-    after = boxes.from_coco(annotating.coco(tmp_path / "b", said), **OPTIONS)
+    content = annotating.coco_dict()
+    before = boxes.from_coco(annotating.coco(tmp_path / "a", content), **OPTIONS)
+    content["annotations"][4]["bbox"][2] += 1
+    after = boxes.from_coco(annotating.coco(tmp_path / "b", content), **OPTIONS)
     assert before.fingerprint != after.fingerprint
     again = dataclasses.replace(before, seconds=0.0)
     assert again.fingerprint == before.fingerprint

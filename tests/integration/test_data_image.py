@@ -702,8 +702,8 @@ def test_a_dark_picture_is_scaled_as_the_others_are(tmp_path):
 
 def test_what_is_white_can_be_said(tmp_path):
     root = deep_folder(tmp_path, 1)
-    said = image.from_folder(root, progress=False, pixel_max=65535)
-    assert said.notes == () and max(said.train.inputs[i].max() for i in range(len(said.train))) == 15
+    splits = image.from_folder(root, progress=False, pixel_max=65535)
+    assert splits.notes == () and max(splits.train.inputs[i].max() for i in range(len(splits.train))) == 15
     Image.fromarray(np.full((6, 5), 0.5, np.float32)).save(root / "a" / "float.tif")
     left_out = image.from_folder(root, progress=False).quarantine
     assert [q.name for q in left_out] == ["a/float.tif"] and "pixel_max=1.0" in left_out[0].reason

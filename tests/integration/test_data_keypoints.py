@@ -20,20 +20,20 @@ POINTS = [20.5, 10.5, 2, 25.5, 15.5, 1, 0, 0, 0]  # the right ear is not labelle
 ANNOTATED = 10  # images, a second object in number 6
 
 
-def said_of(change=lambda said: None):
-    said = annotating.coco_dict()
-    said["categories"] = [{"id": 3, "name": "cat", "keypoints": NAMES, "skeleton": [[1, 2]]}]
-    said["annotations"] = [
+def said_of(change=lambda content: None):
+    content = annotating.coco_dict()
+    content["categories"] = [{"id": 3, "name": "cat", "keypoints": NAMES, "skeleton": [[1, 2]]}]
+    content["annotations"] = [
         {"id": i, "image_id": i, "category_id": 3, "bbox": [16, 8, 16, 12], "keypoints": list(POINTS)}
         for i in range(ANNOTATED)
     ]
     second = {"id": 50, "image_id": 6, "category_id": 3, "bbox": [40, 20, 12, 12]}
-    said["annotations"].append(second | {"keypoints": [45, 25, 2, 50, 30, 2, 42, 22, 2]})
-    change(said)
-    return said
+    content["annotations"].append(second | {"keypoints": [45, 25, 2, 50, 30, 2, 42, 22, 2]})
+    change(content)
+    return content
 
 
-def loaded(folder, change=lambda said: None, **options):
+def loaded(folder, change=lambda content: None, **options):
     return keypoints.from_coco(annotating.coco(folder, said_of(change)), **OPTIONS | options)
 
 
@@ -58,7 +58,9 @@ def test_each_object_is_an_example_with_its_points(tmp_path):
 
 
 def test_a_point_beyond_the_box_is_cut_out_too(tmp_path):
-    splits = loaded(tmp_path / "data", lambda said: said["annotations"][3]["keypoints"].__setitem__(0, 59.0), margin=0)
+    splits = loaded(
+        tmp_path / "data", lambda content: content["annotations"][3]["keypoints"].__setitem__(0, 59.0), margin=0
+    )
     part, i = everything(splits)["03.png"]
     assert part.inputs[i].shape == (12, 59 - 16, 3) and part.targets[i][0, 0] == 1
 
@@ -82,15 +84,15 @@ def test_pairs_by_name_and_by_hand():
 
 
 def of_points(*numbers, **others):
-    def change(said):
-        said["annotations"][3] |= {"keypoints": list(numbers)} if numbers else {}
-        said["annotations"][3] |= others
+    def change(content):
+        content["annotations"][3] |= {"keypoints": list(numbers)} if numbers else {}
+        content["annotations"][3] |= others
 
     return lambda folder: loaded(folder, change)
 
 
 def of_categories(**changes):
-    return lambda folder: loaded(folder, lambda said: said["categories"][0].update(changes))
+    return lambda folder: loaded(folder, lambda content: content["categories"][0].update(changes))
 
 
 def lonely(folder):
@@ -139,8 +141,8 @@ def test_what_is_wrong_with_points_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
-    assert [text for text in said if re.search(pattern, text)], said
+    messages = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    assert [text for text in messages if re.search(pattern, text)], messages
     assert len(everything(splits)) == ANNOTATED
 
 

@@ -132,12 +132,12 @@ def test_parts_endings_and_what_has_no_partner(tmp_path):
 
 
 def test_coco_polygons_and_run_lengths(tmp_path):
-    said = annotating.coco_dict()
+    content = annotating.coco_dict()
     left, top, right, bottom = SIDES
     area = np.zeros((HEIGHT, WIDTH), bool)
     area[top:bottom, left:right] = True
     runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[2], area.T.ravel(), [2]]))))
-    for row in said["annotations"][::2]:
+    for row in content["annotations"][::2]:
         row["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": runs.tolist()}
     small = {
         "id": 99,
@@ -148,8 +148,8 @@ def test_coco_polygons_and_run_lengths(tmp_path):
     }
     crowd = {"id": 98, "image_id": 6, "category_id": 3, "iscrowd": 1, "bbox": [50, 30, 8, 8],
              "segmentation": [[50, 30, 58, 30, 58, 38, 50, 38]]}  # fmt: skip
-    said["annotations"] = [small, crowd, *said["annotations"]]
-    splits = masks.from_coco(annotating.coco(tmp_path / "data", said), **OPTIONS)
+    content["annotations"] = [small, crowd, *content["annotations"]]
+    splits = masks.from_coco(annotating.coco(tmp_path / "data", content), **OPTIONS)
     assert splits.labels == ("background", "cat", "dog")
     masks_of = everything(splits)
     for i in range(COUNT):
@@ -252,9 +252,9 @@ def value(number):
 
 def in_coco(**others):
     def load(folder):
-        said = annotating.coco_dict()
-        said["annotations"][4].update(others)
-        return masks.from_coco(annotating.coco(folder, said), **OPTIONS)
+        content = annotating.coco_dict()
+        content["annotations"][4].update(others)
+        return masks.from_coco(annotating.coco(folder, content), **OPTIONS)
 
     return load
 
@@ -277,10 +277,10 @@ def transparent():
 
 
 def no_areas(folder):
-    said = annotating.coco_dict()
-    for row in said["annotations"]:
+    content = annotating.coco_dict()
+    for row in content["annotations"]:
         del row["segmentation"]
-    return masks.from_coco(annotating.coco(folder, said), **OPTIONS)
+    return masks.from_coco(annotating.coco(folder, content), **OPTIONS)
 
 
 def binary(folder):
@@ -367,7 +367,7 @@ def test_what_is_wrong_with_masks_is_said(kind, tmp_path):
             make(tmp_path / "data")
         return
     splits = make(tmp_path / "data")
-    said = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
-    assert [text for text in said if re.search(pattern, text)], said
+    messages = [left_out.reason for left_out in splits.quarantine] if outcome == QUARANTINED else list(splits.notes)
+    assert [text for text in messages if re.search(pattern, text)], messages
     if outcome == QUARANTINED:
         assert len(splits.quarantine) == 1 and len(everything(splits)) == COUNT - 1

@@ -100,12 +100,12 @@ def test_datasets_that_cannot_be_used_are_refused():
 
 
 def test_a_spool_that_was_cleared_says_so():
-    kept, places = spool([b"one", IMAGES[0], b"one"])
-    assert kept(places[0]) == kept(places[2]) == b"one"
-    np.testing.assert_array_equal(kept(places[1]), IMAGES[0])
-    kept.path.unlink()
+    spooled, places = spool([b"one", IMAGES[0], b"one"])
+    assert spooled(places[0]) == spooled(places[2]) == b"one"
+    np.testing.assert_array_equal(spooled(places[1]), IMAGES[0])
+    spooled.path.unlink()
     with pytest.raises(InputError, match="is gone from the cache: read the source again"):
-        kept(0)
+        spooled(0)
 
 
 # --- TensorFlow Datasets

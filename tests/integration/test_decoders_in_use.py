@@ -91,6 +91,6 @@ def test_features_at_such_a_cut_are_several_tensors(folder):
     np.testing.assert_allclose(outputs, layer(x), atol=1e-5)
     later = layer.cut_for(0.1)
     between = layer.between(cut, later)([*tensors, *(inputs[i] for i in cut.inputs)])
-    wanted = layer.front(later)(x)
-    for a, b in zip(*((t if isinstance(t, tuple) else (t,)) for t in (between, wanted)), strict=True):
+    expected = layer.front(later)(x)
+    for a, b in zip(*((t if isinstance(t, tuple) else (t,)) for t in (between, expected)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -43,12 +43,12 @@ def painted(folder, count=90):
                  "area": width * height, "iscrowd": 0}
             )  # fmt: skip
         Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
-    said = {
+    content = {
         "images": [{"id": i, "file_name": f"{i:02d}.png", "width": SIZE, "height": SIZE} for i in range(count)],
         "categories": [{"id": i, "name": label} for i, label in enumerate(LABELS)],
         "annotations": annotations,
     }
-    (folder / "annotations.json").write_text(json.dumps(said))
+    (folder / "annotations.json").write_text(json.dumps(content))
     return folder
 
 
@@ -103,9 +103,9 @@ def test_a_run_opens_again(made):
 def test_predict_lists_the_boxes(made):
     folder, run = made
     files = sorted((folder / "images").iterdir())[:12]
-    said = tlkit.predict(run.folder, files)
-    assert any(prediction.scores for prediction in said)
-    for prediction in said:
+    predictions = tlkit.predict(run.folder, files)
+    assert any(prediction.scores for prediction in predictions)
+    for prediction in predictions:
         assert all(
             re.fullmatch(r"(tall|wide) at( [01]\.\d{3}){4}", text) and score >= SAID
             for text, score in prediction.scores

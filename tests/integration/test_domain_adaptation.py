@@ -33,9 +33,9 @@ def folder(module_folder):
     return module_folder("keras3_hub")
 
 
-def inverted(given: Examples) -> Examples:
+def inverted(original: Examples) -> Examples:
     """The same pictures as negatives: another domain."""
-    return reread(given, lambda i: 255 - given.inputs[i], digests=tuple(f"not {d}" for d in given.digests))
+    return reread(original, lambda i: 255 - original.inputs[i], digests=tuple(f"not {d}" for d in original.digests))
 
 
 def source() -> Splits:
@@ -113,8 +113,8 @@ def test_a_method_bridges_a_shift(method, least):
     import keras
 
     keras.utils.set_random_seed(0)
-    given = keras.Input((3,))
-    module = keras.Model(given, keras.layers.Dense(3, kernel_initializer="identity", use_bias=False)(given))
+    inputs = keras.Input((3,))
+    module = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer="identity", use_bias=False)(inputs))
     task = tasks.classify(("a", "b"), hidden=(16,), dropout=0.0)
     source_data, target_data = shifted(0.0, 1), shifted(3.0, 10)
     data = source_data if method is None else methods.domain_mix(source_data, target_data)
@@ -127,16 +127,16 @@ def test_a_method_bridges_a_shift(method, least):
 def test_patience_that_nothing_can_spend_is_said(folder):
     from tlkit.core.progress import quiet
 
-    said = []
-    told = dataclasses.replace(quiet, line=said.append)
+    lines = []
+    told = dataclasses.replace(quiet, line=lines.append)
     phases = methods.linear_then_tune(epochs=(3, 1), patience=1)
     run = fitted(folder, methods.dann(plain_task()), methods.domain_mix(source(), target()), phases, progress=told)
     assert len(run.phases[0].history["loss"]) == 3
-    (note,) = [line for line in said if "`patience`" in line]
+    (note,) = [line for line in lines if "`patience`" in line]
     assert note.startswith("note: no validation figure judges dann, so `patience` ends no phase: all 3 epochs are run")
-    assert said.index(note) == 0
-    fitted(folder, plain_task(), source(), phases[:1], progress=dataclasses.replace(quiet, line=said.append))
-    assert sum("`patience`" in line for line in said) == 1
+    assert lines.index(note) == 0
+    fitted(folder, plain_task(), source(), phases[:1], progress=dataclasses.replace(quiet, line=lines.append))
+    assert sum("`patience`" in line for line in lines) == 1
 
 
 def test_progress_is_resumed(folder, tmp_path):

@@ -93,12 +93,12 @@ def test_explanations_need_the_trained_weights(images):
     run, _ = images
     part = run.data.test.subset(range(6))
     trained = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
-    kept, rng = [np.array(v) for v in run.model.variables], np.random.default_rng(0)
-    for variable, value in zip(run.model.variables, kept, strict=True):
+    saved, rng = [np.array(v) for v in run.model.variables], np.random.default_rng(0)
+    for variable, value in zip(run.model.variables, saved, strict=True):
         if value.ndim > 1:
             variable.assign(rng.permutation(value.ravel()).reshape(value.shape))
     drawn = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
-    for variable, value in zip(run.model.variables, kept, strict=True):
+    for variable, value in zip(run.model.variables, saved, strict=True):
         variable.assign(value)
     again = tlkit.explain(run, part, method="integrated_gradients", label="red", steps=16)
     alike = [np.corrcoef(a.heat.ravel(), b.heat.ravel())[0, 1] for a, b in zip(trained, drawn, strict=True)]

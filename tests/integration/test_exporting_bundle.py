@@ -84,9 +84,9 @@ def test_classify_gives_label_strings_best_first():
     loaded = tf.saved_model.load(str(folder / "saved_model"))
     images, _ = stripes(3, seed=9)
     outputs = loaded.signatures["classify"](image=tf.constant(images))
-    wanted = model_outputs(classifier(), images)
-    np.testing.assert_allclose(outputs["scores"], -np.sort(-wanted, axis=1), atol=1e-5)
-    assert [row[0].decode() for row in outputs["classes"].numpy()] == [LABELS[i] for i in wanted.argmax(axis=1)]
+    expected = model_outputs(classifier(), images)
+    np.testing.assert_allclose(outputs["scores"], -np.sort(-expected, axis=1), atol=1e-5)
+    assert [row[0].decode() for row in outputs["classes"].numpy()] == [LABELS[i] for i in expected.argmax(axis=1)]
 
 
 @pytest.mark.numeric
@@ -149,10 +149,10 @@ def test_predict_runs_the_tflite_file(tmp_path: Path):
     Image.fromarray(images[0]).save(tmp_path / "large.png")
     Image.fromarray(images[0, :SIZE, :SIZE]).save(tmp_path / "exact.png")
     large, exact = predict(folder, [tmp_path / "large.png", tmp_path / "exact.png"], top=2)
-    wanted = model_outputs(classifier(), images[:, :SIZE, :SIZE])[0]
+    expected = model_outputs(classifier(), images[:, :SIZE, :SIZE])[0]
     assert exact.note == ""
-    assert [name for name, _ in exact.scores] == [LABELS[i] for i in np.argsort(-wanted)[:2]]
-    np.testing.assert_allclose([score for _, score in exact.scores], -np.sort(-wanted)[:2], atol=1e-4)
+    assert [name for name, _ in exact.scores] == [LABELS[i] for i in np.argsort(-expected)[:2]]
+    np.testing.assert_allclose([score for _, score in exact.scores], -np.sort(-expected)[:2], atol=1e-4)
     assert large.note.startswith("resized from 80x80 to 32x32 as in training; a client that resizes without")
 
 

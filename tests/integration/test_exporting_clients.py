@@ -69,8 +69,8 @@ def test_a_c_program_gives_the_same_probabilities(client: Path):
     images, _ = stripes(5, seed=22)
     probabilities = np.array(ask_c(client, "serving_default", "probabilities", images), np.float32)
     run = classifier()
-    wanted = decoded(run.task, run.model(images.astype("float32"), training=False))
-    np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+    expected = decoded(run.task, run.model(images.astype("float32"), training=False))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_a_c_program_gets_label_strings_for_images_of_another_size(client: Path):
@@ -78,5 +78,5 @@ def test_a_c_program_gets_label_strings_for_images_of_another_size(client: Path)
     classes = ask_c(client, "classify", "classes", images)
     run = classifier()
     small = tf.clip_by_value(tf.round(tf.image.resize(images, (32, 32), antialias=True)), 0, 255)
-    wanted = decoded(run.task, run.model(small, training=False)).argmax(axis=1)
-    assert [row[0] for row in classes] == [SHOWN[i] for i in wanted]
+    expected = decoded(run.task, run.model(small, training=False)).argmax(axis=1)
+    assert [row[0] for row in classes] == [SHOWN[i] for i in expected]

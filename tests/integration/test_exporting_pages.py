@@ -77,15 +77,16 @@ def test_a_page_says_what_litert_says(folder, page, name, most, tmp_path):
         for number, image in enumerate((*images, wide[0])):
             file = tmp_path / f"{number}.png"
             Image.fromarray(image).save(file)
-            said = page_checks.said(page, file)
+            answer = page_checks.said(page, file)
             small = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
-            pixels = np.reshape(said["inputs"]["image"], (1, 32, 32, 3))
+            pixels = np.reshape(answer["inputs"]["image"], (1, 32, 32, 3))
             assert np.abs(pixels - small).max() <= 1 and np.mean(pixels != small) < 0.01  # as Pillow does, to rounding
-            wanted = opened.call({"image": pixels})["probabilities"][0]
-            np.testing.assert_allclose(said["outputs"]["probabilities"], wanted, atol=most)
+            expected = opened.call({"image": pixels})["probabilities"][0]
+            np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=most)
             shown = page.run("document.querySelector('.bar b').textContent")
             assert (
-                shown == json.loads((folder / name / "model.json").read_text())["outputs"][0]["labels"][wanted.argmax()]
+                shown
+                == json.loads((folder / name / "model.json").read_text())["outputs"][0]["labels"][expected.argmax()]
             )
         assert all(url.startswith(address) for url in page.requests())
 
@@ -105,17 +106,17 @@ def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
     (code,) = readme_checks.blocks(folder, "js")
     place = tmp_path / "site"
     shutil.copytree(folder / "web", place)
-    kept = "console.log = (name, values) => { (window.said ??= {})[name] = [...values]; };"
-    imports, rest = code.split("\n", 1)
-    (place / "lines.js").write_text(f"{imports}\n{kept}\n" + rest.replace("'wasm/'", "'litert/wasm/'"))
+    logger = "console.log = (name, values) => { (window.said ??= {})[name] = [...values]; };"
+    imports, body = code.split("\n", 1)
+    (place / "lines.js").write_text(f"{imports}\n{logger}\n" + body.replace("'wasm/'", "'litert/wasm/'"))
     index = (place / "index.html").read_text()
     (place / "index.html").write_text(index.replace('src="page.js"', 'src="lines.js"'))
     with page_checks.served(place) as address:
         page.call("Page.navigate", url=address)
-        said = page_checks.wait(page, "window.said")
+        answer = page_checks.wait(page, "window.said")
     opened = tflite.open_tflite(folder / "model.tflite", threads=1)
-    wanted = opened.call({"image": np.zeros((1, 32, 32, 3))})["probabilities"][0]
-    np.testing.assert_allclose(said["probabilities"], wanted, atol=1e-4)
+    expected = opened.call({"image": np.zeros((1, 32, 32, 3))})["probabilities"][0]
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-4)
 
 
 def read_by(page: browser.Browser, folder: Path, modality: str, about: dict, source: str) -> list[float]:

@@ -55,8 +55,8 @@ def test_it_says_what_nothing_is_known_of(folder):
 def test_the_lines_for_litert_say_what_the_model_says(folder):
     (code, *_) = readme_checks.blocks(folder, "python", "Python")
     printed, names = readme_checks.said(folder, code)
-    wanted = classifier().model(names["inputs"]["image"], training=False)
-    assert names["outputs"]["probabilities"][0].argmax() == int(np.argmax(wanted[0]))
+    expected = classifier().model(names["inputs"]["image"], training=False)
+    assert names["outputs"]["probabilities"][0].argmax() == int(np.argmax(expected[0]))
     assert names["labels"] == SHOWN and printed.startswith("probabilities (1, 4) float32")
 
 

@@ -150,11 +150,11 @@ def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
 def test_what_a_kill_left_half_written_goes(layer):
     from tlkit.core.files import PARTIAL
 
-    wanted = request(layer, examples(4))
-    wanted.folder.mkdir(parents=True)
-    (wanted.folder / f"{PARTIAL}abc.npy").write_bytes(b"half")
+    asked = request(layer, examples(4))
+    asked.folder.mkdir(parents=True)
+    (asked.folder / f"{PARTIAL}abc.npy").write_bytes(b"half")
     tlkit.extract(layer, examples(4), batch_size=4)
-    assert sorted(p.name for p in wanted.folder.iterdir()) == ["000000.json", "000000.npy", "engine.json", "lock"]
+    assert sorted(p.name for p in asked.folder.iterdir()) == ["000000.json", "000000.npy", "engine.json", "lock"]
 
 
 ODD_RECORDS = ("null", "[]", "{}", "7", "[" * 100_000, '{"sha256": 1, "shape": 2, "rounding": "x"}')
@@ -271,8 +271,8 @@ def test_fronts_of_one_phase_are_converted_together(layer):
     spec = ArraySpec((SIZE, SIZE, 3), "uint8")
     cut = layer.cut_for(0.5)
     first = front_of(layer, cut, spec)
-    rest = layer.between(cut, None)
-    second = Front(lambda x: (rest(x),), "rest", tf.TensorSpec([None, *cut.shape[1:]]), first.variables, 1e9)
+    behind = layer.between(cut, None)
+    second = Front(lambda x: (behind(x),), "rest", tf.TensorSpec([None, *cut.shape[1:]]), first.variables, 1e9)
     both = (dataclasses.replace(first, operations=1e9), second)
     assert engines.choice(second, 200)[0] == engines.TENSORFLOW  # 4.2 s
     assert engines.choice(second, 200, both)[0] == engines.LITERT  # 8.4 s, and converting both takes 5.6
@@ -304,19 +304,19 @@ def test_work_goes_on_with_the_engine_that_began_it(layer, monkeypatch):
     small_shards(monkeypatch)
     data = examples(8)
     tlkit.extract(layer, data, batch_size=4)
-    wanted = request(layer, data)
-    began = wanted.folder / "engine.json"
+    asked = request(layer, data)
+    began = asked.folder / "engine.json"
     assert json.loads(began.read_text())["name"] == engines.TENSORFLOW
-    (wanted.folder / "000001.json").unlink()
+    (asked.folder / "000001.json").unlink()
     monkeypatch.setattr(engines, "choice", lambda front, count: pytest.fail("the choice was made"))
     assert tlkit.extract(layer, data, batch_size=4).reused == 4
-    assert wanted.engine.startswith("tensorflow (")
+    assert asked.engine.startswith("tensorflow (")
 
 
 # -- how much they may fill
 
 
-def fitted(layer, said: list[str], splits: Splits | None = None, **options):
+def fitted(layer, lines: list[str], splits: Splits | None = None, **options):
     import keras
 
     from tlkit.model.build import build
@@ -326,7 +326,7 @@ def fitted(layer, said: list[str], splits: Splits | None = None, **options):
     task = tasks.classify(LABELS)
     model = build(layer, task, image_size=(SIZE, SIZE))
     splits = splits or Splits(examples(24, 1), examples(9, 2), examples(9, 3), LABELS)
-    progress = dataclasses.replace(quiet, line=said.append)
+    progress = dataclasses.replace(quiet, line=lines.append)
     return fit(model, task, splits, plans.feature_extraction(2, lr=1e-2), batch_size=8, progress=progress, **options)
 
 
@@ -335,28 +335,28 @@ def head(run) -> list[np.ndarray]:
 
 
 def test_what_does_not_fit_is_streamed_with_the_same_result(layer, tmp_path, monkeypatch):
-    said: list[str] = []
-    kept = fitted(layer, said)
+    lines: list[str] = []
+    cached = fitted(layer, lines)
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("TLKIT_CACHE_GB", "0")
-    streamed = fitted(layer, said)
-    off = fitted(layer, said, cache="off")
-    assert "need 0.00 GB, and the cache may hold 0.00 GB more; raise TLKIT_CACHE_GB" in " ".join(said)
-    assert kept.phases[0].had["front"].startswith("computed once, by tensorflow (")
+    streamed = fitted(layer, lines)
+    off = fitted(layer, lines, cache="off")
+    assert "need 0.00 GB, and the cache may hold 0.00 GB more; raise TLKIT_CACHE_GB" in " ".join(lines)
+    assert cached.phases[0].had["front"].startswith("computed once, by tensorflow (")
     assert streamed.phases[0].had["front"] == "streamed by tensorflow: there is no room for the features"
     assert off.phases[0].had["front"] == 'streamed by tensorflow: cache="off"'
     for other in (streamed, off):
-        for a, b in zip(head(kept), head(other), strict=True):
+        for a, b in zip(head(cached), head(other), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_cached_views_are_the_streamed_ones(layer):
     splits = Splits(examples(24, 1, Darker()), examples(9, 2), examples(9, 3), LABELS)
-    kept, off = (fitted(layer, [], splits, views=3, cache=cache) for cache in ("require", "off"))
-    for a, b in zip(head(kept), head(off), strict=True):
+    cached, off = (fitted(layer, [], splits, views=3, cache=cache) for cache in ("require", "off"))
+    for a, b in zip(head(cached), head(off), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     single = fitted(layer, [], splits, views=1)
-    assert not all(np.allclose(a, b) for a, b in zip(head(kept), head(single), strict=True))
+    assert not all(np.allclose(a, b) for a, b in zip(head(cached), head(single), strict=True))
 
 
 def test_require_refuses_before_any_work(layer, monkeypatch):
@@ -375,10 +375,10 @@ def test_a_disk_that_fills_up_meanwhile_leads_to_streaming(layer, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(extract, "_store", full)
-    said: list[str] = []
-    run = fitted(layer, said)
+    lines: list[str] = []
+    run = fitted(layer, lines)
     assert run.phases[0].had["front"].startswith("streamed")
-    assert any(line.startswith("The disk is full: ") for line in said)
+    assert any(line.startswith("The disk is full: ") for line in lines)
     with pytest.raises(InputError, match="The disk is full"):
         fitted(layer, [], cache="require")
 

@@ -101,12 +101,12 @@ def test_its_layers_are_known_to_a_process_that_opens_a_run():
 def test_predict_answers_a_text_without_tensorflow_s_model(run, place):
     asked = place / "asked.txt"
     asked.write_text("red sky")
-    (said,) = tlkit.predict(run.folder, [asked])
+    (prediction,) = tlkit.predict(run.folder, [asked])
     (of_bytes,) = tlkit.predict(run.folder, [asked], format="dynamic")
     messages = place / "messages.json"
     messages.write_text(json.dumps([{"role": "user", "content": "red sky"}]))
     (alike,) = tlkit.predict(run.folder, [messages])
-    assert said.scores == alike.scores and "is" in said.scores[0][0] and of_bytes.scores[0][0]
+    assert prediction.scores == alike.scores and "is" in prediction.scores[0][0] and of_bytes.scores[0][0]
 
 
 def test_the_report_shows_answers_before_and_after(run):
@@ -125,9 +125,9 @@ def test_the_saved_model_answers_in_one_call(run):
     answer = outputs["tokens"][0].numpy()
     asked = run.folder.parent / "again.txt"
     asked.write_text("red sky")
-    (said,) = tlkit.predict(run.folder, [asked])
-    assert layer.tokenizer.decode(rows.tokens_of(answer)) == said.scores[0][0]
-    assert outputs["text"][0].numpy().decode() == said.scores[0][0]
+    (prediction,) = tlkit.predict(run.folder, [asked])
+    assert layer.tokenizer.decode(rows.tokens_of(answer)) == prediction.scores[0][0]
+    assert outputs["text"][0].numpy().decode() == prediction.scores[0][0]
 
 
 def test_the_cut_model_equals_the_whole(handle, data, place, monkeypatch):
@@ -165,20 +165,20 @@ def test_a_module_whose_keys_are_not_known_is_asked_again_with_all(place, data, 
 def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
     """A client that is not ours: the runtime that apps on phones use."""
     litert_lm = pytest.importorskip("litert_lm", reason="the wheel litert-lm-api is not there, or does not load")
-    kept = place / "lm"
-    done = tlkit.export(run, kept, formats=("tlkit.exporting.litertlm.float32",))
+    folder = place / "lm"
+    done = tlkit.export(run, folder, formats=("tlkit.exporting.litertlm.float32",))
     assert done.exports[0].passed
     asked = place / "lm.txt"
     asked.write_text("red sky")
-    (said,) = tlkit.predict(run.folder, [asked])
+    (prediction,) = tlkit.predict(run.folder, [asked])
     try:
-        engine = litert_lm.Engine(str(kept / "model.litertlm"))
+        engine = litert_lm.Engine(str(folder / "model.litertlm"))
     except OSError as error:
         pytest.skip(f"litert-lm-api does not load: {error}")
     likeliest = litert_lm.interfaces.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
     with engine, engine.create_conversation(sampler_config=likeliest) as conversation:
         answer = conversation.send_message("red sky")
-    assert str(answer).strip().startswith(said.scores[0][0])  # ours ends after `most` tokens
+    assert str(answer).strip().startswith(prediction.scores[0][0])  # ours ends after `most` tokens
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +187,8 @@ def answers(run):
     opened = tflite.open_tflite(run.folder / "model.tflite", 1)
     examples = run.task.deployment.examples(run.data.test)
     rows_of = [{name: value[None] for name, value in examples.inputs[i].items()} for i in range(3)]
-    found = [rows.tokens_of(run.task.deployment.run(opened.signatures, row)["tokens"][0]) for row in rows_of]
-    return [(rows.tokens_of(row["prompt"][0]), tokens) for row, tokens in zip(rows_of, found, strict=True)]
+    replies = [rows.tokens_of(run.task.deployment.run(opened.signatures, row)["tokens"][0]) for row in rows_of]
+    return [(rows.tokens_of(row["prompt"][0]), tokens) for row, tokens in zip(rows_of, replies, strict=True)]
 
 
 def test_the_loop_of_the_readme_in_python_answers_as_tlkit_does(run, answers):
@@ -198,8 +198,8 @@ def test_the_loop_of_the_readme_in_python_answers_as_tlkit_does(run, answers):
     printed, names = readme_checks.said(run.folder, code)
     asked = run.folder.parent / "question.txt"
     asked.write_text(names["question"])
-    (said,) = tlkit.predict(run.folder, [asked])
-    assert printed.strip().startswith(said.scores[0][0])  # ours also ends where an answer repeats itself
+    (prediction,) = tlkit.predict(run.folder, [asked])
+    assert printed.strip().startswith(prediction.scores[0][0])  # ours also ends where an answer repeats itself
     model = names["Interpreter"](str(run.folder / "model.tflite"))
     for prompt, tokens in answers:
         written = names["answer"](model, prompt)

@@ -85,7 +85,7 @@ def test_back_of_front_is_the_whole_with_the_gradients_of_the_whole(case):
     whole_tape = tf.GradientTape()
     with whole_tape:
         expected = called(function, graph, xs)
-    wanted = dict(zip(map(id, used), gradients(expected, whole_tape, used), strict=True))
+    expected_of = dict(zip(map(id, used), gradients(expected, whole_tape, used), strict=True))
     for cut in chosen(graph):
         front, back = G.split(graph, cut)
         between = front(*xs)
@@ -96,13 +96,13 @@ def test_back_of_front_is_the_whole_with_the_gradients_of_the_whole(case):
         for a, b in zip(expected, outputs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=cut.tensor)
         for v, gradient in zip(behind, gradients(outputs, tape, behind), strict=True):
-            _same_gradient(wanted[id(v)], gradient, f"{v.name} behind {cut.tensor}")
+            _same_gradient(expected_of[id(v)], gradient, f"{v.name} behind {cut.tensor}")
 
 
-def _same_gradient(wanted, gradient, message):
-    assert (wanted is None) == (gradient is None), message
-    if wanted is not None:
-        np.testing.assert_allclose(wanted, gradient, atol=1e-5 * max(1.0, np.abs(wanted).max()), err_msg=message)
+def _same_gradient(expected, gradient, message):
+    assert (expected is None) == (gradient is None), message
+    if expected is not None:
+        np.testing.assert_allclose(expected, gradient, atol=1e-5 * max(1.0, np.abs(expected).max()), err_msg=message)
 
 
 def test_front_and_back_share_out_the_variables(case):

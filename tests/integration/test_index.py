@@ -283,10 +283,10 @@ def test_as_if_few_labels_were_known():
 
 def test_minilm_finds_the_paraphrase_first():
     module = zoo_checks.folder("minilm-l6-v2")
-    said = ["A man is eating food.", "The stock market fell sharply on Tuesday.", "I really enjoyed the movie."]
+    sentences = ["A man is eating food.", "The stock market fell sharply on Tuesday.", "I really enjoyed the movie."]
     examples = Examples(
         tuple("abc"),
-        ReadColumn([np.array(text, object) for text in said].__getitem__, ArraySpec((), "string"), tuple("abc")),
+        ReadColumn([np.array(text, object) for text in sentences].__getitem__, ArraySpec((), "string"), tuple("abc")),
         ArrayColumn(np.zeros(3)),
         modality="text",
     )

@@ -150,9 +150,9 @@ def test_a_file_that_computes_otherwise_does_not_count(module_folder, monkeypatc
 
 
 def test_swish_converts_from_a_folder(tmp_path):
-    given = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, activation="silu")(given)
-    hub_module.write_keras_model(keras.Model(given, keras.layers.GlobalAveragePooling2D()(x)), tmp_path / "module")
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, activation="silu")(inputs)
+    hub_module.write_keras_model(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)), tmp_path / "module")
     assert tlkit.inspect(tmp_path / "module").conversion.converts
 
 

@@ -34,8 +34,8 @@ def layer(module_folder):
     return tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
 
 
-def darker(given: Examples) -> Examples:
-    return reread(given, lambda i: given.inputs[i] // 2, digests=tuple(f"dark {d}" for d in given.ids))
+def darker(original: Examples) -> Examples:
+    return reread(original, lambda i: original.inputs[i] // 2, digests=tuple(f"dark {d}" for d in original.ids))
 
 
 def source() -> Splits:
@@ -73,8 +73,8 @@ def texts(word: str, seed: int) -> Splits:
     """Sentences of two classes, in a domain where `word` is common."""
     rng = np.random.default_rng(seed)
     sides = ("cat", "dog")
-    said = [f"the {sides[i % 2]} {word if rng.random() < 0.8 else 'sat'} {i}" for i in range(60)]
-    return text.from_arrays(said, [sides[i % 2] for i in range(60)], seed=seed)
+    sentences = [f"the {sides[i % 2]} {word if rng.random() < 0.8 else 'sat'} {i}" for i in range(60)]
+    return text.from_arrays(sentences, [sides[i % 2] for i in range(60)], seed=seed)
 
 
 def sounds(loudness: float, seed: int) -> Splits:
@@ -103,12 +103,12 @@ def test_texts_and_sounds_go_alike(module_folder, kind, domains):
 
 
 def test_weights_reach_the_fit(layer):
-    given = methods.balance(methods.kmm(source(), target(), layer))
+    splits = methods.balance(methods.kmm(source(), target(), layer))
     task = tasks.classify(LABELS)
     model = tlkit.build(layer, task, image_size=(SIZE, SIZE))
-    run = tlkit.fit(model, task, given, [QUICK], batch_size=8)
-    assert run.data.train.weights is given.train.weights
-    assert np.isfinite(run.phases[0].history["loss"]).all() and len(given.notes) == 2
+    run = tlkit.fit(model, task, splits, [QUICK], batch_size=8)
+    assert run.data.train.weights is splits.train.weights
+    assert np.isfinite(run.phases[0].history["loss"]).all() and len(splits.notes) == 2
 
 
 def test_pictures_of_any_size_come_at_that_of_the_module(layer):
@@ -120,8 +120,8 @@ def test_pictures_of_any_size_come_at_that_of_the_module(layer):
         )
         for splits in (source(), target())
     ]
-    given = [Splits(train, train.subset([0]), train.subset([1]), LABELS) for train in large]
-    done = methods.kmm(*given, layer)
+    parts = [Splits(train, train.subset([0]), train.subset([1]), LABELS) for train in large]
+    done = methods.kmm(*parts, layer)
     assert done.train.inputs.spec.shape == (2 * SIZE, 2 * SIZE, 3) and np.ptp(done.train.weights) > 0
 
 

@@ -57,11 +57,11 @@ def run(tmp_path_factory, module_cache):
         x = keras.layers.Conv2D(width, 3, padding="same", activation="relu")(x)
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
     handle = hub_module.write_keras_model(model, root / "module", card={"input_range": [0.0, 1.0]})
-    made = tlkit.finetune(
+    tuned = tlkit.finetune(
         handle, tasks.keypoints(NAMES, strides=(2, 4, 8), width=16, within=0.08), data, PHASES, out=root / "run",
         batch_size=8, progress=quiet,
     )  # fmt: skip
-    return tlkit.export(made, progress=quiet)
+    return tlkit.export(tuned, progress=quiet)
 
 
 def test_points_are_found_and_their_files_agree(run):
@@ -78,10 +78,10 @@ def test_the_report_draws_them_and_predict_names_them(run, tmp_path):
     assert "Points" in re.findall(r"<h2>(.*?)</h2>", page) and page.count("points of ") > 0
     images, targets = dots()
     Image.fromarray(images[60]).save(tmp_path / "one.png")
-    (said,) = tlkit.predict(run.folder, [tmp_path / "one.png"], drawn=tmp_path / "drawn")
-    assert (np.asarray(Image.open(said.drawn[0])) != images[60]).any()
-    assert [text.split()[0] for text, _ in said.scores] == list(NAMES)
-    places = np.array([text.split()[2:] for text, _ in said.scores], float)
+    (prediction,) = tlkit.predict(run.folder, [tmp_path / "one.png"], drawn=tmp_path / "drawn")
+    assert (np.asarray(Image.open(prediction.drawn[0])) != images[60]).any()
+    assert [text.split()[0] for text, _ in prediction.scores] == list(NAMES)
+    places = np.array([text.split()[2:] for text, _ in prediction.scores], float)
     assert np.linalg.norm(places - targets[60, :, :2], axis=1).max() < 0.2
 
 
@@ -92,9 +92,9 @@ def test_a_run_opens_again(run):
 
 def test_scores_by_hand():
     targets = np.array([[[0.5, 0.5, 1], [0.2, 0.2, 0]], [[0.1, 0.1, 1], [0.9, 0.9, 1]]], np.float32)
-    said = targets[..., :2] + np.array([[[0.03, 0.0], [0.5, 0.5]], [[0.0, 0.2], [0.0, 0.04]]], np.float32)
+    points = targets[..., :2] + np.array([[[0.03, 0.0], [0.5, 0.5]], [[0.0, 0.2], [0.0, 0.04]]], np.float32)
     scorer = tasks.keypoints(NAMES, within=0.05).scorer()
-    scorer.update(examples(np.zeros((2, 4, 4, 3), np.uint8), targets), {"points": said, "scores": said[..., 0]})
+    scorer.update(examples(np.zeros((2, 4, 4, 3), np.uint8), targets), {"points": points, "scores": points[..., 0]})
     evaluation = scorer.result()
     assert evaluation.scores["pck"] == pytest.approx(2 / 3) and evaluation.scores["distance"] == pytest.approx(
         0.27 / 3, abs=1e-6

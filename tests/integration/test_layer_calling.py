@@ -24,12 +24,12 @@ PIXELS = (modules.IMAGE_SIZE, modules.IMAGE_SIZE, 3)
 @pytest.fixture(scope="module")
 def opened(module_folder):
     """`opened(kind)`: one frozen layer a kind, of one output, shared by the tests that change nothing."""
-    made = {}
+    layers = {}
 
     def layer(kind):
-        if kind not in made:
-            made[kind] = HubLayer(module_folder(kind), output_key=ONE.get(kind))
-        return made[kind]
+        if kind not in layers:
+            layers[kind] = HubLayer(module_folder(kind), output_key=ONE.get(kind))
+        return layers[kind]
 
     return layer
 

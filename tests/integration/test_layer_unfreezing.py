@@ -18,14 +18,14 @@ CUTTABLE = {"keras3_hub": None, "nested": None, "no_training": None, "tf1_hub": 
 @pytest.fixture(scope="module")
 def opened(module_folder):
     """`opened(kind)`: one layer a kind; tests set its flags as they need them."""
-    made = {}
+    layers = {}
 
     def layer(kind, **arguments):
         key = kind, *arguments.items()
-        if key not in made:
-            made[key] = HubLayer(module_folder(kind), output_key=CUTTABLE.get(kind), **arguments)
-        made[key].unfreeze(1.0)
-        return made[key]
+        if key not in layers:
+            layers[key] = HubLayer(module_folder(kind), output_key=CUTTABLE.get(kind), **arguments)
+        layers[key].unfreeze(1.0)
+        return layers[key]
 
     return layer
 

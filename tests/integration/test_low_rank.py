@@ -19,12 +19,12 @@ RANK = 3
 
 def net():
     keras.utils.set_random_seed(0)
-    given = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.AveragePooling2D(8)(given)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.AveragePooling2D(8)(inputs)
     x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(x)
     x = keras.layers.Reshape((16, 6))(x)
     x = keras.layers.MultiHeadAttention(2, 4)(x, x)
-    return keras.Model(given, keras.layers.Dense(5, activation="tanh")(keras.layers.Flatten()(x)))
+    return keras.Model(inputs, keras.layers.Dense(5, activation="tanh")(keras.layers.Flatten()(x)))
 
 
 def test_it_computes_the_same_and_trains_thin_matrices_alone():
@@ -54,8 +54,8 @@ def test_tuning_moves_the_change_and_no_kernel(tmp_path):
     thin = [v for v in backbone.module_variables.values() if "lora" in v.path]
     assert thin and any(np.abs(np.asarray(v)).max() > 0 for v in thin if v.path.endswith("lora_kernel_b"))
     after = [np.array(v) for v in backbone.module_variables.values() if "lora" not in v.path]
-    kept = [v for v in frozen if v.dtype != np.int64]
-    assert all(any(np.array_equal(a, b) for b in kept if b.shape == a.shape) for a in after)
+    trainable_kept = [v for v in frozen if v.dtype != np.int64]
+    assert all(any(np.array_equal(a, b) for b in trainable_kept if b.shape == a.shape) for a in after)
     assert run.phases[0].proof["sha256_before"] == run.phases[0].proof["sha256_after"]
     done = tlkit.export(tlkit.finetune(layer, task, splits, (Phase(0, 1e-3),), out=tmp_path), formats=("float32",))
     assert done.exports[0].passed
@@ -75,9 +75,9 @@ class Subclassed(keras.Model):
 def test_what_lora_cannot_change(module_folder):
     with pytest.raises(InputError, match=r"LoRA changes layers.*Received: str"):
         methods.lora("zoo:efficientnet-lite0")
-    given = keras.Input((4,))
+    inputs = keras.Input((4,))
     with pytest.raises(InputError, match="has no Dense, EinsumDense"):
-        methods.lora(keras.Model(given, keras.layers.ReLU()(given)))
+        methods.lora(keras.Model(inputs, keras.layers.ReLU()(inputs)))
     with pytest.raises(InputError, match=r"LoRA changes layers.*Received: HubLayer"):
         methods.lora(tlkit.HubLayer(module_folder("keras3_hub")))
     with pytest.raises(InputError, match="has LoRA in its layers already: give the model that it was made of"):

@@ -28,8 +28,8 @@ def folder(module_folder):
 
 
 def fitted(folder, phases, *, task=None, splits=None, seed=0):
-    model, made = built(folder, task=task)
-    return tlkit.fit(model, task or made, splits or data(), phases, seed=seed, batch_size=8)
+    model, own_task = built(folder, task=task)
+    return tlkit.fit(model, task or own_task, splits or data(), phases, seed=seed, batch_size=8)
 
 
 # -- AdaBN
@@ -135,8 +135,8 @@ def test_an_adapted_run_claims_nothing_of_the_old_one(folder, tmp_path):
 def test_modules_without_norms_are_refused(module_folder):
     import keras
 
-    given = keras.Input((SIZE, SIZE, 3))
-    module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(given)))
+    inputs = keras.Input((SIZE, SIZE, 3))
+    module = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs)))
     run = fitted(module, (Phase(epochs=0, lr=1e-3),))
     with pytest.raises(InputError, match="has no BatchNorm, so there is nothing to adapt"):
         methods.adabn(run, examples(8, 9))
@@ -301,8 +301,8 @@ def test_a_student_learns_from_answers_alone(folder):
     model, _ = built(folder, seed=3, task=task)
     run = tlkit.fit(model, task, answered, (Phase(epochs=30, lr=1e-2, unfrozen=1.0),), batch_size=8)
     assert run.task.made_by[0] == "tlkit.tasks.classify" and run.data.train.target_array.ndim == 1
-    said = [tlkit.evaluate(r.model, r.task, splits.train).outputs.argmax(1) for r in (teacher, run)]
-    assert (said[0] == said[1]).mean() > 0.8
+    classes = [tlkit.evaluate(r.model, r.task, splits.train).outputs.argmax(1) for r in (teacher, run)]
+    assert (classes[0] == classes[1]).mean() > 0.8
     assert {"accuracy", "val_accuracy"} <= set(run.phases[0].history)
 
 

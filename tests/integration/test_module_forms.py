@@ -269,18 +269,18 @@ STRUCTURES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_a_module_of_several_inputs_is_called_as_it_was_made_and_built_on_by_name(kind, tmp_path):
-    make, given = STRUCTURES[kind]
-    made = make(tmp_path / "module")
-    layer = HubLayer(made)
-    alone = np.asarray(layer(given))
+    make, value = STRUCTURES[kind]
+    module = make(tmp_path / "module")
+    layer = HubLayer(module)
+    alone = np.asarray(layer(value))
     assert alone.shape == (2, 3)
-    if isinstance(made, Sum):
-        np.testing.assert_allclose(alone, (A + 2 * B) @ made.weight.numpy(), rtol=1e-5)
-    model = tlkit.build(HubLayer(made, name="backbone"), TASK)
+    if isinstance(module, Sum):
+        np.testing.assert_allclose(alone, (A + 2 * B) @ module.weight.numpy(), rtol=1e-5)
+    model = tlkit.build(HubLayer(module, name="backbone"), TASK)
     assert isinstance(model.input, dict) and len(model.input) == 2
     named = dict(zip(model.get_layer("backbone").form.names, (A, B), strict=True))
     features = keras.Model(model.input, model.get_layer("backbone").output)
-    np.testing.assert_allclose(features(named), HubLayer(made)(given), rtol=1e-5)
+    np.testing.assert_allclose(features(named), HubLayer(module)(value), rtol=1e-5)
 
 
 def test_a_list_of_one_takes_its_tensor_bare_or_listed():
@@ -425,8 +425,8 @@ def test_a_model_of_two_arguments_is_told_to_take_a_list():
 
 
 def test_a_module_of_whole_numbers_takes_their_own_range_and_no_other():
-    given = keras.Input((SIDE, SIDE, 3), dtype="uint8")
-    model = keras.Model(given, LAYERS.GlobalAveragePooling2D()(LAYERS.Rescaling(1 / 255)(given)))
+    pixels = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    model = keras.Model(pixels, LAYERS.GlobalAveragePooling2D()(LAYERS.Rescaling(1 / 255)(pixels)))
     layer, white = HubLayer(model, input_range=(0, 255)), np.full((1, SIDE, SIDE, 3), 255, np.uint8)
     np.testing.assert_allclose(layer(white), [[1.0, 1.0, 1.0]], rtol=1e-6)
     with pytest.raises(InputError, match="takes no pixels of a range, but uint8; leave out `input_range`"):

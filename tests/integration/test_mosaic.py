@@ -26,8 +26,8 @@ def drawn(i: int):
 
 def of_boxes(**options):
     images, sides = zip(*(drawn(i) for i in range(COUNT)), strict=True)
-    given = {"order": "xyxy", "unit": "pixels", "labels": ["one", "two"], "split": (0.6, 0.2, 0.2)} | options
-    return boxes.from_arrays(list(images), [[side] for side in sides], [[i % 2] for i in range(COUNT)], **given)
+    arguments = {"order": "xyxy", "unit": "pixels", "labels": ["one", "two"], "split": (0.6, 0.2, 0.2)} | options
+    return boxes.from_arrays(list(images), [[side] for side in sides], [[i % 2] for i in range(COUNT)], **arguments)
 
 
 def of_masks():

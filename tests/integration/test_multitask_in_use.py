@@ -70,8 +70,8 @@ def test_an_example_of_weight_0_keeps_its_label(folder):
     colour = multi_targets.part(mixed.train, "colour")
     assert colour.ids == light.train.ids and (colour.target_array == 2).sum() == 14
     np.testing.assert_array_equal(colour.weights, weights)
-    given = both().objective.weights(mixed.train.targets)
-    np.testing.assert_array_equal(given[:42, 0], weights)
+    loss_weights = both().objective.weights(mixed.train.targets)
+    np.testing.assert_array_equal(loss_weights[:42, 0], weights)
     bare = dataclasses.replace(light.train, weights=(weights > 0).astype(np.float32))
     zeros = methods.task_mix(colour=dataclasses.replace(light, train=bare), half=halves(7)).train.target_array
     np.testing.assert_array_equal(both().objective.weights(ArrayColumn(zeros))[:42, 0], bare.weights)

@@ -54,9 +54,9 @@ def test_states_at_hand_write_what_whole_passes_write(run):
 def test_files_pronounce_words_that_are_typed(run, tmp_path):
     assert all(file.passed for file in run.exports)
     (tmp_path / "words.txt").write_text("Bat\nmop\n")
-    said = [prediction.scores[0][0] for prediction in tlkit.predict(run, [tmp_path / "words.txt"])]
-    assert [bool(re.fullmatch(r"[A-Z]+[0-2]?( [A-Z]+[0-2]?)*", text)) for text in said] == [True, True]
-    assert said[0].startswith("B ") and said[1].startswith("M ")
+    spoken = [prediction.scores[0][0] for prediction in tlkit.predict(run, [tmp_path / "words.txt"])]
+    assert [bool(re.fullmatch(r"[A-Z]+[0-2]?( [A-Z]+[0-2]?)*", text)) for text in spoken] == [True, True]
+    assert spoken[0].startswith("B ") and spoken[1].startswith("M ")
 
 
 def test_what_was_trained_is_published_with_both_tokenizers(run, tmp_path):

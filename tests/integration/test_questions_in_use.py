@@ -81,7 +81,7 @@ def test_padding_changes_no_loss(run):
     (x,) = read_batches(examples, [np.arange(2)])
     wide = {k: np.pad(v, ((0, 0), (0, 24 - v.shape[1]))) for k, v in x.items()}
     loss = run.task.objective.loss()
-    short, padded = (float(loss(examples.target_array, run.model(given))) for given in (x, wide))
+    short, padded = (float(loss(examples.target_array, run.model(batch))) for batch in (x, wide))
     assert x["input_mask"].shape[1] < 24 and short == pytest.approx(padded, abs=1e-5)
     assert tlkit.evaluate(run.model, run.task, examples).outputs.shape == (2, 24, 2)
 
@@ -118,8 +118,8 @@ def said(exported, file, content: str, top: int = 5):
 
 def test_predict_answers_the_question_on_the_first_line(exported, tmp_path):
     prediction = said(exported, tmp_path / "one.txt", f"good or\tbad?\r\n{CONTEXT}\n")
-    (words, share), (other, rest) = prediction.scores
-    assert (words, other) == ("anna", "no answer") and share > 0.5 and share + rest == pytest.approx(1)
+    (words, share), (other, rest_share) = prediction.scores
+    assert (words, other) == ("anna", "no answer") and share > 0.5 and share + rest_share == pytest.approx(1)
     assert prediction.note == "" and prediction_lines([prediction])[1] == f"  {share:7.3f}  anna"
     assert said(exported, tmp_path / "one.txt", "good or bad?\nthe long plot in a film").scores[0][0] == "no answer"
 

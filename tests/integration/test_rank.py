@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
     import keras
 
-    given = keras.Input((32, 32, 3))
+    inputs = keras.Input((32, 32, 3))
     colours = keras.Model(
-        given, keras.layers.GlobalAveragePooling2D()(given)
+        inputs, keras.layers.GlobalAveragePooling2D()(inputs)
     )  # the classes differ in their mean colour
     folder = str(module_folder("keras3_hub"))
     ranking = tlkit.rank(
@@ -48,21 +48,21 @@ def test_modules_are_ranked_by_their_frozen_features(module_folder, tmp_path):
 def test_a_row_is_made_once_for_a_module_and_its_data(module_folder, monkeypatch):
     folders = [module_folder("keras3_hub"), str(module_folder("keras3_hub"))]
     first = tlkit.rank(folders, data(), convert=False, progress=quiet)
-    made = []
-    monkeypatch.setattr(rank, "_ranked", lambda *given: made.append(given) or first.rows[0])
+    calls = []
+    monkeypatch.setattr(rank, "_ranked", lambda *call: calls.append(call) or first.rows[0])
     assert tlkit.rank(folders, data(), convert=False, progress=quiet) == first
-    assert not made
+    assert not calls
     changed = dataclasses.replace(data(), train=data().train.subset(range(20)))
     tlkit.rank(folders, changed, convert=False, progress=quiet)
     tlkit.rank(folders, data(), convert=False, input_range=(0, 1), progress=quiet)
     for file in (cache_dir() / "ranked").iterdir():
         file.write_text('{"handle": 1')
     tlkit.rank(folders, data(), convert=False, progress=quiet)
-    assert len(made) == 3  # the second of two equal modules finds the row of the first
+    assert len(calls) == 3  # the second of two equal modules finds the row of the first
 
 
 def test_a_module_that_is_missing_is_named_before_any_is_ranked(module_folder, monkeypatch):
-    monkeypatch.setattr(rank, "_ranked", lambda *given: pytest.fail("work was wasted"))
+    monkeypatch.setattr(rank, "_ranked", lambda *call: pytest.fail("work was wasted"))
     with pytest.raises(InputError, match="nowhere"):
         tlkit.rank([module_folder("keras3_hub"), "./nowhere"], data(), progress=quiet)
 
@@ -70,9 +70,9 @@ def test_a_module_that_is_missing_is_named_before_any_is_ranked(module_folder, m
 def test_pictures_of_their_own_size_are_converted_at_it():
     import keras
 
-    given = keras.Input((None, None, 3))
+    inputs = keras.Input((None, None, 3))
     two = [
-        keras.Model(given, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(size, 3)(given)))
+        keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(size, 3)(inputs)))
         for size in (2, 4)
     ]
     pictures = reread(data().train, spec=ArraySpec((None, None, 3), "uint8"))

@@ -21,16 +21,20 @@ def world(tmp_path_factory):
     (folder / "ratings.csv").write_text("user,item,rating,time\n" + "\n".join(rows) + "\n")
     items = [f"i{i},Film {i},{i % 2}" for i in range(ITEMS)]
     (folder / "items.csv").write_text("item,title,odd\n" + "\n".join(items) + "\n")
-    known = tlkit.data.ratings.catalogue(folder / "items.csv")
-    return folder, known, tlkit.data.ratings.from_table(folder / "ratings.csv", known, history=12, cold=0.1, seed=2)
+    catalogue = tlkit.data.ratings.catalogue(folder / "items.csv")
+    return (
+        folder,
+        catalogue,
+        tlkit.data.ratings.from_table(folder / "ratings.csv", catalogue, history=12, cold=0.1, seed=2),
+    )
 
 
 @pytest.fixture(scope="module")
 def run(world):
-    folder, known, data = world
+    folder, catalogue, data = world
     module = tlkit.data.ratings.module(data, width=16)
     plan = tlkit.plans.whole(epochs=30, lr=2e-2, weight_decay=1e-3)
-    trained = tlkit.finetune(module, tlkit.tasks.recommend(known.titles, k=5), data, plan, out=folder / "run")
+    trained = tlkit.finetune(module, tlkit.tasks.recommend(catalogue.titles, k=5), data, plan, out=folder / "run")
     return tlkit.export(recommenders.beside_popularity(trained), formats=("saved_model", "float32"))
 
 
@@ -43,10 +47,10 @@ def test_it_learns_what_comes_next_and_says_what_it_is_compared_with(run):
 
 def test_a_file_takes_a_history_and_never_gives_it_back(run, world, tmp_path):
     (tmp_path / "history.txt").write_text("i3\nFilm 4\nno such film\n")
-    (said,) = tlkit.predict(run, [tmp_path / "history.txt"])
-    titles = [title for title, _ in said.scores]
+    (prediction,) = tlkit.predict(run, [tmp_path / "history.txt"])
+    titles = [title for title, _ in prediction.scores]
     assert len(titles) == 5 and not {"Film 3", "Film 4"} & set(titles)
-    assert said.note == "1 of 3 items are not in the catalogue"
+    assert prediction.note == "1 of 3 items are not in the catalogue"
     again = tlkit.load(run.folder)
     assert again.scores["ndcg_at_5"] == pytest.approx(run.scores["ndcg_at_5"])
     (tmp_path / "none.txt").write_text("nothing\n")
@@ -59,22 +63,22 @@ def test_the_tower_in_numpy_is_the_modules(run, world):
     histories = data.test.inputs.take(np.arange(20))
     weights = {name: np.asarray(variable.value) for name, variable in cold_start._weights(run).items()}
     scores = ratings_module.queries(histories, weights) @ weights["items/embedding"][1:].T + weights["items/bias"]
-    given = run.model.predict(histories, verbose=0)
-    unseen = given > ratings_module.UNSEEN
-    assert unseen.any() and np.abs(scores - given)[unseen].max() < 1e-4
+    outputs = run.model.predict(histories, verbose=0)
+    unseen = outputs > ratings_module.UNSEEN
+    assert unseen.any() and np.abs(scores - outputs)[unseen].max() < 1e-4
 
 
 def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatch):
-    _, known, data = world
+    _, catalogue, data = world
     held = sorted({int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0})
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
     texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     monkeypatch.setattr(cold_start, "_of_texts", lambda *_: texts)
     before = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
-    extended = tlkit.methods.new_items(run, known, neighbours=2)
+    extended = tlkit.methods.new_items(run, catalogue, neighbours=2)
     after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
-    kept = [i for i in range(ITEMS) if i not in held]
-    assert np.array_equal(before[:, kept], after[:, kept])
+    old_items = [i for i in range(ITEMS) if i not in held]
+    assert np.array_equal(before[:, old_items], after[:, old_items])
     taken = {str(user): set() for user in data.test.columns["user"]}
     for k in range(len(data.train)):
         taken[data.train.columns["user"][k]] |= {int(data.train.target_array[k])}
@@ -91,7 +95,7 @@ def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatc
     hits = [item in items for item, items in zip(best, cold, strict=True) if items]
     assert scores["cold_recall_at_1"] == pytest.approx(np.mean(hits)) and len(hits) > 10
     with pytest.raises(InputError, match="needs the catalogue"):
-        tlkit.methods.new_items(run, known, neighbours=0)
+        tlkit.methods.new_items(run, catalogue, neighbours=0)
 
 
 def test_what_is_no_recommendation_is_refused(world):
@@ -119,10 +123,10 @@ def test_regression_tells_a_known_item_by_the_others_alone():
 
 
 def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):
-    _, known, _ = world
+    _, catalogue, _ = world
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
     monkeypatch.setattr(cold_start, "_of_texts", lambda *_: np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    agreed = tlkit.methods.new_items(run, known, neighbours=2)
+    agreed = tlkit.methods.new_items(run, catalogue, neighbours=2)
     assert cold_start.UNLIKE not in agreed.data.notes
     monkeypatch.setattr(cold_start, "alternating_least_squares", lambda taken: -taken.astype(np.float64))
-    assert cold_start.UNLIKE in tlkit.methods.new_items(run, known, neighbours=2).data.notes
+    assert cold_start.UNLIKE in tlkit.methods.new_items(run, catalogue, neighbours=2).data.notes

@@ -112,8 +112,8 @@ def test_without_test_examples_files_are_checked_on_others_and_all_say_so(module
     assert {row.checked_on for row in done.exports} == {split} and all(row.passed for row in done.exports)
     assert {row["checked_on"] for row in json.loads((tmp_path / "run.json").read_text())["exports"]} == {split}
     assert sentence in (tmp_path / "report.html").read_text()
-    kept = tlkit.load(tmp_path).data
-    assert len(getattr(kept, split)) == len(getattr(splits, split)) and not len(kept.test)
+    loaded = tlkit.load(tmp_path).data
+    assert len(getattr(loaded, split)) == len(getattr(splits, split)) and not len(loaded.test)
     assert commands.main(["export", str(tmp_path), "--formats", "float32"]) == 0  # from the folder alone
     assert sentence in " ".join(capsys.readouterr().out.split())
 

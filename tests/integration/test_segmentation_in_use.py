@@ -92,17 +92,17 @@ def test_a_run_opens_again_with_the_weights_of_its_labels(made):
 
 def test_predict_says_how_much_each_label_covers(made):
     folder, run = made
-    (said,) = tlkit.predict(run.folder, [folder / "images" / "01.png"])
-    assert sum(share for _, share in said.scores) == pytest.approx(1) and said.scores[0][0] == "ground"
+    (prediction,) = tlkit.predict(run.folder, [folder / "images" / "01.png"])
+    assert sum(share for _, share in prediction.scores) == pytest.approx(1) and prediction.scores[0][0] == "ground"
     mask = np.asarray(Image.open(folder / "masks" / "01.png"))
-    assert dict(said.scores)["field"] == pytest.approx((mask == 1).mean(), abs=0.12)
+    assert dict(prediction.scores)["field"] == pytest.approx((mask == 1).mean(), abs=0.12)
 
 
 def test_predict_draws_the_mask_and_the_report_training_masks(made, tmp_path):
     folder, run = made
-    (said,) = tlkit.predict(run.folder, [folder / "images" / "01.png"], drawn=tmp_path)
+    (prediction,) = tlkit.predict(run.folder, [folder / "images" / "01.png"], drawn=tmp_path)
     image = Image.open(tmp_path / "01.png")
-    assert said.drawn == (str(tmp_path / "01.png"),) and image.size == (SIZE, SIZE)
+    assert prediction.drawn == (str(tmp_path / "01.png"),) and image.size == (SIZE, SIZE)
     assert (run.folder / "report.html").read_text().count('alt="true mask of ') == 12
 
 

@@ -68,9 +68,9 @@ def test_predict_reads_the_latest_values_and_names_the_steps(forecast_run, tmp_p
     months = [f"{2015 + i // 12}-{1 + i % 12:02d}" for i in range(40)]
     with (tmp_path / "latest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "value"], *zip(months, range(40), strict=True)])
-    (said,) = tlkit.predict(forecast_run, [tmp_path / "latest.csv"])
-    assert said.scores[0][0].startswith("2018-05 (0.1 to 0.9: ") and len(said.scores) == 6
-    assert "the last 40 of 40 values" in said.note
+    (prediction,) = tlkit.predict(forecast_run, [tmp_path / "latest.csv"])
+    assert prediction.scores[0][0].startswith("2018-05 (0.1 to 0.9: ") and len(prediction.scores) == 6
+    assert "the last 40 of 40 values" in prediction.note
     with (tmp_path / "short.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "value"], *zip(months[:5], range(5), strict=True)])
     with pytest.raises(InputError, match="has 5 values, and a forecast needs 12"):
@@ -81,10 +81,10 @@ def test_predict_answers_for_each_series_of_a_table(forecast_run, tmp_path):
     rows = [[f"2024-01-{day:02d}", name, k + day] for k, name in enumerate("ab") for day in range(1, 31)]
     with (tmp_path / "two.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "series", "value"], *rows])
-    said = tlkit.predict(forecast_run, [tmp_path / "two.csv"])
-    assert [prediction.file for prediction in said] == [f"{tmp_path / 'two.csv'}, {name}" for name in "ab"]
-    assert said[0].scores[0][0].startswith("2024-01-31")
-    assert float(said[1].scores[0][1]) == pytest.approx(said[0].scores[0][1] + 1, abs=0.05)
+    predictions = tlkit.predict(forecast_run, [tmp_path / "two.csv"])
+    assert [prediction.file for prediction in predictions] == [f"{tmp_path / 'two.csv'}, {name}" for name in "ab"]
+    assert predictions[0].scores[0][0].startswith("2024-01-31")
+    assert float(predictions[1].scores[0][1]) == pytest.approx(predictions[0].scores[0][1] + 1, abs=0.05)
 
 
 def test_a_killed_forecast_goes_on_to_the_same_bits(tmp_path):
@@ -144,19 +144,19 @@ def test_thresholds_are_set_once_and_kept(gesture_run):
     from tlkit.modalities.prepare import prepare_like
 
     layer = backbone_of(gesture_run.model)
-    kept = {v.name: np.array(v) for v in layer.module_variables.values()}
-    assert kept[rocket.FITTED] == 1
+    values = {v.name: np.array(v) for v in layer.module_variables.values()}
+    assert values[rocket.FITTED] == 1
     prepare_like(tlkit.datasets.made_series.gestures(30, 40, seed=5), gesture_run)
     for variable in layer.module_variables.values():
-        np.testing.assert_array_equal(np.array(variable), kept[variable.name])
+        np.testing.assert_array_equal(np.array(variable), values[variable.name])
 
 
 def test_predict_reads_a_recording(gesture_run, tmp_path):
     values = gesture_run.data.test.inputs[0]
     with (tmp_path / "one.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "x", "y", "z"], *([t, *row] for t, row in enumerate(values.tolist()))])
-    (said,) = tlkit.predict(gesture_run, [tmp_path / "one.csv"], top=1)
-    assert said.scores[0][0] == gesture_run.data.labels[int(gesture_run.data.test.target_array[0])]
+    (prediction,) = tlkit.predict(gesture_run, [tmp_path / "one.csv"], top=1)
+    assert prediction.scores[0][0] == gesture_run.data.labels[int(gesture_run.data.test.target_array[0])]
     with (tmp_path / "two.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["time", "x"], *([t, t] for t in range(9))])
     with pytest.raises(InputError, match="has 1 channels, and the model takes 3"):

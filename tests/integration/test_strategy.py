@@ -109,9 +109,9 @@ def test_a_killed_worker_ends_all_and_the_same_command_goes_on_to_the_same_bits(
     (chief, victim), _ = two_workers(folder, tmp_path, tmp_path / "kept", 0.3, killed="1 3")
     victim.wait(300)
     ended = time.monotonic()
-    said = chief.communicate(timeout=60)[0]
+    printed = chief.communicate(timeout=60)[0]
     assert time.monotonic() - ended < 30
-    assert chief.returncode != 0 and "Worker 1 has ended or cannot be reached" in said
+    assert chief.returncode != 0 and "Worker 1 has ended or cannot be reached" in printed
     chief, other = ended_well(*two_workers(folder, tmp_path, tmp_path / "kept", 0.3))
     assert chief["resumed"] and other["resumed"]
     assert gap(unbroken, chief) == 0.0 and gap(unbroken, chief, "h") == 0.0 and gap(chief, other) == 0.0

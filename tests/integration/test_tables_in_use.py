@@ -79,14 +79,14 @@ def test_files_take_rows_as_they_are(run, tmp_path):
         out.writerows(
             zip(*(["" if c is None else c for c in cells[n]] for n in ("job", "yearly pay", "age")), strict=True)
         )
-    said = tlkit.predict(run, [tmp_path / "few.csv"])
+    predictions = tlkit.predict(run, [tmp_path / "few.csv"])
     model = tasks.classify(run.task.labels).decode(run.model.predict_on_batch(
         {name: np_to_tf(column) for name, column in table.inputs.take(np.arange(6)).items()}
     ))["probabilities"]  # fmt: skip
-    assert [prediction.file for prediction in said] == [f"{tmp_path / 'few.csv'}, row {i}" for i in range(1, 7)]
-    for prediction, shares in zip(said, np.asarray(model), strict=True):
+    assert [prediction.file for prediction in predictions] == [f"{tmp_path / 'few.csv'}, row {i}" for i in range(1, 7)]
+    for prediction, shares in zip(predictions, np.asarray(model), strict=True):
         assert dict(prediction.scores)[run.task.labels[1]] == pytest.approx(shares[1], abs=1e-5)
-    assert said[0].note == "missing: age, job"
+    assert predictions[0].note == "missing: age, job"
     (tmp_path / "comma.csv").write_text('job,yearly pay,age\ncook,5,"39,5"\n')
     (prediction,) = tlkit.predict(run, [tmp_path / "comma.csv"])
     assert prediction.note == "'39,5' is no number in age; missing: age"

@@ -81,12 +81,12 @@ def test_taps_are_what_the_layer_gives_and_are_saved_with_it(folder, tmp_path):
     layer = layer_of(folder)
     x = data().train.inputs.take(np.arange(3)).astype("float32")
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layer])
-    given = model(x)
-    assert [tensor.shape[0] for tensor in given] == [3] * len(layer.feature_maps) and len(given) > 1
+    maps = model(x)
+    assert [tensor.shape[0] for tensor in maps] == [3] * len(layer.feature_maps) and len(maps) > 1
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.layers[-1].taps == layer.taps
-    assert same(again(x), given)
+    assert same(again(x), maps)
 
 
 def test_unfreezing_follows_the_last_tap(folder):
@@ -147,18 +147,18 @@ def test_the_table_of_ids_is_read_and_trains_with_the_whole_alone():
     import keras
 
     keras.utils.set_random_seed(0)
-    given = keras.Input((6,), dtype="int32", name="letters")
+    inputs = keras.Input((6,), dtype="int32", name="letters")
     table = keras.layers.Embedding(9, 4, name="table")
-    hidden = keras.layers.Dense(4, name="second")(keras.layers.Dense(4, activation="tanh", name="first")(table(given)))
-    layer = tlkit.HubLayer(keras.Model(given, hidden), name="backbone")
+    hidden = keras.layers.Dense(4, name="second")(keras.layers.Dense(4, activation="tanh", name="first")(table(inputs)))
+    layer = tlkit.HubLayer(keras.Model(inputs, hidden), name="backbone")
 
     def logits(features):
         return keras.ops.matmul(features["hidden"], keras.ops.transpose(features["embedding"]))[:, -1, :3]
 
     task = dataclasses.replace(tasks.classify(LABELS), reads=reads.hidden_and_embedding(), head=logits)
     model = tlkit.build(layer, task)
-    kept = np.array(table.embeddings)
-    np.testing.assert_array_equal(layer(np.zeros((1, 6), "int32"))[1], kept)
+    table_values = np.array(table.embeddings)
+    np.testing.assert_array_equal(layer(np.zeros((1, 6), "int32"))[1], table_values)
     rng = np.random.default_rng(0)
     targets = np.arange(24, dtype="int32") % 3
     parts = [tlkit.Examples(tuple(f"{k}{i}" for i in range(24)), rng.integers(0, 9, (24, 6)).astype("int32"), targets)
@@ -166,10 +166,10 @@ def test_the_table_of_ids_is_read_and_trains_with_the_whole_alone():
     splits = tlkit.Splits(*parts, LABELS)
     run = tlkit.fit(model, task, splits, (Phase(1, 0.1, unfrozen=0.3),), batch_size=8)
     assert run.phases[0].had["front"].startswith("computed once") and run.phases[0].had["parameters"] == 20
-    moved = [v.path for v in layer.variables if not np.array_equal(np.array(v), kept)]
-    assert moved and np.array_equal(np.array(layer(np.zeros((1, 6), "int32"))[1]), kept)
+    moved = [v.path for v in layer.variables if not np.array_equal(np.array(v), table_values)]
+    assert moved and np.array_equal(np.array(layer(np.zeros((1, 6), "int32"))[1]), table_values)
     run = tlkit.fit(model, task, splits, (Phase(1, 0.1, unfrozen=1.0),), batch_size=8)
-    assert not np.array_equal(np.array(layer(np.zeros((1, 6), "int32"))[1]), kept)
+    assert not np.array_equal(np.array(layer(np.zeros((1, 6), "int32"))[1]), table_values)
 
 
 # -- computed once

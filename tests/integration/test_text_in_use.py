@@ -199,22 +199,22 @@ def tagged(count: int, layer, seed: int = 0) -> Examples:
     rng = np.random.default_rng(seed)
     kinds = {"anna": 1, "rome": 2}
     rows = [rng.choice([*FILLER, "anna", "rome", "in"], rng.integers(2, 14)).tolist() for _ in range(count)]
-    made = [layer.tokenizer.encode_words(words, 24) for words in rows]
+    encodings = [layer.tokenizer.encode_words(words, 24) for words in rows]
     targets = np.full((count, 24), -1, np.int32)
-    for i, (words, (_, owners)) in enumerate(zip(rows, made, strict=True)):
+    for i, (words, (_, owners)) in enumerate(zip(rows, encodings, strict=True)):
         first = [int(np.flatnonzero(owners == w)[0]) for w in range(len(words))]
         targets[i, first] = [kinds.get(word, 0) for word in words]
     return Examples(
         tuple(f"{seed}-{i}" for i in range(count)),
         ReadColumn(
-            lambda i: made[i][0],
-            {name: ArraySpec((24,), "int32") for name in made[0][0]},
+            lambda i: encodings[i][0],
+            {name: ArraySpec((24,), "int32") for name in encodings[0][0]},
             tuple(map(str, range(count))),
         ),
         ArrayColumn(targets),
         modality="text",
         columns={
-            "length": ArrayColumn(np.array([int(inputs["input_mask"].sum()) for inputs, _ in made])),
+            "length": ArrayColumn(np.array([int(inputs["input_mask"].sum()) for inputs, _ in encodings])),
             "text": TextColumn(tuple(map(" ".join, rows))),
         },
     )
@@ -233,8 +233,8 @@ def test_words_are_tagged(folder, tmp_path):
     done = tlkit.export(run, formats=("float32",), progress=quiet)
     assert done.exports[0].passed
     (tmp_path / "one.txt").write_text("the film in Rome Anna very", encoding="utf-8")
-    (said,) = predict(tmp_path, [tmp_path / "one.txt"])
-    assert [name for name, _ in said.scores] == ["Rome B-place", "Anna B-person"]
+    (prediction,) = predict(tmp_path, [tmp_path / "one.txt"])
+    assert [name for name, _ in prediction.scores] == ["Rome B-place", "Anna B-person"]
 
 
 # -- what cannot be

@@ -157,10 +157,10 @@ def test_a_rate_far_too_high_is_said():
     from tlkit.core.progress import quiet
     from tlkit.training import fit as fitting
 
-    said: list[str] = []
-    progress = dataclasses.replace(quiet, line=said.append)
+    log: list[str] = []
+    progress = dataclasses.replace(quiet, line=log.append)
     fitting._say_high_rates((Phase(epochs=1, lr=1e-2), Phase(epochs=1, lr=1e30)), progress)
-    (line,) = said
+    (line,) = log
     assert "lr=1e+30 of phase 2 is far above what Adam learns with" in line
 
 
@@ -258,9 +258,9 @@ def test_a_fit_that_is_stopped_again_and_again_goes_on_to_the_same_bits(folder, 
     for lines in STOPS:
         with pytest.raises(StopError):
             fitted(folder, **shared, progress=stopping_after(lines))
-    said: list[str] = []
-    assert same_runs(fitted(folder, **shared, progress=dataclasses.replace(quiet, line=said.append)), whole)
-    assert said[0] == "resumed behind phase 2, epoch 2" and sum(" epoch " in text for text in said[1:]) == 1
+    log: list[str] = []
+    assert same_runs(fitted(folder, **shared, progress=dataclasses.replace(quiet, line=log.append)), whole)
+    assert log[0] == "resumed behind phase 2, epoch 2" and sum(" epoch " in text for text in log[1:]) == 1
     assert same_runs(fitted(folder, **shared), whole)  # and a finished one stays as it is
 
 
@@ -271,9 +271,9 @@ def test_a_damaged_newest_generation_falls_back_to_the_one_before(folder, tmp_pa
         fitted(folder, **shared, progress=stopping_after(4))
     newest = max(tmp_path.glob("state-*.ckpt"), key=lambda p: p.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:-100])
-    said: list[str] = []
-    again = fitted(folder, **shared, progress=dataclasses.replace(quiet, line=said.append))
-    assert any("is damaged; the generation before it is used" in text for text in said)
+    log: list[str] = []
+    again = fitted(folder, **shared, progress=dataclasses.replace(quiet, line=log.append))
+    assert any("is damaged; the generation before it is used" in text for text in log)
     assert same_runs(again, whole)
 
 
@@ -305,14 +305,14 @@ def test_both_generations_damaged_start_over(folder, tmp_path, plain):
     assert same_runs(fitted(folder, checkpoints=tmp_path), plain)
 
 
-def child(folder: Path, out: Path, said) -> None:
-    """What a killed command runs: `said` gets each line and each step of the features."""
+def child(folder: Path, out: Path, pipe) -> None:
+    """What a killed command runs: `pipe` gets each line and each step of the features."""
 
     @contextlib.contextmanager
     def bar(title: str, total: int):
-        yield lambda done: said.send(title)
+        yield lambda done: pipe.send(title)
 
-    progress = dataclasses.replace(quiet, line=said.send, bar=bar)
+    progress = dataclasses.replace(quiet, line=pipe.send, bar=bar)
     os.environ["TLKIT_CACHE"] = str(out / "cache")
     run = fitted(folder, splits=data(Brighter()), views=2, checkpoints=out / "checkpoints", progress=progress)
     np.savez(out / "weights.npz", *values(run.model))
@@ -325,12 +325,12 @@ def test_kill_9_at_any_moment_and_again_gives_the_same_bits(folder, tmp_path, wh
     processes.set_forkserver_preload(["tensorflow", "keras", "tlkit.training"])
     rng = random.Random(0)
     for moment in ("features", "phase 1", "phase 2", None):
-        said, says = processes.Pipe(duplex=False)
-        process = processes.Process(target=child, args=(folder, tmp_path, says))
+        lines, pipe = processes.Pipe(duplex=False)
+        process = processes.Process(target=child, args=(folder, tmp_path, pipe))
         process.start()
-        says.close()
+        pipe.close()
         if moment is not None:
-            next(text for text in iter(said.recv, None) if text.startswith(moment))
+            next(text for text in iter(lines.recv, None) if text.startswith(moment))
             time.sleep(rng.random() * 0.05)
             process.kill()
         process.join(120)

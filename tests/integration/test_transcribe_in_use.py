@@ -109,14 +109,14 @@ def test_a_client_with_its_own_loop_writes_the_same(run):
     encode, decode = (file.get_signature_runner(name) for name in ("encode", "decode"))
     wave = run.task.deployment.examples(run.data.test).inputs[0]["waveform"][None]
     told = run.data.test.pipeline.get("prompted")
-    kept = encode(waveform=wave)
+    state = encode(waveform=wave)
     shapes = {n: d["shape"] for n, d in decode.get_input_details().items() if n.startswith("kv_cache")}
-    kept |= {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    state |= {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     text, ids = [], list(told["prompt"])
     for position in range(LONGEST + len(ids) - 1):
-        outputs = decode(ids=np.array([[ids[position]]], np.int32), position=np.array(position, np.int32), **kept)
+        outputs = decode(ids=np.array([[ids[position]]], np.int32), position=np.array(position, np.int32), **state)
         logits = outputs.pop("logits")[0]
-        kept |= outputs
+        state |= outputs
         if position + 1 < len(told["prompt"]):
             continue
         logits[told["end"] + 1 :] = -1e9

@@ -132,9 +132,9 @@ def test_what_cannot_be_checked(module_folder):
 def test_a_keras_model_stays_as_it_is():
     import keras
 
-    given = keras.Input((SIZE, SIZE, 3))
-    norm = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=8)(given))
-    module = keras.Model(given, keras.layers.GlobalAveragePooling2D()(norm))
+    inputs = keras.Input((SIZE, SIZE, 3))
+    norm = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=8)(inputs))
+    module = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(norm))
     before = [np.array(v) for v in module.weights]
     plan = (Phase(epochs=1, lr=1e-2, unfrozen=1.0),)
     task, options = tasks.classify(LABELS), {"phases": plan, "seeds": (0,), "progress": quiet}
@@ -169,10 +169,10 @@ def test_fresh_depthwise_kernels_sum_over_their_window_alone():
     """He's rule keeps the second moment: that of the kernel times what is summed over is 2."""
     import keras
 
-    given = keras.Input((8, 8, 64))
-    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="windows")(given)
+    inputs = keras.Input((8, 8, 64))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="windows")(inputs)
     x = keras.layers.Conv2D(1, 3, use_bias=False, name="sums")(x)  # (3, 3, 128, 1) and no depthwise kernel
-    layer = tlkit.HubLayer(keras.Model(given, keras.layers.Flatten()(x)))
+    layer = tlkit.HubLayer(keras.Model(inputs, keras.layers.Flatten()(x)))
     fresh_weights(layer, 0)
     deviations = {tuple(v.shape): float(np.std(v)) for v in layer.weights}
     assert deviations[(3, 3, 64, 2)] == pytest.approx((2 / 9) ** 0.5, rel=0.1)

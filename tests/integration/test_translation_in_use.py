@@ -93,9 +93,9 @@ def test_lines_are_translated_without_tensorflow(run, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (first, said), (second, other) = json.loads(done.stdout)
+    (first, written), (second, other) = json.loads(done.stdout)
     assert (first, second) == ("red dog and blue cat", "black sun and green hat")
-    assert {*said.split(), *other.split()} <= {*COLOURS.values(), *THINGS.values(), "y"}
+    assert {*written.split(), *other.split()} <= {*COLOURS.values(), *THINGS.values(), "y"}
 
 
 @pytest.mark.slow

@@ -130,9 +130,9 @@ def test_weights_of_examples_count_in_the_mean():
     weights = (data.train.target_array[:, 0] > 3e-9).astype(np.float32)
     weighted = dataclasses.replace(data, train=dataclasses.replace(data.train, weights=weights))
     task, _ = prepared(tasks.regress(NAMES), weighted)
-    kept = data.train.target_array[weights > 0].astype(float)
-    np.testing.assert_allclose(decode_of(task).offset, kept.mean(axis=0))
-    np.testing.assert_allclose(decode_of(task).factor, kept.std(axis=0))
+    observed = data.train.target_array[weights > 0].astype(float)
+    np.testing.assert_allclose(decode_of(task).offset, observed.mean(axis=0))
+    np.testing.assert_allclose(decode_of(task).factor, observed.std(axis=0))
 
 
 def test_targets_that_never_vary_or_hardly_do_are_named():

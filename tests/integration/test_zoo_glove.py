@@ -33,9 +33,9 @@ def words(ids):
 def test_king_without_man_with_woman_is_queen(ids, words):
     table = ids.variables[0].numpy()
     rows = {word: i for i, word in enumerate(words[:20_000])}
-    wanted = table[rows["king"]] - table[rows["man"]] + table[rows["woman"]]
+    sought = table[rows["king"]] - table[rows["man"]] + table[rows["woman"]]
     unit = table[1:20_000] / np.linalg.norm(table[1:20_000], axis=1, keepdims=True)
-    nearest = [words[1 + i] for i in np.argsort(unit @ wanted)[::-1][:2]]
+    nearest = [words[1 + i] for i in np.argsort(unit @ sought)[::-1][:2]]
     assert nearest == ["king", "queen"]
 
 

@@ -36,12 +36,12 @@ def authors(tmp_path_factory):
 
 def own_graph(meta, weights):
     definition = tf.compat.v1.MetaGraphDef.FromString(meta).graph_def
-    wanted = ["model/Flatten/flatten/Reshape", "model/Sigmoid"]
-    part = tf.compat.v1.graph_util.extract_sub_graph(definition, wanted)
+    names = ["model/Flatten/flatten/Reshape", "model/Sigmoid"]
+    part = tf.compat.v1.graph_util.extract_sub_graph(definition, names)
     with tf.Graph().as_default() as network:
         variables = [node.name for node in part.node if node.op == "VariableV2"]
         values = {f"{name}:0": tf.constant(weights.get_tensor(name)) for name in variables}
-        outputs = tf.import_graph_def(part, values, [f"{name}:0" for name in wanted], name="")
+        outputs = tf.import_graph_def(part, values, [f"{name}:0" for name in names], name="")
         feeds = [op.outputs[0] for op in network.get_operations() if op.type == "Placeholder"]
     spectra = next(t for t in feeds if t.dtype == tf.float32)
     training = next(t for t in feeds if t.dtype == tf.bool)

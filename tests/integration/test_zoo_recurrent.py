@@ -54,8 +54,8 @@ def test_letters_are_read_as_keras_reads_them_and_padding_changes_nothing(letter
     ids[0, :5], ids[1, :9] = rng.integers(3, 29, 5), rng.integers(3, 29, 9)
     states = g2p.encode(weights, tf.constant(ids))
     for row, count, state in zip(ids, (5, 9), states, strict=True):
-        wanted = keras_gru(arrays, "enc")(arrays["enc_emb"][row[None, :count]])[0, -1]
-        np.testing.assert_allclose(state, wanted, atol=1e-4)
+        expected = keras_gru(arrays, "enc")(arrays["enc_emb"][row[None, :count]])[0, -1]
+        np.testing.assert_allclose(state, expected, atol=1e-4)
 
 
 def test_phonemes_are_written_as_keras_writes_them(letters):
@@ -63,10 +63,10 @@ def test_phonemes_are_written_as_keras_writes_them(letters):
     encoded = normal(2, g2p.WIDTH)
     ids = rng.integers(1, len(g2p.PHONEMES), (2, g2p.MOST_PHONEMES)).astype("i4")
     states = g2p.decode(weights, tf.constant(encoded), tf.constant(ids))
-    wanted = keras_gru(arrays, "dec")(arrays["dec_emb"][ids], initial_state=tf.constant(encoded))
-    np.testing.assert_allclose(states, wanted, atol=1e-4)
+    expected = keras_gru(arrays, "dec")(arrays["dec_emb"][ids], initial_state=tf.constant(encoded))
+    np.testing.assert_allclose(states, expected, atol=1e-4)
     np.testing.assert_allclose(
-        g2p.scores(weights, states), np.asarray(wanted) @ arrays["fc_w"].T + arrays["fc_b"], atol=1e-4
+        g2p.scores(weights, states), np.asarray(expected) @ arrays["fc_w"].T + arrays["fc_b"], atol=1e-4
     )
 
 
@@ -155,12 +155,12 @@ def test_english_is_likelier_than_its_letters_backwards(writer):
 
 def lstm(x, kernel, recurrent, bias):
     """In NumPy and float64; the gates are input, forget, new and output."""
-    carried, given, outputs = 0.0, np.zeros((len(x), textgenrnn.UNITS)), []
+    carried, hidden, outputs = 0.0, np.zeros((len(x), textgenrnn.UNITS)), []
     for step in x.transpose(1, 0, 2):
-        enter, keep, new, leave = np.split(step @ kernel + given @ recurrent + bias, 4, axis=-1)
+        enter, keep, new, leave = np.split(step @ kernel + hidden @ recurrent + bias, 4, axis=-1)
         carried = carried / (1 + np.exp(-keep)) + np.tanh(new) / (1 + np.exp(-enter))
-        given = np.tanh(carried) / (1 + np.exp(-leave))
-        outputs.append(given)
+        hidden = np.tanh(carried) / (1 + np.exp(-leave))
+        outputs.append(hidden)
     return np.stack(outputs, axis=1)
 
 
@@ -205,5 +205,5 @@ def test_they_convert_with_builtins(name):
         ids = rng.integers(1, 29, (1, g2p.MOST_LETTERS)).astype("i4")
         values = {"source": ids, "ids": ids[:, : g2p.MOST_PHONEMES]}
     outputs = zoo_checks.litert(loaded, **{key: value.shape for key, value in values.items()})(**values)
-    wanted = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in values.items()})
-    np.testing.assert_allclose(outputs["default"], wanted["default"], atol=1e-3)
+    expected = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in values.items()})
+    np.testing.assert_allclose(outputs["default"], expected["default"], atol=1e-3)

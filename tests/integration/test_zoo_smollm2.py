@@ -149,9 +149,9 @@ def test_an_everyday_sentence_is_likely_and_equals_numpy(layer, tmp_path):
     likely = tf.nn.log_softmax(logits).numpy()[np.arange(len(ids) - 1), ids[1:]]
     assert np.exp(-likely.mean()) == pytest.approx(25.27, abs=0.05)
     _, tensors = read_gguf(zoo_checks.files(smollm.PACKAGE, tmp_path)[smollm.WEIGHTS])
-    wanted = reference(tensors, ids, smollm.SIZES)
-    np.testing.assert_allclose(states, wanted, atol=1e-4)
-    np.testing.assert_allclose(logits, wanted @ tensors["token_embd.weight"].T.astype("f8"), atol=1e-4)
+    expected = reference(tensors, ids, smollm.SIZES)
+    np.testing.assert_allclose(states, expected, atol=1e-4)
+    np.testing.assert_allclose(logits, expected @ tensors["token_embd.weight"].T.astype("f8"), atol=1e-4)
 
 
 @pytest.mark.slow

@@ -106,8 +106,8 @@ def spoken(voice, text):
     if shutil.which("espeak-ng") is None:
         pytest.skip("needs espeak-ng (apt-get install espeak-ng)")
     signal = pytest.importorskip("scipy.signal")
-    said = subprocess.run(["espeak-ng", "-v", voice, "--stdout", text], check=True, capture_output=True).stdout
-    with wavefile.open(io.BytesIO(said)) as file:
+    sound = subprocess.run(["espeak-ng", "-v", voice, "--stdout", text], check=True, capture_output=True).stdout
+    with wavefile.open(io.BytesIO(sound)) as file:
         samples, rate = np.frombuffer(file.readframes(10**9), "<i2") / 32_768, file.getframerate()
     return signal.resample_poly(samples, 16_000, rate).astype(np.float32)[None]
 

@@ -41,12 +41,12 @@ def run(path, inputs):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
-    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.resize_tensor_input(given["index"], inputs.shape)
+    (taken,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(taken["index"], inputs.shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(given["index"], inputs)
+    interpreter.set_tensor(taken["index"], inputs)
     interpreter.invoke()
-    return interpreter.get_tensor(wanted["index"])
+    return interpreter.get_tensor(answer["index"])
 
 
 def test_it_equals_the_original_files(loaded, originals):

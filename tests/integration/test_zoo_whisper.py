@@ -132,11 +132,11 @@ def test_encoder_and_decoder_are_those_of_numpy(small):
     weights, reference = small
     bands = np.random.default_rng(2).normal(0, 0.5, (24, 80))
     encoded = whisper.encode(weights, tf.constant(bands[None], tf.float32))
-    wanted = reference.encode(bands)
-    np.testing.assert_allclose(encoded[0], wanted, atol=1e-4)
+    expected = reference.encode(bands)
+    np.testing.assert_allclose(encoded[0], expected, atol=1e-4)
     ids = np.array([3, 1, 4, 1, 5, 9])
     states = whisper.decode(weights, encoded, tf.constant(ids[None], tf.int32))
-    np.testing.assert_allclose(states[0], reference.decode(wanted, ids), atol=1e-4)
+    np.testing.assert_allclose(states[0], reference.decode(expected, ids), atol=1e-4)
     logits = whisper.scores(weights, states)
     np.testing.assert_allclose(logits[0], states[0] @ reference.w[whisper.TABLE].T, atol=1e-4)
 
@@ -155,11 +155,11 @@ def test_steps_with_a_cache_give_what_the_whole_text_gives(small):
     whole, capacity = whisper.decode(weights, encoded, ids), 8
     rubbish = tf.fill((2, capacity, WIDTH), 7.0)  # what lies behind a position is never read
     caches = {f"kv_cache_{side}_{n}": rubbish for side in "kv" for n in range(whisper.BLOCKS)}
-    given, states = {**whisper.crossed(weights, encoded), **caches}, []
+    state, states = {**whisper.crossed(weights, encoded), **caches}, []
     for start, stop in ((0, 2), (2, 3), (3, 5)):
-        outputs = whisper.step(weights, {**given, "ids": ids[:, start:stop], "position": tf.constant(start)})
+        outputs = whisper.step(weights, {**state, "ids": ids[:, start:stop], "position": tf.constant(start)})
         states.append(outputs.pop("default"))
-        given |= outputs
+        state |= outputs
     np.testing.assert_allclose(tf.concat(states, 1), whole, atol=1e-5)
 
 
@@ -237,5 +237,5 @@ def test_it_converts_with_builtins(endpoint):
         values = {"encoded": np.random.default_rng(0).normal(0, 1, (1, 50, WIDTH)).astype("f4")}
         values["ids"] = np.array([[50257, 50362, 314, 716]], "i4")
     outputs = zoo_checks.litert(loaded, endpoint, **{key: value.shape for key, value in values.items()})(**values)
-    wanted = loaded.signatures[endpoint](**{key: tf.constant(value) for key, value in values.items()})
-    np.testing.assert_allclose(outputs["default"], wanted["default"], atol=1e-3)
+    expected = loaded.signatures[endpoint](**{key: tf.constant(value) for key, value in values.items()})
+    np.testing.assert_allclose(outputs["default"], expected["default"], atol=1e-3)

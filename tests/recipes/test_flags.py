@@ -63,8 +63,8 @@ def recipe(
 
 
 def test_call_takes_flags_by_name():
-    given = flags.call(recipe, data="x", epochs=(1, 0), formats=("int8",))
-    assert given == ("x", 1, flags.Fit(epochs=(1, 0), seed=3), flags.Export(formats=("int8",)))
+    arguments = flags.call(recipe, data="x", epochs=(1, 0), formats=("int8",))
+    assert arguments == ("x", 1, flags.Fit(epochs=(1, 0), seed=3), flags.Export(formats=("int8",)))
     assert flags.call(recipe, data="x", k=2, fit=flags.Fit())[1:3] == (2, flags.Fit())
 
 

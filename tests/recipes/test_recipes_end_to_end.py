@@ -72,11 +72,11 @@ def coloured(folder):
 
 @pytest.mark.parametrize("modules", ["small", pytest.param("zoo", marks=pytest.mark.slow)])
 def test_choose_module(modules, tmp_path, module_folder):
-    given = {}
+    arguments = {}
     if modules == "small":
         handles = [str(module_folder(kind)) for kind in ("keras3_hub", "keras2")]
-        given = {"modules": handles, "data": coloured(tmp_path / "data"), "input_range": (0.0, 1.0)}
-    ranking = recipe("choose_module")(out=tmp_path, convert=False, **given)
+        arguments = {"modules": handles, "data": coloured(tmp_path / "data"), "input_range": (0.0, 1.0)}
+    ranking = recipe("choose_module")(out=tmp_path, convert=False, **arguments)
     first, second = ranking["rows"]
     assert (tmp_path / "ranking.png").stat().st_size > 5_000
     assert json.loads((tmp_path / "ranking.json").read_text())["rows"] == ranking["rows"]
@@ -200,12 +200,12 @@ def pointed(folder, count=60):
             {"id": i, "image_id": i, "category_id": 1, "bbox": [x, y, 48, 16], "iscrowd": 0,
              "keypoints": [x + 8, y + 8, 2, x + 40, y + 8, 2]}
         )  # fmt: skip
-    said = {
+    content = {
         "images": [{"id": i, "file_name": f"images/{i}.png", "width": 96, "height": 96} for i in range(count)],
         "categories": [{"id": 1, "name": "bar", "keypoints": ["left_end", "right_end"]}],
         "annotations": annotations,
     }
-    (folder / "annotations.json").write_text(json.dumps(said))
+    (folder / "annotations.json").write_text(json.dumps(content))
     return folder
 
 

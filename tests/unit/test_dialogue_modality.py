@@ -61,7 +61,9 @@ def test_what_a_user_writes_is_no_special_token(tmp_path, info):
 
 def test_another_model_s_tokenizer_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tiny_language, "arrays", lambda seed=0, words=250, made=tiny_language.arrays: made(seed, 250))
+    monkeypatch.setattr(
+        tiny_language, "arrays", lambda seed=0, words=250, arrays=tiny_language.arrays: arrays(seed, 250)
+    )
     handle = str(tiny_language.module(tmp_path))
     data = text.from_dialogues(tiny_language.dialogues(tmp_path / "pairs.jsonl"), progress=False)
     with pytest.raises(InputError, match=r"has a table of 250 tokens, and its tokenizer.json 258: that is another"):

@@ -91,4 +91,4 @@ def test_rows_hold_a_prompt_and_its_answer():
 def test_a_file_without_known_functions_is_refused():
     inputs = {"prompt": np.array([[1]]), "answer": np.array([[-1]])}
     with pytest.raises(InputError, match="has a function 'decode' or 'next'"):
-        run({"other": lambda given: {}}, inputs, rule=Rule())
+        run({"other": lambda feeds: {}}, inputs, rule=Rule())

@@ -61,7 +61,7 @@ def test_a_run_in_a_notebook_has_its_scores_and_files_and_nothing_is_run():
 
 @pytest.mark.parametrize("value", [{}, (), None, ""])
 def test_empty_fields_are_left_out(value):
-    made = dataclasses.make_dataclass("Row", ["name", "other"], repr=False)("a", value)
+    row = dataclasses.make_dataclass("Row", ["name", "other"], repr=False)("a", value)
     from tlkit.core.brief import brief
 
-    assert brief(made) == "Row(name='a')"
+    assert brief(row) == "Row(name='a')"

@@ -19,10 +19,10 @@ def test_an_alignment_by_hand():
 @pytest.mark.parametrize("seed", range(20))
 def test_as_many_edits_of_each_kind_as_jiwer_finds(seed):
     rng = random.Random(seed)
-    true, said = (rng.choices("abcd", k=rng.randint(1, 12)) for _ in range(2))
-    edits, other = align(true, said), jiwer.process_words(" ".join(true), " ".join(said))
+    true, heard = (rng.choices("abcd", k=rng.randint(1, 12)) for _ in range(2))
+    edits, other = align(true, heard), jiwer.process_words(" ".join(true), " ".join(heard))
     kinds = [edit.kind for edit in edits]
-    assert distance(true, said) == len(kinds) - kinds.count(EQUAL)
-    assert distance(true, said) == other.substitutions + other.deletions + other.insertions
-    assert [e.true for e in edits if e.true] == true and [e.said for e in edits if e.said] == said
+    assert distance(true, heard) == len(kinds) - kinds.count(EQUAL)
+    assert distance(true, heard) == other.substitutions + other.deletions + other.insertions
+    assert [e.true for e in edits if e.true] == true and [e.said for e in edits if e.said] == heard
     assert all((e.true == e.said) == (e.kind == EQUAL) for e in edits)

@@ -76,8 +76,8 @@ def test_damaged_samples_and_spools_are_made_again(tmp_path, monkeypatch):
     content = picture.read_bytes()
     picture.write_bytes(b"")
     assert samples.folder() == folder and picture.read_bytes() == content
-    kept, places = spool([b"one", b"two"])
-    kept.path.write_bytes(b"?" * 6)
+    spooled, places = spool([b"one", b"two"])
+    spooled.path.write_bytes(b"?" * 6)
     again, places = spool([b"one", b"two"])
     assert [again(i) for i in places] == [b"one", b"two"]
     (again.path.parent / "index.json").write_text("[]")

@@ -20,8 +20,8 @@ def test_annotations_and_a_dict_say_the_same():
     def run(lr: Annotated[float, Range(1e-4, 1e-2, log=True)], wide: bool, head: Literal["a", "b"], out: str = "x"):
         pass
 
-    said = {"lr": Range(1e-4, 1e-2, log=True), "wide": [False, True], "head": ["a", "b"]}
-    assert space.space_of(run, None) == space.space_of(run, said)
+    choices = {"lr": Range(1e-4, 1e-2, log=True), "wide": [False, True], "head": ["a", "b"]}
+    assert space.space_of(run, None) == space.space_of(run, choices)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_shifting_keeps_what_stays_inside(samples, by):
     by = max(-samples, min(samples, by))
     x = np.arange(1, samples + 1, dtype=np.float32)
     moved = shifted(x, by)
-    kept = x[: samples - by] if by >= 0 else x[-by:]
-    np.testing.assert_array_equal(moved[moved != 0], kept)
+    unmoved = x[: samples - by] if by >= 0 else x[-by:]
+    np.testing.assert_array_equal(moved[moved != 0], unmoved)
 
 
 def test_white_noise_is_pinned():

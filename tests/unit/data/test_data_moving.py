@@ -79,11 +79,11 @@ def test_boxes_of_a_flip_are_those_of_keras():
     rng = np.random.default_rng(0)
     corners = np.sort(rng.uniform(0, SIZE, (5, 2, 2)), axis=1).reshape(5, 4).astype(np.float32)
     layer = keras.layers.RandomFlip("horizontal", bounding_box_format="xyxy", seed=1)
-    given = {
+    labelled = {
         "images": np.zeros((1, SIZE, SIZE, 3), np.float32),
         "bounding_boxes": {"boxes": corners[None], "labels": np.arange(5)[None]},
     }
-    flipped = {tuple(np.round(np.asarray(layer(given)["bounding_boxes"]["boxes"])[0].ravel(), 2)) for _ in range(12)}
+    flipped = {tuple(np.round(np.asarray(layer(labelled)["bounding_boxes"]["boxes"])[0].ravel(), 2)) for _ in range(12)}
     rows = np.concatenate([np.arange(5)[:, None], corners / SIZE], axis=1).astype(np.float32)
     mirrored = {"mirrored": 1.0, "side": 1.0, "left": 0.5, "top": 0.5, "angle": 0.0}
     ours = moved_boxes(rows, mirrored, 0.25)[:, 1:] * SIZE
@@ -102,10 +102,10 @@ def test_a_point_moves_to_where_its_pixel_does(x, y, seed, kind):
     points = np.float32([[(column + 0.5) / width, (line + 0.5) / height, 2], [0, 0, 0]])
     augment = augmentations("points", **KINDS[kind])
     drawn = augment.draw(seed)
-    (moved, unlabelled), there = augment.targets(points, drawn), augmentations("mask").targets(mask, drawn) == 1
+    (moved, unlabelled), foreground = augment.targets(points, drawn), augmentations("mask").targets(mask, drawn) == 1
     assert unlabelled.tolist() == [0, 0, 0]
-    assume(there.any() and moved[2])
-    ys, xs = np.nonzero(there)
+    assume(foreground.any() and moved[2])
+    ys, xs = np.nonzero(foreground)
     assert abs(moved[0] * width - (xs.mean() + 0.5)) < 3 and abs(moved[1] * height - (ys.mean() + 0.5)) < 3
 
 
@@ -127,9 +127,9 @@ def test_moved_boxes_stay_inside_and_small_rests_go(seed, keep, count):
     drawn = augment.draw(seed)
     moved = augment.targets(rows, drawn)
     assert moved.dtype == np.float32 and moved.shape[1] == 5 and (moved[:, 1:] >= 0).all() and (moved[:, 1:] <= 1).all()
-    kept = (moved[:, 3:] - moved[:, 1:3]).prod(axis=1) * drawn["side"] ** 2
+    areas = (moved[:, 3:] - moved[:, 1:3]).prod(axis=1) * drawn["side"] ** 2
     before = rows[moved[:, 0].astype(int)]
-    assert (kept >= (keep - 1e-3) * (before[:, 3:] - before[:, 1:3]).prod(axis=1)).all()
+    assert (areas >= (keep - 1e-3) * (before[:, 3:] - before[:, 1:3]).prod(axis=1)).all()
 
 
 def test_masks_turn_with_their_picture():

@@ -28,8 +28,8 @@ def test_texts_that_are_read_out_alike_are_one(text, wanted):
 
 
 def test_words_that_only_look_alike_stay():
-    kept = "four hours your flour promise exercise advise"
-    assert spoken(kept) == kept
+    homophones = "four hours your flour promise exercise advise"
+    assert spoken(homophones) == homophones
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,9 @@ def test_a_context_lies_on_one_side_and_files_are_parts(tmp_path):
     splits = text.from_squad([first, second], progress=False)
     parts = [set(examples.groups) for examples in (splits.train, splits.val, splits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 30 and all(parts)
-    given = text.from_squad(first, test=second, split=(0.8, 0.2, 0), progress=False)
-    assert {name.partition("-")[0] for name in given.test.ids} == {str(i) for i in range(15, 30)}
-    assert len(given.train) + len(given.val) == sum(len(qas) for _, qas in many[:15])
+    divided = text.from_squad(first, test=second, split=(0.8, 0.2, 0), progress=False)
+    assert {name.partition("-")[0] for name in divided.test.ids} == {str(i) for i in range(15, 30)}
+    assert len(divided.train) + len(divided.val) == sum(len(qas) for _, qas in many[:15])
 
 
 @pytest.mark.parametrize(
@@ -139,49 +139,49 @@ def test_a_long_context_takes_several_windows(tmp_path):
     splits = splits_of(
         tmp_path, ("a b c d e f g h", [qa("q", "a?", "d e", 6), qa("n", "b?", None, is_impossible=True)])
     )
-    made = text.tokenized(splits, PIECES, 9, stride=2)
-    assert made.train.ids == ("q", "q@1", "q@2", "n", "n@1", "n@2")
-    assert made.train.target_array.tolist() == [[0, 0, 4, 8], [5, 6, 4, 8], [0, 0, 4, 8], *([[0, 0, 4, 8]] * 3)]
-    spelled = [[PIECES.vocabulary[n] for n in made.train.inputs[i]["input_word_ids"]] for i in range(3)]
+    cut = text.tokenized(splits, PIECES, 9, stride=2)
+    assert cut.train.ids == ("q", "q@1", "q@2", "n", "n@1", "n@2")
+    assert cut.train.target_array.tolist() == [[0, 0, 4, 8], [5, 6, 4, 8], [0, 0, 4, 8], *([[0, 0, 4, 8]] * 3)]
+    spelled = [[PIECES.vocabulary[n] for n in cut.train.inputs[i]["input_word_ids"]] for i in range(3)]
     assert spelled[0] == ["[CLS]", "a", "?", "[SEP]", "a", "b", "c", "d", "[SEP]"]
     assert spelled[1] == ["[CLS]", "a", "?", "[SEP]", "c", "d", "e", "f", "[SEP]"]
-    assert made.train.inputs[0]["input_type_ids"].tolist() == [0] * 4 + [1] * 5
-    assert made.train.columns["text"][1] == "a?\nc d e f"
-    assert made.notes == ("2 questions need, of 2, more than 9 pieces with the context: 6 windows show them all.",)
-    assert len(set(made.train.digests)) == 6 and made.train.groups[0] == made.train.groups[5]
+    assert cut.train.inputs[0]["input_type_ids"].tolist() == [0] * 4 + [1] * 5
+    assert cut.train.columns["text"][1] == "a?\nc d e f"
+    assert cut.notes == ("2 questions need, of 2, more than 9 pieces with the context: 6 windows show them all.",)
+    assert len(set(cut.train.digests)) == 6 and cut.train.groups[0] == cut.train.groups[5]
 
 
 def test_windows_say_what_they_show(tmp_path):
     splits = splits_of(tmp_path, ("a b  c d\ne f g h", [qa("q", "a?", "d\ne", 7)]))
-    made = text.tokenized(splits, PIECES, 9, stride=2).train
-    asked = made.columns["passage"]
+    cut = text.tokenized(splits, PIECES, 9, stride=2).train
+    asked = cut.columns["passage"]
     assert [words_of(asked[i], 4, 7) for i in range(3)] == ["a b c d", "c d e f", "e f g h"]
     assert [asked[i]["answers"].tolist() for i in range(3)] == [["d\ne"]] * 3
-    first, last = made.target_array[1, :2]
+    first, last = cut.target_array[1, :2]
     assert words_of(asked[1], first, last) == "d e"
-    chosen = made.subset([2, 0]).columns["passage"]
+    chosen = cut.subset([2, 0]).columns["passage"]
     assert [words_of(chosen[i], 4, 4) for i in range(2)] == ["e", "a"]
 
 
 def test_targets_are_the_pieces_of_the_answer(tmp_path):
     splits = splits_of(tmp_path, ("abc, def gh", [qa("q", "a?", "def", 5), qa("part", "a?", "bc", 1)]))
-    made = text.tokenized(splits, PIECES)
-    assert made.train.inputs.spec["input_mask"].shape == (16,) and made.train.lengths.tolist() == [14, 14]
-    assert made.train.target_array.tolist() == [[8, 10, 4, 13], [5, 6, 4, 13]]
+    cut = text.tokenized(splits, PIECES)
+    assert cut.train.inputs.spec["input_mask"].shape == (16,) and cut.train.lengths.tolist() == [14, 14]
+    assert cut.train.target_array.tolist() == [[8, 10, 4, 13], [5, 6, 4, 13]]
 
 
 def test_the_same_strings_give_the_same_windows(tmp_path):
     wordpiece = WordPiece(small())
     context = "The únaffable (hellos) of 北京我; e\u0301tude — world! " * 4
     splits = splits_of(tmp_path, (context, [qa("q", "Hello unaffable? " * 9, "hellos", context.index("hellos"))]))
-    made = text.tokenized(splits, wordpiece, 40)
-    assert len(made.train) > 3
-    for i, both in enumerate(made.train.columns["text"].texts):
+    cut = text.tokenized(splits, wordpiece, 40)
+    assert len(cut.train) > 3
+    for i, both in enumerate(cut.train.columns["text"].texts):
         question, passage = both.split("\n")
         expected = wordpiece.inputs(question, 40, passage)
-        for name, row in made.train.inputs[i].items():
+        for name, row in cut.train.inputs[i].items():
             np.testing.assert_array_equal(row, expected[name])
-        first, last, start, end = made.train.target_array[i]
+        first, last, start, end = cut.train.target_array[i]
         if first:
             letters = [wordpiece.vocabulary[n] for n in expected["input_word_ids"][first : last + 1]]
             assert "".join(letters).replace("##", "") == "hellos" and start <= first <= last < end

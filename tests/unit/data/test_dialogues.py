@@ -24,8 +24,8 @@ def test_no_question_and_no_answer_lies_in_two_parts(tmp_path):
 
 
 def test_each_answer_of_a_dialogue_knows_what_came_before(tmp_path):
-    said = [("user", "Hi"), ("assistant", "Hello"), ("user", "Sing"), ("assistant", "La")]
-    messages = [{"role": role, "content": content} for role, content in said]
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Sing"), ("assistant", "La")]
+    messages = [{"role": role, "content": content} for role, content in turns]
     data = text.from_dialogues(
         lines(tmp_path / "a.jsonl", [{"messages": messages}]), system="Be short", split=(1, 0, 0), progress=False
     )

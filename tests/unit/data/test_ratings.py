@@ -130,8 +130,8 @@ def test_each_refusal_is_one_sentence(name, table):
     call, sentence = REFUSED[name]
     with pytest.raises(InputError) as refused:
         call(table)
-    said = str(refused.value)
-    assert sentence in said and "\n" not in said and said.rstrip()[-1] in ".!?"
+    message = str(refused.value)
+    assert sentence in message and "\n" not in message and message.rstrip()[-1] in ".!?"
 
 
 # -- what a recommender is compared with

@@ -159,8 +159,8 @@ def test_each_refusal_is_one_sentence(name):
     call, sentence = REFUSED[name]
     with pytest.raises(InputError) as refused:
         call()
-    said = str(refused.value)
-    assert sentence in said and "\n" not in said and said.rstrip()[-1] in ".!?"
+    message = str(refused.value)
+    assert sentence in message and "\n" not in message and message.rstrip()[-1] in ".!?"
 
 
 def test_a_row_is_its_cells_with_what_is_missing_marked(tmp_path):

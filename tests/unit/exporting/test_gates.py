@@ -215,8 +215,8 @@ def test_what_spoils_values_is_named():
     assert "beyond 65504" in (failure("float16", lost, Gates()) or "")
     assert "share one scale" in (failure("int8", lost, Gates()) or "")
     for name in ("float32", "float16", "dynamic", "int8"):
-        said = failure(name, small, Gates()) or ""
-        assert said and "raw outputs" not in said
+        message = failure(name, small, Gates()) or ""
+        assert message and "raw outputs" not in message
     assert not any(failure(name, dataclasses.replace(FINE, raw_size=1e9, raw_ratio=1e9), Gates()) for name in BROUGHT)
 
 

@@ -62,11 +62,11 @@ def test_inputs_are_stored_by_name(tmp_path: Path):
 def test_texts_are_stored_without_python_objects(tmp_path):
     texts = ["plain", "", "fällend ✓ 猫"]
     names = tuple("abc")
-    given = Examples(
+    stored = Examples(
         names,
         ReadColumn(lambda i: np.asarray(texts[i], object), ArraySpec((), "string"), names),
         ArrayColumn(np.zeros(3, np.int32)),
     )
-    store(given, ["texts"], tmp_path / "inputs")
+    store(stored, ["texts"], tmp_path / "inputs")
     again = np.load(tmp_path / "inputs" / "texts.npy", allow_pickle=False)
     assert again.shape == (3,) and [text.decode() for text in again] == texts

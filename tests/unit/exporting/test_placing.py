@@ -59,5 +59,5 @@ def test_the_stage_goes_with_an_error(tmp_path: Path):
 
 
 def test_sizes(tmp_path: Path):
-    made = folder(tmp_path / "a", "12345")
-    assert placing.size(made) == placing.size(made / "file") == 5
+    source = folder(tmp_path / "a", "12345")
+    assert placing.size(source) == placing.size(source / "file") == 5

@@ -16,9 +16,9 @@ from tlkit.exporting import predicting
 from tlkit.exporting.predicting import Called
 
 
-def of(*given):
+def of(*parts):
     """A task with these answers."""
-    return dataclasses.replace(tasks.classify(["a", "b"]), answers=given)
+    return dataclasses.replace(tasks.classify(["a", "b"]), answers=parts)
 
 
 def predicted(task, call, top=5, value=None):
@@ -40,37 +40,37 @@ def test_a_task_of_ones_own_must_be_given_or_trusted():
 
 def test_the_best_labels_come_first():
     scores = {"probabilities": np.array([[0.1, 0.7, 0.2]], np.float32)}
-    said = predicted(of(answers.scores(["a", "b", "c"])), lambda x: scores, top=2).scores
-    assert [label for label, _ in said] == ["b", "c"]
+    listed = predicted(of(answers.scores(["a", "b", "c"])), lambda x: scores, top=2).scores
+    assert [label for label, _ in listed] == ["b", "c"]
 
 
 def test_all_values_are_said_in_their_order():
     task = of(answers.values(["depth", "height"], lambda raw: {"values": raw}))
-    said = predicted(task, lambda x: {"values": np.array([[1.0, 9.0]])}, top=1).scores
-    assert said == (("depth", 1.0), ("height", 9.0))
+    scores = predicted(task, lambda x: {"values": np.array([[1.0, 9.0]])}, top=1).scores
+    assert scores == (("depth", 1.0), ("height", 9.0))
 
 
 def test_a_map_of_labels_is_told_in_shares():
     scores = np.zeros((1, 2, 4, 3), np.float32)
     scores[..., 1] = 0.5
     scores[0, 0, 0, 2] = scores[0, 1, 1, 2] = 0.9
-    said = predicted(of(answers.scores(["sky", "sea", "sand"])), lambda x: {"probabilities": scores}, top=2).scores
-    assert said == (("sea, share of 2x4 positions", 0.75), ("sand, share of 2x4 positions", 0.25))
+    listed = predicted(of(answers.scores(["sky", "sea", "sand"])), lambda x: {"probabilities": scores}, top=2).scores
+    assert listed == (("sea, share of 2x4 positions", 0.75), ("sand, share of 2x4 positions", 0.25))
 
 
 def test_a_map_of_values_is_told_by_its_mean():
     values = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
     task = of(answers.values(["depth", "height"], lambda raw: {"values": raw}))
-    said = predicted(task, lambda x: {"values": values}).scores
-    assert said == (("depth, mean over 3 positions", 2.0), ("height, mean over 3 positions", 3.0))
+    scores = predicted(task, lambda x: {"values": values}).scores
+    assert scores == (("depth, mean over 3 positions", 2.0), ("height, mean over 3 positions", 3.0))
 
 
 def test_several_answers_are_said_by_their_names():
     style = dataclasses.replace(answers.scores(["a", "b"]), name="style", tensors=("probabilities",))
     size = dataclasses.replace(answers.values(["cm"], lambda raw: {"values": raw}), name="size", tensors=("values",))
     outputs = {"style": np.array([[0.25, 0.75]]), "size": np.array([[3.0]])}
-    said = predicted(of(style, size), lambda x: outputs, top=1).scores
-    assert said == (("style: b", 0.75), ("size: cm", 3.0))
+    scores = predicted(of(style, size), lambda x: outputs, top=1).scores
+    assert scores == (("style: b", 0.75), ("size: cm", 3.0))
 
 
 def stepwise(again):

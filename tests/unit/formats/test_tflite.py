@@ -19,10 +19,10 @@ Details:
 
 
 def test_the_missing_operations_are_named_once_each():
-    said = reason("float16", ERROR)
-    assert said.startswith("the model needs the StringLower, StringSplitV2 operations, which are no TFLite builtins")
-    assert "formats=('saved_model',)" in said
-    assert "\n" not in said
+    message = reason("float16", ERROR)
+    assert message.startswith("the model needs the StringLower, StringSplitV2 operations, which are no TFLite builtins")
+    assert "formats=('saved_model',)" in message
+    assert "\n" not in message
 
 
 def test_any_other_failure_keeps_its_first_line():

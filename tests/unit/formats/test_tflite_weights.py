@@ -59,9 +59,9 @@ def test_products_are_those_of_rounded_weights_in_float32(written):
     folder, table, kernel = written
     plain = tflite.convert(folder / "model", "float32", None, spanned=False)
     content = tflite_weights.in_bytes(plain)
-    wanted = np.maximum(rounded(table)[IDS_ASKED] @ rounded(kernel.T).T, 0) @ rounded(table).T
+    expected = np.maximum(rounded(table)[IDS_ASKED] @ rounded(kernel.T).T, 0) @ rounded(table).T
     products = called(content, folder, IDS_ASKED)
-    np.testing.assert_allclose(products, wanted, atol=1e-4 * np.abs(wanted).max())
+    np.testing.assert_allclose(products, expected, atol=1e-4 * np.abs(expected).max())
     assert np.abs(products - called(plain, folder, IDS_ASKED)).max() > 1e-3  # they were rounded at all
     assert bytes_in(content) == [WIDTH * WIDTH, IDS * WIDTH] and len(content) < 0.4 * len(plain)
 

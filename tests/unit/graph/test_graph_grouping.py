@@ -50,9 +50,9 @@ def test_the_module_is_cut_and_trains_as_the_module_itself(groups, multiplier, s
         front, back = G.split(graph, cut)
         np.testing.assert_allclose(back(front(x), *[x] * len(cut.inputs)), whole, atol=1e-6)
         behind = [graph.variables[i] for i in cut.variables_behind]
-        given = front(x)
+        tensor = front(x)
         sides = [x] * len(cut.inputs)
-        actual = gradients(lambda y, back=back, sides=sides: back(y, *sides), given, behind)
+        actual = gradients(lambda y, back=back, sides=sides: back(y, *sides), tensor, behind)
         for gradient, other in zip(actual, gradients(function, x, behind), strict=True):
             np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-4)
 

@@ -47,12 +47,12 @@ def test_the_back_behind_the_front_is_the_whole(data):
     graph, ends = chain(kinds)
     taps = data.draw(st.permutations(data.draw(st.lists(st.sampled_from(ends), min_size=1, unique=True))))
     x = tf.random.stateless_normal((3, 4), (1, 2))
-    wanted = G.giving(graph, taps).whole(x)
+    expected = G.giving(graph, taps).whole(x)
     for share in SHARES:
         halves = G.halved(graph, taps, share)
         front, back = G.split_at(graph, taps, halves)
         tensors = front(x)
-        for a, b in zip(back(*tensors, *[x] * len(halves.inputs)), wanted, strict=True):
+        for a, b in zip(back(*tensors, *[x] * len(halves.inputs)), expected, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=f"{kinds} {taps} {share}")
         if halves.cut is None:
             assert share == 0 and set(halves.tensors) == set(taps)

@@ -51,10 +51,10 @@ def test_the_affine_is_what_the_ops_do(steps):
         assert affine is None
         return
     x = rng.uniform(0, 1, (2, 8, 8, 3))
-    wanted = G.part(graph, graph.inputs, [affine.tensor])(tf.constant(x, tf.float32))[0]
-    size = max(1.0, float(np.abs(wanted).max()))
-    np.testing.assert_allclose(x * affine.scale + affine.offset, wanted, atol=2e-5 * size * 30)
-    back = G.part(graph, [affine.tensor], graph.outputs)(wanted)[0]
+    expected = G.part(graph, graph.inputs, [affine.tensor])(tf.constant(x, tf.float32))[0]
+    size = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(x * affine.scale + affine.offset, expected, atol=2e-5 * size * 30)
+    back = G.part(graph, [affine.tensor], graph.outputs)(expected)[0]
     np.testing.assert_allclose(back, graph.whole(tf.constant(x, tf.float32)), rtol=1e-5, atol=1e-5 * size)
 
 

@@ -98,8 +98,8 @@ def test_older_programs_open_it(saved):
     renumber(folder)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(folder)).signature_def
-        given, asked = signatures["ids"].inputs["words"].name, signatures["ids"].outputs["ids"].name
-        np.testing.assert_array_equal(session.run(asked, {given: ["b", "a"]}), [1, 0])
+        input_name, asked = signatures["ids"].inputs["words"].name, signatures["ids"].outputs["ids"].name
+        np.testing.assert_array_equal(session.run(asked, {input_name: ["b", "a"]}), [1, 0])
 
 
 def test_tables_of_two_models_in_one_process_stay_apart(saved, tmp_path):

@@ -220,6 +220,6 @@ def test_a_method_refuses_what_it_cannot_use(name):
 
 @pytest.mark.parametrize("name", ["dann", "cdan", "coral", "mmd", "mcc"])
 def test_a_method_is_made_again_from_its_recipe(name):
-    made = getattr(methods, name)(tasks.classify(["a", "b"], hidden=(8,)))
-    again = tasks.restore(made.made_by)
-    assert again.made_by == made.made_by and again.remains.task.made_by == made.remains.task.made_by
+    method = getattr(methods, name)(tasks.classify(["a", "b"], hidden=(8,)))
+    again = tasks.restore(method.made_by)
+    assert again.made_by == method.made_by and again.remains.task.made_by == method.remains.task.made_by

@@ -43,9 +43,9 @@ def splits(x: np.ndarray, y: np.ndarray | None = None, name: str = "s") -> Split
 
 
 def unlabelled(x: np.ndarray) -> Splits:
-    given = splits(x, name="t")
-    train = dataclasses.replace(given.train, targets=np.zeros(len(x), np.int32).view(Unread))
-    return dataclasses.replace(given, train=train)
+    data = splits(x, name="t")
+    train = dataclasses.replace(data.train, targets=np.zeros(len(x), np.int32).view(Unread))
+    return dataclasses.replace(data, train=train)
 
 
 def shifted(count: int = 300, dimensions: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,8 +66,8 @@ def test_effective_size_counts_equal_weights():
 
 
 def test_weights_multiply_and_have_mean_one():
-    given = splits(RNG.normal(size=(4, 2)))
-    once = instances.weighted(given, np.array([1.0, 2.0, 3.0, 2.0]), "first")
+    data = splits(RNG.normal(size=(4, 2)))
+    once = instances.weighted(data, np.array([1.0, 2.0, 3.0, 2.0]), "first")
     twice = instances.weighted(once, np.array([1.0, 1.0, 0.0, 1.0]), "second")
     np.testing.assert_allclose(twice.train.weights, np.array([1, 2, 0, 2]) / 1.25)
     assert twice.train.weights.dtype == np.float32 and "effective sample size" in twice.notes[1]
@@ -86,9 +86,9 @@ def test_standardised_columns_know_no_unit():
 
 
 def test_features_of_steps_are_averaged_and_ragged_ones_refused():
-    given = examples(RNG.normal(size=(5, 3, 2)))
-    assert instances.vectors(None, given).shape == (5, 6)
-    ragged = reread(given, lambda i: np.zeros(i + 1))
+    part = examples(RNG.normal(size=(5, 3, 2)))
+    assert instances.vectors(None, part).shape == (5, 6)
+    ragged = reread(part, lambda i: np.zeros(i + 1))
     with pytest.raises(InputError, match="Without a `backbone`"):
         instances.vectors(None, ragged)
 
@@ -244,8 +244,8 @@ def test_leaving_one_out_has_a_closed_form():
     below, above = np.exp(-RNG.random((4, 9))), np.exp(-RNG.random((4, 9)))
     values = []
     for i in range(9):
-        rest = np.arange(9) != i
-        fitted = importance.ulsif_coefficients(below[:, rest], above[:, rest], 0.1)
+        others = np.arange(9) != i
+        fitted = importance.ulsif_coefficients(below[:, others], above[:, others], 0.1)
         values.append((fitted @ below[:, i]) ** 2 / 2 - fitted @ above[:, i])
     assert importance.left_out_score(below, above, 0.1) == pytest.approx(np.mean(values), rel=1e-6)
 
@@ -274,10 +274,10 @@ def test_density_ratio_refuses(arguments, message):
 
 def test_balance_gives_each_class_its_say():
     y = np.array([0] * 9 + [1] * 3, np.int32)
-    given = splits(RNG.normal(size=(12, 2)), y)
-    weights = methods.balance(given).train.weights
+    data = splits(RNG.normal(size=(12, 2)), y)
+    weights = methods.balance(data).train.weights
     np.testing.assert_allclose(weights, 12 / (2 * np.array([9] * 9 + [3] * 3)), rtol=1e-6)
-    assert methods.balance(given, beta=0.0).train.weights.tolist() == [1.0] * 12
+    assert methods.balance(data, beta=0.0).train.weights.tolist() == [1.0] * 12
 
 
 def test_balance_by_effective_numbers():
@@ -287,10 +287,10 @@ def test_balance_by_effective_numbers():
 
 
 def test_balance_refuses():
-    given = splits(RNG.normal(size=(12, 2)))
+    data = splits(RNG.normal(size=(12, 2)))
     with pytest.raises(InputError, match="beta"):
-        methods.balance(given, beta=1.5)
-    several = dataclasses.replace(given, train=examples(np.zeros((4, 2)), np.zeros((4, 2), np.float32)))
+        methods.balance(data, beta=1.5)
+    several = dataclasses.replace(data, train=examples(np.zeros((4, 2)), np.zeros((4, 2), np.float32)))
     with pytest.raises(InputError, match="one class number each"):
         methods.balance(several)
 
@@ -339,8 +339,8 @@ def test_votes_are_a_weighted_mean_and_a_weighted_median():
     ],
 )
 def test_tradaboost_refuses(task, arguments, message):
-    given = splits(RNG.normal(size=(12, 2)))
+    data = splits(RNG.normal(size=(12, 2)))
     if task.name == "classify" and not arguments:
-        given = dataclasses.replace(given, train=examples(np.zeros((4, 2)), np.zeros((4, 2), np.float32)))
+        data = dataclasses.replace(data, train=examples(np.zeros((4, 2)), np.zeros((4, 2), np.float32)))
     with pytest.raises(InputError, match=message):
-        methods.tradaboost(given, given, task, **arguments)
+        methods.tradaboost(data, data, task, **arguments)

@@ -227,14 +227,17 @@ def test_uncertainty_is_the_paper_s_up_to_a_constant():
 
     logits, values = RNG.normal(size=(5, 3)).astype(np.float32), RNG.normal(size=(5, 1)).astype(np.float32)
     classes, truth = np.array([0, 2, 1, 1, 0], np.int32), RNG.normal(size=(5, 1)).astype(np.float32)
-    known = {"kind": np.array([1, 1, 1, 0, 0], bool), "size": np.array([0, 1, 1, 1, 1], bool)}
+    labelled = {"kind": np.array([1, 1, 1, 0, 0], bool), "size": np.array([0, 1, 1, 1, 1], bool)}
     cross = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     loss = OfHeads({"kind": cross, "size": keras.losses.MeanSquaredError()}, (1.0, 1.0), "s")
-    targets = {"kind": {"target": classes, "known": known["kind"]}, "size": {"target": truth, "known": known["size"]}}
+    targets = {
+        "kind": {"target": classes, "known": labelled["kind"]},
+        "size": {"target": truth, "known": labelled["size"]},
+    }
     targets = tf.nest.map_structure(tf.constant, targets)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    of_kind = -np.log(shares[np.arange(5), classes])[known["kind"]].mean()
-    of_size = ((values - truth) ** 2)[known["size"]].mean()
+    of_kind = -np.log(shares[np.arange(5), classes])[labelled["kind"]].mean()
+    of_size = ((values - truth) ** 2)[labelled["size"]].mean()
 
     def found(sigmas):
         s = np.log([sigmas[0] ** 2, 2 * sigmas[1] ** 2])

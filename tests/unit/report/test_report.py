@@ -183,11 +183,11 @@ def test_a_loss_that_was_not_finite_breaks_the_curve_only(tmp_path, run):
 def test_warnings_say_what_must_not_be_overlooked(run):
     worse = dataclasses.replace(run.phases[1], improved=False)
     record = report.run_json(dataclasses.replace(run, phases=(run.phases[0], worse)))
-    said = " ".join(headline.warnings(record))
-    assert "Phase 2 did not better" in said
-    assert "model_int8.tflite.failed was kept aside" in said
-    assert "2 files could not be used" in said
-    assert "1 group of identical examples" in said
+    warnings = " ".join(headline.warnings(record))
+    assert "Phase 2 did not better" in warnings
+    assert "model_int8.tflite.failed was kept aside" in warnings
+    assert "2 files could not be used" in warnings
+    assert "1 group of identical examples" in warnings
 
 
 def test_sections_of_answers_stand_behind_the_general_ones(run, tmp_path):
@@ -254,13 +254,11 @@ def test_every_file_of_a_section_is_in_the_page():
 
 
 def test_pictures_are_found_by_id_when_only_some_examples_are_kept(run):
-    kept = run.data.test.subset([3, 1])
+    few = run.data.test.subset([3, 1])
     reference = {"index": 1, "id": run.data.test.ids[1]}
     picture = examples.shown(run.data.test, reference)["html"]
-    assert (
-        picture.startswith('<img src="data:image/jpeg;base64,') and examples.shown(kept, reference)["html"] == picture
-    )
-    assert not examples.shown(kept, {"index": 0, "id": run.data.test.ids[0]})["html"]
+    assert picture.startswith('<img src="data:image/jpeg;base64,') and examples.shown(few, reference)["html"] == picture
+    assert not examples.shown(few, {"index": 0, "id": run.data.test.ids[0]})["html"]
     assert not examples.shown(None, reference)["html"]
 
 

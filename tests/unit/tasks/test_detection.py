@@ -49,9 +49,9 @@ def test_places_lie_in_the_middle_of_their_cells():
 
 
 def test_a_box_is_as_far_as_its_place_reaches():
-    given = raw()
-    given["reach_8"][0, 2, 3] = np.log([1.0, 2.0, 3.0, 0.5])
-    box = np.asarray(corners(given))[0, 2 * 8 + 3]
+    outputs = raw()
+    outputs["reach_8"][0, 2, 3] = np.log([1.0, 2.0, 3.0, 0.5])
+    box = np.asarray(corners(outputs))[0, 2 * 8 + 3]
     np.testing.assert_allclose(box, [(3.5 - 1) / 8, (2.5 - 2) / 8, (3.5 + 3) / 8, (2.5 + 0.5) / 8], atol=1e-6)
 
 
@@ -66,30 +66,30 @@ def test_overlap_by_hand_and_alike_in_keras():
 
 def greedy(box, scores, classes, overlap):
     """Suppression as it is taught: the best box first, and each only if no kept one of its label covers it."""
-    kept = []
+    survivors = []
     for i in np.argsort(-scores, kind="stable"):
-        if all(classes[i] != classes[j] or iou(box[i], box[j]) <= overlap for j in kept):
-            kept.append(i)
-    return kept
+        if all(classes[i] != classes[j] or iou(box[i], box[j]) <= overlap for j in survivors):
+            survivors.append(i)
+    return survivors
 
 
 @pytest.mark.parametrize("count", [1, 2])  # of one image the builtin suppresses, of several plain operations
 @pytest.mark.parametrize("seed", range(5))
 def test_suppression_gives_what_a_loop_gives(seed, count):
-    given = raw(seed=seed)
+    outputs = raw(seed=seed)
     decoded = tasks.detect(LABELS, strides=(8, 16), overlap=0.5).decode(
-        {name: np.repeat(array, count, 0) for name, array in given.items()}
+        {name: np.repeat(array, count, 0) for name, array in outputs.items()}
     )
-    shares = 1 / (1 + np.exp(-np.concatenate([given[f"labels_{s}"].reshape(-1, 2) for s in (8, 16)])))
+    shares = 1 / (1 + np.exp(-np.concatenate([outputs[f"labels_{s}"].reshape(-1, 2) for s in (8, 16)])))
     best, classes = shares.max(axis=1), shares.argmax(axis=1)
     order = np.argsort(-best, kind="stable")[:CANDIDATES]
-    sides = np.clip(np.asarray(corners(given))[0], 0, 1)
-    kept = [order[i] for i in greedy(sides[order], best[order], classes[order], 0.5) if best[order[i]] >= 0.01]
-    kept = kept[:MOST]
-    assert float(decoded["count"][0]) == len(kept)
-    np.testing.assert_allclose(np.asarray(decoded["scores"])[0, : len(kept)], best[kept], atol=1e-6)
-    expected = np.clip(sides[kept], 0, 1)[:, [1, 0, 3, 2]]
-    np.testing.assert_allclose(np.asarray(decoded["boxes"])[0, : len(kept)], expected, atol=1e-6)
+    sides = np.clip(np.asarray(corners(outputs))[0], 0, 1)
+    survivors = [order[i] for i in greedy(sides[order], best[order], classes[order], 0.5) if best[order[i]] >= 0.01]
+    survivors = survivors[:MOST]
+    assert float(decoded["count"][0]) == len(survivors)
+    np.testing.assert_allclose(np.asarray(decoded["scores"])[0, : len(survivors)], best[survivors], atol=1e-6)
+    expected = np.clip(sides[survivors], 0, 1)[:, [1, 0, 3, 2]]
+    np.testing.assert_allclose(np.asarray(decoded["boxes"])[0, : len(survivors)], expected, atol=1e-6)
 
 
 # -- the loss
@@ -160,17 +160,19 @@ def scene(count=40, seed=0):
     for _ in range(count):
         low = rng.uniform(0, 0.6, (int(rng.integers(0, 5)), 2))
         true = np.concatenate([rng.integers(0, 2, (len(low), 1)), low, low + rng.uniform(0.1, 0.4, low.shape)], 1)
-        said = true[rng.random(len(true)) < 0.8].copy()
-        said[:, 1:] += rng.normal(0, 0.03, (len(said), 4))
-        flipped = rng.random(len(said)) < 0.2
-        said[flipped, 0] = 1 - said[flipped, 0]
-        noise = rng.uniform(0, 0.5, (6 - len(said), 2))
-        said = np.concatenate([said, np.concatenate([rng.integers(0, 2, (len(noise), 1)), noise, noise + 0.3], 1)])
-        scores = np.sort(rng.uniform(0.05, 1, len(said)))[::-1]
+        drawn_boxes = true[rng.random(len(true)) < 0.8].copy()
+        drawn_boxes[:, 1:] += rng.normal(0, 0.03, (len(drawn_boxes), 4))
+        flipped = rng.random(len(drawn_boxes)) < 0.2
+        drawn_boxes[flipped, 0] = 1 - drawn_boxes[flipped, 0]
+        noise = rng.uniform(0, 0.5, (6 - len(drawn_boxes), 2))
+        drawn_boxes = np.concatenate(
+            [drawn_boxes, np.concatenate([rng.integers(0, 2, (len(noise), 1)), noise, noise + 0.3], 1)]
+        )
+        scores = np.sort(rng.uniform(0.05, 1, len(drawn_boxes)))[::-1]
         rows.append(true.astype(np.float32))
         ignored.append(true[:1].astype(np.float32) + np.float32([0, 0.3, 0.3, 0.3, 0.3]) if len(true) > 2 else NOTHING)
-        decoded["boxes"].append(said[:, [2, 1, 4, 3]])
-        decoded["classes"].append(said[:, 0])
+        decoded["boxes"].append(drawn_boxes[:, [2, 1, 4, 3]])
+        decoded["classes"].append(drawn_boxes[:, 0])
         decoded["scores"].append(scores)
     return rows, ignored, {name: np.array(array, np.float32) for name, array in decoded.items()}
 
@@ -188,17 +190,17 @@ def referee(rows, decoded, ignored):
     evaluation = pytest.importorskip("pycocotools.cocoeval")
     annotations, results = [], []
     for image, image_rows in enumerate(rows):
-        for crowd, given in ((0, image_rows), (1, ignored[image])):
+        for crowd, box_rows in ((0, image_rows), (1, ignored[image])):
             for label, left, top, right, bottom in (
-                SIDE * given[:, [0, 1, 2, 3, 4]].astype(float) / [[SIDE, 1, 1, 1, 1]]
+                SIDE * box_rows[:, [0, 1, 2, 3, 4]].astype(float) / [[SIDE, 1, 1, 1, 1]]
             ):
                 box = [left, top, right - left, bottom - top]
                 annotations.append(
                     {"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "bbox": box,
                      "area": box[2] * box[3], "iscrowd": crowd}
                 )  # fmt: skip
-        said = zip(*(decoded[name][image] for name in ("boxes", "classes", "scores")), strict=True)
-        for sides, label, score in said:
+        entries = zip(*(decoded[name][image] for name in ("boxes", "classes", "scores")), strict=True)
+        for sides, label, score in entries:
             top, left, bottom, right = SIDE * sides.astype(float)
             box = [left, top, right - left, bottom - top]
             results.append({"image_id": image, "category_id": int(label), "bbox": box, "score": float(score)})
@@ -358,13 +360,13 @@ def test_a_few_boxes_that_suppression_decides_are_ties(change):
     assert agreement.difference.max() > 0.1 or not agreement.equal[agreement.margin > 0.1].all()
 
 
-def chained(second: float, kept: str) -> dict:
+def chained(second: float, sure_names: str) -> dict:
     """A square, one beside it that it overlaps by `second`, and one that the latter covers; what suppression keeps."""
     sides = np.array([[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.4, 0.0], [0.0, 0.0, 0.4, 0.0]], np.float32)
     step = 0.4 * (1 - second) / (1 + second)
     for row, left in ((1, step), (2, step + 0.08)):
         sides[row, 1], sides[row, 3] = left, left + 0.4
-    scores = np.array([0.9, 0.7, 0.5]) * [name in kept for name in "abc"]
+    scores = np.array([0.9, 0.7, 0.5]) * [name in sure_names for name in "abc"]
     return {"boxes": sides[None], "classes": np.zeros((1, 3), np.float32), "scores": scores[None].astype(np.float32)}
 
 

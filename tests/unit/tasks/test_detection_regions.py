@@ -15,10 +15,10 @@ from tlkit.tasks.detection_losses import FocalAndGIoU
 
 def with_maps(seed=0, channels=3):
     """Raw outputs of maps at strides 8 and 16, and the pyramid's maps."""
-    rng, given = np.random.default_rng(seed), raw(2, seed=seed)
+    rng, outputs = np.random.default_rng(seed), raw(2, seed=seed)
     for stride, side in ((8, 8), (16, 4)):
-        given[f"map_{stride}"] = rng.normal(size=(2, side, side, channels)).astype(np.float32)
-    return given
+        outputs[f"map_{stride}"] = rng.normal(size=(2, side, side, channels)).astype(np.float32)
+    return outputs
 
 
 def sampled(image, x, y):
@@ -32,14 +32,14 @@ def sampled(image, x, y):
 
 
 def test_samples_are_those_of_a_loop_on_the_map_that_suits_the_size():
-    given = with_maps()
+    outputs = with_maps()
     sides = np.array([[[0.1, 0.2, 0.5, 0.4], [0.0, 0.0, 1.0, 1.0], [0.9, 0.95, 1.0, 1.0]]] * 2, np.float32)
-    samples = np.asarray(second.aligned(given, sides)).reshape(2, 3, second.GRID, second.GRID, 3)
+    samples = np.asarray(second.aligned(outputs, sides)).reshape(2, 3, second.GRID, second.GRID, 3)
     steps = (np.arange(second.GRID) + 0.5) / second.GRID
     for image in range(2):
         for region, (left, top, right, bottom) in enumerate(sides[image]):
             wide = 8 * max(right - left, bottom - top)  # in places of the finest map
-            feature_map = given["map_16" if wide > 2 * second.WIDE else "map_8"][image]
+            feature_map = outputs["map_16" if wide > 2 * second.WIDE else "map_8"][image]
             for i, y in enumerate(top + (bottom - top) * steps):
                 for j, x in enumerate(left + (right - left) * steps):
                     np.testing.assert_allclose(samples[image, region, i, j], sampled(feature_map, x, y), atol=1e-5)
@@ -52,15 +52,15 @@ def test_large_regions_are_looked_at_in_coarse_maps():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_regions_are_those_that_a_loop_proposes(seed):
-    given = raw(seed=seed)
-    proposed = np.asarray(second.proposals(given))[0]
-    sure = 1 / (1 + np.exp(-np.concatenate([given[f"labels_{s}"].reshape(-1, 2).max(-1) for s in (8, 16)])))
+    outputs = raw(seed=seed)
+    proposed = np.asarray(second.proposals(outputs))[0]
+    sure = 1 / (1 + np.exp(-np.concatenate([outputs[f"labels_{s}"].reshape(-1, 2).max(-1) for s in (8, 16)])))
     order = np.argsort(-sure, kind="stable")[:CANDIDATES]
-    sides = np.clip(np.asarray(corners(given))[0][order], 0, 1)
-    kept = greedy(sides, sure[order], np.zeros(len(order)), second.SAME_OBJECT)[:PROPOSED]
-    np.testing.assert_allclose(proposed[: len(kept), 4], sure[order][kept], atol=1e-6)
-    np.testing.assert_allclose(proposed[: len(kept), :4], sides[kept], atol=1e-6)
-    assert not proposed[len(kept) :, 4].any()
+    sides = np.clip(np.asarray(corners(outputs))[0][order], 0, 1)
+    survivors = greedy(sides, sure[order], np.zeros(len(order)), second.SAME_OBJECT)[:PROPOSED]
+    np.testing.assert_allclose(proposed[: len(survivors), 4], sure[order][survivors], atol=1e-6)
+    np.testing.assert_allclose(proposed[: len(survivors), :4], sides[survivors], atol=1e-6)
+    assert not proposed[len(survivors) :, 4].any()
 
 
 def second_stage(regions):
@@ -73,23 +73,23 @@ def second_stage(regions):
 
 def test_the_loss_is_that_of_the_first_stage_where_the_second_is_right():
     rows = np.array([[[1, 0.2, 0.2, 0.6, 0.7], [-1] * 5]], np.float32)
-    given = second_stage(np.array([[0.2, 0.2, 0.6, 0.7], [0.7, 0.7, 0.9, 0.9]]))
-    first = float(FocalAndGIoU()(rows, given))
-    assert float(second.TwoStages()(rows, given)) > first + 1  # the first region is an object, and said to be none
-    given["region_labels"][0, 0, 1] = 9.0
-    assert float(second.TwoStages()(rows, given)) == pytest.approx(first, abs=1e-3)
-    given["region_boxes"][0, 0] += 0.1
-    assert float(second.TwoStages()(rows, given)) > first + 0.3
+    outputs = second_stage(np.array([[0.2, 0.2, 0.6, 0.7], [0.7, 0.7, 0.9, 0.9]]))
+    first = float(FocalAndGIoU()(rows, outputs))
+    assert float(second.TwoStages()(rows, outputs)) > first + 1  # the first region is an object, and said to be none
+    outputs["region_labels"][0, 0, 1] = 9.0
+    assert float(second.TwoStages()(rows, outputs)) == pytest.approx(first, abs=1e-3)
+    outputs["region_boxes"][0, 0] += 0.1
+    assert float(second.TwoStages()(rows, outputs)) > first + 0.3
     again = keras.losses.deserialize(keras.losses.serialize(second.TwoStages()))
-    assert float(again(rows, given)) == float(second.TwoStages()(rows, given))
+    assert float(again(rows, outputs)) == float(second.TwoStages()(rows, outputs))
 
 
 def test_boxes_are_the_second_stages_with_a_score_of_both():
-    given = second_stage(np.array([[0.2, 0.2, 0.6, 0.7], [0.7, 0.7, 0.9, 0.9]]))
-    given["region_labels"][0, 0, 1] = 0.0
-    given["region_boxes"][0, 0] = [0.1, 0.2, 0.6, 0.8]
+    outputs = second_stage(np.array([[0.2, 0.2, 0.6, 0.7], [0.7, 0.7, 0.9, 0.9]]))
+    outputs["region_labels"][0, 0, 1] = 0.0
+    outputs["region_boxes"][0, 0] = [0.1, 0.2, 0.6, 0.8]
     decoded = {
-        name: np.asarray(array)[0] for name, array in tasks.detect(LABELS, head="two_stage").decode(given).items()
+        name: np.asarray(array)[0] for name, array in tasks.detect(LABELS, head="two_stage").decode(outputs).items()
     }
     assert decoded["count"] == 1 and decoded["classes"][0] == 1
     assert decoded["scores"][0] == pytest.approx(np.sqrt(0.25 * 0.5))
@@ -99,10 +99,10 @@ def test_boxes_are_the_second_stages_with_a_score_of_both():
 def test_no_gradient_moves_the_first_stage_through_where_regions_lie():
     import tensorflow as tf
 
-    given = {name: tf.Variable(array) for name, array in with_maps().items()}
+    outputs = {name: tf.Variable(array) for name, array in with_maps().items()}
     with tf.GradientTape() as tape:
-        _, features = second.Regions()({name: variable.value() for name, variable in given.items()})
+        _, features = second.Regions()({name: variable.value() for name, variable in outputs.items()})
         loss = tf.reduce_sum(features**2)
-    gradients = tape.gradient(loss, given)
+    gradients = tape.gradient(loss, outputs)
     assert all(gradients[f"{kind}_{stride}"] is None for kind in ("labels", "reach") for stride in (8, 16))
     assert any(float(tf.reduce_sum(tf.abs(gradients[f"map_{stride}"]))) > 0 for stride in (8, 16))

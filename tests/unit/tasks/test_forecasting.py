@@ -23,10 +23,10 @@ LEVELS = (0.1, 0.5, 0.9)
 def examples(targets, **columns):
     targets = np.asarray(targets, np.float32)
     ids = tuple(f"a@{i}" for i in range(len(targets)))
-    made = {name: ArrayColumn(np.asarray(column, np.float32)) for name, column in columns.items() if name != "history"}
+    extra = {name: ArrayColumn(np.asarray(column, np.float32)) for name, column in columns.items() if name != "history"}
     if "history" in columns:
-        made["history"] = RaggedColumn([np.asarray(values, np.float32) for values in columns["history"]])
-    return Examples(ids, ArrayColumn(np.zeros((len(ids), 3), np.float32)), ArrayColumn(targets), columns=made)
+        extra["history"] = RaggedColumn([np.asarray(values, np.float32) for values in columns["history"]])
+    return Examples(ids, ArrayColumn(np.zeros((len(ids), 3), np.float32)), ArrayColumn(targets), columns=extra)
 
 
 def judged(part, quantiles, levels=LEVELS, season=1):
@@ -90,12 +90,12 @@ def test_classical_methods_are_those_of_statsforecast():
     models = pytest.importorskip("statsforecast.models")
     rng = np.random.default_rng(0)
     history = 10 + np.sin(np.arange(60) * np.pi / 3) + rng.normal(0, 0.3, 60)
-    known = models.SeasonalNaive(6).forecast(y=history, h=8, level=[80])
+    reference = models.SeasonalNaive(6).forecast(y=history, h=8, level=[80])
     apart = history[6:] - history[:-6]
     sigma = np.sqrt(np.mean(apart**2))
-    naive = forecast_baselines.naive_quantiles(LEVELS, known["mean"][None], np.array([sigma]), 6)[0]
-    np.testing.assert_allclose(naive[:, 1], known["mean"], rtol=1e-6)
-    width = known["hi-80"] - known["mean"]
+    naive = forecast_baselines.naive_quantiles(LEVELS, reference["mean"][None], np.array([sigma]), 6)[0]
+    np.testing.assert_allclose(naive[:, 1], reference["mean"], rtol=1e-6)
+    width = reference["hi-80"] - reference["mean"]
     ratio = (naive[:, 2] - naive[:, 1]) / width
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
     assert abs(ratio[0] - 1) < 0.1, "their deviation counts degrees of freedom otherwise"
@@ -146,9 +146,9 @@ def test_the_loss_is_the_quantile_loss_in_deviations():
 def test_the_plan_tunes_where_there_is_enough_history():
     def said(n):
         lines = []
-        made = tasks.forecast(4, season_length=4)
+        task = tasks.forecast(4, season_length=4)
         splits = data.series.history({"a": np.sin(np.arange(float(n)))}, 4, 4)
-        return made.plan(splits, lines.append), lines
+        return task.plan(splits, lines.append), lines
 
     short, why = said(60)
     assert [phase.unfrozen for phase in short] == [0.0] and "stays zero-shot" in why[0]
@@ -158,13 +158,13 @@ def test_the_plan_tunes_where_there_is_enough_history():
 
 
 def test_levels_between_those_of_the_module_lie_on_a_line():
-    given = np.sort(np.random.default_rng(0).normal(size=(2, 3, 13)), axis=-1).astype(np.float32)
-    between = np.asarray(forecasting._at_levels(given, forecaster.LEVELS, (0.1, 0.25, 0.975)))
-    np.testing.assert_allclose(between[..., 0], given[..., 2], atol=1e-6)
-    np.testing.assert_allclose(between[..., 1], (given[..., 3] + given[..., 4]) / 2, atol=1e-6)
-    np.testing.assert_allclose(between[..., 2], given[..., 12], atol=1e-6)
+    quantiles = np.sort(np.random.default_rng(0).normal(size=(2, 3, 13)), axis=-1).astype(np.float32)
+    between = np.asarray(forecasting._at_levels(quantiles, forecaster.LEVELS, (0.1, 0.25, 0.975)))
+    np.testing.assert_allclose(between[..., 0], quantiles[..., 2], atol=1e-6)
+    np.testing.assert_allclose(between[..., 1], (quantiles[..., 3] + quantiles[..., 4]) / 2, atol=1e-6)
+    np.testing.assert_allclose(between[..., 2], quantiles[..., 12], atol=1e-6)
     with pytest.raises(InputError, match=r"gives quantiles from 0.025 to 0.975.*Received: quantiles=\[0.01\]"):
-        forecasting._at_levels(given, forecaster.LEVELS, (0.01,))
+        forecasting._at_levels(quantiles, forecaster.LEVELS, (0.01,))
 
 
 @pytest.mark.parametrize(

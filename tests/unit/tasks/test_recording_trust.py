@@ -55,5 +55,5 @@ def test_numbers_of_numpy_are_written_as_plain_ones():
 
 
 def test_methods_are_made_again():
-    made = methods.dann(tasks.classify(["a", "b"]))
-    assert tasks.restore(json.loads(json.dumps(made.made_by))).made_by[0] == "tlkit.methods.dann"
+    method = methods.dann(tasks.classify(["a", "b"]))
+    assert tasks.restore(json.loads(json.dumps(method.made_by))).made_by[0] == "tlkit.methods.dann"

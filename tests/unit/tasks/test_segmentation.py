@@ -30,17 +30,17 @@ def shares(masks, k=3):
     return {"mask": np.eye(k, dtype=np.float32)[np.asarray(masks)]}
 
 
-def judged(true, said, pieces=1):
+def judged(true, predicted, pieces=1):
     scorer, every = tasks.segment(LABELS).scorer(), examples(true)
     for rows in np.array_split(np.arange(len(true)), pieces):
-        scorer.update(every.subset(rows.tolist()), shares(np.asarray(said)[rows]))
+        scorer.update(every.subset(rows.tolist()), shares(np.asarray(predicted)[rows]))
     return scorer.result()
 
 
 def test_scores_by_hand():
     true = [[[0, 0, 1, 1], [0, 0, 1, VOID]]]
-    said = [[[0, 1, 1, 1], [0, 0, 0, 2]]]
-    evaluation = judged(true, said)
+    predicted = [[[0, 1, 1, 1], [0, 0, 0, 2]]]
+    evaluation = judged(true, predicted)
     assert evaluation.scores["pixel_accuracy"] == pytest.approx(5 / 7)
     # no true house, and one said where all is void
     assert evaluation.scores["miou"] == pytest.approx((3 / 5 + 2 / 4) / 2)
@@ -50,8 +50,8 @@ def test_scores_by_hand():
 
 def test_scores_do_not_depend_on_the_batches():
     rng = np.random.default_rng(0)
-    true, said = rng.integers(0, 3, (7, 12, 12)), rng.integers(0, 3, (7, 12, 12))
-    whole, parts = judged(true, said), judged(true, said, pieces=3)
+    true, predicted = rng.integers(0, 3, (7, 12, 12)), rng.integers(0, 3, (7, 12, 12))
+    whole, parts = judged(true, predicted), judged(true, predicted, pieces=3)
     assert whole.scores == parts.scores and whole.details == parts.details
     assert whole.scores["miou_low"] <= whole.scores["miou"] <= whole.scores["miou_high"]
 
@@ -59,10 +59,10 @@ def test_scores_do_not_depend_on_the_batches():
 def test_the_worst_masks_are_shown_worst_first():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 3, (12, 8, 8))
-    said = true.copy()
+    predicted = true.copy()
     for i in range(12):
-        said[i, : i % 8 + 1] = (true[i, : i % 8 + 1] + 1) % 3  # the more rows, the worse
-    shown = judged(true, said).details["masks"]["images"]
+        predicted[i, : i % 8 + 1] = (true[i, : i % 8 + 1] + 1) % 3  # the more rows, the worse
+    shown = judged(true, predicted).details["masks"]["images"]
     assert len(shown) == segmentation_scores.WORST
     assert [image["miou"] for image in shown] == sorted(image["miou"] for image in shown) and shown[0]["id"] == "7.png"
     assert all(image[side].startswith("data:image/png;base64,") for image in shown for side in ("true", "predicted"))
@@ -94,10 +94,10 @@ def test_the_loss_is_cross_entropy_of_known_pixels_and_dice():
     true[0, 0] = VOID
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     for row, loss in enumerate(loss_of(true, logits)):
-        known = true[row] != VOID
-        hot = np.eye(3)[np.where(known, true[row], 0)] * known[..., None]
-        cross = -(hot * np.log(p[row])).sum() / known.sum()
-        both, each = (p[row] * hot).sum((0, 1)), (p[row] * known[..., None] + hot).sum((0, 1))
+        labelled = true[row] != VOID
+        hot = np.eye(3)[np.where(labelled, true[row], 0)] * labelled[..., None]
+        cross = -(hot * np.log(p[row])).sum() / labelled.sum()
+        both, each = (p[row] * hot).sum((0, 1)), (p[row] * labelled[..., None] + hot).sum((0, 1))
         assert loss == pytest.approx(cross + 1 - np.mean((2 * both + 1) / (each + 1)), abs=1e-5)
 
 
@@ -137,10 +137,10 @@ def test_weights_are_balanced_by_the_training_masks():
     masks = np.zeros((3, 4, 4), np.uint8)
     masks[:, 0] = 1
     data = Splits(examples(masks), examples(masks[:1]), examples(masks[:1]), LABELS)
-    said = []
-    task = tasks.segment(LABELS, class_weights="balanced").begin(data, said.append)
+    lines = []
+    task = tasks.segment(LABELS, class_weights="balanced").begin(data, lines.append)
     assert task.made_by[1]["class_weights"] == {"ground": pytest.approx(2 / 3, abs=1e-4), "field": 2.0, "house": 0.0}
-    assert said == ["class weights: ground 0.667, field 2, house 0"] and task.begin is None
+    assert lines == ["class weights: ground 0.667, field 2, house 0"] and task.begin is None
     assert pixel_counts(data.train.targets, 3).tolist() == [36, 12, 0]
 
 

@@ -122,8 +122,8 @@ def windows(targets: list[list[int]], answers: list[tuple[str, ...]], ids: list[
 def test_scores_by_hand():
     ids = ["right", "article", "long", "none", "made up", "silent"]
     examples = windows([[7, 7]] * 3 + [[0, 0]] * 2 + [[7, 7]], [ROME] * 3 + [()] * 2 + [ROME], ids)
-    said = [(7, 7), (5, 7), (4, 7), (0, 0), (5, 5), (0, 0)]
-    evaluation = evaluate_spans(examples, np.stack([positions(*span) for span in said]))
+    spans = [(7, 7), (5, 7), (4, 7), (0, 0), (5, 5), (0, 0)]
+    evaluation = evaluate_spans(examples, np.stack([positions(*span) for span in spans]))
     f1 = [1, 1, 0.8, 1, 1, 0]  # "saw the old Rome" and "old Rome" share 2 words of 3 and 2; "the" is nothing
     assert evaluation.details["example_scores"] == pytest.approx(f1)
     assert evaluation.scores["f1"] == pytest.approx(np.mean(f1)) and evaluation.scores["exact_match"] == pytest.approx(
@@ -213,9 +213,9 @@ def test_the_loss_by_hand_and_padded():
         total = np.log(np.exp(row[inside].astype(np.float64)).sum(axis=0))
         expected.append((total[0] - row[first, 0] + total[1] - row[last, 1]) / 2)
     padded = np.pad(logits, ((0, 0), (0, 5), (0, 0)), constant_values=30.0)
-    for given in (logits, padded):
-        assert np.asarray(losses.SpanCrossEntropy().call(targets, given)) == pytest.approx(expected, abs=1e-5)
-        assert float(losses.SpanCrossEntropy()(targets, given)) == pytest.approx(np.mean(expected), abs=1e-5)
+    for variant in (logits, padded):
+        assert np.asarray(losses.SpanCrossEntropy().call(targets, variant)) == pytest.approx(expected, abs=1e-5)
+        assert float(losses.SpanCrossEntropy()(targets, variant)) == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def test_the_accuracy_looks_at_the_context_alone():

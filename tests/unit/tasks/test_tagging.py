@@ -61,8 +61,8 @@ def examples(rows: np.ndarray) -> Examples:
 
 def test_scores_by_hand():
     truth = [[1, 2, 0, 3], [0, 0, 1]]  # person(0, 2), place(3, 4); person(2, 3)
-    said = [[1, 0, 0, 3], [0, 0, 1]]  # person(0, 1), place(3, 4); person(2, 3)
-    evaluation = judged(tasks.tag(LABELS), examples(targets(truth, 6)), outputs(said, 6))
+    predicted = [[1, 0, 0, 3], [0, 0, 1]]  # person(0, 1), place(3, 4); person(2, 3)
+    evaluation = judged(tasks.tag(LABELS), examples(targets(truth, 6)), outputs(predicted, 6))
     assert evaluation.scores["f1"] == pytest.approx(2 / 3) and evaluation.scores["precision"] == pytest.approx(2 / 3)
     assert evaluation.scores["recall"] == pytest.approx(2 / 3) and evaluation.scores["accuracy"] == pytest.approx(6 / 7)
     rows = {row["label"]: row for row in evaluation.details["per_class"]}

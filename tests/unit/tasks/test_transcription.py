@@ -26,10 +26,10 @@ def spoken_examples(texts, targets=None):
 def test_rates_are_those_of_jiwer_on_one_spelling():
     evaluation = evaluate_transcripts(spoken_examples(TRUE), SAID)
     true = ["press one to record", "your call is important", "goodbye", "it is ten oclock"]
-    said = ["press one to record", "your call call is in port", "", "it is ten oclock"]
-    words = jiwer.process_words(true, said)
+    heard = ["press one to record", "your call call is in port", "", "it is ten oclock"]
+    words = jiwer.process_words(true, heard)
     assert evaluation.scores["wer"] == pytest.approx(words.wer)
-    assert evaluation.scores["cer"] == pytest.approx(jiwer.cer(true, said))
+    assert evaluation.scores["cer"] == pytest.approx(jiwer.cer(true, heard))
     parts = [evaluation.scores[kind] for kind in ("substituted", "deleted", "inserted")]
     assert sum(parts) == pytest.approx(evaluation.scores["wer"])
     assert (
@@ -64,8 +64,8 @@ def test_the_loss_is_that_of_all_ways_to_say_a_text():
     logits = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
     targets = np.array([[1, 2], [1, 0], [2, 2]], np.int32)
     losses = tasks.ctc(["a", "b"]).objective.loss().call(targets, logits)
-    wanted = [-np.log(probability(row, target[target > 0])) / 4 for row, target in zip(logits, targets, strict=True)]
-    np.testing.assert_allclose(losses, wanted, rtol=1e-4)
+    expected = [-np.log(probability(row, target[target > 0])) / 4 for row, target in zip(logits, targets, strict=True)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
 def test_repeats_and_blanks_are_left_out():

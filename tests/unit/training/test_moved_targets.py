@@ -50,9 +50,9 @@ def examples(count: int, augment=None) -> Examples:
     )
 
 
-def whole_epoch(source: Source, given: Settings, moment: Moment):
-    order = order_of_epoch(len(source.examples), given.seed, moment.phase, moment.epoch)
-    for indices, x, drawn in batches(source, order, given, moment):
+def whole_epoch(source: Source, chosen: Settings, moment: Moment):
+    order = order_of_epoch(len(source.examples), chosen.seed, moment.phase, moment.epoch)
+    for indices, x, drawn in batches(source, order, chosen, moment):
         yield indices, x, targets_of(source.examples, indices, drawn)
 
 

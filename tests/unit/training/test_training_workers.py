@@ -77,7 +77,7 @@ def test_no_shard_is_computed_twice_and_a_damaged_one_again(tmp_path, monkeypatc
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)  # 4 examples a shard
     computed, compute_shard = [], extract._compute_shard
-    monkeypatch.setattr(extract, "_compute_shard", lambda *given: computed.append(given[2]) or compute_shard(*given))
+    monkeypatch.setattr(extract, "_compute_shard", lambda *call: computed.append(call[2]) or compute_shard(*call))
     workers = workers_in_threads(2)
     features = each(workers, lambda worker: np.asarray(extract.compute(doubled, request_for(worker))))
     assert sorted(computed) == [0, 1, 2, 3, 4]
@@ -105,8 +105,8 @@ def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
         except InputError as error:
             return str(error)
 
-    said = each(workers_in_threads(2), compute)
-    assert all("point TLKIT_CACHE to one folder" in message for message in said)
+    messages = each(workers_in_threads(2), compute)
+    assert all("point TLKIT_CACHE to one folder" in message for message in messages)
 
 
 def test_workers_whose_modules_differ_are_told(tmp_path, monkeypatch):

@@ -65,14 +65,14 @@ def written(tmp_path, raw):
 
 
 def test_what_it_says_and_its_tensors(content, tmp_path):
-    raw, wanted = content
+    raw, expected = content
     says, tensors = read_gguf(written(tmp_path, raw))
     assert (says["name"], says["count"], says["words"]) == ("tiny", 7, ["a", "é"])
     assert says["kinds"].tolist() == [1, 2, 3]
-    assert tensors.keys() == wanted.keys()
+    assert tensors.keys() == expected.keys()
     for name, tensor in tensors.items():
         assert tensor.dtype == np.float32
-        np.testing.assert_array_equal(tensor, wanted[name].astype("f4"))
+        np.testing.assert_array_equal(tensor, expected[name].astype("f4"))
 
 
 def test_tensors_that_are_not_wanted_are_not_read(content, tmp_path):

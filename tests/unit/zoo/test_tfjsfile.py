@@ -42,8 +42,8 @@ def written(folder, weights=None, content=None):
         {"name": "offset", "shape": [2], "dtype": "float32"},
         {"name": "size", "shape": [2], "dtype": "int32"},
     ]
-    said = {"modelTopology": {"node": NODES}, "weightsManifest": [{"weights": rows, "paths": ["x.bin"]}]}
-    (folder / "x.json").write_text(json.dumps(said))
+    model_json = {"modelTopology": {"node": NODES}, "weightsManifest": [{"weights": rows, "paths": ["x.bin"]}]}
+    (folder / "x.json").write_text(json.dumps(model_json))
     content = KERNEL.tobytes() + OFFSET.tobytes() + np.int32([4, 4]).tobytes() if content is None else content
     (folder / "x.bin").write_bytes(content)
     return folder / "x.json", folder / "x.bin"
