@@ -355,8 +355,8 @@ def _settle(setting: Mapping[str, Any]) -> None:
     sys.path += [place for place in setting["path"] if place not in sys.path]
     host = socket.gethostname()
     for name, version in setting["versions"].items():
-        if (own := importlib.metadata.version(name)) != version:
-            raise InputError(f"{host} has {name} {own}, and this host {version}: install one version on all hosts.")
+        if (has := importlib.metadata.version(name)) != version:
+            raise InputError(f"{host} has {name} {has}, and this host {version}: install one version on all hosts.")
     try:
         os.chdir(setting["folder"])
     except OSError:
@@ -459,11 +459,11 @@ def _of_actors(error: Exception) -> Exception:
 def _of_workers(error: Exception) -> Exception:
     """What a worker raised, or which of them has ended."""
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    raised = [own for own in failures.values() if isinstance(own, TlkitError)]
-    refused = [own for own in raised if isinstance(own, InputError)]
+    raised = [failure for failure in failures.values() if isinstance(failure, TlkitError)]
+    refused = [failure for failure in raised if isinstance(failure, InputError)]
     if refused or raised:
         return (refused or raised)[0]
-    ended = [rank for rank, own in failures.items() if type(own).__module__.startswith("ray.")]
+    ended = [rank for rank, failure in failures.items() if type(failure).__module__.startswith("ray.")]
     if ended:
         return TrainingError(f"Worker {ended[0]} of Ray has ended, so the others stop too; {GO_ON}")
     return next(iter(failures.values()), error)

@@ -251,11 +251,11 @@ def _inspect(args: list[str], flags: set[str]) -> int:
     quick.start()
     from tlkit.choosing import inspection
 
-    found = inspection.inspect_module(options.pop("handle"), **options)
+    inspected = inspection.inspect_module(options.pop("handle"), **options)
     if "--json" in flags:
-        _print_json(inspection.to_dict(found))
+        _print_json(inspection.to_dict(inspected))
     else:
-        _print_rich(inspection.rendered(found))
+        _print_rich(inspection.rendered(inspected))
     return 0
 
 
@@ -267,11 +267,11 @@ def recipe_folder() -> Path:
 
 def _recipes(args: list[str], flags: set[str]) -> int:
     _no_arguments("recipes", args)
-    found = {p.stem: _first_line(p) for p in _recipe_files()}
+    descriptions = {p.stem: _first_line(p) for p in _recipe_files()}
     if "--json" in flags:
-        _print_json(found)
+        _print_json(descriptions)
         return 0
-    for name, text in found.items():
+    for name, text in descriptions.items():
         print(f"{name:<24} {text}")
     return 0
 
@@ -428,7 +428,7 @@ def _recipe_main(path: Path) -> Callable[..., Any]:
     return module.main  # type: ignore[no-any-return]
 
 
-def _replay(path: Path, rest: list[str], flags: set[str]) -> int:
+def _replay(path: Path, further_flags: list[str], flags: set[str]) -> int:
     """Run the command that a run.json recorded; flags that follow it replace its own."""
     if not path.is_file():
         raise InputError(f"There is no file {path}; give a run.json that `tlkit run` wrote.")
@@ -437,7 +437,7 @@ def _replay(path: Path, rest: list[str], flags: set[str]) -> int:
     words = read_record(path)["arguments"]
     if not words or words[0] not in ("run", "tune"):
         raise InputError(f"{path} was not written by `tlkit run`, so it cannot be replayed.")
-    return (_run if words[0] == "run" else _tune)([*words[1:], *rest], flags)
+    return (_run if words[0] == "run" else _tune)([*words[1:], *further_flags], flags)
 
 
 def _tune(args: list[str], flags: set[str]) -> int:
@@ -449,10 +449,10 @@ def _tune(args: list[str], flags: set[str]) -> int:
     if {"-h", "--help"} & set(args):
         return _run([args[0], "--help"], flags)
     where, args = placing.divided(args)
-    own, rest = searching.divided(args[1:])
-    options = searching.options(own)
+    search_flags, recipe_words = searching.divided(args[1:])
+    options = searching.options(search_flags)
     recipe = _recipe_main(_recipe_path(args[0]))
-    given = searching.given(recipe, _parsed(recipe, f"tune {args[0]}", rest))
+    given = searching.given(recipe, _parsed(recipe, f"tune {args[0]}", recipe_words))
     quick.start()
     from tlkit.choosing import tuning
     from tlkit.core import space as spaces
@@ -514,13 +514,13 @@ def _predict(args: list[str], flags: set[str]) -> int:
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
     pictures, method = options.pop("explain", None), options.pop("method", "grad_cam")
-    found = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
+    predictions = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
     if "--json" in flags:
-        _print_json([dataclasses.asdict(p) for p in found])
+        _print_json([dataclasses.asdict(p) for p in predictions])
     else:
         from tlkit.report.terminal import prediction_lines
 
-        print("\n".join(prediction_lines(found)))
+        print("\n".join(prediction_lines(predictions)))
     if pictures is not None:
         from tlkit.explaining.explaining import explain_files
 
@@ -552,8 +552,8 @@ def _export(args: list[str], flags: set[str]) -> int:
     from tlkit.runs import invocation
 
     folder = options.pop("out", None)
-    done = finetuning_export.export(options.pop("run"), folder, **options)
-    _print_run(invocation.record_of(done), flags)
+    exported = finetuning_export.export(options.pop("run"), folder, **options)
+    _print_run(invocation.record_of(exported), flags)
     return 0
 
 
@@ -567,12 +567,12 @@ def _cache(args: list[str], flags: set[str]) -> int:
     if args:
         print(f"freed {cache.clear() / 1e6:.1f} MB")
         return 0
-    found = cache.sizes()
+    sizes = cache.sizes()
     if "--json" in flags:
-        _print_json({"folder": str(cache.cache_dir()), "bytes": found})
+        _print_json({"folder": str(cache.cache_dir()), "bytes": sizes})
         return 0
     print(cache.cache_dir())
-    for name, size in found.items():
+    for name, size in sizes.items():
         print(f"  {name:<12} {size / 1e6:10.1f} MB")
     return 0
 

@@ -20,23 +20,23 @@ def divided(args: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
         >>> divided(["text", "--ray", "local", "--epochs", "3", "--workers=4"])
         ({'address': 'local', 'workers': 4}, ['text', '--epochs', '3'])
     """
-    own: dict[str, Any] = {}
-    rest: list[str] = []
+    placing: dict[str, Any] = {}
+    recipe_words: list[str] = []
     words = iter(args)
     for word in words:
         flag, equals, value = word.partition("=")
         if flag not in OWN:
-            rest.append(word)
+            recipe_words.append(word)
             continue
         value = value if equals else next(words, "")
         if not value or value.startswith("--"):
             raise InputError(f"`{flag}` needs a value: --ray local, or --ray HOST:PORT, and --workers 2.")
-        own[OWN[flag]] = value
-    if "workers" in own:
-        if "address" not in own:
+        placing[OWN[flag]] = value
+    if "workers" in placing:
+        if "address" not in placing:
             raise InputError("`--workers` says how many workers Ray places: give --ray local or --ray HOST:PORT too.")
-        own["workers"] = _count(own["workers"])
-    return own or None, rest
+        placing["workers"] = _count(placing["workers"])
+    return placing or None, recipe_words
 
 
 def _count(text: str) -> int:

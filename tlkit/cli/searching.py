@@ -20,35 +20,35 @@ USAGE = (
 
 def divided(args: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """The values of the search's own flags, and the words that are the recipe's."""
-    own: dict[str, list[str]] = {}
-    rest: list[str] = []
-    now = rest
+    search_flags: dict[str, list[str]] = {}
+    recipe_words: list[str] = []
+    now = recipe_words
     for word in args:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
             now.append(word)
         elif name in OWN:
-            now = own.setdefault(name, [])
+            now = search_flags.setdefault(name, [])
             now += [value] if equals else []
         else:
-            now = rest
-            rest.append(word)
-    return own, rest
+            now = recipe_words
+            recipe_words.append(word)
+    return search_flags, recipe_words
 
 
-def options(own: Mapping[str, list[str]]) -> dict[str, Any]:
+def options(search_flags: Mapping[str, list[str]]) -> dict[str, Any]:
     """Arguments of `tlkit.tune`.
 
     Raises:
         InputError: If there is no space, or a flag has no value that it can take.
     """
-    if not own.get("space"):
+    if not search_flags.get("space"):
         raise InputError(f"`tlkit tune` needs --space: say what may vary, as in --space {spaces.EXAMPLES}.")
-    made: dict[str, Any] = {"space": spaces.parse(word.strip(",") for word in own["space"])}
+    arguments: dict[str, Any] = {"space": spaces.parse(word.strip(",") for word in search_flags["space"])}
     for name, kind in (("trials", int), ("storage", Path)):
-        if name in own:
-            made[name] = _one(name, own[name], kind)
-    return made
+        if name in search_flags:
+            arguments[name] = _one(name, search_flags[name], kind)
+    return arguments
 
 
 def _one(name: str, values: list[str], kind: Callable[[str], Any]) -> Any:

@@ -137,9 +137,9 @@ def each(
 
 
 @contextlib.contextmanager
-def pooled(given: Pool) -> Iterator[None]:
+def pooled(processes: Pool) -> Iterator[None]:
     """Inside, features, trials, rankings and checks are shared out among the processes of a pool."""
-    token = _POOL.set(given)
+    token = _POOL.set(processes)
     try:
         yield
     finally:

@@ -222,7 +222,7 @@ def open_sequences(builder: Any, features: Sequence[str], label: str) -> Sequenc
             if len({len(channel) for channel in channels}) > 1:
                 raise InputError(
                     f"Row {len(values)} of {opened.name!r} has channels of different lengths: "
-                    f"{', '.join(f'{name} {len(own)}' for name, own in zip(features, channels, strict=True))}."
+                    f"{', '.join(f'{name} {len(steps)}' for name, steps in zip(features, channels, strict=True))}."
                 )
             values.append(channels[0] if len(channels) == 1 else np.stack(channels, axis=1))
             answers.append(row[label])

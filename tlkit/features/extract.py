@@ -109,7 +109,7 @@ class Features:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To other processes go the paths of the files alone."""
-        files = [[own.filename for own in shard] for shard in self.shards]  # type: ignore[attr-defined]
+        files = [[array.filename for array in shard] for shard in self.shards]  # type: ignore[attr-defined]
         return _mapped_again, (files, self.per_shard, self.seconds, self.reused, self.rounding, self.steps)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -127,8 +127,8 @@ class Features:
         return tuple(tensor.astype(np.float32, copy=False) for tensor in rows)
 
 
-def _mapped_again(files: Sequence[Sequence[Path]], *rest: Any) -> Features:
-    return Features(tuple(tuple(np.load(file, mmap_mode="r") for file in shard) for shard in files), *rest)
+def _mapped_again(files: Sequence[Sequence[Path]], *attributes: Any) -> Features:
+    return Features(tuple(tuple(np.load(file, mmap_mode="r") for file in shard) for shard in files), *attributes)
 
 
 def _let_go(shard: np.ndarray) -> None:
