@@ -1,4 +1,4 @@
-"""Inspect images: good images alone, and a pretrained module, become a detector of what is unlike them, on a phone.
+"""Inspect images or recordings: good ones alone become a detector of what is unlike them, on a phone.
 
 tlkit run anomaly_detection --data screws --out runs/screws
 """
@@ -13,7 +13,7 @@ import tlkit
 
 def main(
     data: Path | None = None,
-    module: str = "zoo:efficientnet-lite0",
+    module: str | None = None,
     out: Path = Path("runs/anomaly_detection"),
     detector: Literal["choose", "padim", "padim_shared", "patchcore"] = "choose",
     image_size: tuple[int, int] | None = None,
@@ -26,12 +26,14 @@ def main(
     strict: bool = False,
     export: tlkit.flags.Export = tlkit.flags.Export(formats=("saved_model", "float32", "float16", "dynamic")),
 ) -> tlkit.Run:
-    """Fit a detector to good images, judge it by bad ones and export the result.
+    """Fit a detector to good images or recordings, judge it by bad ones and export the result.
 
     Args:
-        data: Folder with good/, and to judge by bad/ (folders inside are kinds of faults) and masks/ of the same paths;
-            without it, synthetic images of a coin.
-        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
+        data: Folder with good/, and to judge by bad/ (folders inside are kinds of faults) and, of images, masks/ of the
+            same paths; without it, synthetic images of a coin. Of recordings (.wav, .flac and the like) the first
+            second is read, and the detector is tasks.sequence_anomalies.
+        module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...; by default
+            zoo:efficientnet-lite0, and zoo:log-spectrum of recordings.
         out: Folder of the run.
         detector: "choose" compares the others on synthetic faults. padim is for parts that always lie in the same
             place, padim_shared and patchcore are for textures and for parts that lie anywhere.
@@ -45,6 +47,14 @@ def main(
         strict: Fail on a broken file instead of leaving it out.
         export: Which files to write.
     """
+    if data is not None and tlkit.data.sequence_anomalies.holds_recordings(data / "good"):
+        if detector != "choose" or image_size is not None:
+            raise tlkit.InputError(f"{str(data / 'good')!r} holds recordings: leave out --detector and --image-size.")
+        bad = data / "bad" if (data / "bad").is_dir() else None
+        splits = tlkit.data.sequence_anomalies.from_recordings(data / "good", bad, seed=seed, strict=strict)
+        task = tlkit.tasks.sequence_anomalies(false_alarm_rate=false_alarm_rate)
+        run = tlkit.finetune(module or "zoo:log-spectrum", task, splits, out=out, seed=seed)
+        return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
     if data is None:
         splits = tlkit.datasets.inspected.parts(seed=seed)
     else:
@@ -59,7 +69,7 @@ def main(
         task = tlkit.tasks.patchcore(strides, coreset_sampling_ratio, num_neighbors, false_alarm_rate=rate)
     else:
         task = tlkit.tasks.padim(strides, n_features, shared=detector == "padim_shared", false_alarm_rate=rate)
-    run = tlkit.finetune(module, task, splits, out=out, seed=seed, image_size=image_size)
+    run = tlkit.finetune(module or "zoo:efficientnet-lite0", task, splits, out=out, seed=seed, image_size=image_size)
     return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 
 

@@ -52,7 +52,7 @@ def _gives(function: Callable[..., Any]) -> str:
 
 
 TASKS = sorted({name for name in tasks.__all__ if _gives(getattr(tasks, name)) == "Task"} - {"restore"})
-SOLVED = ("anomalies", "padim", "patchcore")  # in closed form: nothing trains them
+SOLVED = ("anomalies", "padim", "patchcore", "sequence_anomalies")  # in closed form: nothing trains them
 
 
 def task_of(name: str) -> Task:
@@ -184,7 +184,16 @@ def translated(task: Task) -> Splits:
     return Splits(*(dataclasses.replace(part, modality="translation") for part in [dictated(task).train] * 3))
 
 
+def calm(task: Task) -> Splits:
+    """Sequences without a faulty step, and for validation and test some with one."""
+    masks = np.zeros((COUNT, 1, STEPS), np.uint8)
+    good = examples(masks.copy())
+    masks[::2, 0, 1] = 1
+    return Splits(good, examples(masks), examples(masks))
+
+
 KINDS = (
+    calm,
     normal,
     *map(same, (futures, numbers, several, values, steps, masks, rows, labelled)),
     said,
@@ -221,18 +230,21 @@ def model_of(task: Task) -> Any:
         hidden = keras.layers.Dense(WIDTH, name="module")(inputs["inputs"])
         table = keras.layers.Lambda(lambda _: keras.ops.convert_to_tensor(TABLE), name="table")(inputs["inputs"])
         return keras.Model(inputs["inputs"], task.head({"hidden": hidden, "embedding": table}))
-    if not task.reads.name.startswith("maps("):
-        return keras.Model(inputs["inputs"], task.head(inputs["inputs"]))
-    model = keras.Model(inputs, task.head({int(name.removeprefix("map_")): tensor for name, tensor in inputs.items()}))
+    if task.reads.name.startswith("maps("):
+        given = {int(name.removeprefix("map_")): tensor for name, tensor in inputs.items()}
+    else:
+        inputs = given = inputs["inputs"]
+    model = keras.Model(inputs, task.head(given))
     return model if task.solve is None else keras.Model(model.input, solved(task, model).outputs(model.output))
 
 
 def solved(task: Task, model: Any) -> Inference:
     """What remains of a task that is computed from features, here of noise."""
+    import keras
 
     def outputs(part: Examples) -> HeadOutputs:
         rows = np.arange(len(part))
-        return HeadOutputs(part, lambda: iter([(rows, {k: np.asarray(v) for k, v in raw.items()})]))
+        return HeadOutputs(part, lambda: iter([(rows, keras.tree.map_structure(np.asarray, raw))]))
 
     raw, splits = model(features(task, COUNT)), accepted(task)
     return task.solve(outputs(splits.train), outputs(splits.val), lambda line: None)

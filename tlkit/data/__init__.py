@@ -18,6 +18,7 @@ __all__ = [
     "masks",
     "pairs",
     "ratings",
+    "sequence_anomalies",
     "series",
     "speakers",
     "speech",

@@ -117,7 +117,7 @@ def opener(front: Front, count: int) -> Opener:
         front: A frozen front.
         count: Examples that it is to be run on, all splits and views together.
     """
-    return Opener(front, count, tf.function(front.run, input_signature=[front.spec]))
+    return Opener(front, count, tf.function(front.run, input_signature=[front.spec], autograph=False))
 
 
 def features_shapes(opener: Opener) -> tuple[tuple[int | None, ...], ...]:
@@ -239,4 +239,4 @@ def _of_one(front: Front) -> Any:
     def named(inputs: Any) -> dict[str, Any]:
         return {_output(number): tensor for number, tensor in enumerate(front.run(inputs))}
 
-    return tf.function(named, input_signature=[spec]).get_concrete_function()
+    return tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()

@@ -15,6 +15,7 @@ from tlkit.tasks.recommendation import recommend
 from tlkit.tasks.recording import restore
 from tlkit.tasks.regression import regress
 from tlkit.tasks.segmentation import segment
+from tlkit.tasks.sequence_anomalies import sequence_anomalies
 from tlkit.tasks.similarity import similarity
 from tlkit.tasks.spanning import span
 from tlkit.tasks.tagging import tag
@@ -37,6 +38,7 @@ __all__ = [
     "regress",
     "restore",
     "segment",
+    "sequence_anomalies",
     "similarity",
     "span",
     "tag",

@@ -176,13 +176,13 @@ def _task(
         ),
         answers=(anomaly(threshold),),
         scorer=functools.partial(AnomalyScorer, rate, threshold, arguments.get("tried")),
-        begin=functools.partial(_begun, remade, rate),
+        begin=functools.partial(begun, remade, rate),
         solve=(
             functools.partial(_chosen, strides, rate)
             if fit is None
             else functools.partial(_solved, remade, strides, fit)
         ),
-        finish=functools.partial(_finished, remade) if threshold is None else None,
+        finish=functools.partial(finished, remade) if threshold is None else None,
     )
 
 
@@ -202,7 +202,7 @@ def _no_loss(name: str) -> NoReturn:
     )
 
 
-def _begun(remade: Callable[[], Task], rate: float, splits: Splits, say: Say) -> Task:
+def begun(remade: Callable[[], Task], rate: float, splits: Splits, say: Say) -> Task:
     """The task as it is; what so few good validation images cannot promise is said."""
     good = sum(not np.any(splits.val.targets[i]) for i in range(len(splits.val)))
     if good and (good + 1) * rate < 1:
@@ -233,7 +233,7 @@ def _as_they_are(splits: Splits) -> Splits:
     return splits
 
 
-def _finished(remade: Callable[..., Task], evaluation: Evaluation) -> Task:
+def finished(remade: Callable[..., Task], evaluation: Evaluation) -> Task:
     """The task with the threshold that good validation images set; as it is where there are none."""
     return remade(threshold=evaluation.details[THRESHOLD])
 

@@ -28,6 +28,8 @@ NAMES = (
     "ssd-mobilenet-v2-oid",
     "forecaster",
     "rocket",
+    "log-spectrum",
+    "series-values",
 )
 
 __all__ = [

@@ -1,0 +1,175 @@
+"""Good recordings and series, and bad ones only to judge by, as `Splits`: for `tasks.sequence_anomalies`.
+
+Targets have the form of `data.anomalies`, in one row: uint8 (1, steps) of a series, 0 where it is normal and 1 where it
+is faulty; (1, 1) of a recording, 0 where it is good and 255 (`VOID`) where it is bad, as nobody says when.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.core.columns import ArrayColumn, TextColumn
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples, Splits
+from tlkit.data import labelled_series, walking
+from tlkit.data.anomalies import GOOD, KIND, VOID, Folder
+from tlkit.data.audio import SAMPLE_RATE, SHARES
+from tlkit.data.audio_source import Options, from_files
+from tlkit.data.labelling import Labelled
+from tlkit.data.listing import checked_folder, escaped
+from tlkit.data.sourcing import Division
+from tlkit.data.splitting import Groups, by_id, checked_shares, divide, group_names
+
+__all__ = ["from_recordings", "from_series", "holds_recordings"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
+FEWEST = 2  # steps of a piece
+
+
+def from_recordings(
+    normal_dir: Folder,
+    abnormal_dir: Folder | None = None,
+    *,
+    seconds: float = 1.0,
+    sample_rate: int = SAMPLE_RATE,
+    split: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    trim_db: float | None = None,
+) -> Splits:
+    """A folder of good recordings; with a folder of bad ones to judge by.
+
+    Folders inside `abnormal_dir` are kinds of faults, which the report tells apart.
+
+    Args:
+        normal_dir: Good recordings, divided by `split`.
+        abnormal_dir: Bad ones, all for test.
+        seconds: What is read of each, as windows of `data.audio.from_folder`, like all that are not named here.
+        sample_rate: As there.
+        split: Shares of training, validation and test of the good recordings.
+        seed: As there.
+        groups: As there, of the path relative to the folder that a recording was found in.
+        strict: As there.
+        progress: As there.
+        trim_db: As there.
+
+    Raises:
+        InputError: If a folder holds no recordings, or there are too few good ones for the parts.
+    """
+    good = _below(normal_dir, "the good recordings")
+    bad = [] if abnormal_dir is None else _below(abnormal_dir, "the bad recordings")
+    names = [name for name, _ in good]
+    names += [name if name not in set(names) else f"bad/{name}" for name, _ in bad]
+    owners = group_names(by_id(groups, names[: len(good)]), names[: len(good)])
+    shares = checked_shares(split)
+    parts = divide(names[: len(good)], [[] for _ in good], shares, seed=seed, groups=owners)
+    division = Division(shares, seed, None, strict, progress)
+    options = Options(division, seconds, None, "all", sample_rate, None, trim_db=trim_db)
+    kinds = [GOOD] * len(good) + [name.partition("/")[0] if "/" in name else "bad" for name, _ in bad]
+    numbers = Labelled(np.arange(len(names), dtype=np.float32)[:, None], (), "values")
+    splits = from_files(
+        names, [path for _, path in (*good, *bad)], numbers, fixed=[*parts, *([2] * len(bad))], options=options
+    )
+    train, val, test = (_marked(part, kinds) for part in (splits.train, splits.val, splits.test))
+    return dataclasses.replace(splits, train=train, val=val, test=test)
+
+
+def from_series(
+    values: Any,
+    faulty: Any = None,
+    *,
+    steps: int,
+    good_until: int,
+    val_share: float = 0.2,
+) -> Splits:
+    """One long series whose beginning is good: pieces of it, the good ones to learn from and the rest for test.
+
+    Args:
+        values: float (n,) or (n, channels), at regular steps; a pandas column or frame will do.
+        faulty: (n,) of 0 and 1, 1 where the series is faulty behind `good_until`; None where nobody says.
+        steps: Of a piece, which is what the model takes: twice the window of the task or more.
+        good_until: Steps from the beginning that are known to be good.
+        val_share: Share of the good steps, the last ones, that set the threshold, in (0, 1).
+
+    Returns:
+        Splits of pieces float32 (steps, channels): of the training steps they overlap by half, so that no window of
+        half a piece is lost; the others lie one behind the other, the last one ending with its part.
+
+    Raises:
+        InputError: If a part is shorter than a piece, or faults are marked among the good steps.
+    """
+    array = labelled_series.checked("values", values)
+    filled, gaps = labelled_series.without_gaps("values", array)
+    marks = np.zeros(len(array), np.uint8) if faulty is None else (np.asarray(faulty).reshape(-1) != 0).astype(np.uint8)
+    if len(marks) != len(array):
+        raise InputError(f"`faulty` must have a value a step. Received: {len(marks)} for {len(array)} steps.")
+    if marks[:good_until].any():
+        raise InputError(
+            f"Step {int(marks[:good_until].argmax())} is marked as faulty and lies among the first {good_until}, which "
+            "are to be good: end them before it, `good_until=`."
+        )
+    first_val = good_until - round(val_share * good_until)
+    rows, half = filled.astype(np.float32), max(1, steps // 2)
+    train = _pieces(rows, marks, steps, ("training", 0, first_val), half)
+    val = _pieces(rows, marks, steps, ("validation", first_val, good_until), steps)
+    test = _pieces(rows, marks, steps, ("test", good_until, len(array)), steps)
+    notes = ("The series had gaps, which were filled along lines.",) if gaps else ()
+    return Splits(train, val, test, notes=notes)
+
+
+def holds_recordings(folder: Folder) -> bool:
+    """Whether a folder holds files whose names end as those of recordings do, somewhere below it."""
+    return Path(folder).is_dir() and any(path.suffix.casefold() in ENDINGS for path in walking.files(Path(folder)))
+
+
+# -- what is where
+
+
+def _below(folder: Folder, what: str) -> list[tuple[str, Path]]:
+    root = checked_folder(folder, what)
+    files = sorted(path for path in walking.files(root) if path.suffix.casefold() in ENDINGS)
+    if not files:
+        raise InputError(
+            f"{str(root)!r} holds no recordings: their names end in {', '.join(ENDINGS[:4])} and the like."
+        )
+    return [(escaped(path.relative_to(root).as_posix()), path) for path in files]
+
+
+def _marked(examples: Examples, kinds: Sequence[str]) -> Examples:
+    """Windows of recordings with their kinds, and masks in place of the numbers of their recordings."""
+    places = [int(examples.targets[i][0]) for i in range(len(examples))]
+    kind_of_each = [kinds[place] for place in places]
+    masks = np.array([[[0 if kind == GOOD else VOID]] for kind in kind_of_each], np.uint8).reshape(-1, 1, 1)
+    return dataclasses.replace(examples, targets=ArrayColumn(masks), columns={KIND: TextColumn(kind_of_each)})
+
+
+def _pieces(values: np.ndarray, marks: np.ndarray, steps: int, part: tuple[str, int, int], hop: int) -> Examples:
+    """Pieces of a part (its name, first step and end)."""
+    name, first, end = part
+    if steps < FEWEST or end - first < steps:
+        raise InputError(
+            f"The {name} part of the series has {max(0, end - first)} steps, and a piece {steps}: give fewer `steps`, "
+            "or divide the series otherwise (`good_until`, `val_share`)."
+        )
+    starts = list(range(first, end - steps + 1, hop))
+    starts = starts if starts[-1] == end - steps else [*starts, end - steps]
+    masks = np.stack([marks[None, start : start + steps] for start in starts])
+    return Examples(
+        ids=tuple(f"{start}-{start + steps - 1}" for start in starts),
+        inputs=ArrayColumn(np.stack([values[start : start + steps] for start in starts])),
+        targets=ArrayColumn(masks),
+        modality=labelled_series.SERIES,
+        columns={KIND: TextColumn(["fault" if mask.any() else GOOD for mask in masks])},
+    )
