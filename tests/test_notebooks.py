@@ -93,7 +93,8 @@ def test_writing_and_speech(tmp_path):
     book, printed = executed("writing_and_speech", "smollm2-135m", tmp_path)
     scores = {name: float(value) for name, value in re.findall(r"^(perplexity\w*) ([\d.]+)$", printed, re.MULTILINE)}
     assert scores["perplexity"] < 0.8 * scores["perplexity_before"]
-    assert "model_dynamic.tflite: 135 MB, passed: True" in printed and re.search(r"^answer: \w", printed, re.MULTILINE)
+    assert re.search(r"^model_dynamic.tflite: 1\d\d MB, passed: True$", printed, re.MULTILINE)
+    assert re.search(r"^answer: \w", printed, re.MULTILINE)
     rates = re.search(r"word error rate ([\d.]+) before, ([\d.]+) after", printed)
     assert rates and float(rates[2]) < float(rates[1]) and re.search(r"^written: \w", printed, re.MULTILINE)
     assert any("text/html" in output.get("data", {}) for output in book.cells[-1].outputs)

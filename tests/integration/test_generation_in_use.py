@@ -193,6 +193,7 @@ def answers(run):
 
 def test_the_loop_of_the_readme_in_python_answers_as_tlkit_does(run, answers):
     text = (run.folder / "README.md").read_text()
+    assert "- As advice on health, law or money, or as a source of facts" in text
     assert "perplexity" in readme_checks.metadata(run.folder)["metrics"] and "tlkit.predict` goes through" not in text
     (code,) = readme_checks.blocks(run.folder, "python", "Python")[:1]
     printed, names = readme_checks.said(run.folder, code)

@@ -143,6 +143,7 @@ def test_the_lines_of_the_readme_write_the_same(run, folder):
     (whole, by_word) = readme_checks.blocks(run.folder, "python", "Python")[:2]
     wave = run.task.deployment.examples(run.data.test).inputs[0]["waveform"][None]
     _, names = readme_checks.said(run.folder, whole)
+    assert "- As a record of emergencies, or of medical or legal talk" in (run.folder / "README.md").read_text()
     assert names["waveform"].shape == wave.shape and names["ids"].shape == (LONGEST,)
     names["waveform"] = wave
     told = run.data.test.pipeline.get("prompted")

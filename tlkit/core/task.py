@@ -209,6 +209,7 @@ class Deployment:
         calls: (examples, signatures of a TFLite file by name, content of the files in it by name) -> Markdown of how
             clients go through the loop, a Jinja template, and names for it besides those of `Format.calls`; None where
             it knows no loop over these signatures.
+        limits: What it must not be used for, sentences for the README of an export.
     """
 
     examples: Callable[[Examples], Examples]
@@ -221,6 +222,7 @@ class Deployment:
     calls: Callable[[Examples, Mapping[str, Any], Mapping[str, bytes]], tuple[str, Mapping[str, Any]] | None] | None = (
         None
     )
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

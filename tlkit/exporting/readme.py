@@ -171,6 +171,7 @@ def _limits(run: Run, record: Record, rows: Sequence[Record], module: Record) ->
             yield sentence
     if data.get("duplicates"):
         yield "As proof of the scores above: some examples lie in more than one split, which flatters them."
+    yield from () if run.task.deployment is None else run.task.deployment.limits
     if module and not module["licence"]:
         yield "To be passed on, before you know the licence of the module: it is not written down here."
     yield "To decide about people (health, work, credit, police) by itself: its mistakes were not judged for that."

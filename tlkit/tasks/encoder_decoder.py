@@ -35,6 +35,7 @@ def encoder_decoder(
     longest: int,
     checked: int,
     scored: int | None = None,
+    limit: str = "",
 ) -> Task:
     """A task for modules that take an input and the tokens before each, and give a state a token.
 
@@ -50,6 +51,7 @@ def encoder_decoder(
         longest: Most tokens that are written.
         checked: Examples with which exported files are checked.
         scored: Examples that `evaluate` is given at most; None is all.
+        limit: What it must not be used for, a sentence; "" where there is nothing to say.
     """
     return Task(
         name=name,
@@ -68,6 +70,7 @@ def encoder_decoder(
             checked=checked,
             scored=scored,
             calls=functools.partial(client_loops.of_encoder_decoder, name),
+            limits=(limit,) if limit else (),
         ),
         before=True,
     )

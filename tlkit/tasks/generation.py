@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 HEADS = ("frozen", "untied", "lora")
 HEAD = "head_scores"  # the layer
+LIMIT = (
+    "As advice on health, law or money, or as a source of facts: it makes things up in fluent sentences, and never "
+    "says so. An app of such talk must say that it is no advice, and people who know must read the answers."
+)
 
 
 def generate(
@@ -107,6 +111,7 @@ def generate(
             scorer=gathered(scorer) if samples else None,
             scored=samples,
             calls=functools.partial(client_loops.of_generation, chosen),
+            limits=(LIMIT,),
         ),
         before=True,
     )

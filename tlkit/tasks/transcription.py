@@ -58,6 +58,8 @@ def transcribe(longest: int = 128, checked: int = 20) -> Task:
         noun="What is said is written",
         longest=longest,
         checked=checked,
+        limit="As a record of emergencies, or of medical or legal talk, that nobody listened to: it mishears names, "
+        "and makes text up where nobody speaks.",
     )
 
 

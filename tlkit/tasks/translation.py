@@ -72,6 +72,7 @@ def translate(
         targets=(WANTED, TOKENIZER),
         noun="Translations are written",
         longest=longest,
+        limit="Where a wrong text does harm, unless somebody who knows both sides reads it: it makes things up.",
         checked=checked,
         scored=scored,
     )

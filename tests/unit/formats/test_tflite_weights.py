@@ -114,3 +114,29 @@ def test_the_smallest_weights_stay_float32(tmp_path):
     wave = rng.normal(size=32).astype("f4")
     np.testing.assert_array_equal(called(content, tmp_path, wave), called(plain, tmp_path, wave))
     assert bytes_in(content) == [16 * 512, 512 * 512]
+
+
+def test_kernels_have_a_scale_for_each_channel(tmp_path):
+    rng = np.random.default_rng(3)
+    wide = rng.normal(0, 1, (3, 3, 8, 64)).astype("f4") * np.geomspace(0.01, 1, 64, dtype="f4")
+    deep = rng.normal(0, 1, (5, 5, 64, 1)).astype("f4") * np.geomspace(1, 0.01, 64, dtype="f4")[:, None]
+
+    def net(image, first, second):
+        image = tf.nn.conv2d(image, first, 1, "SAME")
+        return tf.nn.depthwise_conv2d(image, second, (1, 1, 1, 1), "SAME")
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 9, 9, 8), tf.float32, name="ids")], autograph=False)
+    def scores(ids):
+        return {"scores": net(ids, tf.constant(wide), tf.constant(deep))}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model"), signatures=scores.get_concrete_function())
+    plain = tflite.convert(tmp_path / "model", "float32", None, spanned=False)
+    image = rng.normal(size=(9, 9, 8)).astype("f4")
+    flat = [
+        rounded(wide.reshape(-1, 64).T).T.reshape(wide.shape),
+        rounded(deep.reshape(-1, 64).T).T.reshape(deep.shape),
+    ]
+    wanted = net(image[None], *(value.astype("f4") for value in flat)).numpy()
+    found = called(tflite_weights.in_bytes(plain), tmp_path, image)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(found - called(plain, tmp_path, image)).max() > 1e-3
