@@ -49,12 +49,13 @@ class TokenScores(keras.layers.Layer):
         states, table, targets = inputs
         if self.kind != "frozen":
             table = tf.stop_gradient(table)
-        scores = self.logits(states, tf.cast(table, tf.float32))
-        counted = tf.cast(targets >= 0, tf.float32)
-        labels = tf.maximum(targets, 0)
-        likelihood = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores) * counted
-        right = tf.cast(tf.argmax(scores, -1, tf.int32) == labels, tf.float32) * counted
-        return tf.stack([likelihood, right, counted], axis=-1)
+        places = tf.where(targets >= 0)  # answers of a batch differ in length, and a vocabulary is wide
+        labels = tf.gather_nd(targets, places)
+        scores = self.logits(tf.gather_nd(states, places), tf.cast(table, tf.float32))
+        likelihood = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+        right = tf.cast(tf.argmax(scores, -1, tf.int32) == labels, tf.float32)
+        judged = tf.stack([likelihood, right, tf.ones_like(right)], axis=-1)
+        return tf.scatter_nd(places, judged, tf.concat([tf.shape(targets, tf.int64), [3]], 0))
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """Three numbers a target."""
