@@ -96,7 +96,7 @@ def measured(folder: Path, count: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "ray.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlkit.core.errors import InputError, TlkitError, TrainingError
 from tlkit.core.files import PARTIAL, cache_dir, write_atomic
+from tlkit.core.progress import Progress, shown
 from tlkit.core.trouble import first_line
 from tlkit.core.workers import Pool, pooled
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 CONFIG = "TF_CONFIG"
 LOCAL = "local"
-MISSING = "Ray is not installed: pip install 'tlkit[ray]'."
+MISSING = "Ray with its trainers is not installed: pip install 'tlkit[ray]'."
 STORE_BYTES = 256 << 20  # of shared memory, on one host: what is sent is a module and records of data
 REACH_S = 5.0
 RECIPE = "tlkit_recipe_"  # beginning of the names of modules that no other process can import
@@ -131,9 +132,12 @@ class Cluster:
             TrainingError: If a worker has ended.
         """
         os.environ |= {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
-        from ray.train import RunConfig, ScalingConfig
-        from ray.train.tensorflow import TensorflowTrainer
-        from ray.util.queue import Queue
+        try:
+            from ray.train import RunConfig, ScalingConfig
+            from ray.train.tensorflow import TensorflowTrainer
+            from ray.util.queue import Queue
+        except ImportError:  # Ray without what its trainers need
+            raise InputError(MISSING) from None
 
         self._release()  # the pool's processes hold the CPUs
         cache_dir().mkdir(parents=True, exist_ok=True)
@@ -153,7 +157,9 @@ class Cluster:
                 trainer.fit()
             return json.loads((folder / "chief.json").read_text(encoding="utf-8"))
         except Exception as error:
-            raise _of_workers(error) from error
+            if (reason := _of_workers(error)) is error:
+                raise
+            raise reason from error
         finally:
             lines.shutdown(force=True)
             shutil.rmtree(folder, ignore_errors=True)
@@ -180,9 +186,11 @@ class Cluster:
                     yield crew.get_next_unordered()
             while crew.has_next():
                 yield crew.get_next_unordered()
-        except Exception as error:
+        except BaseException as error:  # also where whoever asks has given up: what is under way ends
             self._release()
-            raise _of_actors(error) from error
+            if (reason := _of_actors(error)) is error:
+                raise
+            raise reason from error
 
     def _here(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """What `Pool.here` gives, by an actor that is bound to this host."""
@@ -202,7 +210,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray(address: str = LOCAL, workers: int = 2, *, cpus: float = 1, gpus: float = 0) -> Iterator[Cluster]:
+def ray(
+    address: str = LOCAL,
+    workers: int = 2,
+    *,
+    cpus: float = 1,
+    gpus: float | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cluster]:
     """Let Ray place work on a cluster, or on processes of this host.
 
     Inside, what can be done one by one is shared out among so many processes: features of a frozen module by shard
@@ -216,7 +231,8 @@ def ray(address: str = LOCAL, workers: int = 2, *, cpus: float = 1, gpus: float 
             `ray start` began, of which this host is one.
         workers: Processes, 1 or more.
         cpus: CPUs that Ray counts for each; TensorFlow does not keep to them.
-        gpus: GPUs of each.
+        gpus: GPUs of each; None is one where the cluster has as many, else none.
+        progress: Where progress goes; None shows it.
 
     Raises:
         InputError: If Ray is not installed, the cluster cannot be reached or has less than is asked for.
@@ -239,18 +255,20 @@ def ray(address: str = LOCAL, workers: int = 2, *, cpus: float = 1, gpus: float 
         )
     with contextlib.ExitStack() as stack:
         stack.callback(engine.shutdown)
-        _start(engine, address, workers * cpus, workers * gpus, stack)
-        cluster = Cluster(workers, cpus, gpus, engine)
+        _start(engine, address, workers * cpus, stack)
+        cluster = Cluster(workers, cpus, _gpus(engine.cluster_resources(), address, workers, cpus, gpus), engine)
+        each = f"{cpus:g} CPUs and {cluster.gpus:g} GPUs"
+        (progress or shown()).line(f"ray     {workers} workers at {address}, each with {each}")
         stack.callback(cluster._release)
         with pooled(cluster._pool):
             yield cluster
 
 
-def _check(address: str, workers: int, cpus: float, gpus: float) -> None:
+def _check(address: str, workers: int, cpus: float, gpus: float | None) -> None:
     """Refuse what cannot be meant, before Ray is started."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise InputError(f"`workers` must be a whole number, 1 or more. Received: workers={workers!r}.")
-    if not cpus > 0 or not gpus >= 0:
+    if not cpus > 0 or (gpus is not None and not gpus >= 0):
         raise InputError(f"`cpus` must be above 0, and `gpus` 0 or more. Received: cpus={cpus!r}, gpus={gpus!r}.")
     if os.environ.get(CONFIG):
         raise InputError(f"{CONFIG} is set, and Ray sets it itself: unset it, or leave Ray out.")
@@ -267,11 +285,11 @@ def _check(address: str, workers: int, cpus: float, gpus: float) -> None:
             ) from None
 
 
-def _start(engine: Any, address: str, cpus: float, gpus: float, stack: contextlib.ExitStack) -> None:
-    """Start Ray, or join it.
+def _start(engine: Any, address: str, cpus: float, stack: contextlib.ExitStack) -> None:
+    """Start Ray with so many CPUs, or join it.
 
     Raises:
-        InputError: If that fails, or the cluster is too small.
+        InputError: If that fails.
     """
     quiet = {"log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
@@ -290,13 +308,22 @@ def _start(engine: Any, address: str, cpus: float, gpus: float, stack: contextli
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminated)  # Ray puts one of its own in its place
-    has = engine.cluster_resources()
-    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+
+
+def _gpus(has: Mapping[str, float], address: str, workers: int, cpus: float, gpus: float | None) -> float:
+    """GPUs of each worker.
+
+    Raises:
+        InputError: If the cluster has less than all need.
+    """
+    each = float(has.get("GPU", 0) >= workers) if gpus is None else gpus
+    for name, needed in (("CPU", workers * cpus), ("GPU", workers * each)):
         if has.get(name, 0) < needed:
             raise InputError(
                 f"The cluster at {address} has {has.get(name, 0):g} {name}s, and the workers need {needed:g}: take "
                 "fewer workers, or less for each."
             )
+    return each
 
 
 def _unknown(error: BaseException | None) -> bool:
@@ -445,7 +472,7 @@ def _printing(lines: Any) -> Iterator[None]:
 # -- what went wrong
 
 
-def _of_actors(error: Exception) -> Exception:
+def _of_actors(error: BaseException) -> BaseException:
     """What an actor raised, or that it has ended."""
     import ray as engine
 

@@ -101,6 +101,15 @@ def test_the_command_line_refuses_with_exit_code_2(words, sentence, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_with_too_little_is_refused_and_gpus_are_taken_where_all_can_have_one():
+    has = {"CPU": 4.0, "GPU": 2.0}
+    assert [tlkit.cluster._gpus(has, "h:1", workers, 1, None) for workers in (1, 2, 3)] == [1, 1, 0]
+    with pytest.raises(InputError, match="has 4 CPUs, and the workers need 6"):
+        tlkit.cluster._gpus(has, "h:1", 3, 2, None)
+    with pytest.raises(InputError, match="has 2 GPUs, and the workers need 3"):
+        tlkit.cluster._gpus(has, "h:1", 3, 1, 1)
+
+
 # -- what is sent
 
 
@@ -283,7 +292,7 @@ def test_a_killed_worker_ends_all_and_the_same_call_goes_on(cluster, module, tmp
 
 @pytest.mark.slow
 def test_what_a_worker_refuses_is_raised_here(cluster, module, tmp_path):
-    with pytest.raises(InputError, match="There is no module at"):
+    with pytest.raises(InputError, match="There is no module"):
         cluster.train(on_ray.adapt, module=str(tmp_path / "absent"), out=str(tmp_path / "out"))
 
 
