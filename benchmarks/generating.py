@@ -12,9 +12,9 @@ the same weights, of the package's own file of 4 bits, and of this file written 
 """
 
 import argparse
+import functools
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -101,6 +101,7 @@ def peer(source, rounds):
 # -- ours
 
 
+@functools.cache
 def opened_run():
     """The module as it is, as a run that can be exported."""
     import tlkit
@@ -114,18 +115,16 @@ def opened_run():
     return Run(model, task, data), layer
 
 
-def files(run, layer, folder):
+def files(folder):
     """The files of `--folder`, by name; those that are there already are taken as they are.
 
     The float32 file has two functions more than `tlkit.export` gives it, which ask the whole module for a token.
     """
-    from tlkit.core.format import Source
-    from tlkit.exporting import describing, litertlm
     from tlkit.formats import tflite, tflite_weights
 
     named = {name: folder / f"{name}.tflite" for name in ("float32", "dynamic", "weight_only")}
     if not (folder / "saved").exists():
-        written(run, layer, folder / "saved")
+        written(*opened_run(), folder / "saved")
     for name in ("float32", "dynamic"):
         if not named[name].exists():
             content = tflite.convert(folder / "saved", name, None, spanned=False)
@@ -133,10 +132,6 @@ def files(run, layer, folder):
             print(name, named[name].stat().st_size, flush=True)
     if not named["weight_only"].exists():
         named["weight_only"].write_bytes(tflite_weights.in_bytes(named["float32"].read_bytes()))
-    if not (folder / "model.litertlm").exists():
-        examples = run.task.deployment.examples(run.data.test)
-        source = Source(folder / "saved", None, describing.describe(run, examples, "float32"))
-        litertlm._write(source, folder / "model.litertlm", lambda _, file: shutil.copy(named["float32"], file))
     return named
 
 
@@ -216,11 +211,17 @@ def answered_by_litert_lm(run, layer, folder, count):
     import litert_lm
     import numpy as np
 
-    from tlkit.exporting.litertlm import open_file
+    from tlkit.core.format import Source
+    from tlkit.exporting import describing, litertlm
+    from tlkit.formats import tflite_metadata
     from tlkit.generating.rows import filled, tokens_of
     from tlkit.tokenizing.chat import prompt_tokens
 
-    calls = open_file(folder / "model.litertlm", 1)
+    about = describing.describe(run, run.task.deployment.examples(run.data.test), "float32")
+    content = tflite_metadata.attach((folder / "float32.tflite").read_bytes(), about)
+    source = Source(folder / "saved", None, about)
+    litertlm._write(source, folder / "model.litertlm", lambda _, file: file.write_bytes(content))
+    calls = litertlm.open_file(folder / "model.litertlm", 1)
     likeliest = litert_lm.interfaces.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
     column = run.data.test.columns["asked"]
     questions, rows = list(dict.fromkeys(str(column[i]) for i in range(len(run.data.test)))), []
@@ -251,7 +252,7 @@ def asked_peer(python, rounds, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--asked", type=int, default=3, help="of litert-lm-api")
+    parser.add_argument("--asked", type=int, default=3, help="questions to litert-lm-api; 0 asks none")
     parser.add_argument("--folder", type=Path, help="where files are kept, and taken from if they are there")
     parser.add_argument("--peer", help="a Python with xllamacpp and gguf")
     parser.add_argument("--as-peer", help=argparse.SUPPRESS)
@@ -262,19 +263,19 @@ def main():
         return
     from measuring import MACHINE
 
-    run, layer = opened_run()
     record = {"command": " ".join(sys.argv), "machine": MACHINE, "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        named = files(run, layer, folder)
+        named = files(folder)
         record["mb"] = {name: round(file.stat().st_size / 1e6, 1) for name, file in named.items()}
         record["speeds"] = speeds(named, options.rounds)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
         if options.peer:
             record["llama_cpp"] = asked_peer(options.peer, options.rounds, folder)
             options.out.write_text(json.dumps(record, indent=1) + "\n")
-        record["litert_lm"] = answered_by_litert_lm(run, layer, folder, options.asked)
+        if options.asked:
+            record["litert_lm"] = answered_by_litert_lm(*opened_run(), folder, options.asked)
     speed = record["speeds"]
     record["ratios"] = {
         **{
