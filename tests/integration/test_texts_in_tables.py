@@ -161,6 +161,8 @@ def test_what_a_module_of_texts_must_be(bert, net):
         tlkit.data.table.module(data)
     with pytest.raises(InputError, match="cannot read the texts of a table"):
         tlkit.data.table.module(data, texts=tlkit.HubLayer(net))
+    with pytest.raises(InputError, match=r"`texts` must be a tlkit\.HubLayer: texts=tlkit\.HubLayer\('zoo:minilm"):
+        tlkit.data.table.module(data, texts="zoo:minilm-l6-v2")
     with pytest.raises(InputError, match="`hidden` must be left out beside texts and images"):
         tlkit.data.table.module(data, texts=tlkit.HubLayer(bert), hidden=(8,))
     plain = tlkit.data.table.from_frame(rows(), leave_out=TEXTS)

@@ -132,6 +132,21 @@ def test_text_classification(tmp_path):
 
 
 @pytest.mark.slow
+def test_tabular_classification_with_texts(tmp_path):
+    with reviews(tmp_path, 200).open(encoding="utf-8") as file:
+        rows = [{**row, "words": len(row["text"].split())} for row in csv.DictReader(file)]
+    with (tmp_path / "columns.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["text", "words", "label"])
+        table.writeheader()
+        table.writerows(rows)
+    run = recipe("tabular_classification")(
+        data=tmp_path / "columns.csv", texts=("text",), out=tmp_path / "run", batch_size=32, unfrozen=0.1, formats=FILES
+    )
+    scores = adapted(run, tmp_path / "run")
+    assert scores["auc"] > 0.65 and scores["auc"] > scores["auc_trees"]  # which count the words
+    assert tlkit.predict(run, [tmp_path / "columns.csv"], top=1)[0].scores[0][0] in ("negative", "positive")
+
+
 def test_question_answering(tmp_path):
     run = recipe("question_answering")(out=tmp_path, epochs=(1, 1), formats=FILES)
     assert adapted(run, tmp_path)["f1"] > 0.3

@@ -177,6 +177,8 @@ def _towers(columns: Sequence[Any], texts: HubLayer | None, images: HubLayer | N
             )
         if layer is None:
             continue
+        if not hasattr(layer, "tower"):
+            raise InputError(f"`{argument}` must be a tlkit.HubLayer: {argument}=tlkit.HubLayer({layer!r:.80}).")
         if not names:
             raise InputError(
                 f"No column of the data holds {argument}: read them with {argument}=[...], or leave out the module."
