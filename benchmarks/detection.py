@@ -42,7 +42,7 @@ def files(run):
     return [{name: getattr(row, name) for name in shown} for row in rows]
 
 
-def one_seed(seed, train, epochs, module):
+def one_seed(seed, train, epochs, module, head):
     import tlkit
     from tlkit import datasets, plans
     from tlkit.core.progress import quiet
@@ -52,7 +52,7 @@ def one_seed(seed, train, epochs, module):
     known = datasets.composites.boxes(seed=seed, train=train, held_out=False).test
     sets = {"known": known, "held_out": held_out.test}
     frozen, thawed = plans.two_phase(epochs=epochs, lr=(4e-3, 1e-3), unfrozen=0.25)
-    task, row = tlkit.tasks.detect(held_out.labels), {"seed": seed}
+    task, row = tlkit.tasks.detect(held_out.labels, head=head), {"seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         for name, phases in (("frozen", (frozen,)), ("thawed", (frozen, thawed))):  # the first is found again
             run = tlkit.finetune(
@@ -71,11 +71,17 @@ def one_seed(seed, train, epochs, module):
     return row
 
 
-def main(seeds, train, epochs, module, out):
+def main(seeds, train, epochs, module, head, out):
     rows = []
     for seed in range(seeds):  # written after each, as a seed takes a quarter of an hour
-        rows.append(one_seed(seed, train, epochs, module))
-        result = summary(rows) | {"machine": MACHINE, "module": module, "train": train, "epochs": list(epochs)}
+        rows.append(one_seed(seed, train, epochs, module, head))
+        result = summary(rows) | {
+            "machine": MACHINE,
+            "module": module,
+            "head": head,
+            "train": train,
+            "epochs": list(epochs),
+        }
         if out:
             Path(out).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
@@ -100,6 +106,7 @@ if __name__ == "__main__":
     parser.add_argument("--train", type=int, default=900)
     parser.add_argument("--epochs", type=int, nargs=2, default=(12, 8))
     parser.add_argument("--module", default="zoo:efficientnet-lite0")
+    parser.add_argument("--head", choices=("one_stage", "two_stage"), default="one_stage")
     parser.add_argument("--out")
     given = parser.parse_args()
-    main(given.seeds, given.train, given.epochs, given.module, given.out)
+    main(given.seeds, given.train, given.epochs, given.module, given.head, given.out)
