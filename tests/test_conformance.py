@@ -61,9 +61,9 @@ def task_of(name: str) -> Task:
     shown = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
     calls = [node for example in shown for node in ast.walk(ast.parse(example.source)) if _calls(node, name)]
     assert calls, f"tlkit.tasks.{name} needs an Example in its docstring that calls it"
-    made = eval(ast.unparse(calls[0]), {name: function})  # our own docstring
-    assert isinstance(made, Task)
-    return made
+    task = eval(ast.unparse(calls[0]), {name: function})  # our own docstring
+    assert isinstance(task, Task)
+    return task
 
 
 def _calls(node: ast.AST, name: str) -> bool:
@@ -231,10 +231,10 @@ def model_of(task: Task) -> Any:
         table = keras.layers.Lambda(lambda _: keras.ops.convert_to_tensor(TABLE), name="table")(inputs["inputs"])
         return keras.Model(inputs["inputs"], task.head({"hidden": hidden, "embedding": table}))
     if task.reads.name.startswith("maps("):
-        given = {int(name.removeprefix("map_")): tensor for name, tensor in inputs.items()}
+        head_inputs = {int(name.removeprefix("map_")): tensor for name, tensor in inputs.items()}
     else:
-        inputs = given = inputs["inputs"]
-    model = keras.Model(inputs, task.head(given))
+        inputs = head_inputs = inputs["inputs"]
+    model = keras.Model(inputs, task.head(head_inputs))
     return model if task.solve is None else keras.Model(model.input, solved(task, model).outputs(model.output))
 
 
@@ -258,9 +258,9 @@ def _predicted(states: Any) -> dict[str, Any]:
         def build(self, _shape: Any) -> None:
             self.table = self.add_weight(shape=(7, WIDTH), name="table")
 
-        def call(self, given: Any) -> Any:
+        def call(self, inputs: Any) -> Any:
             targets = keras.ops.arange(STEPS, dtype="int32") % 8 - 1
-            return self.table + 0.0, keras.ops.zeros_like(given[..., 0], dtype="int32") + targets
+            return self.table + 0.0, keras.ops.zeros_like(inputs[..., 0], dtype="int32") + targets
 
     table, targets = Table(name="table")(states)
     return {"states": states, "embedding": table, "targets": targets}
@@ -298,28 +298,28 @@ def test_a_task_with_a_deployment_is_no_head_among_others(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_made_again_from_its_recipe(name):
-    made = task_of(name)
-    again = tasks.restore(json.loads(json.dumps(made.made_by)))
-    assert made.made_by[0] == f"tlkit.tasks.{name}"
+    task = task_of(name)
+    again = tasks.restore(json.loads(json.dumps(task.made_by)))
+    assert task.made_by[0] == f"tlkit.tasks.{name}"
     for field in ("name", "labels", "outputs", "reads"):
-        assert getattr(again, field) == getattr(made, field), field
-    assert again.objective.monitor == made.objective.monitor
-    assert json.dumps(again.made_by) == json.dumps(made.made_by)
+        assert getattr(again, field) == getattr(task, field), field
+    assert again.objective.monitor == task.objective.monitor
+    assert json.dumps(again.made_by) == json.dumps(task.made_by)
     parameters = inspect.signature(getattr(tasks, name)).parameters
-    assert set(made.made_by[1]) == set(parameters), "the recipe holds every argument"
-    monitor = made.objective.monitor
-    assert (monitor is None) == (made.solve is not None) == (name in SOLVED)
+    assert set(task.made_by[1]) == set(parameters), "the recipe holds every argument"
+    monitor = task.objective.monitor
+    assert (monitor is None) == (task.solve is not None) == (name in SOLVED)
     assert monitor is None or (monitor[1] in ("min", "max") and monitor[0].startswith("val_"))
-    recording.record("tlkit.methods.some", {"task": made})  # as part of another one
+    recording.record("tlkit.methods.some", {"task": task})  # as part of another one
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_refuses_data_without_training_examples(name):
-    made = task_of(name)
-    splits = accepted(made)
+    task = task_of(name)
+    splits = accepted(task)
     nothing = Splits(splits.train.subset([]), splits.val, splits.test, splits.labels)
     with pytest.raises(InputError) as refused:
-        made.objective.check(nothing)
+        task.objective.check(nothing)
     assert re.match(r"^[A-Z`].*[.!]$", str(refused.value))
 
 
@@ -334,10 +334,10 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
     import keras
     import tensorflow as tf
 
-    made = task_of(name)
-    model, part = model_of(made), accepted(made).train
-    loss, x = made.objective.loss(), features(made, len(part))
-    assert loss is not made.objective.loss() and isinstance(loss, keras.losses.Loss)
+    task = task_of(name)
+    model, part = model_of(task), accepted(task).train
+    loss, x = task.objective.loss(), features(task, len(part))
+    assert loss is not task.objective.loss() and isinstance(loss, keras.losses.Loss)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     outputs = model(x)
     assert type(again) is type(loss) and float(again(part.target_array, outputs)) == float(
@@ -350,7 +350,7 @@ def test_a_task_learns_is_measured_and_its_loss_is_fresh(name):
         optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
         losses.append(float(value))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
-    for metric in made.objective.metrics():
+    for metric in task.objective.metrics():
         metric.update_state(part.target_array, model(x))
         assert np.isfinite(float(metric.result()))
 
@@ -360,14 +360,14 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    made, root = task_of(name), tf.Module()
-    model, x = model_of(made), features(made, 1)
+    task, root = task_of(name), tf.Module()
+    model, x = model_of(task), features(task, 1)
     named = x if isinstance(x, dict) else {"inputs": x}
     specs = [tf.TensorSpec(array.shape, tf.float32, name=name) for name, array in named.items()]
 
-    def serve(*given):
-        inputs = given[0] if "inputs" in named else dict(zip(named, given, strict=True))
-        return made.decode(model(inputs, training=False))
+    def serve(*tensors):
+        inputs = tensors[0] if "inputs" in named else dict(zip(named, tensors, strict=True))
+        return task.decode(model(inputs, training=False))
 
     root.serve = tf.function(serve, specs)
     root.kept = [v.value for v in model.variables]
@@ -377,25 +377,25 @@ def test_a_task_decodes_the_same_in_tflite(name, tmp_path):
     assert actual.keys() == expected.keys()
     for output, tensor in expected.items():  # sorted, as equal scores may come in another order
         np.testing.assert_allclose(np.sort(actual[output], None), np.sort(tensor.numpy(), None), atol=1e-5)
-    same = made.answers[0].agree({n: tensor.numpy() for n, tensor in expected.items()}, actual)
+    same = task.answers[0].agree({n: tensor.numpy() for n, tensor in expected.items()}, actual)
     assert same.difference.max() < 1e-4 and same.equal[same.margin > 1e-3].all()
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_evaluated_in_plain_numbers_under_a_headline(name):
 
-    made = task_of(name)
-    part = accepted(made).test
-    raw = model_of(made)(features(made, len(part)))
-    outputs, scorer = {name: np.asarray(tensor) for name, tensor in made.decode(raw).items()}, made.scorer()
+    task = task_of(name)
+    part = accepted(task).test
+    raw = model_of(task)(features(task, len(part)))
+    outputs, scorer = {name: np.asarray(tensor) for name, tensor in task.decode(raw).items()}, task.scorer()
     scorer.update(part, outputs)
     evaluation = scorer.result()
     assert all(type(value) is float for value in evaluation.scores.values())
     named = evaluation.details["headline"]
     low, high = (evaluation.scores[f"{named['name']}_{end}"] for end in ("low", "high"))
     assert low <= evaluation.scores[named["name"]] <= high or math.isclose(low, high, abs_tol=1e-6)
-    targets, answer = part.targets.take(np.arange(len(part))), made.answers[0]
-    merits = evaluation.details.get("example_scores") or answer.merit(targets, made.own(answer, outputs))
+    targets, answer = part.targets.take(np.arange(len(part))), task.answers[0]
+    merits = evaluation.details.get("example_scores") or answer.merit(targets, task.own(answer, outputs))
     assert len(merits) and np.isfinite(np.asarray(merits, float)).all()
     json.dumps(evaluation.details, allow_nan=False)
 
@@ -424,20 +424,20 @@ def test_a_method_trains_every_task_that_it_claims(name, kind):
 
     task, method = CLAIMED[kind], getattr(methods, name)
     try:
-        made = method(task)
+        wrapped = method(task)
     except InputError as error:
         assert kind != "classify" and "of one label" in str(error)
         return
-    given = with_features(task, mixed(task))
-    run = trained(made, for_method(name, task, given))
+    splits = with_features(task, mixed(task))
+    run = trained(wrapped, for_method(name, task, splits))
     assert run.task.made_by == task.made_by and run.data.train.fingerprint
-    assert tlkit.evaluate(run.model, run.task, given.test).scores
+    assert tlkit.evaluate(run.model, run.task, splits.test).scores
 
 
-def with_features(task: Task, given: Splits) -> Splits:
+def with_features(task: Task, splits: Splits) -> Splits:
     """The splits with random numbers that a head of the task takes."""
     parts = []
-    for part in (given.train, given.val, given.test):
+    for part in (splits.train, splits.val, splits.test):
         rows, specs = features(task, len(part)), {n: ArraySpec(s, "float32") for n, s in taken(task).items()}
         if isinstance(rows, dict):
             parts.append(
@@ -445,16 +445,16 @@ def with_features(task: Task, given: Splits) -> Splits:
             )
         else:
             parts.append(reread(part, rows.__getitem__, specs["inputs"]))
-    return dataclasses.replace(given, train=parts[0], val=parts[1], test=parts[2])
+    return dataclasses.replace(splits, train=parts[0], val=parts[1], test=parts[2])
 
 
-def for_method(name: str, task: Task, given: Splits) -> Splits:
+def for_method(name: str, task: Task, splits: Splits) -> Splits:
     """Data that a task made by this method learns from."""
     import tlkit
 
     if name == "distill":
-        return methods.taught(given, tlkit.Run(model_of(task), task, given))
-    return methods.domain_mix(given, given)
+        return methods.taught(splits, tlkit.Run(model_of(task), task, splits))
+    return methods.domain_mix(splits, splits)
 
 
 def trained(task: Task, data: Splits) -> Any:
@@ -477,11 +477,11 @@ def test_every_task_can_be_one_of_several_heads(name):
     import tlkit
 
     task = task_of(name)
-    given = with_features(task, accepted(task))
+    splits = with_features(task, accepted(task))
     both = methods.multitask(one=task, other=task)
-    run = trained(both, methods.task_mix(one=given, other=given))
+    run = trained(both, methods.task_mix(one=splits, other=splits))
     evaluation = tlkit.evaluate(run.model, run.task, run.data.test)
-    alone = tlkit.evaluate(methods.one_head(run, "one").model, task, given.test)
+    alone = tlkit.evaluate(methods.one_head(run, "one").model, task, splits.test)
     assert {f"one_{key}": value for key, value in alone.scores.items()} == {
         key: value for key, value in evaluation.scores.items() if key.startswith("one_")
     }
@@ -490,10 +490,10 @@ def test_every_task_can_be_one_of_several_heads(name):
 @pytest.mark.parametrize("name", ON_TASKS)
 def test_every_method_can_make_one_of_several_heads(name):
     task = CLAIMED["classify"]
-    given = with_features(task, mixed(task))
+    splits = with_features(task, mixed(task))
     both = methods.multitask(one=getattr(methods, name)(task), other=CLAIMED["regress"])
     others = with_features(CLAIMED["regress"], mixed(CLAIMED["regress"]))
-    run = trained(both, methods.task_mix(one=for_method(name, task, given), other=others))
+    run = trained(both, methods.task_mix(one=for_method(name, task, splits), other=others))
     assert {inference.name: inference.task.made_by for inference in run.task.inference} == {
         "one": task.made_by, "other": CLAIMED["regress"].made_by,
     }  # fmt: skip
@@ -517,8 +517,8 @@ LOADERS = dict(loaders())
 
 
 def test_every_module_of_the_data_shelves_loads_something():
-    there = {f"data.{name}" for name in data.__all__} | {f"datasets.{name}" for name in datasets.__all__}
-    lacking = there - {name.rpartition(".")[0] for name in LOADERS}
+    names = {f"data.{name}" for name in data.__all__} | {f"datasets.{name}" for name in datasets.__all__}
+    lacking = names - {name.rpartition(".")[0] for name in LOADERS}
     assert not lacking, f"{lacking} have no public function that gives Splits"
 
 
@@ -527,8 +527,8 @@ def test_a_loader_says_what_it_takes_and_what_it_refuses(name):
     doc, parameters = inspect.getdoc(LOADERS[name]) or "", inspect.signature(LOADERS[name]).parameters
     assert doc
     if any(p.kind is p.KEYWORD_ONLY for p in parameters.values()):  # what people call; others are for other loaders
-        said = set(re.findall(r"^    (\w+): ", doc, flags=re.MULTILINE))
-        assert set(parameters) <= said, f"{set(parameters) - said} belong under Args:"
+        documented = set(re.findall(r"^    (\w+): ", doc, flags=re.MULTILINE))
+        assert set(parameters) <= documented, f"{set(parameters) - documented} belong under Args:"
         assert "\nRaises:\n" in doc, "what is refused belongs under Raises:"
     defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
     if "seed" in defaults:

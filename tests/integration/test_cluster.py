@@ -96,8 +96,8 @@ def test_workers_of_tf_config_are_not_workers_of_ray(monkeypatch):
 def test_the_command_line_refuses_with_exit_code_2(words, sentence, tmp_path, capsys):
     command = ["run", "image_classification", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *words]
     assert commands.main(command) == 2
-    said = capsys.readouterr().err
-    assert sentence in said and said.startswith("tlkit: ") and len(said.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert sentence in message and message.startswith("tlkit: ") and len(message.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -118,8 +118,8 @@ def test_a_front_that_was_sent_gives_the_same_bits(module):
     opener = engines.opener(front_of(layer, None, examples.inputs.spec), len(examples))
     again = pickle.loads(pickle.dumps(packing.packed(opener))).opened()
     batch = examples.inputs.take(np.arange(9))
-    (here,), (there,) = opener(engines.TENSORFLOW).run(batch), again(engines.TENSORFLOW).run(batch)
-    assert np.array_equal(here, there) and np.ptp(here) > 0 and again.front.key == opener.front.key
+    (here,), (elsewhere,) = opener(engines.TENSORFLOW).run(batch), again(engines.TENSORFLOW).run(batch)
+    assert np.array_equal(here, elsewhere) and np.ptp(here) > 0 and again.front.key == opener.front.key
 
 
 def test_features_travel_as_the_paths_of_their_files(module):
@@ -238,8 +238,8 @@ def test_trials_run_side_by_side_and_the_search_goes_on_when_one_was_killed(clus
     pytest.importorskip("optuna")
     space, lines = {"lr": tlkit.Range(1e-3, 1e-1, log=True), "epochs": [2, 3]}, []
     out = tmp_path / "out"
-    given = {"module": module, "out": str(out), "killed": str(tmp_path / "killed")}
-    options = {"trials": 4, "given": given, "progress": Progress(lines.append, quiet.bar)}
+    arguments = {"module": module, "out": str(out), "killed": str(tmp_path / "killed")}
+    options = {"trials": 4, "given": arguments, "progress": Progress(lines.append, quiet.bar)}
     with pytest.raises(TrainingError, match=r"A worker of Ray has ended.*start the same command again"):
         tlkit.tune(on_ray.adapt, space, **options)
     run = tlkit.tune(on_ray.adapt, space, **options)

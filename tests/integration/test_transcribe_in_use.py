@@ -134,8 +134,8 @@ def test_the_saved_model_gives_strings(run):
     waves = tf.constant([examples.inputs[i]["waveform"] for i in range(3)])
     outputs = tf.saved_model.load(str(run.folder / "saved_model")).signatures["serving_default"](waveform=waves)
     files = [str(run.data.test.columns["tokenizer"][i]) for i in range(3)]
-    wanted = [text_of(file, ids) for file, ids in zip(files, outputs["ids"].numpy(), strict=True)]
-    assert [text.decode() for text in outputs["text"].numpy()] == wanted and any(wanted)
+    texts = [text_of(file, ids) for file, ids in zip(files, outputs["ids"].numpy(), strict=True)]
+    assert [text.decode() for text in outputs["text"].numpy()] == texts and any(texts)
 
 
 def test_the_lines_of_the_readme_write_the_same(run, folder):

@@ -156,8 +156,8 @@ def test_a_scorer_tells_kinds_apart_and_what_the_threshold_does():
     maps = np.full((6, 8, 8), 0.1, np.float32)
     maps[3:5, 2:4, 2:4], maps[2, 0, 0], maps[5, 7, 7] = 2.0, 1.5, 0.5
     scorer = scores.AnomalyScorer(0.1, 3.0, None)
-    given = examples(masks, ["good"] * 3 + ["dent", "dent", "odd"])
-    scorer.update(given, {"anomaly_map": maps, "pred_score": maps.max(axis=(1, 2))})
+    bad = examples(masks, ["good"] * 3 + ["dent", "dent", "odd"])
+    scorer.update(bad, {"anomaly_map": maps, "pred_score": maps.max(axis=(1, 2))})
     evaluation = scorer.result()
     rows = {row["kind"]: row for row in evaluation.details["faults"]["rows"]}
     assert rows["dent"]["image_auroc"] == 1 and rows["odd"]["image_auroc"] == pytest.approx(2 / 3)
@@ -249,12 +249,12 @@ def test_data_that_cannot_be_learned_are_refused(change, message):
 
 
 def test_few_good_validation_images_are_said_to_promise_little():
-    said = []
-    tasks.padim(false_alarm_rate=0.2).begin(splits(), said.append)
-    assert said and "2 good validation images cannot promise a false alarm rate of 0.2, but of 0.33" in said[0]
-    said.clear()
-    again = tasks.padim(false_alarm_rate=0.4).begin(splits(), said.append)
-    assert not said and again.begin is None
+    lines = []
+    tasks.padim(false_alarm_rate=0.2).begin(splits(), lines.append)
+    assert lines and "2 good validation images cannot promise a false alarm rate of 0.2, but of 0.33" in lines[0]
+    lines.clear()
+    again = tasks.padim(false_alarm_rate=0.4).begin(splits(), lines.append)
+    assert not lines and again.begin is None
 
 
 def test_the_mean_of_what_each_example_wins_is_the_area():
