@@ -29,6 +29,13 @@ from tlkit.core.workers import Pool, pooled
 if TYPE_CHECKING:
     from tlkit.core.run import Run
 
+__all__ = ["Cluster", "ray"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 CONFIG = "TF_CONFIG"
 LOCAL = "local"
 MISSING = "Ray with its trainers is not installed: pip install 'tlkit[ray]'."
