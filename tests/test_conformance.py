@@ -193,9 +193,10 @@ def calm(task: Task) -> Splits:
 
 
 KINDS = (
-    calm,
     normal,
-    *map(same, (futures, numbers, several, values, steps, masks, rows, labelled)),
+    *map(same, (futures, numbers, several, values, steps, masks)),
+    calm,
+    *map(same, (rows, labelled)),
     said,
     asked,
     strangers,
