@@ -126,7 +126,7 @@ def reviews(path, seeds, count, folder, rating=True):
             print(json.dumps({"seed": seed, "way": way, "auc": run.scores["auc"]}), flush=True)
         if not seed and rating:
             run = tlkit.export(run, formats=("saved_model", "float32", "dynamic"))
-            files = [{name: getattr(own, name) for name in FACTS} for own in run.exports]
+            files = [{name: getattr(file, name) for name in FACTS} for file in run.exports]
     gain = [both - table for both, table in zip(rows["both"], rows["table"], strict=True)]
     return {**{way: summary(values) for way, values in rows.items()}, "gain": summary(gain), "files": files}
 

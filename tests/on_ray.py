@@ -34,7 +34,7 @@ class Reading:
     def readers(self) -> dict[int, list[int]]:
         """What each other process read, sorted."""
         rows = [tuple(map(int, line.split())) for line in self.log.read_text().splitlines()]
-        return {pid: sorted(index for own, index in rows if own == pid) for pid, _ in rows if pid != self.here}
+        return {pid: sorted(index for worker, index in rows if worker == pid) for pid, _ in rows if pid != self.here}
 
 
 def kill_once(marker: Path) -> None:
