@@ -22,6 +22,7 @@ from PIL import Image
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
 from tlkit.data import image
+from tlkit.data.splitting import SHARES
 from tlkit.datasets import samples
 
 RNG = np.random.default_rng(0)
@@ -309,7 +310,7 @@ def test_a_folder_that_cannot_be_learned_from_is_refused(tmp_path, files, messag
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
     with pytest.raises(InputError, match=message):
-        image.from_folder(tmp_path, split=(0.7, 0.15, 0) if "train" in message else image.SHARES, progress=False)
+        image.from_folder(tmp_path, split=(0.7, 0.15, 0) if "train" in message else SHARES, progress=False)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):

@@ -26,14 +26,14 @@ from tlkit.data import faults as synthetic
 from tlkit.data import pixels, walking
 from tlkit.data.annotated import IMAGES
 from tlkit.data.augment import VOID
-from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image import WHITE
 from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
 from tlkit.data.masks import ENDINGS, at_size, mask_values
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
 from tlkit.data.sourcing import file_trouble
-from tlkit.data.splitting import Groups, by_id, checked_shares, divide, group_names
+from tlkit.data.splitting import SHARES, Groups, by_id, checked_shares, divide, group_names
 
 __all__ = ["VOID", "from_arrays", "from_folder"]
 

@@ -12,19 +12,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.numeric import is_number
-from tlkit.data import labelling, tables
+from tlkit.data import labelling
 from tlkit.data.audio_augment import Augmentation
 from tlkit.data.audio_decode import LIMITS, Limits
 from tlkit.data.audio_source import Options, checked_wave, from_files, from_rows, from_waves
-from tlkit.data.listing import Listing, class_folders, noted
+from tlkit.data.listing import Listing, class_folders, listed_splits, noted
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import Groups, checked_lengths
+from tlkit.data.splitting import SHARES, Groups, checked_lengths, shares_of
 from tlkit.data.table_formats import read_any
 
 __all__ = ["Limits", "augmentation", "from_arrays", "from_csv", "from_folder", "from_listing", "from_tfds"]
@@ -36,7 +35,6 @@ def __dir__() -> list[str]:
 
 Pair = tuple[Any, Any]
 
-SHARES = (0.7, 0.15, 0.15)
 SAMPLE_RATE = 16_000  # Hz, what speech modules take
 
 
@@ -96,12 +94,7 @@ def from_folder(
 
 def from_listing(listing: Listing, options: Options) -> Splits:
     """Splits of listed files: what `from_folder` and the samples share."""
-    labelled = labelling.from_names([file.label for file in listing.files], listing.labels)
-    fixed = [file.part for file in listing.files if file.part is not None]
-    names = [file.name for file in listing.files]
-    paths = [file.path for file in listing.files]
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=listing.quarantine)
-    return noted(splits, listing.notes)
+    return listed_splits(listing, from_files, options)
 
 
 def from_csv(
@@ -153,16 +146,11 @@ def from_csv(
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
     rows = read_any(table, encoding, separator)
-    owners = rows.texts(groups) if isinstance(groups, str) else groups
-    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
-    shares = SHARES if isinstance(split, str) else split
-    division = Division(shares, seed, owners, strict, progress)
+    division = Division(shares_of(split), seed, rows.owners(groups), strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
-    labelled, names = rows.labelled(label), rows.texts(path)
-    start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, path_notes = tables.path_column(names, start, rows.first)
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options)
-    return noted(splits, (*rows.notes, *path_notes))
+    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
+    paths, notes = rows.files(names, table, folder)
+    return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 
 
 def from_arrays(

@@ -28,10 +28,10 @@ from tlkit.core.columns import RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Quarantined, Splits
 from tlkit.data import annotated as reading
-from tlkit.data import labelling, tables
+from tlkit.data import labelling
 from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of, size_of
 from tlkit.data.augment import MovingAugmentation, moving
-from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image import WHITE
 from tlkit.data.image_source import (
     Extra,
     ImageSize,
@@ -44,7 +44,7 @@ from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, noted
 from tlkit.data.mosaic import mosaic
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
-from tlkit.data.splitting import PARTS, Groups, by_id
+from tlkit.data.splitting import PARTS, SHARES, Groups, by_id, shares_of
 from tlkit.data.table_formats import read_any
 
 __all__ = [
@@ -298,18 +298,17 @@ def from_csv(
     things: dict[str, list[Thing]] = {}
     for i, (name, cell, box_numbers) in enumerate(zip(names, cells, numbers, strict=True)):
         things.setdefault(name, []).extend(_table_thing(i + rows.first, cell, box_numbers))
-    start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, notes = tables.path_column(list(things), start, rows.first)
-    fixed = _one_per_image(names, tables.part_column(rows.texts(split), rows.first)) if isinstance(split, str) else {}
+    paths, notes = rows.files(list(things), table, folder)
+    fixed = _one_per_image(names, rows.parts(split)) if isinstance(split, str) else {}
     owners = _one_per_image(names, rows.texts(groups)) if isinstance(groups, str) else groups
-    shares = SHARES if isinstance(split, str) else split
+    shares = shares_of(split)
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     images = tuple(
         Annotated(name, file, tuple(things[name]), None, fixed.get(name))
         for name, file in zip(things, paths, strict=True)
     )
     seen_labels = tuple(sorted({cell for cell in cells if cell}))
-    return _of_files(Annotations(images, seen_labels, box_order, unit, (*rows.notes, *notes)), labels, options)
+    return _of_files(Annotations(images, seen_labels, box_order, unit, notes), labels, options)
 
 
 def _box_columns(header: Sequence[str], box: Sequence[str] | None, order: str | None) -> tuple[Sequence[str], str]:

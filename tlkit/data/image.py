@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Splits
-from tlkit.data import labelling, tables
+from tlkit.data import labelling
 from tlkit.data.augment import Augmentation
 from tlkit.data.image_source import (
     ImageSize,
@@ -28,9 +27,9 @@ from tlkit.data.image_source import (
     from_files,
     resized_examples,
 )
-from tlkit.data.listing import Listing, class_folders, noted
+from tlkit.data.listing import Listing, class_folders, listed_splits, noted
 from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
-from tlkit.data.splitting import Groups, checked_lengths
+from tlkit.data.splitting import SHARES, Groups, checked_lengths, shares_of
 from tlkit.data.spool import Selected, spool
 from tlkit.data.table_formats import read_any
 
@@ -53,7 +52,6 @@ def __dir__() -> list[str]:
 
 Pair = tuple[Any, Any]
 
-SHARES = (0.7, 0.15, 0.15)
 WHITE = (255, 255, 255)
 
 
@@ -106,12 +104,7 @@ def from_folder(
 
 def from_listing(listing: Listing, options: Options) -> Splits:
     """Splits of listed files: what `from_folder` and the samples share."""
-    labelled = labelling.from_names([file.label for file in listing.files], listing.labels)
-    fixed = [file.part for file in listing.files if file.part is not None]
-    names = [file.name for file in listing.files]
-    paths = [file.path for file in listing.files]
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=listing.quarantine)
-    return noted(splits, listing.notes)
+    return listed_splits(listing, from_files, options)
 
 
 def from_csv(
@@ -159,15 +152,13 @@ def from_csv(
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
     rows = read_any(table, encoding, separator)
-    owners = rows.texts(groups) if isinstance(groups, str) else groups
-    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
-    shares = SHARES if isinstance(split, str) else split
-    options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
-    labelled, names = rows.labelled(label), rows.texts(path)
-    start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, path_notes = tables.path_column(names, start, rows.first)
-    splits = from_files(names, paths, labelled, fixed=fixed, options=options)
-    return noted(splits, (*rows.notes, *path_notes))
+    options = Options(
+        image_size, shares_of(split), seed, rows.owners(groups), background, augment, strict, progress, max_pixels,
+        pixel_max,
+    )  # fmt: skip
+    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
+    paths, notes = rows.files(names, table, folder)
+    return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 
 
 def from_arrays(

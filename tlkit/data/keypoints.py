@@ -27,12 +27,12 @@ from tlkit.data import annotated as reading
 from tlkit.data import labelling, pixels
 from tlkit.data.annotated import Annotated, Thing, parts_of, size_of
 from tlkit.data.augment import MovingAugmentation, moving
-from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image import WHITE
 from tlkit.data.image_source import Extra, ImageSize, Options, check_file, from_blobs
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
-from tlkit.data.splitting import Groups, by_id, group_names
+from tlkit.data.splitting import SHARES, Groups, by_id, group_names
 
 __all__ = ["augmentation", "from_coco", "mirrored"]
 

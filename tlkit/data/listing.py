@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Quarantined, Splits
-from tlkit.data import walking
+from tlkit.data import labelling, walking
 from tlkit.data.layout import layout
 
 
@@ -59,6 +60,16 @@ def class_folders(where: str | os.PathLike[str]) -> Listing:
     unreadable = sorted(escaped(file.name) for file in entries if not readable(file.name))
     reason = "its name is not UTF-8: rename it"
     return Listing(files, labels, tuple(Quarantined(name, reason) for name in unreadable), plan.notes)
+
+
+def listed_splits(listing: Listing, from_files: Callable[..., Splits], options: Any) -> Splits:
+    """Splits of listed files, by the `from_files` of their modality and its options."""
+    labelled = labelling.from_names([file.label for file in listing.files], listing.labels)
+    fixed = [file.part for file in listing.files if file.part is not None]
+    names = [file.name for file in listing.files]
+    paths = [file.path for file in listing.files]
+    splits = from_files(names, paths, labelled, fixed=fixed, options=options, quarantine=listing.quarantine)
+    return noted(splits, listing.notes)
 
 
 def noted(splits: Splits, notes: Sequence[str]) -> Splits:

@@ -29,14 +29,14 @@ from tlkit.data import annotated as reading
 from tlkit.data import labelling, pixels, walking
 from tlkit.data.annotated import Annotated, part_of, parts_of
 from tlkit.data.augment import VOID, MovingAugmentation, moving
-from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image import WHITE
 from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
 from tlkit.data.mosaic import mosaic
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
 from tlkit.data.sourcing import file_trouble
-from tlkit.data.splitting import PARTS, Groups, by_id
+from tlkit.data.splitting import PARTS, SHARES, Groups, by_id
 
 __all__ = ["VOID", "augmentation", "from_arrays", "from_coco", "from_folder", "from_tfds", "mosaic"]
 

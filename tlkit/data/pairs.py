@@ -18,12 +18,12 @@ from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn, joined
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Splits
 from tlkit.core.files import sha256_bytes
-from tlkit.data import labelling, tables
+from tlkit.data import labelling
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, Unchecked, checked_splits
-from tlkit.data.splitting import Groups
+from tlkit.data.splitting import SHARES, Groups, shares_of
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import TEXT, TEXT_MODALITY, Options, TextReader, check_text, sha256_of
 
@@ -36,7 +36,6 @@ def __dir__() -> list[str]:
 
 SIDES = ("first", "second")
 PAIRS = ArraySpec((2,), "string")
-SHARES = (0.7, 0.15, 0.15)
 _INPUT = "inputs"  # what a model calls the only input of its module
 
 Source = Callable[[int], tuple[str, str]]
@@ -134,16 +133,12 @@ def from_table(
     """
     if (score is None) == (label is None):
         raise InputError(f"Give one of `score` and `label`. Received: score={score!r}, label={label!r}.")
-    shares, groups_of = (SHARES if isinstance(split, str) else split), groups
-    Division(shares, seed, None)
+    Division(shares_of(split), seed, None)
     rows = read_any(table, encoding, separator)
-    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
-    if isinstance(groups, str):
-        groups_of = rows.texts(groups)
+    fixed, division = rows.parts(split), Division(shares_of(split), seed, rows.owners(groups), strict)
     pairs = list(zip(rows.texts(first), rows.texts(second), strict=True))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(pairs))]
     labelled = rows.labelled((score,) if score is not None else str(label))
-    division = Division(shares, seed, groups_of, strict)
     return noted(_splits(ids, pairs, labelled, fixed, division), rows.notes)
 
 

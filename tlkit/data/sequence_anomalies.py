@@ -18,12 +18,12 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.data import labelled_series, walking
 from tlkit.data.anomalies import GOOD, KIND, VOID, Folder
-from tlkit.data.audio import SAMPLE_RATE, SHARES
+from tlkit.data.audio import SAMPLE_RATE
 from tlkit.data.audio_source import Options, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import Groups, by_id, checked_shares, divide, group_names
+from tlkit.data.splitting import SHARES, Groups, by_id, checked_shares, divide, group_names
 
 __all__ = ["from_recordings", "from_series", "holds_recordings"]
 

@@ -19,7 +19,7 @@ from tlkit.data.histories import Cutoffs, of_timelines, timelines
 from tlkit.data.labelled_series import SERIES
 from tlkit.data.layout import layout
 from tlkit.data.listing import noted
-from tlkit.data.splitting import Groups, checked_lengths, checked_shares, group_names
+from tlkit.data.splitting import SHARES, Groups, checked_lengths, checked_shares, group_names
 
 __all__ = ["from_arrays", "from_folder", "from_table", "from_tfds", "from_ts", "history"]
 
@@ -28,7 +28,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-SHARES = (0.7, 0.15, 0.15)
 Recordings = Sequence[Any] | np.ndarray
 
 

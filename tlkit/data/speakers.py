@@ -18,7 +18,7 @@ from tlkit.data import audio
 from tlkit.data.audio_source import Options
 from tlkit.data.listing import class_folders
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import PARTS, checked_shares, name_key
+from tlkit.data.splitting import PARTS, SHARES, checked_shares, name_key
 
 __all__ = ["from_folder", "open_set"]
 
@@ -27,7 +27,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-SHARES = (0.7, 0.15, 0.15)
 SECONDS = 3.0
 TRIM_DB = 40.0  # voices pause before and behind a word, each in its own way
 EVERYTHING = (1.0, 0.0, 0.0)

@@ -21,7 +21,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Column, Examples, Quarantined, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data import audio_decode as decode
-from tlkit.data import audio_source, tables
+from tlkit.data import audio_source
 from tlkit.data.audio_decode import LIMITS, Limits
 from tlkit.data.audio_source import AudioReader, Cut, SoundFiles
 from tlkit.data.labelling import Labelled
@@ -29,7 +29,7 @@ from tlkit.data.listing import noted
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, Unchecked, checked_splits
 from tlkit.data.spelling import spoken, words
-from tlkit.data.splitting import PARTS, Groups
+from tlkit.data.splitting import PARTS, SHARES, Groups, shares_of
 from tlkit.data.table_formats import read_any
 
 __all__ = ["from_csv", "from_folder"]
@@ -41,7 +41,6 @@ def __dir__() -> list[str]:
 
 SPEECH = "speech"  # the modality
 TEXT = "text"  # the column of what is said
-SHARES = (0.7, 0.15, 0.15)
 SAMPLE_RATE = 16_000  # Hz, what speech modules take
 WINDOW_S = 30.0  # what Whisper was trained on
 LONGEST_S = 3_600.0
@@ -160,12 +159,11 @@ def from_csv(
     rows = read_any(table, encoding, separator)
     names, texts = rows.texts(path), rows.texts(text)
     owners: Groups | None = groups if not isinstance(groups, str) else _owners(groups, text, texts, rows.texts)
-    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
-    division = Division(SHARES if isinstance(split, str) else split, seed, owners, strict, progress)
+    division = Division(shares_of(split), seed, owners, strict, progress)
     options = Options(division, window_s, sample_rate, vocabulary, augment, limits)
-    start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
-    paths, path_notes = tables.path_column(names, start, rows.first)
-    return from_recordings(Recordings(names, paths, texts, fixed, notes=(*rows.notes, *path_notes)), options)
+    fixed = rows.parts(split)
+    paths, notes = rows.files(names, table, folder)
+    return from_recordings(Recordings(names, paths, texts, fixed, notes=notes), options)
 
 
 def _owners(groups: str, text: str, texts: Sequence[str], column: Callable[[str], Sequence[str]]) -> Sequence[str]:

@@ -20,6 +20,7 @@ from tlkit.core.files import sha256_bytes
 from tlkit.core.numeric import is_number
 
 PARTS = ("train", "val", "test")
+SHARES = (0.7, 0.15, 0.15)  # of them, where nobody says otherwise
 PART_NAMES = {"train": 0, "training": 0, "val": 1, "validation": 1, "valid": 1, "dev": 1, "test": 2, "testing": 2}
 
 Groups = Callable[[str], object] | Mapping[str, object] | Sequence[object]
@@ -50,6 +51,11 @@ def name_key(name: str, seed: int) -> str:
         '86231fcb'
     """
     return sha256_bytes(str(seed), unicodedata.normalize("NFC", name))
+
+
+def shares_of(split: Sequence[float] | str) -> Sequence[float]:
+    """The shares in `split`; the usual ones where it is the column that names the parts."""
+    return SHARES if isinstance(split, str) else split
 
 
 def checked_shares(split: Sequence[float]) -> tuple[float, ...]:

@@ -24,11 +24,11 @@ from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.files import sha256_bytes
-from tlkit.data import table_images, tables, tfds_source
+from tlkit.data import table_images, tfds_source
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
-from tlkit.data.splitting import Groups, checked_shares, group_names
+from tlkit.data.splitting import SHARES, Groups, checked_shares, group_names, shares_of
 from tlkit.data.table_columns import (
     ENCODED,
     IMAGE,
@@ -54,7 +54,6 @@ def __dir__() -> list[str]:
 
 
 TABLE = "table"  # the modality, and the step of the pipeline that says the columns
-SHARES = (0.7, 0.15, 0.15)
 _EACH_SAYS = 50  # rows from which a column that tells every label is suspicious
 _FEW_VALUES = 0.2  # share of the rows below which its values are few
 
@@ -254,24 +253,21 @@ def _read(
     folder: Path = Path(),
 ) -> Splits:
     started = time.perf_counter()
-    shares = checked_shares(SHARES if isinstance(split, str) else split)
+    shares = checked_shares(shares_of(split))
     labelled = _like_labels(rows.labelled(label), like)
     aside = [label] if isinstance(label, str) else list(label)
     aside += [name for name in (split, groups) if isinstance(name, str)]
     cells_of_column = {name: cells for name, cells in rows.columns.items() if name not in aside}
     established = establish(cells_of_column, **named) if like is None else _like_columns(cells_of_column, like)
-    parts = list(fixed.parts) if fixed is not None else []
-    if isinstance(split, str):
-        parts = tables.part_column(rows.texts(split), rows.first)
+    parts = rows.parts(split) or (list(fixed.parts) if fixed is not None else [])
     ids = fixed.ids if fixed is not None else tuple(f"row {rows.first + i}" for i in range(len(labelled.targets)))
-    owners = rows.texts(groups) if isinstance(groups, str) else groups
     whole = Examples(
         ids=ids,
         inputs=in_columns(established.columns, cells_of_column),
         targets=ArrayColumn(labelled.targets),
         modality=TABLE,
         pipeline=Pipeline().then(TABLE, columns=[list(dataclasses.astuple(column)) for column in established.columns]),
-        groups=group_names(owners, ids),
+        groups=group_names(rows.owners(groups), ids),
     )
     missing = _missing(whole)
     whole, labelled, parts, quarantine = _with_images(whole, labelled, parts, folder)

@@ -15,6 +15,7 @@ from tlkit.data import labelling, tables
 from tlkit.data.decoding import read_noted
 from tlkit.data.delimited import parse
 from tlkit.data.labelling import Labelled
+from tlkit.data.splitting import Groups
 
 _FORMATS = {
     ".csv": "csv",
@@ -60,6 +61,30 @@ class Table:
         if any(isinstance(cell, list) for cell in cells):
             return labelling.from_sets([[str(name) for name in _several(cell)] for cell in cells])
         return tables.class_column(self.texts(label), self.first, label)
+
+    def parts(self, split: Sequence[float] | str) -> list[int]:
+        """The part of each row, where `split` is the column that names it; [] where it holds shares.
+
+        Raises:
+            InputError: If a cell is no name of a part.
+        """
+        return tables.part_column(self.texts(split), self.first) if isinstance(split, str) else []
+
+    def owners(self, groups: Groups | str | None) -> Groups | None:
+        """`groups`, or the cells of the column of that name."""
+        return self.texts(groups) if isinstance(groups, str) else groups
+
+    def files(
+        self, names: Sequence[str], table: str | os.PathLike[str], folder: str | os.PathLike[str] | None
+    ) -> tuple[list[Path], tuple[str, ...]]:
+        """Paths of the files that rows name, from `folder` or the table's own on, and notes on how all was read.
+
+        Raises:
+            InputError: If a path appears twice, or a file is missing.
+        """
+        start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
+        paths, notes = tables.path_column(names, start, self.first)
+        return paths, (*self.notes, *notes)
 
 
 def label_names(label: Any) -> list[str]:

@@ -16,12 +16,12 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.data import dialogues, labelling, tables, translations
+from tlkit.data import dialogues, labelling, translations
 from tlkit.data.conll import read_sentences
-from tlkit.data.listing import class_folders, noted
+from tlkit.data.listing import class_folders, listed_splits, noted
 from tlkit.data.long_texts import check_way, in_windows, note
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import PARTS, Groups, checked_lengths
+from tlkit.data.splitting import PARTS, SHARES, Groups, checked_lengths, shares_of
 from tlkit.data.squad import from_questions, read_questions
 from tlkit.data.table_formats import read_any
 from tlkit.data.text_source import (
@@ -63,7 +63,6 @@ def __dir__() -> list[str]:
 Pair = tuple[Any, Any]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-SHARES = (0.7, 0.15, 0.15)
 LONGEST = 512  # pieces that BERT modules have positions for
 
 
@@ -103,16 +102,7 @@ def from_folder(
             fewer texts than parts.
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
-    listing = class_folders(folder)
-    splits = from_files(
-        [file.name for file in listing.files],
-        [file.path for file in listing.files],
-        labelling.from_names([file.label for file in listing.files], listing.labels),
-        fixed=[file.part for file in listing.files if file.part is not None],
-        options=options,
-        quarantine=listing.quarantine,
-    )
-    return noted(splits, listing.notes)
+    return listed_splits(class_folders(folder), from_files, options)
 
 
 def from_table(
@@ -149,13 +139,10 @@ def from_table(
     Raises:
         InputError: If the table cannot be read, or a column or a label is missing.
     """
-    shares = SHARES if isinstance(split, str) else split
-    options = Options(Division(shares, seed, None, strict, progress), encoding, max_characters)
+    options = Options(Division(shares_of(split), seed, None, strict, progress), encoding, max_characters)
     rows = read_any(table, encoding, separator)
-    owners = rows.texts(groups) if isinstance(groups, str) else groups
-    fixed = tables.part_column(rows.texts(split), rows.first) if isinstance(split, str) else []
-    texts = rows.texts(text)
-    options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=owners))
+    fixed, texts = rows.parts(split), rows.texts(text)
+    options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=rows.owners(groups)))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(texts))]
     splits = from_texts(ids, texts.__getitem__, rows.labelled(label), fixed=fixed, options=options)
     return noted(splits, rows.notes)

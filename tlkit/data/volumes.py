@@ -14,11 +14,11 @@ from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.numeric import is_number
 from tlkit.data import walking
 from tlkit.data.annotated import part_of
-from tlkit.data.image import SHARES, WHITE
+from tlkit.data.image import WHITE
 from tlkit.data.image_source import ImageSize, Options
 from tlkit.data.listing import checked_folder, noted
 from tlkit.data.masks import VOID, Labels, of_sources, value_table
-from tlkit.data.splitting import Groups, group_names
+from tlkit.data.splitting import SHARES, Groups, group_names
 from tlkit.data.spool import Selected, spool
 
 __all__ = ["PLANES", "from_nifti"]

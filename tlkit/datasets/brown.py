@@ -13,9 +13,9 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import NPM, Package, fetch_npm
-from tlkit.data import text
 from tlkit.data.conll import Sentence
 from tlkit.data.sourcing import Division
+from tlkit.data.splitting import SHARES
 from tlkit.data.text_source import Options, from_sentences
 
 __all__ = ["folder", "proper_nouns", "tagged"]
@@ -38,7 +38,7 @@ _DOCUMENT = re.compile(r"c[a-r]\d\d")
 _PROPER = re.compile(r"np")  # np, np$, nps, np-tl: proper nouns, in titles and possessive too
 
 
-def proper_nouns(*, documents: int = 60, split: Sequence[float] = text.SHARES, seed: int = 0) -> Splits:
+def proper_nouns(*, documents: int = 60, split: Sequence[float] = SHARES, seed: int = 0) -> Splits:
     """Sentences in which the names (runs of proper nouns) are labelled: "B-name", "I-name", "O".
 
     Two names that stand side by side count as one, as the corpus does not tell them apart. All sentences of a

@@ -11,6 +11,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import Package, fetch
 from tlkit.data import text
+from tlkit.data.splitting import SHARES
 
 __all__ = ["english"]
 
@@ -58,7 +59,7 @@ def english(
     system: str | None = None,
     general: Sequence[str] = (),
     mix: float = 0.0,
-    split: Sequence[float] = text.SHARES,
+    split: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> Splits:
     """Questions and answers in English that volunteers wrote for a chat bot, a file for each topic.

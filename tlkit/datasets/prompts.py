@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from tlkit.core.examples import Augmenting, Splits
 from tlkit.data.audio_decode import Limits
 from tlkit.data.sourcing import Division
-from tlkit.data.speech import SAMPLE_RATE, SHARES, Options, Recordings, from_recordings
+from tlkit.data.speech import SAMPLE_RATE, Options, Recordings, from_recordings
 from tlkit.data.spelling import spoken, words
+from tlkit.data.splitting import SHARES
 from tlkit.datasets import debian
 from tlkit.datasets import spoken as recorded
 

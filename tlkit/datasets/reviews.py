@@ -14,6 +14,7 @@ from tlkit.core.examples import Splits
 from tlkit.core.files import cache_dir, kept_folder
 from tlkit.core.packages import SOURCE, Package, fetch
 from tlkit.data import text
+from tlkit.data.splitting import SHARES
 
 __all__ = ["editorials", "sentences"]
 
@@ -36,7 +37,7 @@ PACKAGE = Package(
 )
 
 
-def sentences(domain: str = "movies", *, split: Sequence[float] = text.SHARES, seed: int = 0) -> Splits:
+def sentences(domain: str = "movies", *, split: Sequence[float] = SHARES, seed: int = 0) -> Splits:
     """Sentences that twenty people rated from -4 to 4, told apart as negative and positive by the mean of their rating.
 
     10,605 movie review sentences, 3,708 on products, 5,190 of newspaper editorials, 4,200 tweets; those rated exactly

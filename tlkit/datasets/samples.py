@@ -13,6 +13,7 @@ from tlkit.data import image
 from tlkit.data.image_source import ImageSize, Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.pixels import Colour
+from tlkit.data.splitting import SHARES
 
 __all__ = ["emoji10", "folder"]
 
@@ -46,7 +47,7 @@ def emoji10(
     style: str = "noto",
     *,
     image_size: ImageSize | None = None,
-    split: Sequence[float] = image.SHARES,
+    split: Sequence[float] = SHARES,
     seed: int = 0,
     background: Colour = image.WHITE,
     augment: Augmenting | None = None,

@@ -9,7 +9,8 @@ from tlkit.data import audio
 from tlkit.data.audio_source import Options
 from tlkit.data.listing import Listed, Listing
 from tlkit.data.sourcing import Division
-from tlkit.data.speakers import EVERYTHING, SECONDS, SHARES, open_set
+from tlkit.data.speakers import EVERYTHING, SECONDS, open_set
+from tlkit.data.splitting import SHARES
 from tlkit.datasets import spoken
 
 __all__ = ["voices"]

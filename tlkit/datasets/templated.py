@@ -14,9 +14,8 @@ from typing import Any
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
-from tlkit.data import text
 from tlkit.data.sourcing import Division
-from tlkit.data.splitting import name_key
+from tlkit.data.splitting import SHARES, name_key
 from tlkit.data.squad import from_questions, questions_of
 from tlkit.data.text_source import Options
 from tlkit.datasets import brown
@@ -46,7 +45,7 @@ _BEHIND = re.compile(r"(\(|``) ")
 Words = Sequence[tuple[str, str]]  # (word, its part of speech)
 
 
-def questions(*, count: int = COUNT, split: Sequence[float] = text.SHARES, seed: int = 0) -> Splits:
+def questions(*, count: int = COUNT, split: Sequence[float] = SHARES, seed: int = 0) -> Splits:
     """Templated questions on passages of about 90 words of the Brown corpus, a sixth of them without an answer.
 
     Of "The mayor signed the bill in May." come "Who or what signed the bill in May?" and "The mayor signed whom or
