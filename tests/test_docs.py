@@ -9,6 +9,7 @@ import inspect
 import io
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,12 @@ def test_links_resolve(path):
 def test_readme_opens_with_the_two_commands():
     text = (ROOT / "README.md").read_text()
     assert text.index("make demo") < text.index("make test") < 200
+
+
+def test_readme_names_every_extra():
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]) - {"dev"}
+    rows = (ROOT / "README.md").read_text().partition("| extra | for |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)) == extras
 
 
 def test_every_public_name_is_documented():
