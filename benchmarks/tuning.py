@@ -6,7 +6,8 @@
 Of 100 trials 90 train the head alone for 10 epochs, over its rate; 10 go on for 5 epochs with the top quarter of the
 module, over both rates. Each side is a fresh process. KerasTuner takes over a minute of CPU a trial, so --alternative
 says how many it makes of the two kinds; trials an hour are then those of 90 and 10 by the mean of each kind. Pruning is
-tlkit's: trials that it gave up count as trials, and stand in the record. CPU seconds, as the machine has other work.
+tlkit's: trials that it gave up count as trials, and stand in the record. CPU seconds, as the machine has other work;
+neither side's count the import of TensorFlow.
 """
 
 import argparse
@@ -47,12 +48,12 @@ def searched(arrays: Path, folder: Path, seed: int, trials: tuple[int, int]) -> 
         finally:
             spent.append(time.process_time() - started)
 
-    rate, figures = tlkit.Range(1e-4, 1e-1, log=True), {}
+    rate, figures, tune = tlkit.Range(1e-4, 1e-1, log=True), {}, tlkit.tune  # imports TensorFlow before the clock runs
     spaces = {"frozen": {"lr": rate}, "unfrozen": {"lr": rate, "lr2": tlkit.Range(1e-5, 1e-3, log=True)}}
     for (kind, space), count in zip(spaces.items(), trials, strict=True):
         spent.clear()
         started = time.process_time()
-        best = tlkit.tune(run, space, trials=count, given={"out": folder / kind}, seed=seed, progress=shown())
+        best = tune(run, space, trials=count, given={"out": folder / kind}, seed=seed, progress=shown())
         search = best.record["search"]
         figures[kind] = {
             "cpu_seconds": time.process_time() - started - spent[-1],  # the last one makes the run, not a trial
