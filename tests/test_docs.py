@@ -111,7 +111,7 @@ def test_phases(shown, place, monkeypatch):
     names = {"tlkit": tlkit, "keras": keras, "model": shown["run"].model, "task": shown["run"].task, "data": data}
     first, rate, second = blocks(ROOT / "docs" / "phases.md", "python")
     monkeypatch.chdir(place[0])
-    assert 1e-6 < execute(rate, place[1], **names)["found"].suggestion < 1
+    assert 1e-6 < execute(rate, place[1], **names)["rates"].suggestion < 1
     assert [r.phase.unfrozen for r in execute(first, place[1], **names)["run"].phases] == [0.0, 0.25]
     assert execute(second, place[1], **names)["layer"].trainable
 
@@ -119,7 +119,7 @@ def test_phases(shown, place, monkeypatch):
 def test_choosing(place, monkeypatch):
     first, _ = blocks(ROOT / "docs" / "choosing.md", "python")
     monkeypatch.chdir(place[0])
-    ranking = execute(first.replace("224", str(SIZE)).replace("56", "8"), place[1])["found"]
+    ranking = execute(first.replace("224", str(SIZE)).replace("56", "8"), place[1])["ranking"]
     assert len(ranking.rows) == 2 and ranking.pareto and (place[0] / "rank.png").is_file()
 
 
