@@ -26,7 +26,9 @@ from tlkit import cluster
 from tlkit.cli import placing
 from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
+from tlkit.core.files import url_of
 from tlkit.core.flags import cli, defaults, flat
+from tlkit.core.remote import local
 
 COMMANDS = {
     "demo": "the main job on the bundled data and a zoo module",
@@ -41,6 +43,7 @@ COMMANDS = {
     "export": "export again without training: tlkit export RUN --formats float16 int8",
     "cache": "what is cached, how large; clear it: tlkit cache [clear]",
 }
+WRITTEN = ("out", "storage", "to")  # arguments that name what is written
 FLAGS = {
     "--fresh": "start over, whatever the run's folder holds",
     "--offline": "download nothing",
@@ -164,13 +167,15 @@ def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
 
 
 def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> dict[str, Any]:
-    """Arguments of `function` out of the command line, with its docstring as help."""
+    """Arguments of `function` out of the command line, with its docstring as help; data at URLs as copies here."""
 
     @functools.wraps(function)
     def capture(*values: Any, **named: Any) -> dict[str, Any]:
         return dict(inspect.signature(function).bind(*values, **named).arguments)
 
-    return dict(cli(capture, prog=f"tlkit {command}", args=args))
+    options = dict(cli(capture, prog=f"tlkit {command}", args=args))
+    copied = {n: local(v) for n, v in options.items() if n not in WRITTEN and isinstance(v, Path) and url_of(v)}
+    return options | copied
 
 
 def _print_json(value: Any) -> None:

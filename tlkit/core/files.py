@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -17,13 +18,38 @@ from tlkit.core.trouble import of_system
 
 LOCK = ".tlkit-lock"  # in a folder that is being written to; goes with its process
 RECORD = ".sha256"  # ending of the file beside another that holds its hash
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)  # of two letters or more: one is a drive
 PARTIAL = ".tlkit-partial-"  # prefix of unfinished work; anything so named may be deleted at any time
 
 
 def cache_dir() -> Path:
-    """Folder of everything tlkit can make or fetch again: `TLKIT_CACHE`, or the user's cache folder."""
+    """Folder of everything tlkit can make or fetch again: `TLKIT_CACHE`, or the user's cache folder.
+
+    Of a `TLKIT_CACHE` that is a URL it is this host's copy.
+    """
+    if (url := cache_url()) is not None:
+        return Path(platformdirs.user_cache_dir("tlkit")) / "caches" / sha256_bytes(url)[:32]
     chosen = os.environ.get("TLKIT_CACHE")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tlkit"))
+
+
+def cache_url() -> str | None:
+    """`TLKIT_CACHE` where it is a URL, such as s3://bucket/cache: features lie there for all hosts."""
+    return url_of(os.environ.get("TLKIT_CACHE", ""))
+
+
+def url_of(path: object) -> str | None:
+    """A URL such as s3://bucket/flowers, also where pathlib has made "s3:/bucket/flowers" of it; None of a path.
+
+    Example:
+        >>> url_of(Path("s3://bucket/flowers")), url_of("C:/flowers")
+        ('s3://bucket/flowers', None)
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    match = _URL.match(text) if isinstance(text, str) else None
+    if match is None or "://" in text:
+        return None if match is None else text
+    return f"{match[1]}:///{text[match.end() :]}" if match[1] == "file" else f"{match[1]}://{text[match.end() :]}"
 
 
 def sha256_bytes(*parts: bytes | str) -> str:
@@ -204,6 +230,8 @@ def held(folder: str | os.PathLike[str]) -> Iterator[Path]:
         InputError: If another process holds it, or it cannot be made or written to.
     """
     path = Path(folder)
+    if (url := url_of(folder)) is not None:
+        raise InputError(f"{url} cannot be written to as a folder: give one of this host, and copy it there.")
     try:
         place = Path(os.path.realpath(path))
         _hold(place)

@@ -27,6 +27,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tlkit.core.errors import InputError
+from tlkit.core.remote import local
 from tlkit.data import walking
 from tlkit.data.labelling import checked_names
 from tlkit.data.listing import checked_folder, escaped
@@ -221,7 +222,7 @@ def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None) -
     Raises:
         InputError: If there is none, or it is no COCO JSON.
     """
-    sources = _coco_files(Path(where).expanduser(), images)
+    sources = _coco_files(local(where), images)
     annotations = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
     labels = tuple(dict.fromkeys(name for of_file in annotations for name in of_file.labels))
     points = next((of_file.points for of_file in annotations if of_file.points), ())
@@ -446,7 +447,7 @@ def yolo(where: str | os.PathLike[str]) -> Annotations:
     Raises:
         InputError: If there is no data.yaml, or it names no classes or no images.
     """
-    file = _yolo_file(Path(where).expanduser())
+    file = _yolo_file(local(where))
     config = _yaml(file)
     labels, points = _yolo_names(file, config.get("names"), config.get("nc")), bool(config.get("kpt_shape"))
     annotated, without = [], 0

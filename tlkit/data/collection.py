@@ -14,6 +14,7 @@ from tlkit.core.columns import joined as join
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Examples, Pipeline, Splits
 from tlkit.core.excerpts import OF
+from tlkit.core.remote import local
 from tlkit.data import image_source, text_source
 from tlkit.data.image import WHITE
 from tlkit.data.labelling import Labelled
@@ -61,7 +62,7 @@ def texts(
         InputError: If there is no such folder, table or column, or no text in it.
     """
     options = text_source.Options(Division((1.0, 0.0, 0.0), 0, None, strict, progress), encoding, max_characters)
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_dir():
         names, files = _listed(path, "text")
         return text_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
@@ -101,7 +102,7 @@ def images(
     Raises:
         InputError: If there is no such folder, or no image in it.
     """
-    root = Path(folder).expanduser()
+    root = local(folder)
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one that holds images.")
     options = image_source.Options(

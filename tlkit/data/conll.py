@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.remote import local
 from tlkit.data.decoding import read
 from tlkit.data.labelling import Labelled, from_sets
 
@@ -45,7 +46,7 @@ def read_sentences(path: str | os.PathLike[str], encoding: str | None = None) ->
     Raises:
         InputError: If the file cannot be read, holds no sentence, or a line has no label.
     """
-    file = Path(path).expanduser()
+    file = local(path)
     text = read(file, encoding)
     sentences: list[Sentence] = []
     rows: list[tuple[str, str]] = []

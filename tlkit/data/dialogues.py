@@ -15,6 +15,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Pipeline, Splits
+from tlkit.core.remote import local
 from tlkit.data.decoding import read_noted
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
@@ -154,7 +155,7 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     Raises:
         InputError: If there is none.
     """
-    place = Path(path).expanduser()
+    place = local(path)
     if not place.is_dir():
         return [place]
     files = sorted(p for p in place.iterdir() if p.suffix.lower() in (".yml", ".yaml", ".jsonl", ".ndjson"))

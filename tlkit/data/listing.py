@@ -12,6 +12,7 @@ from typing import Any
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Quarantined, Splits
+from tlkit.core.remote import local
 from tlkit.data import labelling, walking
 from tlkit.data.layout import layout
 
@@ -101,7 +102,7 @@ def checked_folder(where: str | os.PathLike[str], noun: str = CLASS_FOLDERS) -> 
         InputError: If it is none.
     """
     try:
-        root = Path(where).expanduser()
+        root = local(where)
         mode = root.stat().st_mode
     except FileNotFoundError as error:
         raise InputError(f"There is no folder {str(where)!r}: give one that holds {noun}.") from error

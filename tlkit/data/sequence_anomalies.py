@@ -16,6 +16,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
+from tlkit.core.remote import local
 from tlkit.data import labelled_series, walking
 from tlkit.data.anomalies import GOOD, KIND, VOID, Folder
 from tlkit.data.audio import SAMPLE_RATE
@@ -131,7 +132,8 @@ def from_series(
 
 def holds_recordings(folder: Folder) -> bool:
     """Whether a folder holds files whose names end as those of recordings do, somewhere below it."""
-    return Path(folder).is_dir() and any(path.suffix.casefold() in ENDINGS for path in walking.files(Path(folder)))
+    root = local(folder)
+    return root.is_dir() and any(path.suffix.casefold() in ENDINGS for path in walking.files(root))
 
 
 # -- what is where

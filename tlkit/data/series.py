@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.numeric import is_number
+from tlkit.core.remote import local
 from tlkit.data import labelled_series, labelling, tfds_source, ts_files
 from tlkit.data.assembly import assemble
 from tlkit.data.histories import Cutoffs, of_timelines, timelines
@@ -222,7 +222,7 @@ def from_ts(
     Raises:
         InputError: If a file is no .ts, a line does not keep to its header, or the files differ.
     """
-    files = [ts_files.read(Path(path).expanduser()) for path in (train, test) if path is not None]
+    files = [ts_files.read(local(path)) for path in (train, test) if path is not None]
     if len(files) == 2 and files[0].kind != files[1].kind:
         raise InputError(f"{str(train)!r} and {str(test)!r} differ in their targets: one has classes, one has numbers.")
     series = [recording for file in files for recording in file.recordings]
@@ -258,7 +258,7 @@ def from_folder(
     Raises:
         InputError: If there is no such folder, or a recording cannot be read, or has other channels than the others.
     """
-    root = Path(folder).expanduser()
+    root = local(folder)
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one with a folder of recordings for each class.")
     ts_paths = sorted(root.glob("*.ts"))

@@ -20,6 +20,7 @@ from tlkit.core.columns import RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Column, Examples, Quarantined, Splits
 from tlkit.core.numeric import is_number
+from tlkit.core.remote import local
 from tlkit.data import audio_decode as decode
 from tlkit.data import audio_source
 from tlkit.data.audio_decode import LIMITS, Limits
@@ -209,7 +210,7 @@ def from_folder(
     Raises:
         InputError: If there is no such folder, or no recording with a text in it; and as `from_csv`.
     """
-    root = Path(folder).expanduser()
+    root = local(folder)
     recordings = _beside(root)
     owners: Groups | None = groups if not isinstance(groups, str) else _by_name(groups, recordings)
     options = Options(

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from tlkit.core.columns import DictColumn, RaggedColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.remote import local
 from tlkit.data.decoding import read
 from tlkit.data.labelling import from_sets
 from tlkit.data.preflight import Checked
@@ -90,7 +90,7 @@ def read_questions(path: str | os.PathLike[str], encoding: str | None = None) ->
     Raises:
         InputError: If the file cannot be read, or has another structure.
     """
-    file = Path(path).expanduser()
+    file = local(path)
     text = read(file, encoding)
     try:
         content = json.loads(text)

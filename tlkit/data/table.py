@@ -24,6 +24,7 @@ from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.files import sha256_bytes
+from tlkit.core.remote import beside
 from tlkit.data import table_images, tfds_source
 from tlkit.data.assembly import assemble
 from tlkit.data.labelling import Labelled
@@ -98,7 +99,7 @@ def from_table(
     """
     rows = read_any(table, encoding, separator)
     named = {"numbers": numbers, "categories": categories, "texts": texts, "images": images, "leave_out": leave_out}
-    return _read(rows, label, named, like, split, seed, groups, folder=Path(table).expanduser().parent)
+    return _read(rows, label, named, like, split, seed, groups, folder=beside(table))
 
 
 def from_frame(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError
+from tlkit.core.remote import beside, local
 from tlkit.data import labelling, tables
 from tlkit.data.decoding import read_noted
 from tlkit.data.delimited import parse
@@ -82,7 +83,7 @@ class Table:
         Raises:
             InputError: If a path appears twice, or a file is missing.
         """
-        start = Path(table).expanduser().parent if folder is None else Path(folder).expanduser()
+        start = beside(table) if folder is None else local(folder)
         paths, notes = tables.path_column(names, start, self.first)
         return paths, (*self.notes, *notes)
 
@@ -110,7 +111,7 @@ def read_any(path: str | os.PathLike[str], encoding: str | None = None, separato
     Raises:
         InputError: If the file cannot be read, or holds no rows.
     """
-    table = Path(path).expanduser()
+    table = local(path)
     kind = _FORMATS.get(table.suffix.lower())
     if kind is None:
         raise InputError(f"The table {str(table)!r} must end in .csv, .tsv, .jsonl or .parquet, as its content does.")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
+from tlkit.core.remote import local
 from tlkit.data import dialogues, labelling, translations
 from tlkit.data.conll import read_sentences
 from tlkit.data.listing import class_folders, listed_splits, noted
@@ -369,7 +369,7 @@ def from_pairs(
         InputError: If the file cannot be read, or a column is missing.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    turns = dialogues.turns_of_pairs(Path(table).expanduser(), prompt, answer, system, encoding)
+    turns = dialogues.turns_of_pairs(local(table), prompt, answer, system, encoding)
     return dialogues.divided(turns, general, mix, options)
 
 
@@ -410,7 +410,7 @@ def from_translations(
         InputError: If the file cannot be read, or a column is missing.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    return translations.of_table(Path(table).expanduser(), source, target, groups, options)
+    return translations.of_table(local(table), source, target, groups, options)
 
 
 def from_dialogues(

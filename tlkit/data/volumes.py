@@ -12,6 +12,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Splits
 from tlkit.core.numeric import is_number
+from tlkit.core.remote import local
 from tlkit.data import walking
 from tlkit.data.annotated import part_of
 from tlkit.data.image import WHITE
@@ -83,7 +84,7 @@ def from_nifti(
     if not (is_number(every) and float(every).is_integer() and every >= 1):
         raise InputError(f"`every` must be a whole number, 1 or more. Received: every={every!r}.")
     _check_window(window)
-    pairs = _pairs(Path(images).expanduser(), Path(masks).expanduser())
+    pairs = _pairs(local(images), local(masks))
     slices = _Slices(pairs, PLANES[plane], window, int(every), empty, table)
     spooled, places = spool(iter(slices))
     source, names, volumes = Selected(spooled, places), *zip(*slices.found, strict=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core import memory
+from tlkit.core import memory, remote
 from tlkit.core.batches import (
     alone,
     chunks,
@@ -128,6 +128,8 @@ class Features:
 
 
 def _mapped_again(files: Sequence[Sequence[Path]], *attributes: Any) -> Features:
+    for folder in {Path(file).parent for shard in files for file in shard if not Path(file).exists()}:
+        remote.fetch(folder)
     return Features(tuple(tuple(np.load(file, mmap_mode="r") for file in shard) for shard in files), *attributes)
 
 
@@ -218,6 +220,7 @@ def compute(
         InputError: If features are not finite (the message names the examples), or workers do not share the cache.
     """
     started = time.perf_counter()
+    remote.fetch(request.folder)
     if request.workers.count > 1:
         _compute_together(opened, request, source, progress)
     elif (elsewhere := pool()) is not None and isinstance(opened, engines.Opener):
@@ -261,6 +264,7 @@ def _compute_together(
     if workers.chief:
         _begin(opened, local, nearer)
     workers.wait()
+    remote.fetch(folder)
     full: OSError | None = None
     try:
         with locked(folder / f"lock-{workers.index}"):
@@ -275,6 +279,7 @@ def _compute_together(
     (filled,) = workers.add([np.float32(full is not None)])
     if float(filled):
         raise full or OSError(errno.ENOSPC, "The disk of another worker is full", str(folder))
+    remote.fetch(folder)
     if request.missing_bytes:
         raise InputError(_not_shared(f"Worker {workers.index}"))
 
@@ -311,6 +316,7 @@ def _compute_elsewhere(
         for place, _ in elsewhere.each(work, calls):
             done += len(calls[place][1])
             progress(done)
+    remote.fetch(request.folder)
     if request.missing:
         raise InputError(_not_shared("This process"))
 
@@ -329,6 +335,7 @@ class _Elsewhere:
         return self.packed.opened()
 
     def __call__(self, number: int, indices: np.ndarray) -> None:
+        remote.fetch(self.request.folder)
         if _began(self.request.folder)[0] is None:
             raise InputError(_not_shared("A worker"))
         nearer = self.nearer
@@ -362,6 +369,7 @@ def _engine(opened: Callable[[str | None, Any], Engine], folder: Path, probe: An
     engine = opened(began, probe)
     if began is None:
         write_atomic(folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
+        remote.publish(folder, ["engine.json"])
     return engine
 
 
@@ -497,6 +505,8 @@ def _store(folder: Path, number: int, values: Sequence[np.ndarray], dtype: str) 
         roundings.append(rounding)
     record = {"sha256": alone(digests), "shape": alone(shapes), "rounding": max(roundings)}
     write_atomic(_record_path(folder, number), json.dumps(record))
+    files = [_file(folder, number, tensor) for tensor in range(len(values))]
+    remote.publish(folder, [path.name for path in (*files, _record_path(folder, number))])
 
 
 def _halved(values: np.ndarray) -> tuple[np.ndarray, float]:

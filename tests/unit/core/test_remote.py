@@ -1,0 +1,237 @@
+"""Data and the cache on paths that fsspec opens: in memory here, on S3 against a server of our own where moto is."""
+
+import contextlib
+import sys
+import uuid
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkit
+from tlkit.cli import commands
+from tlkit.core import remote
+from tlkit.core.files import cache_dir, held, sha256_tree, url_of
+from tlkit.core.remote import beside, local
+
+
+@pytest.fixture(params=["memory", "s3"])
+def bucket(request, monkeypatch, tmp_path):
+    """A URL below which nothing lies yet, and a home of its own for this host's copies."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TLKIT_CACHE", raising=False)
+    name = f"b{uuid.uuid4().hex}"
+    with contextlib.ExitStack() as stack:
+        if request.param == "s3":
+            stack.enter_context(_s3(monkeypatch, name))
+        yield f"{request.param}://{name}"
+    if request.param == "memory":
+        with contextlib.suppress(FileNotFoundError):
+            fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+@contextlib.contextmanager
+def _s3(monkeypatch, name):
+    """A bucket of moto's server on loopback."""
+    pytest.importorskip("s3fs", reason="pip install s3fs 'moto[server]'")
+    server = pytest.importorskip("moto.server", reason="pip install s3fs 'moto[server]'").ThreadedMotoServer(
+        "127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for variable, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(variable, value)
+        fsspec.filesystem("s3").mkdir(name)
+        yield
+    finally:
+        server.stop()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def _put(url: str, files: dict[str, bytes]) -> None:
+    system, root = fsspec.core.url_to_fs(url)
+    for name, content in files.items():
+        system.pipe_file(f"{root}/{name}", content)
+
+
+def _images(folder: Path, count: int = 12) -> dict[str, bytes]:
+    """Files of two classes."""
+    rng, files = np.random.default_rng(0), {}
+    for number in range(count):
+        name = f"{'fox' if number % 2 else 'owl'}/{number}.png"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / name)
+        files[name] = (folder / name).read_bytes()
+    return files
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("s3://bucket/flowers", "s3://bucket/flowers"),
+        (Path("s3://bucket/flowers"), "s3://bucket/flowers"),
+        (Path("file:///data/flowers"), "file:///data/flowers"),
+        ("C:/flowers", None),
+        ("zoo:efficientnet-lite0", None),
+        ("folder/s3:/x", None),
+        (7, None),
+    ],
+)
+def test_a_url_is_told_from_a_path(path, url):
+    assert url_of(path) == url
+
+
+def test_a_path_stays_as_it_is(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert local("~/flowers") == Path("/home/somebody/flowers")
+    assert beside("~/flowers/labels.csv") == Path("/home/somebody/flowers")
+
+
+def test_a_copy_follows_what_is_there(bucket):
+    url = f"{bucket}/data"
+    _put(url, {"a/1.txt": b"one", "b/2.txt": b"two", "3.txt": b"three"})
+    folder = local(url)
+    assert folder.name == "data"
+    assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.txt")} == {
+        "a/1.txt": b"one",
+        "b/2.txt": b"two",
+        "3.txt": b"three",
+    }
+    _put(url, {"a/1.txt": b"uno"})
+    system, root = fsspec.core.url_to_fs(url)
+    system.rm(f"{root}/3.txt")
+    (folder / "b/2.txt").unlink()
+    assert local(url) == folder
+    assert (folder / "a/1.txt").read_bytes() == b"uno"
+    assert (folder / "b/2.txt").read_bytes() == b"two"
+    assert not (folder / "3.txt").exists()
+    assert local(f"{url}/a/1.txt").read_bytes() == b"uno"
+
+
+def test_what_has_not_changed_is_not_copied_again(bucket, monkeypatch):
+    _put(f"{bucket}/data", {"1.txt": b"one", "2.txt": b"two"})
+    local(f"{bucket}/data")
+    _put(f"{bucket}/data", {"2.txt": b"dos"})
+    system, copied = fsspec.core.url_to_fs(bucket)[0], []
+    get = system.get_file
+    monkeypatch.setattr(system, "get_file", lambda *a, **k: (copied.append(a[0]), get(*a, **k))[1])
+    local(f"{bucket}/data")
+    assert {Path(name).name for name in copied} == {"2.txt"}
+
+
+def test_loaders_read_what_lies_at_a_url(bucket, tmp_path):
+    files = _images(tmp_path / "here")
+    rows = "".join(f"{name},{name.partition('/')[0]}\n" for name in files)
+    (tmp_path / "here/labels.csv").write_text(f"path,label\n{rows}")
+    _put(f"{bucket}/animals", files)
+    here = tlkit.data.image.from_folder(tmp_path / "here", progress=False)
+    there = tlkit.data.image.from_folder(f"{bucket}/animals", progress=False)
+    assert there.train.fingerprint == here.train.fingerprint
+    _put(f"{bucket}/animals", {"labels.csv": (tmp_path / "here/labels.csv").read_bytes()})
+    table = tlkit.data.image.from_csv(f"{bucket}/animals/labels.csv", progress=False)
+    assert sorted(table.labels) == ["fox", "owl"]
+    texts = b"text,label\n" + b"".join(b"say %d,%d\n" % (number, number % 2) for number in range(20))
+    _put(bucket, {"texts.csv": texts})
+    assert len(tlkit.data.text.from_table(f"{bucket}/texts.csv").train) == 14
+
+
+def test_what_cannot_be_opened_is_said_in_a_sentence(bucket, monkeypatch):
+    with pytest.raises(tlkit.InputError, match=f"There is nothing at {bucket}/none: check the path."):
+        local(f"{bucket}/none")
+    with pytest.raises(tlkit.InputError, match="cannot be written to as a folder"), held(f"{bucket}/run"):
+        pass
+    with pytest.raises(tlkit.InputError, match=r"nosuch://x cannot be opened: .*nosuch"):
+        local("nosuch://x")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(tlkit.InputError, match=r"pip install 'tlkit\[remote\]'"):
+        local(bucket)
+
+
+def test_a_name_that_leads_out_of_its_folder_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+
+    class Odd:
+        def find(self, root, detail):
+            return {f"{root}/../x": {"size": 1}}
+
+    monkeypatch.setattr(remote, "_opened", lambda url: (Odd(), "/data"))
+    with pytest.raises(tlkit.InputError, match="leads out of its folder"):
+        local("memory://data")
+
+
+def _host(monkeypatch, home: Path, bucket: str) -> None:
+    """This process is another host from here on: it sees the shared cache alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    monkeypatch.setenv("TLKIT_CACHE", f"{bucket}/cache")
+
+
+def _small_module():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D()])
+
+
+def test_features_of_one_host_serve_another(bucket, monkeypatch, tmp_path):
+    module = tlkit.zoo.write_keras_model(_small_module(), tmp_path / "module")
+    _images(tmp_path / "data")
+    data = tlkit.data.image.from_folder(tmp_path / "data", image_size=(16, 16), split=(1, 0, 0), progress=False).train
+
+    def features():
+        return tlkit.extract(tlkit.HubLayer(str(module), input_range=(0.0, 1.0)), data)
+
+    _host(monkeypatch, tmp_path / "first", bucket)
+    first = features()
+    assert first.reused == 0
+    place, before = cache_dir() / "features", sha256_tree(cache_dir() / "features")
+    _host(monkeypatch, tmp_path / "second", bucket)
+    assert cache_dir() / "features" != place
+    second = features()
+    assert second.reused == len(data)
+    assert np.array_equal(np.asarray(first), np.asarray(second))
+    numbers = {path.name: path.read_bytes() for path in place.rglob("0*")}
+    assert {path.name: path.read_bytes() for path in (cache_dir() / "features").rglob("0*")} == numbers
+    assert sha256_tree(place) == before
+
+
+def test_a_damaged_shard_of_the_shared_cache_is_computed_again(bucket, monkeypatch, tmp_path):
+    module = tlkit.zoo.write_keras_model(_small_module(), tmp_path / "module")
+    _images(tmp_path / "data")
+    data = tlkit.data.image.from_folder(tmp_path / "data", image_size=(16, 16), split=(1, 0, 0), progress=False).train
+    layer = tlkit.HubLayer(str(module), input_range=(0.0, 1.0))
+    _host(monkeypatch, tmp_path / "first", bucket)
+    expected = np.asarray(tlkit.extract(layer, data))
+    system, root = fsspec.core.url_to_fs(f"{bucket}/cache")
+    (shard,) = [name for name in system.find(root) if name.endswith(".npy")]
+    sound = system.cat_file(shard)
+    system.pipe_file(shard, sound[:-4] + b"oops")
+    _host(monkeypatch, tmp_path / "second", bucket)
+    again = tlkit.extract(layer, data)
+    assert again.reused == 0
+    assert np.array_equal(np.asarray(again), expected)
+    assert system.cat_file(shard) == sound
+
+
+def test_a_recipe_gets_the_copy_of_its_data(bucket):
+    def recipe(data: Path, val: Path | None = None, out: Path = Path("runs/x")):
+        """Adapt.
+
+        Args:
+            data: A folder.
+            val: Another.
+            out: What is written.
+        """
+
+    _put(f"{bucket}/animals", {"fox/1.txt": b"red"})
+    options = commands._parsed(recipe, "run x", ["--data", f"{bucket}/animals", "--out", f"{bucket}/o"])
+    assert (options["data"] / "fox/1.txt").read_bytes() == b"red"
+    assert options["out"] == Path(f"{bucket}/o")
+    assert options.get("val") is None
