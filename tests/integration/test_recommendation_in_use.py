@@ -68,12 +68,35 @@ def test_the_tower_in_numpy_is_the_modules(run, world):
     assert unseen.any() and np.abs(scores - outputs)[unseen].max() < 1e-4
 
 
+def test_a_catalogue_is_an_index_that_histories_search(run, world, tmp_path):
+    _, catalogue, data = world
+    module = tlkit.publish(run, tmp_path / "module")
+    index = tlkit.index(module, data.train)
+    assert index.ids == catalogue.ids and index.texts == catalogue.titles
+    histories = data.test.inputs.take(np.arange(len(data.test)))
+    best = np.asarray(run.task.decode(run.model(histories))["items"]).astype(int)
+    hits = index.nearest(list(histories), 5)
+    named = [[hit.id for hit in row] for row in hits]
+    same = [[catalogue.ids[place] for place in row] == ids for row, ids in zip(best, named, strict=True)]
+    assert np.mean(same) > 0.95, "order by cosine is that of the model's scores, the history's own items left out"
+    saved = index.save(tmp_path / "index")
+    again = tlkit.load(saved.folder)
+    ((first,),), ((asked,),) = index.nearest([["i3", "i4"]], 1), again.nearest([["i3", "i4"]], 1)
+    assert first == asked and first.id not in ("i3", "i4") and first.text.startswith("Film ")
+    approximate = [[hit.id for hit in row] for row in again.nearest(list(histories), 5, exact=False)]
+    assert np.mean([set(a) == set(b) for a, b in zip(approximate, named, strict=True)]) > 0.9
+    with pytest.raises(InputError, match="names the item 'i99', which is none of the 24 indexed"):
+        again.nearest([["i99"]])
+    with pytest.raises(InputError, match="A query is a history"):
+        again.nearest(["i3"])
+
+
 def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatch):
     _, catalogue, data = world
     held = sorted({int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0})
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
     texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    monkeypatch.setattr(cold_start, "_of_texts", lambda *_: texts)
+    monkeypatch.setattr(cold_start, "vectors_of", lambda *_: texts)
     before = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
     extended = tlkit.methods.new_items(run, catalogue, neighbours=2)
     after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
@@ -117,7 +140,7 @@ def test_regression_tells_a_known_item_by_the_others_alone():
     for item, left_out in ((2, True), (10, False)):
         others = [i for i in range(9) if not (left_out and i == item)]
         rows = np.concatenate([unit[others], np.ones((len(others), 1))], axis=1)
-        penalty = cold_start.TEXT_RIDGE * np.diag([1.0] * 4 + [0.0])
+        penalty = cold_start.LIKENESS_RIDGE * np.diag([1.0] * 4 + [0.0])
         fitted = np.linalg.solve(rows.T @ rows + penalty, rows.T @ liking[:, others].T)
         np.testing.assert_allclose(told[:, item], np.append(unit[item], 1.0) @ fitted, rtol=1e-9)
 
@@ -125,7 +148,7 @@ def test_regression_tells_a_known_item_by_the_others_alone():
 def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):
     _, catalogue, _ = world
     angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
-    monkeypatch.setattr(cold_start, "_of_texts", lambda *_: np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    monkeypatch.setattr(cold_start, "vectors_of", lambda *_: np.stack([np.cos(angles), np.sin(angles)], axis=1))
     agreed = tlkit.methods.new_items(run, catalogue, neighbours=2)
     assert cold_start.UNLIKE not in agreed.data.notes
     monkeypatch.setattr(cold_start, "alternating_least_squares", lambda taken: -taken.astype(np.float64))

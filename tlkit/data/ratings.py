@@ -13,7 +13,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.numeric import is_number
+from tlkit.data.catalogues import Catalogue, catalogue, of_ratings
 from tlkit.data.decoding import read_noted
 from tlkit.data.ratings_module import module
 from tlkit.data.table_formats import Table, read_any
@@ -37,61 +37,6 @@ def __dir__() -> list[str]:
 RATINGS = "ratings"  # the modality, and the step of the pipeline that says the items
 USER, COLD = "user", "cold"  # columns of examples: whose they are; the user's items that are held out (numbers, from 0)
 LEAST = 3  # items of a user: one as history, one to validate, one to test; more give one to train on
-
-
-@dataclass(frozen=True, repr=False)
-class Catalogue:
-    """All items.
-
-    Attributes:
-        ids: As ratings name them.
-        titles: What people read.
-        texts: What a module of texts reads: the title and the other columns.
-    """
-
-    ids: tuple[str, ...]
-    titles: tuple[str, ...]
-    texts: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return f"Catalogue({len(self.ids)} items)"
-
-
-def catalogue(
-    table: str | os.PathLike[str],
-    *,
-    item: str = "item",
-    title: str = "title",
-    columns: Sequence[str] | None = None,
-    encoding: str | None = None,
-) -> Catalogue:
-    """The items of a table; a column of 0 and 1 says by its name what an item is, as genres do.
-
-    Args:
-        table: CSV, TSV, JSONL or Parquet.
-        item: Column of the ids.
-        title: Column of what people read.
-        columns: What describes an item besides; None is all other columns of texts, or of 0 and 1.
-        encoding: Python's name of the table's encoding.
-
-    Raises:
-        InputError: If a column is missing, or an id is empty or there twice.
-    """
-    rows = read_any(table, encoding)
-    ids, titles = rows.texts(item), rows.texts(title)
-    _check_ids(ids, item)
-    other_columns = [name for name in rows.columns if name not in (item, title)] if columns is None else list(columns)
-    cells = {name: rows.texts(name) for name in other_columns}
-    flags = [name for name in other_columns if set(cells[name]) <= {"0", "1"}]
-    words = [name for name in other_columns if name not in flags and (columns is not None or _are_words(cells[name]))]
-    texts = [
-        ". ".join(
-            filter(None, [titles[i], *(cells[n][i] for n in words), ", ".join(n for n in flags if cells[n][i] == "1")])
-        )
-        for i in range(len(ids))
-    ]
-    lines = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
-    return Catalogue(tuple(ids), tuple(lines), tuple(texts))
 
 
 def from_table(
@@ -140,7 +85,7 @@ def from_table(
             raise InputError(f"Row {rows.first + cells.index('')} of the ratings has no {column}: take it out.")
     kept_rows = _wanted(rows, rating, min_rating)
     notes = [*rows.notes, *_left_out(kept_rows, min_rating)]
-    known_items = items if items is not None else _of_ratings([names[i] for i in kept_rows])
+    known_items = items if items is not None else of_ratings([names[i] for i in kept_rows])
     number = {item_id: i for i, item_id in enumerate(known_items.ids)}
     strange = sorted({names[i] for i in kept_rows} - number.keys())
     if strange:
@@ -181,27 +126,6 @@ def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
 
 
 # -- how they are read
-
-
-def _check_ids(ids: Sequence[str], name: str) -> None:
-    if "" in ids:
-        raise InputError(f"An item of the catalogue has no {name}: give each an id.")
-    twice = next((item_id for item_id, count in Counter(ids).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"The catalogue names the item {twice!r:.60} twice: keep one row of it.")
-
-
-def _are_words(cells: Sequence[str]) -> bool:
-    """Whether cells describe: letters in most, no addresses."""
-    filled = [cell for cell in cells if cell]
-    if not filled or any("://" in cell for cell in filled[:20]):
-        return False
-    return sum(any(letter.isalpha() for letter in cell) for cell in filled) > len(filled) / 2
-
-
-def _of_ratings(names: Sequence[str]) -> Catalogue:
-    ids = tuple(sorted(set(names)))
-    return Catalogue(ids, ids, ids)
 
 
 def _times(rows: Table, name: str) -> list[float]:

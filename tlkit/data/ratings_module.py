@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ UNSEEN = -1e4  # logit of an item that the history holds; float16 has it
 ITEMS, BIAS = "items/embedding", "items/bias"  # names of the weights that have a row an item
 WHOLE, LATEST, AGE = "history/kernel", "latest/kernel", "history/age"  # names of the tower's weights
 FADING = 0.5  # weight of an item in the latest ones, for each step further back
-_VERSION = "2"
+_VERSION = "3"
 
 
 def module(
@@ -71,6 +71,22 @@ def module(
     return target
 
 
+def weights_of(variables: Iterable[Any]) -> dict[str, Any]:
+    """The variables of a module that `module` wrote, by their names.
+
+    Raises:
+        InputError: If it wrote none of them.
+    """
+    by_path = {variable.path: variable for variable in variables}
+    weights = {
+        name: next((variable for path, variable in by_path.items() if path.endswith(name.replace("/", "."))), None)
+        for name in (ITEMS, BIAS, WHOLE, LATEST, AGE)
+    }
+    if any(variable is None for variable in weights.values()):
+        raise InputError("The module has no vectors of items: it was not made by tlkit.data.ratings.module.")
+    return weights
+
+
 def queries(histories: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """What the tower of histories makes of some, in NumPy; an item's score is its product with the item's vector.
 
@@ -119,8 +135,11 @@ def _write(count: int, length: int, width: int, context: int, seed: int, folder:
         logits = tf.matmul(query, items, transpose_b=True)[:, 1:] + bias
         if training:
             return logits
-        in_history = tf.reduce_any(tf.equal(history[:, :, None], tf.range(1, count + 1)[None, None, :]), 1)
-        return tf.where(in_history, tf.ones_like(logits) * UNSEEN, logits)
+        rows = tf.range(tf.shape(history)[0])[:, None] + tf.zeros_like(history)
+        places = tf.reshape(tf.stack([rows, history], 2), [-1, 2])
+        shape = tf.add(tf.shape(logits), [0, 1])  # number 0 is none
+        in_history = tf.scatter_nd(places, tf.ones_like(places[:, 0], tf.float32), shape)[:, 1:]
+        return tf.where(in_history > 0, tf.ones_like(logits) * UNSEEN, logits)
 
     weights = [items, bias, whole, latest, age]
     card = {"name": "ratings", "modality": "ratings", "summary": f"{count} items, vectors of {width}"}

@@ -1,4 +1,4 @@
-"""Vectors for items that nobody has taken yet, by their texts and those who took items with texts like theirs."""
+"""Vectors for items that nobody has taken yet, by what describes them and those who took items like them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Pipeline, Splits
+from tlkit.core.examples import Examples
 from tlkit.core.run import Run
+from tlkit.data import ratings_module
 from tlkit.data.ratings import COLD, Catalogue, latest_histories, matrix_of
-from tlkit.data.ratings_module import AGE, BIAS, ITEMS, LATEST, WHOLE, queries
-from tlkit.data.text_source import TEXT_MODALITY
+from tlkit.data.ratings_module import BIAS, ITEMS, queries
+from tlkit.methods.item_vectors import vectors_of
 from tlkit.methods.recommenders import alternating_least_squares, among, items_given, ranked, users_of
 
 RIDGE = 0.01  # of the fit, a user; chosen on divisions of MovieLens that benchmarks/ratings.py does not report
-TEXT_RIDGE = 10.0  # of the fit on vectors of texts, of length 1; chosen on other such divisions, as that of both ways
+LIKENESS_RIDGE = 10.0  # of the fit on such vectors, of length 1; chosen on other such divisions, as that of both ways
 LEAST_SLOPE = 1e-3  # of scores by what neighbours say
 UNLIKE = (
     "What the neighbours of known items say of them does not go with the model's scores: new items are ranked by "
-    "their neighbours all the same, which may be worth nothing; look at what the items' texts say."
+    "their neighbours all the same, which may be worth nothing; look at what describes the items."
 )
 
 
 def new_items(
     run: Run, catalogue: Catalogue, module: Any = "zoo:minilm-l6-v2", *, neighbours: int = 20, batch_size: int = 64
 ) -> Run:
-    """Give items that nobody took in training vectors by the known items whose texts are nearest.
+    """Give items that nobody took in training vectors by the known items that are most like them.
 
-    The module of texts stays frozen. What a user would think of a new item is told in two ways, by what matrix
-    factorisation says of the known items, and their mean is taken: as the mean of its neighbours, weighted by the
-    cosines of the texts' vectors, less their mean, and 0 where they are negative; and by ridge regression on those
-    vectors. The new item's vector and bias are the ridge regression of that on what the run's model makes of
+    The module of texts or of images stays frozen. What a user would think of a new item is told in two ways, by what
+    matrix factorisation says of the known items, and their mean is taken: as the mean of its neighbours, weighted by
+    the cosines of what describes the items, less its mean, and 0 where they are negative; and by ridge regression on
+    the same. The new item's vector and bias are the ridge regression of that on what the run's model makes of
     the users' histories, on the scale on which known items' scores go with their own neighbours'. The run's model is
     changed; its scores of known items are not computed again, as new ones hardly show among them.
 
     Args:
         run: Of `tasks.recommend`, as `finetune` gave it: a run opened from its folder has no training examples.
-        catalogue: The items with their texts.
-        module: A module of texts.
+        catalogue: The items, with what describes them.
+        module: What tells how like two items are: a module of texts, one of images, or None, the columns of the
+            catalogue as they are; a list of these counts each alike.
         neighbours: Known items that speak for a new one, >= 1.
-        batch_size: Texts at a time.
+        batch_size: Texts or images at a time.
 
     Returns:
         The run; where test examples have held-out items ("cold"), with `cold_recall_at_10` and `cold_ndcg_at_10`,
@@ -68,7 +69,7 @@ def new_items(
     tower = queries(latest_histories(run.data.train, users), weights)
     liking = (
         alternating_least_squares(taken)[:, known]
-        @ by_texts(_of_texts(catalogue, module, batch_size), known, neighbours).T
+        @ by_likeness(vectors_of(catalogue, module, batch_size), known, neighbours).T
     )
     rows, offsets = weights[ITEMS].copy(), weights[BIAS].copy()
     slope, level = _line(liking[:, known], tower @ rows[1:][known].T + offsets[known])
@@ -79,15 +80,15 @@ def new_items(
     return _with_cold_scores(run, ~known, k) if COLD in run.data.test.columns else run
 
 
-def by_texts(texts: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
+def by_likeness(described: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray:
     """float (items, known items): how much each known item says of an item, which says nothing of itself.
 
     Args:
-        texts: float (items, width), vectors of the items' texts.
+        described: float (items, width), vectors of what describes the items.
         known: bool (items,), those that were taken.
         neighbours: Known items that speak for another one.
     """
-    centred = texts - texts[known].mean(axis=0)
+    centred = described - described[known].mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     return np.asarray((_nearest(unit, known, neighbours) + _regressed(unit, known)) / 2)
 
@@ -104,7 +105,7 @@ def _nearest(unit: np.ndarray, known: np.ndarray, neighbours: int) -> np.ndarray
 def _regressed(unit: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Weights of what is known in a ridge regression on the vectors, that of each known item made without itself."""
     rows = np.concatenate([unit, np.ones((len(unit), 1))], axis=1)
-    penalty = TEXT_RIDGE * np.diag([1.0] * unit.shape[1] + [0.0])
+    penalty = LIKENESS_RIDGE * np.diag([1.0] * unit.shape[1] + [0.0])
     weights = rows @ np.linalg.solve(rows[known].T @ rows[known] + penalty, rows[known].T)
     places = np.flatnonzero(known), np.arange(known.sum())
     itself = weights[places]
@@ -127,45 +128,41 @@ def _fitted(tower: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return solution[:-1].T, solution[-1]
 
 
-def _of_texts(catalogue: Catalogue, module: Any, batch_size: int) -> np.ndarray:
-    from tlkit.features.vectors import as_taken, opened, vectors
-
-    layer = opened(module)
-    examples = Examples(
-        ids=catalogue.ids,
-        inputs=TextColumn(catalogue.texts),
-        targets=np.zeros((len(catalogue.ids), 0), np.float32),  # type: ignore[arg-type]
-        modality=TEXT_MODALITY,
-        pipeline=Pipeline(),
-    )
-    nothing = examples.subset([])
-    return vectors(layer, as_taken(Splits(examples, nothing, nothing), layer).train, batch_size)
-
-
 def _with_cold_scores(run: Run, new: np.ndarray, k: int) -> Run:
     """The run with recall and NDCG among the held-out items, of users who took one or more."""
     test = run.data.test
-    cold_items: Any = test.columns[COLD]
-    cold = [row[row >= 0] for row in (np.asarray(cold_items[i]) for i in range(len(test)))]
-    takers = np.array([i for i, items in enumerate(cold) if len(items)], np.int64)
+    takers, relevant = takers_of(test, len(new))
     if not len(takers):
         return run.with_note("No user of the test took a held-out item: new items have no scores.")
-    candidates = new & np.isin(np.arange(len(new)), np.concatenate(cold))
-    if candidates.sum() <= k:
+    if (candidates := int((new & relevant.any(axis=0)).sum())) <= k:
         return run.with_note(
-            f"Of the held-out items the test's users took {candidates.sum()}, no more than the {k} that are given: any "
+            f"Of the held-out items the test's users took {candidates}, no more than the {k} that are given: any "
             "order recalls all of them, so that new items have no scores. Hold out more items, or give fewer."
         )
-    relevant = np.zeros((len(takers), len(new)), bool)
-    for row, i in enumerate(takers):
-        relevant[row, cold[i]] = True
     raw = np.asarray(run.model.predict(test.inputs.take(takers), batch_size=256, verbose=0))
     scores: dict[str, float] = {}
-    hidden = np.tile(~candidates, (len(takers), 1))
     for name, values in (("", raw), ("_popularity", np.zeros_like(raw))):
-        recall, gain = among(ranked(values, hidden, k), relevant)
-        scores |= {f"cold_recall_at_{k}{name}": float(recall.mean()), f"cold_ndcg_at_{k}{name}": float(gain.mean())}
+        recall, gain = cold_figures(values, relevant, new, k)
+        scores |= {f"cold_recall_at_{k}{name}": recall, f"cold_ndcg_at_{k}{name}": gain}
     return run.with_scores(scores)
+
+
+def takers_of(test: Examples, items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the test examples whose user took held-out items, and bool (takers, items), which."""
+    cold: Any = test.columns[COLD]
+    taken = [row[row >= 0] for row in (np.asarray(cold[i]) for i in range(len(test)))]
+    takers = np.array([i for i, places in enumerate(taken) if len(places)], np.int64)
+    relevant = np.zeros((len(takers), items), bool)
+    for row, i in enumerate(takers):
+        relevant[row, taken[i]] = True
+    return takers, relevant
+
+
+def cold_figures(scores: np.ndarray, relevant: np.ndarray, new: np.ndarray, k: int) -> tuple[float, float]:
+    """Recall and NDCG of scores (takers, items) among those new items alone that somebody took."""
+    hidden = np.tile(~(new & relevant.any(axis=0)), (len(scores), 1))
+    recall, gain = among(ranked(scores, hidden, k), relevant)
+    return float(recall.mean()), float(gain.mean())
 
 
 def _weights(run: Run) -> Mapping[str, Any]:
@@ -173,11 +170,4 @@ def _weights(run: Run) -> Mapping[str, Any]:
     from tlkit.layer.lookup import backbone_of
 
     layer = backbone_of(run.model)
-    by_path = {} if layer is None else {variable.path: variable for variable in layer.module_variables.values()}
-    chosen = {
-        name: next((variable for path, variable in by_path.items() if path.endswith(name.replace("/", "."))), None)
-        for name in (ITEMS, BIAS, WHOLE, LATEST, AGE)
-    }
-    if any(variable is None for variable in chosen.values()):
-        raise InputError("The run's module has no vectors of items: it was not made by tlkit.data.ratings.module.")
-    return chosen
+    return ratings_module.weights_of([] if layer is None else layer.module_variables.values())

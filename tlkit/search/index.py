@@ -20,6 +20,7 @@ from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.files import atomic_folder, sha256_bytes, sha256_file
 from tlkit.core.progress import Progress, shown
 from tlkit.data import image_source
+from tlkit.data.ratings import RATINGS, items_of
 from tlkit.data.text import LONGEST
 from tlkit.data.text_source import TEXT, TEXT_MODALITY, piece_counts
 from tlkit.features.extract import extract
@@ -29,6 +30,7 @@ from tlkit.layer.lookup import is_image, own_image_size
 from tlkit.modalities.prepare import prepare
 from tlkit.modalities.text import is_text, takes_tokens
 from tlkit.model.partition import weights_hash
+from tlkit.search.items import history_vectors, item_vectors, numbers_of
 
 EXACT_BELOW = 100_000  # items; from so many on, faiss' graph of neighbours answers
 FORMAT = 2
@@ -103,7 +105,8 @@ class Index:
         """The items whose vectors point most nearly where the query's does, the best first; equal ones by position.
 
         Args:
-            queries: What the items are: strings for texts, uint8 arrays (height, width, 3) for images, else arrays.
+            queries: What the items are: strings for texts, uint8 arrays (height, width, 3) for images, else arrays; of
+                a catalogue histories, lists of ids, the latest last, whose own items are not found again.
             k: Items for each query, >= 1; fewer where the collection is smaller.
             exact: Compare every item (True), or follow faiss' graph of neighbours, which may miss some (False); None
                 compares every item of a collection below 100,000.
@@ -123,6 +126,8 @@ class Index:
             return []
         layer = self._layer
         _check_same(layer, self.made_by)
+        if self.made_by.pipeline.get(RATINGS) is not None:
+            return self._unseen(layer, numbers_of(queries, self.ids), k, exact)
         return self.nearest_vectors(_embedded(layer, _asked(queries, layer, self.made_by)), k, exact=exact)
 
     def nearest_vectors(self, vectors: np.ndarray, k: int = 10, *, exact: bool | None = None) -> list[list[Hit]]:
@@ -138,6 +143,13 @@ class Index:
             [Hit(self.ids[i], score, self.texts[i] if self.texts else "") for i, score in best(self.vectors, q, at, k)]
             for q, at in zip(vectors, candidates, strict=True)
         ]
+
+    def _unseen(self, layer: HubLayer, histories: Sequence[np.ndarray], k: int, exact: bool | None) -> list[list[Hit]]:
+        """The best items of each history that it does not hold."""
+        vectors, most = history_vectors(layer, histories, self.made_by.pipeline), max(map(len, histories))
+        rows = zip(histories, self.nearest_vectors(vectors, k + most, exact=exact), strict=True)
+        seen_hits = [({self.ids[number - 1] for number in history if number}, hits) for history, hits in rows]
+        return [[hit for hit in hits if hit.id not in seen][:k] for seen, hits in seen_hits]
 
     def save(self, folder: str | Path) -> Index:
         """Write the index into a folder of its own, whole or not at all.
@@ -213,7 +225,8 @@ def index(
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle; it is frozen, and what it gives is cached as `extract`
             does. A vector for each step or place is averaged.
-        examples: The collection: texts, images of any size, or what the module takes; targets are not looked at.
+        examples: The collection: texts, images of any size, or what the module takes; targets are not looked at. Of
+            ratings, the items of their catalogue, which histories find by the module that learned them.
         length: Word pieces, or words, at which texts, and later queries, are cut; None cuts at 512 only.
         batch_size: Items at a time, >= 1.
         progress: Where progress goes; None shows it on stderr.
@@ -229,6 +242,8 @@ def index(
     if not len(examples):
         raise InputError("There is nothing to index: the examples are empty.")
     layer = _prepared(backbone, spec=examples.inputs.spec)
+    if examples.modality == RATINGS:
+        return _of_catalogue(layer, examples)
     size = _image_size(layer, examples)
     texts = tuple(_texts_of(examples))
     ready = _taken(examples, layer, length, size)
@@ -240,6 +255,16 @@ def index(
         layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, ready.pipeline, length, size
     )
     return Index(_unit(np.asarray(features)), ready.ids, texts, made_by, layer)
+
+
+def _of_catalogue(layer: HubLayer, examples: Examples) -> Index:
+    ids, titles = items_of(examples.pipeline)
+    vectors = item_vectors(layer)
+    if len(vectors) != len(ids):
+        raise InputError(f"{layer.handle} has {len(vectors):,} items, and the catalogue {len(ids):,}.")
+    settings = {**(examples.pipeline.get(RATINGS) or {}), "items": [], "titles": []}  # the index has them
+    made_by = Maker(layer.handle, layer.sha256, _weights(layer), None, None, Pipeline().then(RATINGS, **settings))
+    return Index(vectors, ids, titles, made_by, layer)
 
 
 # -- searching
