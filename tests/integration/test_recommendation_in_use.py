@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fitting import same, stopped_after
 
 import tlkit
 from tlkit.core.errors import InputError
@@ -143,6 +144,84 @@ def test_regression_tells_a_known_item_by_the_others_alone():
         penalty = cold_start.LIKENESS_RIDGE * np.diag([1.0] * 4 + [0.0])
         fitted = np.linalg.solve(rows.T @ rows + penalty, rows.T @ liking[:, others].T)
         np.testing.assert_allclose(told[:, item], np.append(unit[item], 1.0) @ fitted, rtol=1e-9)
+
+
+def test_new_items_are_like_others_by_their_columns_as_they_are(run, world):
+    folder, _, data = world
+    lines = [f"i{i},Film {i},{np.cos(2 * np.pi * i / ITEMS)},{np.sin(2 * np.pi * i / ITEMS)}" for i in range(ITEMS)]
+    (folder / "places.csv").write_text("item,title,x,y\n" + "\n".join(lines) + "\n")
+    placed = tlkit.data.ratings.catalogue(folder / "places.csv")
+    tlkit.methods.new_items(run, placed, None, neighbours=2)
+    after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
+    taken = {str(user): set() for user in data.test.columns["user"]}
+    for k in range(len(data.train)):
+        taken[data.train.columns["user"][k]] |= {int(data.train.target_array[k])}
+    for item in {int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0}:
+        near = np.array([len({(item - 1) % ITEMS, (item + 1) % ITEMS} & taken[u]) for u in data.test.columns["user"]])
+        assert after[near == 2, item].mean() > after[near == 0, item].mean() + 0.3
+
+
+def test_equal_scores_are_in_the_order_of_the_catalogue_in_model_and_file(run, world, tmp_path):
+    """All items alike: what the history holds is left out, and the rest stands in the catalogue's order."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    _, _, data = world
+    variables = cold_start._weights(run)
+    before = {name: np.array(variable.value) for name, variable in variables.items()}
+    try:
+        variables["items/embedding"].assign(np.ones_like(before["items/embedding"]) / 3)
+        variables["items/bias"].assign(np.full_like(before["items/bias"], 0.1))
+        tied = tlkit.export(tlkit.save(run, tmp_path / "tied"), formats=("float32",))
+        histories = data.test.inputs.take(np.arange(12))
+        modelled = np.asarray(run.task.decode(run.model(histories))["items"])
+    finally:
+        for name, value in before.items():
+            variables[name].assign(value)
+    runner = Interpreter(str(tied.folder / "model.tflite")).get_signature_runner()
+    (name,) = runner.get_input_details()
+    for history, row in zip(histories, modelled, strict=True):
+        expected = [item for item in range(ITEMS) if item + 1 not in history][:5]
+        assert row.tolist() == expected == runner(**{name: history[None]})["items"][0].tolist()
+
+
+def test_a_killed_fit_of_ratings_goes_on_to_the_same_bits(world, tmp_path):
+    _, catalogue, data = world
+    module = tlkit.data.ratings.module(data, width=8)
+    task, plan = tlkit.tasks.recommend(catalogue.titles, k=5), tlkit.plans.whole(epochs=3, weight_decay=1e-2)
+
+    def finetuned(name):
+        return tlkit.finetune(module, task, data, plan, out=tmp_path / name)
+
+    whole = finetuned("whole")
+    stopped_after(2, lambda: finetuned("stopped"))
+    again = finetuned("stopped")
+    assert [dict(phase.history) for phase in again.phases] == [dict(phase.history) for phase in whole.phases]
+    assert same(map(np.array, again.model.variables), map(np.array, whole.model.variables))
+    assert again.scores == whole.scores
+
+
+def test_catalogues_too_large_for_tables_in_memory_have_popularity_and_a_note(run, world, monkeypatch):
+    _, catalogue, _ = world
+    monkeypatch.setattr(recommenders, "MOST_CELLS", 100)
+    monkeypatch.setattr(cold_start, "MOST_CELLS", 100)
+    fresh = run.with_scores({})
+    beside = recommenders.beside_popularity(fresh)
+    assert "popularity alone stands beside the model" in beside.data.notes[-1]
+    assert beside.scores["recall_at_5_popularity"] == pytest.approx(run.scores["recall_at_5_popularity"], abs=0.2)
+    assert "New items got no vectors" in tlkit.methods.new_items(fresh, catalogue).data.notes[-1]
+
+
+def test_popularity_of_pairs_is_that_of_the_whole_table():
+    rng = np.random.default_rng(0)
+    taken, others = rng.random((30, 40)) < 0.2, rng.random((200, 40)) < np.linspace(0.02, 0.9, 40)
+    targets = np.array([rng.choice(np.flatnonzero(~row)) for row in taken])
+    everyone = np.concatenate([taken, others])
+    assert len(set(everyone.sum(axis=0).tolist())) > 30
+    relevant = np.eye(40, dtype=bool)[targets]
+    expected = recommenders.among(recommenders.ranked(recommenders.popularity(everyone)[:30], taken, 5, 0), relevant)
+    pairs = recommenders._popular(np.argwhere(taken), np.argwhere(others), targets, 40, 5, 0)
+    for ours, theirs in zip(pairs, expected, strict=True):
+        assert abs(ours.mean() - theirs.mean()) < 0.04 and ours.shape == theirs.shape
 
 
 def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):

@@ -49,7 +49,8 @@ def _methods(facts: Facts) -> dict[str, Any] | None:
     methods = facts.detail("methods")
     if not methods:
         return None
-    return {"says": facts.detail("verdict") or "", "rows": [_row(row) for row in methods]}
+    says = " ".join([facts.detail("verdict") or "", *(facts.detail("absent") or ())])
+    return {"says": says, "rows": [_row(row) for row in methods]}
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

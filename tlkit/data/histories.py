@@ -94,6 +94,8 @@ def timelines(
     column = (
         series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
     )
+    if column is not None and column in (time, *values):
+        raise InputError(f"The column {column!r} cannot name the series and hold their times or values: name others.")
     histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, column)]
     columns = {"time": time, "value": values, "series": column, "step": histories[0].step.words if histories else ""}
     return _several(histories), (*frame.notes, *_notes(histories)), columns

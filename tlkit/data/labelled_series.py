@@ -66,8 +66,8 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
             "Series come from a table (a path), a pandas DataFrame, a TFDS builder, or arrays. Received: "
             f"{type(source).__name__}."
         )
-    index = getattr(source, "index", None)
-    frame = source.reset_index() if getattr(index, "name", None) is not None else source
+    names = getattr(getattr(source, "index", None), "names", ())  # of several levels, as series and time
+    frame = source.reset_index() if any(name is not None for name in names) else source
     columns = {str(name): frame[name].tolist() for name in frame.columns}
     if not columns or not len(frame):
         raise InputError("The DataFrame holds no rows: give one for each time.")
@@ -99,6 +99,12 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     other_columns = [name for name in frame.columns if name not in labels]
     ids = [name for name in other_columns if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
     steps = [name for name in other_columns if name not in ids]
+    whole = next((name for name in steps if isinstance(frame.columns[name][0], list | np.ndarray)), None)
+    if whole is not None:
+        raise InputError(
+            f"The column {whole!r} holds a whole series in each row: read the table with pandas, and give its columns "
+            f"to tlkit.data.series.from_arrays(list(frame[{whole!r}]), frame[{labels[0]!r}])."
+        )
     if len(steps) < SHORTEST:
         raise InputError(
             f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "

@@ -14,7 +14,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,6 +77,8 @@ def from_table(
         raise InputError(f"`history` must be 1 or more, and `cold` in [0, 1). Received: {history=}, {cold=}.")
     if min_rating is not None and not is_number(min_rating):
         raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
+    if len({user, item, rating, time}) < 4:
+        raise InputError(f"`user`, `item`, `rating` and `time` are a column each. Received: {user=}, {item=}, {time=}.")
     rows = read_any(table, encoding)
     users, names, times = rows.texts(user), rows.texts(item), _times(rows, time)
     for column, cells in ((user, users), (item, names)):
@@ -93,7 +94,7 @@ def from_table(
     if len(strange) == len({names[i] for i in kept_rows}):
         raise InputError(
             f"None of the rated items is in the catalogue: the ratings have {strange[0]!r:.40}, and the catalogue has "
-            f"{known_items.ids[0]!r:.40}."
+            f"{known_items.ids[0]!r:.40}; give both the ids of one list, written alike."
         )
     order = sorted((i for i in kept_rows if names[i] in number), key=lambda i: (users[i], times[i]))
     notes += _ties([(users[i], times[i]) for i in order])
@@ -250,18 +251,27 @@ def _examples(
     )
 
 
-def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) -> np.ndarray:
-    """bool (users, items): what some examples say that each user took, targets included."""
+def taken_by(examples: Sequence[Examples], users: Sequence[str]) -> np.ndarray:
+    """int64 (n, 2), each once: places of users and of items that some examples say that these took, targets included.
+
+    Each item of a user is the last of a history, or a target.
+    """
     row = {user: i for i, user in enumerate(users)}
-    matrix = np.zeros((len(users), items + 1), bool)
+    pairs = [np.zeros((0, 2), np.int64)]
     for part in examples:
-        owners = [row.get(str(part.columns[USER][i]), -1) for i in range(len(part))]
-        mine = np.array([i for i, owner in enumerate(owners) if owner >= 0], np.int64)
-        places = np.array(owners, np.int64)[mine]
-        histories: Any = part.inputs.take(mine)
-        matrix[places[:, None], histories] = True
-        matrix[places, part.target_array[mine] + 1] = True
-    return matrix[:, 1:]
+        every = np.arange(len(part))
+        owners = np.array([row.get(str(user), -1) for user in part.columns[USER].take(every)], np.int64)
+        latest = np.asarray(part.inputs.take(every)).reshape(len(part), -1)[:, -1:].sum(axis=1) - 1
+        pairs += [np.stack([owners, items], axis=1) for items in (latest, part.target_array)]
+    joined = np.concatenate(pairs)
+    return np.unique(joined[(joined >= 0).all(axis=1)], axis=0)
+
+
+def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) -> np.ndarray:
+    """bool (users, items): what `taken_by` tells."""
+    matrix = np.zeros((len(users), items), bool)
+    matrix[tuple(taken_by(examples, users).T)] = True
+    return matrix
 
 
 def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:

@@ -30,6 +30,9 @@ _FORMATS = {
 }
 
 
+_SUMS = ("total", "totals", "grand total", "sum", "subtotal", "mean", "average")
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Columns of cells by name; the row that comes first has the number `first`, as an editor shows it.
@@ -121,7 +124,19 @@ def read_any(path: str | os.PathLike[str], encoding: str | None = None, separato
     if kind == "jsonl":
         return Table(_json_lines(text, table), 1, notes)
     parsed = parse(text, "\t" if kind == "tsv" else ",", separator, str(table))
-    return Table(tables.columns(parsed.rows, str(table)), 2, (*notes, *parsed.notes))
+    columns = tables.columns(parsed.rows, str(table))
+    return Table(columns, 2, (*notes, *parsed.notes, *_sums(columns)))
+
+
+def _sums(columns: dict[str, list[Any]]) -> list[str]:
+    """A note on a last row that seems to be the sum of the others, as spreadsheets have one."""
+    for name, cells in columns.items():
+        last = str(cells[-1]).strip()
+        if last.casefold().rstrip(":") in _SUMS and cells.count(cells[-1]) == 1 < len(cells):
+            return [
+                f"The last row, {len(cells) + 1}, holds {last!r} in the column {name!r}: take it out if it sums up."
+            ]
+    return []
 
 
 def _json_lines(text: str, table: Path) -> dict[str, list[Any]]:

@@ -218,9 +218,13 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
             f"Some times of the series {name!r} have a time zone and others have none: write all of them with their "
             "zone, or all without."
         )
-    if len(zones) > 1:
+    days = {moment.timetz().replace(tzinfo=None) for moment in parsed}
+    if len(zones) > 1 and len(days) == 1:  # the clock was put forward or back between two days
+        notes.append(f"{name}: times have {len(zones)} different offsets at one time of day, and are read as days.")
+        parsed = [moment.replace(tzinfo=None) for moment in parsed]
+    elif len(zones) > 1:
         notes.append(f"{name}: times have {len(zones)} different offsets, and are brought to UTC.")
-    if None not in zones:
+    if parsed and parsed[0].tzinfo is not None:
         parsed = [moment.astimezone(UTC).replace(tzinfo=None) for moment in parsed]
     return (*_as_numbers(parsed), notes)
 
@@ -294,7 +298,8 @@ def _once(name: str, step: Step, at: np.ndarray, values: np.ndarray) -> tuple[np
         if not (first == second or (np.isnan(first) and np.isnan(second))):
             raise InputError(
                 f"The series {name!r} has two values at {step.text(at[i])}, {first:g} and {second:g}: keep one of "
-                "them, or name the column that tells several series apart, `series`."
+                "them, or name the column that tells several series apart, `series`"
+                f"{', or write times with their zone, where the clock was put back' * step.hours}."
             )
     keep = np.ones(len(at), bool)
     keep[repeats + 1] = False

@@ -63,7 +63,19 @@ def read(path: Path) -> TsFile:
         file.lines.append(line)
     if not file.lines:
         raise InputError(f"{str(path)!r} has no series behind @data.")
+    if header.get("equallength", "false").lower() == "true":
+        _check_equal(path, file)
     return file
+
+
+def _check_equal(path: Path, file: TsFile) -> None:
+    steps = len(file.recordings[0])
+    for line, recording in zip(file.lines, file.recordings, strict=True):
+        if len(recording) != steps:
+            raise InputError(
+                f"Line {line} of {path.name!r} has {len(recording)} values and line {file.lines[0]} has {steps}, and "
+                "the header says @equalLength true: correct one of them."
+            )
 
 
 def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
@@ -83,7 +95,9 @@ def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str
 
 def _channels(where: str, channels: list[str]) -> np.ndarray:
     if not channels:
-        raise InputError(f"{where[:1].upper()}{where[1:]} has no colon: values, then a colon, then the target.")
+        raise InputError(
+            f"{where[:1].upper()}{where[1:]} has no colon, as where a file was cut: values, a colon, then the target."
+        )
     values = [[number(cell, where) for cell in channel.split(",")] for channel in channels]
     if len({len(channel) for channel in values}) > 1:
         sizes = sorted({len(channel) for channel in values})
@@ -97,6 +111,8 @@ def _target(where: str, target: str, kind: str, names: list[str]) -> str | float
         if math.isnan(value):
             raise InputError(f"{where[:1].upper()}{where[1:]} has no target: write a number, or take it out.")
         return value
+    if not target:
+        raise InputError(f"{where[:1].upper()}{where[1:]} has no class behind its last colon: the file may be cut off.")
     if names and target not in names:
         raise InputError(f"{where[:1].upper()}{where[1:]} has the class {target!r}, which the header does not name.")
     return target

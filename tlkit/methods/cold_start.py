@@ -14,7 +14,14 @@ from tlkit.data import ratings_module
 from tlkit.data.ratings import COLD, Catalogue, latest_histories, matrix_of
 from tlkit.data.ratings_module import BIAS, ITEMS, queries
 from tlkit.methods.item_vectors import vectors_of
-from tlkit.methods.recommenders import alternating_least_squares, among, items_given, ranked, users_of
+from tlkit.methods.recommenders import (
+    MOST_CELLS,
+    alternating_least_squares,
+    among,
+    items_given,
+    ranked,
+    users_of,
+)
 
 RIDGE = 0.01  # of the fit, a user; chosen on divisions of MovieLens that benchmarks/ratings.py does not report
 LIKENESS_RIDGE = 10.0  # of the fit on such vectors, of length 1; chosen on other such divisions, as that of both ways
@@ -46,8 +53,9 @@ def new_items(
         batch_size: Texts or images at a time.
 
     Returns:
-        The run; where test examples have held-out items ("cold"), with `cold_recall_at_10` and `cold_ndcg_at_10`,
-        their ranking among the held-out items alone, and those of popularity, which knows nothing of them: by chance.
+        The run; with a note alone where tables of all users and items would not fit into memory. Where test examples
+        have held-out items ("cold"), with `cold_recall_at_10` and `cold_ndcg_at_10`, their ranking among the held-out
+        items alone, and those of popularity, which knows nothing of them: by chance.
 
     Raises:
         InputError: If the catalogue is another one, or no item is new.
@@ -60,6 +68,11 @@ def new_items(
             "`new_items` needs the catalogue that the ratings were read with, and `neighbours` of 1 or more."
         )
     users = users_of(run.data.train)
+    if (len(users) + len(catalogue.ids)) * len(catalogue.ids) > MOST_CELLS:
+        return run.with_note(
+            f"New items got no vectors: {len(users):,} users and {len(catalogue.ids):,} items by items would be tables "
+            f"in memory of more than {MOST_CELLS:,} cells. Take a part of the catalogue."
+        )
     taken = matrix_of([run.data.train], users, len(catalogue.ids))
     known = np.asarray(taken.any(axis=0))
     if known.all():

@@ -7,8 +7,9 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.run import Run
-from tlkit.data.ratings import RATINGS, USER, matrix_of
+from tlkit.data.ratings import RATINGS, USER, matrix_of, taken_by
 
+MOST_CELLS = 50_000_000  # of a table of users by items, or of items by items, that is held in memory
 TIES = 1e-7  # of the largest score: equal scores are ranked by chance, as their order would flatter one
 
 
@@ -101,10 +102,19 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
     k = items_given(run)
     data, count = run.data, len(run.task.labels)
     users = [str(data.test.columns[USER][i]) for i in range(len(data.test))]
-    taken = matrix_of([data.train, data.val], users, count)
-    other_users = [user for user in users_of(data.train) if user not in set(users)]
-    other_rows = matrix_of([data.train], other_users, count)
-    all_rows = np.concatenate([taken, other_rows])
+    other_users = sorted(set(users_of(data.train)) - set(users))
+    parts = ([data.train, data.val], users), ([data.train], other_users)
+    if (len(users) + len(other_users) + count) * count > MOST_CELLS:
+        taken, others = (taken_by(examples, owners) for examples, owners in parts)
+        run = run.with_note(
+            f"Of {len(users) + len(other_users):,} users and {count:,} items popularity alone stands beside the model: "
+            "neighbours of items and factors would be tables of all of them in memory."
+        )
+        return run.with_scores(
+            _named(k, "popularity", *_popular(taken, others, data.test.target_array, count, k, seed))
+        )
+    taken, others = (matrix_of(examples, owners, count) for examples, owners in parts)
+    all_rows = np.concatenate([taken, others])
     relevant = np.zeros_like(taken)
     relevant[np.arange(len(users)), data.test.target_array] = True
     ways = {
@@ -114,9 +124,28 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
     }
     scores: dict[str, float] = {}
     for name, way_scores in ways.items():
-        recall, gain = among(ranked(way_scores[: len(users)], taken, k, seed), relevant)
-        scores |= {f"recall_at_{k}_{name}": float(recall.mean()), f"ndcg_at_{k}_{name}": float(gain.mean())}
+        scores |= _named(k, name, *among(ranked(way_scores[: len(users)], taken, k, seed), relevant))
     return run.with_scores(scores)
+
+
+def _named(k: int, way: str, recall: np.ndarray, gain: np.ndarray) -> dict[str, float]:
+    return {f"recall_at_{k}_{way}": float(recall.mean()), f"ndcg_at_{k}_{way}": float(gain.mean())}
+
+
+def _popular(
+    taken: np.ndarray, others: np.ndarray, targets: np.ndarray, items: int, k: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and NDCG of popularity, of pairs of users and items: those items alone that can be among the best."""
+    counts = np.bincount(np.concatenate([taken[:, 1], others[:, 1]]), minlength=items)
+    most = int(np.bincount(taken[:, 0], minlength=len(targets)).max())
+    leaders = np.flatnonzero(counts >= np.sort(counts)[-min(k + most, items)])
+    place = np.full(items, -1)
+    place[leaders] = np.arange(len(leaders))
+    hidden = np.zeros((len(targets), len(leaders) + 1), bool)
+    hidden[taken[:, 0], place[taken[:, 1]]] = True  # what is no leader falls into the last column
+    rows = np.tile(counts[leaders].astype(np.float64), (len(targets), 1))
+    hits = leaders[ranked(rows, hidden[:, :-1], k, seed)] == targets[:, None]
+    return hits.any(axis=1) * 1.0, (hits / np.log2(np.arange(hits.shape[1]) + 2)).sum(axis=1)
 
 
 def users_of(examples: Examples) -> list[str]:

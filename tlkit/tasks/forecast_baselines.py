@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 NAIVE = "naive"
 MOST_FORECASTS = 40  # that the classical methods are fitted for: one by one, they take up to seconds each
 LONGEST_SEASON = 24  # that statsforecast's AutoETS knows
+MISSING = 'AutoETS and AutoTheta do not stand beside the model: pip install "tlkit[series]" for statsforecast.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,8 @@ def naive_quantiles(levels: Sequence[float], middle: np.ndarray, sigma: np.ndarr
 
 def classical(
     histories: Sequence[np.ndarray], horizon: int, season_length: int, levels: Sequence[float]
-) -> dict[str, Forecasts]:
-    """AutoETS and AutoTheta, refitted at each cutoff, by name; {} where statsforecast is not installed.
+) -> tuple[dict[str, Forecasts], list[str]]:
+    """AutoETS and AutoTheta, refitted at each cutoff, by name; and a sentence on each that is not there.
 
     Of more than 40 forecasts, 40 that are spread evenly are compared.
 
@@ -64,8 +65,7 @@ def classical(
         levels: Of the quantiles.
     """
     if importlib.util.find_spec("statsforecast") is None:
-        log.info("statsforecast is not installed: no AutoETS and AutoTheta beside the model")
-        return {}
+        return {}, [MISSING]
     from statsforecast.models import AutoETS, AutoTheta
 
     places = np.unique(np.linspace(0, len(histories) - 1, min(len(histories), MOST_FORECASTS)).round().astype(int))
@@ -74,12 +74,14 @@ def classical(
         "ets": ("AutoETS" if ets_season == season_length else "AutoETS without season", AutoETS, ets_season),
         "theta": ("AutoTheta", AutoTheta, season_length),
     }
-    forecasts = {}
+    forecasts, notes = {}, []
     for name, (method, make, season) in methods.items():
         rows = [_forecast(make, histories[i], horizon, season, levels) for i in places]
-        if all(row is not None for row in rows):
+        if failed := sum(row is None for row in rows):
+            notes.append(f"{method} failed on {failed} of {len(rows)} histories, and does not stand beside the model.")
+        else:
             forecasts[name] = Forecasts(method, np.stack([row for row in rows if row is not None]), places)
-    return forecasts
+    return forecasts, notes
 
 
 def _forecast(make: Any, history: np.ndarray, horizon: int, season: int, levels: Sequence[float]) -> Any:

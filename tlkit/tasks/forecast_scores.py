@@ -45,7 +45,7 @@ class ForecastScorer:
         columns = {name: joined([part.columns[name] for part in parts]) for name in parts[0].columns}
         forecasts = np.concatenate([rows for _, rows in self.parts])
         scale = _column(columns, SCALE, len(ids))
-        baselines = self._others(columns, truth)
+        baselines, absent = self._others(columns, truth)
         errors = mase(truth, median_of(self.levels, forecasts), scale)
         scores: dict[str, float] = {}
         rows: list[dict[str, Any]] = []
@@ -63,24 +63,27 @@ class ForecastScorer:
             "headline": metrics.headline("mase", "MASE", "bootstrap", unit="value", lower_is_better=True),
             "methods": rows,
             "verdict": verdict(rows),
-            "notes": [verdict(rows)] if len(rows) > 1 else [],
+            "notes": [verdict(rows), *absent] if len(rows) > 1 else [],
+            "absent": absent,
             "steps_ahead": by_step(self.levels, truth, forecasts, naive),
             "forecasts": self._plots(ids, truth, forecasts, naive, columns, errors),
             "example_scores": (-errors).tolist(),
         }
         return Evaluation(metrics.finite(scores), details, forecasts.astype(np.float32))
 
-    def _others(self, columns: Mapping[str, Any], truth: np.ndarray) -> dict[str, Forecasts]:
+    def _others(self, columns: Mapping[str, Any], truth: np.ndarray) -> tuple[dict[str, Forecasts], list[str]]:
+        """What the model is compared with, and sentences on what is not there."""
         if NAIVE_OF not in columns:
-            return {}
+            return {}, []
         count = len(truth)
         middle, sigma = (np.asarray(columns[name].take(np.arange(count))) for name in (NAIVE_OF, SIGMA))
         rows = naive_quantiles(self.levels, middle, sigma, self.season_length)
         baselines = {NAIVE: Forecasts("seasonal naive", rows, np.arange(count))}
         if HISTORY_OF not in columns:
-            return baselines
+            return baselines, []
         histories = [np.asarray(columns[HISTORY_OF][i], np.float64) for i in range(count)]
-        return baselines | classical(histories, truth.shape[1], self.season_length, self.levels)
+        forecasts, absent = classical(histories, truth.shape[1], self.season_length, self.levels)
+        return baselines | forecasts, absent
 
     def _plots(
         self,

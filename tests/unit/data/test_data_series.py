@@ -14,6 +14,8 @@ from tlkit.data import series, timeline
 
 DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
 N = list(range(30))
+SPRING = [(3, d) for d in range(16, 32)] + [(4, d) for d in range(1, 15)]  # the clock goes forward on the last of March
+AUTUMN = [f"2024-10-27 {hour:02d}:00" for hour in (*range(3), *range(2, 24))]  # and back at three, without a zone
 
 
 def table(path, header, rows):
@@ -33,6 +35,7 @@ NOTED = {
     "ends missing": (DAYS, [None if i in (0, 29) else i for i in N], "2 steps without a value at its ends"),
     "missing of pandas": (DAYS, ["<NA>" if i == 4 else i for i in N], "2024-01-05 first"),
     "compact dates": ([day.replace("-", "") for day in DAYS], N, "such as 20240101 are read as dates"),
+    "summer time": ([f"2024-{m:02d}-{d:02d}T00:00+0{1 + (m > 3)}:00" for m, d in SPRING], N, "are read as days"),
     "offsets": ([f"{day}T0{i % 2}:00+0{i % 2}:00" for i, day in enumerate(DAYS)], N, "brought to UTC"),
 }
 
@@ -63,6 +66,11 @@ REFUSED = {
     "a decimal comma": (DAYS, ["3,5", *N[1:]], "is no number: write it as 1234.5"),
     "Python's thousands": (DAYS, ["1_0", *N[1:]], "is no number"),
     "weekends": ([day for i, day in enumerate(DAYS) if i % 7 < 5], N[:22], "as weekends are of prices"),
+    "a sum below": ([*DAYS, "Total"], [*N, sum(N)], "is no date or number: write dates as 2024-03-31"),
+    "the clock put back": (AUTUMN, list(range(25)), "or write times with their zone, where the clock was put back"),
+    "minus infinite": (DAYS, [-np.inf, *N[1:]], "too large"),
+    "lists in cells": (DAYS, [[1.0], *N[1:]], "is no number"),
+    "percent": (DAYS, ["3%", *N[1:]], "has the unit '%'"),
     "hundreds of digits": (DAYS, [10**400, *N[1:]], "too large"),
 }
 
@@ -237,6 +245,9 @@ BAD = {
     "origins": ({}, {"origins": 0}, "`origins` must be a whole number"),
     "held out": ({}, {"held_out": ("z",)}, "no such series"),
     "twice": ({}, {"value": ("value", "value")}, "`value` names a column twice"),
+    "one column for two": ({}, {"series": "value"}, "'value' cannot name the series and hold their times or values"),
+    "a header alone": ({"n": 0}, {}, "holds no rows: give a header and one row"),
+    "stride": ({}, {"stride": 0}, "`stride` must be a whole number"),
     "constant before the test": ({"values": [3] * 88 + list(range(12))}, {"origins": 3}, "does not change before its"),
 }
 
@@ -304,6 +315,14 @@ BAD_TS = {
     "channels": (TS.replace("0,0,1,1:up", "0,0,1:up"), "channels of 3 and of 4 values"),
     "a word": (TS.replace("1,2,3,4", "1,2,x,4"), "Line 7 of 'Toy.ts' is no number"),
     "no series": (TS[: TS.index("1,2,3,4")], "no series behind @data"),
+    "cut in the header": (TS[: TS.index("@classLabel")], "it has no line @data"),
+    "cut in the values": (TS + "4,3", "Line 9 of 'Toy.ts' has no colon, as where a file was cut"),
+    "cut before the class": (TS + "1,2,3,4:0,0,1,1:", "has no class behind its last colon: the file may be cut off"),
+    "lengths against the header": (
+        TS.replace("@data", "@equalLength true\n@data") + "1,2,3:0,0,1:up\n",
+        "Line 10 of 'Toy.ts' has 3 values and line 8",
+    ),
+    "empty": ("", "empty: it has 0 bytes"),
 }
 
 
@@ -345,6 +364,29 @@ def test_long_tables_whose_order_would_be_guessed_are_refused(case, tmp_path):
     with pytest.raises(InputError) as refused:
         series.from_table(table(tmp_path / "l.csv", ["id", "time", "value", "label"], [*first, *rows]), series="id")
     assert says in str(refused.value)
+
+
+def test_levels_of_an_index_of_pandas_are_columns():
+    pandas = pytest.importorskip("pandas")
+    levels = pandas.MultiIndex.from_product([["a", "b"], pandas.date_range("2020-01-01", periods=60)])
+    frame = pandas.DataFrame({"value": np.r_[wave(60), wave(60)[::-1]]}, index=levels.set_names(["series", "time"]))
+    assert series.history(frame, 6, 12, origins=1).test.ids == ("a@54", "b@54")
+
+
+def test_wide_parquet_is_read_and_a_series_in_a_cell_is_told_where_to_go(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {f"t{i}": np.sin(np.arange(12) + i) for i in range(5)} | {"label": ["a", "b"] * 6}
+    parquet.write_table(pa.table(columns), tmp_path / "wide.parquet")
+    assert series.from_table(tmp_path / "wide.parquet").train.inputs.spec.shape == (5, 1)
+    parquet.write_table(pa.table({"label": ["a", "b"], "load": [[1.0, 2.0]] * 2}), tmp_path / "cells.parquet")
+    with pytest.raises(InputError, match=r"'load' holds a whole series in each row: .*from_arrays\(list\(frame"):
+        series.from_table(tmp_path / "cells.parquet")
+
+
+def test_a_row_of_sums_is_noted(tmp_path):
+    rows = [["ab"[i % 2], *np.sin(np.arange(5) + i)] for i in range(20)] + [["Total", 1, 2, 3, 4, 5]]
+    data = series.from_table(table(tmp_path / "w.csv", ["label", *"12345"], rows))
+    assert any("The last row, 22, holds 'Total' in the column 'label'" in note for note in data.notes)
 
 
 def test_numbers_of_rows_are_no_step_and_dates_are_in_order(tmp_path):

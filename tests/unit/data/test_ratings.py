@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import modules
 import numpy as np
 import pytest
+from PIL import Image
 
+from tlkit import HubLayer
 from tlkit.core.errors import InputError
 from tlkit.core.modality import FileInfo
 from tlkit.data import ratings
-from tlkit.methods import recommenders
+from tlkit.methods import item_vectors, recommenders
 from tlkit.modalities import ratings as RATINGS
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
@@ -74,6 +77,50 @@ def test_a_catalogue_says_flags_by_their_names(table):
     assert catalogue.texts == ("Heat (1995). Crime", "Crime, Drama") and catalogue.titles == ("Heat (1995)", "i2")
 
 
+def test_what_describes_items_may_be_lists_numbers_and_images(tmp_path):
+    parquet, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    columns = {
+        "item": ["007", "8"], "title": ["Bond", "Emma"], "genres": [["spy", "war"], None], "year": [1962, 2020],
+        "poster": ["posters/a.png", None],
+    }  # fmt: skip
+    parquet.write_table(pa.table(columns), tmp_path / "items.parquet")
+    items = ratings.catalogue(tmp_path / "items.parquet", image="poster")
+    assert items.texts == ("Bond. spy, war", "Emma") and items.ids == ("007", "8")
+    assert items.images == (str(tmp_path / "posters" / "a.png"), "") and list(items.columns) == ["genres", "year"]
+
+
+def test_columns_of_items_are_numbers_in_deviations_and_categories_one_hot(table):
+    rows = [(f"i{i}", f"Film {i}", 2000 + i, "ab"[i % 2], "" if i == 3 else i * i) for i in range(6)]
+    items = ratings.catalogue(table(rows, "item,title,year,maker,price", "items.csv"))
+    vectors = item_vectors.vectors_of(items, None)
+    years = np.arange(6) - 2.5
+    np.testing.assert_allclose(vectors[:, 0], years / years.std(), rtol=1e-5)
+    np.testing.assert_array_equal(vectors[:, 1:3], np.eye(2)[[0, 1, 0, 1, 0, 1]])
+    assert vectors[3, 3] == 0 and vectors.shape == (6, 4)
+    both = item_vectors.vectors_of(items, [None, None])
+    np.testing.assert_allclose(np.linalg.norm(both, axis=1), np.sqrt(2), rtol=1e-5)
+
+
+def test_images_of_items_pass_a_frozen_module(tmp_path):
+    net = modules.write_keras3_hub(tmp_path / "net")
+    for name, level in (("dark", 10), ("bright", 240), ("brighter", 250)):
+        Image.new("RGB", (40, 40), (level, level, level)).save(tmp_path / f"{name}.png")
+    lines = ["item,title,poster", "1,a,dark.png", "2,b,bright.png", "3,c,brighter.png", "4,d,"]
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    items = ratings.catalogue(tmp_path / "items.csv", image="poster")
+    layer = HubLayer(net, input_range=(0, 1))
+    vectors = item_vectors.vectors_of(items, layer)
+    dark, bright, brighter, grey = vectors
+    assert np.linalg.norm(bright - brighter) < np.linalg.norm(bright - grey) < np.linalg.norm(bright - dark)
+    with pytest.raises(InputError, match="reads images, and the catalogue has none: name their column, `image`"):
+        item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv"), layer)
+    (tmp_path / "dark.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"The image of the item '1' cannot be used: '.*dark\.png': its content is no image"):
+        item_vectors.vectors_of(items, layer)
+    with pytest.raises(InputError, match="has no columns that describe items"):
+        item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv", image="poster"), None)
+
+
 def test_a_history_names_items_by_ids_and_titles_and_says_which_title_is_not_one(table, tmp_path):
     rows = [
         ("i1", "Heat  (1995)"),
@@ -90,7 +137,37 @@ def test_a_history_names_items_by_ids_and_titles_and_says_which_title_is_not_one
     )
 
 
+def nested(folder, **columns):
+    parquet, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    plain = {"user": ["a"] * 5, "item": list("vwxyz"), "time": list(range(5)), "title": list("vwxyz")}
+    parquet.write_table(pa.table(plain | columns), folder / "nested.parquet")
+    return folder / "nested.parquet"
+
+
 REFUSED = {
+    "a header alone": (lambda t: ratings.from_table(t([])), "holds no rows: give a header and one row"),
+    "one item": (lambda t: ratings.from_table(t([(f"u{i}", "x", 1, i) for i in range(9)])), "more than 3 items"),
+    "dates in two ways": (
+        lambda t: ratings.from_table(t([("u", "x", 1, "2024-01-31"), ("u", "y", 1, "1.2.2024")])),
+        "the time '1.2.2024': write numbers, or dates",
+    ),
+    "infinite rating": (lambda t: ratings.from_table(t([("a", "x", "-inf", 2)])), "no number in column 'rating'"),
+    "zeros in front lost": (
+        lambda t: ratings.from_table(t(), ratings.catalogue(t([("001", "x")], "item,title", "i.csv"))),
+        "the catalogue has '001'; give both the ids of one list, written alike",
+    ),
+    "lists of items": (
+        lambda t: ratings.from_table(nested(t().parent, item=[["x"]] * 5)), "holds list, not text, in column 'item'"
+    ),
+    "times in structs": (
+        lambda t: ratings.from_table(nested(t().parent, time=[{"s": 1}] * 5)), "holds dict, not text, in column 'time'"
+    ),
+    "one column for two": (lambda t: ratings.from_table(t(), user="item"), "are a column each. Received: user='item'"),
+    "bytes of posters": (
+        lambda t: ratings.catalogue(nested(t().parent, poster=[b"x"] * 5)), "holds bytes, not text: name the columns"
+    ),
+    "columns in a word": (lambda t: ratings.catalogue(t(), title="user", columns="time"), "columns=['time']"),
+    "a catalogue of a header": (lambda t: ratings.catalogue(t([], "item,title")), "holds no rows"),
     "no user column": (lambda t: ratings.from_table(t(header="who,item,rating,time")), "no column 'user'"),
     "no item": (lambda t: ratings.from_table(t([("a", "", 1, 2), *ROWS])), "has no item"),
     "no user": (lambda t: ratings.from_table(t([("", "x", 1, 2), *ROWS])), "has no user"),

@@ -11,7 +11,7 @@ import pytest
 from tlkit.core.errors import InputError
 from tlkit.data import table
 from tlkit.data.table_columns import as_categories, as_numbers, establish, input_names
-from tlkit.data.table_module import _edges, _encoded, known_values, measured
+from tlkit.data.table_module import MOST_VALUES, _edges, _encoded, known_values, measured
 
 COUNT = 60
 
@@ -148,6 +148,10 @@ REFUSED = {
         lambda: table.from_frame(frame(label=spread("a", "b")), like=table.from_frame(frame())), "not among those"
     ),
     "no table": (lambda: table.from_table("here.xls"), "must end in .csv"),
+    "dicts": (lambda: establish({"x": spread({"a": 1})}), "holds dict, not one value a row"),
+    "minus infinite": (lambda: establish({"x": spread(1.0, -math.inf)}), "holds an infinite number"),
+    "one row": (lambda: table.from_frame({"age": [3], "label": ["a"]}), "No column is left"),
+    "two rows": (lambda: table.from_frame({"age": [3, 4], "label": ["a", "b"]}), "2 examples are too few"),
     "module without rows": (lambda: table.module(table.from_frame(frame()), bins=0), "`bins` must be 1 or more"),
     "module of no width": (lambda: table.module(table.from_frame(frame()), hidden=()), "hold a width or more"),
     "module all dropped": (lambda: table.module(table.from_frame(frame()), dropout=1), "lie in [0, 1)"),
@@ -199,6 +203,16 @@ def test_columns_without_a_name_are_not_lost(tmp_path):
         table.from_table(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("a,,label,\n" + "1,,x,\n2,,y,\n" * 12)
     assert list(table.from_table(tmp_path / "t.csv").train.inputs.spec) == ["a"]
+
+
+def test_a_category_of_countless_values_has_a_bounded_place():
+    count = 300_000
+    cells = {"who": [f"n{i}" for i in range(count)], "age": [i % 7 for i in range(count)]}
+    established = establish(cells)
+    assert [column.name for column in established.columns] == ["age"], "names are left out, and that is noted"
+    forced = establish(cells, categories=["who"])
+    assert [column.kind for column in forced.columns] == ["category", "number"]
+    assert len(known_values(as_categories(cells["who"])[:, 0], 3)) == MOST_VALUES
 
 
 def test_half_of_a_character_is_none():

@@ -13,6 +13,7 @@ from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.seasons import windows_of
+from tlkit.core.section import Facts
 from tlkit.layer.past import PastWindow
 from tlkit.tasks import forecast_baselines, forecast_losses, forecast_scores, forecasting
 from tlkit.zoo import forecaster
@@ -99,17 +100,28 @@ def test_classical_methods_are_those_of_statsforecast():
     ratio = (naive[:, 2] - naive[:, 1]) / width
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
     assert abs(ratio[0] - 1) < 0.1, "their deviation counts degrees of freedom otherwise"
-    forecasts = forecast_baselines.classical([history] * 2, 8, 6, LEVELS)
+    forecasts, absent = forecast_baselines.classical([history] * 2, 8, 6, LEVELS)
     ets = models.AutoETS(season_length=6).forecast(y=history, h=8, level=[80])
     np.testing.assert_allclose(forecasts["ets"].quantiles[1], np.stack([ets["lo-80"], ets["mean"], ets["hi-80"]], -1))
+    assert not absent
 
 
 def test_without_statsforecast_the_naive_forecast_stays(monkeypatch):
     monkeypatch.setattr(forecast_baselines.importlib.util, "find_spec", lambda name: None)
     part = examples([[1, 2]], scale=[1], naive=[[1, 1]], sigma=[1], history=[np.arange(20)])
-    assert {row["method"] for row in judged(part, around([[1.0, 2.0]])).details["methods"]} == {
-        "tlkit", "seasonal naive",
-    }  # fmt: skip
+    details = judged(part, around([[1.0, 2.0]])).details
+    assert {row["method"] for row in details["methods"]} == {"tlkit", "seasonal naive"}
+    assert details["notes"][1:] == [forecast_baselines.MISSING], "and the report says how to have the others"
+    (section,) = [section for section in answers.quantiles(LEVELS).sections if section.key == "methods"]
+    assert 'pip install "tlkit[series]"' in section.view(Facts({"details": details}))["says"]
+
+
+def test_a_method_that_fails_is_said_to_have_failed(monkeypatch):
+    pytest.importorskip("statsforecast.models")
+    monkeypatch.setattr(forecast_baselines, "_forecast", lambda *_: None)
+    part = examples([[1, 2]], scale=[1], naive=[[1, 1]], sigma=[1], history=[np.arange(20)])
+    notes = judged(part, around([[1.0, 2.0]])).details["notes"]
+    assert "AutoETS failed on 1 of 1 histories, and does not stand beside the model." in notes
 
 
 # -- the window and the loss
