@@ -127,6 +127,25 @@ def test_tuning_is_never_worse_than_zero_shot_on_the_validation(tmp_path):
     assert run.phases[1].had["unfrozen"] == 1.0 and run.phases[1].history["loss"][-1] < run.phases[1].history["loss"][0]
 
 
+def test_a_forecaster_is_published_and_taken_up_again(forecast_run, tmp_path):
+    folder = tlkit.publish(forecast_run, tmp_path / "published")
+    phases = (tlkit.Phase(epochs=1, lr=1e-3),)
+    again = tlkit.finetune(folder, forecast_run.task, forecast_run.data, phases, out=tmp_path / "run")
+    for name in ("mase", "wql", "coverage_80"):
+        assert again.scores[name] == pytest.approx(forecast_run.scores[name], rel=1e-5)
+
+
+def test_numbers_are_predicted_from_series(tmp_path):
+    zoo_checks.folder("rocket")
+    rates = np.random.default_rng(0).uniform(0.1, 0.6, 120)
+    rows = [np.sin(np.arange(60) * rate + i) for i, rate in enumerate(rates)]
+    data = tlkit.data.series.from_arrays(rows, rates)
+    phases = (tlkit.Phase(epochs=30, lr=3e-3),)
+    task = tlkit.tasks.regress(data.labels, hidden=())
+    run = tlkit.finetune("zoo:rocket", task, data, phases, out=tmp_path)
+    assert run.scores["r2"] > 0.6
+
+
 def test_a_horizon_beyond_the_module_is_refused(tmp_path):
     zoo_checks.folder("forecaster")
     data = tlkit.data.series.history({"a": np.sin(np.arange(200.0))}, 25, 6, origins=1)

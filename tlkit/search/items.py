@@ -57,7 +57,7 @@ def numbers_of(histories: Sequence[Any], ids: Sequence[str]) -> list[np.ndarray]
         strange = [i for i in items if (i not in number if isinstance(i, str) else not 0 <= i <= len(ids))]
         if strange:
             raise InputError(
-                f"The history names the item {strange[0]!r:.60}, and the catalogue has {len(ids):,} others."
+                f"The history names the item {strange[0]!r:.60}, which is none of the {len(ids):,} indexed."
             )
         rows.append(np.array([number[item] if isinstance(item, str) else item for item in items], np.int64))
     return rows

@@ -115,7 +115,9 @@ def test_images_of_items_pass_a_frozen_module(tmp_path):
     with pytest.raises(InputError, match="reads images, and the catalogue has none: name their column, `image`"):
         item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv"), layer)
     (tmp_path / "dark.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"The image of the item '1' cannot be used: '.*dark\.png': its content is no image"):
+    with pytest.raises(
+        InputError, match=r"image of the item '1' cannot be used: '.*dark\.png': its content is no image"
+    ):
         item_vectors.vectors_of(items, layer)
     with pytest.raises(InputError, match="has no columns that describe items"):
         item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv", image="poster"), None)
