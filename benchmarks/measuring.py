@@ -15,11 +15,11 @@ MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def fresh(script: str, *words: str) -> dict:
-    """What a script writes to its --out, run in a fresh process that finds samples and modules but no features."""
+    """What a script writes to its --out, run in a fresh process that finds what is downloaded or built, no features."""
     from tlkit.core.files import cache_dir
 
     with tempfile.TemporaryDirectory() as scratch:
-        for name in ("samples", "zoo"):
+        for name in ("samples", "zoo", "environments"):
             (cache_dir() / name).mkdir(parents=True, exist_ok=True)
             (Path(scratch) / name).symlink_to(cache_dir() / name)
         result = Path(scratch) / "result.json"
