@@ -26,6 +26,8 @@ NAMES = (
     "textgenrnn",
     "centernet-coco",
     "ssd-mobilenet-v2-oid",
+    "selfie-segmentation",
+    "pupil-unet",
     "forecaster",
     "rocket",
     "log-spectrum",

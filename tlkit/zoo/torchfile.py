@@ -1,17 +1,19 @@
 """Read the tensors of a torch weight file without torch, and without running what a pickle may ask for.
 
 The legacy layout (before torch 1.6): five pickles (magic number, protocol, facts about the writer, the state dict with
-its storages named by persistent ids, the list of storage keys), then each storage as its count and raw bytes.
+its storages named by persistent ids, the list of storage keys), then each storage as its count and raw bytes. The newer
+one is a zip archive: `NAME/data.pkl` is the state dict's pickle, and `NAME/data/KEY` the raw bytes of each storage.
 """
 
 from __future__ import annotations
 
 import collections
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -48,7 +50,7 @@ class _Tensor:
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Name -> array of every tensor in a state dict that torch wrote in its legacy format.
+    """Name -> array of every tensor in a state dict that torch wrote, in its legacy format or as a zip archive.
 
     A checkpoint that holds several state dicts gives dotted names: `model_state.linear.bias`.
 
@@ -58,18 +60,19 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         with Path(path).open("rb") as file:
-            return _read(file)
+            return _read_archive(file) if zipfile.is_zipfile(file) else _read(file)
     except UnsafeModuleError:
         raise
     except (
         # what a damaged pickle makes the machine raise
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError),
-        *(OverflowError, MemoryError, RecursionError),
+        *(OverflowError, MemoryError, RecursionError, zipfile.BadZipFile, NotImplementedError),
     ) as error:
-        raise InputError(f"{path} is damaged, or not a weight file in torch's legacy format ({error}).") from error
+        raise InputError(f"{path} is damaged, or not a weight file of torch ({error}).") from error
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    file.seek(0)
     if _unpickle(file) != MAGIC:
         raise ValueError("the magic number is missing")
     _protocol, facts = _unpickle(file), _unpickle(file)
@@ -80,6 +83,19 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     dtypes = {t.storage.key: t.storage.dtype for t in tensors.values()}
     storages = {key: _storage(file, dtypes[key]) for key in keys}
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        root = pickled.removesuffix("data.pkl")
+        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+            raise ValueError("written on a big-endian machine")
+        with archive.open(pickled) as opened:
+            tensors = dict(_named(_unpickle(opened, tensors=True)))
+        storages = {t.storage.key: t.storage.dtype for t in tensors.values()}
+        numbers = {key: np.frombuffer(archive.read(f"{root}data/{key}"), dtype) for key, dtype in storages.items()}
+    return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
 def _named(state: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
@@ -112,7 +128,7 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()
 
 
-def _unpickle(file: BinaryIO, *, tensors: bool = False) -> Any:
+def _unpickle(file: IO[bytes], *, tensors: bool = False) -> Any:
     return (_TensorsOnly if tensors else _PlainOnly)(file).load()
 
 

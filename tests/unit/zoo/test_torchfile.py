@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -99,6 +100,53 @@ def test_tensors_of_nested_state_dicts_have_dotted_names(tmp_path):
     assert {name: list(value) for name, value in tensors.items()} == {"model.w": [1, 2], "model.deep.4": [0]}
 
 
+def archived(state, storages, byteorder=b"little"):
+    """The newer layout."""
+    pickled, file = io.BytesIO(), io.BytesIO()
+    Writer(pickled, protocol=2).dump(state)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("net/data.pkl", pickled.getvalue())
+        archive.writestr("net/byteorder", byteorder)
+        for storage in storages:
+            archive.writestr(f"net/data/{storage.key}", storage.array.tobytes())
+    return file.getvalue()
+
+
+def test_tensors_come_out_of_an_archive(tmp_path):
+    numbers, counts = Storage("7", np.arange(12, dtype="<f4")), Storage("9", np.array([5], "<i8"))
+    state = {"net": {"turned": Tensor(numbers, 0, (4, 3), (1, 4)), "count": Tensor(counts, 0, (), ())}}
+    (tmp_path / "w.pth").write_bytes(archived(state, [numbers, counts]))
+    tensors = read_tensors(tmp_path / "w.pth")
+    np.testing.assert_array_equal(tensors["net.turned"], np.arange(12, dtype=np.float32).reshape(3, 4).T)
+    assert tensors["net.count"] == 5
+
+
+def test_an_archive_that_is_not_what_torch_writes_is_an_input_error(tmp_path):
+    numbers = Storage("0", np.arange(3, dtype="<f4"))
+    state = {"w": Tensor(numbers, 0, (3,), (1,))}
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    contents = (
+        archived(state, [numbers], byteorder=b"big"),
+        archived(state, []),
+        archived({"w": Tensor(numbers, 0, (4,), (1,))}, [numbers]),
+        archived(state, [numbers]).replace(b"data", b"date"),
+        empty.getvalue(),
+    )
+    for content in contents:
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(InputError, match="not a weight file of torch"):
+            read_tensors(tmp_path / "w.pth")
+
+
+def test_an_archive_whose_pickle_wants_more_than_tensors_is_refused(tmp_path):
+    trace = tmp_path / "ran"
+    (tmp_path / "evil.pth").write_bytes(archived({"w": Evil(os.system, f"touch {trace}")}, []))
+    with pytest.raises(UnsafeModuleError, match=r"asks for `\w+\.\w+`, which is no tensor"):
+        read_tensors(tmp_path / "evil.pth")
+    assert not trace.exists()
+
+
 class Evil:
     def __init__(self, function, *args):
         self.call = (function, args)
@@ -154,7 +202,7 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, tensor):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 zip", b"<html>", pickle.dumps(MAGIC + 1)])
 def test_another_file_is_an_input_error(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(InputError, match="torch's legacy format"):
+    with pytest.raises(InputError, match="not a weight file of torch"):
         read_tensors(tmp_path / "w.pth")
 
 
