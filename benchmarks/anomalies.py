@@ -147,7 +147,27 @@ def files(detector):
         rows = [row if isinstance(row, dict) else vars(row) for row in rows]
         return {"detector": detector, "wall_seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
                 "image_auroc": run.scores["image_auroc"], "false_alarms": run.scores["false_alarms"],
+                "rounded": rounded(run, data),
                 "files": [{name: row[name] for name in names} for row in rows]}  # fmt: skip
+
+
+def rounded(run, data):
+    """How far the map moves where only the module's weights, or only the detector's, are rounded to half precision."""
+    images = np.stack([data.test.inputs[i] for i in range(0, len(data.test), 4)])
+
+    def maps():
+        return np.asarray(run.task.decode(run.model(images, training=False))["anomaly_map"])
+
+    before, moved = maps(), {}
+    module = run.model.get_layer("backbone")
+    for name, layers in (("module", [module]), ("detector", [x for x in run.model.layers if x is not module])):
+        exact = [layer.get_weights() for layer in layers]
+        for layer, weights in zip(layers, exact, strict=True):
+            layer.set_weights([w.astype(np.float16).astype(w.dtype) for w in weights])
+        moved[name] = float(np.abs(maps() - before).max())
+        for layer, weights in zip(layers, exact, strict=True):
+            layer.set_weights(weights)
+    return moved
 
 
 def summary(rows):
