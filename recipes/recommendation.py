@@ -59,6 +59,8 @@ def main(
     """
     if unknown := set(features) - {"texts", "images", "columns"}:
         raise tlkit.InputError(f"`features` are of texts, images and columns. Received: {', '.join(sorted(unknown))}.")
+    if ("images" in features) != (image is not None):
+        raise tlkit.InputError("`--features images` and `--image COLUMN` go together: give both, or none.")
     catalogue = tlkit.data.ratings.catalogue(items, image=image, encoding=encoding)
     splits = tlkit.data.ratings.from_table(
         data, catalogue, min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed

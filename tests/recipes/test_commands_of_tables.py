@@ -79,6 +79,13 @@ def test_recommendation(tmp_path, monkeypatch):
         assert 0 <= scores[f"{name}_popularity"] <= 1 and 0 <= scores[name] <= 1
 
 
+def test_features_of_items_that_do_not_go_together_are_refused_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "recommendation", "--data", "ratings.csv", "--items", "items.csv", "--features"]
+    assert commands.main([*words, "images"]) == 2 and "go together: give both, or none" in capsys.readouterr().err
+    assert commands.main([*words, "texts", "plots"]) == 2 and "Received: plots" in capsys.readouterr().err
+
+
 def ran(command, folder):
     """Scores that run.json has after `tlkit run`."""
     assert commands.main(["run", *command.split(), "--formats", "float32"]) == 0
