@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlkit.core import naming
+from tlkit.core import naming, quick
 from tlkit.core.errors import InputError
 from tlkit.core.format import Opened, signatures_of
 from tlkit.exporting import parity
@@ -56,11 +56,11 @@ def _answer(job: Job) -> dict[str, Any]:
 
 def _prepare(job: Job) -> dict[str, Any]:
     """Import what files are written with ahead of the first job; TensorFlow takes half the time without Keras."""
-    import tensorflow as tf
+    with quick.lean():
+        import tensorflow as tf
 
     importlib.import_module("ai_edge_litert.schema_py_generated")
     importlib.import_module("tlkit.exporting.formats")
-
     tf.config.set_visible_devices([], "GPU")
     return {"version": tf.__version__}
 
