@@ -120,6 +120,7 @@ def write_functions(run: Run, examples: Examples, kind: str, folder: Path) -> No
     module.kept = _held(run.model, functions.values())
     with quiet_log():
         tf.saved_model.save(module, str(folder), signatures=dict(functions), options=WITHOUT_GRADIENTS)
+    graphs.renumber(folder)
 
 
 def serving(run: Run) -> Serving:

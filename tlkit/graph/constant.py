@@ -173,8 +173,15 @@ def _needed(nodes: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
 
 
 def _short_names(definition: Any, reserved: Sequence[str]) -> dict[str, str]:
-    """Names without those of the calls around them, which a TFLite file carries in each of its tensors."""
+    """Names without those of the calls around them, and without numbers, which a TFLite file carries in its tensors.
+
+    TensorFlow names what a function captures by a counter of the process: here by its place, so that the same model
+    gives the same bytes in every process.
+    """
     short = {node.name: node.name.rsplit("PartitionedCall/", 1)[-1] for node in definition.node}
+    counted = [name for name in short if short[name].rsplit("/", 1)[-1].isdigit()]
+    for place, name in enumerate(counted):
+        short[name] = f"{short[name].rpartition('/')[0]}/captured_{place}".lstrip("/")
     counts = Counter([*short.values(), *reserved])
     return {name: short_name if counts[short_name] == 1 else name for name, short_name in short.items()}
 

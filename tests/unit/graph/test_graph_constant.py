@@ -70,6 +70,17 @@ def test_names_are_those_inside_the_calls(weights):
     assert len(set(short.values())) == len(short)  # the two calls of `inner` keep what tells them apart
 
 
+def test_names_do_not_count_what_the_process_did_before(weights):
+    def names():
+        with tf.Graph().as_default():  # what the process does between two traces
+            [tf.constant(0.0) for _ in range(20)]
+        return sorted(constant._short_names(constant._filled_in(nested(weights)), ["rows"]).values())
+
+    first = names()
+    assert first == names()
+    assert any("captured_" in name for name in first)
+
+
 def test_a_loop_that_carries_a_variable_goes_tensorflows_way(weights, tmp_path):
     def body(rows):
         return {"out": tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x @ weights[0]), [0, rows])[1]}
