@@ -3,9 +3,10 @@
     python benchmarks/scale.py --out benchmarks/results/scale.json
 
 Measured: the largest difference of weights between one process and two that share batches, after 20 steps; a second
-run of the two; the time of one exchange by its bytes, on loopback. Calculated, by `cost`: seconds of the features and
-of the exchanges of an epoch, and gigabytes, for more images and workers. Seconds an image are those of the largest
-count in phases.json (decoding and the front of zoo:efficientnet-lite0 on the two cores).
+run of the two; the time of one exchange by its bytes, on loopback. Calculated, by `cost`: seconds of the preflight, of
+the features and of the exchanges of an epoch, and gigabytes, for more images and workers. Seconds an image are those of
+the largest count in phases.json (zoo:efficientnet-lite0 on the two cores), bytes an example those of scale_images.json.
+--calculate calculates anew from what --out has measured.
 """
 
 import argparse
@@ -136,11 +137,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def cost(figures: dict, image_seconds: float, images: int, workers: int) -> dict:
+def cost(figures: dict, each: dict, images: int, workers: int) -> dict:
     """What an epoch costs by calculation.
 
     A ring of w workers passes 2 (w - 1) messages of 1/w of the vector each: two workers show a message's latency and
-    the bytes a second. Features lie on one shared folder, and every worker keeps an id and a hash of each example.
+    the bytes a second. Features lie on one shared folder. Every worker looks at all files, and keeps a record of each.
     """
     times = {int(size): ms / 1e3 for size, ms in figures["exchange_ms"].items()}
     hop = times[BYTES[0]] / 2
@@ -153,11 +154,12 @@ def cost(figures: dict, image_seconds: float, images: int, workers: int) -> dict
     return {
         "images": images,
         "workers": workers,
-        "features_seconds": images * image_seconds / workers,
+        "preflight_seconds": images * each["preflight_seconds"],
+        "features_seconds": images * each["features_seconds"] / workers,
         "exchange_seconds_head": exchanged(HEAD),
         "exchange_seconds_whole": exchanged(WHOLE),
         "features_gb": images * FEATURE_BYTES / 1e9,
-        "names_gb_per_worker": images * (sys.getsizeof("0" * 64) + sys.getsizeof("class/00000000.jpg")) / 1e9,
+        "records_gb_per_worker": images * each["example_bytes"] / 1e9,
     }
 
 
@@ -166,25 +168,34 @@ def main() -> None:
     parser.add_argument("--child", action="store_true")
     parser.add_argument("--module", type=Path)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
+    parser.add_argument("--calculate", action="store_true")
     options = parser.parse_args()
     if options.child:
         child(options.module, options.out)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        figures = measured(Path(scratch))
-    rows = json.loads((HERE / "results" / "phases.json").read_text())["scale"]
-    largest = max(rows, key=lambda row: row["images"])
-    image_seconds = (largest["seconds"]["preflight"] + largest["seconds"]["features"]) / largest["images"]
-    result = {
-        "machine": MACHINE,
-        "load": os.getloadavg()[1],
-        "measured": figures,
-        "image_seconds": image_seconds,
-        "calculated": [cost(figures, image_seconds, *case) for case in CASES],
+    if options.calculate:
+        record = json.loads(options.out.read_text())
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            record = {"machine": MACHINE, "load": os.getloadavg()[1], "measured": measured(Path(scratch))}
+    figures, each = record["measured"], each_image()
+    result = {name: record[name] for name in ("machine", "load", "measured")} | {
+        "each_image": each,
+        "calculated": [cost(figures, each, *case) for case in CASES],
         "bars": {"weights of two workers to 1e-5 after 20 steps": figures["gap_to_one_process"] <= BAR},
     }
     options.out.write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
+
+
+def each_image() -> dict[str, float]:
+    """Seconds and bytes of an image, as other benchmarks measured them."""
+    rows = json.loads((HERE / "results" / "phases.json").read_text())["scale"]
+    largest = max(rows, key=lambda row: row["images"])
+    seconds = {f"{stage}_seconds": largest["seconds"][stage] / largest["images"] for stage in ("preflight", "features")}
+    return seconds | {
+        "example_bytes": json.loads((HERE / "results" / "scale_images.json").read_text())["example_bytes"]
+    }
 
 
 if __name__ == "__main__":

@@ -3,19 +3,22 @@
     python benchmarks/scale_images.py --images 20000 --out benchmarks/results/scale_images.json
 
 Generated JPEGs of 224 x 224, read at --side; the head of zoo:efficientnet-lite0 for two epochs; each process fresh,
-with an empty cache and one thread for TensorFlow and LiteRT. One process over 1,000 and over 3,000 images gives the
+with an empty cache and one thread for TensorFlow and LiteRT. One process over 3,000 and over 6,000 images gives the
 seconds an image and those that do not depend on the images. From these follows what one process takes for all images,
 and what each of two workers takes, which share features and steps but not the preflight. All are CPU seconds, as the
-machine has other work; so what waits for the network is not in them.
+machine has other work; so what waits for the network is not in them. Bytes that this process keeps of each example
+are measured too. --resume goes on behind the runs that --out holds.
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from measuring import HERE, MACHINE
 from scale import free_port
 from scale_worker import CLASSES, picture
 
-SMALL, EPOCHS = (1_000, 3_000), 2
+SMALL, EPOCHS = (3_000, 6_000), 2  # so many that LiteRT pays, as it does for more
 STAGES = ("preflight", "features", "epoch")
 
 
@@ -85,6 +88,27 @@ def written(folder: Path, count: int) -> Path:
     return folder
 
 
+def example_bytes(folder: Path, counts: tuple[int, int] = (2_000, 6_000)) -> float:
+    """Bytes that a process keeps of an example in a folder: names, hashes, places, targets; by two counts of them."""
+    from PIL import Image
+
+    import tlkit
+
+    sizes = []
+    for count in (10, *counts):  # the first imports what is needed
+        for number in range(count):
+            target = folder / str(count) / f"class{number % 2}" / f"{number:08}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (1, 1)).save(target)
+        tracemalloc.start()
+        data = tlkit.data.image.from_folder(folder / str(count), image_size=(8, 8), progress=False)
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        del data
+    return (sizes[2] - sizes[1]) / (counts[1] - counts[0])
+
+
 def model_of(small: dict[int, dict]) -> dict[str, dict[str, float]]:
     """Seconds of each stage that every image takes, and that are there without any."""
     (few, first), (more, second) = sorted(small.items())
@@ -108,13 +132,13 @@ def compared(model: dict, images: int, outcomes: list[dict]) -> dict:
         "predicted": expected,
         "measured": chief,
         "measured_over_predicted": together["measured"] / together["predicted"],
-        "all_of_each_process": [outcome["all"] for outcome in outcomes],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--child", nargs=4, metavar=("FOLDER", "MODULE", "SIDE", "OUT"))
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "scale_images.json")
@@ -125,16 +149,20 @@ def main() -> None:
         return
     from tlkit import zoo
 
-    module, side = str(zoo.folder("efficientnet-lite0")), options.side
-    record = {"machine": MACHINE, "images": options.images, "side": side}
+    module, side, total = str(zoo.folder("efficientnet-lite0")), options.side, options.images
+    runs = json.loads(options.out.read_text())["runs"] if options.resume else {}
     with tempfile.TemporaryDirectory() as scratch:
-        small = {count: run(written(Path(scratch) / str(count), count), module, side)[0] for count in SMALL}
-        record |= {"small": small, "model": model_of(small)}
-        print(json.dumps(record, indent=1), flush=True)
-        folder, checks = written(Path(scratch) / "all", options.images), []
-        for workers in (1, 2):
-            checks.append(compared(record["model"], options.images, run(folder, module, side, workers)))
-            options.out.write_text(json.dumps(record | {"load": os.getloadavg()[1], "checks": checks}, indent=1))
+        for count, workers in (*((count, 1) for count in SMALL), (total, 1), (total, 2)):
+            if (name := f"{count} images, {workers} workers") not in runs:
+                folder = Path(scratch) / str(count)
+                runs[name] = run(folder if folder.exists() else written(folder, count), module, side, workers)
+                options.out.write_text(json.dumps({"runs": runs}, indent=1))
+        kept_bytes = example_bytes(Path(scratch) / "tiny")
+    model = model_of({count: runs[f"{count} images, 1 workers"][0] for count in SMALL})
+    checks = [compared(model, total, runs[f"{total} images, {workers} workers"]) for workers in (1, 2)]
+    record = {"machine": MACHINE, "load": os.getloadavg()[1], "images": total, "side": side, "model": model}
+    record |= {"example_bytes": kept_bytes, "checks": checks, "runs": runs}
+    options.out.write_text(json.dumps(record, indent=1))
     print(options.out.read_text())
 
 

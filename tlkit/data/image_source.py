@@ -159,7 +159,7 @@ def from_files(
         depths.update({} if checked.depth is None else {i: checked.depth})
         return checked
 
-    source = FileSource(tuple(paths))
+    source = FileSource(paths)
     splits = _splits(names, source, check, labelled, fixed, options, quarantine, extra)
     return _of_white(splits, depths.values(), options)
 

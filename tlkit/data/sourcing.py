@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,18 +24,20 @@ from tlkit.data.splitting import Groups, checked_shares, group_names
 
 @dataclass(frozen=True)
 class FileSource:
-    """Bytes of files, by position."""
+    """Bytes of files, by position; their names are kept as texts, as a Path takes several times the memory."""
 
-    paths: tuple[Path, ...]
+    paths: Sequence[str | os.PathLike[str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(map(os.fspath, self.paths)))
 
     def __call__(self, i: int) -> bytes:
         """Content of file i."""
         try:
-            return self.paths[i].read_bytes()
+            with open(self.paths[i], "rb") as file:
+                return file.read()
         except OSError as error:
-            raise InputError(
-                f"{str(self.paths[i])!r} was sound at the start and cannot be read now: {error}."
-            ) from error
+            raise InputError(f"{self.paths[i]!r} was sound at the start and cannot be read now: {error}.") from error
 
 
 @dataclass(frozen=True)

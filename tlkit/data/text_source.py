@@ -114,7 +114,7 @@ def from_files(
         return check_file(paths[i], options, functools.partial(guesses.__setitem__, i))
 
     return _splits(
-        names, FileSource(tuple(paths)), check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine,
+        names, FileSource(paths), check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine,
         guesses=guesses,
     )  # fmt: skip
 
