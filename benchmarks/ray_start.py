@@ -52,10 +52,10 @@ def exchanged() -> dict:
     """What each placed worker does: join the others, and add one number up."""
     import numpy as np
 
-    from tlkit import cluster
+    from tlkit.cluster.joining import joined
     from tlkit.training.replicas import workers_of
 
-    with cluster.joined():
+    with joined():
         return {"sum": float(workers_of(None).add([np.ones(1, np.float32)])[0][0])}
 
 

@@ -22,6 +22,7 @@ import shared_fits
 
 import tlkit
 from tlkit.cli import commands
+from tlkit.cluster import placement
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.progress import Progress, quiet
 from tlkit.features import engines, extract, packing
@@ -103,11 +104,11 @@ def test_the_command_line_refuses_with_exit_code_2(words, sentence, tmp_path, ca
 
 def test_a_cluster_with_too_little_is_refused_and_gpus_are_taken_where_all_can_have_one():
     has = {"CPU": 4.0, "GPU": 2.0}
-    assert [tlkit.cluster._gpus(has, "h:1", workers, 1, None) for workers in (1, 2, 3)] == [1, 1, 0]
+    assert [placement._gpus(has, "h:1", workers, 1, None) for workers in (1, 2, 3)] == [1, 1, 0]
     with pytest.raises(InputError, match="has 4 CPUs, and the workers need 6"):
-        tlkit.cluster._gpus(has, "h:1", 3, 2, None)
+        placement._gpus(has, "h:1", 3, 2, None)
     with pytest.raises(InputError, match="has 2 GPUs, and the workers need 3"):
-        tlkit.cluster._gpus(has, "h:1", 3, 1, 1)
+        placement._gpus(has, "h:1", 3, 1, 1)
 
 
 # -- what is sent
@@ -132,7 +133,7 @@ def test_features_travel_as_the_paths_of_their_files(module):
 def test_what_cannot_be_sent_is_told():
     ray = pytest.importorskip("ray")
     with pytest.raises(InputError, match="cannot be sent to other processes"):
-        tlkit.cluster._pickled(ray, socket.socket().recv)
+        placement._pickled(ray, socket.socket().recv)
 
 
 # -- on a cluster of this host, which `ray start` began

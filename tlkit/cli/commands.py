@@ -24,6 +24,7 @@ from typing import Any
 
 from tlkit import cluster
 from tlkit.cli import placing
+from tlkit.cluster import joining, placement
 from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.files import url_of
@@ -354,7 +355,7 @@ def _on_ray(args: list[str], flags: set[str], where: dict[str, Any]) -> Any:
 
 def _one_of_workers(args: list[str], flags: set[str]) -> Any:
     """The record of a run that this process makes, alone or as chief of the workers that TF_CONFIG names, else None."""
-    with cluster.joined() as worker:
+    with joining.joined() as worker:
         return _run_alone(args, flags) if worker == 0 else _run_beside(args, flags)
 
 
@@ -422,7 +423,7 @@ def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list
 
 
 def _recipe_main(path: Path) -> Callable[..., Any]:
-    spec = importlib.util.spec_from_file_location(f"{cluster.RECIPE}{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{placement.RECIPE}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)

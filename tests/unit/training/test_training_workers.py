@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tlkit import cluster
+from tlkit.cluster.joining import joined
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
@@ -122,8 +122,8 @@ def test_workers_whose_modules_differ_are_told(tmp_path, monkeypatch):
 
 def test_a_damaged_tf_config_is_shown(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{worker")
-    with pytest.raises(InputError, match="must be JSON as TensorFlow has it"), cluster.joined():
+    with pytest.raises(InputError, match="must be JSON as TensorFlow has it"), joined():
         pass
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["localhost:1"]}, "task": {}}')
-    with cluster.joined() as index:
+    with joined() as index:
         assert index == 0

@@ -1,13 +1,10 @@
-"""Where work runs: on the workers that TF_CONFIG names, or on those that Ray places; nothing here adds anything up."""
+"""Workers that Ray places, as the process sees them that asks for them."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
-import io
 import json
-import logging
 import os
 import shutil
 import signal
@@ -15,13 +12,15 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit.core.errors import InputError, TlkitError, TrainingError
-from tlkit.core.files import PARTIAL, cache_dir, write_atomic
+from tlkit.cluster.joining import CONFIG
+from tlkit.cluster.placed import Actor, asked, of_actors, of_workers, one_worker, printing, saved_run, setting
+from tlkit.core.errors import InputError
+from tlkit.core.files import PARTIAL, cache_dir
 from tlkit.core.progress import Progress, shown
 from tlkit.core.trouble import first_line
 from tlkit.core.workers import Pool, pooled
@@ -29,59 +28,12 @@ from tlkit.core.workers import Pool, pooled
 if TYPE_CHECKING:
     from tlkit.core.run import Run
 
-__all__ = ["Cluster", "ray"]
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
-CONFIG = "TF_CONFIG"
 LOCAL = "local"
 MISSING = "Ray with its trainers is not installed: pip install 'tlkit[ray]'."
 STORE_BYTES = 256 << 20  # of shared memory, on one host: what is sent is a module and records of data
 REACH_S = 5.0
 RECIPE = "tlkit_recipe_"  # beginning of the names of modules that no other process can import
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed"}  # said otherwise
-SENT = ("TLKIT_", "TF_", "KERAS_", "PYTHONPATH")  # beginnings of the names of settings that workers get
-ALIKE = ("tlkit", "tensorflow", "keras", "numpy")  # packages whose versions decide results
-GO_ON = "start the same command again, and it goes on behind what was finished."
-
-
-@contextlib.contextmanager
-def joined() -> Iterator[int]:
-    """Join the workers that TF_CONFIG names, if there are several; gives this one's index, 0 where there are none.
-
-    Raises:
-        InputError: If TF_CONFIG is damaged.
-    """
-    if _workers_named() < 2:
-        yield 0
-        return
-    import tensorflow as tf  # the strategy must be made before anything else of TensorFlow
-
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    from tlkit.training.replicas import sharing
-
-    with sharing(strategy) as workers:
-        yield workers.index
-
-
-def _workers_named() -> int:
-    text = os.environ.get(CONFIG, "")
-    if not text:
-        return 0
-    try:
-        jobs = json.loads(text).get("cluster", {})
-        return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f'{CONFIG} must be JSON as TensorFlow has it: {{"cluster": {{"worker": ["HOST:PORT", ...]}}, "task": '
-            f'{{"type": "worker", "index": 0}}}}. Received: {text!r:.80}.'
-        ) from None
-
-
-# -- Ray
 
 
 @dataclass(eq=False)
@@ -118,7 +70,7 @@ class Cluster:
         """
         from tlkit.runs.folder import load
 
-        folder = self.call(_saved_run, make_run, given)
+        folder = self.call(saved_run, make_run, given)
         if folder is None:
             raise InputError("`train` opens the run that was saved: the function must give back what finetune gives.")
         run: Run = load(folder)
@@ -151,20 +103,20 @@ class Cluster:
         folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}ray-", dir=cache_dir()))
         lines = Queue(actor_options={"num_cpus": 0})
         sent = _pickled(self._engine, functools.partial(function, *arguments))
-        work = {"work": sent, "setting": _setting(), "folder": str(folder), "lines": lines}
+        work = {"work": sent, "setting": setting(), "folder": str(folder), "lines": lines}
         needs = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
         trainer = TensorflowTrainer(
-            _one_worker,
+            one_worker,
             train_loop_config=work,
             scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.gpus > 0, resources_per_worker=needs),
             run_config=RunConfig(name="placed", storage_path=str(folder)),
         )
         try:
-            with _printing(lines):
+            with printing(lines):
                 trainer.fit()
             return json.loads((folder / "chief.json").read_text(encoding="utf-8"))
         except Exception as error:
-            if (reason := _of_workers(error)) is error:
+            if (reason := of_workers(error)) is error:
                 raise
             raise reason from error
         finally:
@@ -182,8 +134,8 @@ class Cluster:
         try:
             if not self._actors:
                 options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_restarts": 0}
-                kind = self._engine.remote(**options)(_Actor)
-                self._actors += [kind.remote(_setting()) for _ in range(self.workers)]
+                kind = self._engine.remote(**options)(Actor)
+                self._actors += [kind.remote(setting()) for _ in range(self.workers)]
             sent = self._engine.put(_pickled(self._engine, function))
             self._engine.get([actor.take.remote(sent) for actor in self._actors])
             crew: Any = ActorPool(self._actors)
@@ -195,7 +147,7 @@ class Cluster:
                 yield crew.get_next_unordered()
         except BaseException as error:  # also where whoever asks has given up: what is under way ends
             self._release()
-            if (reason := _of_actors(error)) is error:
+            if (reason := of_actors(error)) is error:
                 raise
             raise reason from error
 
@@ -204,10 +156,10 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         node = NodeAffinitySchedulingStrategy(self._engine.get_runtime_context().get_node_id(), soft=False)
-        actor = self._engine.remote(num_cpus=0, scheduling_strategy=node)(_Actor).remote(_setting())
+        actor = self._engine.remote(num_cpus=0, scheduling_strategy=node)(Actor).remote(setting())
         self._engine.get(actor.take.remote(_pickled(self._engine, function)))
         self._home.append(actor)
-        return functools.partial(_asked, actor)
+        return functools.partial(asked, actor)
 
     def _release(self) -> None:
         for actor in (*self._actors, *self._home):
@@ -362,142 +314,3 @@ def _pickled(engine: Any, function: Callable[..., Any]) -> bytes:
         for module in by_value:
             engine.cloudpickle.unregister_pickle_by_value(module)
     return pickled
-
-
-# -- in the workers
-
-
-def _setting() -> dict[str, Any]:
-    """What decides here how work is done."""
-    return {
-        "environment": {name: value for name, value in os.environ.items() if name.startswith(SENT)},
-        "path": [str(Path(place or ".").absolute()) for place in sys.path],
-        "folder": str(Path.cwd()),
-        "versions": {name: importlib.metadata.version(name) for name in ALIKE},
-    }
-
-
-def _settle(setting: Mapping[str, Any]) -> None:
-    """Work in this process as in the one that asks.
-
-    Raises:
-        InputError: If this host has other versions, or lacks the folder.
-    """
-    if "TF_USE_LEGACY_KERAS" not in setting["environment"]:
-        os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray Train sets it
-    os.environ.update(setting["environment"])
-    sys.path += [place for place in setting["path"] if place not in sys.path]
-    host = socket.gethostname()
-    for name, version in setting["versions"].items():
-        if (has := importlib.metadata.version(name)) != version:
-            raise InputError(f"{host} has {name} {has}, and this host {version}: install one version on all hosts.")
-    try:
-        os.chdir(setting["folder"])
-    except OSError:
-        raise InputError(f"{host} has no folder {setting['folder']}: work in one that all hosts see.") from None
-
-
-class _Actor:
-    """A process that works through calls of the function that it was sent last."""
-
-    def __init__(self, setting: Mapping[str, Any]) -> None:
-        self.setting = setting
-        self.function: Any = None
-
-    def take(self, pickled: bytes) -> None:
-        """The function of the calls to come."""
-        from ray import cloudpickle
-
-        _settle(self.setting)
-        self.function = cloudpickle.loads(pickled)
-
-    def work(self, number: int, arguments: Sequence[Any]) -> tuple[int, Any]:
-        """Number and result of a call."""
-        return number, self.function(*arguments)
-
-
-def _asked(actor: Any, *arguments: Any) -> Any:
-    """What an actor's function gives, in another process."""
-    import ray as engine
-
-    return engine.get(actor.work.remote(0, arguments))[1]
-
-
-def _one_worker(config: Mapping[str, Any]) -> None:
-    """What Ray Train calls on each worker, with TF_CONFIG set."""
-    from ray import cloudpickle
-
-    _settle(config["setting"])
-    chief = json.loads(os.environ[CONFIG])["task"]["index"] == 0
-    told = _Lines(config["lines"]) if chief else io.StringIO()
-    logging.disable(logging.WARNING)  # TensorFlow tells of each exchange
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        result = cloudpickle.loads(config["work"])()
-    if chief:
-        write_atomic(Path(config["folder"]) / "chief.json", json.dumps(result, default=str))
-
-
-def _saved_run(make_run: Callable[..., Run], given: Mapping[str, Any]) -> str | None:
-    with joined():
-        folder = getattr(make_run(**given), "folder", None)
-    return None if folder is None else str(folder)
-
-
-class _Lines(io.TextIOBase):
-    """Text that goes into a queue line by line."""
-
-    def __init__(self, lines: Any) -> None:
-        self.lines, self.rest = lines, ""
-
-    def write(self, text: str) -> int:
-        """Whole lines are sent, what follows them waits."""
-        *whole, self.rest = (self.rest + text).split("\n")
-        for line in whole:
-            self.lines.put(line)
-        return len(text)
-
-
-@contextlib.contextmanager
-def _printing(lines: Any) -> Iterator[None]:
-    """Print what comes out of a queue until the block is left."""
-
-    def printed() -> None:
-        with contextlib.suppress(Exception):  # the queue's own process may have ended
-            while (line := lines.get()) is not None:
-                print(line, flush=True)
-
-    thread = threading.Thread(target=printed, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):
-            lines.put(None)
-        thread.join(REACH_S)
-
-
-# -- what went wrong
-
-
-def _of_actors(error: BaseException) -> BaseException:
-    """What an actor raised, or that it has ended."""
-    import ray as engine
-
-    if isinstance(error, engine.exceptions.RayTaskError):
-        return error.cause if isinstance(error.cause, Exception) else error
-    if isinstance(error, engine.exceptions.RayError):
-        return TrainingError(f"A worker of Ray has ended ({first_line(error)}), so the others stop too; {GO_ON}")
-    return error
-
-
-def _of_workers(error: Exception) -> Exception:
-    """What a worker raised, or which of them has ended."""
-    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    raised = [failure for failure in failures.values() if isinstance(failure, TlkitError)]
-    refused = [failure for failure in raised if isinstance(failure, InputError)]
-    if refused or raised:
-        return (refused or raised)[0]
-    ended = [rank for rank, failure in failures.items() if type(failure).__module__.startswith("ray.")]
-    if ended:
-        return TrainingError(f"Worker {ended[0]} of Ray has ended, so the others stop too; {GO_ON}")
-    return next(iter(failures.values()), error)
