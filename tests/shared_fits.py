@@ -5,12 +5,14 @@ Called as a program: `python shared_fits.py JOB OUT [ARGUMENTS...]` writes what 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +20,13 @@ import numpy as np
 HERE = Path(__file__).parent
 
 
-def started(job: str, out: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-    """A process that runs one of the jobs below."""
+def started(
+    job: str, out: Path, *arguments: str, env: dict[str, str] | None = None, host: str | None = None
+) -> subprocess.Popen:
+    """A process that runs one of the jobs below, on a host of `two_hosts` if one is named."""
     paths = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, str(HERE / "shared_fits.py"), job, str(out), *map(str, arguments)]
+    command = [] if host is None else ["ip", "netns", "exec", host]
+    command += [sys.executable, str(HERE / "shared_fits.py"), job, str(out), *map(str, arguments)]
     # one thread each: what is compared bit for bit must not hang on how sums were divided
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -41,6 +46,31 @@ def ended(process: subprocess.Popen, timeout_s: float = 300) -> str:
         process.kill()
     assert process.returncode == 0, text[-4000:]
     return text
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[dict[str, str]]:
+    """Names and addresses of two network namespaces that a cable joins; {} where root does not allow it."""
+    names = [f"tlkit-{os.getpid()}-{index}" for index in range(2)]
+    cables = [f"tlk{os.getpid()}-{index}" for index in range(2)]
+    hosts = {name: f"10.213.7.{index + 1}" for index, name in enumerate(names)}
+    commands = [f"netns add {name}" for name in names]
+    commands += [f"link add {cables[0]} netns {names[0]} type veth peer name {cables[1]} netns {names[1]}"]
+    for cable, (name, address) in zip(cables, hosts.items(), strict=True):
+        commands += [f"-n {name} addr add {address}/24 dev {cable}", f"-n {name} link set {cable} up"]
+        commands += [f"-n {name} link set lo up"]
+    try:
+        yield hosts if all(_ip(command) for command in commands) else {}
+    finally:
+        for name in names:
+            _ip(f"netns del {name}")
+
+
+def _ip(command: str) -> bool:
+    try:
+        return subprocess.run(["ip", *command.split()], capture_output=True, timeout=10).returncode == 0
+    except OSError:  # no such program
+        return False
 
 
 def cluster(count: int, hosts: list[str] | None = None) -> list[dict[str, str]]:

@@ -240,6 +240,14 @@ def test_readme_names_every_extra():
     assert set(re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)) == extras
 
 
+def test_what_an_extra_brings_comes_with_no_plain_installation():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    name = lambda line: re.match(r"[\w-]+", line)[0]
+    plain = {name(line) for line in project["dependencies"]}
+    extras = {name(line) for lines in project["optional-dependencies"].values() for line in lines}
+    assert {"ray", "optuna", "fsspec", "mkdocs"} <= extras and not plain & extras
+
+
 def test_every_public_name_is_documented():
     text = (ROOT / "docs" / "index.md").read_text()
     assert [n for n in tlkit.__all__ if not re.search(rf"`tlkit\.{n}\b", text)] == []

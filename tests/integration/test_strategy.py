@@ -69,13 +69,14 @@ def test_what_cannot_be_shared_is_refused_in_a_sentence(mirrored):
 # -- workers: two processes on loopback, one cache
 
 
-def two_workers(folder, place, checkpoints="", dropout=0.0, killed="-"):
-    """What both workers end with; both have the cache `place`."""
+def two_workers(folder, place, checkpoints="", dropout=0.0, killed="-", hosts=None):
+    """What both workers end with; both have the cache `place`, and each may have a host of its own."""
     outs = [place / f"worker-{index}.npz" for index in range(2)]
-    env = [variables | {"TLKIT_CACHE": str(place / "cache")} for variables in shared_fits.cluster(2)]
+    configs = shared_fits.cluster(2, list(hosts.values()) if hosts else None)
     arguments = (folder, checkpoints, dropout, killed)
     return [
-        shared_fits.started("worker", out, *arguments, env=variables) for out, variables in zip(outs, env, strict=True)
+        shared_fits.started("worker", out, *arguments, env=config | {"TLKIT_CACHE": str(place / "cache")}, host=name)
+        for out, config, name in zip(outs, configs, hosts or (None, None), strict=True)
     ], outs
 
 
@@ -100,6 +101,21 @@ def test_two_workers_train_as_one_device_and_compute_no_feature_twice(folder, tm
     assert len(chief["stored"]) and len(other["stored"]) and len(set(shards)) == len(shards)
     assert not len(again["stored"]) and chief["worker"] == 0 and other["worker"] == 1
     assert all(proof["workers"] == 2 and proof["unlike_chief"] == [] for proof in json.loads(str(chief["proofs"])))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hosts_with_addresses_of_their_own_train_as_one_device(folder, tmp_path):
+    """Hosts are network namespaces: what a worker offers on loopback cannot be reached by the other."""
+    with shared_fits.two_hosts() as hosts:
+        if not hosts:
+            pytest.skip("network namespaces need root and iproute2")
+        chief, other = ended_well(*two_workers(folder, tmp_path, hosts=hosts))
+    process = shared_fits.started("one", tmp_path / "one.npz", folder, "2", env={"TLKIT_CACHE": str(tmp_path / "one")})
+    shared_fits.ended(process)
+    assert gap(arrays_of(tmp_path / "one.npz"), chief) < TOLERANCE
+    assert gap(chief, other) == 0.0 and chief["worker"] == 0 and other["worker"] == 1
+    assert len(chief["stored"]) and len(other["stored"])
 
 
 @pytest.mark.slow
