@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, chromium
 
 import tlkit
 
@@ -45,18 +46,40 @@ def test_no_recipe_decision_or_guide_is_missing():
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= shown
 
 
-@pytest.mark.slow
-def test_the_site_is_built_strictly_and_asks_no_network(tmp_path):
-    words = ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site, built strictly."""
+    folder = tmp_path_factory.mktemp("site")
+    words = ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    pages = list(tmp_path.rglob("*.html"))
-    names = "".join(page.read_text() for page in (tmp_path / "api").glob("*.html"))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_asks_no_network(site):
+    pages = list(site.rglob("*.html"))
+    names = "".join(page.read_text() for page in (site / "api").glob("*.html"))
     assert all(f'id="tlkit.{name}"' in names for name in tlkit.__all__ if name not in hook().SHELVES)
     fetched = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"'
     addresses = {url for page in pages for url in re.findall(fetched, page.read_text())}
-    assert len(pages) > 50 and (tmp_path / "search" / "search_index.json").is_file()
+    assert len(pages) > 50 and (site / "search" / "search_index.json").is_file()
     assert not addresses, addresses
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.timeout(1200)
+def test_the_site_fits_a_desktop_and_a_phone(site):
+    pages = sorted(path for path in site.rglob("*.html") if path.name != "404.html")
+    with chromium() as browser:
+        for width in (1280, 390):
+            for path in pages:
+                browser.open(path, width)
+                wide = browser.run("document.documentElement.scrollWidth - innerWidth")
+                assert wide <= 0, f"{path.relative_to(site)} is {wide} px wider than a window of {width}"
+                shown = browser.run("document.querySelector('article h1').getBoundingClientRect().width")
+                assert 0 < shown <= width and not [url for url in browser.requests() if not url.startswith("file:")]
