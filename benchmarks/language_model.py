@@ -38,16 +38,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--length", type=int, help="tokens of a row; without it, what 99 of 100 dialogues need")
     parser.add_argument("--steps", type=int, default=5, help="of an epoch that is timed, for both")
-    parser.add_argument("--formats", nargs="*", default=["float32", "dynamic"])
+    parser.add_argument("--formats", nargs="*", default=["float32", "dynamic", "weight_only"])
     parser.add_argument("--timed", type=float, help="time epochs that train this share, in a process of its own")
-    parser.add_argument("--only-timed", action="store_true", help="keep the rest of what was measured before")
+    parser.add_argument("--only-timed", action="store_true", help="time both, and adapt nothing")
     options = parser.parse_args()
     if options.timed is not None:
         print(json.dumps(timed(options, options.timed)))
         return
-    record = json.loads(RESULTS.read_text()) if options.only_timed else {}
+    record = json.loads(RESULTS.read_text())  # what is not measured now stays as it was
     if not options.only_timed:
-        record = {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
+        record |= {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
         write(record)
     if options.steps:
         record |= ratios(options)
@@ -105,13 +105,16 @@ def adapted(options: argparse.Namespace) -> dict[str, Any]:
         cost["tokens_per_cpu_second"] = (
             len(data.train) * cost["row_tokens"] / float(np.median(clock.seconds[1:] or clock.seconds))
         )
-        figures = {"scores": dict(run.scores), "cached": cost, "samples": run.evaluation.details["samples"]}
-        write(figures)
         try:
             exports = tlkit.export(run, formats=options.formats).exports
         except tlkit.GateError as error:
             exports = error.exports
-        return {**figures, "exports": [dataclasses.asdict(row) for row in exports]}
+        return {
+            "scores": dict(run.scores),
+            "cached": cost,
+            "samples": run.evaluation.details["samples"],
+            "exports": [dataclasses.asdict(row) for row in exports],
+        }
 
 
 def timed(options: argparse.Namespace, unfrozen: float) -> dict[str, Any]:

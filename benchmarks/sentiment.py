@@ -161,7 +161,7 @@ def beside(count: int, seed: int) -> list[dict]:
     import tlkit
 
     data = tlkit.datasets.reviews.sentences("movies", seed=seed)
-    sizes = {"train": count, "val": 200, "test": 800}
+    sizes = {"train": count, "val": count // 3, "test": count + count // 3}
     parts = {name: getattr(data, name).subset(range(size)) for name, size in sizes.items()}
     data, head = dataclasses.replace(data, **parts), tlkit.Phase(8, 1e-3)
     ways = {"head": (head,), "top": (head, tlkit.Phase(3, 1e-4, unfrozen=0.2))}

@@ -199,6 +199,20 @@ def test_the_report_plays_what_was_misheard(run):
     assert 'id="transcripts"' in page and page.count("<audio") >= len(worst)
 
 
+def test_another_model_s_tokenizer_is_refused_before_work(folder, tmp_path):
+    (scratch := tmp_path / "scratch").mkdir()
+    module = speech_module.write(tmp_path / "module", scratch)
+    content = json.loads((module / "assets" / "tokenizer.json").read_text())
+    rows = len(content["model"]["vocab"]) + len(content["added_tokens"])
+    content["added_tokens"].append({**content["added_tokens"][-1], "id": rows, "content": "<|translate|>"})
+    (module / "assets" / "tokenizer.json").write_text(json.dumps(content))
+    clips = speech.from_csv(folder / "clips.csv", window_s=1.0, progress=False)
+    with pytest.raises(
+        InputError, match=f"has a table of {rows} tokens, and its tokenizer {rows + 1}: that is another"
+    ):
+        tlkit.finetune(str(module), tlkit.tasks.transcribe(), clips, out=tmp_path / "run", progress=quiet)
+
+
 def test_what_does_not_fit_is_refused(folder, data, module, tmp_path):
     for arguments, sentence in (({"longest": 4}, r"`longest` of `transcribe` must lie in \[8, 440\]"),
                                 ({"checked": 0}, "`checked` of `transcribe` must be 1 or more")):  # fmt: skip

@@ -66,5 +66,5 @@ def test_another_model_s_tokenizer_is_refused(tmp_path, monkeypatch):
     )
     handle = str(tiny_language.module(tmp_path))
     data = text.from_dialogues(tiny_language.dialogues(tmp_path / "pairs.jsonl"), progress=False)
-    with pytest.raises(InputError, match=r"has a table of 250 tokens, and its tokenizer.json 258: that is another"):
+    with pytest.raises(InputError, match=r"has a table of 250 tokens, and its tokenizer 258: that is another"):
         tlkit.finetune(handle, tlkit.tasks.generate(samples=0), data, (tlkit.Phase(1, 1e-3),), out=tmp_path / "run")

@@ -305,11 +305,6 @@ def _answers(layer: HubLayer, inputs: Any) -> dict[str, Any]:
             "brings their `tokenizer_file`, as zoo:smollm2-135m does."
         )
     read = _hidden_and_embedding(layer, inputs)
-    if tokenizer.size > (rows := read["embedding"].shape[0]):
-        raise InputError(
-            f"{layer.handle} has a table of {rows:,} tokens, and its tokenizer.json {tokenizer.size:,}: that is "
-            "another model's, so put the model's own beside it."
-        )
     choose = AnswerStates(tokenizer.pad, direction(tokenizer.pad, tokenizer.size), name="answer_states")
     states, targets = choose([read["hidden"], inputs])
     return {"states": states, "embedding": read["embedding"], "targets": targets}

@@ -38,7 +38,8 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
         **settings: What the modality's `prepare` takes: `image_size`, `length`, `long`, ...; None is left to it.
 
     Raises:
-        InputError: If the modality knows no such setting, or the data cannot be made to fit.
+        InputError: If the modality knows no such setting, the data cannot be made to fit, or the module's tokenizer is
+            another module's.
     """
     modality = modality_of(data.train)
     chosen = {name: value for name, value in settings.items() if value is not None}
@@ -49,7 +50,22 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
             if name not in names:
                 hint = f"; they take {', '.join(names)}" if names else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
+    _check_tokenizer(layer)
     return modality.prepare(data, layer, **chosen)
+
+
+def _check_tokenizer(layer: HubLayer) -> None:
+    """Refuse tokens that the table has no rows for: TensorFlow says so amid a step, and on GPUs never."""
+    tokenizer = layer.tokenizer
+    table = None if tokenizer is None else layer.embedding
+    if tokenizer is None or table is None:
+        return
+    rows = int(layer.graph.variables[layer.graph.resources[table]].shape[0])
+    if tokenizer.size > rows:
+        raise InputError(
+            f"{layer.handle} has a table of {rows:,} tokens, and its tokenizer {tokenizer.size:,}: that is another "
+            "model's, so put the model's own beside it."
+        )
 
 
 def prepare_like(data: Splits, run: Run, *, length: int | None = None) -> Splits:

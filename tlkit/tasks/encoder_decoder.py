@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 NEXT = "next"  # the tensor of the likeliest token behind each
+HEAD = "head_scores"  # the layer
 
 
 def encoder_decoder(
@@ -85,10 +86,14 @@ def scores_by_table(features: dict[str, Any], *, learned: bool) -> Any:
     """
     from keras import layers, ops
 
+    from tlkit.tasks.text_scores import TextScores
+
     if LOGITS in features:
-        return layers.Identity(dtype="float32", name="head_scores")(features[LOGITS])
+        return layers.Identity(dtype="float32", name=HEAD)(features[LOGITS])
     table = features["embedding"] if learned else ops.stop_gradient(features["embedding"])
-    return ops.matmul(features["hidden"], ops.transpose(table))
+    if "pad" not in features:
+        return ops.matmul(features["hidden"], ops.transpose(table))
+    return TextScores(features["pad"], name=HEAD)([features["hidden"], table, features["ids"]])
 
 
 def _loss() -> keras.losses.Loss:
@@ -100,9 +105,9 @@ def _loss() -> keras.losses.Loss:
 def _metrics() -> list[keras.metrics.Metric]:
     import keras
 
-    from tlkit.tasks.losses import step_accuracy
+    from tlkit.tasks.text_scores import token_hits
 
-    return [keras.metrics.MeanMetricWrapper(step_accuracy, name="token_accuracy")]
+    return [keras.metrics.MeanMetricWrapper(token_hits, name="token_accuracy")]
 
 
 def _likeliest(raw: Any) -> dict[str, Any]:

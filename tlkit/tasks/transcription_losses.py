@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tlkit.core.errors import InputError
+from tlkit.tasks.text_scores import token_losses
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
@@ -47,8 +48,5 @@ class TokenLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Losses (batch,) of token numbers (batch, tokens) and logits (batch, tokens, vocabulary)."""
-        numbers = ops.cast(y_true, "int32")
-        counted = ops.cast(numbers >= 0, "float32")
-        logits = ops.cast(y_pred, "float32")
-        token_losses = keras.losses.sparse_categorical_crossentropy(ops.maximum(numbers, 0), logits, from_logits=True)
-        return ops.sum(token_losses * counted, axis=-1) / ops.maximum(ops.sum(counted, axis=-1), 1.0)
+        counted = ops.sum(ops.cast(y_true >= 0, "float32"), axis=-1)
+        return ops.sum(token_losses(y_true, ops.cast(y_pred, "float32")), axis=-1) / ops.maximum(counted, 1.0)

@@ -82,6 +82,11 @@ class WordPiece:
         return read_vocabulary(path, lambda pieces: cls(pieces, lower_case))
 
     @property
+    def size(self) -> int:
+        """Count of pieces."""
+        return len(self.vocabulary)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the numbers."""
         return sha256_bytes(str(self.lower_case), *self.vocabulary)

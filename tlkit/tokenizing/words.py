@@ -78,6 +78,11 @@ class Words:
         return read_vocabulary(path, cls.of)
 
     @functools.cached_property
+    def size(self) -> int:
+        """Count of numbers, padding's included."""
+        return max(self.rows.values()) + 1
+
+    @functools.cached_property
     def arguments(self) -> dict[str, Any]:
         """Everything that decides the numbers: arguments of the pipeline's step."""
         lines = (f"{word} {row}" for word, row in self.rows.items())
