@@ -45,6 +45,7 @@ def child(folder: Path, module: str, side: int, out: Path) -> None:
     marks = [time.process_time()]
     data = tlkit.data.image.from_folder(folder, image_size=(side, side), progress=False)
     marks.append(time.process_time())
+    keras.utils.set_random_seed(0)  # workers begin with the same head
     task = tlkit.tasks.classify(data.labels)
     model = tlkit.build(layer, task, image_size=(side, side))
     marks.append(time.process_time())
