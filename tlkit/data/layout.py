@@ -205,7 +205,7 @@ def _check_no_boxes(root: Path, data: Sequence[Path]) -> None:
 
 def _check_one_folder(root: Path, data: Sequence[Path]) -> None:
     """Refuse a folder around the class folders, and name the one that is meant."""
-    real = [folder for folder in data if not is_stray(folder.name)]
+    real = [folder for folder in data if not is_stray(folder.name)] or list(data)
     if len(real) != 1:
         return
     meant, depth = real[0], 0

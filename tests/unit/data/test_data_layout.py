@@ -139,6 +139,8 @@ def test_a_class_may_be_named_as_a_part(tmp_path, name):
         ([*classes("noto/train"), *classes("apple/train")], "'apple', 'noto' in .* hold a training folder each"),
         (classes("flower_photos"), "did you mean '.*/flower_photos', which holds 'cat', 'dog'"),
         (classes("wrap/flower_photos"), "did you mean '.*/wrap/flower_photos', which holds 'cat', 'dog'"),
+        (classes("data"), "did you mean '.*/data', which holds 'cat', 'dog'"),
+        (classes("samples/images"), "did you mean '.*/samples/images', which holds 'cat', 'dog'"),
         ([*classes("flower_photos"), "samples/*"], "did you mean '.*/flower_photos'"),
         (["images/*", "labels/*"], "'images', 'labels' in .* look like pictures with boxes or masks"),
         (["train/images/*", "train/labels/*"], "look like pictures with boxes or masks"),
