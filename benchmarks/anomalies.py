@@ -153,14 +153,16 @@ def files(detector):
 
 def rounded(run, data):
     """How far the map moves where only the module's weights, or only the detector's, are rounded to half precision."""
+    from tlkit import HubLayer
+
     images = np.stack([data.test.inputs[i] for i in range(0, len(data.test), 4)])
 
     def maps():
         return np.asarray(run.task.decode(run.model(images, training=False))["anomaly_map"])
 
     before, moved = maps(), {}
-    module = run.model.get_layer("backbone")
-    for name, layers in (("module", [module]), ("detector", [x for x in run.model.layers if x is not module])):
+    module = [layer for layer in run.model.layers if isinstance(layer, HubLayer)]
+    for name, layers in (("module", module), ("detector", [x for x in run.model.layers if x not in module])):
         exact = [layer.get_weights() for layer in layers]
         for layer, weights in zip(layers, exact, strict=True):
             layer.set_weights([w.astype(np.float16).astype(w.dtype) for w in weights])
