@@ -32,10 +32,13 @@ from tlkit.report import run_json
 from tlkit.report import write as write_report
 from tlkit.runs.kept_examples import keep, kept
 from tlkit.search import index
-from tlkit.tasks import generation_layers
+from tlkit.tasks import anomaly_layers, detection_regions, generation_layers
 
 RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
-LAYERS = (HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores)  # of its files
+LAYERS = (  # of its files: Keras finds those alone whose files were imported
+    HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores,
+    anomaly_layers.WhitenPlaces, detection_regions.Regions, detection_regions.Moved,
+)  # fmt: skip
 CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
 
