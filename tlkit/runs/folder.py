@@ -24,7 +24,7 @@ from tlkit.core.files import PARTIAL, atomic_file, write_atomic
 from tlkit.core.run import Run
 from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
-from tlkit.layer import answer_states, last_state
+from tlkit.layer import answer_states, last_state, past
 from tlkit.layer.hub_layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.methods import one_head
 from tlkit.model.build import decoded_specs
@@ -32,12 +32,13 @@ from tlkit.report import run_json
 from tlkit.report import write as write_report
 from tlkit.runs.kept_examples import keep, kept
 from tlkit.search import index
-from tlkit.tasks import anomaly_layers, detection_regions, generation_layers
+from tlkit.tasks import anomaly_layers, detection_regions, generation_layers, text_scores
 
 RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
 LAYERS = (  # of its files: Keras finds those alone whose files were imported
     HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores,
-    anomaly_layers.WhitenPlaces, detection_regions.Regions, detection_regions.Moved,
+    anomaly_layers.WhitenPlaces, detection_regions.Regions, detection_regions.Moved, past.PastWindow,
+    text_scores.TextScores,
 )  # fmt: skip
 CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
