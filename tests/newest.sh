@@ -34,4 +34,4 @@ run "$inside" "$python" -m pip install --quiet --disable-pip-version-check "dist
 run "$inside" "$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "dist/$wheel"
 run "$inside" "$python" --version
 run "$inside" "$python" -m pip list --format freeze | grep -iE "^(tensorflow|keras|numpy|ai.edge.litert|pillow|tyro)[=_-]" || true
-run "$inside" "$python" -P -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider "$@"
+run "$inside" "$python" -P -m pytest -q -n 2 --dist worksteal -m "not slow and not long" -p no:cacheprovider "$@"
