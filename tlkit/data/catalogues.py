@@ -12,6 +12,9 @@ from tlkit.core.errors import InputError
 from tlkit.core.remote import beside
 from tlkit.data.table_formats import Table, read_any
 
+# Whether an item is what its column is called; an empty cell says no.
+_FLAGS = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+
 
 @dataclass(frozen=True, repr=False)
 class Catalogue:
@@ -67,13 +70,11 @@ def catalogue(
     images = () if image is None else tuple(str(folder / path) if path else "" for path in rows.texts(image))
     others = [name for name in rows.columns if name not in (item, title, image)] if columns is None else list(columns)
     cells = {name: _described(rows, name) for name in others}
-    flags = [name for name in others if set(cells[name]) <= {"0", "1"}]
+    flags = [name for name in others if any(cells[name]) and {cell.casefold() for cell in cells[name]} <= _FLAGS.keys()]
     words = [name for name in others if name not in flags and (columns is not None or _are_words(cells[name]))]
+    raised = [", ".join(name for name in flags if _FLAGS[cells[name][i].casefold()]) for i in range(len(ids))]
     texts = [
-        ". ".join(
-            filter(None, [titles[i], *(cells[n][i] for n in words), ", ".join(n for n in flags if cells[n][i] == "1")])
-        )
-        for i in range(len(ids))
+        ". ".join(filter(None, [titles[i], *(cells[name][i] for name in words), raised[i]])) for i in range(len(ids))
     ]
     lines = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
     return Catalogue(tuple(ids), tuple(lines), tuple(texts), images, cells)

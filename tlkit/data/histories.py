@@ -98,7 +98,21 @@ def timelines(
         raise InputError(f"The column {column!r} cannot name the series and hold their times or values: name others.")
     histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, column)]
     columns = {"time": time, "value": values, "series": column, "step": histories[0].step.words if histories else ""}
-    return _several(histories), (*frame.notes, *_notes(histories)), columns
+    notes = (*frame.notes, *_notes(histories), *_unread(frame, (time, *values), column))
+    return _several(histories), notes, columns
+
+
+def _unread(frame: Frame, taken: Sequence[str], series: str | None) -> tuple[str, ...]:
+    """A note where a column that nothing reads repeats a few values: it may say which series a row belongs to."""
+    if series is not None:
+        return ()
+    counts = {name: len(set(map(str, cells))) for name, cells in frame.columns.items() if name not in taken}
+    repeated = [name for name, count in counts.items() if 2 <= count <= len(frame.column(name)) / 2]
+    return tuple(
+        f"The column {name!r} is not read, and all rows are one series; if its {counts[name]} values name a series "
+        f"each, say series={name!r}."
+        for name in repeated
+    )
 
 
 def _untimed(name: str, cells: np.ndarray) -> Timeline:

@@ -21,7 +21,8 @@ SHORTEST = 3
 TABLES = (".csv", ".txt", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq")
 _TIMES = ("time", "timestamp", "date", "datetime", "t", "seconds", "index")
 _SURELY_TIMES = _TIMES[:4]
-_IDS = ("", "id", "index", "unnamed: 0")  # columns of a wide table that are no steps, as pandas writes some
+_NAMELESS = ("", "unnamed: 0")
+_IDS = (*_NAMELESS, "id", "index")  # columns of a wide table that are no steps, as pandas writes some
 _COUNTED = 20  # rows from which a column that counts them is no step
 
 
@@ -118,6 +119,7 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
     arrays = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
     notes = [f"The column {name!r} names or counts the rows, and is no step of the series: left out." for name in ids]
+    notes.append(f"The {len(steps)} columns from {steps[0]!r} to {steps[-1]!r} are the steps of the series.")
     return Recordings(names, arrays, frame.table.labelled(label), tuple(notes))
 
 
@@ -197,31 +199,44 @@ def _is_number(cell: object) -> bool:
 
 def recordings(
     root: Path, classes: Sequence[ClassFolder], value: Sequence[str] | None
-) -> tuple[list[str], list[np.ndarray], list[str], list[int | None]]:
-    """Names, values, labels and parts of the tables in class folders."""
+) -> tuple[list[str], list[np.ndarray], list[str], list[int | None], tuple[str, ...]]:
+    """Names, values, labels and parts of the tables in class folders, and notes on what their channels are."""
     names, arrays, labels, parts = [], [], [], []
+    channels: dict[str, None] = {}
     for folder in classes:
         files = sorted(p for p in folder.path.iterdir() if p.suffix.lower() in TABLES and not p.name.startswith("."))
         for file in files:
             names.append(file.relative_to(root).as_posix())
-            arrays.append(recording(file, value))
+            frame = frame_of(file, None, None)
+            channels |= dict.fromkeys(_channels(file, frame, value))
+            arrays.append(_recording(file, frame, value))
             labels.append(folder.label)
             parts.append(folder.part)
     if not names:
         raise InputError(
             f"The class folders of {str(root)!r} hold no table ({', '.join(TABLES)}): give one a recording."
         )
-    return names, arrays, labels, parts
+    note = f"The columns {', '.join(map(repr, channels))} are the channels; `value` names others."
+    return names, arrays, labels, parts, (note,)
 
 
-def recording(file: Path, value: Sequence[str] | None) -> np.ndarray:
-    """One recording, float64 (steps, channels)."""
-    frame = frame_of(file, None, None)
-    chosen = list(value) if value is not None else [n for n in frame.columns if not _is_time(file, n, frame.column(n))]
+def recording(file: Path) -> np.ndarray:
+    """One recording, float64 (steps, channels), of all columns but times and a pandas index without a name."""
+    return _recording(file, frame_of(file, None, None), None)
+
+
+def _channels(file: Path, frame: Frame, value: Sequence[str] | None) -> list[str]:
+    if value is not None:
+        return list(value)
+    named = (name for name in frame.columns if name.casefold() not in _NAMELESS)
+    return [name for name in named if not _is_time(file, name, frame.column(name))]
+
+
+def _recording(file: Path, frame: Frame, value: Sequence[str] | None) -> np.ndarray:
     columns = [
         [number(cell, f"row {row} of column {name!r} of {file.name!r}") for row, cell in
          enumerate(frame.column(name), frame.first)]
-        for name in chosen
+        for name in _channels(file, frame, value)
     ]  # fmt: skip
     if not columns:
         raise InputError(f"{str(file)!r} has no column but times: give one for each channel.")

@@ -270,12 +270,12 @@ def from_folder(
         tests = [path for path in ts_paths if path.stem.upper() == name]
         return from_ts(train[0], tests[0] if tests else None, steps=steps, split=split, seed=seed)
     classes = layout(root)
-    names, series, labels, parts = labelled_series.recordings(root, classes.classes, value)
+    names, series, labels, parts, notes = labelled_series.recordings(root, classes.classes, value)
     fixed = [part for part in parts if part is not None]
     if fixed and len(fixed) < len(parts):
         raise InputError(f"Some class folders of {str(root)!r} lie in train, val or test folders, and others do not.")
     splits = _assembled(names, series, labelling.from_names(labels), fixed, steps, split, seed, groups)
-    return noted(splits, classes.notes)
+    return noted(splits, (*classes.notes, *notes))
 
 
 def _assembled(

@@ -11,6 +11,7 @@ import pytest
 from tlkit.core.errors import InputError
 from tlkit.core.seasons import lag_positions, window_length, windows_of
 from tlkit.data import series, timeline
+from tlkit.data.histories import timelines
 
 DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
 N = list(range(30))
@@ -186,6 +187,25 @@ def test_lags_never_lie_in_the_future_and_have_their_place_in_the_season():
 def test_windows_begin_with_what_is_not_there():
     past = windows_of(np.arange(5.0), np.array([0, 3]), 1)
     assert np.isnan(past[0]).all() and np.isnan(past[1, :-3]).all() and past[1, -3:].tolist() == [0, 1, 2]
+
+
+def test_a_column_that_may_name_series_is_not_passed_over_in_silence(tmp_path):
+    rows = [f"2024-01-{day:02d},{'a' if day < 11 else 'b'},{day}" for day in range(1, 21)]
+    (tmp_path / "sales.csv").write_text("\n".join(["time,store,value", *rows]))
+    _, notes, _ = timelines(tmp_path / "sales.csv", "time", "value", None)
+    assert any("'store' is not read" in note and "series='store'" in note for note in notes)
+    assert not timelines(tmp_path / "sales.csv", "time", "value", "store")[1]
+
+
+def test_recordings_have_no_channel_of_a_nameless_index_and_name_the_others(tmp_path):
+    for name in ("walk", "run"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            lines = [f"{row},{row}.5,7" for row in range(12)]
+            (tmp_path / name / f"{i}.csv").write_text("\n".join([",x,person", *lines]))
+    data = series.from_folder(tmp_path)
+    assert data.train.inputs.spec.shape == (12, 2)
+    assert any("'x', 'person' are the channels" in note for note in data.notes)
 
 
 def test_long_and_wide_tables_are_the_same_series(tmp_path):

@@ -77,6 +77,13 @@ def test_a_catalogue_says_flags_by_their_names(table):
     assert catalogue.texts == ("Heat (1995). Crime", "Crime, Drama") and catalogue.titles == ("Heat (1995)", "i2")
 
 
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1.0", "0.0"), ("1", ""), ("true", "0")])
+def test_flags_are_those_of_pandas_too(table, yes, no):
+    rows = [("i1", "Heat", yes, no), ("i2", "Emma", no, yes)]
+    catalogue = ratings.catalogue(table(rows, "item,title,Crime,Drama", "items.csv"))
+    assert catalogue.texts == ("Heat. Crime", "Emma. Drama")
+
+
 def test_what_describes_items_may_be_lists_numbers_and_images(tmp_path):
     parquet, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     columns = {
