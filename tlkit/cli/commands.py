@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +168,29 @@ def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
 
 
 def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> dict[str, Any]:
-    """Arguments of `function` out of the command line, with its docstring as help; data at URLs as copies here."""
+    """Arguments of `function` out of the command line, with its docstring as help; a recipe's URLs as copies here.
+
+    Raises:
+        InputError: If another command is given a URL for a path: it may write there.
+    """
 
     @functools.wraps(function)
     def capture(*values: Any, **named: Any) -> dict[str, Any]:
         return dict(inspect.signature(function).bind(*values, **named).arguments)
 
     options = dict(cli(capture, prog=f"tlkit {command}", args=args))
+    if function.__module__ == __name__:
+        _check_here(options, command)
+        return options
     copied = {n: local(v) for n, v in options.items() if n not in WRITTEN and isinstance(v, Path) and url_of(v)}
     return options | copied
+
+
+def _check_here(options: Mapping[str, Any], command: str) -> None:
+    paths = (path for value in options.values() for path in (value if isinstance(value, list | tuple) else (value,)))
+    url = next((url_of(path) for path in paths if isinstance(path, Path) and url_of(path)), None)
+    if url is not None:
+        raise InputError(f"`tlkit {command}` takes paths of this host: copy {url} here, and give the copy.")
 
 
 def _print_json(value: Any) -> None:

@@ -43,4 +43,4 @@ def lean() -> Iterator[None]:
         if collects:
             gc.enable()
         for name in hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)

@@ -96,6 +96,7 @@ def _copied(system: Any, there: Mapping[str, tuple[str, str]], target: Path, hom
         before = {}
     for name in before.keys() - there.keys():
         (target / name).unlink(missing_ok=True)
+        _without_empty(target, (target / name).parent)
     now = {name: state for name, state in before.items() if name in there and (target / name).is_file()}
     changed = [name for name, (_, state) in there.items() if now.get(name) != state]
 
@@ -114,6 +115,13 @@ def _copied(system: Any, there: Mapping[str, tuple[str, str]], target: Path, hom
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         write_atomic(index, json.dumps(now))
+
+
+def _without_empty(target: Path, folder: Path) -> None:
+    """Remove a folder below `target` that lost its last file, and those above it: a class without files is none."""
+    while folder != target and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 # -- the cache
@@ -149,6 +157,7 @@ def publish(folder: Path, names: Sequence[str]) -> None:
         return
     with _told(url):
         system, root = _opened(url)
+        system.makedirs(root, exist_ok=True)
         for name in names:
             system.put_file(str(folder / name), f"{root}/{name}")
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError
@@ -66,7 +67,7 @@ def catalogue(
     rows = read_any(table, encoding)
     ids, titles = rows.texts(item), rows.texts(title)
     _check_ids(ids, item)
-    folder = beside(table)
+    folder = Path() if image is None else beside(table)
     images = () if image is None else tuple(str(folder / path) if path else "" for path in rows.texts(image))
     others = [name for name in rows.columns if name not in (item, title, image)] if columns is None else list(columns)
     cells = {name: _described(rows, name) for name in others}

@@ -13,7 +13,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def from_table(
     """
     rows = read_any(table, encoding, separator)
     named = {"numbers": numbers, "categories": categories, "texts": texts, "images": images, "leave_out": leave_out}
-    return _read(rows, label, named, like, split, seed, groups, folder=beside(table))
+    return _read(rows, label, named, like, split, seed, groups, folder=functools.partial(beside, table))
 
 
 def from_frame(
@@ -251,7 +251,7 @@ def _read(
     seed: int,
     groups: Groups | str | None,
     fixed: tfds_source.Rows | None = None,
-    folder: Path = Path(),
+    folder: Callable[[], Path] = Path,
 ) -> Splits:
     started = time.perf_counter()
     shares = checked_shares(shares_of(split))
@@ -281,7 +281,7 @@ def _read(
 
 
 def _with_images(
-    whole: Examples, labelled: Labelled, parts: Sequence[int], folder: Path
+    whole: Examples, labelled: Labelled, parts: Sequence[int], folder: Callable[[], Path]
 ) -> tuple[Examples, Labelled, list[int], tuple[Quarantined, ...]]:
     """The rows whose images can be read, with these in place of their paths; and those whose cannot."""
     columns = [column for column in columns_of(whole.pipeline) if column.kind == IMAGE]
@@ -291,7 +291,7 @@ def _with_images(
         raise InputError(f"A table has one column of images. Received: {', '.join(c.name for c in columns)}.")
     (column,) = columns
     cells = dict(whole.inputs.columns)  # type: ignore[attr-defined]
-    sound, cells[column.input], quarantine = table_images.opened(whole.ids, cells[column.input].texts, folder)
+    sound, cells[column.input], quarantine = table_images.opened(whole.ids, cells[column.input].texts, folder())
     rows = TableRows({name: values if name == column.input else values.subset(sound) for name, values in cells.items()})
     whole = dataclasses.replace(whole.subset(sound), inputs=rows)
     labelled = dataclasses.replace(labelled, targets=labelled.targets[np.asarray(sound, np.int64)])

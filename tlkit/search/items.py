@@ -43,7 +43,7 @@ def history_vectors(layer: HubLayer, histories: Sequence[np.ndarray], pipeline: 
 
 
 def numbers_of(histories: Sequence[Any], ids: Sequence[str]) -> list[np.ndarray]:
-    """Histories of ids, or of numbers from 1 on, as numbers.
+    """Histories of ids as numbers from 1 on; arrays of whole numbers, as data hold them, are such numbers already.
 
     Raises:
         InputError: If one names an item that the catalogue has not.
@@ -53,13 +53,17 @@ def numbers_of(histories: Sequence[Any], ids: Sequence[str]) -> list[np.ndarray]
     for history in histories:
         if isinstance(history, str):
             raise InputError(f"A query is a history, a list of ids. Received: {history!r:.60}.")
-        items = [item if isinstance(item, str) else int(item) for item in history]
-        strange = [i for i in items if (i not in number if isinstance(i, str) else not 0 <= i <= len(ids))]
+        if isinstance(history, np.ndarray) and history.dtype.kind in "iu":
+            items = history.tolist()
+            strange = [item for item in items if not 0 <= item <= len(ids)]
+        else:
+            items = [str(item) for item in history]
+            strange = [item for item in items if item not in number]
         if strange:
             raise InputError(
                 f"The history names the item {strange[0]!r:.60}, which is none of the {len(ids):,} indexed."
             )
-        rows.append(np.array([number[item] if isinstance(item, str) else item for item in items], np.int64))
+        rows.append(np.array([number.get(item, item) for item in items], np.int64))
     return rows
 
 

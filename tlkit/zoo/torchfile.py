@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import pickle
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     except (
         # what a damaged pickle makes the machine raise
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError),
-        *(OverflowError, MemoryError, RecursionError, zipfile.BadZipFile, NotImplementedError),
+        *(OverflowError, MemoryError, RecursionError, zipfile.BadZipFile, RuntimeError, zlib.error, OSError),
     ) as error:
         raise InputError(f"{path} is damaged, or not a weight file of torch ({error}).") from error
 

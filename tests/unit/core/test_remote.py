@@ -114,6 +114,19 @@ def test_a_copy_follows_what_is_there(bucket):
     assert (folder / "b/2.txt").read_bytes() == b"two"
     assert not (folder / "3.txt").exists()
     assert local(f"{url}/a/1.txt").read_bytes() == b"uno"
+    system.rm(f"{root}/b", recursive=True)
+    assert not (local(url) / "b").exists(), "a class that is gone there is none here"
+
+
+def test_a_catalogue_alone_copies_nothing_beside_it(bucket):
+    _put(f"{bucket}/shop", {"items.csv": b"item,title\n1,Heat\n2,Emma\n", "big/huge.bin": b"0" * 1000})
+    assert tlkit.data.ratings.catalogue(f"{bucket}/shop/items.csv").titles == ("Heat", "Emma")
+    assert not list(cache_dir().rglob("huge.bin"))
+
+
+def test_commands_that_write_take_no_url(capsys):
+    assert commands.main(["export", "memory://b/run", "--formats", "float32"]) == 2
+    assert "takes paths of this host: copy memory://b/run here" in capsys.readouterr().err
 
 
 def test_what_has_not_changed_is_not_copied_again(bucket, monkeypatch):

@@ -13,6 +13,7 @@ from tlkit.core.modality import FileInfo
 from tlkit.data import ratings
 from tlkit.methods import item_vectors, recommenders
 from tlkit.modalities import ratings as RATINGS
+from tlkit.search.items import numbers_of
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
 
@@ -253,3 +254,13 @@ def test_recall_and_ndcg_are_those_of_keras_rs():
     theirs.update_state(relevant.astype("float32"), seen.astype("float32"))
     counts = relevant.sum(1)
     assert counts.max() <= 10 and float(theirs.result()) == pytest.approx(recall.mean(), abs=1e-4)
+
+
+def test_a_history_of_whole_numbers_names_items_by_their_ids():
+    assert [row.tolist() for row in numbers_of([["7", "3"], [7, 3], np.array([1, 0])], ["3", "7"])] == [
+        [2, 1],
+        [2, 1],
+        [1, 0],
+    ]
+    with pytest.raises(InputError, match="'1', which is none of the 2 indexed"):
+        numbers_of([[1]], ["3", "7"])
