@@ -89,7 +89,7 @@ def _images(catalogue: Catalogue, layer: HubLayer) -> Examples:
         raise InputError(f"{layer.handle} reads images, and the catalogue has none: name their column, `image`.")
     _, column, broken = table_images.opened(catalogue.ids, catalogue.images, Path())
     if broken:
-        raise InputError(f"The image of the item {broken[0].name!r:.60} cannot be used: {broken[0].reason}.")
+        raise InputError(f"The image of the item {broken[0].name!r:.300} cannot be used: {broken[0].reason}.")
     return _examples(catalogue, table_images.resized(column, own_image_size(layer) or ANY_SIZE), IMAGE)
 
 
