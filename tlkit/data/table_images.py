@@ -59,7 +59,7 @@ def opened(
             return Checked(digest=sha256_bytes("grey"))
         checked = check_file(path, WHITE, pixels.MAX_PIXELS)
         reason = "it is no image" if checked.ignored else checked.reason
-        return Checked(digest=checked.digest, reason=f"{cells[i]!r:.80}: {reason}" if reason else "")
+        return Checked(digest=checked.digest, reason=f"{cells[i]!r:.300}: {reason}" if reason else "")
 
     findings = preflight(ids, check, noun="images of rows", progress=False)
     reader = ImageReader(CellSource(tuple(paths[i] for i in findings.sound)), WHITE)
