@@ -143,11 +143,11 @@ def retinanet(encoder, labels):
         bounding_box_format = "yxyx"
 
         def call(self, boxes, logits, images=None):
-            found = tf.image.combined_non_max_suppression(
+            suppressed = tf.image.combined_non_max_suppression(
                 boxes[:, :, None] / SIZE, tf.sigmoid(logits), 100, 100, 0.5, 0.001, clip_boxes=True
             )
             names = ("boxes", "scores", "classes", "count")
-            return dict(zip(names, found, strict=True))
+            return dict(zip(names, suppressed, strict=True))
 
     backbone = keras_hub.models.RetinaNetBackbone(
         encoder, min_level=3, max_level=5, use_p5=False, image_shape=(SIZE, SIZE, 3)
@@ -184,13 +184,13 @@ def theirs(seed, train, rate, marks, target):
     check_trunk(encoder, data.val)
     model = retinanet(encoder, len(data.labels))
     model.compile(optimizer=keras.optimizers.Adam(rate, clipnorm=5.0))
-    found = tf.function(lambda batch: model.decode_predictions(model(batch, training=False), batch))
+    detect = tf.function(lambda batch: model.decode_predictions(model(batch, training=False), batch))
     images = np.concatenate(list(batches(data.train)))
     examples = tf.data.Dataset.from_tensor_slices((images, padded(data.train))).shuffle(train, seed).repeat()
     for until.mark in marks:
         model.fit(examples.batch(BATCH), steps_per_epoch=10**6, callbacks=[until], verbose=0)
         for part in ("val", "test"):
-            boxes = joined([found(tf.constant(batch)) for batch in batches(getattr(data, part))])
+            boxes = joined([detect(tf.constant(batch)) for batch in batches(getattr(data, part))])
             np.savez(target.with_name(f"{target.stem}-{len(record)}-{part}.npz"), **boxes)
         record.append({"cpu_seconds": until.spent, "epochs": len(until.steps) * BATCH / train})
     return {"marks": record, "cpu_seconds_per_epoch": float(np.median(until.steps[3:])) * train / BATCH}
@@ -225,10 +225,10 @@ def drawn(scorer):
     """map50 and map of all images, and of 500 draws of them."""
     from tlkit.tasks import detection_scores as scores
 
-    found = scores.Found(*map(np.concatenate, zip(*scorer.found, strict=True)))
+    judged = scores.Found(*map(np.concatenate, zip(*scorer.found, strict=True)))
     truth = scores.Truth(*map(np.concatenate, zip(*scorer.truth, strict=True)))
     weights = [np.ones(len(scorer.truth)), *scores._weights(len(scorer.truth))]
-    tables = [scores.average_precisions(found, truth, len(scorer.labels), w) for w in weights]
+    tables = [scores.average_precisions(judged, truth, len(scorer.labels), w) for w in weights]
     return {name: np.array([scores._means(table)[name] for table in tables]) for name in ("map50", "map")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 
 import numpy as np
@@ -40,6 +41,8 @@ def test_forecasting(tmp_path, monkeypatch):
     assert {"mase", "mase_naive", "wql", "wql_naive", "coverage_80", "mase_low", "coverage_80_high"} <= scores.keys()
     page = (tmp_path / "runs/forecasting/report.html").read_text()
     assert "AutoETS" in page and "AutoTheta" in page and "<polygon" in page and "seasonal naive" in page
+    if importlib.util.find_spec("statsforecast"):
+        assert "do not stand beside the model" not in page
 
 
 @pytest.mark.parametrize("form", ["folder", "table"])

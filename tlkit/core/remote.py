@@ -76,9 +76,9 @@ def _told(url: str) -> Iterator[None]:
 
 def _listed(system: Any, root: str) -> dict[str, tuple[str, str]]:
     """Path there and state of each file below `root`, by its path from there; "" is `root` itself."""
-    found = system.find(root, detail=True)
+    files = system.find(root, detail=True)
     listed = {}
-    for name, info in found.items():
+    for name, info in files.items():
         inside = PurePosixPath(str(name)[len(root) :].lstrip("/"))
         if ".." in inside.parts:
             raise InputError(f"The name {name!r} leads out of its folder: rename it.")
@@ -127,11 +127,12 @@ def _without_empty(target: Path, folder: Path) -> None:
 # -- the cache
 
 
-def fetch(folder: Path) -> None:
+def fetch(folder: Path, wanted: str | None = None) -> None:
     """Bring files that the shared cache has of one of its folders, and this host has not; records come last.
 
     Args:
         folder: Below `cache_dir()`; nothing happens where `TLKIT_CACHE` is no URL.
+        wanted: The only file to bring; None brings all.
 
     Raises:
         InputError: If the cache cannot be opened.
@@ -142,7 +143,7 @@ def fetch(folder: Path) -> None:
         system, root = _opened(url)
         names = sorted((PurePosixPath(str(name)).name for name in system.find(root)), key=_records_last)
         for name in names:
-            if not (folder / name).exists():
+            if wanted in (None, name) and not (folder / name).exists():
                 with atomic_file(folder / name) as partial:
                     system.get_file(f"{root}/{name}", str(partial))
 

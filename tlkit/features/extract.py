@@ -335,7 +335,7 @@ class _Elsewhere:
         return self.packed.opened()
 
     def __call__(self, number: int, indices: np.ndarray) -> None:
-        remote.fetch(self.request.folder)
+        remote.fetch(self.request.folder, "engine.json")
         if _began(self.request.folder)[0] is None:
             raise InputError(_not_shared("A worker"))
         nearer = self.nearer
