@@ -94,14 +94,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs=2, default=[90, 10])
     parser.add_argument("--alternative", type=int, nargs=2, default=[90, 10])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tuning.json")
+    parser.add_argument("--resume", action="store_true", help="go on behind the seeds that --out holds")
     parser.add_argument("--own", type=Path, nargs=3, help="arrays, folder and result: what a fresh process does")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.own:
         args.own[2].write_text(json.dumps(searched(args.own[0], args.own[1], args.seed, tuple(args.trials))))
         return
-    pairs = []
-    for seed in range(args.seeds):
+    pairs = json.loads(args.out.read_text())["pairs"] if args.resume else []
+    for seed in range(len(pairs), args.seeds):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             arrays_of(seed, (0.7, 0.15, 0.15), folder / "arrays.npz")

@@ -12,7 +12,7 @@ import numpy as np
 from tlkit.core.format import Opened
 from tlkit.formats.tflite import Arrays, Call
 
-WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 1.0
+WARM_UP, LEAST_CALLS, MOST_CALLS, TIMING_S = 3, 10, 50, 0.4
 
 
 def load_inputs(folder: Path) -> dict[str, np.ndarray]:
