@@ -6,7 +6,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tlkit import graph as graphs
 from tlkit.core.batches import sequences_at_once
 from tlkit.core.errors import InputError
 from tlkit.core.files import cache_dir, is_kept, record_kept, sha256_bytes, write_atomic
+from tlkit.core.workers import Workers
 from tlkit.features import cache_budget
 from tlkit.formats import tflite
 from tlkit.model.partition import Front
@@ -118,6 +119,27 @@ def opener(front: Front, count: int) -> Opener:
         count: Examples that it is to be run on, all splits and views together.
     """
     return Opener(front, count, tf.function(front.run, input_signature=[front.spec], autograph=False))
+
+
+def agreed(opened: Callable[[str | None, Any], Engine], name: str | None, probe: Any, workers: Workers) -> Engine:
+    """The engine by which all workers compute: the chief's, or TensorFlow where one of them cannot run that.
+
+    Hosts with other processors, versions or converted files would choose otherwise, each for itself.
+
+    Args:
+        opened: As `Opener` is called.
+        name: Of the engine that began the work, for the chief; None if none has.
+        probe: A batch of inputs on which LiteRT must agree with TensorFlow, on each worker.
+        workers: Who computes.
+    """
+    names = (TENSORFLOW, LITERT)
+    of_chief = opened(name, probe) if workers.chief else None
+    chosen = names[int(workers.from_chief(0 if of_chief is None else names.index(of_chief.name)))]
+    engine = opened(chosen, probe) if of_chief is None else of_chief
+    unlike = workers.unlike_chief(sha256_bytes(engine.name))
+    if not unlike or engine.name == TENSORFLOW:
+        return engine
+    return replace(opened(TENSORFLOW, None), reason=f"LiteRT fails on worker {unlike[0]}")
 
 
 def features_shapes(opener: Opener) -> tuple[tuple[int | None, ...], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import hashlib
@@ -22,7 +21,6 @@ import numpy as np
 from tlkit.core import memory, remote
 from tlkit.core.batches import (
     alone,
-    chunks,
     drawn_for,
     pieces_of,
     read_batches,
@@ -34,7 +32,7 @@ from tlkit.core.batches import (
 )
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
-from tlkit.core.files import PARTIAL, atomic_file, cache_dir, locked, sha256_bytes, write_atomic
+from tlkit.core.files import PARTIAL, atomic_file, cache_dir, cache_url, locked, sha256_bytes, write_atomic
 from tlkit.core.workers import ALONE, Pool, Workers, pool
 from tlkit.features import cache_budget, engines, packing
 from tlkit.features.engines import Engine
@@ -167,27 +165,35 @@ class Request:
     @property
     def folder(self) -> Path:
         """Where the features lie: a pure function of what they are."""
+        return cache_dir() / "features" / self._name
+
+    @functools.cached_property
+    def _name(self) -> str:
         data = sha256_bytes(self.examples.pipeline.fingerprint, str(self.examples.inputs.spec), *self.examples.digests)
         changed = () if self.view is None else (repr(self.examples.augment),)
         name = sha256_bytes(FORMAT, self.key, data, self.layout.name, f"{self.view} {self.seed}", *changed)
-        return cache_dir() / "features" / name[:40]
+        return name[:40]
 
     @property
-    def shards(self) -> list[np.ndarray]:
-        """Indices of the examples in each shard."""
-        return chunks(np.arange(len(self.examples)), self.layout.shard_examples)
+    def count(self) -> int:
+        """How many shards there are."""
+        return -(-len(self.examples) // self.layout.shard_examples)
+
+    def shard(self, number: int) -> np.ndarray:
+        """Indices of the examples in a shard."""
+        size = self.layout.shard_examples
+        return np.arange(number * size, min((number + 1) * size, len(self.examples)))
 
     @property
     def missing(self) -> list[int]:
         """Numbers of the shards that are still to be written, by their records; content is checked when read."""
-        folder = self.folder
-        return [number for number in range(len(self.shards)) if not _record_path(folder, number).exists()]
+        folder, engine = self.folder, _began(self.folder)[0]
+        return [number for number in range(self.count) if not _is_of(_plain(_record_path(folder, number)), engine)]
 
     @property
     def missing_bytes(self) -> int:
         """Bytes that are still to be written."""
-        shards = self.shards
-        return sum(len(shards[number]) for number in self.missing) * self.layout.example_bytes
+        return sum(len(self.shard(number)) for number in self.missing) * self.layout.example_bytes
 
     @property
     def engine(self) -> str:
@@ -220,13 +226,15 @@ def compute(
         InputError: If features are not finite (the message names the examples), or workers do not share the cache.
     """
     started = time.perf_counter()
+    nearer = None if source is None else functools.cache(source)
     remote.fetch(request.folder)
+    _find_engine(request)
     if request.workers.count > 1:
-        _compute_together(opened, request, source, progress)
+        _compute_together(opened, request, nearer, progress)
     elif (elsewhere := pool()) is not None and isinstance(opened, engines.Opener):
-        _compute_elsewhere(elsewhere, opened, request, source, progress)
+        _compute_elsewhere(elsewhere, opened, request, nearer, progress)
     with _alone(request):
-        shards, reused = _shards(opened, request, source, progress)
+        shards, reused = _shards(opened, request, nearer, progress)
     cache_budget.touch(request.folder)
     rounding = max(
         (_plain(_record_path(request.folder, number))["rounding"] for number in range(len(shards))), default=0.0
@@ -255,23 +263,21 @@ def _compute_together(
         )
     if workers.chief:
         _drop_damaged(request)
+    _follow_chief(request)
     if not workers.from_chief(request.missing_bytes > 0):
         return
-    nearer = None if source is None else functools.cache(source)
-    if nearer is not None:
-        nearer()  # all together, whoever needs it then
-    local = dataclasses.replace(request, workers=ALONE)
+    if source is not None:
+        source()  # all together, whoever needs it then
+    engine = engines.agreed(opened, _began(folder)[0], _probe(request, source), workers)
     if workers.chief:
-        _begin(opened, local, nearer)
+        with locked(folder / "lock"):
+            _sweep(folder)
+            _write_engine(folder, engine)
     workers.wait()
-    remote.fetch(folder)
+    _follow_chief(request)
     full: OSError | None = None
     try:
-        with locked(folder / f"lock-{workers.index}"):
-            for number in range(workers.index, len(local.shards), workers.count):
-                if not _record_path(folder, number).exists():
-                    _compute_shard(opened, local, number, local.shards[number], nearer)
-                progress(int(local.shards[number][-1]) + 1)
+        _compute_part(engine, request, source, progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -279,9 +285,43 @@ def _compute_together(
     (filled,) = workers.add([np.float32(full is not None)])
     if float(filled):
         raise full or OSError(errno.ENOSPC, "The disk of another worker is full", str(folder))
-    remote.fetch(folder)
+    _fetch(request)
     if request.missing_bytes:
         raise InputError(_not_shared(f"Worker {workers.index}"))
+
+
+def _compute_part(
+    engine: Engine, request: Request, source: Callable[[], Features] | None, progress: Callable[[int], None]
+) -> None:
+    """Compute those of this worker's shards that are missing."""
+    workers = request.workers
+    with locked(request.folder / f"lock-{workers.index}"):
+        missing = set(request.missing)
+        for number in range(workers.index, request.count, workers.count):
+            if number in missing:
+                _compute_shard(lambda first: engine, request, number, source)
+            progress(int(request.shard(number)[-1]) + 1)
+
+
+def _follow_chief(request: Request) -> None:
+    """Have the chief's engine written down here too: copies of a cache at a URL may have begun with another."""
+    names, folder = (None, engines.TENSORFLOW, engines.LITERT), request.folder
+    began = _began(folder)[0]
+    of_chief = names[int(request.workers.from_chief(names.index(began)))]
+    if of_chief not in (None, began):
+        write_atomic(folder / "engine.json", json.dumps({"name": of_chief, "reason": "as the chief chose"}))
+    _fetch(request)
+
+
+def _fetch(request: Request) -> None:
+    """Bring what the shared cache has; shards of another engine in this host's copy make place for it."""
+    folder, engine = request.folder, _began(request.folder)[0]
+    if cache_url() is not None and engine is not None:
+        for number in range(request.count):
+            record = _plain(_record_path(folder, number))
+            if record and not _is_of(record, engine):
+                _drop(request, number)
+    remote.fetch(folder)
 
 
 def _not_shared(who: str) -> str:
@@ -306,19 +346,31 @@ def _compute_elsewhere(
     _drop_damaged(request)
     if len(request.missing) < 2:
         return
-    nearer = None if source is None else functools.cache(source)
-    _begin(opener, request, nearer)
+    packed = packing.packed(opener)
     with locked(request.folder / "lock"):
-        missing = request.missing
-        work = _Elsewhere(packing.packed(opener), request, None if nearer is None else nearer())
-        calls = [(number, request.shards[number]) for number in missing]
-        done = len(request.examples) - sum(len(indices) for _, indices in calls)
-        for place, _ in elsewhere.each(work, calls):
-            done += len(calls[place][1])
-            progress(done)
-    remote.fetch(request.folder)
+        _sweep(request.folder)
+        engine = opener(_began(request.folder)[0], _probe(request, source))
+        _write_engine(request.folder, engine)
+        nearer = None if source is None else source()
+        unable = _shared_out(elsewhere, _Elsewhere(packed, request, nearer, engine.name), progress)
+        if unable:
+            _write_engine(request.folder, engines.Engine(engines.TENSORFLOW, unable, engine.run))
+            _shared_out(elsewhere, _Elsewhere(packed, request, nearer, engines.TENSORFLOW), progress)
+    _fetch(request)
     if request.missing:
         raise InputError(_not_shared("This process"))
+
+
+def _shared_out(elsewhere: Pool, work: _Elsewhere, progress: Callable[[int], None]) -> str:
+    """Have the missing shards computed; why a process could not by that engine, or ""."""
+    request, unable = work.request, ""
+    calls = [(number,) for number in request.missing]
+    done = len(request.examples) - sum(len(request.shard(number)) for (number,) in calls)
+    for place, reason in elsewhere.each(work, calls):
+        done += len(request.shard(*calls[place]))
+        unable = unable or reason
+        progress(done)
+    return unable
 
 
 @dataclass(eq=False)
@@ -328,49 +380,82 @@ class _Elsewhere:
     packed: packing.PackedOpener
     request: Request
     nearer: Features | None
+    engine: str
 
     @functools.cached_property
     def opener(self) -> engines.Opener:
         """Opened once a process."""
         return self.packed.opened()
 
-    def __call__(self, number: int, indices: np.ndarray) -> None:
+    def __call__(self, number: int) -> str:
+        """Why this process cannot compute it by that engine; "" where it has."""
         remote.fetch(self.request.folder, "engine.json")
         if _began(self.request.folder)[0] is None:
             raise InputError(_not_shared("A worker"))
         nearer = self.nearer
         source = None if nearer is None else lambda: nearer
-        _compute_shard(self.opener, self.request, number, indices, source)
+        try:
+            _compute_shard(self._chosen, self.request, number, source)
+        except _UnableError as error:
+            return str(error)
+        return ""
+
+    def _chosen(self, first: Any) -> Engine:
+        engine = self.opener(self.engine, first)
+        if engine.name != self.engine:
+            raise _UnableError(engine.reason)
+        return engine
+
+
+class _UnableError(Exception):
+    """A process cannot run the engine that all are to compute by, and why."""
 
 
 def _drop_damaged(request: Request) -> None:
-    """Remove the records of shards whose content is not what was written, so that they count as missing."""
-    for number, indices in enumerate(request.shards):
-        record = _record_path(request.folder, number)
-        if record.exists() and _stored(request.folder, number, len(indices), len(request.layout.shapes)) is None:
-            record.unlink()
+    """Remove the shards whose content is not what was written, so that they count as missing."""
+    for number in range(request.count):
+        if _record_path(request.folder, number).exists() and _stored(request, number) is None:
+            _drop(request, number)
 
 
-def _begin(
-    opened: Callable[[str | None, Any], Engine], request: Request, source: Callable[[], Features] | None
-) -> None:
-    """Choose the engine and write it down, as all shards are to be computed by one kind; sweep what a kill left."""
-    with locked(request.folder / "lock"):
-        for path in request.folder.glob(f"{PARTIAL}*"):
-            path.unlink(missing_ok=True)
-        if _began(request.folder)[0] is None:
-            (first,) = _inputs(request, pieces_of(request.examples, request.shards[0], request.batch_size)[:1], source)
-            _engine(opened, request.folder, first)
+def _drop(request: Request, number: int) -> None:
+    _record_path(request.folder, number).unlink(missing_ok=True)
+    for tensor in range(len(request.layout.shapes)):
+        _file(request.folder, number, tensor).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed has left half written."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
+def _probe(request: Request, source: Callable[[], Features] | None) -> Any:
+    """What the front takes of the first examples."""
+    return next(_inputs(request, pieces_of(request.examples, request.shard(0), request.batch_size)[:1], source))
 
 
 def _engine(opened: Callable[[str | None, Any], Engine], folder: Path, probe: Any) -> Engine:
-    """The engine that began in a folder, or a new one, which is written down."""
-    began = _began(folder)[0]
-    engine = opened(began, probe)
-    if began is None:
+    """The engine that began in a folder; a new one, which is written down, where none has, or it fails here."""
+    engine = opened(_began(folder)[0], probe)
+    _write_engine(folder, engine)
+    return engine
+
+
+def _find_engine(request: Request) -> None:
+    """Write down again what began in a folder where that was lost, from the first record that says so."""
+    folder, names = request.folder, (engines.TENSORFLOW, engines.LITERT)
+    if _began(folder)[0] is None:
+        said = (_plain(_record_path(folder, number)).get("engine") for number in range(request.count))
+        if (name := next((name for name in said if name in names), None)) is not None:
+            write_atomic(folder / "engine.json", json.dumps({"name": name, "reason": "as it began"}))
+
+
+def _write_engine(folder: Path, engine: Engine) -> None:
+    """Write down what computes all shards of a folder, unless it has begun there: those of another are missing then."""
+    if _began(folder)[0] != engine.name:
         write_atomic(folder / "engine.json", json.dumps({"name": engine.name, "reason": engine.reason}))
         remote.publish(folder, ["engine.json"])
-    return engine
 
 
 @contextlib.contextmanager
@@ -380,8 +465,7 @@ def _alone(request: Request) -> Iterator[None]:
         yield
         return
     with locked(request.folder / "lock"):
-        for path in request.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
-            path.unlink(missing_ok=True)
+        _sweep(request.folder)
         yield
 
 
@@ -393,36 +477,53 @@ def _shards(
 ) -> tuple[list[tuple[np.ndarray, ...]], int]:
     """All shards, and the count of examples whose features were there already."""
     folder, reused = request.folder, 0
+    began, choose = _began(folder)[0], _chosen_once(opened, folder)
     shards: list[tuple[np.ndarray, ...]] = []
-    for number, indices in enumerate(request.shards):
-        shard = _stored(folder, number, len(indices), len(request.layout.shapes))
+    for number in range(request.count):
+        indices, shard = request.shard(number), _stored(request, number)
         if shard is None:
-            _compute_shard(opened, request, number, indices, source)
-            shard = _stored(folder, number, len(indices), len(request.layout.shapes))
-            assert shard is not None
+            _compute_shard(choose, request, number, source)
+            shard = _stored(request, number)
+            if shard is None:
+                raise InputError(
+                    f"Another host computes the same features by another engine, in {folder}: wait until it has "
+                    "ended, and start the same command again."
+                )
         else:
             reused += len(indices)
         shards.append(shard)
         progress(int(indices[-1]) + 1)
+    if began not in (None, _began(folder)[0]):  # the engine that began fails here: what it computed is not mixed in
+        return _shards(opened, request, source, progress)[0], 0
     return shards, reused
 
 
+def _chosen_once(opened: Callable[[str | None, Any], Engine], folder: Path) -> Callable[[Any], Engine]:
+    """What gives the engine of a folder, tried on the first batch that it is asked with."""
+    engines_chosen: list[Engine] = []
+
+    def choose(first: Any) -> Engine:
+        if not engines_chosen:
+            engines_chosen.append(_engine(opened, folder, first))
+        return engines_chosen[0]
+
+    return choose
+
+
 def _compute_shard(
-    opened: Callable[[str | None, Any], Engine],
-    request: Request,
-    number: int,
-    indices: np.ndarray,
-    source: Callable[[], Features] | None,
+    choose: Callable[[Any], Engine], request: Request, number: int, source: Callable[[], Features] | None
 ) -> None:
+    """Compute one shard by the engine that `choose` gives for its first batch."""
+    indices = request.shard(number)
     pieces = pieces_of(request.examples, indices, request.batch_size)
     batches = _inputs(request, pieces, source)
     first = next(batches)
-    engine = _engine(opened, request.folder, first)
+    engine = choose(first)
     outputs = map(engine.run, itertools.chain([first], batches))
     values = _gathered([piece - indices[0] for piece in pieces], outputs, request.layout)
     for tensor in values:
         _require_finite(tensor, [request.examples.ids[i] for i in indices])
-    _store(request.folder, number, values, request.layout.dtype)
+    _store(request, number, values, engine.name)
 
 
 def _gathered(pieces: Sequence[np.ndarray], batches: Iterable[Any], layout: Layout) -> tuple[np.ndarray, ...]:
@@ -493,17 +594,17 @@ def _file(folder: Path, number: int, tensor: int) -> Path:
     return folder / (f"{number:06d}.npy" if tensor == 0 else f"{number:06d}.{tensor}.npy")
 
 
-def _store(folder: Path, number: int, values: Sequence[np.ndarray], dtype: str) -> None:
+def _store(request: Request, number: int, values: Sequence[np.ndarray], engine: str) -> None:
     """The arrays and their checksums, each whole or absent; the record comes last and makes the shard valid."""
-    digests, shapes, roundings = [], [], []
+    folder, digests, shapes, roundings = request.folder, [], [], []
     for tensor, array in enumerate(values):
-        stored, rounding = _halved(array) if dtype == "float16" else (array, 0.0)
+        stored, rounding = _halved(array) if request.layout.dtype == "float16" else (array, 0.0)
         with atomic_file(_file(folder, number, tensor)) as partial:
             np.save(partial, stored)
         digests.append(_digest(stored))
         shapes.append(list(stored.shape))
         roundings.append(rounding)
-    record = {"sha256": alone(digests), "shape": alone(shapes), "rounding": max(roundings)}
+    record = {"sha256": alone(digests), "shape": alone(shapes), "rounding": max(roundings), "engine": engine}
     write_atomic(_record_path(folder, number), json.dumps(record))
     files = [_file(folder, number, tensor) for tensor in range(len(values))]
     remote.publish(folder, [path.name for path in (*files, _record_path(folder, number))])
@@ -526,10 +627,16 @@ def _plain(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _stored(folder: Path, number: int, count: int, tensors: int) -> tuple[np.ndarray, ...] | None:
-    """The tensors of a shard, or None where one is absent, damaged or of another length."""
+def _is_of(record: Mapping[str, Any], engine: str | None) -> bool:
+    """Whether a shard's record says that an engine computed it; the digits of two are not the same."""
+    return engine is not None and record.get("engine") == engine
+
+
+def _stored(request: Request, number: int) -> tuple[np.ndarray, ...] | None:
+    """The tensors of a shard, or None where one is absent, damaged, of another length or another engine."""
+    folder, count, tensors = request.folder, len(request.shard(number)), len(request.layout.shapes)
     record = _plain(_record_path(folder, number))
-    if not isinstance(record.get("rounding"), float):
+    if not isinstance(record.get("rounding"), float) or not _is_of(record, _began(folder)[0]):
         return None
     digests, shapes = record.get("sha256"), record.get("shape")
     if tensors == 1:

@@ -136,7 +136,7 @@ def _behind(fronts: Sequence[Front], data: Splits, settings: Settings, progress:
     openers = _openers(fronts, data.train, sum(len(examples) for examples, _ in parts))
     if settings.views == 0 or settings.cache == "off":
         why = "views=0" if settings.views == 0 else 'cache="off"'
-        return _streamed(openers, data, why)
+        return _streamed(openers, data, why, settings.workers)
     jobs = [_requests(openers, examples, view, settings) for examples, view in parts]
     need = sum(map(_missing_bytes, jobs))
     room = _room(need, jobs, settings.workers)
@@ -220,7 +220,7 @@ def _overflowing(
     if settings.cache == "require":
         raise InputError(f'{problem} (cache="require")')
     progress.line(f"{problem} Until then, each epoch computes them anew.")
-    return _streamed(openers, data, "there is no room for the features")
+    return _streamed(openers, data, "there is no room for the features", settings.workers)
 
 
 # -- computed once
@@ -255,9 +255,9 @@ def _computed(openers: Sequence[Opener], requests: Sequence[Request], advance: C
 # -- computed anew in every epoch
 
 
-def _streamed(openers: Sequence[Opener], data: Splits, why: str) -> tuple[Source, Source]:
+def _streamed(openers: Sequence[Opener], data: Splits, why: str, workers: Workers) -> tuple[Source, Source]:
     x = data.train.inputs.take(np.arange(min(engines.PROBES, len(data.train))))
-    opened = [openers[0](None, x)] + [opener(engines.TENSORFLOW) for opener in openers[1:]]
+    opened = [engines.agreed(openers[0], None, x, workers)] + [opener(engines.TENSORFLOW) for opener in openers[1:]]
     sides = [opener.front.sides for opener in openers]
 
     def front(inputs: Any) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +14,9 @@ from tlkit.cluster.joining import joined
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
-from tlkit.core.workers import ALONE, Workers
-from tlkit.features import extract
-from tlkit.features.engines import Engine
+from tlkit.core.workers import ALONE, Pool, Workers, pooled
+from tlkit.features import engines, extract
+from tlkit.features.engines import LITERT, TENSORFLOW, Engine
 
 
 def workers_in_threads(count: int, devices: tuple[str, ...] = ("",)) -> list[Workers]:
@@ -90,6 +91,85 @@ def test_no_shard_is_computed_twice_and_a_damaged_one_again(tmp_path, monkeypatc
     again = each(workers, lambda worker: np.asarray(extract.compute(doubled, request_for(worker))))
     assert computed == [3]
     np.testing.assert_array_equal(again[1], features[0])
+
+
+def host(chooses: str, *, litert: bool = True):
+    """The opener of a host: what it would choose by itself, and whether LiteRT works there; engines differ in bits."""
+
+    def opened(name, probe) -> Engine:
+        chosen = TENSORFLOW if (name or chooses) == LITERT and not litert else name or chooses
+        return Engine(chosen, "it would", lambda x: ((2 if chosen == TENSORFLOW else 3) * np.asarray(x),))
+
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("began", "chief", "other", "factor"),
+    [
+        (None, host(LITERT), host(TENSORFLOW), 3),
+        (None, host(TENSORFLOW), host(LITERT), 2),
+        (None, host(LITERT), host(LITERT, litert=False), 2),
+        (LITERT, host(TENSORFLOW), host(TENSORFLOW), 3),
+        (LITERT, host(LITERT), host(LITERT, litert=False), 2),
+        (LITERT, host(LITERT, litert=False), host(LITERT), 2),
+    ],
+)
+def test_hosts_that_would_choose_two_engines_compute_by_one(tmp_path, monkeypatch, began, chief, other, factor):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)
+    if began:
+        leave_two_shards(began)
+    features = each(
+        workers_in_threads(2), lambda w: np.asarray(extract.compute(chief if w.chief else other, request_for(w)))
+    )
+    np.testing.assert_array_equal(features[0], np.arange(40, dtype=np.float32).reshape(20, 2) * factor)
+    np.testing.assert_array_equal(features[0], features[1])
+
+
+def leave_two_shards(engine: str) -> None:
+    """What a process leaves that is killed behind the second of five shards."""
+    extract.compute(host(engine), request_for(ALONE))
+    for number in (2, 3, 4):
+        (request_for(ALONE).folder / f"{number:06d}.json").unlink()
+
+
+@pytest.mark.parametrize(("here", "factor", "reused"), [(host(TENSORFLOW), 3, 8), (host(LITERT, litert=False), 2, 0)])
+def test_an_engine_that_began_and_fails_here_is_not_mixed_with_another(tmp_path, monkeypatch, here, factor, reused):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)
+    leave_two_shards(LITERT)
+    features = extract.compute(here, request_for(ALONE))
+    np.testing.assert_array_equal(features, np.arange(40, dtype=np.float32).reshape(20, 2) * factor)
+    assert features.reused == reused and not request_for(ALONE).missing
+
+
+def test_the_pool_s_processes_compute_by_one_engine(tmp_path, monkeypatch):
+    """One of two processes cannot run LiteRT, with which the work began."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)
+    calls, work = itertools.count(), Sent()
+    monkeypatch.setattr(extract.packing, "packed", lambda opener: work)
+
+    def shared_out(function, arguments):
+        for number, call in enumerate(arguments):
+            work.opener = host(LITERT, litert=next(calls) != 2)
+            function.__dict__.pop("opener", None)
+            yield number, function(*call)
+
+    opener = engines.Opener(None, 20, None)
+    monkeypatch.setattr(engines.Opener, "__call__", lambda self, name=None, probe=None: host(LITERT)(name, probe))
+    with pooled(Pool(2, shared_out, lambda function: function)):
+        features = np.asarray(extract.compute(opener, request_for(ALONE)))
+    np.testing.assert_array_equal(features, np.arange(40, dtype=np.float32).reshape(20, 2) * 2)
+
+
+class Sent:
+    """Stands for a front that was sent."""
+
+    opener = None
+
+    def opened(self):
+        return self.opener
 
 
 def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
