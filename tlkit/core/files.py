@@ -18,7 +18,9 @@ from tlkit.core.trouble import of_system
 
 LOCK = ".tlkit-lock"  # in a folder that is being written to; goes with its process
 RECORD = ".sha256"  # ending of the file beside another that holds its hash
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)  # of two letters or more: one is a drive
+CHAIN = "::"  # between the parts of a URL that reads one file system through another
+_PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)
+_URL = re.compile(rf"({_PROTOCOL.pattern}):/", re.IGNORECASE)  # of two letters or more: one is a drive
 PARTIAL = ".tlkit-partial-"  # prefix of unfinished work; anything so named may be deleted at any time
 
 
@@ -41,15 +43,24 @@ def cache_url() -> str | None:
 def url_of(path: object) -> str | None:
     """A URL such as s3://bucket/flowers, also where pathlib has made "s3:/bucket/flowers" of it; None of a path.
 
+    Of a chain such as zip://labels.csv::s3://bucket/flowers.zip each part is mended.
+
     Example:
         >>> url_of(Path("s3://bucket/flowers")), url_of("C:/flowers")
         ('s3://bucket/flowers', None)
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
-    match = _URL.match(text) if isinstance(text, str) else None
-    if match is None or "://" in text:
-        return None if match is None else text
-    return f"{match[1]}:///{text[match.end() :]}" if match[1] == "file" else f"{match[1]}://{text[match.end() :]}"
+    parts = text.split(CHAIN) if isinstance(text, str) else []
+    if not any(map(_URL.match, parts)) or not (_URL.match(parts[0]) or _PROTOCOL.fullmatch(parts[0])):
+        return None
+    return CHAIN.join(map(_mended, parts))
+
+
+def _mended(part: str) -> str:
+    match = _URL.match(part)
+    if match is None or "://" in part:
+        return part
+    return f"{match[1]}:///{part[match.end() :]}" if match[1] == "file" else f"{match[1]}://{part[match.end() :]}"
 
 
 def sha256_bytes(*parts: bytes | str) -> str:

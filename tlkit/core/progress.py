@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TextIO
 
 Advance = Callable[[int], None]
 LOG_SECONDS = 10.0  # a log file gets one line of a long bar in this time
@@ -37,16 +39,17 @@ def shown(*, to_stderr: bool = False) -> Progress:
     def line(text: str) -> None:
         print(text, file=stream, flush=True)
 
-    return Progress(line, _rich_bar if stream.isatty() else _log_bar(line))
+    return Progress(line, functools.partial(_rich_bar, stream) if stream.isatty() else _log_bar(line))
 
 
 @contextlib.contextmanager
-def _rich_bar(title: str, total: int) -> Iterator[Advance]:
+def _rich_bar(stream: TextIO, title: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, transient=True) as bars:
+    with RichProgress(*columns, console=Console(file=stream), transient=True) as bars:
         task = bars.add_task(title, total=total)
         yield lambda count: bars.update(task, completed=count)
 

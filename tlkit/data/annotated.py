@@ -216,13 +216,13 @@ def format_of(root: Path) -> str:
 # -- COCO
 
 
-def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None) -> Annotations:
+def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None, *, progress: bool = True) -> Annotations:
     """COCO JSON: one file, a folder that holds one, or train, valid and test folders with one each (Roboflow).
 
     Raises:
         InputError: If there is none, or it is no COCO JSON.
     """
-    sources = _coco_files(local(where), images)
+    sources = _coco_files(local(where, progress=progress), images, progress)
     annotations = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
     labels = tuple(dict.fromkeys(name for of_file in annotations for name in of_file.labels))
     points = next((of_file.points for of_file in annotations if of_file.points), ())
@@ -233,9 +233,11 @@ def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None) -
     return Annotations(pictures, labels, "xywh", "pixels", notes, points)
 
 
-def _coco_files(where: Path, images: str | os.PathLike[str] | None) -> list[tuple[Path, Path, int | None]]:
+def _coco_files(
+    where: Path, images: str | os.PathLike[str] | None, progress: bool
+) -> list[tuple[Path, Path, int | None]]:
     """(JSON, folder of its images, part) of each."""
-    chosen = None if images is None else checked_folder(images, "the images")
+    chosen = None if images is None else checked_folder(images, "the images", progress=progress)
     if not where.is_dir():
         return [(where, chosen or _images_beside(where), None)]
     files = sorted(path for path in walking.files(where) if path.suffix.casefold() == ".json")
@@ -358,17 +360,17 @@ def _named_once(pictures: Sequence[Annotated]) -> tuple[Annotated, ...]:
 # -- Pascal VOC
 
 
-def voc(folder: str | os.PathLike[str], images: str | os.PathLike[str] | None) -> Annotations:
+def voc(folder: str | os.PathLike[str], images: str | os.PathLike[str] | None, *, progress: bool = True) -> Annotations:
     """XML files, one an image, in `Annotations/` or beside the images; also in train, valid and test folders.
 
     Raises:
         InputError: If there are none.
     """
-    root = checked_folder(folder, "XML files, one for each image")
+    root = checked_folder(folder, "XML files, one for each image", progress=progress)
     files = sorted(path for path in walking.files(root) if path.suffix.casefold() == ".xml")
     if not files:
         raise InputError(f"The folder {str(root)!r} holds no .xml: Pascal VOC has one for each image.")
-    pictures = _Folder(root if images is None else checked_folder(images, "the images"))
+    pictures = _Folder(root if images is None else checked_folder(images, "the images", progress=progress))
     listed = _voc_parts(root)
     annotated = [_voc_file(file, root, pictures, listed) for file in files]
     labels = tuple(sorted({thing.label for image in annotated for thing in image.things if thing.label}))
@@ -439,7 +441,7 @@ def _unlisted(root: Path, annotated: set[Path], lacks: str) -> tuple[str, ...]:
 # -- YOLO
 
 
-def yolo(where: str | os.PathLike[str]) -> Annotations:
+def yolo(where: str | os.PathLike[str], *, progress: bool = True) -> Annotations:
     """A data.yaml, or its folder: images in `images/`, texts of the same names in `labels/`.
 
     An image without a text has no objects, as for Ultralytics.
@@ -447,7 +449,7 @@ def yolo(where: str | os.PathLike[str]) -> Annotations:
     Raises:
         InputError: If there is no data.yaml, or it names no classes or no images.
     """
-    file = _yolo_file(local(where))
+    file = _yolo_file(local(where, progress=progress))
     config = _yaml(file)
     labels, points = _yolo_names(file, config.get("names"), config.get("nc")), bool(config.get("kpt_shape"))
     annotated, without = [], 0

@@ -92,10 +92,12 @@ def from_folder(
     """
     shares = _shares(split, normal_test_dir is not None)
     options = Options(image_size, shares, seed, groups, background, None, strict, progress, max_pixels, pixel_max)
-    good = _below(checked_folder(normal_dir, "the good images"))
-    test_images = [] if normal_test_dir is None else _below(checked_folder(normal_test_dir, "the good images for test"))
+    good = _below(checked_folder(normal_dir, "the good images", progress=progress))
+    test_images = []
+    if normal_test_dir is not None:
+        test_images = _below(checked_folder(normal_test_dir, "the good images for test", progress=progress))
     good_paths = {path for _, path in (*good, *test_images)}
-    bad, notes = _bad_images(abnormal_dir, mask_dir, good_paths)
+    bad, notes = _bad_images(abnormal_dir, mask_dir, good_paths, progress)
     marked = (*(_Marked(name, path) for name, path in (*good, *test_images)), *bad)
     fixed = [0] * len(good) + [2] * (len(test_images) + len(bad))
     splits = _assembled(_renamed(marked), fixed, options, None)
@@ -243,18 +245,18 @@ def _below(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _bad_images(
-    folder: Folder | None, masks: Folder | None, good: set[Path]
+    folder: Folder | None, masks: Folder | None, good: set[Path], progress: bool
 ) -> tuple[tuple[_Marked, ...], tuple[str, ...]]:
     """The bad images but for those that are among the good ones, and what there is to say of their masks."""
     if folder is None:
         if masks is not None:
             raise InputError("`mask_dir` says where bad images are bad: give their folder too, `abnormal_dir`.")
         return (), ()
-    root = checked_folder(folder, "the bad images")
+    root = checked_folder(folder, "the bad images", progress=progress)
     images = [(name, path) for name, path in _below(root) if path not in good]
     if masks is None:
         return tuple(_Marked(name, path, _kind(name)) for name, path in images), ()
-    place = checked_folder(masks, "the masks")
+    place = checked_folder(masks, "the masks", progress=progress)
     masks_by_stem = {mask.relative_to(place).with_suffix("").as_posix(): mask for mask in walking.files(place)}
     marked = tuple(_Marked(name, path, _kind(name), _mask_of(root, path, masks_by_stem)) for name, path in images)
     return marked, tuple(_mask_notes(marked, set(masks_by_stem.values())))

@@ -89,7 +89,7 @@ def from_folder(
     options = Options(
         Division(split, seed, groups, strict, progress), seconds, hop, windows, sample_rate, augment, limits, trim_db
     )
-    return from_listing(class_folders(folder), options)
+    return from_listing(class_folders(folder, progress=progress), options)
 
 
 def from_listing(listing: Listing, options: Options) -> Splits:
@@ -145,11 +145,11 @@ def from_csv(
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
-    rows = read_any(table, encoding, separator)
+    rows = read_any(table, encoding, separator, progress=progress)
     division = Division(shares_of(split), seed, rows.owners(groups), strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
     fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
-    paths, notes = rows.files(names, table, folder)
+    paths, notes = rows.files(names, table, folder, progress=progress)
     return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 
 

@@ -106,7 +106,7 @@ def from_folder(
     Raises:
         InputError: If the folder is of none of the formats, or of several; or as the loader of its format.
     """
-    root = checked_folder(folder, "annotated images")
+    root = checked_folder(folder, "annotated images", progress=progress)
     kind = reading.format_of(root)
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
     annotations = (
@@ -157,7 +157,7 @@ def from_coco(
         InputError: If the file is no COCO JSON, or there are no boxes.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    return _of_files(reading.coco(annotations, images), labels, options)
+    return _of_files(reading.coco(annotations, images, progress=progress), labels, options)
 
 
 def from_voc(
@@ -200,7 +200,7 @@ def from_voc(
         InputError: If there is no XML, or there are no boxes.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    return _of_files(reading.voc(folder, images), labels, options)
+    return _of_files(reading.voc(folder, images, progress=progress), labels, options)
 
 
 def from_yolo(
@@ -236,7 +236,7 @@ def from_yolo(
         InputError: If data.yaml names no classes or images, or there are no boxes.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    return _of_files(reading.yolo(data), None, options)
+    return _of_files(reading.yolo(data, progress=progress), None, options)
 
 
 def from_csv(
@@ -290,7 +290,7 @@ def from_csv(
     Raises:
         InputError: If a column or a file is missing, a cell is no number, or the order of the columns is not known.
     """
-    rows = read_any(table, encoding, separator)
+    rows = read_any(table, encoding, separator, progress=progress)
     names, cells = rows.texts(path), rows.texts(label)
     chosen, box_order = _box_columns(list(rows.columns), box, order)
     _check_unit(unit)
@@ -298,7 +298,7 @@ def from_csv(
     things: dict[str, list[Thing]] = {}
     for i, (name, cell, box_numbers) in enumerate(zip(names, cells, numbers, strict=True)):
         things.setdefault(name, []).extend(_table_thing(i + rows.first, cell, box_numbers))
-    paths, notes = rows.files(list(things), table, folder)
+    paths, notes = rows.files(list(things), table, folder, progress=progress)
     fixed = _one_per_image(names, rows.parts(split)) if isinstance(split, str) else {}
     owners = _one_per_image(names, rows.texts(groups)) if isinstance(groups, str) else groups
     shares = shares_of(split)

@@ -62,7 +62,7 @@ def texts(
         InputError: If there is no such folder, table or column, or no text in it.
     """
     options = text_source.Options(Division((1.0, 0.0, 0.0), 0, None, strict, progress), encoding, max_characters)
-    path = local(source)
+    path = local(source, progress=progress)
     if path.is_dir():
         names, files = _listed(path, "text")
         return text_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
@@ -102,7 +102,7 @@ def images(
     Raises:
         InputError: If there is no such folder, or no image in it.
     """
-    root = local(folder)
+    root = local(folder, progress=progress)
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}: give one that holds images.")
     options = image_source.Options(

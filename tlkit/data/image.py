@@ -99,7 +99,7 @@ def from_folder(
             fewer images than parts.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    return from_listing(class_folders(folder), options)
+    return from_listing(class_folders(folder, progress=progress), options)
 
 
 def from_listing(listing: Listing, options: Options) -> Splits:
@@ -151,13 +151,13 @@ def from_csv(
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
     """
-    rows = read_any(table, encoding, separator)
+    rows = read_any(table, encoding, separator, progress=progress)
     options = Options(
         image_size, shares_of(split), seed, rows.owners(groups), background, augment, strict, progress, max_pixels,
         pixel_max,
     )  # fmt: skip
     fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
-    paths, notes = rows.files(names, table, folder)
+    paths, notes = rows.files(names, table, folder, progress=progress)
     return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 
 

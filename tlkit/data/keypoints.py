@@ -88,7 +88,7 @@ def from_coco(
     if not (is_number(margin) and 0 <= margin <= 10):
         raise InputError(f"`margin` must lie in [0, 10]. Received: margin={margin!r}.")
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    annotated = reading.coco(annotations, images)
+    annotated = reading.coco(annotations, images, progress=progress)
     if not annotated.points:
         raise InputError(f"No category in {str(annotations)!r} has 'keypoints': it names no points.")
     names = labelling.checked_names(annotated.points)

@@ -37,7 +37,7 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def class_folders(where: str | os.PathLike[str]) -> Listing:
+def class_folders(where: str | os.PathLike[str], *, progress: bool = True) -> Listing:
     """List `folder/class/...`, or `folder/train/class/...` with validation and test beside it, by `layout`.
 
     Hidden files and folders are passed over; links are followed, and a link back to its own parent is not.
@@ -46,7 +46,7 @@ def class_folders(where: str | os.PathLike[str]) -> Listing:
         InputError: If the folder is missing, empty, has no class folders, one class only, or unreadable class names;
             or if it can be read in two ways.
     """
-    root = checked_folder(where)
+    root = checked_folder(where, progress=progress)
     plan = layout(root)
     labels = tuple(sorted({folder.label for folder in plan.classes}))
     _check_labels(root, labels)
@@ -95,14 +95,14 @@ def escaped(name: str) -> str:
 CLASS_FOLDERS = "one folder of files for each class"
 
 
-def checked_folder(where: str | os.PathLike[str], noun: str = CLASS_FOLDERS) -> Path:
+def checked_folder(where: str | os.PathLike[str], noun: str = CLASS_FOLDERS, *, progress: bool = True) -> Path:
     """The folder as a path.
 
     Raises:
         InputError: If it is none.
     """
     try:
-        root = local(where)
+        root = local(where, progress=progress)
         mode = root.stat().st_mode
     except FileNotFoundError as error:
         raise InputError(f"There is no folder {str(where)!r}: give one that holds {noun}.") from error

@@ -96,7 +96,9 @@ def from_folder(
     """
     table = value_table(labels, void)
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    pairs, notes = _pairs(checked_folder(images, "the images"), checked_folder(masks, "the masks"))
+    pairs, notes = _pairs(
+        checked_folder(images, "the images", progress=progress), checked_folder(masks, "the masks", progress=progress)
+    )
     reader = MaskFile(table, options.reader(lambda i: b"").image_size)
     present = np.zeros((len(pairs), len(table.names)), np.float32)
     shapes: set[bool] = set()
@@ -146,7 +148,7 @@ def from_coco(
         InputError: If the file is no COCO JSON, or has no areas.
     """
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
-    annotated = reading.coco(annotations, images)
+    annotated = reading.coco(annotations, images, progress=progress)
     if not any(thing.area for image in annotated.images for thing in image.things):
         raise InputError(f"{str(annotations)!r} has no 'segmentation': of boxes alone make data.boxes.from_coco.")
     names = (BACKGROUND, *annotated.labels)

@@ -69,8 +69,8 @@ def from_recordings(
     Raises:
         InputError: If a folder holds no recordings, or there are too few good ones for the parts.
     """
-    good = _below(normal_dir, "the good recordings")
-    bad = [] if abnormal_dir is None else _below(abnormal_dir, "the bad recordings")
+    good = _below(normal_dir, "the good recordings", progress)
+    bad = [] if abnormal_dir is None else _below(abnormal_dir, "the bad recordings", progress)
     names = [name for name, _ in good]
     names += [name if name not in set(names) else f"bad/{name}" for name, _ in bad]
     owners = group_names(by_id(groups, names[: len(good)]), names[: len(good)])
@@ -139,8 +139,8 @@ def holds_recordings(folder: Folder) -> bool:
 # -- what is where
 
 
-def _below(folder: Folder, what: str) -> list[tuple[str, Path]]:
-    root = checked_folder(folder, what)
+def _below(folder: Folder, what: str, progress: bool) -> list[tuple[str, Path]]:
+    root = checked_folder(folder, what, progress=progress)
     files = sorted(path for path in walking.files(root) if path.suffix.casefold() in ENDINGS)
     if not files:
         raise InputError(

@@ -67,7 +67,7 @@ def from_folder(
     """
     division = Division(EVERYTHING, seed, None, strict, progress)
     options = Options(division, seconds, hop, "all", sample_rate, augment, trim_db=trim_db)
-    listing = class_folders(folder)
+    listing = class_folders(folder, progress=progress)
     listed = tuple(dataclasses.replace(file, part=None) for file in listing.files)
     return open_set(audio.from_listing(dataclasses.replace(listing, files=listed), options), split, seed)
 

@@ -157,13 +157,13 @@ def from_csv(
         InputError: If a column or a file is missing, a path appears twice, a text needs what the vocabulary lacks, or
             `tlkit[audio]` is not installed.
     """
-    rows = read_any(table, encoding, separator)
+    rows = read_any(table, encoding, separator, progress=progress)
     names, texts = rows.texts(path), rows.texts(text)
     owners: Groups | None = groups if not isinstance(groups, str) else _owners(groups, text, texts, rows.texts)
     division = Division(shares_of(split), seed, owners, strict, progress)
     options = Options(division, window_s, sample_rate, vocabulary, augment, limits)
     fixed = rows.parts(split)
-    paths, notes = rows.files(names, table, folder)
+    paths, notes = rows.files(names, table, folder, progress=progress)
     return from_recordings(Recordings(names, paths, texts, fixed, notes=notes), options)
 
 
@@ -210,7 +210,7 @@ def from_folder(
     Raises:
         InputError: If there is no such folder, or no recording with a text in it; and as `from_csv`.
     """
-    root = local(folder)
+    root = local(folder, progress=progress)
     recordings = _beside(root)
     owners: Groups | None = groups if not isinstance(groups, str) else _by_name(groups, recordings)
     options = Options(

@@ -79,14 +79,19 @@ class Table:
         return self.texts(groups) if isinstance(groups, str) else groups
 
     def files(
-        self, names: Sequence[str], table: str | os.PathLike[str], folder: str | os.PathLike[str] | None
+        self,
+        names: Sequence[str],
+        table: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None,
+        *,
+        progress: bool = True,
     ) -> tuple[list[Path], tuple[str, ...]]:
         """Paths of the files that rows name, from `folder` or the table's own on, and notes on how all was read.
 
         Raises:
             InputError: If a path appears twice, or a file is missing.
         """
-        start = beside(table) if folder is None else local(folder)
+        start = beside(table, progress=progress) if folder is None else local(folder, progress=progress)
         paths, notes = tables.path_column(names, start, self.first)
         return paths, (*self.notes, *notes)
 
@@ -103,18 +108,25 @@ def label_names(label: Any) -> list[str]:
     return list(names)
 
 
-def read_any(path: str | os.PathLike[str], encoding: str | None = None, separator: str | None = None) -> Table:
+def read_any(
+    path: str | os.PathLike[str],
+    encoding: str | None = None,
+    separator: str | None = None,
+    *,
+    progress: bool = True,
+) -> Table:
     """A table by the ending of its name; a header comes first in CSV and TSV.
 
     Args:
         path: .csv (or .txt), .tsv (or .tab), .jsonl (or .ndjson) or .parquet (or .pq).
         encoding: As in `decoding.decode`; Parquet needs none. One that must be guessed is noted.
         separator: The character between the columns of CSV and TSV; None finds it, and notes another than usual.
+        progress: Say how far the copy of a URL is.
 
     Raises:
         InputError: If the file cannot be read, or holds no rows.
     """
-    table = local(path)
+    table = local(path, progress=progress)
     kind = _FORMATS.get(table.suffix.lower())
     if kind is None:
         raise InputError(f"The table {str(table)!r} must end in .csv, .tsv, .jsonl or .parquet, as its content does.")

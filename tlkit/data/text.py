@@ -102,7 +102,7 @@ def from_folder(
             fewer texts than parts.
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
-    return listed_splits(class_folders(folder), from_files, options)
+    return listed_splits(class_folders(folder, progress=progress), from_files, options)
 
 
 def from_table(
@@ -140,7 +140,7 @@ def from_table(
         InputError: If the table cannot be read, or a column or a label is missing.
     """
     options = Options(Division(shares_of(split), seed, None, strict, progress), encoding, max_characters)
-    rows = read_any(table, encoding, separator)
+    rows = read_any(table, encoding, separator, progress=progress)
     fixed, texts = rows.parts(split), rows.texts(text)
     options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=rows.owners(groups)))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(texts))]
@@ -268,7 +268,7 @@ def from_conll(
     """
     options = Options(Division(split, seed, groups, strict, progress), encoding, max_characters)
     files = {part: path for part, path in enumerate((train, val, test)) if path is not None}
-    by_part = {part: read_sentences(path, encoding) for part, path in files.items()}
+    by_part = {part: read_sentences(local(path, progress=progress), encoding) for part, path in files.items()}
     ids = [f"{PARTS[part]}/{sentence.line}" for part, part_sentences in by_part.items() for sentence in part_sentences]
     parts = [part for part, part_sentences in by_part.items() for _ in part_sentences]
     sentences = [sentence for part_sentences in by_part.values() for sentence in part_sentences]
@@ -320,7 +320,7 @@ def from_squad(
         (part, question)
         for part, part_paths in files.items()
         for path in part_paths
-        for question in read_questions(path, encoding)
+        for question in read_questions(local(path, progress=progress), encoding)
     ]
     if not part_questions:
         raise InputError("`train` names no file; give one, or several.")
@@ -369,7 +369,7 @@ def from_pairs(
         InputError: If the file cannot be read, or a column is missing.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    turns = dialogues.turns_of_pairs(local(table), prompt, answer, system, encoding)
+    turns = dialogues.turns_of_pairs(local(table, progress=progress), prompt, answer, system, encoding)
     return dialogues.divided(turns, general, mix, options)
 
 
@@ -410,7 +410,7 @@ def from_translations(
         InputError: If the file cannot be read, or a column is missing.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    return translations.of_table(local(table), source, target, groups, options)
+    return translations.of_table(local(table, progress=progress), source, target, groups, options)
 
 
 def from_dialogues(
@@ -445,7 +445,7 @@ def from_dialogues(
         InputError: If a file cannot be read, or holds something else; names the line.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    files = [file for place in _listed(path) for file in dialogues.files_of(place)]
+    files = [file for place in _listed(path) for file in dialogues.files_of(local(place, progress=progress))]
     turns = [turn for file in files for turn in dialogues.turns_of_file(file, system, encoding)]
     return dialogues.divided(turns, general, mix, options)
 

@@ -84,7 +84,7 @@ def from_nifti(
     if not (is_number(every) and float(every).is_integer() and every >= 1):
         raise InputError(f"`every` must be a whole number, 1 or more. Received: every={every!r}.")
     _check_window(window)
-    pairs = _pairs(local(images), local(masks))
+    pairs = _pairs(local(images, progress=progress), local(masks, progress=progress))
     slices = _Slices(pairs, PLANES[plane], window, int(every), empty, table)
     spooled, places = spool(iter(slices))
     source, names, volumes = Selected(spooled, places), *zip(*slices.found, strict=True)
