@@ -8,19 +8,24 @@ one is a zip archive: `NAME/data.pkl` is the state dict's pickle, and `NAME/data
 from __future__ import annotations
 
 import collections
+import math
+import os
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from tlkit.core.errors import InputError, UnsafeModuleError
+from tlkit.core.trouble import MOST_LETTERS, first_line, printable
 
 MAGIC = 0x1950A86A20F9469CFC6C
+MOST_TIMES = 8  # the size of its file that all tensors may take: some share a storage, as tied weights do
 STORAGES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -67,60 +72,79 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     except (
         # what a damaged pickle makes the machine raise
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError),
-        *(OverflowError, MemoryError, RecursionError, zipfile.BadZipFile, RuntimeError, zlib.error, OSError),
+        *(OverflowError, MemoryError, RecursionError, zipfile.BadZipFile, RuntimeError, OSError),
+        *(zlib.error, struct.error, AssertionError),
     ) as error:
-        raise InputError(f"{path} is damaged, or not a weight file of torch ({error}).") from error
+        reason = printable(first_line(error)).rstrip(".")
+        raise InputError(f"{path} is damaged, or not a weight file of torch ({reason}).") from error
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if _unpickle(file) != MAGIC:
+    if _unpickle(file, size) != MAGIC:
         raise ValueError("the magic number is missing")
-    _protocol, facts = _unpickle(file), _unpickle(file)
+    _protocol, facts = _unpickle(file, size), _unpickle(file, size)
     if not facts["little_endian"]:
         raise ValueError("written on a big-endian machine")
-    state, keys = _unpickle(file, tensors=True), _unpickle(file)
+    state, keys = _unpickle(file, size, tensors=True), _unpickle(file, size)
     tensors = dict(_named(state))
     dtypes = {t.storage.key: t.storage.dtype for t in tensors.values()}
-    storages = {key: _storage(file, dtypes[key]) for key in keys}
-    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+    storages = {key: _storage(file, dtypes[key], size) for key in keys}
+    return _arrays(tensors, storages, size)
 
 
 def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
+    size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
+        if sum(max(entry.file_size, entry.compress_size) for entry in archive.infolist()) > MOST_TIMES * size:
+            raise ValueError("its parts are larger than the file")
+        if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.infolist()):
+            raise ValueError("packed as torch never packs")  # others make as much room as the file says
         (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         root = pickled.removesuffix("data.pkl")
         if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
             raise ValueError("written on a big-endian machine")
         with archive.open(pickled) as opened:
-            tensors = dict(_named(_unpickle(opened, tensors=True)))
+            tensors = dict(_named(_unpickle(opened, archive.getinfo(pickled).file_size, tensors=True)))
         storages = {t.storage.key: t.storage.dtype for t in tensors.values()}
         numbers = {key: np.frombuffer(archive.read(f"{root}data/{key}"), dtype) for key, dtype in storages.items()}
-    return {name: _array(tensor, numbers[tensor.storage.key]) for name, tensor in tensors.items()}
+    return _arrays(tensors, numbers, size)
+
+
+def _arrays(tensors: Mapping[str, _Tensor], storages: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """The tensors of a file of `size` bytes."""
+    left = MOST_TIMES * size
+    for tensor in tensors.values():
+        if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0:
+            raise ValueError("a tensor with a negative size")
+        left -= math.prod(tensor.shape) * tensor.storage.dtype.itemsize
+    if left < 0:
+        raise ValueError("tensors that are larger than the file")
+    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
 def _named(state: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, _Tensor]]:
     """The tensors of nested dicts, by their dotted names."""
     for name, value in state.items():
+        if not isinstance(name, str | int):
+            raise ValueError("a name that is no text")
         if isinstance(value, _Tensor):
             yield f"{prefix}{name}", value
         elif isinstance(value, dict):
             yield from _named(value, f"{prefix}{name}.")
 
 
-def _storage(file: BinaryIO, dtype: np.dtype[Any]) -> np.ndarray:
-    count = int.from_bytes(file.read(8), "little")
-    data = file.read(count * dtype.itemsize) if count < 1 << 40 else b""
-    if len(data) != count * dtype.itemsize:
+def _storage(file: BinaryIO, dtype: np.dtype[Any], size: int) -> np.ndarray:
+    length = int.from_bytes(file.read(8), "little") * dtype.itemsize
+    if length > size - file.tell():
         raise ValueError("the file ends within its numbers")
-    return np.frombuffer(data, dtype)
+    return np.frombuffer(file.read(length), dtype)
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     """A copy of the tensor's part of its storage, never of what lies around it."""
     extents = [(n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True)]
-    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0:
-        raise ValueError("a tensor with a negative size")
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, numbers.dtype)
     if tensor.offset + sum(extents) >= len(numbers):
@@ -129,21 +153,46 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()
 
 
-def _unpickle(file: IO[bytes], *, tensors: bool = False) -> Any:
-    return (_TensorsOnly if tensors else _PlainOnly)(file).load()
+def _unpickle(file: IO[bytes], size: int, *, tensors: bool = False) -> Any:
+    return (_TensorsOnly if tensors else _PlainOnly)(_Bounded(file, size)).load()
 
 
-class _PlainOnly(pickle.Unpickler):
-    """Numbers, strings and containers of them."""
+@dataclass(frozen=True)
+class _Bounded:
+    """A file of `size` bytes that makes no room for more than it has, whatever length a pickle says."""
+
+    file: IO[bytes]
+    size: int
+
+    def read(self, count: int) -> bytes:
+        """So many bytes."""
+        if count > self.size - self.file.tell():
+            raise EOFError("the file ends within its pickle")
+        return self.file.read(count)
+
+    def readline(self) -> bytes:
+        """Up to the next line break."""
+        return self.file.readline()
+
+
+class _PlainOnly(pickle._Unpickler):
+    """Numbers, strings and containers of them.
+
+    The unpickler written in Python, as that in C makes a table as large as the largest number of an object in the file.
+    """
+
+    dispatch: ClassVar = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code not in pickle.BYTEARRAY8
+    }  # it makes room before it reads
 
     def find_class(self, module: str, name: str) -> Any:
         raise UnsafeModuleError(
-            f"The weight file asks for `{module}.{name}`, which is no tensor, so it is not read: get the weights from "
-            "a source you trust, in another format."
+            f"The weight file asks for `{printable(f'{module}.{name}'[:MOST_LETTERS])}`, which is no tensor, so it is "
+            "not read: get the weights from a source you trust, in another format."
         )
 
     def persistent_load(self, identity: Any) -> Any:
-        raise pickle.UnpicklingError(f"an object outside the pickle: {identity!r}")
+        raise pickle.UnpicklingError("an object outside the pickle")
 
 
 class _TensorsOnly(_PlainOnly):
@@ -160,9 +209,9 @@ class _TensorsOnly(_PlainOnly):
 
     def persistent_load(self, identity: Any) -> Any:
         kind, dtype, key, *_ = identity
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise pickle.UnpicklingError(f"an object that is no storage: {kind!r}")
-        return _Storage(str(key), dtype)
+        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
+            raise pickle.UnpicklingError("an object that is no storage")
+        return _Storage(key, dtype)
 
 
 def _tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import sys
+import tracemalloc
 import types
 import zipfile
 
@@ -100,12 +101,12 @@ def test_tensors_of_nested_state_dicts_have_dotted_names(tmp_path):
     assert {name: list(value) for name, value in tensors.items()} == {"model.w": [1, 2], "model.deep.4": [0]}
 
 
-def archived(state, storages, byteorder=b"little"):
+def archived(state, storages, byteorder=b"little", pickled=None):
     """The newer layout."""
-    pickled, file = io.BytesIO(), io.BytesIO()
-    Writer(pickled, protocol=2).dump(state)
+    written, file = io.BytesIO(), io.BytesIO()
+    Writer(written, protocol=2).dump(state)
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("net/data.pkl", pickled.getvalue())
+        archive.writestr("net/data.pkl", pickled if pickled is not None else written.getvalue())
         archive.writestr("net/byteorder", byteorder)
         for storage in storages:
             archive.writestr(f"net/data/{storage.key}", storage.array.tobytes())
@@ -220,3 +221,121 @@ def test_damage_is_always_an_input_error_or_other_numbers(tmp_path, data):
     except InputError:
         return
     assert all(isinstance(t, np.ndarray) for t in tensors.values())
+
+
+# -- damage of every kind, each in one sentence, with bounded memory
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """The content cut off, with bytes flipped, left out, put in or said twice."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        at, length = int(rng.integers(0, max(1, len(changed)))), int(rng.integers(1, 9))
+        kind = rng.integers(0, 6)
+        if kind == 0:
+            del changed[at:]
+        elif kind == 1:
+            del changed[at : at + length]
+        elif kind == 2:
+            changed[at:at] = rng.bytes(length)
+        elif kind == 3:
+            changed[at:at] = changed[at : at + 8 * length]
+        elif changed:
+            changed[at % len(changed)] ^= int(rng.integers(1, 256))
+    return bytes(changed)
+
+
+def sample_archive(pickled=None):
+    numbers, counts = Storage("7", np.arange(12, dtype="<f4")), Storage("9", np.array([5], "<i8"))
+    state = {"net": {"turned": Tensor(numbers, 0, (4, 3), (1, 4)), "count": Tensor(counts, 0, (), ())}}
+    return archived(state, [numbers, counts], pickled=pickled)
+
+
+def pickle_of(archive: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return opened.read("net/data.pkl")
+
+
+def check_damage(path, content: bytes, same: dict | None):
+    """Read it: the same tensors, or others where the format has no checksum, or one sentence."""
+    path.write_bytes(content)
+    try:
+        tensors = read_tensors(path)
+    except (InputError, UnsafeModuleError) as error:
+        assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
+        return
+    assert sum(tensor.nbytes for tensor in tensors.values()) <= 8 * len(content)
+    if same is not None:
+        assert tensors.keys() == same.keys()
+        assert all(np.array_equal(tensors[name], same[name]) for name in same)
+
+
+def fuzz(path, seeds):
+    whole, archive = sample(), sample_archive()
+    pickled = pickle_of(archive)
+    path.write_bytes(archive)
+    same = read_tensors(path)
+    tracemalloc.start()
+    try:
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            check_damage(path, damaged(whole, rng), None)
+            check_damage(path, damaged(archive, rng), same)
+            check_damage(path, sample_archive(damaged(pickled, rng)), None)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_damage_of_files_and_archives_is_one_sentence(tmp_path):
+    fuzz(tmp_path / "w.pth", range(200))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_much_damage(tmp_path):
+    fuzz(tmp_path / "w.pth", range(1_000, 11_000))
+
+
+def bombs():
+    one = Storage("0", np.zeros(1, "<f4"))
+    many = Storage("0", np.zeros(1 << 20, "<f4"))
+    packed = io.BytesIO(archived({"w": Tensor(many, 0, (4,), (1,))}, [many]))
+    deflated = io.BytesIO()
+    with zipfile.ZipFile(packed) as plain, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as smaller:
+        for name in plain.namelist():
+            smaller.writestr(name, plain.read(name))
+    return {
+        "one number said often": archived({"w": Tensor(one, 0, (1 << 40,), (0,))}, [one]),
+        "one storage in many tensors": archived(
+            {str(i): Tensor(many, 0, (1 << 20,), (1,)) for i in range(1000)}, [many]
+        ),
+        "zeros that were packed": deflated.getvalue(),
+        "a length beyond the end": sample()[:-16] + (1 << 36).to_bytes(8, "little") + bytes(8),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["one number said often", "one storage in many tensors", "zeros that were packed", "a length beyond the end"],
+)
+def test_a_small_file_does_not_fill_the_memory(tmp_path, name):
+    (tmp_path / "w.pth").write_bytes(bombs()[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="not a weight file of torch"):
+            read_tensors(tmp_path / "w.pth")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_key_that_is_no_text_is_not_written_out(tmp_path):
+    """A list that holds another twice, and so on, is small, and takes 2**40 letters to say."""
+    nested: list = []
+    for _ in range(40):
+        nested = [nested, nested]
+    storage = Storage(nested, np.zeros(1, "<f4"))
+    (tmp_path / "w.pth").write_bytes(archived({"w": Tensor(storage, 0, (1,), (1,))}, []))
+    with pytest.raises(InputError, match="no storage"):
+        read_tensors(tmp_path / "w.pth")
