@@ -242,12 +242,14 @@ def compared(data, mine, peer):
 
 
 def part(work, name, *words):
-    """What a fresh process found, now or before."""
+    """What a fresh process found, now or before with the same words; those of other settings are found again."""
     file = work / f"{name}.json"
-    if not file.exists():
-        result = fresh(__file__, name, "--work", str(work), *words)
-        file.write_text(json.dumps(result))
-    return json.loads(file.read_text())
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if kept.get("words") != list(words):
+        file.unlink(missing_ok=True)  # the boxes beside it are written anew
+        kept = {"words": list(words), "result": fresh(__file__, name, "--work", str(work), *words)}
+        file.write_text(json.dumps(kept))
+    return kept["result"]
 
 
 def one_seed(seed, train, epochs, rates, times, work):

@@ -151,13 +151,18 @@ def main() -> None:
     from tlkit import zoo
 
     module, side, total = str(zoo.folder("efficientnet-lite0")), options.side, options.images
-    runs = json.loads(options.out.read_text())["runs"] if options.resume else {}
+    held = json.loads(options.out.read_text()) if options.resume else {"side": side, "runs": {}}
+    if held.get("side") != side:
+        raise SystemExit(
+            f"{options.out} holds runs of images of another side: leave out --resume, or give that --side."
+        )
+    runs = held["runs"]
     with tempfile.TemporaryDirectory() as scratch:
         for count, workers in (*((count, 1) for count in SMALL), (total, 1), (total, 2)):
             if (name := f"{count} images, {workers} workers") not in runs:
                 folder = Path(scratch) / str(count)
                 runs[name] = run(folder if folder.exists() else written(folder, count), module, side, workers)
-                options.out.write_text(json.dumps({"runs": runs}, indent=1))
+                options.out.write_text(json.dumps({"side": side, "runs": runs}, indent=1))
         kept_bytes = example_bytes(Path(scratch) / "tiny")
     model = model_of({count: runs[f"{count} images, 1 workers"][0] for count in SMALL})
     checks = [compared(model, total, runs[f"{total} images, {workers} workers"]) for workers in (1, 2)]

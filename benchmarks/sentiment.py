@@ -217,6 +217,8 @@ def main() -> None:
         return
     started = time.perf_counter()
     held = json.loads(args.out.read_text()) if args.resume and args.out.exists() else {"runs": [], "seconds": 0.0}
+    if held.get("module", args.module) != args.module:
+        parser.error(f"{args.out} holds runs of {held['module']}: name another --out, or leave out --resume")
     known, runs = embedded(args.module), []
     for seed in range(args.seeds):
         runs.append(measured(seed, known, held["runs"][seed] if seed < len(held["runs"]) else {}))
