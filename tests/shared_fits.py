@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -50,7 +51,11 @@ def ended(process: subprocess.Popen, timeout_s: float = 300) -> str:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[dict[str, str]]:
-    """Names and addresses of two network namespaces that a cable joins; {} where root does not allow it."""
+    """Names and addresses of two network namespaces that a cable joins.
+
+    Raises:
+        PermissionError: Where this process may have none.
+    """
     names = [f"tlkit-{os.getpid()}-{index}" for index in range(2)]
     cables = [f"tlk{os.getpid()}-{index}" for index in range(2)]
     hosts = {name: f"10.213.7.{index + 1}" for index, name in enumerate(names)}
@@ -60,17 +65,23 @@ def two_hosts() -> Iterator[dict[str, str]]:
         commands += [f"-n {name} addr add {address}/24 dev {cable}", f"-n {name} link set {cable} up"]
         commands += [f"-n {name} link set lo up"]
     try:
-        yield hosts if all(_ip(command) for command in commands) else {}
+        for command in commands:
+            _ip(command)
+        yield hosts
     finally:
         for name in names:
-            _ip(f"netns del {name}")
+            with contextlib.suppress(AssertionError, OSError):  # one that was never made
+                _ip(f"netns del {name}")
 
 
-def _ip(command: str) -> bool:
+def _ip(command: str) -> None:
     try:
-        return subprocess.run(["ip", *command.split()], capture_output=True, timeout=10).returncode == 0
-    except OSError:  # no such program
-        return False
+        done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, timeout=10, check=False)
+    except FileNotFoundError:
+        raise PermissionError("there is no iproute2") from None
+    if done.returncode and re.search("not permitted|permission denied", done.stderr, re.IGNORECASE):
+        raise PermissionError(f"ip {command}: {done.stderr.strip()}")
+    assert done.returncode == 0, f"ip {command}: {done.stderr}"
 
 
 def cluster(count: int, hosts: list[str] | None = None) -> list[dict[str, str]]:
@@ -179,9 +190,9 @@ def worker(folder: str, checkpoints: str, dropout: str, killed: str) -> dict[str
     extract.SHARD_BYTES = 4096  # features of a few examples, so that there are shards for both
     stored, store, run_epoch, done = [], extract._store, fitting._run_epoch, []
 
-    def noted(place, number, *arguments):
-        stored.append(f"{place.name} {number}")
-        store(place, number, *arguments)
+    def noted(request, number, *arguments):
+        stored.append(f"{request.folder.name} {number}")
+        store(request, number, *arguments)
 
     def ending(*arguments):
         if killed == f"{index} {len(done)}":
