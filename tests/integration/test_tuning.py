@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sqlite3
+import subprocess
+import sys
 
 import fitting
 import numpy as np
@@ -17,6 +21,7 @@ from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.progress import Progress, quiet
 from tlkit.core.trials import Keep, Trial, trying
 from tlkit.features import engines
+from tlkit.runs import invocation
 from tlkit.training import fit as fits
 
 pytest.importorskip("optuna")
@@ -194,6 +199,46 @@ def test_what_is_missing_is_said(adapt, tmp_path, monkeypatch):
         tlkit.tune(adapt, {"lr": SPACE["lr"]}, progress=quiet)
 
 
+def test_a_storage_is_the_file_that_is_named_and_only_a_search(adapt, tmp_path):
+    """Names that a URL would read otherwise, databases of something else, and --fresh on a file of the user's."""
+    options = {"trials": 1, "given": {"out": tmp_path / "out", "unfrozen": 0.0}, "progress": quiet}
+    odd = tmp_path / "new" / "a?b#c%20d" / "t?.sqlite"
+    tlkit.tune(adapt, {"lr": SPACE["lr"]}, storage=odd, **options)
+    assert odd.is_file() and [path.name for path in odd.parent.iterdir()] == ["t?.sqlite"]
+    other = tmp_path / "of_mine.sqlite"
+    with contextlib.closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (x INTEGER)")
+    text = tmp_path / "notes.txt"
+    text.write_text("mine, and no search\n" * 100)
+    for file in (other, text):
+        before = file.read_bytes()
+        for over in (False, True):
+            with invocation.starting(over=over), pytest.raises(InputError, match="holds no search and cannot become"):
+                tlkit.tune(adapt, {"lr": SPACE["lr"]}, storage=file, **options)
+        assert file.read_bytes() == before
+    with invocation.starting(over=True):
+        again = tlkit.tune(adapt, {"lr": tlkit.Range(1e-2, 2e-2)}, storage=odd, **options)
+    assert len(again.record["search"]["trials"]) == 1
+
+
+def test_a_search_that_another_process_makes_is_left_alone(adapt, tmp_path):
+    options = {"trials": 1, "given": {"out": tmp_path / "out"}, "progress": quiet, "storage": tmp_path / "s" / "t"}
+    holding = """import sys, time
+from tlkit.core.files import held
+with held(sys.argv[1]):
+    print(1, flush=True)
+    time.sleep(60)"""
+    with subprocess.Popen([sys.executable, "-c", holding, tmp_path / "s"], stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            (tmp_path / "s" / "t").write_bytes(b"under way")
+            with invocation.starting(over=True), pytest.raises(InputError, match=f"in use: process {process.pid}"):
+                tlkit.tune(adapt, {"lr": SPACE["lr"]}, **options)
+            assert (tmp_path / "s" / "t").read_bytes() == b"under way"
+        finally:
+            process.kill()
+
+
 def test_the_command_line(tmp_path, module_folder, capsys, monkeypatch):
     recipe = tmp_path / "tiny.py"
     recipe.write_text(
@@ -224,5 +269,11 @@ def main(out: str = "x", fit: tlkit.flags.Fit = tlkit.flags.Fit(epochs=(2, 0), b
     assert "trial   " not in capsys.readouterr().out
     assert commands.main([*words[:6]]) == 2 and "needs --space" in capsys.readouterr().err
     assert commands.main([*words[:6], "--space", "lr[0]=-1:1"]) == 2  # a rate below 0 is refused before any work
+    for space, sentence in (
+        (["lr[0]=0.1,0.2", "lr[0]=0.3,0.4"], "names lr[0] twice"),
+        (["lr[0]=0.1:inf"], "to a higher one"),
+        (["rate=0.1,0.2"], "`rate` of the space is no argument"),
+    ):
+        assert commands.main([*words[:6], "--space", *space]) == 2 and sentence in capsys.readouterr().err
     assert commands.main([*words[:4], "--trials", "x", "--space", "seed=1,2"]) == 2
     assert "`--trials` takes one value" in capsys.readouterr().err

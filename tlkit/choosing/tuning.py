@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -156,10 +158,16 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
     """The search in a file, or a new one; trials that a killed process left half done count as failed.
 
     Raises:
-        InputError: If the file holds a search over another space, or none.
+        InputError: If the file holds a search over another space, or something else.
     """
     options = {"load_if_exists": True, "direction": "maximize", "pruner": _pruner(optuna)}
     try:
+        tables = _tables(path)
+        if tables and "studies" not in tables:
+            raise InputError("it is a database of something else, so choose another storage.")
+        if invocation.starts_over():
+            with contextlib.suppress(KeyError):
+                optuna.delete_study(storage=_address(path), study_name=STUDY)
         study = optuna.create_study(storage=_address(path), study_name=STUDY, **options)
     except Exception as error:  # whatever SQLAlchemy finds in a file
         raise InputError(f"{path} holds no search and cannot become one: {first_line(error)}") from error
@@ -174,8 +182,18 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
     return study
 
 
+def _tables(path: Path) -> set[str]:
+    """Names of the tables in a database; none where there is no file."""
+    if not path.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
 def _address(path: Path) -> str:
-    return f"sqlite:///{path}"
+    from sqlalchemy.engine import URL  # of Optuna's own dependencies
+
+    return URL.create("sqlite", database=str(path)).render_as_string()  # names may hold what a URL reads otherwise
 
 
 def _pruner(optuna: Any) -> Any:

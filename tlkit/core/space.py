@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        if not (is_number(self.low) and is_number(self.high) and self.low < self.high):
+        if not (is_number(self.low) and is_number(self.high) and -math.inf < self.low < self.high < math.inf):
             raise InputError(f"A Range goes from a number to a higher one. Received: {self.low!r} to {self.high!r}.")
         if self.log and self.low <= 0:
             raise InputError(f"A Range with log=True lies above 0. Received: low={self.low!r}.")
@@ -106,13 +107,17 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
         words: `name=low:high`, `name=low:high:log`, or `name=choice,choice`.
 
     Raises:
-        InputError: If one is written otherwise.
+        InputError: If one is written otherwise, or a name comes twice.
 
     Example:
         >>> parse(["lr[0]=1e-4:1e-2:log", "unfrozen=0.1,0.25"])
         {'lr[0]': Range(low=0.0001, high=0.01, log=True), 'unfrozen': (0.1, 0.25)}
     """
-    return dict(map(_parsed, words))
+    pairs = [_parsed(word) for word in words]
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"`--space` names {twice[0]} twice: give it one range, or one list of choices.")
+    return dict(pairs)
 
 
 def _parsed(word: str) -> tuple[str, Range | tuple[Any, ...]]:
