@@ -141,11 +141,21 @@ def test_the_report_shows_why_below_the_mistakes(images):
 def test_predict_writes_pictures(images, tmp_path, capsys):
     run, _ = images
     tlkit.export(run, formats=["float32"], progress=quiet)
-    Image.fromarray(run.data.test.inputs[0]).save(tmp_path / "a.png")
-    words = ["predict", str(run.folder), str(tmp_path / "a.png"), "--explain", str(tmp_path / "why")]
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(run.data.test.inputs[0]).save(tmp_path / folder / "a.png")
+    files = [str(tmp_path / folder / "a.png") for folder in ("one", "other")]
+    words = ["predict", str(run.folder), *files, "--explain", str(tmp_path / "why")]
     assert commands.main([*words, "--method", "occlusion"]) == 0
-    (picture,) = (tmp_path / "why").iterdir()
+    picture, other = sorted((tmp_path / "why").iterdir())
     assert picture.name.startswith("a.png-1-") and Image.open(picture).size == (480, 480)
+    assert other.name == f"{picture.stem}_2.png", "files of one name in two folders have a picture each"
+    capsys.readouterr()
+    assert commands.main([*words, "--method", "gradcam"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "`method` must be one of grad_cam" in printed.err
+    assert commands.main([*words[:4], "--method", "occlusion"]) == 2
+    assert "`--method` says how --explain looks" in capsys.readouterr().err
 
 
 # -- words

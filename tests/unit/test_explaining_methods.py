@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageFont
 
 from tlkit.core.errors import InputError
-from tlkit.explaining import methods, series
+from tlkit.explaining import explanation, methods, series
 from tlkit.explaining.explanation import Explanation
 from tlkit.explaining.parts import Parts
 from tlkit.explaining.words import Word, grouped
@@ -89,6 +91,22 @@ def test_words_and_labels_are_escaped():
         and "&lt;script&gt;" in explanation.html()
     )
     assert explanation.png()[:4] == b"\x89PNG" and explanation.plain()["shares"] == [1.0, -0.5]
+
+
+def drawn_rows(words):
+    """Of each word, the pixels of the picture beside its bar."""
+    heat = np.zeros(len(words), np.float32)
+    picture = np.asarray(Image.open(io.BytesIO(Explanation("", "", 1.0, "occlusion", heat, words=words).png())))
+    return [picture[4 + 22 * row : 26 + 22 * row, :170] for row in range(len(words))]
+
+
+def test_words_of_other_scripts_and_long_ones_are_drawn_beside_their_bars():
+    """Pillow's own font has neither; what it lacks loses its accents."""
+    for font in (explanation._font(), ImageFont.load_default(13)):
+        assert explanation._fitting("naïve", font) == ("naïve" if isinstance(font.path, str) else "naive")
+        assert font.getlength(explanation._fitting("w" * 400, font)) <= explanation.WORD_WIDTH
+    short, long = drawn_rows(("a", "a" * 400))
+    assert (short < 128).sum() < (long < 128).sum() and (long[:, 165:168] == 255).all()
 
 
 def test_the_peak_and_the_picture_of_a_heat():

@@ -481,8 +481,6 @@ def _tune(args: list[str], flags: set[str]) -> int:
 
     for values in spaces.corners(options["space"]):
         flags_of_recipes.check(recipe, spaces.arguments(values, given))
-    if "--fresh" in flags:
-        tuning.storage_of(options.get("storage"), given).unlink(missing_ok=True)
     workers = contextlib.nullcontext() if where is None else cluster.ray(**where)
     with workers, invocation.invoked(["tune", *args], fresh="--fresh" in flags):
         run = tuning.tune(recipe, given=given, **options)
@@ -508,7 +506,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
         format: str | None = None,
         drawn: Path | None = None,
         explain: Path | None = None,
-        method: str = "grad_cam",
+        method: str | None = None,
     ) -> None:
         """Try a result on files, from an exported file.
 
@@ -519,7 +517,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
             format: Which of the run's files to ask, by its format; the float32 file for phones unless given.
             drawn: Folder that gets a PNG of each image with its boxes, mask or points drawn in.
             explain: Folder that gets a PNG of each file that shows why the model says so; needs the run itself.
-            method: Of `--explain`: grad_cam, integrated_gradients or occlusion.
+            method: Of `--explain`: integrated_gradients or occlusion; grad_cam unless given.
         """
 
     options = _parsed(predict, "predict", args)
@@ -533,7 +531,13 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
-    pictures, method = options.pop("explain", None), options.pop("method", "grad_cam")
+    pictures, method = options.pop("explain", None), options.pop("method", None)
+    if method is not None and pictures is None:
+        raise InputError("`--method` says how --explain looks at files: name a folder for its pictures with --explain.")
+    if pictures is not None:
+        from tlkit.explaining.explaining import explain_files, method_of
+
+        method = method_of(method or "grad_cam")
     predictions = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
     if "--json" in flags:
         _print_json([dataclasses.asdict(p) for p in predictions])
@@ -542,8 +546,6 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
         print("\n".join(prediction_lines(predictions)))
     if pictures is not None:
-        from tlkit.explaining.explaining import explain_files
-
         for path in explain_files(run, files, pictures, method=method, bad=lambda _: None):
             print(path, file=sys.stderr)
     return 2 if sentences else 0

@@ -19,7 +19,7 @@ from tlkit.explaining import methods, series
 from tlkit.explaining.explanation import Explanation
 from tlkit.explaining.outputs import Explained, Scored, explained
 from tlkit.explaining.parts import Parts, parts_of, whole
-from tlkit.explaining.words import grouped, words_of
+from tlkit.explaining.words import PIECES, grouped, words_of
 from tlkit.exporting.predicting import read_files
 from tlkit.modalities.audio_shown import spectrogram
 from tlkit.runs.folder import opened, save_record
@@ -84,14 +84,24 @@ def explain(
     Source: Selvaraju et al. 2017, arXiv:1610.02391; Sundararajan et al. 2017, arXiv:1703.01365; Zeiler and Fergus 2014,
     arXiv:1311.2901.
     """
-    if method not in METHODS:
-        raise InputError(f"`method` must be one of {', '.join(METHODS)}. Received: method={method!r}.")
+    method_of(method)
     if (steps is not None and steps < 1) or objects < 1:
         raise InputError(f"`steps` and `objects` must be 1 or more. Received: steps={steps}, objects={objects}.")
     ready, settings = opened(run), _Asked(method, label, of, depth, steps, objects)
     return tuple(
         explanation for index in range(len(examples)) for explanation in _of_example(ready, examples, index, settings)
     )
+
+
+def method_of(name: str) -> str:
+    """The name of a method.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in METHODS:
+        raise InputError(f"`method` must be one of {', '.join(METHODS)}. Received: method={name!r}.")
+    return name
 
 
 def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> Iterator[Explanation]:
@@ -117,13 +127,12 @@ def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> I
 
 def _look(inputs: Any) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
     """How inputs of this shape are looked at."""
-    if isinstance(inputs, Mapping) or _is_numbers(inputs):
-        return _text
     by_axes = {2: _sound, 3: _series, 4: _image}
-    if inputs.ndim not in by_axes:
-        raise InputError(
-            f"Inputs of shape {inputs.shape[1:]} are no images, sounds, texts or series: they cannot be explained."
-        )
+    if (isinstance(inputs, Mapping) and PIECES in inputs) or _is_numbers(inputs):
+        return _text
+    if isinstance(inputs, Mapping) or inputs.ndim not in by_axes:
+        kind = f"named {', '.join(inputs)}" if isinstance(inputs, Mapping) else f"of shape {inputs.shape[1:]}"
+        raise InputError(f"Inputs {kind} are no images, sounds, texts or series: they cannot be explained.")
     return by_axes[inputs.ndim]
 
 
@@ -132,9 +141,9 @@ def _series(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Expla
     return _found(heat, words=series.names(series.stretches(inputs.shape[1])), missing=missing)
 
 
-def _is_numbers(inputs: np.ndarray) -> bool:
+def _is_numbers(inputs: Any) -> bool:
     """Whether an input is numbers of words."""
-    return inputs.ndim == 2 and inputs.dtype.kind in "iu"
+    return not isinstance(inputs, Mapping) and inputs.ndim == 2 and inputs.dtype.kind in "iu"
 
 
 def _found(heat: np.ndarray, **fields: Any) -> Explanation:
@@ -333,12 +342,18 @@ def explain_files(
     Raises:
         InputError: If `run` is no run, or its inputs cannot be read from files.
     """
+    method_of(method)
     ready = opened(run)
     paths: list[Path] = []
     for file, examples in read_files(ready, files, bad):
         for number, explanation in enumerate(explain(ready, examples, method=method), start=1):
-            name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name}-{number}-{explanation.label}")[:120]
-            paths.append(Path(folder) / f"{name}.png")
-            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name[:60]}-{number}-{explanation.label[:40]}")
+            paths.append(_unused(Path(folder) / f"{name}.png", paths))
             write_atomic(paths[-1], explanation.png())
     return paths
+
+
+def _unused(path: Path, paths: Sequence[Path]) -> Path:
+    """The path, with a number behind its name where another file of that name lies in another folder."""
+    numbered = (path.with_name(f"{path.stem}_{number}.png") for number in itertools.count(2))
+    return path if path not in paths else next(other for other in numbered if other not in paths)

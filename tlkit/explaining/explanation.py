@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import html
 import io
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 SIDE, SMALL = 480, 160  # pixels of an image, and of one in the report
+WORD_WIDTH = 160  # pixels of a word beside its bar
 WARM, COLD = (226, 60, 20), (40, 90, 220)
 
 
@@ -135,13 +139,35 @@ def _css(share: float) -> str:
 def _of_words(words: tuple[str, ...], shares: np.ndarray) -> np.ndarray:
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (SIDE, 22 * max(1, len(words)) + 8), "white")
+    image, font = Image.new("RGB", (SIDE, 22 * max(1, len(words)) + 8), "white"), _font()
     draw: Any = ImageDraw.Draw(image)
     for row, (word, share) in enumerate(zip(words, shares, strict=True)):
         top, length = 4 + 22 * row, abs(float(share)) * (SIDE - 180)
         draw.rectangle((170, top + 3, 171 + length, top + 18), fill=WARM if share >= 0 else COLD)
-        draw.text((4, top + 4), word.encode("ascii", "replace").decode()[:26], fill="black")
+        draw.text((4, top + 2), _fitting(word, font), fill="black", font=font)
     return np.asarray(image)
+
+
+@functools.cache
+def _font() -> Any:
+    """A font with the letters of most scripts where the system has one; Pillow's own has those of English."""
+    from PIL import ImageFont
+
+    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf"):
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, 13)
+    return ImageFont.load_default(13)
+
+
+def _fitting(word: str, font: Any) -> str:
+    """The word as far as there is room for it; accents go where the font is Pillow's own, which lacks them."""
+    if not isinstance(font.path, str):
+        plain = unicodedata.normalize("NFKD", word)
+        word = "".join(letter for letter in plain if not unicodedata.combining(letter))
+        word = word.encode("ascii", "replace").decode()
+    while font.getlength(word) > WORD_WIDTH:
+        word = f"{word.rstrip('.')[:-1]}..."
+    return word
 
 
 def _middle(line: np.ndarray, first: int) -> float:

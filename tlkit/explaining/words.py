@@ -14,6 +14,8 @@ from tlkit.layer.lookup import backbone_of
 from tlkit.tokenizing.wordpiece import INPUTS, SPECIAL, WordPiece
 from tlkit.tokenizing.words import Words
 
+PIECES = INPUTS[0]  # the input that is the numbers of pieces
+
 
 @dataclass(frozen=True)
 class Word:
@@ -46,7 +48,7 @@ def words_of(run: Run, inputs: Any) -> list[Word]:
     layer = backbone_of(run.model)
     tokenizer = None if layer is None else layer.tokenizer
     if isinstance(tokenizer, WordPiece) and isinstance(inputs, Mapping):
-        return _of_pieces(tokenizer, inputs[INPUTS[0]][0], inputs[INPUTS[1]][0])
+        return _of_pieces(tokenizer, inputs[PIECES][0], inputs[INPUTS[1]][0])
     if isinstance(tokenizer, Words) and isinstance(inputs, np.ndarray):
         word_of_row = {row: word for word, row in reversed(list(tokenizer.rows.items()))}
         return [Word(word_of_row[int(row)], (step,)) for step, row in enumerate(inputs[0]) if int(row) in word_of_row]
