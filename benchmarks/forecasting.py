@@ -60,8 +60,11 @@ def one_series(name, budget):
             data.test.ids, data.test.inputs, data.test.targets, data.test.modality, data.test.pipeline, columns
         )
         plan_scores = tlkit.evaluate(run.model, task, test).scores
-        losses = [loss for phase in run.phases for loss in phase.history["val_loss"]]
-        row["val_loss"] = {"zero_shot": losses[0], "chosen": min(losses)}
+        (chosen,) = [phase for phase in run.phases if phase.improved][-1:]  # its best epoch is what the run kept
+        row["val_loss"] = {
+            "zero_shot": run.phases[0].history["val_loss"][0],
+            "chosen": chosen.history["val_loss"][chosen.best_epoch - 1],
+        }
     mase = {"zero_shot": scores["mase"], "plan": plan_scores["mase"]}
     mase |= {name: scores[f"mase_{name}"] for name in ("ets", "theta") if f"mase_{name}" in scores}
     wql = {"zero_shot": scores["wql"], "plan": plan_scores["wql"]}

@@ -61,22 +61,21 @@ def cold_recall(file, splits, films):
     """Recall at 10 of held-out films among themselves, by the shares that the file's own graph gives them."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from tlkit.data.ratings import matrix_of
     from tlkit.methods.cold_start import cold_figures, takers_of
-    from tlkit.methods.recommenders import users_of
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # a delegate keeps no tensors between
     runner = Interpreter(str(file), experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
     runner.allocate_tensors()
     (softmax,) = [op for op in runner._get_ops_details() if op["op_name"] == "SOFTMAX"]
-    takers, relevant = takers_of(splits.test, len(films.ids))
+    takers, taken = takers_of(splits.test)
     shares = []
     for history in splits.test.inputs.take(takers):
         runner.set_tensor(runner.get_input_details()[0]["index"], history[None])
         runner.invoke()
         shares.append(runner.get_tensor(softmax["outputs"][0])[0].copy())
-    new = ~matrix_of([splits.train], users_of(splits.train), len(films.ids)).any(axis=0)
-    return cold_figures(np.log(np.maximum(shares, 1e-30)), relevant, new, 10)[0]
+    candidates = np.unique(np.concatenate(taken))
+    scores = np.log(np.maximum(shares, 1e-30))[:, candidates]
+    return cold_figures(lambda part: scores[part], taken, candidates, len(films.ids), 10)["recall_at_10"]
 
 
 def one_seed(data, films, seed, folder):
@@ -116,37 +115,38 @@ def trained(splits, films, seed, folder):
 def new_films(data, films, seed):
     """Recall at 10 among a draw of new films, by way of telling what users think of them."""
     import tlkit
-    from tlkit.data.ratings import COLD, matrix_of
-    from tlkit.methods import cold_start, item_vectors
+    from tlkit.data.ratings import COLD, taken_by
+    from tlkit.methods import cold_start
     from tlkit.methods.recommenders import alternating_least_squares, among, ranked, users_of
 
     splits = tlkit.data.ratings.from_table(
         data, films, user="user_id", item="movie_id", time="timestamp", cold=0.1, seed=seed
     )
     users, count = users_of(splits.test), len(films.ids)
-    taken = matrix_of([splits.train, splits.val], users, count)
-    known = taken.any(axis=0)
-    relevant = np.zeros_like(taken)
+    pairs = taken_by([splits.train, splits.val], users)
+    known = np.bincount(pairs[:, 1], minlength=count) > 0
+    relevant = np.zeros((len(users), count), bool)
     places = {str(splits.test.columns["user"][i]): i for i in range(len(splits.test))}
     for row, user in enumerate(users):
         held = np.asarray(splits.test.columns[COLD][places[user]])
         relevant[row, held[held >= 0]] = True
     if not TEXTS:
-        TEXTS.append(item_vectors.vectors_of(films, "zoo:minilm-l6-v2"))
+        TEXTS.append(tlkit.methods.item_vectors(films, "zoo:minilm-l6-v2").vectors)
     (texts,) = TEXTS
     centred = texts - texts[known].mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    user_factors, item_factors = alternating_least_squares(pairs, len(users), count)
+    factors = item_factors[known]
     ways = {
-        "neighbours": cold_start._nearest(unit, known, 20),
-        "regression": cold_start._regressed(unit, known),
-        "new_items": cold_start.by_likeness(texts, known, 20),
+        "neighbours": cold_start._nearest(unit, known, factors, 20),
+        "regression": cold_start._regressed(unit, known, factors),
+        "new_items": cold_start.by_likeness(texts, known, factors, 20),
     }
-    liking = alternating_least_squares(taken)[:, known]
     takers = relevant.any(axis=1)
     hidden = np.tile(~(~known & relevant.any(axis=0)), (int(takers.sum()), 1))
     scores = {
-        way: float(among(ranked((liking @ own.T)[takers], hidden, 10), relevant[takers])[0].mean())
-        for way, own in ways.items()
+        way: float(among(ranked(user_factors[takers] @ told.T, hidden, 10), relevant[takers])[0].mean())
+        for way, told in ways.items()
     }
     print(json.dumps({"draw": seed, **{way: round(value, 4) for way, value in scores.items()}}), flush=True)
     return scores
@@ -196,7 +196,7 @@ def main(data, seeds, out, draws, keep):
         "met": {name: table[name]["mean"] >= bar for name, bar in BARS.items()}
         | {"cold_recall_at_10_of_file": table["cold_recall_at_10_of_file"]["mean"] >= BARS["cold_recall_at_10"]}
         | {"same_items": all(row["same_items"] == row["compared"] for row in rows)}
-        | {"bytes": min(min(row["bytes"].values()) for row in rows) <= 1e6},
+        | {"bytes": max(max(row["bytes"].values()) for row in rows) <= 1e6},
     }  # fmt: skip
     print(json.dumps(table, indent=1))
     if out:

@@ -13,7 +13,7 @@ import tlkit
 def main(
     data: Path | None = None,
     horizon: int = 12,
-    season_length: int = 12,
+    season_length: int | None = None,
     module: str = "zoo:forecaster",
     out: Path = Path("runs/forecasting"),
     time: str = "time",
@@ -35,7 +35,8 @@ def main(
         data: Table (CSV, TSV, JSONL, Parquet) with a column of times and one of values, regular in time;
             without it, made-up monthly sales.
         horizon: Steps ahead.
-        season_length: Steps of a season, such as 12 of months; 1 is none.
+        season_length: Steps of a season, such as 12 of months; 1 is none. Without it, the commonest by the step of the
+            times, which is noted.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...
         out: Folder of the run.
         time: Name of the column of times.
@@ -49,12 +50,12 @@ def main(
         export: Which files to write.
     """
     if data is None:
-        splits = tlkit.datasets.made_series.sales(horizon, season_length, seed=seed)
+        splits = tlkit.datasets.made_series.sales(horizon, season_length or 12, seed=seed)
     else:
         splits = tlkit.data.series.history(
             data, horizon, season_length, time=time, value=value, series=series, origins=origins, stride=stride
         )
-    task = tlkit.tasks.forecast(horizon, quantiles, season_length)
+    task = tlkit.tasks.forecast(horizon, quantiles, tlkit.data.series.season_length_of(splits))
     phases = (tlkit.Phase(epochs=1, lr=1e-3),) if zero_shot else None
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed)
     return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)

@@ -14,10 +14,13 @@ def main(
     data: Path,
     items: Path,
     out: Path = Path("runs/recommendation"),
-    features: tuple[str, ...] = ("texts",),
-    texts: str = "zoo:minilm-l6-v2",
+    user: str = "user",
+    item: str = "item",
+    rating: str = "rating",
+    time: str = "time",
+    title: str = "title",
     image: str | None = None,
-    image_module: str = "zoo:efficientnet-lite0",
+    modules: tuple[str, ...] = ("zoo:minilm-l6-v2",),
     k: int = 10,
     min_rating: float | None = None,
     cold: float = 0.1,
@@ -33,20 +36,24 @@ def main(
 ) -> tlkit.Run:
     """Learn what comes next in histories, give new items vectors by what they are like, and export the result.
 
-    Scores: `ndcg_at_10` and `recall_at_10` of each user's last item among all; `cold_...` of held-out items among
-    themselves; with `_popularity`, `_neighbours` (of items) and `_factors` those of what it is compared with.
+    Scores: `ndcg_at_10`, `recall_at_10` and `coverage` of each user's last item among all; `cold_...` of held-out items
+    among themselves; with `_popularity`, `_neighbours` (of items) and `_factors` those of what it is compared with.
 
     Args:
-        data: Table of `user`, `item`, `rating` (or without it, events) and `time`.
-        items: Table of `item`, `title`, and what else describes an item.
+        data: Table of who took what when: users, items, times, and ratings (without them, events).
+        items: Table of the items, and of what describes them.
         out: Folder of the run.
-        features: What tells how like a new item is to known ones: of texts, images and columns (as they are) any.
-        texts: Handle of the frozen module that reads the items' texts.
+        user: Column of the users.
+        item: Column of the items, in both tables.
+        rating: Column of the ratings.
+        time: Column of the times.
+        title: Column of what people read of an item.
         image: Column of paths of the items' images, from their table's folder on.
-        image_module: Handle of the frozen module that reads them.
+        modules: Handles of frozen modules that tell by texts or images how like a new item is to known ones; "columns"
+            takes the columns as they are.
         k: Items given.
         min_rating: Ratings below it are left out; without it each is a sign of interest.
-        cold: Share of the items that is held out to measure what new items are worth.
+        cold: Share of the items that is held out to measure what new items are worth; 0 learns from all.
         neighbours: Known items that a new one takes its vector from.
         width: Of the vectors.
         history: Items of a user that the model sees, and does not give again.
@@ -57,24 +64,19 @@ def main(
         seed: Of the held-out items, the weights and the order of examples.
         export: Which files to write.
     """
-    if unknown := set(features) - {"texts", "images", "columns"}:
-        raise tlkit.InputError(f"`features` are of texts, images and columns. Received: {', '.join(sorted(unknown))}.")
-    if ("images" in features) != (image is not None):
-        raise tlkit.InputError("`--features images` and `--image COLUMN` go together: give both, or none.")
-    catalogue = tlkit.data.ratings.catalogue(items, image=image, encoding=encoding)
+    catalogue = tlkit.data.ratings.catalogue(items, item=item, title=title, image=image, encoding=encoding)
     splits = tlkit.data.ratings.from_table(
-        data, catalogue, min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed
-    )
-    handles = {"texts": texts, "images": image_module, "columns": None} if cold else {}
-    readers = [handle and tlkit.HubLayer(handle) for name, handle in handles.items() if name in features]  # first
+        data, catalogue, user=user, item=item, rating=rating, time=time,
+        min_rating=min_rating, history=history, cold=cold, encoding=encoding, seed=seed,
+    )  # fmt: skip
+    readers = [None if name == "columns" else name for name in modules]
+    described = tlkit.methods.item_vectors(catalogue, readers)  # first: it refuses before training
     backbone = tlkit.data.ratings.module(splits, width=width, seed=seed)
     phases = tlkit.plans.whole(epochs=epochs, lr=lr, weight_decay=1e-2)
     task = tlkit.tasks.recommend(catalogue.titles, k=k)
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_popularity(run, seed=seed)
-    if readers:
-        module = readers if len(readers) > 1 else readers[0]
-        run = tlkit.methods.new_items(run, catalogue, module, neighbours=neighbours)
+    run = tlkit.methods.new_items(run, catalogue, described, neighbours=neighbours)
     return tlkit.export(tlkit.save(run, out, seed=seed), formats=export.formats, max_drop=export.max_drop)
 
 

@@ -23,8 +23,8 @@ from tlkit.core.run import Phase
 pytestmark = pytest.mark.long
 
 HELPERS = {  # tested with what they serve
-    "beside_popularity", "beside_trees", "domain_mix", "multitask", "new_items", "one_head", "relabelled", "task_mix",
-    "taught", "trees",
+    "beside_popularity", "beside_trees", "domain_mix", "item_vectors", "multitask", "new_items", "one_head",
+    "relabelled", "task_mix", "taught", "trees",
 }  # fmt: skip
 RANGE = {"input_range": (0.0, 1.0)}  # of pixels
 FROZEN, TUNING = (Phase(1, 1e-2),), (Phase(1, 1e-3, unfrozen=1.0),)

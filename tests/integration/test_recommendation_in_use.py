@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fitting import same, stopped_after
@@ -10,6 +12,7 @@ import tlkit
 from tlkit.core.errors import InputError
 from tlkit.data import ratings_module
 from tlkit.methods import cold_start, recommenders
+from tlkit.methods.likeness import ItemVectors
 
 ITEMS, USERS, EACH = 24, 60, 9
 
@@ -41,9 +44,12 @@ def run(world):
 
 def test_it_learns_what_comes_next_and_says_what_it_is_compared_with(run):
     assert run.scores["recall_at_5"] > 0.9 and run.scores["ndcg_at_5"] > run.scores["ndcg_at_5_popularity"] + 0.2
-    assert {"recall_at_5_neighbours", "ndcg_at_5_factors", "coverage"} <= run.scores.keys()
+    for way in ("", "_popularity", "_neighbours", "_factors"):
+        assert all(0 < run.scores[f"{name}{way}"] <= 1 for name in ("recall_at_5", "ndcg_at_5", "coverage"))
+    assert run.scores["coverage"] > run.scores["coverage_popularity"]
     assert [row.passed for row in run.exports] == [True, True]
-    assert "leave-last-out" in (run.folder / "report.html").read_text()
+    page = (run.folder / "report.html").read_text()
+    assert "leave-last-out" in page and "matrix factorisation" in page and "New items" not in page
 
 
 def test_a_file_takes_a_history_and_never_gives_it_back(run, world, tmp_path):
@@ -92,14 +98,17 @@ def test_a_catalogue_is_an_index_that_histories_search(run, world, tmp_path):
         again.nearest(["i3"])
 
 
-def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatch):
+def ring():
+    """Vectors of items that are alike where one follows the other."""
+    angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
+    return ItemVectors(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+
+
+def test_new_items_are_given_to_who_took_their_neighbours(run, world):
     _, catalogue, data = world
     held = sorted({int(i) for k in range(len(data.test)) for i in data.test.columns["cold"][k] if i >= 0})
-    angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
-    texts = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    monkeypatch.setattr(cold_start, "vectors_of", lambda *_: texts)
     before = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
-    extended = tlkit.methods.new_items(run, catalogue, neighbours=2)
+    extended = tlkit.methods.new_items(run, catalogue, ring(), neighbours=2)
     after = run.model.predict(data.test.inputs.take(np.arange(len(data.test))), verbose=0)
     old_items = [i for i in range(ITEMS) if i not in held]
     assert np.array_equal(before[:, old_items], after[:, old_items])
@@ -113,11 +122,12 @@ def test_new_items_are_given_to_who_took_their_neighbours(run, world, monkeypatc
     assert extended.data.notes[-1].startswith(
         "Of the held-out items the test's users took 2, no more than the 5 that are"
     )
-    scores = cold_start._with_cold_scores(run, np.isin(np.arange(ITEMS), held), 1).scores
+    scores = cold_start._with_cold_scores(run, 1).scores
     best = [max(held, key=lambda item: row[item]) for row in after]
     cold = [set(data.test.columns["cold"][k].tolist()) - {-1} for k in range(len(data.test))]
     hits = [item in items for item, items in zip(best, cold, strict=True) if items]
     assert scores["cold_recall_at_1"] == pytest.approx(np.mean(hits)) and len(hits) > 10
+    assert scores["cold_coverage"] == 1.0
     with pytest.raises(InputError, match="needs the catalogue"):
         tlkit.methods.new_items(run, catalogue, neighbours=0)
 
@@ -137,7 +147,7 @@ def test_regression_tells_a_known_item_by_the_others_alone():
     texts, known = rng.normal(size=(12, 4)), np.arange(12) < 9
     unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     liking = rng.normal(size=(3, 9))
-    told = liking @ cold_start._regressed(unit, known).T
+    told = cold_start._regressed(unit, known, liking.T).T
     for item, left_out in ((2, True), (10, False)):
         others = [i for i in range(9) if not (left_out and i == item)]
         rows = np.concatenate([unit[others], np.ones((len(others), 1))], axis=1)
@@ -200,35 +210,96 @@ def test_a_killed_fit_of_ratings_goes_on_to_the_same_bits(world, tmp_path):
     assert again.scores == whole.scores
 
 
-def test_catalogues_too_large_for_tables_in_memory_have_popularity_and_a_note(run, world, monkeypatch):
+def test_what_is_made_some_users_at_a_time_is_what_is_made_at_once(run, world, monkeypatch):
     _, catalogue, _ = world
+    whole = tlkit.methods.new_items(recommenders.beside_popularity(run), catalogue, ring(), neighbours=2)
+    vectors = [np.array(variable.value) for variable in cold_start._weights(run).values()]
     monkeypatch.setattr(recommenders, "MOST_CELLS", 100)
-    monkeypatch.setattr(cold_start, "MOST_CELLS", 100)
-    fresh = run.with_scores({})
+    monkeypatch.setattr(recommenders, "BLOCK", 7 * ITEMS)
+    monkeypatch.setattr(cold_start, "BLOCK", 7 * ITEMS)
+    without = {name: score for name, score in run.scores.items() if "_neighbours" not in name}
+    fresh = dataclasses.replace(run, evaluation=None, record={**run.record, "scores": without})
     beside = recommenders.beside_popularity(fresh)
-    assert "popularity alone stands beside the model" in beside.data.notes[-1]
-    assert beside.scores["recall_at_5_popularity"] == pytest.approx(run.scores["recall_at_5_popularity"], abs=0.2)
-    assert "New items got no vectors" in tlkit.methods.new_items(fresh, catalogue).data.notes[-1]
+    assert beside.data.notes[-1].startswith("Neighbours of items do not stand beside the model: of 60 users and 24")
+    assert "recall_at_5_neighbours" not in beside.scores
+    names = [f"{name}_{way}" for name in ("recall_at_5", "coverage") for way in ("popularity", "factors")]
+    assert [beside.scores[name] for name in names] == [whole.scores[name] for name in names]
+    tlkit.methods.new_items(beside, catalogue, ring(), neighbours=2)
+    for before, variable in zip(vectors, cold_start._weights(run).values(), strict=True):
+        np.testing.assert_allclose(variable.value, before, rtol=1e-5, atol=1e-5)
 
 
-def test_popularity_of_pairs_is_that_of_the_whole_table():
+def test_popularity_hits_as_often_as_chance_among_equals_has_it():
+    """Of equally popular items each is as likely given: the share of those places that are left, by users."""
     rng = np.random.default_rng(0)
-    taken, others = rng.random((30, 40)) < 0.2, rng.random((200, 40)) < np.linspace(0.02, 0.9, 40)
+    taken = rng.random((30, 40)) < 0.2
+    counts = rng.integers(0, 4, 40).astype(np.float64)
     targets = np.array([rng.choice(np.flatnonzero(~row)) for row in taken])
-    everyone = np.concatenate([taken, others])
-    assert len(set(everyone.sum(axis=0).tolist())) > 30
-    relevant = np.eye(40, dtype=bool)[targets]
-    expected = recommenders.among(recommenders.ranked(recommenders.popularity(everyone)[:30], taken, 5, 0), relevant)
-    pairs = recommenders._popular(np.argwhere(taken), np.argwhere(others), targets, 40, 5, 0)
-    for ours, theirs in zip(pairs, expected, strict=True):
-        assert abs(ours.mean() - theirs.mean()) < 0.04 and ours.shape == theirs.shape
+    above = [((counts > counts[t]) & ~row).sum() for row, t in zip(taken, targets, strict=True)]
+    equal = [((counts == counts[t]) & ~row).sum() for row, t in zip(taken, targets, strict=True)]
+    expected = np.clip((12 - np.array(above)) / np.array(equal), 0, 1)
+    assert len({0.0, 1.0} & set(expected)) == 2 and ((expected > 0) & (expected < 1)).sum() > 3
+
+    def popular(part):
+        return np.tile(counts, (len(range(*part.indices(30))), 1))
+
+    draws = 400
+    hits = [
+        (recommenders._best(popular, np.argwhere(taken), 30, 40, 12, seed) == targets[:, None]).any(axis=1)
+        for seed in range(draws)
+    ]
+    spread = np.sqrt(expected * (1 - expected) / draws)
+    assert (np.abs(np.mean(hits, axis=0) - expected) <= 5 * spread).all(), "five deviations; exact where certain"
 
 
 def test_neighbours_that_speak_against_the_model_are_noted(run, world, monkeypatch):
     _, catalogue, _ = world
-    angles = 2 * np.pi * np.arange(ITEMS) / ITEMS
-    monkeypatch.setattr(cold_start, "vectors_of", lambda *_: np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    agreed = tlkit.methods.new_items(run, catalogue, neighbours=2)
+    agreed = tlkit.methods.new_items(run, catalogue, ring(), neighbours=2)
     assert cold_start.UNLIKE not in agreed.data.notes
-    monkeypatch.setattr(cold_start, "alternating_least_squares", lambda taken: -taken.astype(np.float64))
-    assert cold_start.UNLIKE in tlkit.methods.new_items(run, catalogue, neighbours=2).data.notes
+    monkeypatch.setattr(
+        cold_start,
+        "alternating_least_squares",
+        lambda pairs, users, items: (-1.0 * recommenders.as_table(pairs, users, items), np.eye(items)),
+    )
+    assert cold_start.UNLIKE in tlkit.methods.new_items(run, catalogue, ring(), neighbours=2).data.notes
+
+
+def test_what_is_fitted_is_what_a_whole_table_of_users_by_items_gives():
+    rng = np.random.default_rng(0)
+    users, told, tower, vectors = (rng.normal(size=shape) for shape in ((30, 4), (9, 4), (30, 6), (9, 6)))
+    tower[:, -1] = 1.0
+    slope, level = cold_start._line((users, told), (tower, vectors))
+    liking, scores = users @ told.T, tower @ vectors.T
+    np.testing.assert_allclose((slope, level), np.polyfit(liking.ravel(), scores.ravel(), 1), rtol=1e-9)
+    penalty = cold_start.RIDGE * 30 * np.diag([1.0] * 5 + [0.0])
+    expected = np.linalg.solve(tower.T @ tower + penalty, tower.T @ (liking + level))
+    np.testing.assert_allclose(cold_start._fitted(tower, users, told, level), expected.T, rtol=1e-9)
+
+
+def test_the_scores_that_are_saved_are_of_the_model_that_is_saved(run, world, tmp_path):
+    """New items take part in the ranking of known ones: what was measured before they had vectors is no longer so."""
+    folder, catalogue, _ = world
+    data = tlkit.data.ratings.from_table(folder / "ratings.csv", catalogue, history=12, cold=0.5, seed=2)
+    module, task = tlkit.data.ratings.module(data, width=16), tlkit.tasks.recommend(catalogue.titles, k=5)
+    before = tlkit.finetune(module, task, data, tlkit.plans.whole(epochs=3, lr=2e-2))
+    extended = tlkit.methods.new_items(recommenders.beside_popularity(before), catalogue, ring(), neighbours=2)
+    again = tlkit.load(tlkit.save(extended, tmp_path / "run").folder)
+    measured = tlkit.evaluate(again.model, task, data.test)
+    for name, score in measured.scores.items():
+        assert again.scores[name] == pytest.approx(score, abs=1e-6), name
+    assert extended.evaluation.details["example_scores"] == measured.details["example_scores"]
+    assert before.evaluation.details["example_scores"] != measured.details["example_scores"]
+    assert again.scores["recall_at_5_popularity"] == pytest.approx(extended.scores["recall_at_5_popularity"])
+    assert again.scores["cold_recall_at_5"] > again.scores["cold_recall_at_5_popularity"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Each user&#39;s held-out items are to be found among those held-out items" in page
+    assert f"{again.scores['cold_recall_at_5']:.3f}" in page and "New items" in page
+
+
+def test_no_new_item_is_a_note(run, world):
+    folder, catalogue, _ = world
+    data = tlkit.data.ratings.from_table(folder / "ratings.csv", catalogue, history=12)
+    whole = dataclasses.replace(run, data=data)
+    assert (
+        tlkit.methods.new_items(whole, catalogue, ring()).data.notes[-1].startswith("No item of the catalogue is new")
+    )

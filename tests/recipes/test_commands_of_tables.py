@@ -70,23 +70,44 @@ def test_tabular_classification(tmp_path, monkeypatch):
 
 
 def test_recommendation(tmp_path, monkeypatch):
+    """Each user walks on a ring of items, whose columns say where they lie: what comes next can be known."""
+    from ai_edge_litert.interpreter import Interpreter
+
     monkeypatch.chdir(tmp_path)
-    rows = [[f"u{u}", f"i{(3 * u + t) % 30}", 5, t] for u in range(60) for t in range(12)]
-    written(tmp_path / "ratings.csv", ["user", "item", "rating", "time"], rows)
-    turns = 2 * np.pi * np.arange(30) / 30
+    rows = [[f"u{u}", f"i{(7 * u + t) % 40}", 5, t] for u in range(120) for t in range(14)]
+    written(tmp_path / "ratings.csv", ["userId", "item", "rating", "when"], rows)
+    turns = 2 * np.pi * np.arange(40) / 40
     items = [[f"i{i}", f"Film {i}", round(np.cos(t), 3), round(np.sin(t), 3)] for i, t in enumerate(turns)]
     written(tmp_path / "items.csv", ["item", "title", "x", "y"], items)
-    command = "recommendation --data ratings.csv --items items.csv --features columns --cold 0.4 --epochs 3"
+    names = "--user userId --time when --modules columns --neighbours 4"
+    command = f"recommendation --data ratings.csv --items items.csv {names} --cold 0.4 --epochs 40 --lr 0.02"
     scores = ran(command, "runs/recommendation")
     for name in ("ndcg_at_10", "recall_at_10", "cold_recall_at_10"):
-        assert 0 <= scores[f"{name}_popularity"] <= 1 and 0 <= scores[name] <= 1
+        assert scores[f"{name}_popularity"] + 0.2 < scores[name] <= 1
+    for way in ("", "_popularity", "_neighbours", "_factors"):
+        assert 0 < scores[f"coverage{way}"] <= 1 and 0 < scores[f"recall_at_10{way}"] <= 1
+    run = tlkit.load("runs/recommendation")
+    films = tlkit.data.ratings.catalogue("items.csv")
+    data = tlkit.data.ratings.from_table("ratings.csv", films, user="userId", time="when", cold=0.4)
+    histories = data.test.inputs.take(np.arange(len(data.test)))
+    expected = np.asarray(run.task.decode(run.model(histories))["items"])
+    runner = Interpreter(str(run.folder / "model.tflite")).get_signature_runner()
+    (name,) = runner.get_input_details()
+    actual = np.stack([runner(**{name: history[None]})["items"][0] for history in histories])
+    assert (actual == expected).all() and len(actual) > 100
+    assert np.mean((expected == data.test.target_array[:, None]).any(axis=1)) == pytest.approx(scores["recall_at_10"])
 
 
-def test_features_of_items_that_do_not_go_together_are_refused_before_training(tmp_path, monkeypatch, capsys):
+def test_items_that_nothing_tells_apart_are_refused_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["run", "recommendation", "--data", "ratings.csv", "--items", "items.csv", "--features"]
-    assert commands.main([*words, "images"]) == 2 and "go together: give both, or none" in capsys.readouterr().err
-    assert commands.main([*words, "texts", "plots"]) == 2 and "Received: plots" in capsys.readouterr().err
+    rows = [[f"u{u}", f"i{(u + t) % 30}", 5, t] for u in range(9) for t in range(9)]
+    written(tmp_path / "ratings.csv", ["user", "item", "rating", "time"], rows)
+    written(tmp_path / "items.csv", ["item", "title"], [[f"i{i}", f"Film {i}"] for i in range(30)])
+    words = ["run", "recommendation", "--data", "ratings.csv", "--items", "items.csv", "--modules"]
+    assert commands.main([*words, "columns"]) == 2 and "no columns that describe items" in capsys.readouterr().err
+    assert commands.main([*words, "zoo:efficientnet-lite0"]) == 2
+    assert "reads images, and the catalogue has none: name their column, `image`" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def ran(command, folder):

@@ -13,8 +13,23 @@ from tlkit.core.task import Agreement, Answer, Decoded, Lines
 
 ITEMS, SCORES = "items", "scores"
 
+WAYS = {
+    "": "the model", "_factors": "matrix factorisation", "_neighbours": "neighbours of items",
+    "_popularity": "popularity",
+}  # fmt: skip
+COLD_WAYS = {"": "the model", "_popularity": "by chance, as popularity knows nothing of new items"}
+
 TEMPLATE = """
-<p class="lead">{{ view.protocol }}</p>
+{% for table in view.tables %}
+<p class="lead">{{ table.protocol }}</p>
+<div class="scroll"><table>
+<thead><tr><th>{{ table.noun }}</th><th>Recall@{{ view.k }}</th><th>NDCG@{{ view.k }}</th><th>Coverage</th></tr>
+</thead><tbody>
+{% for row in table.rows %}
+<tr><td class="name">{{ row.way }}</td>{% for value in row.figures %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endfor %}
 <div class="scroll"><table>
 <thead><tr><th>The latest items of the history</th><th>Came next</th><th>Recommended</th></tr></thead><tbody>
 {% for row in view.rows %}
@@ -64,7 +79,8 @@ def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
 
 
 def _said(names: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:
-    return [(names[int(i)], float(s)) for i, s in zip(decoded[ITEMS], decoded[SCORES], strict=True)]
+    """Titles and shares; an item of the history, which has none, is given where nothing else is left."""
+    return [(names[int(i)], float(s)) for i, s in zip(decoded[ITEMS], decoded[SCORES], strict=True) if s > 0]
 
 
 def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
@@ -74,4 +90,22 @@ def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
 
 
 def _view(facts: Facts) -> Any:
-    return facts.detail("recommended")
+    detail, scores = facts.detail("recommended"), facts.record["scores"]
+    if detail is None:
+        return None
+    k = int(detail.get("k", 10))  # runs of before do not say it
+    tables = [{"noun": "Known items", "protocol": detail["protocol"], "rows": _ways(scores, k, "", WAYS)}]
+    if "cold_protocol" in detail:
+        rows = _ways(scores, k, "cold_", COLD_WAYS)
+        tables.append({"noun": "New items", "protocol": detail["cold_protocol"], "rows": rows})
+    return {"k": k, "tables": tables, "rows": detail["rows"]}
+
+
+def _ways(scores: Mapping[str, float], k: int, prefix: str, ways: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Recall, NDCG and coverage of the model and of what stands beside it."""
+    names = (f"{prefix}recall_at_{k}", f"{prefix}ndcg_at_{k}", f"{prefix}coverage")
+    return [
+        {"way": way, "figures": [f"{scores[name + ending]:.3f}" if name + ending in scores else "-" for name in names]}
+        for ending, way in ways.items()
+        if names[0] + ending in scores
+    ]

@@ -148,7 +148,7 @@ def from_csv(
     rows = read_any(table, encoding, separator, progress=progress)
     division = Division(shares_of(split), seed, rows.owners(groups), strict, progress)
     options = Options(division, seconds, hop, windows, sample_rate, augment, limits, trim_db)
-    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
+    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path, "path")
     paths, notes = rows.files(names, table, folder, progress=progress)
     return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 

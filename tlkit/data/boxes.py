@@ -291,16 +291,16 @@ def from_csv(
         InputError: If a column or a file is missing, a cell is no number, or the order of the columns is not known.
     """
     rows = read_any(table, encoding, separator, progress=progress)
-    names, cells = rows.texts(path), rows.texts(label)
+    names, cells = rows.texts(path, "path"), rows.texts(label, "label")
     chosen, box_order = _box_columns(list(rows.columns), box, order)
     _check_unit(unit)
-    numbers = list(zip(*(rows.texts(name) for name in chosen), strict=True))
+    numbers = list(zip(*(rows.texts(name, "box") for name in chosen), strict=True))
     things: dict[str, list[Thing]] = {}
     for i, (name, cell, box_numbers) in enumerate(zip(names, cells, numbers, strict=True)):
         things.setdefault(name, []).extend(_table_thing(i + rows.first, cell, box_numbers))
     paths, notes = rows.files(list(things), table, folder, progress=progress)
     fixed = _one_per_image(names, rows.parts(split)) if isinstance(split, str) else {}
-    owners = _one_per_image(names, rows.texts(groups)) if isinstance(groups, str) else groups
+    owners = _one_per_image(names, rows.texts(groups, "groups")) if isinstance(groups, str) else groups
     shares = shares_of(split)
     options = Options(image_size, shares, seed, owners, background, augment, strict, progress, max_pixels, pixel_max)
     images = tuple(

@@ -27,6 +27,7 @@ class Catalogue:
         texts: What a module of texts reads: the title and the other columns.
         images: Paths of their images, "" where there is none; () without a column of images.
         columns: Cells of the columns that describe them, by name.
+        notes: Sentences on how the table was read.
     """
 
     ids: tuple[str, ...]
@@ -34,6 +35,7 @@ class Catalogue:
     texts: tuple[str, ...]
     images: tuple[str, ...] = ()
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self.ids)} items)"
@@ -65,10 +67,10 @@ def catalogue(
     if isinstance(columns, str):
         raise InputError(f"`columns` is a list of columns: columns=[{columns!r}].")
     rows = read_any(table, encoding)
-    ids, titles = rows.texts(item), rows.texts(title)
+    ids, titles = rows.texts(item, "item"), rows.texts(title, "title")
     _check_ids(ids, item)
     folder = Path() if image is None else beside(table)
-    images = () if image is None else tuple(str(folder / path) if path else "" for path in rows.texts(image))
+    images = () if image is None else tuple(str(folder / path) if path else "" for path in rows.texts(image, "image"))
     others = [name for name in rows.columns if name not in (item, title, image)] if columns is None else list(columns)
     cells = {name: _described(rows, name) for name in others}
     flags = [name for name in others if any(cells[name]) and {cell.casefold() for cell in cells[name]} <= _FLAGS.keys()]
@@ -78,7 +80,15 @@ def catalogue(
         ". ".join(filter(None, [titles[i], *(cells[name][i] for name in words), raised[i]])) for i in range(len(ids))
     ]
     lines = (" ".join((name or ids[i]).split()) for i, name in enumerate(titles))  # a line each in labels.txt
-    return Catalogue(tuple(ids), tuple(lines), tuple(texts), images, cells)
+    return Catalogue(tuple(ids), tuple(lines), tuple(texts), images, cells, (*rows.notes, *_told(title, words, flags)))
+
+
+def _told(title: str, words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """A note on which columns are the text of an item."""
+    named = ", ".join(map(repr, [title, *words]))
+    raised = f", and by their names {', '.join(map(repr, flags[:5]))}" if flags else ""
+    more = f" and {len(flags) - 5} more" if len(flags) > 5 else ""
+    return [f"The text of an item is of its columns {named}{raised}{more}; `columns` names others."]
 
 
 def of_ratings(names: Sequence[str]) -> Catalogue:
@@ -95,7 +105,7 @@ def _described(rows: Table, name: str) -> list[str]:
             f"The column {name!r} of the catalogue holds {', '.join(strange)}, not text: name the columns that "
             "describe items, `columns`."
         )
-    return Table({**rows.columns, name: cells} if cells else rows.columns, rows.first).texts(name)
+    return Table({**rows.columns, name: cells} if cells else rows.columns, rows.first).texts(name, "columns")
 
 
 def _check_ids(ids: Sequence[str], name: str) -> None:

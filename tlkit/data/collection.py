@@ -67,7 +67,7 @@ def texts(
         names, files = _listed(path, "text")
         return text_source.from_files(names, files, _unlabelled(len(files)), fixed=(), options=options)
     rows = read_any(path, encoding, separator)
-    column = rows.texts(text)
+    column = rows.texts(text, "text")
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(column))]
     splits = text_source.from_texts(ids, column.__getitem__, _unlabelled(len(ids)), fixed=(), options=options)
     return noted(splits, rows.notes)

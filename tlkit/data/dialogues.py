@@ -72,7 +72,7 @@ def turns_of_pairs(path: Path, prompt: str, answer: str, system: str | None, enc
     """Turns of a table with a column of prompts and one of answers."""
     rows = read_any(path, encoding)
     before = () if system is None else (("system", system),)
-    pairs = zip(rows.texts(prompt), rows.texts(answer), strict=True)
+    pairs = zip(rows.texts(prompt, "prompt"), rows.texts(answer, "answer"), strict=True)
     return [
         Turn(f"row {number}", (*before, ("user", question)), reply, f"row {number}")
         for number, (question, reply) in enumerate(pairs, start=rows.first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +15,16 @@ from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.seasons import futures_of, lag_positions, windows_of
+from tlkit.data import tables
 from tlkit.data.labelled_series import SERIES, Frame, frame_of
-from tlkit.data.timeline import Timeline, regular
+from tlkit.data.timeline import Step, Timeline, regular
 
 HISTORY = "history"  # the pipeline's step, and the column with all that lies before a cutoff
 LEAST = 8  # values before the first cutoff
 MOST_WINDOWS = 2000  # of one series that are trained on, the latest
 COARSE = 1e-5  # a spread below this share of the level is some hundred steps of float32 at most
-_USUAL = {  # lengths of seasons by the step, as `Step.words` says it
-    "a quarter": (4,), "a month": (12,), "7 days": (52,), "1 day": (7, 30, 365), "1:00:00": (24, 168),
-    "0:30:00": (48, 336), "0:15:00": (96, 672),
-}  # fmt: skip
+YEAR, DAY = 12, 86_400  # months and seconds
+FINEST = 300  # seconds of a step; of finer ones a day is more steps than a season here mostly has
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def timelines(
     values = [value] if isinstance(value, str) else list(value)
     if len(set(values)) < len(values):
         raise InputError(f"`value` names a column twice: name each once. Received: {values}.")
-    column = (
-        series if series is not None else ("series" if "series" in frame.columns and "series" not in values else None)
-    )
+    column = series
+    if series is None and "series" not in map(str.casefold, values):
+        column = tables.usual(frame.columns, "series", "series")
     if column is not None and column in (time, *values):
         raise InputError(f"The column {column!r} cannot name the series and hold their times or values: name others.")
     histories = [regular(name, times, cells) for name, times, cells in _of_frame(frame, time, values, column)]
@@ -125,17 +125,16 @@ def _of_frame(
     frame: Frame, time: str, values: Sequence[str], series: str | None
 ) -> Iterator[tuple[str, list[Any], list[Any]]]:
     """Name, times and cells of each series of a long or a wide table."""
-    times = frame.column(time)
+    times = frame.column(time, "time")
     if series is None:
         for name in values:
-            yield name, times, frame.column(name)
+            yield name, times, frame.column(name, "value")
         return
     if len(values) > 1:
         raise InputError(
             f"A table with a column {series!r} holds one series a row: give one `value` column. Received: {values}."
         )
-    frame.column(series)
-    cells, names = frame.column(values[0]), frame.table.texts(series)
+    cells, names = frame.column(values[0], "value"), frame.table.texts(series, "series")
     if "" in names:
         raise InputError(f"Row {names.index('') + frame.first} of the table names no series in column {series!r}.")
     rows: dict[str, list[int]] = {}
@@ -152,8 +151,8 @@ def _several(histories: list[Timeline]) -> list[Timeline]:
     odd = next((history for history in histories if history.step != step and history.step.words != step.words), None)
     if odd is not None:
         raise InputError(
-            f"The series {histories[0].name!r} has a value each {histories[0].step.words} and {odd.name!r} each "
-            f"{odd.step.words}: one season cannot fit both, so give series of one step."
+            f"The values of the series {histories[0].name!r} are {histories[0].step.words} apart, and those of "
+            f"{odd.name!r} {odd.step.words}: one season cannot fit both, so give series of one step."
         )
     return histories
 
@@ -228,15 +227,51 @@ def _exact(history: Timeline, cutoffs: Cutoffs) -> list[str]:
     ]
 
 
+def usual_seasons(step: Step) -> tuple[int, ...]:
+    """Lengths of the seasons that values of such a step mostly have, the commonest first; () where none is known.
+
+    Example:
+        >>> usual_seasons(Step("month", 1)), usual_seasons(Step("second", 3600)), usual_seasons(Step("", 1))
+        ((12,), (24, 168), ())
+    """
+    if step.unit == "month":
+        return (int(YEAR / step.size),) if step.size < YEAR and YEAR % step.size == 0 else ()
+    if step.unit != "second":
+        return ()
+    if step.size in (DAY, 7 * DAY):
+        return (7, 30, 365) if step.size == DAY else (52,)
+    a_day = int(DAY / step.size)
+    return (a_day, 7 * a_day) if FINEST <= step.size < DAY and DAY % step.size == 0 else ()
+
+
+def season_of(histories: Sequence[Timeline], cutoffs: Cutoffs) -> tuple[int, str]:
+    """The length of a season by the step of the times, and the note that says so; 1, none, where nothing tells it.
+
+    The commonest one is taken where each series has two of them before its first cutoff.
+    """
+    step, shortest = histories[0].step, min(len(history.values) for history in histories)
+    usual = usual_seasons(step)
+    told = f"Values are {step.words} apart" if step.unit else "The times are numbers"
+    if not usual:
+        return 1, f"{told}, which tells no season: none is taken; `season_length` names the steps of one."
+    cutoffs = dataclasses.replace(cutoffs, season_length=usual[0])
+    if shortest < cutoffs.shortest or int(cutoffs.tested(shortest)[0]) < 2 * usual[0]:
+        return 1, (
+            f"{told}, and the history is too short for two seasons of {usual[0]} steps before the test: no season is "
+            "taken; `season_length` names the steps of one."
+        )
+    return usual[0], f"{told}: a season of {usual[0]} steps is taken; `season_length` names another."
+
+
 def _unusual(history: Timeline, season_length: int) -> list[str]:
     """A note on a season that values of such a step hardly have; 1 is none."""
-    usual = _USUAL.get(history.step.words, ()) if history.step.unit else ()
+    usual = usual_seasons(history.step)
     if season_length == 1 or not usual or any(season_length % length == 0 for length in usual):
         return []
     listed = " or ".join(map(str, usual))
     return [
-        f"There is a value each {history.step.words}, of which a season mostly has {listed} steps, and `season_length` "
-        f"is {season_length}."
+        f"Values are {history.step.words} apart, of which a season mostly has {listed} steps, and `season_length` is "
+        f"{season_length}."
     ]
 
 

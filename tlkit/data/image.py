@@ -156,7 +156,7 @@ def from_csv(
         image_size, shares_of(split), seed, rows.owners(groups), background, augment, strict, progress, max_pixels,
         pixel_max,
     )  # fmt: skip
-    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path)
+    fixed, labelled, names = rows.parts(split), rows.labelled(label), rows.texts(path, "path")
     paths, notes = rows.files(names, table, folder, progress=progress)
     return noted(from_files(names, paths, labelled, fixed=fixed, options=options), notes)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.data import labelling, tfds_source
+from tlkit.data import labelling, tables, tfds_source
 from tlkit.data.layout import ClassFolder
 from tlkit.data.table_formats import Table, label_names, read_any
 from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
@@ -34,16 +34,13 @@ class Frame:
     first: int
     notes: tuple[str, ...] = ()
 
-    def column(self, name: str) -> list[Any]:
-        """One column.
+    def column(self, name: str, option: str = "") -> list[Any]:
+        """One column; `option` is the argument that names it.
 
         Raises:
             InputError: If there is none of that name.
         """
-        if name not in self.columns:
-            names = ", ".join(map(repr, list(self.columns)[:20]))
-            raise InputError(f"The table has no column {name!r}: it has {names}.")
-        return list(self.columns[name])
+        return list(tables.column(self.columns, name, option))
 
     @property
     def table(self) -> Table:
@@ -96,7 +93,7 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     """Series of a table with a row a series."""
     labels = label_names(label)
     for name in labels:
-        frame.column(name)
+        frame.column(name, "label")
     other_columns = [name for name in frame.columns if name not in labels]
     ids = [name for name in other_columns if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
     steps = [name for name in other_columns if name not in ids]
@@ -141,15 +138,18 @@ def long(frame: Frame, label: str | Sequence[str], series: str, time: str, chann
     Raises:
         InputError: If a column is missing, a time is none or there twice, or a series has no name or several labels.
     """
-    times, rows = frame.column(time), _rows_of_series(frame, series)
+    times, rows = frame.column(time, "time"), _rows_of_series(frame, series)
     columns = [
-        [number(cell, f"row {row} of column {name!r}") for row, cell in enumerate(frame.column(name), frame.first)]
+        [
+            number(cell, f"row {row} of column {name!r}")
+            for row, cell in enumerate(frame.column(name, "value"), frame.first)
+        ]
         for name in channels
     ]
     values = np.array(columns, np.float64).T
     order = {name: _in_order(name, row_numbers, times) for name, row_numbers in rows.items()}
     labels = label_names(label)
-    cells = {column: frame.column(column) for column in labels}
+    cells = {column: frame.column(column, "label") for column in labels}
     for name, series_rows in rows.items():
         for column in labels:
             series_labels = {str(cells[column][row]) for row in series_rows}
@@ -168,7 +168,7 @@ def long(frame: Frame, label: str | Sequence[str], series: str, time: str, chann
 
 def _rows_of_series(frame: Frame, series: str) -> dict[str, list[int]]:
     """Places of the rows of each series by its name."""
-    frame.column(series)
+    frame.column(series, "series")
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(frame.table.texts(series)):
         if not name:
@@ -235,7 +235,7 @@ def _channels(file: Path, frame: Frame, value: Sequence[str] | None) -> list[str
 def _recording(file: Path, frame: Frame, value: Sequence[str] | None) -> np.ndarray:
     columns = [
         [number(cell, f"row {row} of column {name!r} of {file.name!r}") for row, cell in
-         enumerate(frame.column(name), frame.first)]
+         enumerate(frame.column(name, "value"), frame.first)]
         for name in _channels(file, frame, value)
     ]  # fmt: skip
     if not columns:

@@ -136,7 +136,7 @@ def from_table(
     Division(shares_of(split), seed, None)
     rows = read_any(table, encoding, separator)
     fixed, division = rows.parts(split), Division(shares_of(split), seed, rows.owners(groups), strict)
-    pairs = list(zip(rows.texts(first), rows.texts(second), strict=True))
+    pairs = list(zip(rows.texts(first, "first"), rows.texts(second, "second"), strict=True))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(pairs))]
     labelled = rows.labelled((score,) if score is not None else str(label))
     return noted(_splits(ids, pairs, labelled, fixed, division), rows.notes)

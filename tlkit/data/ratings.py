@@ -21,6 +21,7 @@ from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.numeric import is_number
+from tlkit.data import tables
 from tlkit.data.catalogues import Catalogue, catalogue, of_ratings
 from tlkit.data.decoding import read_noted
 from tlkit.data.ratings_module import module
@@ -80,13 +81,14 @@ def from_table(
     if len({user, item, rating, time}) < 4:
         raise InputError(f"`user`, `item`, `rating` and `time` are a column each. Received: {user=}, {item=}, {time=}.")
     rows = read_any(table, encoding)
-    users, names, times = rows.texts(user), rows.texts(item), _times(rows, time)
+    users, names, times = rows.texts(user, "user"), rows.texts(item, "item"), _times(rows, time)
     for column, cells in ((user, users), (item, names)):
         if "" in cells:
             raise InputError(f"Row {rows.first + cells.index('')} of the ratings has no {column}: take it out.")
+    rating = tables.usual(rows.columns, "rating", "rating") if rating == "rating" else rating
     kept_rows = _wanted(rows, rating, min_rating)
-    notes = [*rows.notes, *_left_out(kept_rows, min_rating)]
     known_items = items if items is not None else of_ratings([names[i] for i in kept_rows])
+    notes = [*known_items.notes, *rows.notes, _taken_as(kept_rows, rating, min_rating)]
     number = {item_id: i for i, item_id in enumerate(known_items.ids)}
     strange = sorted({names[i] for i in kept_rows} - number.keys())
     if strange:
@@ -113,6 +115,11 @@ def items_of(pipeline: Pipeline) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return ((), ()) if step is None else (tuple(step["items"]), tuple(step["titles"]))
 
 
+def held_out_of(pipeline: Pipeline) -> tuple[int, ...]:
+    """Places in the catalogue of the items that were held out of examples to be new ones."""
+    return tuple((pipeline.get(RATINGS) or {}).get("held_out", ()))
+
+
 def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
     """int32 (length,): the last of some numbers, 0 before the first.
 
@@ -131,7 +138,7 @@ def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
 
 def _times(rows: Table, name: str) -> list[float]:
     """Seconds, or the numbers that the table has; all rows are written in one way, as no order is known between two."""
-    cells = rows.texts(name)
+    cells = rows.texts(name, "time")
     moments = [_moment(cell, rows.first + i, name) for i, cell in enumerate(cells)]
     for i, (_, how) in enumerate(moments):
         if how != moments[0][1]:
@@ -162,12 +169,12 @@ def _moment(cell: str, row: int, name: str) -> tuple[float, str]:
 
 def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
     """Rows that say interest."""
-    if rating is None or (rating == "rating" and rating not in rows.columns):
+    if rating is None:
         if least is not None:
             raise InputError(f"`min_rating` needs a column of ratings. The table has {', '.join(rows.columns)}.")
         return list(range(len(next(iter(rows.columns.values())))))
     chosen = []
-    for i, cell in enumerate(rows.texts(rating)):
+    for i, cell in enumerate(rows.texts(rating, "rating")):
         try:
             value = float(cell)
         except ValueError:
@@ -181,10 +188,12 @@ def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
     return chosen
 
 
-def _left_out(kept_rows: Sequence[int], least: float | None) -> list[str]:
+def _taken_as(kept_rows: Sequence[int], rating: str | None, least: float | None) -> str:
+    if rating is None:
+        return "No column of ratings is read: each row is taken as a sign of interest; `rating` names the column."
     if least is None:
-        return ["Each rating is taken as a sign of interest, whatever its value; `min_rating` leaves low ones out."]
-    return [f"{len(kept_rows):,} ratings of {least:g} and above are taken as a sign of interest."]
+        return "Each rating is taken as a sign of interest, whatever its value; `min_rating` leaves low ones out."
+    return f"{len(kept_rows):,} ratings of {least:g} and above are taken as a sign of interest."
 
 
 def _by_user(users: Sequence[str], items: Sequence[int]) -> dict[str, list[int]]:
@@ -216,7 +225,13 @@ def _divided(
         raise InputError(
             f"No user took more than {LEAST} items, so that there is nothing to learn what comes next from."
         )
-    pipeline = Pipeline().then(RATINGS, items=list(known_items.ids), titles=list(known_items.titles), history=length)
+    pipeline = Pipeline().then(
+        RATINGS,
+        items=list(known_items.ids),
+        titles=list(known_items.titles),
+        history=length,
+        held_out=sorted(cold),
+    )
     parts: tuple[list[tuple[str, int]], ...] = ([], [], [])
     for user, user_history in warm.items():
         last = len(user_history) - (2 if user in enough else 0)
@@ -265,13 +280,6 @@ def taken_by(examples: Sequence[Examples], users: Sequence[str]) -> np.ndarray:
         pairs += [np.stack([owners, items], axis=1) for items in (latest, part.target_array)]
     joined = np.concatenate(pairs)
     return np.unique(joined[(joined >= 0).all(axis=1)], axis=0)
-
-
-def matrix_of(examples: Sequence[Examples], users: Sequence[str], items: int) -> np.ndarray:
-    """bool (users, items): what `taken_by` tells."""
-    matrix = np.zeros((len(users), items), bool)
-    matrix[tuple(taken_by(examples, users).T)] = True
-    return matrix
 
 
 def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +16,13 @@ from tlkit.core.numeric import is_number
 from tlkit.core.remote import local
 from tlkit.data import labelled_series, labelling, tfds_source, ts_files
 from tlkit.data.assembly import assemble
-from tlkit.data.histories import Cutoffs, of_timelines, timelines
+from tlkit.data.histories import HISTORY, Cutoffs, of_timelines, season_of, timelines
 from tlkit.data.labelled_series import SERIES
 from tlkit.data.layout import layout
 from tlkit.data.listing import noted
 from tlkit.data.splitting import SHARES, Groups, checked_lengths, checked_shares, group_names
 
-__all__ = ["from_arrays", "from_folder", "from_table", "from_tfds", "from_ts", "history"]
+__all__ = ["from_arrays", "from_folder", "from_table", "from_tfds", "from_ts", "history", "season_length_of"]
 
 
 def __dir__() -> list[str]:
@@ -34,7 +35,7 @@ Recordings = Sequence[Any] | np.ndarray
 def history(
     source: Any,
     horizon: int,
-    season_length: int = 1,
+    season_length: int | None = None,
     *,
     time: str = "time",
     value: str | Sequence[str] = "value",
@@ -55,7 +56,9 @@ def history(
             a time and series) or wide (several value columns, each a series); a mapping of name to values; or an array
             (n,), or (n, series).
         horizon: Steps ahead, >= 1.
-        season_length: Steps of a season; 1 is none.
+        season_length: Steps of a season; 1 is none. None takes the commonest by the step of the times, such as 12 of
+            months, 7 of days and 24 of hours, and 1 where nothing tells it; a note says which, and
+            `season_length_of(splits)` gives it to the task.
         time: Column of the times: dates as 2024-03-31, 20240331, 2024-03 or 2024Q1, hours where needed, or numbers.
         value: Column of the values; several columns are a series each.
         series: Column that names the series of a row; None takes the column "series" where there is one.
@@ -77,10 +80,31 @@ def history(
         ... # doctest: +ELLIPSIS
         Splits(train=..., val=2, test=2 examples, ...)
     """
-    cutoffs = Cutoffs(horizon, season_length, origins, max(1, horizon // 2) if stride is None else stride)
+    steps = 1 if season_length is None else season_length
+    half = max(1, horizon // 2) if isinstance(horizon, int | np.integer) else 1
+    cutoffs = Cutoffs(horizon, steps, origins, half if stride is None else stride)
     apart = (held_out,) if isinstance(held_out, str) else tuple(held_out)
     histories, notes, names = timelines(source, time, value, series, encoding, separator)
+    if season_length is None:
+        length, note = season_of(histories, cutoffs)
+        cutoffs, notes = dataclasses.replace(cutoffs, season_length=length), (*notes, note)
     return noted(of_timelines(histories, cutoffs, apart, names), notes)
+
+
+def season_length_of(splits: Splits) -> int:
+    """Steps of a season with which histories were read.
+
+    Raises:
+        InputError: If they are no histories.
+
+    Example:
+        >>> season_length_of(history({"a": np.sin(np.arange(80.0))}, horizon=4, season_length=6, origins=2))
+        6
+    """
+    settings = splits.train.pipeline.get(HISTORY)
+    if settings is None:
+        raise InputError("These are no histories: read them with `data.series.history`.")
+    return int(settings["season_length"])
 
 
 def from_arrays(

@@ -158,7 +158,7 @@ def from_csv(
             `tlkit[audio]` is not installed.
     """
     rows = read_any(table, encoding, separator, progress=progress)
-    names, texts = rows.texts(path), rows.texts(text)
+    names, texts = rows.texts(path, "path"), rows.texts(text, "text")
     owners: Groups | None = groups if not isinstance(groups, str) else _owners(groups, text, texts, rows.texts)
     division = Division(shares_of(split), seed, owners, strict, progress)
     options = Options(division, window_s, sample_rate, vocabulary, augment, limits)

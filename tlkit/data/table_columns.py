@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.data import tables
 from tlkit.data.labelling import is_missing
 from tlkit.tokenizing.wordpiece import INPUTS
 
@@ -331,9 +332,7 @@ def _check_named(table: Mapping[str, Sequence[Any]], arguments: Mapping[str, Seq
             raise InputError(f"`{word}` is a list of columns: {word}=[{names!r}].")
         for name in names:
             if name not in table:
-                raise InputError(
-                    f"`{word}` names the column {name!r}, and the table has {', '.join(list(table)[:20])}."
-                )
+                tables.column(table, name, word)
             if name in named:
                 raise InputError(f"The column {name!r} is named in `{named[name]}` and in `{word}`: name it in one.")
             named[name] = word

@@ -44,13 +44,15 @@ class Table:
     first: int
     notes: tuple[str, ...] = ()
 
-    def texts(self, name: str) -> list[str]:
-        """One column as strings: what is missing is empty.
+    def texts(self, name: str, option: str = "") -> list[str]:
+        """One column as strings: what is missing is empty. `option` is the argument that names the column.
 
         Raises:
             InputError: If there is no such column, or a cell holds several values.
         """
-        return [_text(cell, i, name) for i, cell in enumerate(tables.column(self.columns, name), start=self.first)]
+        return [
+            _text(cell, i, name) for i, cell in enumerate(tables.column(self.columns, name, option), start=self.first)
+        ]
 
     def labelled(self, label: str | Sequence[str]) -> Labelled:
         """Targets: of one column classes or, where a cell holds several labels, multi-label; of several, numbers.
@@ -60,8 +62,8 @@ class Table:
         """
         label_names(label)
         if not isinstance(label, str):
-            return tables.value_columns({name: self.texts(name) for name in label}, label, self.first)
-        cells = tables.column(self.columns, label)
+            return tables.value_columns({name: self.texts(name, "label") for name in label}, label, self.first)
+        cells = tables.column(self.columns, label, "label")
         if any(isinstance(cell, list) for cell in cells):
             return labelling.from_sets([[str(name) for name in _several(cell)] for cell in cells])
         return tables.class_column(self.texts(label), self.first, label)
@@ -72,11 +74,11 @@ class Table:
         Raises:
             InputError: If a cell is no name of a part.
         """
-        return tables.part_column(self.texts(split), self.first) if isinstance(split, str) else []
+        return tables.part_column(self.texts(split, "split"), self.first) if isinstance(split, str) else []
 
     def owners(self, groups: Groups | str | None) -> Groups | None:
         """`groups`, or the cells of the column of that name."""
-        return self.texts(groups) if isinstance(groups, str) else groups
+        return self.texts(groups, "groups") if isinstance(groups, str) else groups
 
     def files(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from tlkit.data.labelling import Labelled, from_names, from_sets, from_values, i
 from tlkit.data.part_names import part_names
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
+NEAR = 0.6  # difflib's ratio from which one name is nearly another, as "timestamp" is "time"
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
 _FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "#null!", "?", "-")  # or a class of that name
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
@@ -46,15 +49,37 @@ def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
     return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header) if cell or i in nameless}
 
 
-def column(table: dict[str, list[str]], name: str) -> list[str]:
-    """One column.
+def column(table: Mapping[str, Sequence[Any]], name: str, option: str = "") -> Sequence[Any]:
+    """One column; `option` is the argument that names it.
 
     Raises:
-        InputError: If there is no such column.
+        InputError: If there is no such column; it says which may be meant.
     """
     if name not in table:
-        raise InputError(f"The table has no column {name!r}: it has {_quoted(table)}.")
+        raise InputError(f"The table has no column {name!r}: it has {_quoted(table)}{_meant(name, table, option)}")
     return table[name]
+
+
+def usual(table: Mapping[str, Sequence[Any]], name: str, option: str) -> str | None:
+    """The name of a column that is taken where there is one, or None.
+
+    Raises:
+        InputError: If a column is called so but for capitals.
+    """
+    if name in table:
+        return name
+    if any(other.casefold() == name.casefold() for other in table):
+        column(table, name, option)
+    return None
+
+
+def _meant(name: str, names: Iterable[str], option: str) -> str:
+    """The end of a sentence on a column that is not there: the one that is written nearly so, and what takes it."""
+    forms = {other.casefold(): other for other in names}
+    close = difflib.get_close_matches(str(name).casefold(), forms, n=1, cutoff=NEAR)
+    if close:
+        return f"; did you mean {option}{'=' * bool(option)}{forms[close[0]]!r:.200}?"
+    return f"; name the one that is meant, `{option}`." if option else "."
 
 
 def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> Labelled:
@@ -112,7 +137,7 @@ def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int 
     Raises:
         InputError: If a cell is no finite number.
     """
-    columns_ = [[_number(cell, i, name) for i, cell in enumerate(column(table, name), start=first)] for name in names]
+    columns_ = [[_number(cell, i, name) for i, cell in enumerate(table[name], start=first)] for name in names]
     values = np.array(columns_, dtype=np.float64).reshape(len(columns_), -1)
     labelled = from_values(values.T, names)
     quoted = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -141,7 +141,7 @@ def from_table(
     """
     options = Options(Division(shares_of(split), seed, None, strict, progress), encoding, max_characters)
     rows = read_any(table, encoding, separator, progress=progress)
-    fixed, texts = rows.parts(split), rows.texts(text)
+    fixed, texts = rows.parts(split), rows.texts(text, "text")
     options = dataclasses.replace(options, division=dataclasses.replace(options.division, groups=rows.owners(groups)))
     ids = [f"row {number}" for number in range(rows.first, rows.first + len(texts))]
     splits = from_texts(ids, texts.__getitem__, rows.labelled(label), fixed=fixed, options=options)

@@ -26,9 +26,9 @@ SOURCE, WANTED = "asked", "text"  # columns of what is read, and of what is to b
 def of_table(path: Path, source: str, target: str, groups: str | None, options: Options) -> Splits:
     """What `data.text.from_translations` gives."""
     rows = read_any(path, options.encoding)
-    names = [f"row {number}" for number in range(rows.first, rows.first + len(rows.texts(source)))]
-    owners = rows.texts(groups) if groups else names
-    return divided(names, rows.texts(source), rows.texts(target), owners, options)
+    names = [f"row {number}" for number in range(rows.first, rows.first + len(rows.texts(source, "source")))]
+    owners = rows.texts(groups, "groups") if groups else names
+    return divided(names, rows.texts(source, "source"), rows.texts(target, "target"), owners, options)
 
 
 def divided(

@@ -16,6 +16,7 @@ from tlkit.methods.distillation import distill, taught
 from tlkit.methods.domain_adversarial import dann
 from tlkit.methods.importance import density_ratio
 from tlkit.methods.kernel_mean_matching import kmm
+from tlkit.methods.likeness import item_vectors
 from tlkit.methods.linear_first import linear_then_tune
 from tlkit.methods.low_rank import lora
 from tlkit.methods.mean_discrepancy import mmd
@@ -40,6 +41,7 @@ __all__ = [
     "density_ratio",
     "distill",
     "domain_mix",
+    "item_vectors",
     "kmm",
     "l2_sp",
     "linear_then_tune",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.run import Run
-from tlkit.data.ratings import RATINGS, USER, matrix_of, taken_by
+from tlkit.data.ratings import RATINGS, USER, held_out_of, taken_by
+from tlkit.tasks.recommendation import by_user, coverage
 
 MOST_CELLS = 50_000_000  # of a table of users by items, or of items by items, that is held in memory
+BLOCK = 5_000_000  # cells of such a table that are made at a time where it is not
 TIES = 1e-7  # of the largest score: equal scores are ranked by chance, as their order would flatter one
 
 
-def popularity(taken: np.ndarray) -> np.ndarray:
-    """float64 (users, items): how many users took an item, for each user the same.
+def as_table(pairs: np.ndarray, users: int, items: int) -> np.ndarray:
+    """bool (users, items) of pairs int (n, 2).
 
     Example:
-        >>> popularity(np.array([[True, False], [True, True]])).tolist()
-        [[2.0, 1.0], [2.0, 1.0]]
+        >>> as_table(np.array([[0, 1], [1, 0]]), users=2, items=2).tolist()
+        [[False, True], [True, False]]
     """
-    return np.tile(taken.sum(axis=0).astype(np.float64), (len(taken), 1))
+    table = np.zeros((users, items), bool)
+    table[tuple(pairs.T)] = True
+    return table
 
 
 def item_neighbours(taken: np.ndarray, neighbours: int = 50) -> np.ndarray:
@@ -36,39 +42,68 @@ def item_neighbours(taken: np.ndarray, neighbours: int = 50) -> np.ndarray:
 
 
 def alternating_least_squares(
-    taken: np.ndarray, width: int = 32, ridge: float = 10.0, trust: float = 10.0, rounds: int = 10, seed: int = 0
-) -> np.ndarray:
-    """float64 (users, items): products of factors, fitted in turns; what is taken counts 1 + `trust` times.
+    pairs: np.ndarray,
+    users: int,
+    items: int,
+    width: int = 32,
+    ridge: float = 10.0,
+    trust: float = 10.0,
+    rounds: int = 10,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factors float64 (users, width) and (items, width), fitted in turns; what is taken counts 1 + `trust` times.
+
+    Their products are the scores. No table of users by items is made.
+
+    Args:
+        pairs: int (n, 2), places of users and of the items that they took, each once.
+        users: How many there are.
+        items: How many there are.
+        width: Of the factors.
+        ridge: Penalty on their squares.
+        trust: What an item counts more for being taken.
+        rounds: Turns of both.
+        seed: Of the first factors.
 
     Source: Hu, Koren and Volinsky 2008, doi:10.1109/ICDM.2008.22, eqs. 4 and 5.
     """
     rng = np.random.default_rng(seed)
-    users, items = rng.normal(0, 0.1, (len(taken), width)), rng.normal(0, 0.1, (taken.shape[1], width))
+    of_users, of_items = rng.normal(0, 0.1, (users, width)), rng.normal(0, 0.1, (items, width))
+    taken, takers = _by_first(pairs, users), _by_first(pairs[:, ::-1], items)
     for _ in range(rounds):
-        users = _solved(taken, items, ridge, trust)
-        items = _solved(taken.T, users, ridge, trust)
-    return np.asarray(users @ items.T)
+        of_users = _solved(taken, of_items, ridge, trust)
+        of_items = _solved(takers, of_users, ridge, trust)
+    return of_users, of_items
 
 
-def _solved(taken: np.ndarray, factors: np.ndarray, ridge: float, trust: float) -> np.ndarray:
+def _by_first(pairs: np.ndarray, count: int) -> list[np.ndarray]:
+    """The second numbers of each first one, ascending."""
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, count)))
+
+
+def _solved(taken: Sequence[np.ndarray], factors: np.ndarray, ridge: float, trust: float) -> np.ndarray:
     shared = factors.T @ factors + ridge * np.eye(factors.shape[1])
-    rows = [factors[chosen] for chosen in taken]
+    rows = (factors[places] for places in taken)
     return np.stack(
         [np.linalg.solve(shared + trust * matrix.T @ matrix, (1 + trust) * matrix.sum(axis=0)) for matrix in rows]
     )
 
 
-def ranked(scores: np.ndarray, hidden: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+def ranked(scores: np.ndarray, hidden: np.ndarray, k: int, seed: int | np.random.Generator = 0) -> np.ndarray:
     """int64 (users, k): the best items that are not hidden, ties broken by chance.
 
     Args:
         scores: float (users, items).
         hidden: bool (users, items).
         k: How many.
-        seed: Of the ties.
+        seed: Of the ties, or what they are drawn from.
     """
     noise = np.random.default_rng(seed).random(scores.shape) * TIES * max(1e-9, float(np.abs(scores).max()))
-    return np.argsort(-np.where(hidden, -np.inf, scores + noise), axis=1, kind="stable")[:, :k]
+    merits = np.where(hidden, -np.inf, scores + noise)
+    best = np.argpartition(-merits, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(merits, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
 
 
 def among(ranked_items: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +129,8 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
         seed: Of ties and factors.
 
     Returns:
-        The run with `ndcg_at_10_popularity`, `..._neighbours`, `..._factors`, and the same of recall.
+        The run with `ndcg_at_10_popularity`, `..._neighbours`, `..._factors`, and the same of recall and coverage;
+        neighbours are left out, with a note, where a table of users or items by items would not fit into memory.
 
     Raises:
         InputError: If the run is of another task, or has no test examples.
@@ -103,49 +139,45 @@ def beside_popularity(run: Run, *, seed: int = 0) -> Run:
     data, count = run.data, len(run.task.labels)
     users = [str(data.test.columns[USER][i]) for i in range(len(data.test))]
     other_users = sorted(set(users_of(data.train)) - set(users))
-    parts = ([data.train, data.val], users), ([data.train], other_users)
-    if (len(users) + len(other_users) + count) * count > MOST_CELLS:
-        taken, others = (taken_by(examples, owners) for examples, owners in parts)
-        run = run.with_note(
-            f"Of {len(users) + len(other_users):,} users and {count:,} items popularity alone stands beside the model: "
-            "neighbours of items and factors would be tables of all of them in memory."
-        )
-        return run.with_scores(
-            _named(k, "popularity", *_popular(taken, others, data.test.target_array, count, k, seed))
-        )
-    taken, others = (matrix_of(examples, owners, count) for examples, owners in parts)
-    all_rows = np.concatenate([taken, others])
-    relevant = np.zeros_like(taken)
-    relevant[np.arange(len(users)), data.test.target_array] = True
-    ways = {
-        "popularity": popularity(all_rows),
-        "neighbours": item_neighbours(all_rows),
-        "factors": alternating_least_squares(all_rows, seed=seed),
+    taken, others = taken_by([data.train, data.val], users), taken_by([data.train], other_users)
+    everyone, shift = len(users) + len(other_users), np.array([len(users), 0])
+    pairs = np.concatenate([taken, others + shift])
+    popular = np.bincount(pairs[:, 1], minlength=count).astype(np.float64)
+    ways: dict[str, Callable[[slice], np.ndarray]] = {
+        "popularity": lambda part: np.tile(popular, (len(users[part]), 1)),
     }
+    if (everyone + count) * count <= MOST_CELLS:
+        near = item_neighbours(as_table(pairs, everyone, count))[: len(users)]
+        ways["neighbours"] = lambda part: near[part]
+    else:
+        run = run.with_note(
+            f"Neighbours of items do not stand beside the model: of {everyone:,} users and {count:,} items they would "
+            "be a table in memory."
+        )
+    user_factors, item_factors = alternating_least_squares(pairs, everyone, count, seed=seed)
+    ways["factors"] = lambda part: user_factors[part] @ item_factors.T
     scores: dict[str, float] = {}
-    for name, way_scores in ways.items():
-        scores |= _named(k, name, *among(ranked(way_scores[: len(users)], taken, k, seed), relevant))
+    for name, scores_of in ways.items():
+        best = _best(scores_of, taken, len(users), count, k, seed)
+        values = by_user(best, data.test.target_array)
+        scores |= {f"{key}_{name}": float(shares.mean()) for key, shares in values.items()}
+        scores[f"coverage_{name}"] = coverage(best, count, held_out_of(data.test.pipeline))
     return run.with_scores(scores)
 
 
-def _named(k: int, way: str, recall: np.ndarray, gain: np.ndarray) -> dict[str, float]:
-    return {f"recall_at_{k}_{way}": float(recall.mean()), f"ndcg_at_{k}_{way}": float(gain.mean())}
-
-
-def _popular(
-    taken: np.ndarray, others: np.ndarray, targets: np.ndarray, items: int, k: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and NDCG of popularity, of pairs of users and items: those items alone that can be among the best."""
-    counts = np.bincount(np.concatenate([taken[:, 1], others[:, 1]]), minlength=items)
-    most = int(np.bincount(taken[:, 0], minlength=len(targets)).max())
-    leaders = np.flatnonzero(counts >= np.sort(counts)[-min(k + most, items)])
-    place = np.full(items, -1)
-    place[leaders] = np.arange(len(leaders))
-    hidden = np.zeros((len(targets), len(leaders) + 1), bool)
-    hidden[taken[:, 0], place[taken[:, 1]]] = True  # what is no leader falls into the last column
-    rows = np.tile(counts[leaders].astype(np.float64), (len(targets), 1))
-    hits = leaders[ranked(rows, hidden[:, :-1], k, seed)] == targets[:, None]
-    return hits.any(axis=1) * 1.0, (hits / np.log2(np.arange(hits.shape[1]) + 2)).sum(axis=1)
+def _best(
+    scores_of: Callable[[slice], np.ndarray], taken: np.ndarray, users: int, items: int, k: int, seed: int
+) -> np.ndarray:
+    """int64 (users, k): the best items of each user, some users at a time; the first again where too few are left."""
+    size, rng = max(1, BLOCK // items), np.random.default_rng(seed)
+    best = []
+    for start in range(0, users, size):
+        part = slice(start, min(start + size, users))
+        mine = taken[slice(*np.searchsorted(taken[:, 0], [part.start, part.stop]))]
+        hidden = as_table(mine - np.array([start, 0]), part.stop - start, items)
+        places = ranked(scores_of(part), hidden, k, rng)
+        best.append(np.where(np.take_along_axis(hidden, places, axis=1), places[:, :1], places))
+    return np.concatenate(best)
 
 
 def users_of(examples: Examples) -> list[str]:

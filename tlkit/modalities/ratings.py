@@ -65,8 +65,9 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     notes += [
         f"{title!r:.60} is the title of several items, and the first is taken" for title in items if title in several
     ]
-    note = "; ".join(notes)
     (length,) = info.shape
+    notes += [f"the last {length} of {len(numbers)} items are read"] if len(numbers) > length else []
+    note = "; ".join(notes)
     return one_example(name, READ, ArrayColumn(in_history(numbers, length)[None]), note, info.pipeline)
 
 

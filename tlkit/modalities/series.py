@@ -112,7 +112,7 @@ def _told(timeline: Timeline, steps: int, trained: str) -> str:
     """What was done to a series, and whether its values lie as far apart as those that were learned from."""
     notes = [f"from the last {min(len(timeline.values), steps)} of {len(timeline.values)} values", *timeline.notes]
     if timeline.step.words != trained:
-        notes.append(f"the model learned from values each {trained}, and these are each {timeline.step.words}")
+        notes.append(f"the model learned from values {trained} apart, and these are {timeline.step.words} apart")
     return "; ".join(notes)
 
 

@@ -186,7 +186,7 @@ def _check(horizon: int, season_length: int, splits: Splits) -> None:
     if settings is not None and settings["season_length"] != season_length:
         raise InputError(
             f"The data were read with season_length={settings['season_length']}, and the task has {season_length}: "
-            "give both the same."
+            "give both the same, as `tlkit.data.series.season_length_of(data)` says it."
         )
     if isinstance(splits.train.targets, ArrayColumn) and not np.isfinite(splits.train.targets.values).any():
         raise InputError("No training window has a value that follows it: give a longer history.")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.answers.items import ITEMS, items
+from tlkit.answers.items import ITEMS, SCORES, items
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Decoded, Evaluation, Objective, Task
-from tlkit.data.ratings import items_of
+from tlkit.data.ratings import held_out_of, items_of
 from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
@@ -67,28 +67,56 @@ def recommend(titles: Sequence[str], k: int = 10) -> Task:
 def evaluate_items(names: tuple[str, ...], k: int, examples: Examples, decoded: Decoded) -> Evaluation:
     """Recall and NDCG of the item that came next, with bootstrap intervals over users, and coverage.
 
-    With one item to be found recall is the hit rate, and NDCG is 1 / log2(rank + 1).
-
     Args:
         names: Of the items.
         k: Items that are given.
         examples: Their targets are int (n,).
-        decoded: With "items", float (n, k).
+        decoded: With "items" and "scores", float (n, k).
     """
-    targets = examples.target_array
-    hits = decoded[ITEMS][:, :k] == targets[:, None]
-    figures = {f"recall_at_{k}": hits.any(axis=1) * 1.0, f"ndcg_at_{k}": (hits / np.log2(np.arange(k) + 2)).sum(axis=1)}
+    places = decoded[ITEMS][:, :k].astype(np.int64)
+    values_by_name = by_user(places, examples.target_array)
     scores: dict[str, float] = {}
-    for name, values in figures.items():
+    for name, values in values_by_name.items():
         low, high = metrics.bootstrap(lambda drawn, v=values: float(v[drawn].mean()), len(values))  # type: ignore[misc]
         scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-    scores["coverage"] = len(np.unique(decoded[ITEMS])) / len(names)
+    unseen = places[decoded[SCORES][:, :k] > 0]  # of few items, those of the history fill up the k
+    scores["coverage"] = coverage(unseen, len(names), held_out_of(examples.pipeline))
     details = {
         "headline": metrics.headline(f"ndcg_at_{k}", f"NDCG@{k}", "bootstrap", unit="value"),
-        "recommended": {"protocol": PROTOCOL, "rows": _rows(names, examples, decoded[ITEMS])},
-        "example_scores": figures[f"ndcg_at_{k}"].tolist(),
+        "recommended": {"protocol": PROTOCOL, "k": k, "rows": _rows(names, examples, places)},
+        "example_scores": values_by_name[f"ndcg_at_{k}"].tolist(),
     }
     return Evaluation(metrics.finite(scores), details, np.asarray(decoded[ITEMS], np.float32))
+
+
+def by_user(places: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Recall and NDCG of each user, of whom one item is to be found: the hit, and 1 / log2(rank + 1).
+
+    Args:
+        places: int (users, k), the items that are given, the best first.
+        targets: int (users,), the item that came next.
+
+    Example:
+        >>> {name: values.tolist() for name, values in by_user(np.array([[7, 4, 1]]), np.array([1])).items()}
+        {'recall_at_3': [1.0], 'ndcg_at_3': [0.5]}
+    """
+    k, hits = places.shape[1], places == targets[:, None]
+    return {f"recall_at_{k}": hits.any(axis=1) * 1.0, f"ndcg_at_{k}": (hits / np.log2(np.arange(k) + 2)).sum(axis=1)}
+
+
+def coverage(places: np.ndarray, items: int, held_out: Sequence[int] = ()) -> float:
+    """Share of the items that is given to anybody, those aside that are held out.
+
+    Args:
+        places: int, the items that are given.
+        items: How many there are.
+        held_out: Places of those that are to be new ones.
+
+    Example:
+        >>> coverage(np.array([[0, 1], [1, 3]]), items=4, held_out=[3])
+        0.6666666666666666
+    """
+    return len(np.setdiff1d(places, held_out)) / (items - len(held_out))
 
 
 def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> list[dict[str, str]]:
@@ -98,7 +126,7 @@ def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> lis
         columns = {
             "history": history,
             "next": [int(examples.target_array[i])],
-            "said": places[i][:3].astype(int).tolist(),
+            "said": places[i][:3].tolist(),
         }
         rows.append({key: ", ".join(names[place] for place in item_numbers) for key, item_numbers in columns.items()})
     return rows

@@ -170,6 +170,39 @@ def test_a_season_that_such_values_hardly_have_is_noted(tmp_path):
     assert not series.history(path, 6, 12, origins=2).notes
 
 
+SEASONS = {  # steps of the times -> the season that is taken, and the words of the note
+    "months": ([f"{2000 + i // 12}-{1 + i % 12:02d}" for i in range(100)], 12, "a month apart: a season of 12"),
+    "quarters": ([f"{2000 + i // 4}Q{1 + i % 4}" for i in range(100)], 4, "a quarter apart: a season of 4"),
+    "years": ([f"{1900 + i}-01-01" for i in range(100)], 1, "a year apart, which tells no season: none is taken"),
+    "days": (np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").tolist(), 7, "1 day apart: a season of 7"),
+    "weeks": (np.arange("2024-01-01", "2025-11-30", 7, dtype="datetime64[D]").tolist(), 1, "for two seasons of 52"),
+    "many weeks": (np.arange("2010-01-04", "2014-01-01", 7, dtype="datetime64[D]").tolist(), 52, "a season of 52"),
+    "hours": ([f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00" for i in range(100)], 24, "1:00:00 apart: a season of 24"),
+    "ten minutes": (
+        [f"2024-01-{1 + i // 144:02d} {i % 144 // 6:02d}:{i % 6}0" for i in range(400)], 144, "a season of 144"
+    ),
+    "seconds": ([f"2024-01-01 00:{i // 60:02d}:{i % 60:02d}" for i in range(100)], 1, "0:00:01 apart, which tells no"),
+    "numbers": (list(range(100)), 1, "The times are numbers, which tells no season: none is taken; `season_length`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEASONS)
+def test_a_season_that_nobody_named_is_that_of_the_step_and_is_noted(case, tmp_path):
+    times, length, words = SEASONS[case]
+    path = table(tmp_path / "t.csv", ["time", "value"], zip(times, wave(len(times)), strict=True))
+    data = series.history(path, 6, origins=2)
+    assert series.season_length_of(data) == length
+    assert [words in note for note in data.notes if "season" in note] == [True]
+    named = series.history(path, 6, length, origins=2)
+    assert named.notes == () and named.test.fingerprint == data.test.fingerprint
+
+
+def test_what_is_no_history_has_no_season():
+    labelled = series.from_arrays(np.random.default_rng(0).normal(size=(20, 8)), ["a", "b"] * 10)
+    with pytest.raises(InputError, match=r"no histories: read them with `data\.series\.history`"):
+        series.season_length_of(labelled)
+
+
 def test_a_series_that_repeats_exactly_has_a_scale():
     data = series.history({"a": np.tile(np.arange(12.0), 9)}, 6, 12, origins=2)
     assert data.test.columns["scale"].values.tolist() == pytest.approx([3, 3], abs=0.05)
@@ -257,7 +290,12 @@ def test_a_series_that_is_held_out_is_tested_alone():
 
 
 BAD = {
-    "no column": ({"header": ["when", "value"]}, {}, "no column 'time'"),
+    "no column": (
+        {"header": ["when", "value"]}, {},
+        "no column 'time': it has 'when', 'value'; name the one that is meant, `time`.",
+    ),
+    "other capitals": ({"header": ["time", "Value"]}, {}, "'Value'; did you mean value='Value'?"),
+    "nearly": ({"header": ["timestamp", "value"]}, {}, "did you mean time='timestamp'?"),
     "too short": ({"n": 30}, {}, "need 37: give a longer history, or lower `origins` or `horizon`"),
     "never changes": ({"values": [3] * 100}, {}, "never changes"),
     "horizon": ({}, {"horizon": 0}, "`horizon` must be a whole number"),
@@ -269,7 +307,7 @@ BAD = {
     "a header alone": ({"n": 0}, {}, "holds no rows: give a header and one row"),
     "stride": ({}, {"stride": 0}, "`stride` must be a whole number"),
     "constant before the test": ({"values": [3] * 88 + list(range(12))}, {"origins": 3}, "does not change before its"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -284,10 +322,16 @@ def test_a_history_that_cannot_be_forecast_is_refused(case, tmp_path):
     assert says in str(refused.value)
 
 
+def test_a_column_that_is_called_series_but_for_its_capital_is_not_passed_over(tmp_path):
+    rows = [[day, i, name] for i, day in enumerate(DAYS) for name in "ab"]
+    with pytest.raises(InputError, match=r"no column 'series': it has .*; did you mean series='Series'\?"):
+        series.history(table(tmp_path / "t.csv", ["time", "value", "Series"], rows), 2)
+
+
 def test_series_of_other_steps_are_refused(tmp_path):
     rows = [[f"2024-01-{d:02d}", d, "daily"] for d in range(1, 29)]
     rows += [[f"20{y:02d}-01-01", y, "yearly"] for y in range(28)]
-    with pytest.raises(InputError, match=r"'daily' has a value each 1 day.* and 'yearly' each a year"):
+    with pytest.raises(InputError, match=r"series 'daily' are 1 day apart, and those of 'yearly' a year"):
         series.history(table(tmp_path / "t.csv", ["time", "value", "series"], rows), 2)
 
 

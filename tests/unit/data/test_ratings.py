@@ -11,9 +11,11 @@ from tlkit import HubLayer
 from tlkit.core.errors import InputError
 from tlkit.core.modality import FileInfo
 from tlkit.data import ratings
-from tlkit.methods import item_vectors, recommenders
+from tlkit.methods import recommenders
+from tlkit.methods.likeness import item_vectors
 from tlkit.modalities import ratings as RATINGS
 from tlkit.search.items import numbers_of
+from tlkit.tasks.recommendation import evaluate_items
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
 
@@ -100,13 +102,46 @@ def test_what_describes_items_may_be_lists_numbers_and_images(tmp_path):
 def test_columns_of_items_are_numbers_in_deviations_and_categories_one_hot(table):
     rows = [(f"i{i}", f"Film {i}", 2000 + i, "ab"[i % 2], "" if i == 3 else i * i) for i in range(6)]
     items = ratings.catalogue(table(rows, "item,title,year,maker,price", "items.csv"))
-    vectors = item_vectors.vectors_of(items, None)
+    vectors = item_vectors(items, None).vectors
     years = np.arange(6) - 2.5
     np.testing.assert_allclose(vectors[:, 0], years / years.std(), rtol=1e-5)
     np.testing.assert_array_equal(vectors[:, 1:3], np.eye(2)[[0, 1, 0, 1, 0, 1]])
     assert vectors[3, 3] == 0 and vectors.shape == (6, 4)
-    both = item_vectors.vectors_of(items, [None, None])
+    both = item_vectors(items, [None, None]).vectors
     np.testing.assert_allclose(np.linalg.norm(both, axis=1), np.sqrt(2), rtol=1e-5)
+
+
+def test_columns_that_name_items_tell_no_likeness_and_are_noted(table):
+    rows = [(i, f"Film {i}", 1990 + i % 30, f"http://x/{i}", 7 * i * i, "en") for i in range(120)]
+    described = item_vectors(ratings.catalogue(table(rows, "item,title,year,link,imdb,language", "i.csv")), None)
+    assert described.vectors.shape == (120, 1)
+    assert described.notes[0] == "Items are alike by their columns 'year'."
+    assert described.notes[1].startswith("Not by 'link', 'imdb', 'language', which name items")
+
+
+def test_images_that_no_module_reads_are_noted(table):
+    rows = [(i, f"Film {i}", i % 3, "") for i in range(6)]
+    catalogue = ratings.catalogue(table(rows, "item,title,year,poster", "i.csv"), image="poster")
+    assert item_vectors(catalogue, None).notes[-1].startswith("No module reads the images of the catalogue")
+
+
+def test_which_columns_are_an_items_text_is_noted(table):
+    rows = [("i1", "Heat", 1, 1995), ("i2", "Emma", 0, 2020)]
+    path = table(rows, "item,title,Crime,year", "items.csv")
+    assert ratings.catalogue(path).notes == (
+        "The text of an item is of its columns 'title', and by their names 'Crime'; `columns` names others.",
+    )
+
+
+def test_coverage_is_of_items_that_are_not_held_out(table):
+    data = ratings.from_table(table(), cold=0.3, seed=1)
+    held_out = ratings.held_out_of(data.test.pipeline)
+    assert len(held_out) == 3 and not set(held_out) & set(data.train.target_array.tolist())
+    places = np.stack([np.arange(9)] * len(data.test))
+    shares = np.tile([0.5, 0.3, 0.2, 0.0], (len(data.test), 1))  # the fourth is of the history
+    decoded = {"items": places.astype(np.float32), "scores": shares}
+    evaluation = evaluate_items(tuple("abcdefghi"), 4, data.test, decoded)
+    assert evaluation.scores["coverage"] == pytest.approx(len({0, 1, 2} - set(held_out)) / 6)
 
 
 def test_images_of_items_pass_a_frozen_module(tmp_path):
@@ -117,18 +152,20 @@ def test_images_of_items_pass_a_frozen_module(tmp_path):
     (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
     items = ratings.catalogue(tmp_path / "items.csv", image="poster")
     layer = HubLayer(net, input_range=(0, 1))
-    vectors = item_vectors.vectors_of(items, layer)
+    described = item_vectors(items, layer)
+    vectors = described.vectors
+    assert described.notes == ("Items are alike by their images.",)
     dark, bright, brighter, grey = vectors
     assert np.linalg.norm(bright - brighter) < np.linalg.norm(bright - grey) < np.linalg.norm(bright - dark)
     with pytest.raises(InputError, match="reads images, and the catalogue has none: name their column, `image`"):
-        item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv"), layer)
+        item_vectors(ratings.catalogue(tmp_path / "items.csv"), layer)
     (tmp_path / "dark.png").write_bytes(b"no image")
     with pytest.raises(
         InputError, match=r"image of the item '1' cannot be used: '.*dark\.png': its content is no image"
     ):
-        item_vectors.vectors_of(items, layer)
+        item_vectors(items, layer)
     with pytest.raises(InputError, match="has no columns that describe items"):
-        item_vectors.vectors_of(ratings.catalogue(tmp_path / "items.csv", image="poster"), None)
+        item_vectors(ratings.catalogue(tmp_path / "items.csv", image="poster"), None)
 
 
 def test_a_history_names_items_by_ids_and_titles_and_says_which_title_is_not_one(table, tmp_path):
@@ -178,7 +215,20 @@ REFUSED = {
     ),
     "columns in a word": (lambda t: ratings.catalogue(t(), title="user", columns="time"), "columns=['time']"),
     "a catalogue of a header": (lambda t: ratings.catalogue(t([], "item,title")), "holds no rows"),
-    "no user column": (lambda t: ratings.from_table(t(header="who,item,rating,time")), "no column 'user'"),
+    "no user column": (
+        lambda t: ratings.from_table(t(header="who,item,rating,time")),
+        "no column 'user': it has 'who', 'item', 'rating', 'time'; name the one that is meant, `user`.",
+    ),
+    "names of MovieLens": (
+        lambda t: ratings.from_table(t(header="userId,movieId,rating,timestamp")), "did you mean user='userId'?"
+    ),
+    "a capital": (lambda t: ratings.from_table(t(header="user,item,Rating,time")), "did you mean rating='Rating'?"),
+    "no such rating": (lambda t: ratings.from_table(t(), rating="stars"), "no column 'stars'"),
+    "columns that name": (
+        lambda t: item_vectors(ratings.catalogue(t([(f"i{i}", f"Film {i}", f"http://x/{i}") for i in range(30)],
+                                                   "item,title,link", "i.csv")), None),
+        "No column is left for the model to learn from",
+    ),
     "no item": (lambda t: ratings.from_table(t([("a", "", 1, 2), *ROWS])), "has no item"),
     "no user": (lambda t: ratings.from_table(t([("", "x", 1, 2), *ROWS])), "has no user"),
     "no number": (lambda t: ratings.from_table(t([("a", "x", "good", 2), *ROWS])), "no number in column 'rating'"),
@@ -224,13 +274,28 @@ def test_each_refusal_is_one_sentence(name, table):
 # -- what a recommender is compared with
 
 
-def test_popularity_neighbours_and_factors_on_a_matrix_by_hand():
+def test_neighbours_and_factors_on_a_matrix_by_hand():
     taken = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
-    assert recommenders.popularity(taken)[0].tolist() == [2, 2, 2, 2]
     near = recommenders.item_neighbours(taken, 3)
     assert near[0, 2] == pytest.approx(0.5 + 0.5) and near[3, 2] == pytest.approx(0.5) and near[3, 0] == 0
-    factors = recommenders.alternating_least_squares(np.kron(taken, np.ones((5, 5), bool)), width=4, ridge=0.1)
-    assert factors[0, :10].min() > factors[0, 15:].max()
+    pairs = np.argwhere(np.kron(taken, np.ones((5, 5), bool)))
+    users, items = recommenders.alternating_least_squares(pairs[::-1], 20, 20, width=4, ridge=0.1)
+    scores = users @ items.T
+    assert scores[0, :10].min() > scores[0, 15:].max()
+
+
+def test_factors_are_where_their_loss_is_least():
+    """Hu, Koren and Volinsky's eq. 3: after a turn of the items no change of an item's factors lowers it."""
+    rng = np.random.default_rng(0)
+    taken = rng.random((12, 9)) < 0.3
+    users, items = recommenders.alternating_least_squares(np.argwhere(taken), 12, 9, width=3, ridge=0.5, trust=4.0)
+
+    def loss(items):
+        errors = (1 + 4.0 * taken) * (taken - users @ items.T) ** 2
+        return errors.sum() + 0.5 * ((users**2).sum() + (items**2).sum())
+
+    for moved in rng.normal(0, 1e-3, (50, 9, 3)):
+        assert loss(items + moved) > loss(items)
 
 
 def test_ties_are_broken_by_chance():
@@ -245,15 +310,19 @@ def test_recall_and_ndcg_are_those_of_keras_rs():
     relevant[np.arange(40), rng.integers(30, size=40)] = True
     hidden = rng.random((40, 30)) < 0.2
     hidden &= ~relevant
+    hidden[0], relevant[0] = False, np.arange(30) < 13  # more than ten: recall is of ten
     recall, gain = recommenders.among(recommenders.ranked(scores, hidden, 10), relevant)
     seen = np.where(hidden, scores.min() - 1, scores)
     theirs = keras_rs.metrics.NDCG(k=10)
     theirs.update_state(relevant.astype("float32"), seen.astype("float32"))
     assert float(theirs.result()) == pytest.approx(gain.mean(), abs=1e-4)
-    theirs = keras_rs.metrics.RecallAtK(k=10)
-    theirs.update_state(relevant.astype("float32"), seen.astype("float32"))
-    counts = relevant.sum(1)
-    assert counts.max() <= 10 and float(theirs.result()) == pytest.approx(recall.mean(), abs=1e-4)
+    counts = relevant.sum(axis=1)
+    for i in range(40):
+        theirs = keras_rs.metrics.RecallAtK(k=10)
+        theirs.update_state(relevant[i : i + 1].astype("float32"), seen[i : i + 1].astype("float32"))
+        of_all = float(theirs.result())  # theirs is of all relevant items
+        assert recall[i] == pytest.approx(of_all * counts[i] / min(counts[i], 10), abs=1e-6)
+    assert counts[0] == 13 and recall[0] > of_all and (counts[1:] <= 10).all()
 
 
 def test_a_history_of_whole_numbers_names_items_by_their_ids():

@@ -119,10 +119,10 @@ REFUSED = {
     "infinite": (lambda: establish({"x": spread("1", "inf")}), "holds an infinite number"),
     "lists": (lambda: establish({"x": spread([1], [2])}), "holds list, not one value a row"),
     "nothing left": (lambda: establish({"x": spread("a")}), "No column is left"),
-    "unknown name": (lambda: establish({"x": spread(1, 2)}, numbers=["y"]), "names the column 'y'"),
+    "unknown name": (lambda: establish({"x": spread(1, 2)}, numbers=["y"]), "the one that is meant, `numbers`"),
     "named twice": (lambda: establish({"x": spread(1, 2)}, numbers=["x"], leave_out=["x"]), "name it in one"),
     "a text for a list": (lambda: establish({"x": spread(1, 2)}, numbers="x"), "is a list of columns"),
-    "texts that are not there": (lambda: table.from_frame(frame(), texts=["y"]), "`texts` names the column 'y'"),
+    "texts that are not there": (lambda: table.from_frame(frame(), texts=["y"]), "the one that is meant, `texts`"),
     "texts and categories": (
         lambda: table.from_frame(frame(), texts=["job"], categories=["job"]), "named in `categories` and in `texts`"
     ),
