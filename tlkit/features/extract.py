@@ -299,7 +299,7 @@ def _compute_part(
         missing = set(request.missing)
         for number in range(workers.index, request.count, workers.count):
             if number in missing:
-                _compute_shard(lambda first: engine, request, number, source)
+                _compute_shard(lambda first: engine, request, number, request.shard(number), source)
             progress(int(request.shard(number)[-1]) + 1)
 
 
@@ -364,10 +364,10 @@ def _compute_elsewhere(
 def _shared_out(elsewhere: Pool, work: _Elsewhere, progress: Callable[[int], None]) -> str:
     """Have the missing shards computed; why a process could not by that engine, or ""."""
     request, unable = work.request, ""
-    calls = [(number,) for number in request.missing]
-    done = len(request.examples) - sum(len(request.shard(number)) for (number,) in calls)
+    calls = [(number, request.shard(number)) for number in request.missing]
+    done = len(request.examples) - sum(len(indices) for _, indices in calls)
     for place, reason in elsewhere.each(work, calls):
-        done += len(request.shard(*calls[place]))
+        done += len(calls[place][1])
         unable = unable or reason
         progress(done)
     return unable
@@ -387,7 +387,7 @@ class _Elsewhere:
         """Opened once a process."""
         return self.packed.opened()
 
-    def __call__(self, number: int) -> str:
+    def __call__(self, number: int, indices: np.ndarray) -> str:
         """Why this process cannot compute it by that engine; "" where it has."""
         remote.fetch(self.request.folder, "engine.json")
         if _began(self.request.folder)[0] is None:
@@ -395,7 +395,7 @@ class _Elsewhere:
         nearer = self.nearer
         source = None if nearer is None else lambda: nearer
         try:
-            _compute_shard(self._chosen, self.request, number, source)
+            _compute_shard(self._chosen, self.request, number, indices, source)
         except _UnableError as error:
             return str(error)
         return ""
@@ -482,7 +482,7 @@ def _shards(
     for number in range(request.count):
         indices, shard = request.shard(number), _stored(request, number)
         if shard is None:
-            _compute_shard(choose, request, number, source)
+            _compute_shard(choose, request, number, indices, source)
             shard = _stored(request, number)
             if shard is None:
                 raise InputError(
@@ -511,10 +511,13 @@ def _chosen_once(opened: Callable[[str | None, Any], Engine], folder: Path) -> C
 
 
 def _compute_shard(
-    choose: Callable[[Any], Engine], request: Request, number: int, source: Callable[[], Features] | None
+    choose: Callable[[Any], Engine],
+    request: Request,
+    number: int,
+    indices: np.ndarray,
+    source: Callable[[], Features] | None,
 ) -> None:
-    """Compute one shard by the engine that `choose` gives for its first batch."""
-    indices = request.shard(number)
+    """Compute one shard, of these examples, by the engine that `choose` gives for its first batch."""
     pieces = pieces_of(request.examples, indices, request.batch_size)
     batches = _inputs(request, pieces, source)
     first = next(batches)
