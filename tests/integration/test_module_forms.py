@@ -415,6 +415,69 @@ def test_raw_outputs_that_no_answer_reads_are_refused():
     assert len(tlkit.build(HubLayer(conv((SIDE, SIDE, 3)), input_range=(0, 1)), answering).outputs) == 2
 
 
+class Called(tf.Module):
+    """Any function of a convolution's mean, of pictures (or of whatever the specs say)."""
+
+    def __init__(self, gives: Any, *specs: Any) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.stateless_normal((3, 3, 3, 4), (5, 6)))
+        self.gives = gives
+        self.__call__ = tf.function(self.call, input_signature=specs or [tf.TensorSpec([None, SIDE, SIDE, 3])])
+
+    def call(self, x: Any, *others: Any) -> Any:
+        if x.shape.rank == 2:
+            x = tf.reshape(x, [-1, SIDE, SIDE, 3])
+        if x.shape.rank != 4:
+            return self.gives(tf.reduce_mean(tf.cast(x, tf.float32)) + tf.reduce_sum(self.kernel))
+        x = tf.ensure_shape(tf.cast(x, tf.float32), [None, None, None, 3])
+        return self.gives(tf.reduce_mean(tf.nn.conv2d(x / 255.0, self.kernel, 2, "SAME"), [1, 2]))
+
+
+def same(y: Any) -> Any:
+    return y
+
+
+REFUSED: dict[str, Any] = {
+    "whole numbers": (lambda y: tf.cast(y, tf.int32), (), "features of float32, and the module gives int32"),
+    "strings": (tf.strings.as_string, (), "features of float32, and the module gives string"),
+    "truth values": (lambda y: y > 0, (), "features of float32, and the module gives bool"),
+    "a number": (lambda y: tf.reduce_mean(y, -1), (), r"features \(batch, d\); the module gives shape \(None,\)"),
+    "no numbers": (lambda y: y[:, :0], (), r"gives features without numbers, of shape \(None, 0\)"),
+    "a row for all": (lambda y: tf.reduce_mean(y, 0, keepdims=True), (), "gives 1 row for a batch of any size"),
+    "bytes with a sign": (same, [tf.TensorSpec([None, SIDE, SIDE, 3], tf.int8)], "takes images of int8, and pixels"),
+    "16 bits": (same, [tf.TensorSpec([None, SIDE, SIDE, 3], tf.uint16)], "takes images of uint16, and pixels are 0"),
+    "a number besides": (
+        same, [tf.TensorSpec([None, SIDE, SIDE, 3]), tf.TensorSpec([], tf.int32, name="rate")],
+        "takes rate besides, one value for all examples",
+    ),
+    "flat pictures": (same, [tf.TensorSpec([None, 3 * SIDE**2])], "wrap the module in a keras.Model that takes such"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_no_head_can_be_put_on_is_refused_in_a_sentence(kind, tmp_path):
+    gives, specs, message = REFUSED[kind]
+    with pytest.raises(InputError, match=message):
+        tlkit.finetune(Called(gives, *specs), TASK, pictures(), [tlkit.Phase(epochs=1, lr=1e-2)], out=tmp_path / "run")
+
+
+def test_a_recording_of_another_length_is_told_by_its_length(tmp_path):
+    module = Called(lambda y: tf.fill([4, 5], y), tf.TensorSpec([SAMPLES // 2]))
+    with pytest.raises(InputError, match=rf"have shape \({SAMPLES},\), but the model takes \({SAMPLES // 2},\)"):
+        tlkit.finetune(module, TASK, sounds(), [tlkit.Phase(epochs=1, lr=1e-2)], out=tmp_path / "run")
+
+
+def test_the_data_say_how_many_channels_there_are_where_a_module_does_not():
+    module = Called(same, tf.TensorSpec([None, SIDE, SIDE, None]))
+    with pytest.raises(InputError, match="does not say how many channels its images have, so the data must"):
+        tlkit.build(module, TASK)
+    with pytest.raises(InputError, match="Nothing says which range of pixels"):
+        tlkit.build(module, TASK, data=pictures())
+    layer = HubLayer(module, name="backbone", input_range=(0, 255))
+    x = inputs(pictures())
+    np.testing.assert_allclose(layer.shaped(pictures().train.inputs.spec)(x), module.call(tf.constant(x)), rtol=1e-5)
+
+
 def test_a_model_of_two_arguments_is_told_to_take_a_list():
     model = Two()
     model(tf.ones((1, 4)), tf.ones((1, 4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -13,10 +14,12 @@ import tlkit
 from tlkit.choosing import rank
 from tlkit.choosing.rank import Ranked, Ranking
 from tlkit.choosing.transferability import h_score, logme
+from tlkit.core import workers
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec
 from tlkit.core.files import cache_dir
 from tlkit.core.progress import quiet
+from tlkit.core.workers import Pool
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
 
@@ -67,6 +70,48 @@ def test_a_module_that_is_missing_is_named_before_any_is_ranked(module_folder, m
         tlkit.rank([module_folder("keras3_hub"), "./nowhere"], data(), progress=quiet)
 
 
+def two_outputs():
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    maps = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, [keras.layers.GlobalAveragePooling2D()(maps), maps])
+
+
+def unscaled():
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (two_outputs, r"gives several outputs; make HubLayer\(..., output_key=one of \['0', '1'\]"),
+        (unscaled, "Nothing says which range of pixels"),
+    ],
+)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_module_that_cannot_be_ranked_is_named_before_any_is(second, message, pooled, module_folder, monkeypatch):
+    monkeypatch.setattr(rank, "_ranked", lambda *call, **settings: pytest.fail("work was wasted"))
+    here = Pool(1, lambda function, calls: ((i, function(*call)) for i, call in enumerate(calls)), lambda f: f)
+    with workers.pooled(here) if pooled else contextlib.nullcontext(), pytest.raises(InputError, match=message):
+        tlkit.rank([module_folder("keras3_hub"), second()], data(), convert=not pooled, progress=quiet)
+
+
+@pytest.mark.parametrize("most", [0, rank.MOST_OPEN_BYTES])
+def test_modules_stay_open_from_the_check_on_while_memory_may_hold_them(most, module_folder, monkeypatch):
+    handed = []
+    made = rank._ranked
+    monkeypatch.setattr(rank, "_ranked", lambda module, *call: handed.append(module) or made(module, *call))
+    monkeypatch.setattr(rank, "MOST_OPEN_BYTES", most)
+    modules = [module_folder("keras3_hub"), unscaled()]
+    other = dataclasses.replace(data(), train=data().train.subset(range(20 + bool(most))))  # no row is kept of
+    ranking = tlkit.rank(modules, other, convert=False, input_range=(0, 1), progress=quiet)
+    assert len(ranking.rows) == 2 and [isinstance(module, tlkit.HubLayer) for module in handed] == [most > 0] * 2
+
+
 def test_pictures_of_their_own_size_are_converted_at_it():
     import keras
 
@@ -92,6 +137,7 @@ def test_the_front_holds_what_nothing_beats():
 def test_what_cannot_be_ranked(module_folder):
     with pytest.raises(InputError, match="give two modules or more"):
         tlkit.rank([module_folder("keras3_hub")], data(), progress=quiet)
-    empty = tlkit.Splits(data().train.subset([]), data().val, data().test, data().labels)
-    with pytest.raises(InputError, match="The training split is empty"):
-        tlkit.rank(["a", "b"], empty, progress=quiet)
+    for train in (data().train.subset([]), data().train.subset([0])):
+        few = dataclasses.replace(data(), train=train)
+        with pytest.raises(InputError, match=f"two or more: give that split a share. Received: {len(train)}"):
+            tlkit.rank(["a", "b"], few, progress=quiet)

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.files import cache_dir, sha256_bytes, write_atomic
 from tlkit.core.progress import Progress, shown
-from tlkit.core.workers import pool
+from tlkit.core.workers import Pool, pool
 from tlkit.hub import resolving
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tlkit.model.partition import Front
 
 FORMAT = "1"  # part of the name of a kept row: raise it when a figure in it is computed in another way
+MOST_OPEN_BYTES = 1 << 30  # of weights: modules that are more together are opened once more when it is their turn
+TRIED = 8  # training examples by which it is checked whether a module takes the data
 
 
 @dataclass(frozen=True)
@@ -136,41 +138,93 @@ def rank(
         A table that prints, with `pareto` and `plot(path)`.
 
     Raises:
-        InputError: If there are fewer than two modules, or one cannot read the data.
+        InputError: If there are fewer than two modules, or one cannot be ranked by the data, before any is.
     """
     if len(modules) < 2:
         raise InputError(f"There is nothing to rank: give two modules or more. Received: {len(modules)}.")
-    if not len(data.train):
-        raise InputError("The training split is empty, and modules are ranked by its features; give it a share.")
+    if len(data.train) < 2:
+        raise InputError(
+            "Modules are ranked by the features of the training examples, two or more: give that split a share. "
+            f"Received: {len(data.train)}."
+        )
+    _ = data.train.target_array  # what is no array cannot be ranked by
     display = progress or shown()
-    files = [_file(module, data.train, convert, input_range) for module in modules]  # all are found before work begins
-    if not convert:  # latencies of several hosts, or taken side by side, would not compare
-        _made_elsewhere(modules, files, data, batch_size, input_range)
+    files = [_file(module, data.train, convert, input_range) for module in modules]
+    elsewhere = None if convert else pool()  # latencies of several hosts, or taken side by side, would not compare
+    layers = _checked(modules, files, data, input_range, elsewhere)
+    if elsewhere is not None:
+        _made_elsewhere(elsewhere, modules, files, data, batch_size, input_range)
     rows = []
-    for module, file in zip(modules, files, strict=True):
+    for number, (module, file) in enumerate(zip(modules, files, strict=True)):
         stored = None if file is None else _kept(file, module)
-        rows.append(stored or _ranked(module, data, convert, batch_size, input_range))
+        rows.append(stored or _ranked(layers.pop(number, module), data, convert, batch_size, input_range))
         if file is not None and stored is None:
             write_atomic(file, json.dumps(asdict(rows[-1])))
         display.line(f"{_short(rows[-1].handle)}: LogME {rows[-1].logme:.3f}")
     return Ranking(tuple(sorted(rows, key=lambda row: -row.logme)))
 
 
+def _checked(
+    modules: Sequence[Any],
+    files: Sequence[Path | None],
+    data: Splits,
+    input_range: tuple[float, float] | None,
+    elsewhere: Pool | None,
+) -> dict[int, HubLayer]:
+    """Layers by the place of their module, of those that have no row yet, as far as memory may hold them.
+
+    Raises:
+        InputError: If one of the modules cannot be ranked by the data.
+    """
+    layers: dict[int, HubLayer] = {}
+    room = MOST_OPEN_BYTES
+    if elsewhere is not None:
+        check = functools.partial(_check, data=data, input_range=input_range)
+        for _ in elsewhere.each(check, [(module,) for _, module in _missing(modules, files)]):
+            pass
+    for number, (module, file) in enumerate(zip(modules, files, strict=True)):
+        if file is not None and (elsewhere or file in files[:number] or _kept(file, module) is not None):
+            continue
+        layer = _opened(module, data, input_range)
+        room -= sum(4 * int(np.prod(v.shape)) for v in layer.weights)
+        if room >= 0:
+            layers[number] = layer
+    return layers
+
+
+def _opened(module: Any, data: Splits, input_range: tuple[float, float] | None) -> HubLayer:
+    """The module as a layer, once a few training examples have shown that it takes them."""
+    from tlkit.features.vectors import as_taken, check_single, opened
+
+    layer = opened(module, input_range, data.train.inputs.spec)
+    few = data.train.subset(range(min(TRIED, len(data.train))))
+    check_single(as_taken(replace(data, train=few, val=few, test=few), layer).train)
+    return layer
+
+
+def _check(module: Any, data: Splits, input_range: tuple[float, float] | None) -> None:
+    _opened(module, data, input_range)
+
+
 def _made_elsewhere(
+    processes: Pool,
     modules: Sequence[Any],
     files: Sequence[Path | None],
     data: Splits,
     batch_size: int,
     input_range: tuple[float, float] | None,
 ) -> None:
-    """Let the processes of a pool, if there is one, make the rows of modules that are files."""
-    if (processes := pool()) is None:
-        return
-    rows = {file: module for module, file in zip(modules, files, strict=True) if file is not None}
-    missing = [(file, module) for file, module in rows.items() if _kept(file, module) is None]
+    """Let the processes of a pool make the rows of modules that are files."""
+    missing = _missing(modules, files)
     work = functools.partial(_ranked, data=data, convert=False, batch_size=batch_size, input_range=input_range)
     for number, row in processes.each(work, [(module,) for _, module in missing]):
         write_atomic(missing[number][0], json.dumps(asdict(row)))
+
+
+def _missing(modules: Sequence[Any], files: Sequence[Path | None]) -> list[tuple[Path, Any]]:
+    """Where the rows are to lie that modules which are files have not yet, each once, with the module."""
+    rows = {file: module for module, file in zip(modules, files, strict=True) if file is not None}
+    return [(file, module) for file, module in rows.items() if _kept(file, module) is None]
 
 
 def _file(module: Any, train: Examples, convert: bool, input_range: tuple[float, float] | None) -> Path | None:

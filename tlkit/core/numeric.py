@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -14,3 +15,16 @@ def is_number(value: Any) -> bool:
         (True, False, False)
     """
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def number_in(cell: str) -> float:
+    """The number that a cell of a table holds, NaN where it holds none; 1_000, which Python reads, is none.
+
+    Example:
+        >>> number_in(" 1.5e3 "), number_in("1_000"), number_in("x")
+        (1500.0, nan, nan)
+    """
+    try:
+        return math.nan if "_" in cell else float(cell)
+    except ValueError:
+        return math.nan

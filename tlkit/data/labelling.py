@@ -13,8 +13,11 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 
+_SMALLEST = 1e-36  # below it float32 has few digits or none
 _BINS = 10  # strata of a quantity to regress
-_MISSING = frozenset(("", "nan", "<na>", "nat", "#n/a", "#value!", "#ref!"))  # what tables write where nothing is
+_MISSING = frozenset(  # what tables write where nothing is
+    ("", "nan", "-nan", "<na>", "nat", "#n/a", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "#null!")
+)
 _CONTROLS = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and line breaks
 
 
@@ -255,10 +258,7 @@ def _from_numbers(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
 
 
 def _from_rows(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
-    rows = array.astype(np.float32)
-    if not np.isfinite(rows).all():
-        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise InputError(f"Targets must be finite, and row {bad} is not.")
+    rows = _in_float32(array)
     columns = tuple(str(i) for i in range(rows.shape[1])) if names is None else names
     if len(columns) != rows.shape[1]:
         raise InputError(f"There are {len(columns)} names for {rows.shape[1]} columns of targets.")
@@ -268,6 +268,29 @@ def _from_rows(array: np.ndarray, names: tuple[str, ...] | None) -> Labelled:
     if (rows.sum(axis=1) == 1).all():
         return Labelled(rows.argmax(axis=1).astype(np.int32), columns, "classes")
     return Labelled(rows, columns, "multi-label")
+
+
+def _in_float32(array: np.ndarray) -> np.ndarray:
+    """Rows of numbers as they are learned, where nothing of them is lost."""
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise InputError(f"Targets must be finite, and row {bad} is not.")
+    with np.errstate(over="ignore", under="ignore"):
+        rows = array.astype(np.float32)
+    for column, exact, rounded in zip(range(rows.shape[1]), array.astype(np.float64).T, rows.T, strict=True):
+        largest = float(np.abs(exact).max())
+        if not np.isfinite(rounded).all() or 0 < largest < _SMALLEST:
+            size = "large" if largest > 1 else "small"
+            raise InputError(
+                f"Targets such as {largest:.3g} (column {column}) are too {size} for float32: write them in another "
+                "unit."
+            )
+        if np.ptp(rounded) == 0 and np.ptp(exact) > 0:
+            raise InputError(
+                f"The targets of column {column} lie within {float(np.ptp(exact)):.2g} of {float(exact[0]):.9g}, which "
+                "float32 does not tell apart: subtract a fixed number from them."
+            )
+    return rows
 
 
 def _as_numbers() -> tuple[str, ...]:

@@ -190,9 +190,22 @@ def _plain(root: Path, inner: Sequence[Path], data: Sequence[Path]) -> Layout:
     if strays and len(classes) > 1:
         verb = "are taken as classes" if len(strays) > 1 else "is taken as a class"
         notes.append(f"{_names(root, strays)} {verb}; move what is none elsewhere.")
+    if len(classes) > 1 and (common := _common(data)):
+        notes.append(
+            f"{_names(root, data)} are taken as classes, though each of them holds {_quoted(common)}: if these are the "
+            "classes, name the folders around them train, val and test, or give one of these."
+        )
     if (count := walking.loose(root)) and len(classes) > 1:
         notes.append(f"{count:,} files that lie beside the class folders are left out.")
     return Layout(_unparted(classes), tuple(notes))
+
+
+def _common(data: Sequence[Path]) -> list[str]:
+    """Names of folders that all of these hold and nothing else, as parts do whatever they are called: fold1, fold2."""
+    if len(data) < 2 or any(walking.loose(folder) for folder in data):
+        return []
+    names = set.intersection(*({inner.name for inner in _filled(folder)} for folder in data))
+    return sorted(names) if len(names) > 1 else []
 
 
 def _check_no_boxes(root: Path, data: Sequence[Path]) -> None:
@@ -313,8 +326,11 @@ def _or_table(root: Path) -> str:
 
 
 def _names(root: Path, folders: Sequence[Path] | Mapping[Path, int]) -> str:
-    names = [repr(_name(root, folder)) for folder in folders]
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return _quoted([_name(root, folder) for folder in folders])
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _name(root: Path, folder: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ Colour = tuple[int, int, int]
 
 # No format that runs code or calls other programs (EPS does), whatever Pillow can open.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_PPM_HEADER = re.compile(rb"P[56](?:(?:\s|#[^\n]*\n)+\d+){2}(?:\s|#[^\n]*\n)+(?P<white>\d+)\s")
 _UPRIGHT = {  # EXIF orientation -> what undoes it (Exif 2.32, tag 0x0112)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -152,7 +154,7 @@ def depth_of(image: Image.Image, data: bytes) -> Depth:
     bits = _bits(image, data)
     if image.mode in ("1", "P") or (bits == 8 and image.mode[:2] in ("I", "I;", "F")):  # these say what white is
         return Depth(8, PIXEL_MAX, PIXEL_MAX)
-    values = np.asarray(image)
+    values = _deep(image, data) if image.format == "PPM" and bits == 16 else np.asarray(image)
     colours = values[..., :-1] if image.getbands()[-1] == "A" else values
     if bits == 16 and values.dtype == np.uint8:  # Pillow keeps the high byte of colours: enough to count the bits
         colours = colours.astype(np.uint16) * 256 + 255
@@ -160,9 +162,17 @@ def depth_of(image: Image.Image, data: bytes) -> Depth:
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits of each value in the file: 8, 16 or 32; PPM and JPEG 2000 say themselves what is white, and count as 8."""
+    """Bits of each value in the file: 8, 16 or 32.
+
+    PPM and JPEG 2000 say themselves what is white, and count as 8, but for 65,535: that is written whatever is in them.
+    """
     if image.format == "PNG":
         return 16 if data[24] == 16 else 8  # IHDR
+    if image.format == "PPM":
+        header = _PPM_HEADER.match(data)
+        return 16 if header and int(header["white"]) == 65535 else 8
+    if image.format == "JPEG2000":
+        return 16 if data[data.index(b"\xff\x51") + 40] & 0x7F == 15 else 8  # Ssiz of SIZ: one less than the bits
     if image.format != "TIFF":
         return 8
     if image.mode in ("I", "F"):
@@ -175,8 +185,10 @@ def _deep(image: Image.Image, data: bytes) -> np.ndarray:
     values = np.asarray(image)
     if values.dtype != np.uint8:
         return values
-    if image.format == "TIFF":  # of colours Pillow gives the high byte alone
+    if image.format in ("TIFF", "JPEG2000"):  # of colours Pillow gives the high byte alone
         return values.astype(np.uint16) * 256 + 128
+    if image.format == "PPM" and (header := _PPM_HEADER.match(data)):
+        return np.frombuffer(data, ">u2", values.size, header.end()).reshape(values.shape).astype(np.uint16)
     import tensorflow as tf
 
     return np.asarray(tf.io.decode_png(data, dtype=tf.uint16).numpy(), np.uint16)

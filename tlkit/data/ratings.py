@@ -20,7 +20,7 @@ import numpy as np
 from tlkit.core.columns import ArrayColumn, RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline, Splits
-from tlkit.core.numeric import is_number
+from tlkit.core.numeric import is_number, number_in
 from tlkit.data import tables
 from tlkit.data.catalogues import Catalogue, catalogue, of_ratings
 from tlkit.data.decoding import read_noted
@@ -175,10 +175,7 @@ def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
         return list(range(len(next(iter(rows.columns.values())))))
     chosen = []
     for i, cell in enumerate(rows.texts(rating, "rating")):
-        try:
-            value = float(cell)
-        except ValueError:
-            value = np.nan
+        value = number_in(cell)
         if not np.isfinite(value):
             raise InputError(f"Row {rows.first + i} of the ratings holds no number in column {rating!r}: {cell!r:.40}.")
         if least is None or value >= least:

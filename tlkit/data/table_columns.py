@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.numeric import number_in
 from tlkit.data import tables
 from tlkit.data.labelling import is_missing
 from tlkit.tokenizing.wordpiece import INPUTS
@@ -281,10 +282,7 @@ def _number(cell: Any) -> float:
             return math.inf
         except (TypeError, ValueError):
             return math.nan
-    try:
-        return float(cell) if isinstance(cell, str) and "_" not in cell else math.nan
-    except ValueError:
-        return math.nan
+    return number_in(cell) if isinstance(cell, str) else math.nan
 
 
 def _category(cell: Any) -> str:

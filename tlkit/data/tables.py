@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.numeric import number_in
 from tlkit.data.labelling import Labelled, from_names, from_sets, from_values, is_missing
 from tlkit.data.part_names import part_names
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
 NEAR = 0.6  # difflib's ratio from which one name is nearly another, as "timestamp" is "time"
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
-_FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "#null!", "?", "-")  # or a class of that name
+_FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "missing", "undefined", "?", "-")  # or a class of that name
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
 
 
@@ -227,17 +228,11 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
+    return math.isfinite(number_in(cell))
 
 
 def _number(cell: str, row: int, name: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = number_in(cell)
     if not math.isfinite(value):
         raise InputError(f"Row {row} of the table holds no finite number in column {name!r}: {cell!r:.60}.")
     return value

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import graph as graphs
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.data.pairs import SIDES
@@ -15,7 +16,7 @@ from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.input_affine import checked_range
 from tlkit.layer.input_range import settle_range
 from tlkit.layer.lookup import is_image
-from tlkit.layer.reads import choose_output
+from tlkit.layer.reads import check_features, choose_output
 from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE
 
@@ -34,6 +35,11 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
         settle_range(layer, otherwise=checked_range(input_range))
     if layer.output_key is None:
         choose_output(layer, layer.endpoint.inference.structured_outputs)
+    outputs = layer.endpoint.inference.structured_outputs
+    features = outputs if layer.output_key is None else graphs.output_at(outputs, layer.output_key)
+    check_features(features)
+    if features.shape.rank is not None and features.shape.rank < 2:
+        raise InputError(f"The module gives one number for each example, of shape {tuple(features.shape)}, no vector.")
     return layer
 
 
@@ -53,6 +59,12 @@ def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.nda
     Raises:
         InputError: If the examples are pairs.
     """
+    check_single(examples)
+    return averaged(np.asarray(extract(layer, examples, batch_size=batch_size)))
+
+
+def check_single(examples: Examples) -> None:
+    """Refuse pairs, which have two vectors each."""
     sides = (
         {name.partition("_")[0] for name in examples.inputs.spec}
         if isinstance(examples.inputs.spec, Mapping)
@@ -60,7 +72,6 @@ def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.nda
     )
     if sides == set(SIDES):
         raise InputError("Examples are compared by one vector each, and pairs have two. Give single texts instead.")
-    return averaged(np.asarray(extract(layer, examples, batch_size=batch_size)))
 
 
 def averaged(features: np.ndarray) -> np.ndarray:

@@ -152,6 +152,8 @@ def _judged(plain: dict[float, np.ndarray], textured: list[np.ndarray]) -> Proof
     first = sane[0]
     if first.range == (0.0, 1.0) and any(o.range == (-1.0, 1.0) for o in sane) and _starts_at_zero(first):
         return None  # a factor alone: 0..1 and -1..1 are as likely
+    if first.range == (-1.0, 1.0) and not first.closed and _is_centred(first):
+        return None  # a factor alone, too small or too large for the other ranges
     bounds = np.stack([first.low, first.high])
     return Proof(first.range, (float(bounds.min()), float(bounds.max())))
 
@@ -186,6 +188,10 @@ def _is_sane(line: _Line) -> bool:
 
 def _all_within(values: np.ndarray, bounds: Range) -> bool:
     return bool((values >= bounds[0]).all() and (values <= bounds[1]).all())
+
+
+def _is_centred(line: _Line) -> bool:
+    return bool(np.abs(line.low + line.high).max() <= 0.02 * np.abs(line.high - line.low).max())
 
 
 def _starts_at_zero(line: _Line) -> bool:

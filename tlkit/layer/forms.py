@@ -34,7 +34,7 @@ class Form:
     Attributes:
         names: Of its inputs, where it takes several that are no plain dict; () elsewhere.
         alone: Whether its one tensor stands in a list, a tuple or a dict.
-        shape: Of an example, where the module does not even say its rank; () elsewhere.
+        shape: Of an example, where the module does not say its rank or its images' channels; () elsewhere.
         each: Examples that it takes at a time, always; 0 where it takes any number.
         batched: Whether its inputs have a batch axis at all.
         channels_first: Whether its images are (channels, height, width).
@@ -88,6 +88,12 @@ def form_of(endpoint: Endpoint, spec: Any = None) -> Form:
     Raises:
         InputError: If the module does not say its input's rank, and there are no data to tell it.
     """
+    if any(leaf.shape.rank == 0 and leaf.dtype != tf.string for leaf in endpoint.input_leaves[1:]):
+        names = ", ".join(leaf.name for leaf in endpoint.input_leaves if leaf.shape.rank == 0)
+        raise InputError(
+            f"The module takes {names} besides, one value for all examples, which no data have: wrap it in a "
+            "keras.Model that gives it."
+        )
     if detectors.is_detector(endpoint):
         return replace(form_of(detectors.tapped(endpoint), spec), tapped=True)
     half = graphs.computes_in_half(endpoint.inference)
@@ -105,6 +111,15 @@ def form_of(endpoint: Endpoint, spec: Any = None) -> Form:
             )
         form = replace(form, shape=shape)
         leaf = tf.TensorSpec([None, *shape], leaf.dtype)
+    elif leaf.shape.rank == 4 and leaf.shape[-1] is None and leaf.dtype.is_floating:
+        if shape is None:
+            raise InputError(
+                "The module does not say how many channels its images have, so the data must: pass `data=` to build, "
+                "or use finetune."
+            )
+        channels = shape[-1] if len(shape) == 3 else None
+        form = replace(form, shape=() if channels is None else (None, None, channels))
+        leaf = tf.TensorSpec([*leaf.shape[:-1], channels], leaf.dtype)
     batched = _takes_batch(endpoint, leaf, shape)
     form = replace(form, batched=batched, each=1 if not batched else leaf.shape[0] or 0)
     return _of_picture(form, leaf.shape[1:] if batched else leaf.shape, leaf.dtype, shape)
@@ -136,7 +151,7 @@ def _takes_batch(endpoint: Endpoint, leaf: Any, shape: tuple[int | None, ...] | 
         return bool(rank != 0)
     if shape is not None:
         picture = len(shape) == 3 and leaf.shape[-1:] == shape[-1:] and leaf.shape[-1] in CHANNELS
-        return not (rank == len(shape) and (picture or leaf.shape.is_compatible_with(shape)))
+        return not (rank == len(shape) and (picture or rank == 1 or leaf.shape.is_compatible_with(shape)))
     if rank == 0:
         return False
     if rank != 1 or not leaf.dtype.is_floating:
@@ -165,6 +180,11 @@ def _of_picture(form: Form, sizes: Any, dtype: Any, shape: tuple[int | None, ...
     channels = sizes[0] if first else sizes[-1]
     if channels not in CHANNELS or not (dtype.is_floating or dtype.is_integer):
         return form
+    if dtype in (tf.int8, tf.uint16):
+        raise InputError(
+            f"The module takes images of {dtype.name}, and pixels are 0 to 255: wrap it in a keras.Model that shifts "
+            "or scales them as it expects."
+        )
     grey = channels == 1 and given_channels == 3
     return replace(form, channels_first=first, grey=grey, whole=dtype.is_integer)
 
@@ -242,6 +262,8 @@ def _own_sizes(spec: Any, form: Form) -> Sequence[int | None]:
     if spec.shape.rank is None:
         return form.shape
     sizes = list(spec.shape[1:] if form.batched else spec.shape)
+    if form.shape:
+        sizes[-1] = form.shape[-1]
     if form.size:
         sizes = [sizes[0], *form.size] if form.channels_first else [*form.size, sizes[-1]]
     return sizes

@@ -203,7 +203,30 @@ def _steps(layer: HubLayer, inputs: Any) -> Any:
 def _single(features: Any) -> Any:
     if isinstance(features, tuple | list):
         raise InputError("This layer gives several tensors (`taps`): make a new HubLayer for a head that takes one.")
+    check_features(features)
     return features
+
+
+def check_features(features: Any) -> None:
+    """Refuse an output that nothing can be learned on.
+
+    Args:
+        features: A tensor that the module gives, or its spec, batch included.
+    """
+    dtype = getattr(features.dtype, "name", features.dtype)
+    if not str(dtype).startswith(("float", "bfloat")):
+        raise InputError(
+            f"A head needs features of float32, and the module gives {dtype}: choose another output by `output_key`, "
+            "or another signature."
+        )
+    shape = tuple(features.shape) if getattr(features.shape, "rank", 0) is not None else (None,)
+    if 0 in shape[1:]:
+        raise InputError(f"The module gives features without numbers, of shape {shape}: choose another output.")
+    if shape and shape[0] is not None:
+        raise InputError(
+            f"The module gives {shape[0]} row{'' if shape[0] == 1 else 's'} for a batch of any size, of shape {shape}, "
+            "and a head needs one for each example: choose another output."
+        )
 
 
 @functools.cache  # so that two tasks that read the same maps have equal records

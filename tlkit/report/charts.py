@@ -87,14 +87,14 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
         >>> ticks(0.13, 0.87)
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    if high <= low:
+    if high - low <= 1e-12 * abs(low):
         spread = abs(low) * 0.5 or 1.0
         low, high = low - spread / 2, low + spread / 2
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.15g}") for i in range(first, last + 1)]
 
 
 def scales(points: Iterable[Point], y_range: Point | None = None, x_range: Point | None = None) -> tuple[Scale, Scale]:
@@ -121,7 +121,8 @@ def path(points: Sequence[Point | None], x: Scale, y: Scale) -> tuple[str, tuple
 
 def axis(low: float, high: float, scale: Scale, most: int = 5) -> tuple[Tick, ...]:
     """Labelled round numbers within [low, high]."""
-    inside = [value for value in ticks(low, high, most) if low - 1e-9 <= value <= high + 1e-9]
+    slack = 1e-9 * (high - low)
+    inside = [value for value in ticks(low, high, most) if low - slack <= value <= high + slack]
     return tuple(Tick(scale(value), f"{value:g}") for value in inside)
 
 

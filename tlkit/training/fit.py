@@ -35,6 +35,7 @@ from tlkit.training.step import NOT_FINITE, Trainer, again, compiled, has_steps,
 
 log = logging.getLogger(__name__)
 
+OTHERWISE = "read them so, or wrap the module in a keras.Model that takes such examples"
 HIGH_RATE = 1.0  # Adam moves each weight by about the rate at a step, and weights are mostly below 1
 
 
@@ -260,7 +261,8 @@ def _check_shape(model: keras.Model, spec: Any) -> None:
     shape, takes = tuple(spec.shape), tuple(model.input.shape[1:])
     fits = len(shape) == len(takes) and all(b is None or a == b for a, b in zip(shape, takes, strict=True))
     if not fits:
-        advice = "resize them: tlkit.data.image.resized(data, (height, width))" if len(takes) == 3 else "read them anew"
+        resizable = len(shape) == len(takes) == 3 and shape[-1] == takes[-1]
+        advice = "resize them: tlkit.data.image.resized(data, (height, width))" if resizable else OTHERWISE
         raise InputError(f"The examples have shape {shape}, but the model takes {takes}; {advice}.")
 
 

@@ -86,6 +86,10 @@ def test_given_names_decide_the_order():
         (["a", None], None, "Example 1 has no label, but None"),
         (["a", float("nan")], None, "Example 1 has no label, but nan"),
         (["a", "NaN"], None, "Example 1 has no label, but 'NaN'"),
+        *((["a", word], None, f"Example 1 has no label, but '{word}'") for word in ("-nan", "#DIV/0!", "#NUM!")),
+        ([1e39, 0.5], None, r"such as 1e\+39 \(column 0\) are too large for float32: write them in another unit"),
+        ([[0.5, 1e-60], [1.5, 0.0]], None, r"such as 1e-60 \(column 1\) are too small for float32"),
+        ([1e9 + 0.5, 1e9 + 1.5], None, "lie within 1 of 1e\\+09, which float32 does not tell apart: subtract"),
         (["a", ""], None, "Example 1 has no label, but ''"),
         (["a", 1], None, "all text or all numbers, and example 1 has 1"),
         ([1, None], None, "Example 1 has no label"),
@@ -104,6 +108,12 @@ def test_given_names_decide_the_order():
 def test_what_is_no_target_is_refused(values, names, message):
     with pytest.raises(InputError, match=message):
         from_values(values, names)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-9, 1e9, 1e30])
+def test_quantities_of_any_size_that_float32_holds_are_taken(size):
+    labelled = from_values(size * np.array([1.0, -2.0, 3.5]))
+    np.testing.assert_allclose(labelled.targets[:, 0] / size, [1.0, -2.0, 3.5], rtol=1e-6)
 
 
 def test_strata_of_quantities_are_cut_by_rank():

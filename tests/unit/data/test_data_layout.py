@@ -152,6 +152,15 @@ def test_a_layout_that_can_be_read_in_two_ways_is_refused_by_name(tmp_path, name
         class_folders(tree(tmp_path, *names))
 
 
+@pytest.mark.parametrize("parts", [("fold1", "fold2"), ("Trainingsdaten", "Testdaten"), ("2019", "2020", "2021")])
+def test_folders_that_hold_the_same_folders_are_classes_with_a_note(tmp_path, parts):
+    listing = class_folders(tree(tmp_path, *classes(*parts), f"{parts[0]}/eel/*"))
+    assert listing.labels == tuple(sorted(parts))
+    assert "are taken as classes, though each of them holds 'cat', 'dog': if these are the classes" in listing.notes[0]
+    other = class_folders(tree(tmp_path / "other", "animal/cat/*", "animal/dog/*", "plant/oak/*", "plant/elm/*"))
+    assert other.labels == ("animal", "plant") and other.notes == ()
+
+
 def test_links_that_lead_to_themselves_are_listed_as_files(tmp_path):
     tree(tmp_path, "a/*", "b/*")
     (tmp_path / "a" / "x.png").symlink_to("y.png")

@@ -249,12 +249,15 @@ def deep_files():
         "png": encoded(grey, "PNG"),
         "tiff": encoded(grey, "TIFF"),
         "colour": png(4, 1, 16, 2, [colour.tobytes()]),
+        "pgm": encoded(Image.fromarray(TWELVE), "PPM"),
+        "ppm": b"P6\n# a comment\n4 1\n65535\n" + colour.tobytes(),
+        "jpeg 2000": encoded(Image.fromarray(TWELVE), "JPEG2000", irreversible=False),
         "int32": encoded(Image.fromarray(TWELVE.astype(np.int32)), "TIFF"),
         "float": encoded(Image.fromarray(TWELVE.astype(np.float32)), "TIFF"),
     }
 
 
-@pytest.mark.parametrize("kind", ["png", "tiff", "colour", "int32", "float"])
+@pytest.mark.parametrize("kind", ["png", "tiff", "colour", "pgm", "ppm", "jpeg 2000", "int32", "float"])
 def test_the_value_that_is_white_can_be_said(kind):
     out = np.asarray(pixels.decode(deep_files()[kind], (255, 255, 255), 4095))
     np.testing.assert_array_equal(out, np.repeat(TWELVE_AS_8[..., None], 3, -1))
@@ -281,10 +284,16 @@ def test_negative_and_infinite_values_are_named():
             pixels.decode(data, (0, 0, 0), 1.0)
 
 
-@pytest.mark.parametrize(("kind", "peak"), [("png", 4095), ("tiff", 4095), ("colour", 4095)])
-def test_the_bits_that_are_used_are_counted(kind, peak):
+@pytest.mark.parametrize("kind", ["png", "tiff", "colour", "pgm", "ppm", "jpeg 2000"])
+def test_the_bits_that_are_used_are_counted(kind):
     depth = pixels.verify(deep_files()[kind], (0, 0, 0))
-    assert depth.bits == 16 and depth.peak == peak
+    assert depth.bits == 16 and depth.peak == 4095
+
+
+def test_a_file_that_says_what_is_white_is_believed():
+    data = b"P5 4 1 4095\n" + TWELVE.astype(">u2").tobytes()
+    assert pixels.verify(data, (0, 0, 0)).bits == 8
+    np.testing.assert_allclose(np.asarray(pixels.decode(data, (0, 0, 0)))[..., 0], TWELVE_AS_8, atol=1)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_what_the_way_to_the_first_convolution_proves(name):
         lambda x: 2 * x,  # 0..1 or -1..1
         lambda x: x - 1000.0,
         lambda x: x * 1e-6,
+        lambda x: x / 4,  # 0..63.75 of 0..255, or -0.25..0.25 of -1..1
         tf.sin,
     ],
 )

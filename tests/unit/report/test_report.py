@@ -288,6 +288,17 @@ def test_ticks_are_round_and_cover():
     assert len(charts.ticks(0.5, 0.5)) >= 2 and len(charts.ticks(0, 0)) >= 2
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e-9, 1.0, 1e9, 1e30])
+@pytest.mark.parametrize("level", [0.0, 7.0, 1e6])
+def test_values_of_any_size_are_drawn(size, level):
+    points = [(size * (level + x), size * (level + y)) for x, y in ((0.13, 0.87), (0.5, 0.2), (0.8, 0.9))]
+    x, y = charts.scales(points)
+    assert (x(points[0][0]), x(points[2][0])) == (x.start, x.end)
+    assert y.end <= y(points[2][1]) < y(points[0][1]) < y(points[1][1]) <= y.start
+    assert 2 <= len(charts.axis(y.low, y.high, y)) <= 8
+    assert 2 <= len(charts.axis(points[0][0], points[2][0], x)) <= 8
+
+
 def test_a_path_breaks_where_a_value_is_missing():
     x, y = charts.scales([(0, 0), (3, 1)])
     d, dots = charts.path([(0, 0), (1, 1), None, (3, 1)], x, y)
