@@ -281,6 +281,11 @@ class Task:
     plan: Callable[[Splits, Callable[[str], None]], tuple[Phase, ...]] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.reads, Reads):
+            raise InputError(
+                f"`reads` of the task {self.name!r} must be one of tlkit.reads, such as tlkit.reads.pooled(). "
+                f"Received: reads={self.reads!r:.60}."
+            )
         names = [answer.name for answer in self.answers]
         if not names or len(set(names)) < len(names):
             raise InputError(

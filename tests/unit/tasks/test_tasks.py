@@ -1,5 +1,6 @@
 """Tasks as records: recipes, checks before work, scores, losses against closed forms."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from changing import decoded, judged
 from sklearn import metrics as reference
 
-from tlkit import tasks
+from tlkit import methods, tasks
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
@@ -380,6 +381,27 @@ def test_head_pools_feature_maps_and_refuses_sequences():
     assert tasks.classify(LABELS).head(keras.Input((7, 7, 16))).shape == (None, 3)
     with pytest.raises(InputError, match="one feature vector an example"):
         tasks.classify(LABELS).head(keras.Input((5, 16)))
+
+
+@pytest.mark.parametrize("what", ["maps", None, tasks.classify])
+def test_what_says_not_what_it_reads_is_no_task(what):
+    with pytest.raises(InputError, match=r"`reads` of the task 'classify' must be one of tlkit\.reads, such as"):
+        dataclasses.replace(tasks.classify(["a", "b"]), reads=what)
+
+
+def test_scores_of_one_thing_alone_are_served_as_classes():
+    import tensorflow as tf
+
+    (answer,) = tasks.classify(["a", "b"]).answers
+    assert set(answer.signatures["classify"]({"probabilities": tf.zeros((1, 2))})) == {"classes", "scores"}
+    assert answer.signatures["classify"]({"probabilities": tf.zeros((1, 4, 4, 2))}) is None
+    for task in (tasks.segment(["a", "b"]), tasks.tag(["O", "B-x"]), tasks.regress(["age"])):
+        assert "classify" not in task.answers[0].signatures
+
+
+def test_distillation_reads_the_module_as_its_task_does():
+    task = tasks.classify(["a", "b"])
+    assert methods.distill(task).reads == task.reads and methods.distill(task).head is task.head
 
 
 def test_decoding_gives_probabilities():
