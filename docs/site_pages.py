@@ -142,10 +142,9 @@ def _of_name(module: types.ModuleType, path: str, name: str) -> str:
 
 
 def _of_recipes() -> str:
-    rows = re.findall(r"^\| .*\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    start = next(i for i, row in enumerate(rows) if "recipe" in row.split("|")[1])
-    table = [row.replace("](docs/", "](") for row in rows[start:]]
-    parts = ["# Recipes\n\n`tlkit run NAME` runs one, `tlkit new NAME` copies it.", "\n".join(table)]
+    tables = re.findall(r"(?:^\|.*\|\n)+", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (table,) = (table.replace("](docs/", "](") for table in tables if table.startswith("| recipe |"))
+    parts = ["# Recipes\n\n`tlkit run NAME` runs one, `tlkit new NAME` copies it.", table.rstrip()]
     for path in sorted((ROOT / "recipes").glob("[a-z]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         first = (ast.get_docstring(tree) or "").split("\n\n")

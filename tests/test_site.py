@@ -31,7 +31,7 @@ def test_no_public_name_is_missing_from_the_pages():
     assert {*pages.public_names(), *pages.SHELVES} == set(tlkit.__all__)
     text = pages._of_names()
     assert all(f"`tlkit.{name}`" in text for name in tlkit.__all__)
-    for shelf in ("tasks", "methods", "flags"):
+    for shelf in pages.SHELVES:
         assert all(f"`tlkit.{shelf}.{name}`" in pages._of_shelf(shelf) for name in pages.names_of(shelf))
 
 
@@ -39,6 +39,7 @@ def test_no_recipe_decision_or_guide_is_missing():
     pages = hook()
     recipes = pages._of_recipes()
     assert all(f"## {path.stem}\n" in recipes for path in (ROOT / "recipes").glob("[a-z]*.py"))
+    assert "| recipe |" in recipes and "\n|---|" in recipes and "| extra |" not in recipes
     assert pages._of_decisions().count("](") == len(list((ROOT / "docs" / "decisions").glob("*.md")))
 
     config = types.SimpleNamespace(nav=["index.md", {"Guides": ["image_classification.md", "methods/"]}])
@@ -59,11 +60,13 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_site_is_built_strictly_and_asks_no_network(site):
     pages = list(site.rglob("*.html"))
     names = "".join(page.read_text() for page in (site / "api").glob("*.html"))
     assert all(f'id="tlkit.{name}"' in names for name in tlkit.__all__ if name not in hook().SHELVES)
+    assert names.count('class="doc doc-heading"') > len(tlkit.__all__), "names without what is said of them"
+    assert "<table>" in (site / "recipes.html").read_text()
     fetched = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"'
     addresses = {url for page in pages for url in re.findall(fetched, page.read_text())}
     assert len(pages) > 50 and (site / "search" / "search_index.json").is_file()

@@ -161,25 +161,45 @@ def test_predict_writes_pictures(images, tmp_path, capsys):
 # -- words
 
 
-@pytest.fixture(scope="module")
-def words(module_folder, tmp_path_factory):
+def of_two_words(handle, words, folder, **options):
+    """A run on texts that one of two words decides."""
     rng = np.random.default_rng(0)
-    texts = [f"{' '.join(rng.choice(['the', 'a', 'on', 'is'], 4))} {('cat', 'dog')[i % 2]}" for i in range(60)]
-    data = tlkit.data.text.from_arrays(texts, [("meows", "barks")[i % 2] for i in range(60)])
+    texts = [f"{' '.join(rng.choice(['the', 'a', 'very', 'in'], 4))} {words[i % 2]}" for i in range(60)]
+    data = tlkit.data.text.from_arrays(texts, [("first", "second")[i % 2] for i in range(60)])
     return tlkit.finetune(
-        tlkit.HubLayer(module_folder("word_table"), name="backbone"), tlkit.tasks.classify(data.labels), data,
-        [tlkit.Phase(epochs=12, lr=5e-2)], out=tmp_path_factory.mktemp("words"), batch_size=16, progress=quiet,
+        tlkit.HubLayer(handle, name="backbone"), tlkit.tasks.classify(data.labels), data,
+        [tlkit.Phase(epochs=12, lr=5e-2)], out=folder, batch_size=16, progress=quiet, **options,
     )  # fmt: skip
 
 
-def test_the_word_that_decides_counts_most(words):
-    explanations = tlkit.explain(words, words.data.test, method="occlusion")
+@pytest.fixture(scope="module")
+def words(module_folder, tmp_path_factory):
+    return of_two_words(module_folder("word_table"), ("cat", "dog"), tmp_path_factory.mktemp("words"))
+
+
+@pytest.fixture(scope="module")
+def pieces(module_folder, tmp_path_factory):
+    return of_two_words(module_folder("bert"), ("good", "bad"), tmp_path_factory.mktemp("pieces"), length=12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_word_that_decides_counts_most(words, method):
+    explanations = tlkit.explain(words, words.data.test, method=method)
     assert words.scores["accuracy"] > 0.9
     assert (
         np.mean([explanation.words[int(explanation.heat.argmax())] in ("cat", "dog") for explanation in explanations])
         > 0.8
     )
     assert "<mark" in explanations[0].html() and explanations[0].png()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_of_word_pieces_each_word_has_a_number(pieces, method):
+    explanations = tlkit.explain(pieces, pieces.data.test.subset(range(3)), method=method)
+    for explanation in explanations:
+        assert set(explanation.words) <= {"the", "a", "very", "in", "good", "bad"} and len(explanation.words) == 5
+        assert explanation.heat.shape == (5,) and np.isfinite(explanation.heat).all()
+        assert explanation.heat.any() or method == "grad_cam"  # which shows nothing where nothing speaks for the label
 
 
 # -- masks, boxes, sounds: of models that were not trained
@@ -211,6 +231,18 @@ def test_each_object_has_its_own(module_folder):
     np.testing.assert_allclose(
         [1 / (1 + np.exp(-explanation.output)) for explanation in explanations], np.sort(scores)[::-1][:2], rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_point_has_its_own(module_folder, method):
+    part, _ = cornered(1, 0)
+    layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+    run = untrained(tlkit.tasks.keypoints(("nose", "tail"), strides=(4, 16)), layer, part)
+    explanations = tlkit.explain(run, part, method=method, steps=2)
+    heat = np.asarray(run.model(part.inputs.take(np.arange(1)), training=False))[0]
+    outputs = {explanation.label: explanation.output for explanation in explanations}
+    assert outputs == pytest.approx({"nose": heat[..., 0].max(), "tail": heat[..., 1].max()}, abs=1e-4)
+    assert all(explanation.heat.shape == (SIZE, SIZE) for explanation in explanations)
 
 
 @pytest.mark.parametrize("method", METHODS)

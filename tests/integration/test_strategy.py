@@ -38,9 +38,9 @@ def folder(module_folder):
 @pytest.fixture(scope="module")
 def mirrored(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("mirrored")
-    process = shared_fits.started("mirrored", place / "two.npz", folder, "2", env={"TLKIT_CACHE": str(place)})
+    process = shared_fits.started("mirrored", place / "shared.npz", folder, "3", env={"TLKIT_CACHE": str(place)})
     shared_fits.ended(process)
-    return arrays_of(place / "two.npz")
+    return arrays_of(place / "shared.npz")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Which number of a model's outputs is explained: of a label, of the pixels of a class, or of an object."""
+"""Which number of a model's outputs is explained: of a label, the pixels of a class, a point, or an object."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkit.answers.boxes import corners, joined
+from tlkit.answers.points import POINTS
 from tlkit.core.errors import InputError
 from tlkit.core.run import Run
 
@@ -42,7 +43,7 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
         most: Objects, at most, the surest first.
 
     Raises:
-        InputError: If the task has no such label, or outputs that are no labels, masks or boxes.
+        InputError: If the task has no such label, or outputs that are no labels, masks, points or boxes.
     """
     labels = run.task.labels
     if label is not None and label not in labels:
@@ -51,6 +52,8 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
     if isinstance(raw, Mapping) and any(name.startswith("labels_") for name in raw):
         return _objects(run, raw, label_number, most)
     shape: tuple[Any, ...] = tuple(getattr(raw, "shape", ()))
+    if len(shape) == 4 and POINTS in run.task.decode(raw):
+        return _peaks(labels, np.asarray(raw)[0], label_number, most)
     if len(shape) == 4:
         return _regions(labels, np.asarray(raw)[0], label_number, most)
     if len(shape) == 2:
@@ -58,8 +61,8 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
         number = number if shape[1] > 1 else 0
         return [Explained(labels[number] if labels else f"output {number}", functools.partial(_column, number))]
     raise InputError(
-        f"The outputs of {run.task.name!r} are neither labels, masks nor boxes: give `of=`, a function from the raw "
-        "outputs of a batch to a number of each example."
+        f"The outputs of {run.task.name!r} are neither labels, masks, points nor boxes: give `of=`, a function from "
+        "the raw outputs of a batch to a number of each example."
     )
 
 
@@ -80,6 +83,18 @@ def _regions(labels: Sequence[str], raw: np.ndarray, label_number: int | None, m
 def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:
     chosen = tf.constant(pixels[None], raw.dtype)
     return tf.reduce_sum(raw[..., number] * chosen, (1, 2)) / float(pixels.sum())
+
+
+def _peaks(labels: Sequence[str], raw: np.ndarray, label_number: int | None, most: int) -> list[Explained]:
+    """Points: of each its heat map's value at the highest place."""
+    heats = raw.reshape(-1, raw.shape[-1])
+    places, values = heats.argmax(0), heats.max(0)
+    chosen = np.argsort(-values)[:most] if label_number is None else [label_number]
+    return [Explained(labels[n], functools.partial(_in_heat_map, int(places[n]), int(n))) for n in chosen]
+
+
+def _in_heat_map(place: int, number: int, raw: Any) -> Any:
+    return tf.reshape(raw[..., number], (tf.shape(raw)[0], -1))[:, place]
 
 
 def _objects(run: Run, raw: Mapping[str, Any], label: int | None, most: int) -> list[Explained]:

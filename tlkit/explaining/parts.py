@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tlkit import graph as graphs
 from tlkit.core.batches import alone, with_sides
@@ -71,7 +72,8 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
     front, back, sides = parted(run.model, layer, halves)
 
     def rest(tensors: tuple[Any, ...], inputs: Any) -> Any:
-        return back(alone(list(with_sides(tensors, inputs, sides))), training=False)
+        every = [tf.convert_to_tensor(tensor) for tensor in with_sides(tensors, inputs, sides)]  # sides are arrays
+        return back(alone(every), training=False)
 
     return Parts(halves.tensors[-1], cut.depth, front, rest)
 
