@@ -24,7 +24,6 @@ def main(
     k: int = 10,
     min_rating: float | None = None,
     cold: float = 0.1,
-    neighbours: int = 20,
     width: int = 64,
     history: int = 256,
     encoding: str | None = None,
@@ -54,7 +53,6 @@ def main(
         k: Items given.
         min_rating: Ratings below it are left out; without it each is a sign of interest.
         cold: Share of the items that is held out to measure what new items are worth; 0 learns from all.
-        neighbours: Known items that a new one takes its vector from.
         width: Of the vectors.
         history: Items of a user that the model sees, and does not give again.
         encoding: Python's name of the tables' encoding.
@@ -76,7 +74,7 @@ def main(
     task = tlkit.tasks.recommend(catalogue.titles, k=k)
     run = tlkit.finetune(backbone, task, splits, phases, out=out, seed=seed, batch_size=batch_size)
     run = tlkit.methods.beside_popularity(run, seed=seed)
-    run = tlkit.methods.new_items(run, catalogue, described, neighbours=neighbours)
+    run = tlkit.methods.new_items(run, catalogue, described)
     return tlkit.export(tlkit.save(run, out, seed=seed), formats=export.formats, max_drop=export.max_drop)
 
 

@@ -291,6 +291,9 @@ def test_the_scores_that_are_saved_are_of_the_model_that_is_saved(run, world, tm
     assert before.evaluation.details["example_scores"] != measured.details["example_scores"]
     assert again.scores["recall_at_5_popularity"] == pytest.approx(extended.scores["recall_at_5_popularity"])
     assert again.scores["cold_recall_at_5"] > again.scores["cold_recall_at_5_popularity"]
+    (said,) = [note for note in extended.data.notes if note.startswith("New items take part in the ranking")]
+    earlier, later = before.scores["ndcg_at_5"], measured.scores["ndcg_at_5"]
+    assert said.endswith(f"ndcg_at_5 is {later:.3f}, and was {earlier:.3f} before.") and later < earlier
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Each user&#39;s held-out items are to be found among those held-out items" in page
     assert f"{again.scores['cold_recall_at_5']:.3f}" in page and "New items" in page

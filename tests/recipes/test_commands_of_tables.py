@@ -79,7 +79,7 @@ def test_recommendation(tmp_path, monkeypatch):
     turns = 2 * np.pi * np.arange(40) / 40
     items = [[f"i{i}", f"Film {i}", round(np.cos(t), 3), round(np.sin(t), 3)] for i, t in enumerate(turns)]
     written(tmp_path / "items.csv", ["item", "title", "x", "y"], items)
-    names = "--user userId --time when --modules columns --neighbours 4"
+    names = "--user userId --time when --modules columns"
     command = f"recommendation --data ratings.csv --items items.csv {names} --cold 0.4 --epochs 40 --lr 0.02"
     scores = ran(command, "runs/recommendation")
     for name in ("ndcg_at_10", "recall_at_10", "cold_recall_at_10"):

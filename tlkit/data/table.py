@@ -315,7 +315,10 @@ def _like_labels(labelled: Labelled, like: Like | None) -> Labelled:
 def _like_columns(table: Mapping[str, Sequence[Any]], like: Like) -> Established:
     columns = columns_of(like.train.pipeline) if isinstance(like, Splits) else _of_card(Path(like))
     if not columns:
-        raise InputError("`like` must be data that tlkit.data.table has read, or the folder of a table's module.")
+        received = "" if isinstance(like, Splits) else f" Received: {str(like)!r:.200}."
+        raise InputError(
+            f"`like` must be data that tlkit.data.table has read, or the folder of a table's module.{received}"
+        )
     absent = [column.name for column in columns if column.name not in table]
     if absent:
         raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(table)}.")

@@ -131,6 +131,8 @@ def read_any(
     table = local(path, progress=progress)
     kind = _FORMATS.get(table.suffix.lower())
     if kind is None:
+        if not table.suffix and not table.exists():
+            raise InputError(f"There is no file {str(table)!r}: give a table, .csv, .tsv, .jsonl or .parquet.")
         raise InputError(f"The table {str(table)!r} must end in .csv, .tsv, .jsonl or .parquet, as its content does.")
     if kind == "parquet":
         return Table(_parquet(table), first=1)

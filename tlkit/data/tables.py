@@ -20,7 +20,7 @@ from tlkit.data.labelling import Labelled, from_names, from_sets, from_values, i
 from tlkit.data.part_names import part_names
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
-NEAR = 0.6  # difflib's ratio from which one name is nearly another, as "timestamp" is "time"
+NEAR = 0.75  # difflib's ratio from which one name is a slip of another; that of "item" and "title" is .67
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
 _FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "missing", "undefined", "?", "-")  # or a class of that name
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
@@ -76,8 +76,9 @@ def usual(table: Mapping[str, Sequence[Any]], name: str, option: str) -> str | N
 
 def _meant(name: str, names: Iterable[str], option: str) -> str:
     """The end of a sentence on a column that is not there: the one that is written nearly so, and what takes it."""
-    forms = {other.casefold(): other for other in names}
-    close = difflib.get_close_matches(str(name).casefold(), forms, n=1, cutoff=NEAR)
+    forms, plain = {other.casefold(): other for other in names}, str(name).casefold()
+    longer = sorted((form for form in forms if plain in form), key=len)  # as "userid" and "timestamp" are
+    close = longer or difflib.get_close_matches(plain, forms, n=1, cutoff=NEAR)
     if close:
         return f"; did you mean {option}{'=' * bool(option)}{forms[close[0]]!r:.200}?"
     return f"; name the one that is meant, `{option}`." if option else "."

@@ -86,7 +86,7 @@ def new_items(
     variables[BIAS].assign(vectors[:, -1])
     for note in (*described.notes, *((UNLIKE,) if slope <= LEAST_SLOPE else ())):
         run = run.with_note(note)
-    run = _judged_again(run)
+    run = _judged_again(run, f"ndcg_at_{k}")
     return _with_cold_scores(run, k) if COLD in run.data.test.columns else run
 
 
@@ -161,12 +161,14 @@ def _fitted(tower: np.ndarray, users: np.ndarray, told: np.ndarray, level: float
     return np.asarray(np.linalg.solve(tower.T @ tower + penalty, targets).T)
 
 
-def _judged_again(run: Run) -> Run:
-    """The run with the scores of its model as it is now, in which new items take part."""
+def _judged_again(run: Run, name: str) -> Run:
+    """The run with the scores of its model as it is now, in which new items take part, and a note on what they cost."""
     again, before = evaluate(run.model, run.task, run.data.test), run.evaluation
     details = {**({} if before is None else before.details), **again.details}
-    return dataclasses.replace(
-        run, evaluation=dataclasses.replace(again, scores={**run.scores, **again.scores}, details=details)
+    after, earlier = again.scores[name], run.scores.get(name, again.scores[name])
+    again = dataclasses.replace(again, scores={**run.scores, **again.scores}, details=details)
+    return dataclasses.replace(run, evaluation=again).with_note(
+        f"New items take part in the ranking of known ones now: {name} is {after:.3f}, and was {earlier:.3f} before."
     )
 
 

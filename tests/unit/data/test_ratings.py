@@ -222,6 +222,10 @@ REFUSED = {
     "names of MovieLens": (
         lambda t: ratings.from_table(t(header="userId,movieId,rating,timestamp")), "did you mean user='userId'?"
     ),
+    "nothing near": (
+        lambda t: ratings.catalogue(t([(1, "x")], "movieId,title", "i.csv")), "; name the one that is meant, `item`."
+    ),
+    "a slip": (lambda t: ratings.from_table(t(header="usre,item,rating,time")), "did you mean user='usre'?"),
     "a capital": (lambda t: ratings.from_table(t(header="user,item,Rating,time")), "did you mean rating='Rating'?"),
     "no such rating": (lambda t: ratings.from_table(t(), rating="stars"), "no column 'stars'"),
     "columns that name": (
