@@ -95,7 +95,7 @@ def test_workers_of_tf_config_are_not_workers_of_ray(monkeypatch):
     ],
 )
 def test_the_command_line_refuses_with_exit_code_2(words, sentence, tmp_path, capsys):
-    command = ["run", "image_classification", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *words]
+    command = ["run", "image_classification", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *words]
     assert commands.main(command) == 2
     message = capsys.readouterr().err
     assert sentence in message and message.startswith("tlkit: ") and len(message.splitlines()) == 1

@@ -90,6 +90,22 @@ def test_mistakes_are_told_before_the_data_are_read(mistake, told, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("out", ["photos", "photos/runs/x", "link/x", "photos/../photos", "module", "module/x"])
+def test_a_run_is_not_written_into_its_data_or_its_module(out, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/cat", "photos/dog", "module"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "module" / "saved_model.pb").touch()
+    (tmp_path / "link").symlink_to("photos")
+    before = sorted(tmp_path.rglob("*"))
+    words = ["run", "image_classification", "--data", "photos", "--module", "module", "--out"]
+    assert commands.main([*words, out]) == 2
+    assert "The run would be written into the folder of the" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert commands.main([*words, "photos2"]) == 2
+    assert "would be written" not in capsys.readouterr().err  # the folders are empty, which is another mistake
+
+
 def test_no_way_to_treat_long_texts_is_told_before_the_texts_are_read(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert commands.main(["run", "text_classification", "--data", "nowhere", "--long", "both"]) == 2

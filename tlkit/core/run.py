@@ -221,9 +221,9 @@ def run_html(run: Run) -> str:
     plain = [name for name in run.scores if not name.endswith(("_low", "_high"))]
     scores = [_score_text(run.scores, name) for name in plain]
     rows = "".join(
-        f"<tr><td>{html.escape(row.file)}</td><td>{row.bytes / 1e6:.2f} MB</td><td>"
-        f"{'passed' if row.passed else html.escape(row.failure or 'failed')}</td></tr>"
-        for row in run.exports
+        f"<tr><td>{html.escape(str(row['file']))}</td><td>{row['bytes'] / 1e6:.2f} MB</td><td>"
+        f"{'passed' if row['passed'] else html.escape(str(row['failure'] or 'failed'))}</td></tr>"
+        for row in (list(map(vars, run.exports)) or run.record.get("exports", ()))  # one that was opened has a record
     )
     place = f"<p>{html.escape(str(run.folder))}</p>" if run.folder else ""
     headline = html.escape(f"{run.task.name}: {scores[0]}" if scores else run.task.name)

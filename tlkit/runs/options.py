@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError
@@ -29,10 +30,31 @@ def check(recipe: Callable[..., Any], options: Mapping[str, Any]) -> None:
         InputError: At the first value that is out of its range.
     """
     cache_budget.check()
+    _check_apart(options)
     chosen, usual = flat(options), flat(defaults(recipe))
     for name in [name for name in chosen if name in _CHECKS and name in usual]:
         if _passes(name, usual[name]):
             _CHECKS[name](chosen[name])
+
+
+def _check_apart(options: Mapping[str, Any]) -> None:
+    """Refuse to write a run into the folder of its data or its module, of which it would be a part the next time."""
+    out, data, module = (options.get(name) for name in ("out", "data", "module"))
+    folders = {"data": data, "module": Path(module) if isinstance(module, str) else None}
+    for name, folder in folders.items():
+        if isinstance(out, Path) and isinstance(folder, Path) and _is_part_of(out, folder, name):
+            raise InputError(
+                f"The run would be written into the folder of the {name}, {folder}, and be taken as part of it the "
+                f"next time: choose another --out. Received: --out {out}."
+            )
+
+
+def _is_part_of(path: Path, folder: Path, name: str) -> bool:
+    try:
+        is_read = (folder / "saved_model.pb").is_file() if name == "module" else folder.is_dir()
+        return is_read and folder.resolve() in (path.resolve(), *path.resolve().parents)
+    except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, or that leads to itself: whoever opens
+        return False  # it says so
 
 
 def _passes(name: str, value: Any) -> bool:

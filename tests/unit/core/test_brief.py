@@ -56,6 +56,8 @@ def test_a_run_in_a_notebook_has_its_scores_and_files_and_nothing_is_run():
     row = Exported("float32", evil, 2_500_000, 1.0, 0.0, 1.0, 0.9, 0.0, passed=False, failure=evil)
     html = dataclasses.replace(run, exports=(row,), task=dataclasses.replace(run.task, name=evil))._repr_html_()
     assert "<script>" not in html and html.count("&lt;script&gt;") == 3
+    opened = dataclasses.replace(run, exports=(), record={**run.record, "exports": [dataclasses.asdict(row)]})
+    assert "2.50 MB" in opened._repr_html_() and "<script>" not in opened._repr_html_()
     assert "2.50 MB" in html and f"accuracy {run.scores['accuracy']:.3f} [" in html
 
 
