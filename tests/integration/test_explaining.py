@@ -16,8 +16,9 @@ from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import quiet
-from tlkit.explaining.explaining import METHODS
+from tlkit.explaining.explaining import METHODS, explain_files
 from tlkit.explaining.parts import PLACES, parts_of
+from tlkit.exporting.predicting import read_files
 from tlkit.model.partition import weights_hash
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
@@ -200,6 +201,17 @@ def test_of_word_pieces_each_word_has_a_number(pieces, method):
         assert set(explanation.words) <= {"the", "a", "very", "in", "good", "bad"} and len(explanation.words) == 5
         assert explanation.heat.shape == (5,) and np.isfinite(explanation.heat).all()
         assert explanation.heat.any() or method == "grad_cam"  # which shows nothing where nothing speaks for the label
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_gives_each_word_of_a_file_its_number(words, method, tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat, the cat")
+    ((_, example),) = read_files(words, [tmp_path / "a.txt"])
+    (explanation,) = tlkit.explain(words, example, method=method)
+    assert {"the", "cat"} <= set(explanation.words) and explanation.heat.shape == (len(explanation.words),)
+    assert np.isfinite(explanation.heat).all() and explanation.label in words.task.labels
+    (picture,) = explain_files(words, [tmp_path / "a.txt"], tmp_path / "why", method=method)
+    assert picture.name == f"a.txt-1-{explanation.label}.png" and Image.open(picture).size[0] == 480
 
 
 # -- masks, boxes, sounds: of models that were not trained
