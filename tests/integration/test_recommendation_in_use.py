@@ -134,7 +134,7 @@ def test_new_items_are_given_to_who_took_their_neighbours(run, world):
 
 def test_what_is_no_recommendation_is_refused(world):
     _, _, data = world
-    with pytest.raises(InputError, match=r"`k` must lie in \[1, 2\]"):
+    with pytest.raises(InputError, match=r"`k` must be a whole number in \[1, 2\]"):
         tlkit.tasks.recommend(["a", "b"], k=3)
     with pytest.raises(InputError, match="The task has 2 items"):
         tlkit.tasks.recommend(["a", "b"], k=1).objective.check(data)

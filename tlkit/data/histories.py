@@ -17,6 +17,7 @@ from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.seasons import futures_of, lag_positions, windows_of
 from tlkit.data import tables
 from tlkit.data.labelled_series import SERIES, Frame, frame_of
+from tlkit.data.table_formats import column_names
 from tlkit.data.timeline import Step, Timeline, regular
 
 HISTORY = "history"  # the pipeline's step, and the column with all that lies before a cutoff
@@ -88,7 +89,7 @@ def timelines(
         histories = [_untimed(str(name), np.asarray(values, dtype=object)) for name, values in source.items()]
         return _several(histories), _notes(histories), {}
     frame = frame_of(source, encoding, separator)
-    values = [value] if isinstance(value, str) else list(value)
+    values = column_names(value, "value")
     if len(set(values)) < len(values):
         raise InputError(f"`value` names a column twice: name each once. Received: {values}.")
     column = series
@@ -251,7 +252,7 @@ def season_of(histories: Sequence[Timeline], cutoffs: Cutoffs) -> tuple[int, str
     """
     step, shortest = histories[0].step, min(len(history.values) for history in histories)
     usual = usual_seasons(step)
-    told = f"Values are {step.words} apart" if step.unit else "The times are numbers"
+    told = f"Values are {step.words} apart" if step.unit else "Values have no dates"
     if not usual:
         return 1, f"{told}, which tells no season: none is taken; `season_length` names the steps of one."
     cutoffs = dataclasses.replace(cutoffs, season_length=usual[0])

@@ -13,7 +13,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.data import labelling, tables, tfds_source
 from tlkit.data.layout import ClassFolder
-from tlkit.data.table_formats import Table, label_names, read_any
+from tlkit.data.table_formats import Table, column_names, read_any
 from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
 
 SERIES = "series"  # the modality, and the pipeline's step
@@ -91,7 +91,7 @@ class Recordings:
 
 def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     """Series of a table with a row a series."""
-    labels = label_names(label)
+    labels = column_names(label)
     for name in labels:
         frame.column(name, "label")
     other_columns = [name for name in frame.columns if name not in labels]
@@ -148,7 +148,7 @@ def long(frame: Frame, label: str | Sequence[str], series: str, time: str, chann
     ]
     values = np.array(columns, np.float64).T
     order = {name: _in_order(name, row_numbers, times) for name, row_numbers in rows.items()}
-    labels = label_names(label)
+    labels = column_names(label)
     cells = {column: frame.column(column, "label") for column in labels}
     for name, series_rows in rows.items():
         for column in labels:

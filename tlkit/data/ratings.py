@@ -78,7 +78,9 @@ def from_table(
         raise InputError(f"`history` must be 1 or more, and `cold` in [0, 1). Received: {history=}, {cold=}.")
     if min_rating is not None and not is_number(min_rating):
         raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
-    if len({user, item, rating, time}) < 4:
+    if items is not None and not isinstance(items, Catalogue):
+        raise InputError(f"`items` is what `data.ratings.catalogue(table)` gives. Received: {items!r:.200}.")
+    if len(set(map(str, (user, item, rating, time)))) < 4:
         raise InputError(f"`user`, `item`, `rating` and `time` are a column each. Received: {user=}, {item=}, {time=}.")
     rows = read_any(table, encoding)
     users, names, times = rows.texts(user, "user"), rows.texts(item, "item"), _times(rows, time)

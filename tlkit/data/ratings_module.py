@@ -53,7 +53,7 @@ def module(
     spec = data.train.inputs.spec
     if not ids or not isinstance(spec, ArraySpec):
         raise InputError("The module of ratings is made of data that tlkit.data.ratings has read.")
-    if width < 1 or context < 1:
+    if not all(isinstance(size, int | np.integer) and size >= 1 for size in (width, context)):
         raise InputError(f"`width` and `context` must be 1 or more. Received: {width=}, {context=}.")
     length = int(spec.shape[0] or 0)
 

@@ -21,6 +21,7 @@ from tlkit.data.labelled_series import SERIES
 from tlkit.data.layout import layout
 from tlkit.data.listing import noted
 from tlkit.data.splitting import SHARES, Groups, checked_lengths, checked_shares, group_names
+from tlkit.data.table_formats import column_names
 
 __all__ = ["from_arrays", "from_folder", "from_table", "from_tfds", "from_ts", "history", "season_length_of"]
 
@@ -193,7 +194,7 @@ def from_table(
     if series is None:
         recordings = labelled_series.wide(frame, label)
     else:
-        channels = [value] if isinstance(value, str) else list(value)
+        channels = column_names(value, "value")
         recordings = labelled_series.long(frame, label, series, time, channels)
     splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups)
     return noted(splits, (*frame.notes, *recordings.notes))
@@ -221,7 +222,7 @@ def from_tfds(
     Raises:
         InputError: If it cannot be opened, lacks a feature, or has one that is no sequence of numbers.
     """
-    names = [value] if isinstance(value, str) else list(value)
+    names = column_names(value, "value")
     rows = tfds_source.open_sequences(builder, names, label)
     return _assembled(rows.ids, rows.values, rows.labelled, rows.parts, steps, split, seed, None)
 

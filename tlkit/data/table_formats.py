@@ -60,7 +60,7 @@ class Table:
         Raises:
             InputError: If a column or a label is missing.
         """
-        label_names(label)
+        column_names(label)
         if not isinstance(label, str):
             return tables.value_columns({name: self.texts(name, "label") for name in label}, label, self.first)
         cells = tables.column(self.columns, label, "label")
@@ -98,15 +98,15 @@ class Table:
         return paths, (*self.notes, *notes)
 
 
-def label_names(label: Any) -> list[str]:
-    """The columns of labels.
+def column_names(value: Any, option: str = "label") -> list[str]:
+    """The columns that an argument names, one or several.
 
     Raises:
         InputError: If it is neither a name nor a list of names.
     """
-    names = [label] if isinstance(label, str) else label
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"`label` must name a column, or be a list of columns. Received: label={label!r:.60}.")
+        raise InputError(f"`{option}` must name a column, or be a list of columns. Received: {option}={value!r:.60}.")
     return list(names)
 
 

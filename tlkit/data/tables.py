@@ -56,7 +56,7 @@ def column(table: Mapping[str, Sequence[Any]], name: str, option: str = "") -> S
     Raises:
         InputError: If there is no such column; it says which may be meant.
     """
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(f"The table has no column {name!r}: it has {_quoted(table)}{_meant(name, table, option)}")
     return table[name]
 

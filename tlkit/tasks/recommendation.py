@@ -50,9 +50,10 @@ def recommend(titles: Sequence[str], k: int = 10) -> Task:
 
     Source: Covington, Adams and Sargin 2016, doi:10.1145/2959100.2959190.
     """
-    names, k = tuple(str(title) for title in titles), int(k)
-    if not 1 <= k <= len(names):
-        raise InputError(f"`k` must lie in [1, {len(names)}], the count of items. Received: k={k!r}.")
+    names = tuple(str(title) for title in titles)
+    if not (isinstance(k, int | np.integer) and 1 <= k <= len(names)):
+        raise InputError(f"`k` must be a whole number in [1, {len(names)}], the count of items. Received: k={k!r}.")
+    k = int(k)
     return Task(
         name="recommend",
         made_by=recording.record("tlkit.tasks.recommend", {"titles": names, "k": k}),

@@ -182,7 +182,7 @@ SEASONS = {  # steps of the times -> the season that is taken, and the words of 
         [f"2024-01-{1 + i // 144:02d} {i % 144 // 6:02d}:{i % 6}0" for i in range(400)], 144, "a season of 144"
     ),
     "seconds": ([f"2024-01-01 00:{i // 60:02d}:{i % 60:02d}" for i in range(100)], 1, "0:00:01 apart, which tells no"),
-    "numbers": (list(range(100)), 1, "The times are numbers, which tells no season: none is taken; `season_length`"),
+    "numbers": (list(range(100)), 1, "Values have no dates, which tells no season: none is taken; `season_length`"),
 }  # fmt: skip
 
 
@@ -303,6 +303,9 @@ BAD = {
     "origins": ({}, {"origins": 0}, "`origins` must be a whole number"),
     "held out": ({}, {"held_out": ("z",)}, "no such series"),
     "twice": ({}, {"value": ("value", "value")}, "`value` names a column twice"),
+    "no values": ({}, {"value": ()}, "`value` must name a column, or be a list of columns. Received: value=()"),
+    "values of None": ({}, {"value": None}, "`value` must name a column, or be a list of columns"),
+    "a list of times": ({}, {"time": ["time"]}, "no column ['time']: it has 'time', 'value'"),
     "one column for two": ({}, {"series": "value"}, "'value' cannot name the series and hold their times or values"),
     "a header alone": ({"n": 0}, {}, "holds no rows: give a header and one row"),
     "stride": ({}, {"stride": 0}, "`stride` must be a whole number"),

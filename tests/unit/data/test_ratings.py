@@ -15,7 +15,7 @@ from tlkit.methods import recommenders
 from tlkit.methods.likeness import item_vectors
 from tlkit.modalities import ratings as RATINGS
 from tlkit.search.items import numbers_of
-from tlkit.tasks.recommendation import evaluate_items
+from tlkit.tasks.recommendation import evaluate_items, recommend
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
 
@@ -262,6 +262,9 @@ REFUSED = {
     "twice": (lambda t: ratings.catalogue(t([("a", "x"), ("a", "y")], "item,title")), "names the item 'a' twice"),
     "no id": (lambda t: ratings.catalogue(t([("", "x"), ("a", "y")], "item,title")), "has no item"),
     "no title": (lambda t: ratings.catalogue(t([("a", "x")], "item,name")), "no column 'title'"),
+    "width in words": (lambda t: ratings.module(ratings.from_table(t()), width="64"), "must be 1 or more"),
+    "a catalogue's path": (lambda t: ratings.from_table(t(), "items.csv"), "`items` is what `data.ratings.catalogue"),
+    "half an item": (lambda t: recommend("abc", k=2.5), "`k` must be a whole number in [1, 3]"),
     "width": (lambda t: ratings.module(ratings.from_table(t()), width=0), "must be 1 or more"),
 }  # fmt: skip
 
