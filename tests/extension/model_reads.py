@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,12 +13,14 @@ import pytest
 import tlkit
 
 
-def maps(*strides: int) -> Callable[[keras.Model], Any]:
-    return lambda model: {stride: model.get_layer(f"stride_{stride}").output for stride in strides}
+def maps(*strides: int) -> tlkit.Reads:
+    return tlkit.Reads(
+        f"maps{strides}", lambda model, _: {stride: model.get_layer(f"stride_{stride}").output for stride in strides}
+    )
 
 
-def pooled() -> Callable[[keras.Model], Any]:
-    return lambda model: model.output
+def pooled() -> tlkit.Reads:
+    return tlkit.Reads("pooled()", lambda model, _: model.output)
 
 
 class Table(keras.layers.Layer):
@@ -35,8 +37,12 @@ class Table(keras.layers.Layer):
         return tuple(self.embedding.embeddings.shape)
 
 
-def hidden_and_embedding() -> Callable[[keras.Model], Any]:
-    return lambda model: {"hidden": model.output, "embedding": Table(model.get_layer("table"))(model.input)}
+def hidden_and_embedding() -> tlkit.Reads:
+    return tlkit.Reads("hidden_and_embedding()", _hidden_and_embedding)
+
+
+def _hidden_and_embedding(model: keras.Model, _inputs: Any) -> Any:
+    return {"hidden": model.output, "embedding": Table(model.get_layer("table"))(model.input)}
 
 
 def put_in_place(patch: pytest.MonkeyPatch, plugins: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ def fitted(request, plugin, tmp_path_factory):
     module = plugin(request.param)
     data, task, backbone = WORLDS[request.param](module, tmp_path_factory.mktemp(request.param) / "data")
     task.objective.check(data)
-    model = keras.Model(backbone.input, task.head(task.reads(backbone)))
+    model = keras.Model(backbone.input, task.head(task.reads.read(backbone, backbone.input)))
     fresh = scores(task, model, data.test, 2)
     return request.param, module, task, data, model, (fresh, trained(model, task, data, 60))
 
@@ -193,7 +193,7 @@ def reds(name, target, labels):
 def test_a_text_is_written_on(plugin, tmp_path):
     module = plugin("generator")
     data, task, backbone = generator(module, tmp_path)
-    model = keras.Model(backbone.input, task.head(task.reads(backbone)))
+    model = keras.Model(backbone.input, task.head(task.reads.read(backbone, backbone.input)))
     trained(model, task, data, 150)
     file = tmp_path / "begun.txt"
     file.write_text("a cat s")
