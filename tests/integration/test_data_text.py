@@ -23,7 +23,7 @@ from vocabulary import small
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
-from tlkit.data import text, text_source
+from tlkit.data import decoding, text, text_source
 from tlkit.tokenizing.wordpiece import SPECIAL, WordPiece
 
 WORDS = (
@@ -152,6 +152,17 @@ def test_other_encodings_are_found_and_noted(tmp_path):
     assert contents(text.from_folder(tmp_path, encoding="cp1252", progress=False))["a/latin.txt"] == "un café crème"
     with pytest.raises(InputError, match="Python knows no encoding 'klingon': name one such as"):
         text.from_folder(tmp_path, encoding="klingon")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "mac-roman", "cp850", "cp437"])
+@pytest.mark.parametrize("words", ["café naïve Zürich größer déjà vu", "Les élèves étaient très gênés par l'été"])
+def test_western_texts_of_old_systems_are_read_as_they_were_written(encoding, words):
+    lines = "\n".join(f"{words} {i}" for i in range(20))
+    assert decoding.decode(lines.encode(encoding)) == lines
+    marks = "he said \u2019Vous aimez la m\u00e9t\u00e9o?\u2019 \u2013 5 m\u00b2, \u20ac 3\u2026 don\u2019t foo"
+    mixed = f"{marks}\n{lines}"
+    assert decoding.decode(mixed.encode("cp1252")) == mixed
+    assert decoding.decode("Hello, привет, друзья: good morning to all of you".encode("cp1251")).startswith("Hello")
 
 
 def test_bad_files_are_quarantined_by_name_and_reason_and_the_rest_goes_on(tmp_path):

@@ -20,6 +20,8 @@ _MARKS = (  # the longer mark first: UTF-16's is the beginning of UTF-32's
 _CONTROLS = dict.fromkeys((*range(9), 11, *range(14, 32), 127))  # not tab, line feed, form feed, return
 _MOST_CONTROLS = 0.02  # share of control characters above which something is no text
 _LATIN = 0.3  # share of bytes beyond ASCII up to which a text is likely written in Latin letters
+_WESTERN = ("mac_roman", "cp850")  # what the detector takes for their neighbours, mac_latin2 and cp775
+_INSIDE_WORDS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß’‘“”–—…•·")
 _TELLING = 30  # bytes beyond ASCII from which the detector may contradict cp1252 in such a text
 _LOOKED_AT = 1 << 18  # bytes that the detector sees
 
@@ -127,12 +129,23 @@ def _guessed(data: bytes) -> str:
     best = matches.best()
     beyond = sum(byte > 127 for byte in data[:_LOOKED_AT])
     names = [best.encoding] if best else []
-    if beyond <= _LATIN * min(len(data), _LOOKED_AT) and _is_text(data, "cp1252"):
+    is_latin = beyond <= _LATIN * min(len(data), _LOOKED_AT)
+    if is_latin and _is_text(data, "cp1252"):
         western = max(
             (match.coherence for match in matches if "cp1252" in (match.encoding, *_like(match))), default=0.0
         )
         names = names if best and beyond >= _TELLING and best.coherence > western else ["cp1252", *names]
+    if is_latin and not (names[:1] == ["cp1252"] and _is_western(data, "cp1252")):
+        names = [*(name for name in _WESTERN if _is_western(data, name)), *names]
     return next((name for name in names if _is_text(data, name)), "")
+
+
+def _is_western(data: bytes, encoding: str) -> bool:
+    """Whether what stands between small letters, a third of all at least, is of Western Europe, or may stand there."""
+    text = data[:_LOOKED_AT].decode(encoding, "replace")
+    marks = [i for i, mark in enumerate(text[1:-1], start=1) if mark > "\x7f"]
+    inner = [text[i] for i in marks if text[i - 1].islower() and text[i + 1].islower()]
+    return 3 * len(inner) >= max(1, len(marks)) and _INSIDE_WORDS.issuperset(inner)
 
 
 def _like(match: Any) -> list[str]:
