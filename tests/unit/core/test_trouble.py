@@ -117,9 +117,14 @@ sys.exit(commands.main(["doctor"]))
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_end_a_command_tidily(tmp_path, number):
-    with subprocess.Popen(
-        [sys.executable, "-c", SLEEPS, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    before = signal.signal(number, signal.SIG_DFL)  # shells in the background and nohup have some ignored, also here
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLEEPS, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(number, before)
+    with process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         _, told = process.communicate(timeout=20)
