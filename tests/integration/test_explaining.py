@@ -221,11 +221,16 @@ def untrained(task, module, examples):
     return tlkit.Run(tlkit.build(module, task), task, Splits(examples, examples, examples, task.labels))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_pixels_of_a_class(module_folder, method):
+def of_maps(task, module_folder):
+    """An untrained model with a head on maps, and an image."""
     part, _ = cornered(1, 0)
     layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
-    run = untrained(tlkit.tasks.segment(("back", "square"), strides=(4, 16)), layer, part)
+    return untrained(task, layer, part), part
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_pixels_of_a_class(module_folder, method):
+    run, part = of_maps(tlkit.tasks.segment(("back", "square"), strides=(4, 16)), module_folder)
     explanations = tlkit.explain(run, part, method=method, steps=2)
     assert {explanation.label for explanation in explanations} <= {"back", "square"}
     assert all(
@@ -234,9 +239,7 @@ def test_the_pixels_of_a_class(module_folder, method):
 
 
 def test_each_object_has_its_own(module_folder):
-    part, _ = cornered(1, 0)
-    layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
-    run = untrained(tlkit.tasks.detect(("red", "blue"), strides=(4, 8)), layer, part)
+    run, part = of_maps(tlkit.tasks.detect(("red", "blue"), strides=(4, 8)), module_folder)
     explanations = tlkit.explain(run, part, method="integrated_gradients", steps=2, objects=2)
     assert len(explanations) == 2 and len({explanation.box for explanation in explanations}) == 2
     scores = np.asarray(run.task.decode(run.model(part.inputs.take(np.arange(1)), training=False))["scores"])[0]
@@ -247,9 +250,7 @@ def test_each_object_has_its_own(module_folder):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_point_has_its_own(module_folder, method):
-    part, _ = cornered(1, 0)
-    layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
-    run = untrained(tlkit.tasks.keypoints(("nose", "tail"), strides=(4, 16)), layer, part)
+    run, part = of_maps(tlkit.tasks.keypoints(("nose", "tail"), strides=(4, 16)), module_folder)
     explanations = tlkit.explain(run, part, method=method, steps=2)
     heat = np.asarray(run.model(part.inputs.take(np.arange(1)), training=False))[0]
     outputs = {explanation.label: explanation.output for explanation in explanations}

@@ -532,12 +532,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
     pictures, method = options.pop("explain", None), options.pop("method", None)
-    if method is not None and pictures is None:
-        raise InputError("`--method` says how --explain looks at files: name a folder for its pictures with --explain.")
-    if pictures is not None:
-        from tlkit.explaining.explaining import explain_files, method_of
-
-        method = method_of(method or "grad_cam")
+    method = _method_of(pictures, method)
     predictions = predict_files(run, files, **options, trust="--trust" in flags, bad=bad)
     if "--json" in flags:
         _print_json([dataclasses.asdict(p) for p in predictions])
@@ -546,9 +541,22 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
         print("\n".join(prediction_lines(predictions)))
     if pictures is not None:
+        from tlkit.explaining.explaining import explain_files
+
         for path in explain_files(run, files, pictures, method=method, bad=lambda _: None):
             print(path, file=sys.stderr)
     return 2 if sentences else 0
+
+
+def _method_of(pictures: Path | None, method: str | None) -> str:
+    """How files are explained, checked before any work."""
+    if pictures is None and method is None:
+        return ""
+    if pictures is None:
+        raise InputError("`--method` says how --explain looks at files: name a folder for its pictures with --explain.")
+    from tlkit.explaining.explaining import method_of
+
+    return method_of(method or "grad_cam")
 
 
 def _export(args: list[str], flags: set[str]) -> int:

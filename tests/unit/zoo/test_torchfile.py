@@ -298,7 +298,7 @@ def test_much_damage(tmp_path):
 
 
 def bombs():
-    one = Storage("0", np.zeros(1, "<f4"))
+    single = Storage("0", np.zeros(1, "<f4"))
     many = Storage("0", np.zeros(1 << 20, "<f4"))
     packed = io.BytesIO(archived({"w": Tensor(many, 0, (4,), (1,))}, [many]))
     deflated = io.BytesIO()
@@ -306,7 +306,7 @@ def bombs():
         for name in plain.namelist():
             smaller.writestr(name, plain.read(name))
     return {
-        "one number said often": archived({"w": Tensor(one, 0, (1 << 40,), (0,))}, [one]),
+        "one number said often": archived({"w": Tensor(single, 0, (1 << 40,), (0,))}, [single]),
         "one storage in many tensors": archived(
             {str(i): Tensor(many, 0, (1 << 20,), (1,)) for i in range(1000)}, [many]
         ),
