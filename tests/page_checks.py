@@ -40,15 +40,18 @@ def served(folder: Path) -> Iterator[str]:
         thread.join(LIMIT_S)
 
 
-def opened(page: browsers.Browser, address: str, width: int = 1000, *, dark: bool = False) -> None:
-    """Load the page in a window of that width, and wait for its model."""
+READY = "window.tlkit?.ready || document.querySelector('.wrong')?.textContent"  # a try-it page, or why it is not
+
+
+def opened(page: browsers.Browser, address: str, width: int = 1000, *, dark: bool = False, ready: str = READY) -> None:
+    """Load the page in a window of that width, and wait until an expression says that it is ready."""
     page.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
     scheme = "dark" if dark else "light"
     page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     page.events.clear()
     page.call("Page.navigate", url=address)
     page.wait_for("Page.loadEventFired")
-    wait(page, "window.tlkit?.ready || document.querySelector('.wrong')?.textContent")
+    wait(page, ready)
 
 
 def wait(page: browsers.Browser, script: str) -> Any:
@@ -72,6 +75,11 @@ def said(page: browsers.Browser, file: Path) -> dict[str, Any]:
     page.run("window.tlkit.last = null; document.getElementById('state').className = ''")
     give(page, file)
     wait(page, "!!(window.tlkit.last || document.querySelector('#state.wrong'))")
+    return last(page)
+
+
+def last(page: browsers.Browser) -> dict[str, Any]:
+    """Inputs and outputs of what the page was asked last, as `said` gives them."""
     return dict(page.run(
         "Object.fromEntries(Object.entries(window.tlkit.last ?? {}).map(([kind, own]) => [kind, "
         "Object.fromEntries(Object.entries(own).map(([name, values]) => [name, [...values]]))]))"

@@ -10,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import page_checks
 import pytest
 from browser import CHROMIUM, chromium
 
@@ -86,3 +87,19 @@ def test_the_site_fits_a_desktop_and_a_phone(site):
                 assert wide <= 0, f"{path.relative_to(site)} is {wide} px wider than a window of {width}"
                 shown = browser.run("document.querySelector('article h1').getBoundingClientRect().width")
                 assert 0 < shown <= width and not [url for url in browser.requests() if not url.startswith("file:")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_the_search_finds_a_public_name_and_a_word_of_a_guide(site):
+    field = "document.querySelector('[data-md-component=search-query]')"
+    with chromium() as browser, page_checks.served(site) as address:
+        for query, page in (("integrated_gradients", "explain.html"), ("coreset_sampling_ratio", "anomaly")):
+            page_checks.opened(browser, f"{address}index.html", ready=f"!!{field}")
+            browser.run(f"{field}.focus()")
+            browser.call("Input.insertText", text=query)
+            found = page_checks.wait(
+                browser, "[...document.querySelectorAll('.md-search-result__link')].map((link) => link.href).join(' ')"
+            )
+            assert page in found, (query, found)
+        assert all(url.startswith((address, "blob:")) for url in browser.requests())

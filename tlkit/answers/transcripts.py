@@ -17,6 +17,7 @@ UNITS, SHARES = "units", "scores"
 SPAN = "span"  # the column of the seconds at which a window begins and ends, float32 (2,)
 NOTHING = "(no speech)"
 MOST_SHARED = 30  # words that two windows may have in common
+BORDERS = 51  # places at which one of two windows that overlap may end to count
 OVERVIEW = """
 <p class="lead">{{ view.words|number }} words in {{ view.recordings|number }} recordings of the test; texts are compared
 in lower case without punctuation, numbers and contractions written out. The recordings with the most errors:
@@ -116,15 +117,40 @@ def _said(units: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any])
 
 
 def _together(units: tuple[str, ...], decoded: Sequence[Decoded], examples: Sequence[Mapping[str, Any]]) -> Lines:
-    """The text of a recording that was heard in several windows: each counts up to the middle of what it shares."""
+    """The text of a recording that was heard in several windows: each counts up to a border in what it shares."""
     spans = np.array([example[SPAN] for example in examples], np.float64)
-    middles = (spans[1:, 0] + spans[:-1, 1]) / 2
-    borders = np.concatenate([[-np.inf], middles, [np.inf]])
-    parts = []
-    for outputs, (start, end), first, last in zip(decoded, spans, borders[:-1], borders[1:], strict=True):
-        at = start + (end - start) * (np.arange(len(outputs[UNITS])) + 0.5) / len(outputs[UNITS])
-        parts.append({name: value[(at >= first) & (at < last)] for name, value in outputs.items()})
+    times = [
+        start + (end - start) * (np.arange(len(outputs[UNITS])) + 0.5) / len(outputs[UNITS])
+        for outputs, (start, end) in zip(decoded, spans, strict=True)
+    ]
+    begun = [at[outputs[UNITS] > 0] for at, outputs in zip(times, decoded, strict=True)]
+    shared = [border_of(np.concatenate(begun[i : i + 2]), spans[i + 1, 0], spans[i, 1]) for i in range(len(spans) - 1)]
+    borders = np.maximum.accumulate([-np.inf, *shared, np.inf])  # the last window may lie close behind the one before
+    parts = [
+        {name: value[(at >= borders[i]) & (at < borders[i + 1])] for name, value in outputs.items()}
+        for i, (at, outputs) in enumerate(zip(times, decoded, strict=True))
+    ]
     return _said(units, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, {})
+
+
+def border_of(begun: np.ndarray, start: float, end: float) -> float:
+    """Where one window ends to count and the next begins, in seconds, of what both heard, from `start` to `end`.
+
+    A unit may begin a few frames later in one window than in the other: a border between the two would write it down
+    twice, or not at all. So it lies where, in the inner half of what is shared, the next begin of a unit in either of
+    the windows is furthest away, and of such places at the one nearest to the middle.
+
+    Args:
+        begun: Seconds at which the units of both windows begin (n,).
+
+    Example:
+        >>> border_of(np.array([0.2, 0.48, 0.52]), 0.0, 1.0)
+        0.34
+    """
+    middle, quarter = (start + end) / 2, (end - start) / 4
+    places = np.linspace(middle - quarter, middle + quarter, BORDERS)
+    away = np.abs(places[:, None] - begun).min(axis=1, initial=np.inf)
+    return float(places[np.lexsort([np.abs(places - middle), -away.round(6)])[0]])
 
 
 def stitched(windows: Sequence[Sequence[str]]) -> list[str]:

@@ -43,15 +43,26 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
     """
     modality = modality_of(data.train)
     chosen = {name: value for name, value in settings.items() if value is not None}
-    parameters = list(inspect.signature(modality.prepare).parameters.values())[2:]
-    names = [parameter.name for parameter in parameters]
+    parameters = _parameters(modality)
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        names = [parameter.name for parameter in parameters]
         for name in chosen:
             if name not in names:
                 hint = f"; they take {', '.join(names)}" if names else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
     _check_tokenizer(layer)
     return modality.prepare(data, layer, **chosen)
+
+
+def _parameters(modality: Modality) -> list[inspect.Parameter]:
+    """What its `prepare` takes behind the data and the module."""
+    return list(inspect.signature(modality.prepare).parameters.values())[2:]
+
+
+def known_settings(examples: Examples, **settings: Any) -> dict[str, Any]:
+    """Those of the settings that the modality of the examples knows by name."""
+    names = {parameter.name for parameter in _parameters(modality_of(examples))}
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def _check_tokenizer(layer: HubLayer) -> None:
@@ -87,8 +98,8 @@ def prepare_like(data: Splits, run: Run, *, length: int | None = None) -> Splits
         settings["length"] = steps_of(run.data.train.inputs.spec) if length is None else length
         settings["long"] = "windows" if run.data.test.pipeline.get(TEXT_WINDOWS) is not None else None
     shape = run.model.input_shape
-    if data.train.modality == "image" and is_image(layer) and isinstance(shape, tuple) and len(shape) == 4:
-        settings["image_size"] = None if None in shape[1:3] else (shape[1], shape[2])
+    if is_image(layer) and isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]:
+        settings |= known_settings(data.train, image_size=(shape[1], shape[2]))
     return prepare(data, layer, **settings)
 
 

@@ -21,6 +21,7 @@ from tlkit.data.long_texts import TEXT_WINDOWS, bounds
 from tlkit.data.text import tokenized
 from tlkit.data.windows import PASSAGE, QUESTION_WINDOWS, WindowsReader, passages_of, pieces_of, windows_over
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
+from tlkit.modalities.pages import beside
 from tlkit.modalities.parsed import one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
 from tlkit.modalities.text_shown import show
@@ -279,4 +280,12 @@ def _steps(wordpiece: WordPiece, text: str, length: int) -> tuple[str, ...]:
     return tuple(words[owner] if first else "" for owner, first in zip(owners, begins, strict=True))
 
 
-TEXT = Modality("text", _prepare, serve=_serve, describe=_describe, parse=_parse, show=show)
+TEXT = Modality(
+    "text",
+    _prepare,
+    serve=_serve,
+    describe=_describe,
+    parse=_parse,
+    show=show,
+    calls={"page": beside("pieces_page.js")},
+)

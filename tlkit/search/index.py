@@ -27,7 +27,7 @@ from tlkit.features.extract import extract
 from tlkit.features.vectors import averaged, opened
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image, own_image_size
-from tlkit.modalities.prepare import prepare
+from tlkit.modalities.prepare import known_settings, prepare
 from tlkit.modalities.text import is_text, takes_tokens
 from tlkit.model.partition import weights_hash
 from tlkit.search.items import history_vectors, item_vectors, numbers_of
@@ -374,7 +374,7 @@ def _taken(examples: Examples, layer: HubLayer, length: int | None, size: tuple[
         longest = int(piece_counts(examples, layer.tokenizer).max())
         length = _open_length(layer, longest)
     nothing = examples.subset([])
-    settings: dict[str, Any] = {"image_size": size} if examples.modality == image_source.IMAGE else {"length": length}
+    settings = {"length": length, **known_settings(examples, image_size=size)}
     return prepare(Splits(examples, nothing, nothing), layer, **settings).train
 
 

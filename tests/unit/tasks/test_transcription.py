@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tlkit import tasks
-from tlkit.answers.transcripts import stitched, written
+from tlkit.answers.transcripts import border_of, stitched, written
 from tlkit.core.columns import RaggedColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
@@ -123,3 +123,23 @@ def test_windows_of_frames_are_joined_by_their_time():
     decoded = [{"units": np.array(row), "scores": np.full(4, 0.9)} for row in rows]
     spans = [{"span": np.array([start, start + 4.0])} for start in (0.0, 2.0, 4.0)]  # they share two seconds
     assert answer.together(decoded, spans)[0] == ("abca", 0.9)
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_a_unit_that_one_window_hears_later_than_the_other_is_written_once(late):
+    """The middle of what the windows share, at 6, lies between the beginnings of one unit in either of them."""
+    answer, first, second = tasks.ctc(["a", "b", "c"]).answers[0], np.zeros(16), np.zeros(16)
+    first[[1, 11, 14]] = 1, 2, 3
+    second[[3 + late, 6, 12]] = 2, 3, 1
+    decoded = [{"units": row, "scores": np.full(16, 0.9)} for row in (first, second)]
+    spans = [{"span": np.array([start, start + 8.0])} for start in (0.0, 4.0)]
+    assert answer.together(decoded, spans)[0] == ("abca", 0.9)
+
+
+def test_borders_stay_in_the_inner_half_and_in_order():
+    assert border_of(np.array([]), 2.0, 4.0) == border_of(np.array([3.0 - 9, 3.0 + 9]), 2.0, 4.0) == 3.0
+    assert 2.5 <= border_of(np.linspace(2.5, 3.5, 8), 2.0, 4.0) <= 3.5
+    answer = tasks.ctc(["a"]).answers[0]
+    rows = [{"units": np.array([0, 0, 1, 0, 0, 0]), "scores": np.full(6, 0.9)}] * 3
+    spans = [{"span": np.array([start, start + 6.0])} for start in (0.0, 3.0, 3.2)]
+    assert answer.together(rows, spans)[0][0] == "aa"
