@@ -64,6 +64,29 @@ def test_the_layout_of_mvtec_is_read(folder):
     assert not any(splits.train.targets[i].any() for i in range(len(splits.train)))
 
 
+@pytest.mark.parametrize("spelt", [lambda f: f / "test/../test/good", lambda f: f / "link"])
+def test_good_images_inside_the_folder_of_bad_ones_are_good_however_their_folder_is_written(folder, spelt):
+    (folder / "link").symlink_to(folder / "test/good")
+    splits = data.anomalies.from_folder(
+        folder / "train/good", folder / "test", normal_test_dir=spelt(folder), faults=False, progress=False
+    )
+    assert sorted(kinds(splits.test)) == ["crack"] * 2 + ["good"] * 3 + ["hole"] * 2
+
+
+def test_folders_at_urls_are_told_apart_too(folder, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("TLKIT_CACHE", str(folder / "cache"))
+    url = f"memory://{folder.name}"
+    for path in (folder / "test").rglob("*.png"):
+        fsspec.filesystem("memory").pipe_file(f"/{folder.name}/{path.relative_to(folder)}", path.read_bytes())
+    splits = data.anomalies.from_folder(
+        folder / "train/good", f"{url}/test", normal_test_dir=f"{url}/test/good", faults=False, progress=False
+    )
+    assert kinds(splits.test).count("good") == 3 and len(splits.test) == 7
+    with pytest.raises(InputError, match=r"`abnormal_dir` .* lies inside `normal_dir`"):
+        data.anomalies.from_folder(f"{url}/test", f"{url}/test/crack", progress=False)
+
+
 def test_validation_has_each_kind_of_synthetic_fault_on_its_good_images(folder):
     splits = mvtec(folder)
     plain = mvtec(folder, faults=False)
@@ -153,6 +176,27 @@ def test_a_jpeg_is_no_mask(folder):
                 np.zeros((9, 8, 8, 3), np.uint8), np.ones((2, 8, 8, 3), np.uint8), kinds=["a"]
             ),
             "There are 2 bad images and 1 `kinds`",
+        ),
+        (
+            lambda f: data.anomalies.from_folder(f / "test", f / "test/crack"),
+            r"`abnormal_dir` \('.*test/crack'\) lies inside `normal_dir` \('.*test'\), whose files all count as good "
+            r"ones: give these a folder of their own, such as '.*test/good'\.",
+        ),
+        (
+            lambda f: data.anomalies.from_folder(f / "train/good", f / "train/../train/good"),
+            r"`abnormal_dir` \('.*'\) is also `normal_dir`",
+        ),
+        (
+            lambda f: data.anomalies.from_folder(f / "train", normal_test_dir=f / "train/good"),
+            r"`normal_test_dir` \('.*'\) lies inside `normal_dir`",
+        ),
+        (
+            lambda f: data.anomalies.from_folder(f / "train/good", f / "test/crack", normal_test_dir=f / "test"),
+            r"`abnormal_dir` \('.*'\) lies inside `normal_test_dir` \('.*'\), whose files all count as good ones for",
+        ),
+        (
+            lambda f: data.anomalies.from_folder(f / "train/good", f / "test", f / "test/crack"),
+            r"`mask_dir` \('.*'\) lies inside `abnormal_dir` \('.*'\), whose files all count as bad ones",
         ),
     ],
 )

@@ -24,7 +24,7 @@ def head(i: int):
     return values.astype(np.float32), areas
 
 
-def folders(root, count=6, flipped=(), change=lambda values, areas: (values, areas)):
+def folders(root, count=6, flipped=(), change=lambda values, areas: (values, areas), moved=None):
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
     for i in range(count):
@@ -34,6 +34,8 @@ def folders(root, count=6, flipped=(), change=lambda values, areas: (values, are
             if i in flipped:  # the same body, with axes stored front first, and from left to right
                 volume = np.transpose(volume[::-1], (1, 0, 2))
                 affine = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
+            if moved is not None and i == 1 and kind == "masks":
+                affine = moved @ affine
             nibabel.save(nibabel.Nifti1Image(volume, affine), root / kind / f"patient{i}.nii.gz")
     return root / "images", root / "masks"
 
@@ -80,6 +82,34 @@ def test_planes_windows_and_which_slices(tmp_path):
     assert len(everything(some)) == 30 and not any("window" in note for note in some.notes)
     image, mask = everything(some)["patient0/0001"]
     assert abs(image[mask == 1].mean() - 255 * 410 / 800) < 3
+
+
+MOVED = {
+    "mirrored": np.diag([-1.0, 1, 1, 1]),
+    "shifted by half a voxel": np.array([[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    "other voxels": np.diag([1.0, 1, 3, 1]),
+    "turned a little": np.array([[1, 0.02, 0, 0], [-0.02, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MOVED)
+def test_a_mask_that_lies_elsewhere_is_refused(kind, tmp_path):
+    pattern = (
+        r"The mask of the volume 'patient1' lies elsewhere than the volume, by .* mm .*: write it with the volume's"
+    )
+    with pytest.raises(InputError, match=pattern):
+        volumes.from_nifti(*folders(tmp_path, moved=MOVED[kind]), **OPTIONS)
+
+
+def test_a_mask_may_have_other_axes_or_a_rounded_affine(tmp_path):
+    images, masks = folders(tmp_path)
+    plain = everything(volumes.from_nifti(images, masks, **OPTIONS))
+    areas = np.asarray(nibabel.load(masks / "patient1.nii.gz").dataobj)
+    stored_otherwise = np.array([[-1, 0, 0, 19], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    stored_otherwise[:3, 3] += 1e-3
+    nibabel.save(nibabel.Nifti1Image(areas[::-1], stored_otherwise), masks / "patient1.nii.gz")
+    other = everything(volumes.from_nifti(images, masks, **OPTIONS))
+    np.testing.assert_array_equal(other["patient1/0002"][1], plain["patient1/0002"][1])
 
 
 KINDS = {

@@ -114,3 +114,17 @@ def test_what_cannot_be_learned_from_is_said(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no recordings"):
         tlkit.data.sequence_anomalies.from_recordings(tmp_path / "none")
+
+
+def test_good_and_bad_recordings_lie_apart(tmp_path):
+    pytest.importorskip("soxr")
+    voices(tmp_path / "good", 6, lambda wave, rng: wave, 0)
+    voices(tmp_path / "good" / "bad", 2, lambda wave, rng: wave, 100)
+    read = tlkit.data.sequence_anomalies.from_recordings
+    with pytest.raises(
+        InputError, match=r"`abnormal_dir` \('.*good/bad'\) lies inside `normal_dir` \('.*good'\), whose"
+    ):
+        read(tmp_path / "good", tmp_path / "good" / "bad", progress=False)
+    (tmp_path / "good" / "bad").rename(tmp_path / "hiss")
+    data = read(tmp_path / "good", tmp_path, split=(0.5, 0.5, 0), progress=False)
+    assert [data.test.columns["kind"][i] for i in range(len(data.test))] == ["hiss", "hiss"]

@@ -10,10 +10,11 @@ Targets have one form: uint8 (H, W) of the size at which the image is read, 0 wh
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from tlkit.core.columns import ReadColumn, TextColumn, joined
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Examples, Splits
-from tlkit.core.files import sha256_bytes
+from tlkit.core.files import sha256_bytes, url_of
 from tlkit.data import faults as synthetic
 from tlkit.data import pixels, walking
 from tlkit.data.annotated import IMAGES
@@ -88,16 +89,17 @@ def from_folder(
         pixel_max: As there.
 
     Raises:
-        InputError: If a folder holds no images, or there are too few good ones for the parts.
+        InputError: If a folder holds no images or lies inside one of another sort, or there are too few good ones for
+            the parts.
     """
     shares = _shares(split, normal_test_dir is not None)
+    check_apart(normal_dir=normal_dir, normal_test_dir=normal_test_dir, abnormal_dir=abnormal_dir, mask_dir=mask_dir)
     options = Options(image_size, shares, seed, groups, background, None, strict, progress, max_pixels, pixel_max)
     good = _below(checked_folder(normal_dir, "the good images", progress=progress))
     test_images = []
     if normal_test_dir is not None:
         test_images = _below(checked_folder(normal_test_dir, "the good images for test", progress=progress))
-    good_paths = {path for _, path in (*good, *test_images)}
-    bad, notes = _bad_images(abnormal_dir, mask_dir, good_paths, progress)
+    bad, notes = _bad_images(abnormal_dir, mask_dir, (normal_dir, normal_test_dir), progress)
     marked = (*(_Marked(name, path) for name, path in (*good, *test_images)), *bad)
     fixed = [0] * len(good) + [2] * (len(test_images) + len(bad))
     splits = _assembled(_renamed(marked), fixed, options, None)
@@ -232,6 +234,64 @@ def _mask_trouble(image: _Marked) -> str:
 # -- folders
 
 
+_SORTS = {
+    "normal_dir": ("good ones", "good"),
+    "normal_test_dir": ("good ones for test", "good"),
+    "abnormal_dir": ("bad ones", "bad"),
+}
+
+
+def check_apart(**folders: Folder | None) -> None:
+    """Refuse a folder that lies inside one of another sort; good images may lie inside the folder of the bad ones.
+
+    Args:
+        folders: By the names that they have as arguments.
+
+    Raises:
+        InputError: If so.
+    """
+    places = {name: _place(folder) for name, folder in folders.items() if folder is not None}
+    for outer, inner in itertools.permutations(places, 2):
+        same = places[inner] == places[outer]
+        good_in_bad = outer == "abnormal_dir" and inner != "mask_dir" and not same
+        if outer not in _SORTS or good_in_bad or not places[inner].is_relative_to(places[outer]):
+            continue
+        sort, suggestion = _SORTS[outer]
+        raise InputError(
+            f"`{inner}` ({str(folders[inner])!r}) {'is also' if same else 'lies inside'} `{outer}` "
+            f"({str(folders[outer])!r}), whose files all count as {sort}: give these a folder of their own, such as "
+            f"{str(Path(folders[outer] or '') / suggestion)!r}."
+        )
+
+
+def outside(
+    files: Sequence[tuple[str, Path]], root: Path, folder: Folder, good: Sequence[Folder | None]
+) -> list[tuple[str, Path]]:
+    """Files below a folder but for those in the folders of good ones, however these are written.
+
+    Args:
+        files: (name, path) of each.
+        root: The folder, or its copy on this host.
+        folder: The folder as the user writes it.
+        good: The folders of good ones.
+    """
+    places = [_place(place) for place in good if place is not None]
+    parents = {path.parent for _, path in files}
+    place_of = {parent: _place(Path(folder) / parent.relative_to(root)) for parent in parents}
+    good_parents = {parent for parent, place in place_of.items() if any(map(place.is_relative_to, places))}
+    return [(name, path) for name, path in files if path.parent not in good_parents]
+
+
+def _place(folder: Folder) -> PurePath:
+    """A folder to compare with others: its URL, or its path without links."""
+    if (url := url_of(folder)) is not None:
+        return PurePosixPath(url)
+    try:
+        return Path(folder).expanduser().resolve()
+    except (OSError, ValueError, RuntimeError):  # what `checked_folder` puts into words
+        return Path(folder)
+
+
 def _below(folder: Path) -> list[tuple[str, Path]]:
     """(path relative to the folder, path) of each image, sorted.
 
@@ -245,15 +305,15 @@ def _below(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _bad_images(
-    folder: Folder | None, masks: Folder | None, good: set[Path], progress: bool
+    folder: Folder | None, masks: Folder | None, good: Sequence[Folder | None], progress: bool
 ) -> tuple[tuple[_Marked, ...], tuple[str, ...]]:
-    """The bad images but for those that are among the good ones, and what there is to say of their masks."""
+    """The bad images but for those in the folders of the good ones, and what there is to say of their masks."""
     if folder is None:
         if masks is not None:
             raise InputError("`mask_dir` says where bad images are bad: give their folder too, `abnormal_dir`.")
         return (), ()
     root = checked_folder(folder, "the bad images", progress=progress)
-    images = [(name, path) for name, path in _below(root) if path not in good]
+    images = outside(_below(root), root, folder, good)
     if masks is None:
         return tuple(_Marked(name, path, _kind(name)) for name, path in images), ()
     place = checked_folder(masks, "the masks", progress=progress)

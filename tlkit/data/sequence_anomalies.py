@@ -18,7 +18,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.remote import local
 from tlkit.data import labelled_series, walking
-from tlkit.data.anomalies import GOOD, KIND, VOID, Folder
+from tlkit.data.anomalies import GOOD, KIND, VOID, Folder, check_apart, outside
 from tlkit.data.audio import SAMPLE_RATE
 from tlkit.data.audio_source import Options, from_files
 from tlkit.data.labelling import Labelled
@@ -56,7 +56,7 @@ def from_recordings(
 
     Args:
         normal_dir: Good recordings, divided by `split`.
-        abnormal_dir: Bad ones, all for test.
+        abnormal_dir: Bad ones, all for test; those below `normal_dir` are left out.
         seconds: What is read of each, as windows of `data.audio.from_folder`, like all that are not named here.
         sample_rate: As there.
         split: Shares of training, validation and test of the good recordings.
@@ -67,10 +67,15 @@ def from_recordings(
         trim_db: As there.
 
     Raises:
-        InputError: If a folder holds no recordings, or there are too few good ones for the parts.
+        InputError: If a folder holds no recordings, the bad ones lie among the good ones, or there are too few good
+            ones for the parts.
     """
-    good = _below(normal_dir, "the good recordings", progress)
-    bad = [] if abnormal_dir is None else _below(abnormal_dir, "the bad recordings", progress)
+    check_apart(normal_dir=normal_dir, abnormal_dir=abnormal_dir)
+    good = _below(checked_folder(normal_dir, "the good recordings", progress=progress))
+    bad = []
+    if abnormal_dir is not None:
+        root = checked_folder(abnormal_dir, "the bad recordings", progress=progress)
+        bad = outside(_below(root), root, abnormal_dir, (normal_dir,))
     names = [name for name, _ in good]
     names += [name if name not in set(names) else f"bad/{name}" for name, _ in bad]
     owners = group_names(by_id(groups, names[: len(good)]), names[: len(good)])
@@ -139,8 +144,7 @@ def holds_recordings(folder: Folder) -> bool:
 # -- what is where
 
 
-def _below(folder: Folder, what: str, progress: bool) -> list[tuple[str, Path]]:
-    root = checked_folder(folder, what, progress=progress)
+def _below(root: Path) -> list[tuple[str, Path]]:
     files = sorted(path for path in walking.files(root) if path.suffix.casefold() in ENDINGS)
     if not files:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def __dir__() -> list[str]:
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # axis of the slices, of volumes turned to right, front, up
 _ENDINGS = (".nii.gz", ".nii")
+_ROUNDING = 0.1  # of a voxel's shortest side: as far as affines of one grid may lie apart
 
 
 def from_nifti(
@@ -58,7 +60,8 @@ def from_nifti(
 
     Args:
         images: Folder of the volumes, .nii or .nii.gz; or one file.
-        masks: Folder of the masks, of the same names and shapes; or one file.
+        masks: Folder of the masks, of the same names, on the same voxels (which may be stored in another order); or one
+            file.
         labels: As in `data.masks.from_folder`.
         plane: "axial", "coronal" or "sagittal".
         window: Values that become black and white. None takes those that 0.5 % and 99.5 % of each volume's values above
@@ -76,7 +79,7 @@ def from_nifti(
         progress: As there.
 
     Raises:
-        InputError: If nibabel is missing, there are no volumes, or a volume and its mask differ in shape.
+        InputError: If nibabel is missing, there are no volumes, or a volume and its mask differ in shape or affine.
     """
     table = value_table(labels, void)
     if plane not in PLANES:
@@ -142,9 +145,10 @@ class _Slices:
     def __iter__(self) -> Iterator[np.ndarray]:
         self.found = []
         for name, image, mask in self.pairs:
-            values, areas = _volume(image), _volume(mask)
+            (values, affine), (areas, mask_affine) = _volume(image), _volume(mask)
             if values.shape != areas.shape:
                 raise InputError(f"The volume {name!r} has the shape {values.shape}, and its mask {areas.shape}.")
+            _check_place(name, affine, mask_affine, values.shape)
             low, high = _window(values) if self.window is None else self.window
             for k in range(0, values.shape[self.axis], self.every):
                 try:
@@ -161,21 +165,33 @@ class _Slices:
             raise InputError("No slice of the volumes has anything but the first class in its mask.")
 
 
-def _volume(path: Path) -> np.ndarray:
-    """Values (right, front, up)."""
+def _check_place(name: str, affine: np.ndarray, mask_affine: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Refuse a mask whose corners lie elsewhere than those of its volume, by their affines."""
+    corners = np.array([*itertools.product(*((0, side - 1) for side in shape), (1,))])
+    shift_mm = np.linalg.norm(corners @ (affine - mask_affine)[:3].T, axis=1).max()
+    if not shift_mm <= _ROUNDING * np.linalg.norm(affine[:3, :3], axis=0).min():
+        raise InputError(
+            f"The mask of the volume {name!r} lies elsewhere than the volume, by {shift_mm:.3g} mm as their affines "
+            "say: write it with the volume's affine if it was drawn on its voxels, or resample it to them."
+        )
+
+
+def _volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Values (right, front, up), and the affine from their indices to mm."""
     try:
         import nibabel
     except ImportError as error:
         raise InputError("NIfTI volumes need nibabel: pip install 'tlkit[medical]'.") from error
     try:
-        volume = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj, np.float64)
+        turned = nibabel.as_closest_canonical(nibabel.load(path))
+        volume = np.asarray(turned.dataobj, np.float64)
     except Exception as error:  # nibabel raises kinds of its own, and those of gzip
         raise InputError(f"The volume {str(path)!r} cannot be read: {str(error).splitlines()[0][:200]}.") from error
     if volume.ndim == 4 and volume.shape[3] == 1:
         volume = volume[..., 0]
     if volume.ndim != 3:
         raise InputError(f"The volume {str(path)!r} must have three axes. Received: {volume.shape}.")
-    return volume
+    return volume, np.asarray(turned.affine, np.float64)
 
 
 def _window(values: np.ndarray) -> tuple[float, float]:
