@@ -19,12 +19,14 @@ from test_data_speech import RATE, WORDS, said
 import tlkit
 from tlkit.answers.tokens import text_of, tokens
 from tlkit.core.errors import InputError
+from tlkit.core.modality import FileInfo
 from tlkit.core.progress import quiet
 from tlkit.data import speech
 from tlkit.exporting import Gates, predict
-from tlkit.modalities.speech import prompted
+from tlkit.modalities.speech import SPEECH, prompted
 from tlkit.model.deployed import used
-from tlkit.tasks.greedy_decoding import repeats
+from tlkit.tasks.greedy_decoding import _cut, repeats
+from tlkit.tokenizing.bytepairs import BytePairs
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tokenizers")
@@ -78,6 +80,9 @@ def test_keys_and_values_at_hand_write_what_whole_passes_write(run):
     for fast_row, other in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(fast_row["ids"], other["ids"])
         np.testing.assert_allclose(fast_row["shares"], other["shares"], atol=1e-5)
+        np.testing.assert_allclose(fast_row["leads"], other["leads"], atol=1e-5)
+        ended = (fast_row["ids"] >= 0).sum()
+        assert ended == LONGEST or fast_row["leads"][0, ended] > 0
 
 
 def test_a_module_without_steps_writes_too(data, tmp_path):
@@ -189,8 +194,23 @@ def test_files_are_transcribed_without_tensorflow(run, folder):
 
 
 def test_a_long_recording_is_stitched(run, tmp_path):
-    soundfile.write(tmp_path / "long.wav", said("low high mid " * 4, seed=5), RATE)
-    assert "windows of 1 s" in predict(run, [tmp_path / "long.wav"])[0].note
+    """By who hears each window without an error, and a word that is cut in half as another."""
+    text = ["low", "high", "high", "mid", "low", "low", "high", "mid", "high", "low", "mid", "mid"]
+    wave = np.concatenate([np.zeros(RATE // 20), said(" ".join(text), seed=5)])
+    soundfile.write(tmp_path / "long.wav", wave, RATE)
+    prediction = predict(run, [tmp_path / "long.wav"])[0]
+    assert "windows of 1 s" in prediction.note and set(prediction.scores[0][0].split()) <= {*WORDS, "(no", "speech)"}
+    file = str(run.data.test.columns["tokenizer"][0])
+    info = FileInfo(run.data.test.pipeline, {"waveform": (RATE,)}, {"tokenizer.json": file.encode()})
+    windows = SPEECH.parse(tmp_path / "long.wav", info)
+    examples = [{name: column[i] for name, column in windows.columns.items()} for i in range(len(windows))]
+    tokenizer, heard = BytePairs(file, None, 0, 0), []
+    for start, end in (example["span"] for example in examples):
+        whole = [word for i, word in enumerate(text) if start <= 0.05 + i / 4 and 0.25 + i / 4 <= end]
+        ids = tokenizer.encode("".join(f" {word}" for word in [*whole, "lo"]))
+        heard.append({"ids": np.array(ids), "shares": np.ones(len(ids))})
+    assert len(heard) == 6
+    assert tokens().together(heard, examples)[0][0].split()[:-1] == text
 
 
 def test_the_report_plays_what_was_misheard(run):
@@ -269,12 +289,29 @@ def test_files_are_compared_up_to_the_first_token_that_differs():
     outputs = {
         "ids": np.array([[1, 2, 3, -1]]),
         "shares": np.array([[0.9, 0.5, 0.9, 0]]),
-        "leads": np.array([[0.8, 0.1, 0.7, 0]]),
+        "leads": np.array([[0.8, 0.1, 0.7, 0.6]]),
     }
     other = {"ids": np.array([[1, 9, 3, -1]]), "shares": np.array([[0.8, 0.4, 0.1, 0]]), "leads": outputs["leads"]}
     agreement = answer.agree(outputs, other)
     assert agreement.difference[0] == pytest.approx(0.1) and not agreement.equal[0] and agreement.margin[0] == 0.1
     assert answer.agree(outputs, outputs).equal[0] and answer.agree(outputs, outputs).margin[0] == 0.1
+    endless = {**other, "ids": np.array([[1, 2, 3, 7]])}
+    agreement = answer.agree(outputs, endless)
+    assert not agreement.equal[0] and agreement.margin[0] == 0.6  # that of the end, which the file did not find
+
+
+def test_behind_a_text_stands_how_sure_its_end_was():
+    """By both ways of writing: what is written with keys and values at hand, and what whole passes settle."""
+    ids = tf.constant([[5, 6, -1, -1], [5, 6, 7, 8]])
+    leads = tf.constant([[0.9, 0.8, 0.7, 0.2], [0.9, 0.8, 0.7, 0.2]])
+    kept = _cut(ids, leads, leads)
+    np.testing.assert_allclose(kept["leads"], [[0.9, 0.8, 0.7, 0.0], [0.9, 0.8, 0.7, 0.2]])
+    np.testing.assert_allclose(kept["shares"], [[0.9, 0.8, 0.0, 0.0], [0.9, 0.8, 0.7, 0.2]])
+    loop = tf.constant([[9, *[1, 2, 3, 4] * 3, -1]])
+    leads = tf.constant([[0.9] * 9 + [0.3] + [0.9] * 3 + [0.1]])
+    kept = _cut(loop, leads, leads)
+    assert kept["ids"].numpy()[0, :6].tolist() == [9, 1, 2, 3, 4, -1]
+    assert kept["leads"].numpy()[0, 4:7] == pytest.approx([0.9, 0.3, 0.0])
 
 
 def test_a_quantised_file_is_judged_by_its_words(tmp_path):

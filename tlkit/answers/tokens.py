@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.answers.transcripts import NOTHING, SECTION, stitched
+from tlkit.answers.transcripts import NOTHING, SECTION, shared_by, stitched
 from tlkit.core.edits import distance
 from tlkit.core.section import Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
@@ -30,6 +30,7 @@ def tokens(
     """What was written, by greedy choice: "ids", and of each token its "shares" and "leads", float32 (b, most).
 
     Ids are -1 behind the end; `shares` are the probabilities of the tokens, `leads` how far each was above the next.
+    Behind the last token `leads` has that of the end, or the least of a loop that was cut.
 
     Args:
         max_drop_of: What the gate of quantised files names.
@@ -62,15 +63,41 @@ def text_of(file: str, ids: np.ndarray) -> str:
 
 
 def _agreement(expected: Decoded, actual: Decoded) -> Agreement:
-    """Shares are compared up to the first token that differs; the model is as sure as it was of that, or of all."""
-    equal = expected[IDS] == actual[IDS]
-    before = np.cumprod(equal, axis=1, dtype=np.int64) > 0
-    reached = np.concatenate([np.ones((len(equal), 1), bool), before[:, :-1]], axis=1)
+    """Shares are compared up to the first token that differs."""
+    before = _same_so_far(expected[IDS], actual[IDS])
     difference = np.where(before, np.abs(expected[SHARES] - actual[SHARES]), 0.0)
-    leads = np.where(reached & (expected[IDS] >= 0), expected[LEADS], np.inf)
-    at_fault = np.where(equal | ~reached, np.inf, expected[LEADS])
-    margin = np.where(equal.all(axis=1), leads.min(axis=1), at_fault.min(axis=1))
-    return Agreement(difference.max(axis=1, initial=0.0), equal.all(axis=1), margin)
+    equal, margin = up_to_first_difference(expected[IDS], actual[IDS], expected[LEADS])
+    return Agreement(difference.max(axis=1, initial=0.0), equal, margin)
+
+
+def up_to_first_difference(
+    expected: np.ndarray, actual: np.ndarray, leads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether texts are equal, bool (n,), and how sure the model was of the first token that differs, or of all, (n,).
+
+    A text that goes on where the model has ended differs at the end, and one that ends before it at what it lacks.
+
+    Args:
+        expected: Tokens of the model (n, most), below 0 behind the last.
+        actual: Those of a file.
+        leads: How far each of the model's tokens was above the next (n, most); behind the last token that of the end.
+
+    Example:
+        >>> ids, other = np.array([[1, 2, -1, -1]]), np.array([[1, 2, 7, 7]])
+        >>> up_to_first_difference(ids, other, np.array([[0.9, 0.1, 0.8, 0.0]]))
+        (array([False]), array([0.8]))
+    """
+    before = _same_so_far(expected, actual)
+    reached = np.concatenate([np.ones((len(before), 1), bool), before[:, :-1]], axis=1)
+    chosen = np.arange(expected.shape[1]) <= (expected >= 0).sum(axis=1, keepdims=True)
+    equal = (expected == actual).all(axis=1)
+    at_fault = np.where(reached & ~before, leads, np.inf).min(axis=1, initial=np.inf)
+    return equal, np.where(equal, np.where(chosen, leads, np.inf).min(axis=1, initial=np.inf), at_fault)
+
+
+def _same_so_far(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Whether texts (n, most) are equal up to each place and there."""
+    return np.cumprod(expected == actual, axis=1, dtype=np.int64) > 0
 
 
 def _merit(units: Callable[[str], Sequence[str]], targets: Mapping[str, np.ndarray], decoded: Decoded) -> np.ndarray:
@@ -94,5 +121,5 @@ def _said(nothing: str, decoded: Sequence[Decoded], examples: Sequence[Mapping[s
     """The text, its windows stitched, and the geometric mean of the shares of its tokens."""
     texts = [text_of(str(example[TOKENIZER]), outputs[IDS]) for outputs, example in zip(decoded, examples, strict=True)]
     shares = np.concatenate([outputs[SHARES][outputs[IDS] >= 0] for outputs in decoded])
-    text = " ".join(stitched([text.split() for text in texts]))
+    text = " ".join(stitched([text.split() for text in texts], shared_by(examples)))
     return [(text or nothing, float(np.exp(np.log(np.maximum(shares, 1e-9)).mean())) if len(shares) else 0.0)]

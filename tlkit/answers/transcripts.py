@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,8 @@ UNITS, SHARES = "units", "scores"
 SPAN = "span"  # the column of the seconds at which a window begins and ends, float32 (2,)
 NOTHING = "(no speech)"
 MOST_SHARED = 30  # words that two windows may have in common
+SLACK = 1.5  # times the words that windows of even speech have in common
+SURE = 3  # words in a row that join windows of uneven speech, where they are most of what both may have
 BORDERS = 51  # places at which one of two windows that overlap may end to count
 OVERVIEW = """
 <p class="lead">{{ view.words|number }} words in {{ view.recordings|number }} recordings of the test; texts are compared
@@ -145,7 +147,7 @@ def border_of(begun: np.ndarray, start: float, end: float) -> float:
 
     Example:
         >>> border_of(np.array([0.2, 0.48, 0.52]), 0.0, 1.0)
-        0.34
+        0.75
     """
     middle, quarter = (start + end) / 2, (end - start) / 4
     places = np.linspace(middle - quarter, middle + quarter, BORDERS)
@@ -153,28 +155,72 @@ def border_of(begun: np.ndarray, start: float, end: float) -> float:
     return float(places[np.lexsort([np.abs(places - middle), -away.round(6)])[0]])
 
 
-def stitched(windows: Sequence[Sequence[str]]) -> list[str]:
-    """Words of windows that overlap, each once.
-
-    Of the words that the end of one window and the beginning of the next have in common the longest stretch joins
-    them: words at the edge of a window may be cut in half, so what lies behind the stretch in the one and before it in
-    the other is left out. Without such words both are kept whole.
+def shared_by(examples: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Of each window but the last, the share that the next one hears too; 0 where they do not say their seconds.
 
     Example:
-        >>> stitched(["press one to rec".split(), "ess one to record".split(), "a message".split()])
+        >>> shared_by([{"span": np.array([0.0, 10.0])}, {"span": np.array([8.0, 18.0])}])
+        [0.2]
+    """
+    if not all(SPAN in example for example in examples):
+        return [0.0] * (len(examples) - 1)
+    spans = [np.asarray(example[SPAN], np.float64) for example in examples]
+    return [
+        float(np.clip((end - after) / (end - start), 0, 1)) for (start, end), (after, _) in itertools.pairwise(spans)
+    ]
+
+
+def stitched(windows: Sequence[Sequence[str]], shares: Sequence[float]) -> list[str]:
+    """Words of windows that overlap, each once.
+
+    The longest stretch of words that one window has where the next begins, and that one too, joins them: words at the
+    edge of a window may be cut in half, so what lies behind the stretch in the one and before it in the other is left
+    out. The stretch lies in what may be heard twice. Without such words both are kept whole.
+
+    Args:
+        windows: Words of each window.
+        shares: Of each window but the last, how much of it the next hears too, in [0, 1].
+
+    Example:
+        >>> stitched(["press one to rec".split(), "ess one to record".split(), "a message".split()], [0.5, 0.2])
         ['press', 'one', 'to', 'record', 'a', 'message']
+        >>> " ".join(stitched(["take the train".split(), "at noon please leave the house".split()], [0.2]))
+        'take the train at noon please leave the house'
     """
     text: list[str] = []
-    for window in windows:
-        before, words = text[-MOST_SHARED:], list(window)
-        plain, other = ([plainly(word) for word in row] for row in (before, words[:MOST_SHARED]))
-        match = difflib.SequenceMatcher(None, plain, other, autojunk=False).find_longest_match()
-        if match.size == 0:
+    for window, share, before in zip(windows, (0.0, *shares), ((), *windows), strict=False):
+        words, length = list(window), max(len(window), len(before))
+        joint = _joint(text[-MOST_SHARED:], words[:MOST_SHARED], share * length) if before else None
+        if joint is None:
             text += words
-            continue
-        end = len(text) - len(before) + match.a + match.size
-        text = [*text[:end], *words[match.b + match.size :]]
+        else:
+            text = [*text[: len(text) - joint[0]], *words[joint[1] :]]
     return text
+
+
+def _joint(before: Sequence[str], words: Sequence[str], expected: float) -> tuple[int, int] | None:
+    """Words that go from the end of one text and from the beginning of the next; None where nothing joins them.
+
+    Args:
+        before: The end of the one.
+        words: The beginning of the next.
+        expected: About how many words both have.
+    """
+    plain, other = ([plainly(word) for word in row] for row in (before, words))
+    joints = []
+    for overlap in range(1, len(plain) + 1):  # so many words of the one have the next begin beside them
+        start = len(plain) - overlap
+        equal = [bool(a) and a == b for a, b in zip(plain[start:], other, strict=False)]
+        size, end = max(((run, i + 1) for i, run in enumerate(_runs(equal))), default=(0, 0))
+        near = overlap <= SLACK * expected + 2
+        if size and (near or (size >= SURE and 2 * size >= overlap)):
+            joints.append((size, -abs(overlap - expected), overlap - end, end))
+    return max(joints)[2:] if joints else None
+
+
+def _runs(equal: Sequence[bool]) -> list[int]:
+    """How many in a row are true up to each place."""
+    return list(itertools.accumulate(equal, lambda run, true: run + 1 if true else 0, initial=0))[1:]
 
 
 def plainly(word: str) -> str:

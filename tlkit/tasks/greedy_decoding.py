@@ -161,9 +161,10 @@ def _written(
 
     token, share, lead = chosen(rules, scores, tf.equal(place, 0))
     goes = tf.logical_and(going, token != rules.end)
-    at_place = tf.logical_and(tf.range(rules.longest)[None] == place, goes[:, None])
-    text = tf.where(at_place, token[:, None], text)
-    shares, leads = (tf.where(at_place, values[:, None], rows) for values, rows in ((share, shares), (lead, leads)))
+    at_place = tf.range(rules.longest)[None] == place
+    written = tf.logical_and(at_place, goes[:, None])
+    text, shares = (tf.where(written, values[:, None], rows) for values, rows in ((token, text), (share, shares)))
+    leads = tf.where(tf.logical_and(at_place, going[:, None]), lead[:, None], leads)  # of the end too
     return text, shares, leads, tf.logical_and(goes, repeats(text)[1] > place + 1)
 
 
@@ -324,12 +325,18 @@ def _ended(rules: Rules, text: Any) -> Any:
 
 
 def _cut(text: Any, shares: Any, leads: Any) -> Tensors:
-    """What is left of texts: of three equal stretches the first, and nothing behind it."""
+    """What is left of texts: of three equal stretches the first; behind it the lead of the end, or a loop's least."""
     import tensorflow as tf
 
-    before = tf.logical_and(tf.range(int(text.shape[1]))[None] < repeats(text)[0][:, None], text >= 0)
+    (first, last), place = repeats(text), tf.range(int(text.shape[1]))[None]
+    before = tf.logical_and(place < first[:, None], text >= 0)
+    count = tf.reduce_sum(tf.cast(before, tf.int32), axis=1)
+    ended = tf.where(first < last, last, count + 1)  # behind what decided that the text goes on no more
+    deciding = tf.logical_and(place >= count[:, None], place < ended[:, None])
+    least = tf.reduce_min(tf.where(deciding, leads, 1.0), axis=1)
+    behind = tf.where(place == count[:, None], least[:, None], 0.0)
     return {
-        IDS: tf.where(before, text, NONE), SHARES: tf.where(before, shares, 0.0), LEADS: tf.where(before, leads, 0.0),
+        IDS: tf.where(before, text, NONE), SHARES: tf.where(before, shares, 0.0), LEADS: tf.where(before, leads, behind)
     }  # fmt: skip
 
 

@@ -104,17 +104,30 @@ def test_ragged_targets_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("windows", "wanted"),
+    ("windows", "share", "wanted"),
     [
-        (["please press one no", "ress one now to record"], "please press one now to record"),
-        (["Press one.", "one Then two", "two, or three"], "Press one. Then two or three"),
-        (["hello there", "good bye"], "hello there good bye"),
-        (["hello there"], "hello there"),
-        ([], ""),
+        (["please press one no", "ress one now to record"], 0.5, "please press one now to record"),
+        (["Press one.", "one Then two", "two, or three"], 0.3, "Press one. Then two or three"),
+        (["hello there", "good bye"], 0.2, "hello there good bye"),
+        (["hello there"], 0.2, "hello there"),
+        ([], 0.2, ""),
+        (["hello , there", "- good bye"], 0.2, "hello , there - good bye"),
+        (["one two three four", "three for five six seven"], 0.4, "one two three for five six seven"),
+        (["my name is john", "my name is john and I live here"], 0.2, "my name is john and I live here"),
     ],
 )
-def test_windows_are_joined_at_the_words_that_they_share(windows, wanted):
-    assert " ".join(stitched([text.split() for text in windows])) == wanted
+def test_windows_are_joined_at_the_words_that_they_share(windows, share, wanted):
+    assert " ".join(stitched([text.split() for text in windows], [share] * max(0, len(windows) - 1))) == wanted
+
+
+def test_a_word_that_both_windows_say_elsewhere_deletes_nothing():
+    windows = [
+        ["the", "weather", "is", "fine", "today", "and", "we", "are", "going", "out"],
+        ["please", "take", "the", "train", "home"],
+    ]
+    assert stitched(windows, [0.2]) == [*windows[0], *windows[1]]
+    again = [["the", "weather", "is", "fine", "today", "please", "take"], ["please", "take", "the", "train", "home"]]
+    assert " ".join(stitched(again, [0.2])) == "the weather is fine today please take the train home"
 
 
 def test_windows_of_frames_are_joined_by_their_time():
