@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 
+import annotating
 import numpy as np
 import pytest
 from PIL import Image
 
-from tlkit.data import image, pixels
+from tlkit.core.errors import InputError
+from tlkit.data import anomalies, boxes, image, masks, pixels
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM needs pydicom, of the extra `medical`")
 
@@ -112,3 +114,123 @@ def test_a_folder_of_them_beside_other_images(tmp_path):
 def test_sizes_are_known_without_pixels(tmp_path):
     (tmp_path / "a.dcm").write_bytes(written(RAMP))
     assert pixels.sides(tmp_path / "a.dcm") == ((64, 48), (64, 48))
+
+
+# -- colour tables
+
+
+def table(bits: int, entries: int = 256, first: int = 0, segmented: bool = False) -> dict:
+    """Tags of a table whose entry i is red i, green 255 - i and blue 0, of 8 bits or stretched to 16."""
+    step = 257 if bits == 16 else 1
+    red = np.arange(entries) * step
+    colours = {"Red": red, "Green": 255 * step - red, "Blue": 0 * red}
+    tags = {f"{colour}PaletteColorLookupTableDescriptor": [entries, first, bits] for colour in colours}
+    for colour, values in colours.items():
+        entry_values = [0, entries, *values] if segmented else values  # a discrete segment of all of them
+        name = f"{'Segmented' if segmented else ''}{colour}PaletteColorLookupTableData"
+        tags[name] = np.asarray(entry_values).astype(np.uint16 if bits == 16 else np.uint8).tobytes()
+    return tags | {"PhotometricInterpretation": "PALETTE COLOR"}
+
+
+INDICES = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
+
+
+def tinted(entries: np.ndarray) -> np.ndarray:
+    return np.stack([entries, 255 - entries, 0 * entries], axis=-1)
+
+
+TABLES = {
+    "8 bits": (INDICES, table(8), INDICES),
+    "16 bits": (INDICES, table(16), INDICES),
+    "segments": (INDICES, table(16, segmented=True), INDICES),
+    "indices that begin at 1000": (INDICES.astype(np.uint16) + 1000, table(8, first=1000), INDICES),
+    "indices beyond the table": (INDICES.astype(np.uint16) * 2, table(8, 100), np.minimum(INDICES * 2.0, 99)),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_indices_are_shown_in_the_colours_of_their_table(kind):
+    indices, tags, entries = TABLES[kind]
+    decoded = np.asarray(pixels.decode(written(indices, **tags), WHITE))
+    np.testing.assert_array_equal(decoded, tinted(entries.astype(np.uint8)))
+
+
+def test_indices_without_a_table_that_can_be_read_are_refused():
+    for tags in ({"PhotometricInterpretation": "PALETTE COLOR"}, table(8, 300)):
+        with pytest.raises(InputError, match="its table of colours cannot be read"):
+            pixels.decode(written(INDICES, **tags), WHITE)
+
+
+# -- beside masks, boxes and faults
+
+
+def areas(i: int) -> np.ndarray:
+    mask = np.zeros(RAMP.shape, np.uint8)
+    mask[8:30, 10 + i : 40] = 1
+    return mask
+
+
+def scan(i: int) -> bytes:
+    return written(np.roll(RAMP, i), WindowCenter=1000, WindowWidth=900 + i)
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".DICOM"])
+def test_images_are_paired_with_masks_of_either_kind(tmp_path, ending):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for i in range(8):
+        if i % 4 == 3:
+            Image.fromarray((RAMP >> 4).astype(np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        else:
+            (tmp_path / "images" / f"{i}{ending}").write_bytes(scan(i))
+        if i % 2:
+            (tmp_path / "masks" / f"{i}.dcm").write_bytes(written(areas(i)))
+        else:
+            Image.fromarray(areas(i)).save(tmp_path / "masks" / f"{i}.png")
+    splits = masks.from_folder(
+        tmp_path / "images", tmp_path / "masks", labels=["air", "lung"], split=(0.5, 0.25, 0.25), progress=False
+    )
+    seen = {id_: part.targets[i] for part in (splits.train, splits.val, splits.test) for i, id_ in enumerate(part.ids)}
+    assert not splits.quarantine and set(seen) == {f"{i}{'.png' if i % 4 == 3 else ending}" for i in range(8)}
+    for id_, mask in seen.items():
+        np.testing.assert_array_equal(mask, areas(int(id_[0])))
+
+
+def test_a_table_of_colours_in_a_mask_is_its_numbers_or_its_colours(tmp_path):
+    data = written(areas(0), **table(16))
+    np.testing.assert_array_equal(masks.mask_values(data, coloured=False), areas(0))
+    np.testing.assert_array_equal(masks.mask_values(data, coloured=True), tinted(areas(0)))
+
+
+def test_good_and_bad_scans_with_masks(tmp_path):
+    for i in range(8):
+        for kind in ("good", "bad/spot", "masks/spot")[: 1 if i > 2 else 3]:
+            (tmp_path / kind).mkdir(parents=True, exist_ok=True)
+            content = written(areas(i)) if kind == "masks/spot" else scan(i + 20 * len(kind))
+            (tmp_path / kind / f"{i}.dcm").write_bytes(content)
+    splits = anomalies.from_folder(
+        tmp_path / "good", tmp_path / "bad", tmp_path / "masks", faults=False, split=(0.5, 0.25, 0.25), progress=False
+    )
+    assert not splits.quarantine and len(splits.train) == 4
+    marked = {id_: splits.test.targets[i].sum() for i, id_ in enumerate(splits.test.ids) if id_.startswith("spot")}
+    assert marked == {f"spot/{i}.dcm": areas(i).sum() for i in range(3)}
+
+
+def test_scans_in_the_folders_of_yolo_and_voc(tmp_path):
+    def as_scans(folder):
+        for file in sorted(folder.rglob("*.png")):
+            file.with_suffix(".dcm").write_bytes(written(annotating.pixels(int(file.stem))))
+            file.unlink()
+
+    as_scans(annotating.yolo(tmp_path / "yolo"))
+    splits = boxes.from_yolo(tmp_path / "yolo", split=(0.8, 0.2, 0), progress=False)
+    assert len(splits.train) == 8 and not splits.quarantine
+    folder = annotating.voc(tmp_path / "voc")
+    for file in (folder / "Annotations").iterdir():
+        file.write_text(file.read_text().replace(f"<filename>{file.stem}.png</filename>", ""))
+    as_scans(folder)
+    (folder / "Annotations" / "05.xml").unlink()
+    splits = boxes.from_voc(folder, split=(0.5, 0.25, 0.25), progress=False)
+    assert not splits.quarantine and "1 images have no XML file and are no examples: 'JPEGImages/05.dcm'" in "".join(
+        splits.notes
+    )

@@ -41,7 +41,10 @@ ORDERS = {
     "cxcywh": ("x of the centre", "y of the centre", "width", "height"),
 }
 UNITS = ("pixels", "shares")
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm")
+IMAGES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm", ".dcm",
+    ".dicom",
+)  # fmt: skip
 _OFFICIAL_VOC = re.compile(r"the voc\d{4} database", re.IGNORECASE)
 
 

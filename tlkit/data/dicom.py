@@ -54,22 +54,72 @@ def picture(content: bytes, white: float | None = None) -> Image.Image:
     Raises:
         InputError: As `size`; for pixels that cannot be unpacked here.
     """
-    size(io.BytesIO(content))
-    data = _pydicom().dcmread(io.BytesIO(content))
-    try:
-        stored = data.pixel_array
-    except Exception as error:  # pydicom names the plug-in that it would need, in many kinds
-        raise InputError(f"its pixels cannot be unpacked: {str(error).splitlines()[0][:200]}") from error
-    from pydicom.pixels import apply_modality_lut, convert_color_space
+    data, stored = _read(content)
+    if _is_coloured(data, stored):
+        return Image.fromarray(_colours(data, stored))
+    from pydicom.pixels import apply_modality_lut
 
-    if stored.ndim == 3:
-        model = str(data.PhotometricInterpretation)
-        coloured = stored if model == "RGB" else convert_color_space(stored, model, "RGB")
-        return Image.fromarray(_eight(np.asarray(coloured) / (2.0 ** int(data.BitsStored) - 1)))
     shares = _shown(np.asarray(apply_modality_lut(stored, data), np.float64), data, white)
     if data.get("PhotometricInterpretation") == "MONOCHROME1":  # the least value is white
         shares = 1 - shares
     return Image.fromarray(_eight(shares))
+
+
+def numbers(content: bytes, coloured: bool) -> np.ndarray:
+    """The numbers (H, W) of a mask as its file stores them, or uint8 colours (H, W, 3).
+
+    Args:
+        content: Of the file.
+        coloured: Whether colours are asked for; where there are none, and no table of colours, numbers are given.
+
+    Raises:
+        InputError: As `picture`.
+    """
+    data, stored = _read(content)
+    return _colours(data, stored) if stored.ndim == 3 or (coloured and _is_coloured(data, stored)) else stored
+
+
+def _read(content: bytes) -> tuple[Any, np.ndarray]:
+    """What a file says, and its pixels as they are stored."""
+    size(io.BytesIO(content))
+    data = _pydicom().dcmread(io.BytesIO(content))
+    try:
+        return data, data.pixel_array
+    except Exception as error:  # pydicom names the plug-in that it would need, in many kinds
+        raise InputError(f"its pixels cannot be unpacked: {str(error).splitlines()[0][:200]}") from error
+
+
+def _is_coloured(data: Any, stored: np.ndarray) -> bool:
+    return stored.ndim == 3 or data.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def _colours(data: Any, stored: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    from pydicom.pixels import convert_color_space
+
+    model = str(data.PhotometricInterpretation)
+    if model == "PALETTE COLOR":
+        return _of_table(data, stored)
+    coloured = stored if model == "RGB" else convert_color_space(stored, model, "RGB")
+    return _eight(np.asarray(coloured) / (2.0 ** int(data.BitsStored) - 1))
+
+
+def _of_table(data: Any, indices: np.ndarray) -> np.ndarray:
+    """The colours of a table's entries; what lies before or beyond it has those of its first or last one.
+
+    Source: DICOM PS3.3, C.7.6.3.1.5.
+    """
+    from pydicom.pixels import apply_color_lut
+
+    try:
+        count, first, bits = map(int, data.RedPaletteColorLookupTableDescriptor)
+        count = count or 1 << 16
+        if count > 1 << bits:  # pydicom counts entries with as many bits as these have
+            raise InputError(f"{count:,} entries of {bits} bits")
+        inside = np.clip(indices.astype(np.int64), first, first + count - 1)
+        return _eight(apply_color_lut(inside, data)[..., :3] / (2.0**bits - 1))
+    except Exception as error:  # of pydicom, in many kinds
+        raise InputError(f"its table of colours cannot be read: {str(error).splitlines()[0][:200]}") from error
 
 
 def _shown(values: np.ndarray, data: Any, white: float | None) -> np.ndarray:

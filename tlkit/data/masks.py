@@ -26,7 +26,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Augmenting, Column, Splits
 from tlkit.core.files import sha256_bytes
 from tlkit.data import annotated as reading
-from tlkit.data import labelling, pixels, walking
+from tlkit.data import dicom, labelling, pixels, walking
 from tlkit.data.annotated import Annotated, part_of, parts_of
 from tlkit.data.augment import VOID, MovingAugmentation, moving
 from tlkit.data.image import WHITE
@@ -67,7 +67,7 @@ def from_folder(
     max_pixels: int = MAX_PIXELS,
     pixel_max: float | None = None,
 ) -> Splits:
-    """A folder of images and one of masks of the same names: palette, grey or RGB files.
+    """A folder of images and one of masks of the same names: palette, grey, RGB or DICOM files.
 
     Masks may have another ending, and "_mask", "_label", "_gt" and the like behind the name. Train, valid and test
     folders in both are kept as parts. Images without a mask are no examples, which a note says.
@@ -467,6 +467,9 @@ def mask_values(data: bytes, coloured: bool) -> np.ndarray:
     Raises:
         Exception: Whatever Pillow raises for broken data; InputError for a reason of our own.
     """
+    if dicom.is_dicom(data[:132]):
+        pixels.check_header(io.BytesIO(data), MAX_PIXELS)
+        return dicom.numbers(data, coloured)
     image = pixels.open_header(io.BytesIO(data))
     if image.format in ("JPEG", "JPEG2000", "AVIF"):
         raise InputError(f"its mask is a {image.format} file, whose values are not exact: write PNG")
