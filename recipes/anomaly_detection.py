@@ -24,7 +24,7 @@ def main(
     false_alarm_rate: float = 0.05,
     seed: int = 0,
     strict: bool = False,
-    export: tlkit.flags.Export = tlkit.flags.Export(formats=("saved_model", "float32", "float16", "dynamic")),
+    export: tlkit.flags.Export = tlkit.flags.Export(formats=("saved_model", "float32", "dynamic")),
 ) -> tlkit.Run:
     """Fit a detector to good images or recordings, judge it by bad ones and export the result.
 

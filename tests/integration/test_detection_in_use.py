@@ -93,6 +93,19 @@ def test_the_report_draws_boxes_and_tells_errors_apart(made):
     assert "Training images" in page and page.count('aria-label="true boxes of ') == 12
 
 
+def test_the_saved_model_gives_boxes_in_pixels_of_the_image_that_is_sent(made):
+    import tensorflow as tf
+
+    folder, run = made
+    loaded = tf.saved_model.load(str(run.folder / "saved_model"))
+    image = tf.constant(np.asarray(Image.open(folder / "images" / "00.png").resize((4 * SIZE, 3 * SIZE)))[None])
+    shares, pixels = loaded.signatures["serving_default"](image), loaded.signatures["detect"](image)
+    sides = [3 * SIZE, 4 * SIZE, 3 * SIZE, 4 * SIZE]
+    np.testing.assert_allclose(pixels["boxes"], shares["boxes"] * np.array(sides, np.float32), rtol=1e-5)
+    names = [LABELS[int(number)].encode() for number in shares["classes"][0]]
+    assert pixels["classes"].numpy()[0].tolist() == names and pixels["count"] == shares["count"]
+
+
 def test_a_run_opens_again(made):
     _, run = made
     again = tlkit.load(run.folder)

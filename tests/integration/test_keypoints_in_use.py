@@ -11,6 +11,7 @@ import pytest
 import tlkit
 from tlkit import tasks
 from tlkit.core.columns import ArrayColumn
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import quiet
 from tlkit.formats import hub_module
@@ -140,3 +141,15 @@ def test_data_that_cannot_be_learned_are_refused():
     blank = targets * np.float32([1, 1, 0])
     with pytest.raises(tlkit.InputError, match="No point of the training images is labelled"):
         check(Splits(examples(images, blank), fine, fine))
+
+
+def test_names_in_another_order_and_points_in_pixels_are_refused():
+    images, targets = dots(6)
+    part = examples(images, targets)
+    data = Splits(part, part, part, labels=NAMES)
+    tasks.keypoints(NAMES).objective.check(data)
+    with pytest.raises(InputError, match="names are not the data's, in the same order"):
+        tasks.keypoints(NAMES[::-1]).objective.check(data)
+    pixels = examples(images, targets * [SIZE, SIZE, 1])
+    with pytest.raises(InputError, match="shares of the image's sides, from 0 to 1, and not pixels"):
+        tasks.keypoints(NAMES).objective.check(Splits(pixels, part, part, labels=NAMES))

@@ -124,6 +124,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         draw=functools.partial(_on_the_image, names),
         merit=_merit,
         ranked=True,
+        signatures={"detect": functools.partial(_in_pixels, names)},
         in_float32=True,
         describe=tflite_metadata.detection_outputs,
         sections=(
@@ -374,6 +375,22 @@ def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]
         for label, box, score in rows
         if score >= SAID
     ]
+
+
+def _in_pixels(
+    labels: tuple[str, ...], decoded: Mapping[str, Any], sent: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """What is said with boxes in pixels of the sent images, and labels as strings; None where no images are sent."""
+    import tensorflow as tf
+
+    images = [tensor for tensor in sent.values() if tensor.shape.rank == 4]
+    if len(images) != 1:
+        return None
+    sides = tf.cast(tf.tile(tf.shape(images[0])[1:3], [2]), tf.float32)
+    names = tf.gather(tf.constant(labels), tf.cast(decoded["classes"], tf.int32))
+    return {
+        "boxes": decoded["boxes"] * sides, "classes": names, "scores": decoded["scores"], "count": decoded["count"],
+    }  # fmt: skip
 
 
 def _on_the_image(labels: tuple[str, ...], decoded: Decoded, example: Mapping[str, Any]) -> np.ndarray:

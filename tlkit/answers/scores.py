@@ -109,7 +109,9 @@ def _positions(rows: np.ndarray) -> str:
     return "x".join(map(str, rows.shape[:-1]))
 
 
-def _classes(name: str, labels: tuple[str, ...], decoded: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _classes(
+    name: str, labels: tuple[str, ...], decoded: Mapping[str, Any], _sent: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
     """Labels as strings and their scores, both (batch, k), best first; None where there are many positions."""
     import tensorflow as tf
 

@@ -128,8 +128,8 @@ class Answer:
             of the thing; None says what their mean means.
         again: (input, decoded) of one example -> the next input of an answer that is made step by step, None when it
             is done.
-        signatures: Further ones of the SavedModel: decoded tensors -> tensors by name, or None where these outputs
-            have none.
+        signatures: Further ones of the SavedModel: (decoded tensors, tensors as clients send them) -> tensors by name,
+            or None where these have none.
         in_float32: Whether `decode` is computed in float32 behind whatever a TFLite format quantised, as it mixes
             numbers of different sizes: each raw output leaves the quantised part by itself. Of a task's only answer.
         describe: (name of the file with the labels) -> TFLite metadata by tensor; None is plain tensors.
@@ -151,7 +151,9 @@ class Answer:
     ranked: bool = False
     together: Callable[[Sequence[Decoded], Sequence[Mapping[str, Any]]], Lines] | None = None
     again: Callable[[Any, Decoded], Any | None] | None = None
-    signatures: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any] | None]] = field(default_factory=dict)
+    signatures: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any] | None]] = field(
+        default_factory=dict
+    )
     in_float32: bool = False
     describe: Callable[[str], Mapping[str, Table]] | None = None
     quantised: Callable[[Comparison, Gates], str | None] | None = None

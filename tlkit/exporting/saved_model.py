@@ -29,6 +29,7 @@ BACKBONE, FEATURES = "backbone", "features"
 MOST_CONSTANT = 1 << 28  # bytes of weights that several functions hold as constants of their own
 
 Core = Callable[[Tensors], tuple[Tensors, Tensors]]  # model inputs -> decoded outputs, features; all by name
+Choice = Callable[[Tensors, Tensors, Tensors], Tensors]  # decoded outputs, features, what was sent -> a signature's
 
 
 def trace(run: Run) -> Core:
@@ -133,8 +134,8 @@ def write_serving(run: Run, core: Core, served: Serving, folder: Path) -> None:
 
     Signatures: `serving_default` takes what clients have (uint8 images of any size and number) and gives the decoded
     outputs; those of the answer (`classify`, where outputs are one row of scores of labels an example, gives `classes`
-    (strings) and `scores`, both (batch, k), best first); `embedding` gives the `features` that the layer named
-    "backbone" computes.
+    (strings) and `scores`, both (batch, k), best first; `detect` gives `boxes` in pixels of the images that were sent);
+    `embedding` gives the `features` that the layer named "backbone" computes.
 
     Args:
         run: The trained model and its task.
@@ -143,7 +144,8 @@ def write_serving(run: Run, core: Core, served: Serving, folder: Path) -> None:
         folder: Where to write; must be empty or absent.
     """
     signatures = {
-        name: _endpoint(served, core, choose).get_concrete_function() for name, choose in _signatures(run, core).items()
+        name: _endpoint(served, core, choose).get_concrete_function()
+        for name, choose in _signatures(run, core, served).items()
     }
     _save(run.model, signatures, folder, served.resources)
 
@@ -242,38 +244,45 @@ def _dtype(core: Any, name: str) -> Any:
     return core.input_signature[0][name].dtype
 
 
-def _signatures(run: Run, core: Any) -> dict[str, Callable[[Tensors, Tensors], Tensors]]:
-    """Name of each signature and what it picks from outputs and features."""
-    choices: dict[str, Callable[[Tensors, Tensors], Tensors]] = {DEFAULT: lambda outputs, features: outputs}
+def _signatures(run: Run, core: Any, served: Serving) -> dict[str, Choice]:
+    """Name of each signature and what it picks from outputs, features and what was sent."""
+    choices: dict[str, Choice] = {DEFAULT: lambda outputs, features, sent: outputs}
     outputs, _ = core.get_concrete_function().structured_outputs
     further = run.task.answers[0].signatures if len(run.task.answers) == 1 else {}
     for name, choose in further.items():
-        if _gives(choose, outputs):
+        if _gives(choose, outputs, served.specs):
             choices[name] = functools.partial(_chosen, choose)
     if has_features(run.model):
-        choices["embedding"] = lambda outputs, features: features
+        choices["embedding"] = lambda outputs, features, sent: features
     return choices
 
 
-def _gives(choose: Callable[[Tensors], Any], outputs: Any) -> bool:
-    """Whether an answer has that signature for outputs of these shapes."""
+def _gives(choose: Callable[[Tensors, Tensors], Any], outputs: Any, specs: Any) -> bool:
+    """Whether an answer has that signature for outputs and sent tensors of these shapes."""
     with tf.Graph().as_default():
-        return choose({n: tf.zeros([d or 1 for d in t.shape], t.dtype) for n, t in outputs.items()}) is not None
+        blank, sent = (
+            {name: tf.zeros([size or 1 for size in spec.shape], spec.dtype) for name, spec in part.items()}
+            for part in (outputs, specs)
+        )
+        return choose(blank, sent) is not None
 
 
-def _chosen(choose: Callable[[Tensors], Any], outputs: Tensors, _features: Tensors) -> Tensors:
-    return dict(choose(outputs))
+def _chosen(choose: Callable[[Tensors, Tensors], Any], outputs: Tensors, _features: Tensors, sent: Tensors) -> Tensors:
+    return dict(choose(outputs, sent))
 
 
-def _endpoint(served: Serving, core: Core, choose: Callable[[Tensors, Tensors], Tensors]) -> Any:
+def _endpoint(served: Serving, core: Core, choose: Choice) -> Any:
     core_specs = core.input_signature[0]  # type: ignore[attr-defined]
 
     def endpoint(*tensors: Any) -> Tensors:
-        prepared = served.prepare(dict(zip(served.specs, tensors, strict=True)))
+        sent = dict(zip(served.specs, tensors, strict=True))
+        prepared = served.prepare(sent)
         count = tf.shape(prepared[next(iter(core_specs))])[0]
         filled = core({name: _filled(prepared[name], count) for name in core_specs})
-        trimmed = [{name: value[:count] for name, value in part.items()} for part in filled]
-        return choose(*(part if served.combine is None else served.combine(prepared, part) for part in trimmed))
+        outputs, features = ({name: value[:count] for name, value in part.items()} for part in filled)
+        if served.combine is not None:
+            outputs, features = (served.combine(prepared, part) for part in (outputs, features))
+        return choose(outputs, features, sent)
 
     return tf.function(endpoint, input_signature=list(served.specs.values()), autograph=False)
 

@@ -176,7 +176,7 @@ def _task(
         ),
         answers=(anomaly(threshold),),
         scorer=functools.partial(AnomalyScorer, rate, threshold, arguments.get("tried")),
-        begin=functools.partial(begun, remade, rate),
+        begin=functools.partial(begun, remade, rate) if threshold is None else None,
         solve=(
             functools.partial(_chosen, strides, rate)
             if fit is None
@@ -205,7 +205,12 @@ def _no_loss(name: str) -> NoReturn:
 def begun(remade: Callable[[], Task], rate: float, splits: Splits, say: Say) -> Task:
     """The task as it is; what so few good validation images cannot promise is said."""
     good = sum(not np.any(splits.val.targets[i]) for i in range(len(splits.val)))
-    if good and (good + 1) * rate < 1:
+    if not good:
+        say(
+            "note: without good validation images there is no threshold: scores stay as they are, and 1 means nothing. "
+            "Give validation a share of the good images, or `threshold=`."
+        )
+    elif (good + 1) * rate < 1:
         say(
             f"note: {good} good validation images cannot promise a false alarm rate of {rate:g}, but of "
             f"{1 / (good + 1):.2g}: the threshold will be the highest of their scores."
@@ -235,7 +240,13 @@ def _as_they_are(splits: Splits) -> Splits:
 
 def finished(remade: Callable[..., Task], evaluation: Evaluation) -> Task:
     """The task with the threshold that good validation images set; as it is where there are none."""
-    return remade(threshold=evaluation.details[THRESHOLD])
+    threshold = evaluation.details[THRESHOLD]
+    if threshold is not None and threshold <= 0:
+        raise InputError(
+            "The good validation images score 0, as copies of training images do, so they set no threshold: give "
+            "others, or `threshold=`."
+        )
+    return remade(threshold=threshold)
 
 
 def _size(examples: Examples) -> tuple[int, int]:

@@ -19,6 +19,7 @@ RADIUS = 1.5  # places around a box's middle that may answer for it
 REACH = 8.0  # places: a map answers for boxes that reach further than the finer map's, and up to this many of its own
 ALPHA, GAMMA, BOX_WEIGHT = 0.25, 2.0, 2.0
 FAR = 1e6
+GIVEN_BACK = 2  # times that boxes whose places were all taken get one: two of them may want the same
 
 
 @keras.saving.register_keras_serializable(package="tlkit")
@@ -58,8 +59,8 @@ def assigned(rows: Any, grid: np.ndarray) -> tuple[Any, Any]:
     """The row that each place answers for, (batch, places, 5), and 1 where there is one, else 0, (batch, places).
 
     A place answers for a box around it whose middle is within RADIUS places, and whose farthest side lies in the range
-    of its map; of several boxes for the smallest. A box that no place answers for gets the nearest of the map that its
-    size asks for.
+    of its map; of several boxes for the smallest. A box that no place answers for, or whose places all answer for
+    smaller ones, gets the nearest of the map that its size asks for which is not the only place of another.
 
     Args:
         rows: (batch, most, 5) label, left, top, right, bottom; labels below 0 are no box.
@@ -81,12 +82,29 @@ def assigned(rows: Any, grid: np.ndarray) -> tuple[Any, Any]:
     half = ops.maximum((right - left) / wide, (bottom - top) / high) * stride / 2
     meant = ops.cast((half > above) & (half <= upto), "float32")
     distance = ops.sum(ops.square(away), axis=-1) + FAR * (1 - meant)
-    nearest = ops.transpose(ops.one_hot(ops.argmin(distance, axis=1), grid.shape[0]), (0, 2, 1))
     lost = ops.cast(ops.max(answers, axis=1, keepdims=True) < 0.5, "float32") * is_box
-    answers = ops.maximum(answers, nearest * lost)
+    answers = ops.maximum(answers, _nearest(distance) * lost)
     size = (right - left) * (bottom - top) + FAR * (1 - answers)
-    chosen = ops.one_hot(ops.argmin(size, axis=-1), rows.shape[1])
-    return ops.matmul(chosen, rows), ops.max(answers, axis=-1)
+    chosen = ops.one_hot(ops.argmin(size, axis=-1), rows.shape[1]) * ops.max(answers, axis=-1, keepdims=True)
+    for _ in range(GIVEN_BACK):
+        chosen = _with_places(chosen, distance, is_box)
+    return ops.matmul(chosen, rows), ops.max(chosen, axis=-1)
+
+
+def _nearest(distance: Any) -> Any:
+    """1 at the nearest place of each box, else 0: (batch, places, most)."""
+    return ops.transpose(ops.one_hot(ops.argmin(distance, axis=1), distance.shape[1]), (0, 2, 1))
+
+
+def _with_places(chosen: Any, distance: Any, is_box: Any) -> Any:
+    """The box of each place, (batch, places, most), once a box without any was given one; of two that want the same
+    place, one.
+    """
+    count = ops.sum(chosen, axis=1, keepdims=True)
+    only = ops.sum(chosen * ops.cast(count < 1.5, "float32"), axis=-1, keepdims=True)
+    wanted = _nearest(distance + 2 * FAR * only) * is_box * ops.cast(count < 0.5, "float32")
+    given = ops.one_hot(ops.argmax(wanted, axis=-1), wanted.shape[-1]) * ops.max(wanted, axis=-1, keepdims=True)
+    return chosen * (1 - ops.max(given, axis=-1, keepdims=True)) + given
 
 
 def ranges(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

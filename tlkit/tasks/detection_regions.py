@@ -51,6 +51,8 @@ def proposals(raw: Mapping[str, Any]) -> Any:
     scores, chosen = ops.top_k(sure, k=min(CANDIDATES, sure.shape[1]))
     sides = ops.clip(ops.take_along_axis(corners(raw), chosen[..., None], axis=1), 0.0, 1.0)
     surviving = scores * survivors(sides, ops.zeros_like(scores), SAME_OBJECT)
+    filled = max(0, PROPOSED - surviving.shape[1])  # of an image with few places
+    surviving, sides = ops.pad(surviving, [[0, 0], [0, filled]]), ops.pad(sides, [[0, 0], [0, filled], [0, 0]])
     scores, order = ops.top_k(surviving, k=PROPOSED)
     return ops.concatenate([ops.take_along_axis(sides, order[..., None], axis=1), scores[..., None]], axis=-1)
 

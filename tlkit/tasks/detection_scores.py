@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlkit.answers.boxes import SAID, area, f1, iou, matches, on_page, sides_first
+from tlkit.answers.boxes import SAID, area, iou, matches, on_page, sides_first
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.core.task import Decoded, Evaluation
 from tlkit.tasks import metrics
@@ -78,9 +78,10 @@ class DetectionScorer:
             self.truth.append(Truth(np.full(len(rows), number), rows[:, 0].astype(int), pixels * area(rows[:, 1:])))
             self.found.append(_found(number, rows, ignored, sides, classes, scores, pixels))
             confident = scores >= SAID
-            for kind, count in errors(rows, ignored, sides[confident], classes[confident]).items():
+            counts = errors(rows, ignored, sides[confident], classes[confident])
+            for kind, count in counts.items():
                 self.errors[kind] += count
-            self._keep(name, f1(rows, decoded, index), rows, sides[confident], classes[confident])
+            self._keep(name, _f1(counts), rows, sides[confident], classes[confident])
 
     def _keep(self, name: str, score: float, rows: np.ndarray, sides: np.ndarray, classes: np.ndarray) -> None:
         if score == 1:
@@ -213,6 +214,12 @@ def errors(rows: np.ndarray, ignored: np.ndarray, sides: np.ndarray, classes: np
         kind = _kind(float(same_label), float(other_label))
         counts[kind] = counts.get(kind, 0) + 1
     return counts
+
+
+def _f1(counts: Mapping[str, int]) -> float:
+    """F1 of one image by `errors`; 1 where there is nothing and nothing is said that counts."""
+    every = sum(counts.values()) + counts["right"]  # each box that is said, and each true one
+    return 2 * counts["right"] / every if every else 1.0
 
 
 def _kind(same_label: float, other_label: float) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 WORST = 12  # images that the report shows
+FARTHEST = 1.0  # of a labelled point from the image's middle, in sides: what lies further is no share
 SIGMA = 0.05  # of object keypoint similarity: how far people are apart on a point, in shares of the object
 
 
@@ -147,6 +148,11 @@ def _check_arguments(names: tuple[str, ...], strides: tuple[int, ...], width: in
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:
+    if splits.labels and splits.labels != names:
+        raise InputError(
+            "The task's names are not the data's, in the same order: make it of them, `keypoints(data.labels)`. "
+            f"Received: {', '.join(names)}, and the data has {', '.join(splits.labels)}."
+        )
     if not len(splits.train):
         raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
     for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
@@ -156,6 +162,13 @@ def _check(names: tuple[str, ...], splits: Splits) -> None:
                 f"The {name} targets must be ({len(names)}, 3) an image: x, y and whether it is labelled of each "
                 f"point, as `tlkit.data.keypoints` makes them. Received: {spec}."
             )
-    if not (splits.train.target_array[..., 2] > 0).any():
+    targets = splits.train.target_array
+    labelled = targets[targets[..., 2] > 0]
+    if not len(labelled):
         raise InputError("No point of the training images is labelled: there is nothing to learn.")
+    if not (np.abs(labelled[:, :2] - 0.5) <= FARTHEST).all():
+        raise InputError(
+            "Points must be shares of the image's sides, from 0 to 1, and not pixels. Received: x and y from "
+            f"{labelled[:, :2].min():g} to {labelled[:, :2].max():g}."
+        )
     check_moving(splits.train, "keypoints")

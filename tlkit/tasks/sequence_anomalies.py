@@ -86,7 +86,7 @@ def sequence_anomalies(
         objective=Objective(loss=_no_loss, monitor=None, check=_check),
         answers=(anomaly(threshold),),
         scorer=functools.partial(AnomalyScorer, false_alarm_rate, threshold, None),
-        begin=functools.partial(begun, remade, false_alarm_rate),
+        begin=functools.partial(begun, remade, false_alarm_rate) if threshold is None else None,
         solve=functools.partial(_solved, remade, functools.partial(FITS[method], arguments)),
         finish=functools.partial(finished, remade) if threshold is None else None,
     )

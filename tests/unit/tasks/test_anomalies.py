@@ -11,7 +11,7 @@ from tlkit import data, tasks
 from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import HeadOutputs
+from tlkit.core.task import Evaluation, HeadOutputs
 from tlkit.data import faults
 from tlkit.tasks import anomaly_scorers as scorers
 from tlkit.tasks import anomaly_scores as scores
@@ -255,6 +255,15 @@ def test_few_good_validation_images_are_said_to_promise_little():
     lines.clear()
     again = tasks.padim(false_alarm_rate=0.4).begin(splits(), lines.append)
     assert not lines and again.begin is None
+    tasks.padim().begin(splits(val=255), lines.append)
+    assert "without good validation images there is no threshold" in lines[0]
+    assert tasks.padim(threshold=2.0).begin is None
+
+
+def test_good_images_that_score_0_set_no_threshold():
+    nothing = Evaluation({}, {scores.THRESHOLD: 0.0}, np.zeros(1))
+    with pytest.raises(InputError, match="score 0, as copies of training images do"):
+        tasks.padim().finish(nothing)
 
 
 def test_the_mean_of_what_each_example_wins_is_the_area():

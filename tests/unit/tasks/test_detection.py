@@ -110,8 +110,16 @@ def test_every_box_has_a_place_that_lies_near_its_middle():
     for image in range(6):
         for row in rows[image].astype(np.float32):
             places_of = answers[image].astype(bool) & (np.abs(assigned_rows[image] - row).max(axis=-1) < 1e-6)
-            smaller = [o for o in rows[image] if (o[3] - o[1]) * (o[4] - o[2]) < (row[3] - row[1]) * (row[4] - row[2])]
-            assert places_of.any() or smaller  # only a smaller box takes a place away
+            assert places_of.any()
+
+
+def test_boxes_around_one_another_or_of_one_place_have_a_place_each():
+    middle, tiny = (12 * 8 + 4) / 256, 2 / 256
+    around = [[label, *(np.array([-1, -1, 1, 1]) * side / 512 + middle)] for label, side in enumerate((20, 24, 40))]
+    beside = [[label, *(np.array([-1, -1, 1, 1]) * tiny + 0.5 + label / 2560)] for label in range(3)]
+    for boxes in (around, beside):
+        assigned_rows, answers = assigned([boxes])
+        assert {0.0, 1.0, 2.0} == set(assigned_rows[0, answers[0] > 0, 0])
 
 
 def test_large_boxes_are_the_coarse_maps_and_fillers_nobodys():
@@ -314,6 +322,19 @@ def test_f1_and_matches_by_hand():
     }  # fmt: skip
     assert matches(rows, sides_first(decoded)[0], decoded["classes"][0], 0.5).tolist() == [0, -1]
     assert f1(rows, decoded, 0) == pytest.approx(2 / 4) and f1(NOTHING, {**decoded, "scores": np.zeros((1, 2))}, 0) == 1
+
+
+def test_an_image_of_which_the_model_finds_what_does_not_count_is_no_mistake():
+    """A difficult object that is found is neither right nor wrong; a box beside it is wrong."""
+    decoded = {
+        "boxes": np.array([[[0.0, 0.0, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]]]), "classes": np.zeros((1, 2)),
+        "scores": np.array([[0.9, 0.0]]), "count": np.ones(1),
+    }  # fmt: skip
+    difficult = np.array([[0, 0.0, 0.0, 0.5, 0.5]], np.float32)
+    assert judged([NOTHING], decoded, [difficult]).details.get("boxes", []) == []
+    wrong = {**decoded, "scores": np.array([[0.9, 0.8]])}
+    (shown,) = judged([np.array([[1, 0.1, 0.1, 0.2, 0.2]], np.float32)], wrong, [difficult]).details["boxes"]
+    assert shown["f1"] == 0.0
 
 
 # -- the answer

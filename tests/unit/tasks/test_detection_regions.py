@@ -106,3 +106,8 @@ def test_no_gradient_moves_the_first_stage_through_where_regions_lie():
     gradients = tape.gradient(loss, outputs)
     assert all(gradients[f"{kind}_{stride}"] is None for kind in ("labels", "reach") for stride in (8, 16))
     assert any(float(tf.reduce_sum(tf.abs(gradients[f"map_{stride}"]))) > 0 for stride in (8, 16))
+
+
+def test_an_image_with_few_places_has_as_many_regions():
+    regions = np.asarray(second.proposals(raw(sizes=((4, 4), (2, 2)))))
+    assert regions.shape == (1, PROPOSED, 5) and not regions[0, 20:].any() and regions[0, 0, 4] > 0
