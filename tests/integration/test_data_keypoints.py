@@ -76,11 +76,66 @@ def test_sizes_and_augmentation(tmp_path):
 
 
 def test_pairs_by_name_and_by_hand():
-    assert keypoints.mirrored(["L", "R", "top"]) == (0, 1, 2)
-    assert keypoints.mirrored(["L", "R", "top"], [("L", "R")]) == (1, 0, 2)
+    assert keypoints.mirrored(["L", "R", "top"]) == (1, 0, 2)
+    assert keypoints.mirrored(["p", "q", "top"], [("p", "q")]) == (1, 0, 2)
     assert keypoints.mirrored(["leftHand", "rightHand"]) == (1, 0)
     with pytest.raises(InputError, match="`mirror` names 'T', which is no point"):
         keypoints.mirrored(["L", "R"], [("L", "T")])
+    with pytest.raises(InputError, match="`mirror` names 'L' in two pairs"):
+        keypoints.mirrored(["L", "R", "M"], [("L", "R"), ("L", "M")])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "l_eye r_eye",
+        "eye_l eye_r",
+        "L-Eye R-Eye",
+        "LEye REye",
+        "eyeL eyeR",
+        "eye.L eye.R",
+        "l r",
+        "L1 R1",
+        "LEFT RIGHT",
+    ],
+)
+def test_sides_are_known_by_letters_too(names):
+    assert keypoints.mirrored([*names.split(), "nose"]) == (1, 0, 2)
+
+
+def test_letters_without_their_other_side_are_no_sides():
+    for names in (["tail", "ear"], ["P", "Q", "R", "S"], ["lock", "rock"], ["l_eye", "R_eye"]):
+        assert keypoints.mirrored(names) == tuple(range(len(names)))
+
+
+@pytest.mark.parametrize(
+    ("names", "mirror", "note"),
+    [
+        (
+            NAMES,
+            None,
+            "In mirrored copies these points stay what they are: 'nose'. If one lies on a side, name the pairs",
+        ),
+        (
+            ["links", "rechts", "mitte"],
+            None,
+            "stay what they are: 'links', 'rechts', 'mitte'. If one lies on a side, na",
+        ),
+        (["l_ear", "r_ear", "tail"], [("l_ear", "r_ear")], ""),
+    ],
+)
+def test_points_that_keep_their_name_in_mirrored_copies_are_noted(tmp_path, names, mirror, note):
+    def named(content):
+        content["categories"][0]["keypoints"] = names
+
+    augment = tlkit.data.image.augmentation()
+    splits = loaded(tmp_path / "data", named, augment=augment, mirror=mirror)
+    assert [text for text in splits.notes if note and note in text] == [
+        text for text in splits.notes if "mirrored" in text
+    ]
+    assert any("mirrored" in text for text in splits.notes) == bool(note)
+    plain = loaded(tmp_path / "plain", named, augment=tlkit.data.keypoints.augmentation(flip=False))
+    assert not any("mirrored" in text for text in plain.notes)
 
 
 def of_points(*numbers, **others):

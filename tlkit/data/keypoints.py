@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,11 @@ def __dir__() -> list[str]:
 
 
 Box = tuple[float, float, float, float]
+# l_eye, eye_r, L, R1; LEye; eyeR
+_LETTERS = re.compile(
+    r"(?<![A-Za-z])[lrLR](?![A-Za-z]) | (?<![A-Za-z])[LR](?=[A-Z][a-z]) | (?<=[a-z])[LR](?![A-Za-z])", re.VERBOSE
+)
+_OTHER_LETTER = {"l": "r", "r": "l", "L": "R", "R": "L"}
 
 
 def from_coco(
@@ -68,7 +74,8 @@ def from_coco(
         images: As there.
         margin: What is cut out around an object's box on each side, as a share of the box's sides, in [0, 10]; at least
             all its points are in it, and never more than the image.
-        mirror: Pairs of points that change places in a mirrored copy. None pairs names by "left" and "right".
+        mirror: Pairs of points that change places in a mirrored copy. None pairs names by "left" and "right", or "l"
+            and "r" set apart (l_eye, eyeR); a note says which points stay what they are.
         image_size: As in `data.image.from_folder`, like all that are not named here.
         split: As there, where the source does not say.
         seed: As there.
@@ -94,8 +101,9 @@ def from_coco(
     names = labelling.checked_names(annotated.points)
     order = mirrored(names, mirror)
     augment, moving_notes = moving(options.augment, "points", order)
-    if isinstance(augment, MovingAugmentation) and augment.flip and mirror is None:
+    if isinstance(augment, MovingAugmentation) and augment.flip and augment.mirror == order and mirror is None:
         _check_sides(names, order)
+        moving_notes += _unpaired(names, order)
     with ThreadPoolExecutor() as pool:
         looked = list(pool.map(lambda image: _looked_at(image, options), annotated.images))
     chosen = _chosen(annotated.images, looked, len(names), names, margin)
@@ -127,25 +135,35 @@ def mirrored(names: Sequence[str], pairs: Sequence[tuple[str, str]] | None = Non
 
     Args:
         names: Of the points.
-        pairs: Points that change places; None pairs names by "left" and "right".
+        pairs: Points that change places; None pairs names by "left" and "right", or "l" and "r" set apart.
 
     Raises:
-        InputError: If a pair names what is no point.
+        InputError: If a pair names what is no point, or two pairs one point.
 
     Example:
-        >>> mirrored(["nose", "left_eye", "right_eye"])
-        (0, 2, 1)
+        >>> mirrored(["nose", "left_eye", "right_eye"]), mirrored(["LKnee", "RKnee"])
+        ((0, 2, 1), (1, 0))
     """
-    mirror_of = {a: b for pair in pairs or () for a, b in (tuple(pair), tuple(pair)[::-1])}
+    swaps = [swap for a, b in pairs or () for swap in ((a, b), (b, a))]
+    mirror_of = dict(swaps)
     unknown = sorted(set(mirror_of) - set(names))
     if unknown:
         raise InputError(f"`mirror` names {unknown[0]!r}, which is no point: they are {', '.join(names[:20])}.")
+    twice = next((a for a, b in swaps if mirror_of[a] != b), None)
+    if twice is not None:
+        raise InputError(f"`mirror` names {twice!r} in two pairs: a point changes places with one other.")
     if pairs is None:
         mirror_of = {name: swapped for name in names if (swapped := _other_side(name)) in names}
     return tuple(list(names).index(mirror_of.get(name, name)) for name in names)
 
 
 def _other_side(name: str) -> str:
+    """The name with its sides exchanged: the words left and right, or the letters l and r that stand for them."""
+    in_words = _other_word(name)
+    return in_words if in_words != name else _LETTERS.sub(lambda letter: _OTHER_LETTER[letter[0]], name)
+
+
+def _other_word(name: str) -> str:
     for a, b in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         if a in name:
             return name.replace(a, b)
@@ -155,12 +173,24 @@ def _other_side(name: str) -> str:
 
 
 def _check_sides(names: Sequence[str], order: tuple[int, ...]) -> None:
-    alone = [name for name, place in zip(names, order, strict=True) if _other_side(name) != name == names[place]]
+    alone = [name for name, place in zip(names, order, strict=True) if _other_word(name) != name == names[place]]
     if alone:
         raise InputError(
-            f"Copies are mirrored, and the point {alone[0]!r} has no {_other_side(alone[0])!r}: pass `mirror`, or "
+            f"Copies are mirrored, and the point {alone[0]!r} has no {_other_word(alone[0])!r}: pass `mirror`, or "
             "augmentation(flip=False)."
         )
+
+
+def _unpaired(names: Sequence[str], order: tuple[int, ...]) -> tuple[str, ...]:
+    """A note on points that a mirrored copy does not exchange: names in another language have sides, too."""
+    alone = [name for i, name in enumerate(names) if order[i] == i]
+    if not alone or len(names) < 2:
+        return ()
+    shown = ", ".join(map(repr, alone[:5])) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+    return (
+        f"In mirrored copies these points stay what they are: {shown}. If one lies on a side, name the pairs, "
+        "mirror=[(left, right), ...], or pass augmentation(flip=False).",
+    )
 
 
 # -- objects
