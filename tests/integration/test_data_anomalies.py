@@ -152,6 +152,14 @@ def test_a_bad_image_that_cannot_be_judged_is_quarantined(folder, change, reason
     assert reason in broken(folder, change)["crack/000.png"]
 
 
+def test_a_mask_that_could_be_anothers_is_refused(folder):
+    mark(folder / "ground_truth/crack/000_mask.tif")
+    with pytest.raises(InputError, match=r"'crack/000_mask\.png' and 'crack/000_mask\.tif' are both of the image"):
+        mvtec(folder)
+    (folder / "ground_truth/crack/000_mask.tif").rename(folder / "ground_truth/crack/000_mask.txt")
+    assert not mvtec(folder).quarantine
+
+
 def test_a_jpeg_is_no_mask(folder):
     (folder / "ground_truth/crack/000_mask.png").unlink()
     write(folder / "ground_truth/crack/000_mask.jpg", 1)

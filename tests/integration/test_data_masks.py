@@ -131,6 +131,17 @@ def test_parts_endings_and_what_has_no_partner(tmp_path):
     assert "1 masks belong to no image: 'train/other'." in splits.notes
 
 
+def test_masks_beside_their_images_are_told_from_images(tmp_path):
+    for i in range(COUNT):
+        Image.fromarray(annotating.pixels(i)).save(tmp_path / f"{i:02d}_L.png")
+        Image.fromarray(numbers(i)).save(tmp_path / f"{i:02d}_L_mask.png")
+    Image.fromarray(numbers(0)).save(tmp_path / "99_mask.png")
+    (tmp_path / "link").symlink_to(tmp_path)
+    splits = masks.from_folder(tmp_path, tmp_path / "link", labels=LABELS, **OPTIONS)
+    assert set(everything(splits)) == {f"{i:02d}_L.png" for i in range(COUNT)}
+    assert "1 masks belong to no image: '99_mask'." in splits.notes
+
+
 def test_coco_polygons_and_run_lengths(tmp_path):
     content = annotating.coco_dict()
     left, top, right, bottom = SIDES
@@ -319,6 +330,14 @@ KINDS = {
     "no image in it": (spoilt(lambda f: (f / "masks" / "05.png").write_bytes(b"x" * 99)), QUARANTINED, "its mask '05"),
     "turned by EXIF": (spoilt(turned), QUARANTINED, "its mask was drawn before it is turned as its EXIF data say"),
     "no mask": (spoilt(lambda f: (f / "masks" / "05.png").unlink()), NOTED, "1 images have no mask and are no exampl"),
+    "two masks": (
+        spoilt(lambda f: Image.fromarray(numbers(4)).save(f / "masks" / "05.tif")), REFUSED,
+        "The masks '05.png' and '05.tif' are both of the image '05.png': remove one of them",
+    ),
+    "two images": (
+        spoilt(lambda f: Image.fromarray(numbers(4)).save(f / "images" / "05.bmp")), REFUSED,
+        "The images '05.bmp' and '05.png' share the mask '05.png'",
+    ),
     "no image": (spoilt(lambda f: (f / "images" / "05.png").unlink()), NOTED, "1 masks belong to no image: '05'"),
     "damaged image": (spoilt(lambda f: (f / "images" / "05.png").write_bytes(b"")), QUARANTINED, "empty: it has 0 by"),
     "0 and 255 alone": (binary, REFUSED, r"All known pixels for training are of one class, 'background'.*labels=\{0:"),

@@ -24,14 +24,14 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Examples, Splits
 from tlkit.core.files import sha256_bytes, url_of
 from tlkit.data import faults as synthetic
-from tlkit.data import pixels, walking
+from tlkit.data import pixels
 from tlkit.data.annotated import IMAGES
 from tlkit.data.augment import VOID
 from tlkit.data.image import WHITE
 from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
-from tlkit.data.masks import ENDINGS, at_size, mask_values
+from tlkit.data.masks import at_size, image_files, mask_values, partners
 from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
 from tlkit.data.sourcing import file_trouble
 from tlkit.data.splitting import SHARES, Groups, by_id, checked_shares, divide, group_names
@@ -298,10 +298,10 @@ def _below(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         InputError: If there is none.
     """
-    images = sorted(path for path in walking.files(folder) if path.suffix.casefold() in IMAGES)
-    if not images:
+    names = image_files(folder)
+    if not names:
         raise InputError(f"{str(folder)!r} holds no images: their names end in {', '.join(IMAGES[:4])} and the like.")
-    return [(escaped(path.relative_to(folder).as_posix()), path) for path in images]
+    return [(escaped(name), folder / name) for name in names]
 
 
 def _bad_images(
@@ -317,19 +317,18 @@ def _bad_images(
     if masks is None:
         return tuple(_Marked(name, path, _kind(name)) for name, path in images), ()
     place = checked_folder(masks, "the masks", progress=progress)
-    masks_by_stem = {mask.relative_to(place).with_suffix("").as_posix(): mask for mask in walking.files(place)}
-    marked = tuple(_Marked(name, path, _kind(name), _mask_of(root, path, masks_by_stem)) for name, path in images)
-    return marked, tuple(_mask_notes(marked, set(masks_by_stem.values())))
+    mask_names, paths = image_files(place), [path.relative_to(root).as_posix() for _, path in images]
+    mask_of = {name: place / mask for name, mask in partners(paths, mask_names).items()}
+    marked = tuple(
+        _Marked(name, path, _kind(name), mask_of.get(relative))
+        for relative, (name, path) in zip(paths, images, strict=True)
+    )
+    return marked, tuple(_mask_notes(marked, {place / name for name in mask_names}))
 
 
 def _kind(name: str) -> str:
     folder, _, _ = name.partition("/")
     return folder if folder != name else "bad"
-
-
-def _mask_of(root: Path, image: Path, masks_by_stem: dict[str, Path]) -> Path | None:
-    stem = image.relative_to(root).with_suffix("").as_posix()
-    return next((masks_by_stem[stem + ending] for ending in ("", *ENDINGS) if stem + ending in masks_by_stem), None)
 
 
 def _mask_notes(marked: Sequence[_Marked], masks: set[Path]) -> Iterator[str]:

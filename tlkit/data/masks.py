@@ -13,9 +13,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -574,29 +575,74 @@ class _Pair:
 
 
 def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...]]:
-    within = images == masks
-    stems = {mask.relative_to(masks).with_suffix("").as_posix(): mask for mask in walking.files(masks) if _looks(mask)}
-    pairs, without, used, behind = list[_Pair](), list[str](), set[str](), set[str]()
-    for path in sorted(image for image in walking.files(images) if _looks(image)):
-        name = path.relative_to(images)
-        stem = name.with_suffix("").as_posix()
-        if within and any(stem.endswith(ending) for ending in ENDINGS):
-            continue
-        ending = next((e for e in (() if within else ("",)) + ENDINGS if stem + e in stems), None)
-        if ending is None:
-            without.append(name.as_posix())
-            continue
-        used.add(stem + ending)
-        behind |= {ending} - {""}
-        part = part_of(name.parts[0]) if len(name.parts) > 1 else None
-        pairs.append(_Pair(escaped(name.as_posix()), path, stems[stem + ending], part))
+    within = images.samefile(masks)
+    image_names, mask_names = image_files(images), image_files(masks)
+    mask_of = partners(image_names, mask_names, within)
+    pairs = tuple(
+        _Pair(escaped(name), images / name, masks / mask_of[name], part_of(name.split("/")[0]) if "/" in name else None)
+        for name in image_names
+        if name in mask_of
+    )
     if not pairs:
         raise InputError(
-            f"No image in {str(images)!r} has a mask of its name in {str(masks)!r}: there are {len(without)} images "
-            f"and {len(stems)} masks."
+            f"No image in {str(images)!r} has a mask of its name in {str(masks)!r}: there are {len(image_names)} "
+            f"images and {len(mask_names)} masks."
         )
-    lonely = [] if within else sorted(set(stems) - used)
-    return tuple(pairs), tuple(_pairing_notes(without, lonely, behind))
+    rest = set(image_names) - set(mask_of) - (set(mask_of.values()) if within else set())
+    ends_as_mask = {name for name in rest if within and _stem(name).endswith(ENDINGS)}
+    lonely = ends_as_mask if within else set(mask_names) - set(mask_of.values())
+    behind = {_stem(mask).removeprefix(_stem(name)) for name, mask in mask_of.items()} - {""}
+    notes = _pairing_notes(sorted(rest - ends_as_mask), sorted(map(_stem, lonely)), behind)
+    return pairs, tuple(notes)
+
+
+def image_files(folder: Path) -> list[str]:
+    """Paths of the images below a folder, relative to it, sorted."""
+    return [path.relative_to(folder).as_posix() for path in sorted(walking.files(folder)) if _looks(path)]
+
+
+def partners(images: Sequence[str], masks: Sequence[str], within: bool = False) -> dict[str, str]:
+    """The mask of each image that has one, by their paths: of the same name, or with one of ENDINGS behind it.
+
+    A mask of an image's own name is never that of another one.
+
+    Args:
+        images: Relative to their folder.
+        masks: Relative to theirs.
+        within: Whether that is the same folder: what has a mask is then an image, whatever its name ends in.
+
+    Raises:
+        InputError: If two masks are one image's, or one is two images'.
+
+    Example:
+        >>> partners(["a/hand.jpg", "a/hand_L.jpg"], ["a/hand_mask.png", "a/hand_L.png"])
+        {'a/hand.jpg': 'a/hand_mask.png', 'a/hand_L.jpg': 'a/hand_L.png'}
+    """
+    by_stem = defaultdict[str, list[str]](list)
+    for mask in masks:
+        by_stem[_stem(mask)].append(mask)
+    stems = {name: _stem(name) for name in images}
+    own = {stem for stem in stems.values() if not within or any(stem + ending in by_stem for ending in ENDINGS)}
+    mask_of, image_of = dict[str, str](), dict[str, str]()
+    for name, stem in stems.items():
+        candidates = [*([] if within else [stem]), *(stem + ending for ending in ENDINGS if stem + ending not in own)]
+        chosen = sorted(next((by_stem[candidate] for candidate in candidates if candidate in by_stem), []))
+        if len(chosen) > 1:
+            raise InputError(
+                f"The masks {chosen[0]!r} and {chosen[1]!r} are both of the image {name!r}: remove one of them."
+            )
+        if chosen and image_of.setdefault(chosen[0], name) != name:
+            raise InputError(
+                f"The images {image_of[chosen[0]]!r} and {name!r} share the mask {chosen[0]!r}: rename or remove one "
+                "of them."
+            )
+        if chosen:
+            mask_of[name] = chosen[0]
+    return mask_of
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _looks(path: Path) -> bool:
