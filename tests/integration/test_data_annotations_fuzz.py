@@ -13,8 +13,9 @@ from tlkit.core.errors import InputError
 from tlkit.data import boxes, keypoints, masks
 
 ODD = (
-    None, True, -1, 0, 1e308, float("nan"), "", "x", "../../etc", [], {}, [None], [[1, 2]], {"a": 1}, 10**30, "\ud800",
-    [1, 2, 3, 4], ["a"] * 4, [[1, 1, 9, 1, 9, 9]], {"size": [40, 60], "counts": "zz"}, {"size": None, "counts": None},
+    None, True, -1, 0, 1e308, float("nan"), float("inf"), "", "x", "../../etc", [], {}, [None], [[1, 2]], {"a": 1},
+    10**30, "\ud800", [1, 2, 3, 4], ["a"] * 4, [[1, 1, 9, 1, 9, 9]], {"size": [40, 60], "counts": "zz"},
+    {"size": None, "counts": None},
 )  # fmt: skip
 
 
@@ -78,7 +79,9 @@ def scrambled(text, rng):
     words = text.split(" ")
     for _ in range(rng.randint(1, 4)):
         i = rng.randrange(len(words))
-        words[i] = rng.choice(["", "nan", "1e9", "-3", words[i] * 2, "<a>", "</object>", "\x00", "\n", "[", "0.5 0.5"])
+        words[i] = rng.choice(
+            ["", "nan", "inf", "1e999", "1e9", "-3", words[i] * 2, "<a>", "</object>", "\x00", "\n", "[", "0.5 0.5"]
+        )
     return " ".join(words)[: rng.choice([None, None, rng.randint(0, len(text))])]
 
 

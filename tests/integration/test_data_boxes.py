@@ -295,6 +295,7 @@ KINDS = {
     "no width": (of_box(10, 5, 0, 20), NOTED, r"have no width or no height, and are left out: 1 \('05.png' first\)"),
     "negative width": (of_box(40, 5, -30, 20), QUARANTINED, "is turned round: its right side lies left of its left"),
     "NaN": (of_box(float("nan"), 5, 30, 20), QUARANTINED, "holds what is no number"),
+    "infinity": (of_box(float("inf"), 5, 30, 20), QUARANTINED, "holds what is no number"),
     "text": (of_box("a", 5, 30, 20), QUARANTINED, "holds what is no number"),
     "three numbers": (of_box(10, 5, 30), QUARANTINED, "has 3 numbers instead of left, top, width and height"),
     "no box": (of_box(bbox=[]), QUARANTINED, r"its box 1 \('dog'\) has no box"),
@@ -317,6 +318,7 @@ KINDS = {
     "no JSON": (in_coco(lambda s: "{"), REFUSED, "is no JSON"),
     "no boxes at all": (in_coco(lambda s: s.update(annotations=[])), REFUSED, "There is no box in the annotations of"),
     "VOC swapped": (in_voc("<xmin>10", "<xmin>50"), QUARANTINED, "its right side lies left of its left one"),
+    "VOC infinity": (in_voc("<xmax>40", "<xmax>inf"), QUARANTINED, "holds what is no number"),
     "VOC difficult": (in_voc("<difficult>0", "<difficult>1"), NOTED, "are crowds or difficult"),
     "VOC broken": (in_voc("</annotation>", ""), QUARANTINED, "its XML cannot be read"),
     "VOC bomb": (in_voc("<annotation>", "<!DOCTYPE a><annotation>"), QUARANTINED, "its XML declares a document type"),
@@ -337,6 +339,19 @@ KINDS = {
     "order unsaid": (lambda folder: arrays(order="ltrb"), REFUSED, "`order` must be one of xyxy, yxyx"),
     "unit unsaid": (lambda folder: arrays(unit="px"), REFUSED, "`unit` must be one of pixels, shares"),
     "pixels for shares": (lambda folder: arrays(unit="shares"), REFUSED, "Boxes reach to 40, and this format counts"),
+    "five numbers": (lambda folder: arrays(boxes=[[(*SIDES, 1)]] * COUNT), REFUSED,
+                     r"The boxes of image 0 must be \(k, 4\) numbers\. Received: \(1, 5\)"),
+    "ragged boxes": (lambda folder: arrays(boxes=[[SIDES]] * 3 + [[SIDES, SIDES[:3]]] * 9), REFUSED,
+                     r"The boxes of image 3 must be \(k, 4\) numbers\. Received: \[\(10, 5, 40, 25\), \(10, 5, 40\)\]"),
+    "boxes of words": (lambda folder: arrays(boxes=[[["a"] * 4]] * COUNT), REFUSED,
+                       r"The boxes of image 0 must be \(k, 4\) numbers\. Received: \[\['a', 'a'"),
+    "infinite box": (lambda folder: arrays(boxes=[[SIDES]] * 11 + [[(1, 2, 3, np.inf)]]), QUARANTINED, "no number"),
+    "no class": (lambda folder: arrays(classes=[[None]] * COUNT), REFUSED,
+                 r"The classes of image 0 must be \(k,\) numbers or names\. Received: None"),
+    "no class, no labels": (lambda folder: arrays(classes=[[np.nan]] * COUNT, labels=None), REFUSED,
+                            r"The classes of image 0 must be \(k,\) numbers or names\. Received: nan"),
+    "ragged classes": (lambda folder: arrays(classes=[[0], *[[[0], [1, 2]]] * 11]), REFUSED,
+                       r"The classes of image 1 must be \(k,\) numbers or names\. Received: \[\[0\], \[1"),
     "class number": (lambda folder: arrays(classes=[[9]] + [[i % 2] for i in range(11)]), QUARANTINED,
                      r"its box 1 \('number 9'\) is of a class that is not among the labels"),
     "lengths": (lambda folder: arrays(classes=[[0]] * 5), REFUSED, "12 images, 12 arrays of boxes and 5 of classes"),
@@ -356,6 +371,14 @@ def test_what_is_wrong_with_boxes_is_said(kind, tmp_path):
     assert [text for text in messages if re.search(pattern, text)], messages
     if outcome == QUARANTINED:
         assert len(splits.quarantine) == 1 and len(everything(splits)) == COUNT - 1
+
+
+@pytest.mark.parametrize(
+    "load", [of_image(width=float("inf")), in_voc("<width>60", "<width>1e999"), in_voc("<height>40", "<height>nan")]
+)
+def test_a_size_that_is_no_number_is_one_that_is_not_said(load, tmp_path):
+    splits = load(tmp_path / "data")
+    assert len(everything(splits)) == COUNT and not splits.quarantine
 
 
 def test_strict_stops_before_anything_is_left_out(tmp_path):

@@ -174,6 +174,7 @@ KINDS = {
     "too few numbers": (of_points(1, 2, 2), QUARANTINED, "has 3 numbers for 3 points: x, y and visibility of each"),
     "outside": (of_points(99, 10, 2, *POINTS[3:]), QUARANTINED, "has its 'nose' outside the image, at x 99, y 10"),
     "NaN": (of_points(float("nan"), 10, 2, *POINTS[3:]), QUARANTINED, "has points that are no numbers"),
+    "infinity": (of_points(float("inf"), 10, 2, *POINTS[3:]), QUARANTINED, "has points that are no numbers"),
     "visibility": (of_points(20, 10, 5, *POINTS[3:]), QUARANTINED, "has the visibility 5: 0, 1 and 2 are known"),
     "shares": (of_points(0.2, 0.3, 2, 0.4, 0.5, 2, 0, 0, 0), QUARANTINED, "has points in 0 to 1, and COCO counts"),
     "none labelled": (of_points(*[0] * 9), NOTED, "1 objects have no labelled point and are no examples"),

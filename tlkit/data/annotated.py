@@ -181,9 +181,10 @@ def number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return math.nan
     try:
-        return float(value)
+        read = float(value)
     except (ValueError, OverflowError):
         return math.nan
+    return read if math.isfinite(read) else math.nan
 
 
 def _size(width: Any, height: Any) -> tuple[int, int] | None:

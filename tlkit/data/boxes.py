@@ -14,6 +14,7 @@ the column "ignored" has their rows, which count neither as found nor as missed.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ import numpy as np
 from tlkit.core.columns import RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Augmenting, Quarantined, Splits
+from tlkit.core.numeric import is_number
 from tlkit.data import annotated as reading
 from tlkit.data import labelling
 from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of, size_of
@@ -408,7 +410,7 @@ def from_arrays(
 
 
 def _class_names(classes: Sequence[Any], labels: Sequence[str] | None) -> tuple[str, ...]:
-    flat = [value for image_classes in classes for value in np.asarray(image_classes).reshape(-1).tolist()]
+    flat = [value for i, image_classes in enumerate(classes) for value in _class_values(i, image_classes)]
     if labels is not None:
         return labelling.checked_names(labels)
     if any(isinstance(value, str) for value in flat):
@@ -417,17 +419,32 @@ def _class_names(classes: Sequence[Any], labels: Sequence[str] | None) -> tuple[
     return tuple(str(i) for i in range(highest + 1))
 
 
+def _class_values(i: int, classes: Any) -> list[Any]:
+    """Class numbers or names of image i."""
+    try:
+        values: list[Any] = np.ravel(classes).tolist()
+    except ValueError as error:
+        raise InputError(
+            f"The classes of image {i} must be (k,) numbers or names. Received: {classes!r:.60}."
+        ) from error
+    for value in values:
+        if not isinstance(value, str | bool) and not (is_number(value) and math.isfinite(value)):
+            raise InputError(f"The classes of image {i} must be (k,) numbers or names. Received: {value!r:.60}.")
+    return values
+
+
 def _array_things(i: int, boxes: Any, classes: Any, names: tuple[str, ...]) -> tuple[Thing, ...]:
-    rows, class_numbers = (
-        np.asarray(boxes, np.float64).reshape(-1, 4) if np.size(boxes) else np.zeros((0, 4)),
-        np.ravel(classes),
-    )
-    if np.size(boxes) and np.shape(boxes)[-1] != 4:
-        raise InputError(f"The boxes of image {i} must be (k, 4). Received: {np.shape(boxes)}.")
-    if len(rows) != len(class_numbers):
-        raise InputError(f"Image {i} has {len(rows)} boxes and {len(class_numbers)} classes.")
-    labels = [_class_name(value, names) for value in class_numbers.tolist()]
-    return tuple(Thing(name, tuple(row)) for name, row in zip(labels, rows.tolist(), strict=True))
+    try:
+        array = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The boxes of image {i} must be (k, 4) numbers. Received: {boxes!r:.60}.") from error
+    if array.size and array.shape[-1:] != (4,):
+        raise InputError(f"The boxes of image {i} must be (k, 4) numbers. Received: {array.shape}.")
+    rows = array.reshape(-1, 4).tolist()
+    labels = [_class_name(value, names) for value in _class_values(i, classes)]
+    if len(rows) != len(labels):
+        raise InputError(f"Image {i} has {len(rows)} boxes and {len(labels)} classes.")
+    return tuple(Thing(name, tuple(row)) for name, row in zip(labels, rows, strict=True))
 
 
 def _class_name(value: Any, names: tuple[str, ...]) -> str:
