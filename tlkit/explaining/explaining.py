@@ -38,6 +38,7 @@ class _Asked:
     depth: float | None
     steps: int | None
     objects: int
+    local: bool = False  # of `Explained`
 
 
 def explain(
@@ -113,7 +114,7 @@ def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> I
         subjects = explained(run, raw, settings.label, settings.objects)
     look = _look(inputs)
     for subject in subjects:
-        explanation = look(run, inputs, subject.of, settings)
+        explanation = look(run, inputs, subject.of, replace(settings, local=subject.local))
         output = float(np.asarray(subject.of(raw))[0])
         yield replace(
             explanation,
@@ -157,7 +158,7 @@ def _image(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Explan
     shown = _shown(inputs[0])
     if settings.method == "grad_cam":
         parts = parts_of(run, settings.depth, 4)
-        heat = resized(methods.grad_cam(parts, inputs, of), shown.shape[:2])
+        heat = resized(methods.grad_cam(parts, inputs, of, local=settings.local), shown.shape[:2])
         return _found(heat, shown=shown, place=parts.place)
     if settings.method == "integrated_gradients":
         black = np.zeros_like(inputs[0], np.float32)

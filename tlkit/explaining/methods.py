@@ -15,15 +15,17 @@ COARSE, FINE, MISSING = 20, 180, 0.05  # steps of integrated gradients, and the 
 AT_ONCE = 16  # copies of an example that go through the model together
 
 
-def grad_cam(parts: Parts, inputs: Any, of: Scored) -> np.ndarray:
+def grad_cam(parts: Parts, inputs: Any, of: Scored, *, local: bool = False) -> np.ndarray:
     """Float32 heat >= 0 over the places of the tensor between the parts: (rows, columns) of a map, or (steps,).
 
     Args:
         parts: The model, divided at what is looked at.
         inputs: Of one example, batch of 1.
         of: Raw outputs -> the number that is explained.
+        local: Whether that number is of a part of the places, as of an object or the pixels of a class: features are
+            then weighed by the gradient at each place, where the mean over all places would nearly be 0.
 
-    Source: Selvaraju et al. 2017, arXiv:1610.02391, eq. 1 and 2.
+    Source: Selvaraju et al. 2017, arXiv:1610.02391, eq. 1 and 2; Draelos and Carin 2020, arXiv:2011.08891 (by place).
     """
     tensors = parts.front(inputs)
     with tf.GradientTape() as tape:
@@ -31,7 +33,7 @@ def grad_cam(parts: Parts, inputs: Any, of: Scored) -> np.ndarray:
         value = of(parts.rest(tensors, inputs))
     gradient = tape.gradient(value, tensors[-1])
     middle = tuple(range(1, len(gradient.shape) - 1))
-    weights = tf.reduce_mean(gradient, middle, keepdims=True)
+    weights = gradient if local else tf.reduce_mean(gradient, middle, keepdims=True)
     heat = np.asarray(tf.nn.relu(tf.reduce_sum(weights * tensors[-1], -1)), np.float32)
     return np.asarray(heat[0])
 

@@ -26,11 +26,13 @@ class Explained:
         label: What it stands for.
         of: Raw outputs of a batch -> that number of each example, differentiable.
         box: Left, top, right, bottom of the object, in shares of the sides; None where it is no object.
+        local: Whether the number is of a part of the places: of an object, a point, or the pixels of a class.
     """
 
     label: str
     of: Scored
     box: tuple[float, float, float, float] | None = None
+    local: bool = False
 
 
 def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explained]:
@@ -77,7 +79,7 @@ def _regions(labels: Sequence[str], raw: np.ndarray, label_number: int | None, m
     chosen = [n for n in np.argsort(-sizes) if sizes[n]][:most] if label_number is None else [label_number]
     if label_number is not None and not sizes[label_number]:
         raise InputError(f"The model says {labels[label_number]!r} of no pixel of the example.")
-    return [Explained(labels[n], functools.partial(_mean_over, int(n), predicted == n)) for n in chosen]
+    return [Explained(labels[n], functools.partial(_mean_over, int(n), predicted == n), local=True) for n in chosen]
 
 
 def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:
@@ -90,7 +92,7 @@ def _peaks(labels: Sequence[str], raw: np.ndarray, label_number: int | None, mos
     heats = raw.reshape(-1, raw.shape[-1])
     places, values = heats.argmax(0), heats.max(0)
     chosen = np.argsort(-values)[:most] if label_number is None else [label_number]
-    return [Explained(labels[n], functools.partial(_in_heat_map, int(places[n]), int(n))) for n in chosen]
+    return [Explained(labels[n], functools.partial(_in_heat_map, int(places[n]), int(n)), local=True) for n in chosen]
 
 
 def _in_heat_map(place: int, number: int, raw: Any) -> Any:
@@ -116,7 +118,7 @@ def _objects(run: Run, raw: Mapping[str, Any], label: int | None, most: int) -> 
         away = np.abs(reached - np.clip([left, top, right, bottom], 0, 1)).max(axis=1)
         place = int((away + np.abs(sure[:, number] - scores[i])).argmin())  # boxes over the edge are alike
         of = functools.partial(_at, place, number)
-        objects.append(Explained(run.task.labels[number], of, (left, top, right, bottom)))
+        objects.append(Explained(run.task.labels[number], of, (left, top, right, bottom), local=True))
     return objects
 
 
