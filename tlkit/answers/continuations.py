@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.answers.tokens import LEADS, up_to_first_difference
 from tlkit.core.section import Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.generating.rows import tokens_of
@@ -46,7 +47,7 @@ def continuation(end: int) -> Answer:
     """
     return Answer(
         name="written",
-        tensors=("tokens", "margin", LIKELIHOOD, KNOWN),
+        tensors=("tokens", LEADS, LIKELIHOOD, KNOWN),
         decode=dict,
         agree=_agree,
         say=functools.partial(_say, end),
@@ -78,15 +79,15 @@ def _agree_on_tokens(expected: Decoded, actual: Decoded) -> Agreement:
 
 
 def _agree(expected: Decoded, actual: Decoded) -> Agreement:
-    """Texts are equal or not; a token that led by less than a file may differ is a tie, and all behind it with it."""
+    """Texts are equal or not; the first token that differs is a tie where it led by less than a file may differ."""
     apart = np.abs(np.exp(expected[LIKELIHOOD]) - np.exp(actual[LIKELIHOOD])) * expected[KNOWN]
-    equal = (expected["tokens"] == actual["tokens"]).all(axis=-1)
-    return Agreement(apart.max(axis=-1, initial=0.0), equal, expected["margin"].reshape(equal.shape))
+    equal, margin = up_to_first_difference(expected["tokens"], actual["tokens"], expected[LEADS])
+    return Agreement(apart.max(axis=-1, initial=0.0), equal, margin)
 
 
 def _say(end: int, decoded: Decoded, example: Mapping[str, Any]) -> Lines:
     """The text, and the probability by which its least sure token led."""
-    return [(text_of(decoded["tokens"], str(example["tokenizer"]), end), float(np.ravel(decoded["margin"])[0]))]
+    return [(text_of(decoded["tokens"], str(example["tokenizer"]), end), float(np.min(decoded[LEADS])))]
 
 
 def text_of(tokens: np.ndarray, tokenizer: str, end: int) -> str:

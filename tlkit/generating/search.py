@@ -12,6 +12,8 @@ import numpy as np
 from tlkit.core.errors import InputError
 
 RULES = ("greedy", "sample", "beam")
+STRETCHES = tuple(range(4, 17))  # tokens of a stretch that ends an answer when it comes several times in a row
+TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Rule:
         top_p: Of the fewest tokens that have this probability together one is drawn, in (0, 1].
         beams: Beginnings that are followed at a time, >= 1.
         seed: Of what is drawn.
-        repeats: How often the last four tokens may be repeated before an answer is ended; 0 lets it go on.
+        repeats: How often the last 4 to 16 tokens may be said in a row before an answer is ended; 0 lets it go on.
     """
 
     name: str = "greedy"
@@ -38,7 +40,7 @@ class Rule:
     top_p: float = 1.0
     beams: int = 4
     seed: int = 0
-    repeats: int = 3
+    repeats: int = TIMES
 
     def __post_init__(self) -> None:
         checks = {
@@ -71,12 +73,13 @@ class Written:
 
     Attributes:
         tokens: Of it, without the one that ended it.
-        margin: Smallest difference of probability that a chosen token had to the next best; 1 where nothing was chosen.
+        leads: By how much of the probability each token was chosen, and behind them what ended the answer; the least of
+            a loop's that was cut. Of beams all are 1.
         ended: Whether a token of `Rule.stop` came, or else it was cut.
     """
 
     tokens: tuple[int, ...]
-    margin: float
+    leads: tuple[float, ...]
     ended: bool
 
 
@@ -113,17 +116,16 @@ def kept_shares(scores: np.ndarray, temperature: float = 1.0, top_k: int = 0, to
     return np.asarray(chosen / chosen.sum())
 
 
-def loops(tokens: Sequence[int], times: int, size: int = 4) -> bool:
-    """Whether the last `size` tokens were said `times` times in a row.
+def loop_of(tokens: Sequence[int], times: int) -> int:
+    """Size of the shortest stretch of 4 to 16 tokens that was said `times` times in a row at the end; 0 if none was.
 
     Example:
-        >>> loops([9, 1, 2, 3, 4, 1, 2, 3, 4], times=2), loops([1, 2, 3, 4], times=2)
-        (True, False)
+        >>> loop_of([9, 1, 2, 3, 4, 1, 2, 3, 4], times=2), loop_of([1, 2, 3, 4], times=2)
+        (4, 0)
     """
-    if not times or len(tokens) < size * times:
-        return False
-    last = list(tokens[-size:])
-    return all(list(tokens[-size * (i + 1) : len(tokens) - size * i]) == last for i in range(times))
+    last = list(tokens[-STRETCHES[-1] * times :]) if times else []
+    sizes = (size for size in STRETCHES if last and times * size <= len(last))
+    return next((size for size in sizes if last[-size * times :] == last[-size:] * times), 0)
 
 
 def written(steps: Steps, prompt: Sequence[int], rule: Rule) -> Written:
@@ -141,27 +143,36 @@ def written(steps: Steps, prompt: Sequence[int], rule: Rule) -> Written:
     return _one_by_one(steps, begun, rule, lambda scores: _chosen(scores, rule, draw))
 
 
-def _chosen(scores: np.ndarray, rule: Rule, draw: np.random.Generator | None) -> int:
+def _chosen(scores: np.ndarray, rule: Rule, draw: np.random.Generator | None) -> tuple[int, float]:
+    """A token, and its lead: of a draw by how much shares may be other and the same token is drawn."""
     if draw is None:
-        return int(scores.argmax())
+        return int(scores.argmax()), lead(scores)
     shares = np.cumsum(kept_shares(scores, rule.temperature, rule.top_k, rule.top_p))
-    return int(np.searchsorted(shares, draw.random() * shares[-1], side="right"))
+    place = draw.random() * shares[-1]
+    token = int(np.searchsorted(shares, place, side="right"))
+    low, high = shares[token - 1] if token else 0.0, shares[token]
+    gaps = [place - low if low > 0 else 1.0, high - place if high < shares[-1] else 1.0]
+    return token, float(min(gaps))
 
 
 def _one_by_one(
-    steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule, choose: Callable[[np.ndarray], int]
+    steps: Steps,
+    begun: tuple[np.ndarray, Any],
+    rule: Rule,
+    choose: Callable[[np.ndarray], tuple[int, float]],
 ) -> Written:
-    (scores, state), tokens, margin = begun, list[int](), 1.0
+    (scores, state), tokens, leads = begun, list[int](), list[float]()
     while True:
-        token = choose(scores)
-        margin = min(margin, lead(scores))
+        token, token_lead = choose(scores)
+        leads.append(token_lead)
         if token in rule.stop:
-            return Written(tuple(tokens), margin, True)
+            return Written(tuple(tokens), tuple(leads), True)
         tokens.append(token)
+        if size := loop_of(tokens, rule.repeats):
+            rest = len(tokens) - size * (rule.repeats - 1)
+            return Written(tuple(tokens[:rest]), (*leads[:rest], min(leads[rest:], default=1.0)), False)
         if len(tokens) >= rule.most:
-            return Written(tuple(tokens), margin, False)
-        if loops(tokens, rule.repeats):
-            return Written(tuple(tokens[: -4 * (rule.repeats - 1)]), margin, False)
+            return Written(tuple(tokens), tuple(leads), False)
         scores, state = steps.follow(token, state)
 
 
@@ -190,7 +201,7 @@ class _Beam:
 
     @property
     def mean(self) -> float:
-        return self.total / (len(self.tokens) + 1)
+        return self.total / max(1, len(self.tokens) + self.ended)
 
 
 def _by_beams(steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule) -> Written:
@@ -206,12 +217,14 @@ def _by_beams(steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule) -> Writte
                 total = beam.total + float(shares[token])
                 if int(token) in rule.stop:
                     grown.append(dataclasses.replace(beam, total=total, ended=True))
-                elif not loops((*beam.tokens, int(token)), rule.repeats):
+                elif not loop_of((*beam.tokens, int(token)), rule.repeats):
                     grown.append(_Beam((*beam.tokens, int(token)), total, False, beam.at))
+        if not grown:  # all that may follow repeats what was said
+            break
         best = sorted(grown, key=lambda beam: -beam.mean)[: rule.beams]
         beams = [beam if beam.ended else _followed(steps, beam) for beam in best]
     best_beam = max(beams, key=lambda beam: (beam.ended, beam.mean))
-    return Written(best_beam.tokens, 1.0, best_beam.ended)
+    return Written(best_beam.tokens, (1.0,) * (len(best_beam.tokens) + 1), best_beam.ended)
 
 
 def _followed(steps: Steps, beam: _Beam) -> _Beam:

@@ -112,9 +112,9 @@ def run(
         stop: Tokens that end an answer, besides the rule's.
 
     Returns:
-        "tokens" float32 (1, most), NONE behind the last; "margin" float32 (1,), the smallest lead of a chosen token;
-        "likelihood" float32 (1, a), log-probabilities of the right answer's tokens, 0 where there are none; "known"
-        float32 (1, a), 1 where there are.
+        "tokens" float32 (1, most), NONE behind the last; "leads" float32 (1, most), as `Written` has them, 1 behind
+        what ended the answer; "likelihood" float32 (1, a), log-probabilities of the right answer's tokens, 0 where
+        there are none; "known" float32 (1, a), 1 where there are.
     """
     steps = steps_over(functions)
     prompt, answer = tokens_of(inputs["prompt"][0]), tokens_of(inputs["answer"][0])
@@ -122,11 +122,13 @@ def run(
     reply = written(_Begun(steps, begun), prompt, rule.__class__(**{**vars(rule), "stop": (*rule.stop, *stop)}))
     tokens = np.full((1, rule.most), NONE, np.float32)
     tokens[0, : len(reply.tokens)] = reply.tokens
+    leads = np.ones((1, rule.most), np.float32)
+    leads[0, : len(reply.leads)] = reply.leads[: rule.most]
     likelihood = np.zeros((1, inputs["answer"].shape[1]), np.float32)
     known = np.zeros_like(likelihood)
     likelihood[0, : len(answer)] = likelihoods(steps, begun, answer)
     known[0, : len(answer)] = 1
-    return {"tokens": tokens, "margin": np.array([reply.margin], np.float32), "likelihood": likelihood, "known": known}
+    return {"tokens": tokens, "leads": leads, "likelihood": likelihood, "known": known}
 
 
 @dataclass(frozen=True, eq=False)

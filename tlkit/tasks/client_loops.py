@@ -9,13 +9,14 @@ from typing import Any
 
 from tlkit.core.examples import Examples
 from tlkit.data import dialogue_rows, teacher_forcing
-from tlkit.generating.search import Rule
+from tlkit.generating.search import STRETCHES, TIMES, Rule
 from tlkit.generating.stepping import CACHE, DECODE, PREFILL
 from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.chat import around
 
 Calls = tuple[str, dict[str, Any]]  # a Jinja template, and names for it
 SETTINGS = "tokenizer_config.json"
+LOOP = {"shortest": STRETCHES[0], "stretch": STRETCHES[-1], "times": TIMES}  # what ends a text that repeats itself
 
 
 def of_generation(
@@ -40,6 +41,7 @@ def of_generation(
     caches = [tensor for tensor in signatures[DECODE]["inputs"] if tensor.name.startswith(CACHE)]
     (logits,) = (tensor for tensor in signatures[DECODE]["outputs"] if tensor.name == "logits")
     return _template("generation"), {
+        **LOOP,
         "before": before if before.startswith(begin) else begin + before,
         "behind": behind,
         "stop": layout["end"],
@@ -69,6 +71,7 @@ def of_encoder_decoder(
     (ids,) = (tensor for tensor in signatures[whole]["outputs"] if tensor.name == "ids")
     read = {name: value for _, arguments in examples.pipeline.steps for name, value in arguments.items()}
     return _template("encoder_decoder"), {
+        **LOOP,
         "whole": whole,
         "source": source,
         "ids": ids,

@@ -9,9 +9,11 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Signature
 from tlkit.data.dialogue_rows import TOKENIZER
+from tlkit.generating.rows import NONE
 from tlkit.generating.search import Rule
 from tlkit.generating.stepping import CACHE, DECODE, NEXT, PREFILL
 from tlkit.tasks.cached_decoders import CachedDecoder, cached_decoder
+from tlkit.tasks.greedy_decoding import repeats, repeats_at
 from tlkit.tokenizing.bytepairs_graph import telling
 
 if TYPE_CHECKING:
@@ -133,8 +135,7 @@ def _answering(exports: Mapping[str, Signature], decoder: CachedDecoder | None, 
     def answer(inputs: Mapping[str, Any]) -> dict[str, Any]:
         prompt = inputs["tokens"][0][-(capacity - rule.most) :]
         count = tf.shape(prompt)[0]
-        row = tf.pad(prompt, [[0, capacity - count]])
-        row = tf.ensure_shape(row, (capacity,))
+        row = tf.ensure_shape(tf.pad(prompt, [[0, capacity - count]]), (capacity,))
         caches = {} if decoder is None else _empty(decoder, capacity)
 
         def going(place: Any, done: Any, *_: Any) -> Any:
@@ -142,18 +143,19 @@ def _answering(exports: Mapping[str, Signature], decoder: CachedDecoder | None, 
 
         def body(place: Any, done: Any, row: Any, written: Any, caches: dict[str, Any]) -> Any:
             scores, caches = asked(row, place, caches)
-            token = tf.argmax(scores, output_type=tf.int32)
-            answering = place >= count - 1
-            done = tf.logical_and(answering, tf.reduce_any(tf.equal(token, list(rule.stop) or [-1])))
-            says = tf.logical_and(answering, tf.logical_not(done))
+            token, number = tf.argmax(scores, output_type=tf.int32), place - count + 1  # of the answer
+            done = tf.logical_and(number >= 0, tf.reduce_any(tf.equal(token, list(rule.stop) or [-1])))
+            says = tf.logical_and(number >= 0, tf.logical_not(done))
             row = tf.where(tf.logical_and(says, tf.range(capacity) == place + 1), token, row)
-            written = tf.where(tf.logical_and(says, tf.range(rule.most) == place - count + 1), token, written)
+            written = tf.where(tf.logical_and(says, tf.range(rule.most) == number), token, written)
+            done = tf.logical_or(done, repeats_at(written[None], tf.maximum(number, 0), rule.repeats)[0])
             return place + 1, done, row, written, caches
 
         start = tf.constant(0) if decoder is not None else count - 1
-        begun = (start, tf.constant(False), row, tf.fill((rule.most,), -1), caches)
+        begun = (start, tf.constant(False), row, tf.fill((rule.most,), NONE), caches)
         _, _, _, written, _ = tf.while_loop(going, body, begun)
-        return {"tokens": written[None]}
+        once = tf.range(rule.most) < repeats(written[None], rule.repeats)[0][0]
+        return {"tokens": tf.where(once, written, NONE)[None]}
 
     return Signature(answer, {"tokens": tf.TensorSpec((1, None), tf.int32)})
 

@@ -18,6 +18,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Function, Signature
 from tlkit.data.teacher_forcing import PROMPTED, TOKENIZER
+from tlkit.generating.search import STRETCHES, TIMES
 from tlkit.layer.token_scores import LOGITS
 from tlkit.tokenizing.bytepairs_graph import telling
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "serving_default"
 CROSS, CACHE = "cross_", "kv_cache_"
-REPEATED = (4, 5, 6, 7)  # tokens of a stretch that ends a text when it comes three times in a row
-TIMES = 3
 NEVER = -1e9  # logit of a token that may not come
 NONE = -1  # what stands behind the end
 
@@ -165,7 +164,7 @@ def _written(
     written = tf.logical_and(at_place, goes[:, None])
     text, shares = (tf.where(written, values[:, None], rows) for values, rows in ((token, text), (share, shares)))
     leads = tf.where(tf.logical_and(at_place, going[:, None]), lead[:, None], leads)  # of the end too
-    return text, shares, leads, tf.logical_and(goes, repeats(text)[1] > place + 1)
+    return text, shares, leads, tf.logical_and(goes, ~repeats_at(text, place))
 
 
 def chosen(rules: Rules, scores: Any, first: Any) -> tuple[Any, Any, Any]:
@@ -181,27 +180,51 @@ def chosen(rules: Rules, scores: Any, first: Any) -> tuple[Any, Any, Any]:
     return best.indices[..., 0], best.values[..., 0], best.values[..., 0] - best.values[..., 1]
 
 
-def repeats(text: Any) -> tuple[Any, Any]:
-    """Where each text begins to repeat itself: stretches of 4 to 7 tokens, three times in a row.
+def repeats(text: Any, times: int = TIMES) -> tuple[Any, Any]:
+    """Where each text begins to repeat itself: stretches of 4 to 16 tokens, several times in a row.
 
     Args:
         text: int32 (batch, longest), below 0 where nothing is written.
+        times: As `Rule.repeats` has it.
 
     Returns:
-        Behind the first of the three stretches, and behind the last, int32 (batch,); `longest` where nothing repeats.
+        Behind the first of these stretches, and behind the last, int32 (batch,); `longest` where nothing repeats.
     """
     import tensorflow as tf
 
     longest = int(text.shape[1])
     first = last = tf.zeros_like(text[:, 0]) + longest
-    for size in (size for size in REPEATED if TIMES * size <= longest):
+    for size in (size for size in STRETCHES if times and times * size <= longest):
         equal = tf.logical_and(tf.equal(text[:, size:], text[:, :-size]), text[:, size:] >= 0)
         counted = tf.pad(tf.cumsum(tf.cast(equal, tf.int32), axis=1), ((0, 0), (1, 0)))
-        run = (TIMES - 1) * size
-        repeated = tf.equal(counted[:, run:] - counted[:, :-run], run)
-        starts = tf.reduce_min(tf.where(repeated, tf.range(longest - TIMES * size + 1)[None], longest), axis=1)
-        first, last = tf.minimum(first, starts + size), tf.minimum(last, starts + TIMES * size)
+        run = (times - 1) * size
+        repeated = tf.equal(counted[:, run:] - counted[:, : counted.shape[1] - run], run)
+        starts = tf.reduce_min(tf.where(repeated, tf.range(longest - times * size + 1)[None], longest), axis=1)
+        ends = tf.where(starts < longest, starts + times * size, longest)
+        first, last = tf.where(ends < last, starts + size, first), tf.minimum(last, ends)
     return first, last
+
+
+def repeats_at(text: Any, place: Any, times: int = TIMES) -> Any:
+    """Whether a text repeats itself up to a place and there, bool (batch,): what `repeats` says, for one place.
+
+    Args:
+        text: int32 (batch, longest), below 0 where nothing is written.
+        place: int32 (), >= 0.
+        times: As `Rule.repeats` has it.
+    """
+    import tensorflow as tf
+
+    if not times:
+        return tf.zeros_like(text[:, 0], tf.bool)
+    sizes, width = np.array(STRETCHES)[:, None], times * STRETCHES[-1]
+    counted = np.arange(width) >= width - (times - 1) * sizes  # the places that equal those a stretch before
+    before = np.maximum(np.arange(width) - sizes, 0)
+    last = tf.slice(tf.pad(text, ((0, 0), (width, 0)), constant_values=NONE), (0, place + 1), (-1, width))
+    last = tf.ensure_shape(last, (text.shape[0], width))
+    earlier = tf.gather(last, before, axis=1)
+    equal = tf.logical_and(tf.equal(last[:, None], earlier), earlier >= 0)
+    return tf.reduce_any(tf.reduce_all(tf.logical_or(equal, ~counted), axis=2), axis=1)
 
 
 def encoded(layer: Any, source: Any) -> Tensors:
