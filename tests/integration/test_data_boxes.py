@@ -15,7 +15,7 @@ from PIL import Image
 import tlkit
 from tlkit.core.columns import RaggedColumn
 from tlkit.core.errors import InputError
-from tlkit.data import boxes
+from tlkit.data import annotated, boxes
 
 SPLIT = (0.5, 0.25, 0.25)
 OPTIONS = {"split": SPLIT, "progress": False}
@@ -96,6 +96,21 @@ def test_folders_as_roboflow_writes_them(tmp_path):
     splits = boxes.from_coco(tmp_path, progress=False)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [6, 3, 3]
     assert splits.labels == ("cat", "dog") and "No annotation is of the categories 'animals'" in splits.notes[0]
+
+
+def test_categories_of_several_files_are_one_list_in_the_order_of_their_ids(tmp_path):
+    of_part = {"train": (7,), "valid": (3, 7), "test": (7,)}  # ids of the categories that the part's boxes have
+    for part, ids in of_part.items():
+        content = annotating.coco_dict()
+        content["categories"] = [{"id": i, "name": name} for i, name in ((9, "cow"), (7, "dog"), (3, "cat"))]
+        content["annotations"] = [row for row in content["annotations"] if row["category_id"] in ids]
+        content["images"] = [{**row, "file_name": f"{part}-{row['file_name']}"} for row in content["images"]]
+        annotating.coco(tmp_path / part, content)
+        for image in (tmp_path / part).glob("*.png"):
+            image.rename(image.with_name(f"{part}-{image.name}"))
+    read = annotated.coco(tmp_path, None)
+    assert read.labels == ("cat", "dog")
+    assert read.notes == ("No annotation is of the categories 'cow': they are no labels.",)
 
 
 def test_names_as_label_studio_and_cvat_write_them(tmp_path):

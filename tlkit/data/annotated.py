@@ -227,14 +227,29 @@ def coco(where: str | os.PathLike[str], images: str | os.PathLike[str] | None, *
         InputError: If there is none, or it is no COCO JSON.
     """
     sources = _coco_files(local(where, progress=progress), images, progress)
-    annotations = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
-    labels = tuple(dict.fromkeys(name for of_file in annotations for name in of_file.labels))
-    points = next((of_file.points for of_file in annotations if of_file.points), ())
-    if any(of_file.points not in ((), points) for of_file in annotations):
+    files = [_coco_file(file, _Folder(folder), part) for file, folder, part in sources]
+    points = next((file.points for file in files if file.points), ())
+    if any(file.points not in ((), points) for file in files):
         raise InputError("The JSON files name different keypoints: give them one list.")
-    notes = tuple(dict.fromkeys(note for of_file in annotations for note in of_file.notes))
-    pictures = _named_once([picture for of_file in annotations for picture in of_file.images])
-    return Annotations(pictures, labels, "xywh", "pixels", notes, points)
+    pictures = _named_once([picture for file in files for picture in file.images])
+    labels, unused = _used_categories(files, pictures)
+    notes = tuple(dict.fromkeys(note for file in files for note in file.notes))
+    return Annotations(pictures, labels, "xywh", "pixels", (*notes, *unused), points)
+
+
+def _used_categories(
+    files: Sequence[_CocoFile], images: Sequence[Annotated]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the categories that any file has annotations of, in the order of their ids, and a note on the others."""
+    id_of = dict[str, Any]()
+    for file in files:
+        for id_, name in file.categories.items():
+            id_of.setdefault(name, id_)
+    names = sorted(id_of, key=lambda name: _in_order(id_of[name]))
+    used = {thing.label for image in images for thing in image.things}
+    empty = [name for name in names if name not in used]
+    note = f"No annotation is of the categories {', '.join(map(repr, empty[:5]))}: they are no labels."
+    return tuple(name for name in names if name in used), (note,) if empty and used else ()
 
 
 def _coco_files(
@@ -266,7 +281,17 @@ def _images_beside(file: Path) -> Path:
     return above.parent if above.name.casefold() in ("annotations", "annotation", "result", "labels") else above
 
 
-def _coco_file(file: Path, folder: _Folder, part: int | None) -> Annotations:
+@dataclass(frozen=True)
+class _CocoFile:
+    """What one JSON says: its images, names of the categories by id, names of the keypoints, and notes."""
+
+    images: tuple[Annotated, ...]
+    categories: Mapping[Any, str]
+    points: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _coco_file(file: Path, folder: _Folder, part: int | None) -> _CocoFile:
     content = _json(file)
     if isinstance(content, list):
         raise InputError(f"{str(file)!r} holds a list: the results of a detector, and not the annotations of images.")
@@ -290,11 +315,7 @@ def _coco_file(file: Path, folder: _Folder, part: int | None) -> Annotations:
     if scored:
         notes["annotations have a score, as the answers of a detector do: are these labels?"] += scored
     counted = tuple(f"{count:,} {note}" + ("" if note.endswith("?") else ".") for note, count in notes.items())
-    used = {thing.label for of_image in things.values() for thing in of_image}
-    empty = [name for name in names.values() if name not in used]
-    labels = tuple(name for name in names.values() if name in used)
-    unused = f"No annotation is of the categories {', '.join(map(repr, empty[:5]))}: they are no labels."
-    return Annotations(pictures, labels, "xywh", "pixels", (*counted, *((unused,) if empty and used else ())), points)
+    return _CocoFile(pictures, names, points, counted)
 
 
 def _json(file: Path) -> Any:
@@ -313,7 +334,7 @@ def _categories(file: Path, rows: Sequence[Any]) -> tuple[dict[Any, str], tuple[
     names = {_key(row.get("id")): str(row.get("name", "")) for row in rows if isinstance(row, dict)}
     if len(names) < len(rows):
         raise InputError(f"{str(file)!r} gives two categories one id: annotations could be of either.")
-    ordered = dict(sorted(names.items(), key=lambda pair: (not isinstance(pair[0], int), pair[0])))
+    ordered = dict(sorted(names.items(), key=lambda pair: _in_order(pair[0])))
     checked_names(list(ordered.values()))
     points = [tuple(map(str, row["keypoints"])) for row in rows if isinstance(row.get("keypoints"), list)]
     if len(set(points)) > 1:
@@ -323,6 +344,11 @@ def _categories(file: Path, rows: Sequence[Any]) -> tuple[dict[Any, str], tuple[
 
 def _key(value: Any) -> Any:
     return value if isinstance(value, int | str) else repr(value)
+
+
+def _in_order(key: Any) -> tuple[bool, Any]:
+    """By which ids are sorted: numbers before words."""
+    return not isinstance(key, int), key
 
 
 def _coco_thing(row: Mapping[str, Any], names: Mapping[Any, str]) -> Thing:
