@@ -17,6 +17,8 @@ def main(
     out: Path = Path("runs/anomaly_detection"),
     detector: Literal["choose", "padim", "padim_shared", "patchcore"] = "choose",
     image_size: tuple[int, int] | None = None,
+    seconds: float = 1.0,
+    windows: Literal["all", "first"] = "all",
     strides: tuple[int, ...] = (8, 16),
     n_features: int = 50,
     coreset_sampling_ratio: float = 0.01,
@@ -30,14 +32,17 @@ def main(
 
     Args:
         data: Folder with good/, and to judge by bad/ (folders inside are kinds of faults) and, of images, masks/ of the
-            same paths; without it, synthetic images of a coin. Of recordings (.wav, .flac and the like) the first
-            second is read, and the detector is tasks.sequence_anomalies.
+            same paths; without it, synthetic images of a coin. Recordings (.wav, .flac and the like) are read in
+            windows, each an example of its own, and the detector is tasks.sequence_anomalies.
         module: Handle of the module: zoo:NAME, a folder, a .tar.gz, a URL, kaggle:...; by default
             zoo:efficientnet-lite0, and zoo:log-spectrum of recordings.
         out: Folder of the run.
         detector: "choose" compares the others on synthetic faults. padim is for parts that always lie in the same
             place, padim_shared and patchcore are for textures and for parts that lie anywhere.
         image_size: Height and width at which images are read; by default the module's own.
+        seconds: Of recordings: length of a window. All windows of a bad recording count as bad: where a fault is
+            shorter than its recording, choose the length of the recording.
+        windows: Of recordings: "all" of each, silent ones aside, or the "first".
         strides: Pixels of the image per place of the feature maps that the detector reads.
         n_features: Of padim: directions that are left of the features.
         coreset_sampling_ratio: Of patchcore: share of the good images' places that are kept.
@@ -51,7 +56,9 @@ def main(
         if detector != "choose" or image_size is not None:
             raise tlkit.InputError(f"{str(data / 'good')!r} holds recordings: leave out --detector and --image-size.")
         bad = data / "bad" if (data / "bad").is_dir() else None
-        splits = tlkit.data.sequence_anomalies.from_recordings(data / "good", bad, seed=seed, strict=strict)
+        splits = tlkit.data.sequence_anomalies.from_recordings(
+            data / "good", bad, seconds=seconds, windows=windows, seed=seed, strict=strict
+        )
         task = tlkit.tasks.sequence_anomalies(false_alarm_rate=false_alarm_rate)
         run = tlkit.finetune(module or "zoo:log-spectrum", task, splits, out=out, seed=seed)
         return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)

@@ -128,3 +128,29 @@ def test_good_and_bad_recordings_lie_apart(tmp_path):
     (tmp_path / "good" / "bad").rename(tmp_path / "hiss")
     data = read(tmp_path / "good", tmp_path, split=(0.5, 0.5, 0), progress=False)
     assert [data.test.columns["kind"][i] for i in range(len(data.test))] == ["hiss", "hiss"]
+
+
+def test_windows_of_a_bad_recording_count_one_by_one_or_its_first_alone(tmp_path):
+    pytest.importorskip("soxr")
+    soundfile = pytest.importorskip("soundfile")
+    for kind, count in (("good", 8), ("bad", 2)):
+        (tmp_path / kind).mkdir()
+        for number in range(count):
+            noise = np.random.default_rng([number, count]).normal(0, 0.1, 3 * 16_000)
+            soundfile.write(tmp_path / kind / f"{number}.wav", noise.astype(np.float32), 16_000)
+    read = tlkit.data.sequence_anomalies.from_recordings
+    where = {"normal_dir": tmp_path / "good", "abnormal_dir": tmp_path / "bad"}
+    options = {"split": (0.5, 0.5, 0), "progress": False}
+    every = read(**where, **options)
+    assert (len(every.train), len(every.test)) == (4 * 3, 2 * 3)
+    assert (
+        "2 bad recordings are read as 6 windows of 1 s, each of which counts as bad: where a fault is shorter than its "
+        "recording, choose `seconds` as long as the recording, or cut the file to the fault."
+    ) in every.notes
+    for narrowed in ({"windows": "first"}, {"seconds": 3.0}):
+        fewer = read(**where, **options, **narrowed)
+        assert (len(fewer.train), len(fewer.test)) == (4, 2) and not any(
+            "counts as bad" in note for note in fewer.notes
+        )
+    with pytest.raises(InputError, match='`windows` must be "all" or "first"'):
+        read(**where, **options, windows="some")

@@ -1,7 +1,7 @@
 """Good recordings and series, and bad ones only to judge by, as `Splits`: for `tasks.sequence_anomalies`.
 
 Targets have the form of `data.anomalies`, in one row: uint8 (1, steps) of a series, 0 where it is normal and 1 where it
-is faulty; (1, 1) of a recording, 0 where it is good and 255 (`VOID`) where it is bad, as nobody says when.
+is faulty; (1, 1) of a recording's window, 0 of a good one and 255 (`VOID`) of a bad one, as nobody says when.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tlkit.data.anomalies import GOOD, KIND, VOID, Folder, check_apart, outside
 from tlkit.data.audio import SAMPLE_RATE
 from tlkit.data.audio_source import Options, from_files
 from tlkit.data.labelling import Labelled
-from tlkit.data.listing import checked_folder, escaped
+from tlkit.data.listing import checked_folder, escaped, noted
 from tlkit.data.sourcing import Division
 from tlkit.data.splitting import SHARES, Groups, by_id, checked_shares, divide, group_names
 
@@ -42,6 +42,7 @@ def from_recordings(
     abnormal_dir: Folder | None = None,
     *,
     seconds: float = 1.0,
+    windows: str = "all",
     sample_rate: int = SAMPLE_RATE,
     split: Sequence[float] = SHARES,
     seed: int = 0,
@@ -52,12 +53,15 @@ def from_recordings(
 ) -> Splits:
     """A folder of good recordings; with a folder of bad ones to judge by.
 
-    Folders inside `abnormal_dir` are kinds of faults, which the report tells apart.
+    Folders inside `abnormal_dir` are kinds of faults, which the report tells apart. Each window is an example of its
+    own, and all those of a bad recording count as bad, as nobody says which are: a note counts them.
 
     Args:
         normal_dir: Good recordings, divided by `split`.
         abnormal_dir: Bad ones, all for test; those below `normal_dir` are left out.
-        seconds: What is read of each, as windows of `data.audio.from_folder`, like all that are not named here.
+        seconds: Length of a window, which is what the exported files take; as in `data.audio.from_folder`, like all
+            that are not named here.
+        windows: "all" of a recording, silent ones aside, or the "first", which is what `predict` reads.
         sample_rate: As there.
         split: Shares of training, validation and test of the good recordings.
         seed: As there.
@@ -82,14 +86,15 @@ def from_recordings(
     shares = checked_shares(split)
     parts = divide(names[: len(good)], [[] for _ in good], shares, seed=seed, groups=owners)
     division = Division(shares, seed, None, strict, progress)
-    options = Options(division, seconds, None, "all", sample_rate, None, trim_db=trim_db)
+    options = Options(division, seconds, None, windows, sample_rate, None, trim_db=trim_db)
     kinds = [GOOD] * len(good) + [name.partition("/")[0] if "/" in name else "bad" for name, _ in bad]
     numbers = Labelled(np.arange(len(names), dtype=np.float32)[:, None], (), "values")
     splits = from_files(
         names, [path for _, path in (*good, *bad)], numbers, fixed=[*parts, *([2] * len(bad))], options=options
     )
+    notes = _windows_note([place for place in _places(splits.test) if kinds[place] != GOOD], seconds)
     train, val, test = (_marked(part, kinds) for part in (splits.train, splits.val, splits.test))
-    return dataclasses.replace(splits, train=train, val=val, test=test)
+    return noted(dataclasses.replace(splits, train=train, val=val, test=test), notes)
 
 
 def from_series(
@@ -153,10 +158,25 @@ def _below(root: Path) -> list[tuple[str, Path]]:
     return [(escaped(path.relative_to(root).as_posix()), path) for path in files]
 
 
+def _places(examples: Examples) -> list[int]:
+    """Of each window the number of its recording."""
+    return [int(examples.targets[i][0]) for i in range(len(examples))]
+
+
+def _windows_note(places: Sequence[int], seconds: float) -> tuple[str, ...]:
+    """A note on bad recordings, one number a window, of which more than one window counts as bad."""
+    if len(places) == len(set(places)):
+        return ()
+    return (
+        f"{len(set(places))} bad recordings are read as {len(places)} windows of {seconds:g} s, each of which counts "
+        "as bad: where a fault is shorter than its recording, choose `seconds` as long as the recording, or cut the "
+        "file to the fault.",
+    )
+
+
 def _marked(examples: Examples, kinds: Sequence[str]) -> Examples:
     """Windows of recordings with their kinds, and masks in place of the numbers of their recordings."""
-    places = [int(examples.targets[i][0]) for i in range(len(examples))]
-    kind_of_each = [kinds[place] for place in places]
+    kind_of_each = [kinds[place] for place in _places(examples)]
     masks = np.array([[[0 if kind == GOOD else VOID]] for kind in kind_of_each], np.uint8).reshape(-1, 1, 1)
     return dataclasses.replace(examples, targets=ArrayColumn(masks), columns={KIND: TextColumn(kind_of_each)})
 
