@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import tlkit
 from tlkit.core.errors import InputError
 from tlkit.core.progress import quiet
 from tlkit.modalities.prepare import prepare
+from tlkit.modalities.translation import _check_known, _cut
 from tlkit.model.deployed import used
+from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.zoo import Sizes, write_transformer
 
 tf = pytest.importorskip("tensorflow")
@@ -132,6 +135,41 @@ def test_neither_side_of_a_pair_is_in_two_parts(tmp_path):
     sides = [{*part.columns["text"].texts} | {*part.columns["asked"].texts} for part in (data.train, data.test)]
     plain = [{text.casefold().replace("!", "") for text in side} for side in sides]
     assert not plain[0] & plain[1] and len(data.train) + len(data.val) + len(data.test) == 80
+
+
+@pytest.fixture(scope="module")
+def phonemes(tmp_path_factory):
+    """A module of rows of one width whose tokens are parts between blanks, and those of its encoder letters."""
+    from tlkit.zoo import g2p_en
+
+    assets = g2p_en.assets()
+    folder = tmp_path_factory.mktemp("phonemes")
+    for name, content in assets.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    pairs = BytePairs.from_file(folder / "tokenizer_file.json", folder / "tokenizer_config.json")
+    letters = BytePairs.from_file(folder / "source_tokenizer_file.json", folder / "source_tokenizer_config.json")
+    return pairs, letters
+
+
+def test_what_no_token_writes_is_refused(phonemes):
+    """It became <unk> without a word."""
+    pairs, letters = phonemes
+    layer = SimpleNamespace(handle="zoo:g2p-en")
+    texts = ["K AE1 T", "D AO1 QQ", "ZZ"]
+    examples = SimpleNamespace(columns={"text": texts}, ids=["row 1", "row 2", "row 3"])
+    with pytest.raises(InputError, match="zoo:g2p-en has no token for 'QQ' of 'row 2', and 2 texts have such parts"):
+        _check_known(layer, pairs, examples, [pairs.encode(text) for text in texts])
+    _check_known(layer, pairs, examples, [pairs.encode(texts[0])])
+    assert letters.unknown == 1 and pairs.unknown == 1
+
+
+def test_each_side_says_how_many_texts_are_cut():
+    tokens = [([[1] * 8, [1] * 3], [[1] * 9, [1] * 16]), ([[1] * 9], [[1] * 2])]
+    assert _cut(tokens, (8, 16)) == [
+        "2 texts that are read have more tokens than the 7 that are kept, and lose their end.",
+        "1 texts that are written have more tokens than the 15 that are kept, and lose their end.",
+    ]
+    assert _cut(tokens, (10, 20)) == []
 
 
 def test_what_does_not_fit_is_refused(module, data, table, tmp_path):

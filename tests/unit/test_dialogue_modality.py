@@ -8,12 +8,14 @@ import pytest
 import tiny_language
 
 import tlkit
+from tlkit.answers.continuations import _samples
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Pipeline
 from tlkit.core.modality import FileInfo
 from tlkit.data import text
 from tlkit.generating import rows
 from tlkit.modalities.dialogue import DIALOGUES, FILE, SETTINGS
+from tlkit.modalities.prepare import prepare
 
 ROOM = 32
 
@@ -38,6 +40,7 @@ def said(tmp_path, content, info):
     ('[{"role": "user", "content": " "}]', "its last message must be a text of the user's"),
     ('[{"role": "assistant", "content": "yes"}]', "its last message must be a text of the user's"),
     ('[{"role": "robot", "content": "yes"}]', "has messages of robot: roles are system, user, assistant"),
+    ('[ {"role": "robot", "content": "yes"}]', "has messages of robot"),
     ('[{"role": "user"}]', "begins like messages, and is no JSON"),
     ('[{"role": "user", "content": "half', "begins like messages, and is no JSON"),
 ])  # fmt: skip
@@ -45,6 +48,37 @@ def test_what_asks_nothing_is_a_sentence(tmp_path, info, content, why):
     with pytest.raises(InputError, match=why) as raised:
         said(tmp_path, content, info)
     assert "asked.txt" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_messages_may_be_written_over_several_lines(tmp_path, info):
+    messages = [{"role": "user", "content": "yes"}]
+    plain, pretty = (said(tmp_path, json.dumps(messages, indent=indent), info) for indent in (None, 2))
+    assert pretty.columns["asked"][0] == "yes"
+    assert rows.tokens_of(pretty.inputs[0]["prompt"]) == rows.tokens_of(plain.inputs[0]["prompt"])
+
+
+def test_the_report_shows_what_was_written_before_to_the_same_turn():
+    """Two dialogues that end in one question are two rows."""
+    after = [{"id": f"line {i}", "asked": "And you?", "written": f"after {i}", "right": ""} for i in range(2)]
+    before = {"details": {"samples": [{**row, "written": f"before {i}"} for i, row in enumerate(after)]}}
+
+    class Facts:
+        def detail(self, name):
+            return {"samples": after, "before": before}[name]
+
+    assert [row["before"] for row in _samples("Questions", Facts())["rows"]] == ["before 0", "before 1"]
+
+
+def test_general_texts_of_one_token_are_left_out(tmp_path, monkeypatch):
+    """Their count would be that of padding."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    layer = tlkit.HubLayer(str(tiny_language.module(tmp_path)))
+    file = tiny_language.dialogues(tmp_path / "pairs.jsonl")
+    data = text.from_dialogues(file, general=["a", *tiny_language.GENERAL], progress=False)
+    ready = prepare(data, layer)
+    assert len(ready.test) == len(data.test) - 1 and "general 1" not in ready.test.ids
+    assert "1 general texts of one token are left out: there is none behind it to predict." in ready.notes
+    assert len(ready.train) == len(data.train)
 
 
 def test_of_a_hundred_thousand_tokens_the_last_are_read(tmp_path, info):

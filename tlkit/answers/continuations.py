@@ -108,8 +108,8 @@ def _samples(what: str, facts: Any) -> Any:
     if not rows:
         return None
     before = ((facts.detail("before") or {}).get("details") or {}).get("samples") or []
-    written_before = {row["asked"]: row["written"] for row in before}
-    listed = [{**row, "before": written_before.get(row["asked"], "")} for row in rows]
+    written_before = {row.get("id", row["asked"]): row["written"] for row in before}
+    listed = [{**row, "before": written_before.get(row.get("id", row["asked"]), "")} for row in rows]
     says = f"{what} of the test, which training has not seen, and what the model wrote before and after training."
     return {"rows": listed, "before": bool(before), "says": says}
 

@@ -107,7 +107,7 @@ def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[t
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        where = f"line {number}"
+        where = f"{path.stem} line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -192,11 +192,11 @@ def _with_general(splits: Splits, general: Sequence[str], mix: float, options: O
     """The test with general texts, and the training too where some are mixed in."""
     texts = list(dict.fromkeys(text.strip() for text in general if text.strip()))
     mixed_count = round(mix / (1 - mix) * len(splits.train))
-    shown = texts[: max(1, len(texts) - mixed_count)]
-    mixed = texts[len(shown) :][:mixed_count]
-    notes = []
+    shown = texts[: len(texts) - min(mixed_count, len(texts) // 3)]
+    mixed, notes = texts[len(shown) :], []
     if len(mixed) < mixed_count:
-        notes = [f"{len(mixed):,} general texts are mixed in where {mixed_count:,} were asked for: there are no more."]
+        count = f"{len(mixed):,} general texts are mixed in where {mixed_count:,} were asked for"
+        notes = [f"{count}: the other two thirds of the {len(texts):,} measure what is forgotten."]
 
     def more(part: Any, general_texts: Sequence[str], first: int) -> Any:
         turns = [Turn(f"general {first + i}", (), text, f"general {first + i}") for i, text in enumerate(general_texts)]

@@ -37,7 +37,7 @@ _AMERICAN = {
     **{"dialogue": "dialog", "defence": "defense", "offence": "offense", "licence": "license", "practise": "practice"},
     **{"jewellery": "jewelry", "aluminium": "aluminum", "ageing": "aging", "okay": "ok", "alright": "all right"},
 }
-_OUR = ("col", "fav", "hon", "lab", "neighb", "behavi", "hum", "rum", "harb", "od", "vig", "sav", "vap", "end")
+_OUR = ("col", "fav", "hon", "lab", "neighb", "behavi", "hum", "rum", "harb", "od", "vig", "sav", "vap", "endeav")
 _ISE = (
     "organ",
     "real",
@@ -61,7 +61,7 @@ _PATTERNS = (
 )
 _BRACKETS = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 _NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
-_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
+_ORDINAL = re.compile(r"\b(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b")
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
 _MONEY = re.compile(r"([$€£])\s?(\d[\d,.]*\d|\d)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -82,7 +82,7 @@ def spoken(text: str) -> str:
     """
     line = unicodedata.normalize("NFKC", text).lower().replace("’", "'").replace("‘", "'")
     line = _MONEY.sub(r"\2 \1", _BRACKETS.sub(" ", line))
-    line = _ORDINAL.sub(lambda match: f" {ordinal(int(match[1]))} ", line)
+    line = _ORDINAL.sub(lambda match: f" {ordinal(int(match[1].replace(',', '')))} ", line)
     line = _NUMBER.sub(lambda match: f" {cardinal(match[0])} ", _DECIMAL.sub(" point ", line))
     for symbol, word in _SYMBOLS.items():
         line = line.replace(symbol, f" {word} ")

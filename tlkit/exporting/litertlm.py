@@ -113,7 +113,9 @@ def _capacity(opened: Opened) -> int:
 
 
 def _numbers(tokenizer: bytes) -> dict[str, int]:
-    return {token["content"]: int(token["id"]) for token in json.loads(tokenizer)["added_tokens"]}
+    content = json.loads(tokenizer)
+    added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
+    return {**content["model"]["vocab"], **added}
 
 
 def _entry(key: str, value: str) -> Any:

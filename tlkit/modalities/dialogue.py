@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1024  # tokens of a row, where nobody asks for more
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+BEGINS_AS_MESSAGES = re.compile(r"\[\s*\{")
 
 
 def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Splits:
@@ -50,7 +52,7 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
         )
     if length is not None and length < 8:
         raise InputError(f"`length` must be 8 tokens or more. Received: length={length!r}.")
-    tokens = [tokens_of(part, tokenizer) for part in (data.train, data.val, data.test)]
+    data, tokens, notes = _with_tokens(data, tokenizer)
     needed = [np.array([len(p) + len(a) + 1 for p, a in pairs], np.int32) for pairs in tokens]
     chosen = _length_for(needed[0]) if length is None else length
     cut = int(sum((lengths > chosen).sum() for lengths in needed))
@@ -59,9 +61,26 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
         for part, pairs, sizes in zip((data.train, data.val, data.test), tokens, needed, strict=True)
     ]
     total = sum(map(len, tokens))
-    note = f"{cut:,} of {total:,} dialogues are longer than {chosen} tokens, and lose their beginning."
-    notes = [note] if cut else []
+    if cut:
+        notes += [f"{cut:,} of {total:,} dialogues are longer than {chosen} tokens, and lose their beginning."]
     return dataclasses.replace(data, train=parts[0], val=parts[1], test=parts[2], notes=(*data.notes, *notes))
+
+
+def _with_tokens(
+    data: Splits, tokenizer: BytePairs
+) -> tuple[Splits, list[list[tuple[list[int], list[int]]]], list[str]]:
+    """The dialogues that predict a token, prompt and answer of each of the three parts, and notes."""
+    parts, tokens, left_out = [], [], 0
+    for part in (data.train, data.val, data.test):
+        pairs = tokens_of(part, tokenizer)
+        places = [i for i, (prompt, answer) in enumerate(pairs) if prompt or len(answer) > 1]
+        left_out += len(pairs) - len(places)
+        parts.append(part.subset(places) if len(places) < len(pairs) else part)
+        tokens.append([pairs[i] for i in places])
+    notes = [tokenizer.end_note] if tokenizer.end_note else []
+    if left_out:
+        notes += [f"{left_out:,} general texts of one token are left out: there is none behind it to predict."]
+    return dataclasses.replace(data, train=parts[0], val=parts[1], test=parts[2]), tokens, notes
 
 
 def _length_for(needed: np.ndarray) -> int:
@@ -76,11 +95,10 @@ def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
     if not isinstance(tokenizer, BytePairs):
         return InputInfo({})
     says = "Texts are byte pairs of the tokenizer.json in this file; generate by calling prefill_... and decode."
-    special = {number: token for token, number in tokenizer.special.items()}
     settings = {
-        "bos_token": None if tokenizer.begin is None else special.get(tokenizer.begin),
-        "eos_token": special.get(tokenizer.end),
-        "pad_token": special.get(tokenizer.pad),
+        "bos_token": None if tokenizer.begin is None else tokenizer.token(tokenizer.begin),
+        "eos_token": tokenizer.token(tokenizer.end),
+        "pad_token": tokenizer.token(tokenizer.pad),
         "chat_template": tokenizer.chat_template,
     }
     files = {FILE: tokenizer.file.encode(), SETTINGS: json.dumps(settings, ensure_ascii=False).encode()}
@@ -109,7 +127,7 @@ def _parse(source: Any, info: FileInfo) -> Examples:
 def _asked(text: str, where: str) -> list[dict[str, str]]:
     if not text:
         raise InputError(f"{where!r} asks nothing: write a question into it.")
-    if not text.startswith("[{"):
+    if not BEGINS_AS_MESSAGES.match(text):
         return [{"role": "user", "content": text}]
     try:
         messages = [{"role": str(message["role"]), "content": str(message["content"])} for message in json.loads(text)]

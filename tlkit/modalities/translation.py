@@ -62,13 +62,39 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
         room_for(length or _usual(rows) + 1) if size is None else int(size)
         for rows, size in zip(tokens[0], fixed, strict=True)
     ]
-    cut = sum(len(row) >= size for pair in tokens for rows, size in zip(pair, sizes, strict=True) for row in rows)
-    note = f"{cut:,} texts have more tokens than the {max(sizes) - 1} that are kept, and lose their end."
-    notes = [note] if cut else []
+    for part, (_, written) in zip(parts, tokens, strict=True):
+        _check_known(layer, tokenizer, part, written)
+    notes = [pairs.end_note for pairs in dict.fromkeys((reading, tokenizer)) if pairs.end_note] + _cut(tokens, sizes)
     train, val, test = (
         _in_rows(part, pair, (reading, tokenizer), sizes) for part, pair in zip(parts, tokens, strict=True)
     )
     return dataclasses.replace(data, train=train, val=val, test=test, notes=(*data.notes, *notes))
+
+
+def _check_known(layer: HubLayer, tokenizer: BytePairs, examples: Examples, written: Sequence[Sequence[int]]) -> None:
+    """Refuse texts that no module could be taught to write."""
+    unknown = tokenizer.unknown
+    places = [i for i, row in enumerate(written) if unknown in row]
+    if unknown is None or not places:
+        return
+    text = str(examples.columns[WANTED][places[0]])
+    part = next((part for part in text.split() if unknown in tokenizer.encode(part)), text)
+    raise InputError(
+        f"{layer.handle} has no token for {part!r} of {examples.ids[places[0]]!r}, and {len(places):,} texts have such "
+        "parts: write them in the tokens of its tokenizer.json, or leave them out."
+    )
+
+
+def _cut(tokens: Sequence[tuple[list[list[int]], list[list[int]]]], sizes: Sequence[int]) -> list[str]:
+    """A note for each side of which texts are too long."""
+    notes = []
+    for side, size, verb in zip((0, 1), sizes, ("read", "written"), strict=True):
+        count = sum(len(row) >= size for pair in tokens for row in pair[side])
+        note = (
+            f"{count:,} texts that are {verb} have more tokens than the {size - 1} that are kept, and lose their end."
+        )
+        notes += [note] if count else []
+    return notes
 
 
 def source_tokenizer(layer: HubLayer) -> BytePairs:

@@ -83,8 +83,8 @@ def written_scores(
     ]
     right, questions = _texts(examples, "text"), _texts(examples, "asked")
     rows = [
-        {"asked": a[:400], "written": w[:400], "right": r[:400]}
-        for a, w, r in zip(questions[:SHOWN], written[:SHOWN], right[:SHOWN], strict=True)
+        {"id": name, "asked": a[:400], "written": w[:400], "right": r[:400]}
+        for name, a, w, r in list(zip(examples.ids, questions, written, right, strict=True))[:SHOWN]
     ]
     scores: dict[str, float] = {}
     of_each: dict[str, list[float]] = {}

@@ -51,8 +51,8 @@ def evaluate_translations(names: Sequence[str], examples: Examples, decoded: Dec
         scores[name], scores[f"{name}_low"], scores[f"{name}_high"] = SCORES[name](written, right)
         scores[f"{name}_of_source"] = SCORES[name](source, right)[0]
     samples = [
-        {"asked": a[:400], "written": b[:400], "right": c[:400]}
-        for a, b, c in list(zip(source, written, right, strict=True))[:SHOWN]
+        {"id": name, "asked": a[:400], "written": b[:400], "right": c[:400]}
+        for name, a, b, c in list(zip(examples.ids, source, written, right, strict=True))[:SHOWN]
     ]
     first, unit = names[0], "value" if names[0] in ("chrf", "bleu") else "share"
     headline = metrics.headline(first, LABELS[first], "bootstrap", unit, lower_is_better=first == "per")

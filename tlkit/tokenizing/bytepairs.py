@@ -22,6 +22,9 @@ from tlkit.core.files import sha256_bytes
 
 EXTRA = "generation"
 MODELS = ("BPE", "WordLevel")  # the latter of closed vocabularies, such as phonemes
+ENDS = (  # tokens that are known to end what a module says
+    *("<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>", "<eos>", "<|end|>"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class BytePairs:
         end: Number of the token that ends what the module says.
         pad: Number of the token that fills a row up; it ends or begins texts, and no module has a mask for it.
         chat_template: Jinja template of a chat, with `messages` and `add_generation_prompt`; "" where there is none.
+        end_note: Which token was taken as the end where the settings name none; "" where they do.
     """
 
     file: str = field(repr=False)
@@ -44,6 +48,7 @@ class BytePairs:
     end: int
     pad: int
     chat_template: str = field(default="", repr=False)
+    end_note: str = field(default="", repr=False)
 
     unit = "tokens"
     step = "byte_pairs"  # of a pipeline
@@ -58,7 +63,8 @@ class BytePairs:
             settings: Of the tokenizer_config.json beside it: `bos_token`, `eos_token`, `pad_token`, `chat_template`.
 
         Raises:
-            InputError: If a file cannot be read, is no byte-level BPE, or the tokens that it names are not there.
+            InputError: If a file cannot be read, is no byte-level BPE, the tokens that it names are not there, or none
+                is known to end a text.
         """
         try:
             file = Path(path).read_text(encoding="utf-8")
@@ -70,8 +76,11 @@ class BytePairs:
             raise InputError(f"{str(path)!r} is no tokenizer.json of a byte-level BPE ({error}).") from error
         numbers = _numbers(file)
         begin, end, pad = (_number_of(words.get(f"{word}_token"), numbers, path) for word in ("bos", "eos", "pad"))
-        last = max(numbers.values()) if end is None else end
-        return cls(file, begin, last, last if pad is None else pad, str(words.get("chat_template") or ""))
+        template, note = str(words.get("chat_template") or ""), ""
+        if end is None:
+            token = _end_of(file, template, path)
+            end, note = numbers[token], f"{token} ends a text: tokenizer_config.json names no other (`eos_token`)."
+        return cls(file, begin, end, end if pad is None else pad, template, note)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -87,6 +96,15 @@ class BytePairs:
     def special(self) -> dict[str, int]:
         """Number of each special token, as it is written."""
         return {token["content"]: int(token["id"]) for token in json.loads(self.file).get("added_tokens", ())}
+
+    @functools.cached_property
+    def unknown(self) -> int | None:
+        """Number of the token that stands for what the vocabulary lacks; None where there is none."""
+        return _numbers(self.file).get(json.loads(self.file)["model"].get("unk_token") or "")
+
+    def token(self, number: int) -> str | None:
+        """A token as the vocabulary spells it; None where it has no such number."""
+        return next((token for token, other in _numbers(self.file).items() if other == number), None)
 
     @functools.cached_property
     def size(self) -> int:
@@ -138,6 +156,18 @@ def _number_of(token: Any, numbers: dict[str, int], path: Any) -> int | None:
     if text is not None and text not in numbers:
         raise InputError(f"{str(path)!r} has no token {text!r}, which its settings name.")
     return None if text is None else numbers[text]
+
+
+def _end_of(file: str, template: str, path: Any) -> str:
+    """The token that is known to end what a module says; one that its chat template writes comes first."""
+    added = {token["content"] for token in json.loads(file).get("added_tokens", ())}
+    known = sorted((token for token in ENDS if token in added), key=lambda token: token not in template)
+    if not known:
+        raise InputError(
+            f"{str(path)!r} has no token that is known to end a text: name it as `eos_token` in a "
+            "tokenizer_config.json beside it."
+        )
+    return known[0]
 
 
 @functools.lru_cache(maxsize=4)

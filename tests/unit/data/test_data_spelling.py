@@ -4,6 +4,7 @@ import pytest
 
 from tlkit.data.spelling import cardinal, ordinal, spoken
 
+MILLIONTH = "two million one hundred thousand first"
 SAME = [
     ("You're next, aren't you?", "you are next are not you"),
     ("It's Bob's, let's GO!", "it is bobs let us go"),
@@ -13,6 +14,7 @@ SAME = [
     ("007 is 3.5% of $20", "zero zero seven is three point five percent of twenty dollars"),
     ("[beep] Hello (laughs) <noise> world", "hello world"),
     ("Cancelled, colourful, organisation; grey", "canceled colorful organization gray"),
+    ("the 1,000th endeavour, the 2,100,001st", f"the one thousandth endeavor the {MILLIONTH}"),
     ("analysed in the centre", "analyzed in the center"),
     ("can\u2019t  won't\nI'd", "can not will not i would"),
     ("naïve café Straße", "naïve café straße"),

@@ -31,7 +31,33 @@ def test_each_answer_of_a_dialogue_knows_what_came_before(tmp_path):
     )
     inputs = [json.loads(str(data.train.inputs[i]["messages"])) for i in range(2)]
     assert sorted(map(len, inputs)) == [2, 4] and inputs[0][0] == {"role": "system", "content": "Be short"}
-    assert data.train.groups == ("of line 1", "of line 1")
+    assert data.train.groups == ("of a line 1", "of a line 1")
+
+
+def test_examples_of_several_files_have_names_of_their_own(tmp_path):
+    for name in ("a", "b"):
+        lines(
+            tmp_path / f"{name}.jsonl", [{"prompt": f"{name} asks {i}", "answer": f"{name} says {i}"} for i in range(9)]
+        )
+    data = text.from_dialogues(tmp_path, progress=False)
+    names = [name for part in (data.train, data.val, data.test) for name in part.ids]
+    assert len(set(names)) == 18 and {"a line 1", "b line 1"} <= set(names)
+    assert len({group for part in (data.train, data.val, data.test) for group in part.groups}) == 18
+
+
+@pytest.mark.parametrize(("mix", "mixed", "noted"), [(0.1, 21, True), (0.02, 15, False)])
+def test_of_general_texts_a_third_is_trained_on_at_most(tmp_path, mix, mixed, noted):
+    rows = [{"prompt": f"Ask {i}?", "answer": f"Answer {i}."} for i in range(900)]
+    general = [f"Text {i} of the world." for i in range(64)]
+    file = lines(tmp_path / "a.jsonl", rows)
+    data = text.from_dialogues(file, general=general, mix=mix, split=(0.8, 0.1, 0.1), progress=False)
+    train, test = (
+        [part.columns["text"][i] for i in range(len(part)) if part.columns["kind"][i]]
+        for part in (data.train, data.test)
+    )
+    assert sorted([*train, *test]) == sorted(general) and abs(len(train) - mixed) <= 1
+    wanted = "asked for: the other two thirds of the 64 measure what is forgotten."
+    assert any(note.endswith(wanted) for note in data.notes) is noted
 
 
 def test_chatterbot_s_files_and_tables_are_read(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tlkit.core.errors import InputError
+from tlkit.exporting.litertlm import _numbers
 from tlkit.tokenizing import bytepairs
 from tlkit.tokenizing.bytepairs import BytePairs
 
@@ -15,16 +16,16 @@ END = "<|end|>"
 
 @pytest.fixture
 def write(tmp_path):
-    def write(settings=None, **changes):
+    def write(settings=None, end=END, **changes):
         letters = [chr(i) for i in range(33, 127)] + ["Ġ", "Ã", "©"]
-        words = [*letters, "Ġg", "oo", "Ġgoo", "Ġgood", END]
+        words = [*letters, "Ġg", "oo", "Ġgoo", "Ġgood", end]
         model = {
             "type": "BPE", "vocab": {word: i for i, word in enumerate(words)},
             "merges": ["Ġ g", "o o", "Ġg oo", "Ġgoo d"], **changes,
         }  # fmt: skip
         split = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        added = [{"id": len(words) - 1, "content": END, "special": True, **flags}]
+        added = [{"id": len(words) - 1, "content": end, "special": True, **flags}]
         content = {"version": "1.0", "added_tokens": added, "pre_tokenizer": split, "decoder": split, "model": model}
         (tmp_path / "tokenizer.json").write_text(json.dumps(content))
         if settings is not None:
@@ -57,6 +58,36 @@ def test_inputs_begin_and_are_filled_up_as_the_settings_say(write):
     assert begun.count("a") == 2 and begun.inputs("a good a", 2).tolist() == [begun.end, begun.encode("a")[0]]
     assert plain.spec(3).shape == (3,) and plain.chat_template == "{{ messages }}" and begun.chat_template == ""
     assert plain.fingerprint != begun.fingerprint
+
+
+@pytest.mark.parametrize("end", ["<|endoftext|>", "</s>", "<|im_end|>"])
+def test_an_end_that_is_known_is_taken_with_a_note(write, end):
+    pairs = BytePairs.from_file(*write(end=end))
+    assert pairs.token(pairs.end) == end and pairs.end_note.startswith(f"{end} ends a text: tokenizer_config.json")
+    assert BytePairs.from_file(*write({"eos_token": "!"}, end=end)).end_note == ""
+
+
+def test_of_several_ends_that_of_the_chat_template_is_taken(write):
+    path, settings = write({"chat_template": "<|im_end|>"}, end="</s>")
+    content = json.loads(path.read_text())
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 500, "content": "<|im_end|>"})
+    path.write_text(json.dumps(content))
+    chat, plain = BytePairs.from_file(path, settings), BytePairs.from_file(path)
+    assert (chat.end, plain.token(plain.end)) == (500, "</s>")
+
+
+def test_an_end_that_is_an_ordinary_token_has_a_number_for_litert_lm(write):
+    """It is none of the added tokens, of which alone the numbers were known."""
+    pairs = BytePairs.from_file(*write({"eos_token": "!"}))
+    assert pairs.token(pairs.end) == "!" and _numbers(pairs.file.encode())["!"] == pairs.end
+
+
+def test_no_end_is_guessed(write):
+    """It was the token of the highest number."""
+    with pytest.raises(InputError, match=r"name it as `eos_token` in a tokenizer_config\.json beside it"):
+        BytePairs.from_file(*write(end="<|start|>"))
+    with pytest.raises(InputError, match="no token that is known to end a text"):
+        BytePairs.from_file(*write({"pad_token": "!"}, end="<|start|>"))
 
 
 def test_what_is_no_tokenizer_says_so(write, tmp_path):
