@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 
-import keras
 import numpy as np
+import painted
 import pytest
 import readme_checks
 from PIL import Image
@@ -16,11 +15,9 @@ from PIL import Image
 import tlkit
 from tlkit.answers.boxes import SAID, iou
 from tlkit.core.progress import quiet
-from tlkit.formats import hub_module, tflite
+from tlkit.formats import tflite
 
-SIZE = 64
-LABELS = ("tall", "wide")
-COLOURS = ((220, 60, 40), (40, 80, 220))
+SIZE, LABELS = painted.BARS_SIZE, painted.BARS
 # Trained until boxes are sharp: of blurred ones it rests on the processor whether eight bits say the same.
 PHASES = (
     tlkit.Phase(epochs=30, lr=1e-2, warmup=0.1, cosine=True),
@@ -28,52 +25,15 @@ PHASES = (
 )
 
 
-def painted(folder, count=90):
-    """Images with none to two bars each, tall red ones and wide blue ones, and COCO's annotations.json."""
-    rng, annotations = np.random.default_rng(0), []
-    (folder / "images").mkdir(parents=True)
-    for i in range(count):
-        pixels = rng.integers(95, 125, (SIZE, SIZE, 3)).astype(np.uint8)
-        for label in rng.permutation(2)[: rng.integers(0, 3)]:
-            width, height = ((16, 32), (32, 16))[label]
-            x, y = (int(rng.integers(0, SIZE - side + 1)) for side in (width, height))
-            pixels[y : y + height, x : x + width] = COLOURS[label]
-            annotations.append(
-                {"id": len(annotations), "image_id": i, "category_id": int(label), "bbox": [x, y, width, height],
-                 "area": width * height, "iscrowd": 0}
-            )  # fmt: skip
-        Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
-    content = {
-        "images": [{"id": i, "file_name": f"{i:02d}.png", "width": SIZE, "height": SIZE} for i in range(count)],
-        "categories": [{"id": i, "name": label} for i, label in enumerate(LABELS)],
-        "annotations": annotations,
-    }
-    (folder / "annotations.json").write_text(json.dumps(content))
-    return folder
-
-
-def module(folder):
-    """Convolutions with maps at strides 2, 4, 8 and 16."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    image = keras.Input((SIZE, SIZE, 3))
-    x = image
-    for width in (12, 16, 24, 32):
-        x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
-    return hub_module.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, module_cache):
     """(folder of the images, the exported run)."""
     root = tmp_path_factory.mktemp("detection")
-    folder = painted(root / "data")
+    folder = painted.bars(root / "data")
     data = tlkit.data.boxes.from_coco(folder / "annotations.json", folder / "images", progress=False)
     run = tlkit.finetune(
-        module(root / "module"), tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=24), data, PHASES,
-        out=root / "run", batch_size=8, progress=quiet,
+        painted.bars_module(root / "module"), tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=24), data,
+        PHASES, out=root / "run", batch_size=8, progress=quiet,
     )  # fmt: skip
     return folder, tlkit.export(run, progress=quiet)
 

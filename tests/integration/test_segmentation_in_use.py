@@ -5,62 +5,29 @@ from __future__ import annotations
 import json
 import re
 
-import keras
 import numpy as np
+import painted
 import pytest
 from PIL import Image
 
 import tlkit
 from tlkit.core.progress import quiet
-from tlkit.formats import hub_module, tflite
+from tlkit.formats import tflite
 
-SIZE = 32
-LABELS = ("ground", "field", "house")
-COLOURS = np.array([(110, 110, 110), (220, 60, 40), (40, 80, 220)])
+SIZE, LABELS = painted.FIELDS_SIZE, painted.FIELDS
 PHASES = (tlkit.Phase(epochs=12, lr=1e-2), tlkit.Phase(epochs=4, lr=1e-3, unfrozen=0.5))
-
-
-def painted(folder, count=48):
-    """images/ and masks/: a field on the ground, and a house in the half of them; a void line around the field."""
-    rng = np.random.default_rng(0)
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for i in range(count):
-        mask = np.zeros((SIZE, SIZE), np.uint8)
-        top, left = rng.integers(2, 12, 2)
-        mask[top : top + 14, left : left + 16] = 255
-        mask[top + 1 : top + 13, left + 1 : left + 15] = 1
-        if i % 2:
-            mask[24:31, 20:30] = 2
-        pixels = COLOURS[np.where(mask == 255, 0, mask)] + rng.normal(0, 12, (SIZE, SIZE, 3))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / "images" / f"{i:02d}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"{i:02d}.png")
-    return folder
-
-
-def module(folder):
-    """Convolutions with maps at strides 2, 4 and 8, as somebody would publish them for images of another size."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    image = keras.Input((48, 48, 3))
-    x = image
-    for width in (12, 16, 24):
-        x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
-    return hub_module.write_keras_model(model, folder, card={"input_range": [0.0, 1.0]})
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, module_cache):
     """(folder of the images, the exported run)."""
     root = tmp_path_factory.mktemp("segmentation")
-    folder = painted(root / "data")
+    folder = painted.fields(root / "data")
     data = tlkit.data.masks.from_folder(folder / "images", folder / "masks", labels=LABELS, progress=False)
     task = tlkit.tasks.segment(data.labels, strides=(2, 4, 8), width=16, class_weights="balanced")
     run = tlkit.finetune(
-        module(root / "module"), task, data, PHASES, out=root / "run", batch_size=8, image_size=(SIZE, SIZE),
-        progress=quiet,
+        painted.fields_module(root / "module"), task, data, PHASES, out=root / "run", batch_size=8,
+        image_size=(SIZE, SIZE), progress=quiet,
     )  # fmt: skip
     return folder, tlkit.export(run, progress=quiet)
 
@@ -135,7 +102,7 @@ def test_masks_of_a_size_that_the_finest_map_does_not_divide_are_refused(made, t
     task = tlkit.tasks.segment(data.labels, strides=(2, 4, 8), width=4)
     with pytest.raises(tlkit.InputError, match="Masks are 33x33 and the head gives 34x34: read the images at a height"):
         tlkit.finetune(
-            module(tmp_path / "module"), task, data, PHASES[:1], out=tmp_path / "run", image_size=(33, 33),
+            painted.fields_module(tmp_path / "module"), task, data, PHASES[:1], out=tmp_path / "run", image_size=(33, 33),
             progress=quiet,
         )  # fmt: skip
 
@@ -145,6 +112,7 @@ def test_strides_that_the_module_does_not_have_are_named(made, tmp_path):
     data = tlkit.data.masks.from_folder(folder / "images", folder / "masks", labels=LABELS, progress=False)
     with pytest.raises(tlkit.InputError, match=r"gives no feature maps at stride 16: it has them at \[2, 4, 8\]"):
         tlkit.finetune(
-            module(tmp_path / "module"), tlkit.tasks.segment(data.labels), data, PHASES, out=tmp_path / "run",
+            painted.fields_module(tmp_path / "module"), tlkit.tasks.segment(data.labels), data, PHASES,
+            out=tmp_path / "run",
             image_size=(SIZE, SIZE), progress=quiet,
         )  # fmt: skip

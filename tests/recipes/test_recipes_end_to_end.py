@@ -9,6 +9,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import painted
 import pytest
 from PIL import Image
 
@@ -286,3 +287,21 @@ def test_series_classification(tmp_path):
             csv.writer(opened).writerows([["x", "y", "z"], *gestures.inputs[i].tolist()])
     run = recipe("series_classification")(data=tmp_path / "data", out=tmp_path / "run", epochs=20, formats=FILES)
     assert adapted(run, tmp_path / "run")["accuracy"] >= 0.8
+
+
+def test_object_detection(tmp_path, module_cache):
+    run = recipe("object_detection")(
+        data=painted.bars(tmp_path / "data"), module=str(painted.bars_module(tmp_path / "module")),
+        out=tmp_path / "run", image_size=(64, 64), strides=(4, 8, 16), width=24, epochs=(24, 8), lr=(1e-2, 3e-3), batch_size=8,
+        formats=FILES,
+    )  # fmt: skip
+    assert adapted(run, tmp_path / "run")["map50"] > 0.5
+
+
+def test_image_segmentation(tmp_path, module_cache):
+    run = recipe("image_segmentation")(
+        data=painted.fields(tmp_path / "data"), module=str(painted.fields_module(tmp_path / "module")),
+        out=tmp_path / "run", labels=painted.FIELDS,
+        image_size=(32, 32), strides=(2, 4, 8), width=16, epochs=(12, 4), lr=(1e-2, 1e-3), batch_size=8, formats=FILES,
+    )  # fmt: skip
+    assert adapted(run, tmp_path / "run")["miou"] > 0.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,8 @@ def detect(
     Args:
         labels: Name of each label, in the order of the targets' numbers.
         strides: Pixels of the image per place of the feature maps. A map answers for boxes whose farthest side is up to
-            8 of its places away, the coarsest for all larger ones; the coarsest map is often the widest, and half of
-            what is cached.
+            8 of its places away, the coarsest for all larger ones, and training begins with how many that is for each;
+            the coarsest map is often the widest, and half of what is cached.
         width: Channels of the head.
         depth: Convolutions of the head behind the pyramid, >= 1; maps share them.
         overlap: Intersection over union from which of two boxes of one label the better one is kept, in (0, 1).
@@ -85,7 +86,30 @@ def detect(
         objective=Objective(loss=_two_losses if head == "two_stage" else _loss, check=functools.partial(_check, names)),
         answers=(boxes(names, overlap),),
         scorer=functools.partial(DetectionScorer, names),
+        begin=None if head == "module" else functools.partial(_sized, functools.partial(detect, **arguments), finest),
     )
+
+
+def _sized(remade: Callable[[], Task], strides: tuple[int, ...], splits: Splits, say: Callable[[str], None]) -> Task:
+    """The task as it is; how large the training boxes are, and which maps answer for them, is said."""
+    from tlkit.tasks.detection_losses import REACH
+
+    shape = splits.train.inputs.spec.shape
+    rows = np.concatenate([np.asarray(splits.train.targets[i], np.float64) for i in range(len(splits.train))])
+    rows = rows[rows[:, 0] >= 0]
+    if len(rows) and None not in shape[:2]:
+        longer = ((rows[:, 3:5] - rows[:, 1:3]) * [shape[1], shape[0]]).max(axis=1)
+        ends = np.append(REACH * np.array(strides[:-1]), np.inf)
+        counts = np.bincount(np.searchsorted(ends, longer / 2), minlength=len(strides))
+        low, high = np.percentile(longer, [5, 95])
+        maps = ", ".join(f"{count:,} at stride {stride}" for stride, count in zip(strides, counts, strict=True))
+        say(f"boxes   {len(rows):,}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: {maps}")
+        if tiny := int((longer < strides[0]).sum()):
+            say(
+                f"note: {tiny:,} of the boxes are smaller than a place of the finest map, {strides[0]} pixels: add a "
+                f"finer one, `strides={(strides[0] // 2, *strides)}`, or read the images larger, `image_size=`."
+            )
+    return dataclasses.replace(remade(), begin=None)
 
 
 def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:

@@ -337,6 +337,16 @@ def test_an_image_of_which_the_model_finds_what_does_not_count_is_no_mistake():
     assert shown["f1"] == 0.0
 
 
+def test_training_begins_with_the_sizes_of_boxes_and_the_maps_that_answer():
+    rows = [np.array([[0, 0.0, 0.0, side / SIDE, side / SIDE]], np.float32) for side in (4, 30, 60, SIDE)]
+    part, lines = examples(rows), []
+    task = tasks.detect(LABELS, strides=(2, 4)).begin(Splits(part, part, part, LABELS), lines.append)
+    assert lines == ["boxes   4, nine tenths of 8 to 63 pixels; by the map that answers: 2 at stride 2, 2 at stride 4"]
+    assert task.begin is None and task.made_by == tasks.detect(LABELS, strides=(2, 4)).made_by
+    tasks.detect(LABELS, strides=(8, 16)).begin(Splits(part, part, part, LABELS), lines.append)
+    assert "1 of the boxes are smaller than a place of the finest map, 8 pixels" in lines[-1]
+
+
 # -- the answer
 
 
