@@ -68,8 +68,6 @@ def fields(folder, count=48):
             mask[24:31, 20:30] = 2
         colours = np.array([(110, 110, 110), RED, BLUE])[np.where(mask == 255, 0, mask)]
         pixels = colours + rng.normal(0, 12, colours.shape)
-            0, 12, (FIELDS_SIZE, FIELDS_SIZE, 3)
-        )
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / "images" / f"{i:02d}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{i:02d}.png")
     return folder

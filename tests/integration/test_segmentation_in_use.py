@@ -102,8 +102,8 @@ def test_masks_of_a_size_that_the_finest_map_does_not_divide_are_refused(made, t
     task = tlkit.tasks.segment(data.labels, strides=(2, 4, 8), width=4)
     with pytest.raises(tlkit.InputError, match="Masks are 33x33 and the head gives 34x34: read the images at a height"):
         tlkit.finetune(
-            painted.fields_module(tmp_path / "module"), task, data, PHASES[:1], out=tmp_path / "run", image_size=(33, 33),
-            progress=quiet,
+            painted.fields_module(tmp_path / "module"), task, data, PHASES[:1], out=tmp_path / "run",
+            image_size=(33, 33), progress=quiet,
         )  # fmt: skip
 
 

@@ -292,8 +292,8 @@ def test_series_classification(tmp_path):
 def test_object_detection(tmp_path, module_cache):
     run = recipe("object_detection")(
         data=painted.bars(tmp_path / "data"), module=str(painted.bars_module(tmp_path / "module")),
-        out=tmp_path / "run", image_size=(64, 64), strides=(4, 8, 16), width=24, epochs=(24, 8), lr=(1e-2, 3e-3), batch_size=8,
-        formats=FILES,
+        out=tmp_path / "run", image_size=(64, 64), strides=(4, 8, 16), width=24, epochs=(24, 8), lr=(1e-2, 3e-3),
+        batch_size=8, formats=FILES,
     )  # fmt: skip
     assert adapted(run, tmp_path / "run")["map50"] > 0.5
 
