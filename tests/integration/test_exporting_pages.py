@@ -201,7 +201,7 @@ def of_texts(module_folder, folder):
         progress=quiet,
     )  # fmt: skip
     (folder / "new.txt").write_text("The film: GOOD, bad and good!")
-    return tlkit.export(run, ("web",), progress=quiet), folder / "new.txt"
+    return tlkit.export(run, formats=("web",), progress=quiet), folder / "new.txt"
 
 
 def of_sounds(module_folder, folder):
@@ -217,7 +217,7 @@ def of_sounds(module_folder, folder):
     with closing(opened_wave(str(folder / "new.wav"), "wb")) as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes((9000 * waves[1]).astype(np.int16).tobytes())
-    return tlkit.export(run, ("web",), progress=quiet), folder / "new.wav"
+    return tlkit.export(run, formats=("web",), progress=quiet), folder / "new.wav"
 
 
 DROPPED = """(async () => {
