@@ -6,6 +6,7 @@ descriptor 2. It lives longer than tlkit does: a crash's last words pass as well
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -30,8 +31,10 @@ _filters: list[subprocess.Popen[bytes]] = []
 def hush() -> None:
     """Keep TensorFlow's lines from stderr for the rest of this process and of those that it starts.
 
-    Python's own `sys.stderr` goes where it went; only what is written past it passes the filter.
+    Python's own `sys.stderr` goes where it went; only what is written past it passes the filter. What TensorFlow's
+    Python logs is left out below errors.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if os.name != "posix" or _filters:
