@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -239,3 +240,12 @@ def test_modules_are_made_once_and_not_over_others(tmp_path):
         tlkit.data.table.module(data, tmp_path / "module")
     with pytest.raises(InputError, match=r"tlkit\.data\.table has read"):
         tlkit.data.table.module(tlkit.datasets.digits.uci())
+
+
+def test_trees_of_many_labels_say_nothing_on_the_terminal(tmp_path):
+    rows = ["a,b,kind", *(f"{i},{i % 7},kind {i % 30}" for i in range(90))]
+    (tmp_path / "many.csv").write_text("\n".join(rows))
+    data = tlkit.data.table.from_table(tmp_path / "many.csv", label="kind")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tlkit.methods.trees(data, tlkit.tasks.classify(data.labels)).scores["accuracy"] >= 0

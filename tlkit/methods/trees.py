@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +51,9 @@ def trees(data: Splits, task: Task, *, source: Splits | None = None, seed: int =
     rows = np.concatenate([_matrix(examples, known_values) for examples in parts])
     targets = np.concatenate([examples.target_array.reshape(len(examples), -1)[:, 0] for examples in parts])
     weights = np.concatenate([np.full(len(examples), 1 / len(examples)) for examples in parts]) * len(rows) / len(parts)
-    fitted = _model(task, [column.kind != NUMBER for column in _columns(data)], seed).fit(rows, targets, weights)
+    with warnings.catch_warnings():  # of many labels scikit-learn doubts that they are labels
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+        fitted = _model(task, [column.kind != NUMBER for column in _columns(data)], seed).fit(rows, targets, weights)
     scorer = task.scorer()
     scorer.update(data.test, {task.answers[0].name: _outputs(fitted, task, _matrix(data.test, known_values))})
     return scorer.result()
