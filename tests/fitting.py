@@ -88,3 +88,18 @@ def stopped_after(epochs: int, fit) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(fitting, "_run_epoch", stopping)
         fit()
+
+
+def goes_on_to_the_same_weights(finetuned, epochs: int = 2) -> None:
+    """Check that a fit that is stopped behind so many epochs, and begun again, is the fit that was never stopped.
+
+    Args:
+        finetuned: Name of a folder -> run.
+        epochs: Before the stop.
+    """
+    whole = finetuned("whole")
+    stopped_after(epochs, lambda: finetuned("stopped"))
+    again = finetuned("stopped")
+    assert [dict(phase.history) for phase in again.phases] == [dict(phase.history) for phase in whole.phases]
+    assert same(map(np.array, again.model.variables), map(np.array, whole.model.variables))
+    assert again.scores == whole.scores

@@ -13,6 +13,7 @@ import pytest
 import readme_checks
 import tensorflow as tf
 import tiny_language
+from fitting import goes_on_to_the_same_weights
 
 import tlkit
 from tlkit.core.run import Phase
@@ -22,6 +23,7 @@ from tlkit.exporting import checked_formats
 from tlkit.formats import tflite, tflite_tree
 from tlkit.generating import rows, search
 from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.last_state import LastState
 from tlkit.tasks import generation_functions
 
 PHASES = (Phase(3, 3e-3, unfrozen=0.34), Phase(20, 1e-2, unfrozen=1.0))
@@ -101,14 +103,55 @@ def test_its_layers_are_known_to_a_process_that_opens_a_run():
 
 
 def test_predict_answers_a_text_without_tensorflow_s_model(run, place):
-    asked = place / "asked.txt"
-    asked.write_text("red sky")
-    (prediction,) = tlkit.predict(run.folder, [asked])
-    (of_bytes,) = tlkit.predict(run.folder, [asked], format="dynamic")
-    messages = place / "messages.json"
-    messages.write_text(json.dumps([{"role": "user", "content": "red sky"}]))
-    (alike,) = tlkit.predict(run.folder, [messages])
-    assert prediction.scores == alike.scores and "is" in prediction.scores[0][0] and of_bytes.scores[0][0]
+    (place / "asked.txt").write_text("red sky")
+    (place / "messages.json").write_text(json.dumps([{"role": "user", "content": "red sky"}], indent=1))
+    files = [str(place / name) for name in ("asked.txt", "messages.json")]
+    code = (
+        "import sys, json\nfrom tlkit.exporting import predict\n"
+        f"plain, alike = predict({str(run.folder)!r}, {files})\n"
+        f"(of_bytes,) = predict({str(run.folder)!r}, {files[:1]}, format='dynamic')\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
+        "print(json.dumps([own.scores[0] for own in (plain, alike, of_bytes)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    plain, alike, of_bytes = json.loads(done.stdout)
+    assert plain == alike and "is" in plain[0] and of_bytes[0]
+
+
+def test_padding_does_not_change_the_state_that_is_chosen(handle):
+    """Of the layer alone, and behind a module, of texts in rows of several widths."""
+    states = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("f4")
+    ids = np.array([[7, 8, 9, 0, 0], [7, 0, 4, 5, 0]])
+    chosen = LastState(0)([states, ids])
+    np.testing.assert_array_equal(chosen, [states[0, 2], states[1, 3]])
+    layer = HubLayer(handle)
+    pad = layer.tokenizer.pad
+    rows_of = [np.array([[72, 105, 33, *[pad] * width]], np.int32) for width in (0, 1, 9)]
+    last = [np.asarray(LastState(pad)([layer(row)["default"], row])) for row in rows_of]
+    np.testing.assert_allclose(last[1], last[0], atol=1e-5)
+    np.testing.assert_allclose(last[2], last[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [{"rule": "sample", "temperature": 0.7, "seed": 3}, {"rule": "beam", "beams": 3}])
+def test_answers_are_drawn_and_searched_for_through_a_task(handle, data, tmp_path, monkeypatch, rule):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    task = tlkit.tasks.generate(most=6, samples=2, texts=("exact",), **rule)
+    done = tlkit.finetune(handle, task, data, PHASES, out=tmp_path / "run", batch_size=8)
+    done = tlkit.export(done, formats=("float32",))
+    assert done.exports[0].passed and len(done.evaluation.details["samples"]) == 2
+    (tmp_path / "asked.txt").write_text("red sky")
+    again = [tlkit.predict(done.folder, [tmp_path / "asked.txt"])[0].scores[0] for _ in range(2)]
+    assert again[0] == again[1] and again[0][0]
+
+
+def test_a_killed_fit_of_a_language_model_goes_on_to_the_same_weights(handle, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    phases = (Phase(1, 1e-3, unfrozen=0.34), Phase(2, 1e-3, unfrozen=1.0))
+    task, few = tlkit.tasks.generate(most=4, samples=2), tlkit.Splits(data.train.subset(range(8)), data.val, data.test)
+    goes_on_to_the_same_weights(
+        lambda name: tlkit.finetune(handle, task, few, phases, out=tmp_path / name, batch_size=4)
+    )
 
 
 def test_the_report_shows_answers_before_and_after(run):

@@ -51,6 +51,18 @@ def test_states_at_hand_write_what_whole_passes_write(run):
         np.testing.assert_allclose(fast_row["shares"], other["shares"], atol=1e-5)
 
 
+def test_no_more_phonemes_are_written_than_the_longest(run):
+    """Its rows of 24 phonemes stay as they are."""
+    task = tlkit.tasks.translate(("per",), longest=2)
+    examples = run.task.deployment.examples(run.data.test).subset(range(3))
+    fast, slow = (used(task, run.model, examples, kind) for kind in ("file", "trained"))
+    whole = used(run.task, run.model, examples, "file")
+    for fast_row, slow_row, whole_row in zip(fast, slow, whole, strict=True):
+        assert fast_row["ids"].shape == slow_row["ids"].shape == (1, 2)
+        np.testing.assert_array_equal(fast_row["ids"], slow_row["ids"])
+        np.testing.assert_array_equal(fast_row["ids"], whole_row["ids"][:, :2])
+
+
 def test_files_pronounce_words_that_are_typed(run, tmp_path):
     assert all(file.passed for file in run.exports)
     (tmp_path / "words.txt").write_text("Bat\nmop\n")

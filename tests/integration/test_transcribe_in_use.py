@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import browser
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import readme_checks
 import soundfile
 import speech_module
+from fitting import goes_on_to_the_same_weights
 from test_data_speech import RATE, WORDS, said
 
 import tlkit
@@ -183,6 +185,14 @@ def test_it_opens_again_and_says_the_same(run):
     assert evaluation.scores["wer"] == run.scores["wer"]
 
 
+def test_a_killed_fit_of_speech_goes_on_to_the_same_weights(module, data, tmp_path):
+    phases = (tlkit.Phase(1, 1e-3, unfrozen=0.3), tlkit.Phase(2, 1e-3, unfrozen=1.0))
+    task, few = tlkit.tasks.transcribe(8), tlkit.Splits(data.train.subset(range(8)), data.val, data.test)
+    goes_on_to_the_same_weights(
+        lambda name: tlkit.finetune(module, task, few, phases, out=tmp_path / name, batch_size=4, progress=quiet)
+    )
+
+
 def test_files_are_transcribed_without_tensorflow(run, folder):
     code = (
         "import sys\nfrom tlkit.exporting import predict\n"
@@ -246,6 +256,20 @@ def test_what_does_not_fit_is_refused(folder, data, module, tmp_path):
     texts = tlkit.columns.TextColumn(["low " * 230] * len(long))
     with pytest.raises(InputError, match="has 230 tokens, and a window holds 224"):
         prompted(tlkit_replace(long, columns={"text": texts}), layer.tokenizer)
+
+
+def test_windows_that_are_longer_than_a_module_hears_are_refused(data):
+    """It heard their beginning, and learned the text of all."""
+    from tlkit.zoo.whisper_tiny_en import CARD, LONGEST, MEL
+
+    assert CARD.to_json()["window_s"] == 30 == LONGEST / MEL.sample_rate
+    layer = SimpleNamespace(handle="zoo:deaf", card={"sample_rate": RATE, "window_s": 0.5})
+    with pytest.raises(
+        InputError, match=r"zoo:deaf hears 0.5 s at a time, .* in windows of 1 s: read them with `window_s"
+    ):
+        SPEECH.prepare(data, layer)
+    layer = SimpleNamespace(card={"window_s": 1.0}, endpoint=SimpleNamespace(inputs={}))
+    assert SPEECH.prepare(data, layer) is data
 
 
 def tlkit_replace(examples, **fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fitting import goes_on_to_the_same_weights
 
 import tlkit
 from tlkit.core.errors import InputError
@@ -18,6 +20,7 @@ from tlkit.core.progress import quiet
 from tlkit.modalities.prepare import prepare
 from tlkit.modalities.translation import _check_known, _cut
 from tlkit.model.deployed import used
+from tlkit.tasks.greedy_decoding import _rules, settled
 from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.zoo import Sizes, write_transformer
 
@@ -84,6 +87,29 @@ def test_files_write_what_the_model_writes(run):
 
     file = Interpreter(str(run.folder / "model.tflite"))
     assert set(file.get_signature_list()) == {"translate", "encode", "decode"}
+
+
+def test_a_killed_fit_of_translations_goes_on_to_the_same_weights(module, data, tmp_path):
+    phases = (tlkit.Phase(1, 1e-3, unfrozen=0.3), tlkit.Phase(2, 1e-3, unfrozen=1.0))
+    task = tlkit.tasks.translate(("exact",), 8)
+    few = tlkit.Splits(*(part.subset(range(8)) for part in (data.train, data.val, data.test)))
+    goes_on_to_the_same_weights(
+        lambda name: tlkit.finetune(str(module), task, few, phases, out=tmp_path / name, batch_size=4, progress=quiet)
+    )
+
+
+def test_no_more_is_written_than_the_longest_by_a_module_of_rows_of_one_width():
+    """The rows of its tokens stay as wide as they are."""
+    settings = {"prompt": [1], "end": 2, "barred": []}
+    rules = _rules(settings, 2, 6)
+    assert (rules.longest, _rules(settings, 64, 6).longest, _rules(settings, 64, None).longest) == (2, 6, 64)
+
+    def model(tensors, training):
+        ids = tf.ensure_shape(tensors["ids"], (None, 6))
+        return tf.one_hot(ids + 2, 9)  # 1, 3, 5, 7 ...
+
+    written = settled(model, dataclasses.replace(rules, never=()), {"source": tf.constant([[4, 2, 0]])})
+    assert written["ids"].numpy().tolist() == [[3, 5]] and written["leads"].shape == (1, 2)
 
 
 def test_lines_are_translated_without_tensorflow(run, tmp_path):

@@ -40,6 +40,7 @@ _HEARD = decode.Limits(max_clipped=1.0)
 def _prepare(data: Splits, layer: HubLayer) -> Splits:
     """Recordings at the module's rate; with the tokens of their texts where the module takes those."""
     data = AUDIO.prepare(data, layer)
+    _check_window(data, layer)
     if not writes(layer):
         return data
     tokenizer: Any = layer.tokenizer
@@ -48,6 +49,19 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     most = max(_width(part, tokenizer) for part in (data.train, data.val, data.test))
     train, val, test = (prompted(part, tokenizer, most) for part in (data.train, data.val, data.test))
     return dataclasses.replace(data, train=train, val=val, test=test, labels=())
+
+
+def _check_window(data: Splits, layer: HubLayer) -> None:
+    """Refuse windows of which a module hears the beginning alone, beside a text of all that is said in them."""
+    most, settings = layer.card.get("window_s"), data.train.pipeline.get(READ)
+    if most is None or settings is None:
+        return
+    seconds = settings["samples"] / settings["sample_rate"]
+    if seconds > most:
+        raise InputError(
+            f"{layer.handle} hears {most:g} s at a time, and these recordings were read in windows of {seconds:g} s: "
+            f"read them with `window_s={most:g}`, which leaves longer ones out."
+        )
 
 
 def writes(layer: HubLayer) -> bool:

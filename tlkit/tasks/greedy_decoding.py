@@ -41,6 +41,7 @@ class Rules:
         prompt: Tokens before the first.
         end: The token that ends a text.
         never: Tokens that are never written; None is all above the end.
+        width: Tokens of the module's rows; None where it takes any number.
         barred: Tokens that cannot be the first.
         longest: Most tokens of a text.
     """
@@ -50,6 +51,7 @@ class Rules:
     barred: tuple[int, ...]
     longest: int
     never: tuple[int, ...] | None = None
+    width: int | None = None
 
     @property
     def capacity(self) -> int:
@@ -102,10 +104,11 @@ def functions(
 
 
 def _rules(settings: Mapping[str, Any], longest: int, width: int | None) -> Rules:
-    """What the data's pipeline says, with as much room as a module of rows of one width has."""
+    """What the data's pipeline says, with no more room than a module of rows of one width has."""
     prompt, never = tuple(settings["prompt"]), settings.get("never")
-    room = longest if width is None else int(width) + 1 - len(prompt)
-    return Rules(prompt, int(settings["end"]), tuple(settings["barred"]), room, None if never is None else tuple(never))
+    room = longest if width is None else min(longest, int(width) + 1 - len(prompt))
+    never = None if never is None else tuple(never)
+    return Rules(prompt, int(settings["end"]), tuple(settings["barred"]), room, never, width)
 
 
 # -- with keys and values at hand
@@ -319,8 +322,10 @@ def settled(model: keras.Model, rules: Rules, tensors: Mapping[str, Any], draft:
 
     def passed(text: Any) -> tuple[Any, Any, Any]:
         ids = tf.concat([prompt, text[:, :-1]], axis=1)
-        scores = model({name: source, "ids": ids}, training=False)[:, start - 1 :]
-        return chosen(rules, scores, first)
+        if rules.width is not None:  # what fills the row up is behind all that counts
+            ids = tf.pad(ids, ((0, 0), (0, rules.width + 1 - rules.capacity)), constant_values=rules.end)
+        scores = model({name: source, "ids": ids}, training=False)
+        return chosen(rules, scores[:, start - 1 : start - 1 + rules.longest], first)
 
     def body(_text: Any, _shares: Any, _leads: Any, _same: Any, count: Any) -> tuple[Any, ...]:
         text, shares, leads = passed(_text)

@@ -25,6 +25,7 @@ class Card:
         parameters: Count of all weights, statistics of BatchNorm included.
         recipe: Number of the way it is built; another number builds anew.
         sample_rate: Samples a second of the waveforms it takes, or None where it takes no sound.
+        window_s: Seconds of sound that it hears at a time, or None where it hears any.
         labels: Names of what it tells apart, in the order of its outputs; () where it gives features alone.
         needs: Import name of what building it needs beyond tlkit's own requirements, and the extra that installs it.
     """
@@ -43,6 +44,7 @@ class Card:
     sample_rate: int | None = None
     needs: tuple[str, str] | None = None
     labels: tuple[str, ...] = ()
+    window_s: float | None = None
 
     @property
     def source(self) -> str:
@@ -70,4 +72,5 @@ class Card:
             "sample_rate": self.sample_rate,
             "download_mb": self.download_mb,
             **({"labels": list(self.labels)} if self.labels else {}),
+            **({} if self.window_s is None else {"window_s": self.window_s}),
         }
