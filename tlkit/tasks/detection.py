@@ -74,7 +74,7 @@ def detect(
     width, depth, overlap = int(width), int(depth), float(overlap)
     _check_arguments(names, finest, width, depth, overlap, head)
     heads.check_rules({"tap": (tap in reads.TAPS, f"be one of {', '.join(reads.TAPS)}", tap)}, of="detect")
-    arguments = {
+    arguments: dict[str, Any] = {
         "labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap, "head": head,
         "tap": tap,
     }  # fmt: skip
