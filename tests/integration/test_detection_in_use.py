@@ -146,3 +146,18 @@ def test_the_readme_runs(made):
     _, run = made
     assert readme_checks.check(run.folder, run)["metrics"][0].startswith("map")
     assert "| output | `boxes` | float32 | (1, 25, 4) | Sides of each box. |" in (run.folder / "README.md").read_text()
+
+
+def test_two_stages_learn_and_their_files_agree(made, tmp_path):
+    folder, run = made
+    task = tlkit.tasks.detect(LABELS, strides=(4, 8, 16), width=24, head="two_stage")
+    phases = (PHASES[0], tlkit.Phase(epochs=4, lr=2e-3, unfrozen=0.5))
+    two = tlkit.finetune(
+        painted.bars_module(tmp_path / "module"), task, run.data, phases, out=tmp_path / "run", batch_size=8,
+        progress=quiet,
+    )  # fmt: skip
+    assert two.scores["map50"] > 0.5
+    files = tlkit.export(two, formats=("saved_model", "float32"), progress=quiet).exports
+    assert [file.passed for file in files] == [True, True]
+    (prediction,) = tlkit.predict(two.folder, [folder / "images" / "00.png"])
+    assert len(prediction.scores) <= 25
