@@ -201,7 +201,7 @@ def test_the_module_has_two_endpoints_with_cuts_and_tokens():
         assert max(np.diff(depths)) < widest
     encoded = ears(np.zeros((1, 32_000), "f4"))
     assert encoded.shape == (1, 100, WIDTH)
-    states = hand({"encoded": encoded, "ids": np.array([[50257, 50362]])})["default"]
+    states = hand({"encoded": encoded, "ids": np.array([[50257, 50362]])})
     assert states.shape == (1, 2, WIDTH)
     assert sum(int(np.prod(v.shape)) for v in hand.variables) == whisper.CARD.parameters
 
@@ -223,7 +223,7 @@ def test_it_writes_what_is_said():
     encoded, ids = ears(sound), [50257, 50362]
     table = next(v for v in hand.variables if tuple(v.shape) == (51864, WIDTH)).numpy()
     while ids[-1] != hand.tokenizer.end and len(ids) < 20:
-        logits = hand({"encoded": encoded, "ids": np.array([ids])})["default"].numpy()[0, -1] @ table.T
+        logits = hand({"encoded": encoded, "ids": np.array([ids])}).numpy()[0, -1] @ table.T
         ids.append(int(np.argmax(logits[: hand.tokenizer.end + 1])))
     assert "only person in this conference" in hand.tokenizer.decode(ids)
 
