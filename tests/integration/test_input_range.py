@@ -135,5 +135,6 @@ def test_the_hub_s_convention_binds_modules_of_the_hub_alone(module_folder):
     layer = HubLayer(module_folder("tf1_hub"))
     assert input_range.established_range(layer).how == "the convention of TF Hub's image modules"
     hub = input_range._HUB
+    assert not hub.match("gs://acme-google/vgg16") and not hub.match("https://models.acme.com/tensorflow/vgg.tar.gz")
     assert hub.match("https://tfhub.dev/someone/net/1") and hub.match("kaggle:google/net/tensorFlow2/a/1")
     assert not hub.match("https://example.org/net.tar.gz") and not hub.match("kaggle:someone/net/tensorFlow2/a/1")

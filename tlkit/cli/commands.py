@@ -596,6 +596,9 @@ def _cache(args: list[str], flags: set[str]) -> int:
         raise InputError(f"`tlkit cache` takes nothing, or `clear`. Received: {' '.join(args)}.")
     if args:
         print(f"freed {cache.clear() / 1e6:.1f} MB")
+        if left := cache.others():
+            few = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
+            print(f"left in {cache.cache_dir()}, as it is not tlkit's: {few}")
         return 0
     sizes = cache.sizes()
     if "--json" in flags:

@@ -21,6 +21,11 @@ RECORD = ".sha256"  # ending of the file beside another that holds its hash
 CHAIN = "::"  # between the parts of a URL that reads one file system through another
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]+", re.IGNORECASE)
 _URL = re.compile(rf"({_PROTOCOL.pattern}):/", re.IGNORECASE)  # of two letters or more: one is a drive
+CACHED = (  # folders of the cache, one a kind
+    "caches", "features", "fronts", "modules", "ranked", "ratings", "remote", "samples", "spool", "tables", "web",
+    "zoo",
+)  # fmt: skip
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems without locks, which do without
 PARTIAL = ".tlkit-partial-"  # prefix of unfinished work; anything so named may be deleted at any time
 
 
@@ -211,7 +216,11 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "a+b") as file:
-        _lock(file.fileno())
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         yield
 
 
@@ -334,7 +343,7 @@ def _lock_now(handle: int) -> None:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             number = os.read(handle, 32).decode(errors="replace").strip()
             raise _BusyError(f"process {number}" if number.isdigit() else "another process") from None
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # file systems without locks do without
+        if error.errno not in NO_LOCKS:
             raise
 
 

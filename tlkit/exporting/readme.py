@@ -29,6 +29,7 @@ from tlkit.layer.lookup import backbone_of
 from tlkit.modalities.prepare import modality_of
 
 README = "README.md"
+MARK = "library_name: tlkit\n"
 FEW = 10  # test examples of a label below which nothing is known of it
 MOST_NAMED = 20  # labels
 _JS = {"float32": "Float32Array", "int32": "Int32Array", "uint8": "Uint8Array", "int8": "Int8Array"}
@@ -101,6 +102,15 @@ def write_readme(run: Run, record: Record, folder: Path) -> Path | None:
     )  # fmt: skip
     write_atomic(folder / README, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
     return folder / README
+
+
+def is_written(folder: Path) -> bool:
+    """Whether the folder's README is one that `write_readme` wrote."""
+    try:
+        with open(folder / README, encoding="utf-8") as file:
+            return MARK in file.read(4096)
+    except (OSError, ValueError):
+        return False
 
 
 # -- where it came from, and what is known of it

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.trouble import first_line
 from tlkit.formats import hub_module
 from tlkit.hub.downloading import TIMEOUT_S
 from tlkit.hub.store import Filled, Stored, obtain
@@ -106,7 +107,7 @@ def _model(name: str, size: int, weights: str | None, offline: bool) -> Any:
         with _impatient():
             return application(weights=weights, **arguments)
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        raise _NoWeightsError(str(error).splitlines()[0]) from error
+        raise _NoWeightsError(first_line(error)) from error
 
 
 def _trained_size(name: str) -> int:

@@ -20,7 +20,10 @@ Range = tuple[float, float]
 
 HUB_RANGE = (0.0, 1.0)  # the convention of TF Hub's image modules
 ASKED = "unknown: nothing in it says, so give input_range"
-_HUB = re.compile(r"(https?://(www\.)?tfhub\.dev/|gs://tfhub-modules/|.*\b(google|tensorflow|deepmind)/)")
+_HUB = re.compile(
+    r"(https?://(www\.)?tfhub\.dev/|gs://tfhub-modules/|https?://storage\.googleapis\.com/tfhub-modules/"
+    r"|(kaggle:|https?://(www\.)?kaggle\.com/(models/)?)(google|tensorflow|deepmind)/)"
+)
 _FITS, _BETTER = 1.0, 0.7  # standard deviations: the largest misfit of what is taken, and the least lead over the next
 _SIDE, _PICTURES = 64, 8
 _WORST = 8.0  # standard deviations that one channel counts at most

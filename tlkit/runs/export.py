@@ -66,6 +66,8 @@ def export(
                 stack.enter_context(held(target))
         opened = run_folder.opened(run)
         chosen_formats = checked_formats(formats, opened.task)
+        if folder is not None:
+            run_folder.check_target(Path(folder), [format.file for format in chosen_formats])
         exported, failure = _exported(opened, folder, chosen_formats, kept_to, progress)
         for part in (head for head in opened.task.inference if head.name):
             progress.line(f"head {part.name}")

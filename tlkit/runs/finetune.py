@@ -152,6 +152,7 @@ def _folder(out: str | Path | None, task: Task, fresh: bool, workers: Workers) -
     folder = Path(out) if out is not None else Path("runs") / task.name
     if (fresh or invocation.starts_over()) and workers.chief:
         checkpoint.clear(folder / run_folder.CHECKPOINTS)
+        run_folder.mark_unfinished(folder)
     workers.wait()
     return folder
 

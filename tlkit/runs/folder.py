@@ -24,6 +24,7 @@ from tlkit.core.files import PARTIAL, atomic_file, write_atomic
 from tlkit.core.run import Run
 from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
+from tlkit.exporting import readme
 from tlkit.layer import answer_states, last_state, past
 from tlkit.layer.hub_layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.methods import one_head
@@ -103,6 +104,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return plain
 
 
+def mark_unfinished(folder: Path) -> None:
+    """Let a run that starts over be gone on with by the same command, if it is killed: the one that lies there has not
+    been exported then.
+    """
+    with contextlib.suppress(InputError):  # there is none, or a damaged one
+        record = read_record(folder / RECORD)
+        write_atomic(folder / RECORD, json.dumps({**record, "exports": []}, indent=1))
+
+
 def _is_there(path: Path) -> bool:
     """Whether something has that name, be it a broken link."""
     return path.exists() or path.is_symlink()
@@ -119,6 +129,27 @@ def check_folder(folder: Path) -> None:
             raise InputError(f"{folder / name} is a folder where a file is written: move it away.")
     if _is_there(folder / CHECKPOINTS) and not (folder / CHECKPOINTS).is_dir():
         raise InputError(f"{folder / CHECKPOINTS} is a file where a folder is needed: move it away.")
+    if not _is_there(folder / RECORD) and not _is_there(folder / CHECKPOINTS):  # no run, and none that was killed
+        _check_others(folder, (MODEL, TASK, EXAMPLES, REPORT))
+
+
+def check_target(folder: Path, names: Sequence[str]) -> None:
+    """Refuse to export into a folder whose files of these names are nobody's run and no earlier export's.
+
+    Raises:
+        InputError: If so; names one.
+    """
+    if not _is_there(folder / RECORD) and not readme.is_written(folder):
+        _check_others(folder, names)
+
+
+def _check_others(folder: Path, names: Sequence[str]) -> None:
+    for name in (*names, readme.README):
+        if _is_there(folder / name) and not (name == readme.README and readme.is_written(folder)):
+            raise InputError(
+                f"{folder / name} is there already, and no run of tlkit wrote it: choose another folder, or move it "
+                "away."
+            )
 
 
 def save(run: Run, folder: str | Path) -> Run:

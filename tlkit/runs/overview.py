@@ -50,7 +50,8 @@ def module_lines(layer: HubLayer, shape: Any = None) -> list[str]:
         shape: Of what the model takes, the batch included.
     """
     count = sum(math.prod(v.shape) for v in layer.module_variables.values())
-    described = [f"module  {layer.handle}, {count:,} weights"]
+    random = ", which are RANDOM: nothing was learned in them" if layer.card.get("weights") == "random" else ""
+    described = [f"module  {layer.handle}, {count:,} weights{random}"]
     if is_image(layer) and layer.input_range is not None:
         low, high = layer.input_range
         described += [f"images  {shape[1]} x {shape[2]}, pixels as {low:g} to {high:g}: {layer.range_known_by}"]

@@ -45,9 +45,8 @@ def publish(run: Run | HubLayer | str | Path, folder: str | Path, *, card: Mappi
     layer, record = _published(run)
     endpoint = layer.endpoint
     origin = {"module": layer.handle, "sha256": layer.sha256, "date": datetime.date.today().isoformat(), **record}
-    facts = {**layer.card, "name": target.name, "trained_from": origin, **(card or {})}
-    if layer.input_range is not None:
-        facts.setdefault("input_range", list(layer.input_range))
+    trained_with = {} if layer.input_range is None else {"input_range": list(layer.input_range)}  # the card may differ
+    facts = {**layer.card, "name": target.name, "trained_from": origin, **trained_with, **(card or {})}
     module = layer.resolved_object
     brought = {name: getattr(module, name) for name in _OF_THE_HUB if hasattr(module, name)}
     with atomic_folder(target) as partial:

@@ -18,6 +18,7 @@ from tlkit.core.files import sha256_bytes
 from tlkit.core.progress import Progress
 from tlkit.core.run import Phase, PhaseResult
 from tlkit.core.task import Task
+from tlkit.layer.lookup import hub_layers
 from tlkit.model.partition import weights_hash
 from tlkit.training import checkpoint
 from tlkit.training.inputs import Settings
@@ -83,8 +84,10 @@ def keeper(
     workers = settings.workers
     if folder is None and workers.count == 1:
         return lambda state, trainer: None, None
+    modules = [f"{layer.input_range} {layer.output_key} {layer.form}" for layer in hub_layers(model)]
     signature = sha256_bytes(
         str(tuple(phases)), str(task.made_by), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
+        *modules,
         f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r} "
         f"{settings.micro_batch}", *([] if workers.replicas == 1 else [f"{workers.replicas} replicas"]),
     )  # fmt: skip
