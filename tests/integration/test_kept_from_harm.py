@@ -40,10 +40,7 @@ def test_an_export_is_not_written_over_files_of_others(tmp_path):
 
 
 def test_a_run_that_starts_over_is_unfinished_until_it_is_done(tmp_path):
-    record = {
-        "schema": 1, "arguments": ["run", "x"], "exports": [{"passed": True}], "phases": [], "scores": {}, "details": {},
-        "seconds": {}, "data": {},
-    }  # fmt: skip
+    record = {"schema": 1, "arguments": ["run", "x"], "exports": [{"format": "float32", "passed": True}]}
     run_folder.mark_unfinished(tmp_path)  # where there is none
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run_folder.finished(tmp_path, ["run", "x"]) is not None
