@@ -194,7 +194,10 @@ def _check_here(options: Mapping[str, Any], command: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False, default=str))
+    """Print strict JSON; a score that is no number is null."""
+    from tlkit.report.records import plain_json
+
+    print(json.dumps(plain_json(value), indent=1, allow_nan=False))
 
 
 # -- commands

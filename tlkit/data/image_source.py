@@ -16,7 +16,7 @@ from tlkit.core.columns import FileColumn, JoinedColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Augmenting, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
-from tlkit.data import pixels
+from tlkit.data import pixels, walking
 from tlkit.data.labelling import Labelled
 from tlkit.data.pixels import Colour, Depth
 from tlkit.data.preflight import Checked
@@ -322,7 +322,7 @@ def _refused(path: Path, error: Exception, head: bytes) -> Checked:
 
 def passed_over(path: Path) -> bool:
     """Whether a file that is no image never claimed to be one, such as notes.txt or Thumbs.db."""
-    return path.suffix.lower() in _PASSED_OVER or (not path.suffix and path.name.isupper())
+    return path.suffix.lower() in _PASSED_OVER or (not path.suffix and walking.is_note(path.name))
 
 
 def _splits(

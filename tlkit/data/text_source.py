@@ -19,6 +19,7 @@ from tlkit.core.columns import ArrayColumn, ReadColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Quarantined, Splits
 from tlkit.core.numeric import is_number
+from tlkit.data import walking
 from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
 from tlkit.data.decoding import ENCODINGS, check_encoding, decode, decoded
 from tlkit.data.labelling import Labelled
@@ -134,7 +135,7 @@ def from_texts(
 
 def check_file(path: Path, options: Options, tell: Callable[[str], None] | None = None) -> Checked:
     """Look at one file; `tell` hears the encoding that was guessed. Never raises."""
-    if path.suffix.lower() in _PASSED_OVER or (not path.suffix and path.name.isupper()):
+    if path.suffix.lower() in _PASSED_OVER or (not path.suffix and walking.is_note(path.name)):
         return Checked(ignored=True)  # a table beside the texts, a README
     trouble = file_trouble(path)
     if trouble:

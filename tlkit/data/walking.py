@@ -10,6 +10,12 @@ from tlkit.core.errors import InputError
 
 _NOT_DATA = ("__macosx", "@eadir", "$recycle.bin", "lost+found")  # what archives, drives and network drives leave
 _BESIDE = (".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".ipynb", ".db")
+_ABOUT_DATA = """
+    AUTHORS CHANGELOG CHANGES CHECKSUMS CITATION CONTRIBUTING CONTRIBUTORS COPYING COPYRIGHT CREDITS HISTORY INSTALL
+    LICENCE LICENSE MAINTAINERS MANIFEST MD5SUMS NEWS NOTES NOTICE README SHA1SUMS SHA256SUMS SOURCES TODO VERSION
+"""
+_NOTES = frozenset(_ABOUT_DATA.split())
+_NOTES_IN_SMALL = ("readme", "license", "licence")
 
 
 def folders(folder: Path) -> list[Path]:
@@ -52,7 +58,12 @@ def tables(folder: Path) -> list[str]:
 
 def _is_beside(name: str) -> bool:
     path = Path(name)
-    return path.suffix.casefold() in _BESIDE or path.stem.isupper() or path.stem.casefold() in ("readme", "license")
+    return path.suffix.casefold() in _BESIDE or is_note(path.stem)
+
+
+def is_note(name: str) -> bool:
+    """Whether a file of that name, without its ending, is about the data, as README is; DSC0001 is none of them."""
+    return name in _NOTES or name.casefold() in _NOTES_IN_SMALL
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
