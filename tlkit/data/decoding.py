@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ _WESTERN = ("mac_roman", "cp850")  # what the detector takes for their neighbour
 _INSIDE_WORDS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß’‘“”–—…•·")
 _TELLING = 30  # bytes beyond ASCII from which the detector may contradict cp1252 in such a text
 _LOOKED_AT = 1 << 18  # bytes that the detector sees
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+_NEARLY = 4  # characters of UTF-8 per other byte from which a text is one of UTF-8 that has been damaged
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -99,7 +103,10 @@ def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     try:
         text = data.decode(codec)
     except UnicodeDecodeError as error:
-        guess = _guessed(data) if codec == "utf-8" and encoding is None else ""
+        guess = ""
+        if codec == "utf-8" and encoding is None:
+            _check_damaged(data, error)
+            guess = _guessed(data)
         if not guess:
             raise InputError(_undecodable(codec, encoding, data, error)) from error
         text = data.decode(guess)
@@ -115,6 +122,17 @@ def _unmarked_utf16(data: bytes) -> str:
     if len(data) % 2 or max(zeros) < 0.3 * len(data) / 2 or min(zeros) > 0.05 * max(zeros):
         return ""
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+
+
+def _check_damaged(data: bytes, error: UnicodeDecodeError) -> None:
+    """Refuse UTF-8 with a few bytes that are none: in any other encoding all the rest would be read wrong."""
+    rest, count = _UTF8.subn(b"", data)
+    if count and count >= _NEARLY * len(_BEYOND_ASCII.findall(rest)):
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} in line {line:,}, and {count:,} other characters are; write "
+            "that line in UTF-8, too"
+        ) from error
 
 
 def _guessed(data: bytes) -> str:
