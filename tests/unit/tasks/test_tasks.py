@@ -393,8 +393,8 @@ def test_scores_of_one_thing_alone_are_served_as_classes():
     import tensorflow as tf
 
     (answer,) = tasks.classify(["a", "b"]).answers
-    assert set(answer.signatures["classify"]({"probabilities": tf.zeros((1, 2))})) == {"classes", "scores"}
-    assert answer.signatures["classify"]({"probabilities": tf.zeros((1, 4, 4, 2))}) is None
+    assert set(answer.signatures["classify"]({"probabilities": tf.zeros((1, 2))}, {})) == {"classes", "scores"}
+    assert answer.signatures["classify"]({"probabilities": tf.zeros((1, 4, 4, 2))}, {}) is None
     for task in (tasks.segment(["a", "b"]), tasks.tag(["O", "B-x"]), tasks.regress(["age"])):
         assert "classify" not in task.answers[0].signatures
 
