@@ -42,13 +42,15 @@ def main(
         time: Name of the column of times.
         value: Name of the column of values; several are a series each.
         series: Name of the column that tells several series apart; without it, "series" where there is one.
-        quantiles: Levels to forecast, ascending.
+        quantiles: Levels to forecast, ascending, with 0.5.
         origins: Cutoffs at the end of each series that are tested.
         stride: Steps between two of them; without it, half of the horizon.
         zero_shot: Never tune, however long the history is.
         seed: Of the order of windows.
         export: Which files to write.
     """
+    if data is None and (origins, stride) != (5, None):
+        raise tlkit.InputError("`origins` and `stride` divide a table of your own: give --data, or leave them out.")
     if data is None:
         splits = tlkit.datasets.made_series.sales(horizon, season_length or 12, seed=seed)
     else:

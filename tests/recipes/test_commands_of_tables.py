@@ -42,7 +42,15 @@ def test_forecasting(tmp_path, monkeypatch):
     page = (tmp_path / "runs/forecasting/report.html").read_text()
     assert "AutoETS" in page and "AutoTheta" in page and "<polygon" in page and "seasonal naive" in page
     if importlib.util.find_spec("statsforecast"):
+        assert {"mase_ets", "mase_theta"} <= scores.keys()
         assert "do not stand beside the model" not in page
+
+
+def test_origins_of_made_up_sales_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--origins", "3"], ["--stride", "2"]):
+        assert commands.main(["run", "forecasting", *words]) == 2
+        assert "`origins` and `stride` divide a table of your own: give --data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["folder", "table"])

@@ -101,7 +101,7 @@ def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Time
 
     Rows out of order are sorted, equal ones taken once, and up to a tenth of the steps is filled along a line; each is
     noted. Times are dates of ISO 8601 (also "2024-03", "2024Q1", 20240331 and 202403), datetimes, or numbers. Zones
-    that differ are brought to UTC.
+    that differ are brought to UTC; times of one zone stay as they are written.
 
     Args:
         name: Of the series, for messages.
@@ -128,15 +128,17 @@ def regular(name: str, times: Sequence[object], cells: Sequence[object]) -> Time
     if dropped:
         notes.append(f"{name}: {dropped} rows repeat a time with the same value, and are taken once.")
     step = dataclasses.replace(step, size=_size(name, step, at))
-    places = _places(name, step, at)
-    grid = np.full(places[-1] + 1, np.nan)
-    grid[places] = values
-    first, end = _ends(name, grid)
-    if end - first < len(grid):
-        notes.append(f"{name}: {len(grid) - end + first} steps without a value at its ends are cut off.")
-    filled, note = _filled(name, grid[first:end], lambda place: step.text(at[0] + step.size * (first + place)))
-    gaps = tuple(np.flatnonzero(~np.isfinite(grid[first:end])).tolist())
-    last = float(at[0] + step.size * (end - 1))
+    places, present = _places(name, step, at), np.isfinite(values)
+    if not present.any():
+        raise InputError(f"The series {name!r} has no value at all.")
+    first, end = int(places[present][0]), int(places[present][-1])
+    cut = int(places[-1]) - (end - first)
+    if cut:
+        notes.append(f"{name}: {cut} steps without a value at its ends are cut off.")
+    steps = places[present] - first
+    filled, note = _filled(name, steps, values[present], lambda place: step.text(at[0] + step.size * (first + place)))
+    gaps = tuple(np.setdiff1d(np.arange(len(filled)), steps).tolist())
+    last = float(at[0] + step.size * end)
     return Timeline(name, filled.astype(np.float32), step, last, (*notes, *note), gaps)
 
 
@@ -194,7 +196,8 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
     """Times as numbers, how they are written, and notes.
 
     Raises:
-        InputError: If one is no time, or some have a zone and others have none. `name` names the series.
+        InputError: If one is no time, some are plain numbers and others dates, or some have a zone and others none.
+            `name` names the series.
     """
     notes: list[str] = []
     plain = [value for time in times if (value := _plain_number(time)) is not None]
@@ -204,13 +207,18 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
             return np.array(plain, np.float64), Step(""), notes
         return (*_as_numbers(compact), [f"{name}: times such as {plain[0]:.0f} are read as dates."])
     dates = [_parsed(time) for time in times]
-    mostly = 2 * len(plain) > len(times)
     for row, (time, moment) in enumerate(zip(times, dates, strict=True), start=1):
-        if moment is None and (not mostly or _plain_number(time) is None):
+        if moment is None and _plain_number(time) is None:
             raise InputError(
                 f"Time {row} of the series {name!r} is no date or number: write dates as 2024-03-31 or 2024-03-31 "
                 f"18:00. Received: {str(time)!r:.60}."
             )
+    if plain:
+        date_text = next(str(time) for time in times if _plain_number(time) is None)
+        raise InputError(
+            f"Some times of the series {name!r} are plain numbers and others are dates: write all of them in one way. "
+            f"Received: {plain[0]:.15g} and {date_text!r:.60}."
+        )
     parsed = [moment for moment in dates if moment is not None]
     zones = {moment.utcoffset() for moment in parsed}
     if None in zones and len(zones) > 1:
@@ -221,12 +229,10 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
     days = {moment.timetz().replace(tzinfo=None) for moment in parsed}
     if len(zones) > 1 and len(days) == 1:  # the clock was put forward or back between two days
         notes.append(f"{name}: times have {len(zones)} different offsets at one time of day, and are read as days.")
-        parsed = [moment.replace(tzinfo=None) for moment in parsed]
     elif len(zones) > 1:
         notes.append(f"{name}: times have {len(zones)} different offsets, and are brought to UTC.")
-    if parsed and parsed[0].tzinfo is not None:
-        parsed = [moment.astimezone(UTC).replace(tzinfo=None) for moment in parsed]
-    return (*_as_numbers(parsed), notes)
+        parsed = [moment.astimezone(UTC) for moment in parsed]
+    return (*_as_numbers([moment.replace(tzinfo=None) for moment in parsed]), notes)
 
 
 def _as_numbers(parsed: Sequence[datetime]) -> tuple[np.ndarray, Step]:
@@ -332,29 +338,24 @@ def _places(name: str, step: Step, at: np.ndarray) -> np.ndarray:
     return np.asarray(places)
 
 
-def _ends(name: str, grid: np.ndarray) -> tuple[int, int]:
-    """First step with a value, and the one behind the last."""
-    present = np.flatnonzero(np.isfinite(grid))
-    if not len(present):
-        raise InputError(f"The series {name!r} has no value at all.")
-    return int(present[0]), int(present[-1]) + 1
-
-
-def _filled(name: str, grid: np.ndarray, text: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
-    """Steps without a value, filled along a line between their neighbours."""
-    present = np.isfinite(grid)
-    gaps = np.flatnonzero(~present)
-    if len(gaps) > MOST_FILLED * len(grid):
+def _filled(
+    name: str, places: np.ndarray, values: np.ndarray, text: Callable[[int], str]
+) -> tuple[np.ndarray, list[str]]:
+    """Values at every step; those between `places`, which begin at 0, lie along a line between their neighbours."""
+    steps = int(places[-1]) + 1
+    lacking = steps - len(places)
+    if not lacking:
+        return values, []
+    first = text(int(places[np.flatnonzero(np.diff(places) > 1)[0]]) + 1)
+    if lacking > MOST_FILLED * steps:  # before anything is made: one stray time may lie thousands of years away
         raise InputError(
-            f"The series {name!r} lacks {len(gaps)} of {len(grid)} steps, {text(int(gaps[0]))} first, and at most "
+            f"The series {name!r} lacks {lacking} of {steps} steps, {first} first, and at most "
             f"{MOST_FILLED:.0%} are filled: fill it yourself; or number the rows in place of times, where days without "
             "a value are none of the steps, as weekends are of prices."
         )
-    if not len(gaps):
-        return grid, []
-    was = "was missing and is" if len(gaps) == 1 else "were missing and are"
-    note = f"{name}: {len(gaps)} of {len(grid)} steps {was} filled along a line, {text(int(gaps[0]))} first."
-    return np.interp(np.arange(len(grid)), np.flatnonzero(present), grid[present]), [note]
+    was = "was missing and is" if lacking == 1 else "were missing and are"
+    note = f"{name}: {lacking} of {steps} steps {was} filled along a line, {first} first."
+    return np.interp(np.arange(steps), places, values), [note]
 
 
 def _capital(text: str) -> str:

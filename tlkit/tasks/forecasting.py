@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def forecast(
 
     Args:
         horizon: Steps ahead, >= 1.
-        quantiles: Levels, ascending, each in (0, 1).
+        quantiles: Levels, ascending, each in (0, 1), with 0.5: MASE is of the median.
         season_length: Steps of a season: 12 of months in a year, 24 of hours in a day; 1 is none.
         hidden: Width of the head's hidden layer, where the module gives features.
 
@@ -161,7 +162,13 @@ def _check_arguments(horizon: Any, quantiles: Any, season_length: Any, hidden: A
     heads.check_rules(
         {
             "horizon": (_is_count(horizon), "be a whole number, 1 or more", horizon),
-            "quantiles": (fine, "hold levels in (0, 1), each once and ascending", quantiles),
+            "quantiles": (
+                fine and any(math.isclose(level, 0.5) for level in levels),
+                "hold 0.5, as the median is what one number is scored by"
+                if fine
+                else "hold levels in (0, 1), each once and ascending",
+                quantiles,
+            ),
             "season_length": (_is_count(season_length), "be a whole number, 1 (no season) or more", season_length),
             "hidden": (_is_count(hidden), "be a whole number, 1 or more", hidden),
         },

@@ -63,6 +63,10 @@ REFUSED = {
     "two times": (DAYS[:2], N[:2], "too few to know its step"),
     "other counts": (DAYS, N[:-1], "30 times and 29 values"),
     "days first": (["31/01/2024", *DAYS[1:]], N, "write dates as 2024-03-31"),
+    "numbers among dates": ([*DAYS[:-1], "5"], N, "plain numbers and others are dates: write all of them in one way"),
+    "dates among numbers": ([*(f"2024{d:02d}" for d in range(1, 13)), "2025-01-01"], N[:13], "202401 and '2025-01-01'"),
+    "compact dates among dates": ([*DAYS[:-1], "20240131"], N, "are plain numbers and others are dates"),
+    "one stray time": ([*range(30), 2_000_000_000], [*N, 1], "lacks 1999999970 of 2000000001 steps, 30 first"),
     "no number among numbers": ([*range(29), "last"], N, "Time 30 of the series 'load' is no date or number"),
     "a decimal comma": (DAYS, ["3,5", *N[1:]], "is no number: write it as 1234.5"),
     "Python's thousands": (DAYS, ["1_0", *N[1:]], "is no number"),
@@ -92,6 +96,9 @@ STEPS = {
     "hours": (["2024-01-01 22:00", "2024-01-01 23:00", "2024-01-02 00:00"], ["2024-01-02 01:00:00"]),
     "numbers": (["7", "9", "11"], ["13"]),
     "seconds of Unix": (["1704067200", "1704070800", "1704074400"], ["1704078000"]),
+    "hours of one zone": ([f"2024-01-01T{hour}:00+05:30" for hour in (20, 21, 22)], ["2024-01-01 23:00:00"]),
+    "days of one zone": ([f"2024-01-0{day}T00:00+05:30" for day in (1, 2, 3)], ["2024-01-04"]),
+    "months of one zone": ([f"2024-0{month}-01T00:00+05:30" for month in (1, 2, 3)], ["2024-04"]),
     "compact months": (["202411", "202412", "202501"], ["2025-02"]),
 }
 

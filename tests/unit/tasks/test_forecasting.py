@@ -185,6 +185,7 @@ def test_levels_between_those_of_the_module_lie_on_a_line():
         ({"horizon": 0}, "`horizon` of `forecast` must be a whole number"),
         ({"quantiles": (0.5, 0.1)}, "`quantiles` of `forecast` must hold levels"),
         ({"quantiles": (0.0, 0.5)}, "`quantiles`"),
+        ({"quantiles": (0.1, 0.9)}, "`quantiles` of `forecast` must hold 0.5, as the median"),
         ({"quantiles": "0.5"}, "`quantiles`"),
         ({"season_length": 2.5}, "`season_length`"),
         ({"hidden": 0}, "`hidden`"),
