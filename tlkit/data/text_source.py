@@ -65,7 +65,7 @@ class TextReader:
     @property
     def pipeline(self) -> Pipeline:
         """Everything that decides the text, besides the content of the files."""
-        return Pipeline().then("text", version=_VERSION, encoding=self.encoding or ENCODINGS)
+        return Pipeline().then(TEXT_MODALITY, version=_VERSION, encoding=self.encoding or ENCODINGS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +172,12 @@ def as_text(content: bytes | str, encoding: str | None) -> str:
     return content if isinstance(content, str) else decode(content, encoding)
 
 
-def read_text(path: Path, encoding: str | None = None) -> str:
-    """The text of a file.
+def read_text(path: Path, pipeline: Pipeline) -> tuple[str, str]:
+    """The text of a file, and a note where its encoding had to be guessed, or "".
+
+    Args:
+        path: The file.
+        pipeline: What made the examples of training, whose encoding the file is read in.
 
     Raises:
         InputError: If it cannot be read, or holds no text.
@@ -181,10 +185,12 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     trouble = file_trouble(path)
     if trouble:
         raise InputError(f"{str(path)!r} cannot be read as a text: {trouble}.")
+    encoding = (pipeline.get(TEXT_MODALITY) or {}).get("encoding", ENCODINGS)
     try:
-        return as_text(path.read_bytes(), encoding)
+        text, guess = decoded(path.read_bytes(), None if encoding == ENCODINGS else encoding)
     except (OSError, InputError) as error:
         raise InputError(f"{str(path)!r} cannot be read as a text: {error}.") from error
+    return text, f"not UTF-8, and read as {guess}" if guess else ""
 
 
 def text_of(x: Any) -> str:

@@ -18,7 +18,7 @@ from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.dialogue_rows import STEP, TOKENIZER, in_rows, tokens_of
 from tlkit.data.dialogues import DIALOGUE, MESSAGES, ROLES
 from tlkit.generating import rows
-from tlkit.modalities.parsed import one_example
+from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.tokenizing.chat import prompt_tokens
 
@@ -109,9 +109,9 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     """The prompt that a file holds: a text, which the user says, or a JSON list of messages."""
     from tlkit.data.text_source import read_text
 
-    text = read_text(source).strip() if isinstance(source, Path) else str(source).strip()
+    text, guess = read_text(source, info.pipeline) if isinstance(source, Path) else (str(source), "")
     tokenizer = tokenizer_in(info)
-    messages = _asked(text, str(source))
+    messages = _asked(text.strip(), str(source))
     prompt, room = prompt_tokens(tokenizer, messages), info.shapes["prompt"][0]
     note = f"of {len(prompt):,} tokens the last {room:,} are read" if len(prompt) > room else ""
     inputs = DictColumn(
@@ -121,7 +121,7 @@ def _parse(source: Any, info: FileInfo) -> Examples:
         }
     )
     columns = {TOKENIZER: TextColumn([tokenizer.file]), "asked": TextColumn([messages[-1]["content"]])}
-    return one_example(str(source), DIALOGUE, inputs, note, info.pipeline, columns)
+    return also_noted(one_example(str(source), DIALOGUE, inputs, note, info.pipeline, columns), guess)
 
 
 def _asked(text: str, where: str) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,3 +34,10 @@ def one_example(
         pipeline=pipeline,
         columns={NOTE: TextColumn([note] * count), **(columns or {})},
     )
+
+
+def also_noted(examples: Examples, note: str) -> Examples:
+    """The same thing with a further note in front of those that it has; "" adds none."""
+    notes = [str(examples.columns[NOTE][i]) for i in range(len(examples))]
+    joined = TextColumn(["; ".join(filter(None, (note, earlier))) for earlier in notes])
+    return dataclasses.replace(examples, columns={**examples.columns, NOTE: joined})

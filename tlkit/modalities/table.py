@@ -23,7 +23,7 @@ from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data.table import TABLE as READ
 from tlkit.data.table import TableRows, columns_of, in_columns
 from tlkit.data.table_columns import ENCODED, IMAGE, NUMBER, TEXT, TableColumn, checked_cells
-from tlkit.data.table_formats import read_any
+from tlkit.data.table_formats import Table, read_any
 from tlkit.data.table_images import grey, resized
 from tlkit.data.text import tokenized
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, image_input, plain_tensor
@@ -249,19 +249,20 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     """The rows of a file with the header of the training table, or of a JSON object; a mapping is one row."""
     columns = columns_of(info.pipeline)
     if isinstance(source, Mapping):
-        name, folder, rows = "row", Path(), {key: [value] for key, value in source.items()}
+        name, folder, rows = "row", Path(), Table({key: [value] for key, value in source.items()}, 1)
     else:
-        name, folder, rows = str(source), Path(source).parent, dict(_rows(Path(source)))
-    absent = [column.name for column in columns if column.name not in rows]
+        name, folder, rows = str(source), Path(source).parent, _rows(Path(source))
+    absent = [column.name for column in columns if column.name not in rows.columns]
     if absent:
         raise InputError(f"{name!r} lacks the column {absent[0]!r}: the model takes {_listed(columns)}.")
-    inputs = in_columns(columns, rows)
-    odd = [(row, column, cell) for column in columns for row, cell in checked_cells(column, rows[column.name])]
+    inputs = in_columns(columns, rows.columns)
+    odd = [(row, column, cell) for column in columns for row, cell in checked_cells(column, rows.columns[column.name])]
     count = len(inputs)
     names = [name] if count == 1 else [f"{name}, row {number}" for number in range(1, count + 1)]
     parsed = []
     for i in range(count):
-        slips = [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
+        slips = [note.removesuffix(".") for note in rows.notes]
+        slips += [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
         encoded = _encoded(inputs.subset([i]), columns)
         if any(column.kind not in ENCODED for column in columns):
             more, cut = _of_modules(inputs[i], columns, info, folder)
@@ -292,9 +293,9 @@ def _of_modules(
     return {name: ArrayColumn(array[None]) for name, array in arrays.items()}, notes
 
 
-def _rows(file: Path) -> Mapping[str, list[Any]]:
+def _rows(file: Path) -> Table:
     if file.suffix.lower() != ".json":
-        return read_any(file).columns
+        return read_any(file)
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -302,7 +303,8 @@ def _rows(file: Path) -> Mapping[str, list[Any]]:
     rows = value if isinstance(value, list) else [value]
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{str(file)!r} must hold a JSON object, one value a column, or a list of such.")
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table({name: [row.get(name) for row in rows] for name in names}, 1)
 
 
 def _encoded(row: Column, columns: Sequence[TableColumn]) -> DictColumn:

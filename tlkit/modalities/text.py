@@ -22,7 +22,7 @@ from tlkit.data.text import tokenized
 from tlkit.data.windows import PASSAGE, QUESTION_WINDOWS, WindowsReader, passages_of, pieces_of, windows_over
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, plain_tensor
 from tlkit.modalities.pages import beside
-from tlkit.modalities.parsed import one_example
+from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.modalities.plain import describe_inputs, serve_inputs
 from tlkit.modalities.text_shown import show
 from tlkit.tokenizing.bytepairs import BytePairs
@@ -218,17 +218,17 @@ def _parse(source: Any, info: FileInfo) -> Examples:
             f"{str(file)!r} yourself, and run the file on the pieces."
         )
     wordpiece = wordpiece_in(info)
-    text, length = read_text(file), info.shapes[INPUTS[0]][0]
+    (text, guess), length = read_text(file, info.pipeline), info.shapes[INPUTS[0]][0]
     windows = info.pipeline.get(QUESTION_WINDOWS)
     if windows is not None:
-        return _asked(str(file), wordpiece, _question(file, text), info, windows["stride"])
+        return also_noted(_asked(str(file), wordpiece, _question(file, text), info, windows["stride"]), guess)
     if info.pipeline.get(TEXT_WINDOWS) is not None:
-        return _windows(str(file), wordpiece, text, info)
+        return also_noted(_windows(str(file), wordpiece, text, info), guess)
     value = DictColumn({name: ArrayColumn(row[None]) for name, row in wordpiece.inputs(text, length).items()})
     needed = wordpiece.count(text)
     change = "" if needed <= length else f"cut to {length} of {needed} word pieces"
     steps = ArrayColumn(np.array([_steps(wordpiece, text, length)], dtype=str))
-    return one_example(str(file), "text", value, change, info.pipeline, {STEPS: steps})
+    return also_noted(one_example(str(file), "text", value, change, info.pipeline, {STEPS: steps}), guess)
 
 
 def wordpiece_in(info: FileInfo) -> WordPiece:

@@ -16,7 +16,7 @@ from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.teacher_forcing import IDS, PROMPTED, TOKENIZER, room_for, with_tokens
 from tlkit.data.translations import SOURCE, TRANSLATION, WANTED
-from tlkit.modalities.parsed import one_example
+from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.tokenizing.bytepairs import BytePairs
 
 if TYPE_CHECKING:
@@ -167,13 +167,14 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     settings, rows = (info.pipeline.get(step) for step in (PROMPTED, ROWS))
     if settings is None or rows is None or FILE not in info.files:
         raise InputError("The file does not say how texts become tokens: export the run again.")
-    text = read_text(source) if isinstance(source, Path) else str(source)
+    text, guess = read_text(source, info.pipeline) if isinstance(source, Path) else (str(source), "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not 1 <= len(lines) <= LINES:
         raise InputError(f"{str(source)!r} has {len(lines):,} lines of text: 1 to {LINES:,} can be translated at once.")
     reading = info.files.get(f"{SOURCE_FILE}.json", info.files[FILE]).decode()
     tokenizer = BytePairs(reading, None, int(rows["end"]), int(rows["pad"]))
-    return [_line(line, str(source) if len(lines) == 1 else line, tokenizer, info) for line in lines]
+    names = [str(source) if len(lines) == 1 else line for line in lines]
+    return [also_noted(_line(line, name, tokenizer, info), guess) for line, name in zip(lines, names, strict=True)]
 
 
 def _line(line: str, name: str, tokenizer: BytePairs, info: FileInfo) -> Examples:

@@ -13,7 +13,7 @@ from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.formats.tflite_metadata import VOCABULARY, plain_tensor, regex_tokenizer
 from tlkit.modalities.pages import beside
-from tlkit.modalities.parsed import one_example
+from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.modalities.text import texts_of, tokenizer_of
 from tlkit.modalities.text_shown import show
 from tlkit.tokenizing.words import APART, UNKNOWN, Words
@@ -65,10 +65,11 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     file = Path(source)
     rows = (line.split(" ") for line in info.files[VOCABULARY].decode().split("\n")[:-1])
     words = Words({word: int(row) for word, row in rows})
-    text, (length,) = read_text(file), info.shape
+    (text, guess), (length,) = read_text(file, info.pipeline), info.shape
     needed = words.count(text)
     change = "" if needed <= length else f"cut to {length - 1} of {needed - 1} words"
-    return one_example(str(file), "words", ArrayColumn(words.inputs(text, length)[None]), change, info.pipeline)
+    value = ArrayColumn(words.inputs(text, length)[None])
+    return also_noted(one_example(str(file), "words", value, change, info.pipeline), guess)
 
 
 WORDS = Modality(
