@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,11 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
             f"{type(source).__name__}."
         )
     names = getattr(getattr(source, "index", None), "names", ())  # of several levels, as series and time
-    frame = source.reset_index() if any(name is not None for name in names) else source
+    twice = [name for name in source.columns if list(source.columns).count(name) > 1]
+    if twice:
+        raise InputError(f"The DataFrame has two columns {str(twice[0])!r}: give each a name of its own.")
+    levels = [i for i, name in enumerate(names) if name not in source.columns]  # others were set with drop=False
+    frame = source.reset_index(levels) if levels and any(name is not None for name in names) else source
     columns = {str(name): frame[name].tolist() for name in frame.columns}
     if not columns or not len(frame):
         raise InputError("The DataFrame holds no rows: give one for each time.")
@@ -200,46 +204,73 @@ def _is_number(cell: object) -> bool:
 def recordings(
     root: Path, classes: Sequence[ClassFolder], value: Sequence[str] | None
 ) -> tuple[list[str], list[np.ndarray], list[str], list[int | None], tuple[str, ...]]:
-    """Names, values, labels and parts of the tables in class folders, and notes on what their channels are."""
+    """Names, values, labels and parts of the tables in class folders, and the names of their channels.
+
+    Raises:
+        InputError: If a table cannot be read, or has other channels than the first.
+    """
     names, arrays, labels, parts = [], [], [], []
-    channels: dict[str, None] = {}
+    channels: list[str] = []
     for folder in classes:
         files = sorted(p for p in folder.path.iterdir() if p.suffix.lower() in TABLES and not p.name.startswith("."))
         for file in files:
             names.append(file.relative_to(root).as_posix())
             frame = frame_of(file, None, None)
-            channels |= dict.fromkeys(_channels(file, frame, value))
-            arrays.append(_recording(file, frame, value))
+            file_channels = _channels(file, frame) if value is None else list(value)
+            channels = channels or file_channels
+            if sorted(channels) != sorted(file_channels):
+                raise InputError(
+                    f"The channels of {names[-1]!r} are {_listed(file_channels)}, and those of {names[0]!r} are "
+                    f"{_listed(channels)}: give all the same columns, or name those to read, `value`."
+                )
+            arrays.append(_recording(file, frame, channels))
             labels.append(folder.label)
             parts.append(folder.part)
     if not names:
         raise InputError(
             f"The class folders of {str(root)!r} hold no table ({', '.join(TABLES)}): give one a recording."
         )
-    note = f"The columns {', '.join(map(repr, channels))} are the channels; `value` names others."
-    return names, arrays, labels, parts, (note,)
+    return names, arrays, labels, parts, tuple(channels)
 
 
-def recording(file: Path) -> np.ndarray:
-    """One recording, float64 (steps, channels), of all columns but times and a pandas index without a name."""
-    return _recording(file, frame_of(file, None, None), None)
+def recording(file: Path, channels: Sequence[str]) -> np.ndarray:
+    """One recording, float64 (steps, channels): the columns `channels` in this order.
+
+    Args:
+        file: A table.
+        channels: Names of columns; () is all but times and a pandas index without a name, in the table's order.
+
+    Raises:
+        InputError: If the table lacks one of them, or cannot be read.
+    """
+    frame = frame_of(file, None, None)
+    absent = [name for name in channels if name not in frame.columns]
+    if absent:
+        raise InputError(
+            f"{str(file)!r} has the columns {_listed(frame.columns)}, and lacks {_listed(absent)}: the model takes the "
+            f"channels {_listed(channels)}."
+        )
+    return _recording(file, frame, channels or _channels(file, frame))
 
 
-def _channels(file: Path, frame: Frame, value: Sequence[str] | None) -> list[str]:
-    if value is not None:
-        return list(value)
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _channels(file: Path, frame: Frame) -> list[str]:
     named = (name for name in frame.columns if name.casefold() not in _NAMELESS)
-    return [name for name in named if not _is_time(file, name, frame.column(name))]
+    channels = [name for name in named if not _is_time(file, name, frame.column(name))]
+    if not channels:
+        raise InputError(f"{str(file)!r} has no column but times: give one for each channel.")
+    return channels
 
 
-def _recording(file: Path, frame: Frame, value: Sequence[str] | None) -> np.ndarray:
+def _recording(file: Path, frame: Frame, channels: Sequence[str]) -> np.ndarray:
     columns = [
         [number(cell, f"row {row} of column {name!r} of {file.name!r}") for row, cell in
          enumerate(frame.column(name, "value"), frame.first)]
-        for name in _channels(file, frame, value)
+        for name in channels
     ]  # fmt: skip
-    if not columns:
-        raise InputError(f"{str(file)!r} has no column but times: give one for each channel.")
     return np.array(columns, np.float64).T
 
 

@@ -191,12 +191,14 @@ def from_table(
         InputError: If a column is missing, a value is no number, or the label of a long series changes.
     """
     frame = labelled_series.frame_of(table, encoding, separator)
+    channels: list[str] = []
     if series is None:
         recordings = labelled_series.wide(frame, label)
     else:
         channels = column_names(value, "value")
         recordings = labelled_series.long(frame, label, series, time, channels)
-    splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups)
+    named = channels if len(channels) > 1 else ()
+    splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups, named)
     return noted(splits, (*frame.notes, *recordings.notes))
 
 
@@ -295,12 +297,14 @@ def from_folder(
         tests = [path for path in ts_paths if path.stem.upper() == name]
         return from_ts(train[0], tests[0] if tests else None, steps=steps, split=split, seed=seed)
     classes = layout(root)
-    names, series, labels, parts, notes = labelled_series.recordings(root, classes.classes, value)
+    names, series, labels, parts, channels = labelled_series.recordings(root, classes.classes, value)
     fixed = [part for part in parts if part is not None]
     if fixed and len(fixed) < len(parts):
         raise InputError(f"Some class folders of {str(root)!r} lie in train, val or test folders, and others do not.")
-    splits = _assembled(names, series, labelling.from_names(labels), fixed, steps, split, seed, groups)
-    return noted(splits, (*classes.notes, *notes))
+    labelled = labelling.from_names(labels)
+    splits = _assembled(names, series, labelled, fixed, steps, split, seed, groups, channels)
+    note = f"The columns {', '.join(map(repr, channels))} are the channels; `value` names others."
+    return noted(splits, (*classes.notes, note))
 
 
 def _assembled(
@@ -312,16 +316,20 @@ def _assembled(
     split: Sequence[float],
     seed: int,
     groups: Groups | None,
+    channels: Sequence[str] = (),
 ) -> Splits:
-    if steps is not None and not (is_number(steps) and steps >= 2):
-        raise InputError(f"`steps` must be 2 or more, or None for the longest series. Received: steps={steps!r}.")
+    if steps is not None and not (is_number(steps) and steps >= 2 and float(steps).is_integer()):
+        raise InputError(
+            "`steps` must be a whole number, 2 or more, or None for the longest series. Received: steps={steps!r}."
+        )
     values, notes = labelled_series.of_one_length(names, series, parts, steps)
+    named = {"names": list(channels)} if channels else {}  # by which `predict` finds them in a table
     examples = Examples(
         ids=tuple(names),
         inputs=ArrayColumn(values),
         targets=ArrayColumn(labelled.targets),
         modality=SERIES,
-        pipeline=Pipeline().then(SERIES, steps=values.shape[1], channels=values.shape[2]),
+        pipeline=Pipeline().then(SERIES, steps=values.shape[1], channels=values.shape[2], **named),
         groups=group_names(groups, names) if groups is not None else (),
     )
     splits = assemble(examples, labelled, shares=checked_shares(split), seed=seed, fixed=parts)

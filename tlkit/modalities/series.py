@@ -84,7 +84,8 @@ def _parse(source: Any, info: FileInfo) -> Examples | list[Examples]:
     if info.pipeline.get(histories.HISTORY) is not None:
         return _latest(source, info)
     steps, channels = info.shape
-    array = labelled_series.recording(Path(source)) if isinstance(source, str | Path) else source
+    names = (info.pipeline.get(NAME) or {}).get("names", ())
+    array = labelled_series.recording(Path(source), names) if isinstance(source, str | Path) else source
     array = labelled_series.checked(str(source)[:200], array)
     if array.shape[1] != channels:
         raise InputError(f"{str(source)[:200]!r} has {array.shape[1]} channels, and the model takes {channels}.")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from tlkit.core.errors import InputError
+from tlkit.core.modality import FileInfo
 from tlkit.core.seasons import lag_positions, window_length, windows_of
 from tlkit.data import series, timeline
 from tlkit.data.histories import timelines
+from tlkit.modalities.series import SERIES
 
 DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
 N = list(range(30))
@@ -483,11 +485,42 @@ def test_recordings_in_class_folders(tmp_path):
     data = series.from_folder(tmp_path, split=(0.5, 0.25, 0.25))
     assert data.labels == ("run", "walk") and data.train.inputs.spec.shape == (10, 2)
     table(tmp_path / "run" / "7.csv", ["time", "x"], [[t, t] for t in range(10)])
-    with pytest.raises(InputError, match=r"'run/0.csv' has 2 channels and 'run/7.csv' has 1"):
+    with pytest.raises(InputError, match=r"channels of 'run/7.csv' are 'x', and those of 'run/0.csv' are 'x', 'y'"):
         series.from_folder(tmp_path)
     table(tmp_path / "run" / "7.csv", ["time", "x", "y"], [[-t, t, t] for t in range(10)])
     with pytest.raises(InputError, match="are out of order in the column 'time'"):
         series.from_folder(tmp_path)
+
+
+def test_channels_are_matched_by_their_names(tmp_path):
+    """Columns in another order are the same channels, also of a file to predict; other columns are refused."""
+    for label in ("walk", "run"):
+        (tmp_path / label).mkdir()
+        for i in range(6):
+            header, cells = (["time", "x", "y"], [1, 7]) if i % 2 else (["time", "y", "x"], [7, 1])
+            table(tmp_path / label / f"{i}.csv", header, [[t, *cells] for t in range(10)])
+    data = series.from_folder(tmp_path, split=(0.5, 0.25, 0.25))
+    assert data.train.pipeline.get("series")["names"] == ["y", "x"]
+    expected = np.tile([7, 1], (10, 1))
+    assert all((row == expected).all() for part in (data.train, data.val, data.test) for row in part.inputs.values)
+    info = FileInfo(data.train.pipeline, {"series": (10, 2)})
+    parsed = SERIES.parse(table(tmp_path / "new.csv", ["x", "y", "note"], [[1, 7, "a"]] * 10), info)
+    np.testing.assert_array_equal(parsed.inputs.values[0], expected)
+    with pytest.raises(InputError, match=r"has the columns 'x', 'z', and lacks 'y': the model takes the channels"):
+        SERIES.parse(table(tmp_path / "new.csv", ["x", "z"], [[1, 7]] * 10), info)
+    table(tmp_path / "walk" / "6.csv", ["time", "x", "z"], [[t, t, t] for t in range(10)])
+    with pytest.raises(InputError, match=r"of 'walk/6.csv' are 'x', 'z', and those of 'run/0.csv' are 'y', 'x'"):
+        series.from_folder(tmp_path)
+
+
+def test_an_index_that_is_a_column_too_is_read_once_and_two_columns_of_a_name_are_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"time": pandas.date_range("2020-01-01", periods=100), "value": wave()})
+    indexed = frame.set_index("time", drop=False)
+    assert series.history(indexed, 6, 12, origins=2).test.ids == ("value@91", "value@94")
+    twice = pandas.concat([frame, frame["value"]], axis=1)
+    with pytest.raises(InputError, match="The DataFrame has two columns 'value'"):
+        series.history(twice, 6, 12, origins=2)
 
 
 BAD_ARRAYS = {
@@ -510,5 +543,6 @@ def test_arrays_that_are_no_series_are_refused(case):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="There is no folder"):
         series.from_folder(tmp_path / "none")
-    with pytest.raises(InputError, match="`steps` must be 2 or more"):
-        series.from_arrays(np.zeros((4, 5)), ["a", "b"] * 2, steps=1)
+    for steps in (1, 2.7, np.inf):
+        with pytest.raises(InputError, match="`steps` must be a whole number, 2 or more"):
+            series.from_arrays(np.zeros((4, 5)), ["a", "b"] * 2, steps=steps)
