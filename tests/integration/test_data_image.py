@@ -731,6 +731,6 @@ def test_a_single_file_is_read_as_the_training_pictures_were(tmp_path):
     root = deep_folder(tmp_path, 1)
     splits = image.from_folder(root, progress=False, image_size=(6, 5))
     Image.fromarray(np.full((6, 5), 90, np.uint16)).save(tmp_path / "dark.png")
-    read = _decoded(tmp_path / "dark.png", splits.train.pipeline.get("image"))
+    read, _ = _decoded(tmp_path / "dark.png", splits.train.pipeline.get("image"))
     assert np.unique(np.asarray(read)).tolist() == [round(90 * 255 / 4095)]
     assert white_of(splits) == 4095

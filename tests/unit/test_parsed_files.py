@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tlkit.core.modality import NOTE, FileInfo
 from tlkit.data import table
+from tlkit.data.image_source import Options
 from tlkit.data.text_source import TextReader
 from tlkit.formats.tflite_metadata import VOCABULARY
+from tlkit.modalities.image import IMAGE
 from tlkit.modalities.table import TABLE
 from tlkit.modalities.text import TEXT
 from tlkit.modalities.words import WORDS
@@ -45,6 +49,16 @@ def test_an_encoding_that_is_guessed_is_noted(tmp_path):
     (tmp_path / "a.txt").write_bytes("un café crème".encode("cp1252"))
 
     assert TEXT.parse(tmp_path / "a.txt", pieces(None)).columns[NOTE][0].startswith("not UTF-8, and read as cp1252")
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 8)])
+def test_an_image_of_12_bits_is_noted_where_white_was_65535_in_training(tmp_path, size):
+    Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(tmp_path / "a.png")
+    info = FileInfo(
+        Options(4, (0.8, 0.1, 0.1), 0, None, (0, 0, 0), None).reader(lambda i: b"").pipeline, {"x": (*size, 3)}
+    )
+
+    assert "no pixel is above 4,000, and 65,535 is white" in IMAGE.parse(tmp_path / "a.png", info).columns[NOTE][0]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it (Exif 2.32, tag 0x0112)
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # tags
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0112, 258, 262  # tags
 
 
 def decode(data: bytes, background: Colour, white: float | None = None) -> Image.Image:
@@ -177,6 +177,8 @@ def _bits(image: Image.Image, data: bytes) -> int:
         return 8
     if image.mode in ("I", "F"):
         return 32
+    if image.mode.startswith("I;16"):  # of 12 bits too, which Pillow does not spread over 16
+        return 16
     return 16 if max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) == 16 else 8  # type: ignore[attr-defined]
 
 
@@ -241,8 +243,10 @@ def in_bytes(values: np.ndarray, white: float) -> np.ndarray:
 
 
 def _like(image: Image.Image, values: np.ndarray) -> Image.Image:
-    """Values as a picture with the format and the metadata of another."""
+    """Values of 8 bits as a picture with the format and the metadata of another, which had more."""
     flat = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        flat = 255 - flat  # WhiteIsZero, which Pillow turns round for 8 bits alone
     converted = Image.fromarray(np.ascontiguousarray(flat))
     converted.format, converted.info = image.format, dict(image.info)
     if (orientation := _orientation(image)) != 1:
@@ -275,6 +279,22 @@ def whitest(depths: Iterable[Depth]) -> tuple[float | None, str]:
         f"The {len(deep)} pictures of 16 bits are nearly black: 99.9 % of the pixels of each are at most {bulk:,.0f}, "
         f"and 65,535 is taken as white. If white is less, say it: pixel_max={2**likely - 1}."
     )
+
+
+def brightness_note(depth: Depth, white: float | None) -> str:
+    """What is odd about one picture's range where white is what it was in training, or "".
+
+    Args:
+        depth: Of the picture.
+        white: The value that is white; None is the largest that its bits hold.
+    """
+    deep = depth.bits > 8
+    top = white if white is not None and (deep or white < PIXEL_MAX) else 65535.0 if deep else PIXEL_MAX
+    if deep and depth.bulk > top:
+        return f"its pixels go up to {depth.peak:,.0f}, and from {top:,.0f} on all is white, as in training"
+    if 0 < depth.peak < top / (4 if deep else 8):
+        return f"nearly black: no pixel is above {depth.peak:,.0f}, and {top:,.0f} is white, as in training"
+    return ""
 
 
 def _dark_note(peak: float, count: int) -> str:

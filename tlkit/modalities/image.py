@@ -19,7 +19,7 @@ from tlkit.data.image_source import read_at
 from tlkit.formats.tflite_metadata import image_input
 from tlkit.modalities.image_calls import CALLS
 from tlkit.modalities.image_shown import show
-from tlkit.modalities.parsed import one_example
+from tlkit.modalities.parsed import also_noted, one_example
 
 if TYPE_CHECKING:
     import keras
@@ -124,16 +124,17 @@ def _parse(source: Any, info: FileInfo) -> Examples:
 
     file = Path(source)
     height, width = info.shape[:2]
-    image = _decoded(file, info.pipeline.get(READ) or {})
+    image, odd = _decoded(file, info.pipeline.get(READ) or {})
     value = np.asarray(pixels.resize(image, (height, width)))[None]
     if image.size == (width, height):
-        return one_example(str(file), READ, ArrayColumn(value), "", info.pipeline)
+        return one_example(str(file), READ, ArrayColumn(value), odd, info.pipeline)
     change = f"resized from {image.height}x{image.width} to {height}x{width} as in training"
     columns = {PLAIN: _plainly_resized(image, height, width), ORIGINAL: np.asarray(image)}
-    return one_example(
+    asked = one_example(
         str(file), READ, ArrayColumn(value), change, info.pipeline,
         {name: ArrayColumn(array[None]) for name, array in columns.items()},
     )  # fmt: skip
+    return also_noted(asked, odd)
 
 
 def read(file: Path, height: int, width: int) -> np.ndarray:
@@ -144,10 +145,11 @@ def read(file: Path, height: int, width: int) -> np.ndarray:
     """
     from tlkit.data import pixels
 
-    return np.asarray(pixels.resize(_decoded(file, {}), (height, width)))
+    return np.asarray(pixels.resize(_decoded(file, {})[0], (height, width)))
 
 
-def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:
+def _decoded(file: Path, settings: Mapping[str, Any]) -> tuple[Image, str]:
+    """The image of a file, and what is odd about its range of values, or ""."""
     from tlkit.data import pixels
 
     white = settings.get("white")
@@ -155,8 +157,8 @@ def _decoded(file: Path, settings: Mapping[str, Any]) -> Image:
     background, data = (int(red), int(green), int(blue)), b""
     try:
         data = file.read_bytes()
-        pixels.verify(data, background, white=white)
-        return pixels.decode(data, background, white)
+        depth = pixels.verify(data, background, white=white)
+        return pixels.decode(data, background, white), pixels.brightness_note(depth, white)
     except OSError as error:
         reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
     except Exception as error:  # Pillow raises anything for broken data

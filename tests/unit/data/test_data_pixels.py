@@ -290,6 +290,53 @@ def test_the_bits_that_are_used_are_counted(kind):
     assert depth.bits == 16 and depth.peak == 4095
 
 
+def grey_tiff(bits, photometric, content, width):
+    """A grey TIFF of one row; `photometric` 0 is WhiteIsZero."""
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 122, 277: 1, 278: 1, 279: len(content)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + content
+
+
+def test_a_tiff_of_12_bits_keeps_its_levels():
+    packed = bytes.fromhex("000010") + bytes.fromhex("3e8fff")  # 0, 16, 1000 and 4095
+    data = grey_tiff(12, 1, packed, 4)
+    depth = pixels.verify(data, (0, 0, 0))
+    white, note = pixels.whitest([depth])
+    assert (depth.bits, depth.peak, white) == (16, 4095, 4095)
+    assert "read as 12 bits" in note
+    np.testing.assert_array_equal(np.asarray(pixels.decode(data, (0, 0, 0), white))[..., 0], TWELVE_AS_8)
+
+
+@pytest.mark.parametrize("white", [None, 65535])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_white_is_zero_is_turned_round(bits, white):
+    values = np.array([0, 100, 255], np.uint8)
+    content = values.tobytes() if bits == 8 else (values.astype("<u2") * 257).tobytes()
+    out = pixels.decode(grey_tiff(bits, 0, content, 3), (0, 0, 0), white)
+    assert np.asarray(out)[0, :, 0].tolist() == [255, 155, 0]
+
+
+def test_12_bits_whose_white_is_zero_are_turned_round():
+    data = grey_tiff(16, 0, TWELVE.astype("<u2").tobytes(), 4)
+    np.testing.assert_array_equal(np.asarray(pixels.decode(data, (0, 0, 0), 4095))[..., 0], 255 - TWELVE_AS_8)
+
+
+@pytest.mark.parametrize(
+    ("depth", "white", "note"),
+    [
+        (pixels.Depth(16, 4095, 4000), None, "no pixel is above 4,095, and 65,535 is white"),
+        (pixels.Depth(16, 60000, 50000), 4095.0, "pixels go up to 60,000, and from 4,095 on all is white"),
+        (pixels.Depth(8, 1, 1), None, "no pixel is above 1, and 255 is white"),
+        (pixels.Depth(16, 4095, 4000), 4095.0, ""),
+        (pixels.Depth(8, 200, 200), 4095.0, ""),
+        (pixels.Depth(8, 255, 255), None, ""),
+    ],
+)
+def test_a_range_unlike_that_of_training_is_noted(depth, white, note):
+    assert note in pixels.brightness_note(depth, white)
+    assert bool(note) == bool(pixels.brightness_note(depth, white))
+
+
 def test_a_file_that_says_what_is_white_is_believed():
     data = b"P5 4 1 4095\n" + TWELVE.astype(">u2").tobytes()
     assert pixels.verify(data, (0, 0, 0)).bits == 8
