@@ -65,7 +65,7 @@ class Table:
             return tables.value_columns({name: self.texts(name, "label") for name in label}, label, self.first)
         cells = tables.column(self.columns, label, "label")
         if any(isinstance(cell, list) for cell in cells):
-            return labelling.from_sets([[str(name) for name in _several(cell)] for cell in cells])
+            return labelling.from_sets([_labels(cell) for cell in cells])
         return tables.class_column(self.texts(label), self.first, label)
 
     def parts(self, split: Sequence[float] | str) -> list[int]:
@@ -214,7 +214,7 @@ def _text(cell: Any, row: int, name: str) -> str:
     return str(cell).strip()
 
 
-def _several(cell: Any) -> list[Any]:
-    if isinstance(cell, list):
-        return cell
-    return [] if cell is None else [cell]
+def _labels(cell: Any) -> list[str]:
+    """The labels of a row; None and NaN are none."""
+    labels = cell if isinstance(cell, list) else [cell]
+    return [str(label) for label in labels if label is not None and not labelling.is_missing(str(label))]

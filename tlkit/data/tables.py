@@ -91,8 +91,14 @@ def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> L
         InputError: If a cell of a single-label column is empty, or its numbers are no classes.
     """
     if any(SEPARATOR in cell for cell in cells):
-        several = [[label.strip() for label in cell.split(SEPARATOR)] for cell in cells]
-        return from_sets([[label for label in row if not is_missing(label)] for row in several])
+        split = [[label.strip() for label in cell.split(SEPARATOR)] for cell in cells]
+        note = (
+            f"{sum(SEPARATOR in cell for cell in cells):,} of {len(cells):,} rows hold several labels, separated by "
+            f"{SEPARATOR!r} in the column {name!r}: a row may have any number of them. If that character is part of a "
+            "name, write another one."
+        )
+        labelled = from_sets([[label for label in row if not is_missing(label)] for row in split])
+        return dataclasses.replace(labelled, notes=(note,))
     missing = [(number, cell) for number, cell in enumerate(cells, start=first) if is_missing(cell)]
     if missing:
         number, cell = missing[0]
