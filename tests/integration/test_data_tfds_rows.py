@@ -137,3 +137,26 @@ def test_a_builder_of_one_value_a_feature_is_a_table(tmp_path, file_format):
 def test_a_builder_with_sequences_is_no_table(gestures):
     with pytest.raises(InputError, match="'tiny' is no table: its feature 'value' holds several values a row"):
         table.from_tfds(gestures)
+
+
+def test_splits_whose_names_say_no_part_are_noted(tmp_path):
+    import tensorflow_datasets as tfds
+
+    features = {
+        "x": tfds.features.Sequence(np.float32),
+        "label": tfds.features.ClassLabel(names=["still", "moving"]),
+        "size": np.float32,
+    }
+
+    def rows(split):
+        yield from ({name: row[name] for name in features} for row in recordings(split))
+
+    waves = prepared(tmp_path / "waves", features, rows, ("train", "extra"))
+    flat = {name: feature for name, feature in features.items() if name != "x"}
+    sizes = prepared(
+        tmp_path / "sizes", flat, lambda split: ({name: row[name] for name in flat} for row in recordings(split)),
+        ("train", "extra"),
+    )  # fmt: skip
+    note = "Left out: splits of 'tiny' that are no train, val or test: 'extra' (12)."
+    for data in (series.from_tfds(waves, value="x"), table.from_tfds(sizes, label="label")):
+        assert data.notes.count(note) == 1

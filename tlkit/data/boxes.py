@@ -505,7 +505,7 @@ def from_tfds(
         for name, image_objects, part in zip(table.ids, table.objects, parts, strict=True)
     )
     judged = _judged(Annotations(pictures, table.names, "yxyx", "shares"), None, [None] * len(pictures))
-    return _assembled(judged, options, lambda rows: lambda i: table.read(rows[i]))
+    return noted(_assembled(judged, options, lambda rows: lambda i: table.read(rows[i])), table.notes)
 
 
 def _tfds_things(objects: Mapping[str, Any], names: tuple[str, ...], box: str, label: str) -> tuple[Thing, ...]:

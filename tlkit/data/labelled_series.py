@@ -58,7 +58,8 @@ def frame_of(source: Any, encoding: str | None, separator: str | None) -> Frame:
         table = read_any(source, encoding, separator)
         return Frame(table.columns, table.first, table.notes)
     if hasattr(source, "download_and_prepare"):
-        return Frame(tfds_source.open_rows(source).columns, 0)
+        rows = tfds_source.open_rows(source)
+        return Frame(rows.columns, 0, rows.notes)
     if not (hasattr(source, "columns") and hasattr(source, "to_dict")):
         raise InputError(
             "Series come from a table (a path), a pandas DataFrame, a TFDS builder, or arrays. Received: "

@@ -254,7 +254,8 @@ def from_tfds(
 
     options = Options(image_size, split, seed, groups, background, augment, strict, progress, max_pixels, pixel_max)
     source = open_masks(builder, image, mask)
-    return of_sources(source.ids, source.read, source.mask, value_table(labels, void), options, source.parts)
+    splits = of_sources(source.ids, source.read, source.mask, value_table(labels, void), options, source.parts)
+    return noted(splits, source.notes)
 
 
 def augmentation(

@@ -180,7 +180,7 @@ def from_tfds(
         InputError: If it cannot be opened, or has features of several values, and as `from_table`.
     """
     rows = tfds_source.open_rows(builder)
-    table = Table({name: list(cells) for name, cells in rows.columns.items()}, 0)
+    table = Table({name: list(cells) for name, cells in rows.columns.items()}, 0, rows.notes)
     named = {"numbers": numbers, "categories": categories, "texts": texts, "leave_out": leave_out}
     return _read(table, label, named, None, split, seed, None, rows)
 

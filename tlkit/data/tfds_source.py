@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ def open_table(builder: Any, feature: str, label: str, kind: str = "image") -> T
         ids=tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count)),
         parts=parts,
         read=read,
-        labelled=_labelled(answers, opened.info.features[label]),
+        labelled=_with_notes(_labelled(answers, opened.info.features[label]), _left_out(opened)),
         rate=getattr(opened.info.features[feature], "sample_rate", None) or None,  # kept in files as 0
     )
 
@@ -90,6 +91,7 @@ class Objects:
     read: Callable[[int], Any]
     objects: tuple[Mapping[str, Any], ...]
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_objects(builder: Any, feature: str, objects: str, box: str, label: str) -> Objects:
@@ -113,7 +115,7 @@ def open_objects(builder: Any, feature: str, objects: str, box: str, label: str)
     names, counts, parts = _parts(opened)
     read, answers = _columns(opened, names, counts, feature, objects, "image")
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
-    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(features[label].names))
+    return Objects(ids, parts, read, tuple(map(_stacked, answers)), tuple(features[label].names), _left_out(opened))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ class Masks:
     parts: tuple[int, ...]
     read: Callable[[int], Any]
     mask: Callable[[int], Any]
+    notes: tuple[str, ...] = ()
 
 
 def open_masks(builder: Any, feature: str, mask: str) -> Masks:
@@ -146,8 +149,8 @@ def open_masks(builder: Any, feature: str, mask: str) -> Masks:
     except NotImplementedError:  # TFRecord cannot be read at random
         masks: list[Any] = []
         spooled, positions = spool(_iterated(opened, names, feature, mask, masks, decoders))
-        return Masks(ids, parts, Selected(spooled, positions), masks.__getitem__)
-    return Masks(ids, parts, Columns(sources, ends, feature), Columns(sources, ends, mask))
+        return Masks(ids, parts, Selected(spooled, positions), masks.__getitem__, _left_out(opened))
+    return Masks(ids, parts, Columns(sources, ends, feature), Columns(sources, ends, mask), _left_out(opened))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +160,7 @@ class Rows:
     ids: tuple[str, ...]
     parts: tuple[int, ...]
     columns: Mapping[str, list[Any]]
+    notes: tuple[str, ...] = ()
 
 
 def open_rows(builder: Any) -> Rows:
@@ -184,7 +188,7 @@ def open_rows(builder: Any) -> Rows:
         if isinstance(feature, tfds.features.ClassLabel):
             columns[name] = [feature.names[cell] if cell >= 0 else "" for cell in columns[name]]
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
-    return Rows(ids, parts, columns)
+    return Rows(ids, parts, columns, _left_out(opened))
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +231,7 @@ def open_sequences(builder: Any, features: Sequence[str], label: str) -> Sequenc
             values.append(channels[0] if len(channels) == 1 else np.stack(channels, axis=1))
             answers.append(row[label])
     ids = tuple(f"{name}/{i}" for name, count in zip(names, counts, strict=True) for i in range(count))
-    return Sequences(ids, parts, values, _labelled(answers, specs[label]))
+    return Sequences(ids, parts, values, _with_notes(_labelled(answers, specs[label]), _left_out(opened)))
 
 
 def _rows(builder: Any, split: str) -> Iterator[Row]:
@@ -256,6 +260,17 @@ def _parts(opened: Any) -> tuple[list[str], list[int], tuple[int, ...]]:
     counts = [int(opened.info.splits[name].num_examples) for name in names]
     parts = tuple(PART_NAMES[name] for name, count in zip(names, counts, strict=True) for _ in range(count))
     return names, counts, parts if len(names) > 1 else ()
+
+
+def _left_out(opened: Any) -> tuple[str, ...]:
+    """A note on splits whose names say no part, with their sizes."""
+    others = {name: info.num_examples for name, info in opened.info.splits.items() if name not in PART_NAMES}
+    named = ", ".join(f"{name!r} ({count:,})" for name, count in others.items() if count)
+    return (f"Left out: splits of {opened.name!r} that are no train, val or test: {named}.",) if named else ()
+
+
+def _with_notes(labelled: Labelled, notes: Sequence[str]) -> Labelled:
+    return dataclasses.replace(labelled, notes=(*labelled.notes, *notes))
 
 
 def _columns(
