@@ -70,8 +70,7 @@ def main(
         read, numbers=numbers, categories=categories, texts=texts, images=images, leave_out=leave_out
     )
     other = None if source is None else whole(source)
-    like = other if other is not None else module
-    splits = whole(data) if like is None else read(data, like=like)
+    splits = whole(data, like=module) if other is None else read(data, like=other)
     kinds = {kind for _, _, kind in (splits.train.pipeline.get("table") or {})["columns"]}
     if kinds & {"text", "image"}:
         task = tlkit.tasks.classify(splits.labels, hidden=(256, 128), dropout=0.3)

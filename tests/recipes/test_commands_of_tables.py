@@ -77,6 +77,17 @@ def test_tabular_classification(tmp_path, monkeypatch):
     assert {"auc", "auc_trees"} <= scores.keys() and scores["auc_trees"] > 0.8
 
 
+def test_what_a_module_says_of_columns_is_not_said_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "t.csv", *people())
+    card = {"columns": [{"name": name, "input": name, "kind": "category"} for name in ("age", "job")]}
+    (tmp_path / "module/assets.extra").mkdir(parents=True)
+    (tmp_path / "module/assets.extra/tlkit.json").write_text(json.dumps(card))
+    words = ["run", "tabular_classification", "--data", "t.csv", "--label", "income", "--module", "module"]
+    assert commands.main([*words, "--categories", "age"]) == 2
+    assert "`like` says what the columns hold: leave out `categories`" in capsys.readouterr().err
+
+
 def test_recommendation(tmp_path, monkeypatch):
     """Each user walks on a ring of items, whose columns say where they lie: what comes next can be known."""
     from ai_edge_litert.interpreter import Interpreter

@@ -74,8 +74,12 @@ def from_table(
     Raises:
         InputError: If a column is missing, a cell cannot be read, or no user has enough items.
     """
-    if not (isinstance(history, int) and history >= 1 and is_number(cold) and 0 <= cold < 1):
-        raise InputError(f"`history` must be 1 or more, and `cold` in [0, 1). Received: {history=}, {cold=}.")
+    fine = isinstance(history, int) and not isinstance(history, bool) and history >= 1
+    if not (fine and is_number(cold) and 0 <= cold < 1 and isinstance(seed, int) and seed >= 0):
+        raise InputError(
+            "`history` must be 1 or more, `cold` in [0, 1), and `seed` a whole number, 0 or more. "
+            f"Received: {history=}, {cold=}, {seed=}."
+        )
     if min_rating is not None and not is_number(min_rating):
         raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
     if items is not None and not isinstance(items, Catalogue):

@@ -86,7 +86,7 @@ def from_table(
         images: The column that holds paths of images, from the table's folder on; `module` has a module for them too.
         leave_out: Columns that the model does not get, such as other labels.
         like: Data whose columns and labels these rows have too, or the folder of a table's module; what columns hold is
-            then not established again.
+            then not established again, and `numbers`, `categories`, `texts` and `images` must be left out.
         encoding: Python's name of the file's encoding; None reads UTF-8, and notes what else is found.
         separator: The character between the columns of CSV and TSV; None finds it.
         split: Shares of training, validation and test, or the column that holds train, val or test.
@@ -259,7 +259,7 @@ def _read(
     aside = [label] if isinstance(label, str) else list(label)
     aside += [name for name in (split, groups) if isinstance(name, str)]
     cells_of_column = {name: cells for name, cells in rows.columns.items() if name not in aside}
-    established = establish(cells_of_column, **named) if like is None else _like_columns(cells_of_column, like)
+    established = establish(cells_of_column, **named) if like is None else _like_columns(cells_of_column, like, named)
     parts = rows.parts(split) or (list(fixed.parts) if fixed is not None else [])
     ids = fixed.ids if fixed is not None else tuple(f"row {rows.first + i}" for i in range(len(labelled.targets)))
     whole = Examples(
@@ -312,13 +312,22 @@ def _like_labels(labelled: Labelled, like: Like | None) -> Labelled:
     return dataclasses.replace(labelled, targets=number[labelled.targets], names=like.labels)
 
 
-def _like_columns(table: Mapping[str, Sequence[Any]], like: Like) -> Established:
+def _like_columns(table: Mapping[str, Sequence[Any]], like: Like, named: Mapping[str, Sequence[str]]) -> Established:
+    """The columns of `like`, which says what they hold: `named` may leave out others, and nothing else."""
     columns = columns_of(like.train.pipeline) if isinstance(like, Splits) else _of_card(Path(like))
     if not columns:
         received = "" if isinstance(like, Splits) else f" Received: {str(like)!r:.200}."
         raise InputError(
             f"`like` must be data that tlkit.data.table has read, or the folder of a table's module.{received}"
         )
+    word = next((word for word, names in named.items() if names and word != "leave_out"), None)
+    if word is not None:
+        raise InputError(
+            f"`like` says what the columns hold: leave out `{word}`. Received: {word}={list(named[word])}."
+        )
+    for column in columns:
+        if column.name in named["leave_out"]:
+            raise InputError(f"`like` has the column {column.name!r}: `leave_out` may name columns that it lacks.")
     absent = [column.name for column in columns if column.name not in table]
     if absent:
         raise InputError(f"The table lacks the column {absent[0]!r} that `like` has: it has {', '.join(table)}.")

@@ -30,6 +30,7 @@ LARGEST = 3e38  # near the largest number of float32
 _ARGUMENTS = ("numbers", "categories", "texts", "images")  # what columns of each kind are named by
 _TOO_LARGE = "an infinite number, or one too large to compute with"
 _LEADING_ZERO = re.compile(r"[+-]?0\d")
+_WHOLE_FLOAT = re.compile(r"(-?[1-9]\d*|0)\.0+")  # as pandas writes whole numbers beside missing ones
 _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}([/.])\d{1,2}\2\d{2}|"
     r"\d{1,2}[- ][A-Za-z]{3,9}[-, ]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([ T].*)?"
@@ -290,7 +291,8 @@ def _category(cell: Any) -> str:
         return ""
     whole = isinstance(cell, float | np.floating) and float(cell).is_integer()
     text = str(int(cell)) if whole else _plain(cell)
-    return _unicode(text)
+    written = _WHOLE_FLOAT.fullmatch(text)
+    return _unicode(written[1] if written else text)
 
 
 def _unicode(text: str) -> str:

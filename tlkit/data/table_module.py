@@ -41,6 +41,7 @@ LIMIT = 5.0  # units at which a number ends as a feature
 _NARROWEST = 1e-4  # of a bin, in units
 _SMALL = 1e-6  # beside a mean square
 _MOST = 60_000.0  # near the largest number of float16
+_FARTHEST = _MOST / 2  # deviations of a column between 0 and its mean
 _VERSION = "3"  # of what is written, for the cache
 
 
@@ -139,7 +140,8 @@ def module(
         `texts` or `images` it is pretrained, and `plans.two_phase` is for it.
 
     Raises:
-        InputError: If the data are no table, the folder exists, or an argument is out of its range.
+        InputError: If the data are no table, the folder exists, an argument is out of its range, or numbers lie
+            so far from 0 that the model could not tell them apart.
 
     Source: Gorishniy, Rubachev and Babenko 2022, arXiv:2203.05556 (piecewise linear encoding, section 3.2).
     """
@@ -151,6 +153,7 @@ def module(
     towers = _towers(columns, texts, images)
     widths = tuple(hidden) if hidden is not None else () if towers else (256, 128)
     _check(widths, dropout, bins, rare, bool(towers))
+    _check_spread(data, columns)
     write = functools.partial(_made, data, columns, towers, widths, dropout, bins, rare, seed)
     if folder is None:
         arguments = json.dumps([list(widths), dropout, bins, rare, seed])
@@ -163,6 +166,19 @@ def module(
     with atomic_folder(target) as partial:
         write(partial)
     return target
+
+
+def _check_spread(data: Splits, columns: Sequence[Any]) -> None:
+    """Refuse numbers that lie so far from 0 that all rows of their column would be one number to the model."""
+    for column in (column for column in columns if column.kind == NUMBER):
+        cells = np.asarray(data.train.inputs.columns[column.input].values[:, 0], np.float64)  # type: ignore[attr-defined]
+        values = cells[np.isfinite(cells)]
+        if len(np.unique(values)) > 1 and abs(values.mean()) > _FARTHEST * values.std():
+            raise InputError(
+                f"The column {column.name!r} varies by {values.std():.3g} around {values.mean():.10g}, which the model "
+                f"could not tell apart: subtract {values.min():.10g} from it, or leave it out, "
+                f"leave_out=[{column.name!r}]."
+            )
 
 
 def _towers(columns: Sequence[Any], texts: HubLayer | None, images: HubLayer | None) -> dict[str, Tower]:

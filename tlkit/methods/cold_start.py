@@ -12,7 +12,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.run import Run
 from tlkit.data import ratings_module
-from tlkit.data.ratings import COLD, Catalogue, latest_histories, taken_by
+from tlkit.data.ratings import COLD, Catalogue, items_of, latest_histories, taken_by
 from tlkit.data.ratings_module import BIAS, ITEMS, queries
 from tlkit.methods.likeness import ItemVectors, item_vectors
 from tlkit.methods.recommenders import BLOCK, alternating_least_squares, among, items_given, ranked, users_of
@@ -59,12 +59,13 @@ def new_items(
         those of popularity, which knows nothing of them: by chance.
 
     Raises:
-        InputError: If the catalogue is another one, and as `item_vectors`.
+        InputError: If the catalogue or its order is another one, `module` holds vectors of another one, and as
+            `item_vectors`.
 
     Source: Gantner et al. 2010, doi:10.1109/ICDM.2010.129 (factors of new items by maps from their attributes).
     """
     k = items_given(run)
-    if len(catalogue.ids) != len(run.task.labels) or neighbours < 1:
+    if tuple(catalogue.ids) != items_of(run.data.test.pipeline)[0] or neighbours < 1:
         raise InputError(
             "`new_items` needs the catalogue that the ratings were read with, and `neighbours` of 1 or more."
         )
@@ -74,6 +75,11 @@ def new_items(
     if known.all():
         return run.with_note("No item of the catalogue is new, as each was taken in training: none got a vector.")
     described = module if isinstance(module, ItemVectors) else item_vectors(catalogue, module, batch_size=batch_size)
+    if len(described.vectors) != len(catalogue.ids):
+        raise InputError(
+            f"The catalogue has {len(catalogue.ids)} items, and `module` holds {len(described.vectors)} vectors: make "
+            "them with `item_vectors(catalogue)`."
+        )
     variables = _weights(run)
     weights = {name: np.asarray(variable.value) for name, variable in variables.items()}
     user_factors, item_factors = alternating_least_squares(pairs, len(users), len(known))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import modules
 import numpy as np
 import pytest
@@ -12,10 +15,11 @@ from tlkit.core.errors import InputError
 from tlkit.core.modality import FileInfo
 from tlkit.data import ratings
 from tlkit.methods import recommenders
-from tlkit.methods.likeness import item_vectors
+from tlkit.methods.cold_start import new_items
+from tlkit.methods.likeness import ItemVectors, item_vectors
 from tlkit.modalities import ratings as RATINGS
 from tlkit.search.items import numbers_of
-from tlkit.tasks.recommendation import evaluate_items, recommend
+from tlkit.tasks.recommendation import by_user, evaluate_items, recommend
 
 ROWS = [(f"u{u}", f"i{(u + t) % 9}", 1 + (u + t) % 5, 100 * u + t) for u in range(8) for t in range(6)]
 
@@ -258,6 +262,8 @@ REFUSED = {
     "cold in words": (lambda t: ratings.from_table(t(), cold="3"), "`cold` in [0, 1)"),
     "few items": (lambda t: ratings.from_table(t(ROWS[:3])), "No user took more than 3 items"),
     "history": (lambda t: ratings.from_table(t(), history=0), "`history` must be 1 or more"),
+    "history of True": (lambda t: ratings.from_table(t(), history=True), "`history` must be 1 or more"),
+    "negative seed": (lambda t: ratings.from_table(t(), cold=0.3, seed=-1), "`seed` a whole number, 0 or more"),
     "cold": (lambda t: ratings.from_table(t(), cold=1.0), "`cold` in [0, 1)"),
     "twice": (lambda t: ratings.catalogue(t([("a", "x"), ("a", "y")], "item,title")), "names the item 'a' twice"),
     "no id": (lambda t: ratings.catalogue(t([("", "x"), ("a", "y")], "item,title")), "has no item"),
@@ -330,6 +336,28 @@ def test_recall_and_ndcg_are_those_of_keras_rs():
         of_all = float(theirs.result())  # theirs is of all relevant items
         assert recall[i] == pytest.approx(of_all * counts[i] / min(counts[i], 10), abs=1e-6)
     assert counts[0] == 13 and recall[0] > of_all and (counts[1:] <= 10).all()
+
+
+def test_recall_and_ndcg_of_one_item_a_user_are_those_of_keras_rs():
+    keras_rs = pytest.importorskip("keras_rs")
+    rng = np.random.default_rng(0)
+    scores, targets = rng.normal(size=(40, 30)), rng.integers(30, size=40)
+    relevant = np.eye(30, dtype="float32")[targets]
+    figures = by_user(np.argsort(-scores, axis=1)[:, :10], targets)
+    for metric, name in ((keras_rs.metrics.NDCG, "ndcg_at_10"), (keras_rs.metrics.RecallAtK, "recall_at_10")):
+        theirs = metric(k=10)
+        theirs.update_state(relevant, scores.astype("float32"))
+        assert 0 < figures[name].mean() == pytest.approx(float(theirs.result()), abs=1e-6)
+
+
+def test_new_items_are_those_of_the_catalogue_that_was_read(table):
+    films = ratings.catalogue(table([(f"i{i}", f"Film {i}") for i in range(9)], "item,title", "items.csv"))
+    data = ratings.from_table(table(), films, cold=0.3, seed=1)
+    run = SimpleNamespace(task=recommend(films.titles, k=2), data=data)
+    with pytest.raises(InputError, match="needs the catalogue that the ratings were read with"):
+        new_items(run, dataclasses.replace(films, ids=films.ids[::-1]))
+    with pytest.raises(InputError, match="The catalogue has 9 items, and `module` holds 8 vectors"):
+        new_items(run, films, ItemVectors(np.eye(8)))
 
 
 def test_a_history_of_whole_numbers_names_items_by_their_ids():

@@ -94,6 +94,8 @@ def test_slips_among_numbers_are_missing_and_noted():
 
 def test_whole_floats_and_numbers_are_the_same_category():
     assert as_categories([3.0, 3, "3", None, "?", math.nan])[:, 0].tolist() == ["3", "3", "3", "", "", ""]
+    texts = ["3.0", "3.00", "-20.0", "0.0", "3.5", "007.0", "1.0.0"]
+    assert as_categories(texts)[:, 0].tolist() == ["3", "3", "-20", "0", "3.5", "007.0", "1.0.0"]
 
 
 def test_names_of_inputs_differ():
@@ -140,6 +142,18 @@ REFUSED = {
     "text to regress": (lambda: table.from_frame(frame(), label=["label"]), "no finite number in column 'label'"),
     "bad part": (lambda: table.from_frame(frame(part=spread("train", "exam")), split="part"), "names the part 'exam'"),
     "bad shares": (lambda: table.from_frame(frame(), split=(0, 1, 0)), "`split` must be three shares"),
+    "like and categories": (
+        lambda: table.from_frame(frame(), like=table.from_frame(frame()), categories=["age"]),
+        "`like` says what the columns hold: leave out `categories`. Received: categories=['age']",
+    ),
+    "like and leave_out": (
+        lambda: table.from_frame(frame(), like=table.from_frame(frame()), leave_out=["job"]),
+        "`like` has the column 'job': `leave_out` may name columns that it lacks",
+    ),
+    "numbers far from 0": (
+        lambda: table.module(table.from_frame(frame(when=[40_000_000 + 8 * i for i in range(COUNT)]))),
+        "around 40000230.67, which the model could not tell apart: subtract 40000008",
+    ),
     "like nothing": (lambda: table.from_frame(frame(), like="nowhere"), "folder of a table's module"),
     "like lacks": (
         lambda: table.from_frame(frame(job=None), like=table.from_frame(frame())), "lacks the column 'job'"
