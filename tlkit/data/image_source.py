@@ -29,6 +29,7 @@ ImageSize = int | tuple[int, int]
 IMAGE = "image"  # the modality, and the step of the pipeline
 _VERSION = 1  # of what turns a file into pixels; a change makes cached features and fingerprints new
 _HEAD_BYTES = 512
+_UNIT = 1.05  # floats in 0 to 1 end below it: bicubic resizing goes a little beyond what was there
 _PASSED_OVER = (
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".log"),
     *(".ini", ".cfg", ".py", ".ipynb", ".db", ".npy", ".npz"),
@@ -246,21 +247,29 @@ def checked_arrays(arrays: Iterable[Any], white: float | None = None) -> Iterato
     """uint8 forms of image arrays, one by one; `white` is the value that is white instead of 255.
 
     Raises:
-        InputError: Naming the array that is no image; or at the end, if all lay in 0 to 1.
+        InputError: Naming the array that is no image; or at the end, if all lay in 0 to 1, or some fractions did.
     """
-    largest, scaled = 0.0, True
+    largest, fractions, is_unit = 0.0, list[int](), True
     for i, array in enumerate(arrays):
         try:
             image = pixels.as_uint8(array, white)
         except InputError as error:
             raise InputError(f"Image {i} cannot be used: {error}.") from error
-        scaled = scaled and np.asarray(array).dtype.kind == "f"
-        largest = max(largest, float(np.max(array)) if scaled else 255.0)
+        values = np.asarray(array)
+        peak = float(values.max())
+        largest, is_unit = max(largest, peak), is_unit and values.dtype.kind == "f" and peak <= _UNIT
+        if peak <= _UNIT and (values % 1).any():
+            fractions.append(i)
         yield image
-    if white is None and scaled and 0 < largest <= 1:
+    if white is None and is_unit and largest > 0:
         raise InputError(
             "All images hold floats in 0 to 1, and pixels count from 0 to 255: multiply them by 255, or "
             "say pixel_max=1."
+        )
+    if white is None and fractions:
+        raise InputError(
+            f"{len(fractions):,} of {i + 1:,} images hold floats in 0 to 1, such as image {fractions[0]}, and others "
+            f"go up to {largest:g}: pixels count from 0 to 255 in all; multiply those by 255."
         )
 
 
