@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zoo_checks
-from test_detection_in_use import SIZE, painted
+from painted import BARS_SIZE, bars
 
 import tlkit
 from tlkit.core.errors import InputError
@@ -49,7 +49,7 @@ class Detector(tf.Module):
         self.reach = [layers.Conv2D(4, 3, padding="same"), layers.Conv2D(4, 3, padding="same")]
 
     def scaled(self, image):
-        image = tf.image.resize(tf.cast(image, tf.float32), (SIZE, SIZE))
+        image = tf.image.resize(tf.cast(image, tf.float32), (BARS_SIZE, BARS_SIZE))
         return tf.image.per_image_standardization(image) if self.normalised else image[..., ::-1] - MEAN
 
     def maps(self, x):
@@ -57,14 +57,14 @@ class Detector(tf.Module):
             x = layer(x)
         fine = self.norm(x, training=False)
         coarse = self.sides[1](self.last(fine))
-        side = SIZE // 16
+        side = BARS_SIZE // 16
         up = tf.reshape(coarse, [coarse.shape[0] or -1, side, 1, side, 1, 24]) * tf.ones([1, 1, 2, 1, 2, 1])
         fine = self.sides[0](fine) + tf.reshape(up, [coarse.shape[0] or -1, 2 * side, 2 * side, 24])
         return tf.nn.relu(fine), tf.nn.relu(coarse)
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, name="input_tensor")])
     def __call__(self, input_tensor):
-        x = tf.map_fn(self.scaled, input_tensor, fn_output_signature=tf.TensorSpec([SIZE, SIZE, 3]))
+        x = tf.map_fn(self.scaled, input_tensor, fn_output_signature=tf.TensorSpec([BARS_SIZE, BARS_SIZE, 3]))
         maps = self.maps(x)
         logits = tf.concat([tf.reshape(say(m), [1, -1, 3]) for say, m in zip(self.labels, maps, strict=True)], 1)
         boxes = tf.concat([tf.reshape(say(m), [1, -1, 4]) for say, m in zip(self.reach, maps, strict=True)], 1)
@@ -111,9 +111,9 @@ def test_as_a_layer_it_stays_a_detector(place):
 def test_its_maps_are_those_of_its_trunk_for_any_batch(place):
     root, module = place
     layer = HubLayer(str(root / "detector")).shaped()
-    assert layer.form.tapped and layer.endpoint.inputs.shape.as_list() == [None, SIZE, SIZE, 3]
+    assert layer.form.tapped and layer.endpoint.inputs.shape.as_list() == [None, BARS_SIZE, BARS_SIZE, 3]
     assert layer.graph.problem is None and {2, 4, 8, 16} <= set(layer.feature_maps)
-    pixels = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, BARS_SIZE, BARS_SIZE, 3)).astype(np.float32)
     fine, coarse = module.maps(tf.constant(pixels[..., ::-1] - MEAN))
     layer.taps = (layer.feature_maps[8], layer.feature_maps[16])
     for map_, expected in zip(layer(pixels), (fine, coarse), strict=True):
@@ -123,7 +123,7 @@ def test_its_maps_are_those_of_its_trunk_for_any_batch(place):
 
 def test_it_is_trained_exported_and_opened_again(place, module_cache):
     root, _ = place
-    folder = painted(root / "data")
+    folder = bars(root / "data")
     data = tlkit.data.boxes.from_coco(folder / "annotations.json", folder / "images", progress=False)
     task = tlkit.tasks.detect(data.labels, strides=(8, 16), width=16)
     phases = (tlkit.Phase(epochs=6, lr=1e-2), tlkit.Phase(epochs=3, lr=2e-3, unfrozen=0.5))
@@ -182,7 +182,7 @@ def test_a_frozen_ssd_gives_the_maps_that_its_branches_read(pedestrians):
 @pytest.mark.slow
 def test_a_frozen_ssd_becomes_another_detector(pedestrians, module_cache, tmp_path):
     _, folder = pedestrians
-    images = painted(tmp_path / "data", count=40)
+    images = bars(tmp_path / "data", count=40)
     data = tlkit.data.boxes.from_coco(images / "annotations.json", images / "images", image_size=96, progress=False)
     task = tlkit.tasks.detect(data.labels, strides=(8, 16), width=16)
     phases = (tlkit.Phase(epochs=6, lr=1e-2), tlkit.Phase(epochs=2, lr=1e-3, unfrozen=0.25))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_detection_in_use import SIZE, painted
+from painted import BARS_SIZE, bars
 
 import tlkit
 from tlkit.answers.boxes import strides_of
@@ -22,7 +22,7 @@ def detector(folder, labels=KNOWN):
     """A net of convolutions with two branches at each of two strides, and weights by chance."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
-    image = keras.Input((SIZE, SIZE, 3))
+    image = keras.Input((BARS_SIZE, BARS_SIZE, 3))
     x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(image)
     outputs = {}
     for stride, width in zip(STRIDES, (24, 32), strict=True):
@@ -45,7 +45,7 @@ def place(tmp_path_factory):
 def test_it_begins_with_what_the_module_says(place):
     task = tlkit.tasks.detect(("tall", "wide", "new"), head="module", width=16)
     model = tlkit.build(str(place / "module"), task)
-    image = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.float32)
+    image = np.random.default_rng(0).integers(0, 256, (2, BARS_SIZE, BARS_SIZE, 3)).astype(np.float32)
     raw = {name: np.asarray(tensor) for name, tensor in model(image).items()}
     outputs = tf.saved_model.load(str(place / "module"))(tf.constant(image / 255))
     assert strides_of(raw) == list(STRIDES)
@@ -57,7 +57,7 @@ def test_it_begins_with_what_the_module_says(place):
 
 
 def test_it_is_trained_exported_and_opened_again(place, module_cache):
-    folder = painted(place / "data")
+    folder = bars(place / "data")
     data = tlkit.data.boxes.from_coco(folder / "annotations.json", folder / "images", progress=False)
     task = tlkit.tasks.detect(data.labels, head="module", width=16)
     phases = (tlkit.Phase(epochs=8, lr=1e-2), tlkit.Phase(epochs=4, lr=2e-3, unfrozen=0.5))
@@ -75,7 +75,7 @@ def test_what_is_no_detector_is_refused(place, tmp_path):
     task = tlkit.tasks.detect(("tall", "wide"), head="module")
     with pytest.raises(InputError, match=r"is no detector that says how it is made: its outputs are .*'labels_4'"):
         tlkit.build(str(detector(tmp_path / "unnamed", labels=())), task)
-    image = keras.Input((SIZE, SIZE, 3))
+    image = keras.Input((BARS_SIZE, BARS_SIZE, 3))
     plain = keras.Model(image, keras.layers.Conv2D(4, 3)(image))
     handle = hub_module.write_keras_model(plain, tmp_path / "plain", card={"input_range": [0.0, 1.0]})
     with pytest.raises(InputError, match=r'its outputs are one tensor, and neck_S.*Leave out `head="module"`'):
@@ -83,7 +83,7 @@ def test_what_is_no_detector_is_refused(place, tmp_path):
 
 
 def test_narrow_maps_are_the_last_of_half_the_channels(tmp_path):
-    image = keras.Input((SIZE, SIZE, 3))
+    image = keras.Input((BARS_SIZE, BARS_SIZE, 3))
     x = keras.layers.Conv2D(24, 3, strides=4, padding="same", activation="relu")(image)
     x = keras.layers.Conv2D(20, 3, strides=2, padding="same", activation="relu")(x)
     x = keras.layers.Conv2D(80, 1, activation="relu")(x)

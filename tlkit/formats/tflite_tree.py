@@ -38,7 +38,9 @@ def constant(tree: Any, graph: Any, name: str, value: np.ndarray) -> int:
     for number, buffer in enumerate(tree.buffers):
         if buffer.data is not None and np.array_equal(buffer.data, content):
             return tensor(graph, name, value.shape, number)
-    tree.buffers.append(schema().BufferT(content))
+    buffer = schema().BufferT()  # LiteRT 1.3 takes no fields here
+    buffer.data = content
+    tree.buffers.append(buffer)
     return tensor(graph, name, value.shape, len(tree.buffers) - 1)
 
 
