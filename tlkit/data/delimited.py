@@ -23,10 +23,11 @@ _PROBED = 1 << 20  # characters by which the separator is found
 
 @dataclass(frozen=True)
 class Parsed:
-    """Rows, a header first, and sentences on how they were read."""
+    """Rows, a header first, sentences on how they were read, and the line in which each row begins, () if unknown."""
 
     rows: list[list[str]]
     notes: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
 
 
 def parse(text: str, usual: str, separator: str | None, name: str) -> Parsed:
@@ -48,27 +49,32 @@ def parse(text: str, usual: str, separator: str | None, name: str) -> Parsed:
         text = text[excel.end() :]
     with _long_cells():
         chosen = separator or (excel[1] if excel else _separator(text, usual))
-        rows, quoting = _rows(text, chosen, name)
+        rows, quoting, starts = _rows(text, chosen, name)
+    lines = tuple(start + bool(excel) for start in starts)
     if chosen == usual or separator:
-        return Parsed(rows, quoting)
-    return Parsed(rows, (f"The columns of {name!r} are separated by {_NAMES.get(chosen, repr(chosen))}.", *quoting))
+        return Parsed(rows, quoting, lines)
+    note = f"The columns of {name!r} are separated by {_NAMES.get(chosen, repr(chosen))}."
+    return Parsed(rows, (note, *quoting), lines)
 
 
-def _rows(text: str, separator: str, name: str) -> tuple[list[list[str]], tuple[str, ...]]:
+def _rows(text: str, separator: str, name: str) -> tuple[list[list[str]], tuple[str, ...], list[int]]:
     try:
         rows, spans = _strict(text, separator, name)
     except InputError:
         escaped = _with_backslashes(text, separator)
         if escaped is not None:
-            return escaped, (f"Quotes in {name!r} are written with a backslash.",)
+            return escaped, (f"Quotes in {name!r} are written with a backslash.",), []
         plain = _plain(text, separator) if separator == "\t" else None
         if plain is None:
             raise
-        return plain, (f"Quotes in {name!r} are read as plain characters.",)
-    if separator == "\t" and len({len(row) for row in rows if row}) > 1:
-        return _plain(text, separator) or rows, ()
-    _check_swallowed(rows, spans, text, separator, name)
-    return rows, ()
+        return plain, (f"Quotes in {name!r} are read as plain characters.",), []
+    is_uneven = separator == "\t" and len({len(row) for row in rows if row}) > 1
+    plain = _plain(text, separator) if is_uneven else None
+    if plain is not None:
+        return plain, (), []
+    if not is_uneven:
+        _check_swallowed(rows, spans, text, separator, name)
+    return rows, (), [start for start, _ in spans]
 
 
 def _strict(text: str, separator: str, name: str) -> tuple[list[list[str]], list[tuple[int, int]]]:

@@ -185,7 +185,7 @@ def from_table(
         separator: As in `data.text.from_table`.
         split: As in `from_arrays`.
         seed: As in `from_arrays`.
-        groups: As in `from_arrays`, by id: "row 17" as an editor counts, or the series' name.
+        groups: As in `from_arrays`, by id: "row 17" (the header is row 1, empty lines are none), or the series' name.
 
     Raises:
         InputError: If a column is missing, a value is no number, or the label of a long series changes.

@@ -35,9 +35,10 @@ _SUMS = ("total", "totals", "grand total", "sum", "subtotal", "mean", "average")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of cells by name; the row that comes first has the number `first`, as an editor shows it.
+    """Columns of cells by name; the row that comes first has the number `first`.
 
-    `notes` are sentences on how the file was read.
+    The header of CSV is row 1, empty lines are not counted, and a cell over several lines is in one row. `notes`
+    are sentences on how the file was read.
     """
 
     columns: dict[str, list[Any]]
@@ -140,7 +141,7 @@ def read_any(
     if kind == "jsonl":
         return Table(_json_lines(text, table), 1, notes)
     parsed = parse(text, "\t" if kind == "tsv" else ",", separator, str(table))
-    columns = tables.columns(parsed.rows, str(table))
+    columns = tables.columns(parsed.rows, str(table), parsed.lines)
     return Table(columns, 2, (*notes, *parsed.notes, *_sums(columns)))
 
 

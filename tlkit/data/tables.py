@@ -26,19 +26,26 @@ _FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "missing", "undefined", "?",
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
 
 
-def columns(rows: Sequence[Sequence[str]], name: str) -> dict[str, list[str]]:
+def columns(rows: Sequence[Sequence[str]], name: str, lines: Sequence[int] = ()) -> dict[str, list[str]]:
     """Rows, a header first, as columns by name, stripped of outer blanks; empty rows are passed over.
 
+    Args:
+        rows: The cells of each.
+        name: Of the table, for messages.
+        lines: The line of the file in which each row begins, for messages; () where it is not known.
+
     Raises:
-        InputError: If there are none, or a row has another count of cells than the header. `name` names the table.
+        InputError: If there are none, or a row has another count of cells than the header.
     """
     filled = [row for row in rows if row]
+    starts = [line for row, line in zip(rows, lines, strict=True) if row] if lines else []
     if len(filled) < 2:
         raise InputError(f"The table {name!r} holds no rows: give a header and one row for each example.")
     header = [cell.strip() for cell in filled[0]]
     for number, row in enumerate(filled[1:], start=2):
         if len(row) != len(header):
-            raise InputError(f"Row {number} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
+            where = f" (line {starts[number - 1]:,})" if starts and starts[number - 1] != number else ""
+            raise InputError(f"Row {number}{where} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
     twice = next((cell for cell in header if cell and header.count(cell) > 1), None)
     if twice is not None:
         raise InputError(f"The header of {name!r} names the column {twice!r:.60} twice: rename one of them.")
