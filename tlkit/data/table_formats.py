@@ -38,12 +38,18 @@ class Table:
     """Columns of cells by name; the row that comes first has the number `first`.
 
     The header of CSV is row 1, empty lines are not counted, and a cell over several lines is in one row. `notes`
-    are sentences on how the file was read.
+    are sentences on how the file was read, `names` what rows are called in messages where that is known.
     """
 
     columns: dict[str, list[Any]]
     first: int
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tables.Rows:
+        """What rows are called in messages: by their numbers, and lines of the file that differ from them."""
+        return self.names or self.first
 
     def texts(self, name: str, option: str = "") -> list[str]:
         """One column as strings: what is missing is empty. `option` is the argument that names the column.
@@ -52,7 +58,7 @@ class Table:
             InputError: If there is no such column, or a cell holds several values.
         """
         return [
-            _text(cell, i, name) for i, cell in enumerate(tables.column(self.columns, name, option), start=self.first)
+            _text(cell, i, name) for i, cell in tables.numbered(tables.column(self.columns, name, option), self.rows)
         ]
 
     def labelled(self, label: str | Sequence[str]) -> Labelled:
@@ -63,11 +69,11 @@ class Table:
         """
         column_names(label)
         if not isinstance(label, str):
-            return tables.value_columns({name: self.texts(name, "label") for name in label}, label, self.first)
+            return tables.value_columns({name: self.texts(name, "label") for name in label}, label, self.rows)
         cells = tables.column(self.columns, label, "label")
         if any(isinstance(cell, list) for cell in cells):
             return labelling.from_sets([_labels(cell) for cell in cells])
-        return tables.class_column(self.texts(label), self.first, label)
+        return tables.class_column(self.texts(label), self.rows, label)
 
     def parts(self, split: Sequence[float] | str) -> list[int]:
         """The part of each row, where `split` is the column that names it; [] where it holds shares.
@@ -75,7 +81,7 @@ class Table:
         Raises:
             InputError: If a cell is no name of a part.
         """
-        return tables.part_column(self.texts(split, "split"), self.first) if isinstance(split, str) else []
+        return tables.part_column(self.texts(split, "split"), self.rows) if isinstance(split, str) else []
 
     def owners(self, groups: Groups | str | None) -> Groups | None:
         """`groups`, or the cells of the column of that name."""
@@ -95,7 +101,7 @@ class Table:
             InputError: If a path appears twice, or a file is missing.
         """
         start = beside(table, progress=progress) if folder is None else local(folder, progress=progress)
-        paths, notes = tables.path_column(names, start, self.first)
+        paths, notes = tables.path_column(names, start, self.rows)
         return paths, (*self.notes, *notes)
 
 
@@ -141,8 +147,9 @@ def read_any(
     if kind == "jsonl":
         return Table(_json_lines(text, table), 1, notes)
     parsed = parse(text, "\t" if kind == "tsv" else ",", separator, str(table))
-    columns = tables.columns(parsed.rows, str(table), parsed.lines)
-    return Table(columns, 2, (*notes, *parsed.notes, *_sums(columns)))
+    names = tuple(tables.row_names([line for row, line in zip(parsed.rows, parsed.lines, strict=False) if row]))
+    columns = tables.columns(parsed.rows, str(table), names or 2)
+    return Table(columns, 2, (*notes, *parsed.notes, *_sums(columns)), names)
 
 
 def _sums(columns: dict[str, list[Any]]) -> list[str]:
@@ -203,7 +210,7 @@ def _parquet(table: Path) -> dict[str, list[Any]]:
     return columns
 
 
-def _text(cell: Any, row: int, name: str) -> str:
+def _text(cell: Any, row: int | str, name: str) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, list | dict | bytes):

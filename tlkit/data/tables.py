@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,31 +22,31 @@ from tlkit.data.part_names import part_names
 
 SEPARATOR = "|"  # between the labels of a multi-label cell
 NEAR = 0.75  # difflib's ratio from which one name is a slip of another; that of "item" and "title" is .67
+T = TypeVar("T")
+Rows = int | Sequence[str]  # the number of the first row, or what each is called in messages
 _FEW_ROWS = 10  # below these, as many numbers as rows say nothing
 _FOR_NOTHING = ("null", "none", "na", "n/a", "nil", "missing", "undefined", "?", "-")  # or a class of that name
 _MANY_CLASSES = 20  # numbers above which a column of them may be quantities
 
 
-def columns(rows: Sequence[Sequence[str]], name: str, lines: Sequence[int] = ()) -> dict[str, list[str]]:
+def columns(rows: Sequence[Sequence[str]], name: str, called: Rows = 2) -> dict[str, list[str]]:
     """Rows, a header first, as columns by name, stripped of outer blanks; empty rows are passed over.
 
     Args:
         rows: The cells of each.
         name: Of the table, for messages.
-        lines: The line of the file in which each row begins, for messages; () where it is not known.
+        called: The number of the first row behind the header, or the names of all, for messages.
 
     Raises:
         InputError: If there are none, or a row has another count of cells than the header.
     """
     filled = [row for row in rows if row]
-    starts = [line for row, line in zip(rows, lines, strict=True) if row] if lines else []
     if len(filled) < 2:
         raise InputError(f"The table {name!r} holds no rows: give a header and one row for each example.")
     header = [cell.strip() for cell in filled[0]]
-    for number, row in enumerate(filled[1:], start=2):
+    for number, row in numbered(filled[1:], called):
         if len(row) != len(header):
-            where = f" (line {starts[number - 1]:,})" if starts and starts[number - 1] != number else ""
-            raise InputError(f"Row {number}{where} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
+            raise InputError(f"Row {number} of {name!r} has {len(row)} cells, and the header has {len(header)}.")
     twice = next((cell for cell in header if cell and header.count(cell) > 1), None)
     if twice is not None:
         raise InputError(f"The header of {name!r} names the column {twice!r:.60} twice: rename one of them.")
@@ -55,6 +56,28 @@ def columns(rows: Sequence[Sequence[str]], name: str, lines: Sequence[int] = ())
             f"The header of {name!r} has {len(nameless)} columns without a name that hold cells: name them."
         )
     return {cell: [row[i].strip() for row in filled[1:]] for i, cell in enumerate(header) if cell or i in nameless}
+
+
+def row_names(lines: Sequence[int]) -> list[str]:
+    """What the rows behind the header are called where rows are no lines; [] where they are.
+
+    Args:
+        lines: The line in which the header and each row begin.
+
+    Example:
+        >>> row_names([1, 2, 5])
+        ['2', '3 (line 5)']
+    """
+    if list(lines) == list(range(1, len(lines) + 1)):
+        return []
+    return [
+        f"{number}" if line == number else f"{number} (line {line})" for number, line in enumerate(lines[1:], start=2)
+    ]
+
+
+def numbered(cells: Sequence[T], rows: Rows) -> Iterator[tuple[int | str, T]]:
+    """Each cell with the number or the name of its row."""
+    return zip(itertools.count(rows) if isinstance(rows, int) else rows, cells, strict=False)
 
 
 def column(table: Mapping[str, Sequence[Any]], name: str, option: str = "") -> Sequence[Any]:
@@ -91,8 +114,10 @@ def _meant(name: str, names: Iterable[str], option: str) -> str:
     return f"; name the one that is meant, `{option}`." if option else "."
 
 
-def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> Labelled:
-    """Classes, or multi-label targets if any cell holds several labels; `first` is the number of the first row.
+def class_column(cells: Sequence[str], rows: Rows = 2, name: str = "label") -> Labelled:
+    """Classes, or multi-label targets if any cell holds several labels.
+
+    `rows` is the number of the first row, or the names of all.
 
     Raises:
         InputError: If a cell of a single-label column is empty, or its numbers are no classes.
@@ -106,7 +131,7 @@ def class_column(cells: Sequence[str], first: int = 2, name: str = "label") -> L
         )
         labelled = from_sets([[label for label in row if not is_missing(label)] for row in split])
         return dataclasses.replace(labelled, notes=(note,))
-    missing = [(number, cell) for number, cell in enumerate(cells, start=first) if is_missing(cell)]
+    missing = [(number, cell) for number, cell in numbered(cells, rows) if is_missing(cell)]
     if missing:
         number, cell = missing[0]
         but = f", but {cell!r:.60}" if cell else ""
@@ -144,15 +169,15 @@ def _words_for_nothing(cells: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int = 2) -> Labelled:
+def value_columns(table: dict[str, list[str]], names: Sequence[str], rows: Rows = 2) -> Labelled:
     """Numbers to regress, one column each; or classes and labels, where several columns hold 0 and 1 alone.
 
-    `first` is the number of the first row.
+    `rows` is the number of the first row or the names of all.
 
     Raises:
         InputError: If a cell is no finite number.
     """
-    columns_ = [[_number(cell, i, name) for i, cell in enumerate(table[name], start=first)] for name in names]
+    columns_ = [[_number(cell, i, name) for i, cell in numbered(table[name], rows)] for name in names]
     values = np.array(columns_, dtype=np.float64).reshape(len(columns_), -1)
     labelled = from_values(values.T, names)
     quoted = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
@@ -165,20 +190,22 @@ def value_columns(table: dict[str, list[str]], names: Sequence[str], first: int 
     return dataclasses.replace(labelled, notes=(note,))
 
 
-def part_column(cells: Sequence[str], first: int = 2) -> list[int]:
-    """The part of each row, from names such as train, val and test; `first` is the number of the first row.
+def part_column(cells: Sequence[str], rows: Rows = 2) -> list[int]:
+    """The part of each row, from names such as train, val and test.
+
+    `rows` is the number of the first row, or the names of all.
 
     Raises:
         InputError: If a cell is no name of a part.
     """
     parts = part_names(sorted(set(cells)))
-    for number, cell in enumerate(cells, start=first):
+    for number, cell in numbered(cells, rows):
         if cell not in parts:
             raise InputError(f"Row {number} of the table names the part {cell!r:.60}: write train, val or test.")
     return [parts[cell] for cell in cells]
 
 
-def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[list[Path], tuple[str, ...]]:
+def path_column(cells: Sequence[str], folder: Path, rows: Rows = 2) -> tuple[list[Path], tuple[str, ...]]:
     """Paths of files that exist, below `folder` where they are relative, and notes on how they were found.
 
     Where a path is of Windows, or lacks its ending, the file that it must mean is taken.
@@ -186,8 +213,8 @@ def path_column(cells: Sequence[str], folder: Path, first: int = 2) -> tuple[lis
     Raises:
         InputError: If a path appears twice, or a file is missing.
     """
-    first_rows: dict[str, int] = {}
-    for number, cell in enumerate(cells, start=first):
+    first_rows: dict[str, int | str] = {}
+    for number, cell in numbered(cells, rows):
         if cell in first_rows:
             raise InputError(
                 f"Rows {first_rows[cell]} and {number} of the table both name {cell!r:.200}: "
@@ -245,7 +272,7 @@ def _is_number(cell: str) -> bool:
     return math.isfinite(number_in(cell))
 
 
-def _number(cell: str, row: int, name: str) -> float:
+def _number(cell: str, row: int | str, name: str) -> float:
     value = number_in(cell)
     if not math.isfinite(value):
         raise InputError(f"Row {row} of the table holds no finite number in column {name!r}: {cell!r:.60}.")

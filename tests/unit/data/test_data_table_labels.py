@@ -34,3 +34,17 @@ def test_a_row_of_another_width_is_named_by_its_line_where_rows_are_no_lines(tmp
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(InputError, match=row):
         table_formats.read_any(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\n\nhello,a\n\nhi,nan\n", r"Row 3 \(line 5\) of the table has no label"),
+        ('text,label\n"one\ntwo",a\nhi,\n', r"Row 3 \(line 4\) of the table has no label"),
+        ("text,label\nhello,a\nhi,\n", "Row 3 of the table has no label"),
+    ],
+)
+def test_a_row_without_a_label_is_named_by_its_line_where_rows_are_no_lines(tmp_path, content, message):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        table_formats.read_any(tmp_path / "t.csv").labelled("label")
