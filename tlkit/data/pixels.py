@@ -282,10 +282,10 @@ def whitest(depths: Iterable[Depth]) -> tuple[float | None, str]:
 
 
 def brightness_note(depth: Depth, white: float | None) -> str:
-    """What is odd about one picture's range where white is what it was in training, or "".
+    """What is odd about the range of an image where white is what it was in training, or "".
 
     Args:
-        depth: Of the picture.
+        depth: Of the image.
         white: The value that is white; None is the largest that its bits hold.
     """
     deep = depth.bits > 8

@@ -90,7 +90,7 @@ def from_table(
     users, names, times = rows.texts(user, "user"), rows.texts(item, "item"), _times(rows, time)
     for column, cells in ((user, users), (item, names)):
         if "" in cells:
-            raise InputError(f"Row {rows.first + cells.index('')} of the ratings has no {column}: take it out.")
+            raise InputError(f"Row {rows.row(cells.index(''))} of the ratings has no {column}: take it out.")
     rating = tables.usual(rows.columns, "rating", "rating") if rating == "rating" else rating
     kept_rows = _wanted(rows, rating, min_rating)
     known_items = items if items is not None else of_ratings([names[i] for i in kept_rows])
@@ -145,17 +145,17 @@ def in_history(numbers: Sequence[int], length: int) -> np.ndarray:
 def _times(rows: Table, name: str) -> list[float]:
     """Seconds, or the numbers that the table has; all rows are written in one way, as no order is known between two."""
     cells = rows.texts(name, "time")
-    moments = [_moment(cell, rows.first + i, name) for i, cell in enumerate(cells)]
+    moments = [_moment(cell, rows.row(i), name) for i, cell in enumerate(cells)]
     for i, (_, how) in enumerate(moments):
         if how != moments[0][1]:
             raise InputError(
-                f"Row {rows.first + i} of the ratings has the {name} {cells[i]!r:.40}, {how}, and row {rows.first} has "
+                f"Row {rows.row(i)} of the ratings has the {name} {cells[i]!r:.40}, {how}, and row {rows.row(0)} has "
                 f"{cells[0]!r:.40}, {moments[0][1]}: write all in one way."
             )
     return [value for value, _ in moments]
 
 
-def _moment(cell: str, row: int, name: str) -> tuple[float, str]:
+def _moment(cell: str, row: str, name: str) -> tuple[float, str]:
     """A time, and how it is written."""
     try:
         value, kind = (math.nan if "_" in cell else float(cell)), "a number"
@@ -183,7 +183,7 @@ def _wanted(rows: Table, rating: str | None, least: float | None) -> list[int]:
     for i, cell in enumerate(rows.texts(rating, "rating")):
         value = number_in(cell)
         if not np.isfinite(value):
-            raise InputError(f"Row {rows.first + i} of the ratings holds no number in column {rating!r}: {cell!r:.40}.")
+            raise InputError(f"Row {rows.row(i)} of the ratings holds no number in column {rating!r}: {cell!r:.40}.")
         if least is None or value >= least:
             chosen.append(i)
     if not chosen:

@@ -51,6 +51,10 @@ class Table:
         """What rows are called in messages: by their numbers, and lines of the file that differ from them."""
         return self.names or self.first
 
+    def row(self, i: int) -> str:
+        """What row i is called in messages."""
+        return self.names[i] if self.names else str(self.first + i)
+
     def texts(self, name: str, option: str = "") -> list[str]:
         """One column as strings: what is missing is empty. `option` is the argument that names the column.
 

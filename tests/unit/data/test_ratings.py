@@ -368,3 +368,9 @@ def test_a_history_of_whole_numbers_names_items_by_their_ids():
     ]
     with pytest.raises(InputError, match="'1', which is none of the 2 indexed"):
         numbers_of([[1]], ["3", "7"])
+
+
+def test_a_row_that_is_wrong_is_named_by_its_line_where_rows_are_no_lines(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,time\n\nu,i,1\n\nu,,2\n")
+    with pytest.raises(InputError, match=r"Row 3 \(line 5\) of the ratings has no item"):
+        ratings.from_table(tmp_path / "r.csv")
