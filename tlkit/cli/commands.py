@@ -434,7 +434,7 @@ def _run_recipe(recipe: Callable[..., Any], options: dict[str, Any], words: list
     from tlkit.runs import invocation
 
     if flat({**defaults(recipe), **options}).get("formats"):
-        workers.start_ahead(second_after_s=workers.SECOND_S)
+        workers.start_ahead()
     with invocation.invoked(words, fresh="--fresh" in flags):
         return invocation.record_of(recipe(**options))
 

@@ -28,7 +28,6 @@ from tlkit.exporting.driving import packed
 # Examples to measure int8 ranges with. Each costs 75 ms at 224 pixels, and 8 to 100 of them gave the same labels and
 # a mean difference of .0040 to .0044 (EfficientNet-Lite0 on emoji10): activations bounded by ReLU6 are soon seen.
 LEAST_REPRESENTATIVE, MOST_REPRESENTATIVE = 32, 100
-LARGE = 50_000_000  # parameters of a model that is converted by one worker alone
 log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
@@ -255,21 +254,17 @@ def _made(job: Job, format: Format, worker: workers.Worker, answer: Answer) -> M
 
 @contextlib.contextmanager
 def _pool(job: Job, most: int) -> Iterator[Ask]:
-    """Yield a function that gives tasks to the next idle TensorFlow worker.
+    """Yield a function that gives tasks to the next idle TensorFlow worker: two of them where there are three cores.
 
-    There are two of them where there are three cores, or where two have been started ahead: this process keeps one core
-    busy with writing graphs, and to start a worker takes as long as two conversions. A large model has one: each
-    conversion holds its weights several times.
+    This process keeps one core busy with writing graphs, and to start a worker takes as long as two conversions.
     """
-    ready = max((os.cpu_count() or 1) - 1, workers.waiting())
-    count = max(1, min(2, most, ready)) if job.run.model.count_params() < LARGE else 1
+    count = max(1, min(2, (os.cpu_count() or 1) - 1, most))
     idle: queue.SimpleQueue[workers.Worker] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(count))
         for i in range(count):
             log_file = job.stage / f"worker{i}.log"
             idle.put(stack.enter_context(workers.started(log_file, job.timeout_s, tensorflow=True)))
-        workers.dismiss()
 
         def work(*tasks: Task) -> tuple[workers.Worker, Answer]:
             worker = idle.get()

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,37 +24,13 @@ class Worker:
 
 
 PREPARING_S = 600.0  # until a worker that was started ahead has imported TensorFlow
-SECOND_S = 6.0  # behind the first: two that import at once would keep this process waiting
 _ahead: list[Worker] = []
 
 
-def start_ahead(*, second_after_s: float | None = None) -> None:
-    """Start a worker that imports TensorFlow while this process does other things; the next export takes it.
-
-    Args:
-        second_after_s: Seconds until another one is started, unless an export began before; None starts no other.
-    """
+def start_ahead() -> None:
+    """Start a worker that imports TensorFlow while this process does other things; the next export takes it."""
     if _ahead:
         return
-    _start()
-    if second_after_s is not None:
-        timer = threading.Timer(second_after_s, lambda: _start() if _ahead else None)
-        timer.daemon = True
-        timer.start()
-
-
-def waiting() -> int:
-    """How many workers were started ahead, and live."""
-    return sum(worker.process.poll() is None for worker in _ahead)
-
-
-def dismiss() -> None:
-    """End the workers that were started ahead, and that nobody took."""
-    while _ahead:
-        _end(_ahead.pop())
-
-
-def _start() -> None:
     with contextlib.suppress(OSError):  # an export starts its own, and says what is wrong
         log = tempfile.NamedTemporaryFile(prefix="tlkit-worker-", suffix=".log")  # noqa: SIM115
         worker = _process(log, PREPARING_S)

@@ -88,21 +88,3 @@ def test_a_worker_that_was_started_ahead_is_taken_once_by_who_needs_tensorflow(t
         answer = workers.ask(worker, job="run", file="file.tflite", open=OPEN, threads=1)
         assert "file.tflite' was not exported by tlkit" in answer["failure"]
     assert worker.process.poll() is not None
-
-
-def test_a_second_worker_follows_the_first_and_both_are_ended_where_nobody_takes_them():
-    workers.start_ahead(second_after_s=0.1)
-    deadline = time.monotonic() + 30
-    while workers.waiting() < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    processes = [worker.process for worker in workers._ahead]
-    assert workers.waiting() == 2
-    workers.dismiss()
-    assert workers.waiting() == 0 and all(process.poll() is not None for process in processes)
-
-
-def test_no_second_worker_follows_one_that_an_export_took(tmp_path: Path):
-    workers.start_ahead(second_after_s=0.5)
-    with workers.started(tmp_path / "log", 60, tensorflow=True):
-        time.sleep(1.0)
-        assert workers.waiting() == 0
