@@ -183,7 +183,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
 
 
 def _deep(image: Image.Image, data: bytes) -> np.ndarray:
-    """The numbers of a picture of more than 8 bits."""
+    """The numbers of an image of more than 8 bits."""
     values = np.asarray(image)
     if values.dtype != np.uint8:
         return values
