@@ -153,7 +153,8 @@ def test_of_a_sound_the_tone_speaks_for_its_label(listener, method):
     part = run.data.test.subset(range(8))
     explanations = tlkit.explain(run, part, method=method)
     shares = [
-        share_in_half(found.heat, half_of(example_id)) for found, example_id in zip(explanations, part.ids, strict=True)
+        share_in_half(explanation.heat, half_of(example_id))
+        for explanation, example_id in zip(explanations, part.ids, strict=True)
     ]
     assert np.mean(shares) > (0.6 if method == "grad_cam" else 0.7), shares  # whose map has steps of many samples
 
@@ -178,6 +179,7 @@ def test_of_a_series_the_bump_speaks_for_its_label(bumps):
     part = run.data.test.subset(range(8))
     explanations = tlkit.explain(run, part, method="occlusion")
     shares = [
-        share_in_half(found.heat, half_of(example_id)) for found, example_id in zip(explanations, part.ids, strict=True)
+        share_in_half(explanation.heat, half_of(example_id))
+        for explanation, example_id in zip(explanations, part.ids, strict=True)
     ]
     assert np.mean(shares) > 0.8, shares

@@ -623,10 +623,13 @@ def partners(images: Sequence[str], masks: Sequence[str], within: bool = False) 
     for mask in masks:
         by_stem[_stem(mask)].append(mask)
     stems = {name: _stem(name) for name in images}
-    own = {stem for stem in stems.values() if not within or any(stem + ending in by_stem for ending in ENDINGS)}
+    unmarked = {stem for stem in stems.values() if not within or any(stem + ending in by_stem for ending in ENDINGS)}
     mask_of, image_of = dict[str, str](), dict[str, str]()
     for name, stem in stems.items():
-        candidates = [*([] if within else [stem]), *(stem + ending for ending in ENDINGS if stem + ending not in own)]
+        candidates = [
+            *([] if within else [stem]),
+            *(stem + ending for ending in ENDINGS if stem + ending not in unmarked),
+        ]
         chosen = sorted(next((by_stem[candidate] for candidate in candidates if candidate in by_stem), []))
         if len(chosen) > 1:
             raise InputError(

@@ -13,7 +13,9 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,16 +76,7 @@ def from_table(
     Raises:
         InputError: If a column is missing, a cell cannot be read, or no user has enough items.
     """
-    fine = isinstance(history, int) and not isinstance(history, bool) and history >= 1
-    if not (fine and is_number(cold) and 0 <= cold < 1 and isinstance(seed, int) and seed >= 0):
-        raise InputError(
-            "`history` must be 1 or more, `cold` in [0, 1), and `seed` a whole number, 0 or more. "
-            f"Received: {history=}, {cold=}, {seed=}."
-        )
-    if min_rating is not None and not is_number(min_rating):
-        raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
-    if items is not None and not isinstance(items, Catalogue):
-        raise InputError(f"`items` is what `data.ratings.catalogue(table)` gives. Received: {items!r:.200}.")
+    _check(history, cold, seed, min_rating, items)
     if len(set(map(str, (user, item, rating, time)))) < 4:
         raise InputError(f"`user`, `item`, `rating` and `time` are a column each. Received: {user=}, {item=}, {time=}.")
     rows = read_any(table, encoding)
@@ -113,6 +106,20 @@ def from_table(
     held_out = np.random.default_rng(seed).permutation(len(known_items.ids))[: round(cold * len(known_items.ids))]
     by_user = _by_user([users[i] for i in order], [number[names[i]] for i in order])
     return _divided(by_user, known_items, set(held_out.tolist()), history, notes)
+
+
+def _check(history: Any, cold: Any, seed: Any, min_rating: Any, items: Any) -> None:
+    """Refuse values that no ratings can be read with."""
+    whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in (history, seed))
+    if not (whole and history >= 1 and is_number(cold) and 0 <= cold < 1 and seed >= 0):
+        raise InputError(
+            "`history` must be 1 or more, `cold` in [0, 1), and `seed` a whole number, 0 or more. "
+            f"Received: {history=}, {cold=}, {seed=}."
+        )
+    if min_rating is not None and not is_number(min_rating):
+        raise InputError(f"`min_rating` must be a number, or None. Received: {min_rating=}.")
+    if items is not None and not isinstance(items, Catalogue):
+        raise InputError(f"`items` is what `data.ratings.catalogue(table)` gives. Received: {items!r:.200}.")
 
 
 def items_of(pipeline: Pipeline) -> tuple[tuple[str, ...], tuple[str, ...]]:
