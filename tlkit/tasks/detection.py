@@ -94,8 +94,10 @@ def _sized(remade: Callable[[], Task], strides: tuple[int, ...], splits: Splits,
     """The task as it is; how large the training boxes are, and which maps answer for them, is said."""
     from tlkit.tasks.detection_losses import REACH
 
-    shape = splits.train.inputs.spec.shape
-    rows = np.concatenate([np.asarray(splits.train.targets[i], np.float64) for i in range(len(splits.train))])
+    spec = splits.train.inputs.spec
+    shape = spec.shape if isinstance(spec, ArraySpec) else (None, None)  # feature maps are no images
+    every = [np.zeros((0, 5)), *(np.asarray(splits.train.targets[i], np.float64) for i in range(len(splits.train)))]
+    rows = np.concatenate(every)
     rows = rows[rows[:, 0] >= 0]
     if len(rows) and None not in shape[:2]:
         longer = ((rows[:, 3:5] - rows[:, 1:3]) * [shape[1], shape[0]]).max(axis=1)
