@@ -98,8 +98,8 @@ def test_the_search_finds_a_public_name_and_a_word_of_a_guide(site):
             page_checks.opened(browser, f"{address}index.html", ready=f"!!{field}")
             browser.run(f"{field}.focus()")
             browser.call("Input.insertText", text=query)
-            found = page_checks.wait(
+            links = page_checks.wait(
                 browser, "[...document.querySelectorAll('.md-search-result__link')].map((link) => link.href).join(' ')"
             )
-            assert page in found, (query, found)
+            assert page in links, (query, links)
         assert all(url.startswith((address, "blob:")) for url in browser.requests())

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import keras
+import functools
+
 import numpy as np
+import painted
 import pytest
 import zoo_checks
 
 import tlkit
 from tlkit.core.progress import quiet
 from tlkit.explaining.explaining import METHODS
-from tlkit.formats import hub_module
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
-SIZE, SIDE = 64, 20
-LABELS, COLOURS = ("red", "blue"), ((220, 60, 40), (40, 80, 220))
+SIZE, SIDE = painted.BARS_SIZE, 20
+LABELS, COLOURS = ("red", "blue"), (painted.RED, painted.BLUE)
 PHASES = (
     tlkit.Phase(epochs=30, lr=1e-2, warmup=0.1, cosine=True),
     tlkit.Phase(epochs=12, lr=3e-3, unfrozen=0.5, cosine=True),
 )
 
 
+@functools.cache
 def squares(count=90):
     """Grey images uint8 (n, SIZE, SIZE, 3) with a red or a blue square each, and its label and upper left corner."""
     rng = np.random.default_rng(0)
@@ -34,15 +36,7 @@ def squares(count=90):
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
     """Convolutions with maps at strides 2, 4, 8 and 16."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    image = keras.Input((SIZE, SIZE, 3))
-    x = image
-    for width in (12, 16, 24, 32):
-        x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
-    return hub_module.write_keras_model(model, tmp_path_factory.mktemp("module"), card={"input_range": [0.0, 1.0]})
+    return painted.bars_module(tmp_path_factory.mktemp("module"))
 
 
 def trained(module, task, data, folder, phases=PHASES):

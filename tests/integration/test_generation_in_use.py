@@ -111,7 +111,7 @@ def test_predict_answers_a_text_without_tensorflow_s_model(run, place):
         f"plain, alike = predict({str(run.folder)!r}, {files})\n"
         f"(of_bytes,) = predict({str(run.folder)!r}, {files[:1]}, format='dynamic')\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'\n"
-        "print(json.dumps([own.scores[0] for own in (plain, alike, of_bytes)]))"
+        "print(json.dumps([prediction.scores[0] for prediction in (plain, alike, of_bytes)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

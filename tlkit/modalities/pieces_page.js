@@ -37,17 +37,17 @@ function replaced(character) {
 // The longest piece first; a word that does not come out is one unknown piece.
 function encoded(word) {
   const characters = [...word];
-  const found = [];
+  const numbered = [];
   if (characters.length > MOST) return [rows.get('[UNK]')];
   for (let start = 0; start < characters.length;) {
     let end = characters.length;
     const piece = () => (start ? '##' : '') + characters.slice(start, end).join('');
     while (end > start && !rows.has(piece())) end--;
     if (end === start) return [rows.get('[UNK]')];
-    found.push(rows.get(piece()));
+    numbered.push(rows.get(piece()));
     start = end;
   }
-  return found;
+  return numbered;
 }
 
 export async function read(source, about) {
