@@ -18,6 +18,7 @@ from tlkit.generating.search import Rule
 from tlkit.generating.stepping import run
 from tlkit.layer import reads
 from tlkit.tasks import client_loops, generation_functions, generation_scores, recording
+from tlkit.tasks.corpus_scores import check_packages
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.heads import check_rules
 
@@ -67,7 +68,8 @@ def generate(
         seed: Of "sample".
         samples: Questions of the test that the model answers for the report and for `texts`, before training and after
             it; 0 writes none.
-        texts: Further scores of these answers: some of "exact", "rouge_l", "chrf", "bleu" (extra `generation`).
+        texts: Further scores of these answers: some of "exact" and "rouge_l", means over answers, and "chrf" and
+            "bleu", in 0 to 100, of all answers together, as `translate` has them (extra `generation`).
         end: Number of the token that ends an answer; None is that of the module, which `finetune` fills in.
 
     Returns:
@@ -87,7 +89,7 @@ def generate(
         "texts": (set(texts) <= set(generation_scores.TEXTS), f"be of {', '.join(generation_scores.TEXTS)}", texts),
     }
     check_rules(checks)
-    generation_scores.check_packages(texts)
+    check_packages(texts)
     chosen = Rule(rule, most, () if end is None else (end,), temperature, top_k, top_p, beams, seed)
     arguments = {
         "head": head, "rank": rank, "rule": rule, "most": most, "temperature": temperature, "top_k": top_k,

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from tlkit.answers.continuations import KNOWN, LIKELIHOOD, RIGHT, text_of
-from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Evaluation
 from tlkit.data.dialogues import GENERAL, KIND
 from tlkit.tasks import metrics
+from tlkit.tasks.corpus_scores import OF_EACH, SCORES
 
-_PACKAGES = {"rouge_l": "rouge_score", "chrf": "sacrebleu", "bleu": "sacrebleu"}
-TEXTS = ("exact", *_PACKAGES)
+TEXTS = ("exact", "rouge_l", "chrf", "bleu")
 SHOWN = 24  # answers that the report shows
-
-
-def check_packages(texts: Sequence[str]) -> None:
-    """Refuse scores whose packages are missing, before any work."""
-    for name in texts:
-        package = _PACKAGES.get(name)
-        if package is not None and importlib.util.find_spec(package) is None:
-            raise InputError(f"The score {name!r} needs the package {package!r}: run `pip install tlkit[generation]`.")
 
 
 def perplexity(likelihood: np.ndarray, known: np.ndarray) -> float:
@@ -87,49 +76,15 @@ def written_scores(
         for name, a, w, r in list(zip(examples.ids, questions, written, right, strict=True))[:SHOWN]
     ]
     scores: dict[str, float] = {}
-    of_each: dict[str, list[float]] = {}
     for name in texts:
-        values = np.array([_SCORES[name](answer, expected) for answer, expected in zip(written, right, strict=True)])
-        of_each[name] = values.tolist()
-        low, high = metrics.bootstrap(functools.partial(_mean, values), len(values))
-        scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+        scores[name], scores[f"{name}_low"], scores[f"{name}_high"] = SCORES[name](written, right)
+    of_each = {
+        name: [OF_EACH[name](answer, expected) for answer, expected in zip(written, right, strict=True)]
+        for name in texts
+        if name in OF_EACH
+    }
     return Evaluation(metrics.finite(scores), {"samples": rows, "scores_of_samples": of_each})
-
-
-def _mean(values: np.ndarray, drawn: np.ndarray) -> float:
-    return float(values[drawn].mean())
 
 
 def _texts(examples: Examples, column: str) -> list[str]:
     return [str(text) for text in examples.columns[column].take(np.arange(len(examples)))]
-
-
-def exact(written: str, right: str) -> float:
-    """Whether two texts are the same but for case and white space.
-
-    Example:
-        >>> exact("Yes,  please ", "yes, please")
-        1.0
-    """
-    return float(written.casefold().split() == right.casefold().split())
-
-
-def _rouge_l(written: str, right: str) -> float:
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped, unused-ignore]
-
-    return float(RougeScorer(["rougeL"], use_stemmer=True).score(right, written)["rougeL"].fmeasure)
-
-
-def _chrf(written: str, right: str) -> float:
-    import sacrebleu
-
-    return float(sacrebleu.sentence_chrf(written, [right]).score)
-
-
-def _bleu(written: str, right: str) -> float:
-    import sacrebleu
-
-    return float(sacrebleu.sentence_bleu(written, [right]).score)
-
-
-_SCORES: dict[str, Callable[[str, str], float]] = {"exact": exact, "rouge_l": _rouge_l, "chrf": _chrf, "bleu": _bleu}

@@ -13,8 +13,9 @@ from tlkit.core.task import Task
 from tlkit.data.teacher_forcing import TOKENIZER
 from tlkit.data.translations import TRANSLATION, WANTED
 from tlkit.tasks import heads, recording
+from tlkit.tasks.corpus_scores import SCORES, check_packages
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
-from tlkit.tasks.translation_scores import SCORES, check_scores, evaluate_translations
+from tlkit.tasks.translation_scores import evaluate_translations
 
 
 def translate(
@@ -59,7 +60,7 @@ def translate(
         "scored": (scored is None or scored >= 1, "be 1 or more", scored),
     }
     heads.check_rules(checks, of="translate")
-    check_scores(names)
+    check_packages(names)
     sections = [samples("Texts", "Translations")]
     arguments = {"scores": names, "longest": longest, "checked": checked, "scored": scored}
     return encoder_decoder(
