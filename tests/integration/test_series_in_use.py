@@ -170,6 +170,66 @@ def test_thresholds_are_set_once_and_kept(gesture_run):
         np.testing.assert_array_equal(np.array(variable), values[variable.name])
 
 
+def test_other_channels_than_those_of_the_thresholds_are_refused(gesture_run, tmp_path):
+    """They were read by kernels that look at none of them; a module that was published was never fitted."""
+    from tlkit.layer.lookup import backbone_of
+    from tlkit.modalities.prepare import prepare
+
+    layer = backbone_of(gesture_run.model)
+    folder = tlkit.publish(layer, tmp_path / "fitted")
+    for handle in (layer, folder):
+        for channels in (1, 5):
+            data = random_series(channels)
+            with pytest.raises(InputError, match=f"of series of 3 channels, and these have {channels}: give"):
+                tlkit.finetune(handle, tlkit.tasks.classify(data.labels), data, out=tmp_path / "run")
+    (note,) = prepare(random_series(3), tlkit.HubLayer(folder)).notes[-1:]
+    assert note.endswith("keeps the thresholds of the series that it was trained on before")
+
+
+def test_a_module_that_was_published_unfitted_takes_its_thresholds_from_the_data(tmp_path):
+    from tlkit.modalities.prepare import prepare
+
+    zoo_checks.folder("rocket")
+    folder = tlkit.publish(tlkit.HubLayer("zoo:rocket"), tmp_path / "unfitted")
+    data = random_series(5)
+    first, second = tlkit.HubLayer("zoo:rocket"), tlkit.HubLayer(folder)
+    for layer in (first, second):
+        prepare(data, layer)
+    assert rocket.channels_of(np.array(rocket.variables_of(second.module_variables.values())[rocket.MIXING])) == 5
+    assert same(map(np.array, first.variables), map(np.array, second.variables))
+
+
+def test_rankings_and_searches_take_thresholds_from_the_data_they_are_about(tmp_path):
+    """A ranking took them from the 8 series that it tries first, and a search lost them after its first trial."""
+    from tlkit.choosing.rank import _opened
+    from tlkit.core.progress import quiet
+
+    zoo_checks.folder("rocket")
+    layer = _opened("zoo:rocket", random_series(2), None)
+    assert not np.array(rocket.variables_of(layer.module_variables.values())[rocket.FITTED])
+    with pytest.raises(InputError, match="takes thresholds from what it reads first"):
+        tlkit.index("zoo:rocket", random_series(2).train, progress=quiet)
+
+    channels: list[int] = []
+
+    def adapt(batch_stats: str = "adapt"):
+        phases = (tlkit.Phase(epochs=1, lr=1e-3, batch_stats=batch_stats),)
+        task, data = tlkit.tasks.classify(["a", "b"]), random_series(3)
+        run = tlkit.finetune("zoo:rocket", task, data, phases, out=tmp_path / "best")
+        variables = rocket.variables_of(run.model.get_layer("backbone").module_variables.values())
+        channels.append(rocket.channels_of(np.array(variables[rocket.MIXING])))
+        return run
+
+    space = {"batch_stats": ["adapt", "frozen"]}
+    tlkit.tune(adapt, space, trials=4, storage=tmp_path / "trials.sqlite", progress=quiet)
+    assert channels == [3] * 5
+
+
+def random_series(channels):
+    values = np.random.default_rng(channels).normal(size=(40, 30, channels)).cumsum(axis=1)
+    return tlkit.data.series.from_arrays(values, ["a", "b"] * 20)
+
+
 def test_predict_reads_a_recording(gesture_run, tmp_path):
     values = gesture_run.data.test.inputs[0]
     with (tmp_path / "one.csv").open("w", newline="") as file:

@@ -320,7 +320,7 @@ def _assembled(
 ) -> Splits:
     if steps is not None and not (is_number(steps) and steps >= 2 and float(steps).is_integer()):
         raise InputError(
-            "`steps` must be a whole number, 2 or more, or None for the longest series. Received: steps={steps!r}."
+            f"`steps` must be a whole number, 2 or more, or None for the longest series. Received: steps={steps!r}."
         )
     values, notes = labelled_series.of_one_length(names, series, parts, steps)
     named = {"names": list(channels)} if channels else {}  # by which `predict` finds them in a table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,25 +41,32 @@ def _prepare(data: Splits, layer: HubLayer) -> Splits:
     if not fits or any(b not in (None, a) for a, b in zip(spec.shape, shape, strict=True)):
         shapes = " and ".join(str(tuple(leaf.shape[1:])) for leaf in leaves)
         raise InputError(f"{layer.handle} takes {shapes}, and the series are (steps, channels) = {tuple(spec.shape)}.")
-    if layer.card.get("name") != rocket.CARD.name:
-        return data
-    return _fitted(data, layer, spec)
+    variables = rocket.variables_of(layer.module_variables.values())
+    return _fitted(data, layer, spec, variables) if variables else data
 
 
-def _fitted(data: Splits, layer: HubLayer, spec: ArraySpec) -> Splits:
+def _fitted(data: Splits, layer: HubLayer, spec: ArraySpec, variables: Mapping[str, Any]) -> Splits:
     """Set what zoo:rocket takes from training series, once: later data are looked at with the same thresholds."""
     steps, channels = (int(size or 0) for size in spec.shape)
     if channels > rocket.CHANNELS:
         raise InputError(f"{layer.handle} takes at most {rocket.CHANNELS} channels. Received: {channels}.")
-    variables = {variable.name: variable for variable in layer.module_variables.values()}
+    notes = []
     if not float(np.asarray(variables[rocket.FITTED])):
         series = np.asarray(data.train.inputs.take(np.arange(len(data.train))))
         for name, value in rocket.fitted_to(series).items():
             variables[name].assign(value)
-    if steps <= FINE:
-        return data
-    note = f"series of {steps} steps are read at {rocket.STEPS}: where details matter, cut them into shorter ones"
-    return dataclasses.replace(data, notes=(*data.notes, note))
+    elif (trained := rocket.channels_of(np.asarray(variables[rocket.MIXING]))) != channels:
+        raise InputError(
+            f"{layer.handle} has the thresholds of series of {trained} channels, and these have {channels}: give the "
+            'handle "zoo:rocket", which takes its thresholds from the training series.'
+        )
+    else:
+        notes.append(f"{layer.handle} keeps the thresholds of the series that it was trained on before")
+    if steps > FINE:
+        notes.append(
+            f"series of {steps} steps are read at {rocket.STEPS}: where details matter, cut them into shorter ones"
+        )
+    return dataclasses.replace(data, notes=(*data.notes, *notes))
 
 
 def _inputs(_layer: HubLayer, spec: Any) -> Any:

@@ -246,13 +246,19 @@ def index(
         return _of_catalogue(layer, examples)
     size = _image_size(layer, examples)
     texts = tuple(_texts_of(examples))
+    weights = _weights(layer)
     ready = _taken(examples, layer, length, size)
+    if _weights(layer) != weights:
+        raise InputError(
+            f"{layer.handle} takes thresholds from what it reads first, so that no other process could ask the index: "
+            "tlkit.publish a run of it, and index with the folder."
+        )
     with (progress or shown(to_stderr=True)).bar("features", len(ready)) as advance:
         features = extract(layer, ready, batch_size=batch_size, progress=advance)
     if any(features.steps):
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
-        layer.handle, layer.sha256, _weights(layer), layer.output_key, layer.input_range, ready.pipeline, length, size
+        layer.handle, layer.sha256, weights, layer.output_key, layer.input_range, ready.pipeline, length, size
     )
     return Index(_unit(np.asarray(features)), ready.ids, texts, made_by, layer)
 

@@ -2,7 +2,8 @@
 
 84 kernels of nine weights, six of -1 and three of 2, at eight dilations, over a series brought to 128 steps. Each gives
 the shares of its values above three thresholds, 2,016 features in all. Thresholds, and how channels are mixed, are
-taken from the training series once (`fitted_to`, which the modality calls); without that they fit random walks.
+taken from the training series once (`fitted_to`, which the modality calls); without that they fit random walks of one
+channel. A module that was published keeps them, and takes series of as many channels alone.
 
 Sources: Dempster, Schmidt and Webb 2021, arXiv:2012.08791 (MiniRocket: kernels, dilations, thresholds from quantiles,
 channels); Dempster, Petitjean and Webb 2020, arXiv:1910.13051 (ROCKET).
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def fitted_to(series: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     whole = np.zeros(CHANNELS, np.float32)
     whole[:channels] = centre
     return {CENTRE: whole, MIXING: mixing, LIMITS: limits, FITTED: np.ones((), np.float32)}
+
+
+def variables_of(variables: Iterable[Any]) -> dict[str, Any]:
+    """The variables of rocket by their names, also where it was published under another name; {} of other modules."""
+    by_name = {variable.name: variable for variable in variables}
+    return by_name if set(by_name) == {CENTRE, MIXING, LIMITS, FITTED} else {}
+
+
+def channels_of(mixing: np.ndarray) -> int:
+    """How many channels the kernels look at: those of the series that they were fitted to.
+
+    Example:
+        >>> channels_of(fitted_to(np.random.default_rng(0).normal(size=(4, 20, 3)))[MIXING])
+        3
+    """
+    return int(np.count_nonzero(mixing.any(axis=(0, 2))))
 
 
 def _channels(count: int, rng: np.random.Generator) -> np.ndarray:
