@@ -49,7 +49,7 @@ def one_series(name, budget):
     scores = tlkit.evaluate(model, task, data.test).scores
     row = {"season_length": season, "horizon": horizon, "scores_zero_shot": dict(scores)}
     evaluated = time.process_time()
-    phases = task.plan(data, quiet.line)
+    phases = task.plan(data, quiet.line, model)
     plan_scores, seconds = scores, 0.0
     if len(phases) > 1:
         started = time.process_time()

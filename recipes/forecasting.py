@@ -28,7 +28,8 @@ def main(
 ) -> tlkit.Run:
     """Adapt a forecaster to the history of one or many series, judge it by rolling origins, and export it.
 
-    Whether it is tuned is decided by the length of the history, and said: a short one stays zero-shot. Beside its
+    Whether it is tuned is decided by the length of the history, and said: with a short one zoo:forecaster stays
+    zero-shot, and of a module that makes no forecasts of its own the head alone is learned. Beside its
     scores stand those of the seasonal naive forecast, and with the extra `series` those of AutoETS and AutoTheta.
 
     Args:
@@ -45,7 +46,7 @@ def main(
         quantiles: Levels to forecast, ascending, with 0.5.
         origins: Cutoffs at the end of each series that are tested.
         stride: Steps between two of them; without it, half of the horizon.
-        zero_shot: Never tune, however long the history is.
+        zero_shot: Never tune, however long the history is; for modules that make forecasts of their own.
         seed: Of the order of windows.
         export: Which files to write.
     """
@@ -57,9 +58,9 @@ def main(
         splits = tlkit.data.series.history(
             data, horizon, season_length, time=time, value=value, series=series, origins=origins, stride=stride
         )
-    task = tlkit.tasks.forecast(horizon, quantiles, tlkit.data.series.season_length_of(splits))
-    phases = (tlkit.Phase(epochs=1, lr=1e-3),) if zero_shot else None
-    run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed)
+    season_length = tlkit.data.series.season_length_of(splits)
+    task = tlkit.tasks.forecast(horizon, quantiles, season_length, zero_shot=zero_shot)
+    run = tlkit.finetune(module, task, splits, out=out, seed=seed)
     return tlkit.export(run, formats=export.formats, max_drop=export.max_drop)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
 import readme_checks
@@ -13,6 +14,8 @@ from fitting import same, stopped_after
 
 import tlkit
 from tlkit.core.errors import InputError
+from tlkit.core.progress import Progress, quiet
+from tlkit.formats import hub_module
 from tlkit.tasks.forecasting import phases_for
 from tlkit.zoo import rocket
 
@@ -127,6 +130,42 @@ def test_tuning_is_never_worse_than_zero_shot_on_the_validation(tmp_path):
     assert run.phases[1].had["unfrozen"] == 1.0 and run.phases[1].history["loss"][-1] < run.phases[1].history["loss"][0]
 
 
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    """The folder of a module that gives features of a window, and no forecasts."""
+    inputs = keras.Input((72, 1))
+    model = keras.Model(inputs, keras.layers.GRU(4)(inputs))
+    folder = tmp_path_factory.mktemp("sequences") / "module"
+    hub_module.write_keras_model(model, folder, card={"name": "gru", "modality": "series"})
+    return folder
+
+
+@pytest.mark.parametrize(("months", "unfrozen"), [(50, [0.0]), (130, [0.0, 1.0])])
+def test_a_head_that_is_learned_is_never_called_zero_shot(months, unfrozen, sequences, tmp_path):
+    """One epoch of a fresh head was the plan of a short history, and the note called that zero-shot."""
+    lines: list[str] = []
+    data = tlkit.datasets.made_series.sales(6, 12, shops=1, months=months)
+    task, told = tlkit.tasks.forecast(6, season_length=12), Progress(lines.append, quiet.bar)
+    run = tlkit.finetune(sequences, task, data, out=tmp_path / "run", progress=told)
+    assert [result.had["unfrozen"] for result in run.phases] == unfrozen and run.phases[0].phase.epochs >= 5
+    (note,) = [line for line in lines if "zero-shot" in line]
+    assert "makes no forecasts of its own: its head is learned" in note and "nothing is zero-shot" in note
+    with pytest.raises(InputError, match="so that its head must be learned: leave out `zero_shot`"):
+        task = tlkit.tasks.forecast(6, season_length=12, zero_shot=True)
+        tlkit.finetune(sequences, task, data, out=tmp_path / "other", progress=quiet)
+
+
+def test_the_usual_plan_trains_the_head_alone_of_what_cannot_be_trained(tmp_path):
+    """Without phases zoo:rocket was refused in its second one, as it has no weights that train."""
+    zoo_checks.folder("rocket")
+    lines: list[str] = []
+    data = random_series(1)
+    task, told = tlkit.tasks.classify(data.labels), Progress(lines.append, quiet.bar)
+    run = tlkit.finetune("zoo:rocket", task, data, out=tmp_path, progress=told)
+    assert [result.had["unfrozen"] for result in run.phases] == [0.0]
+    assert "note: zoo:rocket cannot be trained: it has no trainable variables; so its head alone is." in lines
+
+
 def test_a_forecaster_is_published_and_taken_up_again(forecast_run, tmp_path):
     folder = tlkit.publish(forecast_run, tmp_path / "published")
     phases = (tlkit.Phase(epochs=1, lr=1e-3),)
@@ -202,7 +241,6 @@ def test_a_module_that_was_published_unfitted_takes_its_thresholds_from_the_data
 def test_rankings_and_searches_take_thresholds_from_the_data_they_are_about(tmp_path):
     """A ranking took them from the 8 series that it tries first, and a search lost them after its first trial."""
     from tlkit.choosing.rank import _opened
-    from tlkit.core.progress import quiet
 
     zoo_checks.folder("rocket")
     layer = _opened("zoo:rocket", random_series(2), None)

@@ -263,8 +263,8 @@ class Task:
         deployment: How the trained model is used, where that is not the graph that is trained; None where it is.
         before: Whether `finetune` evaluates the untrained model too: scores get a twin "name_before", and the details
             hold that evaluation's as "before".
-        plan: (splits, say) -> the phases that `finetune` takes where it is given none; `say` is told why. None is
-            `plans.recommend`.
+        plan: (splits, say, model) -> the phases that `finetune` takes where it is given none; `say` is told why. None
+            is `plans.recommend`.
     """
 
     name: str
@@ -280,7 +280,7 @@ class Task:
     inference: tuple[Inference, ...] = ()
     deployment: Deployment | None = None
     before: bool = False
-    plan: Callable[[Splits, Callable[[str], None]], tuple[Phase, ...]] | None = None
+    plan: Callable[[Splits, Callable[[str], None], keras.Model], tuple[Phase, ...]] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.reads, Reads):

@@ -492,14 +492,15 @@ class HubLayer(keras.layers.Layer):
 
     def _require_gradients(self) -> None:
         """Say why a module cannot be trained, where no gradient reaches any of its variables."""
-        if self._untrainable is not None:
+        if self.untrainable is not None:
             raise InputError(
-                f"{self.handle} cannot be trained: {self._untrainable}; use another signature, or keep "
+                f"{self.handle} cannot be trained: {self.untrainable}; use another signature, or keep "
                 "trainable=False and train the layers on top."
             )
 
     @functools.cached_property
-    def _untrainable(self) -> str | None:
+    def untrainable(self) -> str | None:
+        """Why no gradient reaches any of the module's weights; None where it can be trained."""
         spread = [isinstance(v, tf.distribute.DistributedValues) for v in self.endpoint.trainable]
         if self._strategy is not None and not all(spread):
             return "it keeps its variables in its graph, as TF1 modules do, so tf.distribute cannot spread them"

@@ -27,6 +27,7 @@ from tlkit.core.task import Evaluation, Task
 from tlkit.core.workers import Workers
 from tlkit.data.long_texts import check_way
 from tlkit.layer.hub_layer import HubLayer
+from tlkit.layer.lookup import backbone_of
 from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE, build
 from tlkit.model.evaluate import evaluate
@@ -130,12 +131,12 @@ def finetune(
     how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "views": views, "cache": cache}
     how |= {"micro_batch": micro_batch, "strategy": strategy}
     if (trial := trials.under_way()) is not None:
-        return _tried(trial, handle, task, data, _planned(phases, task, data), settings | ways, how)
+        return _tried(trial, handle, task, data, phases, settings | ways, how)
     _check_data(task, data, progress)
     model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
-    plan = _planned(phases, task, data, progress)
+    plan = _planned(phases, task, data, model, progress)
     folder = _folder(out, task, fresh, workers)
     run = fit(
         model, task, data, plan, checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, progress=progress, **how
@@ -170,25 +171,35 @@ def _say_scores(run: Run, progress: Progress) -> None:
         progress.line(line)
 
 
-def _planned(phases: Sequence[Phase] | None, task: Task, data: Splits, progress: Progress = quiet) -> tuple[Phase, ...]:
+def _planned(
+    phases: Sequence[Phase] | None, task: Task, data: Splits, model: keras.Model, progress: Progress = quiet
+) -> tuple[Phase, ...]:
     """The phases that were given; else the task's own plan, or the usual one for so many examples. They are shown."""
     if phases is not None or task.solve is not None:
         plan = tuple(phases or ())
     elif task.plan is not None:
-        plan = task.plan(data, progress.line)
+        plan = task.plan(data, progress.line, model)
     else:
         plan = plans.recommend(len(data.train), max(1, len(task.labels)))
+        layer = backbone_of(model)
+        if layer is not None and layer.untrainable is not None:
+            plan = tuple(phase for phase in plan if not phase.unfrozen)
+            progress.line(f"note: {layer.handle} cannot be trained: {layer.untrainable}; so its head alone is.")
     for line in overview.plan_lines(plan):
         progress.line(line)
     return plan
 
 
 def _tried(
-    trial: trials.Trial, handle: Any, task: Task, data: Splits, plan: Sequence[Phase], settings: Mapping[str, Any],
-    how: Mapping[str, Any],
+    trial: trials.Trial, handle: Any, task: Task, data: Splits, phases: Sequence[Phase] | None,
+    settings: Mapping[str, Any], how: Mapping[str, Any],
 ) -> Run:  # fmt: skip
     """What a trial of a search does in place of all: train and validate, with what its search has built already."""
-    model, data = _built_once(trial, handle, task, data, plan, how["seed"], settings)
+    key = id(handle) if isinstance(handle, HubLayer) else str(handle)
+    model, data = _built_once(trial, key, handle, task, data, how["seed"], settings)
+    plan = _planned(phases, task, data, model)
+    if any(phase.unfrozen or phase.batch_stats == "adapt" for phase in plan):
+        trial.keep.trained.add(key)
     return fit(model, task, data, plan, **how)
 
 
@@ -298,10 +309,10 @@ def _built(
 
 def _built_once(
     trial: trials.Trial,
+    key: int | str,
     handle: Any,
     task: Task,
     data: Splits,
-    phases: Sequence[Phase],
     seed: int,
     settings: Mapping[str, Any],
 ) -> tuple[keras.Model, Splits]:
@@ -314,13 +325,10 @@ def _built_once(
         why = "there are no validation examples" if not len(data.val) else "the task monitors no validation figure"
         raise InputError(f"Nothing tells which trial is better: {why}, and the test examples must not.")
     trial.monitor = task.objective.monitor
-    key = id(handle) if isinstance(handle, HubLayer) else str(handle)
     layer, first = trial.keep.get("modules", key, lambda: _with_weights(_opened(handle)))
     if key in trial.keep.trained:
         _restore(first)
         trial.keep.trained.discard(key)
-    if any(phase.unfrozen or phase.batch_stats == "adapt" for phase in phases):
-        trial.keep.trained.add(key)
 
     def built() -> tuple[keras.Model, Splits, Any]:
         model, ready = _built(layer, task, replace(data, test=data.test.subset([])), seed, settings, {}, quiet)

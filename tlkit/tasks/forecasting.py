@@ -30,20 +30,27 @@ HISTORY = "history_length"  # the column with how many values lie before each cu
 
 
 def forecast(
-    horizon: int, quantiles: Sequence[float] = LEVELS, season_length: int = 1, *, hidden: int = STEP_HIDDEN
+    horizon: int,
+    quantiles: Sequence[float] = LEVELS,
+    season_length: int = 1,
+    *,
+    hidden: int = STEP_HIDDEN,
+    zero_shot: bool = False,
 ) -> Task:
     """Forecast the next values of a series: quantiles of each step ahead, as corrections of the seasonal naive one.
 
     Targets are float32 (n, horizon), NaN where a value is not known; `tlkit.data.series.history` makes them. With
     `zoo:forecaster` the head has no weights of its own, so that a run may be zero-shot; any other module of sequences
-    (batch, 72, 1) gets a head that is learned. Without `phases`, `finetune` decides by the length of the history
-    whether to tune, and says so.
+    (batch, 72, 1) gets a head that is learned, from the seasonal naive forecast on. Without `phases`, `finetune`
+    decides by the length of the history whether to tune the module, and says so.
 
     Args:
         horizon: Steps ahead, >= 1.
         quantiles: Levels, ascending, each in (0, 1), with 0.5: MASE is of the median.
         season_length: Steps of a season: 12 of months in a year, 24 of hours in a day; 1 is none.
         hidden: Width of the head's hidden layer, where the module gives features.
+        zero_shot: Tune nothing, however long the history is; without `phases`, a module that makes no forecasts of its
+            own is then refused.
 
     Returns:
         A task that gives "quantiles" (batch, horizon, levels), sorted, in the series' own unit.
@@ -60,6 +67,7 @@ def forecast(
     _check_arguments(horizon, quantiles, season_length, hidden)
     levels = tuple(float(level) for level in quantiles)
     arguments = {"horizon": horizon, "quantiles": levels, "season_length": season_length, "hidden": hidden}
+    arguments |= {"zero_shot": True} if zero_shot else {}
     return Task(
         name="forecast",
         made_by=recording.record("tlkit.tasks.forecast", arguments),
@@ -70,7 +78,7 @@ def forecast(
         ),
         answers=(quantile_answer(levels),),
         scorer=functools.partial(ForecastScorer, levels, season_length),
-        plan=_plan,
+        plan=functools.partial(_plan, zero_shot),
     )
 
 
@@ -96,10 +104,49 @@ def phases_for(history_length: int, windows: int) -> tuple[Phase, ...]:
     return first, Phase(epochs, 3e-4, unfrozen=1.0, clip_norm=1.0, weight_decay=1e-4, start_share=0.5)
 
 
-def _plan(data: Splits, say: Callable[[str], None]) -> tuple[Phase, ...]:
-    """What `finetune` does where it is given no phases; `say` is told why."""
+def head_phases_for(history_length: int, windows: int, trainable: bool) -> tuple[Phase, ...]:
+    """Phases of a module that makes no forecasts of its own: the head is learned first, whatever the history.
+
+    Args:
+        history_length: Values before the first cutoff that is tested, of the longest series.
+        windows: Training windows, >= 1.
+        trainable: Whether gradients reach the module.
+
+    Example:
+        >>> [phase.unfrozen for phase in head_phases_for(36, 12, trainable=True)]
+        [0.0]
+    """
+    epochs = int(min(30, max(5, round(TUNED_WINDOWS / windows))))
+    head = Phase(epochs, 1e-3, patience=5)
+    if history_length < FEW or not trainable:
+        return (head,)
+    return head, Phase(epochs, 3e-4, unfrozen=1.0, clip_norm=1.0, weight_decay=1e-4, patience=5)
+
+
+def _plan(zero_shot: bool, data: Splits, say: Callable[[str], None], model: keras.Model) -> tuple[Phase, ...]:
+    """What `finetune` does where it is given no phases; `say` is told why.
+
+    Raises:
+        InputError: If forecasts are to be zero-shot, and the module makes none of its own.
+    """
+    from tlkit.layer.lookup import backbone_of
+
     column = data.train.columns.get(HISTORY)
     longest = int(np.max(column.take(np.arange(len(column))))) if column is not None else len(data.train)
+    layer = backbone_of(model)
+    if layer is not None and any(part.trainable_weights for part in model.layers if part is not layer):
+        if zero_shot:
+            raise InputError(
+                f"{layer.handle} makes no forecasts of its own, so that its head must be learned: leave out "
+                "`zero_shot`, or take zoo:forecaster."
+            )
+        say(
+            f"note: {layer.handle} makes no forecasts of its own: its head is learned, from {len(data.train):,} "
+            "windows, and nothing is zero-shot"
+        )
+        return head_phases_for(longest, len(data.train), layer.untrainable is None)
+    if zero_shot:
+        return phases_for(0, len(data.train))
     if longest < FEW:
         say(f"note: the history has {longest} values, fewer than {FEW}: tuning would do harm, so it stays zero-shot")
     else:

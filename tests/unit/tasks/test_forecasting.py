@@ -160,13 +160,16 @@ def test_the_plan_tunes_where_there_is_enough_history():
         lines = []
         task = tasks.forecast(4, season_length=4)
         splits = data.series.history({"a": np.sin(np.arange(float(n)))}, 4, 4)
-        return task.plan(splits, lines.append), lines
+        return task.plan(splits, lines.append, model), lines
 
+    model = keras.Sequential()  # no module, no head
     short, why = said(60)
     assert [phase.unfrozen for phase in short] == [0.0] and "stays zero-shot" in why[0]
     long, why = said(400)
     assert [phase.unfrozen for phase in long] == [0.0, 1.0] and "unless zero-shot is better" in why[0]
     assert forecasting.phases_for(forecasting.FEW - 1, 10) == short
+    splits = data.series.history({"a": np.sin(np.arange(400.0))}, 4, 4)
+    assert tasks.forecast(4, season_length=4, zero_shot=True).plan(splits, print, model) == short
 
 
 def test_levels_between_those_of_the_module_lie_on_a_line():
