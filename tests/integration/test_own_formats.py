@@ -9,7 +9,9 @@ import exporting_runs
 import numpy as np
 import pytest
 
+from tlkit import tasks
 from tlkit.core.errors import GateError, InputError
+from tlkit.core.task import Inference
 from tlkit.exporting import checked_formats, export, formats, predict
 
 CODE = """
@@ -75,6 +77,28 @@ def test_what_another_process_cannot_do_is_refused_at_once():
             checked_formats([dataclasses.replace(formats.float32, file=name)])
     with pytest.raises(InputError, match=r"Two formats would write 'model\.tflite'"):
         checked_formats(["float32", dataclasses.replace(formats.float32, name="a.B")])
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "run.json", "Model.keras", "task.json", "examples.npz", "report.html", "checkpoints", "README.md", "labels.txt",
+        "labels_style.txt", "model_int8.tflite", "saved_model", "web", "model.keras.failed", ".tlkit-lock",
+    ],
+)  # fmt: skip
+def test_a_file_that_a_run_keeps_is_no_formats(file):
+    with pytest.raises(InputError, match="which a run's folder has for something else"):
+        checked_formats([dataclasses.replace(formats.float32, name="a.B", file=file)])
+
+
+def test_the_folder_of_a_head_is_no_formats():
+    style = tasks.classify(["flat", "round"])
+    remains = Inference(style, lambda raw: raw, lambda splits: splits, name="style")
+    task = dataclasses.replace(style, inference=(remains,))
+    own_format = dataclasses.replace(formats.float32, name="a.B", file="style")
+    assert checked_formats([own_format], style)
+    with pytest.raises(InputError, match="which a run's folder has for something else"):
+        checked_formats([own_format], task)
 
 
 def test_formats_are_named_in_any_way_and_taken_once(own):

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 from tlkit.core.examples import Splits
 from tlkit.core.task import Evaluation, Task
 
+# What lies in a run's folder beside its exports.
+RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
+CHECKPOINTS = "checkpoints"
+FILES = (RECORD, TASK, EXAMPLES, MODEL, REPORT, CHECKPOINTS)
+
 
 @dataclass(frozen=True)
 class Phase:

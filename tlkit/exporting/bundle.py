@@ -12,16 +12,17 @@ import numpy as np
 from tlkit.core import excerpts, multi_targets
 from tlkit.core.errors import GateError, InputError
 from tlkit.core.export_table import table
-from tlkit.core.files import held, write_atomic
+from tlkit.core.files import LOCK, PARTIAL, held, write_atomic
 from tlkit.core.format import Format
 from tlkit.core.naming import found as record_of
 from tlkit.core.naming import import_path
-from tlkit.core.run import Exported, Run, caution
+from tlkit.core.run import FILES, Exported, Run, caution
 from tlkit.core.task import Answer, Decoded, Task
 from tlkit.exporting import formats, heldout, placing, producing, saved_model, units
 from tlkit.exporting.comparing import compare, worst
 from tlkit.exporting.describing import labels_by_file
 from tlkit.exporting.gates import Comparison, Gates, failure
+from tlkit.exporting.readme import README
 from tlkit.formats import tflite_metadata
 
 KNOWN = tuple(formats.__all__)
@@ -135,12 +136,13 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
             "int8 measures the ranges of activations by calling one function, and this model answers by a loop over "
             'several: leave it out; "dynamic" and "weight_only" have weights of 8 bits.'
         )
+    runs = [] if task is None else [part.name for part in task.inference if part.name]
     for format in by_name.values():
-        _check_format(format, [other.file for other in by_name.values()])
+        _check_format(format, [other.file for other in by_name.values()], runs)
     return tuple(by_name.values())
 
 
-def _check_format(format: Format, files: Sequence[str]) -> None:
+def _check_format(format: Format, files: Sequence[str], runs: Sequence[str]) -> None:
     for name in ("write", "open"):
         if import_path(getattr(format, name)) is None:
             raise InputError(
@@ -151,6 +153,20 @@ def _check_format(format: Format, files: Sequence[str]) -> None:
         raise InputError(f"`file` of the format {format.name!r} must be a name. Received: file={format.file!r}.")
     if files.count(format.file) > 1:
         raise InputError(f"Two formats would write {format.file!r}: give {format.name!r} another `file`.")
+    if _is_reserved(format, runs):
+        raise InputError(
+            f"The format {format.name!r} would write {format.file!r}, which a run's folder has for something else: "
+            "give it another `file`."
+        )
+
+
+def _is_reserved(format: Format, runs: Sequence[str]) -> bool:
+    """Whether a run's folder has another use for the name of its file, also where cases are not told apart."""
+    brought = [getattr(formats, name) for name in KNOWN]
+    names = {*FILES, README, *runs, *(other.file for other in brought if other.name != format.name)}
+    file = format.file.casefold().removesuffix(placing.ASIDE)
+    is_label_file = file.startswith("labels") and file.endswith(".txt")
+    return is_label_file or file.startswith((LOCK, PARTIAL)) or file in {name.casefold() for name in names}
 
 
 def _judged(

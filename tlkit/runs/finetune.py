@@ -22,7 +22,7 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import held, sha256_bytes
 from tlkit.core.progress import Progress, quiet, shown
-from tlkit.core.run import Phase, Run
+from tlkit.core.run import CHECKPOINTS, Phase, Run
 from tlkit.core.task import Evaluation, Task
 from tlkit.core.workers import Workers
 from tlkit.data.long_texts import check_way
@@ -138,9 +138,7 @@ def finetune(
     before = _before(model, task, data, batch_size, progress)
     plan = _planned(phases, task, data, model, progress)
     folder = _folder(out, task, fresh, workers)
-    run = fit(
-        model, task, data, plan, checkpoints=folder / run_folder.CHECKPOINTS, callbacks=watch, progress=progress, **how
-    )
+    run = fit(model, task, data, plan, checkpoints=folder / CHECKPOINTS, callbacks=watch, progress=progress, **how)
     run = _compared(_judged(run, task, data, batch_size, seconds), before)
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
@@ -152,7 +150,7 @@ def _folder(out: str | Path | None, task: Task, fresh: bool, workers: Workers) -
     """The run's folder; checkpoints of before are gone where the fit is to start over."""
     folder = Path(out) if out is not None else Path("runs") / task.name
     if (fresh or invocation.starts_over()) and workers.chief:
-        checkpoint.clear(folder / run_folder.CHECKPOINTS)
+        checkpoint.clear(folder / CHECKPOINTS)
         run_folder.mark_unfinished(folder)
     workers.wait()
     return folder

@@ -21,7 +21,7 @@ from tlkit import tasks
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import PARTIAL, atomic_file, write_atomic
-from tlkit.core.run import Run
+from tlkit.core.run import CHECKPOINTS, EXAMPLES, MODEL, RECORD, REPORT, TASK, Run
 from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
 from tlkit.exporting import readme
@@ -35,13 +35,12 @@ from tlkit.runs.kept_examples import keep, kept
 from tlkit.search import index
 from tlkit.tasks import anomaly_layers, detection_regions, generation_layers, text_scores
 
-RECORD, TASK, EXAMPLES, MODEL, REPORT = "run.json", "task.json", "examples.npz", "model.keras", "report.html"
 LAYERS = (  # of its files: Keras finds those alone whose files were imported
     HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores,
     anomaly_layers.WhitenPlaces, detection_regions.Regions, detection_regions.Moved, past.PastWindow,
     text_scores.TextScores,
 )  # fmt: skip
-CHECKPOINTS, TRUST = "checkpoints", "TLKIT_TRUST"
+TRUST = "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
 
 
