@@ -22,6 +22,7 @@ def main(
     quantiles: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     origins: int = 5,
     stride: int | None = None,
+    calendar: bool = False,
     zero_shot: bool = False,
     seed: int = 0,
     export: tlkit.flags.Export = tlkit.flags.Export(),
@@ -46,18 +47,22 @@ def main(
         quantiles: Levels to forecast, ascending, with 0.5.
         origins: Cutoffs at the end of each series that are tested.
         stride: Steps between two of them; without it, half of the horizon.
+        calendar: Cut all series at the same dates, not each from its own end.
         zero_shot: Never tune, however long the history is; for modules that make forecasts of their own.
         seed: Of the order of windows.
         export: Which files to write.
     """
-    if data is None and (origins, stride) != (5, None):
-        raise tlkit.InputError("`origins` and `stride` divide a table of your own: give --data, or leave them out.")
+    if data is None and (origins, stride, calendar) != (5, None, False):
+        raise tlkit.InputError(
+            "`origins`, `stride` and `calendar` divide a table of your own: give --data, or leave them out."
+        )
     if data is None:
         splits = tlkit.datasets.made_series.sales(horizon, season_length or 12, seed=seed)
     else:
         splits = tlkit.data.series.history(
-            data, horizon, season_length, time=time, value=value, series=series, origins=origins, stride=stride
-        )
+            data, horizon, season_length, time=time, value=value, series=series, origins=origins, stride=stride,
+            calendar=calendar,
+        )  # fmt: skip
     season_length = tlkit.data.series.season_length_of(splits)
     task = tlkit.tasks.forecast(horizon, quantiles, season_length, zero_shot=zero_shot)
     run = tlkit.finetune(module, task, splits, out=out, seed=seed)

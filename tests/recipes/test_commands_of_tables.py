@@ -48,9 +48,9 @@ def test_forecasting(tmp_path, monkeypatch):
 
 def test_origins_of_made_up_sales_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for words in (["--origins", "3"], ["--stride", "2"]):
+    for words in (["--origins", "3"], ["--stride", "2"], ["--calendar"]):
         assert commands.main(["run", "forecasting", *words]) == 2
-        assert "`origins` and `stride` divide a table of your own: give --data" in capsys.readouterr().err
+        assert "`origins`, `stride` and `calendar` divide a table of your own: give --data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["folder", "table"])

@@ -37,12 +37,14 @@ class Cutoffs:
         season_length: Steps of a season.
         origins: Cutoffs of each series that are tested.
         stride: Steps between two of them.
+        calendar: Whether all series are cut at the same dates, not each from its own end.
     """
 
     horizon: int
     season_length: int
     origins: int
     stride: int
+    calendar: bool = False
 
     def __post_init__(self) -> None:
         for name in ("horizon", "season_length", "origins", "stride"):
@@ -60,9 +62,9 @@ class Cutoffs:
         """Values of the shortest series that can be tested: windows to train on, a validation, and the origins."""
         return self.least + 1 + 2 * self.horizon + (self.origins - 1) * self.stride
 
-    def tested(self, count: int) -> np.ndarray:
-        """The cutoffs that are tested, of a series of `count` values."""
-        return count - self.horizon - self.stride * np.arange(self.origins)[::-1]
+    def tested(self, count: int, earlier: int = 0) -> np.ndarray:
+        """The cutoffs that are tested, of a series of `count` values that ends so many steps earlier than others."""
+        return count + earlier - self.horizon - self.stride * np.arange(self.origins)[::-1]
 
 
 # -- from tables and arrays
@@ -176,21 +178,60 @@ def of_timelines(
         raise InputError(f"`held_out` names {unknown[0]!r}, and there is no such series.")
     if len(set(held_out)) == len(histories):
         raise InputError("`held_out` names all series: leave one or more to train on.")
-    for history in histories:
-        _check(history, cutoffs)
+    earlier = _earlier(histories)
+    cut_earlier = earlier if cutoffs.calendar else [0] * len(histories)
+    for history, steps in zip(histories, cut_earlier, strict=True):
+        _check(history, cutoffs, steps)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
-    for history in histories:
-        for part, windows in _windows(history, cutoffs, history.name in held_out).items():
+    for history, steps in zip(histories, cut_earlier, strict=True):
+        for part, windows in _windows(history, cutoffs, history.name in held_out, steps).items():
             parts[part].append(windows)
     pipeline = Pipeline().then(HISTORY, horizon=cutoffs.horizon, season_length=cutoffs.season_length, **dict(names))
     train, val, test = (_examples(parts[part], pipeline) for part in ("train", "val", "test"))
     notes = [note for history in histories for note in (*_coarse(history), *_exact(history, cutoffs))]
+    notes += _apart(histories, earlier, cutoffs, held_out) if names else []  # without times no date is known
     return Splits(train, val, test, notes=(*notes, *_unusual(histories[0], cutoffs.season_length)))
 
 
-def _check(history: Timeline, cutoffs: Cutoffs) -> None:
+def _earlier(histories: Sequence[Timeline]) -> list[int]:
+    """How many steps each series ends before the one that ends last."""
+    last = max(history.last for history in histories)
+    return [round((last - history.last) / history.step.size) for history in histories]
+
+
+def _apart(
+    histories: Sequence[Timeline], earlier: Sequence[int], cutoffs: Cutoffs, held_out: Sequence[str]
+) -> list[str]:
+    """A note on series that end at different dates: what one is trained on lies where another is tested."""
+    order = np.argsort(earlier, kind="stable")
+    latest = next(int(i) for i in order if histories[int(i)].name not in held_out)
+    first = int(order[-1])
+    if earlier[first] <= earlier[latest]:
+        return []
+    ends = [f"{histories[i].name} {histories[i].step.text(histories[i].last)}" for i in (first, latest)]
+    if not cutoffs.calendar:
+        return [
+            f"Series end at different dates ({ends[0]}, {ends[1]}), and each is cut from its own end: what "
+            f"{histories[latest].name} is trained on may tell what came next in {histories[first].name}; `calendar` "
+            "cuts all at the same dates."
+        ]
+    untested = sum(
+        len(history.values) <= cutoffs.tested(len(history.values), steps)[0]
+        for history, steps in zip(histories, earlier, strict=True)
+    )
+    return [f"{untested} of {len(histories)} series end before the test, and are trained on alone."] if untested else []
+
+
+def _check(history: Timeline, cutoffs: Cutoffs, earlier: int) -> None:
     count = len(history.values)
-    if count < cutoffs.shortest:
+    before = min(count, int(cutoffs.tested(count, earlier)[0]))
+    if cutoffs.calendar and before < cutoffs.least + 1 + cutoffs.horizon:
+        raise InputError(
+            f"The series {history.name!r} has {max(0, before)} values before the dates at which all are tested, and a "
+            f"horizon of {cutoffs.horizon} with a season of {cutoffs.season_length} needs "
+            f"{cutoffs.least + 1 + cutoffs.horizon}: leave it out, or cut each series from its own end."
+        )
+    if not cutoffs.calendar and count < cutoffs.shortest:
         raise InputError(
             f"The series {history.name!r} has {count} values, and {cutoffs.origins} origins of a horizon of "
             f"{cutoffs.horizon} with a season of {cutoffs.season_length} need {cutoffs.shortest}: give a longer "
@@ -200,7 +241,7 @@ def _check(history: Timeline, cutoffs: Cutoffs) -> None:
         raise InputError(
             f"The series {history.name!r} never changes (it is always {history.values[0]:g}): leave it out."
         )
-    if np.ptp(history.values[: int(cutoffs.tested(count)[0])]) == 0:
+    if np.ptp(history.values[:before]) == 0:
         raise InputError(
             f"The series {history.name!r} does not change before its test (it is always {history.values[0]:g}), so "
             "nothing tells how large an error is: leave it out, or lower `origins`."
@@ -276,19 +317,21 @@ def _unusual(history: Timeline, season_length: int) -> list[str]:
     ]
 
 
-def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool) -> dict[str, dict[str, Any]]:
+def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool, earlier: int) -> dict[str, dict[str, Any]]:
     """By part, the rows of one series. Targets of training and validation end where the next part begins."""
-    tested = cutoffs.tested(len(history.values))
+    count = len(history.values)
+    tested = cutoffs.tested(count, earlier)
     first = int(tested[0])
     cut = first - cutoffs.horizon
     later = np.arange(cut, max(cut + 1, first - cutoffs.horizon // 2))
-    # a cutoff that nothing is known behind judges nothing; behind the last, the last value is
+    # a cutoff that nothing is known behind judges nothing; behind the last of a series, its last value is
     gaps = set(history.filled)
-    judging = [at for at in tested.tolist() if not gaps.issuperset(range(at, at + cutoffs.horizon))]
-    parts = {"test": _rows(history, np.array(judging), None, first, cutoffs)}
+    judging = [at for at in tested.tolist() if not gaps.issuperset(range(at, min(count, at + cutoffs.horizon)))]
+    parts = {"test": _rows(history, np.array(judging, np.int64), None, first, cutoffs)}
     if not held_out:
-        parts["train"] = _rows(history, np.arange(cutoffs.least, cut)[-MOST_WINDOWS:], cut, first, cutoffs)
-        parts["val"] = _rows(history, later, first, first, cutoffs)
+        at = np.arange(cutoffs.least, min(cut, count))[-MOST_WINDOWS:]
+        parts["train"] = _rows(history, at, cut, first, cutoffs)
+        parts["val"] = _rows(history, later[later < count], first, first, cutoffs)
     return parts
 
 
@@ -304,10 +347,11 @@ def _rows(history: Timeline, at: np.ndarray, end: int | None, first: int, cutoff
     """
     season, values = cutoffs.season_length, history.values
     past = _pasts(history, at, season)
-    apart = (values[season:first] - values[: first - season]).astype(np.float64)
+    known = values[:first]
+    apart = (known[season:] - known[:-season]).astype(np.float64)
     scale, sigma = float(np.abs(apart).mean()), float(np.sqrt(np.mean(apart**2)))
     if scale == 0:
-        scale = float(np.abs(values[:first] - values[:first].mean(dtype=np.float64)).mean())
+        scale = float(np.abs(known - known.mean(dtype=np.float64)).mean())
     actual = values.copy()
     actual[list(history.filled)] = np.nan  # what was filled is nothing to learn, or to be judged by
     return {
@@ -317,7 +361,7 @@ def _rows(history: Timeline, at: np.ndarray, end: int | None, first: int, cutoff
         "naive": past[:, lag_positions(cutoffs.horizon, season)[:, 0]],
         "scale": np.full(len(at), scale, np.float32),
         "sigma": np.full(len(at), sigma, np.float32),
-        "history_length": np.full(len(at), first, np.int32),
+        "history_length": np.full(len(at), min(first, len(values)), np.int32),
         "series": [history.name] * len(at),
         **({HISTORY: [_known(history, cutoff) for cutoff in at.tolist()]} if end is None else {}),
     }

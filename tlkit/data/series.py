@@ -44,6 +44,7 @@ def history(
     origins: int = 5,
     stride: int | None = None,
     held_out: Sequence[str] = (),
+    calendar: bool = False,
     encoding: str | None = None,
     separator: str | None = None,
 ) -> Splits:
@@ -66,6 +67,9 @@ def history(
         origins: Cutoffs of each series that are tested, >= 1.
         stride: Steps between two of them; None is half of the horizon.
         held_out: Names of series that are tested alone: nothing of them is trained on.
+        calendar: Cut all series of a table at the same dates, counted from the latest end, so that nothing is trained
+            on that lies behind the first cutoff of any; else each is cut from its own end, as in statsforecast, and a
+            note says where that differs.
         encoding: As in `data.text.from_table`.
         separator: As in `data.text.from_table`.
 
@@ -83,9 +87,11 @@ def history(
     """
     steps = 1 if season_length is None else season_length
     half = max(1, horizon // 2) if isinstance(horizon, int | np.integer) else 1
-    cutoffs = Cutoffs(horizon, steps, origins, half if stride is None else stride)
+    cutoffs = Cutoffs(horizon, steps, origins, half if stride is None else stride, calendar)
     apart = (held_out,) if isinstance(held_out, str) else tuple(held_out)
     histories, notes, names = timelines(source, time, value, series, encoding, separator)
+    if calendar and not names:
+        raise InputError("`calendar` needs times, and arrays have none: give a table with a column of times.")
     if season_length is None:
         length, note = season_of(histories, cutoffs)
         cutoffs, notes = dataclasses.replace(cutoffs, season_length=length), (*notes, note)

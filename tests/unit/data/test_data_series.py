@@ -159,6 +159,45 @@ def test_training_and_validation_see_nothing_of_what_is_tested():
     assert np.isnan(data.train.targets.values[-1]).sum() == 5, "what is not known is NaN"
 
 
+def test_series_that_end_at_different_dates_are_noted_or_cut_at_the_same_dates():
+    """Poison what lies behind the first cutoff in the calendar, in all series: nothing that is learned from changes."""
+    pandas = pytest.importorskip("pandas")
+    months = [f"{2012 + i // 12}-{1 + i % 12:02d}" for i in range(120)]
+    spans = {"new": (20, 120), "ends early": (0, 114), "ended": (0, 90)}
+    rows = [(name, i) for name, (start, end) in spans.items() for i in range(start, end)]
+    first = 120 - 6 - 2 * 3
+
+    def read(poison: float, calendar: bool):
+        values = [poison * i if i >= first else float(wave(120)[i]) for _, i in rows]
+        cells = {"time": [months[i] for _, i in rows], "series": [name for name, _ in rows], "value": values}
+        return series.history(pandas.DataFrame(cells), 6, 12, origins=3, calendar=calendar)
+
+    (note,) = [note for note in read(1, False).notes if "different dates" in note]
+    assert "(ended 2019-06, new 2021-12), and each is cut from its own end" in note and "`calendar` cuts all" in note
+    data, again = read(1, True), read(-1e10, True)
+    for part in ("train", "val"):
+        before, after = getattr(data, part), getattr(again, part)
+        assert before.fingerprint == after.fingerprint and set(before.columns) == set(after.columns)
+        for name in ("scale", "sigma", "naive", "history_length"):
+            np.testing.assert_array_equal(after.columns[name].values, before.columns[name].values)
+    assert data.test.ids == ("new@88", "new@91", "new@94", "ends early@108", "ends early@111")
+    assert {name.partition("@")[0] for name in data.train.ids} == set(spans)
+    assert np.isfinite(data.test.targets.values[-1]).sum() == 3, "three months are known behind 111"
+    assert "1 of 3 series end before the test, and are trained on alone." in data.notes
+    assert not any("different dates" in note for note in data.notes)
+
+
+def test_a_cut_by_the_calendar_needs_times_and_values_before_it():
+    with pytest.raises(InputError, match="`calendar` needs times, and arrays have none"):
+        series.history({"a": wave()}, 6, 12, calendar=True)
+    pandas = pytest.importorskip("pandas")
+    spans = {"old": range(80), "late": range(60, 80)}
+    rows = [(name, i) for name, steps in spans.items() for i in steps]
+    cells = {"time": [i for _, i in rows], "series": [n for n, _ in rows], "value": [float(wave()[i]) for _, i in rows]}
+    with pytest.raises(InputError, match="'late' has 8 values before the dates at which all are tested"):
+        series.history(pandas.DataFrame(cells), 6, 4, origins=3, calendar=True)
+
+
 def test_a_gap_shows_nothing_of_what_follows_it_and_is_no_truth():
     """Where values are filled along a line, a cutoff inside the gap knows the last value before it alone."""
     cells = wave().astype(object)
