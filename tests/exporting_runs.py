@@ -18,6 +18,7 @@ from tlkit.exporting import NAMES, export, formats
 
 FILES = {name: getattr(formats, name).file for name in NAMES}
 SIZE = 32
+BACKGROUND = (250, 180, 20)  # behind what is transparent
 LABELS = ("flat", "rising", "two\nlines", "fällend ✓")
 
 
@@ -36,7 +37,7 @@ def stripes(count: int, seed: int, size: int = SIZE) -> tuple[np.ndarray, np.nda
 
 
 def examples(images: np.ndarray, targets: np.ndarray) -> Examples:
-    """Examples of arrays, white behind what is transparent."""
+    """Examples of arrays."""
     names = tuple(str(i) for i in range(len(images)))
     spec = ArraySpec(images.shape[1:], "uint8")
     return Examples(
@@ -44,7 +45,7 @@ def examples(images: np.ndarray, targets: np.ndarray) -> Examples:
         ReadColumn(images.__getitem__, spec, names),
         ArrayColumn(targets),
         modality="image",
-        pipeline=Pipeline().then("image", background=[255, 255, 255]),
+        pipeline=Pipeline().then("image", background=list(BACKGROUND)),
     )
 
 

@@ -27,11 +27,17 @@ def blocks(folder: Path, language: str, title: str = "") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", "\n".join(parts), flags=re.M | re.S)
 
 
+def turned_and_transparent(file: Path) -> None:
+    """Write a PNG that a camera held sideways would have made, with clear pixels."""
+    pixels, exif = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8), Image.Exif()
+    exif[0x0112] = 6  # orientation
+    Image.fromarray(pixels).save(file, exif=exif)
+
+
 def said(folder: Path, code: str) -> tuple[str, dict[str, Any]]:
     """What lines print, and the names that they leave, run in the folder beside an image `example.png`."""
     here, printed, names = Path.cwd(), io.StringIO(), dict[str, Any]()
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / "example.png")
+    turned_and_transparent(folder / "example.png")
     try:
         os.chdir(folder)
         with contextlib.redirect_stdout(printed):

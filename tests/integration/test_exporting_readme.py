@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import readme_checks
-from exporting_runs import LABELS, classifier, exported
+from exporting_runs import BACKGROUND, LABELS, classifier, exported
 from serving_stand_in import serving
 
 from tlkit.core.task import Evaluation
+from tlkit.exporting.predicting import read_files
 from tlkit.exporting.readme import write_readme
 from tlkit.report import run_json
 
@@ -58,6 +59,22 @@ def test_the_lines_for_litert_say_what_the_model_says(folder):
     expected = classifier().model(names["inputs"]["image"], training=False)
     assert names["outputs"]["probabilities"][0].argmax() == int(np.argmax(expected[0]))
     assert names["labels"] == SHOWN and printed.startswith("probabilities (1, 4) float32")
+
+
+def test_the_lines_read_a_photo_as_predict_does(folder, tmp_path):
+    """The camera held sideways, pixels clear, and not of the model's size."""
+    file = tmp_path / "example.png"
+    readme_checks.turned_and_transparent(file)
+    ((_, example),) = read_files(classifier(), [file])
+    (code, *_) = readme_checks.blocks(folder, "python", "Python")
+    _, names = readme_checks.said(folder, code)
+    np.testing.assert_array_equal(names["inputs"]["image"], example.inputs.take(np.arange(1)))
+
+
+def test_the_lines_of_a_phone_draw_on_the_background_of_training(folder):
+    (kotlin, *_), (swift, *_) = (readme_checks.blocks(folder, language) for language in ("kotlin", "swift"))
+    assert "drawColor(Color.rgb({}, {}, {}))".format(*BACKGROUND) in kotlin
+    assert "red: {} / 255, green: {} / 255, blue: {} / 255".format(*BACKGROUND) in swift
 
 
 def test_the_lines_for_the_saved_model_run(folder):

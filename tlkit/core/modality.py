@@ -100,8 +100,9 @@ class Modality:
             cannot be read from files.
         show: (examples, index) -> HTML of one example, escaped; None shows nothing.
         calls: Language ("python", "kotlin", "swift") -> the lines by which a client makes `inputs` of a user's file, a
-            Jinja template that is given the "inputs" of a file's signature; a language without one gets zeros. "page"
-            is the JavaScript module by which the try-it page reads a file; without one it takes numbers as JSON.
+            Jinja template that is given the "inputs" of a file's signature and the "settings" of each step of the
+            pipeline; a language without one gets zeros. "page" is the JavaScript module by which the try-it page reads
+            a file; without one it takes numbers as JSON.
     """
 
     name: str

@@ -18,9 +18,9 @@ import numpy as np
 import yaml  # type: ignore[import-untyped, unused-ignore]
 
 from tlkit.core.errors import InputError
+from tlkit.core.examples import Examples
 from tlkit.core.files import write_atomic
 from tlkit.core.format import Format
-from tlkit.core.modality import Modality
 from tlkit.core.naming import found
 from tlkit.core.run import Run, caution
 from tlkit.exporting.describing import describe
@@ -220,7 +220,7 @@ def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[s
         name=re.sub(r"\W+", "_", name),
         signature=signature,
         signatures=list(row["signatures"]),
-        reading=functools.partial(_reading, modality_of(run.data.test), tensors["inputs"]),
+        reading=functools.partial(_reading, run.data.test, tensors["inputs"]),
         **tensors,
         **names,
     )  # fmt: skip
@@ -275,10 +275,10 @@ def _differs(row: Record, other: Record) -> str:
     return ", ".join(changed)
 
 
-def _reading(modality: Modality, inputs: Sequence[TensorOf], language: str) -> str:
+def _reading(examples: Examples, inputs: Sequence[TensorOf], language: str) -> str:
     """The lines that make `inputs`: the modality's own, or zeros of these shapes."""
-    lines = modality.calls.get(language, _ZEROS[language])
-    return "\n" + str(_environment().from_string(lines).render(inputs=inputs)).strip() + "\n"
+    lines = _environment().from_string(modality_of(examples).calls.get(language, _ZEROS[language]))
+    return "\n" + str(lines.render(inputs=inputs, settings=dict(examples.pipeline.steps))).strip() + "\n"
 
 
 def _asked(run: Run, rows: Sequence[Record]) -> str:
