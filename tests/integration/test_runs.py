@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -192,6 +193,38 @@ def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
         tlkit.load(folder, task=own_task(LABELS[:2]))
     with pytest.raises(InputError, match="`task` must be a Task"):
         tlkit.load(folder, task="classify")
+
+
+OWN_KIND = """
+import tlkit
+
+def prepare(data, layer):
+    return data
+
+DRAWN = tlkit.Modality("own_drawings.DRAWN", prepare, show=lambda examples, index: f"drawing {index}")
+"""
+
+
+def test_ones_own_modality_is_imported_with_trust_and_there_when_it_is_exported(run, tmp_path, monkeypatch):
+    """In a process that knows nothing of it, as the second one of a user is."""
+    (tmp_path / "own_drawings.py").write_text(OWN_KIND)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    parts = (run.data.train, run.data.val, run.data.test)
+    drawn = tlkit.Splits(*(dataclasses.replace(part, modality="own_drawings.DRAWN") for part in parts), labels=LABELS)
+    folder = tmp_path / "run"
+    import own_drawings  # noqa: F401
+
+    tlkit.save(dataclasses.replace(run, data=drawn, exports=()), folder)
+    monkeypatch.delitem(sys.modules, "own_drawings")
+    stranger = tlkit.load(folder)
+    with pytest.raises(InputError, match=r"import `own_drawings` first, or pass `trust=True` to `load` or `predict`"):
+        tlkit.export(stranger, formats=("float32",), progress=quiet)
+    (row,) = tlkit.export(tlkit.load(folder, trust=True), formats=("float32",), progress=quiet).exports
+    assert row.passed and "drawing 0" in (folder / "report.html").read_text()
+    monkeypatch.delitem(sys.modules, "own_drawings")
+    monkeypatch.setenv("TLKIT_TRUST", "1")  # as --trust sets it
+    assert tlkit.export(folder, formats=("float32",), progress=quiet).exports[0].passed
+    monkeypatch.delitem(sys.modules, "own_drawings")
 
 
 # -- mistakes that are told before any work

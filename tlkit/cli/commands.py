@@ -29,6 +29,7 @@ from tlkit.core import quick, terminal
 from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.files import url_of
 from tlkit.core.flags import cli, defaults, flat
+from tlkit.core.naming import TRUST
 from tlkit.core.remote import local
 
 COMMANDS = {
@@ -48,7 +49,7 @@ WRITTEN = ("out", "storage", "to")  # arguments that name what is written
 FLAGS = {
     "--fresh": "start over, whatever the run's folder holds",
     "--offline": "download nothing",
-    "--trust": "load modules that the scan refuses",
+    "--trust": "load modules that the scan refuses; import your own code, from the working folder too",
     "--debug": "show tracebacks, and what TensorFlow says of itself",
     "--json": "print the result as JSON",
 }
@@ -162,7 +163,8 @@ def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
     if "--offline" in flags:
         os.environ["TLKIT_OFFLINE"] = "1"
     if "--trust" in flags:
-        os.environ["TLKIT_TRUST"] = "1"
+        os.environ[TRUST] = "1"
+        sys.path.append(str(Path.cwd()))  # one's own modules; last, so that they hide no other
     function: Callable[[list[str], set[str]], int] = globals()[f"_{command}"]
     return function(args, flags)
 

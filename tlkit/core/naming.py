@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, TypeVar
 
 from tlkit.core.errors import InputError
 
 T = TypeVar("T")
+TRUST = "TLKIT_TRUST"
+
+
+def trusted(trust: bool = False) -> bool:
+    """Whether code outside tlkit may be imported: by `trust`, or by TLKIT_TRUST=1, which --trust sets."""
+    return trust or os.environ.get(TRUST, "0") not in ("", "0")
 
 
 def import_path(function: Any) -> str | None:
@@ -38,7 +45,7 @@ def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
         name: One word for what tlkit brings; the import path of the record for a user's own.
         kind: Class of the record.
         room: Where tlkit's own are, below `tlkit`: "exporting.formats".
-        trust: Whether a module that is not imported yet may be. Nothing is called.
+        trust: Whether a module that is not imported yet may be; TLKIT_TRUST=1 means it too. Nothing is called.
 
     Raises:
         InputError: If there is no such record, or it lies in a module that is not imported, without `trust`.
@@ -56,12 +63,12 @@ def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
             brought = ", ".join(shelf.__all__)
             raise InputError(f"There is no {noun} {name!r}: tlkit brings {brought}; yours has an import path.")
         record = getattr(shelf, attribute)
-    elif module in sys.modules or trust:
+    elif module in sys.modules or trusted(trust):
         record = getattr(sys.modules[module], attribute, None) if module in sys.modules else imported(name)
     else:
         raise InputError(
-            f"The {noun} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True`, which imports "
-            "it (on the command line --trust)."
+            f"The {noun} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True` to `load` "
+            "or `predict`, which imports it (on the command line --trust)."
         )
     if not isinstance(record, kind):
         raise InputError(f"`{name}` must be a {kind.__name__}. Received: {type(record).__name__}.")

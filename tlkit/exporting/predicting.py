@@ -132,7 +132,7 @@ def read_files(
 
     metadata = describe(run, run.data.test)
     card = metadata.card
-    modality = named(card["modality"], trust=True)
+    modality = named(card["modality"])
     if modality.parse is None:
         raise InputError(f"The run takes {modality.name} inputs, which cannot be read from files.")
     shapes = {name: tuple(int(n) for n in shape) for name, shape in card["shapes"].items()}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit.core.errors import InputError, UnsafeModuleError
+from tlkit.core.naming import trusted
 from tlkit.hub import opsets
 from tlkit.hub.dataflow import Place, Program, read_program
 from tlkit.hub.flaws import MOST_NODES, where
@@ -87,7 +88,7 @@ def check(folder: str | os.PathLike[str], trust: bool = False, *, what: str | No
         InputError: If it is no SavedModel.
     """
     findings = scan(folder)
-    if trust or os.environ.get("TLKIT_TRUST", "0") not in ("", "0"):
+    if trusted(trust):
         return findings
     name = what or f"The module in {os.fspath(folder)}"
     if findings.denied:

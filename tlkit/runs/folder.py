@@ -21,6 +21,7 @@ from tlkit import tasks
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import PARTIAL, atomic_file, write_atomic
+from tlkit.core.naming import TRUST, trusted
 from tlkit.core.run import CHECKPOINTS, EXAMPLES, MODEL, RECORD, REPORT, TASK, Run
 from tlkit.core.task import Task
 from tlkit.core.trouble import first_line, of_system
@@ -28,6 +29,7 @@ from tlkit.exporting import readme
 from tlkit.layer import answer_states, last_state, past
 from tlkit.layer.hub_layer import HubLayer  # registers the layer, so that Keras can open its files
 from tlkit.methods import one_head
+from tlkit.modalities.prepare import modality_of
 from tlkit.model.build import decoded_specs
 from tlkit.report import run_json
 from tlkit.report import write as write_report
@@ -40,7 +42,6 @@ LAYERS = (  # of its files: Keras finds those alone whose files were imported
     anomaly_layers.WhitenPlaces, detection_regions.Regions, detection_regions.Moved, past.PastWindow,
     text_scores.TextScores,
 )  # fmt: skip
-TRUST = "TLKIT_TRUST"
 _REMEDY = "Put back a copy of the file, or make the run again in this folder with --fresh (fresh=True in Python)."
 
 
@@ -201,8 +202,8 @@ def load(path: str | Path, *, task: Task | None = None, trust: bool = False) -> 
     Args:
         path: A run's folder, an index's folder, or a .keras file.
         task: Of a run whose task is your own: the task, made anew. tlkit's own tasks are made from the run's record.
-        trust: Whether to import the function outside tlkit that made a run's task, and to load graphs that the scan
-            refuses; so does TLKIT_TRUST=1 (--trust on the command line).
+        trust: Whether to import the function outside tlkit that made a run's task and the modality of its examples,
+            and to load graphs that the scan refuses; so does TLKIT_TRUST=1 (--trust on the command line).
 
     Returns:
         A Run (its data are the examples kept for exports), an Index, or the keras.Model.
@@ -295,6 +296,8 @@ def _load_run(folder: Path, task: Task | None) -> Run:
     record = read_record(folder / RECORD)
     task = _task_of(folder / TASK) if task is None else task
     data = _examples_of(folder / EXAMPLES)
+    if trusted():  # what is imported now is there for exports and reports, when trust has ended
+        modality_of(data.train)
     model = _load_model(folder / MODEL)
     _check_task(task, model, data, folder)
     return Run(model=model, task=task, data=data, seconds=record["seconds"], record=record, folder=folder)
@@ -305,7 +308,7 @@ def _task_of(path: Path) -> Task:
     if not isinstance(plain.get("task"), str) or not isinstance(plain.get("arguments"), dict):
         raise InputError(f"{path} is not what tlkit writes there: it names no task. {_REMEDY}")
     try:
-        return tasks.restore((plain["task"], plain["arguments"]), trust=os.environ.get(TRUST, "0") not in ("", "0"))
+        return tasks.restore((plain["task"], plain["arguments"]))
     except InputError as error:
         raise InputError(f"{path} does not make a task. {error}") from error
     except Exception as error:  # wrong values in a record lead anywhere

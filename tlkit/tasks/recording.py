@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.core.errors import InputError
-from tlkit.core.naming import import_path
+from tlkit.core.naming import import_path, trusted
 from tlkit.core.task import Task
 
 SHELVES = ("tlkit.tasks", "tlkit.methods")  # what a run folder from elsewhere may name without `trust`
@@ -61,7 +61,7 @@ def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
 
     Args:
         recipe: Import path and plain arguments, as in `Task.made_by` or task.json.
-        trust: Whether functions outside tlkit may be imported.
+        trust: Whether functions outside tlkit may be imported; TLKIT_TRUST=1 means it too.
 
     Returns:
         The task.
@@ -74,6 +74,7 @@ def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
         ('cat', 'dog')
     """
     path, arguments = _parts(recipe)
+    trust = trusted(trust)
     function = _found(path, trust)
     try:
         task = function(**{name: _live(value, trust) for name, value in arguments.items()})

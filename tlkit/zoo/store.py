@@ -15,12 +15,12 @@ from typing import Any
 
 from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.files import PARTIAL, atomic_folder, cache_dir, locked, sha256_bytes, sha256_file
+from tlkit.core.naming import trusted
 from tlkit.core.packages import fetch
 from tlkit.zoo.card import Card
 
 MANIFEST = "assets.extra/manifest.json"
 BUILD_TIMEOUT_S = 900.0
-TRUST = "TLKIT_TRUST"
 
 
 def cards() -> dict[str, Card]:
@@ -126,7 +126,7 @@ def _module(name: str) -> Any:
 
     if name in NAMES:
         return importlib.import_module(f"tlkit.zoo.{name.replace('-', '_')}")
-    if name not in sys.modules and os.environ.get(TRUST, "0") not in ("", "0"):
+    if name not in sys.modules and trusted():
         try:
             importlib.import_module(name)
         except (ImportError, ValueError) as error:

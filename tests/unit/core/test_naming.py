@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tlkit.cli import commands
 from tlkit.core import naming
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format
@@ -41,6 +42,24 @@ def test_a_strangers_module_is_imported_with_trust_alone(module):
     record = naming.found("own_formats.MINE", Format, ROOM, trust=True)
     assert record.file == "m.bin" and (module / "imported").exists()
     assert naming.found("own_formats.MINE", Format, ROOM) is record  # it is imported by now
+
+
+def test_trust_of_the_environment_is_trust(module, monkeypatch):
+    monkeypatch.setenv(naming.TRUST, "0")
+    with pytest.raises(InputError, match="is not part of tlkit"):
+        naming.found("own_formats.MINE", Format, ROOM)
+    monkeypatch.setenv(naming.TRUST, "1")
+    assert naming.found("own_formats.MINE", Format, ROOM).file == "m.bin"
+
+
+def test_with_trust_the_command_line_looks_in_the_working_folder(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(module)])
+    monkeypatch.setenv(naming.TRUST, "0")
+    monkeypatch.chdir(module)
+    words = ["export", "no-run", "--formats", "own_formats.MINE"]
+    assert commands.main(words) == 2 and "`own_formats.MINE` cannot be imported" in capsys.readouterr().err
+    assert commands.main([*words, "--trust"]) == 2 and "no-run is no run's folder" in capsys.readouterr().err
+    assert "own_formats" in sys.modules and sys.path[-1] == str(module)
 
 
 @pytest.mark.parametrize("name", ["own_formats.OTHER", "own_formats.NONE"])
