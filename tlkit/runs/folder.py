@@ -179,12 +179,12 @@ def save(run: Run, folder: str | Path) -> Run:
 
 
 def save_record(run: Run) -> Run:
-    """Write run.json and report.html again, after an export for instance."""
+    """Write run.json and report.html again, after an export for instance; the record first, without which is no run."""
     if run.folder is None:
         return run
+    write_atomic(run.folder / RECORD, json.dumps(run_json(run), indent=1, allow_nan=False))
     answers = dict.fromkeys((*run.task.answers, *run.task.deployed.answers))  # those trained on, and what is used
     write_report(run, run.folder / REPORT, [section for answer in answers for section in answer.sections])
-    write_atomic(run.folder / RECORD, json.dumps(run_json(run), indent=1, allow_nan=False))
     return run
 
 

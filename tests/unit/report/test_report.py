@@ -19,6 +19,7 @@ from tlkit.core.section import Facts, Section
 from tlkit.modalities import image_shown
 from tlkit.report import charts, examples, headline, records, words
 from tlkit.report.sections import GENERAL, blocks, curves, search
+from tlkit.runs import folder as run_folder
 
 ODD = ('<script>alert("x")</script>', "naïve & 'quoted'", "猫", "x" * 200, "{{ 7 * 7 }}")
 
@@ -201,6 +202,32 @@ def test_sections_of_answers_stand_behind_the_general_ones(run, tmp_path):
     page = report.write(run, tmp_path / "report.html", shown).read_text(encoding="utf-8")
     assert sections(page) == [*sections(page_of(run, tmp_path)), "own"]
     assert '<p>&lt;b&gt;</p><img src="data:image/jpeg' in page and '<li><a href="#own">Of one&#39;s own</a>' in page
+
+
+@pytest.mark.filterwarnings("default:The section")
+def test_a_section_that_fails_says_so_in_its_place(run, tmp_path):
+    template, view = "<p>{{ view.name }}</p>", {"name": "here"}
+    broken = (
+        Section("halves", "Halves", lambda facts: {"name": 1 // 0}, template),
+        Section("unnamed", "Unnamed", lambda facts: {"noun": "<i>"}, template),
+        Section("whole", "Whole", lambda facts: view, template),
+    )
+    with pytest.warns(UserWarning, match="The section '(Halves|Unnamed)' of the report failed") as warned:
+        page = report.write(run, tmp_path / "report.html", broken).read_text(encoding="utf-8")
+    assert len(warned) == 2
+    assert sections(page)[-3:] == ["halves", "unnamed", "whole"] and "<p>here</p>" in page
+    assert "<p>This section failed: ZeroDivisionError: integer division or modulo by zero</p>" in page
+    assert "<p>This section failed: UndefinedError: " in page
+
+
+def test_the_record_is_written_before_the_report(run, tmp_path, monkeypatch):
+    def failing(*arguments):
+        raise MemoryError("no room for a report")
+
+    monkeypatch.setattr(run_folder, "write_report", failing)
+    with pytest.raises(MemoryError, match="no room for a report"):
+        run_folder.save_record(dataclasses.replace(run, folder=tmp_path))
+    assert run_folder.read_record(tmp_path / "run.json")["scores"]["accuracy"] == run.scores["accuracy"]
 
 
 def searched(run, *, lower=True, importance=None, **changes):
