@@ -13,6 +13,7 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.data import labelling, tables, tfds_source
 from tlkit.data.layout import ClassFolder
+from tlkit.data.step_columns import step_columns
 from tlkit.data.table_formats import Table, column_names, read_any
 from tlkit.data.timeline import LARGEST, MOST_FILLED, number, stamps
 
@@ -22,8 +23,6 @@ TABLES = (".csv", ".txt", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"
 _TIMES = ("time", "timestamp", "date", "datetime", "t", "seconds", "index")
 _SURELY_TIMES = _TIMES[:4]
 _NAMELESS = ("", "unnamed: 0")
-_IDS = (*_NAMELESS, "id", "index")  # columns of a wide table that are no steps, as pandas writes some
-_COUNTED = 20  # rows from which a column that counts them is no step
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +98,14 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     labels = column_names(label)
     for name in labels:
         frame.column(name, "label")
-    other_columns = [name for name in frame.columns if name not in labels]
-    ids = [name for name in other_columns if name.casefold() in _IDS or _counts_rows(frame.columns[name])]
-    steps = [name for name in other_columns if name not in ids]
-    whole = next((name for name in steps if isinstance(frame.columns[name][0], list | np.ndarray)), None)
+    further = {name: cells for name, cells in frame.columns.items() if name not in labels}
+    whole = next((name for name, cells in further.items() if isinstance(cells[0], list | np.ndarray)), None)
     if whole is not None:
         raise InputError(
             f"The column {whole!r} holds a whole series in each row: read the table with pandas, and give its columns "
             f"to tlkit.data.series.from_arrays(list(frame[{whole!r}]), frame[{labels[0]!r}])."
         )
+    steps, named, notes = step_columns(further)
     if len(steps) < SHORTEST:
         raise InputError(
             f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "
@@ -120,15 +118,9 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
     values = np.array(columns, np.float64).T
     names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
     arrays = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
-    notes = [f"The column {name!r} names or counts the rows, and is no step of the series: left out." for name in ids]
-    notes.append(f"The {len(steps)} columns from {steps[0]!r} to {steps[-1]!r} are the steps of the series.")
+    order = "" if named else ", in the table's order, as their names say none"
+    notes.append(f"The {len(steps)} columns from {steps[0]!r} to {steps[-1]!r} are the steps of the series{order}.")
     return Recordings(names, arrays, frame.table.labelled(label), tuple(notes))
-
-
-def _counts_rows(cells: Sequence[Any]) -> bool:
-    if len(cells) < _COUNTED or not all(map(_is_number, cells)):
-        return False
-    return bool((np.diff([float(cell) for cell in cells]) == 1).all())
 
 
 def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
@@ -192,14 +184,6 @@ def _in_order(name: str, rows: Sequence[int], times: Sequence[Any]) -> tuple[lis
         raise InputError(f"The series {name!r} has two rows at {twice}: keep one of them, or name each series apart.")
     even = len(apart) < 2 or bool(apart.max() <= 1.5 * np.median(apart))
     return [rows[int(place)] for place in order], even
-
-
-def _is_number(cell: object) -> bool:
-    try:
-        float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def recordings(

@@ -183,7 +183,8 @@ def from_table(
             feature; one with a series a row is for `from_tfds`.
         label: Column of the labels; a list of columns gives numbers to regress.
         series: Column that tells the series of a long table apart; None is a wide table, of which all columns but
-            those of labels, and of names and numbers of the rows, are steps of one channel, in their order.
+            those of labels, and of names and numbers of the rows, are steps of one channel. Where most are numbered or
+            dated, as t1 and t2, these are the steps, in the order of their names; else the table's order is taken.
         time: Column by which the rows of a series are ordered, in a long table.
         value: Column of the values of a long table; several are channels.
         steps: As in `from_arrays`, like all that are not named here.

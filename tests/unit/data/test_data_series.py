@@ -515,6 +515,57 @@ def test_numbers_of_rows_are_no_step_and_dates_are_in_order(tmp_path):
     assert any("8 series have irregular steps" in note for note in data.notes)
 
 
+def wide_steps(tmp_path, header):
+    rows = [[i * 10 + k for k in range(len(header) - 1)] + ["ab"[i % 2]] for i in range(24)]
+    return series.from_table(table(tmp_path / "w.csv", header, rows), split=(1, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("header", "places", "says"),
+    [
+        (
+            ["t1", "t10", "t2", "t3", "label"],
+            [0, 2, 3, 1],
+            "stand in the order 't1', 't10', 't2', ..., and are read in",
+        ),
+        (["2024-03", "2024-01", "2024-02", "label"], [1, 2, 0], "read in that of their names: '2024-01', '2024-02'"),
+        (["age", "customer_id", "t1", "t2", "t3", "t4", "label"], [2, 3, 4, 5], "no steps of the series: 'age', left"),
+        (["t-3", "t-2", "t-1", "label"], [0, 1, 2], "The 3 columns from 't-3' to 't-1' are the steps"),
+        (
+            ["start", "middle", "end", "label"],
+            [0, 1, 2],
+            "'start' to 'end' are the steps of the series, in the table's",
+        ),
+    ],
+)
+def test_the_order_of_steps_is_that_of_their_names(header, places, says, tmp_path):
+    """t1, t10, t2 were taken as they stood, and ids and ages as steps."""
+    data = wide_steps(tmp_path, header)
+    np.testing.assert_array_equal(np.sort(data.train.inputs.values[:, :, 0], axis=0)[0], places)
+    assert any(says in note for note in data.notes), data.notes
+    assert not any("customer_id" in note for note in data.notes) or "'customer_id' names or counts" in data.notes[0]
+
+
+def test_shuffled_numbers_of_rows_are_no_step(tmp_path):
+    numbers = np.random.default_rng(0).permutation(24)
+    rows = [[number, *np.sin(np.arange(5) + i), "ab"[i % 2]] for i, number in enumerate(numbers.tolist())]
+    data = series.from_table(table(tmp_path / "w.csv", ["case", *"abcde", "label"], rows))
+    assert data.train.inputs.spec.shape == (5, 1) and "'case' names or counts the rows" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (["x_0", "x_1", "y_0", "y_1", "label"], "'x_0' and 'y_0' begin 2 numbered ones each, as of two channels"),
+        (["t1", "t3", "t01", "label"], "'t1' and 't01' are one step by their names"),
+        (["t-1", "t-3", "t-2", "label"], "are out of order, and their hyphens may say minus"),
+    ],
+)
+def test_steps_whose_order_would_be_guessed_are_refused(header, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        wide_steps(tmp_path, header)
+
+
 def test_recordings_in_class_folders(tmp_path):
     for label in ("walk", "run"):
         (tmp_path / label).mkdir()
