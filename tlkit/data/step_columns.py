@@ -61,10 +61,10 @@ def _places(names: Sequence[str]) -> dict[str, float]:
     groups: dict[tuple[str, str], list[str]] = {}
     for name, match in matches.items():
         groups.setdefault((match[1], match[3]), []).append(name)
-    first, *others = [*sorted(groups.values(), key=len, reverse=True), []]
-    if len(first) > 1 and len(first) == len(others[0]):
+    first, second = [*sorted(groups.values(), key=len, reverse=True), [], []][:2]
+    if len(first) > 1 and len(first) == len(second):
         raise InputError(
-            f"The columns {first[0]!r} and {others[0][0]!r} begin {len(first)} numbered ones each, as of two channels, "
+            f"The columns {first[0]!r} and {second[0]!r} begin {len(first)} numbered ones each, as of two channels, "
             "and a wide table has one: give tlkit.data.series.from_arrays values (series, steps, channels)."
         )
     return {name: float(matches[name][2]) for name in first} if 2 * len(first) > len(names) else {}
