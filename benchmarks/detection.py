@@ -38,7 +38,7 @@ def files(run):
         rows = tlkit.export(run, formats=("float32", "float16", "int8"), max_drop=0.05, progress=quiet).exports
     except tlkit.GateError as error:
         rows = error.exports
-    shown = ("format", "bytes", "latency_ms", "largest_difference", "agreement", "score", "score_change", "passed")
+    shown = ("format", "bytes", "latency_ms", "largest_difference", "agreement", "scores", "passed")
     return [{name: getattr(row, name) for name in shown} for row in rows]
 
 

@@ -223,13 +223,12 @@ def scored(examples, file, labels):
 
 def drawn(scorer):
     """map50 and map of all images, and of 500 draws of them."""
-    from tlkit.tasks import detection_scores as scores
+    from tlkit.tasks import metrics
 
-    judged = scores.Found(*map(np.concatenate, zip(*scorer.found, strict=True)))
-    truth = scores.Truth(*map(np.concatenate, zip(*scorer.truth, strict=True)))
-    weights = [np.ones(len(scorer.truth)), *scores._weights(len(scorer.truth))]
-    tables = [scores.average_precisions(judged, truth, len(scorer.labels), w) for w in weights]
-    return {name: np.array([scores._means(table)[name] for table in tables]) for name in ("map50", "map")}
+    count = len(scorer.tally)
+    draws = np.concatenate([np.ones((1, count)), metrics.drawn_counts(count, resamples=500)])
+    figures = scorer.tally.scores(draws)
+    return {name: figures[name] for name in ("map50", "map")}
 
 
 def compared(data, mine, peer):

@@ -47,7 +47,7 @@ def one_seed(seed, train, epochs, module):
         }
         if seed == 0:
             exported = tlkit.export(run, formats=("float32", "int8"), max_drop=0.02)
-            kept = ("format", "bytes", "agreement", "score_change")
+            kept = ("format", "bytes", "agreement", "scores")
             row["files"] = [{name: getattr(row, name) for name in kept} for row in exported.exports]
     print(json.dumps(row), flush=True)
     return row

@@ -13,7 +13,8 @@ import readme_checks
 from PIL import Image
 
 import tlkit
-from tlkit.answers.boxes import SAID, iou
+from tlkit.answers.boxes import SAID
+from tlkit.answers.overlaps import iou
 from tlkit.core.progress import quiet
 from tlkit.formats import tflite
 
@@ -138,6 +139,9 @@ def test_eight_bits_cost_little_as_decoding_stays_float32(made):
     _, run = made
     rows = {row.format: row for row in run.exports}
     assert rows["int8"].agreement > 0.9 and abs(rows["int8"].score_change) < 0.05
+    for row in rows.values():
+        assert {"map", "map50", "map75", "map_change", "map50_change"} <= row.scores.keys()
+        assert row.scores["map50"] - row.scores["map50_change"] == pytest.approx(run.scores["map50"], abs=1e-6)
     content = (run.folder / "model_int8.tflite").read_bytes()
     assert len(content) < 0.7 * (run.folder / "model.tflite").stat().st_size
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tlkit.answers import drawing
+from tlkit.answers.average_precision import AveragePrecision
+from tlkit.answers.overlaps import iou, sides_first
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Agreement, Answer, Decoded, Lines
 from tlkit.formats import tflite_metadata
@@ -122,7 +124,7 @@ def boxes(labels: Sequence[str], overlap: float = 0.6) -> Answer:
         agree=functools.partial(_agreement, overlap),
         say=functools.partial(_said, names),
         draw=functools.partial(_on_the_image, names),
-        merit=_merit,
+        tally=functools.partial(AveragePrecision, len(names)),
         ranked=True,
         signatures={"detect": functools.partial(_in_pixels, names)},
         in_float32=True,
@@ -178,28 +180,6 @@ def corners(raw: Mapping[str, Any]) -> Any:
     reach = ops.exp(ops.minimum(joined(raw, "reach"), 8.0)) * np.tile(grid[:, 2:4], 2)
     middle = np.tile(grid[:, :2], 2)
     return ops.convert_to_tensor(middle) + reach * np.array([-1, -1, 1, 1], np.float32)
-
-
-def iou(first: Any, second: Any) -> Any:
-    """Intersection over union of boxes (..., 4) of left, top, right, bottom; Keras operations or NumPy."""
-    low, high = _of(first).maximum(first[..., :2], second[..., :2]), _of(first).minimum(first[..., 2:], second[..., 2:])
-    sides = _of(first).maximum(high - low, 0.0)
-    common = sides[..., 0] * sides[..., 1]
-    return common / _of(first).maximum(area(first) + area(second) - common, 1e-9)
-
-
-def area(box: Any) -> Any:
-    """Of boxes (..., 4), in shares of the image; never below 0."""
-    sides = _of(box).maximum(box[..., 2:] - box[..., :2], 0.0)
-    return sides[..., 0] * sides[..., 1]
-
-
-def _of(array: Any) -> Any:
-    if isinstance(array, np.ndarray):
-        return np
-    from keras import ops
-
-    return ops
 
 
 def _decoded(overlap: float, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -279,11 +259,6 @@ def survivors(edges: Any, classes: Any, overlap: float) -> Any:
 # -- comparing, judging, saying
 
 
-def sides_first(decoded: Decoded) -> np.ndarray:
-    """Decoded boxes (..., 4) as left, top, right, bottom."""
-    return np.asarray(decoded["boxes"])[..., [1, 0, 3, 2]]
-
-
 def _agreement(overlap: float, expected: Decoded, actual: Decoded) -> Agreement:
     """Boxes are compared as sets: each that one side says needs one of its label, in its place, that the other says.
 
@@ -334,37 +309,6 @@ def _compared(side: Decoded, other: Decoded) -> tuple[np.ndarray, ...]:
     moved = np.abs(sides_first(side) - np.take_along_axis(sides_first(other), partner[..., None], 1)).max(axis=2)
     has = (quality.max(axis=2) >= SAME) & (apart < SAID)
     return side["scores"] >= SAID, np.maximum(apart, moved), has, side["scores"] - SAID
-
-
-def matches(rows: np.ndarray, edges: np.ndarray, classes: np.ndarray, least: float) -> np.ndarray:
-    """Which true row each box finds, int64 (boxes,), -1 for none; boxes come best first, and a row is found once.
-
-    Args:
-        rows: (n, 5) true rows: label, left, top, right, bottom.
-        edges: (boxes, 4) left, top, right, bottom.
-        classes: (boxes,) their labels.
-        least: Intersection over union from which a box finds a row.
-    """
-    matched, partner = np.zeros(len(rows), bool), np.full(len(edges), -1)
-    near = iou(edges[:, None], rows[None, :, 1:]) * (classes[:, None] == rows[None, :, 0])
-    for i in range(len(edges)):
-        free = np.where(matched, 0.0, near[i])
-        if len(free) and free.max() >= least:
-            partner[i] = free.argmax()
-            matched[partner[i]] = True
-    return partner
-
-
-def f1(rows: np.ndarray, decoded: Decoded, index: int) -> float:
-    """F1 of the boxes that are said of one image, at half overlap; 1 where there is nothing and nothing is said."""
-    confident = np.flatnonzero(decoded["scores"][index] >= SAID)
-    truth = rows[rows[:, 0] >= 0]
-    hits = matches(truth, sides_first(decoded)[index][confident], decoded["classes"][index][confident], 0.5) >= 0
-    return 2 * float(hits.sum()) / (len(confident) + len(truth)) if len(confident) + len(truth) else 1.0
-
-
-def _merit(targets: np.ndarray, decoded: Decoded) -> np.ndarray:
-    return np.array([f1(rows, decoded, index) for index, rows in enumerate(targets)])
 
 
 def _said(labels: tuple[str, ...], decoded: Decoded, _example: Mapping[str, Any]) -> Lines:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from tlkit.answers import drawing
+from tlkit.answers.mean_overlap import MASK, MeanOverlap
 from tlkit.answers.scores import masked_mean, scores
 from tlkit.core.section import Facts, Section
 from tlkit.core.task import Answer, Decoded, Lines
 from tlkit.data.augment import VOID
-
-MASK = "mask"
 
 OVERLAP = """
 <div class="scroll tall"><table>
@@ -68,6 +67,7 @@ def masks(labels: Sequence[str]) -> Answer:
         say=functools.partial(_said, tuple(labels)),
         draw=functools.partial(_on_the_image, tuple(labels)),
         merit=_merit,
+        tally=functools.partial(MeanOverlap, len(labels)),
         signatures={},
         sections=(
             Section("overlap", "Overlap of each label", lambda facts: facts.detail("overlap"), OVERLAP, "Overlap"),

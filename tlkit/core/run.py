@@ -123,7 +123,8 @@ class Exported:
     `failure` is the sentence that says why the file was kept aside, or None. `checked_on` is the split of the examples:
     "test", without test examples "val", and of training data alone "train". `signatures` is what the file itself says
     of each of its signatures, the default one first: "inputs" and "outputs" by name, each a "shape", in which None is
-    any size, and a "dtype".
+    any size, and a "dtype". `scores` are those of answers that are judged over all examples together: map, map50 and
+    map75 of boxes, miou and dice of masks; with the change of each, "map_change", from the Keras model's.
     """
 
     format: str
@@ -138,6 +139,7 @@ class Exported:
     failure: str | None = None
     checked_on: str = "test"
     signatures: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 _CAUTIONS = {

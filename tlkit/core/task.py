@@ -121,6 +121,8 @@ class Answer:
         tensors: Names of what `decode` gives; () is one tensor of the answer's name.
         labels: Written to labels.txt; () where there are none.
         merit: (targets, decoded) of b examples -> float (b,), higher is better; None where nothing says.
+        tally: () -> a fresh Tally, by which files are judged in place of `merit`; None where the mean of `merit` is
+            what is told of a model.
         counted: (targets, decoded) of b examples -> the part of `decoded` that is compared and judged, as some steps
             are padding; None is all.
         ranked: Whether `say` gives the best first, so that a user may ask for a few.
@@ -147,6 +149,7 @@ class Answer:
     tensors: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     merit: Callable[[Any, Decoded], np.ndarray] | None = None
+    tally: Callable[[], Tally] | None = None
     counted: Callable[[Any, Decoded], Decoded] | None = None
     ranked: bool = False
     together: Callable[[Sequence[Decoded], Sequence[Mapping[str, Any]]], Lines] | None = None
@@ -158,6 +161,26 @@ class Answer:
     describe: Callable[[str], Mapping[str, Table]] | None = None
     quantised: Callable[[Comparison, Gates], str | None] | None = None
     sections: tuple[Section, ...] = ()
+
+
+class Tally(Protocol):
+    """Judges many examples together by scores that are no mean over them, such as average precision.
+
+    Examples come some at a time, so that their outputs need not lie in memory together.
+    """
+
+    def update(self, examples: Examples, decoded: Decoded) -> None:
+        """Take in some examples, as a `Scorer` does."""
+
+    def scores(self, draws: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Scores of each draw of the examples by name, higher is better; files are judged by the first.
+
+        Args:
+            draws: float (draws, n) how often each example counts, in the order in which they came.
+
+        Returns:
+            Arrays (draws,); none where nothing can be measured.
+        """
 
 
 class Scorer(Protocol):

@@ -195,6 +195,7 @@ def _judged(
         passed=why is None,
         failure=why,
         signatures=produced.signatures,
+        scores=comparison.scores,
     )
 
 
@@ -210,10 +211,16 @@ def _compared(
         rows, targets = multi_targets.of_answer(examples, None if len(task.answers) == 1 else answer.name)
         if len(task.answers) > 1 and (targets is None or not len(targets)):
             continue  # no example has a label of its kind
+        judged = examples if rows is None else examples.subset(rows.tolist())
         from_model = _rows(task.own(answer, expected), rows)
         for from_file in _of_answer(task, answer, outputs):
-            comparisons.append(compare(answer, from_model, _rows(from_file, rows), targets, gates=gates))
+            compared = compare(answer, from_model, _rows(from_file, rows), targets, gates=gates, examples=judged)
+            comparisons.append(compared if len(task.answers) == 1 else _of_head(compared, answer.name))
     return worst(comparisons)
+
+
+def _of_head(comparison: Comparison, head: str) -> Comparison:
+    return dataclasses.replace(comparison, scores={f"{head}.{name}": x for name, x in comparison.scores.items()})
 
 
 def _of_answer(task: Task, answer: Answer, outputs: Decoded) -> Iterator[Decoded]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tlkit.core.errors import InputError
 from tlkit.core.format import Format
@@ -24,8 +25,9 @@ class Gates:
             relative to their size (root mean square).
         float16_difference: The same for float16 files.
         float16_margin: Labels of float16 files must be equal wherever the model's two best scores differ by more.
-        max_drop: Loss of score (accuracy; R2 for values) that files of 8 bits may have, in [0, 1]. They fail
-            when the one-sided paired interval of the change lies wholly below -max_drop.
+        max_drop: Loss of score (accuracy; R2 for values; of boxes mean average precision, of masks mean overlap) that
+            files of 8 bits may have, in [0, 1]. They fail when the one-sided paired interval of the change lies wholly
+            below -max_drop.
         min_agreement: Share of equal labels that files of 8 bits need, in [0, 1].
         confidence: Of that interval, in (0.5, 1).
         max_perplexity_ratio: How many times the model's perplexity that of files of 8 bits of a language model may
@@ -68,12 +70,15 @@ class Comparison:
         difference: Largest difference; of values to regress, relative to their spread.
         agreement: Share of equal labels (of values: within a tenth of their spread), in [0, 1].
         sure_agreement: The same among those where the model's two best scores differ by more than the margin.
-        score: Accuracy, or R2 of values; 0 where there are no targets.
+        score: Accuracy, R2 of values, mean average precision of boxes, mean overlap of masks; 0 where there are no
+            targets.
         score_change: `score` minus that of the Keras model.
         change_upper: Upper end of the one-sided paired interval of the change.
         clear_agreement: The same among those where they differ by more than float32 files could turn round.
         raw_size: Largest of the model's values before they get their unit; 0 where nothing gets one.
         raw_ratio: How many times as large the largest column of these is as the smallest.
+        scores: Of answers that are judged over all examples together, each score of the file by name, and its change
+            as "name_change".
     """
 
     difference: float
@@ -85,6 +90,7 @@ class Comparison:
     clear_agreement: float = 1.0
     raw_size: float = 0.0
     raw_ratio: float = 1.0
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def failure(format: Format, comparison: Comparison, gates: Gates, answer: Answer | None = None) -> str | None:

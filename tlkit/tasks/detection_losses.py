@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tlkit.answers.boxes import area, corners, iou, joined, places
+from tlkit.answers.boxes import corners, joined, places
+from tlkit.answers.overlaps import area, iou
 
 RADIUS = 1.5  # places around a box's middle that may answer for it
 REACH = 8.0  # places: a map answers for boxes that reach further than the finer map's, and up to this many of its own

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tlkit.answers.boxes import CANDIDATES, PROPOSED, corners, iou, joined, survivors
+from tlkit.answers.boxes import CANDIDATES, PROPOSED, corners, joined, survivors
+from tlkit.answers.overlaps import iou
 from tlkit.tasks.detection_losses import BOX_WEIGHT, FocalAndGIoU, focal, giou
 
 GRID = 5  # samples a side of a region

@@ -73,6 +73,13 @@ def bootstrap(statistic: Callable[[Array], float], count: int, *, resamples: int
     return _percentiles(draws)
 
 
+def drawn_counts(count: int, *, resamples: int = 1000, seed: int = 0) -> Array:
+    """How often each of `count` examples is drawn by a bootstrap, float64 (resamples, count); the same each time."""
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(count, size=count) for _ in range(resamples))
+    return np.stack([np.bincount(drawn, minlength=count).astype(np.float64) for drawn in draws])
+
+
 def bootstrap_confusion(statistic: Callable[[Array], float], confusion: Array, *, resamples: int = 1000) -> Interval:
     """Like `bootstrap` for what depends on the confusion matrix alone: drawing examples is drawing its cells.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlkit.answers.drawing import legend, mask_url, palette
-from tlkit.answers.masks import MASK
+from tlkit.answers.mean_overlap import MASK, MeanOverlap, counts_of, dice_of, iou_of, mean_dice, mean_iou
 from tlkit.core.examples import Examples
 from tlkit.core.task import Decoded, Evaluation
 from tlkit.data.augment import VOID
@@ -31,7 +31,7 @@ class SegmentationScorer:
     def __init__(self, labels: tuple[str, ...]) -> None:
         self.labels = labels
         self.table = np.zeros((len(labels), len(labels)), np.int64)
-        self.counts: list[np.ndarray] = []  # of each image (3, labels): right, said and true pixels
+        self.tally = MeanOverlap(len(labels))
         self.edges: list[np.ndarray] = []  # of each image (4, labels): said and true boundary, and what is met of each
         self.worst: list[tuple[float, int, dict[str, Any]]] = []
 
@@ -40,16 +40,13 @@ class SegmentationScorer:
         predicted = decoded[MASK].argmax(-1).astype(np.uint8)
         for row, (name, mask) in enumerate(zip(examples.ids, predicted, strict=True)):
             true = np.asarray(examples.targets[row])
-            labelled = true != VOID
-            pairs = true[labelled].astype(np.int64) * len(self.labels) + mask[labelled]
-            table = np.bincount(pairs, minlength=self.table.size).reshape(self.table.shape)
+            table = self.tally.add(true, mask)
             self.table += table
-            self.counts.append(np.stack([np.diag(table), table.sum(axis=0), table.sum(axis=1)]))
-            self.edges.append(boundary_counts(true, np.where(labelled, mask, VOID), len(self.labels)))
-            self._keep(name, _mean_iou(self.counts[-1]), true, mask)
+            self.edges.append(boundary_counts(true, np.where(true != VOID, mask, VOID), len(self.labels)))
+            self._keep(name, mean_iou(counts_of(table)), true, mask)
 
     def _keep(self, name: str, miou: float, true: np.ndarray, predicted: np.ndarray) -> None:
-        entry = (-miou, -len(self.counts), {"id": name, "miou": miou, "masks": (true, predicted)})
+        entry = (-miou, -len(self.edges), {"id": name, "miou": miou, "masks": (true, predicted)})
         if len(self.worst) < WORST:
             heapq.heappush(self.worst, entry)
         elif entry > self.worst[0]:
@@ -57,8 +54,8 @@ class SegmentationScorer:
 
     def result(self) -> Evaluation:
         """Scores miou, dice, boundary_f1, each with its interval, and pixel_accuracy; rows by label for the report."""
-        counts, edges = np.stack(self.counts), np.stack(self.edges)
-        figures = {"miou": (_mean_iou, counts), "dice": (_mean_dice, counts), "boundary_f1": (_mean_boundary, edges)}
+        counts, edges = self.tally.counts, np.stack(self.edges)
+        figures = {"miou": (mean_iou, counts), "dice": (mean_dice, counts), "boundary_f1": (_mean_boundary, edges)}
         scores = {"pixel_accuracy": self.table.trace() / max(1, self.table.sum())}
         for name, (figure, rows) in figures.items():
             low, high = metrics.bootstrap(functools.partial(_drawn, figure, rows), len(rows))
@@ -92,24 +89,6 @@ class SegmentationScorer:
             for _, _, entry in sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
         ]  # fmt: skip
         return {"images": images, "legend": legend(self.labels, palette(len(self.labels)))}
-
-
-def iou_of(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each label, of right, said and true pixels (3, k); 1 where there are none.
-
-    Example:
-        >>> iou_of(np.array([[2, 0], [4, 0], [2, 0]])).tolist()
-        [0.5, 1.0]
-    """
-    right, predicted, true = counts
-    union = predicted + true - right
-    return np.where(union > 0, right / np.maximum(union, 1), 1.0)
-
-
-def dice_of(counts: np.ndarray) -> np.ndarray:
-    """Twice the right pixels over the said and the true ones (3, k); 1 where there are none."""
-    right, predicted, true = counts
-    return np.where(predicted + true > 0, 2 * right / np.maximum(predicted + true, 1), 1.0)
 
 
 def boundary_of(edges: np.ndarray) -> np.ndarray:
@@ -157,18 +136,6 @@ def near(marked: np.ndarray, reach: int) -> np.ndarray:
 
 def _drawn(figure: Callable[[np.ndarray], float], rows: np.ndarray, indices: np.ndarray) -> float:
     return figure(rows[indices].sum(axis=0))
-
-
-def _occur(counts: np.ndarray) -> np.ndarray:
-    return np.asarray(counts[1:].sum(axis=0) > 0)
-
-
-def _mean_iou(counts: np.ndarray) -> float:
-    return float(iou_of(counts)[_occur(counts)].mean()) if _occur(counts).any() else 1.0
-
-
-def _mean_dice(counts: np.ndarray) -> float:
-    return float(dice_of(counts)[_occur(counts)].mean()) if _occur(counts).any() else 1.0
 
 
 def _mean_boundary(edges: np.ndarray) -> float:

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from tlkit import data, tasks
-from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, f1, iou, matches, places, sides_first
+from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, places
+from tlkit.answers.overlaps import iou, matches, sides_first
 from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.section import Facts
+from tlkit.exporting import formats
+from tlkit.exporting.comparing import compare
+from tlkit.exporting.gates import Gates, failure
 from tlkit.tasks import detection_losses
 from tlkit.tasks.detection_scores import errors
 
@@ -317,11 +321,11 @@ def test_errors_are_told_apart():
 def test_f1_and_matches_by_hand():
     rows = np.array([[0, 0.0, 0.0, 0.5, 0.5], [0, 0.5, 0.5, 1.0, 1.0]], np.float32)
     decoded = {
-        "boxes": np.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.45]]]), "classes": np.zeros((1, 2)),
-        "scores": np.array([[0.9, 0.8]]),
+        "boxes": np.array([[[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.45]]] * 2), "classes": np.zeros((2, 2)),
+        "scores": np.array([[0.9, 0.8], [0.0, 0.0]]),
     }  # fmt: skip
     assert matches(rows, sides_first(decoded)[0], decoded["classes"][0], 0.5).tolist() == [0, -1]
-    assert f1(rows, decoded, 0) == pytest.approx(2 / 4) and f1(NOTHING, {**decoded, "scores": np.zeros((1, 2))}, 0) == 1
+    assert judged([rows, NOTHING], decoded).details["example_scores"] == [2 / 4, 1.0]
 
 
 def test_an_image_of_which_the_model_finds_what_does_not_count_is_no_mistake():
@@ -331,10 +335,25 @@ def test_an_image_of_which_the_model_finds_what_does_not_count_is_no_mistake():
         "scores": np.array([[0.9, 0.0]]), "count": np.ones(1),
     }  # fmt: skip
     difficult = np.array([[0, 0.0, 0.0, 0.5, 0.5]], np.float32)
-    assert judged([NOTHING], decoded, [difficult]).details.get("boxes", []) == []
+    evaluation = judged([NOTHING], decoded, [difficult])
+    assert evaluation.details.get("boxes", []) == [] and evaluation.details["example_scores"] == [1.0]
     wrong = {**decoded, "scores": np.array([[0.9, 0.8]])}
     (shown,) = judged([np.array([[1, 0.1, 0.1, 0.2, 0.2]], np.float32)], wrong, [difficult]).details["boxes"]
     assert shown["f1"] == 0.0
+
+
+def test_a_file_is_judged_by_average_precision_where_what_is_difficult_counts_for_nothing():
+    rows, ignored, decoded = scene()
+    answer, every = tasks.detect(LABELS).answers[0], examples(rows, ignored)
+    shifted = {**decoded, "boxes": decoded["boxes"] + 0.04}
+    comparison = compare(answer, decoded, shifted, every.targets, examples=every)
+    before, after = (judged(rows, outputs, ignored).scores for outputs in (decoded, shifted))
+    for name in ("map", "map50", "map75"):
+        assert comparison.scores[name] == pytest.approx(after[name])
+        assert comparison.scores[f"{name}_change"] == pytest.approx(after[name] - before[name])
+    assert (comparison.score, comparison.score_change) == (comparison.scores["map"], comparison.scores["map_change"])
+    assert comparison.score_change < 0 and comparison.score_change < comparison.change_upper
+    assert "its score drops by" in (failure(formats.int8, comparison, Gates(min_agreement=0), answer) or "")
 
 
 def test_training_begins_with_the_sizes_of_boxes_and_the_maps_that_answer():

@@ -13,6 +13,7 @@ from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.data.augment import VOID
+from tlkit.exporting.comparing import compare
 from tlkit.tasks import segmentation_losses, segmentation_scores
 from tlkit.tasks.segmentation import pixel_counts
 
@@ -54,6 +55,21 @@ def test_scores_do_not_depend_on_the_batches():
     whole, parts = judged(true, predicted), judged(true, predicted, pieces=3)
     assert whole.scores == parts.scores and whole.details == parts.details
     assert whole.scores["miou_low"] <= whole.scores["miou"] <= whole.scores["miou_high"]
+
+
+def test_a_file_is_judged_by_its_mean_overlap():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, (7, 12, 12))
+    model, file = (
+        np.where(rng.random(true.shape) < share, rng.integers(0, 3, true.shape), true) for share in (0.1, 0.3)
+    )
+    every, answer = examples(true), tasks.segment(LABELS).answers[0]
+    comparison = compare(answer, shares(model), shares(file), every.targets, examples=every)
+    before, after = judged(true, model).scores, judged(true, file).scores
+    assert comparison.score == comparison.scores["miou"] == pytest.approx(after["miou"])
+    assert comparison.score_change == comparison.scores["miou_change"] == pytest.approx(after["miou"] - before["miou"])
+    assert comparison.score_change < comparison.change_upper < 0
+    assert comparison.scores["dice"] == pytest.approx(after["dice"])
 
 
 def test_the_worst_masks_are_shown_worst_first():
