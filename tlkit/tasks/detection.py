@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.boxes import boxes
+from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Objective, Task
@@ -22,6 +23,7 @@ from tlkit.tasks.detection_scores import DetectionScorer
 if TYPE_CHECKING:
     import keras
 
+LOOKED_AT = 2000  # images of each split whose boxes are read before training, where each has to be read from disk
 UNSURE = -math.log(0.99 / 0.01)  # logit at each place before anything is learned: nearly all are background
 
 
@@ -96,22 +98,32 @@ def _sized(remade: Callable[[], Task], strides: tuple[int, ...], splits: Splits,
 
     spec = splits.train.inputs.spec
     shape = spec.shape if isinstance(spec, ArraySpec) else (None, None)  # feature maps are no images
-    every = [np.zeros((0, 5)), *(np.asarray(splits.train.targets[i], np.float64) for i in range(len(splits.train)))]
-    rows = np.concatenate(every)
+    chosen = _looked_at(splits.train)
+    rows = np.concatenate([np.zeros((0, 5)), *(np.asarray(splits.train.targets[i], np.float64) for i in chosen)])
     rows = rows[rows[:, 0] >= 0]
+    source = "" if len(chosen) == len(splits.train) else f" in {len(chosen):,} of {len(splits.train):,} images"
     if len(rows) and None not in shape[:2]:
         longer = ((rows[:, 3:5] - rows[:, 1:3]) * [shape[1], shape[0]]).max(axis=1)
         ends = np.append(REACH * np.array(strides[:-1]), np.inf)
         counts = np.bincount(np.searchsorted(ends, longer / 2), minlength=len(strides))
         low, high = np.percentile(longer, [5, 95])
         maps = ", ".join(f"{count:,} at stride {stride}" for stride, count in zip(strides, counts, strict=True))
-        say(f"boxes   {len(rows):,}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: {maps}")
+        say(
+            f"boxes   {len(rows):,}{source}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: {maps}"
+        )
         if tiny := int((longer < strides[0]).sum()):
             say(
                 f"note: {tiny:,} of the boxes are smaller than a place of the finest map, {strides[0]} pixels: add a "
                 f"finer one, `strides={(strides[0] // 2, *strides)}`, or read the images larger, `image_size=`."
             )
     return dataclasses.replace(remade(), begin=None)
+
+
+def _looked_at(examples: Examples) -> list[int]:
+    """Whose boxes are looked at before training: all where they are in memory, else LOOKED_AT, evenly spread."""
+    if isinstance(examples.targets, ArrayColumn | RaggedColumn):
+        return list(range(len(examples)))
+    return np.unique(np.linspace(0, len(examples) - 1, min(len(examples), LOOKED_AT)).astype(np.int64)).tolist()
 
 
 def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:
@@ -292,7 +304,7 @@ def _check(labels: tuple[str, ...], splits: Splits) -> None:
 
 
 def _check_rows(name: str, examples: Examples, labels: int) -> None:
-    for index in range(len(examples)):
+    for index in _looked_at(examples) if len(examples) else ():
         rows = examples.targets[index]
         rows = rows[rows[:, 0] >= 0]
         if not len(rows):

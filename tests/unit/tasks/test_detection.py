@@ -13,7 +13,7 @@ import pytest
 from tlkit import data, tasks
 from tlkit.answers.boxes import CANDIDATES, MOST, SAID, corners, places
 from tlkit.answers.overlaps import iou, matches, sides_first
-from tlkit.core.columns import ArrayColumn, RaggedColumn
+from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.section import Facts
@@ -364,6 +364,23 @@ def test_training_begins_with_the_sizes_of_boxes_and_the_maps_that_answer():
     assert task.begin is None and task.made_by == tasks.detect(LABELS, strides=(2, 4)).made_by
     tasks.detect(LABELS, strides=(8, 16)).begin(Splits(part, part, part, LABELS), lines.append)
     assert "1 of the boxes are smaller than a place of the finest map, 8 pixels" in lines[-1]
+
+
+def test_of_boxes_that_are_read_from_disk_some_are_looked_at_and_that_is_said():
+    count, reads, lines = 5000, [], []
+
+    def read(index):
+        reads.append(index)
+        return np.array([[0, 0.0, 0.0, 0.5, 0.5]], np.float32)
+
+    ids = tuple(map(str, range(count)))
+    inputs = ArrayColumn(np.zeros((count, 4, 4, 3), np.uint8))
+    part = Examples(ids, inputs, ReadColumn(read, ArraySpec((None, 5), "float32"), ids), modality="image")
+    splits = Splits(part, part.subset([]), part.subset([]), LABELS)
+    task = tasks.detect(LABELS, strides=(2, 4)).begin(splits, lines.append)
+    assert lines[0].startswith("boxes   2,000 in 2,000 of 5,000 images, nine tenths of 2 to 2 pixels")
+    task.objective.check(splits)
+    assert len(reads) < count
 
 
 # -- the answer
