@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import annotating
@@ -11,6 +12,7 @@ from PIL import Image
 
 from tlkit.core.errors import InputError
 from tlkit.data import anomalies, boxes, image, masks, pixels
+from tlkit.modalities.image import _decoded
 
 pydicom = pytest.importorskip("pydicom", reason="DICOM needs pydicom, of the extra `medical`")
 
@@ -111,6 +113,36 @@ def test_a_folder_of_them_beside_other_images(tmp_path):
     assert splits.train.inputs.take(np.arange(2)).shape == (2, 48, 64, 3)
 
 
+def test_what_scans_become_is_that_of_the_version():
+    """Features are kept under `pixels.VERSION`: whoever changes what a file becomes raises it and renews the digest."""
+    whole = hashlib.sha256()
+    for tags, _ in KINDS.values():
+        whole.update(np.asarray(pixels.decode(written(RAMP, **tags), WHITE)).tobytes())
+    for indices, tags, _ in TABLES.values():
+        whole.update(np.asarray(pixels.decode(written(indices, **tags), WHITE)).tobytes())
+    assert (pixels.VERSION, whole.hexdigest()[:16]) == (2, "dcb1f17d6d572c4f")
+
+
+def test_the_white_that_others_show_is_not_that_of_scans_with_a_window(tmp_path):
+    """12 bits in the PNGs, which are read as such, and values up to 3,071 in the scan behind a window."""
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(6):
+            deep = Image.fromarray((RAMP + i + ord(label)).astype(np.uint16))
+            deep.save(tmp_path / label / f"{i}.png")
+        (tmp_path / label / "scan").write_bytes(written(RAMP + ord(label), WindowCenter=1000, WindowWidth=401))
+    splits = image.from_folder(tmp_path, split=(0.6, 0.2, 0.2), progress=False)
+    assert any("are read as 12 bits, with 4,095 as white" in note for note in splits.notes)
+    seen = {id_: part.inputs[i] for part in (splits.train, splits.val, splits.test) for i, id_ in enumerate(part.ids)}
+    np.testing.assert_array_equal(seen["a/0.png"][..., 0], shares((RAMP + 97) / 4095))
+    np.testing.assert_allclose(seen["a/scan"][..., 0], shares((RAMP + 97 - 999.5) / 400 + 0.5), atol=1)
+    asked = _decoded(tmp_path / "a" / "scan", splits.train.pipeline.get("image"))[0]
+    np.testing.assert_array_equal(np.asarray(asked), seen["a/scan"])  # `predict` reads it alike
+    said = image.from_folder(tmp_path, split=(0.6, 0.2, 0.2), progress=False, pixel_max=4095)
+    seen = {id_: part.inputs[i] for part in (said.train, said.val, said.test) for i, id_ in enumerate(part.ids)}
+    np.testing.assert_array_equal(seen["a/scan"][..., 0], shares((RAMP + 97) / 4095))
+
+
 def test_sizes_are_known_without_pixels(tmp_path):
     (tmp_path / "a.dcm").write_bytes(written(RAMP))
     assert pixels.sides(tmp_path / "a.dcm") == ((64, 48), (64, 48))
@@ -174,7 +206,7 @@ def scan(i: int) -> bytes:
     return written(np.roll(RAMP, i), WindowCenter=1000, WindowWidth=900 + i)
 
 
-@pytest.mark.parametrize("ending", [".dcm", ".DICOM"])
+@pytest.mark.parametrize("ending", [".dcm", ".DICOM", "", ".840.3"])  # the last two as hospitals write them
 def test_images_are_paired_with_masks_of_either_kind(tmp_path, ending):
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
@@ -184,7 +216,9 @@ def test_images_are_paired_with_masks_of_either_kind(tmp_path, ending):
         else:
             (tmp_path / "images" / f"{i}{ending}").write_bytes(scan(i))
         if i % 2:
-            (tmp_path / "masks" / f"{i}.dcm").write_bytes(written(areas(i)))
+            (tmp_path / "masks" / f"{i}{'' if i % 4 == 3 else ending}").write_bytes(written(areas(i)))
+        elif "840" in ending:
+            Image.fromarray(areas(i)).save(tmp_path / "masks" / f"{i}{ending}.png")
         else:
             Image.fromarray(areas(i)).save(tmp_path / "masks" / f"{i}.png")
     splits = masks.from_folder(
@@ -216,10 +250,11 @@ def test_good_and_bad_scans_with_masks(tmp_path):
     assert marked == {f"spot/{i}.dcm": areas(i).sum() for i in range(3)}
 
 
-def test_scans_in_the_folders_of_yolo_and_voc(tmp_path):
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_scans_in_the_folders_of_yolo_and_voc(tmp_path, ending):
     def as_scans(folder):
         for file in sorted(folder.rglob("*.png")):
-            file.with_suffix(".dcm").write_bytes(written(annotating.pixels(int(file.stem))))
+            file.with_suffix(ending).write_bytes(written(annotating.pixels(int(file.stem))))
             file.unlink()
 
     as_scans(annotating.yolo(tmp_path / "yolo"))
@@ -231,6 +266,7 @@ def test_scans_in_the_folders_of_yolo_and_voc(tmp_path):
     as_scans(folder)
     (folder / "Annotations" / "05.xml").unlink()
     splits = boxes.from_voc(folder, split=(0.5, 0.25, 0.25), progress=False)
-    assert not splits.quarantine and "1 images have no XML file and are no examples: 'JPEGImages/05.dcm'" in "".join(
-        splits.notes
+    assert (
+        not splits.quarantine
+        and f"1 images have no XML file and are no examples: 'JPEGImages/05{ending}'" in "".join(splits.notes)
     )

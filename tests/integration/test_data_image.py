@@ -21,7 +21,7 @@ from PIL import Image
 
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
-from tlkit.data import image
+from tlkit.data import image, pixels
 from tlkit.data.splitting import SHARES
 from tlkit.datasets import samples
 
@@ -37,9 +37,9 @@ def picture(size: tuple[int, int] = (12, 16)) -> np.ndarray:
     return RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-def write(path: Path, pixels: np.ndarray | None = None) -> Path:
+def write(path: Path, values: np.ndarray | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture() if pixels is None else pixels).save(path, "PNG")
+    Image.fromarray(picture() if values is None else values).save(path, "PNG")
     return path
 
 
@@ -368,7 +368,7 @@ def test_sizes_are_decided_early_or_late_and_always_from_the_source(tmp_path):
         (
             "image",
             {
-                "version": 1,
+                "version": pixels.VERSION,
                 "size": [6, 8],
                 "resize": "stretch,bilinear,antialias",
                 "background": [255] * 3,

@@ -65,6 +65,18 @@ def test_a_point_beyond_the_box_is_cut_out_too(tmp_path):
     assert part.inputs[i].shape == (12, 59 - 16, 3) and part.targets[i][0, 0] == 1
 
 
+def test_pictures_of_12_bits_are_read_as_such_and_asked_with_the_same_white(tmp_path):
+    file = annotating.coco(tmp_path, said_of())
+    assert keypoints.from_coco(file, **OPTIONS).train.pipeline.get("image")["white"] is None
+    for picture in tmp_path.glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(picture).convert("L")).astype(np.uint16) * 16).save(picture)
+    splits = keypoints.from_coco(file, **OPTIONS)
+    assert any("are read as 12 bits, with 4,095 as white" in note for note in splits.notes)
+    assert splits.train.inputs[0].max() > 200  # of 16 bits it would be 15
+    settings = splits.train.pipeline.get("image")
+    assert (settings["white"], settings["windows"]) == (4095.0, True)  # by which `predict` reads
+
+
 def test_sizes_and_augmentation(tmp_path):
     splits = loaded(tmp_path / "data", image_size=32, augment=tlkit.data.image.augmentation(crop=0.1))
     assert splits.train.inputs.take(np.arange(2)).shape == (2, 32, 32, 3)

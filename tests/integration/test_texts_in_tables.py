@@ -14,6 +14,7 @@ from PIL import Image
 import tlkit
 from tlkit import methods, tasks
 from tlkit.core.errors import InputError
+from tlkit.modalities.image import read as read_image
 from tlkit.modalities.prepare import prepare
 
 COUNT = 240
@@ -232,6 +233,26 @@ def test_images_in_cells(net, tmp_path):
     with pytest.raises(InputError, match=r"gone\.png' cannot be read as an image"):
         tlkit.predict(tuned, [tmp_path / "bad.csv"])
     assert 'src="data:image/jpeg;base64,' in (tuned.folder / "report.html").read_text()
+
+
+def test_images_of_12_bits_in_cells_are_read_as_such_and_asked_with_the_same_white(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (20, 8, 8)).astype(np.uint16)
+    for i, picture in enumerate(values):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    cells = {"photo": [f"{i}.png" for i in range(20)], "age": list(range(20)), "label": ["a", "b"] * 10}
+    data = tlkit.data.table.from_table(written(tmp_path, cells), images=["photo"])
+    assert any("are read as 12 bits, with 4,095 as white" in note for note in data.notes)
+    row = int(data.train.ids[0].split()[1]) - 2
+    np.testing.assert_array_equal(data.train.inputs[0]["photo"][..., 0], np.rint(values[row] * (255 / 4095)))
+    asked, odd = read_image(tmp_path / f"{row}.png", 8, 8, data.train.pipeline)
+    np.testing.assert_array_equal(asked, data.train.inputs[0]["photo"])
+    dark = Image.fromarray(values[0] // 32)
+    dark.save(tmp_path / "dark.png")
+    assert odd == "" and "nearly black" in read_image(tmp_path / "dark.png", 8, 8, data.train.pipeline)[1]
+    again = tlkit.data.table.from_table(written(tmp_path, cells | {"photo": ["dark.png"] * 20}), images=["photo"])
+    alike = tlkit.data.table.from_table(written(tmp_path, cells | {"photo": ["dark.png"] * 20}), like=data)
+    assert again.train.pipeline.get("image")["white"] == 255
+    assert alike.train.pipeline.get("image") == data.train.pipeline.get("image")
 
 
 def test_texts_and_images_together_thaw_from_the_top(bert, net, tmp_path):

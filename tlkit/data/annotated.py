@@ -28,7 +28,8 @@ from xml.etree import ElementTree
 
 from tlkit.core.errors import InputError
 from tlkit.core.remote import local
-from tlkit.data import walking
+from tlkit.data import dicom, walking
+from tlkit.data.image_source import passed_over
 from tlkit.data.labelling import checked_names
 from tlkit.data.listing import checked_folder, escaped
 from tlkit.data.pixels import sides
@@ -46,6 +47,30 @@ IMAGES = (
     ".dicom",
 )  # fmt: skip
 _OFFICIAL_VOC = re.compile(r"the voc\d{4} database", re.IGNORECASE)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its ending, or a DICOM file, which hospitals write under any name."""
+    if path.suffix.casefold() in IMAGES:
+        return True
+    if passed_over(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            return dicom.begins(file)
+    except OSError:
+        return False
+
+
+def without_ending(name: str) -> str:
+    """A name without the ending of an image; "1.2.840.3", as DICOM files are called, has none.
+
+    Example:
+        >>> without_ending("a.b/scan.v2.png"), without_ending("1.2.840.3")
+        ('a.b/scan.v2', '1.2.840.3')
+    """
+    stem, dot, ending = name.rpartition(".")
+    return stem if f"{dot}{ending}".casefold() in IMAGES else name
 
 
 @dataclass(frozen=True)
@@ -445,6 +470,7 @@ def _voc_names(file: Path, file_name: str) -> Iterator[str]:
     if file_name:
         yield file_name
     yield from (file.stem + ending for suffix in IMAGES for ending in (suffix, suffix.upper()))
+    yield file.stem
 
 
 def _voc_thing(element: ElementTree.Element, shift: float) -> Thing:
@@ -459,7 +485,7 @@ def _voc_thing(element: ElementTree.Element, shift: float) -> Thing:
 
 
 def _unlisted(root: Path, annotated: set[Path], lacks: str) -> tuple[str, ...]:
-    unlisted = [path for path in walking.files(root) if path.suffix.casefold() in IMAGES and path not in annotated]
+    unlisted = [path for path in walking.files(root) if path not in annotated and is_image(path)]
     if not unlisted:
         return ()
     names = ", ".join(repr(path.relative_to(root).as_posix()) for path in unlisted[:3])
@@ -544,7 +570,7 @@ def _yolo_images(file: Path, config: Mapping[str, Any], key: str) -> list[Path]:
         if place is None:
             raise InputError(f"{str(file)!r} says {key}: {entry!r}, and there is no such folder or list.")
         if place.is_dir():
-            paths += [path for path in walking.files(place) if path.suffix.casefold() in IMAGES]
+            paths += [path for path in walking.files(place) if is_image(path)]
         else:
             lines = [line.strip() for line in place.read_text("utf-8", "replace").splitlines()]
             paths += [path if path.is_absolute() else place.parent / path for path in map(Path, filter(None, lines))]
@@ -564,7 +590,7 @@ def _label_file(image: Path) -> Path:
     folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
         parts[folders[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    return Path(*parts[:-1], f"{without_ending(parts[-1])}.txt")
 
 
 def _yolo_image(name: str, path: Path, text: Path, part: int, labels: tuple[str, ...], points: bool) -> Annotated:

@@ -32,7 +32,7 @@ from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, f
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
 from tlkit.data.masks import at_size, image_files, mask_values, partners
-from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides, white_of_files
 from tlkit.data.sourcing import file_trouble
 from tlkit.data.splitting import SHARES, Groups, by_id, checked_shares, divide, group_names
 
@@ -148,7 +148,7 @@ def from_arrays(
             raise InputError(f"There are {bad} bad images and {len(values)} `{name}`.")
     where = [None] * bad if masks is None else [None if mask is None else np.asarray(mask) for mask in masks]
     kind_names = ["bad"] * bad if kinds is None else [str(kind) for kind in kinds]
-    options = Options(image_size, shares, seed, groups, background, None, pixel_max=None if white is None else 255.0)
+    options = Options(image_size, shares, seed, groups, background, None, pixel_max=white_of_files(white))
     marked = (
         *(_Marked(str(i), array) for i, array in enumerate(arrays[:good])),
         *(_Marked(str(good + i), arrays[good + i], kind_names[i], where[i]) for i in range(bad)),

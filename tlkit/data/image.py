@@ -28,7 +28,7 @@ from tlkit.data.image_source import (
     resized_examples,
 )
 from tlkit.data.listing import Listing, class_folders, listed_splits, noted
-from tlkit.data.pixels import MAX_PIXELS, PIXEL_MAX, Colour, checked_white
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, white_of_files
 from tlkit.data.splitting import SHARES, Groups, checked_lengths, shares_of
 from tlkit.data.spool import Selected, spool
 from tlkit.data.table_formats import read_any
@@ -196,7 +196,7 @@ def from_arrays(
         InputError: If lengths differ, or an array is no image; it is named by its position.
     """
     options = Options(
-        image_size, split, seed, groups, background, augment, pixel_max=_of_files(checked_white(pixel_max))
+        image_size, split, seed, groups, background, augment, pixel_max=white_of_files(checked_white(pixel_max))
     )
     pairs = {part: pair for part, pair in enumerate(((images, targets), val, test)) if pair is not None}
     checked_lengths(pairs, "images")
@@ -238,7 +238,9 @@ def from_dataset(
     Raises:
         InputError: If an element is no pair of an image and a target, or the dataset never ends.
     """
-    options = Options(image_size, split, seed, None, background, augment, pixel_max=_of_files(checked_white(pixel_max)))
+    options = Options(
+        image_size, split, seed, None, background, augment, pixel_max=white_of_files(checked_white(pixel_max))
+    )
     names = getattr(dataset, "class_names", None) if labels is None else labels
     rows = _Rows([], [])
     store, places = spool(checked_arrays(_images({0: dataset, 1: val, 2: test}, rows), checked_white(pixel_max)))
@@ -326,11 +328,6 @@ def resized(splits: Splits, image_size: ImageSize) -> Splits:
     size = checked_size(image_size)
     train, val, test = (resized_examples(examples, size) for examples in (splits.train, splits.val, splits.test))
     return dataclasses.replace(splits, train=train, val=val, test=test)
-
-
-def _of_files(pixel_max: float | None) -> float | None:
-    """What files need to be read like arrays of this white: floats in 0 to 1 were files of 8 bits once."""
-    return None if pixel_max is None or pixel_max <= PIXEL_MAX else pixel_max
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,6 @@ from tlkit.data.spool import Blob, blob_digest
 ImageSize = int | tuple[int, int]
 
 IMAGE = "image"  # the modality, and the step of the pipeline
-_VERSION = 1  # of what turns a file into pixels; a change makes cached features and fingerprints new
 _HEAD_BYTES = 512
 _UNIT = 1.05  # floats in 0 to 1 end below it: bicubic resizing goes a little beyond what was there
 _PASSED_OVER = (
@@ -40,19 +39,21 @@ _PASSED_OVER = (
 class ImageReader:
     """What reads images: a source of files' bytes or uint8 arrays, and what is made of them.
 
-    Safe to call from many threads; Pillow releases the interpreter's lock while it decodes and resizes.
+    Safe to call from many threads; Pillow releases the interpreter's lock while it decodes and resizes. `windows` is
+    whether DICOM files keep the windows that they say, as `white` was measured in the other files.
     """
 
     source: Callable[[int], Blob]
     background: Colour
     image_size: tuple[int, int] | None = None
     white: float | None = None
+    windows: bool = False
 
     def __call__(self, i: int) -> np.ndarray:
         """uint8 (H, W, 3) of example i."""
         blob = self.source(i)
         if isinstance(blob, bytes):
-            picture = pixels.decode(blob, self.background, self.white)
+            picture = pixels.decode(blob, self.background, self.white, self.windows)
         else:
             picture = pixels.from_array(blob, self.background)
         return np.array(picture if self.image_size is None else pixels.resize(picture, self.image_size))
@@ -67,11 +68,12 @@ class ImageReader:
         """Everything that decides the pixels, besides the content of the files."""
         return Pipeline().then(
             IMAGE,
-            version=_VERSION,
+            version=pixels.VERSION,
             size=None if self.image_size is None else list(self.image_size),
             resize="stretch,bilinear,antialias",
             background=list(self.background),
             white=self.white,
+            **({"windows": True} if self.windows else {}),
         )
 
 
@@ -202,13 +204,15 @@ def _of_white(splits: Splits, depths: Iterable[Depth], options: Options) -> Spli
         return splits
     white, note = pixels.whitest(depths)
     if white is not None:
-        train, val, test = (_whitened(examples, white) for examples in (splits.train, splits.val, splits.test))
-        splits = dataclasses.replace(splits, train=train, val=val, test=test)
+        splits = read_with_white(splits, white, windows=True)
     return dataclasses.replace(splits, notes=(*splits.notes, note)) if note else splits
 
 
-def _whitened(examples: Examples, white: float) -> Examples:
-    return _reread(examples, white=white) or examples
+def read_with_white(splits: Splits, white: float | None, *, windows: bool) -> Splits:
+    """The same images with another value as white, for all files or for all but DICOM files, which have windows."""
+    parts = (splits.train, splits.val, splits.test)
+    train, val, test = (_reread(examples, white=white, windows=windows) or examples for examples in parts)
+    return dataclasses.replace(splits, train=train, val=val, test=test)
 
 
 def check_file(path: Path, background: Colour, max_pixels: int, white: float | None = None) -> Checked:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,10 +30,10 @@ from tlkit.data import labelling, pixels
 from tlkit.data.annotated import Annotated, Thing, parts_of, size_of
 from tlkit.data.augment import MovingAugmentation, moving
 from tlkit.data.image import WHITE
-from tlkit.data.image_source import Extra, ImageSize, Options, check_file, from_blobs
+from tlkit.data.image_source import Extra, ImageSize, Options, check_file, from_blobs, read_with_white
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
-from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white
+from tlkit.data.pixels import MAX_PIXELS, Colour, Depth, checked_white
 from tlkit.data.splitting import SHARES, Groups, by_id, group_names
 
 __all__ = ["augmentation", "from_coco", "mirrored"]
@@ -112,7 +113,8 @@ def from_coco(
         [cut_out.image.name for cut_out in chosen.objects] if owners is None else _owners(owners, chosen.objects)
     )
     options = dataclasses.replace(options, augment=augment, groups=kept_together)
-    return noted(_split(chosen, names, options), (*annotated.notes, *chosen.notes, *moving_notes))
+    depths = [image.depth for image in looked if image.depth is not None]
+    return noted(_split(chosen, names, options, depths), (*annotated.notes, *chosen.notes, *moving_notes))
 
 
 def augmentation(
@@ -215,22 +217,30 @@ class _Chosen:
     notes: tuple[str, ...]
 
 
-def _looked_at(image: Annotated, options: Options) -> tuple[tuple[int, int] | None, str]:
-    """(width, height) upright, and why an image cannot be used."""
+class _Looked(NamedTuple):
+    """(width, height) of an image upright, why it cannot be used, and the bits of its pixels."""
+
+    size: tuple[int, int] | None
+    trouble: str
+    depth: Depth | None
+
+
+def _looked_at(image: Annotated, options: Options) -> _Looked:
     size, trouble = size_of(image)
     checked = check_file(image.path, options.background, options.max_pixels, options.pixel_max)
-    return size, image.trouble or trouble or checked.reason or ("it is no image" if checked.ignored else "")
+    reason = image.trouble or trouble or checked.reason or ("it is no image" if checked.ignored else "")
+    return _Looked(size, reason, checked.depth)
 
 
 def _chosen(
     images: Sequence[Annotated],
-    looked: Sequence[tuple[tuple[int, int] | None, str]],
+    looked: Sequence[_Looked],
     count: int,
     names: Sequence[str],
     margin: float,
 ) -> _Chosen:
     objects, quarantine, left_out = list[_Object](), list[Quarantined](), Counter[str]()
-    for image, (size, trouble) in zip(images, looked, strict=True):
+    for image, (size, trouble, _) in zip(images, looked, strict=True):
         if trouble or size is None:
             quarantine.append(Quarantined(image.name, trouble or "it cannot be read"))
             continue
@@ -300,23 +310,26 @@ class CutOuts:
     boxes: tuple[tuple[int, int, int, int], ...]
     background: Colour
     white: float | None
+    windows: bool
 
     def __call__(self, i: int) -> np.ndarray:
         """uint8 (H, W, 3): left, top, right and bottom of box i of its file."""
-        return np.asarray(pixels.decode(self.paths[i].read_bytes(), self.background, self.white).crop(self.boxes[i]))
+        image = pixels.decode(self.paths[i].read_bytes(), self.background, self.white, self.windows)
+        return np.asarray(image.crop(self.boxes[i]))
 
 
 def _owners(groups: Groups, objects: Sequence[_Object]) -> list[str]:
     return list(group_names(groups, [cut_out.image.name for cut_out in objects]))
 
 
-def _split(chosen: _Chosen, names: tuple[str, ...], options: Options) -> Splits:
-    objects = chosen.objects
+def _split(chosen: _Chosen, names: tuple[str, ...], options: Options, depths: Sequence[Depth]) -> Splits:
+    objects, measured = chosen.objects, options.pixel_max is None
+    white, note = pixels.whitest(depths) if measured else (checked_white(options.pixel_max), "")
     targets = np.stack([cut_out.points for cut_out in objects])
     labelled = Labelled((targets[..., 2] > 0).astype(np.float32), names, "multi-label")
     source = CutOuts(
         tuple(cut_out.image.path for cut_out in objects), tuple(cut_out.box for cut_out in objects), options.background,
-        checked_white(options.pixel_max),
+        white, measured,
     )  # fmt: skip
     fixed, part_notes = parts_of([cut_out.image.part for cut_out in objects])
     byte_options = dataclasses.replace(options, pixel_max=255.0)  # cut-outs are bytes
@@ -324,7 +337,8 @@ def _split(chosen: _Chosen, names: tuple[str, ...], options: Options) -> Splits:
         [cut_out.name for cut_out in objects], source, labelled, fixed=fixed, options=byte_options,
         quarantine=chosen.quarantine, extra=Extra(ArrayColumn(targets)),
     )  # fmt: skip
-    return noted(splits, (*part_notes, *_unlearnable(splits)))
+    splits = read_with_white(splits, white, windows=measured and white is not None)
+    return noted(splits, (*part_notes, *([note] if note else []), *_unlearnable(splits)))
 
 
 def _unlearnable(splits: Splits) -> Iterator[str]:

@@ -16,7 +16,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, f
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, escaped, noted
 from tlkit.data.mosaic import mosaic
-from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides
+from tlkit.data.pixels import MAX_PIXELS, Colour, checked_white, sides, white_of_files
 from tlkit.data.sourcing import file_trouble
 from tlkit.data.splitting import PARTS, SHARES, Groups, by_id
 
@@ -204,7 +204,7 @@ def from_arrays(
     arrays = list(checked_arrays(images, white))
     if len(arrays) != len(masks):
         raise InputError(f"There are {len(arrays)} images and {len(masks)} masks.")
-    options = Options(image_size, split, seed, groups, background, augment, pixel_max=None if white is None else 255.0)
+    options = Options(image_size, split, seed, groups, background, augment, pixel_max=white_of_files(white))
     ids = [str(i) for i in range(len(arrays))]
     shapes = [array.shape[:2] for array in arrays]
     return of_sources(ids, arrays.__getitem__, list(masks).__getitem__, table, options, (), shapes)
@@ -590,16 +590,17 @@ def _pairs(images: Path, masks: Path) -> tuple[tuple[_Pair, ...], tuple[str, ...
             f"images and {len(mask_names)} masks."
         )
     rest = set(image_names) - set(mask_of) - (set(mask_of.values()) if within else set())
-    ends_as_mask = {name for name in rest if within and _stem(name).endswith(ENDINGS)}
+    ends_as_mask = {name for name in rest if within and reading.without_ending(name).endswith(ENDINGS)}
     lonely = ends_as_mask if within else set(mask_names) - set(mask_of.values())
-    behind = {_stem(mask).removeprefix(_stem(name)) for name, mask in mask_of.items()} - {""}
-    notes = _pairing_notes(sorted(rest - ends_as_mask), sorted(map(_stem, lonely)), behind)
+    stems = [(reading.without_ending(mask), reading.without_ending(name)) for name, mask in mask_of.items()]
+    behind = {mask.removeprefix(name) for mask, name in stems} - {""}
+    notes = _pairing_notes(sorted(rest - ends_as_mask), sorted(map(reading.without_ending, lonely)), behind)
     return pairs, tuple(notes)
 
 
 def image_files(folder: Path) -> list[str]:
     """Paths of the images below a folder, relative to it, sorted."""
-    return [path.relative_to(folder).as_posix() for path in sorted(walking.files(folder)) if _looks(path)]
+    return [path.relative_to(folder).as_posix() for path in sorted(walking.files(folder)) if reading.is_image(path)]
 
 
 def partners(images: Sequence[str], masks: Sequence[str], within: bool = False) -> dict[str, str]:
@@ -621,8 +622,8 @@ def partners(images: Sequence[str], masks: Sequence[str], within: bool = False) 
     """
     by_stem = defaultdict[str, list[str]](list)
     for mask in masks:
-        by_stem[_stem(mask)].append(mask)
-    stems = {name: _stem(name) for name in images}
+        by_stem[reading.without_ending(mask)].append(mask)
+    stems = {name: reading.without_ending(name) for name in images}
     unmarked = {stem for stem in stems.values() if not within or any(stem + ending in by_stem for ending in ENDINGS)}
     mask_of, image_of = dict[str, str](), dict[str, str]()
     for name, stem in stems.items():
@@ -643,14 +644,6 @@ def partners(images: Sequence[str], masks: Sequence[str], within: bool = False) 
         if chosen:
             mask_of[name] = chosen[0]
     return mask_of
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
-
-
-def _looks(path: Path) -> bool:
-    return path.suffix.casefold() in reading.IMAGES
 
 
 def _pairing_notes(without: Sequence[str], lonely: Sequence[str], behind: set[str]) -> Iterator[str]:

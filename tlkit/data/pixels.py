@@ -26,6 +26,7 @@ from tlkit.data.damage import has_stray_markers, lacks_rows
 
 MAX_PIXELS = 64_000_000  # 192 MB of RGB: more than a 48-megapixel phone, less than what a thread can afford
 
+VERSION = 2  # of what bytes become here: a change makes cached features and fingerprints new
 PIXEL_MAX = 255.0  # white, of 8 bits
 
 Colour = tuple[int, int, int]
@@ -45,7 +46,7 @@ _UPRIGHT = {  # EXIF orientation -> what undoes it (Exif 2.32, tag 0x0112)
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0112, 258, 262  # tags
 
 
-def decode(data: bytes, background: Colour, white: float | None = None) -> Image.Image:
+def decode(data: bytes, background: Colour, white: float | None = None, windows: bool = False) -> Image.Image:
     """Decode one image file's bytes to an upright RGB image; of an animation, the first frame.
 
     Args:
@@ -53,12 +54,13 @@ def decode(data: bytes, background: Colour, white: float | None = None) -> Image
         background: Colour, 0 to 255 each, behind transparent pixels.
         white: The value that is white where pixels have more than 8 bits; below 255, of images of 8 bits too. None
             is the largest that 8 and 16 bits hold.
+        windows: Whether DICOM files keep the window that they say, as `white` was measured in others.
 
     Raises:
         Exception: Whatever Pillow raises for broken data; `explain` puts it into words.
     """
     if dicom.is_dicom(data[:132]):
-        return dicom.picture(data, white).convert("RGB")
+        return dicom.picture(data, None if windows else white).convert("RGB")
     image = open_header(io.BytesIO(data))
     image.load()
     return to_rgb(_upright(_in_bytes(image, data, white)), background)
@@ -354,6 +356,11 @@ def _way_out(values: np.ndarray) -> str:
     if not bits or values.min() < 0:
         return ""
     return f"; say which is white: pixel_max={2**bits - 1}, if these are {bits} bits"
+
+
+def white_of_files(white: float | None) -> float | None:
+    """What files need to be read like arrays of this white: floats in 0 to 1 were files of 8 bits once."""
+    return None if white is None or white <= PIXEL_MAX else white
 
 
 def checked_white(value: Any) -> float | None:

@@ -22,11 +22,12 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Column, Examples, Pipeline, Quarantined, Splits
+from tlkit.core.examples import Column, Examples, Pipeline, Splits
 from tlkit.core.files import sha256_bytes
 from tlkit.core.remote import beside
 from tlkit.data import table_images, tfds_source
 from tlkit.data.assembly import assemble
+from tlkit.data.image_source import IMAGE as IMAGE_STEP
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import noted
 from tlkit.data.splitting import SHARES, Groups, checked_shares, group_names, shares_of
@@ -271,31 +272,48 @@ def _read(
         groups=group_names(rows.owners(groups), ids),
     )
     missing = _missing(whole)
-    whole, labelled, parts, quarantine = _with_images(whole, labelled, parts, folder)
+    pictures = _images_of(whole, folder, like)
+    if pictures is not None:
+        whole, labelled, parts = _with_images(whole, labelled, parts, pictures)
     splits = assemble(
-        whole, dataclasses.replace(labelled, notes=()), shares=shares, seed=seed, fixed=parts, quarantine=quarantine
+        whole,
+        dataclasses.replace(labelled, notes=()),
+        shares=shares,
+        seed=seed,
+        fixed=parts,
+        quarantine=() if pictures is None else pictures.quarantine,
     )
-    notes = (*rows.notes, *established.notes, *labelled.notes, *missing, *_leaks(whole, labelled, established.columns))
+    odd = () if pictures is None else pictures.notes
+    leaks = _leaks(whole, labelled, established.columns)
+    notes = (*rows.notes, *established.notes, *odd, *labelled.notes, *missing, *leaks)
     splits = dataclasses.replace(splits, duplicates=(), notes=_of_tables(splits.notes), seconds=0.0)
     return dataclasses.replace(noted(splits, (*notes, *_repeated(splits))), seconds=time.perf_counter() - started)
 
 
-def _with_images(
-    whole: Examples, labelled: Labelled, parts: Sequence[int], folder: Callable[[], Path]
-) -> tuple[Examples, Labelled, list[int], tuple[Quarantined, ...]]:
-    """The rows whose images can be read, with these in place of their paths; and those whose cannot."""
+def _images_of(whole: Examples, folder: Callable[[], Path], like: Like | None) -> table_images.Opened | None:
+    """The images of the rows; None where no column holds any."""
     columns = [column for column in columns_of(whole.pipeline) if column.kind == IMAGE]
-    if not columns:
-        return whole, labelled, list(parts), ()
     if len(columns) > 1:
         raise InputError(f"A table has one column of images. Received: {', '.join(c.name for c in columns)}.")
-    (column,) = columns
-    cells = dict(whole.inputs.columns)  # type: ignore[attr-defined]
-    sound, cells[column.input], quarantine = table_images.opened(whole.ids, cells[column.input].texts, folder())
-    rows = TableRows({name: values if name == column.input else values.subset(sound) for name, values in cells.items()})
-    whole = dataclasses.replace(whole.subset(sound), inputs=rows)
+    if not columns:
+        return None
+    cells = whole.inputs.columns[columns[0].input].texts  # type: ignore[attr-defined]
+    step = like.train.pipeline.get(IMAGE_STEP) if isinstance(like, Splits) else None
+    return table_images.opened(whole.ids, cells, folder(), step)
+
+
+def _with_images(
+    whole: Examples, labelled: Labelled, parts: Sequence[int], pictures: table_images.Opened
+) -> tuple[Examples, Labelled, list[int]]:
+    """The rows whose images can be read, with these in place of their paths."""
+    sound, (input_name,) = pictures.sound, [c.input for c in columns_of(whole.pipeline) if c.kind == IMAGE]
+    cells = {name: column.subset(sound) for name, column in whole.inputs.columns.items()}  # type: ignore[attr-defined]
+    pipeline = whole.pipeline.then(IMAGE_STEP, **pictures.pipeline.get(IMAGE_STEP) or {})
+    whole = dataclasses.replace(
+        whole.subset(sound), inputs=TableRows({**cells, input_name: pictures.column}), pipeline=pipeline
+    )
     labelled = dataclasses.replace(labelled, targets=labelled.targets[np.asarray(sound, np.int64)])
-    return whole, labelled, [parts[i] for i in sound] if len(parts) else [], quarantine
+    return whole, labelled, [parts[i] for i in sound] if len(parts) else []
 
 
 Like = Splits | str | os.PathLike[str]

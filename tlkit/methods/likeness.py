@@ -130,10 +130,11 @@ def _images(catalogue: Catalogue, layer: HubLayer) -> Examples:
 
     if not catalogue.images:
         raise InputError(f"{layer.handle} reads images, and the catalogue has none: name their column, `image`.")
-    _, column, broken = table_images.opened(catalogue.ids, catalogue.images, Path())
-    if broken:
-        raise InputError(f"The image of the item {broken[0].name!r:.300} cannot be used: {broken[0].reason}.")
-    return _examples(catalogue, table_images.resized(column, own_image_size(layer) or ANY_SIZE), IMAGE)
+    images = table_images.opened(catalogue.ids, catalogue.images, Path())
+    if images.quarantine:
+        broken = images.quarantine[0]
+        raise InputError(f"The image of the item {broken.name!r:.300} cannot be used: {broken.reason}.")
+    return _examples(catalogue, table_images.resized(images.column, own_image_size(layer) or ANY_SIZE), IMAGE)
 
 
 def _examples(catalogue: Catalogue, inputs: Any, modality: str) -> Examples:

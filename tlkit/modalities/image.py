@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import ArraySpec, Examples, Splits
+from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.modality import ORIGINAL, PLAIN, FileInfo, InputInfo, Modality, Serving, Tensors
 from tlkit.data.image import resized
 from tlkit.data.image_source import IMAGE as READ
@@ -137,28 +137,29 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     return also_noted(asked, odd)
 
 
-def read(file: Path, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3) of a file, resized as training images were.
+def read(file: Path, height: int, width: int, pipeline: Pipeline) -> tuple[np.ndarray, str]:
+    """uint8 (height, width, 3) of a file, read and resized as training images were, and what is odd about it, or "".
 
     Raises:
         InputError: If it cannot be read.
     """
     from tlkit.data import pixels
 
-    return np.asarray(pixels.resize(_decoded(file, {})[0], (height, width)))
+    image, odd = _decoded(file, pipeline.get(READ) or {})
+    return np.asarray(pixels.resize(image, (height, width))), odd
 
 
 def _decoded(file: Path, settings: Mapping[str, Any]) -> tuple[Image, str]:
     """The image of a file, and what is odd about its range of values, or ""."""
     from tlkit.data import pixels
 
-    white = settings.get("white")
+    white, windows = settings.get("white"), settings.get("windows", False)
     red, green, blue = settings.get("background", _WHITE)
     background, data = (int(red), int(green), int(blue)), b""
     try:
         data = file.read_bytes()
         depth = pixels.verify(data, background, white=white)
-        return pixels.decode(data, background, white), pixels.brightness_note(depth, white)
+        return pixels.decode(data, background, white, windows), pixels.brightness_note(depth, white)
     except OSError as error:
         reason = pixels.explain(error, data[:512]) if data else error.strerror or "it is empty"
     except Exception as error:  # Pillow raises anything for broken data

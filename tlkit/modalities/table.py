@@ -276,20 +276,24 @@ def _of_modules(
 ) -> tuple[dict[str, Column], list[str]]:
     """What the modules of texts and images take of a row, and what was done to it."""
     arrays: dict[str, np.ndarray] = {}
-    notes = []
+    notes: list[str] = []
     for column in columns:
         if column.kind == IMAGE:
             height, width = info.shapes[column.input][:2]
             cell = row[column.input]
             path = folder / Path(cell).expanduser() if cell else None
-            arrays[column.input] = grey(height, width) if path is None else read(path, height, width)
+            if path is None:
+                arrays[column.input] = grey(height, width)
+            else:
+                arrays[column.input], odd = read(path, height, width, info.pipeline)
+                notes += [f"{cell!r:.100}: {odd}"] if odd else []
     names = [column.input for column in columns if column.kind == TEXT]
     if names:
         wordpiece, length = wordpiece_in(info), info.shapes[INPUTS[0]][0]
         joined = _joined([row[name] for name in names])
         arrays |= wordpiece.inputs(joined, length)
         needed = wordpiece.count(joined)
-        notes = [f"cut to {length} of {needed} word pieces"] if needed > length else []
+        notes += [f"cut to {length} of {needed} word pieces"] if needed > length else []
     return {name: ArrayColumn(array[None]) for name, array in arrays.items()}, notes
 
 

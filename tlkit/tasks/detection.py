@@ -109,7 +109,8 @@ def _sized(remade: Callable[[], Task], strides: tuple[int, ...], splits: Splits,
         low, high = np.percentile(longer, [5, 95])
         maps = ", ".join(f"{count:,} at stride {stride}" for stride, count in zip(strides, counts, strict=True))
         say(
-            f"boxes   {len(rows):,}{source}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: {maps}"
+            f"boxes   {len(rows):,}{source}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: "
+            f"{maps}"
         )
         if tiny := int((longer < strides[0]).sum()):
             say(
@@ -123,7 +124,8 @@ def _looked_at(examples: Examples) -> list[int]:
     """Whose boxes are looked at before training: all where they are in memory, else LOOKED_AT, evenly spread."""
     if isinstance(examples.targets, ArrayColumn | RaggedColumn):
         return list(range(len(examples)))
-    return np.unique(np.linspace(0, len(examples) - 1, min(len(examples), LOOKED_AT)).astype(np.int64)).tolist()
+    evenly = np.linspace(0, len(examples) - 1, min(len(examples), LOOKED_AT)).astype(np.int64)
+    return [int(index) for index in np.unique(evenly)]
 
 
 def _two_stages(maps: Mapping[int, Any], labels: tuple[str, ...], width: int, depth: int) -> dict[str, Any]:

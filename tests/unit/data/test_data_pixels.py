@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -402,3 +403,25 @@ def test_a_damaged_scan_whose_marker_could_stand_there_is_seen():
     damaged = data[:start] + b"\xff\xe4\x01\x10" + data[start + 4 :]
     assert damage.has_stray_markers(damaged)
     assert not damage.has_stray_markers(data)
+
+
+def test_what_files_become_is_that_of_the_version():
+    """Features are kept under `pixels.VERSION`: whoever changes what a file becomes raises it and renews the digest."""
+    rgba = Image.fromarray(np.concatenate([NOISE, NOISE[..., :1]], -1))
+    palette = Image.frombytes("P", (60, 40), NOISE[..., 0].tobytes())
+    palette.putpalette(NOISE.ravel()[:768].tolist())
+    deep = {name: data for name, data in deep_files().items() if name in ("png", "tiff", "colour", "pgm", "ppm")}
+    files = {f"{name}, {white}": (data, white) for name, data in deep.items() for white in (None, 4095.0)}
+    files |= {
+        "colours": (encoded(Image.fromarray(NOISE), "PNG"), None),
+        "opacity": (encoded(rgba, "PNG"), None),
+        "palette": (encoded(palette, "PNG"), None),
+        "black and white": (encoded(Image.fromarray(NOISE[..., 0] > 99), "PNG"), None),
+        "white is 0": (grey_tiff(16, 0, TWELVE.astype("<u2").tobytes(), 4), 4095.0),
+        "dark": (encoded(Image.fromarray(NOISE // 2), "BMP"), 127.0),
+    }
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        data, white = files[name]
+        whole.update(name.encode() + np.asarray(pixels.decode(data, WHITE, white)).tobytes())
+    assert (pixels.VERSION, whole.hexdigest()[:16]) == (2, "bba4a6a2efad67d2")
