@@ -6,8 +6,10 @@ import dataclasses
 import json
 
 import fitting
+import modules
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import tlkit
@@ -16,9 +18,11 @@ from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.progress import quiet
+from tlkit.explaining import methods
 from tlkit.explaining.explaining import METHODS, explain_files
 from tlkit.explaining.parts import PLACES, parts_of
 from tlkit.exporting.predicting import read_files
+from tlkit.formats import hub_module
 from tlkit.model.partition import weights_hash
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("module_cache")]
@@ -218,6 +222,62 @@ def test_each_method_gives_each_word_of_a_file_its_number(words, method, tmp_pat
     assert np.isfinite(explanation.heat).all() and explanation.label in words.task.labels
     (picture,) = explain_files(words, [tmp_path / "a.txt"], tmp_path / "why", method=method)
     assert picture.name == f"a.txt-1-{explanation.label}.png" and Image.open(picture).size[0] == 480
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_words_that_the_module_does_not_know_count_for_nothing(words, method, tmp_path):
+    texts = {"a.txt": ("a purple cat", ["a", "purple", "cat"]), "b.txt": ("Purple rain!", ["Purple", "rain"])}
+    for name, (text, expected) in texts.items():
+        (tmp_path / name).write_text(text)
+        ((_, example),) = read_files(words, [tmp_path / name])
+        (explanation,) = tlkit.explain(words, example, method=method)
+        assert list(explanation.words) == expected and explanation.html() and explanation.png()[:4] == b"\x89PNG"
+        assert not explanation.heat[[word.lower() in ("purple", "rain") for word in explanation.words]].any()
+        numbers = dataclasses.replace(example, columns={})
+        (of_numbers,) = tlkit.explain(words, numbers, method=method)
+        assert list(of_numbers.words) == (["a", "[UNK]", "cat"] if name == "a.txt" else [])
+    assert explanation.peak == of_numbers.peak == () and of_numbers.plain()["shares"] == []
+
+
+def strided(folder, *, at_once=False):
+    """A table of words and a convolution that takes every second step; `at_once` the table has no others either."""
+    table, kernel = (tf.Variable(np.random.default_rng(i).normal(size=size).astype(np.float32))
+                     for i, size in enumerate([(len(modules.VOCABULARY) + 1, 8), (3, 8, 8)]))  # fmt: skip
+    file = folder.with_suffix(".txt")
+    file.write_text("".join(f"{word}\n" for word in ("[PAD]", *modules.VOCABULARY)))
+
+    def call(ids, _training):
+        steps = tf.nn.relu(tf.gather(table, ids[:, ::2] if at_once else ids))
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv1d(steps, kernel, 2, "SAME")), 1)
+
+    spec = tf.TensorSpec((None, None), tf.int32, name="ids")
+    attachments = {"vocab_file": tf.saved_model.Asset(str(file))}
+    hub_module.write_module(call, [table, kernel], [table, kernel], spec, folder, card={}, attachments=attachments)
+    ids = np.array([[0, 1, 3, 5, 2, 4, 6, 1, 0, 0]], np.int32)
+    examples = Examples(("a",), ArrayColumn(ids), ArrayColumn(np.zeros(1, np.int32)), modality="words")
+    return untrained(tlkit.tasks.classify(("a", "b")), tlkit.HubLayer(folder, name="backbone"), examples), examples
+
+
+@pytest.mark.parametrize("depth", [None, 1.0])
+def test_grad_cam_of_a_text_looks_where_there_is_a_step_for_each_word(tmp_path, depth):
+    run, examples = strided(tmp_path / "module")
+    (explanation,) = tlkit.explain(run, examples, label="a", depth=depth)
+    inputs = examples.inputs.take(np.arange(1))
+    parts = parts_of(run, depth, 3, steps=10)
+    assert explanation.place == parts.place and parts.front(inputs)[-1].shape[1] == 10
+    assert parts_of(run, None, 3).front(inputs)[-1].shape[1] == 5, "the module's last row has half the steps"
+    heat = methods.grad_cam(parts, inputs, lambda raw: raw[:, 0])
+    np.testing.assert_array_equal(explanation.heat, heat[1:8])
+    assert len(explanation.words) == 7
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "integrated_gradients"])
+def test_a_module_without_a_step_for_each_word_is_refused(tmp_path, method):
+    run, examples = strided(tmp_path / "module", at_once=True)
+    with pytest.raises(InputError, match='no row of steps as long as the text to look at: take method="occlusion"'):
+        tlkit.explain(run, examples, method=method)
+    (explanation,) = tlkit.explain(run, examples, method="occlusion")
+    assert explanation.heat.shape == (7,)
 
 
 # -- masks, boxes, sounds: of models that were not trained

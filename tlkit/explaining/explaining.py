@@ -22,6 +22,7 @@ from tlkit.explaining.parts import Parts, parts_of, whole
 from tlkit.explaining.words import PIECES, grouped, words_of
 from tlkit.exporting.predicting import read_files
 from tlkit.modalities.audio_shown import spectrogram
+from tlkit.modalities.text_shown import TEXT
 from tlkit.runs.folder import opened, save_record
 
 METHODS = ("grad_cam", "integrated_gradients", "occlusion")
@@ -39,6 +40,7 @@ class _Asked:
     steps: int | None
     objects: int
     local: bool = False  # of `Explained`
+    text: str = ""  # of the example, where it has one
 
 
 def explain(
@@ -113,6 +115,7 @@ def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> I
     else:
         subjects = explained(run, raw, settings.label, settings.objects)
     look = _look(inputs)
+    settings = replace(settings, text=str(examples.columns[TEXT][index]) if TEXT in examples.columns else "")
     for subject in subjects:
         explanation = look(run, inputs, subject.of, replace(settings, local=subject.local))
         output = float(np.asarray(subject.of(raw))[0])
@@ -260,12 +263,13 @@ def _hidden_bands(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:
 
 def _text(run: Run, inputs: Any, of: Scored, settings: _Asked) -> Explanation:
     """A number a word: of its pieces the sum, or the fall of the output without them."""
-    words = words_of(run, inputs)
+    words = words_of(run, inputs, settings.text)
     names = tuple(word.text for word in words)
     if settings.method == "occlusion":
         falls = methods.occlusion(whole(run), inputs, (word.hidden(inputs) for word in words), of)
         return _found(falls, words=names)
-    parts = parts_of(run, settings.depth, 3, first=settings.method != "grad_cam")
+    steps = int((inputs[PIECES] if isinstance(inputs, Mapping) else inputs).shape[1])
+    parts = parts_of(run, settings.depth, 3, first=settings.method != "grad_cam", steps=steps)
     if settings.method == "grad_cam":
         return _found(grouped(methods.grad_cam(parts, inputs, of), words), words=names, place=parts.place)
     value, baseline = (np.asarray(parts.front(batch)[-1])[0] for batch in (inputs, _padding(inputs)))

@@ -61,7 +61,7 @@ class Explanation:
         speak against. Of several places side by side that are equally high, as the outermost ones of an enlarged map
         are, it is the middle.
         """
-        if not self.heat.max() > 0:
+        if not np.any(self.heat > 0):
             return ()
         first = [int(p) for p in np.unravel_index(int(self.heat.argmax()), self.heat.shape)]
         middles = (
@@ -109,7 +109,7 @@ class Explanation:
 
     def shares(self) -> np.ndarray:
         """The heat in [-1, 1]: divided by its largest size."""
-        most = float(np.abs(self.heat).max())
+        most = float(np.abs(self.heat).max(initial=0))
         return self.heat / most if most > 0 else self.heat
 
     def _drawn(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Parts:
     rest: Callable[[tuple[Any, ...], Any], Any]
 
 
-def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -> Parts:
+def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False, steps: int | None = None) -> Parts:
     """The model divided at a tensor of so many axes.
 
     Args:
@@ -45,6 +45,8 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
             the last one of at least PLACES a side, if there is any.
         rank: Axes of the tensor, batch included: 4 for maps of features, 3 for steps.
         first: Take the first such tensor in place of the last.
+        steps: Of a text: the tensor has as many, where a module that strides or pools has fewer further on. None takes
+            any.
 
     Raises:
         InputError: If the model has no HubLayer, or its module no such tensor.
@@ -57,8 +59,10 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
     graph = graphs.ending(layer.graph, layer.taps) if layer.taps else layer.graph
     cuts = [cut for cut in graphs.cuts(graph) if cut.shape is not None and len(cut.shape) == rank]
     cuts = [cut for cut in cuts if cut.ops_in_front and _is_spread(cut)]
+    cuts = cuts if steps is None else _of_steps(graph, cuts, steps)
     if not cuts:
         kind = "map of features" if rank == 4 else "row of steps"
+        kind = kind if steps is None else f"{kind} as long as the text"
         raise InputError(f'{layer.handle} has no {kind} to look at: take method="occlusion".')
     if first:
         cut = cuts[0]
@@ -76,6 +80,14 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False) -
         return back(alone(every), training=False)
 
     return Parts(halves.tensors[-1], cut.depth, front, rest)
+
+
+def _of_steps(graph: graphs.Graph, cuts: Sequence[graphs.Cut], steps: int) -> list[graphs.Cut]:
+    """The cuts whose second axis has so many places where that of the inputs has them."""
+    inputs = graph.whole.inputs[: len(graph.inputs)]
+    specs = [tf.TensorSpec([t.shape[0], *(size or steps for size in t.shape[1:])], t.dtype) for t in inputs]
+    shapes = graphs.at_sizes(graph, specs).shapes
+    return [cut for cut in cuts if shapes[cut.tensor][1] == steps]
 
 
 def _is_spread(cut: graphs.Cut) -> bool:

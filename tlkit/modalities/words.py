@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn
+from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving, Tensors
@@ -15,7 +15,7 @@ from tlkit.formats.tflite_metadata import VOCABULARY, plain_tensor, regex_tokeni
 from tlkit.modalities.pages import beside
 from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.modalities.text import texts_of, tokenizer_of
-from tlkit.modalities.text_shown import show
+from tlkit.modalities.text_shown import TEXT, show
 from tlkit.tokenizing.words import APART, UNKNOWN, Words
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     needed = words.count(text)
     change = "" if needed <= length else f"cut to {length - 1} of {needed - 1} words"
     value = ArrayColumn(words.inputs(text, length)[None])
-    return also_noted(one_example(str(file), "words", value, change, info.pipeline), guess)
+    columns = {TEXT: TextColumn([text])}
+    return also_noted(one_example(str(file), "words", value, change, info.pipeline, columns), guess)
 
 
 WORDS = Modality(

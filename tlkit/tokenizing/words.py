@@ -92,13 +92,18 @@ class Words:
         """What `inputs` gives."""
         return ArraySpec((length,), "int32")
 
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """The words of a text as they are written, known or not."""
+        return _word().findall(text)
+
     def encode(self, text: str) -> list[int]:
         """Numbers of the words of a text, uncut."""
-        return [self.rows.get(word, UNKNOWN) for word in _word().findall(text)]
+        return [self.rows.get(word, UNKNOWN) for word in self.split(text)]
 
     def count(self, text: str) -> int:
         """How many numbers `inputs` would need to keep all of a text."""
-        return 1 + len(_word().findall(text))
+        return 1 + len(self.split(text))
 
     def inputs(self, text: str, length: int) -> np.ndarray:
         """What the module takes, int32 (length,): padding, by which MediaPipe begins a text, the words, and padding.
