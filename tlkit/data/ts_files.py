@@ -6,6 +6,7 @@ Source: the format as aeon's documentation describes it; equal and unequal lengt
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,18 @@ def read(path: Path) -> TsFile:
         raise InputError(f"{str(path)!r} cannot be read: {trouble}.")
     text = read_noted(path)[0]
     header, rows = _divided(path, text)
-    if header.get("timestamps", "false").split()[0].lower() == "true":
+    if _flag(path, header, "timestamps"):
         raise InputError(f"{str(path)!r} holds times beside values (@timeStamps true): write the values alone.")
-    names = header.get("classlabel", "false").split()
-    kind = "classes" if names[0].lower() == "true" else "values"
-    if kind == "values" and header.get("targetlabel", "false").split()[0].lower() != "true":
+    classes, values = (_flag(path, header, name) for name in ("classlabel", "targetlabel"))
+    if classes and values:
+        raise InputError(
+            f"{str(path)!r} has @classLabel true and @targetlabel true: say which of them its targets are."
+        )
+    if not classes and not values:
         raise InputError(
             f"{str(path)!r} has no targets: its header needs @classLabel true and names, or @targetlabel true."
         )
+    kind, names = "classes" if classes else "values", header.get("classlabel", "").split()
     file = TsFile(path.stem, kind, [], [], [])
     for line, row in rows:
         *channels, target = row.split(":")
@@ -63,19 +68,74 @@ def read(path: Path) -> TsFile:
         file.lines.append(line)
     if not file.lines:
         raise InputError(f"{str(path)!r} has no series behind @data.")
-    if header.get("equallength", "false").lower() == "true":
-        _check_equal(path, file)
+    _check_lengths(path, file, header)
+    _check_channels(path, file, header)
+    if _flag(path, header, "missing") is False:
+        _check_each(path, file, lambda r: bool(np.isfinite(r).all()), lambda r: "lacks a value", "@missing false")
     return file
 
 
-def _check_equal(path: Path, file: TsFile) -> None:
-    steps = len(file.recordings[0])
+def _check_lengths(path: Path, file: TsFile, header: Mapping[str, str]) -> None:
+    """Refuse series of other lengths than the header says; where they may differ, its length is none of theirs."""
+    equal, said, first = _flag(path, header, "equallength"), _count(path, header, "serieslength"), file.lines[0]
+    if equal:
+        steps = len(file.recordings[0])
+        _check_each(
+            path, file, lambda r: len(r) == steps, lambda r: f"has {len(r)} values and line {first} has {steps}",
+            "@equalLength true",
+        )  # fmt: skip
+    if said and equal is not False:
+        _check_each(
+            path, file, lambda r: len(r) == said, lambda r: f"has {len(r)} values", f"@seriesLength {said}"
+        )  # fmt: skip
+
+
+def _check_channels(path: Path, file: TsFile, header: Mapping[str, str]) -> None:
+    one, said = (
+        _flag(path, header, "univariate"),
+        _count(path, header, "dimensions") or _count(path, header, "dimension"),
+    )
+
+    def channels(recording: np.ndarray) -> str:
+        return f"has {recording.shape[1]} channel{'s' * (recording.shape[1] > 1)}"
+
+    if one is not None:
+        _check_each(path, file, lambda r: (r.shape[1] == 1) is one, channels, f"@univariate {str(one).lower()}")
+    if said:
+        _check_each(path, file, lambda r: r.shape[1] == said, channels, f"@dimensions {said}")
+
+
+def _check_each(
+    path: Path,
+    file: TsFile,
+    is_so: Callable[[np.ndarray], bool],
+    told: Callable[[np.ndarray], str],
+    header_line: str,
+) -> None:
+    """Refuse the first series that is not what a line of the header says."""
     for line, recording in zip(file.lines, file.recordings, strict=True):
-        if len(recording) != steps:
+        if not is_so(recording):
             raise InputError(
-                f"Line {line} of {path.name!r} has {len(recording)} values and line {file.lines[0]} has {steps}, and "
-                "the header says @equalLength true: correct one of them."
+                f"Line {line} of {path.name!r} {told(recording)}, and the header says {header_line}: correct one of "
+                "them."
             )
+
+
+def _flag(path: Path, header: Mapping[str, str], name: str) -> bool | None:
+    """What a line of the header says; None where there is no such line."""
+    word = header.get(name, "").split()[:1]
+    if word and word[0].lower() not in ("true", "false"):
+        raise InputError(f"The header of {path.name!r} says @{name} {word[0]}: write true or false.")
+    return word[0].lower() == "true" if word else None
+
+
+def _count(path: Path, header: Mapping[str, str], name: str) -> int:
+    """A number of the header; 0 where it says none, as files of unequal lengths write -1 or 0."""
+    word = header.get(name, "0")
+    try:
+        return max(0, int(word))
+    except ValueError:
+        raise InputError(f"The header of {path.name!r} says @{name} {word}: write a whole number.") from None
 
 
 def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
@@ -88,8 +148,10 @@ def _divided(path: Path, text: str) -> tuple[dict[str, str], list[tuple[int, str
             rows = [(i, row.strip()) for i, row in enumerate(lines[number_:], start=number_ + 1)]
             return header, [(i, row) for i, row in rows if row and not row.startswith(("#", "%"))]
         if stripped.startswith("@"):
-            name, _, value = stripped[1:].partition(" ")
-            header[name.lower()] = value.strip() or "false"
+            name, *value = stripped[1:].split(None, 1) or [""]
+            before = header.setdefault(name.lower(), value[0].strip() if value else "false")
+            if before != (value[0].strip() if value else "false"):
+                raise InputError(f"The header of {path.name!r} says @{name} twice: keep one of the lines.")
     raise InputError(f"{str(path)!r} is no .ts file: it has no line @data.")
 
 

@@ -412,6 +412,13 @@ TS = """# a comment
 """
 
 
+def headed(line):
+    """The file with a line more in its header, in place of that of the same name but for classes."""
+    return TS.replace("@univariate false\n", "" if "univariate" in line else "@univariate false\n").replace(
+        "@data", f"{line}\n@data"
+    )
+
+
 def test_ts_files_are_read_line_by_line(tmp_path):
     body = TS + "".join(f"{i},2,3,4:0,0,1,1:up\n{i},3,2,1:1,1,0,0:down\n" for i in range(4))
     (tmp_path / "Toy_TRAIN.ts").write_text(body)
@@ -438,7 +445,27 @@ BAD_TS = {
         "Line 10 of 'Toy.ts' has 3 values and line 8",
     ),
     "empty": ("", "empty: it has 0 bytes"),
+    "one channel by the header": (headed("@univariate true"), "has 2 channels, and the header says @univariate true"),
+    "channels by the header": (headed("@dimensions 3"), "has 2 channels, and the header says @dimensions 3"),
+    "length by the header": (headed("@seriesLength 5"), "has 4 values, and the header says @seriesLength 5: correct"),
+    "nothing missing": (
+        headed("@missing false").replace("1,2,3,4", "1,?,3,4"),
+        "lacks a value, and the header says @m",
+    ),
+    "two kinds of targets": (headed("@targetlabel true"), "has @classLabel true and @targetlabel true: say which"),
+    "neither": (headed("@equalLength perhaps"), "says @equallength perhaps: write true or false"),
+    "no count": (headed("@dimensions two"), "says @dimensions two: write a whole number"),
+    "two lines": (headed("@classLabel true up left"), "says @classLabel twice: keep one of the lines"),
 }
+
+
+def test_headers_of_ts_files_that_agree_are_read(tmp_path):
+    text = headed("@univariate false\n@dimensions\t2\n@equalLength true\n@seriesLength 4\n@missing false")
+    (tmp_path / "Toy.ts").write_text(text)
+    assert series.from_ts(tmp_path / "Toy.ts", split=(1, 0, 0)).train.inputs.spec.shape == (4, 2)
+    text = headed("@equalLength false\n@seriesLength 9\n@missing true") + "1,?,3,4,5,6:0,0,1,0,0,0:up\n"
+    (tmp_path / "Toy.ts").write_text(text)
+    assert len(series.from_ts(tmp_path / "Toy.ts", split=(1, 0, 0)).train) == 3
 
 
 @pytest.mark.parametrize("case", BAD_TS)
