@@ -1,5 +1,6 @@
 """A language model's whole way: dialogues, training on answers, scores before and after, files, what they answer."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -161,11 +162,31 @@ def test_the_report_shows_answers_before_and_after(run):
 
 def test_the_saved_model_answers_in_one_call(run, answers):
     loaded = tf.saved_model.load(str(run.folder / "saved_model"))
+    assert set(loaded.signatures) == {"serving_default", "generate", "prefill_32", "decode"}
     layer = HubLayer(run.record["module"]["handle"])
     for prompt, tokens in answers:
         outputs = loaded.signatures["serving_default"](tokens=tf.constant([prompt], tf.int32))
         assert rows.tokens_of(outputs["tokens"][0].numpy()) == tokens
         assert outputs["text"][0].numpy().decode() == layer.tokenizer.decode(tokens).strip()
+
+
+@pytest.mark.parametrize("rule", ["greedy", "sample"])
+def test_a_saved_model_whose_default_answers_something_else_fails(run, tmp_path, monkeypatch, rule):
+    """It is what clients call, and gives the likeliest answer whatever the rule of the task is."""
+    right = generation_functions._answering
+
+    def changed(*arguments):
+        answering = right(*arguments)
+        return Signature(lambda given: {"tokens": tf.roll(answering.call(given)["tokens"], 1, -1)}, answering.inputs)
+
+    end = run.data.test.pipeline.get("dialogue")["end"]
+    task = tlkit.tasks.generate(most=12, samples=2, rule=rule, seed=3, end=end)
+    again = dataclasses.replace(run, task=task)
+    assert tlkit.export(again, tmp_path / "right", formats=("saved_model",)).exports[0].passed
+    monkeypatch.setattr(generation_functions, "_answering", changed)
+    with pytest.raises(tlkit.GateError) as error:
+        tlkit.export(again, tmp_path / "wrong", formats=("saved_model",))
+    assert not error.value.exports[0].passed and error.value.exports[0].agreement < 1
 
 
 @pytest.mark.parametrize("period", [1, 3, 5, 16])

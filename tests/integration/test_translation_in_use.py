@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 import subprocess
@@ -17,9 +18,11 @@ from fitting import goes_on_to_the_same_weights
 import tlkit
 from tlkit.core.errors import InputError
 from tlkit.core.progress import quiet
+from tlkit.core.task import Signature
 from tlkit.modalities.prepare import prepare
 from tlkit.modalities.translation import _check_known, _cut
-from tlkit.model.deployed import used
+from tlkit.model.deployed import traced, used
+from tlkit.tasks import greedy_decoding
 from tlkit.tasks.greedy_decoding import _rules, settled
 from tlkit.tokenizing.bytepairs import BytePairs
 from tlkit.zoo import Sizes, write_transformer
@@ -83,10 +86,69 @@ def test_files_write_what_the_model_writes(run):
     assert {file.format: (file.passed, file.agreement) for file in run.exports} == {
         "saved_model": (True, 1.0), "float32": (True, 1.0)
     }  # fmt: skip
+    assert all(file.score > 0 and file.score_change == 0 for file in run.exports)
     from ai_edge_litert.interpreter import Interpreter
 
     file = Interpreter(str(run.folder / "model.tflite"))
     assert set(file.get_signature_list()) == {"translate", "encode", "decode"}
+
+
+def test_encode_and_decode_of_every_file_say_what_keras_says(run):
+    """Of the SavedModel for any number of texts, of the TFLite file for one."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    examples = run.task.deployment.examples(run.data.test).subset(range(3))
+    source = np.stack([examples.inputs[i]["source"] for i in range(3)])
+    served = tf.saved_model.load(str(run.folder / "saved_model")).signatures
+    assert set(served) == {"serving_default", "translate", "encode", "decode"}
+    specs = served["decode"].structured_input_signature[1]
+    capacity = next(spec.shape[1] for name, spec in specs.items() if name.startswith("kv_cache"))
+    read = served["encode"](source=tf.constant(source))
+    caches = {name: tf.zeros((3, capacity, spec.shape[2])) for name, spec in specs.items() if "kv_cache" in name}
+    file = Interpreter(str(run.folder / "model.tflite"))
+    encode, decode = (file.get_signature_runner(name) for name in ("encode", "decode"))
+    model = traced(run.task, run.model, examples, "trained").calls
+    ids, position = tf.constant([[1], [5], [7]]), tf.constant(0)
+    logits = served["decode"](ids=ids, position=position, **read, **caches)["logits"].numpy()
+    for i in range(3):
+        alone = {name: np.zeros((1, capacity, cache.shape[2]), np.float32) for name, cache in caches.items()}
+        given = {"ids": ids[i : i + 1].numpy(), "position": np.array(0, np.int32), **alone}
+        by_litert = decode(**given, **encode(source=source[i : i + 1]))["logits"]
+        by_keras = model["decode"]({**given, **model["encode"]({"source": source[i : i + 1]})})["logits"]
+        np.testing.assert_allclose(logits[i : i + 1], by_litert, atol=1e-4)
+        np.testing.assert_allclose(logits[i : i + 1], by_keras, atol=1e-4)
+    assert served["translate"](source=tf.constant(source))["text"].numpy().tolist() == (
+        served["serving_default"](source=tf.constant(source))["text"].numpy().tolist()
+    )
+    card = (run.folder / "README.md").read_text()
+    assert "| `encode` | `source` int32 (any, any) | `cross_k_0` float32 (any, any, 32), `cross_v_0`" in card
+    (line,) = (line for line in card.splitlines() if line.startswith("| `decode` |"))
+    assert "`ids` int32 (any, 1)" in line and line.count(f"`kv_cache_k_0` float32 (any, {capacity}, 32)") == 2
+
+
+@pytest.mark.parametrize("wrong", ["serving_default", "decode"])
+def test_a_saved_model_whose_functions_say_something_else_fails(run, tmp_path, monkeypatch, wrong):
+    """What a client calls by default, and what it calls in a loop of its own."""
+    right = greedy_decoding.functions
+
+    def changed(model, examples, kind, **options):
+        signatures = right(model, examples, kind, **options)
+        signature = signatures[wrong if wrong in signatures else "translate"]
+
+        def call(tensors):
+            outputs = dict(signature.call(tensors))
+            name = "ids" if "ids" in outputs else "logits"
+            return {**outputs, name: tf.roll(outputs[name], 1, axis=-1)}
+
+        return {**signatures, wrong: Signature(call, signature.inputs)} if kind == "server" else signatures
+
+    deployment = dataclasses.replace(
+        run.task.deployment, functions=functools.partial(changed, **run.task.deployment.functions.keywords)
+    )
+    faulty = dataclasses.replace(run, task=dataclasses.replace(run.task, deployment=deployment))
+    with pytest.raises(tlkit.GateError) as error:
+        tlkit.export(faulty, tmp_path, formats=("saved_model",), progress=quiet)
+    assert not error.value.exports[0].passed and (tmp_path / "saved_model.failed").is_dir()
 
 
 def test_a_killed_fit_of_translations_goes_on_to_the_same_weights(module, data, tmp_path):

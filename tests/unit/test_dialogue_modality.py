@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import tiny_language
 
@@ -16,6 +18,7 @@ from tlkit.data import text
 from tlkit.generating import rows
 from tlkit.modalities.dialogue import DIALOGUES, FILE, SETTINGS
 from tlkit.modalities.prepare import prepare
+from tlkit.tokenizing.chat import around
 
 ROOM = 32
 
@@ -102,3 +105,50 @@ def test_another_model_s_tokenizer_is_refused(tmp_path, monkeypatch):
     data = text.from_dialogues(tiny_language.dialogues(tmp_path / "pairs.jsonl"), progress=False)
     with pytest.raises(InputError, match=r"has a table of 250 tokens, and its tokenizer 258: that is another"):
         tlkit.finetune(handle, tlkit.tasks.generate(samples=0), data, (tlkit.Phase(1, 1e-3),), out=tmp_path / "run")
+
+
+SYSTEM = 'Name its colour, 2 words: "red" \U0001f534.'
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_what_was_told_before_prompts_in_training_is_told_in_use(tmp_path, monkeypatch, chat):
+    """The model read other prompts in use than those it had learned from."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    layer = tlkit.HubLayer(str(tiny_language.module(tmp_path, chat=chat)))
+    file = tiny_language.dialogues(tmp_path / "pairs.jsonl")
+    data = text.from_dialogues(file, system=SYSTEM, general=tiny_language.GENERAL, progress=False)
+    ready = prepare(data, layer, length=96)
+    learned, _ = rows.unpacked(
+        ready.test.inputs[0], *(ready.test.pipeline.get("dialogue")[key] for key in ("pad", "sign"))
+    )
+    model = tlkit.build(layer, tlkit.tasks.generate(end=layer.tokenizer.end), data=ready)
+    files = DIALOGUES.describe(model, ready.test).files
+    question = str(ready.test.columns["asked"][0])
+    asked = said(tmp_path, question, FileInfo(ready.test.pipeline, {"prompt": (96,), "answer": (8,)}, files))
+    assert rows.tokens_of(asked.inputs[0]["prompt"]) == learned
+    template = json.loads(files[SETTINGS])["chat_template"]
+    before, behind = around(dataclasses.replace(layer.tokenizer, chat_template=template))
+    assert SYSTEM in before and SYSTEM not in layer.tokenizer.chat_template
+    written = [*layer.tokenizer.encode(before, special=True), *layer.tokenizer.encode(question)]
+    assert [*written, *layer.tokenizer.encode(behind, special=True)] == learned
+    messages = [{"role": "system", "content": "Else."}, {"role": "user", "content": question}]
+    other = said(
+        tmp_path, json.dumps(messages), FileInfo(ready.test.pipeline, {"prompt": (96,), "answer": (8,)}, files)
+    )
+    assert SYSTEM not in layer.tokenizer.decode(rows.tokens_of(other.inputs[0]["prompt"]))
+
+
+def test_a_greeting_is_no_answer(tmp_path):
+    """Messages of an assistant that begin a dialogue were taken for general text."""
+    lines = [
+        {"messages": [
+            {"role": "assistant", "content": f"Hello {i}"}, {"role": "user", "content": f"red {i}"},
+            {"role": "assistant", "content": f"sky {i}"},
+        ]}
+        for i in range(9)
+    ]  # fmt: skip
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = text.from_dialogues(tmp_path / "chats.jsonl", progress=False)
+    assert sum(len(part) for part in (data.train, data.val, data.test)) == 9
+    assert "9 messages of the assistant's begin a dialogue: they answer nothing, and are left out." in data.notes
+    assert not data.test.columns["kind"].take(np.arange(len(data.test))).any()

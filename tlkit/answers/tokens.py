@@ -52,6 +52,17 @@ def tokens(
     )
 
 
+def next_tokens() -> Answer:
+    """How likely each token is to follow some others: "shares", float32 (b, places, vocabulary)."""
+    return Answer("next", decode=dict, agree=_agree_on_next, say=lambda _decoded, _example: [], tensors=(SHARES,))
+
+
+def _agree_on_next(expected: Decoded, actual: Decoded) -> Agreement:
+    second, first = np.moveaxis(np.partition(expected[SHARES], -2, axis=-1)[..., -2:], -1, 0)
+    equal = expected[SHARES].argmax(axis=-1) == actual[SHARES].argmax(axis=-1)
+    return Agreement(np.abs(expected[SHARES] - actual[SHARES]).max(axis=(1, 2)), equal, first - second)
+
+
 def text_of(file: str, ids: np.ndarray) -> str:
     """The text of one example's "ids".
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -212,6 +213,20 @@ class Signature:
 
 
 @dataclass(frozen=True, eq=False)
+class FileCheck:
+    """What more of an exported file is compared with the trained model.
+
+    Attributes:
+        run: As `Deployment.run`, called only when files are checked; {} of a file without such functions, as of the
+            trained model's then.
+        answer: What it gives; `agree` is asked.
+    """
+
+    run: Callable[[Mapping[str, Function], Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+    answer: Answer
+
+
+@dataclass(frozen=True, eq=False)
 class Deployment:
     """How a trained model is used, where that is another graph than the one that is trained.
 
@@ -228,6 +243,7 @@ class Deployment:
         run: (functions of a file by name, inputs of one example by name with the batch axis) -> decoded outputs by
             name, alike. It runs in other processes, in NumPy: a function of a module, or a `functools.partial` of one.
         answer: What `run` gives: `decode` is not called.
+        further: What more files are compared by, such as functions that `run` does not call.
         scorer: A fresh Scorer of what `run` gives, which `evaluate` adds to the task's own scores; None adds none.
         checked: Examples that a file is checked with, as each of them is a loop.
         scored: Examples that `scorer` is given at most; None is all.
@@ -241,6 +257,7 @@ class Deployment:
     functions: Callable[[keras.Model, Examples, str], Mapping[str, Signature]]
     run: Callable[[Mapping[str, Function], Mapping[str, np.ndarray]], dict[str, np.ndarray]]
     answer: Answer
+    further: tuple[FileCheck, ...] = ()
     scorer: Callable[[], Scorer] | None = None
     checked: int = 20
     scored: int | None = None
@@ -248,6 +265,18 @@ class Deployment:
         None
     )
     limits: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> Callable[[Mapping[str, Function], Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        """`run` with what the checks of `further` give, the first of them as "0.name"; for another process too."""
+        return functools.partial(_compared, self.run, tuple(check.run for check in self.further))
+
+
+def _compared(run: Any, further: Sequence[Any], functions: Any, inputs: Any) -> dict[str, np.ndarray]:
+    outputs = dict(run(functions, inputs))
+    for number, check in enumerate(further):
+        outputs |= {f"{number}.{name}": value for name, value in check(functions, inputs).items()}
+    return outputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ DIALOGUE = "dialogue"  # the modality
 MESSAGES = {"messages": TEXT, "answer": TEXT}  # what came before as JSON, and what is said then
 KIND = "kind"  # the column that says what an example is
 ANSWER, GENERAL = 0, 1
+STEP = "turns"  # of the pipeline; its "system" is what all prompts begin with
 ROLES = ("system", "user", "assistant")
 
 Messages = Sequence[Mapping[str, str]]
@@ -173,19 +174,33 @@ def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: 
         mix: Share of general texts among the training examples, in [0, 1).
         options: How they are divided.
     """
-    if not turns:
+    asked = [turn for turn in turns if turn.messages]
+    if not asked:
         raise InputError("There is no answer to learn: the data hold no prompt with an answer.")
     if not 0 <= mix < 1:
         raise InputError(f"`mix` must lie in [0, 1). Received: mix={mix!r}.")
     if mix and not general:
         raise InputError("`mix` needs `general` texts to mix in.")
-    distinct = list({(turn.messages, turn.answer): turn for turn in turns}.values())
+    distinct = list({(turn.messages, turn.answer): turn for turn in asked}.values())
     splits = _checked(distinct, dataclasses.replace(options.division, groups=_groups(distinct)), options)
-    repeated = len(turns) - len(distinct)
+    notes, repeated, unasked = [], len(asked) - len(distinct), len(turns) - len(asked)
     if repeated:
-        note = f"{repeated:,} of {len(turns):,} answers repeat another with its prompt, and are left out."
-        splits = noted(splits, [note])
-    return splits if not general else _with_general(splits, general, mix, options)
+        notes += [f"{repeated:,} of {len(asked):,} answers repeat another with its prompt, and are left out."]
+    if unasked:
+        notes += [f"{unasked:,} messages of the assistant's begin a dialogue: they answer nothing, and are left out."]
+    splits = noted(splits, notes)
+    return _with_system(_with_general(splits, general, mix, options) if general else splits, distinct)
+
+
+def _with_system(splits: Splits, turns: Sequence[Turn]) -> Splits:
+    """The splits with the system message that all dialogues begin with in their pipeline, so that it is told in use."""
+    told = {turn.messages[0][1] if turn.messages[0][0] == "system" else None for turn in turns}
+    if len(told) > 1 or None in told:
+        return splits
+    pipeline = Pipeline().then(STEP, version=1, system=told.pop())
+    parts = (splits.train, splits.val, splits.test)
+    train, val, test = (dataclasses.replace(part, pipeline=pipeline) for part in parts)
+    return dataclasses.replace(splits, train=train, val=val, test=test)
 
 
 def _with_general(splits: Splits, general: Sequence[str], mix: float, options: Options) -> Splits:
@@ -238,7 +253,7 @@ def _examples(turns: Sequence[Turn]) -> Any:
     )
 
 
-PIPELINE = Pipeline().then("turns", version=1)
+PIPELINE = Pipeline().then(STEP, version=1)
 
 
 def _columns(turns: Sequence[Turn]) -> dict[str, Any]:

@@ -216,7 +216,21 @@ def _compared(
         for from_file in _of_answer(task, answer, outputs):
             compared = compare(answer, from_model, _rows(from_file, rows), targets, gates=gates, examples=judged)
             comparisons.append(compared if len(task.answers) == 1 else _of_head(compared, answer.name))
-    return worst(comparisons)
+    of_answers = worst(comparisons)
+    score = {name: getattr(of_answers, name) for name in ("score", "score_change", "change_upper")}
+    further = _further(task, expected, outputs, gates)
+    return worst([of_answers, *(dataclasses.replace(comparison, **score) for comparison in further)])
+
+
+def _further(task: Task, expected: Decoded, outputs: Decoded, gates: Gates) -> Iterator[Comparison]:
+    """By what else the files of a deployment are compared, which has no score."""
+    for number, check in enumerate(() if task.deployment is None else task.deployment.further):
+        model_side, file_side = (
+            {name.removeprefix(f"{number}."): value for name, value in side.items() if name.startswith(f"{number}.")}
+            for side in (expected, outputs)
+        )
+        if model_side:
+            yield compare(check.answer, model_side, file_side, None, gates=gates)
 
 
 def _of_head(comparison: Comparison, head: str) -> Comparison:

@@ -19,8 +19,12 @@ def driven(opened: Opened, run: Any) -> Opened:
     return replace(opened, call=functools.partial(run, opened.signatures), signatures={}, owner=opened)
 
 
-def packed(task: Task) -> str | None:
+def packed(task: Task, *, checking: bool = False) -> str | None:
     """The loop of a task's deployment for another process, None where there is none.
+
+    Args:
+        task: Whose it is.
+        checking: Whether it also gives what a file is compared by besides.
 
     Raises:
         InputError: If another process could not import it.
@@ -28,7 +32,7 @@ def packed(task: Task) -> str | None:
     if task.deployment is None:
         return None
     try:
-        return base64.b64encode(pickle.dumps(task.deployment.run)).decode()
+        return base64.b64encode(pickle.dumps(task.deployment.compared if checking else task.deployment.run)).decode()
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
             f"`run` of the deployment of {task.name!r} cannot be called in another process: it must be a function of a "

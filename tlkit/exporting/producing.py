@@ -85,7 +85,7 @@ class Job:
         return {
             "job": "run", "format": format.name, "open": import_path(format.open), "threads": self.threads,
             **{key: str(place) for key, place in places.items()}, "alone": format.serves,
-            "loop": packed(self.run.task),
+            "loop": packed(self.run.task, checking=True),
         }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def _made(job: Job, format: Format, worker: workers.Worker, answer: Answer) -> M
     if not file.exists():
         return Made(failure=f"`write` of its format made no {format.file}")
     if "failure" not in answer:
-        answer = workers.ask(worker, **job.running(format) | {"job": "time"})
+        answer = workers.ask(worker, **job.running(format) | {"job": "time", "loop": packed(job.run.task)})
     if "failure" in answer:
         return Made(file, failure=f"it cannot be run: {answer['failure']}")
     outputs = {p.stem: np.load(p, mmap_mode="r") for p in sorted(Path(job.running(format)["outputs"]).glob("*.npy"))}

@@ -228,11 +228,36 @@ def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[s
         "title": f"Calling `{row['file']}`",
         "others": [{"file": other["file"], "differs": _differs(row, other)} for _, other in alike[1:]],
         "signature": signature,
-        "further": [key for key, _ in other_signatures],
+        "further": [_listed(key, other) for key, other in other_signatures],
+        "steps": any("logits" in specs["outputs"] for _, specs in other_signatures),
         "loop": run.task.deployment is not None and looped is None and not format.serves,
         "calls": calls.strip(),
         **tensors,
     }
+
+
+def _listed(name: str, specs: Record) -> dict[str, Any]:
+    """A signature in a line of a table."""
+    return {"name": name, **{kind: ", ".join(_in_words(specs[kind])) for kind in ("inputs", "outputs")}}
+
+
+def _in_words(specs: Mapping[str, Record]) -> Iterator[str]:
+    """Tensors with dtypes and shapes; those that differ in the number at their end alone, such as caches, as one.
+
+    Example:
+        >>> list(_in_words({f"k_{n}": {"dtype": "float32", "shape": [None, 8]} for n in range(3)}))
+        ['`k_0` to `k_2` float32 (any, 8)']
+    """
+    alike: dict[Any, list[str]] = {}
+    for name, spec in specs.items():
+        alike.setdefault((re.sub(r"\d+$", "", name), spec["dtype"], _shape(spec["shape"])), []).append(name)
+    for (_, dtype, shape), names in alike.items():
+        names.sort(key=len)
+        yield f"`{names[0]}` {f'to `{names[-1]}` ' if len(names) > 1 else ''}{dtype} {shape}"
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _looped(run: Run, row: Record) -> tuple[str, Mapping[str, Any]] | None:
@@ -338,7 +363,7 @@ def _environment() -> Any:
         "string_of": functools.partial(json.dumps, ensure_ascii=False),
         "js_array": lambda dtype: _JS.get(dtype, "Float32Array"),
         "c_type": lambda dtype: _C.get(dtype, f"{dtype}_t"),
-        "shape": lambda shape: "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")",
+        "shape": _shape,
         "filled": lambda shape: tuple(size or 1 for size in shape),
         "cell": _cell,
         "code": lambda text: " ".join(str(text).replace("`", "'").replace("|", r"\|").split()),

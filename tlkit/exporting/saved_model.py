@@ -99,9 +99,11 @@ def expected(core: Core, inputs: Mapping[str, np.ndarray], folder: Path, batch_s
 
 
 def expected_of_use(run: Run, examples: Examples, folder: Path) -> dict[str, np.ndarray]:
-    """What the trained model itself says in use, as slowly as that is; arrays as `expected` gives them."""
+    """What the trained model itself says in use, as slowly as that is, and what files are compared by besides; arrays
+    as `expected` gives them.
+    """
     rows = Rows(folder, len(examples))
-    for outputs in used(run.task, run.model, examples, "trained"):
+    for outputs in used(run.task, run.model, examples, "trained", checking=True):
         rows.add({name: np.asarray(value, np.float32) for name, value in outputs.items()})
     return rows.arrays
 

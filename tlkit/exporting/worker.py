@@ -106,9 +106,8 @@ def _time(job: Job) -> dict[str, Any]:
 def _open(job: Job) -> Opened:
     file = job["file"]
     if file not in _opened:
-        opened = naming.imported(job["open"])(Path(file), job["threads"])
-        _opened[file] = driven(opened, unpacked(job["loop"])) if job.get("loop") else opened
-    return _opened[file]
+        _opened[file] = naming.imported(job["open"])(Path(file), job["threads"])
+    return driven(_opened[file], unpacked(job["loop"])) if job.get("loop") else _opened[file]
 
 
 JOBS: dict[str, Callable[[Job], dict[str, Any]]] = {

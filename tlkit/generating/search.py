@@ -11,7 +11,8 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 
-RULES = ("greedy", "sample", "beam")
+GREEDY = "greedy"
+RULES = (GREEDY, "sample", "beam")
 STRETCHES = tuple(range(4, 17))  # tokens of a stretch that ends an answer when it comes several times in a row
 TIMES = 3
 

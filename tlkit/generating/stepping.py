@@ -6,6 +6,7 @@ them for 32 tokens at a time, as LiteRT-LM has it. `next` knows nothing of what 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ import numpy as np
 from tlkit.core.errors import InputError
 from tlkit.core.task import Function
 from tlkit.generating.rows import NONE, tokens_of
-from tlkit.generating.search import Rule, Steps, likelihoods, written
+from tlkit.generating.search import GREEDY, Rule, Steps, likelihoods, written
 
 PREFILL, DECODE, NEXT = "prefill_", "decode", "next"
+DEFAULT = "serving_default"  # what clients of a SavedModel call: the likeliest answer to a prompt
 CACHE = "kv_cache_"
 
 Caches = Mapping[str, np.ndarray]
@@ -104,6 +106,8 @@ def run(
 ) -> dict[str, np.ndarray]:
     """What a file answers to a prompt, and how likely it finds the right answer.
 
+    The likeliest answer is that of `serving_default` where there is one; others are chosen step by step.
+
     Args:
         functions: Of the file, by name.
         inputs: "prompt" int32 (1, p) and "answer" int32 (1, a), NONE behind their tokens; an answer that is not known
@@ -113,17 +117,19 @@ def run(
 
     Returns:
         "tokens" float32 (1, most), NONE behind the last; "leads" float32 (1, most), as `Written` has them, 1 behind
-        what ended the answer; "likelihood" float32 (1, a), log-probabilities of the right answer's tokens, 0 where
-        there are none; "known" float32 (1, a), 1 where there are.
+        what ended the answer, and of what `serving_default` wrote; "likelihood" float32 (1, a), log-probabilities of
+        the right answer's tokens, 0 where there are none; "known" float32 (1, a), 1 where there are.
     """
     steps = steps_over(functions)
     prompt, answer = tokens_of(inputs["prompt"][0]), tokens_of(inputs["answer"][0])
     begun = steps.begin(prompt)
-    reply = written(_Begun(steps, begun), prompt, rule.__class__(**{**vars(rule), "stop": (*rule.stop, *stop)}))
-    tokens = np.full((1, rule.most), NONE, np.float32)
-    tokens[0, : len(reply.tokens)] = reply.tokens
-    leads = np.ones((1, rule.most), np.float32)
-    leads[0, : len(reply.leads)] = reply.leads[: rule.most]
+    tokens, leads = np.full((1, rule.most), NONE, np.float32), np.ones((1, rule.most), np.float32)
+    if rule.name == GREEDY and DEFAULT in functions:
+        tokens[:] = functions[DEFAULT]({"tokens": np.array([prompt], np.int32)})["tokens"]
+    else:
+        reply = written(_Begun(steps, begun), prompt, dataclasses.replace(rule, stop=(*rule.stop, *stop)))
+        tokens[0, : len(reply.tokens)] = reply.tokens
+        leads[0, : len(reply.leads)] = reply.leads[: rule.most]
     likelihood = np.zeros((1, inputs["answer"].shape[1]), np.float32)
     known = np.zeros_like(likelihood)
     likelihood[0, : len(answer)] = likelihoods(steps, begun, answer)

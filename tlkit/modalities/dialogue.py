@@ -13,14 +13,15 @@ import numpy as np
 
 from tlkit.core.columns import ArrayColumn, DictColumn, TextColumn
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.dialogue_rows import STEP, TOKENIZER, in_rows, tokens_of
 from tlkit.data.dialogues import DIALOGUE, MESSAGES, ROLES
+from tlkit.data.dialogues import STEP as TURNS
 from tlkit.generating import rows
 from tlkit.modalities.parsed import also_noted, one_example
 from tlkit.tokenizing.bytepairs import BytePairs
-from tlkit.tokenizing.chat import prompt_tokens
+from tlkit.tokenizing.chat import prompt_tokens, with_system
 
 if TYPE_CHECKING:
     import keras
@@ -88,9 +89,10 @@ def _length_for(needed: np.ndarray) -> int:
     return min(LONGEST, max(8, 8 * int(np.ceil(longest / 8))))
 
 
-def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
+def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     from tlkit.layer.lookup import hub_layers
 
+    system = _system_of(examples.pipeline)
     tokenizer = next((layer.tokenizer for layer in hub_layers(model)), None)
     if not isinstance(tokenizer, BytePairs):
         return InputInfo({})
@@ -99,19 +101,30 @@ def _describe(model: keras.Model, _examples: Examples) -> InputInfo:
         "bos_token": None if tokenizer.begin is None else tokenizer.token(tokenizer.begin),
         "eos_token": tokenizer.token(tokenizer.end),
         "pad_token": tokenizer.token(tokenizer.pad),
-        "chat_template": tokenizer.chat_template,
+        "chat_template": tokenizer.chat_template if system is None else with_system(tokenizer.chat_template, system),
     }
     files = {FILE: tokenizer.file.encode(), SETTINGS: json.dumps(settings, ensure_ascii=False).encode()}
     return InputInfo({}, files=files, says=says)
 
 
+def _system_of(pipeline: Pipeline) -> str | None:
+    """What the model was told before all prompts in training."""
+    told = (pipeline.get(TURNS) or {}).get("system")
+    return None if told is None else str(told)
+
+
 def _parse(source: Any, info: FileInfo) -> Examples:
-    """The prompt that a file holds: a text, which the user says, or a JSON list of messages."""
+    """The prompt that a file holds: a text, which the user says, or a JSON list of messages.
+
+    What the model was told before all prompts in training stands before it, unless the messages say something else.
+    """
     from tlkit.data.text_source import read_text
 
     text, guess = read_text(source, info.pipeline) if isinstance(source, Path) else (str(source), "")
     tokenizer = tokenizer_in(info)
-    messages = _asked(text.strip(), str(source))
+    messages, system = _asked(text.strip(), str(source)), _system_of(info.pipeline)
+    if system is not None and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
     prompt, room = prompt_tokens(tokenizer, messages), info.shapes["prompt"][0]
     note = f"of {len(prompt):,} tokens the last {room:,} are read" if len(prompt) > room else ""
     inputs = DictColumn(

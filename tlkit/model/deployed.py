@@ -38,7 +38,8 @@ def traced(task: Task, model: keras.Model, examples: Examples, kind: str) -> Tra
     """
     assert task.deployment is not None
     signatures = task.deployment.functions(model, examples, kind)
-    return Traced({name: concrete(signature) for name, signature in signatures.items()})
+    functions = {id(signature): concrete(signature) for signature in signatures.values()}  # some have two names
+    return Traced({name: functions[id(signature)] for name, signature in signatures.items()})
 
 
 def concrete(signature: Signature) -> Any:
@@ -70,8 +71,19 @@ def inputs_by_name(examples: Examples, index: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(array)[None] for name, array in inputs.items()}
 
 
-def used(task: Task, model: keras.Model, examples: Examples, kind: str = "file") -> list[Decoded]:
-    """What the deployment of a task says of each example of use: decoded outputs by name, with the batch axis."""
+def used(
+    task: Task, model: keras.Model, examples: Examples, kind: str = "file", *, checking: bool = False
+) -> list[Decoded]:
+    """What the deployment of a task says of each example of use: decoded outputs by name, with the batch axis.
+
+    Args:
+        task: With a deployment.
+        model: The trained model.
+        examples: Examples of use.
+        kind: As `traced` takes it.
+        checking: Whether to give what files are compared by besides.
+    """
     assert task.deployment is not None
-    calls = traced(task, model, examples, kind).calls
-    return [task.deployment.run(calls, inputs_by_name(examples, i)) for i in range(len(examples))]
+    calls, run = traced(task, model, examples, kind).calls, task.deployment.run
+    run = task.deployment.compared if checking else run
+    return [run(calls, inputs_by_name(examples, i)) for i in range(len(examples))]

@@ -64,6 +64,22 @@ def error_rate(written: Sequence[str], right: Sequence[str]) -> Interval:
     return rate(np.arange(len(wrong))), low, high
 
 
+def cut_short(tokens: np.ndarray, argument: str) -> list[str]:
+    """A note on texts that were ended because they had the most tokens; none where there are none.
+
+    Args:
+        tokens: What was written (n, most), below 0 behind the last.
+        argument: Name of what says how many they may be.
+
+    Example:
+        >>> cut_short(np.array([[5, 6], [5, -1]]), "longest")
+        ['1 of 2 texts were ended at 2 tokens, the most that `longest` and the module allow: they may lack their end.']
+    """
+    count, (total, most) = int((tokens >= 0).all(axis=1).sum()), tokens.shape
+    allowed = f"{most:,} tokens, the most that `{argument}` and the module allow"
+    return [f"{count:,} of {total:,} texts were ended at {allowed}: they may lack their end."] if count else []
+
+
 def _by_sacrebleu(name: str, written: Sequence[str], right: Sequence[str]) -> Interval:
     """A score of a corpus, and as far to both sides as the middle 95 % of corpora drawn from it reach."""
     from sacrebleu import metrics as sacrebleu

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.answers.tokens import next_tokens
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, Lines, Objective, Task
+from tlkit.core.task import Agreement, Answer, Decoded, Deployment, Evaluation, FileCheck, Lines, Objective, Task
 from tlkit.data.teacher_forcing import in_use
 from tlkit.layer.token_scores import LOGITS, token_scores
 from tlkit.tasks import client_loops, metrics
 from tlkit.tasks.gathering import gathered
-from tlkit.tasks.greedy_decoding import functions, run
+from tlkit.tasks.greedy_decoding import functions, run, run_apart
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +68,7 @@ def encoder_decoder(
             functions=functools.partial(functions, longest=longest, whole=name, noun=noun),
             run=functools.partial(run, whole=name),
             answer=answer,
+            further=(FileCheck(run_apart, next_tokens()),),
             scorer=gathered(evaluate),
             checked=checked,
             scored=scored,

@@ -11,7 +11,7 @@ from tlkit.core.task import Signature
 from tlkit.data.dialogue_rows import TOKENIZER
 from tlkit.generating.rows import NONE
 from tlkit.generating.search import Rule
-from tlkit.generating.stepping import CACHE, DECODE, NEXT, PREFILL
+from tlkit.generating.stepping import CACHE, DECODE, DEFAULT, NEXT, PREFILL
 from tlkit.tasks.cached_decoders import CachedDecoder, cached_decoder
 from tlkit.tasks.greedy_decoding import repeats, repeats_at
 from tlkit.tokenizing.bytepairs_graph import telling
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 PIECE = 32  # tokens of a prompt that are read at a time
+GENERATE = "generate"
 STEP = 32  # capacities are multiples of it
 
 
@@ -50,7 +51,8 @@ def functions(head: str, rule: Rule, model: keras.Model, examples: Examples, kin
         return exports
     answering = _answering(exports, decoder, rule, capacity)
     telling_text = telling(answering.call, "tokens", str(examples.columns[TOKENIZER][0]))
-    return {**exports, "serving_default": Signature(telling_text, answering.inputs)}
+    whole = Signature(telling_text, answering.inputs)
+    return {DEFAULT: whole, GENERATE: whole, **exports}
 
 
 def capacity_of(examples: Examples, rule: Rule) -> int:

@@ -11,7 +11,7 @@ from tlkit.core.examples import Examples
 from tlkit.core.task import Evaluation
 from tlkit.data.dialogues import GENERAL, KIND
 from tlkit.tasks import metrics
-from tlkit.tasks.corpus_scores import OF_EACH, SCORES
+from tlkit.tasks.corpus_scores import OF_EACH, SCORES, cut_short
 
 TEXTS = ("exact", "rouge_l", "chrf", "bleu")
 SHOWN = 24  # answers that the report shows
@@ -83,7 +83,8 @@ def written_scores(
         for name in texts
         if name in OF_EACH
     }
-    return Evaluation(metrics.finite(scores), {"samples": rows, "scores_of_samples": of_each})
+    notes = cut_short(outputs["tokens"], "most")
+    return Evaluation(metrics.finite(scores), {"samples": rows, "scores_of_samples": of_each, "notes": notes})
 
 
 def _texts(examples: Examples, column: str) -> list[str]:

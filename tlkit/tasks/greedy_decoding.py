@@ -18,14 +18,15 @@ from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.task import Function, Signature
 from tlkit.data.teacher_forcing import PROMPTED, TOKENIZER
-from tlkit.generating.search import STRETCHES, TIMES
+from tlkit.generating.search import STRETCHES, TIMES, log_shares
+from tlkit.generating.stepping import DECODE, DEFAULT, shapes_of
 from tlkit.layer.token_scores import LOGITS
 from tlkit.tokenizing.bytepairs_graph import telling
 
 if TYPE_CHECKING:
     import keras
 
-DEFAULT = "serving_default"
+ENCODE = "encode"
 CROSS, CACHE = "cross_", "kv_cache_"
 NEVER = -1e9  # logit of a token that may not come
 NONE = -1  # what stands behind the end
@@ -60,9 +61,27 @@ class Rules:
 
 
 def run(calls: Mapping[str, Function], inputs: Mapping[str, np.ndarray], *, whole: str) -> dict[str, np.ndarray]:
-    """What a file writes for an example, by its function `whole`; the loop is in its own graph."""
-    outputs = calls[whole if whole in calls else DEFAULT](dict(inputs))
+    """What a file writes for an example, by the function that clients call first; the loop is in its own graph."""
+    outputs = calls[DEFAULT if DEFAULT in calls else whole](dict(inputs))
     return {name: np.asarray(outputs[name]) for name in (IDS, SHARES, LEADS)}
+
+
+def run_apart(calls: Mapping[str, Function], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What follows the tokens 0 and 1 by the functions `encode` and `decode`; {} of a file without them.
+
+    Returns:
+        Probabilities of all tokens as "shares", float32 (1, 2, vocabulary).
+    """
+    if not {ENCODE, DECODE} <= set(calls):
+        return {}
+    read, shapes = calls[ENCODE](dict(inputs)), shapes_of(calls[DECODE])
+    caches = {name: np.zeros((1, *shape[1:]), np.float32) for name, shape in shapes.items() if name.startswith(CACHE)}
+    rows = []
+    for place in range(2):
+        given = {"ids": np.array([[place]], np.int32), "position": np.array(place, np.int32), **read, **caches}
+        caches = dict(calls[DECODE](given))
+        rows.append(np.exp(log_shares(caches.pop(LOGITS)[0])))
+    return {SHARES: np.stack(rows)[None].astype(np.float32)}
 
 
 def functions(
@@ -94,13 +113,13 @@ def functions(
     specs = {source: tf.TensorSpec(sizes, spec.dtype)}
     cached = layer.function("start") is not None and layer.function("step") is not None
     write = functools.partial(greedy, layer, rules) if cached else functools.partial(settled, model, rules)
+    apart = _apart(layer, rules, specs) if cached else {}
     if kind == "server":
-        return {DEFAULT: Signature(telling(write, IDS, str(examples.columns[TOKENIZER][0])), specs)}
-    if not cached:
-        return {whole: Signature(write, specs)}
-    if kind == "trained":
-        return {whole: Signature(functools.partial(_proven, model, layer, rules), specs)}
-    return {whole: Signature(write, specs), **_apart(layer, rules, specs)}
+        writing = Signature(telling(write, IDS, str(examples.columns[TOKENIZER][0])), specs)
+        return {DEFAULT: writing, whole: writing, **apart}
+    if kind == "trained" and cached:
+        write = functools.partial(_proven, model, layer, rules)
+    return {whole: Signature(write, specs), **apart}
 
 
 def _rules(settings: Mapping[str, Any], longest: int, width: int | None) -> Rules:
@@ -274,15 +293,16 @@ def _empty(source: Any, cross: Mapping[str, Any], capacity: int) -> Tensors:
 
 
 def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Signature]:
-    """`encode` and `decode` for clients with a loop of their own: one example, one token at a time."""
+    """`encode` and `decode` for clients with a loop of their own: one token of each example at a time."""
     import tensorflow as tf
 
     ((source, spec),) = specs.items()
+    count = spec.shape[0]
     encoder = tf.function(lambda tensor: encoded(layer, tensor), autograph=False).get_concrete_function(spec)
     cross = {name: tf.TensorSpec(tensor.shape, tf.float32) for name, tensor in encoder.structured_outputs.items()}
-    sizes = {name: (1, rules.capacity, int(state.shape[-1])) for name, state in cross.items()}
+    sizes = {name: (count, rules.capacity, int(state.shape[-1])) for name, state in cross.items()}
     caches = {name.replace(CROSS, CACHE, 1): tf.TensorSpec(shape, tf.float32) for name, shape in sizes.items()}
-    tokens = {"ids": tf.TensorSpec((1, 1), tf.int32), "position": tf.TensorSpec((), tf.int32)}
+    tokens = {"ids": tf.TensorSpec((count, 1), tf.int32), "position": tf.TensorSpec((), tf.int32)}
 
     def encode(tensors: Mapping[str, Any]) -> Tensors:
         return encoded(layer, tensors[source])
@@ -292,7 +312,7 @@ def _apart(layer: Any, rules: Rules, specs: Mapping[str, Any]) -> dict[str, Sign
         new_caches = {name: tensor for name, tensor in outputs.items() if name.startswith(CACHE)}
         return {LOGITS: _logits(outputs, table_of(layer)), **new_caches}
 
-    return {"encode": Signature(encode, specs), "decode": Signature(decode, {**tokens, **cross, **caches})}
+    return {ENCODE: Signature(encode, specs), DECODE: Signature(decode, {**tokens, **cross, **caches})}
 
 
 # -- by the trained model itself

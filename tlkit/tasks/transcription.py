@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from tlkit.answers.tokens import IDS, text_of, tokens
@@ -11,6 +12,7 @@ from tlkit.core.task import Decoded, Evaluation, Task
 from tlkit.data.speech import TEXT
 from tlkit.data.teacher_forcing import TOKENIZER
 from tlkit.tasks import heads, recording
+from tlkit.tasks.corpus_scores import cut_short
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
 from tlkit.tasks.transcription_scores import evaluate_transcripts
 
@@ -67,7 +69,8 @@ def _evaluate_texts(examples: Examples, decoded: Decoded) -> Evaluation:
     """Error rates of what is written in use."""
     files = [str(examples.columns[TOKENIZER][i]) for i in range(len(examples))]
     texts = [text_of(file, row) for file, row in zip(files, decoded[IDS], strict=True)]
-    return evaluate_transcripts(examples, texts)
+    evaluation = evaluate_transcripts(examples, texts)
+    return dataclasses.replace(evaluation, details={**evaluation.details, "notes": cut_short(decoded[IDS], "longest")})
 
 
 def _check(splits: Splits) -> None:

@@ -12,7 +12,7 @@ from tlkit.core.task import Decoded, Evaluation
 from tlkit.data.teacher_forcing import TOKENIZER
 from tlkit.data.translations import SOURCE, WANTED
 from tlkit.tasks import metrics
-from tlkit.tasks.corpus_scores import LABELS, SCORES
+from tlkit.tasks.corpus_scores import LABELS, SCORES, cut_short
 
 SHOWN = 24  # translations that the report shows
 
@@ -40,4 +40,5 @@ def evaluate_translations(names: Sequence[str], examples: Examples, decoded: Dec
     ]
     first, unit = names[0], "value" if names[0] in ("chrf", "bleu") else "share"
     headline = metrics.headline(first, LABELS[first], "bootstrap", unit, lower_is_better=first == "per")
-    return Evaluation(metrics.finite(scores), {"headline": headline, "samples": samples}, None)
+    details = {"headline": headline, "samples": samples, "notes": cut_short(decoded[IDS], "longest")}
+    return Evaluation(metrics.finite(scores), details, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,19 @@ def around(tokenizer: BytePairs) -> tuple[str, str]:
     """What the template writes in front of a question and behind it, special tokens as they are spelled."""
     before, _, behind = _PLACES.split(_written(tokenizer, [{"role": "user", "content": ""}]))
     return before, behind
+
+
+def with_system(template: str, system: str) -> str:
+    """A chat template that tells the model something first, unless the messages do.
+
+    Args:
+        template: Of the module; "" writes each message on a line of its own.
+        system: What is told.
+    """
+    told = json.dumps(system, ensure_ascii=False)
+    first = "{% if messages[0]['role'] != 'system' %}{% set messages = [{'role': 'system', 'content': " + told
+    lines = "{% for message in messages %}{{ message['content'] }}{{ '\\n' }}{% endfor %}"
+    return first + "}] + messages %}{% endif %}" + (template or lines)
 
 
 def answer_tokens(tokenizer: BytePairs, answer: str) -> list[int]:

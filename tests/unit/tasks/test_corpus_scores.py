@@ -28,12 +28,13 @@ def test_chrf_and_bleu_are_those_of_sacrebleu_s_corpus(name, measure):
 def test_a_language_model_s_answers_are_scored_as_translations_are(monkeypatch):
     pytest.importorskip("sacrebleu")
     pytest.importorskip("rouge_score")
-    monkeypatch.setattr(generation_scores, "text_of", lambda tokens, _tokenizer, _end: WRITTEN[tokens])
+    monkeypatch.setattr(generation_scores, "text_of", lambda tokens, _tokenizer, _end: WRITTEN[int(tokens[0])])
     columns = {name: TextColumn(RIGHT) for name in ("text", "asked", "tokenizer")}
     nothing = ArrayColumn(np.zeros(len(RIGHT), np.int32))
     examples = Examples(tuple("abcd"), nothing, nothing, "dialogue", columns=columns)
     names = ("bleu", "chrf", "rouge_l", "exact")
-    evaluation = generation_scores.written_scores(names, 0, examples, {"tokens": np.arange(4)})
+    evaluation = generation_scores.written_scores(names, 0, examples, {"tokens": np.arange(4)[:, None]})
+    assert evaluation.details["notes"][0].startswith("4 of 4 texts were ended at 1 tokens, the most that `most`")
     for name in names:
         scores = evaluation.scores
         assert (scores[name], scores[f"{name}_low"], scores[f"{name}_high"]) == SCORES[name](WRITTEN, RIGHT)
