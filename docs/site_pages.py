@@ -18,7 +18,20 @@ from mkdocs.structure.files import File, Files
 import tlkit
 
 ROOT = Path(__file__).parents[1]
-SHELVES = ("answers", "cluster", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo")
+SHELVES = (
+    "answers",
+    "cluster",
+    "columns",
+    "data",
+    "datasets",
+    "flags",
+    "metadata",
+    "methods",
+    "plans",
+    "reads",
+    "tasks",
+    "zoo",
+)
 SOURCES = "sources"  # notebooks and other files beside docs/ that pages link to
 
 

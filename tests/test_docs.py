@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
+import importlib.util
 import inspect
 import io
 import re
@@ -251,6 +251,35 @@ def test_what_an_extra_brings_comes_with_no_plain_installation():
 def test_every_public_name_is_documented():
     text = (ROOT / "docs" / "index.md").read_text()
     assert [n for n in tlkit.__all__ if not re.search(rf"`tlkit\.{n}\b", text)] == []
+
+
+OF_ITSELF = ("CHANGELOG.md", "CONTRIBUTING.md", "seams.md")  # these name places of code
+BY_IMPORT = {  # names that are the place of code, or the name of a format, and not attributes of tlkit
+    "tlkit.data.annotated", "tlkit.data.faults", "tlkit.data.spelling.spoken", "tlkit.exporting.litertlm.dynamic",
+    "tlkit.exporting.litertlm.float32", "tlkit.generating.rows", "tlkit.generating.search",
+    "tlkit.methods.parts.selection", "tlkit.tasks.recording.restore", "tlkit.tasks.verification",
+}  # fmt: skip
+
+
+def test_what_docs_call_is_public():
+    """Names such as tlkit.Gates are there behind `import tlkit` alone, in pages and in docstrings of public names."""
+    values = [getattr(tlkit, name) for name in tlkit.__all__]
+    values += [getattr(shelf, name) for shelf in values if hasattr(shelf, "__all__") for name in shelf.__all__]
+    texts = [page.read_text() for page in PAGES if page.parent.name != "decisions" and page.name not in OF_ITSELF]
+    texts += [value.__doc__ or "" for value in values]
+    names = {name for text in texts for name in re.findall(r"\btlkit(?:\.[A-Za-z_]\w*)+", text)} - {"tlkit.json"}
+    assert len(names) > 50 and sorted(name for name in names - BY_IMPORT if not is_public(name)) == []
+    for name in BY_IMPORT:
+        assert importlib.util.find_spec(name.rpartition(".")[0])
+
+
+def is_public(name):
+    value = tlkit
+    for part in name.split(".")[1:]:
+        if (hasattr(value, "__all__") and part not in value.__all__) or not hasattr(value, part):
+            return False
+        value = getattr(value, part)
+    return True
 
 
 def test_lengths():

@@ -20,6 +20,11 @@ NAMES = {
     "Evaluation",
     "Facts",
     "FileInfo",
+    "Gates",
+    "InputInfo",
+    "Serving",
+    "Shaped",
+    "metadata",
     "Inference",
     "Modality",
     "Scorer",
@@ -79,7 +84,20 @@ NAMES = {
     "tune",
     "zoo",
 }
-SHELVES = {"answers", "cluster", "columns", "data", "datasets", "flags", "methods", "plans", "reads", "tasks", "zoo"}
+SHELVES = {
+    "answers",
+    "cluster",
+    "columns",
+    "data",
+    "datasets",
+    "flags",
+    "metadata",
+    "methods",
+    "plans",
+    "reads",
+    "tasks",
+    "zoo",
+}
 HELP_SECONDS = 0.3
 
 # Each order of import gets a process of its own, forked after TensorFlow, which takes far longer than all of tlkit.

@@ -36,6 +36,8 @@ _FROM = {
     "Signature": ("tlkit.core.task", "Signature"),
     "Modality": ("tlkit.core.modality", "Modality"),
     "FileInfo": ("tlkit.core.modality", "FileInfo"),
+    "Serving": ("tlkit.core.modality", "Serving"),
+    "InputInfo": ("tlkit.core.modality", "InputInfo"),
     "Section": ("tlkit.core.section", "Section"),
     "Facts": ("tlkit.core.section", "Facts"),
     "made_by": ("tlkit.tasks.recording", "made_by"),
@@ -43,6 +45,8 @@ _FROM = {
     "Format": ("tlkit.core.format", "Format"),
     "Source": ("tlkit.core.format", "Source"),
     "Opened": ("tlkit.core.format", "Opened"),
+    "Shaped": ("tlkit.core.format", "Shaped"),
+    "Gates": ("tlkit.exporting.gates", "Gates"),
     "Examples": ("tlkit.core.examples", "Examples"),
     "Splits": ("tlkit.core.examples", "Splits"),
     "Range": ("tlkit.core.space", "Range"),
@@ -76,6 +80,7 @@ _FROM = {
     "datasets": ("tlkit.datasets", None),
     "cluster": ("tlkit.cluster", None),
     "tasks": ("tlkit.tasks", None),
+    "metadata": ("tlkit.formats.tflite_metadata", None),
     "methods": ("tlkit.methods", None),
     "plans": ("tlkit.plans", None),
     "reads": ("tlkit.layer.reads", None),
@@ -103,9 +108,11 @@ __all__ = [
     "FileInfo",
     "Format",
     "GateError",
+    "Gates",
     "HubLayer",
     "Inference",
     "InputError",
+    "InputInfo",
     "Modality",
     "Objective",
     "OfflineError",
@@ -117,6 +124,8 @@ __all__ = [
     "Run",
     "Scorer",
     "Section",
+    "Serving",
+    "Shaped",
     "Signature",
     "Source",
     "Splits",
@@ -143,6 +152,7 @@ __all__ = [
     "inspect",
     "load",
     "made_by",
+    "metadata",
     "methods",
     "plans",
     "predict",
@@ -175,8 +185,8 @@ if TYPE_CHECKING:
         UnsafeModuleError,
     )
     from tlkit.core.examples import ArraySpec, Augment, Column, Examples, Pipeline, Splits
-    from tlkit.core.format import Format, Opened, Source
-    from tlkit.core.modality import FileInfo, Modality
+    from tlkit.core.format import Format, Opened, Shaped, Source
+    from tlkit.core.modality import FileInfo, InputInfo, Modality, Serving
     from tlkit.core.run import Phase, Run
     from tlkit.core.section import Facts, Section
     from tlkit.core.space import Range
@@ -193,8 +203,10 @@ if TYPE_CHECKING:
         Task,
     )
     from tlkit.explaining.explaining import explain, explain_mistakes
+    from tlkit.exporting.gates import Gates
     from tlkit.exporting.predicting import predict
     from tlkit.features.extract import extract
+    from tlkit.formats import tflite_metadata as metadata
     from tlkit.layer import reads
     from tlkit.layer.hub_layer import HubLayer
     from tlkit.model.build import build

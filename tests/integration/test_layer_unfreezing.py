@@ -226,6 +226,7 @@ def test_gradients_of_the_back_are_the_wholes(kind, opened):
     layer.unfreeze(0.5)
     x = tf.constant(modules.inputs(kind))
     cut = layer.cut_for(0.5)
+    assert cut in layer.cuts and layer.cuts[-1].depth == 1
     back = layer.back(cut)
     assert {id(v) for v in back.trainable_variables} == {id(v) for v in layer.trainable_variables}
     middle = layer.front(cut)(x)

@@ -684,7 +684,7 @@ def extract(
     Args:
         backbone: A HubLayer, or what HubLayer takes as handle; image modules should know their `input_range`.
         examples: Examples whose inputs fit the module.
-        at: One of `tlkit.graph.cuts(backbone.graph)`; None is the module's output, of several the one for a head, or
+        at: One of `backbone.cuts`; None is the module's output, of several the one for a head, or
             those of the layer's `taps` that have a row per example, in the order in which the module makes them.
         batch_size: Examples at a time, >= 1.
         dtype: "float32", or "float16" for half the space; `Features.rounding` says what that cost.

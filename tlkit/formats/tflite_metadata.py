@@ -23,6 +23,17 @@ import numpy as np
 
 from tlkit.core.errors import InputError
 
+__all__ = [  # the shelf tlkit.metadata; what reads and writes files is for tlkit itself
+    "Number",
+    "audio_input",
+    "bert_tokenizer",
+    "detection_outputs",
+    "image_input",
+    "plain_tensor",
+    "regex_tokenizer",
+    "score_output",
+]
+
 CARD = "tlkit.json"  # what tlkit itself wants to know, beside the files that other clients read
 LABELS = "labels.txt"
 VOCABULARY = "vocab.txt"
@@ -32,8 +43,11 @@ _FEATURE_PROPERTIES, _NORMALIZATION, _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS =
 _BOX_PROPERTIES, _BOUNDARIES, _RATIO = 3, 1, 0  # members of ContentProperties, BoundingBoxType and CoordinateType
 _BERT_TOKENIZER, _REGEX_TOKENIZER, _VOCABULARY = 4, 6, 5  # members of ProcessUnitOptions and AssociatedFileType
 
-
 Table = dict[int, Any]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 class Number(int):

@@ -297,6 +297,12 @@ class HubLayer(keras.layers.Layer):
             return graphs.blocks(graphs.ending(self.graph, self.taps) if self.taps else self.graph)
 
     @property
+    def cuts(self) -> tuple[graphs.Cut, ...]:
+        """Where the graph can be split, input side first, for `extract(at=)` and `back`; () where it cannot."""
+        with tf.init_scope():
+            return graphs.cuts(self.graph)
+
+    @property
     def feature_maps(self) -> Mapping[int, str]:
         """Stride -> name of the last tensor (batch, height, width, channels) in `graph` that has it; {} without maps.
 

@@ -25,7 +25,7 @@ def gathered(evaluate: Evaluate, of: str | None = None) -> Callable[[], Scorer]:
         of: Name of the one decoded tensor that it takes; None gives it all of them by name.
 
     Example:
-        >>> from tlkit.core.task import Evaluation
+        >>> from tlkit import Evaluation
         >>> gathered(lambda examples, decoded: Evaluation({"count": len(examples)}, {}))().update
         ... # doctest: +ELLIPSIS
         <bound method Gathered.update ...>
