@@ -129,6 +129,14 @@ def test_other_data_views_weights_and_cuts_have_other_places(layer, module_folde
     assert moved.folder != plain.folder and request(layer, examples(4)).folder == plain.folder
 
 
+def test_views_are_known_by_the_code_that_makes_them(layer):
+    def darker(by):
+        return lambda x, seed: x // by
+
+    folders = [request(layer, examples(4, augment=darker(by)), view=0).folder for by in (2, 2, 3)]
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_a_stop_costs_the_shard_that_was_under_way(layer, monkeypatch):
     small_shards(monkeypatch)
     data = examples(12)

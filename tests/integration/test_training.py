@@ -298,6 +298,20 @@ def test_other_settings_data_or_module_do_not_go_on_silently(folder, tmp_path):
 
 
 @pytest.mark.long
+def test_a_fit_goes_on_with_a_function_as_augment(folder, tmp_path):
+    def brighter(by):
+        return lambda x, seed: np.clip(x.astype(int) + seed % by, 0, 255).astype(np.uint8)
+
+    shared = {"phases": PHASES[:1], "checkpoints": tmp_path / "checkpoints"}
+    run = fitted(folder, splits=data(brighter(40)), **shared)
+    assert same_runs(fitted(folder, splits=data(brighter(40)), **shared), run)
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        fitted(folder, splits=data(brighter(30)), **shared)
+    with (tmp_path / "log").open("w") as log, pytest.raises(InputError, match=r"TextIOWrapper in what .* from another"):
+        fitted(folder, splits=data(lambda x, seed: log.write("changed") and x), **shared)
+
+
+@pytest.mark.long
 def test_both_generations_damaged_start_over(folder, tmp_path, plain):
     fitted(folder, phases=PHASES, checkpoints=tmp_path)
     for path in tmp_path.glob("state-*.ckpt"):

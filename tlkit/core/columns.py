@@ -15,6 +15,7 @@ from tlkit.core.brief import brief
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Batch, Column, Spec, Value
 from tlkit.core.files import sha256_bytes, sha256_file
+from tlkit.core.identity import identity
 
 __all__ = ["ArrayColumn", "DictColumn", "FileColumn", "RaggedColumn", "ReadColumn", "TextColumn"]
 
@@ -231,8 +232,8 @@ class FileColumn:
 
     Attributes:
         paths: One an example.
-        read: Path -> array; a function of a module, or a frozen dataclass that can be called, as its import path or
-            `repr` is part of the digests.
+        read: Path -> array, the same for the same file: a function, or a frozen dataclass that can be called. Its code
+            and the values that it holds are part of the digests.
     """
 
     paths: Sequence[Path]
@@ -240,6 +241,7 @@ class FileColumn:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(map(Path, self.paths)))
+        identity(self.read)  # or refuses it
 
     def __repr__(self) -> str:
         return brief(self)
@@ -255,8 +257,7 @@ class FileColumn:
     @functools.cached_property
     def digests(self) -> tuple[str, ...]:
         """sha256 of each file and of how it is read."""
-        name = getattr(self.read, "__qualname__", None)
-        reader = repr(self.read) if name is None else f"{self.read.__module__}.{name}"
+        reader = identity(self.read)
         return tuple(sha256_bytes(reader, sha256_file(path)) for path in self.paths)
 
     def __len__(self) -> int:

@@ -89,7 +89,7 @@ class Pipeline:
 
 
 class Augment(Protocol):
-    """Changed copies of training examples: a frozen dataclass, whose `repr` names it in caches.
+    """Changed copies of training examples: a frozen dataclass, whose code and fields name it in caches.
 
     All three are pure functions, and inputs and targets are changed by one draw. What is drawn are shares (of height,
     width, length), never pixels, as inputs and targets may differ in size.

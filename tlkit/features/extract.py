@@ -33,6 +33,7 @@ from tlkit.core.batches import (
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import PARTIAL, atomic_file, cache_dir, cache_url, locked, sha256_bytes, write_atomic
+from tlkit.core.identity import identity
 from tlkit.core.workers import ALONE, Pool, Workers, pool
 from tlkit.features import cache_budget, engines, packing
 from tlkit.features.engines import Engine
@@ -170,7 +171,7 @@ class Request:
     @functools.cached_property
     def _name(self) -> str:
         data = sha256_bytes(self.examples.pipeline.fingerprint, str(self.examples.inputs.spec), *self.examples.digests)
-        changed = () if self.view is None else (repr(self.examples.augment),)
+        changed = () if self.view is None else (identity(self.examples.augment),)
         name = sha256_bytes(FORMAT, self.key, data, self.layout.name, f"{self.view} {self.seed}", *changed)
         return name[:40]
 

@@ -15,6 +15,7 @@ from tlkit.core.columns import ArrayColumn, blank, joined
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
 from tlkit.core.excerpts import OF
+from tlkit.core.identity import identity
 from tlkit.data.assembly import duplicates
 from tlkit.data.collection import one_pipeline
 from tlkit.data.labelling import from_names
@@ -101,11 +102,12 @@ def _check(data: Mapping[str, Splits]) -> None:
                 f"{data[first].train.inputs.spec} and {data[name].train.inputs.spec}. Read both at one size, or texts "
                 "with one `length`."
             )
-    changes = {repr(head_data.train.augment) for head_data in data.values()}  # as caches tell them apart
+    augments = [head_data.train.augment for head_data in data.values()]
+    changes = {identity(augment): repr(augment) for augment in augments}  # as caches tell them apart
     if len(changes) > 1:
         raise InputError(
             "The training examples of all heads must be changed alike, as one set has one way to do it: give all "
-            f"data the same `augment`, or none. Received: {', '.join(sorted(changes))}."
+            f"data the same `augment`, or none. Received: {', '.join(sorted(changes.values()))}."
         )
     for name, head_data in data.items():
         if not len(head_data.train):

@@ -21,6 +21,7 @@ from tlkit.core import quick, trials
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import held, sha256_bytes
+from tlkit.core.identity import identity
 from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import CHECKPOINTS, Phase, Run
 from tlkit.core.task import Evaluation, Task
@@ -346,7 +347,7 @@ def _seen(data: Splits) -> str:
         sha256_bytes(part.fingerprint, *(f"{name} {column.digests}" for name, column in part.columns.items()))
         for part in (data.train, data.val)
     ]
-    return sha256_bytes(*columns, repr(data.train.augment), str(data.labels), str(data.heads))
+    return sha256_bytes(*columns, identity(data.train.augment), str(data.labels), str(data.heads))
 
 
 def _opened(handle: Any) -> HubLayer:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import sha256_bytes
+from tlkit.core.identity import identity
 from tlkit.core.progress import Progress
 from tlkit.core.run import Phase, PhaseResult
 from tlkit.core.task import Task
@@ -88,8 +89,9 @@ def keeper(
     signature = sha256_bytes(
         str(tuple(phases)), str(task.made_by), data.fingerprint, weights_hash(model.variables), str(tf.__version__),
         *modules,
-        f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} {data.train.augment!r} "
-        f"{settings.micro_batch}", *([] if workers.replicas == 1 else [f"{workers.replicas} replicas"]),
+        f"{settings.seed} {settings.batch_size} {settings.views} {settings.cache_dtype} "
+        f"{identity(data.train.augment)} {settings.micro_batch}",
+        *([] if workers.replicas == 1 else [f"{workers.replicas} replicas"]),
     )  # fmt: skip
     if others := workers.unlike_chief(signature):
         raise InputError(f"Worker {others[0]} was given other data, another module or other settings than the chief.")
