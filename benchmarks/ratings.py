@@ -11,9 +11,10 @@ ranked among themselves ("cold"). Popularity, neighbours of items (cosine, 50) a
 32) are scored on the same rows. The float32 file's ten films are compared with the model's for 200 users and for all,
 and "cold" is scored once more by what the file's own graph gives the held-out films.
 
-With --draws no model is trained: so many draws of new films are ranked by what factors of all ratings say of known
-films, through their neighbours by text alone, by regression alone, and as `new_items` has it, which is what a file's
-vectors come near to. Ridge and blend were chosen on six other draws.
+With --draws no model is trained: so many draws of new films are ranked by what factors of the training ratings say of
+known films, through their neighbours by text alone, by regression alone, and as `new_items` has it, which is what a
+file's vectors come near to; candidates and recall are those of `cold_recall_at_10`. Ridge and blend were chosen on six
+other draws.
 """
 
 import argparse
@@ -115,21 +116,16 @@ def trained(splits, films, seed, folder):
 def new_films(data, films, seed):
     """Recall at 10 among a draw of new films, by way of telling what users think of them."""
     import tlkit
-    from tlkit.data.ratings import COLD, taken_by
+    from tlkit.data.ratings import taken_by
     from tlkit.methods import cold_start
-    from tlkit.methods.recommenders import alternating_least_squares, among, ranked, users_of
+    from tlkit.methods.recommenders import alternating_least_squares, users_of
 
     splits = tlkit.data.ratings.from_table(
         data, films, user="user_id", item="movie_id", time="timestamp", cold=0.1, seed=seed
     )
-    users, count = users_of(splits.test), len(films.ids)
-    pairs = taken_by([splits.train, splits.val], users)
+    users, count = users_of(splits.train), len(films.ids)
+    pairs = taken_by([splits.train], users)  # as `new_items` has them: neither validation nor test
     known = np.bincount(pairs[:, 1], minlength=count) > 0
-    relevant = np.zeros((len(users), count), bool)
-    places = {str(splits.test.columns["user"][i]): i for i in range(len(splits.test))}
-    for row, user in enumerate(users):
-        held = np.asarray(splits.test.columns[COLD][places[user]])
-        relevant[row, held[held >= 0]] = True
     if not TEXTS:
         TEXTS.append(tlkit.methods.item_vectors(films, "zoo:minilm-l6-v2").vectors)
     (texts,) = TEXTS
@@ -142,12 +138,16 @@ def new_films(data, films, seed):
         "regression": cold_start._regressed(unit, known, factors),
         "new_items": cold_start.by_likeness(texts, known, factors, 20),
     }
-    takers = relevant.any(axis=1)
-    hidden = np.tile(~(~known & relevant.any(axis=0)), (int(takers.sum()), 1))
-    scores = {
-        way: float(among(ranked(user_factors[takers] @ told.T, hidden, 10), relevant[takers])[0].mean())
-        for way, told in ways.items()
-    }
+    takers, taken = cold_start.takers_of(splits.test)
+    row = {user: i for i, user in enumerate(users)}
+    rows = np.array([row[str(splits.test.columns["user"][int(i)])] for i in takers])
+    candidates = np.unique(np.concatenate(taken))
+
+    def recall(told):
+        liked = user_factors[rows] @ told[candidates].T
+        return cold_start.cold_figures(lambda part: liked[part], taken, candidates, count, 10)["recall_at_10"]
+
+    scores = {way: recall(told) for way, told in ways.items()}
     print(json.dumps({"draw": seed, **{way: round(value, 4) for way, value in scores.items()}}), flush=True)
     return scores
 
