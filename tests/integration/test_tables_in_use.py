@@ -88,7 +88,7 @@ def test_files_take_rows_as_they_are(run, tmp_path):
     for prediction, shares in zip(predictions, np.asarray(model), strict=True):
         assert dict(prediction.scores)[run.task.labels[1]] == pytest.approx(shares[1], abs=1e-5)
     assert predictions[0].note == "missing: age, job"
-    (tmp_path / "comma.csv").write_text('job,yearly pay,age\ncook,5,"39,5"\n')
+    (tmp_path / "comma.csv").write_text('job,yearly pay,age\ncook,300000,"39,5"\n')
     (prediction,) = tlkit.predict(run, [tmp_path / "comma.csv"])
     assert prediction.note == "'39,5' is no number in age; missing: age"
 
@@ -102,7 +102,13 @@ def np_to_tf(array):
 def test_a_row_of_json_and_what_no_row_is(run, tmp_path):
     row = {"age": 50, "yearly pay": 3e6, "job": "never seen"}
     (tmp_path / "row.json").write_text(json.dumps(row))
-    assert len(tlkit.predict(run, [tmp_path / "row.json"])) == 1
+    (prediction,) = tlkit.predict(run, [tmp_path / "row.json"])
+    assert prediction.note == "job 'never seen' is rare or unknown"
+    (tmp_path / "row.json").write_text(json.dumps({**row, "age": 130, "job": "cook"}))
+    (prediction,) = tlkit.predict(run, [tmp_path / "row.json"])
+    ages = [age for age in rows()["age"] if age is not None]
+    assert prediction.note.startswith("age 130 is outside ") and prediction.note.endswith(", where training was")
+    assert float(prediction.note.split()[4]) >= min(ages) and float(prediction.note.split()[6].strip(",")) <= max(ages)
     (tmp_path / "lacking.json").write_text(json.dumps({"age": 50}))
     with pytest.raises(InputError, match="lacks the column 'yearly pay'"):
         tlkit.predict(run, [tmp_path / "lacking.json"])

@@ -25,6 +25,7 @@ from tlkit.data.table import TableRows, columns_of, in_columns
 from tlkit.data.table_columns import ENCODED, IMAGE, NUMBER, TEXT, TableColumn, checked_cells
 from tlkit.data.table_formats import Table, read_any
 from tlkit.data.table_images import grey, resized
+from tlkit.data.table_module import MOST_VALUES
 from tlkit.data.text import tokenized
 from tlkit.formats.tflite_metadata import VOCABULARY, bert_tokenizer, image_input, plain_tensor
 from tlkit.modalities.image import read, whole_pixels
@@ -46,6 +47,7 @@ _SAID = {
 }
 _DTYPES = {NUMBER: "float32", "category": "string", IMAGE: "float32"}
 _SHOWN, _MOST = 60, 600  # columns of a row in the report, and characters of a cell
+SEEN = "seen"  # of the pipeline's step: what training rows held, by input
 CELL = "cell of "  # columns of examples that hold the texts of a column of texts begin so
 
 
@@ -71,7 +73,8 @@ def _prepare(data: Splits, layer: HubLayer, *, length: int | None = None) -> Spl
     if further:
         notes = (*notes, f"{layer.handle} does not take the columns {', '.join(further[:10])}; they are left out.")
         data = _each(data, lambda part: _chosen(part, chosen))
-    data = dataclasses.replace(data, notes=notes)
+    seen = _seen(data.train, chosen, layer)
+    data = _each(dataclasses.replace(data, notes=notes), lambda part: _with_seen(part, seen))
     if all(column.kind in ENCODED for column in chosen):
         if length is not None:
             raise InputError("`length` is for tables with columns of texts; leave it out.")
@@ -111,6 +114,37 @@ def _chosen(examples: Examples, columns: Sequence[TableColumn]) -> Examples:
     inputs = TableRows({column.input: _values_of(examples)[column.input] for column in columns})
     pipeline = examples.pipeline.then(READ, columns=[list(dataclasses.astuple(column)) for column in columns])
     return dataclasses.replace(examples, inputs=inputs, pipeline=pipeline)
+
+
+def _seen(train: Examples, columns: Sequence[TableColumn], layer: HubLayer) -> dict[str, list[Any]]:
+    """By input, the values of a category that the module knows, or least and most of a number in training."""
+    known = {column["input"]: column["values"] for column in layer.card.get("columns", ()) if "values" in column}
+    seen: dict[str, list[Any]] = {}
+    for column in (column for column in columns if column.kind in ENCODED and len(train)):
+        values = _values_of(train)[column.input].take(np.arange(len(train)))[:, 0]
+        if column.kind != NUMBER:
+            seen[column.input] = list(known.get(column.input, np.unique(values).tolist()))
+        elif np.isfinite(values).any():
+            seen[column.input] = [float(np.nanmin(values)), float(np.nanmax(values))]
+    return {name: values for name, values in seen.items() if len(values) <= MOST_VALUES}
+
+
+def _with_seen(examples: Examples, seen: Mapping[str, list[Any]]) -> Examples:
+    """Examples whose pipeline says what was seen in training, which files and predictions have from it."""
+    step = examples.pipeline.get(READ) or {}
+    return dataclasses.replace(examples, pipeline=examples.pipeline.then(READ, **{**step, SEEN: seen}))
+
+
+def _unlike(row: Mapping[str, Any], columns: Sequence[TableColumn], seen: Mapping[str, list[Any]]) -> list[str]:
+    """What in a row was not in training, a sentence a column; what is missing is told elsewhere."""
+    notes = []
+    for column in (column for column in columns if column.input in seen):
+        cell, values = row[column.input][0], seen[column.input]
+        if column.kind != NUMBER and cell and cell not in values:
+            notes.append(f"{column.name} {str(cell)!r:.40} is rare or unknown")
+        if column.kind == NUMBER and (cell < values[0] or cell > values[1]):
+            notes.append(f"{column.name} {cell:.6g} is outside {values[0]:.6g} to {values[1]:.6g}, where training was")
+    return notes
 
 
 def _values_of(examples: Examples) -> Mapping[str, Column]:
@@ -247,7 +281,7 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 
 def _parse(source: Any, info: FileInfo) -> list[Examples]:
     """The rows of a file with the header of the training table, or of a JSON object; a mapping is one row."""
-    columns = columns_of(info.pipeline)
+    columns, seen = columns_of(info.pipeline), (info.pipeline.get(READ) or {}).get(SEEN, {})
     if isinstance(source, Mapping):
         name, folder, rows = "row", Path(), Table({key: [value] for key, value in source.items()}, 1)
     else:
@@ -263,6 +297,7 @@ def _parse(source: Any, info: FileInfo) -> list[Examples]:
     for i in range(count):
         slips = [note.removesuffix(".") for note in rows.notes]
         slips += [f"{cell!r:.30} is no number in {column.name}" for row, column, cell in odd if row == i]
+        slips += _unlike(inputs[i], columns, seen)
         encoded = _encoded(inputs.subset([i]), columns)
         if any(column.kind not in ENCODED for column in columns):
             more, cut = _of_modules(inputs[i], columns, info, folder)
