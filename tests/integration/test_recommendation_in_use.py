@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 from fitting import same, stopped_after
@@ -11,6 +12,7 @@ from fitting import same, stopped_after
 import tlkit
 from tlkit.core.errors import InputError
 from tlkit.data import ratings_module
+from tlkit.formats import hub_module
 from tlkit.methods import cold_start, recommenders
 from tlkit.methods.likeness import ItemVectors
 
@@ -140,6 +142,40 @@ def test_what_is_no_recommendation_is_refused(world):
         tlkit.tasks.recommend(["a", "b"], k=1).objective.check(data)
     with pytest.raises(InputError, match=r"for runs of `tasks\.recommend`"):
         recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))
+
+
+def test_what_a_module_gives_is_scores_by_its_card_or_by_what_is_said(world, tmp_path):
+    """A module of as many features as there are items lost its head without a word."""
+    _, catalogue, data = world
+    history = keras.Input((12,), dtype="int32")
+    vectors = keras.layers.Embedding(ITEMS + 1, ITEMS)(history)
+    model = keras.Model(history, keras.layers.GlobalAveragePooling1D()(vectors))
+    hub_module.write_keras_model(model, tmp_path / "module", card={"name": "mine"})
+
+    def head(handle, **options):
+        task = tlkit.tasks.recommend(catalogue.titles, k=5, **options)
+        return tlkit.build(handle, task, data=data).get_layer("head_outputs")
+
+    with pytest.raises(InputError, match=f"gives {ITEMS} numbers, as many as there are items: say whether"):
+        head(tmp_path / "module")
+    assert isinstance(head(tmp_path / "module", scores=False), keras.layers.Dense)
+    assert isinstance(head(tmp_path / "module", scores=True), keras.layers.Activation)
+    module = tlkit.data.ratings.module(data, width=16)
+    assert isinstance(head(module), keras.layers.Activation)
+    assert isinstance(head(module, scores=False), keras.layers.Dense)
+    with pytest.raises(InputError, match=f"scores {ITEMS} items, and the catalogue has 9"):
+        tlkit.build(module, tlkit.tasks.recommend(catalogue.titles[:9], k=5), data=data)
+
+
+def test_a_module_of_another_catalogue_is_refused(run, world, tmp_path):
+    folder, *_ = world
+    lines = (folder / "items.csv").read_text().splitlines()
+    (tmp_path / "items.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
+    films = tlkit.data.ratings.catalogue(tmp_path / "items.csv")
+    data = tlkit.data.ratings.from_table(folder / "ratings.csv", films, history=12)
+    module = tlkit.publish(run, tmp_path / "module")
+    with pytest.raises(InputError, match="was made for another catalogue, or one in another order"):
+        tlkit.finetune(module, tlkit.tasks.recommend(films.titles), data, out=tmp_path / "run")
 
 
 def test_regression_tells_a_known_item_by_the_others_alone():

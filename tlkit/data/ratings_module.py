@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ UNSEEN = -1e4  # logit of an item that the history holds; float16 has it
 ITEMS, BIAS = "items/embedding", "items/bias"  # names of the weights that have a row an item
 WHOLE, LATEST, AGE = "history/kernel", "latest/kernel", "history/age"  # names of the tower's weights
 FADING = 0.5  # weight of an item in the latest ones, for each step further back
-_VERSION = "3"
+_VERSION = "4"
 
 
 def module(
@@ -58,7 +58,7 @@ def module(
     length = int(spec.shape[0] or 0)
 
     def fill(place: Path) -> None:
-        _write(len(ids), length, width, min(context, length), seed, place)
+        _write(ids, length, width, min(context, length), seed, place)
 
     if folder is None:
         name = sha256_bytes(_VERSION, str((width, context, seed, length)), *ids)[:32]
@@ -110,12 +110,17 @@ def _recency(context: int) -> np.ndarray:
     return np.asarray(FADING ** np.arange(context)[::-1], np.float32)
 
 
-def _write(count: int, length: int, width: int, context: int, seed: int, folder: Path) -> None:
+def catalogue_hash(ids: Sequence[str]) -> str:
+    """What the card of a module has of the catalogue that it scores."""
+    return sha256_bytes(*ids)[:32]
+
+
+def _write(ids: Sequence[str], length: int, width: int, context: int, seed: int, folder: Path) -> None:
     import tensorflow as tf
 
     from tlkit.formats import hub_module
 
-    rng = np.random.default_rng(seed)
+    rng, count = np.random.default_rng(seed), len(ids)
     drawn = rng.normal(0, 0.05, (count + 1, width)).astype(np.float32)
     drawn[0] = 0
     items = tf.Variable(drawn, name=ITEMS)
@@ -143,6 +148,7 @@ def _write(count: int, length: int, width: int, context: int, seed: int, folder:
 
     weights = [items, bias, whole, latest, age]
     card = {"name": "ratings", "modality": "ratings", "summary": f"{count} items, vectors of {width}"}
+    card["catalogue"] = catalogue_hash(ids)
     hub_module.write_module(
         call, weights, weights, tf.TensorSpec((None, length), tf.int32, name="history"), folder, card=card
     )

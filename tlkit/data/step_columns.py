@@ -33,8 +33,8 @@ def step_columns(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str], bool,
         >>> step_columns({"id": [7, 9], "t10": [1, 2], "t9": [3, 4], "t8": [5, 6]})[0]
         ['t10', 't9', 't8']
     """
-    places = _places([name for name in columns if not _ID.fullmatch(name)])
-    ids = [name for name, cells in columns.items() if name not in places and (_ID.fullmatch(name) or _counts(cells))]
+    places = _places([name for name in columns if not names_rows(name)])
+    ids = [name for name, cells in columns.items() if name not in places and (names_rows(name) or _counts(cells))]
     notes = [f"The column {name!r} names or counts the rows, and is no step of the series: left out." for name in ids]
     if not places:
         return [name for name in columns if name not in ids], False, notes
@@ -50,6 +50,16 @@ def step_columns(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str], bool,
     stand, read = (", ".join(map(repr, order[:3])) for order in (numbered, ordered))
     notes.append(f"The columns stand in the order {stand}, ..., and are read in that of their names: {read}, ...")
     return ordered, True, notes
+
+
+def names_rows(name: str) -> bool:
+    """Whether a column is called as those are that name rows: id, case_id, caseId, index, or nothing.
+
+    Example:
+        >>> [names_rows(name) for name in ("shop_id", "rowID", "", "humid", "price index")]
+        [True, True, True, False, False]
+    """
+    return _ID.fullmatch(name) is not None
 
 
 def _places(names: Sequence[str]) -> dict[str, float]:

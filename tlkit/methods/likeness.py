@@ -15,6 +15,7 @@ from tlkit.core.examples import Examples, Pipeline, Splits
 from tlkit.data import table_images
 from tlkit.data.image_source import IMAGE
 from tlkit.data.ratings import Catalogue
+from tlkit.data.step_columns import names_rows
 from tlkit.data.table_columns import MANY_ROWS, NUMBER, TableColumn, as_categories, as_numbers, establish
 from tlkit.data.table_module import known_values
 from tlkit.data.text_source import TEXT_MODALITY
@@ -110,13 +111,17 @@ def _by_columns(catalogue: Catalogue) -> ItemVectors:
 
 
 def _of_column(column: TableColumn, cells: Sequence[Any]) -> np.ndarray:
-    """float32 (items, width); of width 0 where each item has a value of its own."""
+    """float32 (items, width); of width 0 where each item has a value of its own, which tells no likeness."""
+    nothing = np.zeros((len(cells), 0), np.float32)
     if column.kind != NUMBER:
         values = as_categories(cells)
-        return np.asarray(values == np.array(known_values(values[:, 0], RARE)), np.float32)
+        known = known_values(values[:, 0], RARE)  # all of them where none is in two items
+        shared = (values == np.array(known[:1])).sum() >= RARE
+        return np.asarray(values == np.array(known), np.float32) if shared else nothing
     numbers = as_numbers(cells)
-    if len(cells) >= MANY_ROWS and len(np.unique(numbers)) == len(cells) and (numbers == np.rint(numbers)).all():
-        return np.zeros((len(cells), 0), np.float32)
+    names_items = len(cells) >= MANY_ROWS or names_rows(column.name)
+    if names_items and len(np.unique(numbers)) == len(cells) and (numbers == np.rint(numbers)).all():
+        return nothing
     apart = (numbers - np.nanmean(numbers)) / max(float(np.nanstd(numbers)), 1e-9)
     return np.asarray(np.nan_to_num(apart), np.float32)
 

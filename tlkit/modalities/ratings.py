@@ -16,6 +16,7 @@ from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
 from tlkit.data.ratings import RATINGS as READ
 from tlkit.data.ratings import in_history, items_of, read_items
+from tlkit.data.ratings_module import catalogue_hash
 from tlkit.formats.tflite_metadata import plain_tensor
 from tlkit.modalities.parsed import one_example
 
@@ -28,11 +29,17 @@ SHOWN = 5  # items of a history in the report
 
 
 def _prepare(data: Splits, layer: HubLayer) -> Splits:
-    """Histories as they are, if the module takes as many items.
+    """Histories as they are, if the module takes as many items, of the same catalogue.
 
     Raises:
         InputError: If it does not.
     """
+    ids, _ = items_of(data.train.pipeline)
+    if layer.card.get("catalogue") not in (None, catalogue_hash(ids)):
+        raise InputError(
+            f"{layer.handle} was made for another catalogue, or one in another order: make a module for these data, "
+            "tlkit.data.ratings.module(data)."
+        )
     leaves, length = layer.endpoint.input_leaves, data.train.inputs.spec.shape[0]
     if len(leaves) != 1 or not leaves[0].dtype.is_integer or leaves[0].shape[1:].as_list() != [length]:
         raise InputError(

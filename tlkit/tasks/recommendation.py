@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,16 @@ import numpy as np
 from tlkit.answers.items import ITEMS, SCORES, items
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
-from tlkit.core.task import Decoded, Evaluation, Objective, Task
-from tlkit.data.ratings import held_out_of, items_of
+from tlkit.core.task import Decoded, Evaluation, Objective, Reads, Task
+from tlkit.data.ratings import RATINGS, held_out_of, items_of
 from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
 
 if TYPE_CHECKING:
     import keras
+
+    from tlkit.layer.hub_layer import HubLayer
 
 SHOWN = 12  # histories in the report
 PROTOCOL = (
@@ -27,7 +29,7 @@ PROTOCOL = (
 )
 
 
-def recommend(titles: Sequence[str], k: int = 10) -> Task:
+def recommend(titles: Sequence[str], k: int = 10, *, scores: bool | None = None) -> Task:
     """Name the k items that are likeliest next, those of the history left out.
 
     The module gives a logit for each item of the catalogue, as that of `data.ratings.module` does, or a vector, from
@@ -37,6 +39,8 @@ def recommend(titles: Sequence[str], k: int = 10) -> Task:
         titles: Of the items, in the catalogue's order: `data.ratings.items_of(data.train.pipeline)[1]`, or the
             catalogue's `titles`.
         k: Items given, >= 1.
+        scores: Whether the module gives the logits. None is what its card says, which `data.ratings.module` and
+            `publish` write; a module without one that gives as many numbers as there are items is refused then.
 
     Returns:
         A task for `tlkit.data.ratings`; it gives "items" and "scores", as `answers.items` says.
@@ -53,11 +57,13 @@ def recommend(titles: Sequence[str], k: int = 10) -> Task:
     names = tuple(str(title) for title in titles)
     if not (isinstance(k, int | np.integer) and 1 <= k <= len(names)):
         raise InputError(f"`k` must be a whole number in [1, {len(names)}], the count of items. Received: k={k!r}.")
-    k = int(k)
+    k, pooled = int(k), reads.pooled()
     return Task(
         name="recommend",
-        made_by=recording.record("tlkit.tasks.recommend", {"titles": names, "k": k}),
-        reads=reads.pooled(),
+        made_by=recording.record(
+            "tlkit.tasks.recommend", {"titles": names, "k": k} | ({} if scores is None else {"scores": scores})
+        ),
+        reads=Reads(pooled.name, functools.partial(_read, pooled, len(names), scores)),
         head=functools.partial(_head, count=len(names)),
         objective=Objective(loss=_loss, check=functools.partial(_check, names)),
         answers=(items(names, k),),
@@ -133,13 +139,36 @@ def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> lis
     return rows
 
 
-def _head(features: Any, count: int) -> Any:
-    """Logits: what the module gives, where that is one of each item, else a dense layer of it."""
+def _read(pooled: Reads, count: int, scores: bool | None, layer: HubLayer, inputs: Any) -> dict[str, Any]:
+    """What the module gives: "scores" of the items of the catalogue, or "features".
+
+    Raises:
+        InputError: If scores are of another count of items, or nothing says whether they are scores.
+    """
+    vector = pooled.read(layer, inputs)
+    width = vector.shape[-1]
+    if scores is None:
+        scores = True if layer.card.get("modality") == RATINGS else None if width == count else False
+    if scores is None:
+        raise InputError(
+            f"{layer.handle} gives {width} numbers, as many as there are items: say whether they are the items' "
+            "logits, recommend(..., scores=True), or features, scores=False."
+        )
+    if scores and width != count:
+        raise InputError(
+            f"{layer.handle} scores {width} items, and the catalogue has {count}: make a module of these data, "
+            "tlkit.data.ratings.module(data)."
+        )
+    return {"scores" if scores else "features": vector}
+
+
+def _head(outputs: Mapping[str, Any], count: int) -> Any:
+    """Logits: the module's scores, or a dense layer of its features."""
     import keras
 
-    if features.shape[-1] == count:
-        return keras.layers.Activation("linear", dtype="float32", name="head_outputs")(features)
-    return keras.layers.Dense(count, dtype="float32", name="head_outputs")(features)
+    if "scores" in outputs:
+        return keras.layers.Activation("linear", dtype="float32", name="head_outputs")(outputs["scores"])
+    return keras.layers.Dense(count, dtype="float32", name="head_outputs")(outputs["features"])
 
 
 def _loss() -> keras.losses.Loss:

@@ -123,6 +123,16 @@ def test_columns_that_name_items_tell_no_likeness_and_are_noted(table):
     assert described.notes[1].startswith("Not by 'link', 'imdb', 'language', which name items")
 
 
+def test_values_that_each_item_has_of_its_own_tell_no_likeness_and_are_noted(table):
+    """Numbers that begin with 0, few names, and ids of few items became a column for each item."""
+    rows = [(f"i{i}", f"F{i}", f"{7919 * i % 100:04d}", f"maker {i}", 1000 + 37 * i, "ab"[i % 2]) for i in range(12)]
+    path = table(rows, "item,title,code,maker,shelf_id,kind", "items.csv")
+    described = item_vectors(ratings.catalogue(path), None)
+    assert described.vectors.shape == (12, 2)
+    assert "Items are alike by their columns 'kind'." in described.notes
+    assert any("Not by 'code', 'maker', 'shelf_id', which name items" in note for note in described.notes)
+
+
 def test_images_that_no_module_reads_are_noted(table):
     rows = [(i, f"Film {i}", i % 3, "") for i in range(6)]
     catalogue = ratings.catalogue(table(rows, "item,title,year,poster", "i.csv"), image="poster")
