@@ -196,10 +196,11 @@ def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
 
 
 OWN_KIND = """
+import dataclasses
 import tlkit
 
-def prepare(data, layer):
-    return data
+def prepare(data, layer, *, paper="white"):
+    return dataclasses.replace(data, notes=(*data.notes, f"drawn on {paper} paper"))
 
 DRAWN = tlkit.Modality("own_drawings.DRAWN", prepare, show=lambda examples, index: f"drawing {index}")
 """
@@ -224,6 +225,34 @@ def test_ones_own_modality_is_imported_with_trust_and_there_when_it_is_exported(
     monkeypatch.delitem(sys.modules, "own_drawings")
     monkeypatch.setenv("TLKIT_TRUST", "1")  # as --trust sets it
     assert tlkit.export(folder, formats=("float32",), progress=quiet).exports[0].passed
+    monkeypatch.delitem(sys.modules, "own_drawings")
+
+
+def test_settings_of_ones_own_modality_are_given_to_finetune(module_folder, tmp_path, monkeypatch):
+    (tmp_path / "own_drawings.py").write_text(OWN_KIND)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import own_drawings
+
+    splits, lines = data(), []
+    kind = own_drawings.DRAWN.name
+    parts = (dataclasses.replace(part, modality=kind) for part in (splits.train, splits.val, splits.test))
+    drawn = tlkit.Splits(*parts, labels=LABELS)
+
+    def tuned(**options):
+        layer = tlkit.HubLayer(module_folder("keras3_hub"), name="backbone", input_range=(0.0, 1.0))
+        watched = dataclasses.replace(quiet, line=lines.append)
+        return tlkit.finetune(layer, tlkit.tasks.classify(LABELS), drawn, (Phase(epochs=1, lr=3e-3),),
+                              out=tmp_path / "run", progress=watched, **options)  # fmt: skip
+
+    for words, options in {
+        "`papre` is not for data of the modality 'own_drawings.DRAWN'; they take paper": {"settings": {"papre": 1}},
+        "`length` is given twice": {"length": 3, "settings": {"length": 4}},
+        "`settings` must be a dict": {"settings": "paper"},
+    }.items():
+        with pytest.raises(InputError, match=words):
+            tuned(**options)
+    tuned(settings={"paper": "grey"})
+    assert "note: drawn on grey paper" in lines
     monkeypatch.delitem(sys.modules, "own_drawings")
 
 

@@ -80,6 +80,7 @@ def finetune(
     length: int | None = None,
     input_range: tuple[float, float] | None = None,
     long: str = "cut",
+    settings: Mapping[str, Any] | None = None,
     micro_batch: int | None = None,
     views: int | None = None,
     cache: str = "auto",
@@ -104,6 +105,7 @@ def finetune(
         input_range: Range of the pixels that an image module takes, as HubLayer has it; None is what its card, its
             graph or its BatchNorm says.
         long: What becomes of longer texts: "cut", or "windows", whose answers are averaged (`data.text.tokenized`).
+        settings: Further ones by name, which the `prepare` of the data's modality takes, such as your own modality's.
         micro_batch: Examples of a batch that are in memory at a time, as `fit` has it.
         views: Augmented views of each training example that are computed once, as `fit` has it.
         cache: "auto", "require" or "off", as `fit` has it.
@@ -127,14 +129,15 @@ def finetune(
     check_way(long)
     if phases is not None:
         check_plan(task, phases)
-    settings = {"image_size": image_size, "length": length, "input_range": input_range}
-    ways = {} if long == "cut" else {"long": long}
+    ways: dict[str, Any] = {"image_size": image_size, "length": length, "input_range": input_range}
+    ways |= {} if long == "cut" else {"long": long}
+    chosen = _chosen(ways, settings)
     how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "views": views, "cache": cache}
     how |= {"micro_batch": micro_batch, "strategy": strategy}
     if (trial := trials.under_way()) is not None:
-        return _tried(trial, handle, task, data, phases, settings | ways, how)
+        return _tried(trial, handle, task, data, phases, chosen, how)
     _check_data(task, data, progress)
-    model, data = _built(handle, task, data, seed, settings | ways, seconds, progress)
+    model, data = _built(handle, task, data, seed, chosen, seconds, progress)
     task = task if task.begin is None else task.begin(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
     plan = _planned(phases, task, data, model, progress)
@@ -145,6 +148,17 @@ def finetune(
     run = replace(run, record=record | _of_training(task, watch))
     _say_scores(run, progress)
     return _saved(run, folder, workers)
+
+
+def _chosen(ways: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the modality's `prepare` is given: arguments of `finetune`, and `settings`."""
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        raise InputError(f'`settings` must be a dict, such as {{"gain": 2.0}}. Received: settings={settings!r:.60}.')
+    for name in settings:
+        if ways.get(name) is not None:
+            raise InputError(f"`{name}` is given twice, as an argument and in `settings`: leave one out.")
+    return {**ways, **settings}
 
 
 def _folder(out: str | Path | None, task: Task, fresh: bool, workers: Workers) -> Path:
