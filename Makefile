@@ -42,7 +42,7 @@ lint: install
 # The site, into site/: every page and public name, searchable, with nothing fetched when it is read.
 docs: install
 	$(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html; the search needs a server: $(BIN)/python -m http.server --directory site"
+	@echo "site/index.html; the search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 bench: install
 	$(BIN)/python benchmarks/image_two_phase.py

@@ -332,3 +332,12 @@ def test_messages_in_troubleshooting_are_those_of_the_code():
     code = messages()
     strange = [p for p in pieces if len(p) > 8 and p not in code]
     assert strange == ["No module named 'pkg_resources'"]  # Python's own
+
+
+def test_servers_that_are_shown_answer_this_machine_alone():
+    """`http.server` answers all that reach it unless it is bound."""
+    shown = [*PAGES, ROOT / "Makefile", ROOT / "mkdocs.yml", *(ROOT / "tlkit").rglob("*.j2")]
+    lines = [
+        line for path in shown for line in path.read_text(encoding="utf-8").splitlines() if "-m http.server" in line
+    ]
+    assert len(lines) >= 4 and all("-m http.server --bind 127.0.0.1 " in line for line in lines), lines

@@ -12,15 +12,20 @@ from wave import open as opened_wave
 import browser
 import numpy as np
 import page_checks
+import painted
 import pytest
 import readme_checks
-from exporting_runs import classifier, stripes
-from PIL import Image
+from exporting_runs import BACKGROUND, classifier, stripes
+from PIL import Image, ImageCms
 
 import tlkit
+from tlkit import modalities
 from tlkit.core.errors import InputError
+from tlkit.core.examples import Pipeline
 from tlkit.core.format import Source
+from tlkit.core.modality import FileInfo
 from tlkit.core.progress import quiet
+from tlkit.data.decoding import ENCODINGS
 from tlkit.exporting import checked_formats, export, formats
 from tlkit.exporting.formats import pages
 from tlkit.exporting.readme import write_readme
@@ -123,10 +128,14 @@ def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
 
 
 def read_by(page: browser.Browser, folder: Path, modality: str, about: dict, source: str) -> dict[str, list[float]]:
-    """What the page's module of a modality makes of a Blob, a JavaScript expression: numbers by name of the input."""
+    """What the page's module of a modality makes of a Blob, a JavaScript expression: numbers by name of the input.
+
+    What it says is wrong is the name of an empty list.
+    """
     (folder / "reading.js").write_text(pages._reading({"modality": modality}))
     (folder / "model.json").write_text(json.dumps(about))
-    shutil.copy(pages.PAGE / "numbers.js", folder)
+    for script in ("numbers.js", "texts.js"):
+        shutil.copy(pages.PAGE / script, folder)
     (folder / "index.html").write_text("<title>reading</title>")
     with page_checks.served(folder) as address:
         page.call("Page.navigate", url=address)
@@ -134,9 +143,123 @@ def read_by(page: browser.Browser, folder: Path, modality: str, about: dict, sou
         page.run(
             f"(async () => {{ const source = {source}; const own = await import('./reading.js');"
             f"window.made = (await own.read(source, {json.dumps(about)})).inputs; }})()"
+            ".catch((error) => { window.made = {[error.message]: []}; })"
         )
         lists = "Object.fromEntries(Object.entries(window.made).map(([name, values]) => [name, [...values]]))"
         return dict(page_checks.wait(page, f"window.made && {lists}"))
+
+
+def turned_primaries() -> bytes:
+    """A colour profile in which red and blue have changed places."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    places = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}  # its table of tags
+    profile[places[b"rXYZ"] : places[b"rXYZ"] + 4] = b"bXYZ"
+    profile[places[b"bXYZ"] : places[b"bXYZ"] + 4] = b"rXYZ"
+    return bytes(profile)
+
+
+def written_images(folder: Path) -> None:
+    """A photo that lies on its side with clear pixels, one with a profile, one of a palette, one of 16 bits, a JPEG."""
+    rng = np.random.default_rng(0)
+    readme_checks.turned_and_transparent(folder / "turned.png")
+    colours = np.kron(rng.integers(0, 256, (5, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    Image.fromarray(colours).save(folder / "profile.png", icc_profile=turned_primaries())
+    palette = Image.fromarray(colours).quantize(16)
+    palette.save(folder / "palette.png", transparency=3)
+    Image.fromarray(rng.integers(0, 65536, (40, 48)).astype(np.uint16)).save(folder / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 8  # orientation
+    Image.fromarray(colours).save(folder / "profile.jpg", exif=exif, icc_profile=turned_primaries(), quality=95)
+
+
+IMAGES = ("turned.png", "profile.png", "palette.png", "deep.png", "profile.jpg")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("white", [None, 4095.0, 100.0])
+def test_images_are_read_as_in_python(page, tmp_path, white):
+    written_images(tmp_path)
+    settings = {"image": {"background": list(BACKGROUND), "white": white}}
+    about = {"inputs": [{"name": "x", "shape": [1, 24, 20, 3]}], "settings": settings}
+    info = FileInfo(Pipeline().then("image", **settings["image"]), {"x": (24, 20, 3)}, {})
+    for name in IMAGES:
+        pixels = read_by(page, tmp_path, "image", about, f"await (await fetch('{name}')).blob()")
+        if name == "deep.png" and white is not None:
+            (sentence,) = pixels
+            assert sentence.startswith("A PNG of 16 bits") and f"{white:.0f} was white" in sentence
+            continue
+        expected = modalities.image.parse(tmp_path / name, info).inputs[0]
+        away = np.abs(np.reshape(pixels["x"], (24, 20, 3)) - expected)
+        most = 4 if name.endswith("jpg") else 1  # two decoders
+        assert away.max() <= most * (2.55 if white == 100 else 1), name
+
+
+@pytest.mark.long
+def test_files_of_text_are_read_in_the_encoding_of_training(page, tmp_path):
+    words = Words.of(("[PAD]", "café", "naïve"))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "vocab.txt").write_text("".join(f"{word} {row}\n" for word, row in words.rows.items()))
+
+    def read(encoding: str, content: bytes, kind: str = "File") -> dict[str, list[float]]:
+        about = {"inputs": [{"name": "x", "shape": [1, 4]}], "settings": {"text": {"encoding": encoding}}}
+        name = ", 'a.txt'" if kind == "File" else ""
+        return read_by(page, tmp_path, "words", about, f"new {kind}([new Uint8Array({list(content)})]{name})")
+
+    expected = {"x": [0, 1, 2, 0]}
+    for encoding in ("utf-8", "latin-1", "cp1252", "utf-16", "utf-8-sig"):
+        assert read(encoding, "café naïve".encode(encoding)) == expected, encoding
+        assert read(encoding, "café naïve".encode(), "Blob") == expected, f"{encoding}: what is written is Unicode"
+    for encoding in ("utf-8", "utf-16"):
+        assert read(ENCODINGS, "\ufeffcafé naïve".encode(encoding)) == expected
+    assert list(read(ENCODINGS, "café".encode("cp1252"))) == [
+        "This file is not utf-8: save it as that, or write the text below."
+    ]
+    assert list(read("cp850", b"a")) == ["The browser reads no files in cp850: write the text below instead."]
+
+
+STUB = """
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+export const loadLiteRt = () => wait(1500);
+export class Tensor { constructor(values) { this.values = values; } delete() {} }
+export const loadAndCompile = async () => ({run: async (_, {x}) => ({y: {data: async () => x.values, delete() {}}})});
+"""
+SLOW = """
+export const accept = '*', hint = 'here';
+export async function read(source) {
+  const text = await source.text();
+  await new Promise((resolve) => setTimeout(resolve, 100 * Number(text)));
+  if (text === '9') throw new Error('late');
+  return {inputs: {x: [Number(text)]}};
+}
+"""
+
+
+def asked(number: int) -> str:
+    return f"{{ at.value = '{number}'; document.getElementById('written').requestSubmit(); }}"
+
+
+@pytest.mark.long
+def test_a_page_answers_what_it_was_asked_last_and_waits_for_its_model(page, tmp_path):
+    shutil.copytree(pages.PAGE, tmp_path / "web")
+    (tmp_path / "web" / "reading.js").write_text(SLOW)
+    (tmp_path / "web" / "litert").mkdir()
+    for name, script in (("core.js", STUB), ("wasm-utils.js", "")):
+        (tmp_path / "web" / "litert" / name).write_text(script)
+    tensor = {"name": "x", "shape": [1], "dtype": "float32", "labels": [], "role": "", "says": ""}
+    about = {"name": "m", "description": "", "inputs": [tensor], "outputs": [tensor | {"name": "y"}], "settings": {}}
+    (tmp_path / "web" / "model.json").write_text(json.dumps(about))
+    with page_checks.served(tmp_path / "web") as address:
+        page_checks.opened(page, address, ready="window.tlkit")
+        assert not page.run("window.tlkit.ready")
+        page.run(f"const at = document.getElementById('text'); {asked(1)}")
+        page_checks.wait(page, "window.tlkit.last || document.querySelector('.wrong')")
+        assert page_checks.last(page)["outputs"] == {"y": [1]}, "asked before the model was there"
+        page.run("".join(map(asked, (9, 5, 0))))
+        page_checks.wait(page, "window.tlkit.last")
+        page.run("window.done = false; setTimeout(() => { window.done = true; }, 1200)")
+        page_checks.wait(page, "window.done")
+        assert page_checks.last(page)["outputs"] == {"y": [0]} and not page.run("!!document.querySelector('.wrong')")
+        assert page.run("document.getElementById('outputs').innerText").splitlines()[-1] == "0"
 
 
 @pytest.mark.slow
@@ -189,6 +312,49 @@ def test_word_pieces_of_a_page_are_those_of_python(page, tmp_path, lower):
 def test_without_a_vocabulary_a_page_takes_numbers(page, tmp_path):
     about = {"inputs": [{"name": "ids", "shape": [1, 3]}], "settings": {}}
     assert read_by(page, tmp_path, "text", about, "new Blob(['[1, 2, 3]'])") == {"ids": [1, 2, 3]}
+
+
+def of_boxes(folder):
+    """A detector that was not trained, and is sure of what it says."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 64, 64, 3)).astype(np.uint8)
+    boxes = [np.array([[8, 8, 20, 30]], np.float32)] * 6
+    data = tlkit.data.boxes.from_arrays(
+        images, boxes, [["a"], ["b"]] * 3, order="xywh", unit="pixels", labels=("a", "b"), split=(0.5, 0.2, 0.3)
+    )
+    task = tlkit.tasks.detect(data.labels, strides=(4, 8, 16), width=8)
+    model = tlkit.build(painted.bars_module(folder / "module"), task, image_size=(64, 64))
+    for variable in model.trainable_variables:
+        if variable.name == "bias" and np.allclose(variable, variable[0]) and variable[0] < -1:
+            variable.assign(np.zeros(variable.shape))  # of labels: they begin at a hundredth
+    return tlkit.Run(model, task, data), images[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("module_cache")
+def test_a_page_draws_the_boxes_that_litert_gives(page, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm to fetch LiteRT.js with")
+    run, image = of_boxes(tmp_path)
+    export(run, tmp_path, ("web",))
+    Image.fromarray(image).save(tmp_path / "a.png")
+    expected = tflite.open_tflite(tmp_path / "web" / "model.tflite", threads=1).call({"image": image[None]})
+    with page_checks.served(tmp_path / "web") as address:
+        page_checks.opened(page, address)
+        outputs = page_checks.said(page, tmp_path / "a.png")["outputs"]
+        drawn = page.run("""(() => {
+            const around = document.querySelector('#shown canvas').getBoundingClientRect();
+            return [...document.querySelectorAll('#shown .box')].map((box) => {
+                const {top, left, bottom, right} = box.getBoundingClientRect();
+                const places = [top - around.top, left - around.left, bottom - around.top, right - around.left];
+                return [box.innerText, ...places.map((place) => place / around.width)];
+            });
+        })()""")
+    np.testing.assert_allclose(outputs["scores"], expected["scores"][0], atol=1e-4)
+    sure = [row for row, score in enumerate(outputs["scores"]) if score >= 0.3]
+    assert len(sure) > 2
+    assert [row[0] for row in drawn] == [run.task.labels[int(outputs["classes"][row])] for row in sure]
+    np.testing.assert_allclose([row[1:] for row in drawn], np.reshape(outputs["boxes"], (-1, 4))[sure], atol=5e-3)
 
 
 def of_texts(module_folder, folder):

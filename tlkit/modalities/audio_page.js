@@ -22,5 +22,6 @@ export async function read(source, about) {
   const has = decoded.length / rate;
   const takes = samples / rate;
   const cut = has > takes ? `its first ${takes.toFixed(2)} s of ${has.toFixed(2)} s` : `${has.toFixed(2)} s of ${takes.toFixed(2)} s`;
-  return {inputs: {[name]: mono}, shown, note: cut};
+  const note = about.settings.audio.trim_db ? `${cut}; silence at its ends stays, which training cut off` : cut;
+  return {inputs: {[name]: mono}, shown, note};
 }

@@ -1,6 +1,7 @@
 // Texts as WordPiece pieces for the try-it page, by the vocabulary in the file: the first window of a long text. Where
 // the module brought none, or the model takes a question and its context, the numbers of the inputs, as JSON.
 import * as numbers from './numbers.js';
+import {textOf} from './texts.js';
 
 const model = await (await fetch('model.json')).json();
 const file = model.settings.question_windows ? null : await fetch('files/vocab.txt');
@@ -52,7 +53,7 @@ function encoded(word) {
 
 export async function read(source, about) {
   if (!rows) return numbers.read(source, about);
-  const text = await source.text();
+  const text = await textOf(source, about);
   const words = [...text].map(replaced).join('').split(' ').filter(Boolean);
   const all = words.flatMap(encoded);
   const length = about.inputs[0].shape[1];

@@ -87,7 +87,7 @@ def _write(source: Source, folder: Path, write_model: Callable[[Source, Path], N
     (folder / "files").mkdir()
     for name, content in source.metadata.files.items():
         (folder / "files" / name).write_bytes(content)
-    for file in ("index.html", "page.js", "page.css", "numbers.js"):
+    for file in ("index.html", "page.js", "page.css", "numbers.js", "texts.js"):
         shutil.copy(PAGE / file, folder)
     shutil.copytree(litert, folder / "litert")
 

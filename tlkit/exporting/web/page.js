@@ -7,7 +7,8 @@ const at = (id) => document.getElementById(id);
 
 const about = await (await fetch('model.json')).json();
 const reader = await import('./reading.js');
-const page = {about, ask, last: null};
+const page = {about, ask, model: load(), last: null};
+let asked = 0; // times; an answer to what is not the last question is not shown
 window.tlkit = page; // for tests, and for the console
 
 // `inputs`: typed arrays by name; gives typed arrays by name of output.
@@ -20,7 +21,8 @@ async function ask(inputs) {
     }
     tensors[name] = new Tensor(ARRAYS[dtype].from(inputs[name]), shape);
   }
-  const outputs = await page.model.run(about.signature, tensors);
+  const model = await page.model;
+  const outputs = await model.run(about.signature, tensors);
   const said = {};
   for (const [name, tensor] of Object.entries(outputs)) {
     said[name] = await tensor.data();
@@ -43,19 +45,33 @@ function add(parent, tag, text = '', name = '') {
   return element;
 }
 
+async function load() {
+  try {
+    await loadLiteRt('litert/wasm/');
+    return await loadAndCompile(about.file, {accelerator: 'wasm'});
+  } catch (error) {
+    throw new Error(`The model cannot be run here: ${error.message ?? error}`);
+  }
+}
+
 async function answer(source) {
+  const question = ++asked;
   state('Reading');
   page.last = null;
   try {
     const read = await reader.read(source, about);
+    await page.model;
+    if (question !== asked) return;
     at('shown').replaceChildren(...(read.shown ? [read.shown] : []));
     const start = performance.now();
     const outputs = await ask(read.inputs);
     const took = performance.now() - start;
+    if (question !== asked) return;
     show(outputs);
     state(`${took.toFixed(1)} ms${read.note ? `; ${read.note}` : ''}`);
     page.last = {inputs: read.inputs, outputs};
   } catch (error) {
+    if (question !== asked) return;
     at('outputs').replaceChildren();
     state(error.message ?? String(error), true);
   }
@@ -132,10 +148,9 @@ for (const kind of ['dragover', 'dragleave', 'drop']) {
 }
 
 try {
-  await loadLiteRt('litert/wasm/');
-  page.model = await loadAndCompile(about.file, {accelerator: 'wasm'});
+  await page.model;
   page.ready = true;
-  state('Ready');
+  if (!asked) state('Ready');
 } catch (error) {
-  state(`The model cannot be run here: ${error.message ?? error}`, true);
+  state(error.message, true);
 }
