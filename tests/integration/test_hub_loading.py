@@ -1,7 +1,9 @@
 """Modules of every kind, opened, packed and unpacked."""
 
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -66,8 +68,41 @@ def test_a_card_travels(tmp_path):
     folder = hub_module.write_keras_model(model, tmp_path / "m", card={"input_range": [0, 1]})
     assert open_module(folder).card == {"input_range": [0, 1]}
     assert unpack(pack(folder)).card == {"input_range": [0, 1]}
-    (folder / hub_module.CARD_FILE).write_text("[1")
-    assert open_module(folder).card == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[1", "is no JSON"),
+        ("[1]", r"must be a JSON object. Received: \[1\]"),
+        ('{"input_range": "0..255"}', r"two numbers, the lower one first, such as \[0, 255\], as 'input_range'"),
+        ('{"input_range": [255, 0]}', r"as 'input_range'. Received: \[255, 0\]"),
+        ('{"input_range": 255}', "as 'input_range'"),
+        ('{"image_size": 224}', "height and width in pixels"),
+        ('{"sample_rate": "16 kHz"}', "samples a second, such as 16000, as 'sample_rate'. Received: '16 kHz'"),
+        ('{"sample_rate": true}', "as 'sample_rate'"),
+        ('{"window_s": -1}', "as 'window_s'"),
+        ('{"labels": "cat"}', "as 'labels'"),
+        ('{"levels": [0.9, 0.1]}', "rising numbers between 0 and 1"),
+        ('{"columns": [{"name": "age"}]}', 'a "name", an "input" and a "kind" for each column'),
+        ('{"decoder": "llama"}', "as 'decoder'"),
+    ],
+)
+def test_a_field_of_a_card_in_another_form_is_one_sentence(content, says, module_folder, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(module_folder("keras3_export"), folder)
+    (folder / hub_module.CARD_FILE).write_text(content)
+    with pytest.raises(InputError, match=says) as refusal:
+        open_module(folder)
+    assert f"The card of {folder}, assets.extra/tlkit.json," in str(refusal.value)
+
+
+def test_fields_that_are_null_are_not_there(module_folder, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(module_folder("keras3_export"), folder)
+    card = {"input_range": None, "sample_rate": None, "levels": None, "mine": "anything"}
+    (folder / hub_module.CARD_FILE).write_text(json.dumps(card))
+    assert open_module(folder).card == card
 
 
 @pytest.mark.long

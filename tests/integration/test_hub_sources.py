@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from http.client import IncompleteRead
 from pathlib import Path
 
 import modules
@@ -249,6 +250,56 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
     with pytest.raises(applications._NoWeightsError, match="URL fetch failure") as caught:
         applications._model("MobileNetV2", 96, "imagenet", False)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_size_or_family_at_hand_are_not_taken_for_these(monkeypatch, tmp_path):
+    """Keras itself says which file it would take; without downloads no request leaves."""
+    import keras
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    seen = []
+
+    def get_file(name, origin, **_):
+        seen.append(name)
+        return keras.utils.get_file(name, "http://127.0.0.1:9/weights.h5", cache_dir=str(tmp_path))
+
+    monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", get_file)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5").write_bytes(b"other")
+    with pytest.raises(applications._NoWeightsError, match=r"^downloads are switched off$"):
+        applications._model("MobileNetV2", 96, "imagenet", True)
+    assert seen == ["mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError("timed out"), IncompleteRead(b"")])
+def test_a_connection_that_breaks_gives_no_weights(monkeypatch, error):
+    monkeypatch.setattr("keras.applications.MobileNetV2", lambda **_: raised(error))
+    with pytest.raises(applications._NoWeightsError):
+        applications._model("MobileNetV2", 96, "imagenet", False)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("Incomplete or corrupted file detected. The md5 file hash"), InputError),
+        (ValueError("Input size must be at least 71x71"), InputError),
+        (OSError(28, "No space left on device"), OSError),
+    ],
+)
+def test_what_else_is_wrong_with_an_application_is_said_and_gives_no_random_weights(monkeypatch, error, said):
+    monkeypatch.setattr("keras.applications.MobileNetV2", lambda **_: raised(error))
+    for weights in ("imagenet", None):
+        with pytest.raises(said, match=str(error.args[-1])[:20]):
+            applications._model("MobileNetV2", 96, weights, False)
+
+
+def raised(error):
+    raise error
+
+
+def test_an_application_of_images_that_are_too_small_is_one_sentence():
+    with pytest.raises(InputError, match="cannot make Xception for images of 8x8: Input size must be at least 71x71"):
+        open_module("keras.applications:Xception/8", offline=True)
 
 
 def test_fixture_kinds_are_as_assumed():

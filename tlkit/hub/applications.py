@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
-import os
 import re
 import socket
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from tlkit.formats import hub_module
 from tlkit.hub.downloading import TIMEOUT_S
 from tlkit.hub.store import Filled, Stored, obtain
 
+_UNFETCHED = "URL fetch failure on"  # how keras.utils.get_file begins where a download fails, in a bare Exception
+_SWITCHED_OFF = "downloads are switched off"
 _FRIENDLY = {"vgg": "VGG16", "resnet": "ResNet50", "inception": "InceptionV3", "efficientnet": "EfficientNetB0"}
 
 
@@ -29,11 +33,11 @@ def stored(name: str, *, offline: bool) -> Stored:
     """The application's module from the cache, built first where it is missing.
 
     `name` may end in a size ("MobileNetV2/160"), for other images than those of the published weights. The weights are
-    ImageNet's where Keras has them or can fetch them; else random ones, which a warning says, and which are kept apart.
-    Random weights are the same on every machine.
+    ImageNet's where Keras has them or can download them; where it cannot, random ones, which a warning says, and which
+    are kept apart. Random weights are the same on every machine.
 
     Raises:
-        InputError: If keras.applications has no such name.
+        InputError: If keras.applications has no such name, or cannot make it.
     """
     word, _, side = name.partition("/")
     full = full_name(word)
@@ -99,15 +103,19 @@ def _model(name: str, size: int, weights: str | None, offline: bool) -> Any:
 
     application = getattr(keras.applications, name)
     arguments = {"include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
-    if weights is None:
-        return _randomised(application(weights=None, **arguments))
-    if offline and not _weights_at_hand(name):
-        raise _NoWeightsError("downloads are switched off")
     try:
-        with _impatient():
-            return application(weights=weights, **arguments)
-    except Exception as error:  # Keras raises a bare Exception where a download fails
-        raise _NoWeightsError(first_line(error)) from error
+        with _refusing_downloads() if offline else _impatient():
+            model = application(weights=weights, **arguments)
+    except OSError as error:
+        if weights is not None and isinstance(error, ConnectionError | TimeoutError):
+            raise _NoWeightsError(first_line(error)) from error
+        raise
+    except Exception as error:
+        reason = first_line(error)
+        if weights is not None and (isinstance(error, HTTPException) or reason.startswith(_UNFETCHED)):
+            raise _NoWeightsError(_SWITCHED_OFF if _SWITCHED_OFF in reason else reason) from error
+        raise InputError(f"keras.applications cannot make {name} for images of {size}x{size}: {reason}") from error
+    return model if weights is not None else _randomised(model)
 
 
 def _trained_size(name: str) -> int:
@@ -150,11 +158,26 @@ def _randomised(model: Any) -> Any:
     return model
 
 
-def _weights_at_hand(name: str) -> bool:
-    """Whether Keras has downloaded headless weights of this application before."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
-    plain = (_plain(p.name) for p in home.glob("*") if "top" in p.name)
-    return any(_plain(name) in p for p in plain)
+class _Refusing(urllib.request.BaseHandler):
+    """Answers every request before it leaves: Keras knows which files it has, and asks for no others."""
+
+    handler_order = 0
+
+    def refused(self, _request: urllib.request.Request) -> None:
+        raise urllib.error.URLError(_SWITCHED_OFF)
+
+    http_open = https_open = refused
+
+
+@contextlib.contextmanager
+def _refusing_downloads() -> Iterator[None]:
+    """Let Keras take weights that it has downloaded before, and download none."""
+    before = getattr(urllib.request, "_opener", None)
+    urllib.request.install_opener(urllib.request.build_opener(_Refusing))
+    try:
+        yield
+    finally:
+        urllib.request.install_opener(before)  # None makes the usual one when it is needed
 
 
 @contextlib.contextmanager

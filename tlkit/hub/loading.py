@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import importlib
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 from tlkit.core.errors import InputError
 from tlkit.core.files import sha256_bytes
 from tlkit.formats import hub_module
+from tlkit.hub.cards import card_of
 from tlkit.hub.reference_variables import KINDS, remaining, with_resource_variables
 from tlkit.hub.resolving import locate
 from tlkit.hub.scanning import Scan, check
@@ -160,7 +160,7 @@ def _open(
     _need(findings, name)
     readable = _upgraded(folder) if set(findings.operations) & set(KINDS) else folder
     with _one_sentence(name):
-        return Module(name, sha256, folder, _load(readable, tags, options), _card(folder))
+        return Module(name, sha256, folder, _load(readable, tags, options), card_of(folder, name))
 
 
 def _upgraded(folder: Path) -> Path:
@@ -214,15 +214,6 @@ def _one_sentence(name: str) -> Iterator[None]:
         if isinstance(error, AssertionError) and "not bound to checkpointed values" in reason:
             reason = "the files in its folder variables hold the weights of another module, or not all of its own"
         raise InputError(f"{name} cannot be loaded as a SavedModel: {reason[:300]}") from error
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    file = folder / hub_module.CARD_FILE
-    try:
-        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}  # a pipe would be waited for
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 # -- objects instead of handles
