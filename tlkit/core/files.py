@@ -5,7 +5,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
+from tlkit.core import swapping
 from tlkit.core.errors import InputError
 from tlkit.core.trouble import of_system
 
@@ -138,28 +138,29 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a fresh folder beside `path` to fill; on success it replaces `path`, on failure it is removed."""
+    """Yield a fresh folder beside `path` to fill; on success it replaces `path`, on failure it is removed.
+
+    What processes left that were killed while they wrote or replaced `path` is put right first.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
-    old = partial.with_name(partial.name + "-old")
+    prefix = f"{PARTIAL}{sha256_bytes(target.name)[:12]}-"
+    swapping.recover(target, prefix)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())
-        for item in partial.rglob("*"):
-            sync(item)
-        if target.exists() or target.is_symlink():
-            os.replace(target, old)
-        os.replace(partial, target)
-        sync(target.parent)
+        with swapping.alive(partial):
+            yield partial
+            partial.chmod(0o777 & ~_umask())
+            for item in partial.rglob("*"):
+                sync(item)
+            if os.path.lexists(target):
+                swapping.swap(partial, target)
+            else:
+                os.replace(partial, target)
+            sync(target.parent)
     finally:
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink(missing_ok=True)  # a file or a link lay where the folder belongs
+        swapping.remove(partial)
+        swapping.recover(target, prefix)
 
 
 def kept_folder(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> Path:
