@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tlkit.data import audio
 from tlkit.data.earlier import of_line
 from tlkit.exporting import predict
 from tlkit.formats import tflite
+from tlkit.formats.hub_module import CARD_FILE
 from tlkit.modalities.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("module_cache")
@@ -145,6 +147,18 @@ def test_sounds_of_another_rate_are_refused(module_folder, data):
     )
     with pytest.raises(InputError, match=r"takes sounds of 16000 Hz, and these were read at 8000 Hz: .*=16000"):
         prepare(slow, layer)
+
+
+def test_a_module_that_says_no_rate_is_noted_once(module_folder, data, tmp_path):
+    folder = tmp_path / "module"
+    shutil.copytree(module_folder("waveform"), folder)
+    (folder / CARD_FILE).unlink()
+    layer = tlkit.HubLayer(folder)
+    noted = prepare(prepare(data, layer), layer)
+    (note,) = (note for note in noted.notes if note not in data.notes)
+    assert "has no card that says at which rate it takes sounds: they are given to it at 16,000 Hz" in note
+    (folder / CARD_FILE).write_text('{"sample_rate": null}')  # any will do
+    assert prepare(data, tlkit.HubLayer(folder)) is data
 
 
 def test_a_file_that_says_no_rate_is_of_no_sounds():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,21 @@ _ANY = decode.Limits(silence_dbfs=-math.inf, max_clipped=1.0)  # what a user ask
 
 
 def _prepare(data: Splits, layer: HubLayer) -> Splits:
-    """Sounds as they are, if they were read at the module's rate."""
+    """Sounds as they are, if they were read at the module's rate; where nothing says which that is, a note does."""
     module_rate, settings = layer.card.get("sample_rate"), data.train.pipeline.get(READ)
     if module_rate is not None and settings is not None and settings["sample_rate"] != module_rate:
         raise InputError(
             f"{layer.handle} takes sounds of {module_rate} Hz, and these were read at {settings['sample_rate']} Hz: "
             f"read them with `sample_rate={module_rate}` (of audio.from_arrays: `resampled_to={module_rate}`)."
         )
-    return data
+    if settings is None or "sample_rate" in layer.card:
+        return data
+    rate = settings["sample_rate"]
+    note = (
+        f"{layer.handle} has no card that says at which rate it takes sounds: they are given to it at {rate:,} Hz, as "
+        "they were read. If it was trained on another, read them with that `sample_rate`."
+    )
+    return data if note in data.notes else dataclasses.replace(data, notes=(*data.notes, note))
 
 
 def _serve(model: keras.Model, _examples: Examples) -> Serving:
