@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,8 @@ class RaggedColumn:
     """Arrays of different lengths, such as the boxes of an image; a batch is padded.
 
     Attributes:
-        rows: Arrays (k, ...), k differing.
-        fill: What lies behind the rows that an example has.
+        rows: Arrays (k, ...), k differing alone; they get the dtype that holds all of them. One of none may be (0,).
+        fill: What lies behind the rows that an example has: a value of that dtype; of texts it is "".
         most: Length of a batch's rows, so that batches have one shape; 0 is the longest of all. A subset keeps it.
     """
 
@@ -94,14 +95,17 @@ class RaggedColumn:
     most: int = 0
 
     def __post_init__(self) -> None:
-        longest = max((len(row) for row in self.rows), default=0)
-        object.__setattr__(self, "rows", tuple(np.asarray(row) for row in self.rows))
-        object.__setattr__(self, "most", max(longest, self.most))
+        object.__setattr__(self, "rows", _alike([np.asarray(row) for row in self.rows]))
+        object.__setattr__(self, "most", max([self.most, *map(len, self.rows)]))
+        if self.rows and not _holds(self.rows[0].dtype, self.fill):
+            raise InputError(
+                f"`fill` of a RaggedColumn of {self.rows[0].dtype} must be a value of that. Received: fill={self.fill}."
+            )
 
     def __repr__(self) -> str:
         return brief(self)
 
-    @property
+    @functools.cached_property
     def spec(self) -> ArraySpec:
         """Shape of a row in a batch, and dtype."""
         if not self.rows:
@@ -121,16 +125,31 @@ class RaggedColumn:
         return self.rows[index]
 
     def batch(self, values: Sequence[Value]) -> np.ndarray:
-        """(b, most, ...), filled up behind what each example has."""
-        arrays = [np.asarray(value) for value in values]
-        like = arrays[0] if arrays else np.zeros((0,), np.float32)
-        text = like.dtype.kind in "US"
-        shape = (len(arrays), max([self.most, *map(len, arrays)]), *like.shape[1:])
-        dtype = max((a.dtype for a in arrays), key=lambda d: d.itemsize) if text else like.dtype
-        padded = np.full(shape, "" if text else self.fill, dtype)
+        """(b, most, ...), filled up behind what each example has.
+
+        Raises:
+            InputError: If values are of another shape or kind than the column's rows.
+        """
+        arrays = _alike([np.asarray(value) for value in values])
+        text = self.spec.dtype == "string"
+        dtype = np.result_type("U1", *{array.dtype for array in arrays}) if text else np.dtype(self.spec.dtype)
+        longest, inner = max([self.most, *map(len, arrays)]), [size or 0 for size in self.spec.shape[1:]]
+        padded = np.full((len(arrays), longest, *inner), "" if text else self.fill, dtype)
         for place, array in zip(padded, arrays, strict=True):
-            place[: len(array)] = array
+            if len(array):
+                self._check_row(array)
+                place[: len(array)] = array
         return padded
+
+    def _check_row(self, array: np.ndarray) -> None:
+        """Refuse what the column has no place for, such as fractions that an `Augment` makes of whole numbers."""
+        as_text = self.spec.dtype == "string"
+        fits = array.dtype.kind in "US" if as_text else np.can_cast(array.dtype, self.spec.dtype, "same_kind")
+        if array.shape[1:] != self.spec.shape[1:] or not fits:
+            raise InputError(
+                f"A RaggedColumn of {self.spec.dtype} rows {self.spec.shape[1:]} cannot batch {array.dtype} rows "
+                f"{array.shape[1:]}: make its own rows of that shape and dtype."
+            )
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The batch of the examples at `indices`."""
@@ -138,7 +157,8 @@ class RaggedColumn:
 
     def subset(self, indices: Sequence[int]) -> RaggedColumn:
         """A column of the examples at `indices`, whose batches keep their shape."""
-        return dataclasses.replace(self, rows=[self.rows[int(i)] for i in indices])
+        chosen = dataclasses.replace(self, rows=[self.rows[int(i)] for i in indices])
+        return chosen if len(chosen) else _with_spec(chosen, self.spec)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -461,7 +481,52 @@ def joined(parts: Sequence[Column], places: np.ndarray | None = None) -> Column:
         tables = [part.columns for part in parts if isinstance(part, DictColumn)]
         if all(table.keys() == tables[0].keys() for table in tables):
             return DictColumn({name: joined([table[name] for table in tables], places) for name in tables[0]})
+    if all(isinstance(part, RaggedColumn) and part.fill == getattr(parts[0], "fill", None) for part in parts):
+        rows = [parts[part][row] for part, row in places.tolist()]
+        ragged = [part for part in parts if isinstance(part, RaggedColumn)]
+        return dataclasses.replace(ragged[0], rows=rows, most=max(part.most for part in ragged))
     return JoinedColumn(tuple(parts), np.asarray(places, np.int64))
+
+
+def _alike(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Rows of one dtype and of one shape behind their first axis; those that are empty take both of the others.
+
+    Texts keep their widths, which digests see.
+    """
+    odd = next((row for row in rows if row.dtype.hasobject or not row.ndim), None)
+    if odd is not None:
+        raise InputError(
+            f"A RaggedColumn holds arrays (k, ...) of numbers or texts. Received: {odd.dtype} {odd.shape}."
+        )
+    like = [row for row in rows if len(row)] or [row for row in rows if row.ndim > 1] or rows
+    shapes, dtypes = {row.shape[1:] for row in like}, {row.dtype for row in like}
+    texts = {dtype.kind in "US" for dtype in dtypes}
+    if len(shapes) > 1 or len(texts) > 1:
+        raise InputError(
+            "Rows of a RaggedColumn differ in their count alone, and are all numbers or all texts. Received: shapes "
+            f"{sorted(shapes)} behind the count, of {', '.join(sorted(map(str, dtypes)))}."
+        )
+    if not rows:
+        return ()
+    (shape,), (text,), dtype = shapes, texts, np.result_type(*dtypes)
+    return tuple(
+        (row if text and row.dtype.kind in "US" else row.astype(dtype, copy=False)).reshape(len(row), *shape)
+        for row in rows
+    )
+
+
+def _holds(dtype: np.dtype, value: float) -> bool:
+    """Whether a dtype has that value; floats have it nearly, and texts need none."""
+    if dtype.kind not in "iub":
+        return True
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return math.isfinite(value) and value == int(value) and low <= value <= high
+
+
+def _with_spec(column: Any, spec: ArraySpec) -> Any:
+    """A column without examples, with the spec of the one that it is a part of."""
+    column.__dict__["spec"] = spec
+    return column
 
 
 def blank(like: Column, count: int) -> Column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn
+from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn, joined
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 
@@ -37,6 +37,51 @@ def test_a_batch_of_ragged_targets_keeps_its_shape():
     column = RaggedColumn([np.ones((2, 5)), np.ones((0, 5)), np.ones((3, 5))], fill=-1)
     assert column.take(np.array([1])).shape == (1, 3, 5) and (column.take(np.array([1])) == -1).all()
     assert column.subset([0, 1]).take(np.array([0, 1])).shape == (2, 3, 5)
+
+
+def test_ragged_rows_share_the_dtype_that_holds_all():
+    for rows in (([[0, 1, 2]], [[0.5, 0.25, 0.75]]), ([[0.5, 0.25, 0.75]], [[0, 1, 2]])):
+        column = ragged(*rows)
+        assert column.spec == ArraySpec((1, 3), "float64")
+        assert column.take(np.array([0, 1])).tolist() == [list(row) for row in rows]
+        assert column.take(np.array([1, 0])).tolist() == [list(row) for row in rows[::-1]]
+    column = RaggedColumn([np.array([]), np.array([[1, 2]], np.int32), np.zeros((0, 2))])
+    assert column.spec == ArraySpec((1, 2), "int32") and column.take(np.array([0])).tolist() == [[[0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (([1, 2], [[3, 4]]), {}, r"differ in their count alone.*shapes \[\(\), \(2,\)\]"),
+        (([1, 2], ["a"]), {}, "all numbers or all texts"),
+        ((1, 2), {}, r"holds arrays \(k, ...\)"),
+        ((np.array([1, 2], np.uint8),), {"fill": -1}, r"RaggedColumn of uint8 must be .*fill=-1"),
+        (([1, 2],), {"fill": float("nan")}, "must be a value of that"),
+        (([True],), {"fill": 2}, "must be a value of that"),
+    ],
+)
+def test_ragged_rows_that_are_no_batch_are_refused(rows, options, message):
+    with pytest.raises(InputError, match=message):
+        RaggedColumn([np.array(row) for row in rows], **options)
+
+
+def test_a_ragged_batch_never_loses_fractions():
+    column = ragged([1, 2], [3])
+    with pytest.raises(InputError, match=r"of int64 rows .* cannot batch float64 rows"):
+        column.batch([np.array([1.5])])
+    assert column.batch([np.array([1], np.int32)]).dtype == np.int64
+
+
+def test_joined_ragged_columns_share_dtype_and_shape():
+    whole = joined([ragged([1, 2]), ragged([0.5, 1.5, 2.5])])
+    assert whole.spec == ArraySpec((3,), "float64")
+    assert whole.take(np.array([0, 1])).tolist() == [[1, 2, 0], [0.5, 1.5, 2.5]]
+
+
+def test_a_part_without_examples_keeps_the_shape_of_ragged_rows():
+    column = RaggedColumn([np.ones((2, 5), np.float32)]).subset([])
+    assert column.spec == ArraySpec((2, 5), "float32")
+    assert column.take(np.array([], np.int64)).shape == (0, 2, 5)
 
 
 def test_targets_that_have_no_content_are_refused():
