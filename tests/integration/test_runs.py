@@ -179,6 +179,26 @@ def own_task(labels):
     return dataclasses.replace(tlkit.tasks.classify(labels), made_by=(f"{__name__}.own_task", {"labels": list(labels)}))
 
 
+def deciding_task(labels, threshold=0.5):
+    made_by = (f"{__name__}.deciding_task", {"labels": list(labels), "threshold": threshold})
+    return dataclasses.replace(own_task(labels), made_by=made_by, finish=lambda evaluation: deciding_task(labels, 0.25))
+
+
+def test_what_validation_decided_is_opened_with_ones_own_task(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    plain = {"task": f"{__name__}.deciding_task", "arguments": {"labels": list(LABELS), "threshold": 0.25}}
+    (folder / "task.json").write_text(json.dumps(plain))
+    assert tlkit.load(folder, task=deciding_task(LABELS)).task.made_by[1]["threshold"] == 0.25
+    never = dataclasses.replace(deciding_task(LABELS, 0.75), finish=None)
+    with pytest.raises(InputError, match=r"was made with threshold=0\.25, not 0\.75: make `task` with"):
+        tlkit.load(folder, task=never)
+    plain["arguments"]["threshold"] = {"recipe": ["os.getcwd", {}]}  # nothing that the file names is called
+    (folder / "task.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match="was made with threshold="):
+        tlkit.load(folder, task=deciding_task(LABELS))
+
+
 def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
@@ -189,8 +209,13 @@ def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):
     assert tlkit.load(folder, trust=True).task.made_by[0] == f"{__name__}.own_task"
     monkeypatch.setenv("TLKIT_TRUST", "1")
     assert tlkit.load(folder).task.labels == LABELS
-    with pytest.raises(InputError, match="gives 3 outputs, and the task has 2 names"):
+    with pytest.raises(
+        InputError, match=r"was made with labels=\['dark', 'light', 'red'\], not \['dark', 'light'\]: make"
+    ):
         tlkit.load(folder, task=own_task(LABELS[:2]))
+    moved = dataclasses.replace(own_task(LABELS[:2]), made_by=("elsewhere.own_task", {}))
+    with pytest.raises(InputError, match="gives 3 outputs, and the task has 2 names"):
+        tlkit.load(folder, task=moved)
     with pytest.raises(InputError, match="`task` must be a Task"):
         tlkit.load(folder, task="classify")
 

@@ -26,7 +26,7 @@ from tlkit.exporting import formats
 from tlkit.exporting.drawings import Drawings, drawings
 from tlkit.exporting.driving import driven
 from tlkit.modalities.prepare import named
-from tlkit.tasks.recording import restore
+from tlkit.tasks.recording import as_recorded, restore
 
 if TYPE_CHECKING:
     from tlkit.core.run import Run
@@ -106,7 +106,7 @@ def predict(
         raise InputError(f"{str(model)!r} takes {modality.name} inputs, which cannot be read from files.")
     readings = _readings(files, modality.parse, inside, bad)
     with _whole(model):
-        task = task if task is not None else _task_of(card, str(model), trust)
+        task = _task_of(card, str(model), trust, task)
         if task.deployment is not None:
             opened = driven(opened, task.deployment.run)
         called = Called(opened, tuple(shapes), task.deployed)
@@ -197,8 +197,10 @@ def _card(run: Run | str | os.PathLike[str], opened: Opened) -> Mapping[str, Any
     return {**metadata.card, "files": metadata.files}
 
 
-def _task_of(card: Mapping[str, Any], model: str, trust: bool) -> Task:
-    """The task that the file was made for, made again."""
+def _task_of(card: Mapping[str, Any], model: str, trust: bool, task: Task | None) -> Task:
+    """The task that the file was made for, made again; or the one that was made anew, with what training decided."""
+    if task is not None:
+        return as_recorded(task, card.get("made_by", task.made_by))
     if "made_by" not in card:
         raise InputError(
             f"{model!r} does not say what its outputs mean, as an earlier tlkit exported it: export the run again."

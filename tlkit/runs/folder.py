@@ -36,6 +36,7 @@ from tlkit.report import write as write_report
 from tlkit.runs.kept_examples import keep, kept
 from tlkit.search import index
 from tlkit.tasks import anomaly_layers, detection_regions, generation_layers, text_scores
+from tlkit.tasks.recording import as_recorded
 
 LAYERS = (  # of its files: Keras finds those alone whose files were imported
     HubLayer, answer_states.AnswerStates, last_state.LastState, generation_layers.TokenScores,
@@ -201,7 +202,8 @@ def load(path: str | Path, *, task: Task | None = None, trust: bool = False) -> 
 
     Args:
         path: A run's folder, an index's folder, or a .keras file.
-        task: Of a run whose task is your own: the task, made anew. tlkit's own tasks are made from the run's record.
+        task: Of a run whose task is your own: the task, made anew; what validation decided of it (`Task.finish`) is
+            taken from the run's record. tlkit's own tasks are made from the record alone.
         trust: Whether to import the function outside tlkit that made a run's task and the modality of its examples,
             and to load graphs that the scan refuses; so does TLKIT_TRUST=1 (--trust on the command line).
 
@@ -294,7 +296,7 @@ def _own_cause(error: BaseException | None) -> InputError | None:
 
 def _load_run(folder: Path, task: Task | None) -> Run:
     record = read_record(folder / RECORD)
-    task = _task_of(folder / TASK) if task is None else task
+    task = _task_of(folder / TASK, task)
     data = _examples_of(folder / EXAMPLES)
     if trusted():  # what is imported now is there for exports and reports, when trust has ended
         modality_of(data.train)
@@ -303,14 +305,17 @@ def _load_run(folder: Path, task: Task | None) -> Run:
     return Run(model=model, task=task, data=data, seconds=record["seconds"], record=record, folder=folder)
 
 
-def _task_of(path: Path) -> Task:
+def _task_of(path: Path, task: Task | None) -> Task:
+    """The task that a file names, or the one that was made anew, with what training decided of it."""
     plain = _read_json(path)
     if not isinstance(plain.get("task"), str) or not isinstance(plain.get("arguments"), dict):
         raise InputError(f"{path} is not what tlkit writes there: it names no task. {_REMEDY}")
     try:
+        if task is not None:
+            return as_recorded(task, (plain["task"], plain["arguments"]))
         return tasks.restore((plain["task"], plain["arguments"]))
     except InputError as error:
-        raise InputError(f"{path} does not make a task. {error}") from error
+        raise InputError(f"{path} does not make {'a task' if task is None else 'this task'}. {error}") from error
     except Exception as error:  # wrong values in a record lead anywhere
         raise InputError(f"{path} does not make a task ({first_line(error)}). {_REMEDY}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,6 +84,41 @@ def restore(recipe: Sequence[Any], *, trust: bool = False) -> Task:
     if not isinstance(task, Task):
         raise InputError(f"`{path}` does not make a Task. Received: {type(task).__name__}.")
     return task
+
+
+def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
+    """A task that somebody made anew, with what validation decided when it was trained (`Task.finish`), which the
+    recipe has.
+
+    Nothing is called but what made the task, and only plain values are taken out of the recipe.
+
+    Args:
+        task: Made anew.
+        recipe: Of the trained task; one of another function changes nothing.
+
+    Raises:
+        InputError: If the two were made with other arguments, and not by what validation decides.
+    """
+    (path, recorded), (made_by, arguments) = _parts(recipe), json.loads(json.dumps(task.made_by, default=str))
+    names = sorted({name for name in {**recorded, **arguments} if recorded.get(name) != arguments.get(name)})
+    if path != made_by or not names:
+        return task
+    decided = {name: recorded[name] for name in names if name in recorded}
+    if task.finish is not None and not any(_is_live(value) for value in decided.values()):
+        return restore((made_by, {**arguments, **decided}), trust=True)
+    differing = " and ".join(f"{name}={recorded.get(name)!r:.80}, not {arguments.get(name)!r:.80}" for name in names)
+    raise InputError(
+        f"The run's task was made with {differing}: make `task` with the same arguments, or pass `trust=True` instead."
+    )
+
+
+def _is_live(value: Any) -> bool:
+    """Whether plain data stand for a task or a function anywhere."""
+    if isinstance(value, list):
+        return any(map(_is_live, value))
+    return isinstance(value, Mapping) and (
+        "recipe" in value or "function" in value or any(map(_is_live, value.values()))
+    )
 
 
 def _parts(recipe: Sequence[Any]) -> tuple[str, Mapping[str, Any]]:
