@@ -23,6 +23,7 @@ from tlkit.data.timeline import Step, Timeline, regular
 HISTORY = "history"  # the pipeline's step, and the column with all that lies before a cutoff
 LEAST = 8  # values before the first cutoff
 MOST_WINDOWS = 2000  # of one series that are trained on, the latest
+MOST_IN_ALL = 500_000  # windows that are in memory, 150 MB of short seasons
 COARSE = 1e-5  # a spread below this share of the level is some hundred steps of float32 at most
 YEAR, DAY = 12, 86_400  # months and seconds
 FINEST = 300  # seconds of a step; of finer ones a day is more steps than a season here mostly has
@@ -183,12 +184,15 @@ def of_timelines(
     for history, steps in zip(histories, cut_earlier, strict=True):
         _check(history, cutoffs, steps)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
+    most = max(1, min(MOST_WINDOWS, MOST_IN_ALL // len(histories)))
     for history, steps in zip(histories, cut_earlier, strict=True):
-        for part, windows in _windows(history, cutoffs, history.name in held_out, steps).items():
+        for part, windows in _windows(history, cutoffs, history.name in held_out, steps, most).items():
             parts[part].append(windows)
     pipeline = Pipeline().then(HISTORY, horizon=cutoffs.horizon, season_length=cutoffs.season_length, **dict(names))
     train, val, test = (_examples(parts[part], pipeline) for part in ("train", "val", "test"))
     notes = [note for history in histories for note in (*_coarse(history), *_exact(history, cutoffs))]
+    if cut := sum(len(rows["ids"]) == most for rows in parts["train"]):
+        notes.append(f"Of {cut:,} long series the latest {most:,} windows each are trained on.")
     notes += _apart(histories, earlier, cutoffs, held_out) if names else []  # without times no date is known
     return Splits(train, val, test, notes=(*notes, *_unusual(histories[0], cutoffs.season_length)))
 
@@ -317,7 +321,7 @@ def _unusual(history: Timeline, season_length: int) -> list[str]:
     ]
 
 
-def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool, earlier: int) -> dict[str, dict[str, Any]]:
+def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool, earlier: int, most: int) -> dict[str, dict[str, Any]]:
     """By part, the rows of one series. Targets of training and validation end where the next part begins."""
     count = len(history.values)
     tested = cutoffs.tested(count, earlier)
@@ -329,7 +333,7 @@ def _windows(history: Timeline, cutoffs: Cutoffs, held_out: bool, earlier: int) 
     judging = [at for at in tested.tolist() if not gaps.issuperset(range(at, min(count, at + cutoffs.horizon)))]
     parts = {"test": _rows(history, np.array(judging, np.int64), None, first, cutoffs)}
     if not held_out:
-        at = np.arange(cutoffs.least, min(cut, count))[-MOST_WINDOWS:]
+        at = np.arange(cutoffs.least, min(cut, count))[-most:]
         parts["train"] = _rows(history, at, cut, first, cutoffs)
         parts["val"] = _rows(history, later[later < count], first, first, cutoffs)
     return parts

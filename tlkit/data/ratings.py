@@ -26,6 +26,7 @@ from tlkit.core.numeric import is_number, number_in
 from tlkit.data import tables
 from tlkit.data.catalogues import Catalogue, catalogue, of_ratings
 from tlkit.data.decoding import read_noted
+from tlkit.data.history_column import HistoryColumn
 from tlkit.data.ratings_module import module
 from tlkit.data.table_formats import Table, read_any
 
@@ -264,11 +265,14 @@ def _divided(
 def _examples(
     pairs: Sequence[tuple[str, int]], by_user: dict[str, list[int]], length: int, pipeline: Pipeline
 ) -> Examples:
-    rows = [in_history([i + 1 for i in by_user[user][:place]], length) for user, place in pairs]
+    numbers = np.array([i + 1 for items in by_user.values() for i in items], np.int32)
+    first = dict(zip(by_user, np.cumsum([0, *map(len, by_user.values())]).tolist(), strict=False))
+    starts = np.array([first[user] for user, _ in pairs], np.int64)
+    ends = starts + np.array([place for _, place in pairs], np.int64)
     targets = np.array([by_user[user][place] for user, place in pairs], np.int32)
     return Examples(
         ids=tuple(f"{user}@{place}" for user, place in pairs),
-        inputs=ArrayColumn(np.array(rows, np.int32).reshape(len(pairs), length)),
+        inputs=HistoryColumn(numbers, starts, ends, length),
         targets=ArrayColumn(targets),
         modality=RATINGS,
         pipeline=pipeline,
@@ -286,8 +290,9 @@ def taken_by(examples: Sequence[Examples], users: Sequence[str]) -> np.ndarray:
     for part in examples:
         every = np.arange(len(part))
         owners = np.array([row.get(str(user), -1) for user in part.columns[USER].take(every)], np.int64)
-        latest = np.asarray(part.inputs.take(every)).reshape(len(part), -1)[:, -1:].sum(axis=1) - 1
-        pairs += [np.stack([owners, items], axis=1) for items in (latest, part.target_array)]
+        history = part.inputs
+        latest = history.latest if isinstance(history, HistoryColumn) else np.asarray(history.take(every))[:, -1]
+        pairs += [np.stack([owners, items], axis=1) for items in (latest.astype(np.int64) - 1, part.target_array)]
     joined = np.concatenate(pairs)
     return np.unique(joined[(joined >= 0).all(axis=1)], axis=0)
 

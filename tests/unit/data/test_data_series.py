@@ -11,7 +11,7 @@ import pytest
 from tlkit.core.errors import InputError
 from tlkit.core.modality import FileInfo
 from tlkit.core.seasons import lag_positions, window_length, windows_of
-from tlkit.data import series, timeline
+from tlkit.data import histories, series, timeline
 from tlkit.data.histories import timelines
 from tlkit.modalities.series import SERIES
 
@@ -263,6 +263,16 @@ def test_lags_never_lie_in_the_future_and_have_their_place_in_the_season():
         assert places.min() >= 0 and places.max() < window_length(season)
         ahead = np.arange(24)[:, None] - (places - window_length(season))
         assert (ahead > 0).all() and (ahead % season == 0).all()
+
+
+def test_many_or_long_series_give_a_bounded_count_of_windows(monkeypatch):
+    monkeypatch.setattr(histories, "MOST_IN_ALL", 60)
+    data = series.history({name: wave(90 if name == "a" else 40) for name in "abc"}, 2, 12, origins=1)
+    assert [sum(name.startswith(f"{part}@") for name in data.train.ids) for part in "abc"] == [20, 20, 20]
+    assert "a@85" in data.train.ids and "a@65" not in data.train.ids
+    assert "Of 3 long series the latest 20 windows each are trained on." in data.notes
+    monkeypatch.undo()
+    assert not any("windows each" in note for note in series.history({"a": wave(90)}, 2, 12, origins=1).notes)
 
 
 def test_windows_begin_with_what_is_not_there():
