@@ -26,6 +26,7 @@ def main(
     general: Path | None = None,
     mix: float = 0.0,
     texts: tuple[str, ...] = (),
+    samples: int = 8,
     strict: bool = False,
     formats: tuple[str, ...] = ("saved_model", "float32", "dynamic"),
 ) -> tlkit.Run:
@@ -48,17 +49,18 @@ def main(
         general: File of other text, one a line, on which forgetting is measured; without it, sentences of editorials.
         mix: Share of such texts in training, against forgetting.
         texts: Further scores of written answers: exact, rouge_l, chrf, bleu.
+        samples: Questions of the test that are answered before training and after it, for the report and `texts`.
         strict: Fail on a broken text instead of leaving it out.
         formats: What to export.
     """
-    others = tlkit.datasets.reviews.editorials(64) if general is None else general.read_text().splitlines()
+    others = tlkit.datasets.reviews.editorials(64) if general is None else general.read_text("utf-8").splitlines()
     if data is None:
         splits = tlkit.datasets.chats.english(system=system, general=others, mix=mix, seed=seed)
     else:
         table = data.suffix.lower() in (".csv", ".tsv", ".parquet")
         read = tlkit.data.text.from_pairs if table else tlkit.data.text.from_dialogues
         splits = read(data, system=system, general=others, mix=mix, seed=seed, strict=strict)
-    task = tlkit.tasks.generate(head, most=most, texts=texts)
+    task = tlkit.tasks.generate(head, most=most, texts=texts, samples=samples)
     phases = (tlkit.Phase(epochs, lr, unfrozen=unfrozen),)
     run = tlkit.finetune(module, task, splits, phases, out=out, seed=seed, batch_size=batch_size, length=length)
     return tlkit.export(run, formats=formats)

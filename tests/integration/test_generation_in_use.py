@@ -191,9 +191,11 @@ def test_a_saved_model_whose_default_answers_something_else_fails(run, tmp_path,
 
 @pytest.mark.parametrize("period", [1, 3, 5, 16])
 @pytest.mark.parametrize("known", [False, True])
-def test_the_saved_model_ends_an_answer_that_repeats_itself(monkeypatch, period, known):
-    """A model that counts, over and over, with keys and values at hand and without."""
-    rule, capacity = search.Rule(most=60), 64
+@pytest.mark.parametrize("spare", [0, 12])
+def test_the_saved_model_ends_an_answer_that_repeats_itself(monkeypatch, period, known, spare):
+    """A model that counts, over and over, with keys and values at hand and without; with room behind the third time."""
+    size = next(size for size in search.STRETCHES if size % period == 0)
+    rule, capacity = search.Rule(most=3 * size + spare), 64
 
     def decode(inputs):
         token = inputs["tokens"][0, inputs["input_pos"][0]] if not known else inputs["tokens"][0, 0]
@@ -204,7 +206,6 @@ def test_the_saved_model_ends_an_answer_that_repeats_itself(monkeypatch, period,
         {"next": Signature(decode, {}), "decode": Signature(decode, {})}, "known" if known else None, rule, capacity
     )
     tokens = tf.function(answering.call)({"tokens": tf.constant([[0]])})["tokens"][0].numpy()
-    size = next(size for size in search.STRETCHES if size % period == 0)
     assert rows.tokens_of(tokens) == [(1 + i) % period for i in range(size)]
 
 
@@ -240,15 +241,23 @@ def test_a_module_whose_keys_are_not_known_is_asked_again_with_all(place, data, 
     assert run.exports[0].passed and run.exports[0].agreement == 1
 
 
-def test_litert_lm_opens_the_file_and_answers_the_same(run, place):
-    """A client that is not ours: the runtime that apps on phones use."""
+@pytest.mark.parametrize("system", ["", "Go"])
+def test_litert_lm_opens_the_file_and_answers_the_same(run, place, tmp_path, system):
+    """A client that is not ours: the runtime that apps on phones use; what was told in training is told there too."""
     litert_lm = pytest.importorskip("litert_lm", reason="the wheel litert-lm-api is not there, or does not load")
-    folder = place / "lm"
-    done = tlkit.export(run, folder, formats=("tlkit.exporting.litertlm.float32",))
-    assert done.exports[0].passed
+    folder = tmp_path / "lm"
+    if system:
+        pipeline = run.data.test.pipeline.then("turns", version=1, system=system)
+        run = dataclasses.replace(
+            run,
+            data=dataclasses.replace(run.data, test=dataclasses.replace(run.data.test, pipeline=pipeline)),
+        )
+    done = tlkit.export(run, folder, formats=("float32", "tlkit.exporting.litertlm.float32"))
+    assert all(row.passed for row in done.exports)
     asked = place / "lm.txt"
     asked.write_text("red sky")
-    (prediction,) = tlkit.predict(run.folder, [asked])
+    (prediction,) = tlkit.predict(folder, [asked])
+    assert (prediction.scores != tlkit.predict(run.folder, [asked])[0].scores) == bool(system)
     try:
         engine = litert_lm.Engine(str(folder / "model.litertlm"))
     except OSError as error:

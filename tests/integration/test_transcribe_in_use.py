@@ -301,6 +301,8 @@ def test_teacher_forcing_shows_what_stands_before_each_token(data, module):
         ([9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 7], 5, 13),
         ([5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, -1, -1], 4, 12),
         ([1, 2, 3, 4, 1, 2, 3, 4, -1, -1, -1, -1, -1, -1], 14, 14),
+        ([1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4], 4, 12),  # which end with the text
+        ([9, 9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4], 6, 14),
     ],
 )
 def test_three_equal_stretches_end_a_text(row, first, last):

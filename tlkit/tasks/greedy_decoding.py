@@ -215,16 +215,17 @@ def repeats(text: Any, times: int = TIMES) -> tuple[Any, Any]:
     import tensorflow as tf
 
     longest = int(text.shape[1])
-    first = last = tf.zeros_like(text[:, 0]) + longest
+    first = tf.zeros_like(text[:, 0]) + longest
+    last = first + 1  # so that stretches may end with the text
     for size in (size for size in STRETCHES if times and times * size <= longest):
         equal = tf.logical_and(tf.equal(text[:, size:], text[:, :-size]), text[:, size:] >= 0)
         counted = tf.pad(tf.cumsum(tf.cast(equal, tf.int32), axis=1), ((0, 0), (1, 0)))
         run = (times - 1) * size
         repeated = tf.equal(counted[:, run:] - counted[:, : counted.shape[1] - run], run)
         starts = tf.reduce_min(tf.where(repeated, tf.range(longest - times * size + 1)[None], longest), axis=1)
-        ends = tf.where(starts < longest, starts + times * size, longest)
+        ends = tf.where(starts < longest, starts + times * size, longest + 1)
         first, last = tf.where(ends < last, starts + size, first), tf.minimum(last, ends)
-    return first, last
+    return first, tf.minimum(last, longest)
 
 
 def repeats_at(text: Any, place: Any, times: int = TIMES) -> Any:
