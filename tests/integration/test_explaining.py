@@ -336,6 +336,32 @@ def test_a_sound_is_explained_on_its_spectrogram(module_folder, method):
     assert explanation.heat.shape == ((4000,) if method == "integrated_gradients" else explanation.shown.shape[:2])
 
 
+def of_bands(folder, order):
+    """A module of sounds whose map of loudness has its axes (0 examples, 1 time, 2 bands) in an order."""
+    kernel = tf.Variable(np.ones((1, 1, 1, 1), np.float32))
+
+    def call(waves, _training):
+        spectra = tf.abs(tf.signal.stft(waves, 256, 128))[..., 1:, None]
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(tf.transpose(spectra, order), kernel, 1, "SAME")), (1, 2))
+
+    spec, card = tf.TensorSpec((None, None), tf.float32, name="waveform"), {"sample_rate": 16_000}
+    hub_module.write_module(call, [kernel], [kernel], spec, folder, card=card)
+    return tlkit.HubLayer(folder, name="backbone")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3)])
+def test_grad_cam_of_a_sound_says_when_and_not_at_which_frequency(tmp_path, order):
+    """Which frequencies a module's map has, and which of its axes they are, is not known."""
+    wave = np.where(np.arange(8000) < 5000, 0, np.sin(np.arange(8000))).astype(np.float32)[None]
+    part = Examples(("a",), ArrayColumn(wave), ArrayColumn(np.zeros(1, np.int32)), modality="audio")
+    run = untrained(tlkit.tasks.classify(("a", "b")), of_bands(tmp_path / "module", order), part)
+    run.model.trainable_variables[-2].assign([[1.0, -1.0]])
+    (explanation,) = tlkit.explain(run, part, label="a")
+    heat, start = explanation.heat, int(explanation.heat.shape[1] * 5 / 8)
+    assert (heat == heat[0]).all() and heat.shape == explanation.shown.shape[:2]
+    assert heat[0, start + 8 :].min() > 20 * heat[0, : start - 8].max()
+
+
 # -- what cannot be explained
 
 

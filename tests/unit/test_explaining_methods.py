@@ -125,6 +125,14 @@ def test_the_peak_and_the_picture_of_a_heat():
     assert Explanation("a", "b", 0.0, "grad_cam", heat * 0).shares().max() == 0.0
 
 
+def test_what_speaks_against_a_sound_is_blue():
+    """One number a sample, drawn on the spectrogram."""
+    heat = np.repeat(np.array([-1, 1], np.float32), 2000)
+    drawn = Explanation("a", "b", 1.0, "integrated_gradients", heat, shown=np.zeros((72, 160, 3), np.uint8)).png()
+    red, _, blue = np.moveaxis(np.asarray(Image.open(io.BytesIO(drawn))).astype(int), -1, 0)
+    assert (blue > red)[:, :230].all() and (red > blue)[:, 250:].all()
+
+
 def rises_with_two_steps(batch):
     return tf.reduce_sum(tf.convert_to_tensor(batch)[:, 10:12] ** 2, (1, 2))[:, None]
 

@@ -232,13 +232,31 @@ def _sound(run: Run, inputs: np.ndarray, of: Scored, settings: _Asked) -> Explan
 
 
 def _sound_cam(run: Run, inputs: np.ndarray, of: Scored, depth: float | None) -> tuple[Parts, np.ndarray]:
-    """Heat (frequency, time), the highest first, of a map (time, frequency); of a row of steps one row."""
+    """Heat (1, time), the mean over frequencies: which ones the places of a map stand for is not known."""
     try:
         parts = parts_of(run, depth, 4)
     except InputError:
         parts = parts_of(run, depth, 3)
     heat = methods.grad_cam(parts, inputs, of)
-    return parts, np.flipud(heat.T).copy() if heat.ndim == 2 else heat[None]
+    return parts, np.atleast_2d(heat.mean(axis=1 - _time_axis(parts, inputs)) if heat.ndim == 2 else heat)
+
+
+def _time_axis(parts: Parts, inputs: np.ndarray) -> int:
+    """Which axis of a map is time: along it, what one noise changes moves when it sounds half a recording later."""
+    half = inputs.shape[1] // 2
+    noise = np.random.default_rng(0).normal(0, 0.1, half).astype(inputs.dtype)
+    sounds = np.zeros((3, *inputs.shape[1:]), inputs.dtype)
+    sounds[1, :half] = sounds[2, half : 2 * half] = noise
+    silence, early, late = (np.asarray(parts.front(sound[None])[-1])[0] for sound in sounds)
+    first, second = (np.abs(maps - silence).sum(axis=-1) for maps in (early, late))
+    moved = [abs(_middle_along(first, axis) - _middle_along(second, axis)) for axis in (0, 1)]
+    return int(np.argmax(moved))
+
+
+def _middle_along(heat: np.ndarray, axis: int) -> float:
+    """Where the middle of a heat (rows, columns) lies along an axis, in shares of its length."""
+    places, sums = np.arange(heat.shape[axis]) / heat.shape[axis], heat.sum(axis=1 - axis)
+    return float((places * sums).sum() / max(sums.sum(), 1e-9))
 
 
 def _hidden_bands(run: Run, inputs: np.ndarray, of: Scored) -> np.ndarray:

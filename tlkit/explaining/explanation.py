@@ -120,8 +120,8 @@ class Explanation:
         scale = SIDE / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         grey = Image.fromarray(self.shown).convert("L").convert("RGB").resize(size)
-        heat = _bright(self.heat if self.heat.ndim == 2 else np.abs(self.heat)[None])
-        shares = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[..., None]
+        heat = Image.fromarray(np.atleast_2d(self.heat).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+        shares = _bright(np.asarray(heat))[..., None]
         colour = np.where(shares >= 0, WARM, COLD)
         strength = 0.75 * np.abs(shares) ** 0.7
         image = Image.fromarray((np.asarray(grey) * (1 - strength) + colour * strength).astype(np.uint8))
