@@ -124,6 +124,39 @@ def test_split_folders_are_kept_and_groups_stay_together(tmp_path):
     assert sum(map(len, sides)) == len(set.union(*sides)) == 12
 
 
+SHORT = {
+    "cp1251": "да нет Привет спасибо завтра хорошо плохо очень жду конечно "
+    "сегодня вчера можно нельзя когда где почему я мы вы",
+    "cp1250": "zażółć gęślą jaźń łódź świerszcz pięć dziękuję żółw ćma źle "
+    "dzień książka mąż żona święto wódka sól łąka gość śnieg",
+    "cp932": "はい いいえ ありがとう 天気 散歩 日本 東京 元気ですか 明日 猫 犬 今日 昨日 水 お茶 本 車 駅 学校 先生",
+    "cp1253": "καλημέρα ναι όχι ευχαριστώ αύριο σήμερα πολύ νερό σπίτι θάλασσα "
+    "ημέρα νύχτα ψωμί γάλα φίλος πόλη δρόμος βιβλίο εγώ εσύ",
+}
+
+
+@pytest.mark.parametrize("encoding", SHORT)
+def test_short_texts_are_read_in_one_encoding_that_all_of_them_tell(tmp_path, encoding):
+    words = SHORT[encoding].split()
+    for i, word in enumerate(words):
+        write(tmp_path / "ab"[i % 2] / f"{i}.txt", word.encode(encoding))
+        write(tmp_path / "ab"[i % 2] / f"plain{i}.txt", f"naïve {i}".encode())
+    splits = text.from_folder(tmp_path, progress=False)
+    read = contents(splits)
+    assert [read[f"{'ab'[i % 2]}/{i}.txt"] for i in range(20)] == words and read["a/plain2.txt"] == "naïve 2"
+    assert f"those too short to tell are read as {encoding}, as all of them together are" in splits.notes[0]
+    asked = tmp_path / "asked.txt"
+    asked.write_bytes(words[0].encode(encoding))  # `predict` reads it alike
+    assert text_source.read_text(asked, splits.train.pipeline)[0] == words[0]
+
+
+def test_a_few_short_texts_are_read_as_the_long_ones(tmp_path):
+    write(tmp_path / "a" / "short.txt", "жду".encode("cp1251"))
+    for i in range(5):
+        write(tmp_path / "ab"[i % 2] / f"{i}.txt", f"Привет, как дела? Это обычное письмо {i}.".encode("cp1251"))
+    assert contents(text.from_folder(tmp_path, progress=False))["a/short.txt"] == "жду"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_encodings_with_a_mark_are_read_and_lead_to_the_same_splits(tmp_path, encoding):
     for kind in (encoding, "utf-8"):
@@ -144,8 +177,9 @@ def test_other_encodings_are_found_and_noted(tmp_path):
     assert (read["a/latin.txt"], read["b/unmarked.txt"]) == ("un café crème", "hello there")
     assert read["b/russian.txt"].startswith("Привет")
     guesses = "cp1251 (1), cp1252 (1), utf-16-le (1)"
-    assert (
-        splits.notes[0] == f"3 of 19 texts are not UTF-8 and were read as {guesses}; pass `encoding` if that is wrong."
+    short = "those too short to tell are read as cp1252, as all of them together are"
+    assert splits.notes[0] == (
+        f"3 of 19 texts are not UTF-8 and were read as {guesses}; {short}; pass `encoding` if that is wrong."
     )
     (tmp_path / "b" / "russian.txt").unlink()
     (tmp_path / "b" / "unmarked.txt").unlink()

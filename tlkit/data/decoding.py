@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ _CONTROLS = dict.fromkeys((*range(9), 11, *range(14, 32), 127))  # not tab, line
 _MOST_CONTROLS = 0.02  # share of control characters above which something is no text
 _LATIN = 0.3  # share of bytes beyond ASCII up to which a text is likely written in Latin letters
 _WESTERN = ("mac_roman", "cp850")  # what the detector takes for their neighbours, mac_latin2 and cp775
+_RARE = ("mac_cyrillic", "mac_greek", "mac_turkish", "mac_latin2", "mac_iceland")  # of words without their sentences
 _INSIDE_WORDS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß’‘“”–—…•·")
 _TELLING = 30  # bytes beyond ASCII from which the detector may contradict cp1252 in such a text
 _LOOKED_AT = 1 << 18  # bytes that the detector sees
@@ -92,8 +95,14 @@ def decode(data: bytes, encoding: str | None = None) -> str:
     return decoded(data, encoding)[0]
 
 
-def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
-    """The text as `decode` gives it, and the encoding that was guessed, or ""."""
+def decoded(data: bytes, encoding: str | None = None, like: str = "") -> tuple[str, str]:
+    """The text as `decode` gives it, and the encoding that was guessed, or "".
+
+    Args:
+        data: The bytes.
+        encoding: As in `decode`.
+        like: What `common_encoding` gave of texts of the same origin, for one that is too short to tell its own.
+    """
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     codec, guess = encoding or marked or "utf-8", ""
     if encoding is None and marked is None and b"\0" in data:
@@ -106,7 +115,7 @@ def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
         guess = ""
         if codec == "utf-8" and encoding is None:
             _check_damaged(data, error)
-            guess = _guessed(data)
+            guess = like if like and not tells(data) and _is_text(data, like) else _guessed(data)
         if not guess:
             raise InputError(_undecodable(codec, encoding, data, error)) from error
         text = data.decode(guess)
@@ -114,6 +123,25 @@ def decoded(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     if controls > _MOST_CONTROLS * len(text):
         raise InputError(f"binary, not text: {controls} of its {len(text)} characters are control characters")
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), guess
+
+
+def tells(data: bytes) -> bool:
+    """Whether bytes that are not UTF-8 are enough to tell by themselves in which encoding they are."""
+    return b"\0" in data or len(_BEYOND_ASCII.findall(data[:_LOOKED_AT])) >= _TELLING
+
+
+def common_encoding(short: Sequence[bytes], others: Sequence[tuple[bytes, str]]) -> str:
+    """One encoding for texts of one origin that are too short to tell theirs one by one; "" where there are none.
+
+    Args:
+        short: Those texts: all of them together may be long enough.
+        others: The others and their encodings, of which the most frequent decides where they are not.
+    """
+    if not short:
+        return ""
+    together = b" ".join(dict.fromkeys(short))
+    votes = Counter(guess for data, guess in others if _is_latin(data) == _is_latin(together) and b"\0" not in data)
+    return votes.most_common(1)[0][0] if votes and not tells(together) else _guessed(together, rare=_RARE)
 
 
 def _unmarked_utf16(data: bytes) -> str:
@@ -135,8 +163,8 @@ def _check_damaged(data: bytes, error: UnicodeDecodeError) -> None:
         ) from error
 
 
-def _guessed(data: bytes) -> str:
-    """The encoding of bytes that are not UTF-8, or "" where they are no text.
+def _guessed(data: bytes, rare: Sequence[str] = ()) -> str:
+    """The encoding of bytes that are not UTF-8, or "" where they are no text; `rare` ones give way to their equals.
 
     Of Latin letters with a few accents the detector prefers cp1250 to cp1252 by chance: there it must have seen some,
     and find the text more like a language.
@@ -145,9 +173,11 @@ def _guessed(data: bytes) -> str:
 
     matches = from_bytes(data[:_LOOKED_AT])
     best = matches.best()
-    beyond = sum(byte > 127 for byte in data[:_LOOKED_AT])
+    if best and best.encoding in rare:
+        best = next((match for match in matches if match.chaos == best.chaos and match.encoding not in rare), best)
+    beyond = len(_BEYOND_ASCII.findall(data[:_LOOKED_AT]))
     names = [best.encoding] if best else []
-    is_latin = beyond <= _LATIN * min(len(data), _LOOKED_AT)
+    is_latin = _is_latin(data)
     if is_latin and _is_text(data, "cp1252"):
         western = max(
             (match.coherence for match in matches if "cp1252" in (match.encoding, *_like(match))), default=0.0
@@ -156,6 +186,12 @@ def _guessed(data: bytes) -> str:
     if is_latin and not (names[:1] == ["cp1252"] and _is_western(data, "cp1252")):
         names = [*(name for name in _WESTERN if _is_western(data, name)), *names]
     return next((name for name in names if _is_text(data, name)), "")
+
+
+def _is_latin(data: bytes) -> bool:
+    """Whether a text is likely written in Latin letters: few of its bytes are beyond ASCII."""
+    seen = data[:_LOOKED_AT]
+    return len(_BEYOND_ASCII.findall(seen)) <= _LATIN * len(seen)
 
 
 def _is_western(data: bytes, encoding: str) -> bool:

@@ -21,7 +21,7 @@ from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Quarantin
 from tlkit.core.numeric import is_number
 from tlkit.data import walking
 from tlkit.data.conll import Sentence, WordsReader, kinds, word_targets
-from tlkit.data.decoding import ENCODINGS, check_encoding, decode, decoded
+from tlkit.data.decoding import ENCODINGS, check_encoding, common_encoding, decode, decoded, tells
 from tlkit.data.labelling import Labelled
 from tlkit.data.preflight import Checked
 from tlkit.data.sourcing import Division, FileSource, Unchecked, checked_splits, file_trouble
@@ -47,6 +47,7 @@ WORDS = ArraySpec((None,), "string")  # texts that are split into words, each of
 QUESTIONS = {"question": TEXT, "context": TEXT}  # the answer is looked for in the context
 
 Source = Callable[[int], bytes | str]
+Look = Callable[[int, "Options", Callable[[str], None]], Checked]  # position, options, what hears a guessed encoding
 Tokenizer = WordPiece | Words | BytePairs
 
 
@@ -57,6 +58,7 @@ class TextReader:
     source: Source
     encoding: str | None = None
     guesses: Mapping[int, str] = field(default_factory=dict)  # encodings that were guessed once, by position
+    like: str = ""  # encoding of the texts that are too short to tell theirs
 
     def __call__(self, i: int) -> np.ndarray:
         """The text of example i: an object array of shape () that holds a str."""
@@ -65,7 +67,8 @@ class TextReader:
     @property
     def pipeline(self) -> Pipeline:
         """Everything that decides the text, besides the content of the files."""
-        return Pipeline().then(TEXT_MODALITY, version=_VERSION, encoding=self.encoding or ENCODINGS)
+        like = {"like": self.like} if self.like else {}
+        return Pipeline().then(TEXT_MODALITY, version=_VERSION, encoding=self.encoding or ENCODINGS, **like)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,15 @@ class TokenizedReader:
 
 @dataclass(frozen=True)
 class Options:
-    """What all sources of text take, checked before anything is read; `data.text.from_folder` says what each means."""
+    """What all sources of text take, checked before anything is read; `data.text.from_folder` says what each means.
+
+    `like` is the encoding of texts that are too short to tell theirs, once all of them were looked at.
+    """
 
     division: Division
     encoding: str | None = None
     max_characters: int = MAX_CHARACTERS
+    like: str = ""
 
     def __post_init__(self) -> None:
         check_encoding(self.encoding)
@@ -109,15 +116,12 @@ def from_files(
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
 
-    guesses: dict[int, str] = {}
-
-    def check(i: int) -> Checked:
-        return check_file(paths[i], options, functools.partial(guesses.__setitem__, i))
+    def look(i: int, options: Options, tell: Callable[[str], None]) -> Checked:
+        return check_file(paths[i], options, tell)
 
     return _splits(
-        names, FileSource(paths), check, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine,
-        guesses=guesses,
-    )  # fmt: skip
+        names, FileSource(paths), look, labelled=labelled, fixed=fixed, options=options, quarantine=quarantine
+    )
 
 
 def from_texts(
@@ -125,12 +129,10 @@ def from_texts(
 ) -> Splits:
     """Splits of strings, or of bytes to decode, that a source gives by position."""
 
-    guesses: dict[int, str] = {}
+    def look(i: int, options: Options, tell: Callable[[str], None]) -> Checked:
+        return check_text(source(i), options, tell)
 
-    def check(i: int) -> Checked:
-        return check_text(source(i), options, functools.partial(guesses.__setitem__, i))
-
-    return _splits(ids, source, check, labelled=labelled, fixed=fixed, options=options, guesses=guesses)
+    return _splits(ids, source, look, labelled=labelled, fixed=fixed, options=options)
 
 
 def check_file(path: Path, options: Options, tell: Callable[[str], None] | None = None) -> Checked:
@@ -152,7 +154,7 @@ def check_file(path: Path, options: Options, tell: Callable[[str], None] | None 
 def check_text(content: bytes | str, options: Options, tell: Callable[[str], None] | None = None) -> Checked:
     """Look at one text; `tell` hears the encoding that was guessed. Never raises."""
     try:
-        text, guess = (content, "") if isinstance(content, str) else decoded(content, options.encoding)
+        text, guess = (content, "") if isinstance(content, str) else decoded(content, options.encoding, options.like)
         digest = sha256_of(text)
     except InputError as error:
         return Checked(reason=str(error))
@@ -185,9 +187,10 @@ def read_text(path: Path, pipeline: Pipeline) -> tuple[str, str]:
     trouble = file_trouble(path)
     if trouble:
         raise InputError(f"{str(path)!r} cannot be read as a text: {trouble}.")
-    encoding = (pipeline.get(TEXT_MODALITY) or {}).get("encoding", ENCODINGS)
+    step = pipeline.get(TEXT_MODALITY) or {}
+    encoding, like = step.get("encoding", ENCODINGS), step.get("like", "")
     try:
-        text, guess = decoded(path.read_bytes(), None if encoding == ENCODINGS else encoding)
+        text, guess = decoded(path.read_bytes(), None if encoding == ENCODINGS else encoding, like)
     except (OSError, InputError) as error:
         raise InputError(f"{str(path)!r} cannot be read as a text: {error}.") from error
     return text, f"not UTF-8, and read as {guess}" if guess else ""
@@ -358,25 +361,45 @@ def _word_pairs(texts: Sequence[str]) -> list[np.ndarray]:
 def _splits(
     ids: Sequence[str],
     source: Source,
-    check: Callable[[int], Checked],
+    look: Look,
     *,
     labelled: Labelled,
     fixed: Sequence[int],
     options: Options,
     quarantine: Sequence[Quarantined] = (),
-    guesses: Mapping[int, str],
 ) -> Splits:
-    reader = TextReader(source, options.encoding, guesses)
-    unchecked = Unchecked(
-        ids, labelled, reader, check, TEXT, TEXT_MODALITY, reader.pipeline, "texts", fixed, quarantine
-    )
-    splits = checked_splits(unchecked, options.division)
-    return dataclasses.replace(splits, notes=(*_encodings(guesses, len(ids)), *splits.notes, *near_duplicates(splits)))
+    """Splits of texts; those too short to tell their encoding are read once more, in one that they have in common."""
+
+    def read(options: Options) -> tuple[Splits, dict[int, str]]:
+        guesses: dict[int, str] = {}
+        reader = TextReader(source, options.encoding, guesses, options.like)
+        unchecked = Unchecked(
+            ids, labelled, reader, lambda i: look(i, options, functools.partial(guesses.__setitem__, i)), TEXT,
+            TEXT_MODALITY, reader.pipeline, "texts", fixed, quarantine,
+        )  # fmt: skip
+        return checked_splits(unchecked, options.division), guesses
+
+    splits, guesses = read(options)
+    like = _like(guesses, source)
+    if like:
+        division = dataclasses.replace(options.division, progress=False)
+        splits, guesses = read(dataclasses.replace(options, division=division, like=like))
+    notes = _encodings(guesses, len(ids), like)
+    return dataclasses.replace(splits, notes=(*notes, *splits.notes, *near_duplicates(splits)))
 
 
-def _encodings(guesses: Mapping[int, str], total: int) -> list[str]:
+def _like(guesses: Mapping[int, str], source: Source) -> str:
+    """Encoding of the texts that are too short to tell theirs, by all that are not UTF-8; "" where there are none."""
+    contents = [(content, guess) for i, guess in guesses.items() if isinstance(content := source(i), bytes)]
+    short = [content for content, _ in contents if not tells(content)]
+    return common_encoding(short, [(content, guess) for content, guess in contents if tells(content)])
+
+
+def _encodings(guesses: Mapping[int, str], total: int, like: str) -> list[str]:
     if not guesses:
         return []
     counts = ", ".join(f"{name} ({count:,})" for name, count in Counter(sorted(guesses.values())).most_common(5))
     verb = "is not UTF-8 and was" if len(guesses) == 1 else "are not UTF-8 and were"
-    return [f"{len(guesses):,} of {total:,} texts {verb} read as {counts}; pass `encoding` if that is wrong."]
+    together = f"; those too short to tell are read as {like}, as all of them together are"
+    short = together if like and len(guesses) > 1 else ""
+    return [f"{len(guesses):,} of {total:,} texts {verb} read as {counts}{short}; pass `encoding` if that is wrong."]
