@@ -85,12 +85,14 @@ class Recordings:
         values: float64 (steps,) or (steps, channels) of each.
         labelled: Their targets.
         notes: Sentences on what was done.
+        steps: Columns of a wide table that are the steps.
     """
 
     names: list[str]
     values: list[np.ndarray]
     labelled: labelling.Labelled
     notes: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
@@ -111,19 +113,23 @@ def wide(frame: Frame, label: str | Sequence[str]) -> Recordings:
             f"A wide table has a row a series and a column a step, and this one has {len(steps)} columns beside "
             f"{labels}: name the columns of a long table, `series`, `time` and `value`."
         )
+    names, arrays = wide_rows(frame, steps)
+    order = "" if named else ", in the table's order, as their names say none"
+    notes.append(f"The {len(steps)} columns from {steps[0]!r} to {steps[-1]!r} are the steps of the series{order}.")
+    return Recordings(names, arrays, frame.table.labelled(label), tuple(notes), tuple(steps))
+
+
+def wide_rows(frame: Frame, steps: Sequence[str]) -> tuple[list[str], list[np.ndarray]]:
+    """Names and values of the series of a wide table, float64 (steps,) each, without empty cells at their ends."""
     columns = [
         [number(cell, f"row {row} of column {name!r}") for row, cell in enumerate(frame.columns[name], frame.first)]
         for name in steps
     ]
     values = np.array(columns, np.float64).T
-    names = [f"row {row}" for row in range(frame.first, frame.first + len(values))]
-    arrays = [_without_padding(name, row) for name, row in zip(names, values, strict=True)]
-    order = "" if named else ", in the table's order, as their names say none"
-    notes.append(f"The {len(steps)} columns from {steps[0]!r} to {steps[-1]!r} are the steps of the series{order}.")
-    return Recordings(names, arrays, frame.table.labelled(label), tuple(notes))
+    return [f"row {row}" for row in range(frame.first, frame.first + len(values))], list(map(_without_padding, values))
 
 
-def _without_padding(name: str, row: np.ndarray) -> np.ndarray:
+def _without_padding(row: np.ndarray) -> np.ndarray:
     """A row without the empty cells behind its end."""
     present = np.flatnonzero(np.isfinite(row))
     return row[: present[-1] + 1] if len(present) else row

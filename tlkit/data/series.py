@@ -205,7 +205,10 @@ def from_table(
         channels = column_names(value, "value")
         recordings = labelled_series.long(frame, label, series, time, channels)
     named = channels if len(channels) > 1 else ()
-    splits = _assembled(recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups, named)
+    splits = _assembled(
+        recordings.names, recordings.values, recordings.labelled, [], steps, split, seed, groups, named,
+        recordings.steps,
+    )  # fmt: skip
     return noted(splits, (*frame.notes, *recordings.notes))
 
 
@@ -324,6 +327,7 @@ def _assembled(
     seed: int,
     groups: Groups | None,
     channels: Sequence[str] = (),
+    wide: Sequence[str] = (),
 ) -> Splits:
     if steps is not None and not (is_number(steps) and steps >= 2 and float(steps).is_integer()):
         raise InputError(
@@ -331,6 +335,7 @@ def _assembled(
         )
     values, notes = labelled_series.of_one_length(names, series, parts, steps)
     named = {"names": list(channels)} if channels else {}  # by which `predict` finds them in a table
+    named |= {"wide": list(wide)} if wide else {}
     examples = Examples(
         ids=tuple(names),
         inputs=ArrayColumn(values),

@@ -15,7 +15,7 @@ from tlkit.core.columns import ArrayColumn, TextColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.modality import FileInfo, InputInfo, Modality
-from tlkit.data import histories, labelled_series
+from tlkit.data import histories, labelled_series, ts_files
 from tlkit.data.labelled_series import SERIES as NAME
 from tlkit.data.timeline import Timeline
 from tlkit.formats.tflite_metadata import plain_tensor
@@ -88,19 +88,34 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 
 
 def _parse(source: Any, info: FileInfo) -> Examples | list[Examples]:
-    """The latest window of each series of a history, or one recording at the length of the model's input."""
+    """The latest window of each series of a history, or recordings at the length of the model's input."""
     if info.pipeline.get(histories.HISTORY) is not None:
         return _latest(source, info)
+    name, settings = str(source)[:200], info.pipeline.get(NAME) or {}
+    if not isinstance(source, str | Path):
+        return _recorded(name, source, info)
+    path, wide = Path(source), settings.get("wide", ())
+    if path.suffix.lower() == ".ts":
+        file = ts_files.read(path)
+        rows = [f"line {line}" for line in file.lines], file.recordings
+    elif wide and set(wide) <= set((frame := labelled_series.frame_of(path, None, None)).columns):
+        rows = labelled_series.wide_rows(frame, wide)
+    else:
+        return _recorded(name, labelled_series.recording(path, settings.get("names", ())), info)
+    return [_recorded(f"{name}, {row}", values, info) for row, values in zip(*rows, strict=True)]
+
+
+def _recorded(name: str, values: Any, info: FileInfo) -> Examples:
+    """One recording at the length of the model's input."""
     steps, channels = info.shape
-    names = (info.pipeline.get(NAME) or {}).get("names", ())
-    array = labelled_series.recording(Path(source), names) if isinstance(source, str | Path) else source
-    array = labelled_series.checked(str(source)[:200], array)
+    array = labelled_series.checked(name, values)
     if array.shape[1] != channels:
-        raise InputError(f"{str(source)[:200]!r} has {array.shape[1]} channels, and the model takes {channels}.")
-    filled, _ = labelled_series.without_gaps(str(source)[:200], array)
+        raise InputError(f"{name!r} has {array.shape[1]} channels, and the model takes {channels}.")
+    filled, _ = labelled_series.without_gaps(name, array)
     note = "" if len(array) == steps else f"its {len(array)} steps stretched to {steps}"
-    values = labelled_series.stretched(filled, steps).astype(np.float32)
-    return one_example(str(source)[:200], NAME, ArrayColumn(values[None]), note, info.pipeline)
+    return one_example(
+        name, NAME, ArrayColumn(labelled_series.stretched(filled, steps).astype(np.float32)[None]), note, info.pipeline
+    )
 
 
 def _latest(source: Any, info: FileInfo) -> list[Examples]:

@@ -583,6 +583,22 @@ def test_the_order_of_steps_is_that_of_their_names(header, places, says, tmp_pat
     assert not any("customer_id" in note for note in data.notes) or "'customer_id' names or counts" in data.notes[0]
 
 
+def test_rows_of_a_wide_table_and_of_a_ts_file_are_predicted_one_by_one(tmp_path):
+    """What was learned from such a file was told to have as many channels as it has steps."""
+    data = wide_steps(tmp_path, ["t2", "t1", "t3", "label"])
+    info = FileInfo(data.train.pipeline, {"series": (3, 1)})
+    (tmp_path / "new.csv").write_text("t3,case,t1,t2\n3,a,1,2\n6,b,4,5\n")
+    rows = SERIES.parse(tmp_path / "new.csv", info)
+    np.testing.assert_array_equal(rows[0].inputs.values[0, :, 0], [1, 2, 3])
+    assert rows[0].ids == (f"{tmp_path / 'new.csv'}, row 2",) and len(rows) == 2
+    (tmp_path / "x.csv").write_text("x\n1\n2\n3\n")
+    np.testing.assert_array_equal(SERIES.parse(tmp_path / "x.csv", info).inputs.values[0, :, 0], [1, 2, 3])
+    (tmp_path / "Toy.ts").write_text(TS)
+    rows = SERIES.parse(tmp_path / "Toy.ts", FileInfo(data.train.pipeline, {"series": (4, 2)}))
+    np.testing.assert_array_equal(rows[1].inputs.values[0].T, [[4, 3, 2, 1], [1, 1, 0, 0]])
+    assert rows[1].ids == (f"{tmp_path / 'Toy.ts'}, line 8",)
+
+
 def test_shuffled_numbers_of_rows_are_no_step(tmp_path):
     numbers = np.random.default_rng(0).permutation(24)
     rows = [[number, *np.sin(np.arange(5) + i), "ab"[i % 2]] for i, number in enumerate(numbers.tolist())]
