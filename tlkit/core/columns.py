@@ -299,8 +299,9 @@ class FileColumn:
         return self.batch([self[int(i)] for i in indices])
 
     def subset(self, indices: Sequence[int]) -> FileColumn:
-        """A column of the files at `indices`."""
-        return dataclasses.replace(self, paths=[self.paths[int(i)] for i in indices])
+        """A column of the files at `indices`; one of none has the spec of this."""
+        chosen = dataclasses.replace(self, paths=[self.paths[int(i)] for i in indices])
+        return chosen if len(chosen) else _with_spec(chosen, self.spec)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -355,6 +356,46 @@ class DictColumn:
     def subset(self, indices: Sequence[int]) -> DictColumn:
         """A column of the examples at `indices`."""
         return DictColumn({name: column.subset(indices) for name, column in self.columns.items()})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DigestedColumn:
+    """A column with the digests of what its values were made of.
+
+    Attributes:
+        column: The values.
+        digests: sha256 of the content of each example, before preprocessing.
+    """
+
+    column: Column
+    digests: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    @property
+    def spec(self) -> Spec:
+        """That of the column."""
+        spec: Spec = self.column.spec
+        return spec
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, index: int) -> Value:
+        return self.column[index]
+
+    def batch(self, values: Sequence[Value]) -> Batch:
+        """As the column has it."""
+        return self.column.batch(values)
+
+    def take(self, indices: np.ndarray) -> Batch:
+        """The batch of the examples at `indices`."""
+        return self.column.take(indices)
+
+    def subset(self, indices: Sequence[int]) -> DigestedColumn:
+        """A column of the examples at `indices`."""
+        return DigestedColumn(self.column.subset(indices), tuple(self.digests[int(i)] for i in indices))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

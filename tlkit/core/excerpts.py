@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import ReadColumn
+from tlkit.core.columns import DigestedColumn
 from tlkit.core.examples import Examples
 
 OF = "window_of"  # the column of windows: "id" and "digest" of its text, and which "share" of it it shows
@@ -39,7 +39,7 @@ def whole(examples: Examples) -> Examples:
     return dataclasses.replace(
         texts,
         ids=texts_of(texts, "id"),
-        inputs=ReadColumn(texts.inputs.__getitem__, texts.inputs.spec, texts_of(texts, "digest")),
+        inputs=DigestedColumn(texts.inputs, texts_of(texts, "digest")),
         columns={name: column for name, column in texts.columns.items() if name != OF},
         weights=weights,
     )

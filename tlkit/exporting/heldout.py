@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, n
     folder.mkdir(parents=True)
     arrays: dict[str, np.ndarray] = {}
     for i in range(len(examples)):
-        for name, row in _by_name(examples.inputs[i], names).items():
+        for name, row in _row(examples, i, names).items():
             if row.dtype.kind in "OU":
                 return _store_strings(examples, names, folder)
             if name not in arrays:
@@ -66,7 +65,7 @@ def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, n
 
 def _store_strings(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, np.ndarray]:
     """The same where some inputs are texts: UTF-8 of one width, as workers read arrays without Python objects."""
-    rows = [_by_name(examples.inputs[i], names) for i in range(len(examples))]
+    rows = [_row(examples, i, names) for i in range(len(examples))]
     arrays = {name: [row[name] for row in rows] for name in names}
     shaped = {n: _encoded(values) if values[0].dtype.kind in "OU" else np.stack(values) for n, values in arrays.items()}
     for name, array in shaped.items():
@@ -86,7 +85,8 @@ def store_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def _by_name(example: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
-    if isinstance(example, Mapping):
-        return {name: np.asarray(example[name]) for name in names}
-    return {names[0]: np.asarray(example)}
+def _row(examples: Examples, index: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The inputs of one example by name, as a batch has them: ragged rows are padded there."""
+    batch = examples.inputs.batch([examples.inputs[index]])
+    by_name = {name: batch[name] for name in names} if isinstance(batch, Mapping) else {names[0]: batch}
+    return {name: np.asarray(np.asarray(rows)[0]) for name, rows in by_name.items()}

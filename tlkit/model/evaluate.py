@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkit.core import excerpts, memory
 from tlkit.core.batches import gathered, outputs_at_once, pieces_of, read_batches, sequences_at_once, steps_of
-from tlkit.core.columns import ArrayColumn, ReadColumn
+from tlkit.core.columns import ArrayColumn, JoinedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
 from tlkit.core.task import PLACE, Evaluation, Task
@@ -104,8 +104,9 @@ def _judged(
 
 def _placed(examples: Examples) -> Examples:
     """The examples with a column that says which of them each is; no input is copied for a scorer."""
-    inputs = ReadColumn(examples.inputs.__getitem__, examples.inputs.spec, examples.ids)
-    columns = {**examples.columns, PLACE: ArrayColumn(np.arange(len(examples)))}
+    rows = np.arange(len(examples))
+    inputs = JoinedColumn((examples.inputs,), np.stack([np.zeros_like(rows), rows], axis=1))
+    columns = {**examples.columns, PLACE: ArrayColumn(rows)}
     return replace(examples, inputs=inputs, columns=columns)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.core.columns import ArrayColumn, DictColumn, RaggedColumn, ReadColumn, TextColumn
+from tlkit.core.columns import ArrayColumn, DictColumn, DigestedColumn, RaggedColumn, TextColumn
 from tlkit.core.examples import Column, Examples
 from tlkit.core.excerpts import OF
 from tlkit.data.earlier import of_line
@@ -26,7 +26,7 @@ def kept(arrays: Mapping[str, np.ndarray], name: str) -> Examples:
     modality, pipeline = of_line(str(arrays.get(f"{name}.recipe", "")))
     return Examples(
         ids=tuple(str(i) for i in arrays[f"{name}.ids"]),
-        inputs=ReadColumn(inputs.__getitem__, inputs.spec, tuple(str(digest) for digest in arrays[f"{name}.digests"])),
+        inputs=DigestedColumn(inputs, tuple(str(digest) for digest in arrays[f"{name}.digests"])),
         targets=ArrayColumn(arrays[f"{name}.targets"]),
         modality=modality,
         pipeline=pipeline,

@@ -33,7 +33,7 @@ from tlkit.modalities.prepare import modality_of
 from tlkit.model.build import decoded_specs
 from tlkit.report import run_json
 from tlkit.report import write as write_report
-from tlkit.runs.kept_examples import keep, kept
+from tlkit.runs.kept_examples import keep, kept_splits
 from tlkit.search import index
 from tlkit.tasks import anomaly_layers, detection_regions, generation_layers, text_scores
 from tlkit.tasks.recording import as_recorded
@@ -326,9 +326,7 @@ def _examples_of(path: Path) -> Splits:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-        test = kept(arrays, "test")
-        val = kept(arrays, "val") if "val.ids" in arrays else test.subset([])
-        return Splits(kept(arrays, "train"), val, test, tuple(str(n) for n in arrays["labels"]))
+        return kept_splits(arrays)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {of_system(error)}.") from error
     except (ValueError, TypeError, OSError, EOFError, LookupError, AttributeError, zipfile.BadZipFile, zlib.error) as e:

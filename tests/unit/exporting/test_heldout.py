@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlkit.core.columns import ArrayColumn, ReadColumn
+from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data.splitting import spread
@@ -49,6 +49,13 @@ def test_validation_and_training_examples_stand_in_for_test_examples_in_this_ord
     assert chosen(some, none, none) == ("train", 3)
     with pytest.raises(InputError, match="has no examples to check an export with"):
         examples_to_check(Splits(none, none, none), 10)
+
+
+def test_ragged_inputs_are_stored_as_a_batch_has_them(tmp_path: Path):
+    rows = RaggedColumn([np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)], fill=-1, most=4)
+    ragged = Examples(("a", "b"), rows, ArrayColumn(np.zeros(2)))
+    stored = store(ragged, ["x"], tmp_path / "one")["x"]
+    assert stored.dtype == np.float32 and np.array_equal(stored, rows.take(np.arange(2)))
 
 
 def test_inputs_are_stored_by_name(tmp_path: Path):
