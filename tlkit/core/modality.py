@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tlkit.core.checks import check_fields, functions
 from tlkit.core.examples import Examples, Pipeline, Splits
 
 if TYPE_CHECKING:
@@ -113,3 +114,7 @@ class Modality:
     parse: Callable[[Any, FileInfo], Examples | Sequence[Examples]] | None = None
     show: Callable[[Examples, int], str] | None = None
     calls: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        optional = functions(self, "inputs", "serve", "describe", "parse", "show", optional=True)
+        check_fields(f"the modality {self.name!r}", self, functions(self, "prepare") | optional)

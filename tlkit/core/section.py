@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tlkit.core.checks import check_fields, functions
 from tlkit.core.examples import Examples
 
 
@@ -53,3 +54,7 @@ class Section:
     view: Callable[[Facts], Any]
     template: str
     short: str = ""
+
+    def __post_init__(self) -> None:
+        texts = {field: (isinstance(getattr(self, field), str), "a text") for field in ("key", "title", "template")}
+        check_fields("a Section", self, texts | functions(self, "view"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tlkit.core import checks
 from tlkit.core.brief import value_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
@@ -89,6 +90,19 @@ class Objective:
     monitor: tuple[str, str] | None = ("val_loss", "min")
     check: Callable[[Splits], None] = _pass
 
+    def __post_init__(self) -> None:
+        name = "an Objective"
+        checks.check_fields(name, self, {
+            "loss": (checks.makes_fresh(self.loss, "get_config"), "a function that makes a fresh loss, or its class"),
+            "metrics": (callable(self.metrics), "a function that makes a list of fresh metrics"),
+            **checks.functions(self, "weights", optional=True), **checks.functions(self, "check"),
+            "monitor": (self.monitor is None or _is_monitor(self.monitor), 'as ("val_loss", "min"), or None'),
+        })  # fmt: skip
+
+
+def _is_monitor(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and value[1] in ("min", "max")
+
 
 class Agreement(NamedTuple):
     """How near a file's outputs are to the model's, for b examples.
@@ -162,6 +176,45 @@ class Answer:
     describe: Callable[[str], Mapping[str, Table]] | None = None
     quantised: Callable[[Comparison, Gates], str | None] | None = None
     sections: tuple[Section, ...] = ()
+
+    def __post_init__(self) -> None:
+        optional = ("draw", "merit", "tally", "counted", "together", "again", "describe", "quantised")
+        sections = isinstance(self.sections, tuple) and all(isinstance(part, Section) for part in self.sections)
+        checks.check_fields(f"the answer {self.name!r}", self, {
+            "name": (isinstance(self.name, str) and self.name != "", "a word"),
+            **checks.functions(self, "decode", "agree", "say"), **checks.functions(self, *optional, optional=True),
+            "tensors": (checks.are_names(self.tensors), checks.NAMES),
+            "labels": (checks.are_names(self.labels), checks.NAMES),
+            "sections": (sections, "a tuple of tlkit.Section"),
+        })  # fmt: skip
+
+    def agreement(self, expected: Decoded, actual: Decoded) -> Agreement:
+        """What `agree` says of b examples, checked."""
+        agreement, count = self.agree(expected, actual), _count(expected)
+        checks.check_given(agreement, Agreement, "agree", f"the answer {self.name!r}")
+        shapes = [np.shape(part) for part in agreement]
+        if shapes[0] != (count,) or shapes[1][:1] != (count,) or shapes[2] != shapes[1]:
+            raise InputError(
+                f"`agree` of the answer {self.name!r} must give a difference of shape ({count},) for {count} examples, "
+                f"and `equal` and `margin` of one shape ({count}, ...). Received: shapes {shapes}."
+            )
+        return agreement
+
+    def merits(self, targets: Any, decoded: Decoded) -> np.ndarray:
+        """What `merit` says of b examples, checked; the answer has one."""
+        assert self.merit is not None
+        merits, count = np.asarray(self.merit(targets, decoded)), _count(decoded)
+        if merits.shape != (count,):
+            raise InputError(
+                f"`merit` of the answer {self.name!r} must give one number per example, shape ({count},). "
+                f"Received: shape {merits.shape}."
+            )
+        return merits
+
+
+def _count(decoded: Decoded) -> int:
+    """Examples that decoded outputs are of."""
+    return len(next(iter(decoded.values())))
 
 
 class Tally(Protocol):
@@ -335,11 +388,20 @@ class Task:
     plan: Callable[[Splits, Callable[[str], None], keras.Model], tuple[Phase, ...]] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reads, Reads):
-            raise InputError(
-                f"`reads` of the task {self.name!r} must be one of tlkit.reads, such as tlkit.reads.pooled(). "
-                f"Received: reads={self.reads!r:.60}."
-            )
+        recorded = isinstance(self.made_by, tuple | list) and [type(part) for part in self.made_by[:1]] == [str]
+        answers = isinstance(self.answers, tuple) and all(isinstance(answer, Answer) for answer in self.answers)
+        remaining = isinstance(self.inference, tuple) and all(isinstance(part, Inference) for part in self.inference)
+        checks.check_fields(f"the task {self.name!r}", self, {
+            "name": (isinstance(self.name, str) and self.name != "", "a word"),
+            "made_by": (recorded and len(self.made_by) == 2, "what tlkit.made_by(function, ...) gives"),
+            "reads": (isinstance(self.reads, Reads), "one of tlkit.reads, such as tlkit.reads.pooled()"),
+            "objective": (isinstance(self.objective, Objective), "a tlkit.Objective"),
+            "answers": (answers, "a tuple of tlkit.Answer, such as (answer,)"),
+            "scorer": (checks.makes_fresh(self.scorer, "update"), "a function that makes a fresh Scorer, or its class"),
+            "inference": (remaining, "a tuple of tlkit.Inference"),
+            **checks.functions(self, "head"),
+            **checks.functions(self, "begin", "solve", "finish", "plan", optional=True),
+        })  # fmt: skip
         names = [answer.name for answer in self.answers]
         if not names or len(set(names)) < len(names):
             raise InputError(
@@ -392,6 +454,11 @@ class Task:
         for answer in self.answers:
             tensors = answer.decode(raw if len(self.answers) == 1 else raw[answer.name])
             names = self.outputs[answer.name]
+            if not isinstance(tensors, Mapping) or not all(hasattr(tensor, "shape") for tensor in tensors.values()):
+                raise InputError(
+                    f"`decode` of the answer {answer.name!r} must give tensors by name, such as "
+                    f"{{{next(iter(names))!r}: tensor}}. Received: {type(tensors).__name__}{_kinds(tensors)}."
+                )
             if set(tensors) != set(names):
                 raise InputError(
                     f"`decode` of the answer {answer.name!r} gives {sorted(tensors)}, and its `tensors` are "
@@ -400,9 +467,33 @@ class Task:
             decoded |= {names[name]: tensors[name] for name in names}
         return decoded
 
+    def begun(self, data: Splits, say: Callable[[str], None]) -> Task:
+        """This task with what the training targets decide."""
+        return self if self.begin is None else self._as_task(self.begin(data, say), "begin")
+
+    def finished(self, evaluation: Evaluation) -> Task:
+        """This task with what the validation examples decide."""
+        return self if self.finish is None else self._as_task(self.finish(evaluation), "finish")
+
+    def _as_task(self, value: Any, function: str) -> Task:
+        checks.check_given(value, Task, function, f"the task {self.name!r}")
+        return value  # type: ignore[no-any-return]
+
+    def fresh_scorer(self) -> Scorer:
+        """A Scorer that has seen nothing yet."""
+        scorer = self.scorer()
+        checks.check_methods(scorer, ("update", "result"), "scorer", f"the task {self.name!r}", "Scorer")
+        return scorer
+
     def own(self, answer: Answer, decoded: Mapping[str, Any]) -> dict[str, Any]:
         """One answer's tensors by their own names, out of what `decode` gives."""
         return {name: decoded[full] for name, full in self.outputs[answer.name].items()}
+
+
+def _kinds(tensors: Any) -> str:
+    """What lies in a dict, for a message."""
+    kinds = {str(name): type(value).__name__ for name, value in tensors.items()} if isinstance(tensors, Mapping) else ""
+    return f" {kinds}" if kinds else ""
 
 
 @dataclass(frozen=True, eq=False)

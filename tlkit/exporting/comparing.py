@@ -50,12 +50,12 @@ def compare(
     for rows, model_rows, file_rows, truth in _pieces(answer, expected, actual, targets):
         if not all(np.isfinite(value).all() for value in file_rows.values()):
             return NO_OUTPUTS
-        agreements.append(answer.agree(model_rows, file_rows))
+        agreements.append(answer.agreement(model_rows, file_rows))
         if together is not None:
             together.update(rows, truth, model_rows, file_rows)
         elif answer.merit is not None and truth is not None:
-            before.append(answer.merit(truth, model_rows))
-            after.append(answer.merit(truth, file_rows))
+            before.append(answer.merits(truth, model_rows))
+            after.append(answer.merits(truth, file_rows))
     scores: dict[str, float] = {}
     if together is not None:
         scores, score, change, upper = together.change(gates.confidence)

@@ -110,7 +110,7 @@ def tradaboost(
     layer = instances.opened(backbone, target.train.inputs.spec)
     source, target = (instances.as_taken(splits, layer) for splits in (source, target))
     task.objective.check(dataclasses.replace(target, train=source.train))
-    task = task if task.begin is None else task.begin(target, lambda line: None)
+    task = task.begun(target, lambda line: None)
     rows = _rows(source.train, target.train, layer, batch_size)
     all_rounds = boosted(rows, task, rounds, ridge)
     run = Run(

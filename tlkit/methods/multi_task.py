@@ -219,10 +219,7 @@ def _beginning(
         return None
 
     def begin(data: Splits, say: Callable[[str], None]) -> Task:
-        begun = {
-            name: task if task.begin is None else task.begin(multi_targets.parts(data, name), say)
-            for name, task in heads.items()
-        }
+        begun = {name: task.begun(multi_targets.parts(data, name), say) for name, task in heads.items()}
         return multitask(weighting=weighting, **begun)
 
     return begin
@@ -234,7 +231,7 @@ def _finishing(weighting: str | Mapping[str, float], heads: Heads) -> Callable[[
 
     def finish(evaluation: Evaluation) -> Task:
         finished = {
-            name: task if task.finish is None or name not in evaluation.parts else task.finish(evaluation.parts[name])
+            name: task.finished(evaluation.parts[name]) if name in evaluation.parts else task
             for name, task in heads.items()
         }
         return multitask(weighting=weighting, **finished)

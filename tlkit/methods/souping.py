@@ -140,7 +140,7 @@ def _decided_anew(runs: Sequence[Run], model: Any, batch_size: int) -> Task:
     task = restore(_without(task.made_by, DECIDED))
     if task.finish is None or not len(val):
         return task
-    return task.finish(evaluate(model, task, val, batch_size=batch_size))
+    return task.finished(evaluate(model, task, val, batch_size=batch_size))
 
 
 def _record(runs: Sequence[Run], chosen: Sequence[int]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from tlkit.core.batches import steps_of
+from tlkit.core.checks import check_given
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import InputInfo, Modality, Serving
@@ -51,7 +52,9 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
                 hint = f"; they take {', '.join(names)}" if names else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
     _check_tokenizer(layer)
-    return modality.prepare(data, layer, **chosen)
+    prepared = modality.prepare(data, layer, **chosen)
+    check_given(prepared, Splits, "prepare", f"the modality {modality.name!r}")
+    return prepared
 
 
 def _parameters(modality: Modality) -> list[inspect.Parameter]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tlkit.core import excerpts, memory
 from tlkit.core.batches import gathered, outputs_at_once, pieces_of, read_batches, sequences_at_once, steps_of
+from tlkit.core.checks import check_given
 from tlkit.core.columns import ArrayColumn, JoinedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples
@@ -60,14 +61,27 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
     """
     if not len(examples):
         raise InputError("There is nothing to evaluate: the examples are empty.")
-    scorer, merits = task.scorer(), np.zeros(len(excerpts.whole(examples)))
+    scorer, merits = task.fresh_scorer(), np.zeros(len(excerpts.whole(examples)))
     for part, decoded in _judged(model, task, examples, batch_size):
         scorer.update(part, decoded)
         merits[part.columns[PLACE].take(np.arange(len(part)))] = _merits(task, part, decoded)
-    evaluation = _with_use(model, task, examples, scorer.result())
+    evaluation = _with_use(model, task, examples, _checked(task, scorer.result()))
     if "example_scores" in evaluation.details or not _judges(task):
         return evaluation
     return replace(evaluation, details={**evaluation.details, "example_scores": merits.tolist()})
+
+
+def _checked(task: Task, evaluation: Evaluation) -> Evaluation:
+    """What a Scorer says, if it is an Evaluation whose headline is one of the scores."""
+    check_given(evaluation, Evaluation, "result", f"the Scorer of the task {task.name!r}")
+    entry = evaluation.details.get("headline")
+    name = entry.get("name") if isinstance(entry, Mapping) else entry
+    if entry is not None and name not in evaluation.scores:
+        raise InputError(
+            f'`details["headline"]["name"]` of the task {task.name!r} must be one of its scores, '
+            f"{', '.join(evaluation.scores)}. Received: {name!r}."
+        )
+    return evaluation
 
 
 def _with_use(model: keras.Model, task: Task, examples: Examples, evaluation: Evaluation) -> Evaluation:
@@ -120,7 +134,7 @@ def _merits(task: Task, part: Examples, decoded: Mapping[str, np.ndarray]) -> np
     if answer.merit is None or len(task.answers) > 1:
         return np.zeros(len(part))
     targets, output = part.targets.take(np.arange(len(part))), task.own(answer, decoded)
-    return answer.merit(targets, output if answer.counted is None else answer.counted(targets, output))
+    return answer.merits(targets, output if answer.counted is None else answer.counted(targets, output))
 
 
 @memory.kept()

@@ -138,7 +138,7 @@ def finetune(
         return _tried(trial, handle, task, data, phases, chosen, how)
     _check_data(task, data, progress)
     model, data = _built(handle, task, data, seed, chosen, seconds, progress)
-    task = task if task.begin is None else task.begin(data, progress.line)
+    task = task.begun(data, progress.line)
     before = _before(model, task, data, batch_size, progress)
     plan = _planned(phases, task, data, model, progress)
     folder = _folder(out, task, fresh, workers)
@@ -224,6 +224,7 @@ def _check_data(task: Task, data: Splits, progress: Progress) -> None:
         progress.line(f"note: {NOT_JUDGED}")
     if not len(data.val):
         progress.line("note: there are no validation examples, so nothing is chosen: the last weights are taken.")
+    task.fresh_scorer()  # a mistake in it must not wait until all is trained
     task.objective.check(data)
 
 
@@ -288,7 +289,7 @@ def _finished(run: Run, batch_size: int) -> Task:
     task, val = run.task, run.data.val
     if task.finish is None or not len(val):
         return task
-    return task.finish(evaluate(run.model, task, val, batch_size=batch_size))
+    return task.finished(evaluate(run.model, task, val, batch_size=batch_size))
 
 
 def _built(

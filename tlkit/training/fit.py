@@ -133,7 +133,7 @@ def fit(
     _check(model, task, data, phases)
     data, watch = _uncut(model, data), checked(callbacks) if workers.chief else ()
     progress = progress if workers.chief else quiet
-    task = task if task.begin is None else task.begin(data, progress.line)
+    task = task.begun(data, progress.line)
     if task.solve is None:
         _check_loss(model, task, data.train)
     settings = Settings(seed, batch_size, _views(views, data), cache, cache_dtype, micro_batch, workers)

@@ -111,7 +111,7 @@ def find_lr(
     """
     _check(data, lr, steps, batch_size)
     task.objective.check(data)
-    task = task if task.begin is None else task.begin(data, lambda line: None)
+    task = task.begun(data, lambda line: None)
     sample = _needed(data, steps * batch_size, seed)
     rates = np.geomspace(*lr, steps).tolist()
     with _put_back(model):

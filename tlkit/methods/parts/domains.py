@@ -53,7 +53,7 @@ def penalized(
 
     def begin(splits: Splits, say: Callable[[str], None]) -> Task:
         inside = splits if _reads_domains(task) else mixing.source_only(splits)
-        prepared = task.begin(inside, say) if task.begin is not None else task
+        prepared = task.begun(inside, say)
         return penalized(prepared, method, {**arguments, "task": prepared}, penalty=penalty, extras=extras)
 
     return dataclasses.replace(

@@ -1,0 +1,57 @@
+"""Checks of the records that users write: a wrong value is one sentence that names its field, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlkit.core.errors import InputError
+
+FUNCTION = "a function"
+NAMES = 'a tuple of names, such as ("points", "scores")'
+
+
+def check_fields(of: str, record: Any, rules: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuse the first field that is wrong.
+
+    Args:
+        of: How messages call the record: "the task 'level'".
+        record: Whose fields these are.
+        rules: Field -> whether its value is right, and what it must be.
+    """
+    for field, (right, wanted) in rules.items():
+        if not right:
+            raise InputError(f"`{field}` of {of} must be {wanted}. Received: {field}={getattr(record, field)!r:.80}.")
+
+
+def functions(record: Any, *fields: str, optional: bool = False) -> dict[str, tuple[bool, str]]:
+    """Rules by which fields are functions, or None where they are optional."""
+    values = {field: getattr(record, field) for field in fields}
+    wanted = FUNCTION + (" or None" if optional else "")
+    return {field: (callable(value) or (optional and value is None), wanted) for field, value in values.items()}
+
+
+def makes_fresh(value: Any, sign: str) -> bool:
+    """Whether `value` is a class or a function, and nothing that was made of one, which has the attribute `sign`."""
+    return callable(value) and (isinstance(value, type) or not hasattr(value, sign))
+
+
+def are_names(value: Any) -> bool:
+    """Whether a value is a tuple of texts."""
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
+def check_given(value: Any, kind: type, function: str, of: str) -> None:
+    """Refuse what a user's function gave, if it is of another kind."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise InputError(f"`{function}` of {of} must give {article} {kind.__name__}. Received: {type(value).__name__}.")
+
+
+def check_methods(value: Any, names: tuple[str, ...], function: str, of: str, kind: str) -> None:
+    """Refuse what a user's function made, if it lacks a method."""
+    if not all(callable(getattr(value, name, None)) for name in names):
+        methods = " and ".join(f"`{name}`" for name in names)
+        raise InputError(
+            f"`{function}` of {of} must make a {kind}, which has {methods}. Received: {type(value).__name__}."
+        )
