@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tlkit.core.errors import InputError
+from tlkit.core.trouble import first_line
 
 FUNCTION = "a function"
 NAMES = 'a tuple of names, such as ("points", "scores")'
@@ -55,3 +57,17 @@ def check_methods(value: Any, names: tuple[str, ...], function: str, of: str, ki
         raise InputError(
             f"`{function}` of {of} must make a {kind}, which has {methods}. Received: {type(value).__name__}."
         )
+
+
+@contextlib.contextmanager
+def naming_mistakes(answer: str, function: str) -> Iterator[None]:
+    """A mistake in a function of an answer, which may be a user's own, as a sentence that names both."""
+    try:
+        yield
+    except (OSError, MemoryError, InputError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"`{function}` of the answer {answer!r} failed ({type(error).__name__}: {first_line(error)}): mend it, or "
+            "export the run again if the file is of another version of tlkit."
+        ) from error

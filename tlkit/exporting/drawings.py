@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.checks import naming_mistakes
 from tlkit.core.errors import InputError
 from tlkit.core.files import atomic_file
 from tlkit.core.task import Task
@@ -42,7 +43,9 @@ class Drawings:
             if answer.draw is not None:
                 end = f".{answer.name}.png" if len(task.answers) > 1 else ".png"
                 target = self.folder / f"{self.names[file]}{end}"
-                _write(target, answer.draw(task.own(answer, decoded), example))
+                with naming_mistakes(answer.name, "draw"):
+                    pixels = answer.draw(task.own(answer, decoded), example)
+                _write(target, pixels)
                 paths.append(str(target))
         return paths
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.core.checks import naming_mistakes
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Pipeline
 from tlkit.core.excerpts import OF, averaged
@@ -109,10 +110,9 @@ def predict(
         task = _task_of(card, str(model), trust, task)
         if task.deployment is not None:
             opened = driven(opened, task.deployment.run)
-        called = Called(opened, tuple(shapes), task.deployed)
+        called = Called(opened, tuple(shapes), task.deployed, model)
     places = None if drawn is None else drawings(drawn, called.task, files)
-    with _whole(model):
-        return [_prediction(called, file, parsed, top, places) for file, parsed in readings]
+    return [_prediction(called, file, parsed, top, places) for file, parsed in readings]
 
 
 def read_files(
@@ -225,8 +225,10 @@ def _readings(
                 raise InputError(f"{str(file)!r} cannot be read: {trouble}.")
             parsed = parse(Path(file), inside)
         except Exception as error:
-            if bad is None:
+            if bad is None and isinstance(error, InputError | OSError | MemoryError):
                 raise
+            if bad is None:
+                raise InputError(f"{str(file)!r} cannot be read: {first_line(error)}") from error
             sentence = explained(error)
             bad(sentence if str(file) in sentence else f"{str(file)!r} cannot be read: {sentence}")
             continue
@@ -251,17 +253,22 @@ def _whole(model: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Called:
-    """A file that is ready to run, the names of its inputs, and what its outputs mean."""
+    """A file that is ready to run, the names of its inputs, what its outputs mean, and where it is."""
 
     opened: Opened
     inputs: tuple[str, ...]
     task: Task
+    file: Path = Path()
 
     def __call__(self, value: Any) -> dict[str, np.ndarray]:
         """Decoded outputs of one example, without the batch axis."""
         inputs = value if isinstance(value, Mapping) else {self.inputs[0]: value}
-        outputs = self.opened.call({name: np.asarray(array)[None] for name, array in inputs.items()})
-        return {name: np.asarray(array)[0] for name, array in outputs.items()}
+        with _whole(self.file):
+            outputs = self.opened.call({name: np.asarray(array)[None] for name, array in inputs.items()})
+            decoded = {name: np.asarray(array)[0] for name, array in outputs.items()}
+            for answer in self.task.answers:
+                self.task.own(answer, decoded)  # a KeyError where the file gives no output of the answer
+            return decoded
 
 
 def _prediction(called: Called, file: str, parsed: Examples, top: int, places: Drawings | None = None) -> Prediction:
@@ -275,7 +282,9 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int, places: D
     ]
     all_lines: list[tuple[str, float]] = []
     for answer in task.answers:
-        lines = _said(answer, [task.own(answer, output) for output in outputs], examples, _shares(parsed))
+        with naming_mistakes(answer.name, "say" if answer.together is None else "together"):
+            lines = _said(answer, [task.own(answer, output) for output in outputs], examples, _shares(parsed))
+            lines = [(text, float(score)) for text, score in lines]
         lines = lines[:top] if answer.ranked else lines
         all_lines += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
@@ -313,7 +322,9 @@ def _written_on(called: Called, value: Any) -> Any:
 
 def _continued(called: Called, answer: Answer, again: Callable[[Any, Decoded], Any | None], value: Any) -> Any:
     for _ in range(MOST_STEPS):
-        following = again(value, called.task.own(answer, called(value)))
+        decoded = called.task.own(answer, called(value))
+        with naming_mistakes(answer.name, "again"):
+            following = again(value, decoded)
         if following is None:
             return value
         value = following

@@ -116,3 +116,42 @@ class _Shares:
 
     def take(self, indices):
         return {"share": np.array(self.shares)[indices]}
+
+
+def broken(function):
+    def mistaken(*_):
+        raise KeyError("levle")
+
+    return of(dataclasses.replace(answers.scores(["a", "b"]), **{function: mistaken}))
+
+
+@pytest.mark.parametrize("function", ["say", "together", "again"])
+def test_a_mistake_in_a_function_of_an_answer_is_no_damaged_file(function):
+    sentence = f"`{function}` of the answer 'probabilities' failed .KeyError: 'levle'.: mend it"
+    with pytest.raises(InputError, match=sentence):
+        predicted(broken(function), lambda x: {"probabilities": np.array([[0.5, 0.5]])})
+
+
+def test_lines_are_a_text_and_a_number():
+    task = of(dataclasses.replace(answers.scores(["a", "b"]), say=lambda decoded, example: "level"))
+    with pytest.raises(InputError, match=r"`say` of the answer .* failed .ValueError: not enough values"):
+        predicted(task, lambda x: {"probabilities": np.array([[0.5, 0.5]])})
+
+
+@pytest.mark.parametrize("call", [lambda x: {"other": x}, lambda x: x["y"], lambda y: {}])
+def test_what_a_file_itself_does_wrong_is_the_files(call):
+    with pytest.raises(InputError, match="is damaged, or of another version"):
+        predicted(of(answers.scores(["a", "b"])), call)
+
+
+def test_a_mistake_of_reading_names_what_is_read(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"a")
+    with pytest.raises(InputError, match=r"a\.npy' cannot be read: no such key"):
+        list(predicting._readings([tmp_path / "a.npy"], mistaken_parse, None, None))
+    sentences = []
+    assert not list(predicting._readings([tmp_path / "a.npy"], mistaken_parse, None, sentences.append))
+    assert "cannot be read" in sentences[0]
+
+
+def mistaken_parse(path, info):
+    raise LookupError("no such key")
