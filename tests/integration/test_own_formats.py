@@ -91,14 +91,20 @@ def test_a_file_that_a_run_keeps_is_no_formats(file):
         checked_formats([dataclasses.replace(formats.float32, name="a.B", file=file)])
 
 
-def test_the_folder_of_a_head_is_no_formats():
+def test_the_folder_of_a_head_is_no_formats(own):
     style = tasks.classify(["flat", "round"])
     remains = Inference(style, lambda raw: raw, lambda splits: splits, name="style")
     task = dataclasses.replace(style, inference=(remains,))
-    own_format = dataclasses.replace(formats.float32, name="a.B", file="style")
-    assert checked_formats([own_format], style)
+    own.STYLE = dataclasses.replace(formats.float32, name="own_kinds.STYLE", file="style")
+    assert checked_formats([own.STYLE], style)
     with pytest.raises(InputError, match="which a run's folder has for something else"):
-        checked_formats([own_format], task)
+        checked_formats([own.STYLE], task)
+
+
+def test_a_format_that_could_not_be_found_again_is_refused_at_once(own):
+    for name in ("mine", "__main__.MINE", "own_kinds.LENIENT"):
+        with pytest.raises(InputError, match=f"The format '{name}' cannot be found again"):
+            checked_formats([dataclasses.replace(own.CONSTANT, name=name)])
 
 
 def test_formats_are_named_in_any_way_and_taken_once(own):

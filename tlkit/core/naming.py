@@ -64,7 +64,7 @@ def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
             raise InputError(f"There is no {noun} {name!r}: tlkit brings {brought}; yours has an import path.")
         record = getattr(shelf, attribute)
     elif module in sys.modules or trusted(trust):
-        record = getattr(sys.modules[module], attribute, None) if module in sys.modules else imported(name)
+        record = imported(name)
     else:
         raise InputError(
             f"The {noun} `{name}` is not part of tlkit: import `{module}` first, or pass `trust=True` to `load` "
@@ -73,3 +73,25 @@ def found(name: str, kind: type[T], room: str, *, trust: bool = False) -> T:
     if not isinstance(record, kind):
         raise InputError(f"`{name}` must be a {kind.__name__}. Received: {type(record).__name__}.")
     return record
+
+
+def check_found_again(record: Any, room: str) -> None:
+    """Refuse a user's record that another process could not find by its name.
+
+    Args:
+        record: With a name, such as a Modality or a Format.
+        room: Where tlkit's own are, as `found` has it.
+
+    Raises:
+        InputError: If its name is not where it can be imported from.
+    """
+    kind = type(record)
+    try:
+        again = None if record.name.startswith("__main__.") else found(record.name, kind, room)
+    except InputError:
+        again = None
+    if again is not record:
+        raise InputError(
+            f"The {kind.__name__.lower()} {record.name!r} cannot be found again: its `name` must be where it can be "
+            'imported from, f"{__name__}.MINE" of MINE in a module (a .py file), and in no notebook or script.'
+        )

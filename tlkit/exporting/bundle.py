@@ -14,8 +14,8 @@ from tlkit.core.errors import GateError, InputError
 from tlkit.core.export_table import table
 from tlkit.core.files import LOCK, PARTIAL, held, write_atomic
 from tlkit.core.format import Format
+from tlkit.core.naming import check_found_again, import_path
 from tlkit.core.naming import found as record_of
-from tlkit.core.naming import import_path
 from tlkit.core.run import FILES, Exported, Run, caution
 from tlkit.core.task import Answer, Decoded, Task
 from tlkit.exporting import formats, heldout, placing, producing, saved_model, units
@@ -158,6 +158,7 @@ def _check_format(format: Format, files: Sequence[str], runs: Sequence[str]) -> 
             f"The format {format.name!r} would write {format.file!r}, which a run's folder has for something else: "
             "give it another `file`."
         )
+    check_found_again(format, "exporting.formats")
 
 
 def _is_reserved(format: Format, runs: Sequence[str]) -> bool:

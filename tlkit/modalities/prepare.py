@@ -10,7 +10,7 @@ from tlkit.core.checks import check_given
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.modality import InputInfo, Modality, Serving
-from tlkit.core.naming import found
+from tlkit.core.naming import check_found_again, found
 from tlkit.core.run import Run
 from tlkit.data.long_texts import TEXT_WINDOWS
 from tlkit.modalities.plain import describe_inputs, serve_inputs
@@ -52,6 +52,7 @@ def prepare(data: Splits, layer: HubLayer, **settings: Any) -> Splits:
                 hint = f"; they take {', '.join(names)}" if names else ""
                 raise InputError(f"`{name}` is not for data of the modality {modality.name!r}{hint}: leave it out.")
     _check_tokenizer(layer)
+    check_found_again(modality, "modalities")
     prepared = modality.prepare(data, layer, **chosen)
     check_given(prepared, Splits, "prepare", f"the modality {modality.name!r}")
     return prepared

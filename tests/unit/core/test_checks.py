@@ -134,5 +134,6 @@ def test_what_a_modality_prepares_is_splits(given, monkeypatch):
     kind = tlkit.Modality("plain", lambda data, layer: None if given is None else data.train)
     monkeypatch.setattr(prepare_file, "modality_of", lambda part: kind)
     monkeypatch.setattr(prepare_file, "_check_tokenizer", lambda layer: None)
+    monkeypatch.setattr(prepare_file, "check_found_again", lambda modality, room: None)
     with pytest.raises(InputError, match="`prepare` of the modality 'plain' must give a Splits"):
         prepare(examples(), None)

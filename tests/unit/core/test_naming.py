@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
@@ -66,6 +67,18 @@ def test_with_trust_the_command_line_looks_in_the_working_folder(module, monkeyp
 def test_what_is_no_such_record_is_refused(module, name):
     with pytest.raises(InputError, match=f"`{name}` (must be a Format|cannot be imported)"):
         naming.found(name, Format, ROOM, trust=True)
+
+
+def test_a_record_that_could_not_be_found_again_is_refused(module, monkeypatch):
+    """By its name alone runs and files know it, in a process that has nothing else of it."""
+    record = naming.found("own_formats.MINE", Format, ROOM, trust=True)
+    naming.check_found_again(record, ROOM)
+    naming.check_found_again(formats.int8, ROOM)
+    monkeypatch.setattr(sys.modules["__main__"], "MINE", Format("__main__.MINE", "m.bin", print, print), raising=False)
+    lost = [dataclasses.replace(record, name=name) for name in ("mine", "int8", "own_formats.HIS", "no_such_module.X")]
+    for other in (*lost, sys.modules["__main__"].MINE, dataclasses.replace(record)):
+        with pytest.raises(InputError, match=f"The format '{other.name}' cannot be found again: its `name` must be"):
+            naming.check_found_again(other, ROOM)
 
 
 def test_no_such_module():
