@@ -144,6 +144,15 @@ def test_what_is_no_recommendation_is_refused(world):
         recommenders.beside_popularity(tlkit.Run(None, tlkit.tasks.classify(["a", "b"]), data))
 
 
+def test_a_run_that_was_opened_is_compared_with_nothing_that_learns_from_its_few_examples(run, world):
+    """The hundred training examples that a folder keeps gave baselines and vectors of new items."""
+    _, catalogue, _ = world
+    again = tlkit.load(run.folder)
+    for ask in (recommenders.beside_popularity, lambda opened: tlkit.methods.new_items(opened, catalogue)):
+        with pytest.raises(InputError, match="keeps few of its training examples: take the run that `finetune` gave"):
+            ask(again)
+
+
 def test_what_a_module_gives_is_scores_by_its_card_or_by_what_is_said(world, tmp_path):
     """A module of as many features as there are items lost its head without a word."""
     _, catalogue, data = world

@@ -189,8 +189,13 @@ def items_given(run: Run) -> int:
     """How many items the run's task gives.
 
     Raises:
-        InputError: If the run is of another task, or has no test examples.
+        InputError: If the run is of another task, has no test examples, or was opened from its folder.
     """
     if run.task.name != "recommend" or not len(run.data.test) or run.data.test.modality != RATINGS:
         raise InputError(f"This is for runs of `tasks.recommend` with test examples. Received: {run.task.name}.")
+    if run.folder is not None and run.evaluation is None:
+        raise InputError(
+            "The run was opened from its folder, which keeps few of its training examples: take the run that "
+            "`finetune` gave."
+        )
     return int(run.task.made_by[1]["k"])

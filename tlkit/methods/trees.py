@@ -123,6 +123,8 @@ def _check(data: Splits, task: Task, parts: list[Examples]) -> None:
         raise InputError("Trees take tables: read both with tlkit.data.table, the one with `like=` the other.")
     if not _columns(data):
         raise InputError("Trees read numbers and categories, and the table has none.")
+    if not all(map(len, parts)):
+        raise InputError("Trees learn from training rows, and there are none: give `split` a share for them.")
     if not len(data.test):
         raise InputError("Trees are compared on test rows, and there are none: give `split` a share for the test.")
 

@@ -382,7 +382,7 @@ def test_recall_and_ndcg_of_one_item_a_user_are_those_of_keras_rs():
 def test_new_items_are_those_of_the_catalogue_that_was_read(table):
     films = ratings.catalogue(table([(f"i{i}", f"Film {i}") for i in range(9)], "item,title", "items.csv"))
     data = ratings.from_table(table(), films, cold=0.3, seed=1)
-    run = SimpleNamespace(task=recommend(films.titles, k=2), data=data)
+    run = SimpleNamespace(task=recommend(films.titles, k=2), data=data, folder=None, evaluation=None)
     with pytest.raises(InputError, match="needs the catalogue that the ratings were read with"):
         new_items(run, dataclasses.replace(films, ids=films.ids[::-1]))
     with pytest.raises(InputError, match="The catalogue has 9 items, and `module` holds 8 vectors"):
