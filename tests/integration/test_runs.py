@@ -24,6 +24,7 @@ from tlkit.core.export_table import table
 from tlkit.core.progress import quiet
 from tlkit.core.run import Phase, caution
 from tlkit.exporting import predict
+from tlkit.runs import folder as run_folder
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 BLACK = Pipeline().then("image", version=1, size=[32, 32], background=[0, 0, 0], white=None)
@@ -169,6 +170,16 @@ def test_a_folder_of_two_runs_is_not_opened(run, tmp_path):
     task["arguments"] = {"labels": {"a": 1}, "nonsense": 3}
     (folder / "task.json").write_text(json.dumps(task))
     with pytest.raises(InputError, match=r"task\.json does not make a task"):
+        tlkit.load(folder)
+
+
+def test_an_answer_may_have_other_labels_than_its_data(run, tmp_path):
+    fewer = dataclasses.replace(run, data=dataclasses.replace(run.data, labels=LABELS[1:]))
+    folder = run_folder.save(fewer, tmp_path / "run").folder
+    opened = tlkit.load(folder)
+    assert opened.task.labels == LABELS and opened.data.labels == LABELS[1:]
+    shutil.copy(run.folder / "examples.npz", folder)
+    with pytest.raises(InputError, match=r"examples\.npz has other labels than .*run\.json: they are of two runs"):
         tlkit.load(folder)
 
 

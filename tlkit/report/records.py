@@ -78,6 +78,7 @@ def _data(splits: Splits) -> dict[str, Any]:
     return {
         "fingerprint": splits.fingerprint,
         **{name: len(excerpts.whole(getattr(splits, name))) for name in SPLITS},
+        "labels": splits.labels,
         "balance": _balance(splits),
         "quarantine": [dataclasses.asdict(item) for item in splits.quarantine],
         "duplicates": splits.duplicates,

@@ -69,6 +69,7 @@ def finished(folder: Path, words: Sequence[str]) -> Mapping[str, Any] | None:
 
 _KINDS = {
     "arguments": list, "exports": list, "phases": list, "scores": dict, "details": dict, "seconds": dict, "data": dict,
+    "task": dict,
 }  # fmt: skip
 
 
@@ -301,7 +302,7 @@ def _load_run(folder: Path, task: Task | None) -> Run:
     if trusted():  # what is imported now is there for exports and reports, when trust has ended
         modality_of(data.train)
     model = _load_model(folder / MODEL)
-    _check_task(task, model, data, folder)
+    _check_task(task, model, data, record, folder)
     return Run(model=model, task=task, data=data, seconds=record["seconds"], record=record, folder=folder)
 
 
@@ -333,8 +334,8 @@ def _examples_of(path: Path) -> Splits:
         raise InputError(f"{path} is damaged: it does not hold the examples kept for exports. {_REMEDY}") from e
 
 
-def _check_task(task: Task, model: keras.Model, data: Splits, folder: Path) -> None:
-    """Refuse a task whose labels are not those that the model was trained with."""
+def _check_task(task: Task, model: keras.Model, data: Splits, record: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a task or examples whose labels are not those that the record has of each; the two may differ."""
     try:
         if task.begin is None:
             decoded_specs(model, task)
@@ -342,8 +343,9 @@ def _check_task(task: Task, model: keras.Model, data: Splits, folder: Path) -> N
         raise InputError(
             f"The task in {folder / TASK} and the model in {folder / MODEL} are of two runs. {error} {_REMEDY}"
         ) from error
-    if task.labels and data.labels and tuple(data.labels) != task.labels:
-        raise InputError(
-            f"The task in {folder / TASK} has other labels than the examples in {folder / EXAMPLES}: they are of two "
-            f"runs. {_REMEDY}"
-        )
+    for path, labels, recorded in (
+        (folder / TASK, task.labels, record["task"].get("labels")),
+        (folder / EXAMPLES, data.labels, record["data"].get("labels", task.labels)),
+    ):
+        if labels and recorded and tuple(recorded) != tuple(labels):
+            raise InputError(f"{path} has other labels than {folder / RECORD}: they are of two runs. {_REMEDY}")
