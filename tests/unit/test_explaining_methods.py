@@ -146,6 +146,22 @@ def test_of_a_series_the_stretch_that_decides_counts_most(method):
     assert np.all(np.delete(heat, 5) == 0) and (missing is None or missing < 1e-3)
 
 
+def test_gaps_in_a_series_have_no_part_in_integrated_gradients():
+    """They are not known (NaN) to the model either; with them in it the sum was NaN, and all steps were taken."""
+    values = np.random.default_rng(0).normal(size=(1, 24, 2)).astype(np.float32)
+    values[:, 3:14, 0] = np.nan
+    places = []
+
+    def run(batch):
+        places.append(batch)
+        known = tf.where(tf.math.is_nan(batch), tf.zeros_like(batch), batch)
+        return tf.reduce_sum(known**2, (1, 2))[:, None]
+
+    heat, missing = series.looked_at(run, values, first, "integrated_gradients", None)
+    assert np.isfinite(heat).all() and missing <= methods.MISSING
+    assert sum(len(batch) for batch in places) == 2 + methods.COARSE
+
+
 def test_a_series_has_no_map_to_look_at():
     with pytest.raises(InputError, match="no map of features"):
         series.looked_at(rises_with_two_steps, np.zeros((1, 24, 2), np.float32), lambda raw: raw, "grad_cam", 1)

@@ -65,7 +65,9 @@ to the top before it falls, the better.</p>
 </ul>
 """
 WORST = """
-<p class="lead">The images with the lowest F1: true boxes are dashed, what the model says is solid.</p>
+{% from "macros.html.j2" import explained, why %}
+<p class="lead">The images with the lowest F1: true boxes are dashed, what the model says is
+solid.{{ explained(view) }}</p>
 <ul class="mistakes" data-modality="image">
 {% for one in view %}
 <li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
@@ -75,7 +77,8 @@ role="img" aria-label="boxes of {{ one.id }}">
 stroke="{{ '#ffffff' if box.true else '#e4572e' }}" stroke-width="2"{% if box.true %} stroke-dasharray="4 3"{% endif %}
 vector-effect="non-scaling-stroke"/>
 {% endfor %}
-</svg></div><div><span class="row said">{{ one.said }}</span><span class="row">{{ one.true }}</span><span class="file"
+</svg></div>{{ why(one.why) }}
+<div><span class="row said">{{ one.said }}</span><span class="row">{{ one.true }}</span><span class="file"
 title="{{ one.id }}">{{ one.id }}, F1 {{ "%.2f"|format(one.f1) }}</span></div></li>
 {% endfor %}
 </ul>
@@ -379,4 +382,4 @@ def _line(precisions: Sequence[float]) -> str:
 
 def _worst(facts: Facts) -> Any:
     images = facts.detail("boxes")
-    return images and [{**image, "picture": facts.show(image["id"])} for image in images]
+    return images and [drawing.with_example(facts, image) for image in images]

@@ -46,6 +46,11 @@ def hexadecimal(colour: Colour) -> str:
     return "#" + "".join(f"{channel:02x}" for channel in colour)
 
 
+def with_example(facts: Facts, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the report's details with the picture of its example, and why the model says so where that is known."""
+    return {**row, "picture": facts.show(row["id"]), "why": facts.why(row["id"])}
+
+
 def canvas(example: Mapping[str, Any]) -> np.ndarray:
     """The image of an example, uint8 (height, width, 3), at the size that its file had.
 

@@ -30,14 +30,16 @@ class="figure">{{ row.iou|percent }}</span></td>
 </tbody></table></div>
 """
 WORST = """
-<p class="lead">The images with the lowest overlap: the image, what is right, and what the model says.
+{% from "macros.html.j2" import explained, why %}
+<p class="lead">The images with the lowest overlap: the image, what is right, and what the model
+says.{{ explained(view.images) }}
 {% for label, colour in view.legend %}<span style="white-space:nowrap"><svg width="10" height="10" role="img"
 aria-label="colour of {{ label }}"><rect width="10" height="10" fill="{{ colour }}"/></svg> {{ label }}</span>
 {% endfor %}</p>
 <ul class="mistakes" data-modality="image">
 {% for one in view.images %}
 <li>{{ one.picture|safe }}<img src="{{ one.true }}" alt="right mask of {{ one.id }}" loading="lazy"><img
-src="{{ one.predicted }}" alt="predicted mask of {{ one.id }}" loading="lazy"><div><span class="file"
+src="{{ one.predicted }}" alt="predicted mask of {{ one.id }}" loading="lazy">{{ why(one.why) }}<div><span class="file"
 title="{{ one.id }}">{{ one.id }}, mIoU {{ "%.3f"|format(one.miou) }}</span></div></li>
 {% endfor %}
 </ul>
@@ -101,4 +103,4 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 def _view(facts: Facts) -> Any:
     detail = facts.detail("masks")
-    return detail and {**detail, "images": [{**row, "picture": facts.show(row["id"])} for row in detail["images"]]}
+    return detail and {**detail, "images": [drawing.with_example(facts, row) for row in detail["images"]]}

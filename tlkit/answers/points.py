@@ -15,6 +15,7 @@ from tlkit.core.task import Agreement, Answer, Decoded, Lines
 POINTS, SCORES = "points", "scores"
 
 OVERVIEW = """
+{% from "macros.html.j2" import explained, why %}
 <div class="scroll tall"><table>
 <thead><tr><th>Point</th><th>Labelled</th><th>Found</th><th>Mean distance</th></tr></thead><tbody>
 {% for row in view.rows %}
@@ -24,7 +25,7 @@ class="figure">{{ row.pck|percent }}</span></td><td>{{ row.distance|percent }}</
 {% endfor %}
 </tbody></table></div>
 <p class="lead">Found is within {{ view.within|percent(0) }} of the image's sides, of which distances are shares. The
-images with the largest distances: rings are right, dots are what the model says.</p>
+images with the largest distances: rings are right, dots are what the model says.{{ explained(view.worst) }}</p>
 <ul class="mistakes" data-modality="image">
 {% for one in view.worst %}
 <li><div class="drawn">{{ one.picture|safe }}<svg viewBox="0 0 100 100" preserveAspectRatio="none"
@@ -35,7 +36,7 @@ stroke="#e4572e" stroke-width="1" vector-effect="non-scaling-stroke"/>
 <circle cx="{{ point.true[0] }}" cy="{{ point.true[1] }}" r="3" fill="none" stroke="#ffffff" stroke-width="2"
 vector-effect="non-scaling-stroke"/><circle cx="{{ point.said[0] }}" cy="{{ point.said[1] }}" r="2" fill="#e4572e"/>
 {% endfor %}
-</svg></div><div><span class="file" title="{{ one.id }}">{{ one.id }}</span></div></li>
+</svg></div>{{ why(one.why) }}<div><span class="file" title="{{ one.id }}">{{ one.id }}</span></div></li>
 {% endfor %}
 </ul>
 """
@@ -160,4 +161,4 @@ def _training(labels: tuple[str, ...], facts: Facts) -> Any:
 
 def _view(facts: Facts) -> Any:
     detail = facts.detail("keypoints")
-    return detail and {**detail, "worst": [{**row, "picture": facts.show(row["id"])} for row in detail["worst"]]}
+    return detail and {**detail, "worst": [drawing.with_example(facts, row) for row in detail["worst"]]}

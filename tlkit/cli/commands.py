@@ -534,6 +534,10 @@ def _predict(args: list[str], flags: set[str]) -> int:
         sentences.append(sentence)
         print(f"tlkit: {sentence}", file=sys.stderr)
 
+    def not_told(sentence: str) -> None:
+        if sentence not in sentences:
+            print(f"tlkit: {sentence}", file=sys.stderr)
+
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
     pictures, method = options.pop("explain", None), options.pop("method", None)
@@ -548,7 +552,7 @@ def _predict(args: list[str], flags: set[str]) -> int:
     if pictures is not None:
         from tlkit.explaining.explaining import explain_files
 
-        for path in explain_files(run, files, pictures, method=method, bad=lambda _: None):
+        for path in explain_files(run, files, pictures, method=method, bad=not_told):
             print(path, file=sys.stderr)
     return 2 if sentences else 0
 

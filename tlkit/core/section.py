@@ -32,6 +32,10 @@ class Facts:
     train: Examples | None = None
     show_train: Callable[[str], str] = _nothing
 
+    def why(self, name: str) -> Any:
+        """The explanation of what the model says of a test example, as run.json has it; None without one."""
+        return (self.record.get("explained") or {}).get(name)
+
     def detail(self, key: str) -> Any:
         """One of the evaluation's details, or None."""
         return self.record["details"].get(key) or None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from tlkit.runs.folder import opened, save_record
 METHODS = ("grad_cam", "integrated_gradients", "occlusion")
 PATCHES = 12  # over the longer side of an image, or a sound's time
 BANDS = 6  # of a sound's frequencies
+SOUNDS = ("audio", "speech")  # modalities
 WORST = 24  # mistakes that a report shows
 
 
@@ -75,10 +78,12 @@ def explain(
         objects: Of boxes and masks, how many of an example at most.
 
     Returns:
-        One for each example and object, in their order.
+        One for each example and object or value, in their order; examples without such an object are left out, and a
+        warning says so.
 
     Raises:
-        InputError: If there is no such method or label, or the model has no such place.
+        InputError: If there is no such method or label, the model has no such place, or it finds no such object in any
+            example.
 
     Example:
         >>> found = tlkit.explain(run, run.data.test.subset([0, 1]), method="grad_cam")  # doctest: +SKIP
@@ -91,9 +96,23 @@ def explain(
     if (steps is not None and steps < 1) or objects < 1:
         raise InputError(f"`steps` and `objects` must be 1 or more. Received: steps={steps}, objects={objects}.")
     ready, settings = opened(run), _Asked(method, label, of, depth, steps, objects)
-    return tuple(
-        explanation for index in range(len(examples)) for explanation in _of_example(ready, examples, index, settings)
-    )
+    by_example = [list(_of_example(ready, examples, index, settings)) for index in range(len(examples))]
+    empty = [examples.ids[index] for index, explanations in enumerate(by_example) if not explanations]
+    _tell_empty(empty, len(examples), label, functools.partial(warnings.warn, stacklevel=3))
+    return tuple(itertools.chain.from_iterable(by_example))
+
+
+def _tell_empty(empty: Sequence[str], count: int, label: str | None, tell: Callable[[str], Any]) -> None:
+    """Tell in which of so many examples there is nothing to explain.
+
+    Raises:
+        InputError: If it is all of them.
+    """
+    where = f"{len(empty):,} of {count:,} examples, such as {empty[0]!r}" if empty else ""
+    if empty and len(empty) == count:
+        raise InputError(f"There is nothing to explain: the model finds no {label or 'object'} in {where}.")
+    if empty:
+        tell(f"The model finds no {label or 'object'} in {where}: they are left out.")
 
 
 def method_of(name: str) -> str:
@@ -114,7 +133,7 @@ def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> I
         subjects = [Explained("output", settings.of)]
     else:
         subjects = explained(run, raw, settings.label, settings.objects)
-    look = _look(inputs)
+    look = _look(inputs, examples.modality)
     settings = replace(settings, text=str(examples.columns[TEXT][index]) if TEXT in examples.columns else "")
     for subject in subjects:
         explanation = look(run, inputs, subject.of, replace(settings, local=subject.local))
@@ -129,14 +148,16 @@ def _of_example(run: Run, examples: Examples, index: int, settings: _Asked) -> I
         )
 
 
-def _look(inputs: Any) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
-    """How inputs of this shape are looked at."""
-    by_axes = {2: _sound, 3: _series, 4: _image}
+def _look(inputs: Any, modality: str) -> Callable[[Run, Any, Scored, _Asked], Explanation]:
+    """How inputs of this shape are looked at; a row of numbers is a sound only where its modality says so."""
+    by_axes = {3: _series, 4: _image, **({2: _sound} if modality in SOUNDS else {})}
     if (isinstance(inputs, Mapping) and PIECES in inputs) or _is_numbers(inputs):
         return _text
     if isinstance(inputs, Mapping) or inputs.ndim not in by_axes:
         kind = f"named {', '.join(inputs)}" if isinstance(inputs, Mapping) else f"of shape {inputs.shape[1:]}"
-        raise InputError(f"Inputs {kind} are no images, sounds, texts or series: they cannot be explained.")
+        raise InputError(
+            f"Inputs {kind} and modality {modality!r} are no images, sounds, texts or series: they cannot be explained."
+        )
     return by_axes[inputs.ndim]
 
 
@@ -330,16 +351,25 @@ def explain_mistakes(run: Run | str | Path, *, method: str = "grad_cam", most: i
     """
     ready = opened(run)
     details = ready.record.get("details", {}) if ready.evaluation is None else ready.evaluation.details
-    names = [str(mistake["id"]) for mistake in details.get("mistakes") or ()]
-    test = ready.data.test
+    names, test = _worst(details), ready.data.test
     positions = [test.ids.index(name) for name in names if name in test.ids][:most]
     if not positions:
         raise InputError("The run's report shows no mistakes whose examples are at hand, so that none is explained.")
-    shown = {
-        explanation.id: explanation.plain()
-        for explanation in explain(ready, test.subset(positions), method=method, objects=1)
-    }
+    shown: dict[str, Any] = {}
+    for explanation in explain(ready, test.subset(positions), method=method, objects=1):
+        shown.setdefault(explanation.id, explanation.plain())
     return save_record(replace(ready, record={**ready.record, "explained": shown}))
+
+
+def _worst(details: Mapping[str, Any]) -> list[str]:
+    """Ids of the examples that the report shows as worst: mistakes, or images with their boxes, masks or points."""
+    rows = (
+        details.get("mistakes")
+        or details.get("boxes")
+        or (details.get("masks") or {}).get("images")
+        or (details.get("keypoints") or {}).get("worst")
+    )
+    return [str(row["id"]) for row in rows or ()]
 
 
 def explain_files(
@@ -357,22 +387,28 @@ def explain_files(
         files: As `predict` takes them.
         folder: Gets the files; made where it is missing.
         method: As `explain` has it.
-        bad: Is told of each file that cannot be read, in a sentence; None raises.
+        bad: Is told in a sentence of each file that cannot be read, where None raises, and in how many the model finds
+            no object, where None warns.
 
     Returns:
         Their paths.
 
     Raises:
-        InputError: If `run` is no run, or its inputs cannot be read from files.
+        InputError: If `run` is no run, its inputs cannot be read from files, or the model finds an object in none.
     """
     method_of(method)
     ready = opened(run)
-    paths: list[Path] = []
+    settings = _Asked(method, None, None, None, None, objects=3)
+    paths, names, empty = list[Path](), list[str](), list[str]()
     for file, examples in read_files(ready, files, bad):
-        for number, explanation in enumerate(explain(ready, examples, method=method), start=1):
+        names.append(str(file))
+        explanations = [e for index in range(len(examples)) for e in _of_example(ready, examples, index, settings)]
+        empty += names[-1:] if not explanations else []
+        for number, explanation in enumerate(explanations, start=1):
             name = re.sub(r"[^\w.-]+", "_", f"{Path(file).name[:60]}-{number}-{explanation.label[:40]}")
             paths.append(_unused(Path(folder) / f"{name}.png", paths))
             write_atomic(paths[-1], explanation.png())
+    _tell_empty(empty, len(names), None, bad or functools.partial(warnings.warn, stacklevel=3))
     return paths
 
 

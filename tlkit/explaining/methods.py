@@ -49,7 +49,7 @@ def integrated_gradients(
 
     Args:
         run: A batch of such values -> raw outputs.
-        value: Where the way ends, without batch.
+        value: Where the way ends, without batch; what is not known (NaN) has no part in it.
         baseline: Where it begins, of the same shape.
         of: Raw outputs of a batch -> the number that is explained.
         steps: >= 1; more are more exact. None takes the first of COARSE, three times as many, ... up to FINE that
@@ -58,6 +58,7 @@ def integrated_gradients(
     Source: Sundararajan et al. 2017, arXiv:1703.01365, eq. 3 and proposition 1; section 5 asks for an error within 5 %.
     """
     way, total = value.astype(np.float32) - baseline, np.zeros(value.shape, np.float64)
+    known = ~np.isnan(way)
     ends = np.asarray(of(run(tf.constant(np.stack([baseline, value]).astype(np.float32)))), np.float64)
     difference, count = ends[1] - ends[0], steps or COARSE
     shares = (np.arange(count) + 0.5) / count
@@ -68,7 +69,7 @@ def integrated_gradients(
                 tape.watch(at)
                 output = of(run(at))
             total += np.asarray(tape.gradient(output, at)).sum(axis=0)
-        attribution = (way * total / count).astype(np.float32)
+        attribution = np.where(known, way * total / count, 0).astype(np.float32)
         missing = abs(attribution.astype(np.float64).sum() - difference) / max(abs(difference), 1e-9)
         if steps or missing <= MISSING or count >= FINE:
             return attribution, float(missing)

@@ -44,8 +44,11 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
         label: The label that is asked for; None takes what the model says.
         most: Objects, at most, the surest first.
 
+    Returns:
+        In the order of the labels, or the surest first; none where the model finds no such object in the example.
+
     Raises:
-        InputError: If the task has no such label, or outputs that are no labels, masks, points or boxes.
+        InputError: If the task has no such label, or outputs that are no labels, values, masks, points or boxes.
     """
     labels = run.task.labels
     if label is not None and label not in labels:
@@ -54,18 +57,24 @@ def explained(run: Run, raw: Any, label: str | None, most: int) -> list[Explaine
     if isinstance(raw, Mapping) and any(name.startswith("labels_") for name in raw):
         return _objects(run, raw, label_number, most)
     shape: tuple[Any, ...] = tuple(getattr(raw, "shape", ()))
-    if len(shape) == 4 and POINTS in run.task.decode(raw):
+    kinds = run.task.decode(raw) if len(shape) in (2, 4) else {}
+    if len(shape) == 4 and POINTS in kinds:
         return _peaks(labels, np.asarray(raw)[0], label_number, most)
     if len(shape) == 4:
         return _regions(labels, np.asarray(raw)[0], label_number, most)
-    if len(shape) == 2:
-        number = int(np.argmax(raw[0])) if label_number is None else label_number
-        number = number if shape[1] > 1 else 0
-        return [Explained(labels[number] if labels else f"output {number}", functools.partial(_column, number))]
+    if len(shape) == 2 and (labels or "embedding" not in kinds):
+        return _columns(labels, np.asarray(raw)[0], label_number, every="values" in kinds)
     raise InputError(
-        f"The outputs of {run.task.name!r} are neither labels, masks, points nor boxes: give `of=`, a function from "
-        "the raw outputs of a batch to a number of each example."
+        f"The outputs of {run.task.name!r} are neither labels, values, masks, points nor boxes: give `of=`, a function "
+        "from the raw outputs of a batch to a number of each example."
     )
+
+
+def _columns(labels: Sequence[str], raw: np.ndarray, label_number: int | None, *, every: bool) -> list[Explained]:
+    """The label that is asked for, or that the model says; of values `every` one."""
+    chosen = list(range(len(raw))) if every else [int(np.argmax(raw))]
+    chosen = chosen if label_number is None else [min(label_number, len(raw) - 1)]  # of two labels, one output
+    return [Explained(labels[n] if labels else f"output {n}", functools.partial(_column, n)) for n in chosen]
 
 
 def _column(number: int, raw: Any) -> Any:
@@ -77,9 +86,11 @@ def _regions(labels: Sequence[str], raw: np.ndarray, label_number: int | None, m
     predicted = raw.argmax(-1)
     sizes = np.bincount(predicted.ravel(), minlength=raw.shape[-1])
     chosen = [n for n in np.argsort(-sizes) if sizes[n]][:most] if label_number is None else [label_number]
-    if label_number is not None and not sizes[label_number]:
-        raise InputError(f"The model says {labels[label_number]!r} of no pixel of the example.")
-    return [Explained(labels[n], functools.partial(_mean_over, int(n), predicted == n), local=True) for n in chosen]
+    return [
+        Explained(labels[n], functools.partial(_mean_over, int(n), predicted == n), local=True)
+        for n in chosen
+        if sizes[n]
+    ]
 
 
 def _mean_over(number: int, pixels: np.ndarray, raw: Any) -> Any:
@@ -100,16 +111,10 @@ def _in_heat_map(place: int, number: int, raw: Any) -> Any:
 
 
 def _objects(run: Run, raw: Mapping[str, Any], label: int | None, most: int) -> list[Explained]:
-    """Objects: of each the output of its label at the place that reaches as far as its box.
-
-    Raises:
-        InputError: If none is found.
-    """
+    """Objects: of each the output of its label at the place that reaches as far as its box."""
     decoded = {name: np.asarray(value)[0] for name, value in run.task.decode(raw).items()}
     classes, scores = decoded["classes"].astype(int), decoded["scores"]
     order = [i for i in np.argsort(-scores) if scores[i] > 0 and (label is None or classes[i] == label)][:most]
-    if not order:
-        raise InputError("The model finds no such object in the example, so that there is nothing to explain.")
     reached, objects = np.clip(np.asarray(corners(raw))[0], 0, 1), []
     sure = 1 / (1 + np.exp(-np.asarray(joined(raw, "labels"))[0]))
     for i in order:

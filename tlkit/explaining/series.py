@@ -54,7 +54,7 @@ def looked_at(
     flat = np.where(np.isnan(inputs), np.nan, np.nanmean(inputs, axis=1, keepdims=True)).astype(inputs.dtype)
     if method == "integrated_gradients":
         heat, missing = methods.integrated_gradients(run, inputs[0], flat[0], of, steps)
-        by_step = np.nan_to_num(heat).sum(axis=-1)
+        by_step = heat.sum(axis=-1)
         return np.asarray([by_step[part].sum() for part in parts], np.float32), missing
 
     def hidden() -> Iterator[np.ndarray]:

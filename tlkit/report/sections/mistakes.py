@@ -14,8 +14,7 @@ def view(facts: Facts) -> list[dict[str, Any]] | None:
     mistakes = facts.detail("mistakes")
     if not mistakes:
         return None
-    why = facts.record.get("explained") or {}
-    return [{**mistake, **shown(facts.test, mistake), "why": why.get(mistake["id"])} for mistake in mistakes]
+    return [{**mistake, **shown(facts.test, mistake), "why": facts.why(mistake["id"])} for mistake in mistakes]
 
 
 SECTION = Section("mistakes", "Worst mistakes", view, beside(__file__), "Mistakes")
