@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 
+import keras
 import numpy as np
 import pytest
 import zoo_checks
@@ -279,6 +280,59 @@ def test_as_if_few_labels_were_known():
     for count in (0, 101):
         with pytest.raises(InputError, match=r"at least 1 and at most .*, 100"):
             collection.few_labels(whole, count)
+
+
+OWN_KIND = """
+import dataclasses
+from pathlib import Path
+import numpy as np
+import tlkit
+
+def scaled(examples):
+    values = examples.inputs.take(np.arange(len(examples))).reshape(len(examples), 24, 1)
+    deviations = values.std(axis=(1, 2), keepdims=True)
+    return dataclasses.replace(examples, inputs=(values - values.mean(axis=(1, 2), keepdims=True)) / deviations)
+
+def prepare(data, layer):
+    parts = (scaled(part) if len(part) else part for part in (data.train, data.val, data.test))
+    return tlkit.Splits(*parts)
+
+def parse(source, info):
+    values = np.load(source) if isinstance(source, Path) else np.asarray(source)
+    assert info.shape == (24, 1)
+    return tlkit.Examples(("query",), values[None], np.zeros((1, 0), np.float32), WAVES.name)
+
+WAVES = tlkit.Modality(name=f"{__name__}.WAVES", prepare=prepare, parse=parse)
+BARE = tlkit.Modality(name=f"{__name__}.BARE", prepare=prepare)
+"""
+
+
+@pytest.mark.parametrize("kind", ["WAVES", "BARE"])
+def test_queries_of_ones_own_modality_are_read_and_prepared_as_its_items_are(kind, tmp_path, monkeypatch):
+    (tmp_path / "own_waves.py").write_text(OWN_KIND)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import own_waves  # noqa: F401
+
+    drawn = np.random.default_rng(0)
+    items = (drawn.normal(size=(30, 24, 1)) * 50 + drawn.normal(size=(30, 1, 1)) * 300).astype(np.float32)
+    collected = Examples(tuple(map(str, range(30))), items, np.zeros((30, 0), np.float32), f"own_waves.{kind}")
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((24, 1)), keras.layers.Conv1D(8, 5, activation="relu"), keras.layers.Flatten()]
+    module = tlkit.HubLayer(keras.Sequential(layers))
+    tlkit.index(module, collected, progress=quiet).save(tmp_path / "index")
+    np.save(tmp_path / "seven.npy", items[7])
+    monkeypatch.delitem(sys.modules, "own_waves")
+    index = Index.load(tmp_path / "index", module)
+    with pytest.raises(InputError, match="import `own_waves` first"):
+        index.nearest([items[3]])
+    monkeypatch.setenv("TLKIT_TRUST", "1")
+    index = Index.load(tmp_path / "index", module)
+    monkeypatch.setenv("TLKIT_TRUST", "0")
+    queries = [items[3], tmp_path / "seven.npy" if kind == "WAVES" else items[7]]
+    hits = index.nearest(queries, k=2)
+    assert [(first.id, first.score) for first, _ in hits] == [("3", pytest.approx(1)), ("7", pytest.approx(1))]
+    assert all(second.score < 0.99 for _, second in hits)
+    monkeypatch.delitem(sys.modules, "own_waves")
 
 
 def test_minilm_finds_the_paraphrase_first():

@@ -90,7 +90,8 @@ class Modality:
     Attributes:
         name: One word for what tlkit brings; the import path of this record for yours.
         prepare: (data, layer, **settings) -> the data as the module takes them, with what there is to say added to
-            `Splits.notes`. Its keywords are the settings that it knows. It runs before a model is built.
+            `Splits.notes`. Its keywords are the settings that it knows. It runs before a model is built, and leaves
+            data as they are that are prepared already, as `parse` gives them.
         inputs: (layer, spec of the prepared inputs) -> `keras.Input`, or a dict of them; None takes the module's own
             specs, with the sizes of `spec` where it leaves them open.
         serve: (model, examples) -> what clients of the SavedModel send; None is the model's own inputs.

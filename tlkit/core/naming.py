@@ -25,6 +25,11 @@ def import_path(function: Any) -> str | None:
     return None if unreachable else path
 
 
+def is_users(name: str) -> bool:
+    """Whether the record of this name is a user's own, whose name is an import path."""
+    return "." in name
+
+
 def imported(path: str) -> Any:
     """What lies at an import path; imports its module.
 

@@ -197,7 +197,7 @@ def _card(run: Run | str | os.PathLike[str], opened: Opened) -> Mapping[str, Any
     return {**metadata.card, "files": metadata.files}
 
 
-def _task_of(card: Mapping[str, Any], model: str, trust: bool, task: Task | None) -> Task:
+def _task_of(card: Mapping[str, Any], model: str, trust: bool, task: Task | None = None) -> Task:
     """The task that the file was made for, made again; or the one that was made anew, with what training decided."""
     if task is not None:
         return as_recorded(task, card.get("made_by", task.made_by))

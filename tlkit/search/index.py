@@ -14,10 +14,13 @@ import numpy as np
 
 from tlkit.core.batches import gathered, pieces_of, read_batches
 from tlkit.core.brief import brief
+from tlkit.core.checks import check_given
 from tlkit.core.columns import ArrayColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Pipeline, Splits
 from tlkit.core.files import atomic_folder, sha256_bytes, sha256_file
+from tlkit.core.modality import FileInfo
+from tlkit.core.naming import is_users, trusted
 from tlkit.core.progress import Progress, shown
 from tlkit.data import image_source
 from tlkit.data.ratings import RATINGS, items_of
@@ -27,7 +30,7 @@ from tlkit.features.extract import extract
 from tlkit.features.vectors import averaged, opened
 from tlkit.layer.hub_layer import HubLayer
 from tlkit.layer.lookup import is_image, own_image_size
-from tlkit.modalities.prepare import known_settings, prepare
+from tlkit.modalities.prepare import known_settings, named, prepare
 from tlkit.modalities.text import is_text, takes_tokens
 from tlkit.model.partition import weights_hash
 from tlkit.search.items import history_vectors, item_vectors, numbers_of
@@ -63,6 +66,8 @@ class Maker:
         pipeline: What turned the items into inputs.
         length: Word pieces at which texts are cut; None cuts at 512 only.
         image_size: (height, width) of images.
+        modality: Name of the items' modality.
+        shapes: Shape of each input of the module without the batch, by name, as items of a user's modality have it.
     """
 
     handle: str
@@ -73,6 +78,8 @@ class Maker:
     pipeline: Pipeline
     length: int | None = None
     image_size: tuple[int, int] | None = None
+    modality: str = ""
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,7 +113,8 @@ class Index:
 
         Args:
             queries: What the items are: strings for texts, uint8 arrays (height, width, 3) for images, else arrays; of
-                a catalogue histories, lists of ids, the latest last, whose own items are not found again.
+                a catalogue histories, lists of ids, the latest last, whose own items are not found again. Of your own
+                modality, what its `parse` takes, which may be paths.
             k: Items for each query, >= 1; fewer where the collection is smaller.
             exact: Compare every item (True), or follow faiss' graph of neighbours, which may miss some (False); None
                 compares every item of a collection below 100,000.
@@ -128,6 +136,8 @@ class Index:
         _check_same(layer, self.made_by)
         if self.made_by.pipeline.get(RATINGS) is not None:
             return self._unseen(layer, numbers_of(queries, self.ids), k, exact)
+        if is_users(self.made_by.modality):
+            return self.nearest_vectors(_parsed(queries, layer, self.made_by), k, exact=exact)
         return self.nearest_vectors(_embedded(layer, _asked(queries, layer, self.made_by)), k, exact=exact)
 
     def nearest_vectors(self, vectors: np.ndarray, k: int = 10, *, exact: bool | None = None) -> list[list[Hit]]:
@@ -188,6 +198,8 @@ class Index:
         path = Path(folder)
         record = _record(path)
         made_by = _maker(record["made_by"])
+        if trusted() and is_users(made_by.modality):
+            named(made_by.modality)  # while trust lasts
         items = json.loads((path / ITEMS).read_text())
         layer = None if backbone is None else _prepared(backbone, made_by)
         if layer is not None:
@@ -258,8 +270,9 @@ def index(
     if any(features.steps):
         raise InputError(f"{layer.handle} gives a vector for each step of a text; choose its pooled output_key.")
     made_by = Maker(
-        layer.handle, layer.sha256, weights, layer.output_key, layer.input_range, ready.pipeline, length, size
-    )
+        layer.handle, layer.sha256, weights, layer.output_key, layer.input_range, ready.pipeline, length, size,
+        examples.modality, _shapes(ready.inputs.spec) if is_users(examples.modality) else {},
+    )  # fmt: skip
     return Index(_unit(np.asarray(features)), ready.ids, texts, made_by, layer)
 
 
@@ -409,6 +422,30 @@ def _asked(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> Examples:
     return _taken(_plain(arrays.__getitem__, len(arrays), spec, modality), layer, made_by.length, None)
 
 
+def _parsed(queries: Sequence[Any], layer: HubLayer, made_by: Maker) -> np.ndarray:
+    """Unit vectors of queries of a user's own modality; of several examples that are one thing, that of their mean."""
+    modality, info = named(made_by.modality), FileInfo(made_by.pipeline, made_by.shapes)
+    vectors = []
+    for query in queries:
+        read: Any = _one_example if modality.parse is None else modality.parse
+        examples = read(query, info)
+        check_given(examples, Examples, "parse", f"the modality {modality.name!r}")
+        ready = _taken(dataclasses.replace(examples, modality=modality.name), layer, None, None)
+        vectors.append(_embedded(layer, ready).mean(axis=0))
+    return _unit(np.stack(vectors))
+
+
+def _one_example(query: Any, _info: FileInfo) -> Examples:
+    value = np.asarray(query)
+    return _plain([value].__getitem__, 1, ArraySpec(value.shape, value.dtype.name), "plain")
+
+
+def _shapes(spec: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of each input by name."""
+    specs = spec if isinstance(spec, Mapping) else {"inputs": spec}
+    return {name: tuple(part.shape) for name, part in specs.items()}
+
+
 def _wants_texts(layer: HubLayer) -> bool:
     return takes_tokens(layer) or layer.endpoint.input_leaves[0].dtype.as_numpy_dtype is object
 
@@ -451,7 +488,8 @@ def _unit(features: np.ndarray) -> np.ndarray:
 def _maker(plain: Mapping[str, Any]) -> Maker:
     """What `dataclasses.asdict` and JSON made of a Maker."""
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-    return Maker(**arguments | {"pipeline": Pipeline.of(plain["pipeline"]["steps"])})
+    shapes = {name: tuple(shape) for name, shape in plain.get("shapes", {}).items()}
+    return Maker(**arguments | {"pipeline": Pipeline.of(plain["pipeline"]["steps"]), "shapes": shapes})
 
 
 def _texts_of(examples: Examples) -> Iterator[str]:
