@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import painted
 import pytest
+import scans
 from PIL import Image
 
 import tlkit
@@ -306,3 +307,56 @@ def test_image_segmentation(tmp_path, module_cache):
         image_size=(32, 32), strides=(2, 4, 8), width=16, epochs=(12, 4), lr=(1e-2, 1e-3), batch_size=8, formats=FILES,
     )  # fmt: skip
     assert adapted(run, tmp_path / "run")["miou"] > 0.7
+
+
+def scan(i):
+    """A bright tumour in a grey head, in Hounsfield-like numbers, and its mask; int16 and uint8 (48, 48)."""
+    rng, (y, x) = np.random.default_rng(i), np.mgrid[:48, :48]
+    top, left = rng.integers(12, 36, 2)
+    tumour = np.hypot(y - top, x - left) < rng.integers(6, 10)
+    values = rng.normal(0, 20, (48, 48)) + 40 + 300 * tumour
+    return values.astype(np.int16), tumour.astype(np.uint8)
+
+
+def scans_of_dicom(folder):
+    """As a hospital writes them: under names without an ending, behind a window."""
+    pytest.importorskip("pydicom", reason="DICOM needs pydicom, of the extra `medical`")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(40):
+        values, mask = scan(i)
+        window = {"WindowCenter": 150, "WindowWidth": 400}
+        (folder / "images" / f"IM{i:06d}").write_bytes(scans.written(values, **window))
+        (folder / "masks" / f"IM{i:06d}").write_bytes(scans.written(mask))
+    return folder
+
+
+def scans_of_nifti(folder):
+    """Ten patients of four slices."""
+    nibabel = pytest.importorskip("nibabel", reason="NIfTI needs nibabel, of the extra `medical`")
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for patient in range(10):
+        slices = [scan(4 * patient + i) for i in range(4)]
+        for kind, volume in zip(("images", "masks"), zip(*slices, strict=True), strict=True):
+            image = nibabel.Nifti1Image(np.stack(volume, axis=-1), np.eye(4))
+            nibabel.save(image, folder / kind / f"patient{patient}.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize("kind", [scans_of_dicom, scans_of_nifti])
+def test_medical_images_and_their_masks(kind, tmp_path, module_cache):
+    folder, out = kind(tmp_path / "scans"), tmp_path / "run"
+    run = recipe("medical_segmentation")(
+        data=folder, labels=("air", "tumour"), module=str(painted.bars_module(tmp_path / "module")), out=out,
+        image_size=(48, 48), strides=(2, 4, 8), width=16, epochs=(8, 2), lr=(1e-2, 1e-3), batch_size=8, formats=FILES,
+    )  # fmt: skip
+    scores = adapted(run, out)
+    assert scores["miou"] > 0.7 and not run.data.quarantine
+    names = {name.partition("#")[0] for name in run.data.test.ids}
+    if kind is scans_of_dicom:
+        assert all(name.startswith("IM0") for name in names)
+        (prediction,) = tlkit.predict(out, [folder / "images" / sorted(names)[0]])
+        assert {text for text, _ in prediction.scores} == {"air", "tumour"}
+    else:  # patients are on one side
+        assert set(run.data.train.groups).isdisjoint(run.data.test.groups)

@@ -87,7 +87,7 @@ def from_coco(
             not move anything.
         progress: As there.
         max_pixels: As there.
-        pixel_max: As there, but None is 255: 16 bits are read as such only where it is given.
+        pixel_max: As there.
 
     Raises:
         InputError: If the file is no COCO JSON, names no keypoints, or no object has any; or if copies are mirrored
