@@ -5,7 +5,8 @@
 One thread decodes 64 tokens behind 32 of a prompt, all files in turn, `--rounds` times. Tokens a second are of CPU,
 so that they mean something on a machine that others use too, and of the median round. "Repeated" is a function without
 a cache, asked again with all 64 or 128 tokens for each. `litert-lm-api` answers some of chatterbot's questions out of
-the .litertlm file. That files write what the Keras model writes, `tlkit.export` proves (benchmarks/language_model.py).
+.litertlm files; with `--only-asked` nothing else is done. That files write what the Keras model writes, `tlkit.export`
+proves (benchmarks/language_model.py).
 
 `--peer` is a Python that has the packages `xllamacpp` (llama.cpp as a wheel) and `gguf`: it decodes as many tokens of
 the same weights, of the package's own file of 4 bits, and of this file written in 8 bits and in float32.
@@ -206,26 +207,51 @@ def speeds(named, rounds):
     return {name: round(1 / statistics.median(times), 2) for name, times in seconds.items()}
 
 
-def answered_by_litert_lm(run, layer, folder, count):
-    """How many of some answers of the runtime that apps use begin with ours."""
-    import litert_lm
-    import numpy as np
-
+def packed(run, folder, file):
+    """A TFLite file as .litertlm, with tokenizer and chat template."""
     from tlkit.core.format import Source
     from tlkit.exporting import describing, litertlm
     from tlkit.formats import tflite_metadata
+
+    about = describing.describe(run, run.task.deployment.examples(run.data.test), "float32")
+    content = tflite_metadata.attach(file.read_bytes(), about)
+    target = folder / f"{file.stem}.litertlm"
+    litertlm._write(Source(folder / "saved", None, about), target, lambda _, model: model.write_bytes(content))
+    return target
+
+
+def asked_of_litert_lm(run, layer, folder, count):
+    """What the runtime that apps use answers out of a file of each kind, beside our own loop over the same file."""
+    from tlkit.formats import tflite
+
+    named = files(folder)
+    named["float16"] = folder / "float16.tflite"
+    if not named["float16"].exists():
+        named["float16"].write_bytes(tflite.convert(folder / "saved", "float16", None, spanned=False))
+    answers = {}
+    for name, file in named.items():
+        try:
+            answers[name] = answered_by_litert_lm(run, layer, packed(run, folder, file), count)
+        except Exception as error:  # whatever a runtime raises is a finding about it
+            answers[name] = {"fails": f"{type(error).__name__}: {str(error).strip()[:300]}"}
+            print(name, answers[name], flush=True)
+    return answers
+
+
+def answered_by_litert_lm(run, layer, file, count):
+    """How many of some answers of the runtime begin with ours, which end after so many tokens."""
+    import litert_lm
+    import numpy as np
+
+    from tlkit.exporting import litertlm
     from tlkit.generating.rows import filled, tokens_of
     from tlkit.tokenizing.chat import prompt_tokens
 
-    about = describing.describe(run, run.task.deployment.examples(run.data.test), "float32")
-    content = tflite_metadata.attach((folder / "float32.tflite").read_bytes(), about)
-    source = Source(folder / "saved", None, about)
-    litertlm._write(source, folder / "model.litertlm", lambda _, file: file.write_bytes(content))
-    calls = litertlm.open_file(folder / "model.litertlm", 1)
+    calls = litertlm.open_file(file, 1)
     likeliest = litert_lm.interfaces.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
     column = run.data.test.columns["asked"]
     questions, rows = list(dict.fromkeys(str(column[i]) for i in range(len(run.data.test)))), []
-    with litert_lm.Engine(str(folder / "model.litertlm")) as engine:
+    with litert_lm.Engine(str(file)) as engine:
         for asked in questions[:count]:
             prompt = prompt_tokens(layer.tokenizer, [{"role": "user", "content": asked}])
             given = {"prompt": filled([prompt], LENGTH), "answer": np.full((1, 8), -1, np.int32)}
@@ -253,6 +279,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--asked", type=int, default=3, help="questions to litert-lm-api; 0 asks none")
+    parser.add_argument("--only-asked", action="store_true", help="ask litert-lm-api, and measure no speeds")
     parser.add_argument("--folder", type=Path, help="where files are kept, and taken from if they are there")
     parser.add_argument("--peer", help="a Python with xllamacpp and gguf")
     parser.add_argument("--as-peer", help=argparse.SUPPRESS)
@@ -263,6 +290,13 @@ def main():
         return
     from measuring import MACHINE
 
+    if options.only_asked:
+        record = json.loads(options.out.read_text())  # what is not measured now stays as it was
+        with tempfile.TemporaryDirectory() as scratch:
+            answers = asked_of_litert_lm(*opened_run(), options.folder or Path(scratch), options.asked)
+        record["litert_lm"] = {"command": " ".join(sys.argv), **answers}
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        return
     record = {"command": " ".join(sys.argv), "machine": MACHINE, "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
@@ -275,7 +309,7 @@ def main():
             record["llama_cpp"] = asked_peer(options.peer, options.rounds, folder)
             options.out.write_text(json.dumps(record, indent=1) + "\n")
         if options.asked:
-            record["litert_lm"] = answered_by_litert_lm(*opened_run(), folder, options.asked)
+            record["litert_lm"] = asked_of_litert_lm(*opened_run(), folder, options.asked)
     speed = record["speeds"]
     record["ratios"] = {
         **{

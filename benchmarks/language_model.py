@@ -2,6 +2,11 @@
 
     python benchmarks/language_model.py --train 640 --test 150 --epochs 3
 
+    python benchmarks/language_model.py --mix 0.2 --train 320 --test 100 --rates 1e-4 5e-4
+
+The second form measures what general text among the training examples does for what is forgotten, and nothing else:
+runs with and without it, of the same dialogues, judged by the same general texts.
+
 Rows are as long as 99 of 100 dialogues need, with the system message of the module's own template. Writes
 benchmarks/results/language_model.json. Seconds are of CPU (one process, all its threads), so that they mean something
 on a machine that others use too.
@@ -25,6 +30,7 @@ import numpy as np
 import tlkit
 from tlkit.core.batches import pieces_of, width_of
 from tlkit.modalities.prepare import prepare
+from tlkit.tasks.metrics import paired_interval
 
 BATCH = 16
 RESULTS = Path(__file__).parent / "results" / "language_model.json"
@@ -41,11 +47,18 @@ def main() -> None:
     parser.add_argument("--formats", nargs="*", default=["float32", "dynamic", "weight_only"])
     parser.add_argument("--timed", type=float, help="time epochs that train this share, in a process of its own")
     parser.add_argument("--only-timed", action="store_true", help="time both, and adapt nothing")
+    parser.add_argument("--mix", type=float, help="share of general texts in training whose effect is measured")
+    parser.add_argument("--rates", type=float, nargs="*", default=[1e-4], help="learning rates for --mix")
     options = parser.parse_args()
     if options.timed is not None:
         print(json.dumps(timed(options, options.timed)))
         return
     record = json.loads(RESULTS.read_text())  # what is not measured now stays as it was
+    if options.mix is not None:
+        for rate in options.rates:
+            record.setdefault("mixing", {})[f"{rate:g}"] = mixed(options, rate)
+            write(record)
+        return
     if not options.only_timed:
         record |= {"command": " ".join(sys.argv), "arguments": vars(options), **adapted(options)}
         write(record)
@@ -73,14 +86,45 @@ def write(record: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def data_of(options: argparse.Namespace) -> tlkit.Splits:
-    """The dialogues, as many as asked for."""
-    general = tlkit.datasets.reviews.editorials(options.general)
-    data = tlkit.datasets.chats.english(split=(0.75, 0.07, 0.18), general=general)
-    kinds = np.asarray(data.test.columns["kind"].take(np.arange(len(data.test))))
-    kept = [*np.flatnonzero(kinds == 0)[: options.test], *np.flatnonzero(kinds == 1)[: options.general]]
-    train, val = (part.subset(range(min(len(part), n))) for part, n in ((data.train, options.train), (data.val, 32)))
-    return dataclasses.replace(data, train=train, val=val, test=data.test.subset([int(i) for i in kept]))
+def data_of(options: argparse.Namespace, mix: float = 0.0) -> tlkit.Splits:
+    """The dialogues, as many as asked for, and beside those of training so many general texts that they are `mix`."""
+    general = tlkit.datasets.reviews.editorials(options.general if not mix else 5000)
+    data = tlkit.datasets.chats.english(split=(0.75, 0.07, 0.18), general=general, mix=mix)
+    train = few(data.train, options.train, round(mix / (1 - mix) * options.train))
+    test = few(data.test, options.test, options.general)
+    return dataclasses.replace(data, train=train, val=few(data.val, 32, 0), test=test)
+
+
+def few(examples: Any, answers: int, general: int) -> Any:
+    """The first answers, and the first general texts."""
+    kinds = np.asarray(examples.columns["kind"].take(np.arange(len(examples))))
+    chosen = [*np.flatnonzero(kinds == 0)[:answers], *np.flatnonzero(kinds == 1)[:general]]
+    return examples.subset([int(i) for i in chosen])
+
+
+def mixed(options: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """Scores without and with general texts in training, and how much likelier that makes those of the test."""
+    arms: dict[str, Any] = {}
+    likelihoods, length = [], options.length
+    for share in (0.0, options.mix):
+        data, start = data_of(options, share), time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            run = tlkit.finetune(
+                "zoo:smollm2-135m", tlkit.tasks.generate(samples=0), data,
+                (tlkit.Phase(options.epochs, rate, unfrozen=0.2),), out=folder, batch_size=BATCH, length=length,
+            )  # fmt: skip
+        assert run.evaluation is not None
+        length = row_tokens(run.data)  # general texts are longer: both arms must cut them alike
+        arms[f"{share:g}"] = {
+            "scores": dict(run.scores), "trained_on": len(data.train), "cpu_seconds": time.process_time() - start
+        }  # fmt: skip
+        likelihoods.append(np.array(run.evaluation.details["example_scores"])[-options.general :])
+        print(rate, share, arms[f"{share:g}"], flush=True)
+    gain = paired_interval(*likelihoods, confidence=0.975)  # of each bound
+    return {
+        "command": " ".join(sys.argv), "arms": arms,
+        "log_likelihood_gain_of_general_texts": {"mean": gain.difference, "low": gain.low, "high": gain.high},
+    }  # fmt: skip
 
 
 def adapted(options: argparse.Namespace) -> dict[str, Any]:

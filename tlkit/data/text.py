@@ -354,7 +354,7 @@ def from_pairs(
         answer: Column of what is to be answered.
         system: What the model is told before each prompt; None tells it nothing.
         general: Texts of another kind: how well the model still predicts them is measured before and after training.
-        mix: Share of general texts among the training examples, in [0, 1), which bounds forgetting; at most a
+        mix: Share of general texts among the training examples, in [0, 1), against forgetting; at most a
             third of them, as forgetting is measured by the others.
         encoding: As in `from_folder`, like all that are not named here.
         split: As in `from_folder`.
