@@ -74,7 +74,7 @@ def page():
         yield running
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "most"), [("web", 1e-4), ("web_int8", 1 / 128)])
 def test_a_page_says_what_litert_says(folder, page, name, most, tmp_path):
     images, _ = stripes(3, seed=31)
@@ -99,7 +99,7 @@ def test_a_page_says_what_litert_says(folder, page, name, most, tmp_path):
         assert all(url.startswith(address) for url in page.requests())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_no_image_is_a_sentence_and_a_phone_needs_no_scrolling(folder, page, tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with page_checks.served(folder / "web") as address:
@@ -109,7 +109,7 @@ def test_what_is_no_image_is_a_sentence_and_a_phone_needs_no_scrolling(folder, p
         assert page.run("document.documentElement.scrollWidth") == 390
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
     (code,) = readme_checks.blocks(folder, "js")
     place = tmp_path / "site"
@@ -262,7 +262,7 @@ def test_a_page_answers_what_it_was_asked_last_and_waits_for_its_model(page, tmp
         assert page.run("document.getElementById('outputs').innerText").splitlines()[-1] == "0"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_texts_and_recordings_are_read_as_in_python(page, tmp_path):
     words = Words.of(("[PAD]", "good", "naïve", "film"))
     (tmp_path / "files").mkdir()
@@ -291,7 +291,7 @@ TEXTS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lower", [True, False])
 def test_word_pieces_of_a_page_are_those_of_python(page, tmp_path, lower):
     letters = "abcdefghijklmnopqrstuvwxyzCAFENIUMS0σίςςçéß中国!?,'[]"
@@ -308,7 +308,7 @@ def test_word_pieces_of_a_page_are_those_of_python(page, tmp_path, lower):
         assert made == {name: row.tolist() for name, row in wordpiece.inputs(text, length).items()}, text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_vocabulary_a_page_takes_numbers(page, tmp_path):
     about = {"inputs": [{"name": "ids", "shape": [1, 3]}], "settings": {}}
     assert read_by(page, tmp_path, "text", about, "new Blob(['[1, 2, 3]'])") == {"ids": [1, 2, 3]}
@@ -330,7 +330,7 @@ def of_boxes(folder):
     return tlkit.Run(model, task, data), images[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("module_cache")
 def test_a_page_draws_the_boxes_that_litert_gives(page, tmp_path):
     if shutil.which("npm") is None:
@@ -395,7 +395,7 @@ DROPPED = """(async () => {
 })()"""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("module_cache")
 @pytest.mark.parametrize(("of", "kind"), [(of_texts, "text/plain"), (of_sounds, "audio/wav")])
 def test_what_a_page_says_of_a_dropped_text_or_recording_litert_says_too(page, module_folder, tmp_path, of, kind):
