@@ -14,7 +14,7 @@ from fitting import LABELS, SIZE, Brighter, built, examples, same, stopped_after
 import tlkit
 from tlkit import methods, tasks
 from tlkit.core import multi_targets
-from tlkit.core.columns import ArrayColumn, ReadColumn
+from tlkit.core.columns import ArrayColumn, RaggedColumn, ReadColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.run import Phase
@@ -85,6 +85,61 @@ def test_examples_of_all_heads_are_changed_alike():
         methods.task_mix(colour=changed, half=halves(7))
     again = methods.relabelled(changed, lambda name: HALVES[int(name.partition("-")[2]) % 3 == 2])
     assert repr(methods.task_mix(colour=changed, half=again).train.augment) == "Brighter()"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrored:
+    """Pictures whose sides change places, and the share of the width at which a point lies."""
+
+    def draw(self, seed):
+        return {"mirrored": float(seed % 2)}
+
+    def inputs(self, value, drawn):
+        return value[:, ::-1] if drawn["mirrored"] else value
+
+    def targets(self, value, drawn):
+        return 1 - value if drawn["mirrored"] else value
+
+
+def points(splits: Splits, places, augment=Mirrored()) -> Splits:
+    """The pictures with a point each, at `places(position)`, in place of labels."""
+
+    def moved(part):
+        rows = np.array([[places(i)] for i in range(len(part))], np.float32)
+        return dataclasses.replace(part, targets=ArrayColumn(rows))
+
+    train, val, test = map(moved, (splits.train, splits.val, splits.test))
+    return Splits(dataclasses.replace(train, augment=augment), val, test)
+
+
+def test_what_moves_with_the_picture_moves_in_each_head_that_has_it():
+    mixed = methods.task_mix(near=points(colours(), lambda i: 0.25), far=points(colours(7), lambda i: 0.75)).train
+    assert len(mixed) > len(colours().train)  # some pictures have both points, others one
+    picture = np.arange(6).reshape(1, 2, 3)
+    for i in range(0, len(mixed), 5):
+        for seed in (0, 1):
+            drawn = mixed.augment.draw(seed)
+            moved = mixed.targets.batch([mixed.augment.targets(mixed.targets[i], drawn)])
+            assert mixed.augment.inputs(picture, drawn).tolist() == Mirrored().inputs(picture, drawn).tolist()
+            for head, place in (("near", 0.25), ("far", 0.75)):
+                known = bool(mixed.targets[i][head]["known"])
+                place = 1 - place if seed else place
+                assert moved[head]["target"].item() == (place if known else 0) and moved[head]["known"].item() == known
+    assert multi_targets.part(mixed, "near").augment == Mirrored()
+
+
+def test_heads_whose_targets_move_are_trained(folder):
+    data = methods.task_mix(near=points(colours(), lambda i: 0.25), far=points(colours(7), lambda i: 0.75))
+    task = methods.multitask(near=tasks.regress(["x"]), far=tasks.regress(["x"]))
+    run = fitted(folder, task, data, (Phase(epochs=2, lr=1e-2),), views=2)
+    assert np.isfinite(run.phases[0].history["loss"]).all()
+
+
+def test_targets_that_are_no_array_are_refused():
+    ragged = RaggedColumn([np.zeros((i % 3, 5), np.float32) for i in range(len(colours().train))])
+    boxes = dataclasses.replace(colours(), train=dataclasses.replace(colours().train, targets=ragged))
+    with pytest.raises(InputError, match="those of boxes are a RaggedColumn"):
+        methods.task_mix(colour=colours(), boxes=boxes)
 
 
 def test_data_that_do_not_fit_each_other_are_refused():

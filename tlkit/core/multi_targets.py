@@ -9,14 +9,46 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tlkit.core.columns import ArrayColumn, DictColumn
-from tlkit.core.examples import ArraySpec, Column, Examples, Splits
+from tlkit.core.examples import ArraySpec, Augment, Column, Examples, Splits
+from tlkit.core.identity import identity
 
 TARGET, WEIGHT, KNOWN = "target", "weight", "known"
+
+
+@dataclass(frozen=True, repr=False)
+class MovesEachHead:
+    """How examples of several heads are changed: by one draw the input, and the target of each head that has one.
+
+    Attributes:
+        augment: What the data of each head have.
+    """
+
+    augment: Augment
+
+    def __repr__(self) -> str:
+        return f"MovesEachHead({identity(self.augment)})"  # by which caches tell it from others
+
+    def draw(self, seed: int) -> Mapping[str, Any]:
+        """What `augment` draws."""
+        return self.augment.draw(seed)
+
+    def inputs(self, value: Any, drawn: Mapping[str, Any]) -> Any:
+        """The input, moved."""
+        return self.augment.inputs(value, drawn)
+
+    def targets(self, value: Any, drawn: Mapping[str, Any]) -> Any:
+        """Targets of all heads, of which those that are known are moved."""
+        moved = np.array([value])
+        for head in heads_of(moved):
+            if value[head][KNOWN]:
+                moved[head][TARGET][0] = self.augment.targets(value[head][TARGET], drawn)
+        return moved[0]
 
 
 def unlabelled(targets: Mapping[str, np.ndarray], count: int) -> np.ndarray:
@@ -43,8 +75,12 @@ def part(examples: Examples, head: str) -> Examples:
     fields = labelled.target_array[head]
     weights = np.ascontiguousarray(fields[WEIGHT])
     plain = bool((weights == 1).all())
+    augment = labelled.augment
     return dataclasses.replace(
-        labelled, targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])), weights=None if plain else weights
+        labelled,
+        targets=ArrayColumn(np.ascontiguousarray(fields[TARGET])),
+        weights=None if plain else weights,
+        augment=augment.augment if isinstance(augment, MovesEachHead) else augment,
     )
 
 

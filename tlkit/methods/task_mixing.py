@@ -13,7 +13,7 @@ from tlkit.core import multi_targets
 from tlkit.core.batches import steps_of
 from tlkit.core.columns import ArrayColumn, blank, joined
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Column, Examples, Splits
+from tlkit.core.examples import Column, Examples, LeavesTargets, Splits, as_augment
 from tlkit.core.excerpts import OF
 from tlkit.core.identity import identity
 from tlkit.data.assembly import duplicates
@@ -110,6 +110,12 @@ def _check(data: Mapping[str, Splits]) -> None:
             f"data the same `augment`, or none. Received: {', '.join(sorted(changes.values()))}."
         )
     for name, head_data in data.items():
+        if not isinstance(head_data.train.targets, ArrayColumn):
+            kind = type(head_data.train.targets).__name__
+            raise InputError(
+                f"Heads share one array of targets, and those of {name} are a {kind}, as boxes and masks in files are: "
+                "leave that head out, and train it by itself."
+            )
         if not len(head_data.train):
             raise InputError(f"The data of {name} have no training examples: give it a share of them.")
 
@@ -160,8 +166,15 @@ def _joined(data: Mapping[str, Examples], places: Sequence[tuple[int, int]], tar
         columns={name: joined(columns, at) for name, columns in _columns(sets).items()},
         groups=tuple(of_each(lambda part: part.groups)) if all(part.groups for part in sets if len(part)) else (),
         weights=None,
-        augment=next((part.augment for part in sets if part.augment is not None), None),
+        augment=_augment(sets),
     )
+
+
+def _augment(sets: Sequence[Examples]) -> Any:
+    """How all are changed; what moves targets moves those of each head."""
+    augment = next((part.augment for part in sets if part.augment is not None), None)
+    moves = augment is not None and not isinstance(as_augment(augment), LeavesTargets)
+    return multi_targets.MovesEachHead(as_augment(augment)) if moves else augment
 
 
 def _columns(sets: Sequence[Examples]) -> dict[str, list[Column]]:
