@@ -128,6 +128,16 @@ def test_a_batch_that_stays_whole_though_it_is_large_is_said(folder, monkeypatch
     assert any("cannot be divided" in line and "batch_size" in line for line in lines)
 
 
+def test_a_batch_of_one_example_can_be_shared_and_is_the_least(folder, monkeypatch):
+    """One example has no parts of which the loss could be the mean."""
+    model, task = built(folder)
+    train, phase = data().train, Phase(1, 1e-3)
+    parts = microbatches.parts_of(model, model, task, phase, train, 1, None, replicas=2)
+    assert parts == microbatches.Parts(None, why="whole batches")
+    monkeypatch.setattr(microbatches, "BOUND", 1.0)
+    assert not microbatches.parts_of(model, model, task, phase, train, 1, None).wanted
+
+
 def test_a_stopped_fit_in_parts_goes_on_to_the_same_bits(folder, tmp_path):
     task = tasks.classify(LABELS, hidden=(8,), dropout=0.3)
     options = {"micro_batch": 3, "phases": (Phase(3, 3e-3, unfrozen=0.5),)}

@@ -94,7 +94,8 @@ def parts_of(
     if replicas > 1:
         size = _shared(trained, task, phase, train, size, replicas)
     need = size * example_bytes(whole, trained, phase, train)
-    if micro_batch >= size if micro_batch is not None else need <= BOUND:
+    fits = micro_batch >= size if micro_batch is not None else need <= BOUND
+    if fits or size < 2:  # one example is the least
         return Parts(None, why="whole batches")
     reason = _undivided(trained, task, phase, train, size)
     if reason is not None:
@@ -180,7 +181,7 @@ def _undivided(trained: keras.Model, task: Task, phase: Phase, train: Examples, 
         if getattr(layer, "activity_regularizer", None) is not None:
             return f"the layer {layer.name!r} adds up a penalty over each batch"
     loss = task.objective.loss()
-    if getattr(loss, "of_whole_batches", False) or not _adds_up(loss, trained, task, train, size):
+    if getattr(loss, "of_whole_batches", False) or (size > 1 and not _adds_up(loss, trained, task, train, size)):
         return f"its loss ({loss.name}) is no mean over the examples of a batch"
     return None
 
