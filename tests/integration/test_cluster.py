@@ -102,13 +102,20 @@ def test_the_command_line_refuses_with_exit_code_2(words, sentence, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cluster_with_too_little_is_refused_and_gpus_are_taken_where_all_can_have_one():
-    has = {"CPU": 4.0, "GPU": 2.0}
-    assert [placement._gpus(has, "h:1", workers, 1, None) for workers in (1, 2, 3)] == [1, 1, 0]
-    with pytest.raises(InputError, match="has 4 CPUs, and the workers need 6"):
-        placement._gpus(has, "h:1", 3, 2, None)
-    with pytest.raises(InputError, match="has 2 GPUs, and the workers need 3"):
-        placement._gpus(has, "h:1", 3, 1, 1)
+def test_hosts_with_too_little_are_refused_and_gpus_are_taken_where_all_can_have_one():
+    def gpus(*arguments, hosts=({"CPU": 2.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 1.0})):
+        nodes = [{"Alive": True, "Resources": has} for has in hosts]
+        return placement._gpus([*nodes, {"Alive": False, "Resources": {"CPU": 99.0}}], "h:1", *arguments)
+
+    assert [gpus(workers, 1, None) for workers in (1, 2, 3)] == [1, 1, 0]
+    assert gpus(20, 0.1, 0, hosts=[{"CPU": 2.0}]) == 0
+    for arguments, room in (
+        ((3, 2, None), "2 workers with 2 CPUs"),
+        ((1, 3, 0), "0 workers with 3"),
+        ((3, 1, 1), "2 w"),
+    ):
+        with pytest.raises(InputError, match=f"The hosts of the cluster at h:1 have room for {room}"):
+            gpus(*arguments)
 
 
 # -- what is sent
@@ -134,6 +141,14 @@ def test_what_cannot_be_sent_is_told():
     ray = pytest.importorskip("ray")
     with pytest.raises(InputError, match="cannot be sent to other processes"):
         placement._pickled(ray, socket.socket().recv)
+
+
+def test_what_cannot_be_sent_leaves_nothing_behind(monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="cannot be sent to other processes"):
+        placement.Cluster(2, 1, 0, ray).call(socket.socket().recv)
+    assert not list(tmp_path.iterdir())
 
 
 # -- on a cluster of this host, which `ray start` began
@@ -289,6 +304,15 @@ def test_a_killed_worker_ends_all_and_the_same_call_goes_on(cluster, module, tmp
     unbroken = cluster.train(on_ray.adapt, module=module, out=str(tmp_path / "unbroken"))
     pairs = zip(resumed.model.weights, unbroken.model.weights, strict=True)
     assert all(np.array_equal(np.array(a), np.array(b)) for a, b in pairs)
+
+
+@pytest.mark.slow
+def test_what_others_hold_is_waited_for_and_then_told(cluster, address, monkeypatch):
+    cluster._release()
+    monkeypatch.setattr(placement, "ROOM_S", 2)
+    placement._await_room(address, 2, 1, 0)
+    with pytest.raises(InputError, match=r"no room for 2 workers with 2 CPUs and 0 GPUs each within 2 seconds"):
+        placement._await_room(address, 2, 2, 0)
 
 
 @pytest.mark.slow

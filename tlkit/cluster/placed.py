@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit.cluster.joining import CONFIG, joined
+from tlkit.cluster.joining import joined
+from tlkit.core import remote
 from tlkit.core.errors import InputError, TlkitError, TrainingError
-from tlkit.core.files import write_atomic
 from tlkit.core.trouble import first_line
+from tlkit.core.workers import CONFIG
 
 if TYPE_CHECKING:
     from tlkit.core.run import Run
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SENT = ("TLKIT_", "TF_", "KERAS_", "PYTHONPATH")  # beginnings of the names of settings that workers get
 ALIKE = ("tlkit", "tensorflow", "keras", "numpy")  # packages whose versions decide results
 GO_ON = "start the same command again, and it goes on behind what was finished."
-WAIT_S = 5.0  # for the last lines
+WAIT_S = 60.0  # for the last lines and the result
 
 
 def setting() -> dict[str, Any]:
@@ -35,6 +36,8 @@ def setting() -> dict[str, Any]:
         "environment": {name: value for name, value in os.environ.items() if name.startswith(SENT)},
         "path": [str(Path(place or ".").absolute()) for place in sys.path],
         "folder": str(Path.cwd()),
+        "host": socket.gethostname(),
+        "copies": {url: str(place) for url, place in remote.copies.items()},
         "versions": {name: importlib.metadata.version(name) for name in ALIKE},
     }
 
@@ -43,7 +46,7 @@ def _settle(setting: Mapping[str, Any]) -> None:
     """Work in this process as in the one that asks.
 
     Raises:
-        InputError: If this host has other versions, or lacks the folder.
+        InputError: If this host has other versions, lacks the folder, or keeps copies of data elsewhere.
     """
     if "TF_USE_LEGACY_KERAS" not in setting["environment"]:
         os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray Train sets it
@@ -57,20 +60,25 @@ def _settle(setting: Mapping[str, Any]) -> None:
         os.chdir(setting["folder"])
     except OSError:
         raise InputError(f"{host} has no folder {setting['folder']}: work in one that all hosts see.") from None
+    for url, place in {} if host == setting["host"] else setting["copies"].items():
+        if (copy := str(remote.local(url, progress=False))) != place:
+            raise InputError(
+                f"{host} keeps its copy of {url} at {copy}, and this host at {place}, where examples are looked for: "
+                "set XDG_CACHE_HOME to one path on all hosts."
+            )
 
 
 class Actor:
     """A process that works through calls of the function that it was sent last."""
 
-    def __init__(self, setting: Mapping[str, Any]) -> None:
-        self.setting = setting
+    def __init__(self) -> None:
         self.function: Any = None
 
-    def take(self, pickled: bytes) -> None:
-        """The function of the calls to come."""
+    def take(self, pickled: bytes, setting: Mapping[str, Any]) -> None:
+        """The function of the calls to come, and what decides how they are done."""
         from ray import cloudpickle
 
-        _settle(self.setting)
+        _settle(setting)
         self.function = cloudpickle.loads(pickled)
 
     def work(self, number: int, arguments: Sequence[Any]) -> tuple[int, Any]:
@@ -96,7 +104,7 @@ def one_worker(config: Mapping[str, Any]) -> None:
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         result = cloudpickle.loads(config["work"])()
     if chief:
-        write_atomic(Path(config["folder"]) / "chief.json", json.dumps(result, default=str))
+        config["lines"].put((json.dumps(result, default=str),))
 
 
 def saved_run(make_run: Callable[..., Run], given: Mapping[str, Any]) -> str | None:
@@ -121,18 +129,22 @@ class _Lines(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def printing(lines: Any) -> Iterator[None]:
-    """Print what comes out of a queue until the block is left."""
+def printing(lines: Any) -> Iterator[list[str]]:
+    """Print what comes out of a queue until the block is left; what comes in a tuple is in the list that this gives."""
+    results: list[str] = []
 
     def printed() -> None:
         with contextlib.suppress(Exception):  # the queue's own process may have ended
             while (line := lines.get()) is not None:
-                print(line, flush=True)
+                if isinstance(line, tuple):
+                    results.extend(line)
+                else:
+                    print(line, flush=True)
 
     thread = threading.Thread(target=printed, daemon=True)
     thread.start()
     try:
-        yield
+        yield results
     finally:
         with contextlib.suppress(Exception):
             lines.put(None)

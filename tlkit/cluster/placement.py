@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkit.cluster.joining import CONFIG
 from tlkit.cluster.placed import Actor, asked, of_actors, of_workers, one_worker, printing, saved_run, setting
 from tlkit.core.errors import InputError
 from tlkit.core.files import PARTIAL, cache_dir
 from tlkit.core.progress import Progress, shown
 from tlkit.core.trouble import first_line
-from tlkit.core.workers import Pool, pooled
+from tlkit.core.workers import CONFIG, Pool, pooled
 
 if TYPE_CHECKING:
     from tlkit.core.run import Run
@@ -32,6 +31,7 @@ LOCAL = "local"
 MISSING = "Ray with its trainers is not installed: pip install 'tlkit[ray]'."
 STORE_BYTES = 256 << 20  # of shared memory, on one host: what is sent is a module and records of data
 REACH_S = 5.0
+ROOM_S = 60  # that other jobs of a cluster are given to end
 RECIPE = "tlkit_recipe_"  # beginning of the names of modules that no other process can import
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed"}  # said otherwise
 
@@ -98,30 +98,31 @@ class Cluster:
         except ImportError:  # Ray without what its trainers need
             raise InputError(MISSING) from None
 
+        sent = _pickled(self._engine, functools.partial(function, *arguments))
         self._release()  # the pool's processes hold the CPUs
         cache_dir().mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}ray-", dir=cache_dir()))
-        lines = Queue(actor_options={"num_cpus": 0})
-        sent = _pickled(self._engine, functools.partial(function, *arguments))
-        work = {"work": sent, "setting": setting(), "folder": str(folder), "lines": lines}
         needs = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
-        trainer = TensorflowTrainer(
-            one_worker,
-            train_loop_config=work,
-            scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=self.gpus > 0, resources_per_worker=needs),
-            run_config=RunConfig(name="placed", storage_path=str(folder)),
-        )
-        try:
-            with printing(lines):
-                trainer.fit()
-            return json.loads((folder / "chief.json").read_text(encoding="utf-8"))
-        except Exception as error:
-            if (reason := of_workers(error)) is error:
-                raise
-            raise reason from error
-        finally:
-            lines.shutdown(force=True)
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.ExitStack() as stack:
+            folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}ray-", dir=cache_dir()))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            lines = Queue(actor_options={"num_cpus": 0})
+            stack.callback(lines.shutdown, force=True)
+            trainer = TensorflowTrainer(
+                one_worker,
+                train_loop_config={"work": sent, "setting": setting(), "lines": lines},
+                scaling_config=ScalingConfig(
+                    num_workers=self.workers, use_gpu=self.gpus > 0, resources_per_worker=needs
+                ),
+                run_config=RunConfig(name="placed", storage_path=str(folder)),
+            )
+            try:
+                with printing(lines) as results:
+                    trainer.fit()
+            except Exception as error:
+                if (reason := of_workers(error)) is error:
+                    raise
+                raise reason from error
+            return json.loads(results[0])
 
     @property
     def _pool(self) -> Pool:
@@ -135,9 +136,9 @@ class Cluster:
             if not self._actors:
                 options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_restarts": 0}
                 kind = self._engine.remote(**options)(Actor)
-                self._actors += [kind.remote(setting()) for _ in range(self.workers)]
+                self._actors += [kind.remote() for _ in range(self.workers)]
             sent = self._engine.put(_pickled(self._engine, function))
-            self._engine.get([actor.take.remote(sent) for actor in self._actors])
+            self._engine.get([actor.take.remote(sent, setting()) for actor in self._actors])
             crew: Any = ActorPool(self._actors)
             for number, arguments in enumerate(calls):
                 crew.submit(lambda actor, call: actor.work.remote(*call), (number, arguments))
@@ -156,8 +157,8 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         node = NodeAffinitySchedulingStrategy(self._engine.get_runtime_context().get_node_id(), soft=False)
-        actor = self._engine.remote(num_cpus=0, scheduling_strategy=node)(Actor).remote(setting())
-        self._engine.get(actor.take.remote(_pickled(self._engine, function)))
+        actor = self._engine.remote(num_cpus=0, scheduling_strategy=node)(Actor).remote()
+        self._engine.get(actor.take.remote(_pickled(self._engine, function), setting()))
         self._home.append(actor)
         return functools.partial(asked, actor)
 
@@ -215,7 +216,10 @@ def ray(
     with contextlib.ExitStack() as stack:
         stack.callback(engine.shutdown)
         _start(engine, address, workers * cpus, stack)
-        cluster = Cluster(workers, cpus, _gpus(engine.cluster_resources(), address, workers, cpus, gpus), engine)
+        each_gpus = _gpus(engine.nodes(), address, workers, cpus, gpus)
+        if address != LOCAL:
+            _await_room(address, workers, cpus, each_gpus)
+        cluster = Cluster(workers, cpus, each_gpus, engine)
         each = f"{cpus:g} CPUs and {cluster.gpus:g} GPUs"
         (progress or shown()).line(f"ray     {workers} workers at {address}, each with {each}")
         stack.callback(cluster._release)
@@ -269,20 +273,46 @@ def _start(engine: Any, address: str, cpus: float, stack: contextlib.ExitStack) 
             signal.signal(signal.SIGTERM, terminated)  # Ray puts one of its own in its place
 
 
-def _gpus(has: Mapping[str, float], address: str, workers: int, cpus: float, gpus: float | None) -> float:
-    """GPUs of each worker.
+def _gpus(nodes: Iterable[Mapping[str, Any]], address: str, workers: int, cpus: float, gpus: float | None) -> float:
+    """GPUs of each worker, none of which can lie on two hosts.
 
     Raises:
-        InputError: If the cluster has less than all need.
+        InputError: If the hosts have less than all need.
     """
-    each = float(has.get("GPU", 0) >= workers) if gpus is None else gpus
-    for name, needed in (("CPU", workers * cpus), ("GPU", workers * each)):
-        if has.get(name, 0) < needed:
-            raise InputError(
-                f"The cluster at {address} has {has.get(name, 0):g} {name}s, and the workers need {needed:g}: take "
-                "fewer workers, or less for each."
-            )
+    hosts = [node["Resources"] for node in nodes if node.get("Alive")]
+
+    def room(needs: Mapping[str, float]) -> int:
+        needed = {name: count for name, count in needs.items() if count}
+        return sum(min(int(host.get(name, 0) / count + 1e-6) for name, count in needed.items()) for host in hosts)
+
+    each = float(room({"GPU": 1}) >= workers) if gpus is None else gpus
+    places = room({"CPU": cpus, "GPU": each})
+    if places < workers:
+        raise InputError(
+            f"The hosts of the cluster at {address} have room for {places} workers with {cpus:g} CPUs and {each:g} "
+            f"GPUs each, and not for {workers}: take fewer workers, or less for each."
+        )
     return each
+
+
+def _await_room(address: str, workers: int, cpus: float, gpus: float) -> None:
+    """Wait until other jobs of the cluster leave enough free for all workers at once.
+
+    Raises:
+        InputError: If they do not within `ROOM_S`.
+    """
+    from ray.util import placement_group, remove_placement_group
+
+    needs = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    group = placement_group([needs] * workers)
+    try:
+        if not group.wait(ROOM_S):
+            raise InputError(
+                f"Other jobs of the cluster at {address} have left no room for {workers} workers with {cpus:g} CPUs "
+                f"and {gpus:g} GPUs each within {ROOM_S} seconds: take fewer workers, or wait for those jobs."
+            )
+    finally:
+        remove_placement_group(group)
 
 
 def _unknown(error: BaseException | None) -> bool:

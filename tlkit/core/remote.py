@@ -35,6 +35,7 @@ AT_ONCE = 16  # files that are copied at a time: each waits for the network most
 CHUNK = 512  # files handed to the threads at once: keeps a million files from becoming a million futures
 COPYING = ("simplecache", "filecache", "blockcache", "cached")  # fsspec's own copies, which may be older ones
 MEGABYTE = 1_000_000
+copies: dict[str, Path] = {}  # that this process has asked for, by URL: examples name files in them
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def local(path: str | os.PathLike[str], *, progress: bool = True) -> Path:
     target = home / (PurePosixPath(root).name or "data")
     with locked(home / "lock"), _told(url):
         _copy(system, there, target, home, url, progress)
+    copies[url] = target
     return target
 
 

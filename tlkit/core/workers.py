@@ -5,11 +5,28 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.trouble import explained
+
+CONFIG = "TF_CONFIG"
+
+
+SENTENCE, SIZE = 500, 7000  # letters of a failure that other workers are told, and bytes at most
+
+
+def _told(failure: Exception | None) -> bytes:
+    """A failure as JSON of one size: sentence, number of the system's error, whether it is one of training."""
+    sentence = "" if failure is None else explained(failure)[:SENTENCE]
+    number = failure.errno if isinstance(failure, OSError) else None
+    return json.dumps([sentence, number, isinstance(failure, TrainingError)]).ljust(SIZE).encode("ascii")
 
 
 def _alone(tensors: Sequence[Any]) -> list[Any]:
@@ -86,6 +103,29 @@ class Workers:
         (summed,) = self.add([table])
         return [row.astype(np.uint8).tobytes() for row in np.asarray(summed)]
 
+    @contextlib.contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """What one worker raises inside, all raise, so that none waits for it; behind it all are done.
+
+        Raises:
+            InputError: Of another worker's failure; an OSError of the system's, TrainingError of training.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        (failed,) = self.add([np.float32(failure is not None)])
+        if not float(failed):
+            return
+        told = [json.loads(content) for content in self.bytes_of_all(_told(failure))]
+        if failure is not None:
+            raise failure
+        index = next(number for number, (sentence, _, _) in enumerate(told) if sentence)
+        sentence, number, in_training = told[index]
+        sentence = f"Worker {index}: {sentence}"
+        raise OSError(number, sentence) if number else (TrainingError if in_training else InputError)(sentence)
+
     def unlike_chief(self, digest: str) -> list[int]:
         """Indices of the workers whose hash here is another one than the chief's."""
         digests = self.bytes_of_all(bytes.fromhex(digest))
@@ -93,6 +133,25 @@ class Workers:
 
 
 ALONE = Workers()
+
+
+def workers_named() -> int:
+    """How many workers TF_CONFIG names; 0 where it is not set.
+
+    Raises:
+        InputError: If TF_CONFIG is damaged.
+    """
+    text = os.environ.get(CONFIG, "")
+    if not text:
+        return 0
+    try:
+        jobs = json.loads(text).get("cluster", {})
+        return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(
+            f'{CONFIG} must be JSON as TensorFlow has it: {{"cluster": {{"worker": ["HOST:PORT", ...]}}, "task": '
+            f'{{"type": "worker", "index": 0}}}}. Received: {text!r:.80}.'
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

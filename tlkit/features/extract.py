@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import itertools
@@ -254,7 +253,8 @@ def _compute_together(
 
     Raises:
         OSError: On all workers, if the disk of one is full.
-        InputError: If the module's graph differs between workers, or this one does not see what another has computed.
+        InputError: On all workers, if one refuses its examples; if the module's graph differs between workers, or
+            this one does not see what another has computed.
     """
     workers, folder = request.workers, request.folder
     if unlike := workers.unlike_chief(sha256_bytes(folder.name)):
@@ -276,16 +276,8 @@ def _compute_together(
             _write_engine(folder, engine)
     workers.wait()
     _follow_chief(request)
-    full: OSError | None = None
-    try:
+    with workers.failing_together():
         _compute_part(engine, request, source, progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        full = error
-    (filled,) = workers.add([np.float32(full is not None)])
-    if float(filled):
-        raise full or OSError(errno.ENOSPC, "The disk of another worker is full", str(folder))
     _fetch(request)
     if request.missing_bytes:
         raise InputError(_not_shared(f"Worker {workers.index}"))

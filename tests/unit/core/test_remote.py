@@ -1,6 +1,7 @@
 """Data and the cache on paths that fsspec opens: in memory here, on S3 against a server of our own where moto is."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from PIL import Image
 
 import tlkit
 from tlkit.cli import commands
+from tlkit.cluster import placed
 from tlkit.core import progress, remote
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples
 from tlkit.core.files import cache_dir, held, sha256_tree, url_of
 from tlkit.core.remote import beside, local
@@ -474,3 +477,20 @@ def test_a_recipe_gets_the_copy_of_its_data(bucket):
     assert (options["data"] / "fox/1.txt").read_bytes() == b"red"
     assert options["out"] == Path(f"{bucket}/o")
     assert options.get("val") is None
+
+
+def test_workers_on_other_hosts_make_their_own_copy_of_what_examples_name(bucket, monkeypatch, tmp_path):
+    """Examples that are sent name files of the sender's copy."""
+    monkeypatch.setattr(remote, "copies", {})
+    monkeypatch.chdir(tmp_path)
+    _put(f"{bucket}/flowers", _images(tmp_path / "images"))
+    copy = local(f"{bucket}/flowers", progress=False)
+    sent = placed.setting() | {"host": "another"}
+    shutil.rmtree(copy.parent)
+    placed._settle(placed.setting())
+    assert not copy.exists(), "on one host the copy is there"
+    placed._settle(sent)
+    assert (copy / "owl" / "0.png").is_file()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(InputError, match=r"keeps its copy of .* at .*elsewhere.*: set XDG_CACHE_HOME to one path"):
+        placed._settle(sent)

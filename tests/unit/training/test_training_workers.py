@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,9 @@ import pytest
 
 from tlkit.cluster.joining import joined
 from tlkit.core.columns import ArrayColumn
-from tlkit.core.errors import InputError
+from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import Examples
+from tlkit.core.trouble import explained
 from tlkit.core.workers import ALONE, Pool, Workers, pooled
 from tlkit.features import engines, extract
 from tlkit.features.engines import LITERT, TENSORFLOW, Engine
@@ -187,6 +189,36 @@ def test_workers_that_do_not_share_the_cache_are_told(tmp_path, monkeypatch):
 
     messages = each(workers_in_threads(2), compute)
     assert all("point TLKIT_CACHE to one folder" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (InputError("Example 7 — “ü” — is broken."), InputError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (TrainingError("It broke."), TrainingError),
+        (KeyError("x" * 5000), InputError),
+    ],
+)
+def test_what_one_worker_refuses_all_refuse(tmp_path, monkeypatch, failure, told):
+    """Else the others would say that it has ended or cannot be reached."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 8)
+
+    def failing(*call):
+        if call[2] == 3:
+            raise failure
+
+    monkeypatch.setattr(extract, "_compute_shard", failing)
+
+    def compute(worker: Workers):
+        with pytest.raises(told if worker.index == 0 else type(failure)) as raised:
+            extract.compute(doubled, request_for(worker))
+        return raised.value
+
+    of_chief, of_other = each(workers_in_threads(2), compute)
+    assert of_other is failure and explained(failure)[:100].rstrip(".") in str(of_chief).replace("Worker 1: ", "")[:900]
+    assert "Worker 1: " in str(of_chief) and getattr(of_chief, "errno", None) == getattr(failure, "errno", None)
 
 
 def test_workers_whose_modules_differ_are_told(tmp_path, monkeypatch):
