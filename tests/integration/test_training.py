@@ -8,13 +8,14 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from changing import reread
-from fitting import SIZE, Brighter, built, data, same, values
+from fitting import LABELS, SIZE, Brighter, built, data, same, values
 from fitting import fitted as fitted_with
 
 from tlkit import tasks
@@ -151,6 +152,16 @@ def test_nan_in_the_validation_stops_with_the_best_weights(folder, monkeypatch):
     with pytest.raises(TrainingError, match="validation loss became NaN or infinite in phase 1, epoch 2"):
         fitting.fit(model, task, data(), (Phase(epochs=3, lr=1e-2),), batch_size=8)
     assert same(best[0], values(model)) and not same(*best)
+
+
+def test_a_monitored_figure_that_is_no_number_stops_too(folder, monkeypatch):
+    from tlkit.training import fit as fitting
+
+    model, task = built(folder, task=tasks.classify(LABELS, hidden=(8,), monitor="val_accuracy"))
+    figures = [{"loss": 1.0, "accuracy": 0.5}, {"loss": 1.0, "accuracy": np.nan}]
+    monkeypatch.setattr(fitting, "_validated", lambda *_: figures.pop(0))
+    with pytest.raises(TrainingError, match=r"The figure val_accuracy is NaN in phase 1, epoch 2, .* `monitor`"):
+        fitting.fit(model, task, data(), (Phase(epochs=3, lr=1e-2),), batch_size=8)
 
 
 def test_a_rate_far_too_high_is_said():
@@ -309,6 +320,32 @@ def test_a_fit_goes_on_with_a_function_as_augment(folder, tmp_path):
         fitted(folder, splits=data(brighter(30)), **shared)
     with (tmp_path / "log").open("w") as log, pytest.raises(InputError, match=r"TextIOWrapper in what .* from another"):
         fitted(folder, splits=data(lambda x, seed: log.write("changed") and x), **shared)
+
+
+@pytest.mark.long
+def test_a_fit_does_not_go_on_with_another_head(folder, tmp_path):
+    """Heads of a notebook have no import path, and the weights of a head say nothing of its activation."""
+    import keras
+
+    def fit_with(scale, name):
+        def head(x):
+            factor = scale if isinstance(scale, float) else 1.0
+            return keras.layers.Dense(len(LABELS), kernel_initializer="zeros")(factor * x)
+
+        model, task = built(folder, task=tasks.classify(LABELS, head=head))
+        shared = {"batch_size": 8, "checkpoints": tmp_path / name}
+        return fit(model, task, data(), (Phase(epochs=1, lr=1e-2),), **shared)
+
+    from tlkit.training.fit import fit
+
+    once, again = fit_with(1.0, "plain"), fit_with(1.0, "plain")
+    assert same(values(once.model), values(again.model))
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        fit_with(2.0, "plain")
+    unseen = threading.Lock()
+    fit_with(unseen, "unseen")
+    with pytest.raises(InputError, match=r"whether its head was this one cannot be seen: .*fresh=True"):
+        fit_with(unseen, "unseen")
 
 
 @pytest.mark.long

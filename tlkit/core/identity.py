@@ -55,6 +55,32 @@ def identity(thing: Any) -> str:
         raise _unknown(thing) from None
 
 
+def known(thing: Any) -> str | None:
+    """The `identity` of plain values or a callable; None where nothing tells it from others.
+
+    Example:
+        >>> known([1, 2]) == known([1, 2]) != known([1, "2"]), known(io.StringIO())
+        (True, None)
+    """
+    try:
+        return sha256_bytes(identity(thing))
+    except Exception:  # also whatever an object says when it is asked for its state
+        return None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Itself:
+    """A key that is equal for one and the same thing alone, which lives as long as the key."""
+
+    thing: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
 def _plain(thing: Any, seen: dict[int, Any]) -> Any:
     """Nested tuples of plain values and texts; `seen` keeps what has been met already, whose address stays its own."""
     if isinstance(thing, SCALARS):

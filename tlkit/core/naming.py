@@ -19,10 +19,12 @@ def trusted(trust: bool = False) -> bool:
 
 
 def import_path(function: Any) -> str | None:
-    """Where `function` can be imported from ("package.module.name"), or None: a lambda or a local function has none."""
-    path = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '')}"
-    unreachable = path.startswith(("None.", "__main__.")) or path.endswith(".") or "<" in path
-    return None if unreachable else path
+    """Where `function` can be imported from ("package.module.name"), or None: a lambda, a method or local function has
+    none.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    reachable = module not in (None, "__main__") and name.isidentifier() and "<" not in str(module)
+    return f"{module}.{name}" if reachable else None
 
 
 def is_users(name: str) -> bool:

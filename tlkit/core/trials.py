@@ -9,6 +9,11 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlkit.core.errors import InputError
+from tlkit.core.examples import Splits
+from tlkit.core.files import sha256_bytes
+from tlkit.core.identity import Itself
+
 MOST_KEPT = 16  # things of a kind: models, or traced steps
 
 
@@ -59,6 +64,18 @@ class Trial:
     epochs: int = 0
     data: str = ""
 
+    def judge_by(self, monitor: tuple[str, str] | None, data: Splits) -> None:
+        """Note by which figure the trial is judged, and of which examples.
+
+        Raises:
+            InputError: If nothing tells which trial is better.
+        """
+        if monitor is None or not len(data.val):
+            why = "there are no validation examples" if not len(data.val) else "the task monitors no validation figure"
+            raise InputError(f"Nothing tells which trial is better: {why}, and the test examples must not.")
+        self.monitor = monitor
+        self.data = self.keep.get("contents", Itself(data), lambda: content_of(data))
+
     @property
     def merit(self) -> float | None:
         """The best figure with the sign that makes a higher one better."""
@@ -80,6 +97,12 @@ class Trial:
         """
         self.best, self.epochs = best, self.epochs + 1
         self.epoch_ended(self.epochs, self.merit_of(figure))
+
+
+def content_of(data: Splits) -> str:
+    """Hash of the training and validation examples as they were before preprocessing."""
+    parts = [sha256_bytes(*part.ids, *part.digests, *part.targets.digests) for part in (data.train, data.val)]
+    return sha256_bytes(*parts, str(data.labels), str(data.heads))
 
 
 _TRIAL: contextvars.ContextVar[Trial | None] = contextvars.ContextVar("trial", default=None)

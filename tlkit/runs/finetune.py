@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import shlex
 import sys
 import time
@@ -18,10 +19,9 @@ import tensorflow as tf
 
 from tlkit import plans
 from tlkit.core import quick, trials
-from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import held, sha256_bytes
-from tlkit.core.identity import identity
+from tlkit.core.identity import Itself, identity
 from tlkit.core.progress import Progress, quiet, shown
 from tlkit.core.run import CHECKPOINTS, Phase, Run
 from tlkit.core.task import Evaluation, Task
@@ -35,6 +35,7 @@ from tlkit.model.evaluate import evaluate
 from tlkit.report.terminal import score_lines
 from tlkit.runs import folder as run_folder
 from tlkit.runs import invocation, overview
+from tlkit.tasks.recording import key_of
 from tlkit.training import checkpoint
 from tlkit.training.callbacks import checked
 from tlkit.training.fit import check_plan, fit
@@ -208,12 +209,16 @@ def _tried(
     settings: Mapping[str, Any], how: Mapping[str, Any],
 ) -> Run:  # fmt: skip
     """What a trial of a search does in place of all: train and validate, with what its search has built already."""
-    key = id(handle) if isinstance(handle, HubLayer) else str(handle)
-    model, data = _built_once(trial, key, handle, task, data, how["seed"], settings)
-    plan = _planned(phases, task, data, model)
+    trial.judge_by(task.objective.monitor, data)
+    key = os.fspath(handle) if isinstance(handle, str | os.PathLike) else Itself(handle)
+    model, ready = _built_once(trial, key, handle, task, data, how["seed"], settings)
+    plan = _planned(phases, task, ready, model)
     if any(phase.unfrozen or phase.batch_stats == "adapt" for phase in plan):
         trial.keep.trained.add(key)
-    return fit(model, task, data, plan, **how)
+    try:
+        return fit(model, task, ready, plan, **how)
+    finally:
+        trial.judge_by(task.objective.monitor, data)  # as they were given: how they are prepared may be searched for
 
 
 def _check_data(task: Task, data: Splits, progress: Progress) -> None:
@@ -323,22 +328,14 @@ def _built(
 
 def _built_once(
     trial: trials.Trial,
-    key: int | str,
+    key: str | Itself,
     handle: Any,
     task: Task,
     data: Splits,
     seed: int,
     settings: Mapping[str, Any],
 ) -> tuple[keras.Model, Splits]:
-    """Model and data of a trial, which never sees the test examples; weights are those that a new model would have.
-
-    Raises:
-        InputError: If nothing tells which trial is better.
-    """
-    if task.objective.monitor is None or not len(data.val):
-        why = "there are no validation examples" if not len(data.val) else "the task monitors no validation figure"
-        raise InputError(f"Nothing tells which trial is better: {why}, and the test examples must not.")
-    trial.monitor = task.objective.monitor
+    """Model and data of a trial, which never sees the test examples; weights are those that a new model would have."""
     layer, first = trial.keep.get("modules", key, lambda: _with_weights(_opened(handle)))
     if key in trial.keep.trained:
         _restore(first)
@@ -350,8 +347,8 @@ def _built_once(
         as_opened = {id(variable) for variable, value in first if np.array_equal(np.array(variable), value)}
         return model, ready, [(v, np.array(v)) for v in model.variables if id(v) not in as_opened]
 
-    trial.data, _ = trial.keep.get("fingerprints", id(data), lambda: (_seen(data), data))
-    model, ready, weights = trial.keep.get("models", (key, str(task.made_by), seed, str(settings), trial.data), built)
+    seen = trial.keep.get("fingerprints", Itself(data), lambda: _seen(data))
+    model, ready, weights = trial.keep.get("models", (key, key_of(task), seed, str(settings), seen), built)
     _restore(weights)
     return model, ready
 

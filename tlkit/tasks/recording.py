@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlkit.core.errors import InputError
+from tlkit.core.identity import Itself, known
 from tlkit.core.naming import import_path, trusted
 from tlkit.core.task import Task
 
 SHELVES = ("tlkit.tasks", "tlkit.methods")  # what a run folder from elsewhere may name without `trust`
 
+RECORDED = "_recorded_as"  # attribute of a function that stands for one in a recipe
+
 
 def record(path: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The recipe of a task: its function's import path and arguments as plain JSON data.
 
-    A Task among the arguments becomes `{"recipe": [path, arguments]}`, a function `{"function": "package.name"}`.
+    A Task among the arguments becomes `{"recipe": [path, arguments]}`, a function `{"function": "package.name"}`; one
+    that has no import path `{"function": None, "code": hash}`, where the hash is None if its state cannot be seen.
 
     Args:
         path: Import path of the function, `tlkit.tasks.classify`.
@@ -100,6 +104,7 @@ def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
         InputError: If the two were made with other arguments, and not by what validation decides.
     """
     (path, recorded), (made_by, arguments) = _parts(recipe), json.loads(json.dumps(task.made_by, default=str))
+    recorded, arguments = _without_code(recorded), _without_code(arguments)
     names = sorted({name for name in {**recorded, **arguments} if recorded.get(name) != arguments.get(name)})
     if path != made_by or not names:
         return task
@@ -110,6 +115,15 @@ def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
     raise InputError(
         f"The run's task was made with {differing}: make `task` with the same arguments, or pass `trust=True` instead."
     )
+
+
+def _without_code(value: Any) -> Any:
+    """Plain data in which functions without an import path are all alike: another Python writes other code."""
+    if isinstance(value, list):
+        return list(map(_without_code, value))
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _without_code(item) for name, item in value.items() if not ("function" in value and name == "code")}
 
 
 def _is_live(value: Any) -> bool:
@@ -161,20 +175,48 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if callable(value):
-        return {"function": import_path(value)}
+        return getattr(value, RECORDED, None) or _named(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _named(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function by its import path; of one that has none the hash of its code tells whether it is the same."""
+    path = import_path(function)
+    return {"function": path} if path is not None else {"function": None, "code": known(function)}
+
+
+def told_apart(recipe: Any) -> bool:
+    """Whether equal recipes are of equal tasks: all functions have an import path, or code whose state is known.
+
+    Example:
+        >>> told_apart(("tlkit.tasks.classify", {"head": {"function": None, "code": None}}))
+        False
+    """
+    match recipe:
+        case {"function": None, **rest}:
+            return rest.get("code") is not None
+        case Mapping():
+            return all(map(told_apart, recipe.values()))
+        case list() | tuple():
+            return all(map(told_apart, recipe))
+    return True
+
+
+def key_of(task: Task) -> Hashable:
+    """What tasks that do the same have in common; one that cannot be told from others is a key of its own."""
+    return str(task.made_by) if told_apart(task.made_by) else Itself(task)
 
 
 def _live(value: Any, trust: bool) -> Any:
     match value:
         case {"recipe": [str(), Mapping()] as inner, **rest} if not rest:
             return restore(inner, trust=trust)
-        case {"function": (str() | None) as path, **rest} if not rest:
-            return _postponed(path, trust)
+        case {"function": (str() | None) as path, **rest} if not set(rest) - {"code"}:
+            return _postponed(path, trust, value)
     return value
 
 
-def _postponed(path: str | None, trust: bool) -> Callable[..., Any]:
+def _postponed(path: str | None, trust: bool, recorded: Mapping[str, Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         if path is None:
             raise InputError(
@@ -182,6 +224,5 @@ def _postponed(path: str | None, trust: bool) -> Callable[..., Any]:
             )
         return _found(path, trust)(*arguments)
 
-    module, _, name = (path or "<unknown>.<unknown>").rpartition(".")
-    call.__module__, call.__qualname__ = module, name  # so that recording it again gives the same recipe
+    setattr(call, RECORDED, dict(recorded))  # so that recording it again gives the same recipe
     return call

@@ -18,11 +18,13 @@ from tlkit.core import memory, multi_targets, trials
 from tlkit.core.batches import order_of_epoch, pieces_of, steps_of, targets_of, trimmed, width_of
 from tlkit.core.errors import InputError, TrainingError
 from tlkit.core.examples import Examples, Splits
+from tlkit.core.identity import Itself
 from tlkit.core.progress import Progress, quiet
 from tlkit.core.run import Phase, PhaseResult, Run
 from tlkit.core.task import Task
 from tlkit.layer.lookup import backbone_of
 from tlkit.model.partition import Arrangement, arrange, uncut, weights_hash
+from tlkit.tasks.recording import key_of
 from tlkit.training import checkpoint
 from tlkit.training.callbacks import Watchers, checked, watching
 from tlkit.training.closed_form import solved
@@ -131,6 +133,8 @@ def fit(
     workers = workers_of(strategy)
     check_placed(model, workers)
     _check(model, task, data, phases)
+    if (trial := trials.under_way()) is not None:
+        trial.judge_by(task.objective.monitor, data)
     data, watch = _uncut(model, data), checked(callbacks) if workers.chief else ()
     progress = progress if workers.chief else quiet
     task = task.begun(data, progress.line)
@@ -373,8 +377,8 @@ def _staged_once(job: Job, number: int, keep: trials.Keep) -> Stage:
         return _staged(job, number)
     structure = replace(phase, epochs=1, lr=1.0, warmup=0.0, cosine=False, patience=None)
     cuts = tuple((p.unfrozen, p.batch_stats) for p in job.phases[number + 1 :])
-    key = (id(job.model), id(job.data), str(job.task.made_by), number, structure, cuts, job.settings)
-    stage: Stage = keep.get("stages", key, lambda: (_staged(job, number), (job.model, job.data)))[0]
+    key = (Itself(job.model), Itself(job.data), key_of(job.task), number, structure, cuts, job.settings)
+    stage: Stage = keep.get("stages", key, lambda: _staged(job, number))
     steps = steps_of_epoch(len(job.data.train), job.settings.batch_size) * max(1, phase.epochs)
     return replace(stage, phase=phase, trainer=again(stage.trainer, job.model, phase, steps))
 
@@ -451,16 +455,23 @@ def _drawn_back(job: Job, stage: Stage) -> Iterator[None]:
 
 
 def _check_finite(job: Job, stage: Stage, state: State, figures: Mapping[str, float]) -> None:
-    """Stop where the loss of an epoch is no number, with the best weights there were: nothing could be chosen by it."""
+    """Stop where the loss of an epoch or what is monitored is no number, with the best weights there were."""
     wrong = [name for name in ("loss", "val_loss") if not np.isfinite(figures.get(name, 0.0))]
-    if not wrong:
-        return
-    assign(job.model, state.weights)
-    loss = "validation loss" if wrong[0] == "val_loss" else "loss"
-    raise TrainingError(
-        f"The {loss} became NaN or infinite in phase {stage.number + 1}, epoch {state.epoch + 1}; the weights are the "
-        "best of those before it. Lower the phase's lr, or look at the examples."
-    )
+    place = f"phase {stage.number + 1}, epoch {state.epoch + 1}"
+    if wrong:
+        assign(job.model, state.weights)
+        loss = "validation loss" if wrong[0] == "val_loss" else "loss"
+        raise TrainingError(
+            f"The {loss} became NaN or infinite in {place}; the weights are the best of those before it. Lower the "
+            "phase's lr, or look at the examples."
+        )
+    monitor = _monitor(job)
+    if monitor is not None and np.isnan(figures.get(monitor[0], 0.0)):
+        assign(job.model, state.weights)
+        raise TrainingError(
+            f"The figure {monitor[0]} is NaN in {place}, and no weights can be chosen by it: look at the validation "
+            "examples, or give the task another `monitor`."
+        )
 
 
 def _patience_spent(phase: Phase, state: State) -> bool:

@@ -21,6 +21,7 @@ from tlkit.core.run import Phase, PhaseResult
 from tlkit.core.task import Task
 from tlkit.layer.lookup import hub_layers
 from tlkit.model.partition import weights_hash
+from tlkit.tasks.recording import told_apart
 from tlkit.training import checkpoint
 from tlkit.training.inputs import Settings
 from tlkit.training.step import Trainer
@@ -99,6 +100,11 @@ def keeper(
         return lambda state, trainer: None, None
     path = Path(folder)
     stored = checkpoint.newest(path, signature, progress.line)
+    if stored is not None and not told_apart(task.made_by):
+        raise InputError(
+            f"{path.parent} holds a fit that was begun before, and whether its head was this one cannot be seen: make "
+            "the head a function of a module, or start over with fresh=True (--fresh on the command line)."
+        )
     if others := workers.unlike_chief(sha256_bytes("none" if stored is None else str(stored.number))):
         raise InputError(f"Worker {others[0]} does not see the chief's checkpoints: give all the same folder, {path}.")
     if stored is not None:

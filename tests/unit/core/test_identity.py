@@ -9,6 +9,7 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import tlkit
 from tlkit.core import identity as identities
 from tlkit.core.columns import FileColumn
 from tlkit.core.errors import InputError
-from tlkit.core.identity import identity
+from tlkit.core.identity import Itself, identity, known
 from tlkit.data.augment import Augmentation
 
 PLUGIN = """
@@ -176,3 +177,13 @@ def test_files_are_known_by_how_they_are_read(tmp_path):
 def test_functions_that_name_each_other_come_to_an_end(plugin):
     module = plugin("def even(n):\n    return n == 0 or odd(n - 1)\n\ndef odd(n):\n    return n > 0 and even(n - 1)\n")
     assert identity(module.even) == identity(module.even) != identity(module.odd)
+
+
+def test_what_is_not_known_is_none_and_a_thing_is_itself_alone():
+    def holding(thing):
+        return lambda x: (x, thing)
+
+    assert known(holding(4)) == known(holding(4)) != known(holding(32))
+    assert known(holding(threading.Lock())) is None
+    thing = [1]
+    assert Itself(thing) == Itself(thing) != Itself([1]) and {Itself(thing): 1}[Itself(thing)] == 1

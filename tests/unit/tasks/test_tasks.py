@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -78,9 +79,22 @@ def test_own_head_is_recorded_by_import_path_and_called_only_with_trust():
 def test_a_lambda_head_opens_but_cannot_be_built_again():
     import keras
 
-    task = tasks.restore(tasks.classify(LABELS, head=lambda x: x).made_by)
+    recorded = tasks.classify(LABELS, head=lambda x: x).made_by
+    task = tasks.restore(recorded)
+    assert task.made_by == recorded
     with pytest.raises(InputError, match="no import path"):
         task.head(keras.Input((3,)))
+
+
+def test_heads_without_an_import_path_are_told_apart_or_said_not_to_be():
+    def head_of(units):
+        return lambda x: x * units
+
+    narrow, again, wide = (tasks.classify(LABELS, head=head_of(units)) for units in (4, 4, 32))
+    unseen = tasks.classify(LABELS, head=head_of(threading.Lock()))
+    assert recording.key_of(narrow) == recording.key_of(again) != recording.key_of(wide)
+    assert recording.key_of(unseen) != recording.key_of(tasks.classify(LABELS, head=head_of(threading.Lock())))
+    assert recording.told_apart(narrow.made_by) and not recording.told_apart(unseen.made_by)
 
 
 def test_own_head_of_another_width_is_refused():
