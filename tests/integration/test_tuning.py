@@ -8,10 +8,12 @@ import json
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import fitting
 import numpy as np
 import pytest
+import shared_fits
 
 import tlkit
 from tlkit.choosing import tuning
@@ -142,8 +144,9 @@ def test_a_stopped_search_goes_on_where_it_was(adapt, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="a search over another space"):
         tlkit.tune(adapt, {"epochs": SPACE["epochs"]}, given={"lr": 0.1}, progress=quiet, storage=tmp_path / "t.sqlite")
     other = dataclasses.replace(fitting.data(), val=fitting.examples(12, 9))
-    with pytest.raises(InputError, match="other data or another task"):
-        tlkit.tune(adapt, space, trials=5, progress=quiet, **{**options, "given": {"data": other}})
+    for given, name in (({"data": other}, "data"), ({"unfrozen": 0.0}, "unfrozen")):
+        with pytest.raises(InputError, match=f"holds a search with another `{name}`"):
+            tlkit.tune(adapt, space, trials=5, progress=quiet, **{**options, "given": given})
 
 
 def test_hopeless_trials_are_given_up_and_broken_ones_do_not_end_the_search(adapt, tmp_path):
@@ -159,6 +162,168 @@ def test_hopeless_trials_are_given_up_and_broken_ones_do_not_end_the_search(adap
     assert {trial["state"] for trial in trials} >= {"complete", "given up"}
     assert all(trial["epochs"] < 6 for trial in trials if trial["state"] == "given up")
     assert set(tuned.record["search"]["importance"]) == {"lr"}
+
+
+def fits_alone(module, head_of=None, monitor="val_loss", out=None):
+    """A function of a rate and a width that builds and fits by itself, and the widths of the models it made."""
+    widths = []
+
+    def run(lr: float = 1e-2, width: int = 4):
+        head = None if head_of is None else head_of(width)
+        task = tlkit.tasks.classify(fitting.LABELS, hidden=(), head=head, dropout=0.0, monitor=monitor)
+        data, phases = fitting.data(), [tlkit.Phase(epochs=3, lr=lr)]
+        if out is not None:
+            made = tlkit.finetune(module, task, data, phases, out=out, input_range=(0.0, 1.0), progress=quiet)
+        else:
+            layer = tlkit.HubLayer(module, input_range=(0.0, 1.0))
+            made = tlkit.fit(tlkit.build(layer, task, data=data), task, data, phases)
+        widths.append(made.model.weights[-2].shape[0])
+        return made
+
+    return run, widths
+
+
+def two_layers(width):
+    def head(x):
+        import keras
+
+        return keras.layers.Dense(len(fitting.LABELS))(keras.layers.Dense(width)(x))
+
+    return head
+
+
+def test_a_function_that_fits_by_itself_is_judged_by_what_its_task_monitors(adapt, tmp_path):
+    run, _ = fits_alone(adapt.module)
+    tuned = tlkit.tune(run, {"lr": [1e-5, 1e-1, 1e-2]}, trials=5, storage=tmp_path / "t", progress=quiet)
+    search = tuned.record["search"]
+    figures = [trial["figure"] for trial in search["trials"] if trial["state"] == "complete"]
+    assert search["monitor"] == "val_loss" and search["lower_is_better"]
+    assert search["trials"][search["best"]]["figure"] == min(figures) < max(figures)
+    with pytest.raises(InputError, match="Nothing tells which trial is better"), trying(Trial(Keep(), print)):
+        blind = dataclasses.replace(fitting.data(), val=fitting.examples(0, 2))
+        model, task = fitting.built(adapt.module)
+        tlkit.fit(model, task, blind, [tlkit.Phase(1, 1e-2)])
+
+
+class Layers:
+    """A head whose state nobody sees."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def __call__(self, x):
+        return two_layers(self.width)(x)
+
+
+@pytest.mark.parametrize("head_of", [two_layers, Layers])
+def test_each_trial_has_the_head_that_it_asks_for(adapt, tmp_path, head_of):
+    """Heads of a notebook have no import path by which they could be told apart."""
+    run, widths = fits_alone(adapt.module, head_of, out=tmp_path / "out")
+    keep = Keep()
+    for width in (4, 32, 4):
+        figure_of(run, keep, width=width)
+    assert widths == [4, 32, 4] and len(keep.things["models"]) == (2 if head_of is two_layers else 3)
+
+
+def test_two_modules_of_one_name_are_two(adapt):
+    import keras
+
+    figures, keep = [], Keep()
+    for units in (2, 7):
+        layer = keras.Sequential(
+            [keras.Input((fitting.SIZE, fitting.SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(units)],
+            name="mine",
+        )
+        run, widths = fits_alone(layer, out="unused")
+        figures.append(figure_of(run, keep)[0])
+        assert widths == [units]
+    assert len(set(figures)) == 2
+
+
+def test_a_search_of_another_module_or_plan_is_not_gone_on_with(adapt, tmp_path):
+    """What the function refers to counts as its arguments do; where the run lies, and what is exported, does not."""
+
+    def search(module, epochs, out):
+        def run(lr: float):
+            task = tlkit.tasks.classify(fitting.LABELS)
+            phases = [tlkit.Phase(epochs=epochs, lr=lr)]
+            return tlkit.finetune(module, task, fitting.data(), phases, out=out, input_range=(0.0, 1.0), progress=quiet)
+
+        return tlkit.tune(run, {"lr": [1e-2, 1e-1]}, trials=1, storage=tmp_path / "t", progress=quiet)
+
+    search(adapt.module, 1, tmp_path / "a")
+    assert search(adapt.module, 1, tmp_path / "b").folder == tmp_path / "b"
+    with pytest.raises(InputError, match=r"holds a search with another `epochs` \(1, and now 2\).*another storage"):
+        search(adapt.module, 2, tmp_path / "a")
+    with pytest.raises(InputError, match="holds a search with another `module`"):
+        search("zoo:other", 1, tmp_path / "a")
+
+
+def test_a_trial_that_runs_out_of_memory_is_one_that_failed(adapt, tmp_path):
+    import tensorflow as tf
+
+    errors = iter([MemoryError("17 GB"), tf.errors.ResourceExhaustedError(None, None, "OOM"), None, KeyError("x")])
+
+    def run(lr: float):
+        if (error := next(errors, None)) is not None:
+            raise error
+        return adapt(lr, unfrozen=0.0, epochs=1, out=tmp_path / "out")
+
+    lines: list[str] = []
+    options = {"storage": tmp_path / "t", "progress": Progress(lines.append, quiet.bar)}
+    tuned = tlkit.tune(run, {"lr": SPACE["lr"]}, trials=5, **options)
+    states = [trial["state"] for trial in tuned.record["search"]["trials"]]
+    assert states == ["failed", "failed", "complete", "failed", "complete"]
+    said = "\n".join(lines)
+    assert all(
+        f"failed. {words}" in said for words in ("MemoryError: 17 GB", "ResourceExhaustedError: OOM", "KeyError")
+    )
+
+
+def test_what_is_wrong_in_the_function_itself_ends_a_search_that_has_nothing_yet(tmp_path):
+    def run(lr: float):
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        tlkit.tune(run, {"lr": [1, 2]}, trials=3, storage=tmp_path / "t", progress=quiet)
+
+
+def test_a_perfect_figure_of_0_has_the_direction_of_its_task(adapt, tmp_path, monkeypatch):
+    validated = fits._validated
+    monkeypatch.setattr(fits, "_validated", lambda *a: {**validated(*a), "loss": 0.0})
+    options = {"storage": tmp_path / "t", "given": {"out": tmp_path / "out", "unfrozen": 0.0}, "progress": quiet}
+    search = tlkit.tune(adapt, {"lr": SPACE["lr"]}, trials=1, **options).record["search"]
+    assert search["lower_is_better"] and search["trials"][0]["figure"] == 0.0
+
+
+def test_a_figure_that_is_no_number_is_a_trial_that_failed(adapt, tmp_path, monkeypatch):
+    figures = iter([np.nan, 0.5, 0.6, 0.7, 0.5, 0.6, 0.7])
+    validated = fits._validated
+    monkeypatch.setattr(fits, "_validated", lambda *a: {**validated(*a), "accuracy": next(figures)})
+    run, _ = fits_alone(adapt.module, monitor="val_accuracy")
+    tuned = tlkit.tune(run, {"lr": SPACE["lr"]}, trials=2, storage=tmp_path / "t", progress=quiet)
+    assert [trial["state"] for trial in tuned.record["search"]["trials"]] == ["failed", "complete"]
+
+
+def test_a_space_is_the_same_in_another_order(adapt, tmp_path):
+    orders = ({"lr": SPACE["lr"], "epochs": [1, 2]}, {"epochs": [2, 1], "lr": SPACE["lr"]})
+    options = {"storage": f"sqlite:///{tmp_path / 't.db'}", "progress": quiet}
+    for trials, space in enumerate(orders, start=1):
+        run = tlkit.tune(adapt, space, trials=trials, given={"out": tmp_path / "out", "unfrozen": 0.0}, **options)
+    assert len(run.record["search"]["trials"]) == 2 and (tmp_path / "t.db").is_file()
+    assert not Path("sqlite:").exists()
+
+
+@pytest.mark.parametrize("storage", ["postgresql://host/study", "sqlite+pysqlite:///study.db", Path("mysql://host/x")])
+def test_a_database_that_is_no_file_is_refused(storage):
+    with pytest.raises(InputError, match="`storage` must be a file"):
+        tlkit.tune(no_training, {"lr": [1, 2]}, storage=storage, progress=quiet)
+
+
+def test_several_hosts_do_not_make_a_search_each(monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", shared_fits.cluster(2)[0]["TF_CONFIG"])
+    with pytest.raises(InputError, match="TF_CONFIG names several workers, each of which would make a search"):
+        tlkit.tune(no_training, {"lr": [1, 2]}, storage=tmp_path / "t", progress=quiet)
 
 
 def no_training(lr: float):

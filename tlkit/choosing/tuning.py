@@ -7,27 +7,39 @@ import functools
 import inspect
 import json
 import math
+import os
+import re
 import sqlite3
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tlkit.core import flags
 from tlkit.core import space as spaces
-from tlkit.core.errors import InputError, TrainingError
+from tlkit.core.brief import value_of
+from tlkit.core.errors import InputError, TlkitError, TrainingError
+from tlkit.core.examples import Splits
 from tlkit.core.files import held
+from tlkit.core.identity import known
+from tlkit.core.naming import import_path
 from tlkit.core.progress import Progress, shown
 from tlkit.core.run import Run
 from tlkit.core.space import Range, Space
-from tlkit.core.trials import Keep, PrunedError, Trial, trying
+from tlkit.core.task import Task
+from tlkit.core.trials import Keep, PrunedError, Trial, content_of, trying
 from tlkit.core.trouble import first_line
-from tlkit.core.workers import pool
+from tlkit.core.workers import CONFIG, pool, workers_named
 from tlkit.runs import invocation
 from tlkit.runs.folder import save_record
+from tlkit.tasks.recording import told_apart
 
 STUDY, STORAGE = "tlkit", "trials.sqlite"
+SQLITE = "sqlite:///"  # as Optuna's users write it
+CONSTANTS = (str, int, float, tuple, os.PathLike, Splits, Task)  # of what a function refers to; lists may be its notes
+NOT_COMPARED = {"out", "progress", *(field.name for field in fields(flags.Export))}  # no figure depends on them
 STARTUP, WARMUP = 5, 2  # trials, and epochs of each, before any is given up
 MISSING = "The search needs Optuna, which is not installed: pip install 'tlkit[tune]'."
 
@@ -78,7 +90,7 @@ def tune(
     time as there are workers.
 
     Args:
-        make_run: A function that calls `finetune` and gives back its run; a recipe's `main` is one.
+        make_run: A function that calls `finetune`, or `fit`, and gives back its run; a recipe's `main` is one.
         space: `Range` or a list of choices by argument; "lr[0]" is the first item of the tuple `lr`. None takes the
             arguments that are annotated as `Annotated[float, Range(...)]`, `Literal[...]` or `bool`.
         trials: How many there are in all, those included that `storage` holds already.
@@ -92,8 +104,8 @@ def tune(
         The run of the best settings: trained once more, tested, saved. Its record and report show the trials.
 
     Raises:
-        InputError: If Optuna is missing, the space does not fit the function, `storage` holds another search, or
-            nothing tells which trial is better.
+        InputError: If Optuna is missing, the space does not fit the function, `storage` holds another search, nothing
+            tells which trial is better, or TF_CONFIG names several workers.
 
     Example:
         >>> def adapt(lr: float, unfrozen: float) -> tlkit.Run:
@@ -108,11 +120,16 @@ def tune(
     optuna = _optuna()
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         raise InputError(f"`trials` must be 1 or more. Received: trials={trials!r}.")
+    if workers_named() > 1:
+        raise InputError(
+            f"{CONFIG} names several workers, each of which would make a search of its own: unset it, and share trials "
+            "out with `--ray HOST:PORT`, or inside tlkit.cluster.ray."
+        )
     dimensions, options = spaces.space_of(make_run, space), _given(make_run, given or {})
     _check(make_run, dimensions, options)
     path = storage_of(storage, options)
     with held(path.parent):
-        study = _study(optuna, path, dimensions, seed)
+        study = _study(optuna, path, dimensions, _facts(make_run, dimensions, options), seed)
         search = _Search(optuna, make_run, options, dimensions, path, study, Keep(), progress or shown())
         _tried(search, trials)
         return _finished(search)
@@ -148,17 +165,82 @@ def _check(make_run: Callable[..., Any], space: Space, given: Mapping[str, Any])
 
 
 def storage_of(storage: str | Path | None, given: Mapping[str, Any]) -> Path:
-    """The file of a search: what is named, or one in the folder of the run."""
+    """The file of a search: what is named, also as Optuna's "sqlite:///study.db", or one in the folder of the run.
+
+    Raises:
+        InputError: If it is the address of another database.
+    """
     if storage is not None:
-        return Path(storage)
+        file = str(storage).removeprefix(SQLITE)
+        if re.match(r"[\w+]{2,}:/", file):
+            raise InputError(f"`storage` must be a file, which SQLite writes. Received: storage={str(storage)!r}.")
+        return Path(file)
     return Path(given.get("out") or "runs") / STORAGE
 
 
-def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
+def _facts(make_run: Callable[..., Any], space: Space, given: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What figures depend on besides the space: by name the hash of a value, and what people read of it.
+
+    Arguments, and the constants that the function refers to. Values whose state cannot be seen are left out.
+    """
+    first = {
+        name: axis.low if isinstance(axis, Range) else min(axis, key=spaces.text_of) for name, axis in space.items()
+    }
+    fixed = spaces.arguments(first, given)
+    function = inspect.unwrap(make_run)
+    if inspect.isfunction(function):
+        outer = inspect.getclosurevars(function)
+        constants = {**outer.globals, **outer.nonlocals}
+        fixed |= {name: value for name, value in constants.items() if isinstance(value, CONSTANTS)}
+        if import_path(function) is None:
+            code = function.__code__
+            written = [c for c in code.co_consts if not isinstance(c, types.CodeType) and c != function.__doc__]
+            fixed |= {function.__name__: tuple(written)}
+    digests = {name: _digest(value) for name, value in fixed.items() if name not in NOT_COMPARED}
+    return {name: (digest, value_of(fixed[name])) for name, digest in digests.items() if digest is not None}
+
+
+def _digest(value: Any) -> str | None:
+    if isinstance(value, Splits):
+        return content_of(value)
+    if isinstance(value, Task):
+        return known(value.made_by) if told_apart(value.made_by) else None
+    return known(value)
+
+
+def _check_same(study: Any, path: Path, space: Space, facts: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse to go on with a search over another space, or of other runs.
+
+    Raises:
+        InputError: If figures of before and of now could not be compared.
+    """
+    space_json = json.dumps({name: _comparable(name, setting) for name, setting in space.items()}, sort_keys=True)
+    before = study.user_attrs.get("space", space_json)
+    if before != space_json:
+        raise InputError(f"{path} holds a search over another space ({before}): choose another storage.")
+    stored = study.user_attrs.get("facts", facts)
+    for name in sorted(set(stored) & set(facts)):
+        if stored[name][0] != facts[name][0]:
+            raise InputError(
+                f"{path} holds a search with another `{name}` ({stored[name][1]}, and now {facts[name][1]}), so that "
+                "figures cannot be compared: choose another storage."
+            )
+    study.set_user_attr("space", space_json)
+    study.set_user_attr("facts", facts)
+
+
+def _comparable(name: str, dimension: Range | tuple[Any, ...]) -> Any:
+    """What tells dimensions apart; choices are the same in any order."""
+    if isinstance(dimension, Range):
+        return _written(dimension)
+    return sorted(spaces.text_of(choice, name) for choice in dimension)
+
+
+def _study(optuna: Any, path: Path, space: Space, facts: Mapping[str, tuple[str, str]], seed: int) -> Any:
     """The search in a file, or a new one; trials that a killed process left half done count as failed.
 
     Raises:
-        InputError: If the file holds a search over another space, or something else.
+        InputError: If the file holds a search over another space or of other runs, or something else.
     """
     options = {"load_if_exists": True, "direction": "maximize", "pruner": _pruner(optuna)}
     try:
@@ -171,11 +253,7 @@ def _study(optuna: Any, path: Path, space: Space, seed: int) -> Any:
         study = optuna.create_study(storage=_address(path), study_name=STUDY, **options)
     except Exception as error:  # whatever SQLAlchemy finds in a file
         raise InputError(f"{path} holds no search and cannot become one: {first_line(error)}") from error
-    space_json = json.dumps({name: _written(setting) for name, setting in space.items()}, default=str)
-    before = study.user_attrs.get("space", space_json)
-    if before != space_json:
-        raise InputError(f"{path} holds a search over another space ({before}): choose another storage.")
-    study.set_user_attr("space", space_json)
+    _check_same(study, path, space, facts)
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32)
@@ -249,29 +327,33 @@ def _made(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of a trial; `merit` is None where nothing was trained, `error` why it failed."""
+    """What came of a trial; `merit` is None where nothing was trained, `error` why it failed.
+
+    `monitor` has the name of the figure and "min" or "max".
+    """
 
     seconds: float
-    monitor: str
+    monitor: tuple[str, str]
     best: float | None
     merit: float | None
     epochs: int
     data: str
     pruned: bool = False
-    error: InputError | TrainingError | None = None
+    error: Exception | None = None
 
 
 def _outcome_of(make_run: Callable[..., Any], arguments: Mapping[str, Any], trial: Trial) -> _Outcome:
     """Run a trial."""
-    started, pruned, failed = time.perf_counter(), False, None
+    pruned, failed = False, None
+    started = time.perf_counter()
     try:
         with trying(trial):
             flags.call(make_run, **arguments)
     except PrunedError:
         pruned = True
-    except (InputError, TrainingError) as error:
+    except Exception as error:  # whatever a model of these settings may raise, such as that memory ran out
         failed = error
-    seconds, monitor = time.perf_counter() - started, "" if trial.monitor is None else trial.monitor[0]
+    seconds, monitor = time.perf_counter() - started, trial.monitor or ("", "")
     return _Outcome(seconds, monitor, trial.best, trial.merit, trial.epochs, trial.data, pruned, failed)
 
 
@@ -289,7 +371,12 @@ class _Trials:
             if self.reported(trial, epoch, merit):
                 raise PrunedError
 
-        return _outcome_of(self.make_run, spaces.arguments(values, self.given), Trial(self.keep, epoch_ended))
+        outcome = _outcome_of(self.make_run, spaces.arguments(values, self.given), Trial(self.keep, epoch_ended))
+        error = outcome.error
+        if error is None or isinstance(error, TlkitError):
+            return outcome
+        sentence = _why(error)  # other errors may hold what cannot be sent
+        return replace(outcome, error=TrainingError(sentence) if _of_settings(error) else RuntimeError(sentence))
 
 
 @dataclass(eq=False)
@@ -314,9 +401,9 @@ def _settled(search: _Search, optuna_trial: Any, outcome: _Outcome) -> str:
     """Tell the search of an outcome, and say what came of it."""
     if outcome.error is not None:
         search.fail(optuna_trial)
-        if isinstance(outcome.error, InputError) and not search.complete():
+        if not _of_settings(outcome.error) and not search.complete():
             raise outcome.error
-        return f"failed. {first_line(outcome.error)}"
+        return f"failed. {_why(outcome.error)}"
     if outcome.pruned:
         _note(search, optuna_trial, outcome)
         search.study.tell(optuna_trial, state=search.optuna.trial.TrialState.PRUNED)
@@ -327,7 +414,18 @@ def _settled(search: _Search, optuna_trial: Any, outcome: _Outcome) -> str:
     _note(search, optuna_trial, outcome)
     search.study.tell(optuna_trial, outcome.merit)
     best = search.study.best_trial.number == optuna_trial.number
-    return f"{outcome.monitor} {outcome.best:.4g}{', the best so far' if best else ''}"
+    return f"{outcome.monitor[0]} {outcome.best:.4g}{', the best so far' if best else ''}"
+
+
+def _of_settings(error: Exception) -> bool:
+    """Whether a trial failed by its settings, so that another one may come to an end."""
+    return isinstance(error, TrainingError | MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
+def _why(error: Exception) -> str:
+    """The first line of what was raised; whose words they are, where they are not tlkit's."""
+    line = first_line(error)
+    return line if isinstance(error, TlkitError) or line == type(error).__name__ else f"{type(error).__name__}: {line}"
 
 
 def _said(values: Mapping[str, Any]) -> str:
@@ -336,14 +434,10 @@ def _said(values: Mapping[str, Any]) -> str:
 
 def _suggested(optuna_trial: Any, name: str, dimension: Range | tuple[Any, ...]) -> Any:
     if not isinstance(dimension, Range):
-        texts = [_text(choice) for choice in dimension]
-        return dimension[texts.index(optuna_trial.suggest_categorical(name, texts))]
+        texts = sorted(map(spaces.text_of, dimension))  # Optuna takes another order for another space
+        return _value(optuna_trial.suggest_categorical(name, texts), dimension)
     suggest = optuna_trial.suggest_int if dimension.whole else optuna_trial.suggest_float
     return suggest(name, dimension.low, dimension.high, log=dimension.log)
-
-
-def _text(choice: Any) -> str:
-    return json.dumps(choice, default=str)
 
 
 def _reported(optuna_trial: Any, epoch: int, merit: float) -> None:
@@ -359,7 +453,7 @@ def _note(search: _Search, optuna_trial: Any, outcome: _Outcome) -> None:
         InputError: If earlier trials had other data or another figure.
     """
     optuna_trial.set_user_attr("figure", outcome.best)
-    facts = {"monitor": outcome.monitor, "data": outcome.data}
+    facts = {"monitor": outcome.monitor[0], "direction": outcome.monitor[1], "data": outcome.data}
     if any(search.study.user_attrs.get(name, value) != value for name, value in facts.items()):
         search.fail(optuna_trial)
         raise InputError(
@@ -404,7 +498,7 @@ def _values(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
 def _value(stored: Any, dimension: Range | tuple[Any, ...]) -> Any:
     if isinstance(dimension, Range):
         return stored
-    return next(choice for choice in dimension if _text(choice) == stored)
+    return next(choice for choice in dimension if spaces.text_of(choice) == stored)
 
 
 def _record(search: _Search) -> dict[str, Any]:
@@ -412,7 +506,7 @@ def _record(search: _Search) -> dict[str, Any]:
     study, best = search.study, search.study.best_trial
     return {
         "monitor": study.user_attrs.get("monitor", ""),
-        "lower_is_better": bool(best.user_attrs["figure"] != best.value),
+        "lower_is_better": study.user_attrs["direction"] == "min",
         "space": {name: _written(setting) for name, setting in search.space.items()},
         "best": best.number,
         "trials": [_row(search.space, trial) for trial in study.trials],

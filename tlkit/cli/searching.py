@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tlkit.core import space as spaces
@@ -45,7 +44,7 @@ def options(search_flags: Mapping[str, list[str]]) -> dict[str, Any]:
     if not search_flags.get("space"):
         raise InputError(f"`tlkit tune` needs --space: say what may vary, as in --space {spaces.EXAMPLES}.")
     arguments: dict[str, Any] = {"space": spaces.parse(word.strip(",") for word in search_flags["space"])}
-    for name, kind in (("trials", int), ("storage", Path)):
+    for name, kind in (("trials", int), ("storage", str)):
         if name in search_flags:
             arguments[name] = _one(name, search_flags[name], kind)
     return arguments

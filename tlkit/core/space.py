@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
+import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
 
 from tlkit.core.errors import InputError
 from tlkit.core.numeric import is_number
@@ -94,10 +98,39 @@ def _dimension(name: str, values: Any) -> Range | tuple[Any, ...]:
     if isinstance(values, Range):
         return values
     if isinstance(values, list | tuple) and len(values) > 1:
+        for choice in values:
+            text_of(choice, name)
         return tuple(values)
     raise InputError(
         f"`{name}` of the space must be a Range, or a list of two choices or more. Received: {values!r:.60}."
     )
+
+
+def text_of(choice: Any, name: str = "a choice") -> str:
+    """A choice as it is stored: JSON.
+
+    Raises:
+        InputError: If it is no plain data, and so could not be known again.
+
+    Example:
+        >>> text_of((8, "relu"))
+        '[8, "relu"]'
+    """
+    try:
+        return json.dumps(choice, default=_plain, sort_keys=True)
+    except TypeError:
+        raise InputError(
+            f"`{name}` of the space holds {choice!r:.60}, which cannot be stored: let it choose among numbers or "
+            "texts, and make the object from them in the function."
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(value)
 
 
 def parse(words: Iterable[str]) -> dict[str, Any]:

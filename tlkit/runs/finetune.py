@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tlkit import plans
 from tlkit.core import quick, trials
+from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.files import held, sha256_bytes
 from tlkit.core.identity import Itself, identity

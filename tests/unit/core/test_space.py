@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 
 from tlkit.core import space, trials
@@ -37,6 +39,10 @@ def test_words_of_the_command_line(word, name, values):
     assert space.parse([word]) == {name: values}
 
 
+def test_choices_are_stored_as_plain_data():
+    assert space.text_of((np.float32(0.5), Path("a"), None)) == '[0.5, "a", null]'
+
+
 def test_whole_numbers_stay_whole():
     assert Range(1, 9).whole and not Range(1.0, 9).whole
 
@@ -47,6 +53,7 @@ def test_whole_numbers_stay_whole():
         (lambda: Range(2, 1), "to a higher one"),
         (lambda: Range(0, 1, log=True), "lies above 0"),
         (lambda: space.space_of(print, {}), "space of the search is empty"),
+        (lambda: space.space_of(print, {"head": [print, len]}), "`head` of the space holds <built-in function print>"),
         (lambda: space.space_of(print, {"lr": 3}), "`lr` of the space must be a Range"),
         (lambda: space.space_of(print, {"lr": [3]}), "two choices or more"),
         (lambda: space.parse(["lr"]), "is written as in"),
