@@ -100,4 +100,10 @@ def test_trials_of_a_command_run_on_a_ray_of_its_own(folder):
     done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     record = tlkit.load(place / "tuned").record
-    assert "tuned" in str(record) and record["scores"]["accuracy"] > 0.5
+    search = record["search"]
+    assert (
+        record["arguments"][0] == "tune"
+        and record["batch_size"] == search["trials"][search["best"]]["values"]["batch_size"]
+    )
+    assert [trial["state"] for trial in search["trials"]] == ["complete"] * 3
+    assert record["scores"]["accuracy"] > 0.5
