@@ -268,7 +268,7 @@ def test_windows_that_are_longer_than_a_module_hears_are_refused(data):
         InputError, match=r"zoo:deaf hears 0.5 s at a time, .* in windows of 1 s: read them with `window_s"
     ):
         SPEECH.prepare(data, layer)
-    layer = SimpleNamespace(card={"window_s": 1.0}, endpoint=SimpleNamespace(inputs={}))
+    layer = SimpleNamespace(card={"sample_rate": RATE, "window_s": 1.0}, endpoint=SimpleNamespace(inputs={}))
     assert SPEECH.prepare(data, layer) is data
 
 
