@@ -22,7 +22,7 @@ KINDS = """
 <tbody>
 {% for row in view.rows %}
 <tr><td class="name">{{ row.kind }}</td><td>{{ row.images|number }}</td>
-<td><span class="meter"><i style="width:{{ (100 * row.image_auroc)|round(1) }}%"></i></span><span
+<td><span class="meter"><i style="width:{{ (100 * (row.image_auroc or 0))|round(1) }}%"></i></span><span
 class="figure">{{ "%.3f"|format(row.image_auroc) }}</span></td>
 {% if view.judged %}<td>{{ row.found|percent }}</td>{% endif %}</tr>
 {% endfor %}

@@ -32,7 +32,7 @@ OVERVIEW = """
 <thead><tr><th>Label</th><th>Objects</th><th>AP</th><th>AP at .5</th><th>AP at .75</th></tr></thead><tbody>
 {% for row in view.rows %}
 <tr><td class="name">{{ row.label }}</td><td>{{ row.objects|number }}</td>
-<td><span class="meter"><i style="width:{{ (100 * row.map)|round(1) }}%"></i></span><span
+<td><span class="meter"><i style="width:{{ (100 * (row.map or 0))|round(1) }}%"></i></span><span
 class="figure">{{ row.map|percent }}</span></td><td>{{ row.map50|percent }}</td><td>{{ row.map75|percent }}</td></tr>
 {% endfor %}
 </tbody></table></div>

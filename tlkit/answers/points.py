@@ -20,7 +20,7 @@ OVERVIEW = """
 <thead><tr><th>Point</th><th>Labelled</th><th>Found</th><th>Mean distance</th></tr></thead><tbody>
 {% for row in view.rows %}
 <tr><td class="name">{{ row.label }}</td><td>{{ row.labelled|number }}</td>
-<td><span class="meter"><i style="width:{{ (100 * row.pck)|round(1) }}%"></i></span><span
+<td><span class="meter"><i style="width:{{ (100 * (row.pck or 0))|round(1) }}%"></i></span><span
 class="figure">{{ row.pck|percent }}</span></td><td>{{ row.distance|percent }}</td></tr>
 {% endfor %}
 </tbody></table></div>

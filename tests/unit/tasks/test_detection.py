@@ -20,6 +20,8 @@ from tlkit.core.section import Facts
 from tlkit.exporting import formats
 from tlkit.exporting.comparing import compare
 from tlkit.exporting.gates import Gates, failure
+from tlkit.report.records import plain_json
+from tlkit.report.template import environment
 from tlkit.tasks import detection_losses
 from tlkit.tasks.detection_scores import errors
 
@@ -266,6 +268,16 @@ def test_precision_over_recall_has_the_mean_precision_under_it():
     facts = Facts({"details": evaluation.details})
     view = sections["precision_recall"](facts)
     assert view["left"] == 0 and view["rows"][0]["p50"].startswith("0,") and sections["objects"](facts)["sizes"]
+
+
+def test_the_report_has_a_label_that_no_test_image_shows():
+    rows, _, decoded = scene()
+    cats = [image_rows[image_rows[:, 0] == 0] for image_rows in rows]
+    section = next(s for s in tasks.detect(LABELS).answers[0].sections if s.key == "objects")
+    facts = Facts({"details": plain_json(judged(cats, decoded).details)})
+    view = section.view(facts)
+    assert view["rows"][1]["objects"] == 0 and view["rows"][1]["map"] is None
+    assert "dog" in environment().from_string(section.template).render(view=view)
 
 
 def test_objects_are_counted_by_their_size():
