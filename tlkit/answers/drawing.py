@@ -47,7 +47,7 @@ def hexadecimal(colour: Colour) -> str:
 
 
 def with_example(facts: Facts, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the report's details with the picture of its example, and why the model says so where that is known."""
+    """A row of the report's details with its example as HTML, and why the model says so where that is known."""
     return {**row, "picture": facts.show(row["id"]), "why": facts.why(row["id"])}
 
 
