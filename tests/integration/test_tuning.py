@@ -8,6 +8,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import fitting
@@ -205,8 +206,19 @@ def test_a_function_that_fits_by_itself_is_judged_by_what_its_task_monitors(adap
         tlkit.fit(model, task, blind, [tlkit.Phase(1, 1e-2)])
 
 
+def locked(width):
+    """A head that holds what cannot be told from another."""
+    lock = threading.Lock()
+
+    def head(x):
+        with lock:
+            return two_layers(width)(x)
+
+    return head
+
+
 class Layers:
-    """A head whose state nobody sees."""
+    """A head that is an object."""
 
     def __init__(self, width):
         self.width = width
@@ -215,14 +227,14 @@ class Layers:
         return two_layers(self.width)(x)
 
 
-@pytest.mark.parametrize("head_of", [two_layers, Layers])
+@pytest.mark.parametrize("head_of", [two_layers, Layers, locked])
 def test_each_trial_has_the_head_that_it_asks_for(adapt, tmp_path, head_of):
     """Heads of a notebook have no import path by which they could be told apart."""
     run, widths = fits_alone(adapt.module, head_of, out=tmp_path / "out")
     keep = Keep()
     for width in (4, 32, 4):
         figure_of(run, keep, width=width)
-    assert widths == [4, 32, 4] and len(keep.things["models"]) == (2 if head_of is two_layers else 3)
+    assert widths == [4, 32, 4] and len(keep.things["models"]) == (3 if head_of is locked else 2)
 
 
 def test_two_modules_of_one_name_are_two(adapt):
