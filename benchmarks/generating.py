@@ -116,23 +116,25 @@ def opened_run():
     return Run(model, task, data), layer
 
 
-def files(folder):
+def files(folder, kinds=("float32", "dynamic", "weight_only")):
     """The files of `--folder`, by name; those that are there already are taken as they are.
 
     The float32 file has two functions more than `tlkit.export` gives it, which ask the whole module for a token.
     """
     from tlkit.formats import tflite, tflite_weights
 
-    named = {name: folder / f"{name}.tflite" for name in ("float32", "dynamic", "weight_only")}
+    named = {name: folder / f"{name}.tflite" for name in kinds}
     if not (folder / "saved").exists():
         written(*opened_run(), folder / "saved")
-    for name in ("float32", "dynamic"):
-        if not named[name].exists():
-            content = tflite.convert(folder / "saved", name, None, spanned=False)
-            named[name].write_bytes(tflite_weights.shared(content) if name == "dynamic" else content)
-            print(name, named[name].stat().st_size, flush=True)
-    if not named["weight_only"].exists():
-        named["weight_only"].write_bytes(tflite_weights.in_bytes(named["float32"].read_bytes()))
+    for name, file in named.items():
+        if file.exists():
+            continue
+        if name == "weight_only":
+            file.write_bytes(tflite_weights.in_bytes(files(folder, ("float32",))["float32"].read_bytes()))
+            continue
+        content = tflite.convert(folder / "saved", name, None, spanned=False)
+        file.write_bytes(tflite_weights.shared(content) if name == "dynamic" else content)
+        print(name, file.stat().st_size, flush=True)
     return named
 
 
@@ -220,16 +222,10 @@ def packed(run, folder, file):
     return target
 
 
-def asked_of_litert_lm(run, layer, folder, count):
+def asked_of_litert_lm(run, layer, folder, count, kinds):
     """What the runtime that apps use answers out of a file of each kind, beside our own loop over the same file."""
-    from tlkit.formats import tflite
-
-    named = files(folder)
-    named["float16"] = folder / "float16.tflite"
-    if not named["float16"].exists():
-        named["float16"].write_bytes(tflite.convert(folder / "saved", "float16", None, spanned=False))
     answers = {}
-    for name, file in named.items():
+    for name, file in files(folder, kinds).items():
         try:
             answers[name] = answered_by_litert_lm(run, layer, packed(run, folder, file), count)
         except Exception as error:  # whatever a runtime raises is a finding about it
@@ -279,6 +275,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--asked", type=int, default=3, help="questions to litert-lm-api; 0 asks none")
+    parser.add_argument("--kinds", nargs="*", default=["float32", "float16", "dynamic", "weight_only"])
     parser.add_argument("--only-asked", action="store_true", help="ask litert-lm-api, and measure no speeds")
     parser.add_argument("--folder", type=Path, help="where files are kept, and taken from if they are there")
     parser.add_argument("--peer", help="a Python with xllamacpp and gguf")
@@ -293,8 +290,8 @@ def main():
     if options.only_asked:
         record = json.loads(options.out.read_text())  # what is not measured now stays as it was
         with tempfile.TemporaryDirectory() as scratch:
-            answers = asked_of_litert_lm(*opened_run(), options.folder or Path(scratch), options.asked)
-        record["litert_lm"] = {"command": " ".join(sys.argv), **answers}
+            answers = asked_of_litert_lm(*opened_run(), options.folder or Path(scratch), options.asked, options.kinds)
+        record["litert_lm"] = {**record.get("litert_lm", {}), "command": " ".join(sys.argv), **answers}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
         return
     record = {"command": " ".join(sys.argv), "machine": MACHINE, "load": os.getloadavg()[0]}
@@ -309,7 +306,7 @@ def main():
             record["llama_cpp"] = asked_peer(options.peer, options.rounds, folder)
             options.out.write_text(json.dumps(record, indent=1) + "\n")
         if options.asked:
-            record["litert_lm"] = asked_of_litert_lm(*opened_run(), folder, options.asked)
+            record["litert_lm"] = asked_of_litert_lm(*opened_run(), folder, options.asked, options.kinds)
     speed = record["speeds"]
     record["ratios"] = {
         **{
