@@ -344,5 +344,6 @@ def test_a_head_that_disagrees_is_caught(exported):
 
 def test_each_head_has_a_readme_that_runs(exported):
     readme_checks.check(exported.folder, exported)
-    assert "it also has `colour`, `half`." in (exported.folder / "README.md").read_text()
+    readme = (exported.folder / "README.md").read_text()
+    assert "it also has these:" in readme and all(f"\n| `{head}` | " in readme for head in ("colour", "half"))
     assert readme_checks.metadata(exported.folder / "half")["tags"][-1] == "image"
