@@ -17,7 +17,7 @@ PAGES = [
         *sorted((ROOT / "docs").glob("*.md")),
         *sorted((ROOT / "docs" / "methods").glob("*")),
     ]
-    if path.name not in ("glossary.md", "seams.md")  # seams.md is history: it names what was before
+    if path.name not in ("glossary.md", "seams.md")  # seams.md is for those who change tlkit: it names what lies where
 ]
 DOCS_ALONE = {"sound"}  # docstrings still say it
 MOST = 40

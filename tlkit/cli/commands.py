@@ -30,6 +30,7 @@ from tlkit.core.errors import InputError, TlkitError
 from tlkit.core.files import url_of
 from tlkit.core.flags import cli, defaults, flat
 from tlkit.core.naming import TRUST
+from tlkit.core.progress import shown
 from tlkit.core.remote import local
 
 COMMANDS = {
@@ -591,7 +592,8 @@ def _export(args: list[str], flags: set[str]) -> int:
     from tlkit.runs import invocation
 
     folder = options.pop("out", None)
-    exported = finetuning_export.export(options.pop("run"), folder, **options)
+    progress = shown(to_stderr="--json" in flags)
+    exported = finetuning_export.export(options.pop("run"), folder, **options, progress=progress)
     _print_run(invocation.record_of(exported), flags)
     return 0
 
