@@ -69,30 +69,34 @@ class TurnsReader:
         return {"messages": np.array(turn.json, dtype=object), "answer": np.array(turn.answer, dtype=object)}
 
 
-def turns_of_pairs(path: Path, prompt: str, answer: str, system: str | None, encoding: str | None) -> list[Turn]:
-    """Turns of a table with a column of prompts and one of answers."""
+def turns_of_pairs(
+    path: Path, prompt: str, answer: str, system: str | None, encoding: str | None
+) -> tuple[list[Turn], Sequence[str]]:
+    """Turns of a table with a column of prompts and one of answers, and notes on how it was read."""
     rows = read_any(path, encoding)
     before = () if system is None else (("system", system),)
     pairs = zip(rows.texts(prompt, "prompt"), rows.texts(answer, "answer"), strict=True)
-    return [
+    turns = [
         Turn(f"row {number}", (*before, ("user", question)), reply, f"row {number}")
         for number, (question, reply) in enumerate(pairs, start=rows.first)
     ]
+    return turns, rows.notes
 
 
-def turns_of_file(path: Path, system: str | None, encoding: str | None) -> list[Turn]:
-    """Turns of a file of dialogues, JSON Lines or chatterbot's YAML, each with what came before it."""
+def turns_of_file(path: Path, system: str | None, encoding: str | None) -> tuple[list[Turn], Sequence[str]]:
+    """Turns of a file of dialogues, JSON Lines or chatterbot's YAML, each with what came before it; and notes."""
     if path.suffix.lower() in (".yml", ".yaml"):
-        dialogues = _yaml(path, encoding)
+        parse = _yaml
     elif path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-        dialogues = _json_lines(path, encoding)
+        parse = _json_lines
     else:
         raise InputError(f"Dialogues are .jsonl or .yml files; `from_pairs` reads tables. Received: {str(path)!r}.")
+    text, notes = read_noted(path, encoding, "file")
     turns: list[Turn] = []
-    for where, messages in dialogues:
+    for where, messages in parse(path, text):
         before = () if system is None or (messages and messages[0][0] == "system") else (("system", system),)
         turns += _turns(where, (*before, *messages))
-    return turns
+    return turns, notes
 
 
 def _turns(where: str, messages: tuple[tuple[str, str], ...]) -> Iterator[Turn]:
@@ -103,8 +107,7 @@ def _turns(where: str, messages: tuple[tuple[str, str], ...]) -> Iterator[Turn]:
         yield Turn(name, messages[:i], messages[i][1], where)
 
 
-def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
-    text, _ = read_noted(path, encoding, "file")
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -135,11 +138,10 @@ def _messages(row: Any, where: str) -> tuple[tuple[str, str], ...]:
     return tuple(messages)
 
 
-def _yaml(path: Path, encoding: str | None) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+def _yaml(path: Path, text: str) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     """chatterbot's corpora: `conversations`, lists of what is said in turn."""
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
-    text, _ = read_noted(path, encoding, "file")
     try:
         listed = yaml.safe_load(text)["conversations"]
         conversations = [[str(line).strip() for line in conversation] for conversation in listed]

@@ -270,7 +270,8 @@ def from_ts(
         labelled = labelling.from_values(np.array(targets, np.float32)[:, None], ["value"])
     else:
         labelled = labelling.from_names([str(target) for target in targets])
-    return _assembled(names, series, labelled, parts, steps, split, seed, None)
+    notes = [note for file in files for note in file.notes]
+    return noted(_assembled(names, series, labelled, parts, steps, split, seed, None), notes)
 
 
 def from_folder(

@@ -370,8 +370,8 @@ def from_pairs(
         InputError: If the file cannot be read, or a column is missing.
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
-    turns = dialogues.turns_of_pairs(local(table, progress=progress), prompt, answer, system, encoding)
-    return dialogues.divided(turns, general, mix, options)
+    turns, notes = dialogues.turns_of_pairs(local(table, progress=progress), prompt, answer, system, encoding)
+    return noted(dialogues.divided(turns, general, mix, options), notes)
 
 
 def from_translations(
@@ -447,8 +447,9 @@ def from_dialogues(
     """
     options = Options(Division(split, seed, None, strict, progress), encoding, max_characters)
     files = [file for place in _listed(path) for file in dialogues.files_of(local(place, progress=progress))]
-    turns = [turn for file in files for turn in dialogues.turns_of_file(file, system, encoding)]
-    return dialogues.divided(turns, general, mix, options)
+    read = [dialogues.turns_of_file(file, system, encoding) for file in files]
+    turns, notes = ([part for parts in kind for part in parts] for kind in zip(*read, strict=True))
+    return noted(dialogues.divided(turns, general, mix, options), notes)
 
 
 def tokenized(

@@ -6,7 +6,7 @@ Source: the format as aeon's documentation describes it; equal and unequal lengt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class TsFile:
         recordings: float64 (steps, channels) each.
         targets: Of each, a class's name or a number.
         lines: Of each, its line from 1.
+        notes: On how it was read.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TsFile:
     recordings: list[np.ndarray]
     targets: list[str | float]
     lines: list[int]
+    notes: Sequence[str] = ()
 
 
 def read(path: Path) -> TsFile:
@@ -45,7 +47,7 @@ def read(path: Path) -> TsFile:
     """
     if trouble := file_trouble(path):
         raise InputError(f"{str(path)!r} cannot be read: {trouble}.")
-    text = read_noted(path)[0]
+    text, notes = read_noted(path)
     header, rows = _divided(path, text)
     if _flag(path, header, "timestamps"):
         raise InputError(f"{str(path)!r} holds times beside values (@timeStamps true): write the values alone.")
@@ -59,7 +61,7 @@ def read(path: Path) -> TsFile:
             f"{str(path)!r} has no targets: its header needs @classLabel true and names, or @targetlabel true."
         )
     kind, names = "classes" if classes else "values", header.get("classlabel", "").split()
-    file = TsFile(path.stem, kind, [], [], [])
+    file = TsFile(path.stem, kind, [], [], [], notes)
     for line, row in rows:
         *channels, target = row.split(":")
         where = f"line {line} of {path.name!r}"

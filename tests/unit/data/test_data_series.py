@@ -478,6 +478,11 @@ def test_headers_of_ts_files_that_agree_are_read(tmp_path):
     assert len(series.from_ts(tmp_path / "Toy.ts", split=(1, 0, 0)).train) == 3
 
 
+def test_an_encoding_of_a_ts_file_that_was_guessed_is_noted(tmp_path):
+    (tmp_path / "Toy.ts").write_bytes("# Mesuré à l'été, près de la forêt\n".encode("cp1252") + headed("").encode())
+    assert any("was read as" in note for note in series.from_ts(tmp_path / "Toy.ts", split=(1, 0, 0)).notes)
+
+
 @pytest.mark.parametrize("case", BAD_TS)
 def test_a_file_that_is_no_ts_is_refused(case, tmp_path):
     text, says = BAD_TS[case]

@@ -23,6 +23,16 @@ def test_no_question_and_no_answer_lies_in_two_parts(tmp_path):
     assert not any(parts[i] & parts[j] for base in (0, 3) for i, j in ((base, base + 1), (base, base + 2)))
 
 
+def test_encodings_that_were_guessed_are_noted(tmp_path):
+    rows = [{"prompt": f"Où est le café numéro {i} ?", "answer": f"À côté de la forêt, numéro {i}."} for i in range(40)]
+    file = tmp_path / "a.jsonl"
+    file.write_bytes("\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode("cp1252"))
+    table = tmp_path / "a.csv"
+    table.write_bytes("\n".join(["prompt,answer", *(f'{r["prompt"]},"{r["answer"]}"' for r in rows)]).encode("cp1252"))
+    for data in (text.from_dialogues(file, progress=False), text.from_pairs(table, progress=False)):
+        assert any("is not UTF-8 and was read as" in note for note in data.notes)
+
+
 def test_each_answer_of_a_dialogue_knows_what_came_before(tmp_path):
     turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Sing"), ("assistant", "La")]
     messages = [{"role": role, "content": content} for role, content in turns]
