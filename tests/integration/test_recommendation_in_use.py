@@ -263,7 +263,8 @@ def test_what_is_made_some_users_at_a_time_is_what_is_made_at_once(run, world, m
     monkeypatch.setattr(recommenders, "BLOCK", 7 * ITEMS)
     monkeypatch.setattr(cold_start, "BLOCK", 7 * ITEMS)
     without = {name: score for name, score in run.scores.items() if "_neighbours" not in name}
-    fresh = dataclasses.replace(run, evaluation=None, record={**run.record, "scores": without})
+    evaluation = dataclasses.replace(run.evaluation, scores=without)
+    fresh = dataclasses.replace(run, evaluation=evaluation, record={**run.record, "scores": without})
     beside = recommenders.beside_popularity(fresh)
     assert beside.data.notes[-1].startswith("Neighbours of items do not stand beside the model: of 60 users and 24")
     assert "recall_at_5_neighbours" not in beside.scores
