@@ -67,7 +67,7 @@ def forecast(
     _check_arguments(horizon, quantiles, season_length, hidden)
     levels = tuple(float(level) for level in quantiles)
     arguments = {"horizon": horizon, "quantiles": levels, "season_length": season_length, "hidden": hidden}
-    arguments |= {"zero_shot": True} if zero_shot else {}
+    arguments["zero_shot"] = zero_shot
     return Task(
         name="forecast",
         made_by=recording.record("tlkit.tasks.forecast", arguments),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,10 +61,8 @@ def recommend(titles: Sequence[str], k: int = 10, *, scores: bool | None = None)
     k, pooled = int(k), reads.pooled()
     return Task(
         name="recommend",
-        made_by=recording.record(
-            "tlkit.tasks.recommend", {"titles": names, "k": k} | ({} if scores is None else {"scores": scores})
-        ),
-        reads=Reads(pooled.name, functools.partial(_read, pooled, len(names), scores)),
+        made_by=recording.record("tlkit.tasks.recommend", {"titles": names, "k": k, "scores": scores}),
+        reads=Reads(pooled.name, _Reader(pooled, len(names), scores)),
         head=functools.partial(_head, count=len(names)),
         objective=Objective(loss=_loss, check=functools.partial(_check, names)),
         answers=(items(names, k),),
@@ -139,33 +138,48 @@ def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> lis
     return rows
 
 
-def _read(pooled: Reads, count: int, scores: bool | None, layer: HubLayer, inputs: Any) -> dict[str, Any]:
-    """What the module gives: "scores" of the items of the catalogue, or "features".
+@dataclass(frozen=True)
+class _Reader:
+    """Reads what the module gives: "scores" of the items of the catalogue, or "features".
 
-    Raises:
-        InputError: If scores are of another count of items, or nothing says whether they are scores.
+    Attributes:
+        pooled: How the module's vector is read.
+        count: Of items.
+        scores: Whether the vector is their scores; None is what the module's card says.
     """
-    vector = pooled.read(layer, inputs)
-    width = vector.shape[-1]
-    if scores is None:
-        scores = True if layer.card.get("modality") == RATINGS else None if width == count else False
-    if scores is None:
-        raise InputError(
-            f"{layer.handle} gives {width} numbers, as many as there are items: say whether they are the items' "
-            "logits, recommend(..., scores=True), or features, scores=False."
-        )
-    if scores and width != count:
-        raise InputError(
-            f"{layer.handle} scores {width} items, and the catalogue has {count}: make a module of these data, "
-            "tlkit.data.ratings.module(data)."
-        )
-    return {"scores" if scores else "features": vector}
+
+    pooled: Reads
+    count: int
+    scores: bool | None
+
+    def __call__(self, layer: HubLayer, inputs: Any) -> dict[str, Any]:
+        """The vector by its name.
+
+        Raises:
+            InputError: If scores are of another count of items, or nothing says whether they are scores.
+        """
+        vector, scores, count = self.pooled.read(layer, inputs), self.scores, self.count
+        width = vector.shape[-1]
+        if scores is None:
+            scores = True if layer.card.get("modality") == RATINGS else None if width == count else False
+        if scores is None:
+            raise InputError(
+                f"{layer.handle} gives {width} numbers, as many as there are items: say whether they are the items' "
+                "logits, recommend(..., scores=True), or features, scores=False."
+            )
+        if scores and width != count:
+            raise InputError(
+                f"{layer.handle} scores {width} items, and the catalogue has {count}: make a module of these data, "
+                "tlkit.data.ratings.module(data)."
+            )
+        return {"scores" if scores else "features": vector}
 
 
-def _head(outputs: Mapping[str, Any], count: int) -> Any:
-    """Logits: the module's scores, or a dense layer of its features."""
+def _head(outputs: Any, count: int) -> Any:
+    """Logits: the module's scores, or a dense layer of its features, which may come alone."""
     import keras
 
+    outputs = outputs if isinstance(outputs, Mapping) else {"features": outputs}
     if "scores" in outputs:
         return keras.layers.Activation("linear", dtype="float32", name="head_outputs")(outputs["scores"])
     return keras.layers.Dense(count, dtype="float32", name="head_outputs")(outputs["features"])
