@@ -89,10 +89,10 @@ class AveragePrecision:
         Args:
             draws: (draws, images) how often each image counts.
         """
-        found, truth = self.found, self.truth
+        predicted, truth = self.found, self.truth
         if not len(truth.image):
             return {}
-        tables = [average_precisions(found, truth, self.labels, weights) for weights in draws]
+        tables = [average_precisions(predicted, truth, self.labels, weights) for weights in draws]
         return {
             "map": np.array([mean(table) for table in tables]),
             "map50": np.array([mean(table[:, :1]) for table in tables]),

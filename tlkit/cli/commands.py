@@ -535,10 +535,6 @@ def _predict(args: list[str], flags: set[str]) -> int:
         sentences.append(sentence)
         print(f"tlkit: {sentence}", file=sys.stderr)
 
-    def not_told(sentence: str) -> None:
-        if sentence not in sentences:
-            print(f"tlkit: {sentence}", file=sys.stderr)
-
     sentences: list[str] = []
     run, files = options.pop("run"), list(options.pop("files"))
     pictures, method = options.pop("explain", None), options.pop("method", None)
@@ -551,11 +547,20 @@ def _predict(args: list[str], flags: set[str]) -> int:
 
         print("\n".join(prediction_lines(predictions)))
     if pictures is not None:
-        from tlkit.explaining.explaining import explain_files
-
-        for path in explain_files(run, files, pictures, method=method, bad=not_told):
-            print(path, file=sys.stderr)
+        _explain(run, files, pictures, method, sentences)
     return 2 if sentences else 0
+
+
+def _explain(run: Path, files: list[Path], pictures: Path, method: str, told: list[str]) -> None:
+    """Write the pictures of files, print their paths, and say what was not told when they were predicted."""
+    from tlkit.explaining.explaining import explain_files
+
+    def bad(sentence: str) -> None:
+        if sentence not in told:
+            print(f"tlkit: {sentence}", file=sys.stderr)
+
+    for path in explain_files(run, files, pictures, method=method, bad=bad):
+        print(path, file=sys.stderr)
 
 
 def _method_of(pictures: Path | None, method: str | None) -> str:

@@ -79,32 +79,32 @@ def read(path: Path) -> TsFile:
 
 def _check_lengths(path: Path, file: TsFile, header: Mapping[str, str]) -> None:
     """Refuse series of other lengths than the header says; where they may differ, its length is none of theirs."""
-    equal, said, first = _flag(path, header, "equallength"), _count(path, header, "serieslength"), file.lines[0]
+    equal, length, first = _flag(path, header, "equallength"), _count(path, header, "serieslength"), file.lines[0]
     if equal:
         steps = len(file.recordings[0])
         _check_each(
             path, file, lambda r: len(r) == steps, lambda r: f"has {len(r)} values and line {first} has {steps}",
             "@equalLength true",
         )  # fmt: skip
-    if said and equal is not False:
+    if length and equal is not False:
         _check_each(
-            path, file, lambda r: len(r) == said, lambda r: f"has {len(r)} values", f"@seriesLength {said}"
+            path, file, lambda r: len(r) == length, lambda r: f"has {len(r)} values", f"@seriesLength {length}"
         )  # fmt: skip
 
 
 def _check_channels(path: Path, file: TsFile, header: Mapping[str, str]) -> None:
-    one, said = (
-        _flag(path, header, "univariate"),
-        _count(path, header, "dimensions") or _count(path, header, "dimension"),
-    )
+    univariate = _flag(path, header, "univariate")
+    dimensions = _count(path, header, "dimensions") or _count(path, header, "dimension")
 
     def channels(recording: np.ndarray) -> str:
         return f"has {recording.shape[1]} channel{'s' * (recording.shape[1] > 1)}"
 
-    if one is not None:
-        _check_each(path, file, lambda r: (r.shape[1] == 1) is one, channels, f"@univariate {str(one).lower()}")
-    if said:
-        _check_each(path, file, lambda r: r.shape[1] == said, channels, f"@dimensions {said}")
+    if univariate is not None:
+        _check_each(
+            path, file, lambda r: (r.shape[1] == 1) is univariate, channels, f"@univariate {str(univariate).lower()}"
+        )
+    if dimensions:
+        _check_each(path, file, lambda r: r.shape[1] == dimensions, channels, f"@dimensions {dimensions}")
 
 
 def _check_each(

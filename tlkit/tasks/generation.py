@@ -66,8 +66,7 @@ def generate(
         top_p: Of "sample": one of the likeliest with this probability together, in (0, 1].
         beams: Of "beam": beginnings that are followed at a time, >= 1.
         seed: Of "sample".
-        samples: Questions of the test that the model answers for the report and for `texts`, before training and after
-            it; 0 writes none.
+        samples: Questions of the test answered before training and after it, for the report and `texts`; 0 is none.
         texts: Further scores of these answers: some of "exact" and "rouge_l", means over answers, and "chrf" and
             "bleu", in 0 to 100, of all answers together, as `translate` has them (extra `generation`).
         end: Number of the token that ends an answer; None is that of the module, which `finetune` fills in.
