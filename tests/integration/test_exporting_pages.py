@@ -110,6 +110,20 @@ def test_what_is_no_image_is_a_sentence_and_a_phone_needs_no_scrolling(folder, p
 
 
 @pytest.mark.long
+def test_a_page_that_cannot_run_says_why(folder, page, tmp_path):
+    state = "document.querySelector('#state.wrong')?.textContent"
+    page_checks.opened(page, (folder / "web" / "index.html").as_uri(), ready=state)
+    assert page.run(state).startswith("Browsers run this page from a server only. In its folder: python -m http.server")
+    for missing in ("model.json", "page.js"):
+        broken = tmp_path / missing.replace(".", "_")
+        shutil.copytree(folder / "web", broken)
+        (broken / missing).unlink()
+        with page_checks.served(broken) as address:
+            page_checks.opened(page, address, ready=state)
+            assert page.run(state).startswith("This page is not whole: ")
+
+
+@pytest.mark.long
 def test_the_readme_s_lines_run_in_a_browser(folder, page, tmp_path):
     (code,) = readme_checks.blocks(folder, "js")
     place = tmp_path / "site"
