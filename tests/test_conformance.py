@@ -528,7 +528,8 @@ def test_a_loader_says_what_it_takes_and_what_it_refuses(name):
     doc, parameters = inspect.getdoc(LOADERS[name]) or "", inspect.signature(LOADERS[name]).parameters
     assert doc
     if any(p.kind is p.KEYWORD_ONLY for p in parameters.values()):  # what people call; others are for other loaders
-        documented = set(re.findall(r"^    (\w+): ", doc, flags=re.MULTILINE))
+        lines = re.findall(r"^    (\w+(?:, \w+)*): ", doc, flags=re.MULTILINE)  # "seed, split: As in ..." names two
+        documented = {argument for names in lines for argument in names.split(", ")}
         assert set(parameters) <= documented, f"{set(parameters) - documented} belong under Args:"
         assert "\nRaises:\n" in doc, "what is refused belongs under Raises:"
     defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}

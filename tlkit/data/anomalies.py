@@ -76,17 +76,12 @@ def from_folder(
         abnormal_dir: Bad images, all for test; those below `normal_dir` and `normal_test_dir` are left out.
         mask_dir: Masks of the bad images; one without a mask is judged as a whole.
         normal_test_dir: Good images for test; None takes them out of `normal_dir`.
-        image_size: As in `data.image.from_folder`, like all that are not named here.
+        image_size, strict, background, progress, max_pixels, pixel_max: As in `data.image.from_folder`.
         split: Shares of training, validation and test of the good images; None is (0.7, 0.15, 0.15), or
             (0.8, 0.2, 0) beside a `normal_test_dir`.
         seed: As there; and of the synthetic faults.
         groups: As there, of the path relative to the folder that an image was found in.
-        strict: As there.
-        background: As there.
         faults: Whether validation also has a copy of each good image with each kind of synthetic fault.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If a folder holds no images or lies inside one of another sort, or there are too few good ones for
@@ -129,12 +124,8 @@ def from_arrays(
         masks: Of each bad image an array (H, W), every value but 0 is faulty, or None where nobody says.
         kinds: What is wrong with each bad image; None is "bad".
         normal_test: Good images for test; () takes them out of `normal`.
-        image_size: As in `from_folder`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        image_size, split, seed, background, faults: As in `from_folder`.
         groups: A group for each image of `normal`: a sequence, or by id, "0", "1", ...
-        background: As there.
-        faults: As there.
         pixel_max: As in `data.image.from_arrays`.
 
     Raises:

@@ -129,18 +129,9 @@ def from_csv(
         folder: Where the paths start; by default the table's own folder.
         encoding: Of the table, as in `data.text.from_table`.
         separator: Between the columns, as in `data.text.from_table`.
-        seconds: As in `from_folder`, like all that are not named here.
-        hop: As in `from_folder`.
-        windows: As in `from_folder`.
-        sample_rate: As in `from_folder`.
+        seconds, hop, windows, sample_rate, seed, strict, augment, progress, trim_db, limits: As in `from_folder`.
         split: Shares, or the column that holds train, val or test.
-        seed: As in `from_folder`.
         groups: As in `from_folder`, of the path as the table writes it; or the column that names the groups.
-        strict: As in `from_folder`.
-        augment: As in `from_folder`.
-        progress: As in `from_folder`.
-        trim_db: As in `from_folder`.
-        limits: As in `from_folder`.
 
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
@@ -183,17 +174,9 @@ def from_arrays(
         val: (sounds, targets) of a validation part of its own; without it, it is taken out of `sounds`.
         test: The same for test.
         labels: Names of the classes, in the order of their numbers.
-        seconds: As in `from_folder`, like all that are not named here.
-        hop: As in `from_folder`.
-        windows: As in `from_folder`.
+        seconds, hop, windows, split, seed, strict, augment, trim_db, limits: As in `from_folder`.
         resampled_to: Hz of what is read: what the module takes.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
         groups: A group for each sound: a sequence over `sounds`, then `val`, then `test`; or by id, "0", "1", ...
-        strict: As in `from_folder`.
-        augment: As in `from_folder`.
-        trim_db: As in `from_folder`.
-        limits: As in `from_folder`.
         rate: The old name of `sample_rate`; beside it `sample_rate` is the old name of `resampled_to`.
 
     Raises:
@@ -257,18 +240,9 @@ def from_tfds(
         audio: Feature that holds the sound.
         label: Feature that holds the target: a ClassLabel, a Sequence of ClassLabel (multi-label), or numbers.
         rate: Hz of these sounds; None is what the builder says.
-        seconds: As in `from_folder`, like all that are not named here.
-        hop: As in `from_folder`.
-        windows: As in `from_folder`.
-        sample_rate: As in `from_folder`.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
+        seconds, hop, windows, sample_rate, split, seed, strict, augment, progress, trim_db, limits: As in
+            `from_folder`.
         groups: As in `from_folder`, of ids such as "train/17".
-        strict: As in `from_folder`.
-        augment: As in `from_folder`.
-        progress: As in `from_folder`.
-        trim_db: As in `from_folder`.
-        limits: As in `from_folder`.
 
     Raises:
         InputError: If there is no such builder, feature or split, or nobody says the sounds' rate.

@@ -94,16 +94,8 @@ def from_folder(
 
     Args:
         folder: With a data.yaml (YOLO), XML files (Pascal VOC) or JSON files (COCO); of one kind.
-        image_size: As in `from_coco`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_coco`.
         groups: As in the loader of the format.
-        strict: As in `from_coco`.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If the folder is of none of the formats, or of several; or as the loader of its format.
@@ -143,17 +135,12 @@ def from_coco(
             name that is not there by its path is taken where one file below has it.
         labels: Names of the classes in the order of their numbers; boxes of others are quarantined. None takes the
             categories that have annotations, in the order of their ids.
-        image_size: As in `data.image.from_folder`, like all that are not named here.
+        image_size, strict, background, progress, max_pixels, pixel_max: As in `data.image.from_folder`.
         split: As there, where the source does not say.
         seed: As there. Images are divided by the classes that are in them.
         groups: As there, of the names in the JSON.
-        strict: As there.
-        background: As there.
         augment: `augmentation()`, or that of `data.image`: boxes move with the image. A function (input, seed) must
             not move anything.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If the file is no COCO JSON, or there are no boxes.
@@ -187,16 +174,8 @@ def from_voc(
         folder: Where the XML files are, and the images unless `images` says otherwise.
         images: Folder of the images.
         labels: As in `from_coco`; None takes the names that occur, sorted.
-        image_size: As in `from_coco`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_coco`.
         groups: As there, of the XML's path below `folder` without ".xml".
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If there is no XML, or there are no boxes.
@@ -223,16 +202,8 @@ def from_yolo(
 
     Args:
         data: The data.yaml, or its folder. Its train, val and test are kept as parts.
-        image_size: As in `from_coco`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_coco`.
         groups: As there, of the image's path below the folder of data.yaml.
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If data.yaml names no classes or images, or there are no boxes.
@@ -267,7 +238,7 @@ def from_csv(
     """A table with one row for each box; an image without objects has one row whose label and box are empty.
 
     Args:
-        table: As in `data.image.from_csv`.
+        table, folder, encoding, separator: As in `data.image.from_csv`.
         path: Column of the files' paths, relative to `folder`.
         label: Column of the classes' names.
         box: The four columns of the box, with `order`. None finds xmin ymin xmax ymax, x1 y1 x2 y2, left top right
@@ -275,19 +246,9 @@ def from_csv(
         order: What the columns of `box` are: a key of ORDERS.
         unit: "pixels", or "shares" of the sides.
         labels: As in `from_coco`; None takes the names that occur, sorted.
-        folder: As in `data.image.from_csv`.
-        encoding: As there.
-        separator: As there.
-        image_size: As in `from_coco`, like all that are not named here.
+        image_size, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_coco`.
         split: Shares, or the column that holds train, val or test.
-        seed: As in `from_coco`.
         groups: As there, of the path as the table writes it; or the column that names the groups.
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If a column or a file is missing, a cell is no number, or the order of the columns is not known.
@@ -372,20 +333,14 @@ def from_arrays(
     """Images in memory, with an array of boxes and one of classes for each.
 
     Args:
-        images: As in `data.image.from_arrays`.
+        images, groups, background, pixel_max: As in `data.image.from_arrays`.
         boxes: Of each image (k, 4) numbers.
         classes: Of each image (k,) class numbers or names.
         order: What the four numbers are: "xyxy" (left, top, right, bottom), "yxyx", "xywh" (left, top, width, height)
             or "cxcywh" (the centre first).
         unit: "pixels" or "shares" of the sides.
         labels: Names of the classes, in the order of their numbers.
-        image_size: As in `from_coco`, like all that are not named here.
-        split: As there.
-        seed: As there.
-        groups: As in `data.image.from_arrays`.
-        background: As there.
-        augment: As in `from_coco`.
-        pixel_max: As in `data.image.from_arrays`.
+        image_size, split, seed, augment: As in `from_coco`.
 
     Raises:
         InputError: If lengths differ, or an array is no image, no box, or no class.
@@ -481,16 +436,8 @@ def from_tfds(
         objects: Feature that holds the Sequence.
         box: Feature of an object that holds its BBoxFeature.
         label: Feature of an object that holds its ClassLabel.
-        image_size: As in `from_coco`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_coco`.
         groups: As there, of ids such as "train/17".
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If there is no such builder or feature.

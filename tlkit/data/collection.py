@@ -49,11 +49,8 @@ def texts(
     Args:
         source: A folder, or a table: CSV or TSV with a header, JSON Lines, or Parquet (extra `text`).
         text: Column of the texts, in a table.
-        encoding: As in `data.text.from_folder`, like all that are not named here.
+        encoding, strict, progress, max_characters: As in `data.text.from_folder`.
         separator: As in `data.text.from_table`.
-        strict: As in `data.text.from_folder`.
-        progress: As in `data.text.from_folder`.
-        max_characters: As in `data.text.from_folder`.
 
     Returns:
         Splits whose `train` holds all; ids are paths relative to the folder, or "row 17", as an editor counts.
@@ -88,13 +85,8 @@ def images(
 
     Args:
         folder: The folder. Hidden files are passed over; what is no image, or a broken one, is quarantined.
-        image_size: As in `data.image.from_folder`, like all below.
+        image_size, augment, strict, progress, max_pixels, pixel_max: As in `data.image.from_folder`.
         background: Colour behind the transparent parts.
-        augment: As in `data.image.from_folder`.
-        strict: As in `data.image.from_folder`.
-        progress: As in `data.image.from_folder`.
-        max_pixels: As in `data.image.from_folder`.
-        pixel_max: As in `data.image.from_folder`.
 
     Returns:
         Splits whose `train` holds all; ids are paths relative to the folder.

@@ -137,16 +137,9 @@ def from_csv(
         folder: Where the paths start; by default the table's own folder.
         encoding: Of the table, as in `data.text.from_table`.
         separator: Between the columns, as in `data.text.from_table`.
-        image_size: As in `from_folder`, like all that are not named here.
+        image_size, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_folder`.
         split: Shares, or the column that holds train, val or test.
-        seed: As in `from_folder`.
         groups: As in `from_folder`, of the path as the table writes it; or the column that names the groups.
-        strict: As in `from_folder`.
-        background: As in `from_folder`.
-        augment: As in `from_folder`.
-        progress: As in `from_folder`.
-        max_pixels: As in `from_folder`.
-        pixel_max: As in `from_folder`.
 
     Raises:
         InputError: If a column, a label or a file is missing, or a path appears twice.
@@ -184,12 +177,8 @@ def from_arrays(
         val: (images, targets) of a validation part of its own; without it, it is taken out of `images`.
         test: The same for test.
         labels: Names of the classes, in the order of their numbers.
-        image_size: As in `from_folder`, like all that are not named here.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
+        image_size, split, seed, background, augment: As in `from_folder`.
         groups: A group for each image: a sequence over `images`, then `val`, then `test`; or by id, "0", "1", ...
-        background: As in `from_folder`.
-        augment: As in `from_folder`.
         pixel_max: The value that is white: 4095 for 12 bits in uint16, 1.0 for floats in 0 to 1. None is 255.
 
     Raises:
@@ -228,11 +217,7 @@ def from_dataset(
         val: A dataset for validation; without it, it is taken out of `dataset`.
         test: The same for test.
         labels: Names of the classes; by default `dataset.class_names`, where Keras left them, or numbers.
-        image_size: As in `from_folder`, like all that are not named here.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
-        background: As in `from_folder`.
-        augment: As in `from_folder`.
+        image_size, split, seed, background, augment: As in `from_folder`.
         pixel_max: As in `from_arrays`.
 
     Raises:
@@ -277,16 +262,8 @@ def from_tfds(
         builder: Name, folder or `tfds.core.DatasetBuilder`. A name is downloaded and prepared by tfds where needed.
         image: Feature that holds the image.
         label: Feature that holds the target: a ClassLabel, a Sequence of ClassLabel (multi-label), or numbers.
-        image_size: As in `from_folder`, like all that are not named here.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_folder`.
         groups: As in `from_folder`, of ids such as "train/17".
-        strict: As in `from_folder`.
-        background: As in `from_folder`.
-        augment: As in `from_folder`.
-        progress: As in `from_folder`.
-        max_pixels: As in `from_folder`.
-        pixel_max: As in `from_folder`.
 
     Raises:
         InputError: If there is no such builder, feature or split.

@@ -71,23 +71,16 @@ def from_coco(
     """COCO JSON whose categories name keypoints; each annotated object is an example.
 
     Args:
-        annotations: As in `data.boxes.from_coco`.
-        images: As there.
+        annotations, images: As in `data.boxes.from_coco`.
         margin: What is cut out around an object's box on each side, as a share of the box's sides, in [0, 10]; at least
             all its points are in it, and never more than the image.
         mirror: Pairs of points that change places in a mirrored copy. None pairs names by "left" and "right", or "l"
             and "r" set apart (l_eye, eyeR); a note says which points stay what they are.
-        image_size: As in `data.image.from_folder`, like all that are not named here.
+        image_size, seed, strict, background, progress, max_pixels, pixel_max: As in `data.image.from_folder`.
         split: As there, where the source does not say.
-        seed: As there.
         groups: As there, of the names in the JSON; None keeps the objects of an image together.
-        strict: As there.
-        background: As there.
         augment: `augmentation()`, or that of `data.image`: points move with the image. A function (input, seed) must
             not move anything.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If the file is no COCO JSON, names no keypoints, or no object has any; or if copies are mirrored

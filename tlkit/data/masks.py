@@ -80,17 +80,13 @@ def from_folder(
         labels: Names of the classes in the order of their numbers, from 0; or a table from value, or (red, green,
             blue), to name: {0: "ground", 255: "cell"}. Values of one name are one class.
         void: Value, or colour, of pixels that count for nothing; None where there is none. A value in `labels` is none.
-        image_size: As in `data.image.from_folder`, like all that are not named here; masks get the same size.
+        image_size: As in `data.image.from_folder`; masks get the same size.
         split: As there, where no folders say so.
         seed: As there. Images are divided by the classes that are in them.
         groups: As there, of the image's path below `images`.
-        strict: As there.
-        background: As there.
+        strict, background, progress, max_pixels, pixel_max: As in `data.image.from_folder`.
         augment: `augmentation()`, or that of `data.image`: masks move with the image. A function (input, seed) must not
             move anything.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If a folder holds no images, no image has a mask, or what the values mean is not clear.
@@ -132,18 +128,9 @@ def from_coco(
     Where objects lie over each other the smaller one is on top. Crowds are void.
 
     Args:
-        annotations: As in `data.boxes.from_coco`.
-        images: As there.
-        image_size: As in `from_folder`, like all that are not named here.
-        split: As there.
-        seed: As there.
+        annotations, images: As in `data.boxes.from_coco`.
+        image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in `from_folder`.
         groups: As there, of the names in the JSON.
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If the file is no COCO JSON, or has no areas.
@@ -185,17 +172,9 @@ def from_arrays(
     """Images and masks in memory.
 
     Args:
-        images: As in `data.image.from_arrays`.
+        images, groups, background, pixel_max: As in `data.image.from_arrays`.
         masks: Of each image whole numbers (H, W), or (H, W, 3) colours.
-        labels: As in `from_folder`, like all that are not named here.
-        void: As there.
-        image_size: As there.
-        split: As there.
-        seed: As there.
-        groups: As in `data.image.from_arrays`.
-        background: As there.
-        augment: As in `from_folder`.
-        pixel_max: As in `data.image.from_arrays`.
+        labels, void, image_size, split, seed, augment: As in `from_folder`.
 
     Raises:
         InputError: If lengths differ, or an array is no image or no mask.
@@ -232,20 +211,12 @@ def from_tfds(
 
     Args:
         builder: As in `data.image.from_tfds`.
-        labels: As in `from_folder`, like all that are not named here: {1: "pet", 2: "background", 3: "border"}.
+        labels: As in `from_folder`: {1: "pet", 2: "background", 3: "border"}.
         image: Feature that holds the image.
         mask: Feature that holds the mask, an Image.
-        void: As in `from_folder`.
-        image_size: As there.
-        split: As there.
-        seed: As there.
+        void, image_size, split, seed, strict, background, augment, progress, max_pixels, pixel_max: As in
+            `from_folder`.
         groups: As there, of ids such as "train/17".
-        strict: As there.
-        background: As there.
-        augment: As there.
-        progress: As there.
-        max_pixels: As there.
-        pixel_max: As there.
 
     Raises:
         InputError: If there is no such builder or feature.

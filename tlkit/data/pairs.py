@@ -120,12 +120,10 @@ def from_table(
         second: Column of the second texts.
         score: Column of the scores; or leave it out and give `label`.
         label: Column that holds 0 (different) and 1 (same), or names of which the one that sorts last means the same.
-        encoding: As in `data.text.from_table`.
-        separator: As in `data.text.from_table`.
+        encoding, separator: As in `data.text.from_table`.
         split: Shares, or the column that holds train, val or test.
-        seed: As in `from_arrays`.
+        seed, strict: As in `from_arrays`.
         groups: As in `from_arrays`, of ids such as "row 17", as an editor counts; or the column that names the groups.
-        strict: As in `from_arrays`.
 
     Raises:
         InputError: If the table cannot be read, a column or a cell is missing, or not exactly one of `score` and

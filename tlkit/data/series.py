@@ -70,8 +70,7 @@ def history(
         calendar: Cut all series of a table at the same dates, counted from the latest end, so that nothing is trained
             on that lies behind the first cutoff of any; else each is cut from its own end, as in statsforecast, and a
             note says where that differs.
-        encoding: As in `data.text.from_table`.
-        separator: As in `data.text.from_table`.
+        encoding, separator: As in `data.text.from_table`.
 
     Returns:
         Splits of float32 windows (steps, 1) and targets (n, horizon), NaN where a value may not be seen or is not
@@ -187,11 +186,8 @@ def from_table(
             dated, as t1 and t2, these are the steps, in the order of their names; else the table's order is taken.
         time: Column by which the rows of a series are ordered, in a long table.
         value: Column of the values of a long table; several are channels.
-        steps: As in `from_arrays`, like all that are not named here.
-        encoding: As in `data.text.from_table`.
-        separator: As in `data.text.from_table`.
-        split: As in `from_arrays`.
-        seed: As in `from_arrays`.
+        steps, split, seed: As in `from_arrays`.
+        encoding, separator: As in `data.text.from_table`.
         groups: As in `from_arrays`, by id: "row 17" (the header is row 1, empty lines are none), or the series' name.
 
     Raises:
@@ -227,9 +223,8 @@ def from_tfds(
         builder: Its name, its folder, or the builder itself; its own train, validation and test are kept.
         value: Feature of the values, (steps,) or (steps, channels); several features of (steps,) are channels.
         label: Feature to predict: a ClassLabel, a Sequence of such, or a number.
-        steps: As in `from_arrays`, like all below.
+        steps, seed: As in `from_arrays`.
         split: As in `from_arrays`, for a builder with one split; of several, one that is missing is taken out of train.
-        seed: As in `from_arrays`.
 
     Raises:
         InputError: If it cannot be opened, lacks a feature, or has one that is no sequence of numbers.
@@ -252,9 +247,8 @@ def from_ts(
     Args:
         train: A .ts file.
         test: Another one with the test; without it, both other parts are taken out of `train`.
-        steps: As in `from_arrays`, like all below.
+        steps, seed: As in `from_arrays`.
         split: Shares; with `test`, that of the validation is taken out of training.
-        seed: As in `from_arrays`.
 
     Raises:
         InputError: If a file is no .ts, a line does not keep to its header, or the files differ.
@@ -288,9 +282,7 @@ def from_folder(
     Args:
         folder: The folder; train, val and test folders of class folders are taken as such.
         value: Columns that are channels; None takes all, times left out.
-        steps: As in `from_arrays`, like all below.
-        split: As in `from_arrays`.
-        seed: As in `from_arrays`.
+        steps, split, seed: As in `from_arrays`.
         groups: As in `from_arrays`, by the path relative to `folder`.
 
     Raises:

@@ -49,15 +49,9 @@ def from_folder(
 
     Args:
         folder: Folder of speakers' folders.
-        seconds: As in `data.audio.from_folder`, like all that are not named here.
-        hop: As there.
-        sample_rate: As there.
+        seconds, hop, sample_rate, strict, augment, trim_db, progress: As in `data.audio.from_folder`.
         split: Shares of the speakers, not of their recordings, in training, validation and test.
         seed: Another seed gives another division.
-        strict: As there.
-        augment: As there.
-        trim_db: As there.
-        progress: As there.
 
     Returns:
         Splits of int32 speakers; those of training have the numbers 0, 1, ...

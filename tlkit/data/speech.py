@@ -192,17 +192,10 @@ def from_folder(
 
     Args:
         folder: The folder.
-        window_s: As in `from_csv`, like all that are not named here.
-        sample_rate: As there.
-        vocabulary: As there.
+        window_s, sample_rate, vocabulary, seed, strict, augment, progress, limits: As in `from_csv`.
         split: Shares of training, validation and test.
-        seed: As there.
         groups: As there, of the path relative to `folder`; "folder" keeps what lies in one folder together, as where
             each speaker has one.
-        strict: As there.
-        augment: As there.
-        progress: As there.
-        limits: As there.
 
     Returns:
         As `from_csv`.

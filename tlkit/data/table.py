@@ -121,16 +121,8 @@ def from_frame(
 
     Args:
         frame: What `.items()` gives names and columns of.
-        label: As in `from_table`, like all the others.
-        numbers: As in `from_table`.
-        categories: As in `from_table`.
-        texts: As in `from_table`.
+        label, numbers, categories, texts, leave_out, like, split, seed, groups: As in `from_table`.
         images: As in `from_table`; paths from the current folder on.
-        leave_out: As in `from_table`.
-        like: As in `from_table`.
-        split: As in `from_table`.
-        seed: As in `from_table`.
-        groups: As in `from_table`.
 
     Raises:
         InputError: If it is no frame, its columns differ in length, and as `from_table`.
@@ -170,12 +162,8 @@ def from_tfds(
     Args:
         builder: Its name, its folder, or the builder itself.
         label: The feature to predict; a list of features gives numbers to regress.
-        numbers: As in `from_table`.
-        categories: As in `from_table`.
-        texts: As in `from_table`.
-        leave_out: As in `from_table`.
+        numbers, categories, texts, leave_out, seed: As in `from_table`.
         split: As in `from_table`, for a builder with one split; of several, one that is missing is taken out of train.
-        seed: As in `from_table`.
 
     Raises:
         InputError: If it cannot be opened, or has features of several values, and as `from_table`.

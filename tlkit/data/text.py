@@ -127,14 +127,11 @@ def from_table(
         label: Column of the labels. If any row holds several, separated by `|` or as a list, the task is multi-label,
             and an empty cell means none. A sequence of columns gives numbers to regress, float32 (n, k); or classes and
             labels, where several columns hold 0 and 1 alone.
-        encoding: As in `from_folder`, like all that are not named here; for the whole table.
+        encoding: As in `from_folder`; for the whole table.
         separator: The character between the columns of CSV and TSV; None finds it, and notes another than usual.
         split: Shares, or the column that holds train, val or test.
-        seed: As in `from_folder`.
+        seed, strict, progress, max_characters: As in `from_folder`.
         groups: As in `from_folder`, of ids such as "row 17", as an editor counts; or the column that names the groups.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
-        max_characters: As in `from_folder`.
 
     Raises:
         InputError: If the table cannot be read, or a column or a label is missing.
@@ -172,11 +169,8 @@ def from_arrays(
         val: (texts, targets) of a validation part of its own; without it, it is taken out of `texts`.
         test: The same for test.
         labels: Names of the classes, in the order of their numbers.
-        split: As in `from_folder`, like all that are not named here.
-        seed: As in `from_folder`.
+        split, seed, strict, max_characters: As in `from_folder`.
         groups: A group for each text: a sequence over `texts`, then `val`, then `test`; or by id, "0", "1", ...
-        strict: As in `from_folder`.
-        max_characters: As in `from_folder`.
 
     Raises:
         InputError: If lengths differ, or something is no text; it is named by its position.
@@ -212,12 +206,8 @@ def from_tfds(
         builder: As in `data.image.from_tfds`; its own train, validation and test are kept.
         text: Feature that holds the text.
         label: Feature that holds the target: a ClassLabel, a Sequence of ClassLabel (multi-label), or numbers.
-        split: As in `from_folder`, like all that are not named here.
-        seed: As in `from_folder`.
+        split, seed, strict, progress, max_characters: As in `from_folder`.
         groups: As in `from_folder`, of ids such as "train/17".
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
-        max_characters: As in `from_folder`.
 
     Raises:
         InputError: If there is no such builder, feature or split.
@@ -252,13 +242,9 @@ def from_conll(
         train: The file of training sentences.
         val: The file for validation; without it, sentences are taken out of `train`.
         test: The same for test.
-        encoding: As in `from_folder`, like all that are not named here.
+        encoding, seed, strict, progress, max_characters: As in `from_folder`.
         split: As in `from_folder`; the labels that occur in a sentence are balanced.
-        seed: As in `from_folder`.
         groups: As in `from_folder`, of ids such as "train/29": the part, and the line of the first word.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
-        max_characters: As in `from_folder`.
 
     Returns:
         Splits of int32 (n, words) numbers of labels, -1 behind a sentence's last word.
@@ -298,11 +284,8 @@ def from_squad(
         train: The file of training questions, or several.
         val: Those for validation; without them, questions are taken out of `train`.
         test: The same for test.
-        encoding: As in `from_folder`, like all that are not named here.
+        encoding, seed, strict, progress: As in `from_folder`.
         split: As in `from_folder`; questions without an answer are balanced.
-        seed: As in `from_folder`.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
         max_characters: As in `from_folder`; of a question, and of a context.
 
     Returns:
@@ -356,11 +339,7 @@ def from_pairs(
         general: Texts of another kind: how well the model still predicts them is measured before and after training.
         mix: Share of general texts among the training examples, in [0, 1), against forgetting; at most a
             third of them, as forgetting is measured by the others.
-        encoding: As in `from_folder`, like all that are not named here.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
+        encoding, split, seed, strict, progress: As in `from_folder`.
         max_characters: As in `from_folder`, of each text.
 
     Returns:
@@ -397,11 +376,7 @@ def from_translations(
         source: Column of what is read.
         target: Column of what is to be written.
         groups: Column of what must stay in one part, such as the document; None is nothing more.
-        encoding: As in `from_folder`, like all that are not named here.
-        split: As in `from_folder`.
-        seed: As in `from_folder`.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
+        encoding, split, seed, strict, progress: As in `from_folder`.
         max_characters: As in `from_folder`, of each text.
 
     Returns:
@@ -433,13 +408,9 @@ def from_dialogues(
         path: A .jsonl file, each line `{"prompt": ..., "answer": ...}` or `{"messages": [{"role": ..., "content":
             ...}, ...]}`; a .yml file as chatterbot has them; a folder of such; or several.
         system: As in `from_pairs`, where a dialogue does not begin with it; so are all that follow.
-        general: As in `from_pairs`.
-        mix: As in `from_pairs`.
-        encoding: As in `from_folder`.
+        general, mix: As in `from_pairs`.
+        encoding, seed, strict, progress: As in `from_folder`.
         split: As in `from_folder`; a dialogue stays whole.
-        seed: As in `from_folder`.
-        strict: As in `from_folder`.
-        progress: As in `from_folder`.
         max_characters: As in `from_folder`, of each message.
 
     Raises:

@@ -62,21 +62,14 @@ def from_nifti(
         images: Folder of the volumes, .nii or .nii.gz; or one file.
         masks: Folder of the masks, of the same names, on the same voxels (which may be stored in another order); or one
             file.
-        labels: As in `data.masks.from_folder`.
+        labels, void, image_size, split, seed, strict, augment, progress: As in `data.masks.from_folder`.
         plane: "axial", "coronal" or "sagittal".
         window: Values that become black and white. None takes those that 0.5 % and 99.5 % of each volume's values above
             its least lie below, which a note says.
         every: Take each so many-th slice, >= 1: neighbours hardly differ.
         empty: Whether slices whose mask has the first class alone are examples.
-        void: As in `data.masks.from_folder`.
-        image_size: As there, like all that are not named here.
-        split: As there.
-        seed: As there.
         groups: What stays on one side, such as a patient: as there, of a slice's id, "VOLUME/0042", where VOLUME is the
             path below `images` without its ending. None keeps the slices of each volume together.
-        strict: As there.
-        augment: As there.
-        progress: As there.
 
     Raises:
         InputError: If nibabel is missing, there are no volumes, or a volume and its mask differ in shape or affine.

@@ -89,8 +89,7 @@ def boxes(
         val: For validation.
         test: For the test.
         seed: Of everything; another seed also holds out other stamps and photographs.
-        augment: As in `data.boxes.from_coco`.
-        progress: As there.
+        augment, progress: As in `data.boxes.from_coco`.
 
     Raises:
         InputError: If an argument is out of range, or a Debian package is neither installed nor can be fetched.
@@ -113,14 +112,8 @@ def masks(
     """Composites with a class for each pixel, "background" first; `boxes` has the same images.
 
     Args:
-        held_out: As in `boxes`, like all below.
-        image_size: As there.
-        train: As there.
-        val: As there.
-        test: As there.
-        seed: As there.
-        augment: As in `data.masks.from_folder`.
-        progress: As there.
+        held_out, image_size, train, val, test, seed: As in `boxes`.
+        augment, progress: As in `data.masks.from_folder`.
 
     Raises:
         InputError: If an argument is out of range, or a Debian package is neither installed nor can be fetched.

@@ -81,8 +81,7 @@ def brain(
     Args:
         image_size: Height and width, or one number for both.
         seed: Another seed holds out other blocks.
-        augment: As in `data.masks.from_folder`.
-        progress: As there.
+        augment, progress: As in `data.masks.from_folder`.
 
     Raises:
         InputError: If `seed` is no whole number, or nibabel is missing.
@@ -108,8 +107,7 @@ def nuclei(
     Args:
         image_size: Height and width, or one number for both.
         seed: Another seed holds out other columns.
-        augment: As in `data.masks.from_folder`.
-        progress: As there.
+        augment, progress: As in `data.masks.from_folder`.
 
     Raises:
         InputError: If `seed` is no whole number.

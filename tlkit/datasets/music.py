@@ -51,12 +51,7 @@ def samples(
     few, as the Debian package sonic-pi-samples says.
 
     Args:
-        seconds: As in `data.audio.from_folder`, like all below.
-        sample_rate: As there.
-        split: As there.
-        seed: As there.
-        augment: As there.
-        progress: As there.
+        seconds, sample_rate, split, seed, augment, progress: As in `data.audio.from_folder`.
 
     Raises:
         InputError: If the Debian package is neither installed nor can be fetched.

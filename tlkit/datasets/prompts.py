@@ -44,14 +44,9 @@ def asterisk(
     One voice in a quiet room: a rate of errors says how well prompts are adapted to, and nothing of other speakers.
 
     Args:
-        window_s: As in `data.speech.from_csv`, like all that are not named here; longer prompts are left out.
+        window_s: As in `data.speech.from_csv`; longer prompts are left out.
         least_words: Prompts of fewer words are left out.
-        sample_rate: As there.
-        vocabulary: As there.
-        split: As there.
-        seed: As there.
-        augment: As there.
-        progress: As there.
+        sample_rate, vocabulary, split, seed, augment, progress: As in `data.speech.from_csv`.
 
     Raises:
         InputError: If the Debian packages asterisk-core-sounds-en-wav and asterisk-core-sounds-en are neither installed

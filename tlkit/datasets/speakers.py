@@ -37,12 +37,8 @@ def voices(
 
     Args:
         speakers: espeak-ng's variants, by default 63.
-        seconds: As in `from_folder`, like all that are not named here.
-        sample_rate: As there.
+        seconds, sample_rate, seed, augment, progress: As in `from_folder`.
         split: Shares of the synthetic speakers.
-        seed: As there.
-        augment: As there.
-        progress: As there.
 
     Raises:
         InputError: If espeak-ng is missing, or the recordings cannot be had.

@@ -78,9 +78,8 @@ def digits(
     Ten recordings of one speaker: an accuracy on them moves in steps of a tenth, and says nothing of other speakers.
 
     Args:
-        accents: As in `espeak_digits`.
-        speakers: As in `espeak_digits`.
-        seconds: As in `data.audio.from_folder`, like all below; all digits fit into one second.
+        accents, speakers: As in `espeak_digits`.
+        seconds: As in `data.audio.from_folder`; all digits fit into one second.
         sample_rate: Hz of what is read; the recordings have 8,000.
         split: Shares of training and validation; no speaker is in both.
         seed: Another seed gives another division.

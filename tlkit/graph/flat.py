@@ -297,8 +297,7 @@ def part_as(
 
     Args:
         graph: A flat graph.
-        feeds: As in `part`.
-        fetches: As in `part`.
+        feeds, fetches: As in `part`.
         structure: With positions in `fetches` at its leaves.
         change: (graph, GraphDef of the part, fetches) -> None; may change the definition before it is imported.
     """

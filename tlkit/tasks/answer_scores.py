@@ -41,8 +41,7 @@ def word_f1(said: str, answers: Sequence[str]) -> float:
     """F1 of the words of what is said and of the answer that it comes closest to, in any order.
 
     Args:
-        said: As in `exact_match`.
-        answers: As in `exact_match`.
+        said, answers: As in `exact_match`.
 
     Example:
         >>> word_f1("in the city of Paris", ["Paris, France", "Rome"])

@@ -340,8 +340,7 @@ def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Se
     """1 / rank of the first relevant item, 0 where none was found, averaged over queries.
 
     Args:
-        relevant: As in `recall_at_k`.
-        found: As in `recall_at_k`.
+        relevant, found: As in `recall_at_k`.
 
     Returns:
         A figure in [0, 1].
