@@ -148,7 +148,7 @@ def test_names_in_another_order_and_points_in_pixels_are_refused():
     part = examples(images, targets)
     data = Splits(part, part, part, labels=NAMES)
     tasks.keypoints(NAMES).objective.check(data)
-    with pytest.raises(InputError, match="names are not the data's, in the same order"):
+    with pytest.raises(InputError, match="labels are not the data's, in the same order"):
         tasks.keypoints(NAMES[::-1]).objective.check(data)
     pixels = examples(images, targets * [SIZE, SIZE, 1])
     with pytest.raises(InputError, match="shares of the image's sides, from 0 to 1, and not pixels"):

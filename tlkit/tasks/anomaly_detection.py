@@ -17,6 +17,7 @@ from tlkit.layer import reads
 from tlkit.tasks import anomaly_scorers as scorers
 from tlkit.tasks import heads, recording
 from tlkit.tasks.anomaly_scores import THRESHOLD, AnomalyScorer, areas
+from tlkit.tasks.split_checks import check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -317,9 +318,8 @@ def _strides(strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def _check(further: Callable[[Splits], None], splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more good images, or a larger share of them to it.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_training(splits, "give more good images, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         spec = examples.targets.spec
         fine = isinstance(spec, ArraySpec) and len(spec.shape) == 2 and np.dtype(spec.dtype).kind in "biu"
         if len(examples) and not fine:

@@ -17,6 +17,7 @@ from tlkit.layer import reads
 from tlkit.tasks import classification_scores as measures
 from tlkit.tasks import heads, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_labels, check_training, listed, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -152,7 +153,7 @@ def _weighting(
         return lambda targets: balanced_weights(array_of(targets), len(labels))[array_of(targets)]
     unknown = sorted(set(class_weights) - set(labels))
     if unknown:
-        raise InputError(f"`class_weights` names labels that the task does not have: {_listed(unknown)}.")
+        raise InputError(f"`class_weights` names labels that the task does not have: {listed(unknown)}.")
     if any(not 0 <= weight < float("inf") for weight in class_weights.values()):
         raise InputError(f"`class_weights` must be finite and 0 or more. Received: {dict(class_weights)!r}.")
     table = np.asarray([class_weights.get(label, 1.0) for label in labels], dtype=np.float32)
@@ -162,7 +163,7 @@ def _weighting(
 def _check_labels(labels: tuple[str, ...], multi_label: bool) -> None:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
-        raise InputError(f"Labels must differ from each other, but these repeat: {_listed(repeated)}.")
+        raise InputError(f"Labels must differ from each other, but these repeat: {listed(repeated)}.")
     least = 1 if multi_label else 2
     if len(labels) < least:
         raise InputError(
@@ -183,16 +184,16 @@ def _check_options(label_smoothing: float, focal_gamma: float | None, monitor: s
 
 def _check_one(labels: tuple[str, ...], splits: Splits) -> None:
     _check_common(labels, splits)
-    for name, examples in _named(splits):
+    for name, examples in named_splits(splits):
         _check_numbers(labels, name, examples)
     missing = [labels[i] for i in np.flatnonzero(np.bincount(splits.train.target_array, minlength=len(labels)) == 0)]
     if missing:
-        raise InputError(f"The training split has no example of {_listed(missing)}: add some, or leave the label out.")
+        raise InputError(f"The training split has no example of {listed(missing)}: add some, or leave the label out.")
 
 
 def _check_several(labels: tuple[str, ...], splits: Splits) -> None:
     _check_common(labels, splits)
-    for name, examples in _named(splits):
+    for name, examples in named_splits(splits):
         targets = examples.target_array
         if targets.ndim != 2 or targets.shape[1] != len(labels):
             raise InputError(
@@ -203,17 +204,12 @@ def _check_several(labels: tuple[str, ...], splits: Splits) -> None:
             raise InputError(f"The {name} targets of a multi-label task must be 0 or 1 everywhere.")
     never = [labels[i] for i in np.flatnonzero(splits.train.target_array.sum(axis=0) == 0)]
     if never:
-        raise InputError(f"No training example has the label {_listed(never)}: add some, or leave the label out.")
+        raise InputError(f"No training example has the label {listed(never)}: add some, or leave the label out.")
 
 
 def _check_common(labels: tuple[str, ...], splits: Splits) -> None:
-    if splits.labels and splits.labels != labels:
-        raise InputError(
-            f"The task's labels are not the data's, in the same order: make the task from `data.labels`. "
-            f"Received: {_listed(labels)}, and the data has {_listed(splits.labels)}."
-        )
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
+    check_labels(labels, splits, "classify")
+    check_training(splits)
 
 
 def _check_numbers(labels: tuple[str, ...], name: str, examples: Examples) -> None:
@@ -244,12 +240,3 @@ def _said_of_columns(name: str, targets: np.ndarray) -> str:
         f"The {name} targets hold several labels an example: use `classify(labels, multi_label=True)`. "
         f"Received: shape={targets.shape}."
     )
-
-
-def _named(splits: Splits) -> tuple[tuple[str, Examples], ...]:
-    return (("training", splits.train), ("validation", splits.val), ("test", splits.test))
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    quoted = ", ".join(f"`{name}`" for name in names[:most])
-    return quoted if len(names) <= most else f"{quoted} and {len(names) - most} more"

@@ -19,6 +19,7 @@ from tlkit.data.augment import check_moving
 from tlkit.layer import reads
 from tlkit.tasks import heads, recording
 from tlkit.tasks.detection_scores import DetectionScorer
+from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -285,14 +286,9 @@ def _check_arguments(
 
 
 def _check(labels: tuple[str, ...], splits: Splits) -> None:
-    if splits.labels and splits.labels != labels:
-        raise InputError(
-            "The task's labels are not the data's, in the same order: make it of them, `detect(data.labels)`. "
-            f"Received: {', '.join(labels)}, and the data has {', '.join(splits.labels)}."
-        )
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_labels(labels, splits, "detect")
+    check_training(splits)
+    for name, examples in named_splits(splits):
         spec = examples.targets.spec
         if len(examples) and not (isinstance(spec, ArraySpec) and len(spec.shape) == 2 and spec.shape[1] == 5):
             raise InputError(

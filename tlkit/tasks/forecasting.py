@@ -18,6 +18,7 @@ from tlkit.core.task import Objective, Task
 from tlkit.layer import reads
 from tlkit.tasks import heads, recording
 from tlkit.tasks.forecast_scores import ForecastScorer
+from tlkit.tasks.split_checks import check_training
 
 if TYPE_CHECKING:
     import keras
@@ -228,8 +229,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _check(horizon: int, season_length: int, splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give a longer history, or fewer `origins`.")
+    check_training(splits, "give a longer history, or fewer `origins`")
     shape = splits.train.targets.spec.shape
     if tuple(shape) != (horizon,):
         raise InputError(

@@ -16,6 +16,7 @@ from tlkit.data.speech import TEXT
 from tlkit.layer import reads
 from tlkit.tasks import heads, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_training, named_splits
 from tlkit.tasks.transcription_scores import judged
 
 if TYPE_CHECKING:
@@ -86,11 +87,10 @@ def _loss() -> keras.losses.Loss:
 
 
 def _check(units: tuple[str, ...], splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more recordings, or a larger share of them to it.")
+    check_training(splits, "give more recordings, or a larger share of them to it")
     if splits.labels and splits.labels != units:
         raise InputError("The task's vocabulary is not the data's: make the task from `data.labels`.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    for name, examples in named_splits(splits):
         if not len(examples):
             continue
         targets = examples.targets.take(np.arange(len(examples)))

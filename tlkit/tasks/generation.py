@@ -21,6 +21,7 @@ from tlkit.tasks import client_loops, generation_functions, generation_scores, r
 from tlkit.tasks.corpus_scores import check_packages
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.heads import check_rules
+from tlkit.tasks.split_checks import check_training
 
 if TYPE_CHECKING:
     import keras
@@ -170,5 +171,4 @@ def _check(splits: Splits) -> None:
             "A language model learns from prompts and answers: make the data with `tlkit.data.text.from_pairs` or "
             f"`from_dialogues`. Received: examples of the modality {splits.train.modality!r}."
         )
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more answers, or a larger share of them to it.")
+    check_training(splits, "give more answers, or a larger share of them to it")

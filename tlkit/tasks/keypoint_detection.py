@@ -16,6 +16,7 @@ from tlkit.data.augment import check_moving
 from tlkit.layer import reads
 from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -148,14 +149,9 @@ def _check_arguments(names: tuple[str, ...], strides: tuple[int, ...], width: in
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:
-    if splits.labels and splits.labels != names:
-        raise InputError(
-            "The task's names are not the data's, in the same order: make it of them, `keypoints(data.labels)`. "
-            f"Received: {', '.join(names)}, and the data has {', '.join(splits.labels)}."
-        )
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more examples, or a larger share of them to it.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_labels(names, splits, "keypoints")
+    check_training(splits)
+    for name, examples in named_splits(splits):
         spec = examples.targets.spec
         if len(examples) and not (isinstance(spec, ArraySpec) and spec.shape == (len(names), 3)):
             raise InputError(

@@ -17,6 +17,7 @@ from tlkit.data.ratings import RATINGS, held_out_of, items_of
 from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -192,9 +193,8 @@ def _loss() -> keras.losses.Loss:
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give ratings of users with more than three items.")
-    for part, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_training(splits, "give ratings of users with more than three items")
+    for part, examples in named_splits(splits):
         targets = examples.target_array
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(

@@ -16,6 +16,7 @@ from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
 from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -253,9 +254,8 @@ def _check_scaling(names: tuple[str, ...], mean: Sequence[float] | None, std: Se
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:
-    for split, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
-        if not len(examples) and split == "training":
-            raise InputError(f"The {split} split is empty: give more examples, or a larger share of them to it.")
+    check_training(splits)
+    for split, examples in named_splits(splits):
         columns = examples.target_array.shape[1] if examples.target_array.ndim == 2 else 1
         if columns != len(names) or not np.issubdtype(examples.target_array.dtype, np.floating):
             raise InputError(

@@ -17,6 +17,7 @@ from tlkit.tasks import heads, recording
 from tlkit.tasks.anomaly_detection import begun, finished
 from tlkit.tasks.anomaly_scorers import coreset
 from tlkit.tasks.anomaly_scores import AnomalyScorer
+from tlkit.tasks.split_checks import check_training, named_splits
 
 SHRINKAGE = 0.1  # of a covariance towards its mean variance: there are few recordings for so many numbers
 MOST_WINDOWS = 4096  # kept of good series: each is compared with all of them
@@ -271,9 +272,8 @@ def _by_step(distances: Any, size: int) -> Any:
 
 
 def _check(splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more good sequences, or a larger share of them to it.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_training(splits, "give more good sequences, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         spec = examples.targets.spec
         if len(examples) and not (isinstance(spec, ArraySpec) and len(spec.shape) == 2 and spec.shape[0] == 1):
             raise InputError(

@@ -17,6 +17,7 @@ from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
 from tlkit.tasks import heads, metrics, recording
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -204,15 +205,10 @@ def _check_options(loss: str, low: float, high: float, projection: int | None, m
     heads.check_rules(checks)
 
 
-def _parts(splits: Splits) -> tuple[tuple[str, Examples], ...]:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more pairs, or a larger share of them to it.")
-    return ("training", splits.train), ("validation", splits.val), ("test", splits.test)
-
-
 def _check_scores(ends: tuple[float, float], splits: Splits) -> None:
     low, high = ends
-    for name, examples in _parts(splits):
+    check_training(splits, "give more pairs, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         targets = examples.target_array
         if targets.size != len(examples) or not np.issubdtype(targets.dtype, np.floating):
             raise InputError(
@@ -228,7 +224,8 @@ def _check_scores(ends: tuple[float, float], splits: Splits) -> None:
 
 
 def _check_labels(loss: str, splits: Splits) -> None:
-    for name, examples in _parts(splits):
+    check_training(splits, "give more pairs, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         targets = examples.target_array
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or not np.isin(targets, (0, 1)).all():
             raise InputError(

@@ -19,6 +19,7 @@ from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.answer_scores import exact_match, word_f1
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -193,10 +194,9 @@ def _metrics() -> list[keras.metrics.Metric]:
 
 
 def _check(splits: Splits) -> None:
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_training(splits, "give more questions, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         targets = examples.target_array
-        if name == "training" and not len(examples):
-            raise InputError("The training split is empty: give more questions, or a larger share of them to it.")
         if targets.ndim != 2 or targets.shape[1] not in _COLUMNS or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(
                 f"The {name} targets must be int32 (n, 2) characters of a context, or (n, 4) pieces of a window: "

@@ -17,6 +17,7 @@ from tlkit.layer import reads
 from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.spans import Span, spans
+from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
 if TYPE_CHECKING:
     import keras
@@ -182,12 +183,10 @@ def _metrics() -> list[keras.metrics.Metric]:
 
 
 def _check(labels: tuple[str, ...], splits: Splits) -> None:
-    if splits.labels and splits.labels != labels:
-        raise InputError("The task's labels are not the data's, in the same order: make the task from `data.labels`.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_labels(labels, splits, "tag")
+    check_training(splits, "give more sentences, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         targets = examples.target_array
-        if name == "training" and not len(examples):
-            raise InputError("The training split is empty: give more sentences, or a larger share of them to it.")
         if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(
                 f"The {name} targets must be int32 (n, steps), one label a word piece: `tlkit.data.text.from_conll` "

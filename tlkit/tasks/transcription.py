@@ -14,6 +14,7 @@ from tlkit.data.teacher_forcing import TOKENIZER
 from tlkit.tasks import heads, recording
 from tlkit.tasks.corpus_scores import cut_short
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
+from tlkit.tasks.split_checks import check_training, named_splits
 from tlkit.tasks.transcription_scores import evaluate_transcripts
 
 
@@ -74,9 +75,8 @@ def _evaluate_texts(examples: Examples, decoded: Decoded) -> Evaluation:
 
 
 def _check(splits: Splits) -> None:
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more recordings, or a larger share of them to it.")
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    check_training(splits, "give more recordings, or a larger share of them to it")
+    for name, examples in named_splits(splits):
         if len(examples) and TEXT not in examples.columns:
             raise InputError(
                 f"The {name} recordings need the column {TEXT!r} of what is said: `tlkit.data.speech` makes it. "

@@ -15,6 +15,7 @@ from tlkit.data.translations import TRANSLATION, WANTED
 from tlkit.tasks import heads, recording
 from tlkit.tasks.corpus_scores import SCORES, check_packages
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
+from tlkit.tasks.split_checks import check_training
 from tlkit.tasks.translation_scores import evaluate_translations
 
 
@@ -85,5 +86,4 @@ def _check(splits: Splits) -> None:
             "Translations are learned from pairs of texts: make the data with `tlkit.data.text.from_translations`. "
             f"Received: examples of the modality {splits.train.modality!r}."
         )
-    if not len(splits.train):
-        raise InputError("The training split is empty: give more pairs, or a larger share of them to it.")
+    check_training(splits, "give more pairs, or a larger share of them to it")

@@ -18,6 +18,7 @@ from tlkit.layer import reads
 from tlkit.tasks import heads, recording
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.gathering import gathered
+from tlkit.tasks.split_checks import named_splits
 from tlkit.tasks.verification_scores import enrol, score
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _check_options(
 
 
 def _check(speakers: int, splits: Splits) -> None:
-    for name, examples in (("training", splits.train), ("validation", splits.val), ("test", splits.test)):
+    for name, examples in named_splits(splits):
         targets = examples.target_array
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
             raise InputError(f"The {name} targets must be whole speaker numbers (n,). Received: {targets.dtype}.")

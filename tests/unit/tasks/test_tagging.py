@@ -101,7 +101,7 @@ def data(rows: np.ndarray, labels: tuple[str, ...] = LABELS) -> Splits:
         (lambda: tasks.tag(LABELS, dropout=1.0), r"`dropout` must lie in \[0, 1\)"),
         (
             lambda: tasks.tag(LABELS).objective.check(data(np.zeros((2, 4), np.int32), ("x", "y"))),
-            "make the task from `data.labels`",
+            "make it of them, `tag",
         ),
         (lambda: tasks.tag(LABELS).objective.check(data(np.zeros(2, np.int32))), r"must be int32 \(n, steps\)"),
         (

@@ -165,7 +165,7 @@ def test_arguments_out_of_range(make, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (splits([0, 1, 2], labels=("bird", "tool", "flag")), "make the task from `data.labels`"),
+        (splits([0, 1, 2], labels=("bird", "tool", "flag")), "make it of them, `classify"),
         (splits([0, 1, 3]), r"lie in \[0, 2\]. Received: 3 for `2.png` of the training split"),
         (splits([0, 1, 2], test=[0, -1]), "Received: -1 for `1.png` of the test split"),
         (splits([0, 0, 0]), "no example of `flag`, `tool`"),
