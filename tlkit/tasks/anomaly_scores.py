@@ -112,8 +112,7 @@ class AnomalyScorer:
             )
         indices, curves = np.arange(len(bad)), dict[str, float]()
         for name, statistic in statistics.items():
-            low, high = metrics.bootstrap(statistic, len(bad))
-            curves |= {name: statistic(indices), f"{name}_low": low, f"{name}_high": high}
+            curves |= metrics.with_interval(name, statistic(indices), metrics.bootstrap(statistic, len(bad)))
         return curves
 
     def _decisions(self, bad: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -126,8 +125,7 @@ class AnomalyScorer:
             decisions |= {"f1": float(f1[0]), "precision": float(precision[0]), "recall": float(recall[0])}
         if not bad.all():
             alarms, good = int((flagged & ~bad).sum()), int((~bad).sum())
-            low, high = metrics.wilson(alarms, good)
-            decisions |= {"false_alarms": alarms / good, "false_alarms_low": low, "false_alarms_high": high}
+            decisions |= metrics.with_interval("false_alarms", alarms / good, metrics.wilson(alarms, good))
         return decisions
 
     def _by_kind(self, bad: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -33,8 +33,16 @@ def single_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarra
     correct = predicted == targets
     confusion = metrics.confusion_matrix(targets, predicted, len(labels))
     ece, bins = metrics.calibration(likely.max(axis=1), correct)
-    scores = {**_accuracy("accuracy", correct), **_macro(confusion), "ece": ece}
-    scores |= _auc(targets, likely[:, 1]) if len(labels) == 2 else _top_k(targets, outputs)
+    macro_f1 = metrics.bootstrap_confusion(metrics.macro_f1, confusion)
+    scores = {
+        **_accuracy("accuracy", correct),
+        **metrics.with_interval("macro_f1", metrics.macro_f1(confusion), macro_f1),
+        "ece": ece,
+    }
+    if len(labels) == 2:
+        scores |= metrics.bootstrapped({"auc": metrics.roc_auc}, targets, likely[:, 1])
+    else:
+        scores |= _top_k(targets, outputs)
     details = {
         "headline": metrics.headline("accuracy", "Accuracy", "Wilson"),
         "confusion": {"labels": list(labels), "counts": confusion.tolist()},
@@ -65,10 +73,9 @@ def multi_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray
     wrong = predicted != truth
     rows = _per_label(labels, truth, predicted, likely)
     ece, bins = metrics.calibration(likely.ravel(), truth.ravel())
-    f1 = metrics.bootstrap(lambda drawn: _f1(truth[drawn], predicted[drawn]), len(truth))
     scores = {
         **_accuracy("exact_match", ~wrong.any(axis=1)),
-        **{"macro_f1": _f1(truth, predicted), "macro_f1_low": f1.low, "macro_f1_high": f1.high},
+        **metrics.bootstrapped({"macro_f1": _f1}, truth, predicted),
         "mean_average_precision": float(np.mean([row["average_precision"] for row in rows if row["support"]] or [0])),
         "hamming_loss": float(wrong.mean()),
         "ece": ece,
@@ -84,23 +91,12 @@ def multi_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarray
 
 
 def _accuracy(name: str, correct: np.ndarray) -> dict[str, float]:
-    low, high = metrics.wilson(int(correct.sum()), correct.size)
-    return {name: float(correct.mean()), f"{name}_low": low, f"{name}_high": high}
-
-
-def _macro(confusion: np.ndarray) -> dict[str, float]:
-    low, high = metrics.bootstrap_confusion(metrics.macro_f1, confusion)
-    return {"macro_f1": metrics.macro_f1(confusion), "macro_f1_low": low, "macro_f1_high": high}
+    return metrics.with_interval(name, float(correct.mean()), metrics.wilson(int(correct.sum()), correct.size))
 
 
 def _top_k(targets: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     k = min(5, outputs.shape[1] - 1)
     return {f"top{k}_accuracy": float(metrics.top_k_hits(targets, outputs, k).mean())}
-
-
-def _auc(targets: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    low, high = metrics.bootstrap(lambda drawn: metrics.roc_auc(targets[drawn], scores[drawn]), len(targets))
-    return {"auc": metrics.roc_auc(targets, scores), "auc_low": low, "auc_high": high}
 
 
 def _per_class(labels: tuple[str, ...], confusion: np.ndarray, targets: np.ndarray) -> list[dict[str, Any]]:

@@ -86,8 +86,7 @@ class DetectionScorer:
         scores: dict[str, float] = {}
         once_and_drawn = np.concatenate([np.ones((1, count)), metrics.drawn_counts(count, resamples=500)])
         for name, (value, *drawn) in self.tally.scores(once_and_drawn).items():
-            low, high = np.nanquantile(drawn, [0.025, 0.975])
-            scores |= {name: value, f"{name}_low": low, f"{name}_high": high}
+            scores |= metrics.with_interval(name, value, np.nanquantile(drawn, [0.025, 0.975]))
         by_size = {
             name: mean(average_precisions(detections, truth, len(self.labels), np.ones(count), size))
             for name, size in SIZES.items()

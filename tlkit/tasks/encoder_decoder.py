@@ -133,8 +133,8 @@ def _evaluate(examples: Examples, likeliest: np.ndarray) -> Evaluation:
     counted = targets >= 0
     right = ((likeliest == targets) & counted).sum(axis=1)
     count = np.maximum(counted.sum(axis=1), 1)
-    low, high = metrics.bootstrap(lambda drawn: float(right[drawn].sum() / count[drawn].sum()), len(right))
-    scores = {"token_accuracy": right.sum() / count.sum(), "token_accuracy_low": low, "token_accuracy_high": high}
+    interval = metrics.bootstrap(lambda drawn: float(right[drawn].sum() / count[drawn].sum()), len(right))
+    scores = metrics.with_interval("token_accuracy", right.sum() / count.sum(), interval)
     details = {
         "headline": metrics.headline("token_accuracy", "Token accuracy", "bootstrap"),
         "example_scores": (right / count).tolist(),

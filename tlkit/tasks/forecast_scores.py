@@ -125,8 +125,8 @@ def figures(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray, s
         statistics["wql"] = functools.partial(_wql, losses, size)
     scores: dict[str, float] = {}
     for name, statistic in statistics.items():
-        low, high = metrics.bootstrap(statistic, len(truth))
-        scores |= {name: statistic(np.arange(len(truth))), f"{name}_low": low, f"{name}_high": high}
+        interval = metrics.bootstrap(statistic, len(truth))
+        scores |= metrics.with_interval(name, statistic(np.arange(len(truth))), interval)
     return scores
 
 
@@ -160,8 +160,7 @@ def coverage(levels: Sequence[float], truth: np.ndarray, forecasts: np.ndarray) 
     def share(rows: np.ndarray) -> float:
         return float(inside[rows].sum() / max(1, count[rows].sum()))
 
-    low, high = metrics.bootstrap(share, len(truth))
-    return {name: share(np.arange(len(truth))), f"{name}_low": low, f"{name}_high": high}
+    return metrics.with_interval(name, share(np.arange(len(truth))), metrics.bootstrap(share, len(truth)))
 
 
 def by_step(

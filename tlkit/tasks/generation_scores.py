@@ -40,9 +40,9 @@ def likelihood_scores(examples: Examples, outputs: Mapping[str, np.ndarray]) -> 
     answers, general = np.flatnonzero(kinds != GENERAL), np.flatnonzero(kinds == GENERAL)
     scores = _perplexity_scores("perplexity", likelihood[answers], known[answers])
     hits, counts = right[answers].sum(axis=1), np.maximum(known[answers].sum(axis=1), 1)
-    low, high = metrics.bootstrap(lambda drawn: hits[drawn].sum() / counts[drawn].sum(), len(answers))
+    interval = metrics.bootstrap(lambda drawn: hits[drawn].sum() / counts[drawn].sum(), len(answers))
     share = float(hits.sum() / counts.sum()) if len(answers) else 0.0
-    scores |= {"token_accuracy": share, "token_accuracy_low": low, "token_accuracy_high": high}
+    scores |= metrics.with_interval("token_accuracy", share, interval)
     if len(general):
         scores |= _perplexity_scores("general_perplexity", likelihood[general], known[general])
     means = (likelihood * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
@@ -57,9 +57,9 @@ def likelihood_scores(examples: Examples, outputs: Mapping[str, np.ndarray]) -> 
 
 def _perplexity_scores(name: str, likelihood: np.ndarray, known: np.ndarray) -> dict[str, float]:
     if not len(known):
-        return {name: 0.0, f"{name}_low": 0.0, f"{name}_high": 0.0}
-    low, high = metrics.bootstrap(lambda drawn: perplexity(likelihood[drawn], known[drawn]), len(known))
-    return {name: perplexity(likelihood, known), f"{name}_low": low, f"{name}_high": high}
+        return metrics.with_interval(name, 0.0, (0.0, 0.0))
+    interval = metrics.bootstrap(lambda drawn: perplexity(likelihood[drawn], known[drawn]), len(known))
+    return metrics.with_interval(name, perplexity(likelihood, known), interval)
 
 
 def written_scores(

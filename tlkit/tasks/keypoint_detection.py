@@ -88,8 +88,8 @@ def evaluate_points(names: tuple[str, ...], within: float, examples: Examples, d
     figures = {"pck": (apart < within) * 1.0, "oks": np.exp(-(apart**2) / (2 * (2 * SIGMA) ** 2))}
     scores: dict[str, float] = {"distance": _mean(apart, labelled)}
     for name, values in figures.items():
-        low, high = metrics.bootstrap(lambda drawn, v=values: _mean(v[drawn], labelled[drawn]), len(targets))  # type: ignore[misc]
-        scores |= {name: _mean(values, labelled), f"{name}_low": low, f"{name}_high": high}
+        interval = metrics.bootstrap(lambda drawn, v=values: _mean(v[drawn], labelled[drawn]), len(targets))  # type: ignore[misc]
+        scores |= metrics.with_interval(name, _mean(values, labelled), interval)
     rows = [
         {"label": name, "labelled": int(labelled[:, i].sum()), "pck": _mean(figures["pck"][:, i], labelled[:, i]),
          "distance": _mean(apart[:, i], labelled[:, i])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -56,26 +56,53 @@ def wilson(successes: float, count: int, confidence: float = 0.95) -> Interval:
     return Interval(max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread)))
 
 
-def bootstrap(statistic: Callable[[Array], float], count: int, *, resamples: int = 1000, seed: int = 0) -> Interval:
+def with_interval(name: str, value: float, interval: Iterable[float]) -> dict[str, float]:
+    """A score and the ends of its interval, by their names.
+
+    Example:
+        >>> with_interval("auc", 0.75, (0.5, 1.0))
+        {'auc': 0.75, 'auc_low': 0.5, 'auc_high': 1.0}
+    """
+    low, high = interval
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def bootstrap(statistic: Callable[[Array], float], count: int, *, resamples: int = 1000) -> Interval:
     """Percentile bootstrap 95 % interval of any statistic of `count` examples.
 
     Args:
         statistic: Indices (n,) of the examples drawn -> a figure.
         count: Examples, >= 1.
         resamples: Draws.
-        seed: Seed of the draws, so that the interval is the same each time.
 
     Returns:
-        The 2.5 and 97.5 percentiles.
+        The 2.5 and 97.5 percentiles, the same each time.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = [statistic(rng.integers(count, size=count)) for _ in range(resamples)]
     return _percentiles(draws)
 
 
-def drawn_counts(count: int, *, resamples: int = 1000, seed: int = 0) -> Array:
+def bootstrapped(
+    figures: Mapping[str, Callable[[Array, Array], float]], truth: Array, values: Array
+) -> dict[str, float]:
+    """Figures of examples, each with its bootstrap interval.
+
+    Args:
+        figures: Name -> function of true and predicted values.
+        truth: (n, ...), n >= 1.
+        values: (n, ...).
+    """
+    scores: dict[str, float] = {}
+    for name, figure in figures.items():
+        interval = bootstrap(lambda drawn, of=figure: of(truth[drawn], values[drawn]), len(truth))  # type: ignore[misc]
+        scores |= with_interval(name, figure(truth, values), interval)
+    return scores
+
+
+def drawn_counts(count: int, *, resamples: int = 1000) -> Array:
     """How often each of `count` examples is drawn by a bootstrap, float64 (resamples, count); the same each time."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = (rng.integers(count, size=count) for _ in range(resamples))
     return np.stack([np.bincount(drawn, minlength=count).astype(np.float64) for drawn in draws])
 

@@ -84,8 +84,8 @@ def evaluate_items(names: tuple[str, ...], k: int, examples: Examples, decoded: 
     values_by_name = by_user(places, examples.target_array)
     scores: dict[str, float] = {}
     for name, values in values_by_name.items():
-        low, high = metrics.bootstrap(lambda drawn, v=values: float(v[drawn].mean()), len(values))  # type: ignore[misc]
-        scores |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+        interval = metrics.bootstrap(lambda drawn, v=values: float(v[drawn].mean()), len(values))  # type: ignore[misc]
+        scores |= metrics.with_interval(name, float(values.mean()), interval)
     unseen = places[decoded[SCORES][:, :k] > 0]  # of few items, those of the history fill up the k
     scores["coverage"] = coverage(unseen, len(names), held_out_of(examples.pipeline))
     details = {

@@ -120,22 +120,8 @@ def evaluate_values(names: tuple[str, ...], examples: Examples, outputs: np.ndar
         "mistakes": _worst(truth, values, scaled.mean(axis=1), examples.ids),
         "example_scores": (-scaled.mean(axis=1)).tolist(),
     }
-    return Evaluation(metrics.finite(_scores(truth, values)), details, np.asarray(outputs, np.float32))
-
-
-def _scores(truth: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    figures = {"r2": metrics.r2, "mae": _mae, "rmse": _rmse}
-    scores: dict[str, float] = {}
-    for name, figure in figures.items():
-        low, high = metrics.bootstrap(functools.partial(_drawn, figure, truth, values), len(truth))
-        scores |= {name: figure(truth, values), f"{name}_low": low, f"{name}_high": high}
-    return scores
-
-
-def _drawn(
-    figure: Callable[[np.ndarray, np.ndarray], float], truth: np.ndarray, values: np.ndarray, indices: np.ndarray
-) -> float:
-    return figure(truth[indices], values[indices])
+    scores = metrics.bootstrapped({"r2": metrics.r2, "mae": _mae, "rmse": _rmse}, truth, values)
+    return Evaluation(metrics.finite(scores), details, np.asarray(outputs, np.float32))
 
 
 def _mae(truth: np.ndarray, values: np.ndarray) -> float:

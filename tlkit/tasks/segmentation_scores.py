@@ -58,8 +58,8 @@ class SegmentationScorer:
         figures = {"miou": (mean_iou, counts), "dice": (mean_dice, counts), "boundary_f1": (_mean_boundary, edges)}
         scores = {"pixel_accuracy": self.table.trace() / max(1, self.table.sum())}
         for name, (figure, rows) in figures.items():
-            low, high = metrics.bootstrap(functools.partial(_drawn, figure, rows), len(rows))
-            scores |= {name: figure(rows.sum(axis=0)), f"{name}_low": low, f"{name}_high": high}
+            interval = metrics.bootstrap(functools.partial(_drawn, figure, rows), len(rows))
+            scores |= metrics.with_interval(name, figure(rows.sum(axis=0)), interval)
         details = {
             "headline": metrics.headline("miou", "Mean IoU", "bootstrap"),
             "overlap": self._rows(counts, edges),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,7 +99,8 @@ def evaluate_scores(examples: Examples, outputs: np.ndarray) -> Evaluation:
         "example_scores": (-error / (truth.std() or 1.0)).tolist(),
     }
     figures = {"spearman": metrics.spearman, "pearson": metrics.pearson}
-    return Evaluation(_with_intervals(figures, truth, values), details, np.asarray(outputs, np.float32))
+    scores = metrics.finite(metrics.bootstrapped(figures, truth, values))
+    return Evaluation(scores, details, np.asarray(outputs, np.float32))
 
 
 def evaluate_labels(examples: Examples, outputs: np.ndarray) -> Evaluation:
@@ -120,23 +121,8 @@ def evaluate_labels(examples: Examples, outputs: np.ndarray) -> Evaluation:
         "example_scores": shares.tolist(),
     }
     figures = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision}
-    return Evaluation(_with_intervals(figures, truth, values), details, np.asarray(outputs, np.float32))
-
-
-def _with_intervals(
-    figures: Mapping[str, Callable[[np.ndarray, np.ndarray], float]], truth: np.ndarray, values: np.ndarray
-) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    for name, figure in figures.items():
-        low, high = metrics.bootstrap(functools.partial(_drawn, figure, truth, values), len(truth))
-        scores |= {name: figure(truth, values), f"{name}_low": low, f"{name}_high": high}
-    return metrics.finite(scores)
-
-
-def _drawn(
-    figure: Callable[[np.ndarray, np.ndarray], float], truth: np.ndarray, values: np.ndarray, indices: np.ndarray
-) -> float:
-    return figure(truth[indices], values[indices])
+    scores = metrics.finite(metrics.bootstrapped(figures, truth, values))
+    return Evaluation(scores, details, np.asarray(outputs, np.float32))
 
 
 def _told_apart(truth: np.ndarray, values: np.ndarray) -> np.ndarray:

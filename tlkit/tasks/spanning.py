@@ -157,8 +157,8 @@ def _judge(windows: Sequence[int], examples: Examples, replies: Sequence[Reply],
 
 
 def _with_interval(name: str, values: np.ndarray) -> dict[str, float]:
-    low, high = metrics.bootstrap(lambda drawn: float(values[drawn].mean()), len(values))
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    interval = metrics.bootstrap(lambda drawn: float(values[drawn].mean()), len(values))
+    return metrics.with_interval(name, float(values.mean()), interval)
 
 
 def _mistakes(judged: Sequence[Judged], ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -85,8 +85,8 @@ def evaluate_tags(labels: tuple[str, ...], examples: Examples, outputs: np.ndarr
     predicted = np.where(np.isfinite(outputs).all(axis=-1), outputs.argmax(axis=-1), NO_WORD)
     right = np.where(words, predicted == targets, False)
     correct, counted = right.sum(axis=1), np.maximum(words.sum(axis=1), 1)
-    low, high = metrics.bootstrap(lambda drawn: correct[drawn].sum() / counted[drawn].sum(), len(targets))
-    scores = {"accuracy": correct.sum() / counted.sum(), "accuracy_low": low, "accuracy_high": high}
+    interval = metrics.bootstrap(lambda drawn: correct[drawn].sum() / counted[drawn].sum(), len(targets))
+    scores = metrics.with_interval("accuracy", correct.sum() / counted.sum(), interval)
     details = {"example_scores": (correct / counted).tolist()}
     if any(label[:2] in ("B-", "I-") for label in labels):
         pairs = [
@@ -114,15 +114,10 @@ def _both(labels: tuple[str, ...], truth: np.ndarray, predicted: np.ndarray, wor
 
 def _span_scores(pairs: Sequence[Found]) -> dict[str, float]:
     counts = np.array([(len(set(true) & set(predicted)), len(predicted), len(true)) for true, predicted in pairs])
-    low, high = metrics.bootstrap(lambda drawn: _f1(counts[drawn].sum(axis=0)), len(counts))
+    interval = metrics.bootstrap(lambda drawn: _f1(counts[drawn].sum(axis=0)), len(counts))
     hits, predicted, true = counts.sum(axis=0)
-    return {
-        "f1": _f1((hits, predicted, true)),
-        "f1_low": low,
-        "f1_high": high,
-        "precision": hits / max(1, predicted),
-        "recall": hits / max(1, true),
-    }
+    f1 = metrics.with_interval("f1", _f1((hits, predicted, true)), interval)
+    return {**f1, "precision": hits / max(1, predicted), "recall": hits / max(1, true)}
 
 
 def _f1(counts: Any) -> float:

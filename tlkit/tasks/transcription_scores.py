@@ -67,8 +67,7 @@ def _rate(name: str, wrong: np.ndarray, of: np.ndarray) -> dict[str, float]:
     def rate(rows: Any) -> float:
         return float(wrong[rows].sum() / max(1, of[rows].sum()))
 
-    low, high = metrics.bootstrap(rate, len(wrong))
-    return {name: rate(slice(None)), f"{name}_low": low, f"{name}_high": high}
+    return metrics.with_interval(name, rate(slice(None)), metrics.bootstrap(rate, len(wrong)))
 
 
 def _worst(wrong: np.ndarray, rates: np.ndarray) -> list[int]:
