@@ -152,7 +152,7 @@ def _command(client: tuple[str, ...], package: Package, folder: Path) -> list[st
     if client[-1] == "uv":
         options = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
         if package.platform is not None:
-            options += ["--python-platform", _uv_platform(package.platform)]
+            options += ["--python-platform", f"x86_64-{package.platform.removesuffix('_x86_64')}"]  # as uv calls it
         if package.python is not None:
             options += ["--python-version", package.python]
         return [client[0], "pip", *options, "--python", sys.executable, package.source]
@@ -174,11 +174,6 @@ def _source_command(client: tuple[str, ...], package: Package, folder: Path) -> 
     pinned.write_text(f"{package.source} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     options = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     return [*client, *options, "--no-binary", package.name, "--dest", str(folder), "--requirement", str(pinned)]
-
-
-def _uv_platform(tag: str) -> str:
-    """uv's word for a wheel's platform: manylinux_2_35_x86_64 -> x86_64-manylinux_2_35."""
-    return f"x86_64-{tag.removesuffix('_x86_64')}"
 
 
 def _run(client: tuple[str, ...], command: list[str], package: Package, timeout_s: float) -> None:

@@ -21,7 +21,7 @@ import re
 import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -519,12 +519,8 @@ def yolo(where: str | os.PathLike[str], *, progress: bool = True) -> Annotations
         raise InputError(f"{str(file)!r} names no folder with images: `train:` and `val:` say where they are.")
     notes = (f"{without:,} images have no text of labels, and count as images without objects.",) if without else ()
     parts = {image.part for image in annotated}
-    pictures = _named_once(annotated if len(parts) > 1 else [_without_part(image) for image in annotated])
+    pictures = _named_once(annotated if len(parts) > 1 else [replace(image, part=None) for image in annotated])
     return Annotations(pictures, labels, "cxcywh", "shares", notes)
-
-
-def _without_part(image: Annotated) -> Annotated:
-    return Annotated(image.name, image.path, image.things, image.size, None, image.trouble)
 
 
 def _yolo_file(where: Path) -> Path:

@@ -238,15 +238,11 @@ def stamps(name: str, times: Sequence[object]) -> tuple[np.ndarray, Step, list[s
 def _as_numbers(parsed: Sequence[datetime]) -> tuple[np.ndarray, Step]:
     """Months where all lie on one day (or on the last) of months, else seconds."""
     midnight = all((moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0) for moment in parsed)
-    days, months = {moment.day for moment in parsed}, np.array([_months(moment) for moment in parsed])
+    days, months = {moment.day for moment in parsed}, np.array([12 * t.year + t.month - 1 for t in parsed])
     at_ends = all((moment + timedelta(days=1)).day == 1 for moment in parsed)
     if midnight and len(set(months.tolist())) > 1 and (len(days) == 1 or at_ends):
         return months.astype(np.float64), Step("month", day=1 if at_ends else min(days))
     return np.array([_seconds(moment) for moment in parsed]), Step("second", hours=not midnight)
-
-
-def _months(time: datetime) -> int:
-    return 12 * time.year + time.month - 1
 
 
 def _seconds(time: datetime) -> float:

@@ -196,7 +196,8 @@ def _render(folder: Path, name: str, spoken: tuple[str, str]) -> None:
 def _espeak(*arguments: str) -> str:
     process = subprocess.run(["espeak-ng", *arguments], capture_output=True, text=True, check=False)
     if process.returncode:
-        raise InputError(f"`espeak-ng {' '.join(arguments)}` failed: {_last_line(process.stderr)}")
+        reason = (process.stderr.strip() or "it does not say why").splitlines()[-1]
+        raise InputError(f"`espeak-ng {' '.join(arguments)}` failed: {reason}")
     return process.stdout
 
 
@@ -207,7 +208,3 @@ def _listed(folder: Path, source: str, part: int) -> list[Listed]:
 
 def _speaker(name: str) -> str:
     return Path(name).stem.partition("+")[2] or Path(name).stem
-
-
-def _last_line(text: str) -> str:
-    return (text.strip() or "it does not say why").splitlines()[-1]

@@ -50,7 +50,9 @@ def _write(source: Source, file: Path, write_model: Any) -> None:
         tokenizer.write_bytes(source.metadata.files[FILE])
         about = Path(scratch) / "about.pb"
         settings = json.loads(source.metadata.files[SETTINGS])
-        about.write_bytes(_about(settings, _capacity(opened), _numbers(source.metadata.files[FILE])))
+        shapes = getattr(opened.signatures[DECODE], "shapes", {})
+        capacity = int(next(shape[2] for name, shape in shapes.items() if name.startswith(CACHE)))
+        about.write_bytes(_about(settings, capacity, _numbers(source.metadata.files[FILE])))
         builder.add_system_metadata(_entry("tlkit_card", json.dumps(dict(source.metadata.card))))
         builder.add_llm_metadata(str(about))
         builder.add_hf_tokenizer(str(tokenizer))
@@ -105,11 +107,6 @@ def of_parts(template: str) -> str:
     """
     content = re.compile(r"""\b([A-Za-z_]\w*(?:\[[^\]]*\])?(?:\['content'\]|\["content"\]|\.content\b))""")
     return content.sub(r"(\1 if \1 is string else \1[0]['text'])", template)
-
-
-def _capacity(opened: Opened) -> int:
-    shapes = getattr(opened.signatures[DECODE], "shapes", {})
-    return int(next(shape[2] for name, shape in shapes.items() if name.startswith(CACHE)))
 
 
 def _numbers(tokenizer: bytes) -> dict[str, int]:

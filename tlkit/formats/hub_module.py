@@ -47,15 +47,15 @@ def write_keras_model(
     Raises:
         InputError: If the model is not built and no specs are given.
     """
-    prepare = preprocess or (lambda inputs: inputs)
+    prepare, trainable = preprocess or (lambda inputs: inputs), model.trainable_variables
     return write_module(
         lambda inputs, training: model(prepare(inputs), training=training),
         model.variables,
-        model.trainable_variables,
+        trainable,
         input_specs(model) if specs is None else specs,
         folder,
         card=card,
-        regularization_losses=_regularizers(model.trainable_variables),
+        regularization_losses=[functools.partial(v.regularizer, v) for v in trainable if v.regularizer is not None],
     )
 
 
@@ -103,7 +103,9 @@ def write_module(
     tf.saved_model.save(root, str(folder), signatures=served)
     _rename_variables(Path(folder), unique_names(_name(v) for v in variables))
     if card is not None:
-        _write_card(Path(folder), card)
+        path = Path(folder, CARD_FILE)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(dict(card), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return Path(folder)
 
 
@@ -210,10 +212,6 @@ def _specs_of_shapes(shapes: Any, dtype: Any) -> Any:
     return [_specs_of_shapes(shape, dtype) for shape in shapes]
 
 
-def _regularizers(variables: Iterable[Any]) -> list[Callable[[], Any]]:
-    return [functools.partial(v.regularizer, v) for v in variables if v.regularizer is not None]
-
-
 def _raw(variable: Any) -> Any:
     """The tf.Variable under a Keras variable."""
     import keras
@@ -244,9 +242,3 @@ def _rename_variables(folder: Path, names: Sequence[str]) -> None:
             nodes[child.node_id].variable.name = names[int(child.local_name)]
     path.write_bytes(proto.SerializeToString(deterministic=True))
     (folder / "fingerprint.pb").unlink(missing_ok=True)
-
-
-def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    path = folder / CARD_FILE
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(dict(card), indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -227,16 +227,12 @@ def read_card(model: bytes) -> dict[str, Any]:
 def _encode(metadata: Metadata, tree: Any) -> bytes:
     if not tree.signatureDefs:
         raise InputError("TFLite metadata needs a model with a signature; convert it from a SavedModel.")
-    subgraphs = [_subgraph(signature, metadata, tree) for signature in _by_subgraph(tree)]
+    signatures = sorted(tree.signatureDefs, key=lambda signature: signature.subgraphIndex)
+    subgraphs = [_subgraph(signature, metadata, tree) for signature in signatures]
     model = {0: metadata.name, 1: metadata.description, 2: "v1", 3: subgraphs, 4: "tlkit", 7: _PARSER}
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, model), _IDENTIFIER)
     return bytes(builder.Output())
-
-
-def _by_subgraph(tree: Any) -> list[Any]:
-    """The signatures in the order of their subgraphs."""
-    return sorted(tree.signatureDefs, key=lambda signature: signature.subgraphIndex)
 
 
 def _subgraph(signature: Any, metadata: Metadata, tree: Any) -> Table:

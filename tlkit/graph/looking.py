@@ -185,13 +185,13 @@ def _affine(graph: Graph) -> Affine | None:
     anatomy = anatomy_of(graph)
     users = _users(anatomy)
     scale, offset, tensor, arithmetic = np.ones(()), np.zeros(()), image, False
-    while (op := _next(anatomy, users, tensor)) is not None and (step := _step(graph, anatomy, op, tensor)) is not None:
+    while (op := _next(users, tensor)) is not None and (step := _step(graph, anatomy, op, tensor)) is not None:
         scale, offset = np.asarray(scale * step[0]), np.asarray(offset * step[0] + step[1])
         tensor, arithmetic = op.outputs[0], arithmetic or op.type not in ("Identity", "Cast")
     return Affine(tensor.name, scale, offset) if arithmetic else None
 
 
-def _next(anatomy: Anatomy, users: dict[str, list[Any]], tensor: Any) -> Any:
+def _next(users: dict[str, list[Any]], tensor: Any) -> Any:
     """The only op that reads the tensor's values; its shape may be asked for elsewhere."""
     readers = [op for op in users.get(tensor.name, ()) if op.type != "Shape"]
     return readers[0] if len(readers) == 1 else None

@@ -90,11 +90,8 @@ def _asking_inputs(graph: Graph, asked_sizes: Mapping[str, Sequence[int | Axis]]
             packed.input.append(_size(graph, library, f"{name}/tlkit_size_{number}", size, out))
         nodes |= {node.name: node for node in library.node}
     draft = dataclasses.replace(graph, nodes=nodes, memo={})
-    return dataclasses.replace(draft, whole=whole_of(draft, _own_specs(graph)), memo={})
-
-
-def _own_specs(graph: Graph) -> list[Any]:
-    return [tf.TensorSpec(t.shape, t.dtype) for t in graph.whole.inputs[: len(graph.inputs)]]
+    specs = [tf.TensorSpec(t.shape, t.dtype) for t in graph.whole.inputs[: len(graph.inputs)]]
+    return dataclasses.replace(draft, whole=whole_of(draft, specs), memo={})
 
 
 def _size(graph: Graph, library: Any, name: str, size: int | Axis, dtype: int) -> str:

@@ -51,7 +51,7 @@ def trunk(graph: Graph) -> Trunk:
     if not ends:
         raise InputError("loops or suppression lie in front of all its convolutions")
     reached = flow.ends_behind(plain, ends)
-    forks = [name for name in plain if _is_fork(flow, name, plain, reached)]
+    forks = [name for name in plain if _is_fork(flow, name, reached)]
     return Trunk(entry, tuple(f"{name}:0" for name in forks or sorted({flow.data_input(end) for end in ends})))
 
 
@@ -168,7 +168,7 @@ def _entry(flow: _Flow) -> str:
     return entries.pop()
 
 
-def _is_fork(flow: _Flow, name: str, plain: Sequence[str], reached: Mapping[str, frozenset[str]]) -> bool:
+def _is_fork(flow: _Flow, name: str, reached: Mapping[str, frozenset[str]]) -> bool:
     """Whether the ways to different ends part there."""
     behind = [reached[user] for user in flow.users.get(name, ()) if reached.get(user)]
     return len(reached[name]) > 1 and all(ends != reached[name] for ends in behind)

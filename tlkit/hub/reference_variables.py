@@ -57,7 +57,8 @@ def _rewrite(meta: Any, references: Mapping[str, int]) -> None:
         elif any(_name(i) in references for i in node.input):
             _adapt(node, references)
     for name, dtype in references.items():
-        _add_read(meta.graph_def, name, dtype)
+        read_op = meta.graph_def.node.add(name=name + _READ, op="ReadVariableOp", input=[name])
+        read_op.attr["dtype"].type = dtype
     for collection in meta.collection_def.values():
         for i, packed in enumerate(collection.bytes_list.value):
             collection.bytes_list.value[i] = _as_resource(packed, references)
@@ -88,11 +89,6 @@ def _adapt(node: Any, references: Mapping[str, int]) -> None:
             node.input[i] = _name(source) + _READ
     if "_class" in node.attr:
         del node.attr["_class"]
-
-
-def _add_read(graph: Any, name: str, dtype: int) -> None:
-    read_op = graph.node.add(name=name + _READ, op="ReadVariableOp", input=[name])
-    read_op.attr["dtype"].type = dtype
 
 
 def _as_resource(packed: bytes, references: Mapping[str, int]) -> bytes:

@@ -222,14 +222,10 @@ def _variables(loaded: Any, traces: Iterable[Any]) -> tuple[tuple[Any, ...], tup
     A list may leave out what a function reads all the same, and a saved layer must hold that too.
     """
     captured = [v for t in traces for v in t.graph.variables]
-    variables = _unique([*(getattr(loaded, "variables", None) or ()), *captured])
+    variables = tuple({id(v): v for v in [*(getattr(loaded, "variables", None) or ()), *captured]}.values())
     declared = getattr(loaded, "trainable_variables", None)
     chosen = {id(v) for v in (declared if declared is not None else (v for v in variables if v.trainable))}
     return variables, tuple(v for v in variables if id(v) in chosen and v.dtype.is_floating)
-
-
-def _unique(variables: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple({id(v): v for v in variables}.values())
 
 
 def why_untrainable(endpoint: Endpoint) -> str | None:

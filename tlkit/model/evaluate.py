@@ -66,7 +66,7 @@ def evaluate(model: keras.Model, task: Task, examples: Examples, *, batch_size: 
         scorer.update(part, decoded)
         merits[part.columns[PLACE].take(np.arange(len(part)))] = _merits(task, part, decoded)
     evaluation = _with_use(model, task, examples, _checked(task, scorer.result()))
-    if "example_scores" in evaluation.details or not _judges(task):
+    if "example_scores" in evaluation.details or len(task.answers) != 1 or task.answers[0].merit is None:
         return evaluation
     return replace(evaluation, details={**evaluation.details, "example_scores": merits.tolist()})
 
@@ -122,10 +122,6 @@ def _placed(examples: Examples) -> Examples:
     inputs = JoinedColumn((examples.inputs,), np.stack([np.zeros_like(rows), rows], axis=1))
     columns = {**examples.columns, PLACE: ArrayColumn(rows)}
     return replace(examples, inputs=inputs, columns=columns)
-
-
-def _judges(task: Task) -> bool:
-    return len(task.answers) == 1 and task.answers[0].merit is not None
 
 
 def _merits(task: Task, part: Examples, decoded: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -91,7 +91,10 @@ def arrange(model: keras.Model, phase: Phase, later: Sequence[Phase] = ()) -> Ar
     """
     layer = backbone_of(model)
     if layer is None:
-        _warn_unsplit(phase, "it has no HubLayer, or several")
+        if phase.unfrozen not in (0.0, 1.0):
+            warnings.warn(
+                "The model trains as it is, whatever `unfrozen` says: it has no HubLayer, or several.", stacklevel=2
+            )
         return Arrangement(_twin(model), (), _had(model, model, None, "none"))
     flag(layer, phase)
     head, besides = _head_of(model, layer, layer.taps)
@@ -296,11 +299,6 @@ def _input_spec(model: keras.Model) -> Any:
 
 def _ids(variables: Sequence[Any]) -> set[int]:
     return {id(v) for v in variables}
-
-
-def _warn_unsplit(phase: Phase, reason: str) -> None:
-    if phase.unfrozen not in (0.0, 1.0):
-        warnings.warn(f"The model trains as it is, whatever `unfrozen` says: {reason}.", stacklevel=3)
 
 
 def _head_of(model: keras.Model, layer: HubLayer, tensors: Sequence[str]) -> tuple[keras.Model | None, tuple[int, ...]]:

@@ -149,7 +149,9 @@ def finetune(
     record = invocation.describe(run, seed=seed, batch_size=batch_size, command=_command())
     run = replace(run, record=record | _of_training(task, watch))
     _say_scores(run, progress)
-    return _saved(run, folder, workers)
+    run = run_folder.save(run, folder) if workers.chief else run
+    workers.wait()  # for the chief's files: a failure there ends all
+    return run
 
 
 def _chosen(ways: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -171,13 +173,6 @@ def _folder(out: str | Path | None, task: Task, fresh: bool, workers: Workers) -
         run_folder.mark_unfinished(folder)
     workers.wait()
     return folder
-
-
-def _saved(run: Run, folder: Path, workers: Workers) -> Run:
-    """The run, saved by the chief; the others wait for that, so that a failure there ends all."""
-    run = run_folder.save(run, folder) if workers.chief else run
-    workers.wait()
-    return run
 
 
 def _say_scores(run: Run, progress: Progress) -> None:

@@ -172,7 +172,8 @@ def save(run: Run, folder: str | Path) -> Run:
     run = replace(run, folder=path)
     with atomic_file(path / MODEL) as partial:
         run.model.save(partial)
-    write_atomic(path / TASK, json.dumps(_plain_task(run), indent=1))
+    name, arguments = run.task.made_by
+    write_atomic(path / TASK, json.dumps({"task": name, "arguments": dict(arguments)}, indent=1))
     keep(run, path / EXAMPLES)
     for part in run.task.inference:
         if part.name:
@@ -188,11 +189,6 @@ def save_record(run: Run) -> Run:
     answers = dict.fromkeys((*run.task.answers, *run.task.deployed.answers))  # those trained on, and what is used
     write_report(run, run.folder / REPORT, [section for answer in answers for section in answer.sections])
     return run
-
-
-def _plain_task(run: Run) -> dict[str, Any]:
-    name, arguments = run.task.made_by
-    return {"task": name, "arguments": dict(arguments)}
 
 
 # -- opening

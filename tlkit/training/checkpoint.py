@@ -41,7 +41,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint over the older of the two generations; a kill leaves the newer one as it was."""
     head = {"number": checkpoint.number, "signature": checkpoint.signature, "plain": checkpoint.plain}
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = _prefixed(checkpoint.arrays)
+    arrays: dict[str, Any] = {f"array.{name}": value for name, value in checkpoint.arrays.items()}
     np.savez(buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
     body = buffer.getbuffer()
     if _path(folder, checkpoint.number).is_dir():
@@ -98,10 +98,6 @@ def _remove(path: Path) -> None:
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"state-{number % GENERATIONS}.ckpt"
-
-
-def _prefixed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"array.{name}": value for name, value in arrays.items()}
 
 
 def _read(path: Path) -> Checkpoint | None:

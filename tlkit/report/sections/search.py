@@ -56,19 +56,14 @@ def _best_so_far(judged: Sequence[Mapping[str, Any]], search: Mapping[str, Any])
     figures = [(trial["number"] + 1.0, trial["figure"]) for trial in judged]
     better = min if search["lower_is_better"] else max
     best = [(number, better(figure for _, figure in figures[: place + 1])) for place, (number, _) in enumerate(figures)]
-    x, y = charts.scales(
-        figures, y_range=_shown_range([figure for _, figure in figures], search), x_range=_ends(figures)
-    )
+    ends = min(1.0, figures[0][0]), max(2.0, figures[-1][0])
+    x, y = charts.scales(figures, y_range=_shown_range([figure for _, figure in figures], search), x_range=ends)
     dots = tuple((x(a), y(min(max(b, y.low), y.high))) for a, b in figures)
     lines = (charts.Line("trials", "train", "", dots), charts.Line("the best so far", "val", *charts.path(best, x, y)))
     name = search["monitor"]
     return charts.Chart(
         name, "trial", charts.whole_axis(len(search["trials"]), x), charts.axis(y.low, y.high, y), lines
     )
-
-
-def _ends(figures: Sequence[charts.Point]) -> charts.Point:
-    return min(1.0, figures[0][0]), max(2.0, figures[-1][0])
 
 
 def _shown_range(figures: Sequence[float], search: Mapping[str, Any]) -> charts.Point:
