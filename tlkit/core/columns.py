@@ -25,8 +25,19 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+class _Rows:
+    """What columns share; one that takes many rows at once has a `take` of its own."""
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    def take(self: Column, indices: np.ndarray) -> Any:
+        """The batch of the examples at `indices`."""
+        return self.batch([self[int(i)] for i in indices])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ArrayColumn:
+class ArrayColumn(_Rows):
     """Numbers, or short texts, in one array (n, ...).
 
     Attributes:
@@ -45,9 +56,6 @@ class ArrayColumn:
         values = self.values.view()
         values.flags.writeable = False  # digests are computed once
         object.__setattr__(self, "values", values)
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def spec(self) -> ArraySpec:
@@ -81,7 +89,7 @@ class ArrayColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RaggedColumn:
+class RaggedColumn(_Rows):
     """Arrays of different lengths, such as the boxes of an image; a batch is padded.
 
     Attributes:
@@ -101,9 +109,6 @@ class RaggedColumn:
             raise InputError(
                 f"`fill` of a RaggedColumn of {self.rows[0].dtype} must be a value of that. Received: fill={self.fill}."
             )
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @functools.cached_property
     def spec(self) -> ArraySpec:
@@ -151,10 +156,6 @@ class RaggedColumn:
                 f"{array.shape[1:]}: make its own rows of that shape and dtype."
             )
 
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """The batch of the examples at `indices`."""
-        return self.batch([self.rows[int(i)] for i in indices])
-
     def subset(self, indices: Sequence[int]) -> RaggedColumn:
         """A column of the examples at `indices`, whose batches keep their shape."""
         chosen = dataclasses.replace(self, rows=[self.rows[int(i)] for i in indices])
@@ -162,7 +163,7 @@ class RaggedColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TextColumn:
+class TextColumn(_Rows):
     """Texts of any length, one an example.
 
     Attributes:
@@ -173,9 +174,6 @@ class TextColumn:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", tuple(self.texts))
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def spec(self) -> ArraySpec:
@@ -197,17 +195,13 @@ class TextColumn:
         """Objects (b,)."""
         return np.array([str(value) for value in values], dtype=object)
 
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """The texts at `indices`."""
-        return self.batch([self.texts[int(i)] for i in indices])
-
     def subset(self, indices: Sequence[int]) -> TextColumn:
         """A column of the texts at `indices`."""
         return TextColumn([self.texts[int(i)] for i in indices])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReadColumn:
+class ReadColumn(_Rows):
     """What a function reads, one value an example; safe to read from many threads if the function is.
 
     Attributes:
@@ -222,9 +216,6 @@ class ReadColumn:
     digests: tuple[str, ...]
     rows: tuple[int, ...] | None = None
 
-    def __repr__(self) -> str:
-        return brief(self)
-
     def __len__(self) -> int:
         return len(self.digests)
 
@@ -235,10 +226,6 @@ class ReadColumn:
         """Values behind each other."""
         return stack(values) if len(values) else empty(self.spec)
 
-    def take(self, indices: np.ndarray) -> Batch:
-        """The batch of the examples at `indices`."""
-        return self.batch([self[int(i)] for i in indices])
-
     def subset(self, indices: Sequence[int]) -> ReadColumn:
         """A column of the examples at `indices`."""
         chosen = [int(i) for i in indices]
@@ -247,7 +234,7 @@ class ReadColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FileColumn:
+class FileColumn(_Rows):
     """Files that are read when they are asked for, such as masks; `spec` is that of the first.
 
     Attributes:
@@ -262,9 +249,6 @@ class FileColumn:
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(map(Path, self.paths)))
         identity(self.read)  # or refuses it
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @functools.cached_property
     def spec(self) -> ArraySpec:
@@ -294,10 +278,6 @@ class FileColumn:
         """Arrays behind each other."""
         return stack(values) if len(values) else empty(self.spec)
 
-    def take(self, indices: np.ndarray) -> Any:
-        """The batch of the files at `indices`."""
-        return self.batch([self[int(i)] for i in indices])
-
     def subset(self, indices: Sequence[int]) -> FileColumn:
         """A column of the files at `indices`; one of none has the spec of this."""
         chosen = dataclasses.replace(self, paths=[self.paths[int(i)] for i in indices])
@@ -305,7 +285,7 @@ class FileColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DictColumn:
+class DictColumn(_Rows):
     """Several columns by name; values and batches are dicts.
 
     Attributes:
@@ -318,9 +298,6 @@ class DictColumn:
         sizes = {name: len(column) for name, column in self.columns.items()}
         if len(set(sizes.values())) != 1:
             raise InputError(f"The columns of a DictColumn must have one length. Received: {sizes}.")
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def in_memory(self) -> bool:
@@ -359,7 +336,7 @@ class DictColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DigestedColumn:
+class DigestedColumn(_Rows):
     """A column with the digests of what its values were made of.
 
     Attributes:
@@ -369,9 +346,6 @@ class DigestedColumn:
 
     column: Column
     digests: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def spec(self) -> Spec:
@@ -399,7 +373,7 @@ class DigestedColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MergedColumn:
+class MergedColumn(_Rows):
     """Columns of dicts side by side: the value of an example is one dict of all their entries.
 
     Attributes:
@@ -409,9 +383,6 @@ class MergedColumn:
 
     parts: tuple[Column, ...]
     digests: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -446,7 +417,7 @@ class MergedColumn:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class JoinedColumn:
+class JoinedColumn(_Rows):
     """Examples of several columns of one kind, in any order.
 
     Attributes:
@@ -456,9 +427,6 @@ class JoinedColumn:
 
     parts: tuple[Column, ...]
     places: np.ndarray
-
-    def __repr__(self) -> str:
-        return brief(self)
 
     @property
     def spec(self) -> Spec:
@@ -482,10 +450,6 @@ class JoinedColumn:
     def batch(self, values: Sequence[Value]) -> Batch:
         """As the first column has it."""
         return self.parts[0].batch(values)
-
-    def take(self, indices: np.ndarray) -> Batch:
-        """The batch of the examples at `indices`."""
-        return self.batch([self[int(i)] for i in indices])
 
     def subset(self, indices: Sequence[int]) -> JoinedColumn:
         """A column of the examples at `indices`."""
