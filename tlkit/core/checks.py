@@ -43,6 +43,13 @@ def are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
+def check_positive(**values: float | None) -> None:
+    """Refuse a number that is not above 0; None passes."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")
+
+
 def check_given(value: Any, kind: type, function: str, of: str) -> None:
     """Refuse what a user's function gave, if it is of another kind."""
     if not isinstance(value, kind):

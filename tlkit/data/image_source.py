@@ -155,16 +155,10 @@ def from_files(
 ) -> Splits:
     """Splits of files: looked at once, the broken ones left out. `quarantine` holds what was left out before."""
 
-    depths: dict[int, Depth] = {}
-
     def check(i: int) -> Checked:
-        checked = _further(check_file(paths[i], options.background, options.max_pixels, options.pixel_max), i, extra)
-        depths.update({} if checked.depth is None else {i: checked.depth})
-        return checked
+        return check_file(paths[i], options.background, options.max_pixels, options.pixel_max)
 
-    source = FileSource(paths)
-    splits = _splits(names, source, check, labelled, fixed, options, quarantine, extra)
-    return _of_white(splits, depths.values(), options)
+    return _splits(names, FileSource(paths), check, labelled, fixed, options, quarantine, extra or Extra())
 
 
 def from_blobs(
@@ -179,23 +173,10 @@ def from_blobs(
 ) -> Splits:
     """Splits of encoded bytes or uint8 arrays that a source gives by position."""
 
-    depths: dict[int, Depth] = {}
-
     def check(i: int) -> Checked:
-        checked = _further(check_blob(source(i), options.background, options.max_pixels, options.pixel_max), i, extra)
-        depths.update({} if checked.depth is None else {i: checked.depth})
-        return checked
+        return check_blob(source(i), options.background, options.max_pixels, options.pixel_max)
 
-    splits = _splits(ids, source, check, labelled, fixed, options, quarantine, extra)
-    return _of_white(splits, depths.values(), options)
-
-
-def _further(checked: Checked, i: int, extra: Extra | None) -> Checked:
-    """What a look at what belongs to an image says besides."""
-    if extra is None or extra.check is None or checked.reason or checked.ignored:
-        return checked
-    reason = extra.check(i)
-    return Checked(reason=reason) if reason else checked
+    return _splits(ids, source, check, labelled, fixed, options, quarantine, extra or Extra())
 
 
 def _of_white(splits: Splits, depths: Iterable[Depth], options: Options) -> Splits:
@@ -346,13 +327,22 @@ def _splits(
     fixed: Sequence[int],
     options: Options,
     quarantine: Sequence[Quarantined],
-    extra: Extra | None,
+    extra: Extra,
 ) -> Splits:
+    depths: dict[int, Depth] = {}
+
+    def check_all(i: int) -> Checked:
+        """A look at the image, then at what belongs to it."""
+        checked = check(i)
+        if extra.check is not None and not checked.reason and not checked.ignored and (reason := extra.check(i)):
+            return Checked(reason=reason)
+        depths.update({} if checked.depth is None else {i: checked.depth})
+        return checked
+
     reader = options.reader(source)
-    more = Extra() if extra is None else extra
     unchecked = Unchecked(
-        ids, labelled, reader, check, reader.spec, IMAGE, reader.pipeline, "images", fixed, quarantine,
-        targets=more.targets, columns=more.columns,
+        ids, labelled, reader, check_all, reader.spec, IMAGE, reader.pipeline, "images", fixed, quarantine,
+        targets=extra.targets, columns=extra.columns,
     )  # fmt: skip
     division = Division(options.split, options.seed, options.groups, options.strict, options.progress)
-    return checked_splits(unchecked, division, options.augment)
+    return _of_white(checked_splits(unchecked, division, options.augment), depths.values(), options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.core.checks import check_positive
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.run import Run
@@ -107,7 +108,7 @@ def _check_aligned(source: Splits, target: Splits, task: Task, by: str, ridge: f
     mixing.check_domains(source, target)
     if by not in (CORAL, SUBSPACE):
         raise InputError(f'`by` must be "{CORAL}" or "{SUBSPACE}". Received: by={by!r}.')
-    instances.check_positive(ridge=ridge)
+    check_positive(ridge=ridge)
     closed_form.check_linear(task, "aligned")
 
 
@@ -126,8 +127,7 @@ def coral_aligned(source: np.ndarray, target: np.ndarray, ridge: float = 1.0) ->
     a normalisation before it.
     """
     _check(source, target)
-    if not ridge > 0:
-        raise InputError(f"`ridge` must be positive. Received: ridge={ridge!r}.")
+    check_positive(ridge=ridge)
     whitened = (source - source.mean(axis=0)) @ _power(_covariance(source, ridge), -0.5)
     coloured: np.ndarray = whitened @ _power(_covariance(target, ridge), 0.5) + target.mean(axis=0)
     return coloured

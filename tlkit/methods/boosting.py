@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlkit.core.checks import check_positive
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.run import Run
@@ -281,4 +282,4 @@ def _check(source: Splits, target: Splits, task: Task, rounds: int, ridge: float
     closed_form.check_linear(task, "tradaboost", values=True)
     if rounds < 2:
         raise InputError(f"`rounds` must be 2 or more. Received: rounds={rounds!r}.")
-    instances.check_positive(ridge=ridge)
+    check_positive(ridge=ridge)

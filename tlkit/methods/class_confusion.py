@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.core.errors import InputError
+from tlkit.core.checks import check_positive
 from tlkit.core.task import Task
 from tlkit.methods.parts.domains import OUTPUTS, check_classes, penalized
 
@@ -35,9 +35,7 @@ def mcc(task: Task, *, weight: float = 1.0, temperature: float = 2.5) -> Task:
     Source: Jin et al. 2020, arXiv:1912.03699, eq. 1 to 7.
     """
     check_classes(task, "mcc")
-    for name, value in (("weight", weight), ("temperature", temperature)):
-        if not value > 0:
-            raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")
+    check_positive(weight=weight, temperature=temperature)
 
     def penalty(raw: Any, domains: Any) -> Any:
         from tlkit.methods.parts.losses import apart

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlkit.core.checks import check_positive
 from tlkit.core.task import Task
-from tlkit.methods.domain_adversarial import check_critic
 from tlkit.methods.parts.domains import check_classes, penalized
 
 _DOMAIN = "cdan_domain"
@@ -37,7 +37,7 @@ def cdan(task: Task, *, weight: float = 1.0, hidden: int = 256, gamma: float = 1
     Source: Long et al. 2018, arXiv:1705.10667, eq. 4 (the multilinear map, without the entropy's weights).
     """
     check_classes(task, "cdan")
-    check_critic(weight, hidden, gamma)
+    check_positive(weight=weight, hidden=hidden, gamma=gamma)
     return penalized(
         task,
         "cdan",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.core.errors import InputError
+from tlkit.core.checks import check_positive
 from tlkit.core.task import Task
 from tlkit.methods.parts.domains import penalized
 
@@ -35,8 +35,7 @@ def coral(task: Task, *, weight: float = 1.0) -> Task:
 
     Source: Sun and Saenko 2016, arXiv:1607.01719, eq. 1.
     """
-    if not weight > 0:
-        raise InputError(f"`weight` must be positive. Received: weight={weight!r}.")
+    check_positive(weight=weight)
 
     def penalty(raw: Any, domains: Any) -> Any:
         from tlkit.methods.parts.losses import apart

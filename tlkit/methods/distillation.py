@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.checks import check_positive
 from tlkit.core.columns import ArrayColumn, array_of
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Column, Examples, Splits
@@ -143,8 +144,7 @@ def distill(task: Task, *, temperature: float = 2.0, weight: float = 0.5) -> Tas
     """
     from tlkit.tasks import recording
 
-    if not temperature > 0:
-        raise InputError(f"`temperature` must be positive. Received: temperature={temperature!r}.")
+    check_positive(temperature=temperature)
     if not 0 < weight <= 1:
         raise InputError(f"`weight` must lie in (0, 1]. Received: weight={weight!r}.")
     check_classes(task, "distill")

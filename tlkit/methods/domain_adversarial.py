@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlkit.core.errors import InputError
+from tlkit.core.checks import check_positive
 from tlkit.core.task import Task
 from tlkit.methods.parts.domains import penalized
 
@@ -37,7 +37,7 @@ def dann(task: Task, *, weight: float = 1.0, hidden: int = 256, gamma: float = 1
 
     Source: Ganin et al. 2016, arXiv:1505.07818, eq. 18; gamma and the critic's shape from section 5.2.
     """
-    check_critic(weight, hidden, gamma)
+    check_positive(weight=weight, hidden=hidden, gamma=gamma)
     return penalized(
         task,
         "dann",
@@ -45,17 +45,6 @@ def dann(task: Task, *, weight: float = 1.0, hidden: int = 256, gamma: float = 1
         extras=lambda features, outputs: {_DOMAIN: _critic(features, hidden, weight, gamma)},
         penalty=_telling,
     )
-
-
-def check_critic(weight: float, hidden: int, gamma: float) -> None:
-    """Refuse what means nothing."""
-    for name, value, fine in (
-        ("weight", weight, weight > 0),
-        ("hidden", hidden, hidden >= 1),
-        ("gamma", gamma, gamma > 0),
-    ):
-        if not fine:
-            raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")
 
 
 def _critic(features: Any, hidden: int, weight: float, gamma: float) -> Any:

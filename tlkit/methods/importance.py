@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.checks import check_positive
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.methods import mixing
@@ -60,7 +61,7 @@ def density_ratio(
         raise InputError(f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}.")
     if clip is not None and not clip >= 1:
         raise InputError(f"`clip` must be 1 or more, or None. Received: clip={clip!r}.")
-    instances.check_positive(ridge=ridge)
+    check_positive(ridge=ridge)
     mixing.check_domains(source, target)
     source_rows, target_rows = instances.both_domains(source, target, backbone, batch_size)
     ridges = RIDGES if ridge is None else (ridge,)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkit.core.checks import check_positive
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.methods import mixing
@@ -53,7 +54,7 @@ def kmm(
 
     Source: Huang et al. 2006, "Correcting Sample Selection Bias by Unlabeled Data" (NIPS 19), eq. 12.
     """
-    instances.check_positive(width=width, bound=bound)
+    check_positive(width=width, bound=bound)
     if slack is not None and not slack >= 0:
         raise InputError(f"`slack` must be 0 or more. Received: slack={slack!r}.")
     mixing.check_domains(source, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tlkit.core.checks import check_positive
 from tlkit.core.errors import InputError
 from tlkit.core.task import Task
 from tlkit.methods.parts.domains import penalized
@@ -39,8 +40,7 @@ def mmd(task: Task, *, weight: float = 1.0, scales: Sequence[float] = SCALES) ->
     Source: Long et al. 2015 (DAN), arXiv:1502.02791, eq. 1 and 4, with equal weights of the kernels and all pairs of a
     batch instead of the linear-time estimate.
     """
-    if not weight > 0:
-        raise InputError(f"`weight` must be positive. Received: weight={weight!r}.")
+    check_positive(weight=weight)
     if not scales or any(not scale > 0 for scale in scales):
         raise InputError(f"`scales` must hold positive numbers. Received: scales={scales!r}.")
     widths = tuple(float(scale) for scale in scales)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tlkit.core.errors import InputError
+from tlkit.core.checks import check_positive
 from tlkit.core.run import Phase
 
 
@@ -29,6 +29,5 @@ def l2_sp(phases: Sequence[Phase], strength: float = 0.01) -> tuple[Phase, ...]:
 
     Source: Li, Grandvalet and Davoine 2018, arXiv:1802.01483, eq. 3; beta, on the head, is `classify(l2=...)`.
     """
-    if not strength > 0:
-        raise InputError(f"`strength` must be positive. Received: strength={strength!r}.")
+    check_positive(strength=strength)
     return tuple(dataclasses.replace(p, l2_sp=strength) if p.unfrozen > 0 else p for p in phases)

@@ -156,13 +156,6 @@ def for_target(source: Splits, target: Splits) -> Splits:
     )
 
 
-def check_positive(**values: float | None) -> None:
-    """Refuse a number that is not above 0; None passes."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise InputError(f"`{name}` must be positive. Received: {name}={value!r}.")
-
-
 def _flat(examples: Examples) -> np.ndarray:
     rows = [np.ravel(np.asarray(examples.inputs[i])) for i in range(len(examples))]
     if len({len(row) for row in rows}) > 1 or any(not np.issubdtype(row.dtype, np.number) for row in rows):
