@@ -353,10 +353,7 @@ def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
         (word, str(inspection.card[word])) for word in ("summary", "licence", "source") if word in inspection.card
     )
     if inspection.card.get("weights") == "random":
-        yield (
-            "weights",
-            "RANDOM, as the published ones cannot be had: good for trying things out, not for transfer",
-        )
+        yield ("weights", "RANDOM, as the published ones cannot be had: good for trying things out, not for transfer")
     yield "called by", inspection.endpoint or "not loaded: the scan refuses it, and only what can be read is shown"
     yield "takes", "\n".join(map(str, inspection.inputs))
     yield "gives", "\n".join(map(str, inspection.outputs))

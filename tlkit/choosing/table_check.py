@@ -99,11 +99,7 @@ def _ways(
             before.model, before.task, target, tuple(phases) if phases is not None else tuning, seed=seed,
             batch_size=small_batch, progress=quiet,
         )  # fmt: skip
-        values = {
-            SCRATCH: _scored(alone, target, score),
-            ZERO_SHOT: zero_shot,
-            TUNED: _scored(tuned, target, score),
-        }
+        values = {SCRATCH: _scored(alone, target, score), ZERO_SHOT: zero_shot, TUNED: _scored(tuned, target, score)}
     like = values[SCRATCH]
     for way, other in ((TREES, None), (ON_BOTH, source)):
         values[way] = replace(like, value=trees(target, task, source=other, seed=seed).scores[like.name])

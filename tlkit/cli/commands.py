@@ -576,11 +576,7 @@ def _method_of(pictures: Path | None, method: str | None) -> str:
 
 def _export(args: list[str], flags: set[str]) -> int:
     def export(
-        run: Path,
-        /,
-        formats: tuple[str, ...] | None = None,
-        out: Path | None = None,
-        max_drop: float = 0.01,
+        run: Path, /, formats: tuple[str, ...] | None = None, out: Path | None = None, max_drop: float = 0.01
     ) -> None:
         """Export a run again, without training.
 

@@ -172,9 +172,7 @@ def targets_of(examples: Examples, indices: np.ndarray, drawn: Sequence[Mapping[
 
 
 def read_batches(
-    examples: Examples,
-    batches: Iterable[np.ndarray],
-    drawn: Iterable[Sequence[Mapping[str, float]]] | None = None,
+    examples: Examples, batches: Iterable[np.ndarray], drawn: Iterable[Sequence[Mapping[str, float]]] | None = None
 ) -> Iterator[Any]:
     """Read batches of inputs, ahead of their use and in parallel; the order is that of `batches`.
 

@@ -201,12 +201,7 @@ def draws(seed: int) -> list[float]:
 
 
 def warped(
-    x: np.ndarray,
-    mirrored: bool,
-    side: float,
-    place: tuple[float, float],
-    angle: float,
-    fill: int | None = None,
+    x: np.ndarray, mirrored: bool, side: float, place: tuple[float, float], angle: float, fill: int | None = None
 ) -> np.ndarray:
     """Mirror, rotate and crop in one step, with every output pixel inside the image where `side` is at most 1.
 

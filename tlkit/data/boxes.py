@@ -34,14 +34,7 @@ from tlkit.data import labelling
 from tlkit.data.annotated import ORDERS, UNITS, Annotated, Annotations, Thing, parts_of, size_of
 from tlkit.data.augment import MovingAugmentation, moving
 from tlkit.data.image import WHITE
-from tlkit.data.image_source import (
-    Extra,
-    ImageSize,
-    Options,
-    checked_arrays,
-    from_blobs,
-    from_files,
-)
+from tlkit.data.image_source import Extra, ImageSize, Options, checked_arrays, from_blobs, from_files
 from tlkit.data.labelling import Labelled
 from tlkit.data.listing import checked_folder, noted
 from tlkit.data.mosaic import mosaic

@@ -226,11 +226,7 @@ def _looked_at(image: Annotated, options: Options) -> _Looked:
 
 
 def _chosen(
-    images: Sequence[Annotated],
-    looked: Sequence[_Looked],
-    count: int,
-    names: Sequence[str],
-    margin: float,
+    images: Sequence[Annotated], looked: Sequence[_Looked], count: int, names: Sequence[str], margin: float
 ) -> _Chosen:
     objects, quarantine, left_out = list[_Object](), list[Quarantined](), Counter[str]()
     for image, (size, trouble, _) in zip(images, looked, strict=True):

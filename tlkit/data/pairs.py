@@ -190,11 +190,7 @@ def _named(first: Any, second: Any) -> dict[str, Any]:
 
 
 def _splits(
-    ids: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
-    labelled: Labelled,
-    fixed: Sequence[int],
-    division: Division,
+    ids: Sequence[str], pairs: Sequence[tuple[str, str]], labelled: Labelled, fixed: Sequence[int], division: Division
 ) -> Splits:
     options = Options(division)
 

@@ -237,11 +237,7 @@ def _divided(
             f"No user took more than {LEAST} items, so that there is nothing to learn what comes next from."
         )
     pipeline = Pipeline().then(
-        RATINGS,
-        items=list(known_items.ids),
-        titles=list(known_items.titles),
-        history=length,
-        held_out=sorted(cold),
+        RATINGS, items=list(known_items.ids), titles=list(known_items.titles), history=length, held_out=sorted(cold)
     )
     parts: tuple[list[tuple[str, int]], ...] = ([], [], [])
     for user, user_history in warm.items():

@@ -21,12 +21,7 @@ _VERSION = "4"
 
 
 def module(
-    data: Splits,
-    folder: str | os.PathLike[str] | None = None,
-    *,
-    width: int = 64,
-    context: int = 200,
-    seed: int = 0,
+    data: Splits, folder: str | os.PathLike[str] | None = None, *, width: int = 64, context: int = 200, seed: int = 0
 ) -> Path:
     """Write two towers with random weights, and give their folder as a handle.
 

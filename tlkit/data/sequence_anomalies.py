@@ -97,14 +97,7 @@ def from_recordings(
     return noted(dataclasses.replace(splits, train=train, val=val, test=test), notes)
 
 
-def from_series(
-    values: Any,
-    faulty: Any = None,
-    *,
-    steps: int,
-    good_until: int,
-    val_share: float = 0.2,
-) -> Splits:
+def from_series(values: Any, faulty: Any = None, *, steps: int, good_until: int, val_share: float = 0.2) -> Splits:
     """One long series whose beginning is good: pieces of it, the good ones to learn from and the rest for test.
 
     Args:

@@ -122,11 +122,7 @@ def column_names(value: Any, option: str = "label") -> list[str]:
 
 
 def read_any(
-    path: str | os.PathLike[str],
-    encoding: str | None = None,
-    separator: str | None = None,
-    *,
-    progress: bool = True,
+    path: str | os.PathLike[str], encoding: str | None = None, separator: str | None = None, *, progress: bool = True
 ) -> Table:
     """A table by the ending of its name; a header comes first in CSV and TSV.
 

@@ -319,11 +319,7 @@ def _check(hidden: Sequence[int], dropout: float, bins: int, rare: int, towers: 
 
 
 def _column_card(
-    column: Any,
-    numbers: Numbers | None,
-    names: Sequence[str],
-    values: Mapping[str, tuple[str, ...]],
-    lacking: set[str],
+    column: Any, numbers: Numbers | None, names: Sequence[str], values: Mapping[str, tuple[str, ...]], lacking: set[str]
 ) -> dict[str, Any]:
     """What the card says of a column: what is known, and what becomes of the rest."""
     facts = {"name": column.name, "input": column.input, "kind": column.kind}

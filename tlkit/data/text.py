@@ -424,12 +424,7 @@ def from_dialogues(
 
 
 def tokenized(
-    splits: Splits,
-    tokenizer: Tokenizer,
-    length: int | None = None,
-    *,
-    stride: int | None = None,
-    long: str = "cut",
+    splits: Splits, tokenizer: Tokenizer, length: int | None = None, *, stride: int | None = None, long: str = "cut"
 ) -> Splits:
     """The same splits as a module's inputs; `lengths` of the Examples are their pieces before any cut.
 

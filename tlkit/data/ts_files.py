@@ -108,11 +108,7 @@ def _check_channels(path: Path, file: TsFile, header: Mapping[str, str]) -> None
 
 
 def _check_each(
-    path: Path,
-    file: TsFile,
-    is_so: Callable[[np.ndarray], bool],
-    told: Callable[[np.ndarray], str],
-    header_line: str,
+    path: Path, file: TsFile, is_so: Callable[[np.ndarray], bool], told: Callable[[np.ndarray], str], header_line: str
 ) -> None:
     """Refuse the first series that is not what a line of the header says."""
     for line, recording in zip(file.lines, file.recordings, strict=True):

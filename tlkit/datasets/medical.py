@@ -66,11 +66,7 @@ _TILE = 128  # pixels of an image tile; the image has 512 x 512
 
 
 def brain(
-    *,
-    image_size: ImageSize = 256,
-    seed: int = 0,
-    augment: Augmenting | None = None,
-    progress: bool = False,
+    *, image_size: ImageSize = 256, seed: int = 0, augment: Augmenting | None = None, progress: bool = False
 ) -> Splits:
     """Axial slices of one averaged brain (MNI ICBM 152, T1-weighted), with its grey and its white matter.
 
@@ -93,11 +89,7 @@ def brain(
 
 
 def nuclei(
-    *,
-    image_size: ImageSize = 256,
-    seed: int = 0,
-    augment: Augmenting | None = None,
-    progress: bool = False,
+    *, image_size: ImageSize = 256, seed: int = 0, augment: Augmenting | None = None, progress: bool = False
 ) -> Splits:
     """Sixteen tiles of one image of 125 nuclei (fluorescence), enlarged to `image_size`.
 

@@ -142,9 +142,5 @@ dynamic = Format(
     "tlkit.exporting.litertlm.dynamic", "model_dynamic.litertlm", write_dynamic, open_file, gates.quantised
 )
 weight_only = Format(
-    "tlkit.exporting.litertlm.weight_only",
-    "model_weight_only.litertlm",
-    write_weight_only,
-    open_file,
-    gates.quantised,
+    "tlkit.exporting.litertlm.weight_only", "model_weight_only.litertlm", write_weight_only, open_file, gates.quantised
 )

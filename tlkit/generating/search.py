@@ -157,10 +157,7 @@ def _chosen(scores: np.ndarray, rule: Rule, draw: np.random.Generator | None) ->
 
 
 def _one_by_one(
-    steps: Steps,
-    begun: tuple[np.ndarray, Any],
-    rule: Rule,
-    choose: Callable[[np.ndarray], tuple[int, float]],
+    steps: Steps, begun: tuple[np.ndarray, Any], rule: Rule, choose: Callable[[np.ndarray], tuple[int, float]]
 ) -> Written:
     (scores, state), tokens, leads = begun, list[int](), list[float]()
     while True:

@@ -98,8 +98,7 @@ def check(folder: str | os.PathLike[str], trust: bool = False, *, what: str | No
         )
     if findings.unknown:
         warnings.warn(
-            f"{name} holds what tlkit does not know to be harmless: {_listed(findings.unknown)}.",
-            stacklevel=2,
+            f"{name} holds what tlkit does not know to be harmless: {_listed(findings.unknown)}.", stacklevel=2
         )
     return findings
 

@@ -18,12 +18,7 @@ from tlkit.methods.parts.domains import check_classes, gives_one_label, innermos
 
 
 def taught(
-    splits: Splits,
-    teacher: Run,
-    *,
-    unlabelled: Examples | None = None,
-    length: int | None = None,
-    batch_size: int = 32,
+    splits: Splits, teacher: Run, *, unlabelled: Examples | None = None, length: int | None = None, batch_size: int = 32
 ) -> Splits:
     """Splits whose training and validation targets hold the teacher's logits behind the class number.
 

@@ -248,12 +248,7 @@ def _inference(weighting: str | Mapping[str, float], heads: Heads) -> tuple[Infe
     if methods or weighting == UNCERTAINTY:
         return (_without_methods(methods, heads),)
     return tuple(
-        Inference(
-            task,
-            functools.partial(_of_head, name),
-            functools.partial(multi_targets.parts, head=name),
-            name=name,
-        )
+        Inference(task, functools.partial(_of_head, name), functools.partial(multi_targets.parts, head=name), name=name)
         for name, task in heads.items()
     )
 

@@ -130,11 +130,7 @@ def _rows(names: tuple[str, ...], examples: Examples, places: np.ndarray) -> lis
     rows = []
     for i in range(min(SHOWN, len(examples)) if items_of(examples.pipeline)[0] else 0):
         history = [int(number) - 1 for number in np.asarray(examples.inputs[i]) if number][-3:]
-        columns = {
-            "history": history,
-            "next": [int(examples.target_array[i])],
-            "said": places[i][:3].tolist(),
-        }
+        columns = {"history": history, "next": [int(examples.target_array[i])], "said": places[i][:3].tolist()}
         rows.append({key: ", ".join(names[place] for place in item_numbers) for key, item_numbers in columns.items()})
     return rows
 

@@ -66,11 +66,7 @@ def span(dropout: float = 0.1, longest: int = 30, no_answer: bool = True) -> Tas
         made_by=recording.record("tlkit.tasks.span", {"dropout": dropout, "longest": longest, "no_answer": no_answer}),
         reads=reads.steps(),
         head=functools.partial(_head, dropout=dropout),
-        objective=Objective(
-            loss=_loss,
-            metrics=_metrics,
-            check=_check,
-        ),
+        objective=Objective(loss=_loss, metrics=_metrics, check=_check),
         answers=(passages(longest, no_answer),),
         scorer=gathered(functools.partial(evaluate_spans, longest=longest, no_answer=no_answer), POSITIONS),
     )

@@ -58,11 +58,7 @@ def tag(labels: Sequence[str], dropout: float = 0.1) -> Task:
         made_by=recording.record("tlkit.tasks.tag", {"labels": names, "dropout": dropout}),
         reads=reads.steps(),
         head=functools.partial(_head, outputs=len(names), dropout=dropout),
-        objective=Objective(
-            loss=_loss,
-            metrics=_metrics,
-            check=functools.partial(_check, names),
-        ),
+        objective=Objective(loss=_loss, metrics=_metrics, check=functools.partial(_check, names)),
         answers=(answer,),
         scorer=gathered(functools.partial(evaluate_tags, names), answer.name),
     )

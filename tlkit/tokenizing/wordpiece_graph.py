@@ -188,12 +188,7 @@ class WindowInputs(GraphInputs):
         lengths = of * (number + 1) // into - of * number // into
         windows = tf.RaggedTensor.from_row_lengths(pieces.flat_values, lengths)
         shares = tf.cast(lengths, tf.float32) / tf.cast(tf.maximum(of, 1), tf.float32)
-        return {
-            **self._packed([windows]),
-            OWNERS: owners,
-            SHARES: tf.where(of > 0, shares, 1.0),
-            COUNT: tf.size(sizes),
-        }
+        return {**self._packed([windows]), OWNERS: owners, SHARES: tf.where(of > 0, shares, 1.0), COUNT: tf.size(sizes)}
 
 
 def window_inputs(wordpiece: WordPiece, length: int) -> WindowInputs:
