@@ -26,10 +26,14 @@ def __dir__() -> list[str]:
 
 
 class _Rows:
-    """What columns share; one that takes many rows at once has a `take` of its own."""
+    """What columns share; one that takes many rows at once has a `take` of its own, one that pads a `batch`."""
 
     def __repr__(self) -> str:
         return brief(self)
+
+    def batch(self: Column, values: Sequence[Value]) -> Any:
+        """Values behind each other."""
+        return stack(values) if len(values) else empty(self.spec)
 
     def take(self: Column, indices: np.ndarray) -> Any:
         """The batch of the examples at `indices`."""
@@ -222,10 +226,6 @@ class ReadColumn(_Rows):
     def __getitem__(self, index: int) -> Value:
         return self.read(int(index) if self.rows is None else self.rows[index])
 
-    def batch(self, values: Sequence[Value]) -> Batch:
-        """Values behind each other."""
-        return stack(values) if len(values) else empty(self.spec)
-
     def subset(self, indices: Sequence[int]) -> ReadColumn:
         """A column of the examples at `indices`."""
         chosen = [int(i) for i in indices]
@@ -273,10 +273,6 @@ class FileColumn(_Rows):
             return self.read(path)
         except OSError as error:
             raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
-
-    def batch(self, values: Sequence[Value]) -> Any:
-        """Arrays behind each other."""
-        return stack(values) if len(values) else empty(self.spec)
 
     def subset(self, indices: Sequence[int]) -> FileColumn:
         """A column of the files at `indices`; one of none has the spec of this."""

@@ -43,7 +43,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-Box = tuple[float, float, float, float]
 # l_eye, eye_r, L, R1; LEye; eyeR
 _LETTERS = re.compile(
     r"(?<![A-Za-z])[lrLR](?![A-Za-z]) | (?<![A-Za-z])[LR](?=[A-Z][a-z]) | (?<=[a-z])[LR](?![A-Za-z])", re.VERBOSE

@@ -58,7 +58,7 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False, s
         raise InputError(f"`depth` must lie in (0, 1], from the input down. Received: depth={depth!r}.")
     graph = graphs.ending(layer.graph, layer.taps) if layer.taps else layer.graph
     cuts = [cut for cut in graphs.cuts(graph) if cut.shape is not None and len(cut.shape) == rank]
-    cuts = [cut for cut in cuts if cut.ops_in_front and _is_spread(cut)]
+    cuts = [cut for cut in cuts if cut.ops_in_front and _has_places(cut, 2)]
     cuts = cuts if steps is None else _of_steps(graph, cuts, steps)
     if not cuts:
         kind = "map of features" if rank == 4 else "row of steps"
@@ -67,7 +67,7 @@ def parts_of(run: Run, depth: float | None, rank: int, *, first: bool = False, s
     if first:
         cut = cuts[0]
     elif depth is None:
-        cut = next((cut for cut in reversed(cuts) if rank != 4 or _is_fine(cut)), cuts[-1])
+        cut = next((cut for cut in reversed(cuts) if rank != 4 or _has_places(cut, PLACES)), cuts[-1])
     else:
         cut = min(cuts, key=lambda cut: abs(cut.depth - depth))
     halves = graphs.Halves(cut, cut.tensors, cut.inputs)
@@ -90,14 +90,9 @@ def _of_steps(graph: graphs.Graph, cuts: Sequence[graphs.Cut], steps: int) -> li
     return [cut for cut in cuts if shapes[cut.tensor][1] == steps]
 
 
-def _is_spread(cut: graphs.Cut) -> bool:
-    """Whether its middle axes are more than one place."""
-    return cut.shape is not None and all(size is None or size > 1 for size in cut.shape[1:-1])
-
-
-def _is_fine(cut: graphs.Cut) -> bool:
-    """Whether a map has enough places to say where something is."""
-    return cut.shape is not None and all(size is None or size >= PLACES for size in cut.shape[1:-1])
+def _has_places(cut: graphs.Cut, fewest: int) -> bool:
+    """Whether each of its middle axes has so many places or more."""
+    return cut.shape is not None and all(size is None or size >= fewest for size in cut.shape[1:-1])
 
 
 def whole(run: Run) -> Callable[[Any], Any]:

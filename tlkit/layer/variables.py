@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -40,8 +39,3 @@ def clean_names(names: Sequence[str]) -> list[str]:
             unique = f"{base}.{count}"
         unique_names[unique] = None
     return list(unique_names)
-
-
-def all_zero(variables: Mapping[int, keras.Variable]) -> bool:
-    """Whether nothing was ever written to variables that came without values."""
-    return not any(np.any(np.asarray(v.value)) for v in variables.values())

@@ -15,6 +15,7 @@ from tlkit.data import ratings_module
 from tlkit.data.ratings import COLD, Catalogue, items_of, latest_histories, taken_by
 from tlkit.data.ratings_module import BIAS, ITEMS, queries
 from tlkit.methods.likeness import ItemVectors, item_vectors
+from tlkit.methods.parts.linear import with_ones
 from tlkit.methods.recommenders import BLOCK, alternating_least_squares, among, items_given, ranked, users_of
 from tlkit.model.evaluate import evaluate
 from tlkit.tasks.recommendation import coverage
@@ -84,7 +85,7 @@ def new_items(
     weights = {name: np.asarray(variable.value) for name, variable in variables.items()}
     user_factors, item_factors = alternating_least_squares(pairs, len(users), len(known))
     factors = by_likeness(described.vectors, known, item_factors[known], neighbours)
-    tower = _with_ones(_queries(latest_histories(run.data.train, users), weights))
+    tower = with_ones(_queries(latest_histories(run.data.train, users), weights))
     vectors = np.concatenate([weights[ITEMS][1:], weights[BIAS][:, None]], axis=1)
     slope, level = _line((user_factors, factors[known]), (tower, vectors[known]))
     vectors[~known] = _fitted(tower, user_factors, max(slope, LEAST_SLOPE) * factors[~known], level)
@@ -126,7 +127,7 @@ def _nearest(unit: np.ndarray, known: np.ndarray, factors: np.ndarray, neighbour
 
 def _regressed(unit: np.ndarray, known: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Ridge regression of the factors on the vectors; those of each known item by a fit without it."""
-    rows = _with_ones(unit)
+    rows = with_ones(unit)
     penalty = LIKENESS_RIDGE * np.diag([1.0] * unit.shape[1] + [0.0])
     solution = np.linalg.solve(rows[known].T @ rows[known] + penalty, rows[known].T)
     told, itself = rows @ (solution @ factors), (rows[known] * solution.T).sum(axis=1)[:, None]
@@ -138,10 +139,6 @@ def _queries(histories: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.nda
     """`queries`, some users at a time, as the vectors of their items are gathered."""
     size = max(1, BLOCK // weights[ITEMS].shape[1] // histories.shape[1])
     return np.concatenate([queries(histories[i : i + size], weights) for i in range(0, len(histories), size)])
-
-
-def _with_ones(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
 def _line(told: tuple[np.ndarray, np.ndarray], scores: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:

@@ -32,7 +32,7 @@ def softmax_regression(
         narrow, axes = in_span(x)
         begun = None if start is None else np.concatenate([axes @ start[:-1], start[-1:]])
         return widened(softmax_regression(narrow, y, weights, ridge, classes, begun), axes)
-    design, shares = _with_ones(x), weights / weights.sum()
+    design, shares = with_ones(x), weights / weights.sum()
     penalty = np.append(np.full(x.shape[1], ridge), 1e-9)[:, None]
     inverse = np.linalg.inv((design * shares[:, None]).T @ design / 2 + np.diag(penalty[:, 0]))
     truth = np.eye(classes)[y]
@@ -74,7 +74,7 @@ def ridge_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: f
         weights: float (n,), >= 0.
         ridge: > 0.
     """
-    design, shares = _with_ones(x), weights / weights.sum()
+    design, shares = with_ones(x), weights / weights.sum()
     penalty = np.diag(np.append(np.full(x.shape[1], ridge), 1e-9))
     against = (design * shares[:, None]).T
     return np.asarray(np.linalg.solve(against @ design + penalty, against @ y))
@@ -91,5 +91,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
 
 
-def _with_ones(x: np.ndarray) -> np.ndarray:
+def with_ones(x: np.ndarray) -> np.ndarray:
+    """The rows with a 1 behind each, which a constant is the factor of."""
     return np.concatenate([x, np.ones((len(x), 1))], axis=1)
