@@ -57,15 +57,6 @@ def check_given(value: Any, kind: type, function: str, of: str) -> None:
         raise InputError(f"`{function}` of {of} must give {article} {kind.__name__}. Received: {type(value).__name__}.")
 
 
-def check_methods(value: Any, names: tuple[str, ...], function: str, of: str, kind: str) -> None:
-    """Refuse what a user's function made, if it lacks a method."""
-    if not all(callable(getattr(value, name, None)) for name in names):
-        methods = " and ".join(f"`{name}`" for name in names)
-        raise InputError(
-            f"`{function}` of {of} must make a {kind}, which has {methods}. Received: {type(value).__name__}."
-        )
-
-
 @contextlib.contextmanager
 def naming_mistakes(answer: str, function: str) -> Iterator[None]:
     """A mistake in a function of an answer, which may be a user's own, as a sentence that names both."""

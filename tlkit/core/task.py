@@ -482,7 +482,11 @@ class Task:
     def fresh_scorer(self) -> Scorer:
         """A Scorer that has seen nothing yet."""
         scorer = self.scorer()
-        checks.check_methods(scorer, ("update", "result"), "scorer", f"the task {self.name!r}", "Scorer")
+        if not all(callable(getattr(scorer, name, None)) for name in ("update", "result")):
+            raise InputError(
+                f"`scorer` of the task {self.name!r} must make a Scorer, which has `update` and `result`. "
+                f"Received: {type(scorer).__name__}."
+            )
         return scorer
 
     def own(self, answer: Answer, decoded: Mapping[str, Any]) -> dict[str, Any]:

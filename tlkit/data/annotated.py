@@ -429,7 +429,7 @@ def voc(folder: str | os.PathLike[str], images: str | os.PathLike[str] | None, *
     listed = _voc_parts(root)
     annotated = [_voc_file(file, root, pictures, listed) for file in files]
     labels = tuple(sorted({thing.label for image in annotated for thing in image.things if thing.label}))
-    unlisted = _unlisted(root, {image.path for image in annotated}, "no XML file") if images is None else ()
+    unlisted = _unlisted(root, {image.path for image in annotated}) if images is None else ()
     return Annotations(_named_once(annotated), labels, "xyxy", "pixels", unlisted)
 
 
@@ -484,14 +484,13 @@ def _voc_thing(element: ElementTree.Element, shift: float) -> Thing:
     return Thing(label, (left + shift, top + shift, right, bottom), difficult)
 
 
-def _unlisted(root: Path, annotated: set[Path], lacks: str) -> tuple[str, ...]:
+def _unlisted(root: Path, annotated: set[Path]) -> tuple[str, ...]:
     unlisted = [path for path in walking.files(root) if path not in annotated and is_image(path)]
     if not unlisted:
         return ()
     names = ", ".join(repr(path.relative_to(root).as_posix()) for path in unlisted[:3])
-    return (
-        f"{len(unlisted):,} images have {lacks} and are no examples: {names}{', ...' if len(unlisted) > 3 else ''}.",
-    )
+    more = ", ..." if len(unlisted) > 3 else ""
+    return (f"{len(unlisted):,} images have no XML file and are no examples: {names}{more}.",)
 
 
 # -- YOLO

@@ -126,9 +126,9 @@ def axis(low: float, high: float, scale: Scale, most: int = 5) -> tuple[Tick, ..
     return tuple(Tick(scale(value), f"{value:g}") for value in inside)
 
 
-def whole_axis(count: int, scale: Scale, most: int = 8) -> tuple[Tick, ...]:
+def whole_axis(count: int, scale: Scale) -> tuple[Tick, ...]:
     """Labelled whole numbers from 1 to `count`."""
-    step = max(1, round(ticks(0, count, most)[1]))
+    step = max(1, round(ticks(0, count, 8)[1]))
     return tuple(Tick(scale(i), str(i)) for i in sorted({1, *range(step, count + 1, step)}) if i == 1 or i >= step)
 
 

@@ -107,13 +107,12 @@ def drawn_counts(count: int, *, resamples: int = 1000) -> Array:
     return np.stack([np.bincount(drawn, minlength=count).astype(np.float64) for drawn in draws])
 
 
-def bootstrap_confusion(statistic: Callable[[Array], float], confusion: Array, *, resamples: int = 1000) -> Interval:
+def bootstrap_confusion(statistic: Callable[[Array], float], confusion: Array) -> Interval:
     """Like `bootstrap` for what depends on the confusion matrix alone: drawing examples is drawing its cells.
 
     Args:
         statistic: Confusion matrix (k, k) -> a figure.
         confusion: int (k, k) counts.
-        resamples: Draws.
 
     Returns:
         The 2.5 and 97.5 percentiles.
@@ -122,7 +121,7 @@ def bootstrap_confusion(statistic: Callable[[Array], float], confusion: Array, *
     total = int(confusion.sum())
     if not total:
         return Interval(0.0, 0.0)
-    drawn = np.random.default_rng(0).multinomial(total, confusion.flat[cells] / total, size=resamples)
+    drawn = np.random.default_rng(0).multinomial(total, confusion.flat[cells] / total, size=1000)
     matrix = np.zeros(confusion.shape, dtype=np.int64)
     figures = []
     for counts in drawn:

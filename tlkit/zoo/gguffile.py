@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,13 @@ class _Bytes:
         return np.frombuffer(self.taken(count * struct.calcsize(code)), code)
 
 
-def read_gguf(
-    path: str | Path, wanted: Callable[[str], bool] = lambda name: True
-) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:
+def read_gguf(path: str | Path) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:
     """What a GGUF file says of itself, and name -> float32 array of its tensors, matrices (out, in).
 
     Numbers that are stored in fewer bits are what the file makes of them: near the original ones.
 
     Args:
         path: Of the file.
-        wanted: Which tensors to read, by name.
 
     Raises:
         InputError: If the file is damaged, in another format, or holds tensors stored in a way that is not known here.
@@ -81,8 +78,7 @@ def read_gguf(
         alignment = int(header.get(ALIGNMENT, 32))
         start = -(-file.place // alignment) * alignment
         numbers = file.content[start:]
-        chosen = (entry for entry in table if wanted(entry[0]))
-        return header, {name: _array(numbers, shape, kind, place) for name, shape, kind, place in chosen}
+        return header, {name: _array(numbers, shape, kind, place) for name, shape, kind, place in table}
     except (ValueError, TypeError, KeyError, struct.error, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is damaged, or not a GGUF file that can be read ({error!r}).") from error
 
