@@ -220,11 +220,8 @@ def _demo(args: list[str], flags: set[str]) -> int:
     from tlkit.datasets import samples
 
     folder = samples.folder("emoji10", "noto")
-    return _run(["image_classification", "--data", str(folder), *_as_flags(options)], flags | {"--fresh"})
-
-
-def _as_flags(options: dict[str, Any]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return _run(["image_classification", "--data", str(folder), *words], flags | {"--fresh"})
 
 
 def _doctor(args: list[str], flags: set[str]) -> int:

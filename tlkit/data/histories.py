@@ -179,7 +179,8 @@ def of_timelines(
         raise InputError(f"`held_out` names {unknown[0]!r}, and there is no such series.")
     if len(set(held_out)) == len(histories):
         raise InputError("`held_out` names all series: leave one or more to train on.")
-    earlier = _earlier(histories)
+    last = max(history.last for history in histories)
+    earlier = [round((last - history.last) / history.step.size) for history in histories]  # in steps
     cut_earlier = earlier if cutoffs.calendar else [0] * len(histories)
     for history, steps in zip(histories, cut_earlier, strict=True):
         _check(history, cutoffs, steps)
@@ -195,12 +196,6 @@ def of_timelines(
         notes.append(f"Of {cut:,} long series the latest {most:,} windows each are trained on.")
     notes += _apart(histories, earlier, cutoffs, held_out) if names else []  # without times no date is known
     return Splits(train, val, test, notes=(*notes, *_unusual(histories[0], cutoffs.season_length)))
-
-
-def _earlier(histories: Sequence[Timeline]) -> list[int]:
-    """How many steps each series ends before the one that ends last."""
-    last = max(history.last for history in histories)
-    return [round((last - history.last) / history.step.size) for history in histories]
 
 
 def _apart(

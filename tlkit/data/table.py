@@ -274,7 +274,8 @@ def _read(
     odd = () if pictures is None else pictures.notes
     leaks = _leaks(whole, labelled, established.columns)
     notes = (*rows.notes, *established.notes, *odd, *labelled.notes, *missing, *leaks)
-    splits = dataclasses.replace(splits, duplicates=(), notes=_of_tables(splits.notes), seconds=0.0)
+    of_rows = tuple(note for note in splits.notes if "under different labels" not in note)  # common, and no mistake
+    splits = dataclasses.replace(splits, duplicates=(), notes=of_rows, seconds=0.0)
     return dataclasses.replace(noted(splits, (*notes, *_repeated(splits))), seconds=time.perf_counter() - started)
 
 
@@ -371,11 +372,6 @@ def _of_card(folder: Path) -> tuple[TableColumn, ...]:
 
 
 # -- notes
-
-
-def _of_tables(notes: Sequence[str]) -> tuple[str, ...]:
-    """Without what is said of equal content under different labels: of rows that is common, and no mistake."""
-    return tuple(note for note in notes if "under different labels" not in note)
 
 
 def _missing(whole: Examples) -> list[str]:

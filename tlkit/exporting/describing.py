@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tlkit.core.examples import Examples
 from tlkit.core.modality import Table
@@ -23,7 +22,7 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
         format: Name of its format; "" where there is no file.
     """
     task = run.task.deployed
-    about = described(run.model, examples)
+    about, made_by = described(run.model, examples), task.made_by
     outputs: dict[str, Table] = {}
     for answer in task.answers:
         outputs |= _outputs(task, answer)
@@ -38,7 +37,9 @@ def describe(run: Run, examples: Examples, format: str = "") -> tflite_metadata.
             **{name: tflite_metadata.label_lines(labels) for name, labels in labels_by_file(task).items() if labels},
         },
         card={
-            **task_card(task),
+            "task": task.name,
+            "labels": list(task.labels),
+            "made_by": [made_by[0], dict(made_by[1])],
             "modality": examples.modality,
             "pipeline": examples.pipeline.plain(),
             "shapes": {name: list(shape) for name, shape in _shapes(run, examples).items()},
@@ -85,9 +86,3 @@ def _sentence(run: Run, format: str) -> str:
     handle = module.get("handle") if isinstance(module, dict) else module
     source = f", adapted from {handle}" if isinstance(handle, str) else ""
     return f"Made by tlkit: {run.task.name}{source}; {format}. Inputs are scaled inside the model."
-
-
-def task_card(task: Task) -> dict[str, Any]:
-    """What a card says of the task: its name, its labels, and what makes it again."""
-    path, arguments = task.made_by
-    return {"task": task.name, "labels": list(task.labels), "made_by": [path, dict(arguments)]}

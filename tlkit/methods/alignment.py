@@ -150,14 +150,8 @@ def subspace_map(source: np.ndarray, target: np.ndarray, dimensions: int) -> tup
     most = min(len(source), len(target), source.shape[1])
     if not 1 <= dimensions <= most:
         raise InputError(f"`dimensions` must lie in [1, {most}]. Received: dimensions={dimensions!r}.")
-    axes = [_principal(x, dimensions) for x in (source, target)]
+    axes = [np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:dimensions].T for x in (source, target)]
     return axes[0] @ (axes[0].T @ axes[1]), axes[1]
-
-
-def _principal(x: np.ndarray, dimensions: int) -> np.ndarray:
-    """The first principal axes as columns (d, dimensions)."""
-    axes: np.ndarray = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:dimensions].T
-    return axes
 
 
 def _covariance(x: np.ndarray, ridge: float) -> np.ndarray:

@@ -129,7 +129,7 @@ def axis(low: float, high: float, scale: Scale, most: int = 5) -> tuple[Tick, ..
 def whole_axis(count: int, scale: Scale) -> tuple[Tick, ...]:
     """Labelled whole numbers from 1 to `count`."""
     step = max(1, round(ticks(0, count, 8)[1]))
-    return tuple(Tick(scale(i), str(i)) for i in sorted({1, *range(step, count + 1, step)}) if i == 1 or i >= step)
+    return tuple(Tick(scale(i), str(i)) for i in sorted({1, *range(step, count + 1, step)}))
 
 
 def cells(chosen: Iterable[tuple[int, int]]) -> str:

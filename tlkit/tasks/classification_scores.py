@@ -32,6 +32,7 @@ def single_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarra
     predicted = np.where(usable, likely.argmax(axis=1), -1)
     correct = predicted == targets
     confusion = metrics.confusion_matrix(targets, predicted, len(labels))
+    support = np.bincount(targets, minlength=len(labels))
     ece, bins = metrics.calibration(likely.max(axis=1), correct)
     macro_f1 = metrics.bootstrap_confusion(metrics.macro_f1, confusion)
     scores = {
@@ -46,7 +47,7 @@ def single_label(labels: tuple[str, ...], examples: Examples, outputs: np.ndarra
     details = {
         "headline": metrics.headline("accuracy", "Accuracy", "Wilson"),
         "confusion": {"labels": list(labels), "counts": confusion.tolist()},
-        "per_class": _per_class(labels, confusion, targets),
+        "per_class": _rows(labels, np.diag(confusion), confusion.sum(axis=0), support),
         "calibration": {"ece": ece, "bins": bins},
         "mistakes": _mistakes(labels, targets, predicted, outputs, examples.ids),
         "example_scores": correct.astype(int).tolist(),
@@ -97,11 +98,6 @@ def _accuracy(name: str, correct: np.ndarray) -> dict[str, float]:
 def _top_k(targets: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     k = min(5, outputs.shape[1] - 1)
     return {f"top{k}_accuracy": float(metrics.top_k_hits(targets, outputs, k).mean())}
-
-
-def _per_class(labels: tuple[str, ...], confusion: np.ndarray, targets: np.ndarray) -> list[dict[str, Any]]:
-    support = np.bincount(targets, minlength=len(labels))
-    return _rows(labels, np.diag(confusion), confusion.sum(axis=0), support)
 
 
 def _rows(

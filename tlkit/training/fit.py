@@ -322,7 +322,8 @@ def _run_phase(job: Job, state: State, number: int, stored: checkpoint.Checkpoin
     job = replace(job, watchers=_watching(job, stage, state))
     frozen = frozen_variables(job.model, stage) if trial is None else []  # the run that is kept has the proof
     before, best_before = weights_hash(frozen), state.best
-    state = replace(state, weights=_covered(job.model, stage, state))
+    # the best weights with those that this phase is about to train: so far they are as the best had them
+    state = replace(state, weights={**_trained_weights(job.model, stage), **state.weights})
     if stored is not None and state.epoch:
         resume(stage, stored)
     while state.epoch < stage.phase.epochs and not _patience_spent(stage.phase, state):
@@ -627,8 +628,3 @@ def _trained_weights(model: keras.Model, stage: Stage) -> Arrays:
     """Copies of all that the phase can have changed."""
     inside = {id(v) for v in stage.trainer.model.variables}
     return {i: np.array(v) for i, v in enumerate(model.variables) if id(v) in inside and not is_seed(v)}
-
-
-def _covered(model: keras.Model, stage: Stage, state: State) -> Mapping[int, np.ndarray]:
-    """The best weights with those that this phase is about to train: so far they are as the best had them."""
-    return {**_trained_weights(model, stage), **state.weights}

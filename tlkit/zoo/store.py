@@ -58,7 +58,8 @@ def folder(name: str, *, offline: bool | None = None) -> Path:
         return target
     with locked(home / "lock"):
         if not is_intact(target):  # another process may have built it while this one waited
-            _drop_leftovers(home)
+            for leftover in home.glob(f"{PARTIAL}*"):  # of builds that were killed: under the lock none is under way
+                shutil.rmtree(leftover, ignore_errors=True)
             with atomic_folder(target) as partial:
                 build(name, partial, offline=offline)
     return target
@@ -169,9 +170,3 @@ def _write_manifest(folder: Path) -> None:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     manifest = {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _drop_leftovers(home: Path) -> None:
-    """Remove what a killed build left; the caller holds the lock, so no other build is under way."""
-    for leftover in home.glob(f"{PARTIAL}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
