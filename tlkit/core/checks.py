@@ -43,6 +43,19 @@ def are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
+def check_rules(checks: Mapping[str, tuple[Any, str, Any]], of: str = "") -> None:
+    """Refuse the first argument that breaks its rule.
+
+    Args:
+        checks: Name of each argument -> whether it keeps to the rule, the rule as it follows "must", what was given.
+        of: Name of the function, for the message; "" leaves it out.
+    """
+    where = f" of `{of}`" if of else ""
+    for name, (fine, rule, value) in checks.items():
+        if not fine:
+            raise InputError(f"`{name}`{where} must {rule}. Received: {name}={value!r}.")
+
+
 def check_positive(**values: float | None) -> None:
     """Refuse a number that is not above 0; None passes."""
     for name, value in values.items():

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from tlkit.answers.anomaly import anomaly
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Evaluation, HeadOutputs, Inference, Objective, Task
 from tlkit.layer import reads
 from tlkit.tasks import anomaly_scorers as scorers
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.anomaly_scores import THRESHOLD, AnomalyScorer, areas
 from tlkit.tasks.split_checks import check_training, named_splits
 
@@ -67,7 +68,7 @@ def padim(
     2021, arXiv:2105.14737.
     """
     chosen = _strides(strides)
-    heads.check_rules({"n_features": (n_features >= 1, "be 1 or more", n_features)}, of="padim")
+    check_rules({"n_features": (n_features >= 1, "be 1 or more", n_features)}, of="padim")
     arguments = {
         "strides": chosen, "n_features": int(n_features), "shared": bool(shared),
         "false_alarm_rate": float(false_alarm_rate), "threshold": threshold, "tried": tried,
@@ -116,7 +117,7 @@ def patchcore(
         "coreset_sampling_ratio": (0 < ratio <= 1, "lie in (0, 1]", coreset_sampling_ratio),
         "num_neighbors": (num_neighbors >= 1, "be 1 or more", num_neighbors),
     }
-    heads.check_rules(rules, of="patchcore")
+    check_rules(rules, of="patchcore")
     arguments = {
         "strides": chosen, "coreset_sampling_ratio": ratio, "num_neighbors": int(num_neighbors),
         "false_alarm_rate": float(false_alarm_rate), "threshold": threshold, "tried": tried,
@@ -165,7 +166,7 @@ def _task(
         "false_alarm_rate": (0 < rate < 1, "lie in (0, 1)", rate),
         "threshold": (threshold is None or threshold > 0, "be positive or None", threshold),
     }
-    heads.check_rules(rules, of=maker.__name__)
+    check_rules(rules, of=maker.__name__)
     remade = functools.partial(maker, **arguments)
     return Task(
         name="anomalies",
@@ -313,7 +314,7 @@ def _seen(solution: Inference, val: HeadOutputs) -> tuple[float, float]:
 def _strides(strides: Sequence[int]) -> tuple[int, ...]:
     finest = tuple(sorted(int(stride) for stride in strides))
     rule = bool(finest) and min(finest) >= 1 and len(set(finest)) == len(finest)
-    heads.check_rules({"strides": (rule, "be different, each 1 or more", tuple(strides))})
+    check_rules({"strides": (rule, "be different, each 1 or more", tuple(strides))})
     return finest
 
 

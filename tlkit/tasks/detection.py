@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.boxes import boxes
+from tlkit.core.checks import check_rules
 from tlkit.core.columns import ArrayColumn, RaggedColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Objective, Task
 from tlkit.data.augment import check_moving
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.detection_scores import DetectionScorer
 from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
@@ -76,7 +77,7 @@ def detect(
     names, finest = tuple(str(label) for label in labels), tuple(sorted(int(stride) for stride in strides))
     width, depth, overlap = int(width), int(depth), float(overlap)
     _check_arguments(names, finest, width, depth, overlap, head)
-    heads.check_rules({"tap": (tap in reads.TAPS, f"be one of {', '.join(reads.TAPS)}", tap)}, of="detect")
+    check_rules({"tap": (tap in reads.TAPS, f"be one of {', '.join(reads.TAPS)}", tap)}, of="detect")
     arguments: dict[str, Any] = {
         "labels": names, "strides": finest, "width": width, "depth": depth, "overlap": overlap, "head": head,
         "tap": tap,
@@ -282,7 +283,7 @@ def _check_arguments(
         "overlap": (0 < overlap < 1, "lie in (0, 1)", overlap),
         "head": (head in HEADS, f"be one of {', '.join(HEADS)}", head),
     }
-    heads.check_rules(checks, of="detect")
+    check_rules(checks, of="detect")
 
 
 def _check(labels: tuple[str, ...], splits: Splits) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.quantiles import quantiles as quantile_answer
+from tlkit.core.checks import check_rules
 from tlkit.core.columns import ArrayColumn
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.run import Phase
 from tlkit.core.task import Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.forecast_scores import ForecastScorer
 from tlkit.tasks.split_checks import check_training
 
@@ -207,7 +208,7 @@ def _check_arguments(horizon: Any, quantiles: Any, season_length: Any, hidden: A
     levels = list(quantiles) if isinstance(quantiles, Sequence) and not isinstance(quantiles, str) else []
     numbers = all(isinstance(level, float | int) for level in levels)
     fine = bool(levels) and numbers and all(0 < level < 1 for level in levels) and levels == sorted(set(levels))
-    heads.check_rules(
+    check_rules(
         {
             "horizon": (_is_count(horizon), "be a whole number, 1 or more", horizon),
             "quantiles": (

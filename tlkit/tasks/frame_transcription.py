@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.transcripts import UNITS, transcripts, written
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.task import Objective, Task
 from tlkit.data.speech import TEXT
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.split_checks import check_training, named_splits
 from tlkit.tasks.transcription_scores import judged
@@ -56,7 +57,7 @@ def ctc(vocabulary: Sequence[str], hidden: Sequence[int] = (), dropout: float = 
         "hidden": (not widths or min(widths) >= 1, "be 1 or more each", widths),
         "dropout": (0 <= dropout < 1, "lie in [0, 1)", dropout),
     }
-    heads.check_rules(checks, of="ctc")
+    check_rules(checks, of="ctc")
     arguments = {"vocabulary": units, "hidden": widths, "dropout": dropout}
     return Task(
         name="ctc",

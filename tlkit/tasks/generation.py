@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.continuations import continuation, token_likelihoods
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.task import Deployment, FileCheck, Objective, Task
@@ -20,7 +21,6 @@ from tlkit.layer import reads
 from tlkit.tasks import client_loops, generation_functions, generation_scores, recording
 from tlkit.tasks.corpus_scores import check_packages
 from tlkit.tasks.gathering import gathered
-from tlkit.tasks.heads import check_rules
 from tlkit.tasks.split_checks import check_training
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 
 
@@ -81,19 +82,6 @@ def check_stack(hidden: Sequence[int], dropout: float, l2: float) -> None:
         "l2": (l2 >= 0, "be 0 or more", l2),
     }
     check_rules(checks)
-
-
-def check_rules(checks: Mapping[str, tuple[Any, str, Any]], of: str = "") -> None:
-    """Refuse the first argument that breaks its rule.
-
-    Args:
-        checks: Name of each argument -> whether it keeps to the rule, the rule as it follows "must", what was given.
-        of: Name of the function, for the message; "" leaves it out.
-    """
-    where = f" of `{of}`" if of else ""
-    for name, (fine, rule, value) in checks.items():
-        if not fine:
-            raise InputError(f"`{name}`{where} must {rule}. Received: {name}={value!r}.")
 
 
 def _vector(features: Any, prefix: str) -> Any:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.points import POINTS, points
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.core.task import Decoded, Evaluation, Objective, Task
 from tlkit.data.augment import check_moving
 from tlkit.layer import reads
-from tlkit.tasks import heads, metrics, recording
+from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
@@ -145,7 +146,7 @@ def _check_arguments(names: tuple[str, ...], strides: tuple[int, ...], width: in
         "width": (width >= 1, "be 1 or more", width),
         "within": (0 < within < 1, "lie in (0, 1)", within),
     }
-    heads.check_rules(checks, of="keypoints")
+    check_rules(checks, of="keypoints")
 
 
 def _check(names: tuple[str, ...], splits: Splits) -> None:

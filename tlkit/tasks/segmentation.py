@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.masks import masks
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Column, Splits
 from tlkit.core.task import Objective, Task
 from tlkit.data.augment import VOID, check_moving
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.segmentation_scores import SegmentationScorer
 from tlkit.tasks.split_checks import check_labels, check_training, named_splits
 
@@ -188,7 +189,7 @@ def _check_arguments(
             class_weights,
         ),
     }  # fmt: skip
-    heads.check_rules(checks, of="segment")
+    check_rules(checks, of="segment")
     if unknown or any(not 0 <= weight < float("inf") for weight in weights):
         raise InputError(
             f"`class_weights` must be 0 or more for each label of the task. Received: {unknown or class_weights!r}."

@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tlkit.answers.anomaly import anomaly
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Splits
 from tlkit.core.task import HeadOutputs, Inference, Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.anomaly_detection import begun, finished
 from tlkit.tasks.anomaly_scorers import coreset
 from tlkit.tasks.anomaly_scores import AnomalyScorer
@@ -73,7 +74,7 @@ def sequence_anomalies(
         "false_alarm_rate": (0 < false_alarm_rate < 1, "lie in (0, 1)", false_alarm_rate),
         "threshold": (threshold is None or threshold > 0, "be positive or None", threshold),
     }
-    heads.check_rules(rules, of="sequence_anomalies")
+    check_rules(rules, of="sequence_anomalies")
     arguments: dict[str, Any] = {
         "method": method, "window": int(window), "num_neighbors": int(num_neighbors),
         "n_components": int(n_components), "false_alarm_rate": float(false_alarm_rate), "threshold": threshold,

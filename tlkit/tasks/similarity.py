@@ -11,11 +11,12 @@ import numpy as np
 
 from tlkit.answers.affine import Affine
 from tlkit.answers.values import values
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import heads, metrics, recording
+from tlkit.tasks import metrics, recording
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.split_checks import check_training, named_splits
 
@@ -188,7 +189,7 @@ def _check_options(loss: str, low: float, high: float, projection: int | None, m
         "margin": (0 < margin <= 2, "lie in (0, 2]", margin),
         "scale": (0 < scale < float("inf"), "be finite and positive", scale),
     }  # fmt: skip
-    heads.check_rules(checks)
+    check_rules(checks)
 
 
 def _check_scores(ends: tuple[float, float], splits: Splits) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import functools
 
 from tlkit.answers.tokens import IDS, text_of, tokens
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Decoded, Evaluation, Task
 from tlkit.data.speech import TEXT
 from tlkit.data.teacher_forcing import TOKENIZER
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.corpus_scores import cut_short
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
 from tlkit.tasks.split_checks import check_training, named_splits
@@ -49,7 +50,7 @@ def transcribe(longest: int = 128, checked: int = 20) -> Task:
         "longest": (8 <= longest <= 440, "lie in [8, 440]", longest),
         "checked": (checked >= 1, "be 1 or more", checked),
     }
-    heads.check_rules(checks, of="transcribe")
+    check_rules(checks, of="transcribe")
     return encoder_decoder(
         "transcribe",
         recording.record("tlkit.tasks.transcribe", {"longest": longest, "checked": checked}),

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from tlkit.answers.continuations import samples
 from tlkit.answers.tokens import tokens
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Splits
 from tlkit.core.task import Task
 from tlkit.data.teacher_forcing import TOKENIZER
 from tlkit.data.translations import TRANSLATION, WANTED
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks.corpus_scores import SCORES, check_packages
 from tlkit.tasks.encoder_decoder import encoder_decoder, scores_by_table
 from tlkit.tasks.split_checks import check_training
@@ -60,7 +61,7 @@ def translate(
         "checked": (checked >= 1, "be 1 or more", checked),
         "scored": (scored is None or scored >= 1, "be 1 or more", scored),
     }
-    heads.check_rules(checks, of="translate")
+    check_rules(checks, of="translate")
     check_packages(names)
     sections = [samples("Texts", "Translations")]
     arguments = {"scores": names, "longest": longest, "checked": checked, "scored": scored}

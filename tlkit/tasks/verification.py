@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlkit.answers.values import vectors
+from tlkit.core.checks import check_rules
 from tlkit.core.errors import InputError
 from tlkit.core.examples import Examples, Splits
 from tlkit.core.task import Evaluation, Objective, Task
 from tlkit.layer import reads
-from tlkit.tasks import heads, recording
+from tlkit.tasks import recording
 from tlkit.tasks import verification_scores as measures
 from tlkit.tasks.gathering import gathered
 from tlkit.tasks.split_checks import named_splits
@@ -144,7 +145,7 @@ def _check_options(
         "scale": (scale > 0, "be positive", scale),
         "threshold": (threshold is None or -1 <= threshold <= 1, "lie in [-1, 1] or be None", threshold),
     }
-    heads.check_rules(checks)
+    check_rules(checks)
 
 
 def _check(speakers: int, splits: Splits) -> None:
