@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkit.core import excerpts
+from tlkit.core.disk_arrays import disk_array
 from tlkit.core.errors import InputError
 from tlkit.core.examples import ArraySpec, Examples, Splits
 from tlkit.data.splitting import spread
@@ -56,7 +57,7 @@ def store(examples: Examples, names: Sequence[str], folder: Path) -> dict[str, n
                 return _store_strings(examples, names, folder)
             if name not in arrays:
                 file, shape = folder / f"{name}.npy", (len(examples), *row.shape)
-                arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=row.dtype, shape=shape)
+                arrays[name] = disk_array(file, row.dtype, shape)
             arrays[name][i] = row
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]

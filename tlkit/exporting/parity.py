@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkit.core.disk_arrays import disk_array
 from tlkit.core.format import Opened
 from tlkit.formats.tflite import Arrays, Call
 
@@ -40,7 +41,7 @@ class Rows:
             if name not in self.arrays:
                 shape, file = (self.count, *rows.shape[1:]), self.folder / f"{name}.npy"
                 if rows.size:
-                    self.arrays[name] = np.lib.format.open_memmap(file, mode="w+", dtype=rows.dtype, shape=shape)
+                    self.arrays[name] = disk_array(file, rows.dtype, shape)
                 else:  # nothing can be mapped
                     self.arrays[name] = np.zeros(shape, rows.dtype)
                     np.save(file, self.arrays[name])

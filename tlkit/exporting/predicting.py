@@ -180,8 +180,11 @@ def _of_file(file: Path, trust: bool) -> Format:
 
 def _rows(folder: Path) -> dict[str, str]:
     """Format and file of each export that the run.json of a folder names; none where it cannot be read."""
+    record = folder / "run.json"
+    if not record.is_file():  # a pipe would be waited for
+        return {}
     try:
-        rows = json.loads((folder / "run.json").read_text(encoding="utf-8"))["exports"]
+        rows = json.loads(record.read_text(encoding="utf-8"))["exports"]
         return {str(row["format"]): str(row["file"]) for row in rows}
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return {}

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from tlkit.core import excerpts
 from tlkit.core.batches import chunks, order_of_epoch, outputs_at_once
 from tlkit.core.columns import ArrayColumn, DictColumn, DigestedColumn, RaggedColumn, TextColumn
+from tlkit.core.disk_arrays import disk_array
 from tlkit.core.examples import ArraySpec, Column, Examples, Pipeline, Spec, Splits
 from tlkit.core.files import PARTIAL, atomic_file
 from tlkit.core.run import Run
@@ -149,7 +149,7 @@ class Packer:
                     continue
                 if name not in parts:
                     file = self.scratch / f"{len(self.arrays)}-{len(parts)}.npy"
-                    parts[name] = open_memmap(file, "w+", array.dtype, (len(column), *array.shape[1:]))
+                    parts[name] = disk_array(file, array.dtype, (len(column), *array.shape[1:]))
                 parts[name][piece] = array
         columns = {name: _plain_array(np.concatenate(p) if isinstance(p, list) else p) for name, p in parts.items()}
         return DictColumn(columns) if isinstance(column.spec, Mapping) else columns[""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -155,3 +156,11 @@ def test_a_mistake_of_reading_names_what_is_read(tmp_path):
 
 def mistaken_parse(path, info):
     raise LookupError("no such key")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"")
+    os.mkfifo(tmp_path / "run.json")
+    assert predicting._of_folder(tmp_path, trust=False) is predicting.formats.float32
+    assert predicting._of_file(tmp_path / "model.tflite", trust=False) is predicting.formats.float32
