@@ -12,7 +12,7 @@ from vocabulary import STRINGS, minilm, random_strings, small
 
 from tlkit.core.errors import InputError
 from tlkit.tokenizing.wordpiece import WordPiece
-from tlkit.tokenizing.wordpiece_graph import graph_inputs
+from tlkit.tokenizing.wordpiece_graph import GraphInputs
 
 LENGTH = 32
 
@@ -22,7 +22,7 @@ def saved(tmp_path_factory) -> Path:
     """A SavedModel from strings to the inputs of MiniLM."""
     target = tmp_path_factory.mktemp("tokenizer")
     module = tf.Module()
-    module.tokenizer = graph_inputs(minilm(), LENGTH)
+    module.tokenizer = GraphInputs(minilm(), LENGTH)
     module.serve = tf.function(module.tokenizer, input_signature=[tf.TensorSpec((None,), tf.string)])
     tf.saved_model.save(module, target, signatures=module.serve)
     return target
@@ -41,7 +41,7 @@ def check(call: Any, wordpiece: WordPiece, texts: list[str], length: int = LENGT
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_the_graph_equals_python(lower_case):
     wordpiece = minilm(lower_case)
-    call = tf.function(graph_inputs(wordpiece, LENGTH), input_signature=[tf.TensorSpec((None,), tf.string)])
+    call = tf.function(GraphInputs(wordpiece, LENGTH), input_signature=[tf.TensorSpec((None,), tf.string)])
     check(call, wordpiece, list(STRINGS))
     check(call, wordpiece, random_strings(wordpiece, 1500, seed=5))  # all of Unicode: both know what Python knows
 
@@ -50,7 +50,7 @@ def test_the_graph_equals_python(lower_case):
 @pytest.mark.parametrize("length", [LENGTH, 4, 5])
 def test_pairs_equal_python(length):
     wordpiece = WordPiece(small())
-    call = tf.function(graph_inputs(wordpiece, length), input_signature=[tf.TensorSpec((None,), tf.string)] * 2)
+    call = tf.function(GraphInputs(wordpiece, length), input_signature=[tf.TensorSpec((None,), tf.string)] * 2)
     first = [*STRINGS, *random_strings(wordpiece, 100, seed=7), "", "", "hello"]
     second = [*random_strings(wordpiece, 100, seed=8), "", "hello", "", *STRINGS]
     inputs = call(tf.constant(first), tf.constant(second))
@@ -91,11 +91,11 @@ def test_our_own_scan_has_nothing_against_it(saved):
 @pytest.mark.parametrize("length", [3, 4, 7])
 def test_short_lengths_cut(length):
     wordpiece = WordPiece(small())
-    check(graph_inputs(wordpiece, length), wordpiece, ["hello unaffable world", "zzzzzz", ""], length)
+    check(GraphInputs(wordpiece, length), wordpiece, ["hello unaffable world", "zzzzzz", ""], length)
 
 
 def test_a_length_without_room_is_refused():
     with pytest.raises(InputError, match=r"`length` must be at least 3 pieces. Received: length=2"):
-        graph_inputs(WordPiece(small()), 2)
+        GraphInputs(WordPiece(small()), 2)
     with pytest.raises(InputError, match=r"`length` must be at least 4 pieces. Received: length=3"):
-        graph_inputs(WordPiece(small()), 3)(tf.constant(["a"]), tf.constant(["b"]))
+        GraphInputs(WordPiece(small()), 3)(tf.constant(["a"]), tf.constant(["b"]))

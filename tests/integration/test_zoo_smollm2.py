@@ -86,8 +86,6 @@ def test_states_are_those_of_llama_in_numpy(tiny):
     all_states = smollm.states(weights, tf.constant(ids, tf.int32), TINY)
     for row, states in zip(ids, all_states, strict=True):
         np.testing.assert_allclose(states, reference(tensors, row, TINY), atol=1e-4)
-    logits = smollm.scores(weights, all_states)
-    np.testing.assert_allclose(logits, all_states @ tensors["token_embd.weight"].T, atol=1e-4)
 
 
 def test_what_lies_ahead_changes_nothing(tiny):

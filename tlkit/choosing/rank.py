@@ -203,12 +203,13 @@ def _checked(
 
 def _opened(module: Any, data: Splits, input_range: tuple[float, float] | None) -> HubLayer:
     """The module as a layer, once a few training examples have shown that it takes them."""
-    from tlkit.features.vectors import as_taken, check_single, opened
+    from tlkit.features.vectors import check_single, opened
+    from tlkit.modalities.prepare import prepare
 
     layer = opened(module, input_range, data.train.inputs.spec)
     few = data.train.subset(range(min(TRIED, len(data.train))))
     weights = [(variable, np.array(variable)) for variable in layer.variables]
-    check_single(as_taken(replace(data, train=few, val=few, test=few), layer).train)
+    check_single(prepare(replace(data, train=few, val=few, test=few), layer).train)
     for variable, value in weights:  # zoo:rocket takes its thresholds from all training series, not from few
         variable.assign(value)
     return layer
@@ -264,10 +265,11 @@ def _kept(file: Path, module: Any) -> Ranked | None:
 def _ranked(
     module: Any, data: Splits, convert: bool, batch_size: int, input_range: tuple[float, float] | None
 ) -> Ranked:
-    from tlkit.features.vectors import as_taken, opened, vectors
+    from tlkit.features.vectors import opened, vectors
+    from tlkit.modalities.prepare import prepare
 
     layer = opened(module, input_range, data.train.inputs.spec)
-    examples = as_taken(data, layer).train
+    examples = prepare(data, layer).train
     conversion = _conversion(layer, examples) if convert else None  # first: what is converted runs faster
     started = time.perf_counter()
     features = vectors(layer, examples, batch_size)

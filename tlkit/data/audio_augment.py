@@ -87,31 +87,6 @@ class Augmentation(LeavesTargets):
         return np.array(np.clip(x, -1, 1))
 
 
-def shift(share: float = 0.1) -> Augmentation:
-    """Moves the sound in time by at most `share` of the window."""
-    return Augmentation(shift=share)
-
-
-def gain(db: float = 6.0) -> Augmentation:
-    """Changes the loudness by at most `db` dB."""
-    return Augmentation(gain_db=db)
-
-
-def band_stop(share: float = 0.1) -> Augmentation:
-    """Takes a band of at most `share` of the spectrum out."""
-    return Augmentation(band_stop=share)
-
-
-def time_mask(share: float = 0.1) -> Augmentation:
-    """Silences a stretch of at most `share` of the window."""
-    return Augmentation(time_mask=share)
-
-
-def noise(snr_db: tuple[float, float] = (5.0, 20.0)) -> Augmentation:
-    """Adds noise at a signal-to-noise ratio in this range of dB."""
-    return Augmentation(snr_db=snr_db)
-
-
 def shifted(x: np.ndarray, samples: int) -> np.ndarray:
     """Move later (or earlier, where negative), with zeros in the gap.
 

@@ -32,8 +32,6 @@ ANSWER, GENERAL = 0, 1
 STEP = "turns"  # of the pipeline; its "system" is what all prompts begin with
 ROLES = ("system", "user", "assistant")
 
-Messages = Sequence[Mapping[str, str]]
-
 
 @dataclass(frozen=True)
 class Turn:

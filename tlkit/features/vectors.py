@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkit import graph as graphs
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Examples
 from tlkit.data.pairs import SIDES
 from tlkit.features.extract import extract
 from tlkit.layer.hub_layer import HubLayer
@@ -17,7 +17,6 @@ from tlkit.layer.input_affine import checked_range
 from tlkit.layer.input_range import settle_range
 from tlkit.layer.lookup import is_image
 from tlkit.layer.reads import check_features, choose_output
-from tlkit.modalities.prepare import prepare
 from tlkit.model.build import BACKBONE
 
 
@@ -41,11 +40,6 @@ def opened(backbone: Any, input_range: tuple[float, float] | None = None, spec: 
     if features.shape.rank is not None and features.shape.rank < 2:
         raise InputError(f"The module gives one number for each example, of shape {tuple(features.shape)}, no vector.")
     return layer
-
-
-def as_taken(splits: Splits, layer: HubLayer, length: int | None = None) -> Splits:
-    """The data as a module takes them: images at its size, texts as word pieces."""
-    return prepare(splits, layer, length=length)
 
 
 def vectors(layer: HubLayer, examples: Examples, batch_size: int = 32) -> np.ndarray:

@@ -16,7 +16,6 @@ from tlkit.graph.cutting import (
     split,
     split_at,
     tapped_cut,
-    unfrozen_variables,
     variables_in_front,
     variables_of,
 )
@@ -86,7 +85,6 @@ __all__ = [
     "taps",
     "thawed",
     "trunk",
-    "unfrozen_variables",
     "variables_in_front",
     "variables_of",
     "way_to",

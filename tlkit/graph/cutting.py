@@ -394,11 +394,3 @@ def variables_in_front(graph: Graph, cut: Cut) -> tuple[int, ...]:
     """Indices of the variables that the front reads, in order of first use."""
     behind = set(cut.variables_behind)
     return tuple(v for v in depth_order(graph) if v not in behind)
-
-
-def unfrozen_variables(graph: Graph, unfrozen: float) -> tuple[int, ...]:
-    """Indices of the variables that train when `unfrozen` of the depth does, in order of first use."""
-    if unfrozen == 0:
-        return ()
-    cut = nearest_cut(graph, unfrozen)
-    return depth_order(graph) if cut is None else cut.variables_behind

@@ -848,19 +848,9 @@ def _check_kinds(arguments: Any, tags: Any, load_options: Any) -> None:
         )
 
 
-@functools.lru_cache(maxsize=8)
-def _wordpiece(path: str, lower_case: bool) -> WordPiece:
-    return WordPiece.from_file(path, lower_case)
-
-
-@functools.lru_cache(maxsize=2)
-def _byte_pairs(path: str, settings: str | None) -> BytePairs:
-    return BytePairs.from_file(path, settings)
-
-
-@functools.lru_cache(maxsize=2)
-def _words(path: str) -> Words:
-    return Words.from_file(path)
+_wordpiece = functools.lru_cache(maxsize=8)(WordPiece.from_file)
+_byte_pairs = functools.lru_cache(maxsize=2)(BytePairs.from_file)
+_words = functools.lru_cache(maxsize=2)(Words.from_file)
 
 
 def _policy(dtype: Any, kwargs: dict[str, Any]) -> Any:

@@ -73,14 +73,15 @@ def item_vectors(catalogue: Catalogue, module: Any = "zoo:minilm-l6-v2", *, batc
 def _by(catalogue: Catalogue, module: Any, batch_size: int) -> ItemVectors:
     if module is None:
         return _by_columns(catalogue)
-    from tlkit.features.vectors import as_taken, opened, vectors
+    from tlkit.features.vectors import opened, vectors
     from tlkit.layer.lookup import is_image
+    from tlkit.modalities.prepare import prepare
 
     layer = opened(module)
     images = is_image(layer)
     examples = _images(catalogue, layer) if images else _texts(catalogue)
     nothing = examples.subset([])
-    taken = as_taken(Splits(examples, nothing, nothing), layer)
+    taken = prepare(Splits(examples, nothing, nothing), layer)
     return ItemVectors(vectors(layer, taken.train, batch_size), (*taken.notes, *((IMAGES,) if images else ())))
 
 

@@ -226,7 +226,7 @@ def _serve(model: keras.Model, examples: Examples) -> Serving:
     """Clients send a tensor a column, strings of texts among them, and images of any size."""
     import tensorflow as tf
 
-    from tlkit.tokenizing.wordpiece_graph import graph_inputs
+    from tlkit.tokenizing.wordpiece_graph import GraphInputs
 
     columns = {column.input: column for column in columns_of(examples.pipeline)}
     tensors = {tensor.name: tensor for tensor in model.inputs}
@@ -240,7 +240,7 @@ def _serve(model: keras.Model, examples: Examples) -> Serving:
     in_graph = None
     if names:
         length = int(examples.inputs.spec[INPUTS[0]].shape[0])
-        in_graph = graph_inputs(tokenizer_of(model, WordPiece), length)
+        in_graph = GraphInputs(tokenizer_of(model, WordPiece), length)
 
     def prepare(sent: Tensors) -> Tensors:
         ready = {name: sent[name] for name in tensors if name in sent}

@@ -128,16 +128,16 @@ def in_pieces(examples: Examples) -> bool:
 def _serve(model: keras.Model, examples: Examples) -> Serving:
     import tensorflow as tf
 
-    from tlkit.tokenizing.wordpiece_graph import graph_inputs, means, window_inputs
+    from tlkit.tokenizing.wordpiece_graph import GraphInputs, WindowInputs, means
 
     if _vocabulary(model) is None or not in_pieces(examples):
         return serve_inputs(model, examples)
     wordpiece, length = tokenizer_of(model, WordPiece), int(examples.inputs.spec[INPUTS[0]].shape[0])
     if examples.pipeline.get(TEXT_WINDOWS) is not None:
-        in_windows = window_inputs(wordpiece, length)
+        in_windows = WindowInputs(wordpiece, length)
         text = {"text": tf.TensorSpec((None,), tf.string, name="text")}
         return Serving(text, lambda tensors: in_windows(tensors["text"]), in_windows, _whole_texts, means)
-    in_graph = graph_inputs(wordpiece, length)
+    in_graph = GraphInputs(wordpiece, length)
     names = ("text",) if examples.pipeline.get(QUESTION_WINDOWS) is None else ("question", "context")
 
     def prepare(tensors: Tensors) -> Tensors:

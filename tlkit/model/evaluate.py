@@ -202,14 +202,6 @@ def headline(evaluation: Evaluation) -> Headline | None:
     return Headline(name, entry["label"], scores[name], low, high, *kind)
 
 
-def example_scores(evaluation: Evaluation) -> np.ndarray:
-    """float64 (n,) score of each example, higher is better: what `tasks.metrics.paired_interval` compares.
-
-    1 for right and 0 for wrong in classification; minus the error in standard deviations in regression.
-    """
-    return np.asarray(evaluation.details["example_scores"], dtype=np.float64)
-
-
 def _batches(
     model: keras.Model, decode: Callable[[Any], Any], examples: Examples, pieces: Sequence[np.ndarray]
 ) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -340,82 +340,6 @@ def spearman(a: Array, b: Array) -> float:
     return pearson(mean_ranks(a), mean_ranks(b))
 
 
-def recall_at_k(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]], k: int) -> float:
-    """Share of a query's relevant items that are among the first `k` found, averaged over queries.
-
-    Args:
-        relevant: Ids of the relevant items of each query; a query without any is left out.
-        found: Ids that a search gave for each query, the best first.
-        k: Items looked at, >= 1.
-
-    Returns:
-        A figure in [0, 1]; 0 where no query has a relevant item.
-
-    Raises:
-        InputError: If there are not as many results as queries, or `k` is below 1.
-
-    Example:
-        >>> recall_at_k([{"a", "b"}, {"c"}], [["a", "x", "b"], ["c", "y", "z"]], k=2)
-        0.75
-    """
-    pairs = _queries(relevant, found, k)
-    return _mean([len(set(right) & set(ranked[:k])) / len(set(right)) for right, ranked in pairs])
-
-
-def mean_reciprocal_rank(relevant: Sequence[Collection[Any]], found: Sequence[Sequence[Any]]) -> float:
-    """1 / rank of the first relevant item, 0 where none was found, averaged over queries.
-
-    Args:
-        relevant, found: As in `recall_at_k`.
-
-    Returns:
-        A figure in [0, 1].
-
-    Raises:
-        InputError: If there are not as many results as queries.
-
-    Example:
-        >>> mean_reciprocal_rank([{"a"}, {"c"}], [["x", "a"], ["c", "y"]])
-        0.75
-
-    Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
-    """
-    pairs = _queries(relevant, found, 1)
-    firsts = [next((i for i, item in enumerate(ranked, 1) if item in right), None) for right, ranked in pairs]
-    return _mean([1 / first if first else 0.0 for first in firsts])
-
-
-def ndcg(relevant: Sequence[Collection[Any] | Mapping[Any, float]], found: Sequence[Sequence[Any]], k: int) -> float:
-    """Normalised discounted cumulative gain of the first `k` items, averaged over queries.
-
-    The gain of the item at rank r is divided by log2(r + 1), and the sum by that of the best order there is.
-
-    Args:
-        relevant: Ids of each query's relevant items, or id -> gain >= 0; without gains each counts 1.
-        found: As in `recall_at_k`.
-        k: Items looked at, >= 1.
-
-    Returns:
-        A figure in [0, 1].
-
-    Raises:
-        InputError: If there are not as many results as queries, or `k` is below 1.
-
-    Example:
-        >>> round(ndcg([{"a", "b"}], [["a", "x", "b"]], k=3), 4)
-        0.9197
-
-    Source: Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418, with the discount from the second rank on.
-    """
-    figures = []
-    for right, ranked in _queries(relevant, found, k):
-        gains = right if isinstance(right, Mapping) else dict.fromkeys(right, 1.0)
-        gain = _discounted([gains.get(item, 0.0) for item in dict.fromkeys(ranked)], k)
-        most = _discounted(sorted(gains.values(), reverse=True), k)
-        figures.append(gain / most if most > 0 else 0.0)
-    return _mean(figures)
-
-
 def r2(targets: Array, values: Array) -> float:
     """Share of variance explained, averaged over columns; a column that never varies counts 1 if exact, else 0."""
     residual = np.sum((targets - values) ** 2, axis=0)
@@ -456,23 +380,6 @@ def _falls_to(statistic: Callable[[float], float], level: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if statistic(middle) > level else (low, middle)
     return (low + high) / 2
-
-
-def _queries(relevant: Sequence[Any], results: Sequence[Any], k: int) -> list[tuple[Any, Any]]:
-    """(relevant, found) of each query that has something relevant."""
-    if len(relevant) != len(results):
-        raise InputError(f"There are {len(relevant)} queries and {len(results)} results: give one list for each query.")
-    if k < 1:
-        raise InputError(f"`k` must be 1 or more. Received: k={k!r}.")
-    return [(right, list(ranked)) for right, ranked in zip(relevant, results, strict=True) if right]
-
-
-def _discounted(gains: Sequence[float], k: int) -> float:
-    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains[:k], start=1))
-
-
-def _mean(figures: Sequence[float]) -> float:
-    return sum(figures) / len(figures) if figures else 0.0
 
 
 def _share(part: Array, whole: Array) -> Array:

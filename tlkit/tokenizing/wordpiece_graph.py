@@ -20,11 +20,21 @@ OWNERS, SHARES, COUNT = "owners", "shares", "count"  # what WindowInputs gives b
 
 
 class GraphInputs(tf.Module):
-    """Strings -> the three inputs of a BERT module; as an attribute of what is saved, it brings its tables along.
+    """Strings (batch,), one or two -> the three inputs of a BERT module, the same as `WordPiece.inputs` gives.
+
+    It works eagerly, in a tf.function and in the signature of a SavedModel. Make it an attribute of the object that is
+    saved, so that its tables are saved too.
+
+    Args:
+        wordpiece: The vocabulary.
+        length: Pieces in all, [CLS] and [SEP] included; longer texts are cut.
 
     Attributes:
         vocabulary: Table of piece -> number, -1 where there is none.
         changes: Table of code point -> the characters that it becomes.
+
+    Raises:
+        InputError: If `length` has no room for the special pieces.
     """
 
     def __init__(self, wordpiece: WordPiece, length: int) -> None:
@@ -154,27 +164,12 @@ class GraphInputs(tf.Module):
         return tf.where(length > 0, best, _NO_PIECE), length
 
 
-def graph_inputs(wordpiece: WordPiece, length: int) -> GraphInputs:
-    """A callable from tf.string (batch,), one or two, to a BERT module's inputs, the same as `wordpiece.inputs` gives.
-
-    It works eagerly, in a tf.function and in the signature of a SavedModel. Make it an attribute of the object that is
-    saved, so that its tables are saved too.
-
-    Args:
-        wordpiece: The vocabulary.
-        length: Pieces in all, [CLS] and [SEP] included; longer texts are cut.
-
-    Raises:
-        InputError: If `length` has no room for the special pieces.
-    """
-    return GraphInputs(wordpiece, length)
-
-
 class WindowInputs(GraphInputs):
     """Strings -> the three inputs of a BERT module for each window of each, and which window is of which string.
 
     The windows are those of `data.long_texts.bounds`. Besides the inputs it gives `OWNERS`, int32 (windows,) positions
-    of the strings, `SHARES`, float32 (windows,) how much of its string each shows, and `COUNT`, how many strings.
+    of the strings, `SHARES`, float32 (windows,) how much of its string each shows, and `COUNT`, how many strings;
+    `means` brings the outputs together.
     """
 
     def __call__(self, text: Any, pair: Any = None) -> dict[str, Any]:
@@ -189,16 +184,6 @@ class WindowInputs(GraphInputs):
         windows = tf.RaggedTensor.from_row_lengths(pieces.flat_values, lengths)
         shares = tf.cast(lengths, tf.float32) / tf.cast(tf.maximum(of, 1), tf.float32)
         return {**self._packed([windows]), OWNERS: owners, SHARES: tf.where(of > 0, shares, 1.0), COUNT: tf.size(sizes)}
-
-
-def window_inputs(wordpiece: WordPiece, length: int) -> WindowInputs:
-    """As `graph_inputs`, for texts of any length, whose outputs `means` brings together.
-
-    Args:
-        wordpiece: The vocabulary.
-        length: Pieces of a window, [CLS] and [SEP] included.
-    """
-    return WindowInputs(wordpiece, length)
 
 
 def means(prepared: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,13 +173,6 @@ def cache_shapes(capacity: int, sizes: Sizes = SIZES) -> list[tuple[int, ...]]:
     return [(1, sizes.key_heads, capacity, sizes.depth)] * (2 * sizes.blocks)
 
 
-def scores(weights: Weights, x: Any) -> Any:
-    """Logits of the next token: states (..., width) -> (..., tokens of the vocabulary)."""
-    import tensorflow as tf
-
-    return _dense(x, tf.transpose(weights[TABLE]))
-
-
 def _block(
     weights: Weights, name: str, x: Any, turns: tuple[Any, Any], mask: Any, sizes: Sizes, before: Any = None
 ) -> tuple[Any, tuple[Any, Any]]:

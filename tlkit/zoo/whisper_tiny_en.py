@@ -255,15 +255,6 @@ def _put(cache: Any, rows: Any, chosen: Any) -> Any:
     return cleared + tf.einsum("tc,btd->bcd", chosen, rows)
 
 
-def scores(weights: Weights, x: Any) -> Any:
-    """Logits of the next token: states (batch, tokens, 384) -> (batch, tokens, 51864)."""
-    import tensorflow as tf
-
-    table = weights[TABLE]
-    rows = tf.matmul(tf.reshape(x, (-1, WIDTH)), table, transpose_b=True)
-    return tf.reshape(rows, (tf.shape(x)[0], tf.shape(x)[1], table.shape[0]))
-
-
 # -- layers
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tlkit.core.errors import InputError
 from tlkit.data import audio_augment
 from tlkit.data.audio import augmentation
-from tlkit.data.audio_augment import band_stopped, shifted, silenced, with_noise
+from tlkit.data.audio_augment import Augmentation, band_stopped, shifted, silenced, with_noise
 
 RATE = 16_000
 TONE = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -48,7 +48,7 @@ def test_noise_has_the_ratio_and_colour_that_were_asked_for(snr_db, slope):
 
 
 def test_noise_stays_in_its_range_and_leaves_silence_alone():
-    noise = audio_augment.noise(snr_db=(5, 20))
+    noise = Augmentation(snr_db=(5, 20))
     ratios = [10 * np.log10(power(TONE) / power(noise(TONE, seed).astype(np.float64) - TONE)) for seed in range(40)]
     assert 5 - 1e-2 <= min(ratios) < 8 and 17 < max(ratios) <= 20 + 1e-2
     silence = np.zeros(100, np.float32)
@@ -56,12 +56,12 @@ def test_noise_stays_in_its_range_and_leaves_silence_alone():
 
 
 def test_gain_stays_in_its_range():
-    gains = [20 * np.log10(np.abs(audio_augment.gain(6)(TONE, seed)).max() / 0.5) for seed in range(60)]
+    gains = [20 * np.log10(np.abs(Augmentation(gain_db=6)(TONE, seed)).max() / 0.5) for seed in range(60)]
     assert -6.01 <= min(gains) < -4 and 4 < max(gains) <= 6.01
 
 
 def test_shifts_move_both_ways_and_fill_with_zeros():
-    copies = [audio_augment.shift(0.25)(TONE + np.float32(0.1), seed) for seed in range(40)]
+    copies = [Augmentation(shift=0.25)(TONE + np.float32(0.1), seed) for seed in range(40)]
     lead = [int(np.argmax(copy != 0)) for copy in copies]
     tail = [int(np.argmax(copy[::-1] != 0)) for copy in copies]
     assert 3000 < max(lead) <= 4000 and 3000 < max(tail) <= 4000
@@ -69,7 +69,7 @@ def test_shifts_move_both_ways_and_fill_with_zeros():
 
 
 def test_a_silenced_stretch_is_no_longer_than_asked():
-    zeros = [int((audio_augment.time_mask(0.2)(TONE + np.float32(1), seed) == 0).sum()) for seed in range(40)]
+    zeros = [int((Augmentation(time_mask=0.2)(TONE + np.float32(1), seed) == 0).sum()) for seed in range(40)]
     assert max(zeros) <= 3200 and max(zeros) > 2000
     np.testing.assert_array_equal(silenced(np.ones(5), 1, 3), [1, 0, 0, 0, 1])
 
@@ -106,8 +106,8 @@ def test_white_noise_is_pinned():
 
 def test_its_repr_names_it_in_caches():
     expected = "Augmentation(shift=0.0, gain_db=0.0, band_stop=0.0, time_mask=0.0, snr_db=(5, 20))"
-    assert repr(audio_augment.noise(snr_db=(5, 20))) == expected
-    assert repr(audio_augment.band_stop(0.2)).startswith("Augmentation(shift=0.0, gain_db=0.0, band_stop=0.2,")
+    assert repr(Augmentation(snr_db=(5, 20))) == expected
+    assert repr(Augmentation(band_stop=0.2)).startswith("Augmentation(shift=0.0, gain_db=0.0, band_stop=0.2,")
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_tied_table_stays_frozen_behind_its_look_up(blocks):
         assert cut.depth < 1 and 0 not in cut.variables_behind and 0 in G.variables_in_front(graph, cut)
         back = G.split(graph, cut)[1]
         assert id(weights["table"]) in {id(v) for v in back.graph.variables}  # the head reads it
-    assert 0 in G.unfrozen_variables(graph, 1.0)
+    assert G.nearest_cut(graph, 1.0) is None and 0 in G.depth_order(graph)
 
 
 def test_kernels_that_two_blocks_share_rule_cuts_out_still():

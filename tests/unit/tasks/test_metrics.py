@@ -174,38 +174,6 @@ def test_correlations_match_numpy_and_ranks():
 # -- retrieval
 
 
-def test_recall_at_k_by_hand():
-    relevant, results = [{"a", "b"}, {"c"}, set()], [["a", "x", "b"], ["y", "c", "z"], ["a"]]
-    assert [metrics.recall_at_k(relevant, results, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
-    assert metrics.recall_at_k([set()], [["a"]], 1) == 0
-
-
-def test_mean_reciprocal_rank_by_hand():
-    relevant, results = [{"a"}, {"b"}, {"c"}, {"d"}], [["a"], ["x", "b"], ["x", "y", "c", "c"], ["x"]]
-    assert metrics.mean_reciprocal_rank(relevant, results) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
-
-
-def test_ndcg_by_hand():
-    gains = {"a": 3.0, "b": 2.0, "c": 1.0}
-    had = 2 + 3 / math.log2(3) + 1 / math.log2(5)  # b, a, an irrelevant one, c
-    most = 3 + 2 / math.log2(3) + 1 / 2
-    assert metrics.ndcg([gains], [["b", "a", "x", "c"]], 4) == pytest.approx(had / most)
-    assert metrics.ndcg([{"a", "b"}], [["x", "a", "a"]], 3) == pytest.approx(
-        (1 / math.log2(3)) / (1 + 1 / math.log2(3))
-    )
-    scores, truth = rng.permutation(30).astype(float), rng.integers(0, 4, 30)
-    order = np.argsort(-scores).tolist()
-    ours = metrics.ndcg([dict(enumerate(truth.tolist()))], [order], 10)
-    assert ours == pytest.approx(reference.ndcg_score(truth[None], scores[None], k=10))
-
-
-def test_retrieval_refuses_what_does_not_fit():
-    with pytest.raises(InputError, match="1 queries and 2 results"):
-        metrics.mean_reciprocal_rank([{"a"}], [["a"], ["b"]])
-    with pytest.raises(InputError, match="`k` must be 1 or more"):
-        metrics.recall_at_k([{"a"}], [["a"]], 0)
-
-
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 501])
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 1 - 0.05 / 3, 0.999])
 def test_student_s_quantiles_are_scipy_s(confidence, freedom):

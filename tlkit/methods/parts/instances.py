@@ -30,9 +30,9 @@ def as_taken(splits: Splits, layer: HubLayer | None) -> Splits:
     """The data as the module takes them."""
     if layer is None:
         return splits
-    from tlkit.features.vectors import as_taken as taken_by_module
+    from tlkit.modalities.prepare import prepare
 
-    return taken_by_module(splits, layer)
+    return prepare(splits, layer)
 
 
 def vectors(layer: HubLayer | None, examples: Examples, batch_size: int = 32) -> np.ndarray:
