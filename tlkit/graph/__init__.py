@@ -31,25 +31,23 @@ from tlkit.graph.flat import (
     part_as,
     with_output,
 )
-from tlkit.graph.looking import Affine, BatchNorm, batch_norms, depthwise_kernels, input_affine
+from tlkit.graph.looking import Affine, batch_norms, depthwise_kernels, input_affine
 from tlkit.graph.numbering import renumber
 from tlkit.graph.proving import USUAL_RANGES, Proof, entering, proved_range, way_to
 from tlkit.graph.sizing import freed
 from tlkit.graph.thawing import thawed
-from tlkit.graph.trunk import Trunk, of_trunk, trunk
+from tlkit.graph.trunk import of_trunk, trunk
 from tlkit.graph.widening import behind_cast, computes_in_half, widened
 
 __all__ = [
     "USUAL_RANGES",
     "Affine",
-    "BatchNorm",
     "Block",
     "Cut",
     "Graph",
     "Halves",
     "OnValues",
     "Proof",
-    "Trunk",
     "activation_bytes",
     "at_sizes",
     "batch_norms",
