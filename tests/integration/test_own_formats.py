@@ -11,8 +11,8 @@ import pytest
 
 from tlkit import tasks
 from tlkit.core.errors import GateError, InputError
-from tlkit.core.task import Inference
-from tlkit.exporting import checked_formats, export, formats, predict
+from tlkit.core.task import Deployment, Inference
+from tlkit.exporting import checked_formats, export, formats, predict, readme
 
 CODE = """
 import json, os
@@ -111,6 +111,32 @@ def test_formats_are_named_in_any_way_and_taken_once(own):
     named = checked_formats(["float32", "own_kinds.CONSTANT", own.CONSTANT, formats.float32])
     assert named == (formats.float32, own.CONSTANT)
     assert checked_formats(own.CONSTANT) == checked_formats("own_kinds.CONSTANT") == (own.CONSTANT,)
+
+
+def test_formats_that_measure_ranges_are_not_for_an_answer_by_a_loop(own):
+    """The record says so, whatever the format's name or file."""
+    own.NARROW = dataclasses.replace(formats.float32, name="own_kinds.NARROW", file="narrow.bin", measures=True)
+    classify = tasks.classify(["flat", "round"])
+    looping = dataclasses.replace(classify, deployment=Deployment(list, dict, dict, classify.answers[0]))
+    assert own.NARROW in checked_formats(["float32", own.NARROW], classify)
+    with pytest.raises(InputError, match=r"^own_kinds\.NARROW measures the ranges of activations by calling one"):
+        checked_formats(["float32", own.NARROW], looping)
+    assert not any(format.measures for format in checked_formats(None, looping))
+    usual, left = ({format.name for format in checked_formats(None, task)} for task in (None, looping))
+    assert usual - left == {"int8"}
+
+
+def test_the_readme_shows_the_loop_of_formats_that_say_that_they_are_looped(own):
+    def calls(examples, signatures, files):
+        return "the loop", {}
+
+    run = exporting_runs.classifier()
+    deployment = Deployment(list, dict, dict, run.task.answers[0], calls=calls)
+    run = dataclasses.replace(run, task=dataclasses.replace(run.task, deployment=deployment))
+    row = {"file": "narrow.bin", "signatures": {}}
+    narrow = dataclasses.replace(formats.float32, file="narrow.bin")
+    assert readme._looped(run, narrow, row) == ("the loop", {})
+    assert readme._looped(run, own.CONSTANT, {**row, "file": "constant.tflite"}) is None
 
 
 def test_each_failure_is_told_and_the_others_are_written(own, tmp_path):

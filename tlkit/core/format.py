@@ -36,6 +36,10 @@ class Format:
             for formats that quantise.
         calls: Markdown of how clients call such a file, a Jinja template (docs/extending.md has its names) for the
             README of an export; "" says nothing.
+        measures: Whether `write` measures the ranges of activations, by calling one function on `Source.inputs`: not
+            for tasks that answer by a loop over several (`Task.deployment`).
+        looped: Whether clients run its functions with LiteRT, so that of a task that answers by a loop the README shows
+            that loop (`Deployment.calls`) in place of `calls`.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Format:
     serves: bool = False
     scales: bool = False
     calls: str = ""
+    measures: bool = False
+    looped: bool = False
 
 
 @dataclass(frozen=True)

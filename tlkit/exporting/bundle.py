@@ -121,7 +121,7 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
     """
     stepwise = task is not None and task.deployment is not None
     if formats is None:
-        formats = tuple(name for name in NAMES if not (stepwise and name == "int8"))
+        formats = tuple(name for name in NAMES if not (stepwise and _brought(name).measures))
     chosen = (formats,) if isinstance(formats, str | Format) else tuple(formats)
     words = [entry for entry in chosen if not (isinstance(entry, Format) or "." in str(entry))]
     if not chosen or not set(words) <= set(KNOWN):
@@ -131,15 +131,20 @@ def checked_formats(formats: Sequence[str | Format] | Format | None, task: Task 
         for entry in chosen
     )
     by_name = {format.name: format for format in records}
-    if stepwise and "int8" in by_name:
+    measuring = next((name for name, format in by_name.items() if stepwise and format.measures), None)
+    if measuring is not None:
         raise InputError(
-            "int8 measures the ranges of activations by calling one function, and this model answers by a loop over "
-            'several: leave it out; "dynamic" and "weight_only" have weights of 8 bits.'
+            f"{measuring} measures the ranges of activations by calling one function, and this model answers by a loop "
+            'over several: leave it out; "dynamic" and "weight_only" have weights of 8 bits.'
         )
     runs = [] if task is None else [part.name for part in task.inference if part.name]
     for format in by_name.values():
         _check_format(format, [other.file for other in by_name.values()], runs)
     return tuple(by_name.values())
+
+
+def _brought(name: str) -> Format:
+    return record_of(name, Format, "exporting.formats", trust=False)
 
 
 def _check_format(format: Format, files: Sequence[str], runs: Sequence[str]) -> None:
@@ -163,7 +168,7 @@ def _check_format(format: Format, files: Sequence[str], runs: Sequence[str]) -> 
 
 def _is_reserved(format: Format, runs: Sequence[str]) -> bool:
     """Whether a run's folder has another use for the name of its file, also where cases are not told apart."""
-    brought = [getattr(formats, name) for name in KNOWN]
+    brought = [_brought(name) for name in KNOWN]
     names = {*FILES, README, *runs, *(other.file for other in brought if other.name != format.name)}
     file = format.file.casefold().removesuffix(placing.ASIDE)
     is_label_file = file.startswith("labels") and file.endswith(".txt")

@@ -212,7 +212,7 @@ def _part(run: Run, alike: Sequence[tuple[Format, Record]], name: str) -> dict[s
     format, row = alike[0]
     (signature, specs), *other_signatures = row["signatures"].items()
     tensors = _tensors(run, specs, serves=format.serves)
-    looped = None if format.serves else _looped(run, row)
+    looped = None if format.serves else _looped(run, format, row)
     template, names = looped or (format.calls, {})
     calls = _environment().from_string(template).render(
         file=row["file"],
@@ -260,10 +260,10 @@ def _shape(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
-def _looped(run: Run, row: Record) -> tuple[str, Mapping[str, Any]] | None:
-    """How clients go through the loop that an answer of a TFLite file takes: a template, and names for it."""
+def _looped(run: Run, format: Format, row: Record) -> tuple[str, Mapping[str, Any]] | None:
+    """How clients go through the loop that an answer of a file takes: a template, and names for it."""
     deployment = run.task.deployment
-    if deployment is None or deployment.calls is None or not row["file"].endswith(".tflite"):
+    if deployment is None or deployment.calls is None or not format.looped:
         return None
     signatures = {name: _tensors(run, specs, serves=False) for name, specs in row["signatures"].items()}
     return deployment.calls(run.data.test, signatures, describe(run, run.data.test).files)

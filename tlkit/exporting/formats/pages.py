@@ -156,4 +156,6 @@ def _litert() -> Path:
 
 CALLS = Path(__file__).with_name("page_calls.md.j2").read_text(encoding="utf-8")
 web = Format("web", "web", write_float32, open_folder, scales=True, calls=CALLS)
-web_int8 = Format("web_int8", "web_int8", write_int8, open_folder, gates.of_bytes, scales=True, calls=CALLS)
+web_int8 = Format(
+    "web_int8", "web_int8", write_int8, open_folder, gates.of_bytes, scales=True, calls=CALLS, measures=True
+)

@@ -6,6 +6,7 @@ fast; `weight_only` makes float32 of them when the file is first run, which is n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,10 +72,9 @@ def open_file(file: Path, threads: int) -> Opened:
 
 
 CALLS = Path(__file__).with_name("tflite_calls.md.j2").read_text(encoding="utf-8")
-float32 = Format("float32", "model.tflite", write_float32, open_file, scales=True, calls=CALLS)
-float16 = Format("float16", "model_float16.tflite", write_float16, open_file, gates.halved, scales=True, calls=CALLS)
-dynamic = Format("dynamic", "model_dynamic.tflite", write_dynamic, open_file, gates.quantised, scales=True, calls=CALLS)
-weight_only = Format(
-    "weight_only", "model_weight_only.tflite", write_weight_only, open_file, gates.quantised, scales=True, calls=CALLS
-)
-int8 = Format("int8", "model_int8.tflite", write_int8, open_file, gates.of_bytes, scales=True, calls=CALLS)
+_format = functools.partial(Format, open=open_file, scales=True, calls=CALLS, looped=True)
+float32 = _format("float32", "model.tflite", write_float32)
+float16 = _format("float16", "model_float16.tflite", write_float16, gate=gates.halved)
+dynamic = _format("dynamic", "model_dynamic.tflite", write_dynamic, gate=gates.quantised)
+weight_only = _format("weight_only", "model_weight_only.tflite", write_weight_only, gate=gates.quantised)
+int8 = _format("int8", "model_int8.tflite", write_int8, gate=gates.of_bytes, measures=True)
