@@ -189,7 +189,7 @@ def divided(turns: Sequence[Turn], general: Sequence[str], mix: float, options: 
     if unasked:
         notes += [f"{unasked:,} messages of the assistant's begin a dialogue: they answer nothing, and are left out."]
     splits = noted(splits, notes)
-    return _with_system(_with_general(splits, general, mix, options) if general else splits, distinct)
+    return _with_system(_with_general(splits, general, mix) if general else splits, distinct)
 
 
 def _with_system(splits: Splits, turns: Sequence[Turn]) -> Splits:
@@ -203,7 +203,7 @@ def _with_system(splits: Splits, turns: Sequence[Turn]) -> Splits:
     return dataclasses.replace(splits, train=train, val=val, test=test)
 
 
-def _with_general(splits: Splits, general: Sequence[str], mix: float, options: Options) -> Splits:
+def _with_general(splits: Splits, general: Sequence[str], mix: float) -> Splits:
     """The test with general texts, and the training too where some are mixed in."""
     texts = list(dict.fromkeys(text.strip() for text in general if text.strip()))
     mixed_count = round(mix / (1 - mix) * len(splits.train))

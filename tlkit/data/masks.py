@@ -101,7 +101,7 @@ def from_folder(
     shapes: set[bool] = set()
 
     def check(i: int) -> str:
-        return _file_trouble(pairs[i], reader, present[i], shapes, i)
+        return _file_trouble(pairs[i], reader, present[i], shapes)
 
     splits = _assembled(pairs, FileColumn([pair.mask for pair in pairs], reader), present, table, check, options)
     several = ("Some masks are smaller or larger than their images, in the same shape, and are resized.",)
@@ -626,7 +626,7 @@ def _pairing_notes(without: Sequence[str], lonely: Sequence[str], behind: set[st
             yield f"{len(names):,} {problem}: {', '.join(map(repr, names[:3]))}{more}."
 
 
-def _file_trouble(pair: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool], i: int) -> str:
+def _file_trouble(pair: _Pair, reader: MaskFile, present: np.ndarray, shapes: set[bool]) -> str:
     """What is wrong with a mask's file; fills in which classes are there."""
     trouble = file_trouble(pair.mask)
     if trouble:
