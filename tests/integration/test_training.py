@@ -440,3 +440,44 @@ def test_every_step_has_the_targets_of_its_copies(folder, views, monkeypatch):
         )
     trained_on = seen[-1][2] - seen[0][2]
     assert trained_on == 0 if views else trained_on > 0
+
+
+def own_layers(module_folder):
+    import keras
+
+    from tlkit import HubLayer
+
+    return [HubLayer(module_folder("keras3_hub"), trainable=True, input_range=(0, 1)), keras.layers.Dense(len(LABELS))]
+
+
+@pytest.mark.parametrize("with_input", [True, False])
+def test_a_sequential_model_is_trained_in_place(module_folder, with_input):
+    import keras
+
+    inputs = [keras.Input((SIZE, SIZE, 3))] if with_input else []
+    model = keras.Sequential([*inputs, *own_layers(module_folder)])
+    run = fit(model, tasks.classify(LABELS), data(), (Phase(epochs=2, lr=3e-3),))
+    assert run.phases[0].history["loss"][-1] < run.phases[0].history["loss"][0]
+    images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    assert np.array_equal(run.model.predict(images, verbose=0), model.predict(images, verbose=0))
+
+
+def test_a_model_without_known_inputs_is_refused():
+    import keras
+
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(InputError, match="inputs of the model 'own' are not known"):
+        fit(Own(), tasks.classify(LABELS), data(), PHASES)
+    with pytest.raises(InputError, match=r"`model` must be a keras.Model.*Received: model='zoo:x'"):
+        fit("zoo:x", tasks.classify(LABELS), data(), PHASES)
+
+
+def test_what_is_no_splits_is_refused_by_name(folder):
+    from tlkit import finetune
+
+    for call in (finetune, fit):
+        with pytest.raises(InputError, match=r"`data` must be Splits.*from_dataset\(dataset\).*Received: data="):
+            call(folder, tasks.classify(LABELS), (np.zeros((2, 8, 8, 3)), [0, 1]), PHASES)

@@ -325,3 +325,17 @@ def _label_counts(targets: np.ndarray, labels: int) -> np.ndarray:
     if targets.dtype.kind == "f":
         return np.asarray((targets == 1).sum(axis=0))
     return np.bincount(targets[(targets >= 0) & (targets < labels)].reshape(-1), minlength=labels)
+
+
+def check_splits(data: Any) -> None:
+    """Refuse what is no Splits, such as a tf.data.Dataset or a tuple of arrays.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if not isinstance(data, Splits):
+        raise InputError(
+            "`data` must be Splits, as the functions of tlkit.data return them: of a tf.data.Dataset "
+            "tlkit.data.image.from_dataset(dataset), of arrays tlkit.data.image.from_arrays(images, targets). "
+            f"Received: data={data!r:.80}."
+        )

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tlkit import plans
 from tlkit.core import quick, trials
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Splits, check_splits
 from tlkit.core.files import held, sha256_bytes
 from tlkit.core.identity import Itself, identity
 from tlkit.core.progress import Progress, quiet, shown
@@ -124,6 +124,7 @@ def finetune(
         InputError: If module, data and task do not fit; before any training.
         TrainingError: If the loss is not finite, or frozen weights moved.
     """
+    check_splits(data)
     workers, watch = workers_of(strategy), checked(callbacks)
     progress = (progress or shown()) if workers.chief else quiet
     seconds: dict[str, float] = {"import": quick.import_seconds}

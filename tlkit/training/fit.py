@@ -17,12 +17,13 @@ import tensorflow as tf
 from tlkit.core import memory, multi_targets, trials
 from tlkit.core.batches import order_of_epoch, pieces_of, steps_of, targets_of, trimmed, width_of
 from tlkit.core.errors import InputError, TrainingError
-from tlkit.core.examples import Examples, Splits
+from tlkit.core.examples import Examples, Splits, check_splits
 from tlkit.core.identity import Itself
 from tlkit.core.progress import Progress, quiet
 from tlkit.core.run import Phase, PhaseResult, Run
 from tlkit.core.task import Task
 from tlkit.layer.lookup import backbone_of
+from tlkit.model.functional import functional
 from tlkit.model.partition import Arrangement, arrange, uncut, weights_hash
 from tlkit.tasks.recording import key_of
 from tlkit.training import checkpoint
@@ -95,7 +96,8 @@ def fit(
     `batch_stats="adapt"`.
 
     Args:
-        model: A model that `build` made, or any keras.Model with one HubLayer; its outputs are raw (logits).
+        model: A model that `build` made, or any functional or Sequential keras.Model with at most one HubLayer; its
+            outputs are raw (logits).
         task: Loss, metrics, checks and the figure by which the best weights are chosen.
         data: Training and validation examples are used; the test examples are not touched. Without validation
             examples nothing can be chosen: every epoch is run, and the last weights are taken.
@@ -131,6 +133,8 @@ def fit(
             worker has ended.
     """
     workers = workers_of(strategy)
+    check_splits(data)
+    model = functional(model, data.train.inputs.spec)
     check_placed(model, workers)
     _check(model, task, data, phases)
     if (trial := trials.under_way()) is not None:

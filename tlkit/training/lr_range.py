@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from tlkit.core.batches import order_of_epoch, targets_of
 from tlkit.core.errors import InputError
-from tlkit.core.examples import Splits
+from tlkit.core.examples import Splits, check_splits
 from tlkit.core.files import atomic_file
 from tlkit.core.multi_targets import unpacked
 from tlkit.core.progress import Progress, quiet
 from tlkit.core.run import Phase
 from tlkit.core.task import Task
 from tlkit.layer.lookup import backbone_of
+from tlkit.model.functional import functional
 from tlkit.model.partition import arrange
 from tlkit.training.inputs import Drawn, Moment, Settings, Source, batches, sources
 from tlkit.training.step import NOT_FINITE, Trainer, compiled
@@ -109,6 +110,8 @@ def find_lr(
 
     Source: Smith 2017, arXiv:1506.01186 (section 3.3).
     """
+    check_splits(data)
+    model = functional(model, data.train.inputs.spec)
     _check(data, lr, steps, batch_size)
     task.objective.check(data)
     task = task.begun(data, lambda line: None)
