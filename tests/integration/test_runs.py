@@ -25,6 +25,7 @@ from tlkit.core.progress import quiet
 from tlkit.core.run import Phase, caution
 from tlkit.exporting import predict
 from tlkit.runs import folder as run_folder
+from tlkit.tasks.recording import as_recorded
 
 pytestmark = pytest.mark.usefixtures("module_cache")
 BLACK = Pipeline().then("image", version=1, size=[32, 32], background=[0, 0, 0], white=None)
@@ -208,6 +209,32 @@ def test_what_validation_decided_is_opened_with_ones_own_task(run, tmp_path):
     (folder / "task.json").write_text(json.dumps(plain))
     with pytest.raises(InputError, match="was made with threshold="):
         tlkit.load(folder, task=deciding_task(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "other"),
+    [
+        (lambda **further: tlkit.tasks.forecast(3, **further), "zero_shot", True),
+        (lambda **further: tlkit.tasks.recommend(["a", "b"], 1, **further), "scores", False),
+    ],
+)
+def test_a_recipe_without_a_newer_argument_has_its_default(make, name, other):
+    task = make()
+    path, arguments = task.made_by
+    older = (path, {key: value for key, value in arguments.items() if key != name})
+    assert as_recorded(task, older) is task
+    with pytest.raises(InputError, match=rf"was made with {name}=(False|None), not {other}: make `task` with"):
+        as_recorded(make(**{name: other}), older)
+
+
+def test_a_run_of_an_earlier_version_is_opened_with_a_task(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    plain = json.loads((folder / "task.json").read_text())
+    required = {"labels": plain["arguments"]["labels"]}
+    assert required.keys() < plain["arguments"].keys()
+    (folder / "task.json").write_text(json.dumps({**plain, "arguments": required}))
+    assert tlkit.load(folder, task=tlkit.tasks.classify(LABELS)).task.labels == LABELS
 
 
 def test_ones_own_task_can_be_opened(run, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +96,8 @@ def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
     """A task that somebody made anew, with what validation decided when it was trained (`Task.finish`), which the
     recipe has.
 
-    Nothing is called but what made the task, and only plain values are taken out of the recipe.
+    Nothing is called but what made the task, and only plain values are taken out of the recipe. An argument that a
+    recipe lacks, as one of another version of tlkit does, has its default.
 
     Args:
         task: Made anew.
@@ -104,7 +107,9 @@ def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
         InputError: If the two were made with other arguments, and not by what validation decides.
     """
     (path, recorded), (made_by, arguments) = _parts(recipe), json.loads(json.dumps(task.made_by, default=str))
-    recorded, arguments = _without_code(recorded), _without_code(arguments)
+    defaults = _defaults(made_by)
+    recorded = _without_code(_filled(recorded, arguments, defaults))
+    arguments = _without_code(_filled(arguments, recorded, defaults))
     names = sorted({name for name in {**recorded, **arguments} if recorded.get(name) != arguments.get(name)})
     if path != made_by or not names:
         return task
@@ -115,6 +120,23 @@ def as_recorded(task: Task, recipe: Sequence[Any]) -> Task:
     raise InputError(
         f"The run's task was made with {differing}: make `task` with the same arguments, or pass `trust=True` instead."
     )
+
+
+def _defaults(path: str) -> dict[str, Any]:
+    """Plain defaults of the arguments of a function; its module is not imported for it."""
+    module_name, _, name = path.rpartition(".")
+    function = getattr(sys.modules.get(module_name), name, None)
+    if not inspect.isfunction(function):
+        return {}
+    parameters = inspect.signature(function).parameters.values()
+    plain = {each.name: _plain(each.default) for each in parameters if each.default is not each.empty}
+    return dict(json.loads(json.dumps(plain, default=str)))
+
+
+def _filled(arguments: Mapping[str, Any], other: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments, with the defaults of those that only the other recipe has."""
+    lacking = other.keys() - arguments.keys()
+    return {**arguments, **{name: defaults[name] for name in lacking if name in defaults}}
 
 
 def _without_code(value: Any) -> Any:
