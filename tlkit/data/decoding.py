@@ -158,8 +158,8 @@ def _check_damaged(data: bytes, error: UnicodeDecodeError) -> None:
     if count and count >= _NEARLY * len(_BEYOND_ASCII.findall(rest)):
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"not UTF-8: byte 0x{data[error.start]:02x} in line {line:,}, and {count:,} other characters are; write "
-            "that line in UTF-8, too"
+            f"two encodings in one file: byte 0x{data[error.start]:02x} in line {line:,} is not UTF-8, and {count:,} "
+            "other characters are; write that line in UTF-8, too"
         ) from error
 
 
