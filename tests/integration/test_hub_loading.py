@@ -71,9 +71,24 @@ def test_a_card_travels(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "card"),
+    [
+        ('{"input_size": [96, 64]}', {"image_size": [96, 64]}),
+        ('{"input_size": [96, 64], "image_size": [32, 32]}', {"image_size": [32, 32]}),
+        ('{"input_size": null}', {}),
+    ],
+)
+def test_the_size_of_images_is_one_word_also_of_cards_that_were_written_before(content, card, module_folder, tmp_path):
+    shutil.copytree(module_folder("keras3_export"), tmp_path / "m")
+    (tmp_path / "m" / hub_module.CARD_FILE).write_text(content)
+    assert open_module(tmp_path / "m").card == card
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         ("[1", "is no JSON"),
+        ('{"input_size": 224}', "height and width in pixels, such as .*, as 'input_size'"),
         ("[1]", r"must be a JSON object. Received: \[1\]"),
         ('{"input_range": "0..255"}', r"two numbers, the lower one first, such as \[0, 255\], as 'input_range'"),
         ('{"input_range": [255, 0]}', r"as 'input_range'. Received: \[255, 0\]"),

@@ -178,7 +178,7 @@ def test_an_application_by_name():
     with pytest.warns(UserWarning, match=r"MobileNet cannot be had \(downloads are switched off\).*RANDOM weights"):
         module = open_module("keras.applications:mobilenet/96", offline=True)
     assert module.card["input_range"] == [-1.0, 1.0]
-    assert module.card["input_size"] == [96, 96]
+    assert module.card["image_size"] == [96, 96]
     assert module.card["weights"] == "random"
     images = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
     features = module.loaded(images, training=False).numpy()

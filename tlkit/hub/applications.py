@@ -89,7 +89,7 @@ def _fill(name: str, size: int, weights: str | None, offline: bool) -> Callable[
             "name": f"keras.applications:{name}",
             "weights": weights or "random",
             "input_range": list(input_range),
-            "input_size": [size, size],
+            "image_size": [size, size],
             "source": f"keras=={metadata.version('keras')}",
         }
         return Filled(hub_module.write_keras_model(model, work / "module", card=card, preprocess=scaling))

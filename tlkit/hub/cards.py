@@ -13,9 +13,11 @@ from tlkit.core.errors import InputError
 from tlkit.core.numeric import is_number
 from tlkit.formats.hub_module import CARD_FILE
 
+EARLIER_SIZE = "input_size"  # how cards of keras.applications named `image_size`
+
 
 def card_of(folder: Path, name: str) -> dict[str, Any]:
-    """The card in a module's folder, {} where there is none.
+    """The card in a module's folder, {} where there is none; earlier words of a field as it is named now.
 
     Args:
         folder: Of the module.
@@ -36,7 +38,8 @@ def card_of(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise InputError(f"The card of {name}, {CARD_FILE}, must be a JSON object. Received: {card!r:.60}.")
     check(card, name)
-    return card
+    earlier = card.pop(EARLIER_SIZE, None)
+    return card if earlier is None or card.get("image_size") else {**card, "image_size": earlier}
 
 
 def check(card: Mapping[str, Any], name: str) -> None:
@@ -86,7 +89,7 @@ def _are_columns(value: Any) -> bool:
 FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "input_range": (_is_range, "two numbers, the lower one first, such as [0, 255],"),
     "image_size": (_is_size, "height and width in pixels, such as [224, 224],"),
-    "input_size": (_is_size, "height and width in pixels, such as [224, 224],"),
+    EARLIER_SIZE: (_is_size, "height and width in pixels, such as [224, 224],"),
     "sample_rate": (_is_positive, "samples a second, such as 16000,"),
     "window_s": (_is_positive, "seconds, such as 30,"),
     "labels": (_are_names, 'names, such as ["cat", "dog"],'),

@@ -38,7 +38,7 @@ class Module:
         sha256: Hash of its folder's content; where an object was given, hash of its graph and variables.
         folder: Where its SavedModel lies, or None for an object that was already loaded.
         loaded: The restored object.
-        card: What its author wrote down about it (input_range, input_size, ...), or {}.
+        card: What its author wrote down about it (input_range, image_size, ...), or {}.
     """
 
     handle: str
