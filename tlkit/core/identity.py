@@ -8,10 +8,12 @@ import enum
 import functools
 import inspect
 import io
+import itertools
+import math
 import operator
 import pickle
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -23,13 +25,17 @@ from tlkit.core.files import sha256_bytes
 SCALARS = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType)
 PRINTED = (np.generic, np.dtype, PurePath, enum.Enum, range, slice)  # whose `repr` says all
 
+MOST_BYTES = 64 << 20  # of a constant of a module that is looked at: larger ones take longer than they tell
+_BYTES_OF_VALUE, _DEEPEST = 8, 20
+
 
 def identity(thing: Any) -> str:
     """What tells a callable from all that do something else, in this process and in later ones.
 
     Of a function these are its import path, its code, the values around it (of its closure, its defaults), and of its
-    package the constants and functions that it names. Of an object they are its class and its fields. What tlkit brings
-    is known by its name or `repr`, so that a new version finds the caches of the last.
+    package the constants and functions that it names. Constants are plain values, NumPy arrays, and lists, dicts,
+    tuples, sets and frozen dataclasses of these, of 64 MiB each at most. Of an object they are its class and its
+    fields. What tlkit brings is known by its name or `repr`, so that a new version finds the caches of the last.
 
     Args:
         thing: A function, or an object that can be called or has methods, such as a `tlkit.Augment`; or None.
@@ -201,7 +207,33 @@ def _is_of_package(value: Any, package: str) -> bool:
     """Whether a name of a module stands for a constant, or for a function or class of the same package."""
     if isinstance(value, types.FunctionType | type):
         return _package(value) == package
-    return isinstance(value, SCALARS)
+    return _size_of_constant(value) <= MOST_BYTES
+
+
+def _size_of_constant(value: Any, depth: int = 0) -> float:
+    """Bytes of plain values, of arrays of them and of what holds these, counted as far as `MOST_BYTES`; infinite for
+    anything else, which may hold what nothing tells from another.
+    """
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, SCALARS + PRINTED):
+        return _BYTES_OF_VALUE
+    if isinstance(value, np.ndarray):
+        return math.inf if value.dtype.hasobject else value.nbytes
+    if isinstance(value, dict):
+        parts: Iterable[Any] = itertools.chain.from_iterable(value.items())
+    elif isinstance(value, tuple | list | set | frozenset):
+        parts = value
+    elif not isinstance(value, type) and getattr(getattr(value, "__dataclass_params__", None), "frozen", False):
+        parts = (getattr(value, field.name) for field in dataclasses.fields(value))
+    else:
+        return math.inf
+    total: float = _BYTES_OF_VALUE
+    for part in parts:
+        total += _size_of_constant(part, depth + 1) if depth < _DEEPEST else math.inf
+        if total > MOST_BYTES:
+            return math.inf
+    return total
 
 
 def _is_brought(thing: Any) -> bool:

@@ -187,3 +187,67 @@ def test_what_is_not_known_is_none_and_a_thing_is_itself_alone():
     assert known(holding(threading.Lock())) is None
     thing = [1]
     assert Itself(thing) == Itself(thing) != Itself([1]) and {Itself(thing): 1}[Itself(thing)] == 1
+
+
+CONSTANTS = {
+    "list": ("NAMES = ['a', 'b']", "NAMES = ['a', 'c']"),
+    "dict": ("NAMES = {'a': (1, 2)}", "NAMES = {'a': (1, 3)}"),
+    "tuple": ("NAMES = ('a', ('b',))", "NAMES = ('a', ('c',))"),
+    "set": ("NAMES = {'a', 'b', 'c', 'd'}", "NAMES = {'a', 'b', 'c', 'e'}"),
+    "frozenset": ("NAMES = frozenset('abcd')", "NAMES = frozenset('abce')"),
+    "array": ("NAMES = np.arange(5)", "NAMES = np.arange(5) + 1"),
+    "record": ("NAMES = Table(('a', 'b'))", "NAMES = Table(('a', 'c'))"),
+}
+READER = """
+import dataclasses
+import numpy as np
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    names: tuple
+
+NAMES = None
+
+def read(path):
+    return len(NAMES), path
+"""
+ASKS = """
+import sys
+from tlkit.core.identity import identity
+source = sys.argv[1]
+module = type(sys)("mine_of_constants")
+sys.modules[module.__name__] = module
+for constant in sys.argv[2:]:
+    exec(source.replace("NAMES = None", constant), module.__dict__)
+    print(identity(module.read))
+"""
+
+
+def test_containers_and_arrays_that_a_reader_names_tell_it_from_another():
+    """In each of two processes, whose hashes of texts differ."""
+    constants = [constant for pair in CONSTANTS.values() for constant in pair]
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", ASKS, READER, *constants],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert len(set(told[0])) == len(constants)
+
+
+def test_a_constant_that_nothing_tells_from_another_is_passed_over():
+    """A reader that names an open file, a lock or a list of these is known by the rest, as before."""
+    namespace = {"__name__": "mine_of_locks", "HELD": [threading.Lock()], "HUGE": np.broadcast_to(np.uint8(0), 1 << 27)}
+    exec("def read(path):\n    return HELD, HUGE, path", namespace)
+    first = identity(namespace["read"])
+    namespace["HELD"] = [threading.Lock(), threading.Lock()]
+    assert identity(namespace["read"]) == first
+    endless = []
+    endless.append(endless)
+    namespace["HELD"] = endless
+    assert identity(namespace["read"]) == first
