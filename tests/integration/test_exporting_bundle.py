@@ -178,6 +178,7 @@ def test_what_falls_short_is_kept_aside_and_the_rest_is_written(tmp_path: Path):
     (tmp_path / "model.tflite").write_text("of an earlier export")
     with pytest.raises(GateError, match=r"model\.tflite .*FAILED") as raised:
         export(classifier(), tmp_path, ("float32", "float16"), Gates(float32_difference=0.0))
+    assert f"All are in {tmp_path}." in str(raised.value)
     assert {p.name for p in tmp_path.iterdir()} == {"model.tflite.failed", "model_float16.tflite", "labels.txt"}
     assert [(e.file, e.passed) for e in raised.value.exports] == [
         ("model.tflite.failed", False),

@@ -53,6 +53,10 @@ def test_it_says_what_nothing_is_known_of(folder):
     assert "licence of the module: it is not written down" in text and "model_int8.tflite` (`image` as uint8)" in text
 
 
+def test_what_the_python_lines_import_is_what_it_says_to_install(folder):
+    assert "\n`pip install ai-edge-litert numpy pillow`\n" in (folder / "README.md").read_text("utf-8")
+
+
 def test_the_lines_for_litert_say_what_the_model_says(folder):
     (code, *_) = readme_checks.blocks(folder, "python", "Python")
     printed, names = readme_checks.said(folder, code)

@@ -196,7 +196,7 @@ def _plain(root: Path, inner: Sequence[Path], data: Sequence[Path]) -> Layout:
             "classes, name the folders around them train, val and test, or give one of these."
         )
     if (count := walking.loose(root)) and len(classes) > 1:
-        notes.append(f"{count:,} files that lie beside the class folders are left out.")
+        notes.append(_left_beside(count, "the class folders"))
     return Layout(_unparted(classes), tuple(notes))
 
 
@@ -294,10 +294,7 @@ def _notes(root: Path, parts: Mapping[Path, int], left: Sequence[Path], dropped:
 
 def _loose_beside(root: Path, parts: Mapping[Path, int]) -> list[str]:
     counts = {folder: count for folder in parts if (count := walking.loose(folder))}
-    return [
-        f"{count:,} files that lie beside the class folders of {_name(root, folder)!r} are left out."
-        for folder, count in counts.items()
-    ]
+    return [_left_beside(count, f"the class folders of {_name(root, folder)!r}") for folder, count in counts.items()]
 
 
 def _left_out(root: Path, unused: Sequence[Path]) -> list[str]:
@@ -335,3 +332,9 @@ def _quoted(names: Sequence[str]) -> str:
 
 def _name(root: Path, folder: Path) -> str:
     return folder.relative_to(root).as_posix()
+
+
+def _left_beside(count: int, folders: str) -> str:
+    if count == 1:
+        return f"One file that lies beside {folders} is left out."
+    return f"{count:,} files that lie beside {folders} are left out."

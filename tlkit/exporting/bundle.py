@@ -100,7 +100,9 @@ def _written(
         write_atomic(target / name, tflite_metadata.label_lines(labels))
     if not all(e.passed for e in exports):
         raise GateError(
-            "Not every exported file passed its gate.\n" + table([dataclasses.asdict(row) for row in exports]), exports
+            f"Not every exported file passed its gate. All are in {target}.\n"
+            + table([dataclasses.asdict(row) for row in exports]),
+            exports,
         )
     return exports
 

@@ -99,8 +99,9 @@ def settle_range(layer: HubLayer, images: np.ndarray | None = None, otherwise: R
     if value_range is None:
         raise InputError(
             f"Nothing says which range of pixels {layer.handle} takes: it has no card, does not scale them itself, and "
-            "has no trained BatchNorm at its start. Say it by `input_range` (HubLayer(..., input_range=(0, 255)), or "
-            "--input-range 0 255 on the command line): (0, 255) for pixels as they are, (0, 1) for pixels / 255, "
+            "has no trained BatchNorm at its start. Say it by `input_range` (input_range=(0, 255) of finetune "
+            "and HubLayer, or --input-range 0 255 on the command line): (0, 255) for pixels as they are, "
+            "(0, 1) for pixels / 255, "
             "(-1, 1) for pixels / 127.5 - 1. It is the range of what the module was trained on."
         )
     layer.input_range = value_range

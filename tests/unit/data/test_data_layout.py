@@ -115,6 +115,11 @@ def test_loose_files_beside_class_folders_are_noted(tmp_path):
     assert listing.notes == ("3 files that lie beside the class folders of 'train' are left out.",)
 
 
+def test_a_single_loose_file_is_noted_in_the_singular(tmp_path):
+    listing = class_folders(tree(tmp_path, "cat/*", "dog/*", "notes.txt"))
+    assert listing.notes == ("One file that lies beside the class folders is left out.",)
+
+
 @pytest.mark.parametrize("name", ["train", "valid", "test_tube", "train_station"])
 def test_a_class_may_be_named_as_a_part(tmp_path, name):
     listing = class_folders(tree(tmp_path, f"{name}/*", "car/*", "bus/*"))
