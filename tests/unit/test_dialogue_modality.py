@@ -122,7 +122,9 @@ def test_what_was_told_before_prompts_in_training_is_told_in_use(tmp_path, monke
         ready.test.inputs[0], *(ready.test.pipeline.get("dialogue")[key] for key in ("pad", "sign"))
     )
     model = tlkit.build(layer, tlkit.tasks.generate(end=layer.tokenizer.end), data=ready)
-    files = DIALOGUES.describe(model, ready.test).files
+    described = DIALOGUES.describe(model, ready.test)
+    assert "prefill_... and decode, or next where the file has no cache" in described.says
+    files = described.files
     question = str(ready.test.columns["asked"][0])
     asked = said(tmp_path, question, FileInfo(ready.test.pipeline, {"prompt": (96,), "answer": (8,)}, files))
     assert rows.tokens_of(asked.inputs[0]["prompt"]) == learned

@@ -96,7 +96,10 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
     tokenizer = next((layer.tokenizer for layer in hub_layers(model)), None)
     if not isinstance(tokenizer, BytePairs):
         return InputInfo({})
-    says = "Texts are byte pairs of the tokenizer.json in this file; generate by calling prefill_... and decode."
+    says = (
+        "Texts are byte pairs of the tokenizer.json in this file; generate by calling prefill_... and decode, or next "
+        "where the file has no cache."
+    )
     settings = {
         "bos_token": None if tokenizer.begin is None else tokenizer.token(tokenizer.begin),
         "eos_token": tokenizer.token(tokenizer.end),
