@@ -60,6 +60,9 @@ def test_a_file_takes_a_history_and_never_gives_it_back(run, world, tmp_path):
     titles = [title for title, _ in prediction.scores]
     assert len(titles) == 5 and not {"Film 3", "Film 4"} & set(titles)
     assert prediction.note == "1 of 3 items are not in the catalogue"
+    (tmp_path / "latin.txt").write_bytes("i3\ncaf\u00e9 cr\u00e8me\n".encode("latin-1"))
+    (guessed,) = tlkit.predict(run, [tmp_path / "latin.txt"])
+    assert "'latin.txt' is not UTF-8 and was read as" in guessed.note and "1 of 2 items are not in" in guessed.note
     again = tlkit.load(run.folder)
     assert again.scores["ndcg_at_5"] == pytest.approx(run.scores["ndcg_at_5"])
     (tmp_path / "none.txt").write_text("nothing\n")

@@ -301,8 +301,10 @@ def latest_histories(examples: Examples, users: Sequence[str]) -> np.ndarray:
     return np.concatenate([histories[:, 1:], examples.target_array[places][:, None] + 1], axis=1).astype(np.int32)
 
 
-def read_items(file: Path) -> list[str]:
-    """Ids or titles of items, one a line, or the column `item` of a table."""
+def read_items(file: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Ids or titles of items, one a line, or the column `item` of a table; and notes on how the file was read."""
     if file.suffix.lower() == ".txt":
-        return [line.strip() for line in read_noted(file)[0].split("\n") if line.strip()]
-    return read_any(file).texts("item")
+        text, notes = read_noted(file)
+        return [line.strip() for line in text.split("\n") if line.strip()], notes
+    rows = read_any(file)
+    return rows.texts("item"), rows.notes

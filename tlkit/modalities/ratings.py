@@ -58,8 +58,9 @@ def _describe(model: keras.Model, examples: Examples) -> InputInfo:
 def _parse(source: Any, info: FileInfo) -> Examples:
     """A history: ids or titles, the latest last, one a line of a .txt file or in the column `item` of a table."""
     ids, titles = items_of(info.pipeline)
-    items = read_items(Path(source)) if isinstance(source, str | Path) else [str(item) for item in source]
-    name = str(source) if isinstance(source, str | Path) else "history"
+    is_file = isinstance(source, str | Path)
+    items, file_notes = read_items(Path(source)) if is_file else ([str(item) for item in source], ())
+    name = str(source) if is_file else "history"
     number = {title: i + 1 for i, title in reversed(list(enumerate(titles)))}
     number |= {item_id: i + 1 for i, item_id in enumerate(ids)}
     items = [item if item in number else " ".join(item.split()) for item in items]  # as titles are written
@@ -67,7 +68,8 @@ def _parse(source: Any, info: FileInfo) -> Examples:
     if not numbers:
         raise InputError(f"{name!r} names no item of the catalogue: write their ids or titles, such as {ids[0]!r}.")
     strange = len(items) - len(numbers)
-    notes = [f"{strange} of {len(items)} items are not in the catalogue"] if strange else []
+    notes = [note.removesuffix(".") for note in file_notes]
+    notes += [f"{strange} of {len(items)} items are not in the catalogue"] if strange else []
     several = {title for title, count in Counter(titles).items() if count > 1} - set(ids)
     notes += [
         f"{title!r:.60} is the title of several items, and the first is taken" for title in items if title in several
