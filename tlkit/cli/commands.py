@@ -7,6 +7,7 @@ do; 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import importlib.util
@@ -20,7 +21,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tlkit import cluster
 from tlkit.cli import placing
@@ -55,6 +56,8 @@ FLAGS = {
     "--json": "print the result as JSON",
 }
 
+_STDOUT: contextvars.ContextVar[TextIO | None] = contextvars.ContextVar("stdout", default=None)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `tlkit`; returns the exit code."""
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     arrived: list[int] = []
     try:
-        with _signals_interrupt(arrived):
+        with _signals_interrupt(arrived), _json_alone(flags, args):
             return _dispatch(args[0], args[1:], flags)
     except BrokenPipeError:  # whoever read the output has seen enough
         with contextlib.suppress(OSError, ValueError):
@@ -89,6 +92,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _drop_half_made(error)
             return number
         return _failed(error, flags)
+
+
+@contextlib.contextmanager
+def _json_alone(flags: set[str], args: Sequence[str]) -> Iterator[None]:
+    """Send whatever is written to stdout to stderr, where JSON was asked for; `_print_json` alone writes to stdout."""
+    if "--json" not in flags or {"-h", "--help"} & set(args):
+        yield
+        return
+    token = _STDOUT.set(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _STDOUT.reset(token)
 
 
 @contextlib.contextmanager
@@ -200,7 +217,7 @@ def _print_json(value: Any) -> None:
     """Print strict JSON; a score that is no number is null."""
     from tlkit.report.records import plain_json
 
-    print(json.dumps(plain_json(value), indent=1, allow_nan=False))
+    print(json.dumps(plain_json(value), indent=1, allow_nan=False), file=_STDOUT.get())
 
 
 # -- commands
@@ -248,7 +265,11 @@ def _zoo(args: list[str], flags: set[str]) -> int:
     from tlkit import zoo as shelf
 
     if name is not None:
-        print(shelf.folder(name.removeprefix("zoo:")))
+        folder = shelf.folder(name.removeprefix("zoo:"))
+        if "--json" in flags:
+            _print_json({"folder": str(folder)})
+        else:
+            print(folder)
         return 0
     cards = shelf.cards()
     if "--json" in flags:
@@ -309,7 +330,7 @@ def _first_line(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
 
 
-def _new(args: list[str], _flags: set[str]) -> int:
+def _new(args: list[str], flags: set[str]) -> int:
     def new(recipe: str, /, to: Path = Path()) -> None:
         """Copy a recipe into your folder, to be changed.
 
@@ -325,7 +346,10 @@ def _new(args: list[str], _flags: set[str]) -> int:
         raise InputError(f"{target} is already there; move it away, or choose another folder with --to.")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    print(f"{target}: edit it, then `tlkit run {target} --help`")
+    if "--json" in flags:
+        _print_json({"recipe": str(target)})
+    else:
+        print(f"{target}: edit it, then `tlkit run {target} --help`")
     return 0
 
 
@@ -604,7 +628,11 @@ def _cache(args: list[str], flags: set[str]) -> int:
     if args not in ([], ["clear"]):
         raise InputError(f"`tlkit cache` takes nothing, or `clear`. Received: {' '.join(args)}.")
     if args:
-        print(f"freed {cache.clear() / 1e6:.1f} MB")
+        freed = cache.clear()
+        if "--json" in flags:
+            _print_json({"folder": str(cache.cache_dir()), "freed_bytes": freed, "left": cache.others()})
+            return 0
+        print(f"freed {freed / 1e6:.1f} MB")
         if left := cache.others():
             few = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
             print(f"left in {cache.cache_dir()}, as it is not tlkit's: {few}")
