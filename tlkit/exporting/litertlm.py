@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tlkit.exporting import gates
 from tlkit.exporting.formats import tflite as files
 from tlkit.generating.stepping import CACHE, DECODE
 from tlkit.modalities.dialogue import FILE, SETTINGS
+from tlkit.tokenizing.chat import compiled
 
 
 def write_float32(source: Source, file: Path) -> None:
@@ -95,6 +97,7 @@ def _about(settings: dict[str, Any], capacity: int, numbers: dict[str, int]) -> 
     about.supports_thinking, about.supports_function_calling = False, False
     if settings.get("chat_template"):
         about.jinja_prompt_template = of_parts(settings["chat_template"])
+        _check_parts(settings["chat_template"], about.jinja_prompt_template)
     return bytes(about.SerializeToString())
 
 
@@ -107,6 +110,35 @@ def of_parts(template: str) -> str:
     """
     content = re.compile(r"""\b([A-Za-z_]\w*(?:\[[^\]]*\])?(?:\['content'\]|\["content"\]|\.content\b))""")
     return content.sub(r"(\1 if \1 is string else \1[0]['text'])", template)
+
+
+def _check_parts(template: str, rewritten: str) -> None:
+    """Refuse a template that writes something else once contents come in parts.
+
+    Raises:
+        InputError: If it does.
+    """
+    for roles in (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",)):
+        contents = [f"{role} {i}" for i, role in enumerate(roles)]
+        expected = _rendered(template, roles, contents)
+        if expected is None:  # a template may refuse roles
+            continue
+        if _rendered(rewritten, roles, [[{"type": "text", "text": content}] for content in contents]) != expected:
+            raise InputError(
+                "The module's chat template reads `content` in a way that LiteRT-LM, which gives it in parts, does not "
+                "support: write it as message['content'] or message.content, or export as float32 or dynamic."
+            )
+
+
+def _rendered(template: str, roles: Sequence[str], contents: Sequence[Any]) -> str | None:
+    import jinja2
+
+    messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+    try:
+        written = compiled(template).render(messages=messages, add_generation_prompt=True, bos_token="", eos_token="")
+    except (jinja2.TemplateError, TypeError, ValueError, AttributeError):
+        return None
+    return str(written)
 
 
 def _numbers(tokenizer: bytes) -> dict[str, int]:

@@ -76,7 +76,7 @@ def _written(tokenizer: BytePairs, messages: Sequence[Mapping[str, str]]) -> str
     begin = "" if tokenizer.begin is None else special.get(tokenizer.begin, "")
     try:
         return str(
-            _template(tokenizer.chat_template).render(
+            compiled(tokenizer.chat_template).render(
                 messages=places, add_generation_prompt=True, bos_token=begin, eos_token=special.get(tokenizer.end, "")
             )
         )
@@ -88,7 +88,8 @@ def _written(tokenizer: BytePairs, messages: Sequence[Mapping[str, str]]) -> str
 
 
 @functools.lru_cache(maxsize=4)
-def _template(source: str) -> Any:
+def compiled(source: str) -> Any:
+    """A chat template that can be rendered; nothing that it calls can do harm."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

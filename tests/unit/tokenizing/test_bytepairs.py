@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tlkit.core.errors import InputError
-from tlkit.exporting.litertlm import _numbers
+from tlkit.exporting.litertlm import _check_parts, _numbers, of_parts
 from tlkit.tokenizing import bytepairs
 from tlkit.tokenizing.bytepairs import BytePairs
 
@@ -109,3 +109,23 @@ def test_without_the_package_the_extra_is_named(write, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(InputError, match=r"pip install tlkit\[generation\]"):
         pairs.encode("a")
+
+
+EACH = "{%% for m in messages %%}%s{%% endfor %%}"
+
+
+@pytest.mark.parametrize("use", [
+    "{{ m.content }}", "{{ m['content'] | trim }}", "{{ m['content'].strip() }}", "{{ '<' + m[\"content\"] + '>' }}",
+    "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}",
+])  # fmt: skip
+def test_a_chat_template_takes_contents_in_parts(use):
+    _check_parts(EACH % use, of_parts(EACH % use))
+
+
+@pytest.mark.parametrize("use", [
+    "{{ m.get('content') }}", "{{ m[ 'content' ] }}", "x.content {{ m.content }}",
+    "{{ messages | map(attribute='content') | join }}", "{% set ns = namespace() %}{% set ns.content = m.content %}",
+])  # fmt: skip
+def test_a_chat_template_that_parts_would_spoil_is_refused(use):
+    with pytest.raises(InputError, match="chat template reads `content` in a way that LiteRT-LM"):
+        _check_parts(EACH % use, of_parts(EACH % use))
