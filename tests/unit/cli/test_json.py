@@ -47,7 +47,10 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(words, id=name, marks=[pytest.mark.long] * (name == "doctor")) for name, words in WORDS.items()],
+)
 def test_stdout_is_one_document(words, tmp_path, monkeypatch, capsys):
     """Of each command with --json; progress, and what a recipe prints, are on stderr."""
     monkeypatch.chdir(tmp_path)

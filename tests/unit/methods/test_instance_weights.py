@@ -344,3 +344,15 @@ def test_tradaboost_refuses(task, arguments, message):
         data = dataclasses.replace(data, train=examples(np.zeros((4, 2)), np.zeros((4, 2), np.float32)))
     with pytest.raises(InputError, match=message):
         methods.tradaboost(data, data, task, **arguments)
+
+
+def test_rows_of_other_shapes_are_refused_also_where_they_have_as_many_numbers():
+    rows = [np.zeros((2, 3)), np.zeros((3, 2))]
+    with pytest.raises(InputError, match="arrays of numbers of one shape"):
+        instances._flat(_Rows(rows))
+
+
+class _Rows(list):
+    @property
+    def inputs(self):
+        return self

@@ -157,7 +157,7 @@ def for_target(source: Splits, target: Splits) -> Splits:
 
 
 def _flat(examples: Examples) -> np.ndarray:
-    rows = [np.ravel(np.asarray(examples.inputs[i])) for i in range(len(examples))]
-    if len({len(row) for row in rows}) > 1 or any(not np.issubdtype(row.dtype, np.number) for row in rows):
+    rows = [np.asarray(examples.inputs[i]) for i in range(len(examples))]
+    if len({row.shape for row in rows}) > 1 or any(not np.issubdtype(row.dtype, np.number) for row in rows):
         raise InputError("Without a `backbone` examples must be arrays of numbers of one shape; give a module.")
-    return np.stack(rows).astype(np.float32)
+    return np.stack([row.ravel() for row in rows]).astype(np.float32)
