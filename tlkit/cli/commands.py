@@ -47,6 +47,13 @@ COMMANDS = {
     "export": "export again without training: tlkit export RUN --formats float16 int8",
     "cache": "what is cached, how large; clear it: tlkit cache [clear]",
 }
+ELSEWHERE = {  # words that people try, and what does it here
+    "compare": "export compares each file with its model, and `tlkit.transfer_check` compares modules",
+    "evaluate": "training judges a run; `tlkit.evaluate(run.model, run.task, examples)` does on other data",
+    "explain": "`tlkit predict RUN FILE... --explain FOLDER` writes pictures of why",
+    "fit": "`tlkit run RECIPE` trains",
+    "train": "`tlkit run RECIPE` trains",
+}
 WRITTEN = ("out", "storage", "to")  # arguments that name what is written
 FLAGS = {
     "--fresh": "start over, whatever the run's folder holds",
@@ -177,7 +184,8 @@ def _version() -> str:
 
 def _dispatch(command: str, args: list[str], flags: set[str]) -> int:
     if command not in COMMANDS:
-        raise InputError(f"There is no command {command!r}; `tlkit --help` lists them.")
+        instead = f"; {ELSEWHERE[command]}" if command in ELSEWHERE else ""
+        raise InputError(f"There is no command {command!r}{instead}; `tlkit --help` lists them.")
     if "--offline" in flags:
         os.environ["TLKIT_OFFLINE"] = "1"
     if "--trust" in flags:

@@ -291,7 +291,8 @@ def _prediction(called: Called, file: str, parsed: Examples, top: int, places: D
         lines = lines[:top] if answer.ranked else lines
         all_lines += [(f"{answer.name}: {text}" if len(task.answers) > 1 else text, score) for text, score in lines]
     if PLAIN in parsed.columns:
-        note = f"{note}; {_plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])}"
+        further = _plain_note(task, called(parsed.columns[PLAIN][0]), outputs[0])
+        note = f"{note}; {further}" if further else note
     pictures = [] if places is None else places.write(file, task, outputs[0], examples[0])
     return Prediction(file, tuple(all_lines), note, tuple(pictures))
 
@@ -340,4 +341,4 @@ def _plain_note(task: Task, plain: Mapping[str, np.ndarray], outputs: Mapping[st
         answer.agree(task.own(answer, expected), task.own(answer, actual)).difference for answer in task.answers
     )
     apart = max(float(difference.max(initial=0.0)) for difference in differences)
-    return f"a client that resizes without antialiasing gets outputs up to {apart:.2g} apart"
+    return f"a client that resizes without antialiasing gets outputs up to {apart:.2g} apart" if apart else ""

@@ -7,6 +7,8 @@ from typing import Any
 
 from tlkit.core.export_table import table
 
+NOTHING = "  (nothing that is sure enough)"
+
 
 def run_table(record: Mapping[str, Any]) -> Any:
     """Scores, exported files and the report of a run, from what run.json holds."""
@@ -49,11 +51,11 @@ def zoo_table(cards: Mapping[str, Any]) -> Any:
 
 
 def prediction_lines(predictions: Sequence[Any]) -> list[str]:
-    """Each file with its best labels."""
+    """Each file with its best labels, or that it has none, as an image in which no box is sure enough."""
     lines = []
     for prediction in predictions:
         lines.append(prediction.file)
-        lines += [f"  {score:7.3f}  {label}" for label, score in prediction.scores]
+        lines += [f"  {score:7.3f}  {label}" for label, score in prediction.scores] or [NOTHING]
         lines += [f"  drawn: {file}" for file in prediction.drawn]
         if prediction.note:
             lines.append(f"  ({prediction.note})")

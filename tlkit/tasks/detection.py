@@ -110,10 +110,8 @@ def _sized(remade: Callable[[], Task], strides: tuple[int, ...], splits: Splits,
         counts = np.bincount(np.searchsorted(ends, longer / 2), minlength=len(strides))
         low, high = np.percentile(longer, [5, 95])
         maps = ", ".join(f"{count:,} at stride {stride}" for stride, count in zip(strides, counts, strict=True))
-        say(
-            f"boxes   {len(rows):,}{source}, nine tenths of {low:.0f} to {high:.0f} pixels; by the map that answers: "
-            f"{maps}"
-        )
+        sizes = f"{low:.0f} to {high:.0f}" if round(low) < round(high) else f"{low:.0f}"
+        say(f"boxes   {len(rows):,}{source}, nine tenths of {sizes} pixels; by the map that answers: {maps}")
         if tiny := int((longer < strides[0]).sum()):
             say(
                 f"note: {tiny:,} of the boxes are smaller than a place of the finest map, {strides[0]} pixels: add a "

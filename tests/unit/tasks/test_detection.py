@@ -390,7 +390,7 @@ def test_of_boxes_that_are_read_from_disk_some_are_looked_at_and_that_is_said():
     part = Examples(ids, inputs, ReadColumn(read, ArraySpec((None, 5), "float32"), ids), modality="image")
     splits = Splits(part, part.subset([]), part.subset([]), LABELS)
     task = tasks.detect(LABELS, strides=(2, 4)).begin(splits, lines.append)
-    assert lines[0].startswith("boxes   2,000 in 2,000 of 5,000 images, nine tenths of 2 to 2 pixels")
+    assert lines[0].startswith("boxes   2,000 in 2,000 of 5,000 images, nine tenths of 2 pixels")
     task.objective.check(splits)
     assert len(reads) < count
 
