@@ -12,7 +12,8 @@ from tlkit.report.terminal import prediction_lines
 @pytest.mark.parametrize(("word", "instead"), [("evaluate", "tlkit.evaluate(run.model"), ("train", "tlkit run RECIPE")])
 def test_words_of_other_tools_are_told_what_does_it_here(word, instead, capsys):
     assert commands.main([word, "runs/flowers"]) == 2
-    assert f"There is no command '{word}'; " in (told := capsys.readouterr().err) and instead in told
+    message = capsys.readouterr().err
+    assert f"There is no command '{word}'; " in message and instead in message
 
 
 def test_words_for_elsewhere_are_no_commands():
